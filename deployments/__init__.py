@@ -1,0 +1,1 @@
+"""How Evergreen runs: the command, the servers, the deployments."""

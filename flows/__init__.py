@@ -1,0 +1,1 @@
+"""Flows: each file reads as one policy; it composes tasks and decides nothing itself."""

@@ -1,0 +1,1 @@
+"""Stages: thin Prefect tasks over a pure core and an io layer that touches the world."""

@@ -1,0 +1,1 @@
+"""Pure decisions: no Prefect, MLflow, disk, network, clock or global random state."""

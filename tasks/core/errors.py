@@ -1,0 +1,112 @@
+"""One root exception, subclasses by cause; a message says what, the value, what is allowed and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class EvergreenError(Exception):
+    """Something is broken or cannot go on. Exit code 1 unless a subclass says otherwise."""
+
+    exit_code = 1
+    code = "error"
+
+
+class InputError(EvergreenError):
+    """What a person typed, configured or handed in is wrong: nothing was changed. Exit code 2."""
+
+    exit_code = 2
+    code = "input_error"
+
+
+class ConfigError(InputError):
+    """A key or value in a configuration file is wrong."""
+
+    code = "config_error"
+
+
+class DataError(InputError):
+    """The data cannot be read as the configuration says: a missing file or column, an unparsable value."""
+
+    code = "data_error"
+
+
+class UnknownName(InputError):
+    """A name that a registry of ours (models, metrics, estimators, columns) does not hold."""
+
+    code = "unknown_name"
+
+
+class NotLearnable(EvergreenError):
+    """The data were read but cannot be learned from or judged on; the stage ends INSUFFICIENT.
+
+    Attributes
+    ----------
+    reason_code : str
+        Stable machine-readable code, e.g. ``one_class`` or ``too_few_rows``.
+    observed, limit : float | str | None
+        What was seen and what is required.
+    n : int | None
+        Number of rows (or blocks) it was seen on.
+    """
+
+    exit_code = 0
+
+    def __init__(
+        self,
+        reason_code: str,
+        message: str,
+        *,
+        observed: float | str | None = None,
+        limit: float | str | None = None,
+        n: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.reason_code = reason_code
+        self.observed = observed
+        self.limit = limit
+        self.n = n
+
+
+class Held(EvergreenError):
+    """An act is refused for now (lock held, cooldown, pause, the champion moved); not a crash.
+
+    ``reason_code`` is one of ``lock_held``, ``lock_lost``, ``champion_moved``, ``cooldown``, ``paused``.
+    """
+
+    exit_code = 0
+
+    def __init__(self, reason_code: str, message: str) -> None:
+        super().__init__(message)
+        self.reason_code = reason_code
+
+
+class Unreachable(EvergreenError):
+    """A server or store does not answer; worth a retry."""
+
+    code = "unreachable"
+
+
+def did_you_mean(value: str, known: Iterable[str]) -> str:
+    """Return ``" Did you mean 'x'?"`` for the closest known name, or an empty string.
+
+    >>> did_you_mean("acuracy", ["accuracy", "recall"])
+    " Did you mean 'accuracy'?"
+    >>> did_you_mean("zzz", ["accuracy"])
+    ''
+    """
+    close = difflib.get_close_matches(value, list(known), n=1, cutoff=0.6)
+    return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def unknown_name(what: str, value: str, known: Iterable[str], *, where: str = "") -> UnknownName:
+    """Build the error for a name that is not known: what, value, place, what is known, the likeliest.
+
+    >>> str(unknown_name("metric", "acuracy", ["accuracy"], where="evaluation.metric"))
+    "Unknown metric 'acuracy' in evaluation.metric. Known: accuracy. Did you mean 'accuracy'?"
+    """
+    names = sorted(known)
+    place = f" in {where}" if where else ""
+    listed = ", ".join(names) or "none"
+    return UnknownName(f"Unknown {what} '{value}'{place}. Known: {listed}.{did_you_mean(value, names)}")

@@ -1,0 +1,62 @@
+"""Describe what is logged, then log it: stages yield these items, one writer speaks to MLflow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Metric values by name; names follow MLflow's rule (``ndcg_at_3``, never ``ndcg@3``)."""
+
+    values: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Params:
+    """Parameters by name; values are turned into text by the writer."""
+
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Tags:
+    """Run tags by name; ours begin with ``evergreen.``."""
+
+    values: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Json:
+    """A JSON document stored at ``path`` among the run's artifacts."""
+
+    path: str
+    content: Any
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text or HTML document stored at ``path`` among the run's artifacts."""
+
+    path: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A matplotlib figure stored as an image at ``path``; the writer closes it."""
+
+    path: str
+    figure: Any
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns of equal length, stored so that MLflow shows them as a table."""
+
+    path: str
+    columns: dict[str, list[Any]]
+
+
+LogItem = Metrics | Params | Tags | Json | Text | Figure | Table

@@ -1,0 +1,1 @@
+"""Statistics: each function names its null, its assumptions and its source."""

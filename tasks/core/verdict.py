@@ -1,0 +1,114 @@
+"""The words every stage answers with: a verdict, its reasons, and the state a run ends in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from tasks.core.errors import NotLearnable
+
+
+class Outcome(StrEnum):
+    """PASS, FAIL or INSUFFICIENT; the last never promotes and never counts as 'no drift'."""
+
+    PASS = "PASS"  # noqa: S105 - a verdict, not a password
+    FAIL = "FAIL"
+    INSUFFICIENT = "INSUFFICIENT"
+
+
+class State(StrEnum):
+    """Name of the final Prefect state of a run; each is of type Completed, apart from the last two."""
+
+    TRAINED = "Trained"
+    APPROVED = "Approved"
+    REJECTED = "Rejected"
+    PROMOTED = "Promoted"
+    ADMITTED = "Admitted"
+    KEPT = "Kept"
+    ROLLED_BACK = "RolledBack"
+    REGISTERED = "Registered"
+    RECONCILED = "Reconciled"
+    HELD = "Held"
+    INSUFFICIENT = "Insufficient"
+    INPUT_ERROR = "InputError"
+    FAILED = "Failed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reason:
+    """One thing that decided: a stable code, a sentence, what was observed, its limit, on how many rows."""
+
+    code: str
+    message: str
+    observed: float | str | None = None
+    limit: float | str | None = None
+    n: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form; ``n`` only where it is known."""
+        plain = {"code": self.code, "message": self.message, "observed": self.observed, "limit": self.limit}
+        return plain if self.n is None else {**plain, "n": self.n}
+
+    @classmethod
+    def from_error(cls, error: NotLearnable) -> Reason:
+        """Return the reason a ``NotLearnable`` carries."""
+        return cls(
+            code=error.reason_code, message=str(error), observed=error.observed, limit=error.limit, n=error.n
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """An outcome and the reasons that decided it; ``reasons`` of a PASS say what was met."""
+
+    outcome: Outcome
+    reasons: tuple[Reason, ...] = field(default=())
+
+    @property
+    def passed(self) -> bool:
+        """True for PASS alone."""
+        return self.outcome is Outcome.PASS
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form: ``outcome`` and ``reasons``."""
+        return {"outcome": self.outcome.value, "reasons": [reason.to_dict() for reason in self.reasons]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageResult:
+    """What a stage hands to its caller: references and the decision, never frames or estimators.
+
+    Attributes
+    ----------
+    state : State
+        Name of the run's final state.
+    model : str
+        Registered model name.
+    reasons : tuple[Reason, ...]
+        Why the stage ended so; empty only where nothing needs saying.
+    version : int | None
+        MLflow model version the stage acted on.
+    decision_id : str | None
+        Key of the ledger entry that holds the decision.
+    details : dict
+        JSON-ready facts of the stage (metrics, interval, …), merged into the top level of ``--json``.
+    """
+
+    state: State
+    model: str
+    reasons: tuple[Reason, ...] = ()
+    version: int | None = None
+    decision_id: str | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return one flat JSON object: state, model, reasons, version, decision_id and the details."""
+        return {
+            "state": self.state.value,
+            "model": self.model,
+            "reasons": [reason.to_dict() for reason in self.reasons],
+            "version": self.version,
+            "decision_id": self.decision_id,
+            **self.details,
+        }
