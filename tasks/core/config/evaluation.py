@@ -1,0 +1,111 @@
+"""How models are measured and how a challenger must beat the champion."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from tasks.core.config.section import Count, Fraction, NonNegative, OpenFraction, Section
+from tasks.core.config.units import AnySpan, Duration, Span
+
+
+class CostThreshold(Section):
+    """Choose the decision threshold on the holdout by the cheapest expected cost."""
+
+    false_positive: NonNegative
+    """Cost of a false alarm."""
+    false_negative: NonNegative
+    """Cost of a miss."""
+
+
+class CustomMetric(Section):
+    """A metric of the team's own: `function(scored) -> float`."""
+
+    path: str
+    """Dotted path, `package.module:function` or `package.module.function`."""
+    greater_is_better: bool
+    """Direction of the metric."""
+    bounded: bool = False
+    """True when it lies between 0 and 1, so that differences are absolute."""
+
+
+class BusinessMetric(Section):
+    """Worth of decisions by `data.value`: the gain of each outcome as a multiple of the row's value, or a fixed sum."""
+
+    true_positive: float = 1.0
+    """Multiple of the value gained on a hit."""
+    false_positive: float = 0.0
+    """Multiple of the value gained (negative: lost) on a false alarm."""
+    false_negative: float = 0.0
+    """Multiple of the value gained (negative: lost) on a miss."""
+    true_negative: float = 0.0
+    """Multiple of the value gained on a correct pass."""
+    action_cost: NonNegative = 0.0
+    """Fixed cost of every positive decision."""
+
+
+class EvaluationConfig(Section):
+    """Metrics, the test of champion against challenger, and its error budget."""
+
+    metric: str | None = None
+    """Metric that decides, by scikit-learn's name.
+    Default by problem: roc_auc, log_loss (multiclass), rmse, ndcg_at_3."""
+    metrics: list[str] = Field(default_factory=list)
+    """Further metrics that are measured and shown."""
+    custom_metrics: dict[str, CustomMetric] = Field(default_factory=dict)
+    """Metrics of the team's own by name."""
+    business: BusinessMetric | None = None
+    """Business metric `business_value`, needs `data.value`."""
+    threshold: Fraction | CostThreshold | Literal["auto"] = 0.5
+    """Decision threshold (binary): fixed, or chosen on the holdout by cost; `auto` maximises F1."""
+    significance_level: OpenFraction = 0.05
+    """Chance of any wrong promotion of this model within 90 days; each evaluation spends a part."""
+    min_improvement: NonNegative = 0.02
+    """Least difference worth a promotion: absolute for metrics bounded by 0 and 1, relative for error metrics."""
+    policy: Literal["superiority", "non_inferiority"] = "superiority"
+    """`non_inferiority` promotes equals by design: lower bound above minus `margin`."""
+    strict: bool = False
+    """True: the whole interval must lie beyond `min_improvement`."""
+    margin: NonNegative = 0.01
+    """Margin of `policy: non_inferiority`."""
+    validation_window: AnySpan = Span(604800.0, "seconds", "7d")
+    """Newest part of history, where champion and challenger meet; nothing in it was learned from."""
+    dependence: Literal["auto", "blocked", "independent"] = "auto"
+    """`auto`: rows are blocked where there is a clock, a group or an entity, else independent."""
+    block: AnySpan | None = None
+    """Length of a block; default: a day, or longer until neighbours are independent."""
+    min_blocks: int = Field(default=7, ge=2)
+    """Fewer blocks end INSUFFICIENT."""
+    power: OpenFraction = 0.8
+    """Power the report plans for, at twice `min_improvement`."""
+    bootstrap: Count = 10000
+    """Resamples where a bootstrap is the test."""
+    max_rollback_attempts: int = Field(default=3, ge=0)
+    """How often a promotion that fails its smoke test rolls back before it stops."""
+
+    @field_validator("metric")
+    @classmethod
+    def _translate_metric(cls, value: str | None) -> str | None:
+        return value.replace("@", "_at_") if value else value
+
+    @model_validator(mode="after")
+    def _strict_is_superiority(self) -> EvaluationConfig:
+        if self.strict and self.policy == "non_inferiority":
+            raise ValueError("evaluation.strict needs policy: superiority; remove one of the two")
+        return self
+
+
+class PromotionConfig(Section):
+    """The path to the throne."""
+
+    path: Literal["offline", "shadow", "ab"] = "offline"
+    """`offline`: the challenge promotes; `shadow`, `ab`: it admits and live evidence promotes."""
+    refit: bool = True
+    """After *superior*, refit the winning recipe on all labelled rows (timed data) before promoting."""
+    refit_agreement: OpenFraction = 0.7
+    """Least rank correlation (agreement of classes) of the refit's scores with the judged version's."""
+    approval: Literal["auto", "manual"] = "auto"
+    """`manual` pauses the challenge for an answer."""
+    approval_timeout: Duration = Span(86400.0, "seconds", "1d")
+    """How long to wait for the answer before the champion is kept."""

@@ -1,0 +1,100 @@
+"""Turn a validation error into sentences: key, value, what is allowed, the likeliest intended key."""
+
+from __future__ import annotations
+
+import re
+import types
+from typing import Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from tasks.core.errors import did_you_mean
+
+# pydantic names the branch of a union inside the location: 'literal[...]', 'constrained-float', a class, ...
+_BRANCH = re.compile(
+    r"^(literal\[|constrained-|function-|[A-Z][A-Za-z]+$|list\[|dict\[|float$|int$|str$|\[key\]$)"
+)
+
+
+def explain_errors(error: ValidationError, model: type[BaseModel], *, origin: str) -> str:
+    """Return one sentence per distinct wrong key.
+
+    Parameters
+    ----------
+    error : pydantic.ValidationError
+        What validation found.
+    model : type[BaseModel]
+        The model that was validated, for the keys it allows.
+    origin : str
+        File the values came from.
+    """
+    found: dict[str, list[Any]] = {}
+    for detail in error.errors():
+        found.setdefault(_dotted(detail["loc"], model), []).append(detail)
+    deepest = [key for key in found if not any(other.startswith(f"{key}.") for other in found)]
+    return " ".join(_explain(found[key], key, model, origin) for key in deepest)
+
+
+def known_keys(model: type[BaseModel], path: tuple[str | int, ...]) -> list[str]:
+    """Return the keys allowed in the section at ``path``; empty where it is a free mapping."""
+    section = _section_at(model, path)
+    return sorted(section.model_fields) if section else []
+
+
+def _dotted(loc: tuple[str | int, ...], model: type[BaseModel]) -> str:
+    """Return the dotted key, without the branch names that a union adds to the location."""
+    parts: list[str] = []
+    for part in loc:
+        if isinstance(part, int):
+            parts[-1] += f"[{part}]"
+        elif not _BRANCH.match(part):
+            parts.append(part)
+    return ".".join(parts)
+
+
+def _explain(details: list[Any], key: str, model: type[BaseModel], origin: str) -> str:
+    detail = details[0]
+    kind, last = detail["type"], str(detail["loc"][-1]) if detail["loc"] else ""
+    if kind == "extra_forbidden":
+        allowed = known_keys(model, tuple(detail["loc"][:-1]))
+        hint = did_you_mean(last, allowed)
+        return (
+            f"Unknown key '{key}' in {origin}. Allowed here: {', '.join(allowed)}.{hint} Rename or remove it."
+        )
+    if kind == "missing":
+        return f"Missing key '{key}' in {origin}: it is required. Add it."
+    messages = dict.fromkeys(item["msg"].removeprefix("Value error, ").rstrip(".") for item in details)
+    message = ", or ".join(text[:1].lower() + text[1:] for text in messages)
+    if isinstance(detail.get("input"), dict):
+        return f"Wrong value in '{key or 'the file'}' of {origin}: {message}."
+    return f"Wrong value {_short(detail.get('input'))} for '{key}' in {origin}: {message}. Correct it."
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _section_at(model: type[BaseModel], path: tuple[str | int, ...]) -> type[BaseModel] | None:
+    section: type[BaseModel] | None = model
+    for part in path:
+        if isinstance(part, int) or section is None:
+            continue
+        if part in section.model_fields:
+            section = _child(section, part)
+    return section
+
+
+def _child(section: type[BaseModel], part: str) -> type[BaseModel] | None:
+    """Return the section class a field holds: itself, in a union, a list or the values of a mapping."""
+    field = section.model_fields.get(part)
+    return _first_section(field.annotation) if field else None
+
+
+def _first_section(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if get_origin(annotation) in (Union, types.UnionType, list, dict, tuple):
+        found = (_first_section(part) for part in get_args(annotation))
+        return next((section for section in found if section), None)
+    return None

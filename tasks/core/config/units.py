@@ -1,0 +1,91 @@
+"""Spans of the clock: durations (``1h``, ``7d``) or numbers of rows (``500 rows``)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
+
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(s|m|h|d|w)\s*$")
+_ROWS = re.compile(r"^\s*(\d+)\s*(?:rows?)\s*$")
+_HELP = "a duration such as 30s, 15m, 1h, 7d, 2w, or a number of rows such as '500 rows'"
+
+
+@dataclass(frozen=True)
+class Span:
+    """A length on a model's clock.
+
+    Attributes
+    ----------
+    amount : float
+        Seconds when ``unit`` is ``seconds``, a number of rows when it is ``rows``.
+    unit : {'seconds', 'rows'}
+        The unit of ``amount``.
+    text : str
+        As it was written, for messages and for writing the configuration back.
+    """
+
+    amount: float
+    unit: Literal["seconds", "rows"]
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def parse_span(value: Any) -> Span:
+    """Read a span from text; whole numbers count rows.
+
+    Raises
+    ------
+    ValueError
+        When the text is neither a duration nor a number of rows.
+
+    Examples
+    --------
+    >>> parse_span("1h").amount, parse_span("500 rows").unit
+    (3600.0, 'rows')
+    """
+    if isinstance(value, Span):
+        return value
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise ValueError(f"{value!r} is not {_HELP}")
+    text = f"{value} rows" if isinstance(value, int) else value.strip()
+    if found := _DURATION.match(text):
+        return Span(float(found[1]) * _SECONDS[found[2]], "seconds", text)
+    if found := _ROWS.match(text):
+        return Span(float(found[1]), "rows", text)
+    raise ValueError(f"{value!r} is not {_HELP}")
+
+
+def parse_duration(value: Any) -> Span:
+    """Read a span that must be a duration: wall-clock keys such as a cooldown cannot count rows.
+
+    Raises
+    ------
+    ValueError
+        When the text is not a duration.
+    """
+    span = parse_span(value)
+    if span.unit != "seconds":
+        raise ValueError(f"{value!r} is not a duration such as 30s, 15m, 1h, 7d, 2w")
+    return span
+
+
+_PATTERN = r"^\s*\d+(\.\d+)?\s*(s|m|h|d|w)\s*$"
+_TO_TEXT = PlainSerializer(str, return_type=str)
+AnySpan = Annotated[
+    Span,
+    BeforeValidator(parse_span),
+    _TO_TEXT,
+    WithJsonSchema({"anyOf": [{"type": "string", "examples": ["7d", "500 rows"]}, {"type": "integer"}]}),
+]
+Duration = Annotated[
+    Span,
+    BeforeValidator(parse_duration),
+    _TO_TEXT,
+    WithJsonSchema({"type": "string", "pattern": _PATTERN, "examples": ["1h", "7d"]}),
+]
