@@ -14,8 +14,18 @@ from tasks.core.config.monitoring import AlertsConfig, DriftConfig, MonitoringCo
 from tasks.core.config.retraining import RetrainingConfig
 from tasks.core.config.section import Section
 from tasks.core.config.training import TrainingConfig
+from tasks.core.config.units import Span
 from tasks.core.config.validation import ValidationConfig
 from tasks.core.errors import ConfigError
+
+_CLOCK_SPANS = (
+    "evaluation.validation_window",
+    "evaluation.block",
+    "split.purge",
+    "split.holdout",
+    "data.label_delay",
+    "retraining.window",
+)
 
 
 class Problem(StrEnum):
@@ -72,50 +82,25 @@ class ModelConfig(Section):
                 )
         return self
 
-    @model_validator(mode="after")
-    def _spans_fit_the_clock(self) -> ModelConfig:
-        spans = {
-            "evaluation.validation_window": self.evaluation.validation_window,
-            "split.purge": self.split.purge,
-            "data.label_delay": self.data.label_delay,
-            "retraining.window": self.retraining.window,
-        }
-        if self.data.time is None:
-            return self
-        for key, span in spans.items():
-            if span == "full" or span.amount == 0:
-                continue
-            if self.data.clock == "rows" and span.unit == "seconds" and key in self._spans_set():
-                raise ValueError(
-                    f"{key} '{span}' is a duration, but data.clock counts rows; write e.g. '500 rows'"
-                )
-        return self
-
-    def _spans_set(self) -> set[str]:
-        """Return dotted names of the keys somebody wrote (defaults are translated, not refused)."""
-        sections = {
-            "evaluation": self.evaluation,
-            "split": self.split,
-            "data": self.data,
-            "retraining": self.retraining,
-        }
-        return {f"{name}.{key}" for name, section in sections.items() for key in section.model_fields_set}
-
     @property
     def timed(self) -> bool:
         """True when rows have a clock and are split by it."""
         return self.data.time is not None and self.split.method != "random"
 
 
-def parse_model(values: dict[str, Any], *, origin: str) -> ModelConfig:
-    """Turn a mapping (base and model file merged) into a configuration.
+def parse_model(
+    values: dict[str, Any], *, origin: str, defaults: dict[str, Any] | None = None
+) -> ModelConfig:
+    """Turn a mapping into a configuration.
 
     Parameters
     ----------
     values : dict
-        Nested mapping as read from YAML.
+        What the model's file says.
     origin : str
         File name for messages.
+    defaults : dict, optional
+        What the base file says; ``values`` win key by key.
 
     Raises
     ------
@@ -123,6 +108,35 @@ def parse_model(values: dict[str, Any], *, origin: str) -> ModelConfig:
         Naming each wrong key, its value, what is allowed and the likeliest intended key.
     """
     try:
-        return ModelConfig.model_validate(values)
+        config = ModelConfig.model_validate(merge(defaults or {}, values))
     except ValidationError as error:
         raise ConfigError(explain_errors(error, ModelConfig, origin=origin)) from None
+    _check_spans(config, values, origin)
+    return config
+
+
+def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Return ``over`` laid on ``base``, mapping by mapping; neither is changed.
+
+    >>> merge({"a": {"x": 1, "y": 2}}, {"a": {"y": 3}})
+    {'a': {'x': 1, 'y': 3}}
+    """
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(base.get(key), dict)
+        merged[key] = merge(base[key], value) if both else value
+    return merged
+
+
+def _check_spans(config: ModelConfig, values: dict[str, Any], origin: str) -> None:
+    """Refuse durations that a model with a row clock wrote itself (defaults are translated)."""
+    if config.data.time is None or config.data.clock != "rows":
+        return
+    for key in _CLOCK_SPANS:
+        section, name = key.split(".")
+        span = getattr(getattr(config, section), name)
+        written = isinstance(values.get(section), dict) and name in values[section]
+        if written and isinstance(span, Span) and span.unit == "seconds" and span.amount:
+            raise ConfigError(
+                f"Wrong value '{span}' for '{key}' in {origin}: data.clock counts rows; write e.g. '500 rows'."
+            )

@@ -1,0 +1,57 @@
+# Evergreen. `make help` lists what there is.
+SHELL := /bin/bash
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo clean-demo test check format proof bench config-docs lock clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
+
+$(STAMP): requirements.lock pyproject.toml
+	@echo "Installing the locked packages into $(VENV) (about a minute) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(STAMP)
+
+setup: $(STAMP)  ## make .venv from the hash-checked lock
+
+demo: $(STAMP)  ## the whole first reign on generated card payments: train, keep out, promote, roll back
+	@$(BIN)/python -m deployments.demo
+
+clean-demo:  ## remove what the demo left
+	rm -rf .evergreen-demo
+
+test: $(STAMP)  ## all tests but the long proofs
+	@$(BIN)/python -m pytest -q -m "not proof"
+
+check: $(STAMP)  ## format, lint, types, architecture
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -q tests/test_architecture.py
+
+format: $(STAMP)  ## format the code and mend what lint can mend
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+proof: $(STAMP)  ## long simulations, kill and load tests
+	@$(BIN)/python -m pytest -q -m proof --timeout 7200 tests/proof
+
+bench: $(STAMP)  ## benchmarks, with their tables under benchmarks/
+	@$(BIN)/python -m benchmarks
+
+config-docs: $(STAMP)  ## write config/base.yaml, config/schema.json and config/README.md from the typed models
+	@$(BIN)/python -m deployments.config_docs
+
+lock:  ## resolve requirements.lock anew (needs uv)
+	uv pip compile pyproject.toml --python-version 3.11 --extra dev --extra postgres --extra boost --extra browser \
+	  --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
+	  -o requirements.lock
+
+clean:  ## remove .venv and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

@@ -1,0 +1,65 @@
+"""What differs by machine: one folder of embedded state, the store addresses, the folder of configurations."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.core.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Machine settings, read from the environment.
+
+    Attributes
+    ----------
+    home : Path
+        ``EVERGREEN_HOME``: the one folder of all embedded state (default ``.evergreen``).
+    config_dir : Path
+        ``EVERGREEN_CONFIG``: folder of the configurations (default ``config``).
+    tracking_uri : str
+        ``MLFLOW_TRACKING_URI`` (default: SQLite in ``home``).
+    ledger_url : str
+        ``EVERGREEN_LEDGER_URL`` (default: SQLite in ``home``).
+    """
+
+    home: Path
+    config_dir: Path
+    tracking_uri: str
+    ledger_url: str
+
+    @property
+    def artifact_root(self) -> str | None:
+        """Where an embedded MLflow store keeps artifacts; None leaves it to the server."""
+        return (self.home / "artifacts").as_uri() if self.tracking_uri.startswith("sqlite") else None
+
+
+def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings from the environment; nothing is created.
+
+    Raises
+    ------
+    InputError
+        When a store's address is of a kind that cannot work.
+    """
+    env = os.environ if environ is None else environ
+    home = Path(env.get("EVERGREEN_HOME") or ".evergreen").absolute()
+    return Settings(
+        home=home,
+        config_dir=Path(env.get("EVERGREEN_CONFIG") or "config").absolute(),
+        tracking_uri=env.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}",
+        ledger_url=_check_ledger(env.get("EVERGREEN_LEDGER_URL") or f"sqlite:///{home / 'ledger.db'}"),
+    )
+
+
+def _check_ledger(url: str) -> str:
+    if not url.startswith(("sqlite:///", "postgresql")):
+        shown = url.split("://", 1)[0]
+        raise InputError(
+            f"EVERGREEN_LEDGER_URL starts with '{shown}', allowed are sqlite:///FILE and "
+            "postgresql+psycopg://USER@HOST/DATABASE; set one of them or unset the variable."
+        )
+    return url

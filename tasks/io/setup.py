@@ -1,0 +1,92 @@
+"""Open what a stage works with: the model's configuration and the stores, each opened at first use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from tasks.core.config import ModelConfig
+from tasks.io.configs import find_model, read_config
+from tasks.io.ledger import Ledger, open_ledger
+from tasks.io.registry import MlflowRegistry, Registry
+from tasks.io.settings import Settings, read_settings
+
+
+class Stores:
+    """The registry and the ledger of one machine; opened at first use, never at import."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @property
+    def tracking_uri(self) -> str:
+        """Address of the MLflow store."""
+        return self.settings.tracking_uri
+
+    @property
+    def artifact_root(self) -> str | None:
+        """Where an embedded MLflow store keeps artifacts; None leaves it to the server."""
+        return self.settings.artifact_root
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The database of decisions."""
+        self.settings.home.mkdir(parents=True, exist_ok=True)
+        return open_ledger(self.settings.ledger_url)
+
+    @cached_property
+    def registry(self) -> Registry:
+        """The MLflow model registry."""
+        self.settings.home.mkdir(parents=True, exist_ok=True)
+        return MlflowRegistry(self.settings.tracking_uri)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """One model's configuration beside the stores of this machine.
+
+    Attributes
+    ----------
+    config : ModelConfig
+        The model's configuration.
+    path, base : Path
+        Its file, and the folder that relative data paths start at.
+    settings : Settings
+        What differs by machine.
+    stores : Stores
+        Registry and ledger.
+    """
+
+    config: ModelConfig
+    path: Path
+    settings: Settings
+    stores: Stores
+
+    @property
+    def base(self) -> Path:
+        """Folder that relative data paths start at."""
+        return self.path.parent
+
+    @property
+    def model(self) -> str:
+        """Registered model name."""
+        return self.config.model
+
+
+def open_setup(model: str) -> Setup:
+    """Read a model's configuration and prepare its stores.
+
+    Parameters
+    ----------
+    model : str
+        A name under the configuration folder, or the path of a YAML file.
+
+    Raises
+    ------
+    InputError
+        When the file is missing or a value in it is wrong; nothing was created.
+    """
+    settings = read_settings()
+    path = find_model(model, config_dir=settings.config_dir)
+    return Setup(config=read_config(path), path=path, settings=settings, stores=Stores(settings))

@@ -1,0 +1,80 @@
+"""How a run ends: one mapping from a stage's result to the name of its Prefect state, recorded in the ledger."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from prefect import get_run_logger
+from prefect.client.schemas.objects import State as PrefectState
+from prefect.states import Completed, Failed
+
+from tasks.core.errors import Held, InputError, NotLearnable
+from tasks.core.verdict import Reason, StageResult, State
+from tasks.io.setup import Setup, open_setup
+
+
+def concluded(stage: str) -> Callable[[Callable[..., StageResult]], Callable[..., PrefectState]]:
+    """Turn a flow function's ``StageResult`` into a named Prefect state; put it under ``@flow``.
+
+    Refusals are decisions, not crashes: ``NotLearnable`` ends Insufficient and ``Held`` ends Held, both
+    Completed. ``InputError`` ends Failed under its own name. Anything else is left to Prefect: Failed.
+
+    Parameters
+    ----------
+    stage : str
+        Name of the stage, the kind of its entry in the ledger's stream ``decisions``.
+    """
+
+    def decorate(function: Callable[..., StageResult]) -> Callable[..., PrefectState]:
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def run(*args: Any, **kwargs: Any) -> PrefectState:
+            bound = signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            try:
+                return _completed(_recorded(stage, _decide(function, bound.arguments), bound.arguments))
+            except InputError as error:
+                get_run_logger().error("%s", error)
+                return Failed(name=State.INPUT_ERROR.value, message=str(error), data=error)
+
+        return run
+
+    return decorate
+
+
+def record_decision(setup: Setup, kind: str, result: StageResult) -> StageResult:
+    """Append a decision to the ledger and return the result with its ``decision_id``."""
+    entry = setup.stores.ledger.append(
+        model=setup.model, stream="decisions", kind=kind, payload=result.to_dict(), at=datetime.now(UTC)
+    )
+    return replace(result, decision_id=entry.id)
+
+
+def _decide(function: Callable[..., StageResult], options: dict[str, Any]) -> StageResult:
+    try:
+        return function(**options)
+    except NotLearnable as error:
+        reason, state = Reason.from_error(error), State.INSUFFICIENT
+    except Held as error:
+        reason, state = Reason(code=error.reason_code, message=str(error)), State.HELD
+    return StageResult(state=state, model=options["model"], reasons=(reason,))
+
+
+def _recorded(stage: str, result: StageResult, options: dict[str, Any]) -> StageResult:
+    """Record what the stage has not recorded itself; a dry run records nothing."""
+    if result.decision_id is not None or options.get("dry_run"):
+        return result
+    setup = open_setup(options["model"])
+    return record_decision(setup, stage, replace(result, model=setup.model))
+
+
+def _completed(result: StageResult) -> PrefectState:
+    message = "; ".join(reason.message for reason in result.reasons) or None
+    get_run_logger().info("%s: %s%s", result.model, result.state.value, f" ({message})" if message else "")
+    return Completed(name=result.state.value, message=message, data=result.to_dict())
