@@ -1,0 +1,172 @@
+"""One holder at a time: locks that die with their holder, on a file or in a PostgreSQL session."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import quote
+
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
+
+from tasks.core.errors import Held
+
+PROBE_RETRIES = 5
+PROBE_PAUSE_S = 0.02
+
+
+class HeldLock(Protocol):
+    """A lock in hand. ``check()`` proves that it still is, else raises ``Held("lock_lost")``."""
+
+    model: str
+
+    def check(self) -> None:
+        """Raise ``Held("lock_lost", …)`` when this holder no longer holds the lock."""
+
+
+def lock_held(model: str, holder: str = "") -> Held:
+    """Return the refusal for a model that another holder works on."""
+    who = f" ({holder})" if holder else ""
+    return Held("lock_held", f"Model '{model}' is being acted on by another process{who}. Try again later.")
+
+
+def lock_lost(model: str, why: str) -> Held:
+    """Return the refusal for a holder whose lock is gone."""
+    return Held(
+        "lock_lost",
+        f"The lock of model '{model}' was lost ({why}); nothing more is done. "
+        f"'evergreen reconcile {model}' settles what was begun.",
+    )
+
+
+class FileLock:
+    """``flock`` on a file of its own: the kernel frees it when the holder dies, also by kill -9."""
+
+    def __init__(self, *, model: str, path: Path, descriptor: int) -> None:
+        self.model = model
+        self._path = path
+        self._descriptor = descriptor
+
+    def check(self) -> None:
+        """Raise ``Held("lock_lost")`` when the file was removed or replaced, so that others could lock anew."""
+        try:
+            ours, there = os.fstat(self._descriptor), os.stat(self._path)
+        except OSError as error:
+            raise lock_lost(self.model, f"its file {self._path.name} is gone") from error
+        if (ours.st_dev, ours.st_ino) != (there.st_dev, there.st_ino):
+            raise lock_lost(self.model, f"its file {self._path.name} was replaced")
+
+
+def lock_path(folder: Path, model: str) -> Path:
+    """Return the lock file of a model; the name is quoted so that any model name is one file."""
+    return folder / f"{quote(model, safe='')}.lock"
+
+
+@contextmanager
+def hold_file_lock(folder: Path, model: str) -> Iterator[FileLock]:
+    """Hold the model's file lock; ``Held("lock_held")`` at once when another holds it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = lock_path(folder, model)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        if not _flock(descriptor):
+            raise lock_held(model, os.pread(descriptor, 100, 0).decode(errors="replace").strip())
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()}\n".encode(), 0)
+        lock = FileLock(model=model, path=path, descriptor=descriptor)
+        lock.check()
+        yield lock
+    finally:
+        os.close(descriptor)
+
+
+def _flock(descriptor: int) -> bool:
+    """Take the lock; a few short retries, because a reader of ``file_lock_is_held`` holds it for microseconds."""
+    for attempt in range(PROBE_RETRIES):
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        if attempt + 1 < PROBE_RETRIES:
+            time.sleep(PROBE_PAUSE_S)
+    return False
+
+
+def file_lock_is_held(folder: Path, model: str) -> bool:
+    """Return whether somebody holds the model's file lock now (asked by a shared lock, given back at once)."""
+    try:
+        descriptor = os.open(lock_path(folder, model), os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def advisory_key(name: str) -> int:
+    """Return the signed 64-bit key of a PostgreSQL advisory lock for a name."""
+    return int.from_bytes(hashlib.sha256(f"evergreen/{name}".encode()).digest()[:8], signed=True)
+
+
+# pg_locks shows a 64-bit advisory key as two halves, classid (high) and objid (low), and objsubid 1.
+_HOLDERS = text(
+    "SELECT pid, pid = pg_backend_pid() AS ours FROM pg_locks WHERE locktype = 'advisory' AND granted "
+    "AND objsubid = 1 AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
+    "AND ((classid::bigint << 32) | objid::bigint) = :key"
+)
+
+
+class AdvisoryLock:
+    """A PostgreSQL session advisory lock on a connection of its own: it ends with that connection."""
+
+    def __init__(self, *, model: str, connection: Connection) -> None:
+        self.model = model
+        self._connection = connection
+
+    def check(self) -> None:
+        """Raise ``Held("lock_lost")`` unless this very backend still holds the lock."""
+        try:
+            holders = self._connection.execute(_HOLDERS, {"key": advisory_key(self.model)}).all()
+        except DBAPIError as error:
+            raise lock_lost(self.model, "its database connection was cut") from error
+        if not any(holder.ours for holder in holders):
+            raise lock_lost(self.model, "its database session no longer holds it")
+
+
+@contextmanager
+def hold_advisory_lock(engine: Engine, model: str) -> Iterator[AdvisoryLock]:
+    """Hold the model's advisory lock; ``Held("lock_held")`` at once when another session holds it.
+
+    Parameters
+    ----------
+    engine : Engine
+        Without a pool and in autocommit: closing the connection must end the session, and no
+        transaction may stay open while the holder works.
+    model : str
+        Registered model name.
+    """
+    connection = engine.connect()
+    try:
+        key = {"key": advisory_key(model)}
+        if not connection.execute(text("SELECT pg_try_advisory_lock(:key)"), key).scalar_one():
+            holders = connection.execute(_HOLDERS, key).all()
+            raise lock_held(model, ", ".join(f"database session {holder.pid}" for holder in holders))
+        yield AdvisoryLock(model=model, connection=connection)
+    finally:
+        with suppress(DBAPIError):  # a cut connection cannot be closed politely; the lock is gone already
+            connection.close()
+
+
+def advisory_lock_is_held(engine: Engine, model: str) -> bool:
+    """Return whether some session holds the model's advisory lock now."""
+    with engine.connect() as connection:
+        return bool(connection.execute(_HOLDERS, {"key": advisory_key(model)}).all())
