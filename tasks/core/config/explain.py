@@ -86,15 +86,15 @@ def _section_at(model: type[BaseModel], path: tuple[str | int, ...]) -> type[Bas
 
 
 def _child(section: type[BaseModel], part: str) -> type[BaseModel] | None:
-    """Return the section class a field holds: itself, in a union, a list or the values of a mapping."""
     field = section.model_fields.get(part)
-    return _first_section(field.annotation) if field else None
+    return section_of(field.annotation) if field else None
 
 
-def _first_section(annotation: Any) -> type[BaseModel] | None:
+def section_of(annotation: Any) -> type[BaseModel] | None:
+    """Return the first section an annotation holds: itself, in a union, a list or a mapping's values."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     if get_origin(annotation) in (Union, types.UnionType, list, dict, tuple):
-        found = (_first_section(part) for part in get_args(annotation))
+        found = (section_of(part) for part in get_args(annotation))
         return next((section for section in found if section), None)
     return None
