@@ -99,6 +99,11 @@ class ContractConfig(Section):
     """How far a numeric value may leave the training range, as a share of that range."""
     outside_tolerance: Fraction = 0.01
     """Share of values that may leave range or categories before the column breaks the contract."""
+    gross_tolerance: Fraction = 0.5
+    """Leaving limits that were learned warns; beyond this share of the window it rejects.
+    Limits written under `columns` always reject."""
+    max_infinite: Fraction = 0.0
+    """Largest share of infinite values in a numeric feature."""
     min_rows: Count = 1
     """Fewest rows of a window."""
     max_rows: Count | None = None

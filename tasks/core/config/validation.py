@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from tasks.core.config.section import Count, Fraction, NonNegative, Positive, Section
@@ -38,6 +40,9 @@ class ValidationConfig(Section):
     """Least (error metrics: largest) allowed value by metric."""
     baseline_margin: NonNegative = 0.0
     """Margin over the naive baseline, absolute where bounded, else relative; the 95 % interval must lie above it."""
+    baseline: Literal["constant", "persistence", "auto"] = "auto"
+    """Baseline to beat. `constant`: majority, mean or random order; `persistence`: 'same as last' as well;
+    `auto`: the constant one decides, and losing to 'same as last' is warned about by name."""
     max_calibration_error: Fraction = 0.25
     """Largest expected calibration error (probabilities)."""
     latency: LatencyLimits = LatencyLimits()
@@ -47,7 +52,8 @@ class ValidationConfig(Section):
     max_model_mb: Positive = 500.0
     """Largest model in megabytes."""
     leakage_score: Fraction = 0.98
-    """A single feature whose ranking power (AUC, |rank correlation|) on the holdout exceeds this looks like a leak."""
+    """A single feature whose ranking power (AUC, |rank correlation|) on the holdout exceeds this looks like a leak;
+    1.0 switches the check off."""
     min_rows: Count = 50
     """Fewer holdout rows end INSUFFICIENT."""
     gates: list[str] = Field(default_factory=list)
