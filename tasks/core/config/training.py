@@ -22,6 +22,9 @@ class Candidate(Section):
     """Values to try per parameter; empty: no search."""
     search_iterations: Count = 10
     """How many settings a search tries at most (all of them when the grid is smaller)."""
+    preprocess: Literal["auto", "ordinal", "onehot", "none"] = "auto"
+    """What stands before the estimator: `ordinal` (trees), `onehot` (with imputing and scaling), `none` (the
+    columns as they are), or `auto`: by the kind of estimator."""
 
 
 class TrainingConfig(Section):
@@ -45,6 +48,10 @@ class TrainingConfig(Section):
     """Seed of estimators and searches."""
     max_categories: Count = 50
     """Most categories one-hot encoded per column; rarer ones are pooled."""
+    allow: list[str] = Field(default_factory=list)
+    """Packages or import paths of the team's own whose estimators may be used, beside scikit-learn, LightGBM, XGBoost."""
+    allow_pickle: bool = False
+    """Load registered models that hold pickled code; loading one runs whatever its author put in."""
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> TrainingConfig:
