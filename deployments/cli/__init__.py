@@ -1,0 +1,5 @@
+"""The ``evergreen`` command."""
+
+from deployments.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,79 @@
+"""Where a command runs its flows: a running Prefect server when there is one, else a temporary one."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from deployments.cli.output import note, quiet_stdout
+from deployments.servers import prefect_answers, read_servers
+from tasks.core.errors import EvergreenError, InputError
+from tasks.io.settings import Settings, read_settings
+
+
+def prepare_prefect(settings: Settings | None = None) -> bool:
+    """Point Prefect at a server before it is imported.
+
+    Returns
+    -------
+    bool
+        True when a running server answers, False when a temporary one will be started.
+    """
+    settings = settings or read_settings()
+    quiet_environment(settings)
+    url = os.environ.get("PREFECT_API_URL") or read_servers(settings.home).get("prefect", {}).get("api")
+    if url and prefect_answers(url):
+        os.environ["PREFECT_API_URL"] = url
+        return True
+    if os.environ.get("PREFECT_API_URL"):
+        raise EvergreenError(
+            f"PREFECT_API_URL names {url}, but nothing answers there. Start that server, or unset the "
+            "variable to use the one 'evergreen up' starts."
+        )
+    os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "true"
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "90")
+    note("No Prefect server is running: starting a temporary one (about 20 s; 'evergreen up' keeps one).")
+    return False
+
+
+def run_flow(flow_path: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    """Run a flow in this process and return its result.
+
+    Parameters
+    ----------
+    flow_path : str
+        ``module:function`` of the flow.
+    parameters : dict
+        Its parameters.
+
+    Raises
+    ------
+    InputError
+        When the flow ended Failed under that name.
+    EvergreenError
+        When the flow failed or crashed.
+    """
+    module_name, function_name = flow_path.split(":")
+    with quiet_stdout():
+        module = __import__(module_name, fromlist=[function_name])
+        state = getattr(module, function_name)(**parameters, return_state=True)
+        if state.is_completed():
+            return state.result()
+        outcome = state.result(raise_on_failure=False)
+    if isinstance(outcome, EvergreenError):
+        raise outcome
+    kind = InputError if state.name == "InputError" else EvergreenError
+    raise kind(f"{function_name} ended {state.name}: {state.message or outcome}")
+
+
+def quiet_environment(settings: Settings) -> None:
+    """Set what keeps local runs short, offline and in one folder; what a person set stays."""
+    for name, value in {
+        "PREFECT_HOME": str(settings.home / "prefect"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        "DO_NOT_TRACK": "1",
+        "PREFECT_LOGGING_LEVEL": "WARNING",
+        "GX_ANALYTICS_ENABLED": "false",
+    }.items():
+        os.environ.setdefault(name, value)

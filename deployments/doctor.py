@@ -1,0 +1,113 @@
+"""Check the machine, the servers, the configurations and the pinned versions; say what to do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, requires, version
+from typing import Any
+
+from packaging.requirements import Requirement
+
+from deployments.servers import prefect_answers, read_servers
+from tasks.core.errors import EvergreenError
+from tasks.io.configs import find_model, list_models, read_config
+from tasks.io.settings import Settings, read_settings
+from tasks.io.setup import Stores
+
+_MIN_FREE_GB = 2.0
+
+
+def run_checks() -> list[dict[str, Any]]:
+    """Run every check; each answers with ``check``, ``ok`` and a ``message`` that says what to do."""
+    settings = read_settings()
+    checks: tuple[Callable[[Settings], Iterator[tuple[str, bool, str]]], ...] = (
+        _python, _packages, _disk, _prefect, _stores, _configs,
+    )  # fmt: skip
+    return [
+        {"check": name, "ok": ok, "message": message}
+        for check in checks
+        for name, ok, message in check(settings)
+    ]
+
+
+def _python(_: Settings) -> Iterator[tuple[str, bool, str]]:
+    found = ".".join(map(str, sys.version_info[:3]))
+    ok = sys.version_info >= (3, 11)
+    yield (
+        "python",
+        ok,
+        found if ok else f"{found} found, 3.11 or newer is needed: run make setup PYTHON=python3.11",
+    )
+
+
+def _packages(_: Settings) -> Iterator[tuple[str, bool, str]]:
+    wrong = []
+    for requirement in map(Requirement, requires("evergreen") or []):
+        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            found = version(requirement.name)
+        except PackageNotFoundError:
+            wrong.append(f"{requirement.name} is missing")
+            continue
+        if not requirement.specifier.contains(found, prereleases=True):
+            wrong.append(f"{requirement.name} {found}, needed {requirement.specifier}")
+    yield "packages", not wrong, f"{'; '.join(wrong)}: run make setup" if wrong else "as pinned"
+
+
+def _disk(settings: Settings) -> Iterator[tuple[str, bool, str]]:
+    place = next(folder for folder in (settings.home, *settings.home.parents) if folder.exists())
+    free = shutil.disk_usage(place).free / 1e9
+    text = f"{free:.0f} GB free for {settings.home.name}"
+    yield "disk", free >= _MIN_FREE_GB, text if free >= _MIN_FREE_GB else f"{text}: make room"
+
+
+def _prefect(settings: Settings) -> Iterator[tuple[str, bool, str]]:
+    url = os.environ.get("PREFECT_API_URL") or read_servers(settings.home).get("prefect", {}).get("api")
+    if url is None:
+        yield "prefect", True, "no server running; commands start a temporary one ('evergreen up' keeps one)"
+        return
+    ok = prefect_answers(url)
+    yield (
+        "prefect",
+        ok,
+        f"{url} answers" if ok else f"{url} does not answer: run 'evergreen up' or unset the address",
+    )
+
+
+def _stores(settings: Settings) -> Iterator[tuple[str, bool, str]]:
+    stores = Stores(settings)
+    for name, look in {
+        "ledger": lambda: stores.ledger.read(model="doctor"),
+        "mlflow": lambda: stores.registry.aliases("doctor"),
+    }.items():
+        try:
+            look()
+        except Exception as error:  # whatever a store says is what the reader must know
+            yield (
+                name,
+                False,
+                f"{type(error).__name__}: {error}. Check EVERGREEN_LEDGER_URL and MLFLOW_TRACKING_URI.",
+            )
+        else:
+            yield name, True, "answers"
+
+
+def _configs(settings: Settings) -> Iterator[tuple[str, bool, str]]:
+    names = list_models(settings.config_dir)
+    if not names:
+        yield (
+            "config",
+            True,
+            f"no model in {settings.config_dir.name}/ yet: 'evergreen init DATA --target COLUMN'",
+        )
+    for name in names:
+        try:
+            read_config(find_model(name, config_dir=settings.config_dir))
+        except EvergreenError as error:
+            yield f"config/{name}.yaml", False, str(error)
+        else:
+            yield f"config/{name}.yaml", True, "reads well"

@@ -1,0 +1,154 @@
+"""Start and end the local Prefect and MLflow servers; remember them in the home folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tasks.core.errors import EvergreenError
+from tasks.io.settings import Settings
+
+_FILE = "servers.json"
+_WAIT_SECONDS = 90
+
+
+def read_servers(home: Path) -> dict[str, dict[str, Any]]:
+    """Return what ``start_servers`` remembered; empty when nothing was started."""
+    file = home / _FILE
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def answers(url: str, *, timeout: float = 2.0) -> bool:
+    """Return True when a GET of ``url`` answers 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=timeout) as reply:
+            return reply.status == 200
+    except (urllib.error.URLError, OSError, ValueError):
+        return False
+
+
+def prefect_answers(api_url: str) -> bool:
+    """Return True when the Prefect API at ``api_url`` is healthy."""
+    return answers(f"{api_url.rstrip('/')}/health")
+
+
+def start_servers(
+    settings: Settings, *, prefect_port: int, mlflow_port: int, worker: bool
+) -> dict[str, dict[str, Any]]:
+    """Start what does not run yet and wait until it answers.
+
+    Raises
+    ------
+    EvergreenError
+        When a server ended at once or did not answer in time; its log is named.
+    """
+    (settings.home / "logs").mkdir(parents=True, exist_ok=True)
+    running = {name: info for name, info in read_servers(settings.home).items() if _alive(info)}
+    if "prefect" not in running:
+        running["prefect"] = _start_prefect(settings, free_port(prefect_port))
+    if "mlflow" not in running:
+        running["mlflow"] = _start_mlflow(settings, free_port(mlflow_port))
+    _remember(settings.home, running)
+    for name in ("prefect", "mlflow"):
+        _wait(name, running[name])
+    if worker and "worker" not in running:
+        running["worker"] = _start_worker(settings, running["prefect"]["api"])
+        _remember(settings.home, running)
+    return running
+
+
+def stop_servers(home: Path) -> list[str]:
+    """End what was started here, workers before servers; return the names of what was ended."""
+    running = {name: info for name, info in read_servers(home).items() if _alive(info)}
+    for name in sorted(running, key=["worker", "prefect", "mlflow"].index):
+        _stop(running[name]["pid"])
+    (home / _FILE).unlink(missing_ok=True)
+    return sorted(running)
+
+
+def free_port(first: int) -> int:
+    """Return the first port from ``first`` on that nobody listens to on loopback."""
+    for port in range(first, first + 200):
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return port
+    raise EvergreenError(f"No free port between {first} and {first + 199}; name another one.")
+
+
+def _start_prefect(settings: Settings, port: int) -> dict[str, Any]:
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    url = f"http://127.0.0.1:{port}"
+    environ = {"PREFECT_UI_API_URL": f"{url}/api", "PREFECT_API_URL": f"{url}/api"}
+    info = _spawn(settings, "prefect", command, environ)
+    return {**info, "api": f"{url}/api", "ui": url, "health": f"{url}/api/health"}
+
+
+def _start_mlflow(settings: Settings, port: int) -> dict[str, Any]:
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--backend-store-uri", settings.tracking_uri, "--workers", "1"]
+    if settings.artifact_root:
+        command += ["--default-artifact-root", settings.artifact_root, "--no-serve-artifacts"]
+    url = f"http://127.0.0.1:{port}"
+    info = _spawn(settings, "mlflow", command, {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})
+    return {**info, "ui": url, "health": f"{url}/health"}
+
+
+def _start_worker(settings: Settings, api_url: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "evergreen", "--type", "process"]
+    return _spawn(settings, "worker", command, {"PREFECT_API_URL": api_url})
+
+
+def _spawn(settings: Settings, name: str, command: list[str], environ: dict[str, str]) -> dict[str, Any]:
+    log = settings.home / "logs" / f"{name}.log"
+    with log.open("ab") as out:
+        process = subprocess.Popen(
+            command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True,
+            env={**os.environ, **environ},
+        )  # fmt: skip
+    return {"pid": process.pid, "started": psutil.Process(process.pid).create_time(), "log": str(log)}
+
+
+def _wait(name: str, info: dict[str, Any]) -> None:
+    deadline = time.monotonic() + _WAIT_SECONDS
+    while not answers(info["health"]):
+        if not _alive(info) or time.monotonic() > deadline:
+            raise EvergreenError(f"The {name} server did not come up; its log {info['log']} says why.")
+        time.sleep(0.3)
+
+
+def _alive(info: dict[str, Any]) -> bool:
+    """Return True when the remembered process still runs (and is not another one with its number)."""
+    try:
+        process = psutil.Process(info["pid"])
+        same = abs(process.create_time() - info["started"]) < 1.0
+        return same and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _stop(pid: int) -> None:
+    """Send SIGTERM to a process group started here, again after ten seconds, then SIGKILL."""
+    process = psutil.Process(pid)
+    family = [process, *process.children(recursive=True)]
+    for signal_number in (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL):
+        for member in family:
+            if member.is_running():
+                member.send_signal(signal_number)
+        _, family = psutil.wait_procs(family, timeout=10)
+        if not family:
+            return
+
+
+def _remember(home: Path, running: dict[str, dict[str, Any]]) -> None:
+    (home / _FILE).write_text(json.dumps(running, indent=2) + "\n", encoding="utf-8")
