@@ -1,0 +1,99 @@
+"""The alpha budget: however often a model is challenged, its wrong promotions in 90 days stay bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from tasks.core.errors import ConfigError
+
+WINDOW = timedelta(days=90)
+SHARE = 0.25
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlphaLook:
+    """What one look may spend.
+
+    Attributes
+    ----------
+    alpha : float
+        Significance level of this look.
+    left_before, left_after : float
+        Unspent part of the budget in the rolling window, before and after it.
+    """
+
+    alpha: float
+    left_before: float
+    left_after: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlphaBudget:
+    """How a model's significance level is spread over repeated challenges.
+
+    Attributes
+    ----------
+    level : float
+        Bound on the probability of any wrong promotion in a window.
+    window : timedelta
+        Rolling length of the budget.
+    share : float
+        Part of what is left that one look spends; so the budget never runs dry.
+    """
+
+    level: float = 0.05
+    window: timedelta = WINDOW
+    share: float = SHARE
+
+    def __post_init__(self) -> None:
+        """Refuse levels and shares outside (0, 1) and windows that are none."""
+        for name, value in (("level", self.level), ("share", self.share)):
+            if not 0 < value < 1:
+                raise ConfigError(
+                    f"The alpha budget's {name} is {value}. Allowed: between 0 and 1, both excluded."
+                )
+        if self.window <= timedelta(0):
+            raise ConfigError(f"The alpha budget's window is {self.window}. Allowed: a positive duration.")
+
+    def look(self, spent: Sequence[tuple[datetime, float]], *, now: datetime) -> AlphaLook:
+        """Plan what a look at ``now`` spends, given what earlier ones spent."""
+        recent = sum(alpha for at, alpha in spent if at > now - self.window)
+        left = max(self.level - recent, 0.0)
+        alpha = self.share * left
+        return AlphaLook(alpha=alpha, left_before=left, left_after=left - alpha)
+
+
+def plan_alpha(
+    spent: Sequence[tuple[datetime, float]],
+    *,
+    now: datetime,
+    level: float,
+    window: timedelta = WINDOW,
+    share: float = SHARE,
+) -> AlphaLook:
+    """Plan the level of the next look so that all looks in any ``window`` spend at most ``level``.
+
+    Parameters
+    ----------
+    spent : sequence of (datetime, float)
+        When each earlier look was and what it spent, in any order; entries of the future count too.
+    now : datetime
+        Time of this look, of the same awareness as those of ``spent``.
+    level : float
+        Bound on any wrong promotion in a window, in (0, 1).
+
+    Returns
+    -------
+    AlphaLook
+        By the union bound the probability of a wrong promotion in any window is at most ``level``
+        (half of it, since only one side of the interval promotes). ``alpha`` is 0 when nothing is left.
+
+    Examples
+    --------
+    >>> from datetime import UTC
+    >>> plan_alpha([], now=datetime(2026, 1, 1, tzinfo=UTC), level=0.05)
+    AlphaLook(alpha=0.0125, left_before=0.05, left_after=0.0375)
+    """
+    return AlphaBudget(level=level, window=window, share=share).look(spent, now=now)
