@@ -1,0 +1,33 @@
+"""Gather what ``status`` shows; it only reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tasks.core.status import describe_status
+from tasks.io.setup import Setup
+
+_TAGS = {
+    "validation_status": "validation_status",
+    "trained_from": "evergreen.trained_from",
+    "trained_to": "evergreen.trained_to",
+    "trigger": "evergreen.trigger",
+    "evaluated_as": "evergreen.evaluated_as",
+}
+
+
+def model_status(setup: Setup) -> dict[str, Any]:
+    """Return who reigns, who waits, what is pending, and whether ledger and aliases agree."""
+    ledger, registry = setup.stores.ledger, setup.stores.registry
+    view = describe_status(
+        aliases=registry.aliases(setup.model),
+        entries=ledger.read(model=setup.model),
+        lock_is_held=ledger.lock_is_held(setup.model),
+    )
+    tags = {info.version: info.tags for info in registry.versions(setup.model)}
+    for role in ("champion", "fallback", "challenger", "candidate"):
+        if view[role]:
+            own = tags.get(view[role]["version"], {})
+            view[role] |= {name: own[tag] for name, tag in _TAGS.items() if tag in own}
+    state = "Consistent" if view["consistent"] else "Inconsistent"
+    return {"state": state, "reasons": [], "model": setup.model, **view}

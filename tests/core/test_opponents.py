@@ -1,0 +1,43 @@
+import pytest
+
+from tasks.core.errors import NotLearnable
+from tasks.core.opponents import Opponents, choose_opponents
+
+
+def choose(aliases, tags=None):
+    return choose_opponents(model="fraud", aliases=aliases, tags=tags or {})
+
+
+def test_challenger_meets_the_champion():
+    assert Opponents(challenger=3, champion=1) == choose({"challenger": 3, "champion": 1})
+
+
+def test_on_an_empty_throne_nobody_defends():
+    assert () == choose({"challenger": 1}).defenders
+
+
+def test_a_refitted_champion_brings_its_judged_twin():
+    opponents = choose({"challenger": 3, "champion": 2}, {2: {"evergreen.evaluated_as": "1"}})
+    assert (2, 1) == opponents.defenders
+
+
+@pytest.mark.parametrize(
+    ("aliases", "tags", "code"),
+    [
+        ({}, {}, "no_challenger"),
+        ({"candidate": 2}, {2: {"validation_status": "pending"}}, "not_validated"),
+        ({"candidate": 2}, {2: {"validation_status": "rejected"}}, "rejected"),
+        ({"candidate": 2, "champion": 2}, {2: {"validation_status": "approved"}}, "no_challenger"),
+        ({"challenger": 2, "champion": 2}, {}, "already_champion"),
+    ],
+)
+def test_without_an_approved_challenger_the_reason_is_named(aliases, tags, code):
+    with pytest.raises(NotLearnable) as caught:
+        choose(aliases, tags)
+    assert code == caught.value.reason_code
+
+
+def test_a_rejected_candidate_carries_the_reason_of_the_gate():
+    tags = {2: {"validation_status": "rejected", "evergreen.rejected_for": "below_floor"}}
+    with pytest.raises(NotLearnable, match="below_floor"):
+        choose({"candidate": 2}, tags)
