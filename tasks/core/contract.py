@@ -1,0 +1,154 @@
+"""The data contract: what a window of rows must look like, frozen with the version that learned it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import pandas as pd
+from pandas.api import types
+
+Kind = Literal["number", "text", "time", "any"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnRule:
+    """Limits of one column.
+
+    Attributes
+    ----------
+    name : str
+        Column.
+    kind : {'number', 'text', 'time', 'any'}
+        What the values must be; ``any`` is not checked.
+    required : bool
+        The column must be present.
+    max_nulls : float
+        Largest share of nulls, 0 to 1.
+    minimum, maximum : float | None
+        Bounds of the values, both inclusive, in the column's own unit; None: unbounded.
+    categories : tuple[str, ...] | None
+        Allowed values as text; None: an open vocabulary.
+    by_hand : tuple[str, ...]
+        Which of ``nulls``, ``minimum``, ``maximum``, ``categories`` a person wrote: breaking those rejects,
+        breaking what was only learned warns until most of the window is outside.
+    """
+
+    name: str
+    kind: Kind = "any"
+    required: bool = True
+    max_nulls: float = 1.0
+    minimum: float | None = None
+    maximum: float | None = None
+    categories: tuple[str, ...] | None = None
+    by_hand: tuple[str, ...] = ()
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> ColumnRule:
+        """Read the form ``to_dict`` of the contract wrote."""
+        categories = plain.get("categories")
+        return cls(
+            **{
+                **plain,
+                "categories": None if categories is None else tuple(categories),
+                "by_hand": tuple(plain.get("by_hand", ())),
+            }
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contract:
+    """What every window of a version's rows is checked against.
+
+    Attributes
+    ----------
+    columns : tuple[ColumnRule, ...]
+        One rule a column.
+    unique : tuple[tuple[str, ...], ...]
+        Sets of columns that together identify a row.
+    min_rows, max_rows : int, int | None
+        Bounds of the number of rows, inclusive.
+    outside_tolerance : float
+        Share of values that may leave range or categories unremarked.
+    gross_tolerance : float
+        Share outside *learned* limits from which the window is another quantity and the check fails.
+    learned_rows : int
+        Rows the limits were learned from.
+    """
+
+    columns: tuple[ColumnRule, ...]
+    unique: tuple[tuple[str, ...], ...] = ()
+    min_rows: int = 1
+    max_rows: int | None = None
+    outside_tolerance: float = 0.01
+    gross_tolerance: float = 0.5
+    learned_rows: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form stored with the version as ``evergreen/contract.json``."""
+        plain = asdict(self)
+        plain["columns"] = [
+            {
+                **column,
+                "categories": None if column["categories"] is None else list(column["categories"]),
+                "by_hand": list(column["by_hand"]),
+            }
+            for column in plain["columns"]
+        ]
+        plain["unique"] = [list(columns) for columns in self.unique]
+        return plain
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Contract:
+        """Read the form ``to_dict`` wrote."""
+        return cls(
+            **{
+                **plain,
+                "columns": tuple(ColumnRule.from_dict(column) for column in plain["columns"]),
+                "unique": tuple(tuple(columns) for columns in plain["unique"]),
+            }
+        )
+
+
+def kind_of(values: pd.Series) -> Kind:
+    """Return what a column holds; ``any`` for one of nulls alone, which says nothing.
+
+    Numbers may be stored as objects (decimals of a database), categories by what they are made of.
+
+    Examples
+    --------
+    >>> kind_of(pd.Series([1, None])), kind_of(pd.Series(["a"])), kind_of(pd.Series([None]))
+    ('number', 'text', 'any')
+    """
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        values = values.cat.categories.to_series()
+    if types.is_datetime64_any_dtype(values.dtype):
+        return "time"
+    if types.is_numeric_dtype(values.dtype):
+        return "any" if len(values) and bool(values.isna().all()) else "number"
+    return _kind_of_objects(values)
+
+
+def _kind_of_objects(values: pd.Series) -> Kind:
+    found = types.infer_dtype(values, skipna=True)
+    if found == "empty":
+        return "any"
+    if found in {"integer", "floating", "decimal", "mixed-integer-float", "boolean"}:
+        return "number"
+    return "time" if found in {"datetime", "datetime64", "date"} else "text"
+
+
+def as_text(values: pd.Series) -> pd.Series:
+    """Return categories as text, nulls kept; whole floats lose their ``.0``, so a null changes no name.
+
+    Examples
+    --------
+    >>> as_text(pd.Series([1.0, None, 2.0])).tolist()
+    ['1', None, '2']
+    """
+    return values.astype(object).map(_text, na_action="ignore").where(values.notna(), None)
+
+
+def _text(value: Any) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

@@ -1,0 +1,187 @@
+"""Check a window against its contract with Great Expectations; the import costs seconds and is lazy."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tasks.core.contract import Contract, Kind, as_text, kind_of
+from tasks.core.contract_judge import ContractResult, Finding, judge_contract
+from tasks.core.contract_plan import Expectation, plan_expectations
+
+MOST_ROWS = 100_000
+_EXAMPLES = 5
+_NUMBERS = [
+    *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
+    *("float16", "float32", "float64", "int", "float", "bool", "Decimal"),
+]
+_TIMES = [
+    *(f"datetime64[{unit}]" for unit in ("s", "ms", "us", "ns")),
+    "datetime",
+    "date",
+    "Timestamp",
+    "NaTType",
+]
+
+
+def check_contract(
+    contract: Contract, frame: pd.DataFrame, *, window: str, most_rows: int = MOST_ROWS
+) -> ContractResult:
+    """Check one window of rows.
+
+    Parameters
+    ----------
+    contract : Contract
+        Limits, as stored with the version.
+    frame : DataFrame, shape (n, columns)
+        The window; not changed.
+    window : str
+        Its name, for messages.
+    most_rows : int
+        Values are checked on at most this many rows, taken at equal steps over the window; the number of
+        rows, missing columns and repeated keys are judged on all of them.
+
+    Returns
+    -------
+    ContractResult
+    """
+    plan = plan_expectations(contract, _kinds(contract, frame))
+    whole = [expected for expected in plan if expected.check in {"rows", "unique", "exists"}]
+    values = [expected for expected in plan if expected not in whole]
+    sample = frame.iloc[:: -(-len(frame) // most_rows)] if len(frame) > most_rows else frame
+    findings = [
+        *_validate(_prepare(frame, whole), whole),
+        *(_validate(_prepare(sample, values), values) if len(sample) else []),
+    ]
+    return judge_contract(contract, findings, window=window, n=len(frame), checked=len(sample))
+
+
+def _kinds(contract: Contract, frame: pd.DataFrame) -> dict[str, Kind]:
+    """Return what the contract's columns hold, those that are present."""
+    named = {rule.name for rule in contract.columns} | {name for key in contract.unique for name in key}
+    return {name: kind_of(frame[name]) for name in named if name in frame.columns}
+
+
+def _prepare(frame: pd.DataFrame, plan: list[Expectation]) -> pd.DataFrame:
+    """Return the columns the plan speaks of: categories as text, as their limits are written; keys as found."""
+    forms: dict[str, Callable[[pd.Series], pd.Series]] = {}
+    for expected in plan:
+        form = {"categories": as_text, "unique": pd.Series.copy}.get(expected.check, _plain)
+        for name in expected.columns:
+            if name in frame.columns and forms.get(name, _plain) is _plain:
+                forms[name] = form
+    return pd.DataFrame({name: form(frame[name]) for name, form in forms.items()}, index=frame.index)
+
+
+def _plain(values: pd.Series) -> pd.Series:
+    """Return pandas' own numbers and zoned times as NumPy's: Great Expectations knows only those by name."""
+    if isinstance(values.dtype, pd.DatetimeTZDtype):
+        return values.dt.tz_convert("UTC").dt.tz_localize(None)
+    if pd.api.types.is_extension_array_dtype(values.dtype) and pd.api.types.is_numeric_dtype(values.dtype):
+        return pd.Series(values.to_numpy(dtype=float, na_value=np.nan), index=values.index)
+    return values
+
+
+def _validate(frame: pd.DataFrame, plan: list[Expectation]) -> list[Finding]:
+    """Run one Great Expectations suite over one frame; findings come in the order of the plan."""
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    suite = gx.ExpectationSuite(name="contract")
+    for number, expected in enumerate(plan):
+        suite.add_expectation(_build(expected, meta={"number": number}))
+    asset = context.data_sources.add_pandas("window").add_dataframe_asset("rows")
+    batch = asset.add_batch_definition_whole_dataframe("all").get_batch(batch_parameters={"dataframe": frame})
+    return list(_read(batch.validate(suite, result_format="SUMMARY").results, plan, n=len(frame)))
+
+
+def _build(expected: Expectation, *, meta: dict[str, Any]) -> Any:
+    import great_expectations.expectations as gxe
+
+    mostly, column = 1.0 - expected.limit, expected.columns[0] if expected.columns else ""
+    builders: dict[str, Callable[[], Any]] = {
+        "exists": lambda: gxe.ExpectColumnToExist(column=column, meta=meta),
+        "nulls": lambda: gxe.ExpectColumnValuesToNotBeNull(column=column, mostly=mostly, meta=meta),
+        "kind": lambda: gxe.ExpectColumnValuesToBeInTypeList(
+            column=column, type_list=_NUMBERS if expected.kind == "number" else _TIMES, meta=meta
+        ),
+        "range": lambda: gxe.ExpectColumnValuesToBeBetween(
+            column=column, min_value=expected.minimum, max_value=expected.maximum, mostly=mostly, meta=meta
+        ),
+        "categories": lambda: gxe.ExpectColumnValuesToBeInSet(
+            column=column, value_set=list(expected.categories or ()), mostly=mostly, meta=meta
+        ),
+        "rows": lambda: gxe.ExpectTableRowCountToBeBetween(
+            min_value=_as_int(expected.minimum), max_value=_as_int(expected.maximum), meta=meta
+        ),
+        "unique": lambda: _build_unique(expected, meta=meta),
+    }
+    return builders[expected.check]()
+
+
+def _build_unique(expected: Expectation, *, meta: dict[str, Any]) -> Any:
+    import great_expectations.expectations as gxe
+
+    if len(expected.columns) == 1:
+        return gxe.ExpectColumnValuesToBeUnique(column=expected.columns[0], meta=meta)
+    return gxe.ExpectCompoundColumnsToBeUnique(column_list=list(expected.columns), meta=meta)
+
+
+def _read(results: Iterable[Any], plan: list[Expectation], *, n: int) -> Iterable[Finding]:
+    """Turn Great Expectations' results into findings, in the order of the plan."""
+    by_number = {result.expectation_config.meta["number"]: result for result in results}
+    for number, expected in enumerate(plan):
+        result = by_number[number]
+        _refuse_exceptions(result, expected)
+        measured = result.result or {}
+        yield Finding(
+            expectation=expected,
+            share=_share(expected, success=bool(result.success), measured=measured),
+            n=int(measured.get("element_count", n)),
+            examples=_examples(measured),
+            observed=n if expected.check == "rows" else None,
+        )
+
+
+def _share(expected: Expectation, *, success: bool, measured: dict[str, Any]) -> float:
+    """Return the share of offending values, 0 to 1; checks without one count as all or nothing."""
+    percent = measured.get("unexpected_percent")
+    if percent is None or expected.check in {"exists", "rows"}:
+        return 0.0 if success else 1.0
+    return float(percent) / 100.0
+
+
+def _examples(measured: dict[str, Any]) -> tuple[str, ...]:
+    values = measured.get("partial_unexpected_list") or []
+    shown = [_short(value) for value in values if value is not None]
+    return tuple(dict.fromkeys(shown))[:_EXAMPLES]
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        return "(" + ", ".join(_short(part) for part in value.values()) + ")"
+    text = f"{value:g}" if isinstance(value, (float, np.floating)) else str(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _refuse_exceptions(result: Any, expected: Expectation) -> None:
+    """Raise where a check itself broke: not being able to look is not a finding."""
+    info = result.exception_info or {}
+    inner = info.values() if info and "raised_exception" not in info else [info]
+    for one in inner:
+        if isinstance(one, dict) and one.get("raised_exception"):
+            raise RuntimeError(
+                f"Great Expectations could not check '{expected.check}' of {expected.columns}: "
+                f"{one.get('exception_message')}"
+            )
+
+
+def _as_int(value: float | None) -> int | None:
+    return None if value is None else int(value)
