@@ -1,0 +1,52 @@
+"""Promote a version, roll back to a former champion, or settle what a crash left: the aliases move here."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from tasks.core.realm import ExpectedChampion, check_present
+from tasks.core.verdict import StageResult
+from tasks.io.setup import open_setup
+from tasks.outcomes import concluded
+from tasks.promote import promote_task, reconcile_task, rollback_task
+
+
+@flow(name="promote", flow_run_name="promote-{model}", persist_result=False)
+@concluded("promote")
+def promote(
+    model: str,
+    version: int | None = None,
+    expected_champion: ExpectedChampion = "any",
+    evidence: str | None = None,
+    reason: str = "Promoted by hand.",
+    dry_run: bool = False,
+) -> StageResult:
+    """Put an approved version (default: @challenger) on the throne; the champion of now becomes @fallback."""
+    setup = open_setup(model)
+    registry, ledger = setup.stores.registry, setup.stores.ledger
+    chosen = version or check_present("challenger", registry.aliases(setup.model), model=setup.model)
+    return promote_task(
+        registry, ledger, model=setup.model, version=chosen, expected_champion=expected_champion, evidence=evidence,
+        reason=reason, dry_run=dry_run, max_rollback_attempts=setup.config.evaluation.max_rollback_attempts,
+    )  # fmt: skip
+
+
+@flow(name="rollback", flow_run_name="rollback-{model}", persist_result=False)
+@concluded("rollback")
+def rollback(
+    model: str, to: int | None = None, reason: str = "Rolled back by hand.", dry_run: bool = False
+) -> StageResult:
+    """Return to @fallback, or to the former champion `to`; the version left is never @fallback again."""
+    setup = open_setup(model)
+    return rollback_task(
+        setup.stores.registry, setup.stores.ledger, model=setup.model, to=to, reason=reason, dry_run=dry_run,
+        max_rollback_attempts=setup.config.evaluation.max_rollback_attempts,
+    )  # fmt: skip
+
+
+@flow(name="reconcile", flow_run_name="reconcile-{model}", persist_result=False)
+@concluded("reconcile")
+def reconcile(model: str) -> StageResult:
+    """Settle what a crashed run left and take note of aliases that were moved outside Evergreen."""
+    setup = open_setup(model)
+    return reconcile_task(setup.stores.registry, setup.stores.ledger, model=setup.model)
