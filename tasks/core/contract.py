@@ -147,7 +147,11 @@ def as_text(values: pd.Series) -> pd.Series:
     >>> as_text(pd.Series([1.0, None, 2.0])).tolist()
     ['1', None, '2']
     """
-    return values.astype(object).map(_text, na_action="ignore").where(values.notna(), None)
+    return pd.Series(
+        [None if missing else _text(value) for value, missing in zip(values, values.isna(), strict=True)],
+        index=values.index,
+        dtype=object,
+    )
 
 
 def _text(value: Any) -> str:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from tasks.core.config import ModelConfig
 from tasks.core.config.data import ColumnContract, ContractConfig
-from tasks.core.contract import ColumnRule, Contract, as_text, kind_of
+from tasks.core.contract import ColumnRule, Contract, Kind, as_text, kind_of
 from tasks.core.errors import unknown_name
 from tasks.core.schema import Schema
 
@@ -88,7 +88,7 @@ def _learn_column(values: pd.Series, *, kind: str, config: ModelConfig) -> Colum
         return ColumnRule(name=name, kind="number", max_nulls=max_nulls, minimum=low, maximum=high)
     if kind == "text" or found == "text":
         categories = _learn_categories(values, most=config.training.max_categories)
-        expected = "text" if found == "text" else "any"
+        expected: Kind = "text" if found == "text" else "any"
         return ColumnRule(name=name, kind=expected, max_nulls=max_nulls, categories=categories)
     return ColumnRule(name=name, kind=found, max_nulls=max_nulls)
 

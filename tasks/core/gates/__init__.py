@@ -1,0 +1,1 @@
+"""The gates: each file one family; each check a pure function of measured numbers."""
