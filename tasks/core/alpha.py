@@ -93,7 +93,8 @@ def plan_alpha(
     Examples
     --------
     >>> from datetime import UTC
-    >>> plan_alpha([], now=datetime(2026, 1, 1, tzinfo=UTC), level=0.05)
-    AlphaLook(alpha=0.0125, left_before=0.05, left_after=0.0375)
+    >>> look = plan_alpha([], now=datetime(2026, 1, 1, tzinfo=UTC), level=0.05)
+    >>> look.alpha, round(look.left_after, 6)
+    (0.0125, 0.0375)
     """
     return AlphaBudget(level=level, window=window, share=share).look(spent, now=now)

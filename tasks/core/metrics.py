@@ -8,14 +8,17 @@ from functools import lru_cache
 
 from tasks.core.errors import ConfigError, UnknownName, unknown_name
 from tasks.core.metrics_base import PROBLEMS, Metric, Parts, custom_metric
-from tasks.core.metrics_classification import classification_metrics
-from tasks.core.metrics_ranking import mean_reciprocal_rank, ndcg_at, value_of_first, win_rate
+from tasks.core.metrics_business import business_metric
+from tasks.core.metrics_labels import label_metrics
+from tasks.core.metrics_probability import probability_metrics
+from tasks.core.metrics_ranking import mean_reciprocal_rank, ndcg_at, win_rate
 from tasks.core.metrics_regression import regression_metrics
 
 __all__ = [
     "PROBLEMS",
     "Metric",
     "Parts",
+    "business_metric",
     "canonical_name",
     "custom_metric",
     "default_metric",
@@ -25,7 +28,7 @@ __all__ = [
 
 _DEFAULTS = {
     "binary": "roc_auc",
-    "multiclass": "f1_macro",
+    "multiclass": "log_loss",
     "regression": "rmse",
     "ranking": "ndcg_at_3",
 }
@@ -121,13 +124,10 @@ def default_metric(problem: str) -> str:
 def _by_problem(problem: str) -> dict[str, Metric]:
     """Return the built-in metrics of a problem by name."""
     _check_problem(problem)
-    ranking = [
-        *(ndcg_at(k) for k in (1, 3, 5, 10, None)),
-        mean_reciprocal_rank(),
-        win_rate(),
-        value_of_first(),
-    ]
-    everything = [*classification_metrics(), *regression_metrics(), *ranking]
+    ranking = [*(ndcg_at(k) for k in (1, 3, 5, 10, None)), mean_reciprocal_rank(), win_rate()]
+    everything = [*label_metrics(), *probability_metrics(), *regression_metrics(), *ranking]
+    if problem != "regression":
+        everything.append(business_metric(problem))
     return {metric.name: metric for metric in everything if problem in metric.problems}
 
 

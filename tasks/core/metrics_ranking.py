@@ -111,13 +111,13 @@ def win_rate() -> Metric:
     return _metric("win_rate", components=components)
 
 
-def value_of_first() -> Metric:
-    """Return the mean ``value`` of the row ranked first in each group; ties share."""
+def value_of_first(*, cost: float = 0.0) -> Metric:
+    """Return the mean ``value`` of the row ranked first in each group, less a fixed cost; ties share."""
 
     def components(scored: Scored) -> Parts:
         ranked, _ = _ranked(scored)
         value = scored.require("value").astype(np.float64)[ranked.order]
-        earned = ranked.sums(_first_share(ranked) * value)
+        earned = ranked.sums(_first_share(ranked) * value) - cost
         return _group_parts(scored, ranked, earned, np.ones(len(earned), dtype=np.bool_))
 
     return _metric("business_value", components=components, bounded=False, needs="value")

@@ -1,4 +1,4 @@
-"""Metrics of decided classes and of probabilities, by scikit-learn's names."""
+"""Metrics of decided classes, by scikit-learn's names: all of them follow from counts per class."""
 
 from __future__ import annotations
 
@@ -6,19 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tasks.core.metrics_base import Metric, Parts, mean_of_first, ratio, row_parts
+from tasks.core.metrics_base import Metric, Parts, ratio
 from tasks.core.scored import Array, BoolArray, FloatArray, IntArray, Scored
-from tasks.core.stats.auc import auc_influence, roc_auc
 
 BINARY = frozenset({"binary"})
-MULTICLASS = frozenset({"multiclass"})
-CLASSIFICATION = BINARY | MULTICLASS
-_EPS = float(np.finfo(np.float64).eps)
-
-
-def classification_metrics() -> list[Metric]:
-    """Return every classification metric."""
-    return [*_label_metrics(), *_score_metrics(), _business_value()]
+CLASSIFICATION = frozenset({"binary", "multiclass"})
 
 
 def class_codes(scored: Scored) -> tuple[IntArray, IntArray, int]:
@@ -56,53 +48,53 @@ def class_parts(scored: Scored) -> Parts:
     return Parts(values=values, rows=rows)
 
 
-def _split(sums: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+def split_counts(sums: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Split ``(…, 3 k)`` sums into hits, truths and calls, each (…, k)."""
     k = sums.shape[-1] // 3
     return sums[..., :k], sums[..., k : 2 * k], sums[..., 2 * k :]
 
 
 def _accuracy(sums: FloatArray) -> FloatArray:
-    hits, truths, _ = _split(sums)
+    hits, truths, _ = split_counts(sums)
     return ratio(hits.sum(-1), truths.sum(-1))
 
 
 def _balanced_accuracy(sums: FloatArray) -> FloatArray:
-    hits, truths, _ = _split(sums)
+    hits, truths, _ = split_counts(sums)
     recall = ratio(hits, truths)  # nan for a class without outcomes: left out, as scikit-learn does
     return ratio(np.nansum(recall, -1), (truths > 0).sum(-1))
 
 
 def _precision(sums: FloatArray) -> FloatArray:
-    hits, truths, calls = _split(sums)
+    hits, truths, calls = split_counts(sums)
     precision = np.nan_to_num(ratio(hits[..., 1], calls[..., 1]))  # nothing called positive: 0
     return np.where(truths.sum(-1) > 0, precision, np.nan)
 
 
 def _recall(sums: FloatArray) -> FloatArray:
-    hits, truths, _ = _split(sums)
+    hits, truths, _ = split_counts(sums)
     return ratio(hits[..., 1], truths[..., 1])
 
 
 def _specificity(sums: FloatArray) -> FloatArray:
-    hits, truths, _ = _split(sums)
+    hits, truths, _ = split_counts(sums)
     return ratio(hits[..., 0], truths[..., 0])
 
 
 def _f1(sums: FloatArray) -> FloatArray:
-    hits, truths, calls = _split(sums)
+    hits, truths, calls = split_counts(sums)
     f1 = ratio(2 * hits[..., 1], truths[..., 1] + calls[..., 1])
     return np.where(truths[..., 1] > 0, f1, np.nan)
 
 
 def _jaccard(sums: FloatArray) -> FloatArray:
-    hits, truths, calls = _split(sums)
+    hits, truths, calls = split_counts(sums)
     found = ratio(hits[..., 1], truths[..., 1] + calls[..., 1] - hits[..., 1])
     return np.where(truths[..., 1] > 0, found, np.nan)
 
 
 def _matthews(sums: FloatArray) -> FloatArray:
-    hits, truths, calls = _split(sums)
+    hits, truths, calls = split_counts(sums)
     s, c = truths.sum(-1), hits.sum(-1)
     top = c * s - (truths * calls).sum(-1)
     bottom = np.sqrt((s**2 - (calls**2).sum(-1)) * (s**2 - (truths**2).sum(-1)))
@@ -111,7 +103,7 @@ def _matthews(sums: FloatArray) -> FloatArray:
 
 
 def _kappa(sums: FloatArray) -> FloatArray:
-    hits, truths, calls = _split(sums)
+    hits, truths, calls = split_counts(sums)
     s = truths.sum(-1)
     chance = ratio((truths * calls).sum(-1), s**2)
     return ratio(ratio(hits.sum(-1), s) - chance, 1 - chance)
@@ -119,7 +111,7 @@ def _kappa(sums: FloatArray) -> FloatArray:
 
 def _per_class(sums: FloatArray, *, kind: str) -> tuple[FloatArray, BoolArray, FloatArray]:
     """Return the per-class score (0 where nothing is defined), presence and support, each (…, k)."""
-    hits, truths, calls = _split(sums)
+    hits, truths, calls = split_counts(sums)
     bottom = {"f1": (truths + calls) / 2, "precision": calls, "recall": truths}[kind]
     return np.nan_to_num(ratio(hits, bottom)), (truths + calls) > 0, truths
 
@@ -140,7 +132,7 @@ def _weighted(kind: str) -> Callable[[FloatArray], FloatArray]:
     return combine
 
 
-def _label_metrics() -> list[Metric]:
+def label_metrics() -> list[Metric]:
     """Return the metrics of decided classes."""
     both: dict[str, Callable[[FloatArray], FloatArray]] = {
         "accuracy": _accuracy,
@@ -172,125 +164,4 @@ def _label_metric(name: str, combine: Callable[[FloatArray], FloatArray], proble
         needs="label",
         components=class_parts,
         combine=combine,
-    )
-
-
-def _log_loss_parts(scored: Scored) -> Parts:
-    """Return -ln P(outcome) per row; nan for an outcome the model has no column for."""
-    score = scored.require("score")
-    if scored.is_binary:
-        p = np.clip(scored.positive_score, _EPS, 1 - _EPS)
-        return row_parts(scored, -np.log(np.where(scored.truth, p, 1 - p)))
-    truth, _, _ = class_codes(scored)
-    clipped = np.clip(score, _EPS, 1 - _EPS)
-    known = truth < clipped.shape[1]
-    chosen = clipped[np.arange(len(truth)), np.where(known, truth, 0)]
-    return row_parts(scored, np.where(known, -np.log(chosen), np.nan))
-
-
-def _brier_parts(scored: Scored) -> Parts:
-    """Return the squared distance of probabilities and outcome per row."""
-    score = scored.require("score")
-    if scored.is_binary:
-        return row_parts(scored, (scored.positive_score - scored.truth) ** 2)
-    truth, _, k = class_codes(scored)
-    wide = np.zeros((len(scored), k))
-    wide[:, : score.shape[1]] = score
-    return row_parts(scored, ((wide - np.eye(k)[truth]) ** 2).sum(axis=1))
-
-
-def _roc_auc(scored: Scored) -> float:
-    return roc_auc(scored.truth, scored.positive_score, weight=scored.weight)
-
-
-def _roc_auc_influence(scored: Scored) -> FloatArray:
-    return auc_influence(scored.truth, scored.positive_score)
-
-
-def average_precision(scored: Scored) -> float:
-    """Return the step-wise area under the precision-recall curve; ``nan`` without a positive row."""
-    truth, score = scored.truth, scored.positive_score
-    weight = np.ones(len(scored)) if scored.weight is None else np.asarray(scored.weight, dtype=np.float64)
-    order = np.argsort(-score, kind="stable")
-    found = np.cumsum((weight * truth)[order])
-    seen = np.cumsum(weight[order])
-    last_of_tie = np.append(np.diff(score[order]) != 0, True)
-    found, seen = found[last_of_tie], seen[last_of_tie]
-    if found[-1] == 0:
-        return float("nan")
-    precision = np.nan_to_num(ratio(found, seen))
-    return float((np.diff(found, prepend=0.0) * precision).sum() / found[-1])
-
-
-def _roc_auc_ovr(scored: Scored, *, weighted: bool = False) -> float:
-    """Return the mean of each class's AUC against the rest; nan when a class has no outcome."""
-    truth, _, k = class_codes(scored)
-    score = scored.require("score")
-    if k > score.shape[1]:
-        return float("nan")
-    areas = [roc_auc(truth == c, score[:, c], weight=scored.weight) for c in range(k)]
-    weight = np.ones(len(scored)) if scored.weight is None else scored.weight
-    shares = np.bincount(truth, weights=weight, minlength=k)
-    return float(np.average(areas, weights=shares if weighted else None))
-
-
-def _score_metrics() -> list[Metric]:
-    """Return the metrics of probabilities."""
-    return [
-        _loss("log_loss", _log_loss_parts),
-        _loss("brier_score", _brier_parts),
-        _ranked("roc_auc", BINARY, _roc_auc, influence=_roc_auc_influence),
-        _ranked("average_precision", BINARY, average_precision),
-        _ranked("roc_auc_ovr", MULTICLASS, _roc_auc_ovr),
-        _ranked("roc_auc_ovr_weighted", MULTICLASS, lambda scored: _roc_auc_ovr(scored, weighted=True)),
-    ]
-
-
-def _loss(name: str, components: Callable[[Scored], Parts]) -> Metric:
-    return Metric(
-        name=name,
-        problems=CLASSIFICATION,
-        greater_is_better=False,
-        bounded=False,
-        needs="score",
-        components=components,
-        combine=mean_of_first,
-    )
-
-
-def _ranked(
-    name: str,
-    problems: frozenset[str],
-    function: Callable[[Scored], float],
-    *,
-    influence: Callable[[Scored], FloatArray] | None = None,
-) -> Metric:
-    return Metric(
-        name=name,
-        problems=problems,
-        greater_is_better=True,
-        bounded=True,
-        needs="score",
-        function=function,
-        influence=influence,
-    )
-
-
-def _value_parts(scored: Scored) -> Parts:
-    """Return what acting on the row earns, 0 where the model does not act."""
-    truth, called, k = class_codes(scored)
-    acts = called == 1 if k == 2 else called == truth
-    return row_parts(scored, np.where(acts, scored.require("value").astype(np.float64), 0.0))
-
-
-def _business_value() -> Metric:
-    """Return the mean value per row: earned where positive is decided (binary) or the class is right."""
-    return Metric(
-        name="business_value",
-        problems=CLASSIFICATION,
-        greater_is_better=True,
-        bounded=False,
-        needs="value",
-        components=_value_parts,
-        combine=mean_of_first,
     )
