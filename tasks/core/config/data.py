@@ -27,7 +27,8 @@ class DataConfig(Section):
     target: str
     """Column to predict."""
     time: str | None = None
-    """Column of the clock. Without it rows have no order and splits are random."""
+    """Column of the clock. Without it rows have no order and splits are random, unless `clock: rows` counts
+    them as they stand in the source."""
     clock: Literal["timestamp", "seconds", "rows"] = "timestamp"
     """What `time` holds: timestamps (naive ones are UTC), seconds since any start, or row numbers."""
     time_format: str | None = None
@@ -56,6 +57,11 @@ class DataConfig(Section):
     """Drop exact duplicate rows (they are always reported)."""
     private: list[str] = Field(default_factory=list)
     """Columns whose values must not appear in reports, samples or input examples."""
+
+    @property
+    def ordered(self) -> bool:
+        """True when rows have a clock: a column, or their order in the source where `clock: rows` says so."""
+        return self.time is not None or self.clock == "rows"
 
     @field_validator("exclude", mode="before")
     @classmethod

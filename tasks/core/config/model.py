@@ -85,7 +85,7 @@ class ModelConfig(Section):
     @property
     def timed(self) -> bool:
         """True when rows have a clock and are split by it."""
-        return self.data.time is not None and self.split.method != "random"
+        return self.data.ordered and self.split.method != "random"
 
 
 def parse_model(
@@ -130,7 +130,7 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 def _check_spans(config: ModelConfig, values: dict[str, Any], origin: str) -> None:
     """Refuse durations that a model with a row clock wrote itself (defaults are translated)."""
-    if config.data.time is None or config.data.clock != "rows":
+    if config.data.clock != "rows":
         return
     for key in _CLOCK_SPANS:
         section, name = key.split(".")
