@@ -52,11 +52,12 @@ def prove(act: Act, recorded: RecordedPlan, *, smoke: Smoke, attempts: int) -> P
         act.note_smoke(recorded.plan_id, recorded.plan.version, verdict)
         if verdict.passed:
             return Proof(passed=True, rollbacks=rollbacks, reasons=tuple(failed))
-        failed.extend(verdict.reasons)
+        failed.extend([*verdict.reasons, *([hindrance] if hindrance else [])])
         if following is None:
-            return Proof(
-                passed=False, rollbacks=rollbacks, reasons=(*failed, *([hindrance] if hindrance else []))
-            )
+            return Proof(passed=False, rollbacks=rollbacks, reasons=tuple(failed))
+        failed.append(
+            Reason(code="rolled_back", message=following.plan.reason, observed=following.plan.version)
+        )
         recorded, rollbacks = following, rollbacks + 1
 
 

@@ -49,12 +49,15 @@ class MemoryLedger:
 
     def claim(self, *, model: str, stream: str, at: datetime, decide: Decide) -> Entry | None:
         """Read a stream, decide, append; None when nothing is claimed."""
-        with self._guard:
-            decided = decide(self.read(model=model, stream=stream))
+        while True:
+            history = self.read(model=model, stream=stream)
+            decided = decide(history)
             if decided is None:
                 return None
-            kind, payload = decided
-            return self.append(model=model, stream=stream, kind=kind, payload=payload, at=at)
+            with self._guard:
+                if self.read(model=model, stream=stream) == history:
+                    kind, payload = decided
+                    return self.append(model=model, stream=stream, kind=kind, payload=payload, at=at)
 
     def read(self, *, model: str | None = None, stream: str | None = None) -> list[Entry]:
         """Return entries in order of model, stream and number."""

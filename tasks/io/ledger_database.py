@@ -77,9 +77,8 @@ def make_engine(url: URL) -> Engine:
     """Return an engine that opens its first connection when it is first used."""
     if url.drivername.startswith("sqlite"):
         return _sqlite_engine(url)
-    return create_engine(
-        url, pool_pre_ping=True, pool_size=2, connect_args={"application_name": "evergreen-ledger"}
-    )
+    # A ledger is spoken to a few times a minute: a connection a time survives forks, restarts and failovers.
+    return create_engine(url, poolclass=NullPool, connect_args={"application_name": "evergreen-ledger"})
 
 
 def make_lock_engine(url: URL) -> Engine:

@@ -162,10 +162,10 @@ class MlflowRegistry:
         """Return all versions in ascending order; empty for a model that does not exist."""
         found: list[VersionInfo] = []
         token: str | None = None
-        quoted = name.replace("'", "''")
+        quote = '"' if "'" in name else "'"  # MLflow's filters know no escape, but both quotes
         while True:
             page = self._client.search_model_versions(
-                f"name = '{quoted}'", max_results=PAGE, page_token=token
+                f"name = {quote}{name}{quote}", max_results=PAGE, page_token=token
             )
             found.extend(_info(version) for version in page)
             token = page.token

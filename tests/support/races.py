@@ -1,0 +1,45 @@
+"""Processes that start together: what they do, and how they are let go at once."""
+
+import multiprocessing
+from datetime import UTC, datetime
+
+from tasks.io.ledger import open_ledger
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["tests.support.races"])
+
+
+def open_once(url, number):
+    """Open (and at first migrate) a ledger and append one entry."""
+    payload = {"number": number}
+    open_ledger(url).append(model="fraud", stream="decisions", kind="train", payload=payload, at=NOW)
+
+
+def claim_once(url):
+    """Claim the one start that is to be had."""
+    ledger = open_ledger(url)
+    entry = ledger.claim(
+        model="fraud",
+        stream="retraining",
+        at=NOW,
+        decide=lambda history: None if history else ("started", {}),
+    )
+    return "held" if entry is None else "started"
+
+
+def _let_go(start, function, arguments, answers):
+    start.wait()
+    answers.put(function(*arguments))
+
+
+def race(function, arguments):
+    """Run ``function`` once for each tuple of arguments, all at the same moment; return the answers."""
+    start, answers = CONTEXT.Barrier(len(arguments)), CONTEXT.Queue()
+    runners = [CONTEXT.Process(target=_let_go, args=(start, function, each, answers)) for each in arguments]
+    for runner in runners:
+        runner.start()
+    found = [answers.get(timeout=120) for _ in runners]
+    for runner in runners:
+        runner.join()
+    return found
