@@ -9,9 +9,10 @@ from tasks.core.verdict import StageResult
 from tasks.io.setup import open_setup
 from tasks.outcomes import concluded
 from tasks.promote import promote_task, reconcile_task, rollback_task
+from tasks.prove import serving_smoke
 
 
-@flow(name="promote", flow_run_name="promote-{model}", persist_result=False)
+@flow(name="promote", flow_run_name="promote-{model}")
 @concluded("promote")
 def promote(
     model: str,
@@ -23,30 +24,38 @@ def promote(
 ) -> StageResult:
     """Put an approved version (default: @challenger) on the throne; the champion of now becomes @fallback."""
     setup = open_setup(model)
-    registry, ledger = setup.stores.registry, setup.stores.ledger
-    chosen = version or check_present("challenger", registry.aliases(setup.model), model=setup.model)
+    stores, name = setup.stores, setup.model
+    smoke = serving_smoke(stores.registry, tracking_uri=stores.tracking_uri)
+    chosen = version or check_present("challenger", stores.registry.aliases(name), model=name)
     return promote_task(
-        registry, ledger, model=setup.model, version=chosen, expected_champion=expected_champion, evidence=evidence,
-        reason=reason, dry_run=dry_run, max_rollback_attempts=setup.config.evaluation.max_rollback_attempts,
+        stores.registry, stores.ledger, model=name, version=chosen, expected_champion=expected_champion,
+        evidence=evidence, reason=reason, dry_run=dry_run, smoke=smoke,
+        max_rollback_attempts=setup.config.evaluation.max_rollback_attempts,
     )  # fmt: skip
 
 
-@flow(name="rollback", flow_run_name="rollback-{model}", persist_result=False)
+@flow(name="rollback", flow_run_name="rollback-{model}")
 @concluded("rollback")
 def rollback(
     model: str, to: int | None = None, reason: str = "Rolled back by hand.", dry_run: bool = False
 ) -> StageResult:
     """Return to @fallback, or to the former champion `to`; the version left is never @fallback again."""
     setup = open_setup(model)
+    stores, attempts = setup.stores, setup.config.evaluation.max_rollback_attempts
+    smoke = serving_smoke(stores.registry, tracking_uri=stores.tracking_uri)
     return rollback_task(
-        setup.stores.registry, setup.stores.ledger, model=setup.model, to=to, reason=reason, dry_run=dry_run,
-        max_rollback_attempts=setup.config.evaluation.max_rollback_attempts,
+        stores.registry, stores.ledger, model=setup.model, to=to, reason=reason, dry_run=dry_run, smoke=smoke,
+        max_rollback_attempts=attempts,
     )  # fmt: skip
 
 
-@flow(name="reconcile", flow_run_name="reconcile-{model}", persist_result=False)
+@flow(name="reconcile", flow_run_name="reconcile-{model}")
 @concluded("reconcile")
 def reconcile(model: str) -> StageResult:
-    """Settle what a crashed run left and take note of aliases that were moved outside Evergreen."""
+    """Settle what a crashed run left, note aliases moved outside Evergreen, prove an unproved champion."""
     setup = open_setup(model)
-    return reconcile_task(setup.stores.registry, setup.stores.ledger, model=setup.model)
+    stores, attempts = setup.stores, setup.config.evaluation.max_rollback_attempts
+    smoke = serving_smoke(stores.registry, tracking_uri=stores.tracking_uri)
+    return reconcile_task(
+        stores.registry, stores.ledger, model=setup.model, smoke=smoke, max_rollback_attempts=attempts
+    )
