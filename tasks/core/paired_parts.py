@@ -48,11 +48,6 @@ class PairedParts:
         return len(self.champion) if self.values is None else len(self.values)
 
     @property
-    def is_auc(self) -> bool:
-        """True where DeLong's test applies."""
-        return self.metric.name == "roc_auc" and self.influence is not None
-
-    @property
     def discordant(self) -> tuple[int, int] | None:
         """Rows that only the champion and only the challenger has right; None but for plain accuracy."""
         if self.metric.name not in _SHARE_OF_HITS or self.champion.weight is not None:

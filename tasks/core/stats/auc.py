@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm, rankdata
+from scipy.stats import norm
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -27,13 +27,20 @@ class DeLong:
 def placements(truth: npt.NDArray[np.bool_], score: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return, in row order, the share of negatives below each positive and of positives above each negative.
 
-    Ties count one half. Both means equal the AUC. O(n log n) by midranks (Sun & Xu 2014).
+    Ties count one half. Both means equal the AUC. One sort (Sun & Xu 2014).
     """
-    positive, negative = score[truth], score[~truth]
-    ranks = rankdata(score)
-    above = (ranks[truth] - rankdata(positive)) / max(negative.size, 1)
-    below = 1.0 - (ranks[~truth] - rankdata(negative)) / max(positive.size, 1)
-    return above, below
+    order = np.argsort(score, kind="stable")
+    ordered, positive = score[order], truth[order]
+    first = np.append(True, ordered[1:] != ordered[:-1])
+    tie = np.cumsum(first) - 1
+    up, down = np.bincount(tie, weights=positive), np.bincount(tie, weights=~positive)
+    share = np.empty(truth.size)
+    share[order] = np.where(
+        positive,
+        ((np.cumsum(down) - down / 2) / max(down.sum(), 1))[tie],
+        1.0 - ((np.cumsum(up) - up / 2) / max(up.sum(), 1))[tie],
+    )
+    return share[truth], share[~truth]
 
 
 def roc_auc(truth: Any, score: Any, *, weight: Any = None) -> float:
@@ -63,9 +70,7 @@ def roc_auc(truth: Any, score: Any, *, weight: Any = None) -> float:
         return float("nan")
     if weight is not None:
         return _weighted_auc(truth, score, np.asarray(weight, dtype=np.float64))
-    positives = int(truth.sum())
-    wins = rankdata(score)[truth].sum() - positives * (positives + 1) / 2
-    return float(wins / (positives * (truth.size - positives)))
+    return float(placements(truth, score)[0].mean())
 
 
 def _weighted_auc(truth: npt.NDArray[np.bool_], score: FloatArray, weight: FloatArray) -> float:
@@ -92,6 +97,18 @@ def auc_influence(truth: Any, score: Any) -> FloatArray:
     influence[truth] = (above - above.mean()) * truth.size / above.size
     influence[~truth] = (below - below.mean()) * truth.size / below.size
     return influence
+
+
+def influence_error(truth: Any, influence: FloatArray) -> float:
+    """Return DeLong's standard error from influence values (of one AUC or of a difference of two).
+
+    ``nan`` with fewer than two rows of a class.
+    """
+    truth = np.asarray(truth, dtype=np.bool_)
+    shares = (influence[truth] / truth.size, influence[~truth] / truth.size)
+    if min(map(len, shares)) < 2:
+        return float("nan")
+    return float(np.sqrt(sum(np.var(share, ddof=1) * share.size for share in shares)))
 
 
 def delong(y: Any, score_a: Any, score_b: Any) -> DeLong:
@@ -130,10 +147,10 @@ def delong(y: Any, score_a: Any, score_b: Any) -> DeLong:
         return DeLong(auc_a=nan, auc_b=nan, difference=nan, standard_error=nan, statistic=nan, p_value=nan)
     (above_a, below_a), (above_b, below_b) = placements(truth, a), placements(truth, b)
     difference = float(above_b.mean() - above_a.mean())
-    variance = (
-        np.var(above_b - above_a, ddof=1) / above_a.size + np.var(below_b - below_a, ddof=1) / below_a.size
-    )
-    error = float(np.sqrt(variance))
+    spread = np.empty(truth.size)
+    spread[truth] = (above_b - above_a) * truth.size / above_a.size
+    spread[~truth] = (below_b - below_a) * truth.size / below_a.size
+    error = influence_error(truth, spread)
     statistic = _z(difference, error)
     return DeLong(
         auc_a=float(above_a.mean()),

@@ -6,7 +6,7 @@ import math
 
 from scipy.stats import beta, norm
 
-_FEW = 25  # discordant pairs below which the exact test decides
+FEW_DISCORDANT = 25  # below it the exact test decides
 
 
 def paired_proportions_interval(b: int, c: int, n: int, *, level: float) -> tuple[float, float]:
@@ -37,7 +37,7 @@ def paired_proportions_interval(b: int, c: int, n: int, *, level: float) -> tupl
     if n <= 0:
         return math.nan, math.nan
     low, high = _bonett_price(b, c, n, level=level)
-    if 0 < b + c < _FEW:
+    if 0 < b + c < FEW_DISCORDANT:
         exact_low, exact_high = _conditional(b, c, n, level=level)
         low, high = min(low, exact_low), max(high, exact_high)
     return max(low, -1.0), min(high, 1.0)

@@ -10,6 +10,7 @@ from scipy.stats import binom, chi2, t
 
 from tasks.core.errors import DataError
 from tasks.core.stats.auc import DeLong, delong
+from tasks.core.stats.intervals import FEW_DISCORDANT
 
 __all__ = [
     "DeLong",
@@ -20,8 +21,6 @@ __all__ = [
     "diebold_mariano",
     "mcnemar",
 ]
-
-_FEW = 25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +67,7 @@ def mcnemar(b: int, c: int, *, exact: bool | None = None, correction: bool = Tru
             f"Discordant counts are {b} and {c}. Allowed: integers from 0 on. Count rows, not shares."
         )
     total = b + c
-    if exact if exact is not None else total < _FEW:
+    if exact if exact is not None else total < FEW_DISCORDANT:
         p = min(1.0, 2 * float(binom.cdf(min(b, c), total, 0.5))) if total else 1.0
         return PairedTest(statistic=float(min(b, c)), p_value=p)
     if total == 0:
