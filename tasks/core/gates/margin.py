@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from tasks.core.difference import Difference, measure_difference
+from tasks.core.challenge import Difference, measure_difference
 from tasks.core.gates.result import CheckResult, check, insufficient
 from tasks.core.metrics import Metric
 from tasks.core.scored import Array, Scored
@@ -38,15 +38,24 @@ def measure_margin(
     Returns
     -------
     Difference
-        The baseline stands as champion. Where a constant answer leaves the metric undefined (the precision
-        of a model that never says yes), it is replaced by guesses of the same frequency; where a relative
-        difference is undefined since the baseline is worth 0, the difference is absolute.
+        The baseline stands as champion.
+    """
+    metric, baseline = answerable(metric, baseline, rng)
+    return measure_difference(metric, baseline, scored, level=LEVEL, blocks=blocks, rng=rng)
+
+
+def answerable(metric: Metric, baseline: Scored, rng: np.random.Generator) -> tuple[Metric, Scored]:
+    """Return metric and baseline in a form that a model can be compared with.
+
+    Where a constant answer leaves the metric undefined (the precision of a model that never says yes), it is
+    replaced by guesses of the same frequency; where the baseline is worth exactly 0, so that a relative
+    difference is undefined, the metric's differences are read as they stand.
     """
     if not np.isfinite(metric(baseline)):
         baseline = _guesses(baseline, rng)
     if metric(baseline) == 0.0:
         metric = replace(metric, bounded=True)
-    return measure_difference(metric, baseline, scored, level=LEVEL, blocks=blocks, rng=rng)
+    return metric, baseline
 
 
 def _guesses(baseline: Scored, rng: np.random.Generator) -> Scored:

@@ -1,0 +1,216 @@
+"""The fresh process of a smoke test: ``python -m tasks.io.smoke_child FOLDER``.
+
+FOLDER holds ``request.json`` and perhaps ``rows.parquet``; the answer is written to ``result.json``. Whatever
+a model raises is an observation here, not an error: it fails the probe and is told to the parent.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+
+_SECONDS = 3.0
+_WARM_UPS = 3
+_NEVER_SEEN = "evergreen-never-seen"
+_NUMBERS = {"double", "float"}
+_UNCLEAR = (IndexError, KeyError, AttributeError, NameError, AssertionError, ZeroDivisionError)
+Ask = Callable[[pd.DataFrame], np.ndarray]
+
+
+def main(folder: Path) -> None:
+    """Answer one request."""
+    request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
+    report: dict[str, Any] = {"uri": request["uri"], "probes": []}
+    try:
+        report |= _fetch(request["uri"])
+        started = time.perf_counter()
+        model = mlflow.pyfunc.load_model(report.pop("path"))
+        report["load_seconds"] = time.perf_counter() - started
+    except Exception as error:
+        report.pop("path", None)
+        report["probes"].append(_probe("load", passed=False, message=_said(error)))
+    else:
+        report["probes"].append(_probe("load", passed=True, message=f"{report['load_seconds']:.2f} s"))
+        given = pd.read_parquet(folder / "rows.parquet") if request["has_rows"] else None
+        _question(model, given, report, batch_rows=request["batch_rows"])
+    (folder / "result.json").write_text(json.dumps(report), encoding="utf-8")
+
+
+def _fetch(uri: str) -> dict[str, Any]:
+    """Download the model's files once; return their path and size, and the version the address led to."""
+    path = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
+    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    name, _, alias = uri.removeprefix("models:/").partition("@")
+    number: Any = uri.rpartition("/")[2]
+    if alias:
+        number = mlflow.MlflowClient().get_model_version_by_alias(name, alias).version
+    return {"path": str(path), "size_mb": size / 1e6, "version": int(number)}
+
+
+def _question(model: Any, given: pd.DataFrame | None, report: dict[str, Any], *, batch_rows: int) -> None:
+    """Put every probe to a loaded model, then time it."""
+    types = _types(model)
+    rows = _conform(_rows(model, given, types), types)
+
+    def ask(frame: pd.DataFrame) -> np.ndarray:
+        return np.asarray(model.predict(frame))
+
+    one = rows.head(1)
+    probes: dict[str, Callable[[], str]] = {
+        "one_row": lambda: _expect_answers(ask, one),
+        "empty_frame": lambda: _expect_nothing(ask, rows.head(0)),
+        "missing_values": lambda: _expect_answers(ask, _without_values(one, types)),
+        "unseen_category": lambda: _expect_answers(ask, _with_unseen(one, types)),
+        "column_order": lambda: _expect_same(ask, one, one[one.columns[::-1]]),
+        "repeatable": lambda: _expect_same(ask, one, one),
+        "wrong_type": lambda: _expect_refusal(ask, _with_text(one, types)),
+    }
+    report["probes"] += [_try(name, probe) for name, probe in probes.items()]
+    if report["probes"][1]["passed"]:
+        batch = rows.iloc[np.arange(batch_rows) % len(rows)].reset_index(drop=True)
+        report["single"] = _time(ask, one, most=100)
+        report["batch"] = _time(ask, batch, most=20)
+
+
+def _try(name: str, probe: Callable[[], str]) -> dict[str, Any]:
+    try:
+        return _probe(name, passed=True, message=probe())
+    except Exception as error:
+        return _probe(name, passed=False, message=_said(error))
+
+
+def _probe(name: str, *, passed: bool, message: str) -> dict[str, Any]:
+    return {"name": name, "passed": passed, "message": message}
+
+
+def _said(error: Exception) -> str:
+    first = " ".join(str(error).split())
+    return f"{type(error).__name__}: {first[:300] or 'no message'}"
+
+
+def _expect_answers(ask: Ask, frame: pd.DataFrame | None) -> str:
+    """Require a finite number or a class for each row."""
+    if frame is None:
+        return "nothing of the kind among the features"
+    answers = ask(frame)
+    if len(answers) != len(frame):
+        raise ValueError(f"{len(answers)} answers for {len(frame)} rows")
+    if pd.isna(answers).any() or (answers.dtype.kind == "f" and not np.isfinite(answers).all()):
+        raise ValueError(f"the answer is {answers.ravel()[:3].tolist()}, not a finite number or a class")
+    return f"answered {answers.ravel()[:3].tolist()}"
+
+
+def _expect_nothing(ask: Ask, frame: pd.DataFrame) -> str:
+    """Require no answers, or an error that says what is wrong."""
+    try:
+        answers = ask(frame)
+    except _UNCLEAR:
+        raise
+    except Exception as error:
+        return f"refused: {_said(error)}"
+    if len(answers):
+        raise ValueError(f"{len(answers)} answers for no rows")
+    return "no rows, no answers"
+
+
+def _expect_same(ask: Ask, first: pd.DataFrame, second: pd.DataFrame) -> str:
+    """Require the same answer to both."""
+    one, two = ask(first), ask(second)
+    same = np.allclose(one, two, rtol=1e-9, atol=1e-12) if one.dtype.kind == "f" else np.array_equal(one, two)
+    if not same:
+        raise ValueError(f"the answer changed from {one.ravel()[:3].tolist()} to {two.ravel()[:3].tolist()}")
+    return "the same answer"
+
+
+def _expect_refusal(ask: Ask, frame: pd.DataFrame | None) -> str:
+    """Require a clear error."""
+    if frame is None:
+        return "no numeric feature"
+    try:
+        answers = ask(frame)
+    except _UNCLEAR as error:
+        raise ValueError(f"the error is not clear: {_said(error)}") from None
+    except Exception as error:
+        return f"refused: {_said(error)}"
+    raise ValueError(f"text in a numeric column was answered with {answers.ravel()[:3].tolist()}")
+
+
+def _types(model: Any) -> dict[str, str]:
+    """Return the signature's type by column; empty without a signature."""
+    schema = model.metadata.get_input_schema()
+    if schema is None or not schema.has_input_names():
+        return {}
+    return {spec.name: str(getattr(spec.type, "name", spec.type)) for spec in schema.inputs}
+
+
+def _rows(model: Any, given: pd.DataFrame | None, types: dict[str, str]) -> pd.DataFrame:
+    """Return rows to ask with: those given, else the input example, else made up from the signature."""
+    example = model.input_example if given is None else given
+    if isinstance(example, pd.DataFrame) and len(example) and set(types) <= set(example.columns):
+        return example[list(types)] if types else example
+    if not types:
+        raise SystemExit("The model has no signature and no input example; log one of them with it.")
+    made_up = {"string": "x", "boolean": False, "datetime": pd.Timestamp("2000-01-01")}
+    return pd.DataFrame([{name: made_up.get(kind, 0) for name, kind in types.items()}])
+
+
+def _conform(rows: pd.DataFrame, types: dict[str, str]) -> pd.DataFrame:
+    """Turn numbers into floats where the signature says so: booleans and integers are sent as such by JSON too."""
+    floats = [name for name, kind in types.items() if kind.lower() in _NUMBERS]
+    return rows.astype(dict.fromkeys(floats, np.float64))
+
+
+def _numeric(rows: pd.DataFrame, types: dict[str, str]) -> list[str]:
+    """Return columns of floating numbers, which can be missing."""
+    if types:
+        return [name for name, kind in types.items() if kind.lower() in _NUMBERS]
+    return [name for name in rows.columns if pd.api.types.is_float_dtype(rows[name].dtype)]
+
+
+def _text(rows: pd.DataFrame, types: dict[str, str]) -> list[str]:
+    """Return columns of text."""
+    if types:
+        return [name for name, kind in types.items() if kind.lower() == "string"]
+    return [name for name in rows.columns if rows[name].dtype == object]
+
+
+def _without_values(one: pd.DataFrame, types: dict[str, str]) -> pd.DataFrame | None:
+    empty: dict[str, Any] = dict.fromkeys(_numeric(one, types), np.nan)
+    empty |= {name: pd.Series([None], index=one.index, dtype=object) for name in _text(one, types)}
+    return one.assign(**empty) if empty else None
+
+
+def _with_unseen(one: pd.DataFrame, types: dict[str, str]) -> pd.DataFrame | None:
+    text = _text(one, types)
+    return one.assign(**dict.fromkeys(text, _NEVER_SEEN)) if text else None
+
+
+def _with_text(one: pd.DataFrame, types: dict[str, str]) -> pd.DataFrame | None:
+    numeric = _numeric(one, types)
+    return one.assign(**{numeric[0]: "not a number"}) if numeric else None
+
+
+def _time(ask: Ask, frame: pd.DataFrame, *, most: int) -> dict[str, Any]:
+    """Time up to ``most`` requests after three warm-ups, for three seconds at most."""
+    for _ in range(_WARM_UPS):
+        ask(frame)
+    taken: list[float] = []
+    end = time.perf_counter() + _SECONDS
+    while len(taken) < most and (not taken or time.perf_counter() < end):
+        started = time.perf_counter()
+        ask(frame)
+        taken.append((time.perf_counter() - started) * 1e3)
+    p50, p95 = np.percentile(taken, [50, 95])
+    return {"p50_ms": float(p50), "p95_ms": float(p95), "rows": len(frame), "repeats": len(taken)}
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
