@@ -25,11 +25,10 @@ def promote(
     """Put an approved version (default: @challenger) on the throne; the champion of now becomes @fallback."""
     setup = open_setup(model)
     stores, name = setup.stores, setup.model
-    smoke = serving_smoke(stores.registry, tracking_uri=stores.tracking_uri)
     chosen = version or check_present("challenger", stores.registry.aliases(name), model=name)
     return promote_task(
         stores.registry, stores.ledger, model=name, version=chosen, expected_champion=expected_champion,
-        evidence=evidence, reason=reason, dry_run=dry_run, smoke=smoke,
+        evidence=evidence, reason=reason, dry_run=dry_run, smoke=serving_smoke(stores),
         max_rollback_attempts=setup.config.evaluation.max_rollback_attempts,
     )  # fmt: skip
 
@@ -42,10 +41,9 @@ def rollback(
     """Return to @fallback, or to the former champion `to`; the version left is never @fallback again."""
     setup = open_setup(model)
     stores, attempts = setup.stores, setup.config.evaluation.max_rollback_attempts
-    smoke = serving_smoke(stores.registry, tracking_uri=stores.tracking_uri)
     return rollback_task(
-        stores.registry, stores.ledger, model=setup.model, to=to, reason=reason, dry_run=dry_run, smoke=smoke,
-        max_rollback_attempts=attempts,
+        stores.registry, stores.ledger, model=setup.model, to=to, reason=reason, dry_run=dry_run,
+        smoke=serving_smoke(stores), max_rollback_attempts=attempts,
     )  # fmt: skip
 
 
@@ -55,7 +53,7 @@ def reconcile(model: str) -> StageResult:
     """Settle what a crashed run left, note aliases moved outside Evergreen, prove an unproved champion."""
     setup = open_setup(model)
     stores, attempts = setup.stores, setup.config.evaluation.max_rollback_attempts
-    smoke = serving_smoke(stores.registry, tracking_uri=stores.tracking_uri)
     return reconcile_task(
-        stores.registry, stores.ledger, model=setup.model, smoke=smoke, max_rollback_attempts=attempts
-    )
+        stores.registry, stores.ledger, model=setup.model, smoke=serving_smoke(stores),
+        max_rollback_attempts=attempts,
+    )  # fmt: skip

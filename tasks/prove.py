@@ -10,18 +10,20 @@ from tasks.core.errors import NotLearnable
 from tasks.core.history import RecordedPlan, automatic_rollbacks
 from tasks.core.promote import plan_rollback
 from tasks.core.verdict import Reason, State, Verdict
-from tasks.io.registry import Registry
+from tasks.io.setup import Stores
 from tasks.io.smoke import smoke_verdict
 
 Smoke = Callable[[str, int], Verdict]
 """A smoke test of (model, version) as it serves; anything but PASS rolls back."""
 
 
-def serving_smoke(registry: Registry, *, tracking_uri: str) -> Smoke:
+def serving_smoke(stores: Stores) -> Smoke:
     """Return the real smoke test: the version loads and answers in a fresh process, as it serves."""
 
     def smoke(model: str, version: int) -> Verdict:
-        return smoke_verdict(model=model, version=version, registry=registry, tracking_uri=tracking_uri)
+        return smoke_verdict(
+            model=model, version=version, registry=stores.registry, tracking_uri=stores.tracking_uri
+        )
 
     return smoke
 
