@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -101,6 +101,17 @@ class StageResult:
     version: int | None = None
     decision_id: str | None = None
     details: dict[str, Any] = field(default_factory=dict)
+
+    def ends(self, state: State, *reasons: Reason, version: int | None = None) -> StageResult:
+        """Return how a stage ended that acted on this decision: its state, with what came on top.
+
+        The evidence stays; the end is a decision of its own, so that it is recorded under its own id.
+        """
+        details = {**self.details, "evidence": self.decision_id}
+        return replace(
+            self, state=state, reasons=(*self.reasons, *reasons), version=version or self.version,
+            decision_id=None, details=details,
+        )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
         """Return one flat JSON object: state, model, reasons, version, decision_id and the details."""

@@ -1,0 +1,50 @@
+"""Let the challenger meet the champion, and promote it if it is superior."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from tasks.approval import ask_approval
+from tasks.challenge import arrange_match, find_opponents, judge_match, report_challenge
+from tasks.core.challenge_report import challenge_markdown
+from tasks.core.verdict import Reason, StageResult, State
+from tasks.data import load_parts_task
+from tasks.heir import prepare_heir
+from tasks.io.setup import Setup, open_setup
+from tasks.outcomes import concluded
+from tasks.parameters import AsOf, ModelName
+from tasks.promote import promote_task
+from tasks.prove import serving_smoke
+
+
+@flow(name="challenge", flow_run_name="challenge-{model}", persist_result=False)
+@concluded("challenge")
+def challenge(model: ModelName, until: AsOf = None, dry_run: bool = False) -> StageResult:
+    """Compare champion and challenger on rows neither learned from; promote the challenger if it is superior."""
+    setup = open_setup(model)
+    opponents = find_opponents(setup)
+    parts = load_parts_task(setup, until=until)
+    match = arrange_match(setup, opponents, parts)
+    judged = judge_match(setup, opponents, match, dry_run=dry_run)
+    report_challenge(setup, judged)
+    if dry_run or judged.state is not State.PROMOTED:
+        return judged
+    answer = approval(setup, judged)
+    if answer.code != "approved":
+        return judged.ends(State.KEPT, answer)
+    heir = prepare_heir(setup, parts, opponents.challenger, until=until)
+    promoted = promote_task(
+        setup.stores.registry, setup.stores.ledger, model=setup.model, version=heir.version, reason=heir.story,
+        expected_champion=opponents.champion, evidence=judged.decision_id, smoke=serving_smoke(setup.stores),
+        max_rollback_attempts=setup.config.evaluation.max_rollback_attempts,
+    )  # fmt: skip
+    return judged.ends(promoted.state, answer, *heir.reasons, *promoted.reasons, version=promoted.version)
+
+
+def approval(setup: Setup, judged: StageResult) -> Reason:
+    """Return the answer of the policy, or of the person it asks."""
+    policy = setup.config.promotion
+    if policy.approval == "auto":
+        return Reason(code="approved", message="Approved by policy (promotion.approval: auto).")
+    question = challenge_markdown(judged)
+    return ask_approval(key=str(judged.decision_id), question=question, timeout=policy.approval_timeout.amount)

@@ -1,0 +1,206 @@
+"""Champion against challenger: on the same rows, within the alpha budget, with the evidence kept."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from prefect import task
+from prefect.artifacts import create_markdown_artifact
+
+from tasks.core.alpha import AlphaLook, plan_alpha
+from tasks.core.baseline import baseline_scores
+from tasks.core.blocks import make_blocks
+from tasks.core.challenge import ChallengeDecision, Rule, judge_challenge, measure_difference
+from tasks.core.challenge_report import challenge_items, challenge_markdown
+from tasks.core.clock import format_position, span_length
+from tasks.core.gates.margin import answerable
+from tasks.core.ledger import Entry
+from tasks.core.match import Match, choose_ground, depends, unit_keys
+from tasks.core.measure import deciding_metric
+from tasks.core.opponents import Opponents, choose_opponents
+from tasks.core.rows import Parts, Rows
+from tasks.core.scored import IntArray, Scored
+from tasks.core.seeds import seed_for
+from tasks.core.split import unseen_rows
+from tasks.core.verdict import Outcome, StageResult, State
+from tasks.io.metric_paths import custom_metrics
+from tasks.io.models import LoadedModel, load_model
+from tasks.io.setup import Setup
+from tasks.io.tracking import open_tracker
+from tasks.links import artifact_key
+from tasks.outcomes import record_decision
+from tasks.retries import SIDE_EFFECT, TRANSIENT
+
+ALPHA = "alpha"
+
+
+@task(**TRANSIENT)
+def find_opponents(setup: Setup) -> Opponents:
+    """Name the challenger and who defends the throne."""
+    registry = setup.stores.registry
+    tags = {info.version: info.tags for info in registry.versions(setup.model)}
+    return choose_opponents(model=setup.model, aliases=registry.aliases(setup.model), tags=tags)
+
+
+@task(**TRANSIENT)
+def arrange_match(setup: Setup, opponents: Opponents, parts: Parts) -> Match:
+    """Score both sides on the evaluation rows that neither learned from."""
+    models = {version: load_model(setup, version) for version in (opponents.challenger, *opponents.defenders)}
+    challenger = models[opponents.challenger]
+    unseen = {version: unseen_rows(model.plan, parts.evaluation) for version, model in models.items()}
+    ground = choose_ground(
+        unseen[opponents.challenger],
+        {version: unseen[version] for version in opponents.defenders},
+        model=setup.model,
+        window=str(setup.config.evaluation.validation_window),
+    )
+    rows = parts.evaluation.take(ground.usable)
+    metric = deciding_metric(setup.config, custom=custom_metrics(setup.config))
+    answers = challenger.score(rows, config=setup.config)
+    if ground.defender is None:
+        rng = np.random.default_rng(seed_for(setup.model, rows.fingerprint, "baseline"))
+        baseline = _naive(setup, challenger, parts, rows, rng)
+        metric, defence = answerable(metric, baseline, rng)
+    else:
+        defence = models[ground.defender].score(rows, config=setup.config)
+    return Match(
+        metric=metric,
+        champion=defence,
+        challenger=answers,
+        blocks=_blocks(setup, challenger, rows),
+        defender=ground.defender,
+        fingerprint=rows.fingerprint,
+        window=_window(setup, rows),
+    )
+
+
+@task(**SIDE_EFFECT)
+def judge_match(setup: Setup, opponents: Opponents, match: Match, *, dry_run: bool = False) -> StageResult:
+    """Spend a part of the alpha budget on one look, judge it, and keep the evidence in the ledger."""
+    look = _look(setup, opponents, dry_run=dry_run)
+    rng = np.random.default_rng(seed_for(setup.model, match.fingerprint, "challenge"))
+    difference = measure_difference(
+        match.metric, match.champion, match.challenger, level=look.alpha, blocks=match.blocks, rng=rng,
+        draws=setup.config.evaluation.bootstrap,
+    )  # fmt: skip
+    decision = judge_challenge(difference, _rule(setup))
+    result = StageResult(
+        state=_STATES[decision.outcome],
+        model=setup.model,
+        reasons=decision.reasons,
+        version=opponents.challenger,
+        details=_evidence(decision, match, opponents, look),
+    )
+    return result if dry_run else record_decision(setup, "judgement", result)
+
+
+@task(**TRANSIENT)
+def report_challenge(setup: Setup, result: StageResult) -> None:
+    """Show the decision in the Prefect UI and log its record to MLflow (``<model>/evaluation``)."""
+    page = challenge_markdown(result)
+    create_markdown_artifact(
+        page, key=artifact_key("challenge", setup.model), description="Champion against challenger"
+    )
+    tracker = open_tracker(setup.stores)
+    facts = result.details
+    name = f"challenge-v{facts['versions']['challenger']}-{facts['verdict']}"
+    with tracker.run(setup.model, "evaluation", name=name, tags={"evergreen.stage": "challenge"}) as run_id:
+        tracker.write_items(run_id, challenge_items(result, page))
+
+
+_STATES = {
+    Outcome.PASS: State.PROMOTED,
+    Outcome.FAIL: State.KEPT,
+    Outcome.INSUFFICIENT: State.INSUFFICIENT,
+}
+
+
+def alpha_look(entries: list[Entry] | tuple[Entry, ...], *, now: datetime, level: float) -> AlphaLook:
+    """Return what a look at ``now`` may spend, given the entries of the stream ``alpha``."""
+    return plan_alpha([(entry.at, float(entry.payload["alpha"])) for entry in entries], now=now, level=level)
+
+
+def _look(setup: Setup, opponents: Opponents, *, dry_run: bool) -> AlphaLook:
+    """Claim this look's alpha before anything is measured: a crash afterwards has spent it."""
+    now, level = datetime.now(UTC), setup.config.evaluation.significance_level
+    ledger = setup.stores.ledger
+    if dry_run:
+        return alpha_look(ledger.read(model=setup.model, stream=ALPHA), now=now, level=level)
+    planned: list[AlphaLook] = []
+
+    def decide(history: Any) -> tuple[str, dict[str, Any]]:
+        planned.append(alpha_look(history, now=now, level=level))
+        spent = {"alpha": planned[-1].alpha, "left_after": planned[-1].left_after}
+        return "look", {**spent, "challenger": opponents.challenger, "champion": opponents.champion}
+
+    ledger.claim(model=setup.model, stream=ALPHA, at=now, decide=decide)
+    return planned[-1]
+
+
+def _rule(setup: Setup) -> Rule:
+    chosen = setup.config.evaluation
+    return Rule(
+        min_improvement=chosen.min_improvement,
+        policy=chosen.policy,
+        strict=chosen.strict,
+        margin=chosen.margin,
+        min_blocks=chosen.min_blocks,
+        power=chosen.power,
+    )
+
+
+def _naive(
+    setup: Setup, challenger: LoadedModel, parts: Parts, rows: Rows, rng: np.random.Generator
+) -> Scored:
+    return baseline_scores(
+        "constant", training=parts.training, rows=rows, schema=challenger.schema, config=setup.config,
+        classes=challenger.classes, rng=rng,
+    )  # fmt: skip
+
+
+def _blocks(setup: Setup, challenger: LoadedModel, rows: Rows) -> IntArray | None:
+    """Block the rows by clock, entity or group, as the configuration and the data ask."""
+    data, chosen = setup.config.data, setup.config.evaluation
+    if not depends(setup.config, timed=rows.positions is not None):
+        return None
+    entity, group = unit_keys(rows, challenger.schema)
+    length = span_length(chosen.block, clock=data.clock) if chosen.block else None
+    return make_blocks(
+        rows.positions,
+        unit="rows" if data.clock == "rows" else "seconds",
+        length=length,
+        entity=entity if entity is not None else group,
+        group=group,
+        min_blocks=chosen.min_blocks,
+    )
+
+
+def _window(setup: Setup, rows: Rows) -> tuple[str, str] | None:
+    if rows.positions is None or not len(rows):
+        return None
+    clock = setup.config.data.clock
+    first, last = float(rows.positions.min()), float(rows.positions.max())
+    return format_position(first, clock=clock), format_position(last, clock=clock)
+
+
+def _evidence(
+    decision: ChallengeDecision, match: Match, opponents: Opponents, look: AlphaLook
+) -> dict[str, Any]:
+    """Return the decision record: test, numbers, versions, rows."""
+    facts = decision.to_dict()
+    facts.pop("reasons")
+    return {
+        **facts,
+        "alpha": look.alpha,
+        "alpha_left": look.left_after,
+        "versions": {
+            "challenger": opponents.challenger,
+            "champion": opponents.champion,
+            "defender": match.defender,
+        },
+        "against": "naive baseline" if match.defender is None else f"version {match.defender}",
+        "window": match.window,
+        "data_fingerprint": match.fingerprint,
+    }

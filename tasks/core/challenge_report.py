@@ -1,0 +1,79 @@
+"""The page of a challenge: what was compared, how sure it is, and what follows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from tasks.core.logitems import Json, LogItem, Metrics, Params, Tags, Text
+from tasks.core.verdict import StageResult
+
+
+def challenge_markdown(result: StageResult) -> str:
+    """Return the markdown of a decided challenge, for the Prefect UI and the approval form."""
+    facts = result.details
+    lines = [
+        f"## {result.model}: {facts['verdict']} ({result.state.value})",
+        "",
+        *(f"- **{reason.code}**: {reason.message}" for reason in result.reasons),
+        "",
+        "| | |",
+        "| --- | --- |",
+        *(f"| {name} | {value} |" for name, value in _rows(facts)),
+    ]
+    return "\n".join(lines)
+
+
+def challenge_items(result: StageResult, page: str) -> Iterator[LogItem]:
+    """Describe what is logged of a decided challenge."""
+    facts = result.details
+    numbers = (
+        "difference",
+        "p_value",
+        "level",
+        "n",
+        "blocks",
+        "champion",
+        "challenger",
+        "alpha_left",
+        "needed_n",
+    )
+    yield Metrics({name: float(facts[name]) for name in numbers if facts[name] is not None})
+    low, high = facts["interval"]
+    if low is not None and high is not None:
+        yield Metrics({"interval_low": low, "interval_high": high})
+    yield Params(
+        {"metric": facts["metric"], "test": facts["test"], "data_fingerprint": facts["data_fingerprint"]}
+    )
+    yield Tags({"evergreen.verdict": facts["verdict"], "evergreen.decision": str(result.decision_id)})
+    yield Json("decision.json", result.to_dict())
+    yield Text("decision.md", page)
+
+
+def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    versions = facts["versions"]
+    low, high = facts["interval"]
+    rows = [
+        ("challenger", f"version {versions['challenger']}: {_number(facts['challenger'])}"),
+        ("against", f"{facts['against']}: {_number(facts['champion'])}"),
+        ("metric", facts["metric"]),
+        ("difference", f"{_number(facts['difference'])} [{_number(low)}, {_number(high)}]"),
+        ("test", f"{facts['test']}, level {_number(facts['level'])}, p {_number(facts['p_value'])}"),
+        ("rows", f"{facts['n']} in {facts['blocks'] or 'no'} blocks"),
+        ("rows that would decide", _number(facts["needed_n"])),
+        ("alpha left for 90 days", _number(facts["alpha_left"])),
+        ("data", f"`{facts['data_fingerprint'][:12]}`"),
+    ]
+    if facts["window"]:
+        rows.insert(6, ("window", " to ".join(facts["window"])))
+    defender = versions["defender"]
+    if defender is not None and defender != versions["champion"]:
+        champion = versions["champion"]
+        rows.insert(2, ("stand-in", f"judged twin of champion {champion}, which learned from these rows"))
+    return rows
+
+
+def _number(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
