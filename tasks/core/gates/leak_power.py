@@ -110,8 +110,8 @@ def _as_numbers(values: pd.Series) -> FloatArray:
 
 
 def _codes(values: pd.Series) -> IntArray:
-    """Return a bin for each row: categories as they are, numbers by quantile; nulls in one of their own."""
-    if kind_of(values) != "number":
+    """Return a bin for each row: few values as they are, numbers by quantile; nulls in one of their own."""
+    if kind_of(values) != "number" or values.nunique() <= _BINS:
         return np.asarray(pd.factorize(as_text(values), use_na_sentinel=False)[0], dtype=np.int64)
     numbers = pd.Series(_as_numbers(values)).where(values.notna().to_numpy())
     bins = pd.qcut(numbers, _BINS, labels=False, duplicates="drop")

@@ -123,7 +123,7 @@ def wilson_lower(share: float, n: int) -> float:
     Examples
     --------
     >>> round(wilson_lower(0.99, 1000), 4)
-    0.9832
+    0.9833
     """
     if n == 0:
         return 0.0
