@@ -72,7 +72,7 @@ def canonical_json(payload: Mapping[str, Any]) -> str:
     '{"a":null,"b":[1,2]}'
     """
     try:
-        return json.dumps(payload, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        return json.dumps(payload, sort_keys=True, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError) as error:
         raise InputError(
             f"Ledger payload {payload!r} is not JSON ({error}). Allowed: text, finite numbers, true, false, "
@@ -106,7 +106,7 @@ def hash_entry(
     The fields are joined as one JSON list, so no two different entries share a text.
     """
     fields = [model, stream, seq, instant(at), kind, canonical_json(payload), prev_hash]
-    text = json.dumps(fields, separators=(",", ":"), ensure_ascii=False)
+    text = json.dumps(fields, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -95,7 +95,7 @@ def plan_rollback(
     InputError
         When ``to`` never reigned.
     """
-    version = _first_but(None, realm.former_champions()) if to is None else check_reigned(realm, to)
+    version = realm.way_back() if to is None else check_reigned(realm, to)
     check_throne(realm, version, expected_champion)
     if version is None:
         raise NotLearnable(
@@ -144,7 +144,7 @@ def plan_repair(realm: Realm, *, now: datetime) -> Plan | None:
         before=_roles(realm),
         steps=(
             *(step for step in moves if step.alias == FALLBACK),
-            *_archiving(realm, champion, fallback, now),
+            *_archiving(realm, champion, fallback, now, former=known),
         ),
         reason=OUTSIDE,
     )
@@ -219,12 +219,17 @@ def _demotion(realm: Realm, now: datetime) -> list[Step]:
     return [Step(action="set_tags", version=realm.champion, tags=tags)]
 
 
-def _archiving(realm: Realm, version: int, fallback: int | None, now: datetime) -> list[Step]:
-    """Return the tags of those who leave both aliases, and of those who come back from the archive."""
-    held = {realm.champion, realm.fallback} - {version, fallback}
+def _archiving(
+    realm: Realm, version: int, fallback: int | None, now: datetime, *, former: int | None = None
+) -> list[Step]:
+    """Return the tags of those who leave both aliases, and of those who come back from the archive.
+
+    ``former`` is a champion that was pushed from the throne outside Evergreen.
+    """
+    held = {realm.champion, realm.fallback, former} - {version, fallback}
     stamp = {ARCHIVED: "true", f"{ARCHIVED}_at": now.isoformat()}
     leaving = [
-        Step(action="set_tags", version=v, tags=stamp) for v in sorted(v for v in held if v is not None)
+        Step(action="set_tags", version=v, tags=stamp) for v in sorted(v for v in held if v in realm.versions)
     ]
     returning = [
         Step(action="set_tags", version=v, tags={ARCHIVED: "false"})

@@ -52,11 +52,16 @@ class Realm:
     def former_champions(self) -> list[int]:
         """Return versions that may become @fallback, newest reign first, without the champion of now.
 
-        @fallback itself comes first: a team's own choice from before the ledger began counts too.
+        A @fallback that the ledger never saw reigning comes last: it is from before the ledger began.
         """
-        order = [self.fallback, *(reign.version for reign in reversed(reigns(self.history)))]
+        order = [*(reign.version for reign in reversed(reigns(self.history))), self.fallback]
         barred = rolled_back_versions(self.history) | {self.champion}
         return distinct(v for v in order if v is not None and v not in barred and v in self.versions)
+
+    def way_back(self) -> int | None:
+        """Return the version a rollback leads to: @fallback while it may bear that name, else the newest left."""
+        former = self.former_champions()
+        return self.fallback if self.fallback in former else next(iter(former), None)
 
     def heirs(self) -> list[int]:
         """Return who may be @fallback once the champion of now has left the throne by a promotion."""
