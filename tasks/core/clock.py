@@ -12,6 +12,7 @@ import pandas as pd
 
 from tasks.core.config.units import Span
 from tasks.core.errors import ConfigError, DataError, InputError
+from tasks.core.verdict import Reason
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _OFFSET = r"(?:[zZ]|[+-]\d{2}:?\d{2})\s*$"
@@ -56,6 +57,36 @@ class Window:
         return cls(-math.inf if start is None else start, math.inf if end is None else end)
 
 
+@dataclass(frozen=True)
+class Clock:
+    """Where rows stand on the clock: in a column, in their order (``rows`` without a column), or nowhere.
+
+    Attributes
+    ----------
+    column : str or None
+        Column of the clock.
+    kind : {'timestamp', 'seconds', 'rows'}
+        What it holds.
+    time_format : str or None
+        strptime format of text that is not ISO 8601.
+    """
+
+    column: str | None = None
+    kind: str = "timestamp"
+    time_format: str | None = None
+
+    @property
+    def by_order(self) -> bool:
+        """True when a row's number in the source is its position."""
+        return self.column is None and self.kind == "rows"
+
+    def positions(self, frame: pd.DataFrame) -> np.ndarray | None:
+        """Return positions, float64 of shape (n,); the frame's index where rows count; None without a clock."""
+        if self.column is not None:
+            return to_positions(frame[self.column], clock=self.kind, time_format=self.time_format)
+        return frame.index.to_numpy(dtype=np.float64) if self.by_order else None
+
+
 def to_positions(
     series: pd.Series, *, clock: str, time_format: str | None = None, allow_null: bool = False
 ) -> np.ndarray:
@@ -87,14 +118,15 @@ def to_positions(
     return found
 
 
-def has_naive_times(series: pd.Series) -> bool:
-    """Return whether some timestamp carries no zone (it is taken as UTC)."""
+def note_naive_times(series: pd.Series) -> tuple[Reason, ...]:
+    """Return a note when some timestamp carries no zone, so that it was taken as UTC."""
     if isinstance(series.dtype, pd.DatetimeTZDtype):
-        return False
-    if pd.api.types.is_datetime64_dtype(series.dtype):
-        return True
-    texts = series.dropna().astype(str)
-    return bool((~texts.str.contains(_OFFSET, regex=True)).any())
+        return ()
+    naive = pd.api.types.is_datetime64_dtype(series.dtype)
+    if not naive:
+        naive = bool((~series.dropna().astype(str).str.contains(_OFFSET, regex=True)).any())
+    message = f"Times in '{series.name}' carry no zone and are read as UTC. Write offsets to be sure."
+    return (Reason(code="naive_times", message=message, observed=str(series.name)),) if naive else ()
 
 
 def format_position(position: float, *, clock: str) -> str:

@@ -157,7 +157,9 @@ def _keep_newest(line: Timeline, learned: np.ndarray, most: int | None) -> np.nd
     if most is None or int(learned.sum()) <= most:
         return learned
     newest = np.sort(line.first[learned])[::-1]
-    start = newest[most - 1] if newest[most] < newest[most - 1] else np.nextafter(newest[most], math.inf)
+    start = newest[most - 1]
+    if newest[most] == start < newest[0]:
+        start = np.nextafter(start, math.inf)
     return learned & (line.first >= start)
 
 

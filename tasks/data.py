@@ -1,0 +1,139 @@
+"""Load a model's rows: divided into parts as of a moment, or one window of the clock."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import cast
+
+from prefect import task
+
+from tasks.core.clock import Window, note_naive_times, parse_position
+from tasks.core.columns import clock_columns, needed_columns
+from tasks.core.config import ModelConfig
+from tasks.core.errors import ConfigError, InputError
+from tasks.core.split import (
+    Parts,
+    Rows,
+    SplitPlan,
+    assign_parts,
+    forced_random_warning,
+    plan_split,
+    rows_needed_from,
+)
+from tasks.io.setup import Setup
+from tasks.io.sources import Source, open_source
+from tasks.retries import TRANSIENT
+
+
+def load_parts(
+    setup: Setup,
+    *,
+    until: str | None = None,
+    trained_to: str | None = None,
+    refit: bool = False,
+    plan: SplitPlan | None = None,
+) -> Parts:
+    """Return training, holdout and evaluation rows.
+
+    Split by time, the few columns that decide are read first, then only the window the parts need.
+
+    Parameters
+    ----------
+    setup : Setup
+        The model; its configuration names the source.
+    until : str, optional
+        As of this point of the clock: nothing at or after it, no label known after it.
+    trained_to : str, optional
+        A model trained elsewhere has learned from all before this point.
+    refit : bool
+        Put all labelled rows of ``retraining.window`` into training.
+    plan : SplitPlan, optional
+        Divide by this plan (that of a version) instead of making one.
+
+    Raises
+    ------
+    InputError
+        When the source, a column or a value cannot be read as the configuration says.
+    NotLearnable
+        When a part would be empty.
+    """
+    source = open_source_of(setup)
+    config = setup.config
+    end = _as_of(until, config)
+    foreign = None if trained_to is None else _as_of(trained_to, config)
+    if not config.timed:
+        return _load_by_identity(source, end, plan, foreign, refit)
+    whole = Window() if end is None else Window(end=end)
+    slim = source.read_rows(whole, columns=clock_columns(config))
+    used = plan or plan_split(slim, config, until=end, trained_to=foreign, refit=refit)
+    needed = needed_columns(source.columns(), config)
+    rows = source.read_rows(Window(rows_needed_from(slim, used), whole.end), columns=needed)
+    parts = assign_parts(rows, used, drop_duplicates=config.data.drop_duplicates)
+    return _with_clock_note(parts, slim, config)
+
+
+def load_window(setup: Setup, window: Window) -> Rows:
+    """Return the rows of one window, labelled or not, in clock order.
+
+    Raises
+    ------
+    InputError
+        When the source cannot be read, or has no clock.
+    """
+    source = open_source_of(setup)
+    return source.read_rows(window, columns=needed_columns(source.columns(), setup.config))
+
+
+def open_source_of(setup: Setup) -> Source:
+    """Return the source of a model; secret blocks are looked up in Prefect."""
+    return open_source(setup.config, base=setup.base, secret=read_secret)
+
+
+def read_secret(block: str) -> str:
+    """Return the value of a Prefect secret block.
+
+    Raises
+    ------
+    ConfigError
+        When there is no such block.
+    """
+    from prefect.blocks.system import Secret
+
+    try:
+        found = cast("Secret[str]", Secret.load(block))
+    except ValueError as error:
+        raise ConfigError(
+            f"There is no Prefect secret block '{block}' ({str(error).splitlines()[0]}). Create it under Blocks."
+        ) from None
+    return str(found.get())
+
+
+load_parts_task = task(name="load parts", **TRANSIENT)(load_parts)
+load_window_task = task(name="load window", **TRANSIENT)(load_window)
+
+
+def _load_by_identity(
+    source: Source, end: float | None, plan: SplitPlan | None, foreign: float | None, refit: bool
+) -> Parts:
+    config = source.config
+    window = None if end is None else Window(end=end)
+    rows = source.read_rows(window, columns=needed_columns(source.columns(), config))
+    warnings = forced_random_warning(rows, config)
+    used = plan or plan_split(rows, config, until=end, trained_to=foreign, refit=refit)
+    return assign_parts(rows, used, drop_duplicates=config.data.drop_duplicates, warnings=warnings)
+
+
+def _as_of(text: str | None, config: ModelConfig) -> float | None:
+    if text is None:
+        return None
+    if not config.data.ordered:
+        raise InputError(
+            f"'{text}' is a point of a clock, but the model has none. Leave it out or name data.time."
+        )
+    return parse_position(text, clock=config.data.clock)
+
+
+def _with_clock_note(parts: Parts, slim: Rows, config: ModelConfig) -> Parts:
+    if config.data.clock != "timestamp" or config.data.time is None:
+        return parts
+    return dataclasses.replace(parts, notes=(*parts.notes, *note_naive_times(slim.frame[config.data.time])))

@@ -1,0 +1,147 @@
+"""CSV files, streamed in chunks: of a window no more rows are held than its own and one chunk."""
+
+from __future__ import annotations
+
+import csv
+import io
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from tasks.core.clock import Clock, Window
+from tasks.core.errors import DataError
+from tasks.io.sources_files import Files
+
+CHUNK_ROWS = 100_000
+_HEAD_BYTES = 1 << 16
+_DELIMITERS = ",;\t|"
+_NULLS = ["?"]
+
+
+@dataclass(frozen=True)
+class CsvLoader:
+    """CSV with a header; the delimiter (comma, semicolon, tab, bar) is read from it, ``?`` counts as null."""
+
+    files: Files
+    clock: Clock
+
+    @property
+    def origin(self) -> str:
+        """Name for messages."""
+        return self.files.origin
+
+    def columns(self) -> list[str]:
+        """Return the header of the first file; the others must have the same columns."""
+        names = self._header(self.files.paths[0])[0]
+        for path in self.files.paths[1:]:
+            other = self._header(path)[0]
+            if set(other) != set(names):
+                differs = ", ".join(sorted(set(names) ^ set(other)))
+                raise DataError(
+                    f"'{path}' and '{self.files.paths[0]}' differ in columns: {differs}. Make them alike."
+                )
+        return names
+
+    def load(self, columns: Sequence[str], window: Window | None) -> pd.DataFrame:
+        """Return the window's rows; a column is text when any row of the files holds text in it."""
+        kept, kinds = self._collect(columns, window, text=())
+        mixed = [name for name in columns if len(kinds[name]) > 1]
+        if mixed:
+            kept, _ = self._collect(columns, window, text=mixed)
+        objects = {name: object for name in columns if kinds[name] & {"text", "boolean"}}
+        return pd.concat([part.astype(objects) for part in kept]) if len(kept) > 1 else kept[0]
+
+    def _collect(
+        self, columns: Sequence[str], window: Window | None, *, text: Sequence[str]
+    ) -> tuple[list[pd.DataFrame], dict[str, set[str]]]:
+        """Return the kept chunks (at least one, perhaps empty) and the kinds each column was read as."""
+        kept: list[pd.DataFrame] = []
+        empty: pd.DataFrame | None = None
+        kinds: dict[str, set[str]] = {name: set() for name in columns}
+        for chunk in self._chunks(
+            columns, text, stop=window.end if window and self.clock.by_order else np.inf
+        ):
+            for name in columns:
+                kinds[name] |= _kind(chunk[name])
+            inside = chunk
+            if window is not None:
+                positions = self.clock.positions(chunk)
+                inside = chunk if positions is None else chunk[window.mask(positions)]
+            empty = inside.iloc[:0] if empty is None else empty
+            if len(inside):
+                kept.append(inside.copy() if len(inside) < len(chunk) else inside)
+        if not kept:
+            kept.append(pd.DataFrame(columns=list(columns)) if empty is None else empty)
+        return kept, kinds
+
+    def _chunks(self, columns: Sequence[str], text: Sequence[str], *, stop: float) -> Iterator[pd.DataFrame]:
+        offset = 0
+        for path in self.files.paths:
+            for chunk in self._read(path, columns, text):
+                chunk.index = pd.RangeIndex(offset, offset + len(chunk))
+                offset += len(chunk)
+                yield chunk[list(columns)]
+                if offset >= stop:
+                    return
+
+    def _read(self, path: str, columns: Sequence[str], text: Sequence[str]) -> Iterator[pd.DataFrame]:
+        _, delimiter = self._header(path)
+        try:
+            with self.files.open(path) as file, warnings.catch_warnings():
+                warnings.simplefilter("error", pd.errors.ParserWarning)
+                yield from pd.read_csv(
+                    file,
+                    sep=delimiter,
+                    usecols=list(columns),
+                    dtype=dict.fromkeys(text, str),
+                    chunksize=CHUNK_ROWS,
+                    index_col=False,
+                    encoding="utf-8-sig",
+                    float_precision="round_trip",
+                    low_memory=False,
+                    na_values=_NULLS,
+                    skipinitialspace=True,
+                )
+        except UnicodeDecodeError as error:
+            raise _not_text(path, error) from None
+        except (pd.errors.ParserError, pd.errors.ParserWarning, csv.Error) as error:
+            what = str(error).strip().removeprefix("Error tokenizing data. C error: ")
+            raise DataError(f"'{path}' is not readable as CSV: {what}. Correct the line it names.") from None
+
+    def _header(self, path: str) -> tuple[list[str], str]:
+        """Return the column names as they stand (pandas would rename repeated ones), and the delimiter."""
+        try:
+            with self.files.open(path) as file:
+                head = file.read(_HEAD_BYTES)
+            text = head.decode("utf-8-sig", errors="strict" if len(head) < _HEAD_BYTES else "ignore")
+        except UnicodeDecodeError as error:
+            raise _not_text(path, error) from None
+        line = next((each for each in text.splitlines() if each.strip()), "")
+        if not line or "\0" in text:
+            what = "holds bytes that are not text" if line else "is empty: it holds no header and no rows"
+            raise DataError(f"'{path}' {what}. Write the data again as CSV.")
+        delimiter = max(_DELIMITERS, key=_outside_quotes(line).count)
+        names = next(csv.reader(io.StringIO(text.lstrip("\r\n")), delimiter=delimiter, skipinitialspace=True))
+        return names, delimiter
+
+
+def _outside_quotes(line: str) -> str:
+    return "".join(line.split('"')[::2])
+
+
+def _kind(column: pd.Series) -> set[str]:
+    """Return how a chunk's column was read: empty set where it holds nulls alone."""
+    if column.dtype != object:
+        if column.isna().all():
+            return set()
+        return {"boolean"} if column.dtype == bool else {"number"}
+    found = pd.api.types.infer_dtype(column, skipna=True)
+    return set() if found == "empty" else {"boolean" if found == "boolean" else "text"}
+
+
+def _not_text(path: str, error: UnicodeDecodeError) -> DataError:
+    byte = error.object[error.start]
+    return DataError(f"'{path}' is not UTF-8 text: byte 0x{byte:02x} at {error.start}. Save it as UTF-8.")
