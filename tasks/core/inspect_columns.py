@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-Kind = Literal["numeric", "categorical", "datetime", "text"]
+from tasks.core.errors import DataError
+from tasks.core.kinds import ColumnKind, Kind, column_kind
 
-MANY = 0.9
-"""Text whose distinct values exceed this share of the rows names rows; it does not describe them."""
 FEWEST = 30
 """Fewer rows say nothing about identifiers."""
 
@@ -26,25 +24,26 @@ class ColumnFacts:
     ----------
     name : str
         Column name.
-    kind : {'numeric', 'categorical', 'datetime', 'text'}
-        `datetime` covers text that parses; `text` is a string that hardly repeats.
+    kind : Kind
+        What it holds; text in any known format of times is ``DATETIME``.
     distinct : int
         Number of distinct values that are not null.
-    nulls : float
-        Share of nulls, 0 to 1.
     useless : str
-        Why the column cannot serve as a feature (constant, identifier, copy of the clock); empty: it can.
+        Why the column cannot serve as a feature (constant, identifier, copy of the clock, mixed types); empty: it can.
     """
 
     name: str
     kind: Kind
     distinct: int
-    nulls: float
     useless: str = ""
 
 
 def inspect_columns(
-    frame: pd.DataFrame, *, positions: np.ndarray | None = None, datetimes: Mapping[str, object] | None = None
+    frame: pd.DataFrame,
+    *,
+    positions: np.ndarray | None = None,
+    times: Collection[str] = (),
+    max_categories: int = 50,
 ) -> dict[str, ColumnFacts]:
     """Describe every column of a frame.
 
@@ -54,8 +53,10 @@ def inspect_columns(
         Rows, in clock order where there is a clock; it is not changed.
     positions : ndarray of shape (n,), optional
         Clock positions, ascending. Without them nothing is called a copy of the clock.
-    datetimes : mapping, optional
-        Names of text columns that parse as timestamps.
+    times : collection of str
+        Names of columns that read as times.
+    max_categories : int
+        Text of so many different values is never called free text.
 
     Examples
     --------
@@ -63,20 +64,10 @@ def inspect_columns(
     >>> facts["id"].useless, facts["x"].useless
     ('counts rows: 40 whole numbers in 40 rows, each once, without gaps', '')
     """
-    known = set(datetimes or ())
-    return {str(name): _inspect(str(name), frame[name], positions, name in known) for name in frame.columns}
-
-
-def kind_of(column: pd.Series, *, is_time: bool = False) -> Kind:
-    """Return the kind of a column, from its type and how often its values repeat."""
-    if is_time or pd.api.types.is_datetime64_any_dtype(column.dtype):
-        return "datetime"
-    if pd.api.types.is_bool_dtype(column.dtype):
-        return "categorical"
-    if pd.api.types.is_numeric_dtype(column.dtype):
-        return "numeric"
-    filled = column.dropna()
-    return "text" if len(filled) >= FEWEST and filled.nunique() > MANY * len(filled) else "categorical"
+    return {
+        str(name): _inspect(frame[name], positions, is_time=str(name) in times, most=max_categories)
+        for name in frame.columns
+    }
 
 
 def is_whole(values: np.ndarray) -> bool:
@@ -85,22 +76,29 @@ def is_whole(values: np.ndarray) -> bool:
     return bool(finite.size) and bool(np.all(finite == np.rint(finite)))
 
 
-def _inspect(name: str, column: pd.Series, positions: np.ndarray | None, is_time: bool) -> ColumnFacts:
+def _inspect(column: pd.Series, positions: np.ndarray | None, *, is_time: bool, most: int) -> ColumnFacts:
+    found = ColumnKind(Kind.DATETIME) if is_time else _kind(column, most)
+    if found.kind is Kind.OTHER:
+        return ColumnFacts(name=str(column.name), kind=found.kind, distinct=0, useless=found.reason)
     distinct = int(column.nunique())
-    kind = kind_of(column, is_time=is_time)
     useless = _why_constant(column, distinct)
-    if not useless and kind == "text":
-        useless = f"identifier or free text: {distinct} different values in {int(column.count())} rows"
-    if not useless and kind == "numeric":
+    if not useless and found.kind in (Kind.TEXT, Kind.EMPTY):
+        useless = found.reason
+    if not useless and found.kind is Kind.NUMERIC:
         values = column.to_numpy(dtype=float, na_value=np.nan)
         useless = _why_identifier(values, distinct) or _why_clock(values, positions)
-    nulls = float(column.isna().mean()) if len(column) else 0.0
-    return ColumnFacts(name=name, kind=kind, distinct=distinct, nulls=nulls, useless=useless)
+    return ColumnFacts(name=str(column.name), kind=found.kind, distinct=distinct, useless=useless)
+
+
+def _kind(column: pd.Series, most: int) -> ColumnKind:
+    """Return the kind; a column that mixes numbers and text is left out rather than an error of the whole."""
+    try:
+        return column_kind(column, max_categories=most)
+    except DataError:
+        return ColumnKind(Kind.OTHER, "mixes numbers and text; clean it to use it")
 
 
 def _why_constant(column: pd.Series, distinct: int) -> str:
-    if distinct == 0:
-        return "empty: every value is null"
     if distinct == 1 and not column.isna().any():
         return f"constant: every value is {column.iloc[0]!s:.40}"
     return ""
@@ -127,7 +125,7 @@ def _why_identifier(values: np.ndarray, distinct: int) -> str:
 
 def _is_blocks_of_a_counter(ordered: np.ndarray) -> bool:
     """Return whether most neighbours differ by one: a counter of which blocks of rows were read."""
-    return bool(np.mean(np.diff(ordered) == 1) > MANY)
+    return bool(np.mean(np.diff(ordered) == 1) > 0.9)
 
 
 def _why_clock(values: np.ndarray, positions: np.ndarray | None) -> str:

@@ -35,11 +35,10 @@ def find_leaks(material: Material) -> tuple[Suspect, ...]:
     strong = [(error, view) for error, view in errors if error <= DOUBTFUL]
     past = history_error(material) if strong or len(material.views) > 1 else float("inf")
     limit = min(GIVEN_AWAY, past / BEYOND_HISTORY)
-    suspects = [
-        _alone(error, view, c, material) for error, view in strong if error <= limit for c in view.columns
-    ]
+    suspects = [s for found in find_sums(material, limit=limit) for s in _together(found, material)]
+    alone = [(error, view) for error, view in strong if error <= limit]
+    suspects += [_alone(error, view, column, material) for error, view in alone for column in view.columns]
     suspects += find_patterns(material)
-    suspects += [s for found in find_sums(material, limit=limit) for s in _together(found, material)]
     suspects += find_companions(material, [s.column for s in suspects])
     suspects += _doubtful(errors, {s.column for s in suspects}, past, material)
     return _once(suspects)

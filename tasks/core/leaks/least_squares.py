@@ -28,6 +28,7 @@ class Table:
 
     @classmethod
     def of(cls, values: np.ndarray, wanted: np.ndarray) -> Table:
+        """Build the table from columns (n, p) and a target (n,) or one column per class (n, k)."""
         sd = values.std(axis=0)
         z = (values - values.mean(axis=0)) / np.where(sd > 0, sd, 1.0)
         target = (wanted - wanted.mean(axis=0)) / max(float(np.sqrt(np.var(wanted, axis=0).sum())), 1e-300)

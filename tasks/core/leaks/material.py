@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.core.inspect_columns import ColumnFacts
+from tasks.core.kinds import Kind
 
 BINS = 256
 """Most bins a numeric column is cut into."""
@@ -116,7 +117,9 @@ def gather_material(
     """
     times = times or {}
     used = [n for n, f in facts.items() if n not in (target, time, group) and f.distinct > 0]
-    views = [_view(frame[n], facts[n]) for n in used if not facts[n].useless and facts[n].kind != "datetime"]
+    views = [
+        _view(frame[n], facts[n]) for n in used if not facts[n].useless and facts[n].kind is not Kind.DATETIME
+    ]
     views += _elapsed(times, time, [n for n in times if n == time or n in used])
     codes = pd.factorize(frame[group])[0] if group else None
     return Material(
@@ -138,7 +141,7 @@ def encode_target(column: pd.Series, problem: str) -> np.ndarray:
 
 
 def _view(column: pd.Series, facts: ColumnFacts) -> View:
-    if facts.kind == "numeric":
+    if facts.kind is Kind.NUMERIC:
         values = column.to_numpy(dtype=float, na_value=np.nan)
         return View(columns=(facts.name,), values=values, text=facts.name)
     codes = np.asarray(pd.factorize(column)[0], dtype=float)
@@ -176,9 +179,9 @@ def _entities(
     fit = [
         c
         for c in names
-        if facts[c].kind in ("categorical", "numeric")
+        if facts[c].kind in (Kind.CATEGORICAL, Kind.NUMERIC)
         and 2 <= facts[c].distinct <= n / 3
-        and (facts[c].kind == "categorical" or pd.api.types.is_integer_dtype(frame[c].dtype))
+        and (facts[c].kind is Kind.CATEGORICAL or pd.api.types.is_integer_dtype(frame[c].dtype))
     ]
     if frame[time].nunique() < 0.5 * n:
         fit = [c for c in fit if frame.duplicated([time, c]).mean() < 0.01]

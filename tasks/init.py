@@ -1,0 +1,184 @@
+"""Look at data nobody has described yet and write a configuration that runs as it stands."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from tasks.core.config import ModelConfig, parse_model
+from tasks.core.config_text import render_config
+from tasks.core.errors import DataError
+from tasks.core.propose import Material, Proposal, propose
+from tasks.core.propose_clock import FoundClock
+from tasks.core.propose_windows import Entry
+from tasks.core.survey import check_roles, survey
+from tasks.core.verdict import Reason
+from tasks.io.config_writer import check_writable, name_source, write_config
+from tasks.io.peek import only_table
+from tasks.io.settings import read_settings
+from tasks.io.sources import open_source
+
+
+def init_config(
+    data: str,
+    *,
+    target: str,
+    time: str | None = None,
+    group: str | None = None,
+    out: str | Path | None = None,
+    table: str | None = None,
+    force: bool = False,
+) -> dict[str, Any]:
+    """Write a commented configuration for a data set.
+
+    Parameters
+    ----------
+    data : str
+        CSV or Parquet file, glob, URL of files or of a database; relative to the current folder.
+    target, time, group : str
+        Columns to predict, of the clock, and of the group a ranking orders within.
+    out : str or Path, optional
+        YAML file to write; default: named after the data, in the folder of configurations.
+    table : str, optional
+        Table of a database; may be left out where there is only one.
+    force : bool
+        Overwrite the file.
+
+    Returns
+    -------
+    dict
+        ``state`` (``Written``), ``reasons`` (each warning), ``model``, ``path``, ``problem``, ``exclude`` and what
+        was read and proposed.
+
+    Raises
+    ------
+    InputError
+        When what was typed is wrong or cannot be read or learned from; nothing is written.
+    """
+    table = table or only_table(data, base=Path.cwd())
+    model = model_name(table or data)
+    path = Path(out).absolute() if out else read_settings().config_dir / f"{model}.yaml"
+    check_writable(path, force=force)
+    model = model_name(path.stem) if out else model
+    frame, origin = _read(data, table=table, target=target, roles={"time": time, "group": group})
+    material, why = survey(frame, target=target, time=time, group=group, rng=np.random.default_rng(0))
+    proposal = propose(material)
+    entries = _data_entries(
+        material, data=data, table=table, folder=path.parent, model=model, asked=time is not None
+    )
+    head = (
+        f"Proposed by 'evergreen init' from {len(frame):,} rows and {len(frame.columns)} columns of {origin}."
+    )
+    text = render_config(proposal, head=head, model=model, why_problem=why, data=entries)
+    config = parse_model(yaml.safe_load(text), origin=path.name)
+    write_config(path, text)
+    return _summary(config, proposal, material, path=path)
+
+
+def model_name(data: str) -> str:
+    """Return a name for the model of a file, table or address.
+
+    >>> model_name("data/bike hour.csv"), model_name("s3://bucket/2024/*.parquet"), model_name("public.loans")
+    ('bike_hour', '2024', 'loans')
+    """
+    parts = [part for part in re.split(r"[/\\]", data) if part and "*" not in part and "?" not in part]
+    stem = parts[-1] if parts else "model"
+    for ending in (
+        ".gz",
+        ".bz2",
+        ".xz",
+        ".zst",
+        ".csv",
+        ".tsv",
+        ".txt",
+        ".parquet",
+        ".pq",
+        ".parq",
+        ".yaml",
+        ".yml",
+    ):
+        stem = stem.removesuffix(ending)
+    words = re.sub(r"[^A-Za-z0-9_-]+", "_", stem.rpartition(".")[2]).strip("_-")
+    return words or "model"
+
+
+def _read(
+    data: str, *, table: str | None, target: str, roles: dict[str, str | None]
+) -> tuple[pd.DataFrame, str]:
+    """Return all rows as they stand in the source, and its name free of secrets."""
+    draft = {
+        "model": "draft",
+        "problem": "regression",
+        "data": {"source": data, "table": table, "target": target},
+        "training": {"candidates": [{"name": "none", "estimator": "sklearn.dummy.DummyRegressor"}]},
+    }
+    source = open_source(parse_model(draft, origin="the command"), base=Path.cwd())
+    check_roles(source.loader.columns(), origin=source.origin, target=target, **roles)
+    frame = source.read()
+    if frame.empty:
+        raise DataError(f"{source.origin} holds column names but no rows. Bring rows.")
+    return frame, source.origin
+
+
+def _data_entries(
+    material: Material, *, data: str, table: str | None, folder: Path, model: str, asked: bool
+) -> list[Entry]:
+    source, why = name_source(data, base=Path.cwd(), folder=folder, model=model)
+    given = [
+        Entry(key="source", value=source, why=why),
+        *([Entry(key="table", value=table)] if table else []),
+        Entry(key="target", value=material.target),
+        *([Entry(key="group", value=material.group)] if material.group else []),
+    ]
+    if material.clock is not None:
+        return given + _clock_entries(material.clock, asked=asked)
+    named = ", ".join(material.times)
+    hint = f" These columns read as times: {named}; name one as 'time' if rows follow it." if named else ""
+    no_clock = "No clock: rows have no order, so splits are random by row and tests take rows as independent."
+    return [*given, Entry(key="time", value=None, why=no_clock + hint)]
+
+
+def _clock_entries(clock: FoundClock, *, asked: bool) -> list[Entry]:
+    why = (
+        ""
+        if asked
+        else "The only column of times, complete, and the rows follow it; write null if it is no clock."
+    )
+    form = [Entry(key="time_format", value=clock.time_format)] if clock.time_format else []
+    return [Entry(key="time", value=clock.column, why=why), Entry(key="clock", value=clock.clock), *form]
+
+
+def _summary(config: ModelConfig, proposal: Proposal, material: Material, *, path: Path) -> dict[str, Any]:
+    reasons = [
+        *(
+            Reason(code=_code(why), message=f"Column '{name}' is excluded: {why}.")
+            for name, why in proposal.exclude.items()
+        ),
+        *proposal.warnings,
+    ]
+    return {
+        "state": "Written",
+        "reasons": [reason.to_dict() for reason in reasons],
+        "model": config.model,
+        "path": str(path),
+        "problem": proposal.problem,
+        "metric": config.evaluation.metric,
+        "rows": material.rows,
+        "time": config.data.time,
+        "clock": config.data.clock if config.data.time else None,
+        "exclude": proposal.exclude,
+        "warnings": [reason.message for reason in proposal.warnings],
+        "numeric": list(proposal.numeric),
+        "categorical": list(proposal.categorical),
+        "proposed": {entry.key: entry.value for entry in proposal.entries},
+        "candidates": [candidate["name"] for candidate in proposal.candidates],
+    }
+
+
+def _code(why: str) -> str:
+    return "leak" if why.startswith("leak") else "not_a_feature"
