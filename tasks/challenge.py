@@ -11,17 +11,17 @@ from prefect.artifacts import create_markdown_artifact
 
 from tasks.core.alpha import AlphaLook, plan_alpha
 from tasks.core.baseline import baseline_scores
-from tasks.core.blocks import make_blocks
+from tasks.core.blocking import block_rows
 from tasks.core.challenge import ChallengeDecision, Rule, judge_challenge, measure_difference
 from tasks.core.challenge_report import challenge_items, challenge_markdown
-from tasks.core.clock import format_position, span_length
+from tasks.core.clock import format_position
 from tasks.core.gates.margin import answerable
 from tasks.core.ledger import Entry
-from tasks.core.match import Match, choose_ground, depends, unit_keys
+from tasks.core.match import Match, choose_ground
 from tasks.core.measure import deciding_metric
 from tasks.core.opponents import Opponents, choose_opponents
 from tasks.core.rows import Parts, Rows
-from tasks.core.scored import IntArray, Scored
+from tasks.core.scored import Scored
 from tasks.core.seeds import seed_for
 from tasks.core.split import unseen_rows
 from tasks.core.verdict import Outcome, StageResult, State
@@ -69,7 +69,7 @@ def arrange_match(setup: Setup, opponents: Opponents, parts: Parts) -> Match:
         metric=metric,
         champion=defence,
         challenger=answers,
-        blocks=_blocks(setup, challenger, rows),
+        blocks=block_rows(rows, schema=challenger.schema, config=setup.config),
         defender=ground.defender,
         fingerprint=rows.fingerprint,
         window=_window(setup, rows),
@@ -158,23 +158,6 @@ def _naive(
         "constant", training=parts.training, rows=rows, schema=challenger.schema, config=setup.config,
         classes=challenger.classes, rng=rng,
     )  # fmt: skip
-
-
-def _blocks(setup: Setup, challenger: LoadedModel, rows: Rows) -> IntArray | None:
-    """Block the rows by clock, entity or group, as the configuration and the data ask."""
-    data, chosen = setup.config.data, setup.config.evaluation
-    if not depends(setup.config, timed=rows.positions is not None):
-        return None
-    entity, group = unit_keys(rows, challenger.schema)
-    length = span_length(chosen.block, clock=data.clock) if chosen.block else None
-    return make_blocks(
-        rows.positions,
-        unit="rows" if data.clock == "rows" else "seconds",
-        length=length,
-        entity=entity if entity is not None else group,
-        group=group,
-        min_blocks=chosen.min_blocks,
-    )
 
 
 def _window(setup: Setup, rows: Rows) -> tuple[str, str] | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+import traceback
 
 import typer
+from typer.exceptions import TyperException
 
 from deployments.cli import inspection, servers, stages
-from deployments.cli.output import print_error
-from tasks.core.errors import EvergreenError
+from deployments.cli.output import note, print_error
+from tasks.core.errors import EvergreenError, InputError
 
 app = typer.Typer(
     name="evergreen",
@@ -24,9 +26,27 @@ for module in (inspection, stages, servers):
 
 def main() -> None:
     """Run the command: exit code 0 for any decided outcome, 2 for wrong input, 1 for a failure."""
-    as_json = "--json" in sys.argv[1:]
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code; with ``--json`` stdout holds one object however it ends."""
+    as_json = "--json" in arguments
     try:
-        app(standalone_mode=True)
+        return int(app(arguments, standalone_mode=False) or 0)
+    except TyperException as error:
+        wrong = InputError(f"{error.format_message()} See 'evergreen --help'.")
+        print_error(wrong, as_json=as_json)
+        return wrong.exit_code
     except EvergreenError as error:
         print_error(error, as_json=as_json)
-        sys.exit(error.exit_code)
+        return error.exit_code
+    except KeyboardInterrupt:
+        note(
+            "Interrupted; nothing that was promised is lost. 'evergreen reconcile MODEL' settles an open plan."
+        )
+        return 130
+    except Exception as error:  # a bug or a broken machine: exit code 1, said in full
+        note(traceback.format_exc())
+        print_error(EvergreenError(f"{type(error).__name__}: {error}"), as_json=as_json)
+        return 1

@@ -72,7 +72,7 @@ def rollback(
     json: Json = False,
 ) -> None:
     """Return to the fallback, or to a named version."""
-    _run("flows.promote:rollback", model, {"version": to, "reason": why}, as_json=json)
+    _run("flows.promote:rollback", model, {"to": to, "reason": why}, as_json=json)
 
 
 def reconcile(model: Model, json: Json = False) -> None:

@@ -1,0 +1,64 @@
+"""The story the demonstration tells: who is trained when, by which configuration, and what is expected of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+HASTY = {
+    "data": {"numeric": ["card_age_days", "hour"], "categorical": []},
+    "training": {
+        "candidates": [
+            {"name": "stump", "estimator": "sklearn.tree.DecisionTreeClassifier", "params": {"max_depth": 2}}
+        ]
+    },
+    "validation": {"baseline_margin": 0.0},
+}
+"""A hasty configuration: two columns and a tree of two levels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chapter:
+    """One step of the story.
+
+    Attributes
+    ----------
+    title : str
+        What is about to happen.
+    flow : str
+        ``module:function``.
+    parameters : dict
+        Beside the model.
+    changes : dict
+        What this chapter's configuration changes in config/payments.yaml.
+    """
+
+    title: str
+    flow: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+    changes: dict[str, Any] = field(default_factory=dict)
+
+
+def _reign(who: str, until: str, changes: dict[str, Any] | None = None) -> list[Chapter]:
+    """Return the three stages a version goes through."""
+    own = changes or {}
+    as_of = {"until": until}
+    return [
+        Chapter(
+            title=f"Train {who} (as of {until})", flow="flows.train:train", parameters=as_of, changes=own
+        ),
+        Chapter(title="Pass it through the gate", flow="flows.validate:validate", changes=own),
+        Chapter(
+            title="Challenge the throne", flow="flows.challenge:challenge", parameters=as_of, changes=own
+        ),
+    ]
+
+
+STORY = [
+    *_reign("the first model", "2026-02-14"),
+    *_reign("a hasty one that sees two columns", "2026-02-14", HASTY),
+    *_reign("a new one after the drift", "2026-03-30"),
+    Chapter(
+        title="Roll back by hand", flow="flows.promote:rollback", parameters={"reason": "shown in the demo"}
+    ),
+]
