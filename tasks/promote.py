@@ -54,6 +54,14 @@ def admit_challenger(
         act.walk([Step(action="set_alias", alias=CHALLENGER, version=version)])
 
 
+def dismiss_challenger(
+    registry: Registry, ledger: Ledger, *, model: str, version: int, patience_s: float = PATIENCE_S
+) -> None:
+    """Take @challenger from a version that no longer passes the gate; from another version it is left."""
+    with acting(registry, ledger, model, move=move, clock=utc_now, patience_s=patience_s) as act:
+        act.walk([Step(action="delete_alias", alias=CHALLENGER, version=version)])
+
+
 def apply_promotion(
     registry: Registry,
     ledger: Ledger,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -42,21 +43,34 @@ def learn_contract(frame: pd.DataFrame, *, schema: Schema, config: ModelConfig) 
     A column that is constant in the training window teaches no range: a sensor that was switched on later
     is drift, not a broken contract.
     """
-    limits = config.contract
-    _check_names(limits, frame)
+    _check_names(config.contract, frame)
     rules = [
-        _overrule(_learn_column(frame[name], kind=kind, config=config), limits.columns.get(name))
-        for name, kind in _columns(schema, limits)
-        if not (name in limits.columns and limits.columns[name].ignore)
+        _learn_column(frame[name], kind=kind, config=config)
+        for name, kind in _columns(schema, config.contract)
     ]
-    return Contract(
-        columns=tuple(rules),
+    return apply_limits(Contract(columns=tuple(rules), learned_rows=len(frame)), config.contract)
+
+
+def apply_limits(contract: Contract, limits: ContractConfig) -> Contract:
+    """Put what is configured in the place of what was learned.
+
+    A version's stored contract is read through this too, so that a limit that proves too narrow can be
+    loosened without another training.
+    """
+    known = {rule.name for rule in contract.columns}
+    added = [ColumnRule(name=name) for name in limits.columns if name not in known]
+    return replace(
+        contract,
+        columns=tuple(
+            _overrule(rule, limits.columns.get(rule.name))
+            for rule in (*contract.columns, *added)
+            if not (rule.name in limits.columns and limits.columns[rule.name].ignore)
+        ),
         unique=tuple(tuple(columns) for columns in limits.unique),
         min_rows=limits.min_rows,
         max_rows=limits.max_rows,
         outside_tolerance=limits.outside_tolerance,
         gross_tolerance=limits.gross_tolerance,
-        learned_rows=len(frame),
     )
 
 
@@ -129,9 +143,10 @@ def _overrule(rule: ColumnRule, given: ColumnContract | None) -> ColumnRule:
         "maximum": given.max is not None,
         "categories": given.categories is not None,
     }
+    bounded = written["minimum"] or written["maximum"]
     return ColumnRule(
         name=rule.name,
-        kind=rule.kind,
+        kind="number" if bounded else rule.kind,
         required=given.required,
         max_nulls=rule.max_nulls if given.max_nulls is None else given.max_nulls,
         minimum=rule.minimum if given.min is None else given.min,

@@ -67,14 +67,14 @@ def validate_version(
         *operational_checks(context),
         *(run_own_gate(path, gate, context) for path, gate in gates.items()),
     ]
-    return conclude(checks)
+    return conclude(checks, warnings=context.warnings)
 
 
-def conclude(checks: Sequence[CheckResult]) -> GateDecision:
+def conclude(checks: Sequence[CheckResult], *, warnings: Sequence[Reason] = ()) -> GateDecision:
     """Fold checks into one decision; every check counts, and none at all is INSUFFICIENT."""
     failed = _reasons(checks, Outcome.FAIL)
     unclear = _reasons(checks, Outcome.INSUFFICIENT)
-    warnings = tuple(reason for one in checks for reason in one.warnings)
+    warned = (*warnings, *(reason for one in checks for reason in one.warnings))
     if failed:
         verdict = Verdict(outcome=Outcome.FAIL, reasons=(*failed, *unclear))
     elif unclear or not checks:
@@ -88,7 +88,7 @@ def conclude(checks: Sequence[CheckResult]) -> GateDecision:
             limit=len(checks),
         )
         verdict = Verdict(outcome=Outcome.PASS, reasons=(met,))
-    return GateDecision(verdict=verdict, checks=tuple(checks), warnings=warnings)
+    return GateDecision(verdict=verdict, checks=tuple(checks), warnings=warned)
 
 
 def _reasons(checks: Sequence[CheckResult], outcome: Outcome) -> tuple[Reason, ...]:

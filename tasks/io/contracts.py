@@ -103,8 +103,7 @@ def _validate(frame: pd.DataFrame, plan: list[Expectation]) -> list[Finding]:
 
 
 def _build(expected: Expectation, *, meta: dict[str, Any]) -> Any:
-    import great_expectations.expectations as gxe
-
+    gxe = _expectations()
     mostly, column = 1.0 - expected.limit, expected.columns[0] if expected.columns else ""
     builders: dict[str, Callable[[], Any]] = {
         "exists": lambda: gxe.ExpectColumnToExist(column=column, meta=meta),
@@ -126,9 +125,15 @@ def _build(expected: Expectation, *, meta: dict[str, Any]) -> Any:
     return builders[expected.check]()
 
 
-def _build_unique(expected: Expectation, *, meta: dict[str, Any]) -> Any:
-    import great_expectations.expectations as gxe
+def _expectations() -> Any:
+    """Return Great Expectations' catalogue of expectations, imported at first use."""
+    import great_expectations.expectations as catalogue
 
+    return catalogue
+
+
+def _build_unique(expected: Expectation, *, meta: dict[str, Any]) -> Any:
+    gxe = _expectations()
     if len(expected.columns) == 1:
         return gxe.ExpectColumnValuesToBeUnique(column=expected.columns[0], meta=meta)
     return gxe.ExpectCompoundColumnsToBeUnique(column_list=list(expected.columns), meta=meta)

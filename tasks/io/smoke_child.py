@@ -21,6 +21,7 @@ _SECONDS = 3.0
 _WARM_UPS = 3
 _NEVER_SEEN = "evergreen-never-seen"
 _NUMBERS = {"double", "float"}
+_INTEGERS = {"long": np.int64, "integer": np.int32}
 _UNCLEAR = (IndexError, KeyError, AttributeError, NameError, AssertionError, ZeroDivisionError)
 Ask = Callable[[pd.DataFrame], np.ndarray]
 
@@ -148,7 +149,7 @@ def _types(model: Any) -> dict[str, str]:
     schema = model.metadata.get_input_schema()
     if schema is None or not schema.has_input_names():
         return {}
-    return {spec.name: str(getattr(spec.type, "name", spec.type)) for spec in schema.inputs}
+    return {spec.name: str(getattr(spec.type, "name", spec.type)).lower() for spec in schema.inputs}
 
 
 def _rows(model: Any, given: pd.DataFrame | None, types: dict[str, str]) -> pd.DataFrame:
@@ -163,22 +164,25 @@ def _rows(model: Any, given: pd.DataFrame | None, types: dict[str, str]) -> pd.D
 
 
 def _conform(rows: pd.DataFrame, types: dict[str, str]) -> pd.DataFrame:
-    """Turn numbers into floats where the signature says so: booleans and integers are sent as such by JSON too."""
-    floats = [name for name, kind in types.items() if kind.lower() in _NUMBERS]
-    return rows.astype(dict.fromkeys(floats, np.float64))
+    """Turn numbers into the signature's: floats where it says so, whole numbers where they are whole."""
+    wanted: dict[str, Any] = {name: np.float64 for name, kind in types.items() if kind in _NUMBERS}
+    for name, kind in types.items():
+        if kind in _INTEGERS and rows[name].notna().all() and (rows[name] % 1 == 0).all():
+            wanted[name] = _INTEGERS[kind]
+    return rows.astype(wanted)
 
 
 def _numeric(rows: pd.DataFrame, types: dict[str, str]) -> list[str]:
     """Return columns of floating numbers, which can be missing."""
     if types:
-        return [name for name, kind in types.items() if kind.lower() in _NUMBERS]
+        return [name for name, kind in types.items() if kind in _NUMBERS]
     return [name for name in rows.columns if pd.api.types.is_float_dtype(rows[name].dtype)]
 
 
 def _text(rows: pd.DataFrame, types: dict[str, str]) -> list[str]:
     """Return columns of text."""
     if types:
-        return [name for name, kind in types.items() if kind.lower() == "string"]
+        return [name for name, kind in types.items() if kind == "string"]
     return [name for name in rows.columns if rows[name].dtype == object]
 
 

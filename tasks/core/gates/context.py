@@ -14,6 +14,7 @@ from tasks.core.rows import Rows
 from tasks.core.schema import Schema
 from tasks.core.scored import Scored
 from tasks.core.smoke import SmokeReport
+from tasks.core.verdict import Reason
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,6 +43,8 @@ class GateContext:
         The contract's result on each window; empty when switched off.
     smoke : SmokeReport | None
         What a fresh process found; None in a replay, which judges the statistical gates alone.
+    warnings : tuple[Reason, ...]
+        What loading and splitting the rows warned about.
     """
 
     config: ModelConfig
@@ -54,6 +57,7 @@ class GateContext:
     windows: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     contract: tuple[ContractResult, ...] = ()
     smoke: SmokeReport | None = None
+    warnings: tuple[Reason, ...] = ()
 
     @property
     def metric(self) -> Metric:

@@ -1,0 +1,35 @@
+"""The gate: what a candidate must prove before it may challenge the champion."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from tasks.core.verdict import StageResult
+from tasks.data import load_parts_task
+from tasks.io.setup import open_setup
+from tasks.outcomes import concluded
+from tasks.parameters import ModelName
+from tasks.validate import (
+    apply_validation,
+    check_windows,
+    find_candidate,
+    judge_candidate,
+    measure_candidate,
+    report_validation,
+    smoke_candidate,
+)
+
+
+@flow(name="validate", flow_run_name="validate-{model}", persist_result=False)
+@concluded("validate")
+def validate(model: ModelName, version: int | None = None, dry_run: bool = False) -> StageResult:
+    """Judge @candidate (or a version by number) on rows it has not learned from; approve or reject it."""
+    setup = open_setup(model)
+    candidate = find_candidate(setup, version)
+    parts = load_parts_task(setup, plan=candidate.plan)
+    checked = check_windows(setup, candidate, parts)
+    smoke = smoke_candidate(setup, candidate, parts)
+    context = measure_candidate(setup, candidate, parts, checked, smoke)
+    decision = judge_candidate(context)
+    run = report_validation(setup, context, decision, checked)
+    return apply_validation(setup, context, decision, run, dry_run=dry_run)

@@ -1,0 +1,174 @@
+"""The gate: measure a version, judge it in core, tag it, and admit it as challenger when it passed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from prefect import task
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
+
+from tasks.core.baseline import baseline_kinds, baseline_scores
+from tasks.core.contract import Contract
+from tasks.core.contract_judge import ContractResult
+from tasks.core.contract_learn import apply_limits
+from tasks.core.errors import NotLearnable
+from tasks.core.features import feature_frame
+from tasks.core.gates.context import GateContext
+from tasks.core.measure import measure, metrics_of
+from tasks.core.plan import CANDIDATE, CHAMPION
+from tasks.core.rows import Parts
+from tasks.core.seeds import seed_for
+from tasks.core.smoke import SmokeReport
+from tasks.core.validate import GateDecision, validate_version
+from tasks.core.validation_report import describe_validation, validation_markdown
+from tasks.core.validation_result import conclude_validation, version_tags
+from tasks.core.verdict import StageResult, State
+from tasks.io.contracts import check_contract
+from tasks.io.metric_paths import custom_metrics, import_function
+from tasks.io.models import LoadedModel, load_model, read_documents
+from tasks.io.setup import Setup
+from tasks.io.smoke import smoke_version
+from tasks.io.tracking import open_tracker
+from tasks.links import artifact_key
+from tasks.outcomes import record_decision
+from tasks.promote import admit_challenger, dismiss_challenger
+from tasks.retries import SIDE_EFFECT, TRANSIENT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """The version's contract (None: switched off) and its result on each window."""
+
+    contract: Contract | None
+    results: tuple[ContractResult, ...] = ()
+
+
+@task(**TRANSIENT)
+def find_candidate(setup: Setup, version: int | None = None) -> LoadedModel:
+    """Load the version to judge: the one asked for, else @candidate."""
+    chosen = version or setup.stores.registry.aliases(setup.model).get(CANDIDATE)
+    if chosen is None:
+        raise NotLearnable(
+            "no_candidate",
+            f"'{setup.model}' has no @candidate to validate. Run 'evergreen train {setup.model}' first.",
+        )
+    return load_model(setup, chosen)
+
+
+@task(**TRANSIENT)
+def check_windows(setup: Setup, candidate: LoadedModel, parts: Parts) -> Checked:
+    """Check the windows after training against the version's contract."""
+    if not setup.config.contract.enabled:
+        return Checked(contract=None)
+    stored = read_documents(setup, candidate.info, ("contract",))["contract"]
+    contract = apply_limits(Contract.from_dict(stored), setup.config.contract)
+    windows = {"holdout": parts.holdout.frame, "evaluation": parts.evaluation.frame}
+    results = [check_contract(contract, frame, window=name) for name, frame in windows.items() if len(frame)]
+    return Checked(contract=contract, results=tuple(results))
+
+
+@task(**TRANSIENT)
+def smoke_candidate(setup: Setup, candidate: LoadedModel, parts: Parts) -> SmokeReport:
+    """Load the version in a fresh process and ask it what a serving machine would be asked."""
+    return smoke_version(
+        model=setup.model,
+        version=candidate.info.version,
+        registry=setup.stores.registry,
+        tracking_uri=setup.stores.tracking_uri,
+        rows=feature_frame(parts.holdout.frame.head(1000), candidate.schema),
+        batch_rows=setup.config.validation.latency.batch_rows,
+    )
+
+
+@task(**TRANSIENT)
+def measure_candidate(
+    setup: Setup, candidate: LoadedModel, parts: Parts, checked: Checked, smoke: SmokeReport
+) -> GateContext:
+    """Score the holdout with the version and with the naive baselines, and gather what the gates judge."""
+    return GateContext(
+        config=setup.config,
+        schema=candidate.schema,
+        version=candidate.info.version,
+        holdout=parts.holdout,
+        scored=candidate.score(parts.holdout, config=setup.config),
+        baselines=_baselines(setup, candidate, parts),
+        metrics=metrics_of(setup.config, custom=custom_metrics(setup.config)),
+        windows={name: getattr(parts, name).frame for name in ("training", "holdout", "evaluation")},
+        contract=checked.results,
+        smoke=smoke,
+        warnings=parts.warnings,
+    )
+
+
+@task(**SIDE_EFFECT)
+def judge_candidate(context: GateContext) -> GateDecision:
+    """Run every gate, the team's own too, and decide."""
+    paths = context.config.validation.gates
+    gates = {path: import_function(path, key="validation.gates") for path in paths}
+    seed = seed_for(context.config.model, context.holdout.fingerprint, "validate")
+    return validate_version(context, gates=gates, rng=np.random.default_rng(seed))
+
+
+@task(**TRANSIENT)
+def report_validation(
+    setup: Setup, context: GateContext, decision: GateDecision, checked: Checked
+) -> dict[str, Any]:
+    """Write the report to MLflow and show it in the Prefect UI; return the run's id and address."""
+    tracker = open_tracker(setup.stores)
+    name = f"validate-v{context.version}-{decision.state.value.lower()}"
+    with tracker.run(setup.model, "validation", name=name) as run_id:
+        tracker.write_items(run_id, describe_validation(context, decision, checked.contract))
+    url = tracker.run_url(run_id)
+    key = artifact_key("validate", setup.model)
+    create_markdown_artifact(
+        validation_markdown(context, decision, run_url=url), key=key, description="The gate's report"
+    )
+    if url:
+        create_link_artifact(url, key=f"{key}-run", link_text="The validation's run in MLflow")
+    return {"run_id": run_id, "run_url": url}
+
+
+@task(**SIDE_EFFECT)
+def apply_validation(
+    setup: Setup, context: GateContext, decision: GateDecision, run: dict[str, Any], *, dry_run: bool = False
+) -> StageResult:
+    """Record the decision, tag the version and move @challenger; a dry run only says what was decided."""
+    values = measure(context.scored, context.metrics)
+    naive = measure(context.baselines["constant"], context.metrics)
+    result = conclude_validation(context, decision, metrics=values, baseline=naive, run=run)
+    if dry_run:
+        return result
+    result = record_decision(setup, "validate", result)
+    if decision.state is not State.INSUFFICIENT:
+        _admit_or_dismiss(setup, context.version, version_tags(result), state=decision.state)
+    return result
+
+
+def _admit_or_dismiss(setup: Setup, version: int, tags: dict[str, str], *, state: State) -> None:
+    """Tag the version, then move @challenger; the champion keeps its tags, for it reigns on older evidence."""
+    registry, ledger, model = setup.stores.registry, setup.stores.ledger, setup.model
+    if registry.aliases(model).get(CHAMPION) == version:
+        return
+    registry.set_tags(model, version, tags)
+    act = admit_challenger if state is State.APPROVED else dismiss_challenger
+    act(registry, ledger, model=model, version=version)
+
+
+def _baselines(setup: Setup, candidate: LoadedModel, parts: Parts) -> dict[str, Any]:
+    """Score the holdout without a model, in each way that makes sense."""
+    timed = parts.holdout.positions is not None and parts.plan.method == "time"
+    seed = seed_for(setup.model, parts.holdout.fingerprint, "baseline")
+    return {
+        kind: baseline_scores(
+            kind,
+            training=parts.training,
+            rows=parts.holdout,
+            schema=candidate.schema,
+            config=setup.config,
+            classes=candidate.classes,
+            rng=np.random.default_rng(seed),
+        )
+        for kind in baseline_kinds(setup.config, timed=timed)
+    }
