@@ -15,7 +15,7 @@ from tasks.core.errors import ConfigError, DataError, InputError
 from tasks.core.verdict import Reason
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_OFFSET = r"(?:[zZ]|[+-]\d{2}:?\d{2})\s*$"
+_OFFSET = r"(?:[zZ]|:\d{2}(?:[.,]\d+)?\s*[+-]\d{2}(?::?\d{2})?)\s*$"
 
 
 @dataclass(frozen=True)
@@ -158,8 +158,13 @@ def parse_position(text: str | float | datetime, *, clock: str) -> float:
     if str(text) in ("inf", "-inf"):
         return float(text)  # type: ignore[arg-type]
     try:
-        return float(to_positions(pd.Series([text]), clock=clock)[0])
-    except DataError:
+        found = (
+            float(to_positions(pd.Series([text]), clock=clock)[0]) if clock == "timestamp" else float(text)
+        )  # type: ignore[arg-type]
+        if math.isnan(found):
+            raise ValueError
+        return found
+    except (DataError, ValueError, TypeError):
         allowed = "an ISO 8601 time such as 2026-01-31T12:00:00Z" if clock == "timestamp" else "a number"
         raise InputError(f"'{text}' is not a point on a clock of {_unit(clock)}. Write {allowed}.") from None
 
@@ -213,7 +218,10 @@ def _numbers(series: pd.Series) -> np.ndarray:
             f"Time column '{series.name}' holds timestamps, but data.clock says numbers. "
             "Write data.clock: timestamp."
         )
-    return np.asarray(pd.to_numeric(series, errors="coerce"), dtype=np.float64)
+    try:
+        return series.to_numpy(dtype=np.float64, na_value=np.nan)
+    except (ValueError, TypeError):  # some value is no number; find which
+        return np.asarray(pd.to_numeric(series, errors="coerce"), dtype=np.float64)
 
 
 def _bad_time(series: pd.Series, at: int, count: int, clock: str, time_format: str | None) -> DataError:
