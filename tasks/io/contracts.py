@@ -68,19 +68,20 @@ def _kinds(contract: Contract, frame: pd.DataFrame) -> dict[str, Kind]:
 
 def _prepare(frame: pd.DataFrame, plan: list[Expectation]) -> pd.DataFrame:
     """Return the columns the plan speaks of: categories as text, as their limits are written; keys as found."""
-    forms: dict[str, Callable[[pd.Series], pd.Series]] = {}
-    for expected in plan:
-        form = {"categories": as_text, "unique": pd.Series.copy}.get(expected.check, _plain)
-        for name in expected.columns:
-            if name in frame.columns and forms.get(name, _plain) is _plain:
-                forms[name] = form
-    return pd.DataFrame({name: form(frame[name]) for name, form in forms.items()}, index=frame.index)
+    text = {name for expected in plan if expected.check == "categories" for name in expected.columns}
+    keys = {name for expected in plan if expected.check == "unique" for name in expected.columns}
+    columns: dict[str, pd.Series] = {}
+    for name in {name for expected in plan for name in expected.columns if name in frame.columns}:
+        columns[name] = as_text(frame[name]) if name in text else frame[name]
+        if name not in text | keys:
+            columns[name] = _plain(frame[name])
+    return pd.DataFrame(columns, index=frame.index)
 
 
 def _plain(values: pd.Series) -> pd.Series:
     """Return pandas' own numbers and zoned times as NumPy's: Great Expectations knows only those by name."""
     if isinstance(values.dtype, pd.DatetimeTZDtype):
-        return values.dt.tz_convert("UTC").dt.tz_localize(None)
+        return pd.Series(values.dt.tz_convert("UTC").dt.tz_localize(None))
     if pd.api.types.is_extension_array_dtype(values.dtype) and pd.api.types.is_numeric_dtype(values.dtype):
         return pd.Series(values.to_numpy(dtype=float, na_value=np.nan), index=values.index)
     return values
