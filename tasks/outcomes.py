@@ -31,7 +31,7 @@ def concluded(stage: str) -> Callable[[Callable[..., StageResult]], Callable[...
     """
 
     def decorate(function: Callable[..., StageResult]) -> Callable[..., PrefectState]:
-        signature = inspect.signature(function)
+        signature = inspect.signature(function, eval_str=True)
 
         @functools.wraps(function)
         def run(*args: Any, **kwargs: Any) -> PrefectState:
@@ -43,6 +43,8 @@ def concluded(stage: str) -> Callable[[Callable[..., StageResult]], Callable[...
                 get_run_logger().error("%s", error)
                 return Failed(name=State.INPUT_ERROR.value, message=str(error), data=error)
 
+        # Prefect looks names of annotations up in this module; the evaluated signature needs no looking up
+        run.__signature__ = signature  # type: ignore[attr-defined]
         return run
 
     return decorate

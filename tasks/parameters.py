@@ -4,33 +4,43 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, GetJsonSchemaHandler
 
 from tasks.io.configs import list_models
 from tasks.io.settings import read_settings
 
 
-def _offer_models(schema: dict[str, Any]) -> None:
-    models = list_models(read_settings().config_dir)
-    if models:
-        schema["enum"] = models
+class FormHints:
+    """Adds to a parameter's JSON schema what the form shows: a description and, for models, what there is.
+
+    Prefect sets a ``Field`` of its own over ours, so that hints given there would be lost.
+    """
+
+    def __init__(self, description: str, *, models: bool = False) -> None:
+        self.description = description
+        self.models = models
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Return the schema with the hints."""
+        schema = {**handler(core), "description": self.description}
+        known = list_models(read_settings().config_dir) if self.models else []
+        return {**schema, "enum": known} if known else schema
 
 
 ModelName = Annotated[
-    str,
-    Field(
-        title="Model",
-        description="A model of config/ (in Python also the path of a YAML file)",
-        json_schema_extra=_offer_models,
-    ),
+    str, FormHints("A model of config/ (in Python also the path of a YAML file)", models=True)
 ]
 """Name of a model; a drop-down of the configured ones in the UI."""
 
 AsOf = Annotated[
     str | None,
-    Field(
-        title="As of",
-        description="Use nothing at or after this moment, nor labels unknown then (default: all there is)",
-    ),
+    FormHints("Use nothing at or after this moment of the clock, nor labels unknown then (default: all)"),
 ]
 """A moment on the model's clock."""
+
+Trigger = Annotated[
+    str,
+    Field(pattern=r"^[a-z][a-z0-9_\-]*$"),
+    FormHints("What asked for this run (manual, schedule, drift, performance, …); kept with the version"),
+]
+"""What asked for a run."""

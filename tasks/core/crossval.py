@@ -32,21 +32,27 @@ class CandidateScores:
         The candidate and its import path.
     settings : dict
         Parameters a search on all training rows chose; empty without a search.
+    params : dict
+        The recipe's parameters and those settings.
     scores : dict of str to array, shape (folds,)
         Metric values by fold; NaN where undefined.
     train_sizes, test_sizes : array of int, shape (folds,)
         Rows learned from and judged on.
     out_of_fold : Scored
         Answers of the fold models on the rows they did not see, in fold order.
+    seconds : float
+        Wall time, where the caller measured it; else NaN.
     """
 
     name: str
     estimator: str
     settings: dict[str, Any]
+    params: dict[str, Any]
     scores: dict[str, FloatArray]
     train_sizes: IntArray
     test_sizes: IntArray
     out_of_fold: Scored
+    seconds: float = float("nan")
 
     def summary(self) -> dict[str, float]:
         """Return each metric's mean, and its standard deviation over folds as ``<metric>_std``."""
@@ -85,18 +91,20 @@ def cross_validate(
     answers: list[FloatArray] = []
     for fold in folds:
         train = rows.take(fold.train)
-        settings = search_settings(candidate, train, **searched)
-        model = fit_candidate(candidate, train, settings=settings, **options)
+        found = search_settings(candidate, train, **searched)
+        model = fit_candidate(candidate, train, settings=found, **options)
         test = feature_frame(rows.frame.iloc[fold.test], schema)
         answers.append(answer(model, test, problem=config.problem.value, classes=classes))
     judged = [
         frame_scores(rows.take(fold.test), score, classes=classes, **options)
         for fold, score in zip(folds, answers, strict=True)
     ]
+    settings = search_settings(candidate, rows, **searched)
     return CandidateScores(
         name=candidate.name,
         estimator=candidate.estimator,
-        settings=search_settings(candidate, rows, **searched),
+        settings=settings,
+        params={**candidate.params, **settings},
         scores={metric.name: np.array([_value(metric, part) for part in judged]) for metric in metrics},
         train_sizes=np.array([len(fold.train) for fold in folds]),
         test_sizes=np.array([len(fold.test) for fold in folds]),

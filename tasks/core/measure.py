@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tasks.core.config import ModelConfig
-from tasks.core.config.evaluation import BusinessMetric
-from tasks.core.metrics import Metric, Parts, default_metric, get_metric
-from tasks.core.scored import FloatArray, Scored
+from tasks.core.metrics import Metric, default_metric, get_metric
+from tasks.core.metrics_business import business_metric
+from tasks.core.scored import Scored
 
 _SHOWN = {
     "binary": [
@@ -59,45 +59,11 @@ def measure(scored: Scored, metrics: Sequence[Metric]) -> dict[str, float]:
     return {name: value for name, value in values.items() if np.isfinite(value)}
 
 
-def business_metric(business: BusinessMetric) -> Metric:
-    """Return the mean worth of a decision, in the unit of ``data.value``.
-
-    A hit is worth ``true_positive`` times the row's value, a false alarm ``false_positive`` times it, and so
-    on; every positive decision costs ``action_cost``.
-    """
-
-    def gains(scored: Scored) -> Parts:
-        return Parts(
-            values=np.column_stack([row_gains(scored, business), np.ones(len(scored))]),
-            rows=np.arange(len(scored)),
-        )
-
-    return Metric(
-        name="business_value",
-        problems=frozenset({"binary"}),
-        greater_is_better=True,
-        bounded=False,
-        needs="value",
-        components=gains,
-        combine=lambda sums: sums[..., 0] / sums[..., 1],
-    )
-
-
-def row_gains(scored: Scored, business: BusinessMetric) -> FloatArray:
-    """Return what the decision on each row is worth, shape (n,)."""
-    value = scored.require("value").astype(np.float64)
-    truth, act = scored.truth, scored.says_positive
-    factor = np.where(
-        truth,
-        np.where(act, business.true_positive, business.false_negative),
-        np.where(act, business.false_positive, business.true_negative),
-    )
-    return np.asarray(factor * value - business.action_cost * act, dtype=np.float64)
-
-
 def _business(config: ModelConfig) -> dict[str, Metric]:
     business = config.evaluation.business
-    return {} if business is None else {"business_value": business_metric(business)}
+    if business is None:
+        return {}
+    return {"business_value": business_metric(config.problem.value, **business.model_dump())}
 
 
 def _measurable(scored: Scored, metric: Metric) -> bool:

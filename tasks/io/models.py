@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -27,6 +27,8 @@ from tasks.io.trust import load_skops, types_to_trust
 if TYPE_CHECKING:
     from mlflow.models import Model
 
+SIGNATURE_ROWS = 1000
+"""Feature rows that signature and input example are read from."""
 FOLDER = "evergreen"
 """Folder of our documents among a run's artifacts."""
 _REQUIREMENTS = ("scikit-learn", "numpy", "scipy", "pandas", "skops")
@@ -115,13 +117,28 @@ def log_model(
             run_id=run_id,
             serialization_format="skops",
             skops_trusted_types=trusted,
-            signature=infer_signature(features.head(1000), estimator.predict(features.head(1000))),
+            signature=infer_signature(
+                features.head(SIGNATURE_ROWS), estimator.predict(features.head(SIGNATURE_ROWS))
+            ),
             input_example=example.astype({name: features[name].dtype for name in example}),
             pip_requirements=requirements(estimator, allow=allow),
             metadata=metadata,
             validate_serving_input=False,
         )
     return str(logged.model_uri)
+
+
+def storing(setup: Setup, estimator: Any, features: pd.DataFrame) -> Callable[[Tracker, str], str]:
+    """Return what stores an estimator with a run, for `tasks.io.versions.Dossier`."""
+    config = setup.config
+
+    def store(tracker: Tracker, run_id: str) -> str:
+        return log_model(
+            tracker, run_id, estimator, features=features,
+            private=config.data.private, allow=config.training.allow,
+        )  # fmt: skip
+
+    return store
 
 
 def load_model(setup: Setup, version: int) -> LoadedModel:

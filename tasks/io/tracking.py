@@ -136,12 +136,15 @@ class Tracker:
         finally:
             self.end_run(run_id, status=status)
 
-    def end_run(self, run_id: str, *, status: str = "FINISHED", name: str | None = None) -> None:
-        """End a run (``FINISHED`` or ``FAILED``), perhaps under another name."""
+    def end_run(self, run_id: str, *, status: str = "FINISHED") -> None:
+        """End a run, ``FINISHED`` or ``FAILED``."""
         with answered(self.tracking_uri):
-            if name is not None:
-                self.client.update_run(run_id, name=name)
             self.client.set_terminated(run_id, status=status)
+
+    def rename_run(self, run_id: str, name: str) -> None:
+        """Give a run another name."""
+        with answered(self.tracking_uri):
+            self.client.update_run(run_id, name=name)
 
     def write_items(self, run_id: str, items: Iterable[LogItem]) -> None:
         """Write log items to a run: numbers, parameters and tags in batches, documents one by one."""

@@ -1,0 +1,123 @@
+"""A model that was trained elsewhere: which columns it takes, and what is kept with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from tasks.core.baseline import baseline_kinds, baseline_scores
+from tasks.core.config import ModelConfig
+from tasks.core.contract_learn import learn_contract
+from tasks.core.errors import DataError
+from tasks.core.features import class_labels, outcomes
+from tasks.core.fitted import pick_threshold
+from tasks.core.logitems import Json, LogItem, Metrics, Params
+from tasks.core.measure import measure
+from tasks.core.metrics import Metric
+from tasks.core.recipe import Recipe, config_digest
+from tasks.core.reference import reference_profiles
+from tasks.core.rows import Parts
+from tasks.core.schema import Schema, infer_schema
+from tasks.core.scored import Scored
+from tasks.core.scoring import score_rows
+from tasks.core.seeds import seed_for
+from tasks.core.training_items import FOLDER, shown_config
+
+
+def foreign_schema(parts: Parts, config: ModelConfig, *, inputs: Sequence[str] | None) -> Schema:
+    """Return the schema of a foreign model: the columns its signature names, else those of the configuration.
+
+    Parameters
+    ----------
+    inputs : sequence of str, optional
+        Input columns of the model's signature.
+
+    Raises
+    ------
+    DataError
+        When the data lack a column the model takes.
+    """
+    frame = parts.training.frame if len(parts.training) else parts.holdout.frame
+    schema = infer_schema(frame, config)
+    if inputs is None:
+        return schema
+    missing = [name for name in inputs if name not in schema.features]
+    if missing:
+        why = schema.dropped.get(missing[0]) or (
+            "it is no feature" if missing[0] in frame else "the data have none"
+        )
+        raise DataError(
+            f"The model takes the column '{missing[0]}', which cannot be used: {why}. Features of the data: "
+            f"{', '.join(schema.features)}. Add the column, or list it under data.numeric or data.categorical."
+        )
+    numeric, categorical = (
+        tuple(name for name in kind if name in inputs) for kind in (schema.numeric, schema.categorical)
+    )
+    return replace(schema, numeric=numeric, categorical=categorical)
+
+
+def foreign_recipe(estimator: Any, parts: Parts, schema: Schema, config: ModelConfig) -> Recipe:
+    """Return a recipe without a candidate: the classes of the data, and a threshold as the configuration says."""
+    y = np.concatenate([outcomes(p.frame, schema, config) for p in (parts.training, parts.holdout) if len(p)])
+    classes = class_labels(y, config)
+    scored = score_rows(estimator, parts.holdout, schema=schema, config=config, classes=classes)
+    return Recipe(
+        problem=config.problem.value,
+        candidate=None,
+        classes=classes,
+        threshold=pick_threshold(scored, config),
+        config_digest=config_digest(config),
+    )
+
+
+def describe_foreign(
+    scored: Scored, recipe: Recipe, parts: Parts, schema: Schema, *, config: ModelConfig, uri: str
+) -> Iterator[LogItem]:
+    """Yield what the run of a registration holds: profile and contract come from the data before its end of training.
+
+    Parameters
+    ----------
+    scored : Scored
+        Answers on the holdout, which the model has not learned from.
+    """
+    training = parts.training
+    yield Params({"uri": uri, "threshold": recipe.threshold.value, "training_rows": len(training)})
+    contract = learn_contract(training.frame, schema=schema, config=config)
+    documents = {
+        "schema": schema.to_dict(),
+        "split": parts.plan.to_dict(),
+        "recipe": recipe.to_dict(),
+        "contract": contract.to_dict(),
+        "profile": reference_profiles(training, scored, schema=schema, config=config, score_source="holdout"),
+        "config": shown_config(config),
+    }
+    yield from (Json(f"{FOLDER}/{name}.json", content) for name, content in documents.items())
+
+
+def measure_foreign(
+    scored: Scored,
+    recipe: Recipe,
+    parts: Parts,
+    schema: Schema,
+    *,
+    config: ModelConfig,
+    metrics: Sequence[Metric],
+) -> tuple[dict[str, float], dict[str, float], list[LogItem]]:
+    """Return the metrics on the holdout, the constant baseline's, and both as log items."""
+    rng = np.random.default_rng(seed_for(config.model, parts.fingerprint, "baseline"))
+    naive = {
+        kind: measure(
+            baseline_scores(
+                kind, training=parts.training, rows=parts.holdout, schema=schema, config=config,
+                classes=recipe.classes, rng=rng,
+            ),
+            metrics,
+        )
+        for kind in baseline_kinds(config, timed=parts.holdout.positions is not None)
+    }  # fmt: skip
+    own = measure(scored, metrics)
+    named = {f"baseline_{k}_{name}": value for k, values in naive.items() for name, value in values.items()}
+    return own, naive["constant"], [Metrics({**own, **named})]

@@ -1,0 +1,72 @@
+"""Refit: the recipe of a judged version, fitted on all labelled rows and registered as a version of its own."""
+
+from __future__ import annotations
+
+from tasks.core.errors import NotLearnable
+from tasks.core.features import feature_frame, outcomes
+from tasks.core.fitted import refit
+from tasks.core.recipe import Recipe
+from tasks.core.refit_items import check_same_classes, describe_refit
+from tasks.core.rows import Rows
+from tasks.core.schema import Schema
+from tasks.core.split_plan import SplitPlan
+from tasks.core.version_tags import version_tags
+from tasks.io.models import SIGNATURE_ROWS, read_documents, storing
+from tasks.io.registry import VersionInfo
+from tasks.io.setup import Setup
+from tasks.io.versions import Dossier, keep_version
+from tasks.train import run_tags
+
+_KEPT = ("schema", "recipe", "contract", "profile", "config")
+
+
+def can_refit(setup: Setup, version: int) -> bool:
+    """Tell whether a version can be fitted again: trained here, on rows with a clock."""
+    if not setup.config.timed:
+        return False
+    info = setup.stores.registry.version(setup.model, version)
+    return Recipe.from_dict(read_documents(setup, info, ("recipe",))["recipe"]).candidate is not None
+
+
+def refit_version(setup: Setup, version: int, rows: Rows, *, plan: SplitPlan) -> VersionInfo:
+    """Fit a version's recipe on rows and register the result with the tag ``evergreen.evaluated_as``.
+
+    Recipe, settings, threshold and reference stay those of the judged version: what was judged is what serves.
+
+    Parameters
+    ----------
+    version : int
+        The judged version.
+    rows : Rows
+        All labelled rows.
+    plan : SplitPlan
+        How they were chosen; it says from when on rows are new to the refit.
+
+    Raises
+    ------
+    NotLearnable
+        ``no_recipe`` for a model trained elsewhere; ``classes_changed`` when the rows hold other classes.
+    """
+    judged = setup.stores.registry.version(setup.model, version)
+    kept = read_documents(setup, judged, _KEPT)
+    recipe, schema = Recipe.from_dict(kept["recipe"]), Schema.from_dict(kept["schema"])
+    if recipe.candidate is None:
+        raise NotLearnable(
+            "no_recipe", f"Version {version} was trained elsewhere, so that there is no recipe to fit again."
+        )
+    check_same_classes(outcomes(rows.frame, schema, setup.config), recipe)
+    estimator = refit(recipe, rows, schema=schema, config=setup.config)
+    name = recipe.candidate.name
+    tags = {**version_tags(plan, rows, trigger="refit"), **run_tags("refit"), "evergreen.candidate": name}
+    return keep_version(
+        setup,
+        Dossier(
+            stage="refit",
+            title=f"of v{version} {name}",
+            items=describe_refit(kept, plan, recipe, n=len(rows), judged=version),
+            parts={"training": rows},
+            store=storing(setup, estimator, feature_frame(rows.frame.head(SIGNATURE_ROWS), schema)),
+            tags={**tags, "evergreen.evaluated_as": str(version)},
+            description=f"The recipe of version {version} ({name}), refitted on {len(rows)} rows",
+        ),
+    )
