@@ -156,15 +156,12 @@ def parse_position(text: str | float | datetime, *, clock: str) -> float:
     (86400.0, 12.0)
     """
     if str(text) in ("inf", "-inf"):
-        return float(text)  # type: ignore[arg-type]
+        return float(str(text))
     try:
-        found = (
-            float(to_positions(pd.Series([text]), clock=clock)[0]) if clock == "timestamp" else float(text)
-        )  # type: ignore[arg-type]
-        if math.isnan(found):
-            raise ValueError
-        return found
-    except (DataError, ValueError, TypeError):
+        if clock != "timestamp":
+            return _finite(str(text))
+        return float(to_positions(pd.Series([text]), clock=clock)[0])
+    except (DataError, ValueError):
         allowed = "an ISO 8601 time such as 2026-01-31T12:00:00Z" if clock == "timestamp" else "a number"
         raise InputError(f"'{text}' is not a point on a clock of {_unit(clock)}. Write {allowed}.") from None
 
@@ -187,6 +184,13 @@ def span_length(span: Span, *, clock: str) -> float:
 
 def _unit(clock: str) -> str:
     return {"timestamp": "timestamps", "seconds": "seconds", "rows": "row numbers"}[clock]
+
+
+def _finite(text: str) -> float:
+    found = float(text)
+    if not math.isfinite(found):
+        raise ValueError(text)
+    return found
 
 
 def _timestamps(series: pd.Series, time_format: str | None) -> np.ndarray:
