@@ -15,7 +15,7 @@ from tasks.core.config_text import render_config
 from tasks.core.errors import DataError
 from tasks.core.propose import Material, Proposal, propose
 from tasks.core.propose_clock import FoundClock
-from tasks.core.propose_windows import Entry
+from tasks.core.propose_spans import Entry
 from tasks.core.survey import check_roles, survey
 from tasks.core.verdict import Reason
 from tasks.io.config_writer import check_writable, name_source, write_config

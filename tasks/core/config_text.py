@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from tasks.core.propose import Proposal
-from tasks.core.propose_windows import Entry
+from tasks.core.propose_spans import Entry
 
 WIDTH = 108
 _RANKER = """\

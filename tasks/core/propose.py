@@ -13,7 +13,8 @@ from tasks.core.kinds import Kind
 from tasks.core.leaks import Suspect
 from tasks.core.propose_candidates import METRICS, propose_candidates
 from tasks.core.propose_clock import FoundClock
-from tasks.core.propose_windows import Entry, propose_windows, resemblance
+from tasks.core.propose_spans import Entry, resemblance
+from tasks.core.propose_windows import propose_windows
 from tasks.core.verdict import Reason
 
 RARE = 0.05

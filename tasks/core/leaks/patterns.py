@@ -18,6 +18,9 @@ ERROR = 0.01
 EVIDENCE = 25.0
 """Log odds (nats) against chance that cells filled for one class alone must reach: about 1e-11."""
 
+TAIL = 0.25
+"""Share of rows in the end of a numeric target's range that cells may be bound to."""
+
 
 def find_patterns(material: Material) -> list[Suspect]:
     """Return columns that the target determines, and columns filled (or not zero) for one class alone."""
@@ -39,7 +42,8 @@ def find_companions(material: Material, accused: Sequence[str]) -> list[Suspect]
         if view.columns[0] in accused or len(view.columns) > 1 or (levels := _levels(view)) is None:
             continue
         for leak, null in nulls.items():
-            if FEWEST <= null.sum() <= len(null) - FEWEST and _wrong(levels, null) <= 0.1 * null.sum():
+            fewer = min(int(null.sum()), int((~null).sum()))
+            if fewer >= FEWEST and _wrong(levels, null) <= 0.1 * fewer:
                 why = f"tells in which rows '{leak}' is empty, so it is known no earlier than that leak"
                 suspects.append(Suspect(column=view.columns[0], kind="companion", why=why, share=0.0))
                 break
@@ -108,7 +112,7 @@ def _is_atom(material: Material, above: np.ndarray) -> bool:
 
 def _filled(view: View, material: Material) -> Suspect | None:
     if material.problem not in ("binary", "multiclass"):
-        return None
+        return _filled_at_one_end(view, material)
     filled, name = view.filled, view.columns[0]
     sides = [(filled, "filled", 0.99, FEWEST, 0.05), (~filled, "empty", 0.99, FEWEST, 0.05)]
     if not view.categorical and filled.any():
@@ -120,6 +124,19 @@ def _filled(view: View, material: Material) -> Suspect | None:
         if (found := _pure(mask, material.y, pure=pure, fewest=fewest, least=least)) is not None:
             why = f"is {word} in {mask.sum()} rows, {found:.1%} of them of one class: known only after the outcome"
             return Suspect(column=name, kind="filled", why=why, share=found)
+    return None
+
+
+def _filled_at_one_end(view: View, material: Material) -> Suspect | None:
+    """Return a suspect when cells are filled (or empty) at one end of the target's range alone."""
+    for mask, word in ((view.filled, "filled"), (~view.filled, "empty")):
+        if not FEWEST <= mask.sum() <= len(mask) / 2 or _is_atom(material, mask):
+            continue
+        low, high = np.quantile(material.y[mask], [0.01, 0.99])
+        share = float(min(np.mean(material.y >= low), np.mean(material.y <= high)))
+        if share <= TAIL:
+            why = f"is {word} in {mask.sum()} rows, nearly all at one end of the target: known only after the outcome"
+            return Suspect(column=view.columns[0], kind="filled", why=why, share=1 - share)
     return None
 
 

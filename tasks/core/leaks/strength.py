@@ -20,7 +20,8 @@ def measure_error(view: View, material: Material) -> float:
     and is judged on the other, both ways round; the best of this and the plain order of values counts, once
     with nulls as a value of their own and once on filled rows alone.
 
-    Binary: 2 (1 − AUC). Multiclass: errors by those of the majority. Regression: 1 − R² of the ranks.
+    Binary: 2 (1 − AUC), but at least a quarter of what is missing of the average precision, since a rare class is
+    easily ranked and hardly named. Multiclass: errors by those of the majority. Regression: 1 − R² of the ranks.
     Ranking: 2 (1 − concordance) of pairs within a group. ``nan`` when there are too few rows to tell.
     """
     filled = view.filled
@@ -42,6 +43,20 @@ def auc(score: np.ndarray, positive: np.ndarray) -> float:
     if not good or not bad:
         return float("nan")
     return float((rankdata(score)[positive].sum() - good * (good + 1) / 2) / (good * bad))
+
+
+def average_precision(score: np.ndarray, positive: np.ndarray) -> float:
+    """Return the mean precision at the positives, rows of equal score taken together; ``nan`` without positives.
+
+    >>> average_precision(np.array([1.0, 2.0, 3.0]), np.array([True, False, True]))
+    0.8333333333333333
+    """
+    if not positive.any():
+        return float("nan")
+    order = np.argsort(-score, kind="stable")
+    last = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))
+    hits = np.cumsum(positive[order])[last]
+    return float(np.sum(np.diff(hits, prepend=0) * hits / (last + 1)) / positive.sum())
 
 
 def concordance(score: np.ndarray, y: np.ndarray, group: np.ndarray) -> float:
@@ -126,7 +141,9 @@ def _judge(score: np.ndarray, y: np.ndarray, material: Material, rows: np.ndarra
     if material.problem == "ranking" and material.group is not None:
         return 2.0 * (1.0 - concordance(score, y, material.group[rows]))
     if material.problem == "binary":
-        return 2.0 * (1.0 - auc(score, y == y.max()))
+        rarer = y == (y.max() if np.mean(y == y.max()) <= 0.5 else y.min())
+        score = score if rarer[y == y.max()].any() else -score
+        return max(2.0 * (1.0 - auc(score, rarer)), (1.0 - average_precision(score, rarer)) / 4)
     return float(np.mean((y - score) ** 2) / np.var(y))
 
 

@@ -114,7 +114,8 @@ def _added(members: list[View], signs: np.ndarray, material: Material, limit: fl
 
 def _plain(members: Sequence[View], signs: np.ndarray) -> View:
     values = np.sum([sign * v.values for v, sign in zip(members, signs, strict=True)], axis=0)
-    return View(columns=(), values=values)
+    places = 9 - int(np.ceil(np.log10(max(float(np.nanmax(np.abs(values), initial=0.0)), 1e-6))))
+    return View(columns=(), values=np.round(values, places))
 
 
 def _signs(factors: np.ndarray) -> np.ndarray:
