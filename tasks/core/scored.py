@@ -172,12 +172,13 @@ def _with_classes(scored: Scored, classes: tuple[Any, ...]) -> Scored:
 
 def _equals(column: Array, value: Any) -> BoolArray:
     """Compare a column with one class; a class of another type is an error rather than all False."""
-    same = np.asarray(column == value)
-    if same.shape != column.shape:
+    text = isinstance(value, str)
+    if (column.dtype.kind in "biuf" and text) or (column.dtype.kind in "US" and not text):
         raise DataError(
             f"The class {value!r} cannot be compared with outcomes of type {column.dtype}. "
             "Allowed: a positive class of the outcomes' own type."
         )
+    same = np.asarray(column == value)
     return same.astype(np.bool_)
 
 
