@@ -226,10 +226,12 @@ def _archiving(
 
     ``former`` is a champion that was pushed from the throne outside Evergreen.
     """
-    held = {realm.champion, realm.fallback, former} - {version, fallback}
+    held = {realm.champion, realm.fallback, former}
     stamp = {ARCHIVED: "true", f"{ARCHIVED}_at": now.isoformat()}
     leaving = [
-        Step(action="set_tags", version=v, tags=stamp) for v in sorted(v for v in held if v in realm.versions)
+        Step(action="set_tags", version=v, tags=stamp)
+        for v in sorted(realm.versions)
+        if v in held and v not in (version, fallback)
     ]
     returning = [
         Step(action="set_tags", version=v, tags={ARCHIVED: "false"})
