@@ -15,7 +15,7 @@ from tasks.core.blocking import block_rows
 from tasks.core.challenge import ChallengeDecision, Rule, judge_challenge, measure_difference
 from tasks.core.challenge_report import challenge_items, challenge_markdown
 from tasks.core.clock import format_position
-from tasks.core.gates.margin import answerable
+from tasks.core.gates.margin import naive_opponent
 from tasks.core.ledger import Entry
 from tasks.core.match import Match, choose_ground
 from tasks.core.measure import deciding_metric
@@ -62,7 +62,7 @@ def arrange_match(setup: Setup, opponents: Opponents, parts: Parts) -> Match:
     if ground.defender is None:
         rng = np.random.default_rng(seed_for(setup.model, rows.fingerprint, "baseline"))
         baseline = _naive(setup, challenger, parts, rows, rng)
-        metric, defence = answerable(metric, baseline, rng)
+        metric, defence = naive_opponent(metric, baseline=baseline, answers=answers, rng=rng)
     else:
         defence = models[ground.defender].score(rows, config=setup.config)
     return Match(

@@ -151,7 +151,7 @@ def _check_margins(context: GateContext, *, rng: np.random.Generator) -> Iterato
         if kind == "persistence" and limits.baseline == "constant":
             continue
         difference = margin.measure_margin(
-            context.metric, baseline=baseline, scored=context.scored, blocks=blocks, rng=rng
+            context.metric, baseline=baseline, scored=context.scored, kind=kind, blocks=blocks, rng=rng
         )
         yield margin.check_margin(
             difference,

@@ -13,14 +13,21 @@ from tasks.core.scored import Array, Scored
 from tasks.core.verdict import Reason
 
 LEVEL = 0.05
+_WORTHLESS_WHEN_CONSTANT = {"roc_auc", "roc_auc_ovr", "roc_auc_ovr_weighted", "log_loss", "brier_score"}
 _NAMES = {
-    "constant": "the naive baseline (majority, mean or random order)",
+    "constant": "the naive baseline (majority, mean, or answers in random order)",
     "persistence": "the baseline 'same as last'",
 }
 
 
 def measure_margin(
-    metric: Metric, *, baseline: Scored, scored: Scored, blocks: Array | None, rng: np.random.Generator
+    metric: Metric,
+    *,
+    baseline: Scored,
+    scored: Scored,
+    kind: str,
+    blocks: Array | None,
+    rng: np.random.Generator,
 ) -> Difference:
     """Measure how far a model stands above a baseline on the same rows, with a two-sided 95 % interval.
 
@@ -30,42 +37,55 @@ def measure_margin(
         The deciding metric.
     baseline, scored : Scored
         Answers of both on the same n rows.
+    kind : {'constant', 'persistence'}
+        The baseline; a constant one stands beside guesses (``naive_opponent``).
     blocks : array, shape (n,), or None
         Block of each row; None declares rows independent.
     rng : numpy.random.Generator
-        For the guesses below and for resampling.
+        For guesses and resampling.
 
     Returns
     -------
     Difference
         The baseline stands as champion.
     """
-    metric, baseline = answerable(metric, baseline, rng)
+    if kind == "constant":
+        metric, baseline = naive_opponent(metric, baseline=baseline, answers=scored, rng=rng)
     return measure_difference(metric, baseline, scored, level=LEVEL, blocks=blocks, rng=rng)
 
 
-def answerable(metric: Metric, baseline: Scored, rng: np.random.Generator) -> tuple[Metric, Scored]:
-    """Return metric and baseline in a form that a model can be compared with.
+def naive_opponent(
+    metric: Metric, *, baseline: Scored, answers: Scored, rng: np.random.Generator
+) -> tuple[Metric, Scored]:
+    """Return the strongest opponent without skill, and the metric in a form that can be compared with it.
 
-    Where a constant answer leaves the metric undefined (the precision of a model that never says yes), it is
-    replaced by guesses of the same frequency; where the baseline is worth exactly 0, so that a relative
-    difference is undefined, the metric's differences are read as they stand.
+    A constant answer is no opponent for every metric: who never says yes has an F1 of 0 and no precision, and
+    a model of pure noise that states the median beats the mean by mean absolute error. So the model's own
+    answers in random order stand beside it, which keep what it says and lose all that it knows, and the better
+    of the two is taken. By ROC AUC, log loss and Brier score the constant alone is exactly what no skill is
+    worth. A ranking's baseline is a random order already.
+
+    Where the opponent is worth exactly 0, so that a relative difference is undefined, the metric's differences
+    are read as they stand.
     """
-    if not np.isfinite(metric(baseline)):
-        baseline = _guesses(baseline, rng)
+    if answers.group is None and metric.name not in _WORTHLESS_WHEN_CONSTANT:
+        shuffled = _shuffled(answers, rng)
+        constant, guessed = metric(baseline), metric(shuffled)
+        if not np.isfinite(constant) or metric.sign * (guessed - constant) > 0:
+            baseline = shuffled
     if metric(baseline) == 0.0:
         metric = replace(metric, bounded=True)
     return metric, baseline
 
 
-def _guesses(baseline: Scored, rng: np.random.Generator) -> Scored:
-    """Return the baseline with labels drawn by the frequencies it states."""
-    if not baseline.classes or baseline.score is None:
-        return baseline
-    score = np.asarray(baseline.score, dtype=float)
-    wide = np.column_stack([1 - score, score]) if score.ndim == 1 else score
-    drawn = (wide.cumsum(axis=1) < rng.random((len(wide), 1))).sum(axis=1)
-    return replace(baseline, label=np.asarray(baseline.classes)[np.minimum(drawn, wide.shape[1] - 1)])
+def _shuffled(answers: Scored, rng: np.random.Generator) -> Scored:
+    """Return the answers in random order, each with its decision."""
+    order = rng.permutation(len(answers))
+    return replace(
+        answers,
+        score=None if answers.score is None else answers.score[order],
+        label=None if answers.label is None else answers.label[order],
+    )
 
 
 def check_margin(
