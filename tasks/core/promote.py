@@ -9,12 +9,13 @@ from typing import Literal
 
 from tasks.core.errors import NotLearnable
 from tasks.core.history import reigning_version
+from tasks.core.opponents import EVALUATED_AS
 from tasks.core.plan import CANDIDATE, CHALLENGER, CHAMPION, FALLBACK, ROLES, Plan, Step
 from tasks.core.realm import ExpectedChampion, Realm, check_approved, check_reigned, check_throne
 
 ARCHIVED = "evergreen.archived"
 ROLLED_BACK = "evergreen.rolled_back"
-EVALUATED_AS = "evaluated_as"
+
 OUTSIDE = "The aliases were changed outside Evergreen; the ledger takes note and @fallback is mended."
 
 

@@ -143,7 +143,7 @@ def test_another_candidate_and_challenger_keep_their_aliases():
 def test_a_refit_takes_the_version_it_was_judged_as_out_of_the_queue():
     made = world(1)
     made.aliases |= {"challenger": 2, "candidate": 2}
-    made.tags[3]["evaluated_as"] = "2"
+    made.tags[3]["evergreen.evaluated_as"] = "2"
     made.promote(3)
     assert made.aliases == {"champion": 3, "fallback": 1}
 
