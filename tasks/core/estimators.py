@@ -80,7 +80,7 @@ def build_estimator(
 ) -> BaseEstimator:
     """Construct an estimator; a parameter ``{estimator: path, params: {…}}`` becomes an estimator itself.
 
-    ``random_state`` and a modest ``n_jobs`` are set where the estimator has them and ``params`` does not.
+    ``random_state`` and, for forests and boosting libraries, a modest ``n_jobs`` are set unless ``params`` does.
 
     Raises
     ------
@@ -96,9 +96,9 @@ def build_estimator(
             f"{did_you_mean(unknown[0], known or ())} Rename or remove it."
         )
     given = {name: _nested(value, allow=allow, random_state=random_state) for name, value in params.items()}
-    defaults = {"random_state": random_state, "n_jobs": N_JOBS, **_quiet(path)}
-    filled = {name: value for name, value in defaults.items() if known is not None and name in known}
-    return cls(**{**filled, **_quiet(path), **given})
+    defaults = {"random_state": random_state, **_library_defaults(path)}
+    filled = {name: value for name, value in defaults.items() if known is None or name in known}
+    return cls(**{**filled, **given})
 
 
 def build_pipeline(
@@ -210,9 +210,13 @@ def _nested(value: Any, *, allow: Sequence[str], random_state: int) -> Any:
     )
 
 
-def _quiet(path: str) -> dict[str, Any]:
-    """Return what keeps a library's own messages off the terminal."""
-    return {"verbose": -1} if path.startswith("lightgbm.") else {}
+def _library_defaults(path: str) -> dict[str, Any]:
+    """Return a modest number of threads where it helps, and what keeps a library off the terminal."""
+    if path.startswith(("sklearn.ensemble.RandomForest", "sklearn.ensemble.ExtraTrees")):
+        return {"n_jobs": N_JOBS}
+    if path.startswith("lightgbm."):
+        return {"n_jobs": N_JOBS, "verbose": -1}
+    return {"n_jobs": N_JOBS, "verbosity": 0} if path.startswith("xgboost.") else {}
 
 
 def _no_such_class(path: str, module_path: str, name: str) -> UnknownName:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.core.compare import Comparison, compare_candidates
+from tasks.core.compare import CandidateResult, Comparison, compare_candidates
 from tasks.core.config import ModelConfig
 from tasks.core.config.training import Candidate
 from tasks.core.criteria import Criteria, parse_criteria
@@ -113,23 +113,33 @@ def prepare_lesson(
 def choose_candidate(lesson: Lesson, runs: tuple[CandidateScores, ...], config: ModelConfig) -> Choice:
     """Compare the candidates and choose one.
 
-    ``training.prefer: simplest`` takes the first listed among the best and those that cannot be told from it;
-    ``best`` takes the best mean.
+    ``training.prefer: simplest`` takes the first listed among the best and its equals; ``best`` takes the best
+    mean. An equal can neither be told from the best by the corrected test nor lies further behind than
+    ``evaluation.min_improvement``: few folds alone make nobody an equal.
     """
     comparison = compare_candidates(
         {run.name: run.scores for run in runs},
         metric=lesson.metric,
-        train_size=int(min(runs[0].train_sizes)),
-        test_size=int(max(runs[0].test_sizes)),
+        train_size=int(runs[0].train_sizes.mean()),
+        test_size=int(runs[0].test_sizes.mean()),
         criteria=lesson.criteria,
     )
     name = comparison.winner
     if config.training.prefer == "simplest" and name is not None:
-        equal = {row.name for row in comparison.candidates if row.tied or row.name == name}
+        equal = {
+            row.name for row in comparison.candidates if row.name == name or _is_equal(row, lesson, config)
+        }
         name = next(candidate.name for candidate in config.training.candidates if candidate.name in equal)
     candidate = next((one for one in config.training.candidates if one.name == name), None)
     settings = next((run.settings for run in runs if run.name == name), {})
     return Choice(candidate=candidate, settings=settings, comparison=comparison, runs=runs)
+
+
+def _is_equal(row: CandidateResult, lesson: Lesson, config: ModelConfig) -> bool:
+    """Tell whether a candidate is as good as the best for all that matters."""
+    best = row.mean + lesson.metric.sign * row.behind
+    margin = config.evaluation.min_improvement * (1.0 if lesson.metric.bounded else abs(best))
+    return row.tied and row.behind <= margin
 
 
 def _criteria(config: ModelConfig, metrics: tuple[Metric, ...]) -> Criteria | None:

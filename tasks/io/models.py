@@ -123,7 +123,6 @@ def log_model(
             input_example=example.astype({name: features[name].dtype for name in example}),
             pip_requirements=requirements(estimator, allow=allow),
             metadata=metadata,
-            validate_serving_input=False,
         )
     return str(logged.model_uri)
 

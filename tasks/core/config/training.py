@@ -39,7 +39,8 @@ class TrainingConfig(Section):
     criteria: str | None = None
     """Condition a candidate must meet, e.g. `accuracy > 0.90 and accuracy_std < 0.05`."""
     prefer: Literal["simplest", "best"] = "simplest"
-    """Among candidates not significantly worse than the best: the first listed, or the best mean."""
+    """`simplest`: the first listed among the best and those neither significantly worse (corrected test) nor further
+    behind than `evaluation.min_improvement`; `best`: the best mean."""
     class_weight: Literal["balanced"] | dict[str, float] | None = None
     """Class weights, as in scikit-learn."""
     importance_repeats: Count = 5
