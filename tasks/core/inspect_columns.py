@@ -43,6 +43,7 @@ def inspect_columns(
     *,
     positions: np.ndarray | None = None,
     times: Collection[str] = (),
+    whole: pd.DataFrame | None = None,
     max_categories: int = 50,
 ) -> dict[str, ColumnFacts]:
     """Describe every column of a frame.
@@ -55,6 +56,8 @@ def inspect_columns(
         Clock positions, ascending. Without them nothing is called a copy of the clock.
     times : collection of str
         Names of columns that read as times.
+    whole : pandas.DataFrame, optional
+        All rows where ``frame`` is a sample: whether text repeats shows only there.
     max_categories : int
         Text of so many different values is never called free text.
 
@@ -64,10 +67,13 @@ def inspect_columns(
     >>> facts["id"].useless, facts["x"].useless
     ('counts rows: 40 whole numbers in 40 rows, each once, without gaps', '')
     """
-    return {
-        str(name): _inspect(frame[name], positions, is_time=str(name) in times, most=max_categories)
-        for name in frame.columns
-    }
+    found = {}
+    for name in frame.columns:
+        kind = ColumnKind(Kind.DATETIME) if str(name) in times else _kind(frame[name], max_categories)
+        if kind.kind is Kind.TEXT and whole is not None:
+            kind = _kind(whole[name], max_categories)
+        found[str(name)] = _inspect(frame[name], kind, positions)
+    return found
 
 
 def is_whole(values: np.ndarray) -> bool:
@@ -76,8 +82,7 @@ def is_whole(values: np.ndarray) -> bool:
     return bool(finite.size) and bool(np.all(finite == np.rint(finite)))
 
 
-def _inspect(column: pd.Series, positions: np.ndarray | None, *, is_time: bool, most: int) -> ColumnFacts:
-    found = ColumnKind(Kind.DATETIME) if is_time else _kind(column, most)
+def _inspect(column: pd.Series, found: ColumnKind, positions: np.ndarray | None) -> ColumnFacts:
     if found.kind is Kind.OTHER:
         return ColumnFacts(name=str(column.name), kind=found.kind, distinct=0, useless=found.reason)
     distinct = int(column.nunique())

@@ -109,16 +109,17 @@ def text_format(column: pd.Series) -> str | None:
         return None
     fits = [(form, _parse(texts, form)) for form in FORMATS]
     whole = [(form, times) for form, times in fits if len(times) and not times.isna().any()]
-    return min(whole, key=lambda pair: _turns_back(pair[1]))[0] if whole else None
+    return min(whole, key=lambda pair: _disorder(pair[1]))[0] if whole else None
 
 
 def _parse(texts: pd.Series, form: str) -> pd.Series:
     return pd.to_datetime(texts, format=form, errors="coerce", utc=True)
 
 
-def _turns_back(times: pd.Series) -> int:
-    """Return how often time turns back: day and month in the wrong order turn back often."""
-    return int(np.sum(np.diff(times.astype("int64").to_numpy()) < 0))
+def _disorder(times: pd.Series) -> tuple[int, float]:
+    """Return how often time turns back and how long it lasts: day and month swapped make both larger."""
+    numbers = times.astype("int64").to_numpy()
+    return int(np.sum(np.diff(numbers) < 0)), float(np.ptp(numbers))
 
 
 def _may_be_time(column: pd.Series) -> bool:

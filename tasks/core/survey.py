@@ -67,7 +67,9 @@ def survey(
     times = read_times(sample, skip=(target, group or ""))
     if sampled is not None:
         times |= {sampled.column: sampled}
-    facts = inspect_columns(sample, positions=sampled.positions if sampled else None, times=times)
+    facts = inspect_columns(
+        sample, positions=sampled.positions if sampled else None, times=times, whole=frame
+    )
     found = gather_material(
         sample,
         facts,

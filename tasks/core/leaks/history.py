@@ -17,16 +17,18 @@ def history_error(material: Material) -> float:
     """Return the share of the target that its own past leaves open; infinite without a clock.
 
     The past is the last value, or the best line through the last three, over all rows and for each column that
-    may name what the row is about (a station, a customer): a lagged target is a fair feature. A column whose
-    bare values tell most of the target is no such name: it may be the leak itself.
+    may name what the row is about (a station, a customer): a lagged target is a fair feature. A column whose bare
+    values tell most of the target counts as such a name only when its last value tells far more: else it may be
+    the leak itself.
     """
     if not material.timed:
         return float("inf")
-    owners = [np.zeros(len(material.y), dtype=np.int64)]
-    owners += [v.values.astype(np.int64) for v in material.entities if measure_error(v, material) >= TELLING]
-    found = [measure_error(view, material) for owner in owners for view in _past(material.y, owner, material)]
-    known = [error for error in found if np.isfinite(error)]
-    return min(known) if known else float("inf")
+    found = _past_error(np.zeros(len(material.y), dtype=np.int64), material)
+    for view in material.entities:
+        bare, past = measure_error(view, material), _past_error(view.values.astype(np.int64), material)
+        if bare >= TELLING or past <= bare / 2:
+            found = min(found, past)
+    return found
 
 
 def lag(y: np.ndarray, owner: np.ndarray, *, steps: int) -> np.ndarray:
@@ -40,6 +42,11 @@ def lag(y: np.ndarray, owner: np.ndarray, *, steps: int) -> np.ndarray:
     same = owner[order][steps:] == owner[order][:-steps]
     past[order[steps:][same]] = y[order[:-steps][same]]
     return past
+
+
+def _past_error(owner: np.ndarray, material: Material) -> float:
+    errors = [measure_error(view, material) for view in _past(material.y, owner, material)]
+    return min((error for error in errors if np.isfinite(error)), default=float("inf"))
 
 
 def _past(y: np.ndarray, owner: np.ndarray, material: Material) -> list[View]:

@@ -13,7 +13,7 @@ PARTNERS = 20
 """Neighbours within a group that each row is compared with."""
 
 
-def measure_error(view: View, material: Material) -> float:
+def measure_error(view: View, material: Material, *, rows: np.ndarray | None = None) -> float:
     """Return the share of the target a view leaves open: 0 gives it away, 1 tells nothing.
 
     The view is cut into at most 256 bins (or its categories), each bin learns the target on one half of the rows
@@ -22,11 +22,13 @@ def measure_error(view: View, material: Material) -> float:
 
     Binary: 2 (1 − AUC), but at least a quarter of what is missing of the average precision, since a rare class is
     easily ranked and hardly named. Multiclass: errors by those of the majority. Regression: 1 − R² of the ranks.
-    Ranking: 2 (1 − concordance) of pairs within a group. ``nan`` when there are too few rows to tell.
+    Ranking: 2 (1 − concordance) of pairs within a group. ``nan`` when there are too few rows to tell. ``rows``, a
+    mask of shape (n,), looks at a part only.
     """
-    filled = view.filled
-    errors = [_error(view, material, np.ones(len(filled), dtype=bool))]
-    if not filled.all() and filled.sum() >= max(2 * FEWEST, 0.02 * len(filled)):
+    looked = np.ones(len(view.values), dtype=bool) if rows is None else rows
+    filled = view.filled & looked
+    errors = [_error(view, material, looked)]
+    if filled.sum() < looked.sum() and filled.sum() >= max(2 * FEWEST, 0.02 * looked.sum()):
         errors.append(_error(view, material, filled))
     known = [error for error in errors if np.isfinite(error)]
     return min(known) if known else float("nan")
