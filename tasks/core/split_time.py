@@ -46,7 +46,7 @@ def plan_by_time(
     hold = _holdout_start(line, config, before)
     held = before & (line.first >= hold)
     learned = before & (line.ready <= hold) & (line.last < hold)
-    learned &= line.first >= _training_start(line, config, learned, hold)
+    learned &= line.first >= _training_start(line, config, learned)
     learned = _keep_newest(line, learned, config.split.max_rows)
     _require_training(learned, config, start)
     return dataclasses.replace(
@@ -66,7 +66,7 @@ def plan_refit(line: Timeline, draft: SplitPlan, config: ModelConfig) -> SplitPl
     """
     _require_rows(line, draft)
     end = line.after(line.last[line.usable], draft.until)
-    learned = line.usable & (line.first >= _training_start(line, config, line.usable, end))
+    learned = line.usable & (line.first >= _training_start(line, config, line.usable))
     learned = _keep_newest(line, learned, config.split.max_rows)
     training = Window(float(line.first[learned].min()), end)
     return dataclasses.replace(draft, training=training, unseen_from=_all_ready(line, learned, end))
@@ -139,9 +139,12 @@ def _holdout_start(line: Timeline, config: ModelConfig, before: np.ndarray) -> f
     return _newest_rows(places, count) if count else end
 
 
-def _training_start(line: Timeline, config: ModelConfig, learned: np.ndarray, end: float) -> float:
+def _training_start(line: Timeline, config: ModelConfig, learned: np.ndarray) -> float:
+    """Return where training begins: ``retraining.window`` before the last row that may be learned from."""
     window = _training_window(config)
-    return -math.inf if window is None else _newest(line.first[learned], window, end, config.data.clock)
+    if window is None:
+        return -math.inf
+    return _newest(line.first[learned], window, line.after(line.last[learned]), config.data.clock)
 
 
 def _training_window(config: ModelConfig) -> Span | None:

@@ -103,7 +103,8 @@ class SqlLoader:
 
     @property
     def _text(self) -> str:
-        return (self.query or "").strip().rstrip(";")
+        """The query on lines of its own: it may end in a comment."""
+        return f"\n{(self.query or '').strip().rstrip(';')}\n"
 
     def _named_table(self) -> Any:
         schema, _, name = (self.table or "").rpartition(".")
