@@ -13,7 +13,7 @@ from tasks.core.scored import Array, Scored
 from tasks.core.verdict import Reason
 
 LEVEL = 0.05
-_WORTHLESS_WHEN_CONSTANT = {"roc_auc", "roc_auc_ovr", "roc_auc_ovr_weighted", "log_loss", "brier_score"}
+_CONSTANT_IS_NO_SKILL = {"roc_auc", "roc_auc_ovr", "roc_auc_ovr_weighted", "log_loss", "brier_score"}
 _NAMES = {
     "constant": "the naive baseline (majority, mean, or answers in random order)",
     "persistence": "the baseline 'same as last'",
@@ -68,7 +68,7 @@ def naive_opponent(
     Where the opponent is worth exactly 0, so that a relative difference is undefined, the metric's differences
     are read as they stand.
     """
-    if answers.group is None and metric.name not in _WORTHLESS_WHEN_CONSTANT:
+    if answers.group is None and metric.name not in _CONSTANT_IS_NO_SKILL:
         shuffled = _shuffled(answers, rng)
         constant, guessed = metric(baseline), metric(shuffled)
         if not np.isfinite(constant) or metric.sign * (guessed - constant) > 0:
