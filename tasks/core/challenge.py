@@ -199,4 +199,4 @@ def _needed(difference: Difference, rule: Rule) -> tuple[int | None, int | None]
         power=rule.power,
         least=rule.min_blocks,
     )
-    return math.ceil(difference.n * blocks / difference.blocks), blocks
+    return (None if blocks is None else math.ceil(difference.n * blocks / difference.blocks)), blocks

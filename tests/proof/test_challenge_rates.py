@@ -26,7 +26,7 @@ from tests.support.simulated_models import (
 pytestmark = pytest.mark.proof
 
 TRIALS = 2_000
-PILOT = {"accuracy": 800, "roc_auc": 800, "rmse": 400, "ndcg_at_3": 150}
+PILOT = {"accuracy": 800, "roc_auc": 800, "rmse": 400, "ndcg_at_3": 250}
 PILOT_DAYS = 60
 CASES = [(name, phi) for name in LEAST for phi in (0.0, 0.9)]
 
@@ -66,6 +66,14 @@ def measured(looks, name, phi):
     return looks[name, phi]
 
 
+def analytic(found, name, phi):
+    """Return the size that theory asks for at twice min_improvement, the spread being known."""
+    true = 2 * LEAST[name]
+    return analytic_size(
+        rows_of(name, phi), error=found.error[true], true=true, blocks=PILOT_DAYS if phi else None
+    )
+
+
 def report(found, name, phi):
     """Show the row of docs/limits.md when asked for."""
     if not os.environ.get("SHOW_RATES"):
@@ -73,9 +81,7 @@ def report(found, name, phi):
     least = LEAST[name]
     rates = [promotions(found.at[true], least) / TRIALS for true in (0.0, least, 2 * least)]
     cover = np.mean([d.interval[0] <= 0 <= d.interval[1] for d in found.at[0.0]])
-    ratio = found.needed.mean() / analytic_size(
-        rows_of(name, phi), error=found.error[2 * least], true=2 * least
-    )
+    ratio = found.needed.mean() / analytic(found, name, phi)
     naive = np.mean([d.challenger > d.champion for d in found.at[0.0]])
     theory = [
         promotion_rate_by_theory(true, error=found.error[true], least=least, df=degrees(phi))
@@ -124,11 +130,9 @@ def test_the_size_the_report_asks_for_gives_four_in_five_at_little_more_than_the
     looks, name, phi
 ):
     found = measured(looks, name, phi)
-    true = 2 * LEAST[name]
-    analytic = analytic_size(rows_of(name, phi), error=found.error[true], true=true)
     assert upper_bound(promotions(found.again, LEAST[name]), TRIALS) >= 0.80
     assert promotions(found.again, LEAST[name]) / TRIALS >= 0.79
-    assert found.needed.mean() <= 1.25 * analytic
+    assert found.needed.mean() <= 1.25 * analytic(found, name, phi)
 
 
 @pytest.mark.parametrize(("name", "phi"), CASES)
