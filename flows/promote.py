@@ -8,6 +8,7 @@ from tasks.core.realm import ExpectedChampion, check_present
 from tasks.core.verdict import StageResult
 from tasks.io.setup import open_setup
 from tasks.outcomes import concluded
+from tasks.parameters import ModelName
 from tasks.promote import promote_task, reconcile_task, rollback_task
 from tasks.prove import serving_smoke
 
@@ -15,7 +16,7 @@ from tasks.prove import serving_smoke
 @flow(name="promote", flow_run_name="promote-{model}")
 @concluded("promote")
 def promote(
-    model: str,
+    model: ModelName,
     version: int | None = None,
     expected_champion: ExpectedChampion = "any",
     evidence: str | None = None,
@@ -36,7 +37,7 @@ def promote(
 @flow(name="rollback", flow_run_name="rollback-{model}")
 @concluded("rollback")
 def rollback(
-    model: str, to: int | None = None, reason: str = "Rolled back by hand.", dry_run: bool = False
+    model: ModelName, to: int | None = None, reason: str = "Rolled back by hand.", dry_run: bool = False
 ) -> StageResult:
     """Return to @fallback, or to the former champion `to`; the version left is never @fallback again."""
     setup = open_setup(model)
@@ -49,7 +50,7 @@ def rollback(
 
 @flow(name="reconcile", flow_run_name="reconcile-{model}")
 @concluded("reconcile")
-def reconcile(model: str) -> StageResult:
+def reconcile(model: ModelName) -> StageResult:
     """Settle what a crashed run left, note aliases moved outside Evergreen, prove an unproved champion."""
     setup = open_setup(model)
     stores, attempts = setup.stores, setup.config.evaluation.max_rollback_attempts

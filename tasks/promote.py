@@ -13,6 +13,7 @@ from typing import Any
 from prefect import task
 
 from tasks.act import Act, Clock, acting, read_realm, utc_now
+from tasks.announce import announce
 from tasks.core.history import unproved_plan
 from tasks.core.plan import CANDIDATE, CHALLENGER, CHAMPION, FALLBACK, Plan, Step
 from tasks.core.promote import plan_promotion, plan_repair, plan_rollback
@@ -205,8 +206,19 @@ def _printed(plan: Plan) -> StageResult:
     )
 
 
-set_candidate_task = task(**SIDE_EFFECT)(set_candidate)
-admit_challenger_task = task(**SIDE_EFFECT)(admit_challenger)
-promote_task = task(**SIDE_EFFECT, name="promote")(apply_promotion)
-rollback_task = task(**SIDE_EFFECT, name="rollback")(apply_rollback)
-reconcile_task = task(**SIDE_EFFECT)(reconcile)
+@task(**SIDE_EFFECT, name="promote")
+def promote_task(registry: Registry, ledger: Ledger, **options: Any) -> StageResult:
+    """Promote (see ``apply_promotion``) and announce it."""
+    return announce(apply_promotion(registry, ledger, **options), ledger)
+
+
+@task(**SIDE_EFFECT, name="rollback")
+def rollback_task(registry: Registry, ledger: Ledger, **options: Any) -> StageResult:
+    """Roll back (see ``apply_rollback``) and announce it."""
+    return announce(apply_rollback(registry, ledger, **options), ledger)
+
+
+@task(**SIDE_EFFECT, name="reconcile")
+def reconcile_task(registry: Registry, ledger: Ledger, **options: Any) -> StageResult:
+    """Reconcile (see ``reconcile``) and announce it."""
+    return announce(reconcile(registry, ledger, **options), ledger)
