@@ -44,3 +44,11 @@ Trigger = Annotated[
     FormHints("What asked for this run (manual, schedule, drift, performance, …); kept with the version"),
 ]
 """What asked for a run."""
+
+ModelUri = Annotated[
+    str, FormHints("MLflow model: runs:/RUN/model, models:/NAME/VERSION, or a folder with an MLmodel file")
+]
+"""Address of a model that was trained elsewhere."""
+
+TrainedTo = Annotated[str, FormHints("End of what the model learned from, on the model's clock")]
+"""End of a foreign model's training rows."""

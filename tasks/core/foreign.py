@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,59 @@ from tasks.core.schema import Schema, infer_schema
 from tasks.core.scored import Scored
 from tasks.core.scoring import score_rows
 from tasks.core.seeds import seed_for
-from tasks.core.training_items import FOLDER, shown_config
+from tasks.core.training_items import FOLDER, baseline_metrics, shown_config
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ForeignRecord:
+    """What the data say about a model that was trained elsewhere.
+
+    Attributes
+    ----------
+    schema, recipe : Schema, Recipe
+        Its columns; classes and threshold (no candidate: it cannot be fitted again).
+    holdout : Scored
+        Its answers on rows it has not learned from.
+    metrics : dict of str to float
+        On the holdout.
+    baselines : dict of str to dict
+        The same for each naive baseline.
+    """
+
+    schema: Schema
+    recipe: Recipe
+    holdout: Scored
+    metrics: dict[str, float]
+    baselines: dict[str, dict[str, float]]
+
+
+def examine_foreign(
+    estimator: Any, parts: Parts, config: ModelConfig, *, inputs: Sequence[str], metrics: Sequence[Metric]
+) -> ForeignRecord:
+    """Let a foreign model answer the holdout, and measure it beside the naive baselines.
+
+    Parameters
+    ----------
+    estimator : object
+        With ``predict``.
+    parts : Parts
+        Divided so that training ends where the model's did.
+    inputs : sequence of str
+        Columns it takes.
+    """
+    schema = foreign_schema(parts, config, inputs=inputs)
+    recipe = foreign_recipe(estimator, parts, schema, config)
+    scored = score_rows(
+        estimator, parts.holdout, schema=schema, config=config,
+        classes=recipe.classes, threshold=recipe.threshold.value,
+    )  # fmt: skip
+    return ForeignRecord(
+        schema=schema,
+        recipe=recipe,
+        holdout=scored,
+        metrics=measure(scored, metrics),
+        baselines=_baselines(recipe, parts, schema, config, metrics),
+    )
 
 
 def foreign_schema(parts: Parts, config: ModelConfig, *, inputs: Sequence[str] | None) -> Schema:
@@ -74,50 +126,36 @@ def foreign_recipe(estimator: Any, parts: Parts, schema: Schema, config: ModelCo
 
 
 def describe_foreign(
-    scored: Scored, recipe: Recipe, parts: Parts, schema: Schema, *, config: ModelConfig, uri: str
+    record: ForeignRecord, parts: Parts, *, config: ModelConfig, uri: str
 ) -> Iterator[LogItem]:
-    """Yield what the run of a registration holds: profile and contract come from the data before its end of training.
-
-    Parameters
-    ----------
-    scored : Scored
-        Answers on the holdout, which the model has not learned from.
-    """
-    training = parts.training
-    yield Params({"uri": uri, "threshold": recipe.threshold.value, "training_rows": len(training)})
-    contract = learn_contract(training.frame, schema=schema, config=config)
+    """Yield what the run of a registration holds; profile and contract come from the rows before its training's end."""
+    training, schema = parts.training, record.schema
+    yield Params({"uri": uri, "threshold": record.recipe.threshold.value, "training_rows": len(training)})
+    yield Metrics({**record.metrics, **baseline_metrics(record.baselines)})
     documents = {
         "schema": schema.to_dict(),
         "split": parts.plan.to_dict(),
-        "recipe": recipe.to_dict(),
-        "contract": contract.to_dict(),
-        "profile": reference_profiles(training, scored, schema=schema, config=config, score_source="holdout"),
+        "recipe": record.recipe.to_dict(),
+        "contract": learn_contract(training.frame, schema=schema, config=config).to_dict(),
+        "profile": reference_profiles(
+            training, record.holdout, schema=schema, config=config, score_source="holdout"
+        ),
         "config": shown_config(config),
     }
     yield from (Json(f"{FOLDER}/{name}.json", content) for name, content in documents.items())
 
 
-def measure_foreign(
-    scored: Scored,
-    recipe: Recipe,
-    parts: Parts,
-    schema: Schema,
-    *,
-    config: ModelConfig,
-    metrics: Sequence[Metric],
-) -> tuple[dict[str, float], dict[str, float], list[LogItem]]:
-    """Return the metrics on the holdout, the constant baseline's, and both as log items."""
+def _baselines(
+    recipe: Recipe, parts: Parts, schema: Schema, config: ModelConfig, metrics: Sequence[Metric]
+) -> dict[str, dict[str, float]]:
+    """Measure the naive baselines on the holdout."""
     rng = np.random.default_rng(seed_for(config.model, parts.fingerprint, "baseline"))
-    naive = {
-        kind: measure(
-            baseline_scores(
-                kind, training=parts.training, rows=parts.holdout, schema=schema, config=config,
-                classes=recipe.classes, rng=rng,
-            ),
-            metrics,
+    kinds = baseline_kinds(config, timed=parts.holdout.positions is not None)
+    answers = {
+        kind: baseline_scores(
+            kind, training=parts.training, rows=parts.holdout, schema=schema, config=config,
+            classes=recipe.classes, rng=rng,
         )
-        for kind in baseline_kinds(config, timed=parts.holdout.positions is not None)
+        for kind in kinds
     }  # fmt: skip
-    own = measure(scored, metrics)
-    named = {f"baseline_{k}_{name}": value for k, values in naive.items() for name, value in values.items()}
-    return own, naive["constant"], [Metrics({**own, **named})]
+    return {kind: measure(scored, metrics) for kind, scored in answers.items()}

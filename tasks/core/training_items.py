@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,9 @@ def describe_training(
 ) -> Iterator[LogItem]:
     """Yield what the run of a training holds, figures and the model apart."""
     yield Params(training_params(lesson, choice, fitted, config))
-    yield Metrics({**fitted.metrics, **baseline_metrics(fitted), **_prefixed("cv_", choice.chosen_run)})
+    yield Metrics(
+        {**fitted.metrics, **baseline_metrics(fitted.baselines), **_prefixed("cv_", choice.chosen_run)}
+    )
     yield from version_documents(lesson, choice, fitted, config)
     yield candidate_table(choice.comparison)
     if fitted.importances:
@@ -147,13 +149,9 @@ def training_params(lesson: Lesson, choice: Choice, fitted: Fitted, config: Mode
     }
 
 
-def baseline_metrics(fitted: Fitted) -> dict[str, float]:
+def baseline_metrics(baselines: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     """Return the baselines' metrics as ``baseline_<kind>_<metric>``."""
-    return {
-        f"baseline_{kind}_{name}": value
-        for kind, values in fitted.baselines.items()
-        for name, value in values.items()
-    }
+    return {f"baseline_{kind}_{name}": v for kind, values in baselines.items() for name, v in values.items()}
 
 
 def shown_config(config: ModelConfig) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from tasks.core.clock import format_position
 from tasks.core.rows import Rows
 from tasks.core.split_plan import SplitPlan
@@ -30,6 +32,7 @@ def version_tags(
         "evergreen.training_rows": str(len(training)),
     }
     if plan.training is not None:
-        tags["evergreen.trained_from"] = format_position(plan.training.start, clock=plan.clock)
+        if math.isfinite(plan.training.start):
+            tags["evergreen.trained_from"] = format_position(plan.training.start, clock=plan.clock)
         tags["evergreen.trained_to"] = format_position(plan.training.end, clock=plan.clock)
     return tags

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -19,20 +17,17 @@ from tasks.core.schema import Schema
 from tasks.core.scored import Scored
 from tasks.core.scoring import score_rows
 from tasks.core.split_plan import SplitPlan
+from tasks.io.model_files import load_estimator, load_foreign
 from tasks.io.registry import VersionInfo
 from tasks.io.setup import Setup
 from tasks.io.tracking import Tracker, answered, open_tracker
-from tasks.io.trust import load_skops, types_to_trust
-
-if TYPE_CHECKING:
-    from mlflow.models import Model
+from tasks.io.trust import types_to_trust
 
 SIGNATURE_ROWS = 1000
 """Feature rows that signature and input example are read from."""
 FOLDER = "evergreen"
 """Folder of our documents among a run's artifacts."""
 _REQUIREMENTS = ("scikit-learn", "numpy", "scipy", "pandas", "skops")
-_CODE_MODULES = ("mlflow.pyfunc.model", "mlflow.pyfunc.loaders")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -152,15 +147,15 @@ def load_model(setup: Setup, version: int) -> LoadedModel:
     """
     info = setup.stores.registry.version(setup.model, version)
     documents = read_documents(setup, info, ("schema", "split", "recipe"))
-    estimator = load_estimator(
-        f"models:/{setup.model}/{version}", tracker=open_tracker(setup.stores), config=setup.config
-    )
+    recipe = Recipe.from_dict(documents["recipe"])
+    uri = f"models:/{setup.model}/{version}"
+    load = load_foreign if recipe.candidate is None else load_estimator
     return LoadedModel(
         info=info,
-        estimator=estimator,
+        estimator=load(uri, tracker=open_tracker(setup.stores), config=setup.config),
         schema=Schema.from_dict(documents["schema"]),
         plan=SplitPlan.from_dict(documents["split"]),
-        recipe=Recipe.from_dict(documents["recipe"]),
+        recipe=recipe,
     )
 
 
@@ -184,56 +179,6 @@ def read_documents(setup: Setup, info: VersionInfo, names: Sequence[str]) -> dic
     return found
 
 
-def load_estimator(uri: str, *, tracker: Tracker, config: ModelConfig) -> Any:
-    """Load a model by URI: scikit-learn models as they are, others behind ``predict``.
-
-    skops files are checked type by type; models that are pickled or bring code of their own are refused unless
-    ``training.allow_pickle`` says otherwise.
-
-    Raises
-    ------
-    InputError
-        When the URI leads nowhere, or its files are not allowed.
-    """
-    import mlflow
-    from mlflow.models import Model
-
-    mlflow.set_tracking_uri(tracker.tracking_uri)
-    with tempfile.TemporaryDirectory() as folder:
-        local = fetch_model(uri, Path(folder))
-        model = Model.load(str(local))
-        flavor = model.flavors.get("sklearn", {})
-        if flavor.get("serialization_format") == "skops":
-            return load_skops(local / flavor["pickled_model"], allow=config.training.allow)
-        _refuse_code(local, model, uri, config)
-        if flavor:
-            return mlflow.sklearn.load_model(str(local))
-        return mlflow.pyfunc.load_model(str(local))
-
-
-def fetch_model(uri: str, folder: Path) -> Path:
-    """Download a model's files.
-
-    Raises
-    ------
-    InputError
-        When there is no MLflow model at this URI.
-    """
-    import mlflow
-    from mlflow.exceptions import MlflowException
-
-    try:
-        local = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder)))
-    except (MlflowException, OSError) as error:
-        raise InputError(
-            f"No model can be read at '{uri}': {str(error).strip().splitlines()[0]}. Give a URI such as "
-            "runs:/RUN/model, models:/NAME/VERSION or a folder with an MLmodel file."
-        ) from error
-    if not (local / "MLmodel").is_file():
-        raise InputError(f"'{uri}' holds no MLflow model: there is no file 'MLmodel' in it.")
-    return local
-
-
 def requirements(estimator: Any, *, allow: Sequence[str] = ()) -> list[str]:
     """Return what is needed to load an estimator, with versions as installed here."""
     roots = {type(step).__module__.split(".")[0] for step in _steps(estimator)}
@@ -245,18 +190,3 @@ def _steps(estimator: Any) -> list[Any]:
     """Return an estimator and the estimators inside it."""
     parts = [value for value in estimator.get_params(deep=True).values() if hasattr(value, "get_params")]
     return [estimator, *parts]
-
-
-def _refuse_code(local: Path, model: Model, uri: str, config: ModelConfig) -> None:
-    """Refuse files whose loading runs what their author put in, unless that is allowed."""
-    if config.training.allow_pickle:
-        return
-    python = model.flavors.get("python_function", {})
-    pickled = [path.name for path in local.rglob("*") if path.suffix in (".pkl", ".pickle", ".joblib")]
-    runs_code = bool(python.get("code")) or str(python.get("loader_module", "")).startswith(_CODE_MODULES)
-    if pickled or runs_code or "serialization_format" in model.flavors.get("sklearn", {}):
-        what = f"pickled code ({pickled[0]})" if pickled else "code of its own"
-        raise InputError(
-            f"The model at '{uri}' brings {what}; loading it would run whatever its author put in. Log it as skops "
-            "(mlflow.sklearn.log_model), or, if you trust it, set training.allow_pickle: true."
-        )

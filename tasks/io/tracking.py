@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tasks.core.errors import InputError, Unreachable
@@ -162,10 +165,6 @@ class Tracker:
 
     def read_json(self, run_id: str, path: str) -> Any:
         """Return a JSON document of a run, or None when the run has none at this path."""
-        import json
-        import tempfile
-        from pathlib import Path
-
         with answered(self.tracking_uri), tempfile.TemporaryDirectory() as folder:
             known = [
                 file.path for file in self.client.list_artifacts(run_id, path.rpartition("/")[0] or None)
@@ -174,6 +173,12 @@ class Tracker:
                 return None
             local = self.client.download_artifacts(run_id, path, folder)
             return json.loads(Path(local).read_text(encoding="utf-8"))
+
+    def store_folder(self, run_id: str, folder: Path, path: str) -> str:
+        """Store a local folder among a run's artifacts and return its URI."""
+        with answered(self.tracking_uri):
+            self.client.log_artifacts(run_id, str(folder), path)
+            return f"{self.client.get_run(run_id).info.artifact_uri}/{path}"
 
     def run_url(self, run_id: str) -> str | None:
         """Return the run's page when the store is a server, else None."""
