@@ -147,7 +147,7 @@ def _clock_entries(clock: FoundClock, *, asked: bool) -> list[Entry]:
     why = (
         ""
         if asked
-        else "The only column of times, complete, and the rows follow it; write null if it is no clock."
+        else "The only complete column of times that the rows follow; write null if it is no clock."
     )
     form = [Entry(key="time_format", value=clock.time_format)] if clock.time_format else []
     return [Entry(key="time", value=clock.column, why=why), Entry(key="clock", value=clock.clock), *form]

@@ -94,10 +94,10 @@ def read_times(frame: pd.DataFrame, *, skip: tuple[str, ...] = ()) -> dict[str, 
 
 
 def certain_clock(times: Mapping[str, FoundClock]) -> FoundClock | None:
-    """Return the one column of times that is complete and that the rows already follow; None when in doubt."""
+    """Return the one column of times that is complete and that the rows already follow; None when there are more."""
     complete = [c for c in times.values() if np.isfinite(c.positions).all() and c.moments >= FEWEST]
     ordered = [c for c in complete if np.all(np.diff(c.positions) >= 0)]
-    return ordered[0] if len(ordered) == 1 and len(times) == 1 else None
+    return ordered[0] if len(ordered) == 1 else None
 
 
 def text_format(column: pd.Series) -> str | None:

@@ -11,7 +11,7 @@ SHARE = 0.2
 """An evaluation window takes at most this share of history."""
 BLOCKS, FEWEST_BLOCKS = 28, 7
 EVALUATION_ROWS, EVALUATION_GROUPS = 1_000, 100
-LOOK_ROWS = 500
+LOOK_ROWS, LONGEST_LOOK = 500, 56 * DAY
 TRAINING_ROWS = 10_000
 MOST_ROWS = 200_000
 """More training rows than this take minutes and rarely help."""
@@ -147,7 +147,7 @@ def _monitoring(positions: np.ndarray) -> Entry:
     """Propose the shortest look that holds 500 rows in four of five windows."""
     for text in LENGTHS:
         edges = np.arange(positions[0], positions[-1], seconds(text))
-        if len(edges) < 10:
+        if len(edges) < 10 or seconds(text) > LONGEST_LOOK:
             break
         if len(edges) > len(positions):
             continue

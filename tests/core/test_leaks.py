@@ -120,6 +120,20 @@ def test_six_parts_of_a_total_are_found_together():
     assert accused(frame)[0] == {f"part{i}" for i in range(6)}
 
 
+def test_the_small_parts_of_a_total_are_found_with_the_large_ones():
+    rng = np.random.default_rng(0)
+    parts = {
+        "large": rng.lognormal(3, 1, 900),
+        "small": rng.random(900) * 8,
+        "tiny": rng.random(900),
+        "x": rng.random(900),
+    }
+    frame = pd.DataFrame({**parts, "more": rng.lognormal(2, 1, 900)})
+    frame["y"] = frame[["large", "more", "small", "tiny"]].sum(axis=1)
+
+    assert accused(frame)[0] == {"large", "more", "small", "tiny"}
+
+
 def test_goals_that_decide_the_result_are_found_by_their_difference():
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(

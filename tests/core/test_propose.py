@@ -159,6 +159,7 @@ def test_a_clock_is_taken_unasked_only_when_it_is_certain():
     assert certain_clock(read_times(frame)).column == "at"
     assert certain_clock(read_times(frame.sample(frac=1, random_state=0))) is None
     assert certain_clock(read_times(frame.assign(paid=frame["at"]))) is None
+    assert certain_clock(read_times(frame.assign(paid=frame["at"][::-1].to_numpy()))).column == "at"
     assert certain_clock(read_times(frame.drop(columns="at"))) is None
 
 

@@ -141,7 +141,7 @@ def test_a_clear_clock_is_taken_and_said(folder):
     result = init_config(write_csv(folder), target="y", out="m.yaml")
 
     assert result["time"] == "at"
-    assert "only column of times" in (folder / "m.yaml").read_text()
+    assert "only complete column of times" in (folder / "m.yaml").read_text()
 
 
 def test_a_doubtful_clock_is_named_and_not_taken(folder):

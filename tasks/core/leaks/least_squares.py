@@ -13,6 +13,10 @@ OPEN_UNIT = 5e-3
 """The same for columns that are simply added or subtracted."""
 ESSENTIAL = 5.0
 """Leaving out any part must leave open this many times more."""
+EXACT = 1e-6
+"""Less than this left open is rounding."""
+MOST_PARTS = 12
+"""Parts of the longest sum that is looked for."""
 SHORTLIST = 40
 """Sets of each size that are looked at closely."""
 
@@ -97,10 +101,20 @@ class Table:
             self.open(sub) >= ESSENTIAL * max(left, 1e-9) for sub in combinations(chosen, len(chosen) - 1)
         )
 
+    def grow(self, chosen: tuple[int, ...]) -> tuple[int, ...]:
+        """Return a plain sum with the smaller parts it lacks: each must close most of what is still open."""
+        while (left := self.open(chosen)) > EXACT and len(chosen) < MOST_PARTS:
+            wider = [(*chosen, i) for i in range(len(self.gram)) if i not in chosen]
+            best = min(wider, key=self.open, default=chosen)
+            if self.open(best) * ESSENTIAL > left or not self.is_unit(best):
+                break
+            chosen = best
+        return chosen
+
     def many_parts(self) -> list[tuple[int, ...]]:
         """Return the set of four to twelve columns whose plain sum is the target exactly, if there is one."""
         everything = tuple(range(len(self.gram)))
-        if len(self.z) < 10 * len(everything) or self.open(everything) > 1e-6:
+        if len(self.z) < 10 * len(everything) or self.open(everything) > EXACT:
             return []
         raw = self.factors(everything) / self.sd
         weight = np.abs(self.factors(everything))
@@ -110,5 +124,7 @@ class Table:
                 (weight > 1e-4) & (np.abs(raw) > 0.01 * np.median(np.abs(raw[weight > 1e-4])))
             )
         )
-        exact = 4 <= len(parts) <= 12 and self.is_unit(parts, within=0.01) and self.open(parts) <= 1e-4
+        exact = (
+            4 <= len(parts) <= MOST_PARTS and self.is_unit(parts, within=0.01) and self.open(parts) <= 1e-4
+        )
         return [parts] if exact else []

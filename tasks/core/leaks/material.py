@@ -50,13 +50,15 @@ class Suspect:
 class View:
     """One way to look at columns: numbers (nan where null) or codes of categories (−1 where null).
 
-    ``text`` names the view in sentences; ``columns`` are accused together when it gives the target away.
+    ``text`` names the view in sentences; ``columns`` are accused together when it gives the target away; a
+    ``moment`` is a bare timestamp, which no sum is made of (differences of timestamps are views of their own).
     """
 
     columns: tuple[str, ...]
     values: np.ndarray
     categorical: bool = False
     text: str = ""
+    moment: bool = False
 
     @property
     def filled(self) -> np.ndarray:
@@ -154,7 +156,7 @@ def _elapsed(times: Mapping[str, np.ndarray], clock: str | None, names: list[str
         View(columns=tuple(n for n in (a, b) if n != clock), values=times[b] - times[a], text=f"{b} - {a}")
         for a, b in combinations(names[:6], 2)
     ]
-    alone = [View(columns=(n,), values=times[n], text=n) for n in names if n != clock]
+    alone = [View(columns=(n,), values=times[n], text=n, moment=True) for n in names if n != clock]
     return views + alone
 
 

@@ -35,7 +35,7 @@ def find_sums(material: Material, *, limit: float) -> list[Sum]:
         Share of the target (as `measure_error` counts) that a set may leave open at most; the target's own past
         sets it below 0.005 where that says more.
     """
-    views = [v for v in material.views if not v.categorical and np.isfinite(v.values).any()]
+    views = [v for v in material.views if not (v.categorical or v.moment) and np.isfinite(v.values).any()]
     if len(views) < 2 or len(material.y) < 100:
         return []
     if material.problem == "regression":
@@ -50,7 +50,8 @@ def _exact_sums(views: list[View], material: Material, limit: float) -> list[Sum
         table = Table.of(values[:, np.ptp(values, axis=0) > 0], wanted)
         if len(kept) < 2 or table.open(tuple(range(len(kept)))) > OPEN_UNIT:
             continue
-        sets = [s for size in (2, 3) for s in table.best(size) if table.is_sum(s)] or table.many_parts()
+        sets = [table.grow(s) for size in (2, 3) for s in table.best(size) if table.is_sum(s)]
+        sets = sets or table.many_parts()
         for chosen in sets:
             fitted = np.full(len(material.y), np.nan)
             fitted[rows] = table.fit(chosen)
