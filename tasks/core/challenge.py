@@ -14,6 +14,8 @@ from tasks.core.verdict import Outcome, Reason
 
 __all__ = ["ChallengeDecision", "Difference", "Rule", "judge_challenge", "measure_difference"]
 
+MIN_ROWS = 30  # independent rows (or groups) below which no test of ours is trusted
+
 
 @dataclass(frozen=True, kw_only=True)
 class ChallengeDecision:
@@ -30,7 +32,7 @@ class ChallengeDecision:
     difference : Difference
         The evidence.
     needed_n, needed_blocks : int or None
-        Rows (or groups), and blocks, that promote with probability ``power`` a challenger better by twice
+        Rows (or groups), and blocks (of the length before neighbours were joined), that promote with probability ``power`` a challenger better by twice
         ``min_improvement``; None where no number would do (nothing to detect, undefined).
     """
 
@@ -75,6 +77,7 @@ def judge_challenge(difference: Difference, rule: Rule) -> ChallengeDecision:
     rows, blocks = _needed(difference, rule)
     if refusal is not None:
         blocks = max(filter(None, (blocks, _least_blocks(difference, rule))), default=None)
+        rows = rows if blocks is None else _rows_in(blocks, difference)
         return ChallengeDecision(
             verdict="undecided",
             outcome=Outcome.INSUFFICIENT,
@@ -112,6 +115,15 @@ def _refusal(difference: Difference, rule: Rule) -> Reason | None:
             f"{rule.min_blocks} are needed. Enlarge the validation window.",
             observed=difference.blocks,
             limit=rule.min_blocks,
+            n=difference.n,
+        )
+    if difference.blocks is None and difference.n < MIN_ROWS:
+        return Reason(
+            code="too_few_rows",
+            message=f"{difference.n} rows are too few to compare two models; at least {MIN_ROWS} are needed. "
+            "Enlarge the validation window.",
+            observed=difference.n,
+            limit=MIN_ROWS,
             n=difference.n,
         )
     if difference.needed_blocks_for_test is not None:
@@ -190,7 +202,7 @@ def _needed(difference: Difference, rule: Rule) -> tuple[int | None, int | None]
             level=difference.level,
             power=rule.power,
         )
-        return rows, None
+        return rows if rows is None else max(rows, MIN_ROWS), None
     blocks = needed_blocks(
         standard_error=difference.standard_error,
         blocks=difference.blocks,
@@ -199,4 +211,12 @@ def _needed(difference: Difference, rule: Rule) -> tuple[int | None, int | None]
         power=rule.power,
         least=rule.min_blocks,
     )
-    return (None if blocks is None else math.ceil(difference.n * blocks / difference.blocks)), blocks
+    blocks = None if blocks is None else blocks * difference.joined
+    return _rows_in(blocks, difference), blocks
+
+
+def _rows_in(blocks: int | None, difference: Difference) -> int | None:
+    """Return the rows in as many blocks (of the length before neighbours were joined)."""
+    if blocks is None or not difference.blocks:
+        return None
+    return math.ceil(difference.n * blocks / (difference.blocks * difference.joined))

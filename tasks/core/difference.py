@@ -31,6 +31,8 @@ class Difference:
         Rows, or groups of a ranking.
     blocks : int or None
         Blocks the test stands on (after joining neighbours); None for independent rows.
+    joined : int
+        Neighbouring blocks that were joined into each of ``blocks``.
     needed_blocks_for_test : int or None
         Set when neighbouring blocks depend on each other too strongly for so few.
     correlation : float
@@ -51,6 +53,7 @@ class Difference:
     champion: float
     challenger: float
     blocks: int | None = None
+    joined: int = 1
     needed_blocks_for_test: int | None = None
     correlation: float = 0.0
 

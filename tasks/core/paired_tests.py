@@ -46,6 +46,7 @@ def compare_blocks(pair: PairedParts, blocks: IntArray, *, level: float) -> Diff
         standard_error=error,
         df=float(g - 1),
         blocks=g,
+        joined=dependence.join,
         needed_blocks_for_test=dependence.needed_blocks if too_dependent else None,
         correlation=dependence.correlation,
     )

@@ -46,7 +46,7 @@ def measure_difference(
     rng : numpy.random.Generator
         Only used without blocks.
     draws : int, optional
-        Resamples of a bootstrap; by default as many as the level needs.
+        Fewest resamples of a bootstrap; small levels take more, so that about 20 lie in each tail.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def measure_difference(
     pair = paired_parts(metric, champion, challenger)
     if blocks is not None:
         return compare_blocks(pair, np.asarray(blocks, dtype=np.int64), level=level)
-    return compare_independent(pair, level=level, rng=rng, draws=draws or bootstrap_draws(level))
+    return compare_independent(pair, level=level, rng=rng, draws=bootstrap_draws(level, least=draws or 4_000))
 
 
 def _refuse_unequal_rows(champion: Scored, challenger: Scored) -> None:

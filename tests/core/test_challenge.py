@@ -303,6 +303,16 @@ def test_fewer_than_seven_blocks_are_insufficient_and_say_how_many_are_needed():
     assert decision.needed_blocks >= 7
 
 
+def test_fewer_than_thirty_independent_rows_are_insufficient():
+    decision = judge_challenge(found(0.5, 0.4, 0.6, blocks=None, n=29), RULE)
+    assert (Outcome.INSUFFICIENT, "too_few_rows", 30) == (
+        decision.outcome,
+        decision.reasons[0].code,
+        decision.reasons[0].limit,
+    )
+    assert judge_challenge(found(0.5, 0.4, 0.6, blocks=None, n=30), RULE).outcome is Outcome.PASS
+
+
 def test_dependent_blocks_are_insufficient_and_say_how_many_are_needed():
     decision = judge_challenge(found(0.1, 0.05, 0.15, needed_blocks_for_test=90, correlation=0.8), RULE)
     assert (Outcome.INSUFFICIENT, "blocks_depend", 90) == (
@@ -311,6 +321,9 @@ def test_dependent_blocks_are_insufficient_and_say_how_many_are_needed():
         decision.reasons[0].limit,
     )
     assert decision.needed_blocks >= 90
+    assert decision.needed_n >= 90 / 30 * 1_000
+    joined = judge_challenge(found(0.1, 0.05, 0.15, blocks=10, joined=3, needed_blocks_for_test=90), RULE)
+    assert joined.needed_n == pytest.approx(joined.needed_blocks / 30 * 1_000, abs=1)
 
 
 @pytest.mark.parametrize("field", ["difference", "standard_error"])

@@ -193,7 +193,26 @@ def test_few_independent_blocks_keep_the_level(blocks):
         judge(day_level_difference(rng, blocks=blocks, correlation=0.0), least=0.0) for _ in range(TRIALS)
     ]
     hits = sum(a.outcome is Outcome.PASS for a in answers)
+    refused = sum(a.outcome is Outcome.INSUFFICIENT for a in answers)
+    if os.environ.get("SHOW_RATES"):
+        print(f"\n| {blocks} | 0.0 | {hits / TRIALS:.4f} | {refused / TRIALS:.3f} |")
     assert upper_bound(hits, TRIALS) <= 0.05
+
+
+@pytest.mark.parametrize(
+    ("blocks", "correlation", "limit"), [(7, 0.3, 0.08), (7, 0.9, 0.25), (14, 0.9, 0.12)]
+)
+def test_what_few_blocks_cannot_see_stays_within_what_the_limits_say(blocks, correlation, limit):
+    rng = np.random.default_rng(14)
+    answers = [
+        judge(day_level_difference(rng, blocks=blocks, correlation=correlation), least=0.0)
+        for _ in range(TRIALS)
+    ]
+    hits = sum(a.outcome is Outcome.PASS for a in answers)
+    refused = sum(a.outcome is Outcome.INSUFFICIENT for a in answers)
+    if os.environ.get("SHOW_RATES"):
+        print(f"\n| {blocks} | {correlation} | {hits / TRIALS:.4f} | {refused / TRIALS:.3f} |")
+    assert upper_bound(hits, TRIALS) <= limit
 
 
 def week(rng, name, *, level):

@@ -126,7 +126,7 @@ def bootstrap_p_value(draws: FloatArray) -> float:
 
 def bootstrap_draws(level: float, *, least: int = 4_000, most: int = 40_000) -> int:
     """Return how many draws leave about 20 of them in each tail of an interval at ``level``."""
-    return int(min(max(least, np.ceil(40 / level)), most))
+    return int(max(least, min(np.ceil(40 / level), most)))
 
 
 def effective_df(values: Any) -> float:
