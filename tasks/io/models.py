@@ -106,6 +106,8 @@ def log_model(
     example[[name for name in private if name in example]] = None
     trusted = types_to_trust(estimator, allow=allow)
     with answered(tracker.tracking_uri):
+        # without it the files land in the default experiment's folder, ./mlruns
+        mlflow.set_experiment(experiment_id=tracker.client.get_run(run_id).info.experiment_id)
         logged = mlflow.sklearn.log_model(
             estimator,
             name="model",
