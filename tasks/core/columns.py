@@ -26,9 +26,23 @@ def require_columns(columns: Sequence[str], config: ModelConfig, *, origin: str)
     require_distinct(columns, origin=origin)
     for role, name in role_columns(config).items():
         _require(name, columns, f"data.{role}", origin)
-    for key in ("numeric", "categorical", "private"):
+    for key in ("numeric", "categorical"):
         for name in getattr(config.data, key) or ():
             _require(name, columns, f"data.{key}", origin)
+
+
+def require_withheld(columns: Sequence[str], config: ModelConfig, *, origin: str) -> None:
+    """Check that columns to be withheld are there: a misspelt leak or private column would slip through.
+
+    An excluded column that is simply gone does no harm; one that is nearly another's name is taken for a slip.
+
+    Raises
+    ------
+    DataError
+        Naming the column, its key and the likeliest.
+    """
+    for name in config.data.private:
+        _require(name, columns, "data.private", origin)
     unused = [name for name in columns if name not in config.data.exclude]
     for name in config.data.exclude:
         if name not in columns and (hint := did_you_mean(name, unused)):

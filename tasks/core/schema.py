@@ -83,7 +83,7 @@ def infer_schema(frame: pd.DataFrame, config: ModelConfig) -> Schema:
     data = config.data
     roles = role_columns(config)
     kinds = {"numeric": list(data.numeric or ()), "categorical": list(data.categorical or ())}
-    dropped = {name: why for name, why in data.exclude.items() if name in frame.columns}
+    dropped = dict(data.exclude)
     for name in kinds["numeric"]:
         _require_numeric(frame[name])
     for name in frame.columns.difference([*kinds["numeric"], *kinds["categorical"], *dropped], sort=False):

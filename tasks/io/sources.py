@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.core.clock import Clock, Window
-from tasks.core.columns import require_columns, require_distinct
+from tasks.core.columns import require_columns, require_distinct, require_withheld
 from tasks.core.config import ModelConfig
 from tasks.core.errors import ConfigError, DataError, did_you_mean
 from tasks.core.normalise import normalise
@@ -74,6 +74,7 @@ class Source:
         """
         names = self.loader.columns()
         require_columns(names, self.config, origin=self.origin)
+        require_withheld(names, self.config, origin=self.origin)
         return names
 
     def read(self, window: Window | None = None, *, columns: Sequence[str] | None = None) -> pd.DataFrame:

@@ -6,10 +6,13 @@ import csv
 import io
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.csv as pa_csv
 
 from tasks.core.clock import Clock, Window
 from tasks.core.errors import DataError
@@ -27,6 +30,7 @@ class CsvLoader:
 
     files: Files
     clock: Clock
+    _even: set[str] = field(default_factory=set, repr=False, compare=False)
 
     @property
     def origin(self) -> str:
@@ -88,7 +92,8 @@ class CsvLoader:
                     return
 
     def _read(self, path: str, columns: Sequence[str], text: Sequence[str]) -> Iterator[pd.DataFrame]:
-        _, delimiter = self._header(path)
+        names, delimiter = self._header(path)
+        self._require_even_lines(path, names, delimiter)
         try:
             with self.files.open(path) as file, warnings.catch_warnings():
                 warnings.simplefilter("error", pd.errors.ParserWarning)
@@ -111,6 +116,23 @@ class CsvLoader:
             what = str(error).strip().removeprefix("Error tokenizing data. C error: ")
             raise DataError(f"'{path}' is not readable as CSV: {what}. Correct the line it names.") from None
 
+    def _require_even_lines(self, path: str, names: Sequence[str], delimiter: str) -> None:
+        """Refuse, once a file, lines longer or shorter than the header: with columns chosen pandas cuts or fills them.
+
+        Arrow counts fast; only what it doubts is counted again line by line, by pandas' own rules of quoting.
+        """
+        if path in self._even:
+            return
+        with self.files.open(path) as file:
+            even = _count_evenly(file, names, delimiter)
+        if not even:
+            with (
+                self.files.open(path) as file,
+                io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as lines,
+            ):
+                _refuse_uneven(lines, path, len(names), delimiter)
+        self._even.add(path)
+
     def _header(self, path: str) -> tuple[list[str], str]:
         """Return the column names as they stand (pandas would rename repeated ones), and the delimiter."""
         try:
@@ -126,6 +148,34 @@ class CsvLoader:
         delimiter = max(_DELIMITERS, key=_outside_quotes(line).count)
         names = next(csv.reader(io.StringIO(text.lstrip("\r\n")), delimiter=delimiter, skipinitialspace=True))
         return names, delimiter
+
+
+def _count_evenly(file: Any, names: Sequence[str], delimiter: str) -> bool:
+    """Return whether Arrow finds as many values in every line as the header names."""
+    try:
+        reader = pa_csv.open_csv(
+            file,
+            parse_options=pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+            convert_options=pa_csv.ConvertOptions(
+                include_columns=[names[0]], column_types={names[0]: pa.binary()}, check_utf8=False
+            ),
+        )
+        for _ in reader:
+            pass
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _refuse_uneven(lines: Iterator[str], path: str, width: int, delimiter: str) -> None:
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
+    for values in reader:
+        surplus = [value for value in values[width:] if value.strip()]
+        if values and (surplus or len(values) < width):
+            raise DataError(
+                f"'{path}' is not readable as CSV: line {reader.line_num} has {len(values)} values, the header names "
+                f"{width}. Correct the line, or quote values that hold a '{delimiter}'."
+            )
 
 
 def _outside_quotes(line: str) -> str:

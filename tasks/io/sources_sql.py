@@ -97,9 +97,14 @@ class SqlLoader:
             if self.table:
                 self._require_table(connection)
                 nothing: Any = sa.select(sa.text("*")).select_from(self._named_table()).where(sa.false())
+            elif (
+                connection.dialect.name == "sqlite"
+            ):  # as a subselect it would rename repeated columns; it is lazy
+                nothing = sa.text(_escape(self._text))
             else:
                 nothing = sa.text(f"SELECT * FROM ({_escape(self._text)}) AS evergreen_source WHERE 1 = 0")
-            return tuple(connection.execute(nothing).keys())
+            with connection.execute(nothing) as result:
+                return tuple(result.keys())
 
     @property
     def _text(self) -> str:

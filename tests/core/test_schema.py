@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.core.columns import needed_columns, require_columns
+from tasks.core.columns import needed_columns, require_columns, require_withheld
 from tasks.core.errors import ConfigError, DataError, NotLearnable
 from tasks.core.kinds import Kind, column_kind, count_infinities
 from tasks.core.normalise import normalise
@@ -136,8 +136,6 @@ def test_a_schema_survives_its_json_form():
         ({"time": "when"}, ["'when' (data.time)"]),
         ({"group": "race"}, ["'race' (data.group)"]),
         ({"numeric": ["xx"]}, ["'xx' (data.numeric)"]),
-        ({"private": ["name"]}, ["'name' (data.private)"]),
-        ({"exclude": ["xx"]}, ["data.exclude names 'xx'", "Did you mean 'x'?"]),
     ],
 )
 def test_a_missing_column_is_named_with_its_key_and_the_likeliest(data, parts):
@@ -146,8 +144,28 @@ def test_a_missing_column_is_named_with_its_key_and_the_likeliest(data, parts):
     assert [part for part in parts if part not in str(caught.value)] == []
 
 
+@pytest.mark.parametrize(
+    ("data", "parts"),
+    [
+        ({"private": ["name"]}, ["'name' (data.private)"]),
+        ({"exclude": ["xx"]}, ["data.exclude names 'xx'", "Did you mean 'x'?"]),
+    ],
+)
+def test_a_column_to_be_withheld_must_not_slip_through_by_its_spelling(data, parts):
+    with pytest.raises(DataError) as caught:
+        require_withheld(["x", "c", "y"], data_model(data=data), origin="'rows.csv'")
+    assert [part for part in parts if part not in str(caught.value)] == []
+
+
+def test_rows_read_without_what_is_withheld_have_a_schema():
+    config = data_model(data={"exclude": ["c2"], "private": ["name"]})
+    schema = infer_schema(table(), config)
+    assert schema.features == ("x", "c")
+    assert schema.dropped == {"c2": "excluded by hand"}
+
+
 def test_an_excluded_column_that_is_simply_gone_is_no_error():
-    require_columns(["x", "y"], data_model(data={"exclude": ["internal_remarks"]}), origin="'rows.csv'")
+    require_withheld(["x", "y"], data_model(data={"exclude": ["internal_remarks"]}), origin="'rows.csv'")
 
 
 def test_columns_are_read_only_where_something_asks_for_them():

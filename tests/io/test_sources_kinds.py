@@ -60,6 +60,13 @@ def test_a_quoted_header_may_hold_delimiters(tmp_path):
     assert csv(tmp_path, '"a;b;c",y\n"1,5",0\n').read().to_dict("list") == {"a;b;c": ["1,5"], "y": [0]}
 
 
+def test_quoted_values_may_hold_delimiters_and_line_ends_after_a_space(tmp_path):
+    text = 'a,b,y\n"u, v", "x, z",0\n"two\nlines",w,1\n\ntrailing,w,1,\n'
+    read = csv(tmp_path, text).read()
+    assert read["a"].tolist() == ["u, v", "two\nlines", "trailing"]
+    assert read["b"].tolist() == ["x, z", "w", "w"]
+
+
 def test_common_marks_of_a_missing_value_are_null(tmp_path):
     read = csv(tmp_path, "a,b,y\n?, x,0\n1, ?,1\n,NA,1\n").read()
     assert read["a"].fillna(-1).tolist() == [-1, 1, -1]

@@ -148,3 +148,11 @@ KINDS = {
     "python generator": _python("batches_of"),
     "python window": _python("window_of"),
 }
+
+
+def nothing():
+    yield from ()
+
+
+def lists():
+    yield [1, 2, 3]
