@@ -81,16 +81,17 @@ def _by_group(rows: Rows, schema: Schema) -> IntArray | None:
 
 
 def _set_class_weight(model: Any, y: Array, config: ModelConfig) -> bool:
-    """Give class weights to an estimator that has the parameter; tell whether it is taken care of."""
-    wanted = config.training.class_weight
-    if wanted is None:
+    """Give class weights to an estimator that takes no sample weights; tell whether they are taken care of.
+
+    Sample weights come first: some estimators look the classes up after recoding them, and fail on text.
+    """
+    wanted, own = config.training.class_weight, model.get_params().get("class_weight")
+    if wanted is None or own is not None:
         return True
-    params = model.get_params()
-    if "class_weight" not in params:
+    if takes_weights(model) or "class_weight" not in model.get_params():
         return False
-    if params["class_weight"] is None:
-        by_label = wanted if wanted == "balanced" else match_labels(np.unique(y).tolist(), wanted)
-        model.set_params(class_weight=by_label)
+    by_label = wanted if wanted == "balanced" else match_labels(np.unique(y).tolist(), wanted)
+    model.set_params(class_weight=by_label)
     return True
 
 
