@@ -31,7 +31,7 @@ def check_roles(columns: list[str], *, origin: str, **roles: str | None) -> None
     given = {role: name for role, name in roles.items() if name is not None}
     for role, name in given.items():
         if name not in columns:
-            raise unknown_name("column", name, columns, where=f"--{role}; {origin} has others")
+            raise unknown_name("column", name, columns, where=f"--{role} for {origin}")
     for role, name in given.items():
         other = next((r for r, n in given.items() if n == name and r != role), None)
         if other:

@@ -64,7 +64,9 @@ def average_precision(score: np.ndarray, positive: np.ndarray) -> float:
 def concordance(score: np.ndarray, y: np.ndarray, group: np.ndarray) -> float:
     """Return the share of pairs within a group that ``score`` orders as ``y`` does; ties of ``score`` count half.
 
-    >>> concordance(np.array([3.0, 2.0, 1.0]), np.array([2.0, 1.0, 0.0]), np.zeros(3, dtype=int))
+    ``nan`` with fewer than 50 pairs; in groups beyond 21 rows only near neighbours are compared.
+
+    >>> concordance(np.arange(30.0), np.arange(30.0) ** 2, np.repeat([0, 1], 15))
     1.0
     """
     order = np.argsort(group, kind="stable")
