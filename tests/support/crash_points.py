@@ -3,6 +3,7 @@
 Runs in one warmed process that restores the stores, forks, lets the child die at its point, and looks.
 """
 
+import functools
 import gc
 import json
 import os
@@ -14,7 +15,7 @@ from pathlib import Path
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.pool import NullPool
 
-from tests.support.crashing import MODEL, Points, act, examine, open_stores, wait_until_free
+from tests.support.crashing import Points, act, examine, look, open_stores, wait_until_free
 
 
 def copy_sqlite(source, target):
@@ -25,8 +26,7 @@ def copy_sqlite(source, target):
 
 def labels_of(folder, ledger_url, job):
     """Return the labels of all points of a job that nothing interrupts."""
-    registry, _ = open_stores(folder, ledger_url)
-    registry.aliases(MODEL)
+    warm_up(folder, ledger_url)
     assert run_until(folder, ledger_url, job, None) == 0
     return whole_labels(folder)
 
@@ -59,9 +59,27 @@ class Snapshot:
                 connection.execute(text(statement))
 
 
+def warm_up(folder, ledger_url):
+    """Open every store once, so that each engine there will be is known before the first fork."""
+    import mlflow
+
+    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+    registry, ledger = open_stores(folder, ledger_url)
+    look(registry, ledger)
+    return ledger
+
+
+@functools.cache
+def pooled_engines():
+    """Return MLflow's engines; it keeps one for each store for good, and ours keep no connection."""
+    found = [held for held in gc.get_objects() if isinstance(held, Engine)]
+    gc.freeze()  # a collection in a forked child would copy every page it touches
+    return [engine for engine in found if not isinstance(engine.pool, NullPool)]
+
+
 def run_until(folder, ledger_url, job, crash_at):
     """Do a job in a forked process that dies at its point; return the status and the labels it reached."""
-    for engine in [held for held in gc.get_objects() if isinstance(held, Engine)]:
+    for engine in pooled_engines():
         engine.dispose()  # no connection crosses the fork
     log = Path(folder) / "points.json"
     child = os.fork()
@@ -91,8 +109,7 @@ def enumerate_crashes(folder, ledger_url, job, prelude=None):
     prelude : tuple of (job, point), optional
         A crash before the job: the job then settles what it left.
     """
-    registry, ledger = open_stores(folder, ledger_url)
-    registry.aliases(MODEL)
+    ledger = warm_up(folder, ledger_url)
     if prelude is not None:
         assert os.WTERMSIG(run_until(folder, ledger_url, *prelude)) == signal.SIGKILL
         wait_until_free(ledger)

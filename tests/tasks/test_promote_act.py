@@ -12,7 +12,14 @@ from tasks.core.status import describe_status
 from tasks.core.verdict import Outcome, Reason, State, Verdict
 from tasks.io.fakes import MemoryLedger, MemoryRegistry
 from tasks.io.ledger import open_ledger
-from tasks.promote import admit_challenger, apply_promotion, apply_rollback, reconcile, set_candidate
+from tasks.promote import (
+    admit_challenger,
+    apply_promotion,
+    apply_rollback,
+    dismiss_challenger,
+    reconcile,
+    set_candidate,
+)
 from tests.support.postgres import execute
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -243,6 +250,14 @@ def test_candidate_and_challenger_are_moved_by_the_same_hands(registry, ledger):
     assert registry.aliases("fraud") == {"candidate": 2, "challenger": 2}
     promote(registry, ledger, 2)
     assert registry.aliases("fraud") == {"champion": 2}
+
+
+def test_a_dismissed_challenger_loses_its_alias_and_another_keeps_it(registry, memory):
+    admit_challenger(registry, memory, model="fraud", version=2)
+    dismiss_challenger(registry, memory, model="fraud", version=3)
+    assert registry.aliases("fraud") == {"challenger": 2}
+    dismiss_challenger(registry, memory, model="fraud", version=2)
+    assert registry.aliases("fraud") == {}
 
 
 def test_a_candidate_waits_for_a_promotion_in_progress_and_is_held_in_the_end(registry, ledger):
