@@ -32,7 +32,8 @@ class ChallengeDecision:
     difference : Difference
         The evidence.
     needed_n, needed_blocks : int or None
-        Rows (or groups), and blocks (of the length before neighbours were joined), that promote with probability ``power`` a challenger better by twice
+        Rows (or groups), and blocks (of the length before neighbours were joined), that promote with
+        probability ``power`` a challenger better by twice
         ``min_improvement``; None where no number would do (nothing to detect, undefined).
     """
 
