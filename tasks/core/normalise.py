@@ -10,14 +10,14 @@ import pandas as pd
 
 
 def normalise(frame: pd.DataFrame, *, numeric: Collection[str] = ()) -> pd.DataFrame:
-    """Return a new frame of plain types; the given one is left as it is.
+    """Return a new frame of plain types; the given one is left as it is, and shares what needed no change.
 
     Categories and text types become objects, nullable and Arrow types their NumPy kin (whole numbers with nulls
     become floats), decimals and 32-bit floats float64, and text in the columns listed as ``numeric`` is read as
     numbers where it all can be.
     """
     columns = {name: _plain(frame[name], name in numeric) for name in frame.columns}
-    return pd.DataFrame(columns, index=frame.index, columns=frame.columns)
+    return pd.DataFrame(columns, index=frame.index, columns=frame.columns, copy=False)
 
 
 def _plain(column: pd.Series, wanted_numeric: bool) -> pd.Series:
@@ -30,9 +30,9 @@ def _plain(column: pd.Series, wanted_numeric: bool) -> pd.Series:
     if pd.api.types.is_extension_array_dtype(kind) and not isinstance(kind, pd.DatetimeTZDtype):
         return _plain(_without_extension(column), wanted_numeric)
     if pd.api.types.is_float_dtype(kind):
-        return column.astype(np.float64)
+        return column.astype(np.float64, copy=False)
     if pd.api.types.is_integer_dtype(kind):
-        return column.astype(np.int64) if kind != np.uint64 else column.astype(np.float64)
+        return column.astype(np.float64 if kind == np.uint64 else np.int64, copy=False)
     return _plain_objects(column, wanted_numeric) if pd.api.types.is_object_dtype(kind) else column
 
 

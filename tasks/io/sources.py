@@ -193,6 +193,8 @@ def _in_order(
     if positions is None:
         return Rows(frame[wanted].reset_index(drop=True), None)
     inside = np.flatnonzero(window.mask(positions)) if window else np.arange(len(frame))
+    if len(inside) == len(frame) and (positions[1:] >= positions[:-1]).all():
+        return Rows(frame[wanted] if keep_index else frame[wanted].reset_index(drop=True), positions)
     places = inside[np.argsort(positions[inside], kind="stable")]
     chosen = frame[wanted].iloc[places]
     return Rows(chosen if keep_index else chosen.reset_index(drop=True), positions[places])

@@ -132,7 +132,7 @@ def peak_of(read):
 
 def test_of_a_large_csv_no_more_than_a_window_and_a_chunk_is_held(tmp_path, monkeypatch):
     monkeypatch.setattr(sources_csv, "CHUNK_ROWS", 1_000)
-    hourly(20_000).to_csv(tmp_path / "rows.csv", index=False)
+    hourly(50_000).to_csv(tmp_path / "rows.csv", index=False)
     source = opened(tmp_path, source="rows.csv", time="n", clock="rows")
     window = Window(10_000, 11_000)
     source.read(window, columns=["n"])
