@@ -19,6 +19,7 @@ from tasks.core.errors import ConfigError, DataError, Unreachable, did_you_mean
 
 _BATCH = 20_000
 _ISO_DAY = "____-__-__%"
+_REPEATED = re.compile(r"^(.+):\d+$")
 _STARTS_WITH_DAY = re.compile(r"^\d{4}-\d{2}-\d{2}")
 
 
@@ -97,14 +98,10 @@ class SqlLoader:
             if self.table:
                 self._require_table(connection)
                 nothing: Any = sa.select(sa.text("*")).select_from(self._named_table()).where(sa.false())
-            elif (
-                connection.dialect.name == "sqlite"
-            ):  # as a subselect it would rename repeated columns; it is lazy
-                nothing = sa.text(_escape(self._text))
             else:
                 nothing = sa.text(f"SELECT * FROM ({_escape(self._text)}) AS evergreen_source WHERE 1 = 0")
             with connection.execute(nothing) as result:
-                return tuple(result.keys())
+                return _as_written(tuple(result.keys()))
 
     @property
     def _text(self) -> str:
@@ -213,6 +210,16 @@ def _at_least(field: Any, limit: Any) -> Any:
 
 def _at_most(field: Any, limit: Any) -> Any:
     return None if limit is None else field <= limit
+
+
+def _as_written(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names with those restored that SQLite renames in a subselect, so that repeats can be seen.
+
+    >>> _as_written(("y", "x", "y:1"))
+    ('y', 'x', 'y')
+    """
+    found = ((name, _REPEATED.match(name)) for name in names)
+    return tuple(match[1] if match and match[1] in names else name for name, match in found)
 
 
 def _escape(query: str) -> str:
