@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from prefect import task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 
 from tasks.core.baseline import baseline_kinds, baseline_scores
@@ -35,6 +34,7 @@ from tasks.links import artifact_key
 from tasks.outcomes import record_decision
 from tasks.promote import admit_challenger, dismiss_challenger
 from tasks.retries import SIDE_EFFECT, TRANSIENT
+from tasks.stage_task import stage_task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class Checked:
     results: tuple[ContractResult, ...] = ()
 
 
-@task(**TRANSIENT)
+@stage_task(**TRANSIENT)
 def find_candidate(setup: Setup, version: int | None = None) -> LoadedModel:
     """Load the version to judge: the one asked for, else @candidate."""
     chosen = version or setup.stores.registry.aliases(setup.model).get(CANDIDATE)
@@ -57,7 +57,7 @@ def find_candidate(setup: Setup, version: int | None = None) -> LoadedModel:
     return load_model(setup, chosen)
 
 
-@task(**TRANSIENT)
+@stage_task(**TRANSIENT)
 def check_windows(setup: Setup, candidate: LoadedModel, parts: Parts) -> Checked:
     """Check the windows after training against the version's contract."""
     if not setup.config.contract.enabled:
@@ -65,24 +65,30 @@ def check_windows(setup: Setup, candidate: LoadedModel, parts: Parts) -> Checked
     stored = read_documents(setup, candidate.info, ("contract",))["contract"]
     contract = apply_limits(Contract.from_dict(stored), setup.config.contract)
     windows = {"holdout": parts.holdout.frame, "evaluation": parts.evaluation.frame}
-    results = [check_contract(contract, frame, window=name) for name, frame in windows.items() if len(frame)]
+    private = setup.config.data.private
+    results = [
+        check_contract(contract, frame, window=name, private=private)
+        for name, frame in windows.items()
+        if len(frame)
+    ]
     return Checked(contract=contract, results=tuple(results))
 
 
-@task(**TRANSIENT)
+@stage_task(**TRANSIENT)
 def smoke_candidate(setup: Setup, candidate: LoadedModel, parts: Parts) -> SmokeReport:
     """Load the version in a fresh process and ask it what a serving machine would be asked."""
+    rows = feature_frame(parts.holdout.frame.head(1000), candidate.schema)
     return smoke_version(
         model=setup.model,
         version=candidate.info.version,
         registry=setup.stores.registry,
         tracking_uri=setup.stores.tracking_uri,
-        rows=feature_frame(parts.holdout.frame.head(1000), candidate.schema),
+        rows=rows.assign(**dict.fromkeys(set(setup.config.data.private) & set(rows.columns), np.nan)),
         batch_rows=setup.config.validation.latency.batch_rows,
     )
 
 
-@task(**TRANSIENT)
+@stage_task(**TRANSIENT)
 def measure_candidate(
     setup: Setup, candidate: LoadedModel, parts: Parts, checked: Checked, smoke: SmokeReport
 ) -> GateContext:
@@ -102,7 +108,7 @@ def measure_candidate(
     )
 
 
-@task(**SIDE_EFFECT)
+@stage_task(**SIDE_EFFECT)
 def judge_candidate(context: GateContext) -> GateDecision:
     """Run every gate, the team's own too, and decide."""
     paths = context.config.validation.gates
@@ -111,7 +117,7 @@ def judge_candidate(context: GateContext) -> GateDecision:
     return validate_version(context, gates=gates, rng=np.random.default_rng(seed))
 
 
-@task(**TRANSIENT)
+@stage_task(**TRANSIENT)
 def report_validation(
     setup: Setup, context: GateContext, decision: GateDecision, checked: Checked
 ) -> dict[str, Any]:
@@ -130,7 +136,7 @@ def report_validation(
     return {"run_id": run_id, "run_url": url}
 
 
-@task(**SIDE_EFFECT)
+@stage_task(**SIDE_EFFECT)
 def apply_validation(
     setup: Setup, context: GateContext, decision: GateDecision, run: dict[str, Any], *, dry_run: bool = False
 ) -> StageResult:

@@ -90,6 +90,7 @@ def _columns(schema: Schema, limits: ContractConfig) -> Iterator[tuple[str, str]
 
 
 def _learn_column(values: pd.Series, *, kind: str, config: ModelConfig) -> ColumnRule:
+    """Learn one column's limits; of a private one no range and no categories, for those are its values."""
     limits = config.contract
     name = str(values.name)
     found = kind_of(values)
@@ -97,11 +98,12 @@ def _learn_column(values: pd.Series, *, kind: str, config: ModelConfig) -> Colum
         return ColumnRule(name=name)
     nulls = float(values.isna().mean()) if len(values) else 1.0
     max_nulls = min(1.0, nulls + limits.null_tolerance) if nulls < 1.0 else 1.0
+    private = name in config.data.private
     if found == "number" and kind != "text":
-        low, high = learn_range(values, tolerance=limits.range_tolerance)
+        low, high = (None, None) if private else learn_range(values, tolerance=limits.range_tolerance)
         return ColumnRule(name=name, kind="number", max_nulls=max_nulls, minimum=low, maximum=high)
     if kind == "text" or found == "text":
-        categories = _learn_categories(values, most=config.training.max_categories)
+        categories = None if private else _learn_categories(values, most=config.training.max_categories)
         expected: Kind = "text" if found == "text" else "any"
         return ColumnRule(name=name, kind=expected, max_nulls=max_nulls, categories=categories)
     return ColumnRule(name=name, kind=found, max_nulls=max_nulls)

@@ -182,7 +182,8 @@ def _check_slices(context: GateContext) -> CheckResult:
             f"validation.slices.columns names '{absent[0]}', which the data do not have; columns: "
             f"{', '.join(map(str, frame.columns))}. Correct the name or remove it."
         )
-    columns = wanted.columns or slices.default_columns(frame, context.schema.categorical)
+    public = [name for name in context.schema.categorical if name not in context.config.data.private]
+    columns = wanted.columns or slices.default_columns(frame, public)
     measures = slices.measure_slices(
         context.scored,
         slices.slice_labels(frame, columns),

@@ -7,6 +7,7 @@ a model raises is an observation here, not an error: it fails the probe and is t
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -23,6 +24,7 @@ _NEVER_SEEN = "evergreen-never-seen"
 _NUMBERS = {"double", "float"}
 _INTEGERS = {"long": np.int64, "integer": np.int32}
 _UNCLEAR = (IndexError, KeyError, AttributeError, NameError, AssertionError, ZeroDivisionError)
+_ROWS_IN_MESSAGE = re.compile(r"data '.*' (?=with schema)")
 Ask = Callable[[pd.DataFrame], np.ndarray]
 
 
@@ -93,7 +95,7 @@ def _probe(name: str, *, passed: bool, message: str) -> dict[str, Any]:
 
 
 def _said(error: Exception) -> str:
-    first = " ".join(str(error).split())
+    first = _ROWS_IN_MESSAGE.sub("data ", " ".join(str(error).split()))
     return f"{type(error).__name__}: {first[:300] or 'no message'}"
 
 
@@ -164,12 +166,14 @@ def _rows(model: Any, given: pd.DataFrame | None, types: dict[str, str]) -> pd.D
 
 
 def _conform(rows: pd.DataFrame, types: dict[str, str]) -> pd.DataFrame:
-    """Turn numbers into the signature's: floats where it says so, whole numbers where they are whole."""
+    """Turn values into the signature's: floats where it says so, whole numbers where they are whole, text or None."""
     wanted: dict[str, Any] = {name: np.float64 for name, kind in types.items() if kind in _NUMBERS}
     for name, kind in types.items():
         if kind in _INTEGERS and rows[name].notna().all() and (rows[name] % 1 == 0).all():
             wanted[name] = _INTEGERS[kind]
-    return rows.astype(wanted)
+    words = {name: rows[name].astype(object) for name, kind in types.items() if kind == "string"}
+    filled = {name: column.where(column.notna(), None) for name, column in words.items()}
+    return rows.astype(wanted).assign(**filled)
 
 
 def _numeric(rows: pd.DataFrame, types: dict[str, str]) -> list[str]:

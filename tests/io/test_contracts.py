@@ -13,6 +13,7 @@ from tasks.core.verdict import Outcome
 from tasks.io.contracts import check_contract
 from tests.support.gate_cases import make_config
 
+
 def rows(n=300, seed=0):
     rng = np.random.default_rng(seed)
     return pd.DataFrame(
@@ -125,3 +126,14 @@ def test_shares_are_those_of_a_count_by_hand():
     outside = float(((WINDOW.age < 30) | (WINDOW.age > 50)).mean())
     [share] = [one.share for one in result.findings if one.expectation.check == "range"]
     assert share == pytest.approx(outside)
+
+
+def test_no_value_of_a_private_column_is_told():
+    config = make_config(data={"private": ["age", "city"]}, contract={"columns": {"age": {"max": 30}}})
+    learned = learn_contract(rows(), schema=SCHEMA, config=config)
+    window = with_column(city=WINDOW.city.str.upper())
+    result = check_contract(learned, window, window="holdout", private=config.data.private)
+    [reason] = result.verdict.reasons
+    assert (reason.code, "e.g." in reason.message) == ("out_of_range", False)
+    assert {rule.name: rule.categories for rule in learned.columns}["city"] is None
+    assert all(not one.examples for one in result.findings if one.expectation.columns == ("age",))

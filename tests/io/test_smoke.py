@@ -79,3 +79,9 @@ def test_a_process_that_takes_too_long_fails_and_is_ended(registered):
     report = smoke_version(**version, timeout_s=0.01)
     assert [(probe.name, probe.passed) for probe in report.probes] == [("process", False)]
     assert "no answer within 0.01 s" in report.probes[0].message
+
+
+def test_private_columns_may_be_withheld_from_the_process(registered):
+    version = registered(pipeline(handle_unknown="ignore"))
+    report = smoke_version(**version, rows=FEATURES.assign(city=float("nan")))
+    assert judge_smoke(report).passed, report.probes
