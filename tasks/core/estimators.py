@@ -98,7 +98,10 @@ def build_estimator(
     given = {name: _nested(value, allow=allow, random_state=random_state) for name, value in params.items()}
     defaults = {"random_state": random_state, **_library_defaults(path)}
     filled = {name: value for name, value in defaults.items() if known is None or name in known}
-    return cls(**{**filled, **given})
+    try:
+        return cls(**{**filled, **given})
+    except TypeError as error:
+        raise ConfigError(f"'{path}' cannot be made: {error}. Add or correct its params.") from error
 
 
 def build_pipeline(
@@ -202,7 +205,9 @@ def _parameters(cls: type[BaseEstimator]) -> frozenset[str] | None:
 
 
 def _nested(value: Any, *, allow: Sequence[str], random_state: int) -> Any:
-    """Build the estimator a mapping describes; anything else is left as it is."""
+    """Build the estimators that mappings describe, in lists too; anything else is left as it is."""
+    if isinstance(value, list):
+        return [_nested(one, allow=allow, random_state=random_state) for one in value]
     if not (isinstance(value, dict) and "estimator" in value and set(value) <= {"estimator", "params"}):
         return value
     return build_estimator(

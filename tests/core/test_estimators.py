@@ -80,6 +80,17 @@ def test_an_estimator_inside_an_estimator_is_built_from_its_mapping():
     assert 3 == outer.estimator.max_iter
 
 
+def test_a_list_of_named_estimators_can_vote():
+    members = [["a", {"estimator": LINEAR}], ["b", {"estimator": TREES, "params": {"max_iter": 3}}]]
+    model = fitted("sklearn.ensemble.VotingClassifier", params={"estimators": members, "voting": "soft"})
+    assert np.isfinite(ask(model)).all()
+
+
+def test_a_parameter_that_is_needed_and_missing_is_named():
+    with pytest.raises(ConfigError, match=r"cannot be made.*'estimators'"):
+        build_estimator("sklearn.ensemble.VotingClassifier", {})
+
+
 def test_a_forbidden_estimator_inside_an_allowed_one_is_refused():
     with pytest.raises(ConfigError, match="not allowed"):
         build_estimator(

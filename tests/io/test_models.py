@@ -1,0 +1,190 @@
+"""Models are stored without pickle, loaded after a check of their types, and served by MLflow alone."""
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import skops.io
+import yaml
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from tasks.core.config.training import Candidate
+from tasks.core.errors import InputError
+from tasks.core.features import feature_frame
+from tasks.core.fitted import with_threshold
+from tasks.core.fitting import fit_candidate
+from tasks.core.threshold import Threshold
+from tasks.io.foreign import ForeignModel
+from tasks.io.model_files import fetch_model, load_estimator, load_foreign
+from tasks.io.models import log_model, requirements
+from tasks.io.tracking import Tracker
+from tasks.io.trust import load_skops, trusted_types
+from tests.support.learning import learner, make_frame, make_rows, schema
+
+PATHS = [
+    "sklearn.linear_model.LogisticRegression",
+    "sklearn.ensemble.HistGradientBoostingClassifier",
+    "sklearn.ensemble.RandomForestClassifier",
+    "sklearn.svm.LinearSVC",
+    "lightgbm.LGBMClassifier",
+]
+
+
+@pytest.fixture
+def tracker(mlflow_uri, tmp_path):
+    return Tracker(mlflow_uri, artifact_root=(tmp_path / "artifacts").as_uri())
+
+
+def fitted(path, *, threshold=0.3):
+    model = fit_candidate(Candidate(name="c", estimator=path), make_rows(), schema=schema(), config=learner())
+    return with_threshold(model, Threshold(value=threshold, method="fixed"), classes=("no", "yes"))
+
+
+def logged(tracker, model, *, features=None, **options):
+    run_id = tracker.create_run("tested", "training", name="x")
+    features = feature_frame(make_frame(), schema()) if features is None else features
+    return log_model(tracker, run_id, model, features=features, **options)
+
+
+def log_elsewhere(tracker, model, frame, **options):
+    mlflow.set_tracking_uri(tracker.tracking_uri)
+    signature = mlflow.models.infer_signature(frame, model.predict(frame))
+    options = {"signature": signature, "pip_requirements": [], **options}
+    run_id = tracker.create_run("tested", "training", name="elsewhere")
+    return mlflow.sklearn.log_model(model, name="model", run_id=run_id, **options).model_uri
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_model_comes_back_as_it_was_and_without_pickle(tracker, tmp_path, path):
+    model = fitted(path)
+    uri = logged(tracker, model)
+    features = feature_frame(make_frame(seed=1), schema())
+    again = load_estimator(uri, tracker=tracker, config=learner())
+    assert np.allclose(model.predict_proba(features), again.predict_proba(features), rtol=0, atol=1e-12)
+    assert [] == [file.name for file in fetch_model(uri, tmp_path).rglob("*.pkl")]
+
+
+def test_mlflow_alone_serves_it_with_the_threshold(tracker):
+    model = fitted(PATHS[0], threshold=0.05)
+    served = mlflow.pyfunc.load_model(logged(tracker, model))
+    features = feature_frame(make_frame(), schema())
+    expected = np.where(model.predict_proba(features)[:, 1] >= 0.05, "yes", "no")
+    assert expected.tolist() == served.predict(features).tolist()
+
+
+def test_the_signature_names_every_feature_as_a_number_or_a_text(tracker):
+    uri = logged(tracker, fitted(PATHS[0]))
+    inputs = mlflow.models.get_model_info(uri).signature.inputs
+    assert {"signal": "double", "noise": "double", "colour": "string"} == {
+        column.name: column.type.name for column in inputs
+    }
+
+
+def test_private_columns_are_blank_in_the_example(tracker, tmp_path):
+    uri = logged(tracker, fitted(PATHS[0]), private=["colour"])
+    local = fetch_model(uri, tmp_path)
+    example = mlflow.models.Model.load(str(local)).load_input_example(str(local))
+    assert example["colour"].isna().all()
+    assert example["signal"].notna().all()
+
+
+def test_requirements_name_what_is_installed(tracker):
+    import lightgbm
+    import sklearn
+
+    found = requirements(fitted("lightgbm.LGBMClassifier"))
+    assert f"scikit-learn=={sklearn.__version__}" in found
+    assert f"lightgbm=={lightgbm.__version__}" in found
+
+
+def test_a_function_that_could_do_anything_is_refused_whatever_the_file_says(tracker, tmp_path):
+    model = make_pipeline(FunctionTransformer(mlflow.set_tracking_uri), LinearRegression())
+    skops.io.dump(model, tmp_path / "model.skops")
+    with pytest.raises(InputError, match=r"set_tracking_uri.*training\.allow"):
+        load_skops(tmp_path / "model.skops")
+
+
+@pytest.mark.parametrize(
+    "name", ["os.system", "numpy.testing.rundocs", "sklearn.utils.parallel_backend", "builtins.eval"]
+)
+def test_functions_are_no_trusted_types(name):
+    with pytest.raises(InputError, match="not allowed"):
+        trusted_types([name])
+
+
+def test_what_a_team_allows_is_trusted():
+    assert ["cards.models.Rule"] == trusted_types(["cards.models.Rule"], allow=["cards"])
+
+
+def test_a_pickled_model_is_refused_unless_allowed(tracker):
+    frame = make_frame()[["signal", "noise"]]
+    model = LogisticRegression().fit(frame, make_frame()["y"])
+    uri = log_elsewhere(tracker, model, frame, serialization_format="cloudpickle")
+    with pytest.raises(InputError, match=r"pickled code.*training\.allow_pickle"):
+        load_foreign(uri, tracker=tracker, config=learner())
+    trusting = learner(training={"allow_pickle": True})
+    foreign = load_foreign(uri, tracker=tracker, config=trusting)
+    assert np.allclose(model.predict_proba(frame), foreign.predict_proba(make_frame()))
+
+
+@pytest.mark.parametrize(
+    "flavor", [{"loader_module": "mlflow.pyfunc.model"}, {"loader_module": "own.loader", "code": "code"}]
+)
+def test_a_model_with_code_of_its_own_is_refused(tracker, tmp_path, flavor):
+    (tmp_path / "own").mkdir()
+    flavors = {"flavors": {"python_function": flavor}}
+    (tmp_path / "own" / "MLmodel").write_text(yaml.safe_dump(flavors))
+    with pytest.raises(InputError, match="code of its own; loading it would run whatever its author put in"):
+        load_foreign(str(tmp_path / "own"), tracker=tracker, config=learner())
+
+
+def test_a_foreign_model_gets_its_columns_in_its_own_order(tracker):
+    frame = make_frame()[["noise", "signal"]]
+    model = LogisticRegression().fit(frame, make_frame()["y"])
+    foreign = load_foreign(log_elsewhere(tracker, model, frame), tracker=tracker, config=learner())
+    ours = feature_frame(make_frame(), schema())
+    assert ("noise", "signal") == foreign.inputs
+    assert np.array_equal(model.predict_proba(frame), foreign.predict_proba(ours))
+
+
+def test_a_model_without_names_of_its_columns_is_refused(tracker):
+    values = make_frame()[["noise", "signal"]].to_numpy()
+    model = LogisticRegression().fit(values, make_frame()["y"])
+    uri = log_elsewhere(tracker, model, values, signature=None)
+    with pytest.raises(InputError, match="does not name its input columns"):
+        load_foreign(uri, tracker=tracker, config=learner())
+
+
+@pytest.mark.parametrize("uri", ["models:/nobody/1", "runs:/0123456789abcdef0123456789abcdef/model"])
+def test_a_uri_that_leads_nowhere_is_said(tracker, uri):
+    with pytest.raises(InputError, match="No model can be read at"):
+        load_foreign(uri, tracker=tracker, config=learner())
+
+
+def test_a_folder_without_a_model_is_said(tracker, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no file 'MLmodel'"):
+        load_foreign(str(tmp_path / "empty"), tracker=tracker, config=learner())
+
+
+def test_whole_numbers_reach_a_model_that_wants_them():
+    class Wants:
+        def predict(self, frame):
+            assert "int64" == str(frame["n"].dtype)
+            return frame["n"].to_numpy()
+
+    model = ForeignModel(Wants(), {"n": "long"})
+    assert [1, 2] == model.predict(pd.DataFrame({"n": [1.0, 2.0]})).tolist()
+    with pytest.raises(InputError, match="whole numbers in 'n'"):
+        model.predict(pd.DataFrame({"n": [1.0, np.nan]}))
+
+
+def test_what_a_foreign_model_raises_is_told_as_its_own():
+    class Broken:
+        def predict(self, frame):
+            raise KeyError("secret")
+
+    with pytest.raises(InputError, match=r"The model fails on the data .*KeyError"):
+        ForeignModel(Broken(), {"n": "double"}).predict(pd.DataFrame({"n": [1.0]}))
