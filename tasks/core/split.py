@@ -82,11 +82,7 @@ def plan_split(
     """
     draft = draft_plan(config, until=until)
     if draft.method == "random":
-        if refit or trained_to is not None:
-            raise NotLearnable(
-                "no_clock", "Rows without a clock cannot show what came after training. Name data.time."
-            )
-        return _plan_random(rows, draft, config)
+        return _plan_random(rows, draft, config, bare=not refit and trained_to is None)
     line = make_timeline(rows.frame, _positions(rows), draft)
     return (
         plan_refit(line, draft, config) if refit else plan_by_time(line, draft, config, trained_to=trained_to)
@@ -159,7 +155,11 @@ def rows_needed_from(rows: Rows, plan: SplitPlan) -> float:
     return float(line.first[touching].min()) if touching.any() else start
 
 
-def _plan_random(rows: Rows, draft: SplitPlan, config: ModelConfig) -> SplitPlan:
+def _plan_random(rows: Rows, draft: SplitPlan, config: ModelConfig, *, bare: bool) -> SplitPlan:
+    if not bare:
+        raise NotLearnable(
+            "no_clock", "Rows without a clock cannot show what came after training. Name data.time."
+        )
     plan = plan_random(rows.frame, draft, config)
     usable = _usable(rows, plan)
     if not usable.any():
