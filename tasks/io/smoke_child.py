@@ -171,9 +171,13 @@ def _conform(rows: pd.DataFrame, types: dict[str, str]) -> pd.DataFrame:
     for name, kind in types.items():
         if kind in _INTEGERS and rows[name].notna().all() and (rows[name] % 1 == 0).all():
             wanted[name] = _INTEGERS[kind]
-    words = {name: rows[name].astype(object) for name, kind in types.items() if kind == "string"}
-    filled = {name: column.where(column.notna(), None) for name, column in words.items()}
+    filled = {name: _words(rows[name]) for name, kind in types.items() if kind == "string"}
     return rows.astype(wanted).assign(**filled)
+
+
+def _words(column: pd.Series) -> pd.Series:
+    values = [value if isinstance(value, str) else None for value in column]
+    return pd.Series(values, index=column.index, dtype=object)
 
 
 def _numeric(rows: pd.DataFrame, types: dict[str, str]) -> list[str]:
