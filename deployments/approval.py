@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from prefect.client.orchestration import get_client
@@ -57,4 +58,8 @@ def _waiting_run(model: str) -> FlowRun | None:
             ),
         )
     waiting = [run for run in runs if f"model:{model}" in run.tags or run.parameters.get("model") == model]
-    return max(waiting, key=lambda run: run.expected_start_time, default=None)
+    return max(waiting, key=_started, default=None)
+
+
+def _started(run: FlowRun) -> datetime:
+    return run.start_time or run.created or datetime.min.replace(tzinfo=UTC)

@@ -80,13 +80,14 @@ def _prefect(settings: Settings) -> Iterator[tuple[str, bool, str]]:
 
 def _stores(settings: Settings) -> Iterator[tuple[str, bool, str]]:
     stores = Stores(settings)
+    looks: dict[str, Callable[[], object]] = {
+        "ledger": lambda: stores.ledger.read(model="doctor"),
+        "mlflow": lambda: stores.registry.aliases("doctor"),
+    }
     if settings.tracking_uri.startswith("sqlite") and not settings.home.exists():
         yield "stores", True, f"embedded, made in {settings.home.name}/ at first use"
         return
-    for name, look in {
-        "ledger": lambda: stores.ledger.read(model="doctor"),
-        "mlflow": lambda: stores.registry.aliases("doctor"),
-    }.items():
+    for name, look in looks.items():
         try:
             look()
         except Exception as error:  # whatever a store says is what the reader must know

@@ -33,7 +33,7 @@ def answers(url: str, *, timeout: float = 2.0) -> bool:
     """Return True when a GET of ``url`` answers 200."""
     try:
         with urllib.request.urlopen(url, timeout=timeout) as reply:
-            return reply.status == 200
+            return bool(reply.status == 200)
     except (urllib.error.URLError, OSError, ValueError):
         return False
 

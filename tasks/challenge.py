@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
-from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
 from tasks.core.alpha import AlphaLook, plan_alpha
@@ -32,11 +31,12 @@ from tasks.io.tracking import open_tracker
 from tasks.links import artifact_key
 from tasks.outcomes import record_decision
 from tasks.retries import SIDE_EFFECT, TRANSIENT
+from tasks.stage_task import stage_task
 
 ALPHA = "alpha"
 
 
-@task(**TRANSIENT)
+@stage_task(**TRANSIENT)
 def find_opponents(setup: Setup) -> Opponents:
     """Name the challenger and who defends the throne."""
     registry = setup.stores.registry
@@ -44,7 +44,7 @@ def find_opponents(setup: Setup) -> Opponents:
     return choose_opponents(model=setup.model, aliases=registry.aliases(setup.model), tags=tags)
 
 
-@task(**TRANSIENT)
+@stage_task(**TRANSIENT)
 def arrange_match(setup: Setup, opponents: Opponents, parts: Parts) -> Match:
     """Score both sides on the evaluation rows that neither learned from."""
     models = {version: load_model(setup, version) for version in (opponents.challenger, *opponents.defenders)}
@@ -76,7 +76,7 @@ def arrange_match(setup: Setup, opponents: Opponents, parts: Parts) -> Match:
     )
 
 
-@task(**SIDE_EFFECT)
+@stage_task(**SIDE_EFFECT)
 def judge_match(setup: Setup, opponents: Opponents, match: Match, *, dry_run: bool = False) -> StageResult:
     """Spend a part of the alpha budget on one look, judge it, and keep the evidence in the ledger."""
     look = _look(setup, opponents, dry_run=dry_run)
@@ -96,7 +96,7 @@ def judge_match(setup: Setup, opponents: Opponents, match: Match, *, dry_run: bo
     return result if dry_run else record_decision(setup, "judgement", result)
 
 
-@task(**TRANSIENT)
+@stage_task(**TRANSIENT)
 def report_challenge(setup: Setup, result: StageResult) -> None:
     """Show the decision in the Prefect UI and log its record to MLflow (``<model>/evaluation``)."""
     page = challenge_markdown(result)

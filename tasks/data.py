@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 from typing import cast
 
-from prefect import task
-
 from tasks.core.clock import Window, note_naive_times, parse_position
 from tasks.core.columns import clock_columns, needed_columns
 from tasks.core.config import ModelConfig
@@ -23,6 +21,7 @@ from tasks.core.split import (
 from tasks.io.setup import Setup
 from tasks.io.sources import Source, open_source
 from tasks.retries import TRANSIENT
+from tasks.stage_task import stage_task
 
 
 def load_parts(
@@ -108,8 +107,8 @@ def read_secret(block: str) -> str:
     return str(found.get())
 
 
-load_parts_task = task(name="load parts", **TRANSIENT)(load_parts)
-load_window_task = task(name="load window", **TRANSIENT)(load_window)
+load_parts_task = stage_task(name="load parts", **TRANSIENT)(load_parts)
+load_window_task = stage_task(name="load window", **TRANSIENT)(load_window)
 
 
 def _load_by_identity(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prefect import task
-
 from tasks.core.agreement import judge_agreement, measure_agreement
 from tasks.core.realm import APPROVED, VALIDATION_STATUS
 from tasks.core.rows import Parts
@@ -16,6 +14,7 @@ from tasks.io.setup import Setup
 from tasks.prove import serving_smoke
 from tasks.refit import can_refit, refit_version
 from tasks.retries import SIDE_EFFECT
+from tasks.stage_task import stage_task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +26,7 @@ class Heir:
     story: str
 
 
-@task(**SIDE_EFFECT)
+@stage_task(**SIDE_EFFECT)
 def prepare_heir(setup: Setup, parts: Parts, judged: int, *, until: str | None = None) -> Heir:
     """Refit the winning recipe on all labelled rows and gate it again; fall back to the judged version.
 

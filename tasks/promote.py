@@ -10,8 +10,6 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from prefect import task
-
 from tasks.act import Act, Clock, acting, read_realm, utc_now
 from tasks.announce import announce
 from tasks.core.history import unproved_plan
@@ -23,6 +21,7 @@ from tasks.io.ledger import Ledger
 from tasks.io.registry import Registry
 from tasks.prove import Smoke, prove
 from tasks.retries import SIDE_EFFECT
+from tasks.stage_task import stage_task
 
 PATIENCE_S = 60.0
 """How long @candidate and @challenger wait for a promotion in progress; promotions themselves never wait."""
@@ -206,19 +205,19 @@ def _printed(plan: Plan) -> StageResult:
     )
 
 
-@task(**SIDE_EFFECT, name="promote")
+@stage_task(**SIDE_EFFECT, name="promote")
 def promote_task(registry: Registry, ledger: Ledger, **options: Any) -> StageResult:
     """Promote (see ``apply_promotion``) and announce it."""
     return announce(apply_promotion(registry, ledger, **options), ledger)
 
 
-@task(**SIDE_EFFECT, name="rollback")
+@stage_task(**SIDE_EFFECT, name="rollback")
 def rollback_task(registry: Registry, ledger: Ledger, **options: Any) -> StageResult:
     """Roll back (see ``apply_rollback``) and announce it."""
     return announce(apply_rollback(registry, ledger, **options), ledger)
 
 
-@task(**SIDE_EFFECT, name="reconcile")
+@stage_task(**SIDE_EFFECT, name="reconcile")
 def reconcile_task(registry: Registry, ledger: Ledger, **options: Any) -> StageResult:
     """Reconcile (see ``reconcile``) and announce it."""
     return announce(reconcile(registry, ledger, **options), ledger)

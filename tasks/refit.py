@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tasks.core.errors import NotLearnable
-from tasks.core.features import feature_frame, outcomes
+from tasks.core.features import outcomes, signature_features
 from tasks.core.fitted import refit
 from tasks.core.recipe import Recipe
 from tasks.core.refit_items import check_same_classes, describe_refit
@@ -11,7 +11,7 @@ from tasks.core.rows import Rows
 from tasks.core.schema import Schema
 from tasks.core.split_plan import SplitPlan
 from tasks.core.version_tags import version_tags
-from tasks.io.models import SIGNATURE_ROWS, read_documents, storing
+from tasks.io.models import read_documents, storing
 from tasks.io.registry import VersionInfo
 from tasks.io.setup import Setup
 from tasks.io.versions import Dossier, keep_version
@@ -65,7 +65,7 @@ def refit_version(setup: Setup, version: int, rows: Rows, *, plan: SplitPlan) ->
             title=f"of v{version} {name}",
             items=describe_refit(kept, plan, recipe, n=len(rows), judged=version),
             parts={"training": rows},
-            store=storing(setup, estimator, feature_frame(rows.frame.head(SIGNATURE_ROWS), schema)),
+            store=storing(setup, estimator, signature_features(rows.frame, schema)),
             tags={**tags, "evergreen.evaluated_as": str(version)},
             description=f"The recipe of version {version} ({name}), refitted on {len(rows)} rows",
         ),

@@ -5,8 +5,6 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from prefect import task
-
 from tasks.core.foreign import ForeignRecord, describe_foreign, examine_foreign
 from tasks.core.measure import metrics_of
 from tasks.core.rows import Parts
@@ -22,6 +20,7 @@ from tasks.io.versions import Dossier, keep_version
 from tasks.outcomes import record_decision
 from tasks.promote import set_candidate
 from tasks.retries import SIDE_EFFECT
+from tasks.stage_task import stage_task
 from tasks.train import run_tags
 
 
@@ -90,4 +89,4 @@ def copy_model(tracker: Tracker, run_id: str, uri: str) -> str:
         return tracker.store_folder(run_id, local, "model")
 
 
-bring_in_task = task(name="bring in", **SIDE_EFFECT)(bring_in)
+bring_in_task = stage_task(name="bring in", **SIDE_EFFECT)(bring_in)

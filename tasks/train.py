@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from prefect import task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.runtime import flow_run
 
 from tasks.core.config.training import Candidate
 from tasks.core.crossval import CandidateScores, cross_validate
-from tasks.core.features import feature_frame
+from tasks.core.features import signature_features
 from tasks.core.fitted import Fitted, fit_winner
 from tasks.core.lesson import Choice, Lesson, choose_candidate, prepare_lesson
 from tasks.core.rows import Parts
@@ -28,7 +27,7 @@ from tasks.core.training_result import training_result, training_sentence
 from tasks.core.verdict import StageResult, State
 from tasks.core.version_tags import version_tags
 from tasks.io.metric_paths import custom_metrics
-from tasks.io.models import SIGNATURE_ROWS, storing
+from tasks.io.models import storing
 from tasks.io.plots import comparison_figure, holdout_figures, importance_figure
 from tasks.io.registry import VersionInfo
 from tasks.io.setup import Setup
@@ -37,15 +36,16 @@ from tasks.io.versions import Dossier, keep_version
 from tasks.links import artifact_key
 from tasks.promote import set_candidate
 from tasks.retries import SIDE_EFFECT, TRANSIENT
+from tasks.stage_task import stage_task
 
 
-@task(**SIDE_EFFECT)
+@stage_task(**SIDE_EFFECT)
 def prepare(setup: Setup, parts: Parts) -> Lesson:
     """Look at everything that can be wrong before the first fit."""
     return prepare_lesson(parts, setup.config, custom=custom_metrics(setup.config))
 
 
-@task(task_run_name="cross-validate {candidate.name}", **SIDE_EFFECT)
+@stage_task(task_run_name="cross-validate {candidate.name}", **SIDE_EFFECT)
 def try_candidate(setup: Setup, lesson: Lesson, candidate: Candidate) -> CandidateScores:
     """Cross-validate one candidate inside the training rows."""
     started = time.perf_counter()
@@ -61,7 +61,7 @@ def try_candidate(setup: Setup, lesson: Lesson, candidate: Candidate) -> Candida
     return replace(scores, seconds=time.perf_counter() - started)
 
 
-@task(**SIDE_EFFECT)
+@stage_task(**SIDE_EFFECT)
 def choose(setup: Setup, lesson: Lesson, runs: Sequence[CandidateScores]) -> Choice:
     """Compare the candidates, choose one, and keep the comparison in ``<model>/comparison``."""
     choice = choose_candidate(lesson, tuple(runs), setup.config)
@@ -73,13 +73,13 @@ def choose(setup: Setup, lesson: Lesson, runs: Sequence[CandidateScores]) -> Cho
     return choice
 
 
-@task(**SIDE_EFFECT)
+@stage_task(**SIDE_EFFECT)
 def fit(setup: Setup, lesson: Lesson, choice: Choice) -> Fitted:
     """Fit the chosen candidate on the training rows; measure and explain it on the holdout."""
     return fit_winner(lesson, choice, setup.config)
 
 
-@task(**SIDE_EFFECT)
+@stage_task(**SIDE_EFFECT)
 def keep(setup: Setup, lesson: Lesson, choice: Choice, fitted: Fitted, *, trigger: str) -> VersionInfo:
     """Log the run, register the version and point @candidate at it."""
     info = keep_version(setup, training_dossier(setup, lesson, choice, fitted, trigger=trigger))
@@ -88,7 +88,7 @@ def keep(setup: Setup, lesson: Lesson, choice: Choice, fitted: Fitted, *, trigge
     return info
 
 
-@task(**TRANSIENT)
+@stage_task(**TRANSIENT)
 def report_training(
     setup: Setup, lesson: Lesson, choice: Choice, fitted: Fitted, info: VersionInfo
 ) -> StageResult:
@@ -105,7 +105,7 @@ def report_training(
     return training_result(setup.model, lesson, choice, fitted, info.version, str(info.run_id), run_url)
 
 
-@task(**SIDE_EFFECT)
+@stage_task(**SIDE_EFFECT)
 def report_no_winner(setup: Setup, lesson: Lesson, choice: Choice) -> StageResult:
     """Show why no candidate may be registered, and return it."""
     page = comparison_markdown(lesson, choice)
@@ -121,7 +121,7 @@ def training_dossier(
     config, parts = setup.config, lesson.parts
     name = fitted.recipe.candidate.name if fitted.recipe.candidate else "none"
     tags = version_tags(parts.plan, parts.training, trigger=trigger, fingerprint=parts.fingerprint)
-    features = feature_frame(parts.training.frame.head(SIGNATURE_ROWS), lesson.schema)
+    features = signature_features(parts.training.frame, lesson.schema)
     figures = [
         *holdout_figures(fitted.holdout, problem=config.problem.value),
         *([importance_figure(fitted.importances, metric=lesson.metric.name)] if fitted.importances else []),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 from deployments.cli.output import note, quiet_stdout
@@ -31,6 +32,7 @@ def prepare_prefect(settings: Settings | None = None) -> bool:
             "variable to use the one 'evergreen up' starts."
         )
     os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "true"
+    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "90")
     note("No Prefect server is running: starting a temporary one (about 20 s; 'evergreen up' keeps one).")
     return False
@@ -58,7 +60,7 @@ def run_flow(flow_path: str, parameters: dict[str, Any]) -> dict[str, Any]:
         module = __import__(module_name, fromlist=[function_name])
         state = getattr(module, function_name)(**parameters, return_state=True)
         if state.is_completed():
-            return state.result()
+            return dict(state.result())
         outcome = state.result(raise_on_failure=False)
     if isinstance(outcome, EvergreenError):
         raise outcome

@@ -39,6 +39,19 @@ def feature_frame(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     return pd.DataFrame(columns, index=frame.index, columns=list(columns))
 
 
+def signature_features(frame: pd.DataFrame, schema: Schema, *, most: int = 1000) -> pd.DataFrame:
+    """Return feature rows that show every column's type: the first ones, and the first value of each column.
+
+    Whole numbers that stand for categories become floats, since a signature of whole numbers refuses missing ones.
+    """
+    features = feature_frame(frame, schema).reset_index(drop=True)
+    firsts = [features[name].first_valid_index() for name in features]
+    chosen = sorted({*range(min(most, len(features))), *(first for first in firsts if first is not None)})
+    typed = features.loc[chosen].infer_objects()
+    whole = typed.select_dtypes("integer").columns
+    return typed.astype(dict.fromkeys(whole, np.float64))
+
+
 def outcomes(frame: pd.DataFrame, schema: Schema, config: ModelConfig) -> Array:
     """Return the target as an array, shape (n,): floats for regression and ranking, else the classes.
 

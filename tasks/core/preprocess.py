@@ -64,7 +64,9 @@ def _categories(*, style: str, impute: bool, most: int) -> Pipeline:
         encoded_missing_value=missing,
         max_categories=most if style == "onehot" else NATIVE_CATEGORIES,
     )
-    steps: list[tuple[str, object]] = [("codes", codes)]
+    # as objects 2, 2.0 and True are compared as Python does, whatever type a serving frame gives the column
+    plain = FunctionTransformer(np.asarray, kw_args={"dtype": "object"})
+    steps: list[tuple[str, object]] = [("object", plain), ("codes", codes)]
     if style == "onehot":
         steps.append(("onehot", OneHotEncoder(handle_unknown="ignore", sparse_output=False)))
     return Pipeline(steps)

@@ -23,8 +23,6 @@ from tasks.io.setup import Setup
 from tasks.io.tracking import Tracker, answered, open_tracker
 from tasks.io.trust import types_to_trust
 
-SIGNATURE_ROWS = 1000
-"""Feature rows that signature and input example are read from."""
 FOLDER = "evergreen"
 """Folder of our documents among a run's artifacts."""
 _REQUIREMENTS = ("scikit-learn", "numpy", "scipy", "pandas", "skops")
@@ -87,7 +85,7 @@ def log_model(
     Parameters
     ----------
     features : DataFrame, shape (n, p)
-        Some feature rows: signature and input example come from them.
+        Some feature rows (``signature_features``): signature and input example come from them.
     private : sequence of str
         Columns that are blank in the example.
     allow : sequence of str
@@ -114,9 +112,7 @@ def log_model(
             run_id=run_id,
             serialization_format="skops",
             skops_trusted_types=trusted,
-            signature=infer_signature(
-                features.head(SIGNATURE_ROWS), estimator.predict(features.head(SIGNATURE_ROWS))
-            ),
+            signature=infer_signature(features, estimator.predict(features)),
             input_example=example.astype({name: features[name].dtype for name in example}),
             pip_requirements=requirements(estimator, allow=allow),
             metadata=metadata,

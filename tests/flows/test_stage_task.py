@@ -1,0 +1,53 @@
+import pytest
+from prefect import flow
+
+from tasks.core.errors import Held, NotLearnable
+from tasks.retries import SIDE_EFFECT
+from tasks.stage_task import stage_task
+from tests.support.servers import wait_for
+
+pytestmark = pytest.mark.server
+
+
+@stage_task(**SIDE_EFFECT)
+def refuse(kind):
+    if kind == "held":
+        raise Held("lock_held", "Somebody else is acting.")
+    if kind == "insufficient":
+        raise NotLearnable("too_few_rows", "Too few rows.")
+    return kind
+
+
+@flow
+def outer(kind):
+    try:
+        return refuse(kind)
+    except (Held, NotLearnable) as error:
+        return str(error)
+
+
+@pytest.mark.parametrize(
+    ("kind", "seen", "state"),
+    [
+        ("held", "Somebody else is acting.", "Held"),
+        ("insufficient", "Too few rows.", "Insufficient"),
+        ("fine", "fine", "Completed"),
+    ],
+)
+def test_a_refusal_completes_its_task_run_and_reaches_the_flow(prefect_server, kind, seen, state):
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+
+    final = outer(kind, return_state=True)
+    assert seen == final.result()
+    mine = FlowRunFilter(id=FlowRunFilterId(any_=[final.state_details.flow_run_id]))
+    with get_client(sync_client=True) as client:  # task runs reach the server by events, a moment later
+        runs = wait_for(
+            lambda: [r for r in client.read_task_runs(flow_run_filter=mine) if r.state and r.state.is_final()],
+            seconds=30, what="the task run's end",
+        )  # fmt: skip
+    assert [state] == [run.state.name for run in runs]
+
+
+def test_the_plain_function_stays_within_reach():
+    assert "fine" == refuse.fn("fine")
