@@ -127,11 +127,11 @@ def _refusal(difference: Difference, rule: Rule) -> Reason | None:
             limit=MIN_ROWS,
             n=difference.n,
         )
-    if difference.needed_blocks_for_test is not None:
+    if difference.needed_blocks_for_test is not None and not rule.promotes(difference):
         return Reason(
             code="blocks_depend",
             message=f"Neighbouring blocks resemble each other (correlation {difference.correlation:.2f}), "
-            f"so that about {difference.needed_blocks_for_test} of them are needed. Enlarge the validation window.",
+            f"so that about {difference.needed_blocks_for_test} of them are needed to decide. Enlarge the validation window.",
             observed=round(difference.correlation, 4),
             limit=difference.needed_blocks_for_test,
             n=difference.n,

@@ -13,6 +13,8 @@ MIN_BLOCKS = 7
 _TEST_LEVEL = 0.10  # one-sided; see docs/limits.md for the rates it was chosen by
 _MOST_INFLATION = 2.0
 _MOST_CORRELATION = 0.98
+STRONG_CORRELATION = 0.9
+"""Correlation of neighbours assumed where too few blocks show that there is one, but not how strong."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,8 @@ class Difference:
     difference : float
         In the metric's unit, or relative to the champion for losses, errors and amounts.
     interval : (float, float)
-        Two-sided, equal-tailed, at confidence 1 - ``level``.
+        Two-sided, equal-tailed, at confidence 1 - ``level``; where ``needed_blocks_for_test`` is set, as wide as a
+        correlation of 0.9 between neighbours would make it.
     level : float
         Alpha spent on this look.
     p_value : float
@@ -34,7 +35,8 @@ class Difference:
     joined : int
         Neighbouring blocks that were joined into each of ``blocks``.
     needed_blocks_for_test : int or None
-        Set when neighbouring blocks depend on each other too strongly for so few.
+        Set when neighbouring blocks depend on each other too strongly for so few; ``standard_error`` then plans
+        by the correlation that was found, ``interval`` and ``p_value`` by a stronger one.
     correlation : float
         Significant correlation of neighbouring blocks, else 0.
     champion, challenger : float

@@ -40,16 +40,27 @@ def feature_frame(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
 
 
 def signature_features(frame: pd.DataFrame, schema: Schema, *, most: int = 1000) -> pd.DataFrame:
-    """Return feature rows that show every column's type: the first ones, and the first value of each column.
-
-    Whole numbers that stand for categories become floats, since a signature of whole numbers refuses missing ones.
-    """
+    """Return feature rows that show every column's type: the first ones, and the first value of each column."""
     features = feature_frame(frame, schema).reset_index(drop=True)
     firsts = [features[name].first_valid_index() for name in features]
     chosen = sorted({*range(min(most, len(features))), *(first for first in firsts if first is not None)})
-    typed = features.loc[chosen].infer_objects()
-    whole = typed.select_dtypes("integer").columns
-    return typed.astype(dict.fromkeys(whole, np.float64))
+    return features.loc[chosen].reset_index(drop=True)
+
+
+def flexible_columns(features: pd.DataFrame) -> tuple[str, ...]:
+    """Return the columns that a signature must not type: whole numbers, and categories that are no text.
+
+    MLflow refuses whole numbers where a signature says double, and missing ones where it says long; a data frame
+    of tomorrow may hold either.
+    """
+    return tuple(str(name) for name in features if _is_flexible(features[name].dropna()))
+
+
+def _is_flexible(present: pd.Series) -> bool:
+    if present.dtype == object:
+        return not all(isinstance(value, str) for value in present)
+    finite = present[np.isfinite(present)]
+    return bool((finite == finite.round()).all())
 
 
 def outcomes(frame: pd.DataFrame, schema: Schema, config: ModelConfig) -> Array:

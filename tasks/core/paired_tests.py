@@ -8,7 +8,12 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm, t
 
-from tasks.core.dependence import join_neighbours, measure_dependence
+from tasks.core.dependence import (
+    STRONG_CORRELATION,
+    join_neighbours,
+    measure_dependence,
+    variance_inflation,
+)
 from tasks.core.difference import Difference
 from tasks.core.paired_parts import PairedParts
 from tasks.core.scored import FloatArray, IntArray
@@ -27,7 +32,11 @@ _RANDOM_GROUPS = 100  # leave-one-out groups for metrics that are no function of
 
 
 def compare_blocks(pair: PairedParts, blocks: IntArray, *, level: float) -> Difference:
-    """Jackknife over blocks, t with g - 1 degrees of freedom."""
+    """Jackknife over blocks, t with g - 1 degrees of freedom.
+
+    Where neighbours depend on each other and too few blocks are left to say how much, the interval is as wide as
+    a correlation of 0.9 would make it: only what even that would not overturn can be decided.
+    """
     pseudo = pair.pseudo_values(blocks)
     if len(pseudo) < 2 or not np.isfinite(pseudo).all():
         return _answer(pair, "blocked_t", level=level, blocks=len(pseudo))
@@ -35,18 +44,22 @@ def compare_blocks(pair: PairedParts, blocks: IntArray, *, level: float) -> Diff
     joined = join_neighbours(pseudo, dependence.join)
     g = len(joined)
     error = float(np.sqrt(np.var(joined, ddof=1) / g * dependence.inflation))
-    half = float(t.isf(level / 2, g - 1)) * error
     too_dependent = dependence.correlation > 0 and not dependence.sufficient
+    if too_dependent:
+        joined, wide = pseudo, variance_inflation(max(dependence.correlation, STRONG_CORRELATION), 1)
+        g = len(joined)
+    bound = float(np.sqrt(np.var(joined, ddof=1) / g * wide)) if too_dependent else error
+    half = float(t.isf(level / 2, g - 1)) * bound
     return _answer(
         pair,
         "blocked_t",
         level=level,
         interval=(pair.difference - half, pair.difference + half),
-        p_value=_two_sided(pair.difference, error, df=g - 1),
+        p_value=_two_sided(pair.difference, bound, df=g - 1),
         standard_error=error,
         df=float(g - 1),
         blocks=g,
-        joined=dependence.join,
+        joined=1 if too_dependent else dependence.join,
         needed_blocks_for_test=dependence.needed_blocks if too_dependent else None,
         correlation=dependence.correlation,
     )

@@ -12,7 +12,7 @@ from tasks.core.errors import NotLearnable
 class Outcome(StrEnum):
     """PASS, FAIL or INSUFFICIENT; the last never promotes and never counts as 'no drift'."""
 
-    PASS = "PASS"  # noqa: S105 - a verdict, not a password
+    PASS = "PASS"
     FAIL = "FAIL"
     INSUFFICIENT = "INSUFFICIENT"
 

@@ -314,7 +314,7 @@ def test_fewer_than_thirty_independent_rows_are_insufficient():
 
 
 def test_dependent_blocks_are_insufficient_and_say_how_many_are_needed():
-    decision = judge_challenge(found(0.1, 0.05, 0.15, needed_blocks_for_test=90, correlation=0.8), RULE)
+    decision = judge_challenge(found(0.1, -0.05, 0.25, needed_blocks_for_test=90, correlation=0.8), RULE)
     assert (Outcome.INSUFFICIENT, "blocks_depend", 90) == (
         decision.outcome,
         decision.reasons[0].code,
@@ -322,8 +322,13 @@ def test_dependent_blocks_are_insufficient_and_say_how_many_are_needed():
     )
     assert decision.needed_blocks >= 90
     assert decision.needed_n >= 90 / 30 * 1_000
-    joined = judge_challenge(found(0.1, 0.05, 0.15, blocks=10, joined=3, needed_blocks_for_test=90), RULE)
+    joined = judge_challenge(found(0.1, -0.05, 0.25, blocks=10, joined=3, needed_blocks_for_test=90), RULE)
     assert joined.needed_n == pytest.approx(joined.needed_blocks / 30 * 1_000, abs=1)
+
+
+def test_what_even_a_strong_dependence_would_not_overturn_is_decided():
+    decision = judge_challenge(found(0.5, 0.2, 0.8, needed_blocks_for_test=90, correlation=0.8), RULE)
+    assert ("superior", Outcome.PASS) == (decision.verdict, decision.outcome)
 
 
 @pytest.mark.parametrize("field", ["difference", "standard_error"])

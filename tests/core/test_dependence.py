@@ -54,3 +54,23 @@ def test_fewer_blocks_than_allowed_are_not_sufficient():
 def test_joining_averages_runs_of_nearly_equal_length():
     assert [1.0, 3.5, 5.5] == join_neighbours(np.arange(7.0), 2).tolist()
     assert [3.0] == join_neighbours(np.arange(7.0), 7).tolist()
+
+
+def test_an_interval_on_few_dependent_blocks_is_as_wide_as_a_correlation_of_nine_tenths_asks():
+    from scipy.stats import t
+
+    from tasks.core.metrics import get_metric
+    from tasks.core.same_rows import measure_difference
+    from tasks.core.scored import Scored
+
+    daily = np.repeat([0.50, 0.54, 0.58, 0.57, 0.51, 0.46, 0.44, 0.48], 50)  # a slow wave: neighbours alike
+    y = np.zeros(400)
+    worse, better = Scored(y=y, score=np.full(400, 1.0)), Scored(y=y, score=1.0 - daily)
+    found = measure_difference(
+        get_metric("mae", problem="regression"), worse, better, level=0.05,
+        blocks=np.repeat(np.arange(8), 50), rng=np.random.default_rng(0),
+    )  # fmt: skip
+    assert found.needed_blocks_for_test is not None
+    inflation = variance_inflation(max(found.correlation, 0.9), 1)
+    half = t.isf(0.025, 7) * daily[::50].std(ddof=1) / np.sqrt(8) * np.sqrt(inflation)
+    assert found.interval == pytest.approx((daily.mean() - half, daily.mean() + half))

@@ -157,6 +157,20 @@ def test_a_category_matters_to_a_linear_model_by_indicator_not_by_its_code():
     assert 1.0 == (model.predict(feature_frame(frame, schema())) == frame["y"]).mean()
 
 
+@pytest.mark.parametrize("path", [TREES, LINEAR])
+def test_a_category_written_as_number_is_the_same_in_every_type(path):
+    frame = make_frame()
+    frame["colour"] = frame["colour"].map({"red": 1, "green": 2, "blue": 3})
+    model = fitted(path, frame=frame)
+    rows = pd.DataFrame({"signal": [0.1] * 2, "noise": [0.0] * 2})
+    whole, floats, texts, objects = (
+        model.predict_proba(rows.assign(colour=values))[:, 1].tolist()
+        for values in ([1, 2], [1.0, 2.0], ["a", "b"], pd.Series([1, 2], dtype=object))
+    )
+    assert whole == floats == objects
+    assert texts[0] == texts[1]
+
+
 def test_rare_categories_beyond_the_limit_are_pooled():
     frame = make_frame(n=600)
     frame["colour"] = [f"shade {i % 120}" for i in range(600)]

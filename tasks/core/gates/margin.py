@@ -107,7 +107,7 @@ def check_margin(
         False: falling short only warns (code ``below_persistence``).
     """
     name = f"baseline_{kind}"
-    if hindrance := _hindrance(difference, kind=kind, min_blocks=min_blocks):
+    if hindrance := _hindrance(difference, kind=kind, margin=margin, min_blocks=min_blocks):
         return insufficient(name, hindrance) if decides else check(name, met=hindrance)
     low = difference.interval[0]
     reason = Reason(
@@ -126,7 +126,7 @@ def check_margin(
     )
 
 
-def _hindrance(difference: Difference, *, kind: str, min_blocks: int) -> Reason | None:
+def _hindrance(difference: Difference, *, kind: str, margin: float, min_blocks: int) -> Reason | None:
     """Return why nothing can be decided, or None."""
     if not difference.defined:
         return Reason(
@@ -138,9 +138,8 @@ def _hindrance(difference: Difference, *, kind: str, min_blocks: int) -> Reason 
             n=difference.n,
         )
     needed = difference.needed_blocks_for_test or min_blocks
-    if difference.blocks is not None and (
-        difference.blocks < min_blocks or difference.needed_blocks_for_test
-    ):
+    unclear = difference.needed_blocks_for_test is not None and difference.interval[0] <= margin
+    if difference.blocks is not None and (difference.blocks < min_blocks or unclear):
         return Reason(
             code="too_few_blocks",
             message=(
