@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from tasks.core.config import ModelConfig
 from tasks.core.errors import InputError
+from tasks.core.features import flexible_columns
 from tasks.core.recipe import Recipe
 from tasks.core.rows import Rows
 from tasks.core.schema import Schema
@@ -22,6 +23,9 @@ from tasks.io.registry import VersionInfo
 from tasks.io.setup import Setup
 from tasks.io.tracking import Tracker, answered, open_tracker
 from tasks.io.trust import types_to_trust
+
+if TYPE_CHECKING:
+    from mlflow.models import ModelSignature
 
 FOLDER = "evergreen"
 """Folder of our documents among a run's artifacts."""
@@ -97,7 +101,6 @@ def log_model(
         When the estimator holds types that are not allowed.
     """
     import mlflow
-    from mlflow.models import infer_signature
 
     mlflow.set_tracking_uri(tracker.tracking_uri)
     example = features.head(5).copy()
@@ -112,7 +115,7 @@ def log_model(
             run_id=run_id,
             serialization_format="skops",
             skops_trusted_types=trusted,
-            signature=infer_signature(features, estimator.predict(features)),
+            signature=_signature(features, estimator.predict(features)),
             input_example=example.astype({name: features[name].dtype for name in example}),
             pip_requirements=requirements(estimator, allow=allow),
             metadata=metadata,
@@ -175,6 +178,21 @@ def read_documents(setup: Setup, info: VersionInfo, names: Sequence[str]) -> dic
             "registered by Evergreen. Bring it in with 'evergreen register MODEL URI --trained-to T'."
         )
     return found
+
+
+def _signature(features: pd.DataFrame, answers: Any) -> ModelSignature:
+    """Return the signature: every column by name, typed where a type cannot do harm."""
+    from mlflow.models import ModelSignature, infer_signature
+    from mlflow.types.schema import AnyType, ColSpec, DataType, Schema
+
+    flexible = set(flexible_columns(features))
+    columns: list[Any] = [
+        ColSpec(AnyType(), name)  # type: ignore[no-untyped-call]
+        if name in flexible
+        else ColSpec(DataType.double if features[name].dtype.kind == "f" else DataType.string, name)
+        for name in map(str, features)
+    ]
+    return ModelSignature(inputs=Schema(columns), outputs=infer_signature(features.head(0), answers).outputs)
 
 
 def requirements(estimator: Any, *, allow: Sequence[str] = ()) -> list[str]:

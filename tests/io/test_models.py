@@ -12,9 +12,10 @@ from sklearn.preprocessing import FunctionTransformer
 
 from tasks.core.config.training import Candidate
 from tasks.core.errors import InputError
-from tasks.core.features import feature_frame
+from tasks.core.features import feature_frame, signature_features
 from tasks.core.fitted import with_threshold
 from tasks.core.fitting import fit_candidate
+from tasks.core.rows import Rows
 from tasks.core.threshold import Threshold
 from tasks.io.foreign import ForeignModel
 from tasks.io.model_files import fetch_model, load_estimator, load_foreign
@@ -80,6 +81,31 @@ def test_the_signature_names_every_feature_as_a_number_or_a_text(tracker):
     assert {"signal": "double", "noise": "double", "colour": "string"} == {
         column.name: column.type.name for column in inputs
     }
+
+
+@pytest.mark.parametrize("whole", [[1, 2, 3], [1.0, 2.0, np.nan], [True, False, True]])
+def test_mlflow_takes_whole_numbers_in_any_type_and_missing_ones(tracker, whole):
+    """MLflow refuses int64 where a signature says double, and NaN where it says long."""
+    frame = make_frame()
+    frame["noise"] = np.arange(len(frame)) % 5
+    frame["colour"] = frame["colour"].map({"red": 1, "green": 2, "blue": 3})
+    candidate = Candidate(name="c", estimator=PATHS[0])
+    model = fit_candidate(candidate, Rows(frame), schema=schema(), config=learner())
+    served = mlflow.pyfunc.load_model(logged(tracker, model, features=signature_features(frame, schema())))
+    rows = pd.DataFrame({"signal": [0.1, 0.2, 0.3], "noise": whole, "colour": whole})
+    assert model.predict(feature_frame(rows, schema())).tolist() == served.predict(rows).tolist()
+
+
+def test_text_in_a_numeric_column_is_refused_by_name(tracker):
+    served = mlflow.pyfunc.load_model(logged(tracker, fitted(PATHS[0])))
+    with pytest.raises(mlflow.MlflowException, match="column signal from type object"):
+        served.predict(make_frame().assign(signal="abc"))
+
+
+def test_a_column_that_starts_empty_still_shows_its_type():
+    frame = make_frame()
+    frame.loc[:100, "colour"] = None
+    assert signature_features(frame, schema(), most=50)["colour"].notna().any()
 
 
 def test_private_columns_are_blank_in_the_example(tracker, tmp_path):
