@@ -5,10 +5,9 @@ from __future__ import annotations
 from prefect import flow
 
 from tasks.approval import ask_approval
-from tasks.challenge import arrange_match, find_opponents, judge_match, report_challenge
+from tasks.challenge import arrange_match, find_opponents, judge_match, load_ground, report_challenge
 from tasks.core.challenge_report import challenge_markdown
 from tasks.core.verdict import Reason, StageResult, State
-from tasks.data import load_parts_task
 from tasks.heir import prepare_heir
 from tasks.io.setup import Setup, open_setup
 from tasks.outcomes import concluded
@@ -23,7 +22,7 @@ def challenge(model: ModelName, until: AsOf = None, dry_run: bool = False) -> St
     """Compare champion and challenger on rows neither learned from; promote the challenger if it is superior."""
     setup = open_setup(model)
     opponents = find_opponents(setup)
-    parts = load_parts_task(setup, until=until)
+    parts = load_ground(setup, opponents, until=until)
     match = arrange_match(setup, opponents, parts)
     judged = judge_match(setup, opponents, match, dry_run=dry_run)
     report_challenge(setup, judged)
@@ -47,4 +46,6 @@ def approval(setup: Setup, judged: StageResult) -> Reason:
     if policy.approval == "auto":
         return Reason(code="approved", message="Approved by policy (promotion.approval: auto).")
     question = challenge_markdown(judged)
-    return ask_approval(key=str(judged.decision_id), question=question, timeout=policy.approval_timeout.amount)
+    return ask_approval(
+        key=str(judged.decision_id), question=question, timeout=policy.approval_timeout.amount
+    )

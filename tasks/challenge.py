@@ -20,12 +20,14 @@ from tasks.core.match import Match, choose_ground
 from tasks.core.measure import deciding_metric
 from tasks.core.opponents import Opponents, choose_opponents
 from tasks.core.rows import Parts, Rows
+from tasks.core.schema import Schema
 from tasks.core.scored import Scored
 from tasks.core.seeds import seed_for
 from tasks.core.split import unseen_rows
 from tasks.core.verdict import Outcome, StageResult, State
+from tasks.data import load_parts
 from tasks.io.metric_paths import custom_metrics
-from tasks.io.models import LoadedModel, load_model
+from tasks.io.models import LoadedModel, load_model, read_documents
 from tasks.io.setup import Setup
 from tasks.io.tracking import open_tracker
 from tasks.links import artifact_key
@@ -42,6 +44,17 @@ def find_opponents(setup: Setup) -> Opponents:
     registry = setup.stores.registry
     tags = {info.version: info.tags for info in registry.versions(setup.model)}
     return choose_opponents(model=setup.model, aliases=registry.aliases(setup.model), tags=tags)
+
+
+@stage_task(**TRANSIENT)
+def load_ground(setup: Setup, opponents: Opponents, *, until: str | None = None) -> Parts:
+    """Read the rows as of a moment, with every column that either side learned from."""
+    registry = setup.stores.registry
+    columns: set[str] = set()
+    for version in (opponents.challenger, *opponents.defenders):
+        kept = read_documents(setup, registry.version(setup.model, version), ("schema",))
+        columns.update(Schema.from_dict(kept["schema"]).features)
+    return load_parts(setup, until=until, also=columns)
 
 
 @stage_task(**TRANSIENT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from typing import cast
 
 from tasks.core.clock import Window, note_naive_times, parse_position
@@ -31,6 +32,7 @@ def load_parts(
     trained_to: str | None = None,
     refit: bool = False,
     plan: SplitPlan | None = None,
+    also: Collection[str] = (),
 ) -> Parts:
     """Return training, holdout and evaluation rows.
 
@@ -48,6 +50,8 @@ def load_parts(
         Put all labelled rows of ``retraining.window`` into training.
     plan : SplitPlan, optional
         Divide by this plan (that of a version) instead of making one.
+    also : collection of str, optional
+        Further columns to read where the source has them, such as those of an older version.
 
     Raises
     ------
@@ -61,11 +65,11 @@ def load_parts(
     end = _as_of(until, config)
     foreign = None if trained_to is None else _as_of(trained_to, config)
     if not config.timed:
-        return _load_by_identity(source, end, plan, foreign, refit)
+        return _load_by_identity(source, end, plan, foreign, refit, also)
     whole = Window() if end is None else Window(end=end)
     slim = source.read_rows(whole, columns=clock_columns(config))
     used = plan or plan_split(slim, config, until=end, trained_to=foreign, refit=refit)
-    needed = needed_columns(source.columns(), config)
+    needed = needed_columns(source.columns(), config, also=also)
     rows = source.read_rows(Window(rows_needed_from(slim, used), whole.end), columns=needed)
     parts = assign_parts(rows, used, drop_duplicates=config.data.drop_duplicates)
     return _with_clock_note(parts, slim, config)
@@ -112,11 +116,16 @@ load_window_task = stage_task(name="load window", **TRANSIENT)(load_window)
 
 
 def _load_by_identity(
-    source: Source, end: float | None, plan: SplitPlan | None, foreign: float | None, refit: bool
+    source: Source,
+    end: float | None,
+    plan: SplitPlan | None,
+    foreign: float | None,
+    refit: bool,
+    also: Collection[str],
 ) -> Parts:
     config = source.config
     window = None if end is None else Window(end=end)
-    rows = source.read_rows(window, columns=needed_columns(source.columns(), config))
+    rows = source.read_rows(window, columns=needed_columns(source.columns(), config, also=also))
     warnings = forced_random_warning(rows, config)
     used = plan or plan_split(rows, config, until=end, trained_to=foreign, refit=refit)
     return assign_parts(rows, used, drop_duplicates=config.data.drop_duplicates, warnings=warnings)

@@ -14,9 +14,9 @@ import numpy.typing as npt
 import pandas as pd
 
 FIRST_DAY = pd.Timestamp("2026-01-01", tz="UTC")
-LAST_DAY = 90
-DRIFT_DAY = 45
-ROWS_PER_DAY = 400
+LAST_DAY = 150
+DRIFT_DAY = 75
+ROWS_PER_DAY = 300
 MERCHANTS = ("groceries", "travel", "digital", "electronics", "restaurant", "fuel")
 CHANNELS = ("chip", "online", "contactless")
 
@@ -37,7 +37,7 @@ def card_payments(
 
     Yields
     ------
-    DataFrame, shape (400, 12)
+    DataFrame, shape (300, 12)
         ``payment_id``, ``time``, nine features and ``fraud`` (0 or 1), in time order.
     """
     origin = FIRST_DAY.timestamp()

@@ -68,13 +68,14 @@ def require_distinct(columns: Sequence[str], *, origin: str) -> None:
         seen.add(name)
 
 
-def needed_columns(columns: Sequence[str], config: ModelConfig) -> list[str]:
+def needed_columns(columns: Sequence[str], config: ModelConfig, *, also: Iterable[str] = ()) -> list[str]:
     """Return the columns to read, in the source's order: roles, features, and what slices and contract name.
 
-    Without lists of features everything that is not excluded may be one.
+    Without lists of features everything that is not excluded may be one. ``also`` names what an older version of
+    the model learned from.
     """
     data = config.data
-    asked: set[str] = set(role_columns(config).values()) | set(config.validation.slices.columns)
+    asked: set[str] = {*also, *role_columns(config).values(), *config.validation.slices.columns}
     asked.update(name for names in config.contract.unique for name in names)
     asked.update(config.contract.columns)
     if data.numeric is not None and data.categorical is not None:

@@ -80,10 +80,10 @@ def worker(environ, deployed, tmp_path_factory):
 def promoted(environ, worker):
     """Train, validate, challenge by `prefect deployment run`; a person approves in the browser."""
     states = {}
-    for flow, parameters in {"train": {"until": "2026-02-14"}, "validate": {}}.items():
+    for flow, parameters in {"train": {"until": "2026-03-16"}, "validate": {}}.items():
         run = start(environ, f"{flow}/manual", model="payments", **parameters)
         states[flow] = finished(run, worker).state.name
-    run = start(environ, "challenge/manual", model="payments", until="2026-02-14")
+    run = start(environ, "challenge/manual", model="payments", until="2026-03-16")
     waiting = wait_for(
         lambda: read(run) if read(run).state.is_paused() else None, seconds=120, what="the pause"
     )
