@@ -38,6 +38,7 @@ def concluded(stage: str) -> Callable[[Callable[..., StageResult]], Callable[...
             bound = signature.bind(*args, **kwargs)
             bound.apply_defaults()
             try:
+                label_run(stage, open_setup(bound.arguments["model"]).model)
                 return _completed(_recorded(stage, _decide(function, bound.arguments), bound.arguments))
             except InputError as error:
                 get_run_logger().error("%s", error)

@@ -131,7 +131,7 @@ def _refusal(difference: Difference, rule: Rule) -> Reason | None:
         return Reason(
             code="blocks_depend",
             message=f"Neighbouring blocks resemble each other (correlation {difference.correlation:.2f}), "
-            f"so that about {difference.needed_blocks_for_test} of them are needed to decide. Enlarge the validation window.",
+            f"so that about {difference.needed_blocks_for_test} of them would decide. Enlarge the validation window.",
             observed=round(difference.correlation, 4),
             limit=difference.needed_blocks_for_test,
             n=difference.n,

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from tasks.core.errors import InputError
 
@@ -24,12 +25,15 @@ class Settings:
         ``MLFLOW_TRACKING_URI`` (default: SQLite in ``home``).
     ledger_url : str
         ``EVERGREEN_LEDGER_URL`` (default: SQLite in ``home``).
+    mlflow_ui : str | None
+        ``EVERGREEN_MLFLOW_UI``: where people open MLflow's pages (default: the tracking server, if it is one).
     """
 
     home: Path
     config_dir: Path
     tracking_uri: str
     ledger_url: str
+    mlflow_ui: str | None = None
 
     @property
     def artifact_root(self) -> str | None:
@@ -47,12 +51,22 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """
     env = os.environ if environ is None else environ
     home = Path(env.get("EVERGREEN_HOME") or ".evergreen").absolute()
+    tracking_uri = env.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}"
     return Settings(
         home=home,
         config_dir=Path(env.get("EVERGREEN_CONFIG") or "config").absolute(),
-        tracking_uri=env.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}",
+        tracking_uri=tracking_uri,
         ledger_url=_check_ledger(env.get("EVERGREEN_LEDGER_URL") or f"sqlite:///{home / 'ledger.db'}"),
+        mlflow_ui=env.get("EVERGREEN_MLFLOW_UI") or _page_of(tracking_uri),
     )
+
+
+def _page_of(tracking_uri: str) -> str | None:
+    """Return a tracking server's address without user and password; None for a store that has no pages."""
+    parts = urlsplit(tracking_uri)
+    if parts.scheme not in {"http", "https"}:
+        return None
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
 
 
 def _check_ledger(url: str) -> str:

@@ -29,6 +29,11 @@ class Stores:
         """Where an embedded MLflow store keeps artifacts; None leaves it to the server."""
         return self.settings.artifact_root
 
+    @property
+    def mlflow_ui(self) -> str | None:
+        """Where people open MLflow's pages; None where there are none."""
+        return self.settings.mlflow_ui
+
     @cached_property
     def ledger(self) -> Ledger:
         """The database of decisions."""

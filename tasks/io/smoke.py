@@ -46,7 +46,7 @@ def smoke_version(
         Feature rows to ask with (the first 1,000 are used); by default the model's own input example, else
         rows made up from its signature.
     batch_rows : int
-        Rows of the batch whose latency is measured.
+        Rows of the batch whose latency is measured; 0 measures no latency.
     timeout_s : float
         A process that takes longer is ended and fails.
 
@@ -72,7 +72,9 @@ def smoke_version(
 def smoke_verdict(*, model: str, version: int, registry: Registry, tracking_uri: str) -> Verdict:
     """Return PASS or FAIL for a version as it serves; what a promotion proves its new champion by."""
     return judge_smoke(
-        smoke_version(model=model, version=version, registry=registry, tracking_uri=tracking_uri)
+        smoke_version(
+            model=model, version=version, registry=registry, tracking_uri=tracking_uri, batch_rows=0
+        )
     )
 
 

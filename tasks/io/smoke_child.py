@@ -77,7 +77,7 @@ def _question(model: Any, given: pd.DataFrame | None, report: dict[str, Any], *,
         "wrong_type": lambda: _expect_refusal(ask, _with_text(one, types)),
     }
     report["probes"] += [_try(name, probe) for name, probe in probes.items()]
-    if report["probes"][1]["passed"]:
+    if batch_rows and report["probes"][1]["passed"]:
         batch = rows.iloc[np.arange(batch_rows) % len(rows)].reset_index(drop=True)
         report["single"] = _time(ask, one, most=100)
         report["batch"] = _time(ask, batch, most=20)

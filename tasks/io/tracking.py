@@ -34,10 +34,14 @@ class Addresses(Protocol):
     def artifact_root(self) -> str | None:
         """Where an embedded store keeps artifacts; None leaves it to the server."""
 
+    @property
+    def mlflow_ui(self) -> str | None:
+        """Where people open MLflow's pages; None where there are none."""
+
 
 def open_tracker(stores: Addresses) -> Tracker:
     """Return the writer for a machine's MLflow store; nothing is opened before it is used."""
-    return Tracker(stores.tracking_uri, artifact_root=stores.artifact_root)
+    return Tracker(stores.tracking_uri, artifact_root=stores.artifact_root, ui=stores.mlflow_ui)
 
 
 class Tracker:
@@ -49,11 +53,14 @@ class Tracker:
         MLflow store or server.
     artifact_root : str | None
         Folder URI for artifacts of an embedded store; None leaves it to the server.
+    ui : str | None
+        Where people open the store's pages.
     """
 
-    def __init__(self, tracking_uri: str, *, artifact_root: str | None = None) -> None:
+    def __init__(self, tracking_uri: str, *, artifact_root: str | None = None, ui: str | None = None) -> None:
         self.tracking_uri = tracking_uri
         self.artifact_root = artifact_root
+        self.ui = ui
 
     @cached_property
     def client(self) -> MlflowClient:
@@ -181,12 +188,12 @@ class Tracker:
             return f"{self.client.get_run(run_id).info.artifact_uri}/{path}"
 
     def run_url(self, run_id: str) -> str | None:
-        """Return the run's page when the store is a server, else None."""
-        if not self.tracking_uri.startswith("http"):
+        """Return the address of the run's page; None where the store has no pages."""
+        if self.ui is None:
             return None
         with answered(self.tracking_uri):
             experiment = self.client.get_run(run_id).info.experiment_id
-        return f"{self.tracking_uri.rstrip('/')}/#/experiments/{experiment}/runs/{run_id}"
+        return f"{self.ui}/#/experiments/{experiment}/runs/{run_id}"
 
     def _write_document(self, run_id: str, item: Json | Text | Figure | Table) -> None:
         if isinstance(item, Json):
