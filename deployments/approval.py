@@ -17,6 +17,7 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.flow_runs import resume_flow_run
 
 from tasks.core.verdict import State
+from tasks.labels import model_tag
 
 
 def answer_approval(model: str, *, approved: bool, why: str) -> dict[str, Any]:
@@ -57,7 +58,7 @@ def _waiting_run(model: str) -> FlowRun | None:
                 state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PAUSED]))
             ),
         )
-    waiting = [run for run in runs if f"model:{model}" in run.tags or run.parameters.get("model") == model]
+    waiting = [run for run in runs if model_tag(model) in run.tags]
     return max(waiting, key=_started, default=None)
 
 

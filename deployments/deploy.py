@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from prefect import Flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectAlreadyExists
+from prefect.runner.storage import LocalStorage
 
 from deployments.cli.output import quiet_stdout
 from tasks.io.configs import list_models
 from tasks.io.settings import Settings
+from tasks.labels import OURS, model_tag
 
 POOL = "evergreen"
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,6 +23,8 @@ FLOWS = {
     "train": ("flows/train.py:train", "Train {model} and register the winner as @candidate."),
     "validate": ("flows/validate.py:validate", "Pass the candidate of {model} through the gate."),
     "challenge": ("flows/challenge.py:challenge", "Let the challenger of {model} meet its champion."),
+    "register": ("flows/register.py:register", "Bring in a {model} that was trained elsewhere."),
+    "promote": ("flows/promote.py:promote", "Make a version of {model} the champion by hand."),
     "rollback": ("flows/promote.py:rollback", "Return {model} to its fallback, or to a named version."),
     "reconcile": ("flows/promote.py:reconcile", "Settle plans of {model} whose holder died."),
 }
@@ -35,7 +40,7 @@ def deploy_models(settings: Settings) -> list[str]:
     """
     ensure_pool()
     return [
-        _deploy(stage, entrypoint, description, model)
+        _deploy(stage, entrypoint, description, model, settings)
         for model in list_models(settings.config_dir)
         for stage, (entrypoint, description) in FLOWS.items()
     ]
@@ -50,19 +55,27 @@ def ensure_pool() -> None:
             return
 
 
-def _deploy(stage: str, entrypoint: str, description: str, model: str) -> str:
+def _deploy(stage: str, entrypoint: str, description: str, model: str, settings: Settings) -> str:
+    """Create or update one deployment; one run of a model's stage at a time, the others wait."""
     with quiet_stdout():
-        flow: Any = Flow.from_source(source=str(ROOT), entrypoint=entrypoint)
-        flow.deploy(
+        deployment: Any = RunnerDeployment.from_storage(
+            storage=LocalStorage(str(ROOT)),
+            entrypoint=entrypoint,
             name=model,
-            work_pool_name=POOL,
             parameters={"model": model},
-            tags=["evergreen", stage, f"model:{model}"],
+            tags=[OURS, stage, model_tag(model)],
             description=description.format(model=model),
             enforce_parameter_schema=True,
-            build=False,
-            push=False,
-            print_next_steps=False,
-            ignore_warnings=True,
+            concurrency_limit=ConcurrencyLimitConfig(
+                limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE
+            ),
+            work_pool_name=POOL,
+            job_variables={"env": _places(settings)},
         )
+        deployment.apply()
     return f"{stage}/{model}"
+
+
+def _places(settings: Settings) -> dict[str, str]:
+    """Return where this machine keeps configurations and state, so that any worker here finds the same."""
+    return {"EVERGREEN_HOME": str(settings.home), "EVERGREEN_CONFIG": str(settings.config_dir)}

@@ -48,6 +48,8 @@ def start_servers(
 ) -> dict[str, dict[str, Any]]:
     """Start what does not run yet and wait until it answers.
 
+    The worker is told where configurations and state are: it may start runs in another folder.
+
     Raises
     ------
     EvergreenError
@@ -57,13 +59,13 @@ def start_servers(
     running = {name: info for name, info in read_servers(settings.home).items() if _alive(info)}
     if "prefect" not in running:
         running["prefect"] = _start_prefect(settings, free_port(prefect_port))
-    if "mlflow" not in running:
+    if "mlflow" not in running and not settings.tracking_uri.startswith("http"):
         running["mlflow"] = _start_mlflow(settings, free_port(mlflow_port))
     _remember(settings.home, running)
-    for name in ("prefect", "mlflow"):
-        _wait(name, running[name])
+    for name, info in running.items():
+        _wait(name, info)
     if worker and "worker" not in running:
-        running["worker"] = _start_worker(settings, running["prefect"]["api"])
+        running["worker"] = _start_worker(settings, running)
         _remember(settings.home, running)
     return running
 
@@ -104,9 +106,16 @@ def _start_mlflow(settings: Settings, port: int) -> dict[str, Any]:
     return {**info, "ui": url, "health": f"{url}/health"}
 
 
-def _start_worker(settings: Settings, api_url: str) -> dict[str, Any]:
+def _start_worker(settings: Settings, running: dict[str, dict[str, Any]]) -> dict[str, Any]:
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "evergreen", "--type", "process"]
-    return _spawn(settings, "worker", command, {"PREFECT_API_URL": api_url})
+    environ = {
+        "PREFECT_API_URL": running["prefect"]["api"],
+        "EVERGREEN_HOME": str(settings.home),
+        "EVERGREEN_CONFIG": str(settings.config_dir),
+    }
+    if "mlflow" in running:
+        environ["EVERGREEN_MLFLOW_UI"] = running["mlflow"]["ui"]
+    return _spawn(settings, "worker", command, environ)
 
 
 def _spawn(settings: Settings, name: str, command: list[str], environ: dict[str, str]) -> dict[str, Any]:
@@ -121,7 +130,7 @@ def _spawn(settings: Settings, name: str, command: list[str], environ: dict[str,
 
 def _wait(name: str, info: dict[str, Any]) -> None:
     deadline = time.monotonic() + _WAIT_SECONDS
-    while not answers(info["health"]):
+    while "health" in info and not answers(info["health"]):
         if not _alive(info) or time.monotonic() > deadline:
             raise EvergreenError(f"The {name} server did not come up; its log {info['log']} says why.")
         time.sleep(0.3)

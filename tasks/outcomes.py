@@ -16,6 +16,7 @@ from prefect.states import Completed, Failed
 from tasks.core.errors import Held, InputError, NotLearnable
 from tasks.core.verdict import Reason, StageResult, State
 from tasks.io.setup import Setup, open_setup
+from tasks.labels import label_run
 
 
 def concluded(stage: str) -> Callable[[Callable[..., StageResult]], Callable[..., PrefectState]]:

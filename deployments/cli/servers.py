@@ -39,7 +39,7 @@ def up(
     quiet_environment(settings)
     note("Starting the Prefect and MLflow servers (about 30 s the first time) ...")
     running = start_servers(settings, prefect_port=prefect_port, mlflow_port=mlflow_port, worker=worker)
-    urls = {name: running[name]["ui"] for name in ("prefect", "mlflow")}
+    urls = {name: running[name]["ui"] for name in ("prefect", "mlflow") if name in running}
     if json:
         state = {"state": "Up", "reasons": [], "servers": urls, "worker": "worker" in running}
         print(json_module.dumps(state))
