@@ -22,7 +22,10 @@ def prepare_prefect(settings: Settings | None = None) -> bool:
     """
     settings = settings or read_settings()
     quiet_environment(settings)
-    url = os.environ.get("PREFECT_API_URL") or read_servers(settings.home).get("prefect", {}).get("api")
+    servers = read_servers(settings.home)
+    if "mlflow" in servers:
+        os.environ.setdefault("EVERGREEN_MLFLOW_UI", servers["mlflow"]["ui"])
+    url = os.environ.get("PREFECT_API_URL") or servers.get("prefect", {}).get("api")
     if url and prefect_answers(url):
         os.environ["PREFECT_API_URL"] = url
         return True
