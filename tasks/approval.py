@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from prefect.exceptions import FlowPauseTimeout
@@ -10,6 +11,7 @@ from prefect.input import RunInput
 from pydantic import Field
 
 from tasks.core.verdict import Reason
+from tasks.links import artifact_key
 
 
 class Approval(RunInput):
@@ -38,7 +40,12 @@ def ask_approval(*, key: str, question: str, timeout: float) -> Reason:
     """
     form: Any = Approval.with_initial_data(description=question)
     try:
-        answer = pause_flow_run(wait_for_input=form, timeout=int(timeout), key=key, poll_interval=2)
+        answer = pause_flow_run(
+            wait_for_input=form,
+            timeout=math.ceil(timeout),
+            key=artifact_key("approval", key),
+            poll_interval=2,
+        )
     except FlowPauseTimeout:
         message = f"Nobody answered within {timeout:g} s; the champion is kept."
         return Reason(code="approval_timed_out", message=message, observed=timeout, limit=timeout)
