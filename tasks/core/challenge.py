@@ -172,7 +172,7 @@ def _reason(
     bound = rule.min_improvement
     text = f"{difference.metric}: {difference.difference:+.4f} [{low:+.4f}, {high:+.4f}]"
     sentence = {
-        "superior": f"{text}, better by at least {bound:g} where that is asked.",
+        "superior": f"{text}, better by at least {bound:g}.",
         "equivalent": f"{text}, no difference that matters (±{bound:g}).",
         "inferior": f"{text}, worse than the champion.",
         "undecided": f"{text}, neither better by {bound:g} nor ruled out.",

@@ -49,7 +49,7 @@ def importance_figure(importances: Sequence[Importance], *, metric: str) -> Figu
 
 def comparison_figure(scores: dict[str, Sequence[float]], *, metric: str, chosen: str | None) -> Figure:
     """Return the fold scores of each candidate side by side, the chosen one marked."""
-    drawing = plots_numbers.canvas(width=2.0 + 1.2 * len(scores))
+    drawing = plots_numbers.canvas(width=max(5.0, 2.0 + 1.2 * len(scores)))
     axes = drawing.subplots()
     for place, values in enumerate(scores.values()):
         axes.plot([place] * len(values), values, "o", alpha=0.6)
@@ -57,5 +57,5 @@ def comparison_figure(scores: dict[str, Sequence[float]], *, metric: str, chosen
     axes.set_xticks(range(len(scores)), [f"{name} *" if name == chosen else name for name in scores])
     axes.margins(x=0.2)
     axes.set_ylabel(metric)
-    axes.set_title("Candidates by cross-validation fold (bar: mean, *: chosen)")
+    axes.set_title("Score by fold (bar: mean, *: chosen)")
     return Figure(f"{FOLDER}/candidates.png", drawing)

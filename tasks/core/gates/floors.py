@@ -33,9 +33,8 @@ def check_floors(
         for name, floor in floors.items()
         if not _reaches(values[name], floor, metric=metrics[name])
     ]
-    met = Reason(
-        code="floors_met", message=f"{len(floors)} performance floors are met.", observed=len(floors), n=n
-    )
+    said = f"{len(floors)} performance floors are met." if floors else "No performance floors are set."
+    met = Reason(code="floors_met", message=said, observed=len(floors), n=n)
     return check(
         "floors", failed=failed, met=met, measured={f"floor_{name}": floor for name, floor in floors.items()}
     )
