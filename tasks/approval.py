@@ -1,17 +1,26 @@
-"""Ask a person: the run pauses with a form in the Prefect UI and goes on with the answer."""
+"""Ask a person: the run pauses with a form in the Prefect UI and goes on with the answer, or without one."""
 
 from __future__ import annotations
 
+import contextlib
 import math
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
+from uuid import UUID
 
-from prefect.exceptions import FlowPauseTimeout
-from prefect.flow_runs import pause_flow_run
+from prefect.exceptions import FlowPauseTimeout, NotPausedError
+from prefect.flow_runs import pause_flow_run, resume_flow_run
 from prefect.input import RunInput
+from prefect.runtime import flow_run
 from pydantic import Field
 
 from tasks.core.verdict import Reason
 from tasks.links import artifact_key
+
+GRACE_S = 3600
+"""How much longer than ours Prefect's timeout is: a run that overstays Prefect's can only end Failed."""
 
 
 class Approval(RunInput):
@@ -22,7 +31,7 @@ class Approval(RunInput):
 
 
 def ask_approval(*, key: str, question: str, timeout: float) -> Reason:
-    """Pause the running flow until somebody answers.
+    """Pause the running flow until somebody answers or the time is up.
 
     Parameters
     ----------
@@ -39,17 +48,39 @@ def ask_approval(*, key: str, question: str, timeout: float) -> Reason:
         ``approved``, ``not_approved`` or ``approval_timed_out``.
     """
     form: Any = Approval.with_initial_data(description=question)
-    try:
+    run_id = UUID(str(flow_run.get_id()))
+    with _resumed_after(timeout, run_id) as timed_out:
         answer = pause_flow_run(
-            wait_for_input=form,
-            timeout=math.ceil(timeout),
-            key=artifact_key("approval", key),
+            wait_for_input=form, timeout=math.ceil(timeout) + GRACE_S, key=artifact_key("approval", key),
             poll_interval=2,
-        )
-    except FlowPauseTimeout:
+        )  # fmt: skip
+    if timed_out():
         message = f"Nobody answered within {timeout:g} s; the champion is kept."
         return Reason(code="approval_timed_out", message=message, observed=timeout, limit=timeout)
-    said = f": {answer.why}" if answer.why else "."
+    said = f": {answer.why.rstrip('.')}." if answer.why else "."
     if answer.approve:
         return Reason(code="approved", message=f"Approved by hand{said}")
     return Reason(code="not_approved", message=f"Not approved{said}")
+
+
+@contextmanager
+def _resumed_after(seconds: float, run_id: UUID) -> Iterator[Callable[[], bool]]:
+    """Answer no in the background when the time is up; yields whether that happened.
+
+    A person who answers at the same moment wins: a run that no longer waits cannot be resumed again.
+    """
+    happened = threading.Event()
+
+    def give_up() -> None:
+        with contextlib.suppress(NotPausedError, FlowPauseTimeout):
+            resume_flow_run(run_id, run_input={"approve": False, "why": "timed out"})
+            happened.set()
+
+    timer = threading.Timer(seconds, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield happened.is_set
+    finally:
+        timer.cancel()
+        timer.join()
