@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from tasks.core.config import ModelConfig
 from tasks.core.errors import DataError
@@ -119,13 +120,13 @@ def _persistence(
             "'Same as the last outcome' needs a clock; set data.time or use the constant baseline."
         )
     past = [part for part in (training, history, rows) if part is not None]
-    known = np.concatenate([known_at(part, schema=schema, config=config) for part in past])
-    values = np.concatenate([outcomes(part.frame, schema, config) for part in past])
     moments = np.concatenate([part.positions for part in past if part.positions is not None])
-    entities = _entities(past, schema)
+    known = known_at(
+        Rows(pd.concat([part.frame for part in past], ignore_index=True), moments), config=config
+    )
+    values = np.concatenate([outcomes(part.frame, schema, config) for part in past])
     last = np.full(len(moments), -1)
-    for entity in np.unique(entities):
-        mine = np.flatnonzero(entities == entity)
+    for mine in _by_entity(past, schema):
         found = last_known(moments[mine], known[mine], values[mine], positions=moments[mine])
         last[mine] = np.where(found >= 0, mine[found], -1)
     train, tail = slice(0, len(training.frame)), slice(len(moments) - len(rows.frame), None)
@@ -139,12 +140,13 @@ def _persistence(
     return np.where(seen if answer.ndim == 1 else seen[:, None], answer, fallback)
 
 
-def _entities(parts: list[Rows], schema: Schema) -> IntArray:
-    """Return one code per row of what 'the last outcome' is looked up within."""
+def _by_entity(parts: list[Rows], schema: Schema) -> list[IntArray]:
+    """Return the places of the rows that 'the last outcome' is looked up within, entity by entity."""
     if schema.entity is None:
-        return np.zeros(sum(len(part.frame) for part in parts), dtype=np.int64)
+        return [np.arange(sum(len(part.frame) for part in parts))]
     names = np.concatenate([part.frame[schema.entity].astype(str).to_numpy() for part in parts])
-    return np.unique(names, return_inverse=True)[1]
+    codes = np.unique(names, return_inverse=True)[1]
+    return np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1])
 
 
 def _codes(values: Array, classes: tuple[Any, ...]) -> IntArray:

@@ -8,10 +8,9 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from tasks.core.clock import span_length
 from tasks.core.config import ModelConfig
 from tasks.core.errors import NotLearnable
-from tasks.core.known import known_at
+from tasks.core.known import known_at, purge_after
 from tasks.core.rows import Rows
 from tasks.core.schema import Schema
 from tasks.core.scored import Array, FloatArray, IntArray
@@ -65,9 +64,8 @@ def make_folds(
     count = count or config.training.folds
     units = _units(rows.frame, schema)
     if rows.positions is not None and config.timed:
-        known = known_at(rows, schema=schema, config=config)
-        gap = span_length(config.split.purge, clock=config.data.clock)
-        folds = forward_folds(rows.positions, count=count, gap=gap, units=units, known_at=known)
+        ready = known_at(rows, config=config) + purge_after(rows, config=config)
+        folds = forward_folds(rows.positions, count=count, units=units, known_at=ready)
     else:
         strata = y if config.problem in ("binary", "multiclass") and units is None else None
         rng = np.random.default_rng(config.split.seed)
@@ -94,7 +92,6 @@ def forward_folds(
     positions: FloatArray,
     *,
     count: int,
-    gap: float = 0.0,
     units: IntArray | None = None,
     known_at: FloatArray | None = None,
 ) -> list[Fold]:
@@ -104,12 +101,11 @@ def forward_folds(
     ----------
     positions : array, shape (n,)
         The clock of each row.
-    gap : float
-        A row is learned from only if it lies at least this much (``purge``) before the first row judged on.
     units : array of int, shape (n,), optional
         Codes of groups that stay together (at the moment of their first row).
     known_at : array, shape (n,), optional
-        When each outcome became known; later than the first row judged on: not learned from.
+        When each outcome became known, and its purge was over; later than the first row judged on: not
+        learned from.
 
     Examples
     --------
@@ -125,7 +121,7 @@ def forward_folds(
     available = last if known_at is None else np.maximum(last, known_at)
     return [
         Fold(
-            train=np.flatnonzero((moments < start) & (last + gap <= start) & (available <= start)),
+            train=np.flatnonzero((moments < start) & (last <= start) & (available <= start)),
             test=np.flatnonzero((moments >= start) & (moments < end)),
         )
         for start, end in pairwise(starts)

@@ -1,36 +1,43 @@
-"""When the outcome of a row became known."""
+"""When the outcome of a row became known, as a configuration says."""
 
 from __future__ import annotations
 
-import numpy as np
-
-from tasks.core.clock import span_length, to_positions
+from tasks.core import timeline
 from tasks.core.config import ModelConfig
 from tasks.core.errors import DataError
 from tasks.core.rows import Rows
-from tasks.core.schema import Schema
 from tasks.core.scored import FloatArray
+from tasks.core.split_plan import SplitPlan
 
 
-def known_at(rows: Rows, *, schema: Schema, config: ModelConfig) -> FloatArray:
+def known_at(rows: Rows, *, config: ModelConfig) -> FloatArray:
     """Return when each row's outcome became known, shape (n,), on the clock of the positions.
 
-    That is ``data.label_time`` where it is given (and not null), else ``data.label_delay`` after the row.
+    That is ``data.label_time`` where it is given (and not null, and never before the row), else
+    ``data.label_delay`` after the row. A delay in rows on a clock of time ends at the row so many places later
+    among these rows; infinity where there is none yet.
 
     Raises
     ------
     DataError
         When the rows have no clock.
     """
+    data = config.data
     if rows.positions is None:
         raise DataError("Without a clock nobody can say when an outcome became known; set data.time.")
-    delayed = rows.positions + span_length(config.data.label_delay, clock=config.data.clock)
-    if schema.label_time is None:
-        return np.asarray(delayed)
-    told = to_positions(
-        rows.frame[schema.label_time],
-        clock=config.data.clock,
-        time_format=config.data.time_format,
-        allow_null=True,
+    plan = SplitPlan(
+        method="time",
+        clock=data.clock,
+        time_format=data.time_format,
+        label_time=data.label_time,
+        label_delay=data.label_delay,
     )
-    return np.where(np.isnan(told), delayed, told)
+    return timeline.known_at(rows.frame, rows.positions, plan)
+
+
+def purge_after(rows: Rows, *, config: ModelConfig) -> FloatArray:
+    """Return how long after each row's outcome a later part may begin (``split.purge``), shape (n,)."""
+    if rows.positions is None:
+        raise DataError("Without a clock there is no gap between rows; set data.time.")
+    ends = timeline.delayed(rows.positions, config.split.purge, clock=config.data.clock)
+    return ends - rows.positions

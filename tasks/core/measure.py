@@ -31,7 +31,8 @@ def deciding_metric(config: ModelConfig, *, custom: Mapping[str, Metric] | None 
         When no metric has this name for this problem.
     """
     problem = config.problem.value
-    return get_metric(config.evaluation.metric or default_metric(problem), problem=problem, custom=custom)
+    own = {**(custom or {}), **_business(config)}
+    return get_metric(config.evaluation.metric or default_metric(problem), problem=problem, custom=own)
 
 
 def metrics_of(config: ModelConfig, *, custom: Mapping[str, Metric] | None = None) -> tuple[Metric, ...]:

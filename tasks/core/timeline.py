@@ -63,7 +63,7 @@ def make_timeline(frame: pd.DataFrame, positions: np.ndarray, plan: SplitPlan) -
     DataError
         When the label time cannot be read.
     """
-    known = _known_at(frame, positions, plan)
+    known = known_at(frame, positions, plan)
     usable = frame[plan.target].notna().to_numpy() if plan.target else np.ones(len(frame), dtype=bool)
     ready = known + (delayed(positions, plan.purge, clock=plan.clock) - positions)
     first = last = positions
@@ -91,8 +91,14 @@ def delayed(positions: np.ndarray, span: Span, *, clock: str) -> np.ndarray:
     return positions + span_length(span, clock=clock)
 
 
-def _known_at(frame: pd.DataFrame, positions: np.ndarray, plan: SplitPlan) -> np.ndarray:
-    """Return when each label became known: what the column says, else the position and the label delay."""
+def known_at(frame: pd.DataFrame, positions: np.ndarray, plan: SplitPlan) -> np.ndarray:
+    """Return when each label became known: what the column says, else the position and the label delay.
+
+    Raises
+    ------
+    DataError
+        When the label time cannot be read.
+    """
     by_delay = delayed(positions, plan.label_delay, clock=plan.clock)
     if plan.label_time is None:
         return by_delay

@@ -114,3 +114,29 @@ def test_baselines_that_make_sense_depend_on_problem_and_clock():
     assert ("constant", "persistence") == baseline_kinds(learner(), timed=True)
     assert ("constant",) == baseline_kinds(learner(), timed=False)
     assert ("constant",) == baseline_kinds(learner("ranking", data={"group": "g"}), timed=True)
+
+
+def test_a_delay_in_rows_on_a_clock_of_time_ends_so_many_rows_later():
+    config = learner("regression", data={"time": "at", "clock": "seconds", "label_delay": "2 rows"})
+    rows = Rows(pd.DataFrame({"y": [1.0, 2.0, 3.0]}), np.array([0.0, 10.0, 20.0]))
+    later = Rows(pd.DataFrame({"y": [8.0, 9.0]}), np.array([30.0, 40.0]))
+    scored = answers("persistence", rows, later, config=config, classes=())
+    # at 30 the outcome of the row at 0 is known (two rows on: 20), at 40 that of the row at 10
+    assert [1.0, 2.0] == scored.score.tolist()
+
+
+def test_file_order_is_a_clock_too():
+    config = learner("regression", data={"clock": "rows", "label_delay": "1 rows"})
+    scored = answers("persistence", rows_of([1.0, 2.0]), rows_of([8.0, 9.0], 2), config=config, classes=())
+    assert [1.0, 2.0] == scored.score.tolist()
+
+
+def test_each_entity_has_a_last_outcome_of_its_own():
+    config = learner("regression", data={"time": "at", "clock": "rows", "entity": "who"})
+    train = rows_of([1.0, 7.0, 2.0], who=["a", "b", "a"])
+    scored = answers(
+        "persistence", train, rows_of([0.0, 0.0, 0.0], 3, who=["b", "a", "c"]), config=config, classes=(),
+        roles=schema(entity="who"),
+    )  # fmt: skip
+    # c has no outcome yet: the mean of training
+    assert pytest.approx([7.0, 2.0, 10 / 3]) == scored.score.tolist()

@@ -25,7 +25,7 @@ def test_a_moment_is_never_cut():
 
 
 def test_purge_leaves_a_gap_before_the_rows_judged_on():
-    for fold in forward_folds(np.arange(100.0), count=4, gap=7.0):
+    for fold in forward_folds(np.arange(100.0), count=4, known_at=np.arange(100.0) + 7):
         assert 7 <= fold.test.min() - fold.train.max()
 
 
@@ -106,3 +106,10 @@ def test_too_few_usable_folds_cannot_be_learned_from():
     assert ("too_few_folds", 0.0, 2.0) == (
         caught.value.reason_code, caught.value.observed, caught.value.limit,
     )  # fmt: skip
+
+
+def test_a_purge_in_rows_counts_on_a_clock_of_time_too():
+    rows = make_rows(n=100)
+    config = learner(data={"time": "at"}, split={"purge": "6 rows"})
+    for fold in make_folds(rows, rows.frame["y"].to_numpy(), schema=schema(), config=config):
+        assert 6 == fold.test.min() - fold.train.max()
