@@ -79,6 +79,6 @@ def _recorded(stage: str, result: StageResult, options: dict[str, Any]) -> Stage
 
 
 def _completed(result: StageResult) -> PrefectState:
-    message = "; ".join(reason.message for reason in result.reasons) or None
+    message = " ".join(reason.message for reason in result.reasons) or None
     get_run_logger().info("%s: %s%s", result.model, result.state.value, f" ({message})" if message else "")
     return Completed(name=result.state.value, message=message, data=result.to_dict())

@@ -7,7 +7,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.artifacts import (
+    create_image_artifact,
+    create_link_artifact,
+    create_markdown_artifact,
+    create_table_artifact,
+)
 from prefect.runtime import flow_run
 
 from tasks.core.config.training import Candidate
@@ -17,6 +22,7 @@ from tasks.core.fitted import Fitted, fit_winner
 from tasks.core.lesson import Choice, Lesson, choose_candidate, prepare_lesson
 from tasks.core.rows import Parts
 from tasks.core.training_items import (
+    candidate_rows,
     comparison_markdown,
     describe_candidate,
     describe_comparison,
@@ -28,7 +34,7 @@ from tasks.core.verdict import StageResult, State
 from tasks.core.version_tags import version_tags
 from tasks.io.metric_paths import custom_metrics
 from tasks.io.models import storing
-from tasks.io.plots import comparison_figure, holdout_figures, importance_figure
+from tasks.io.plots import comparison_figure, holdout_figures, image_address, importance_figure
 from tasks.io.registry import VersionInfo
 from tasks.io.setup import Setup
 from tasks.io.tracking import open_tracker
@@ -98,10 +104,10 @@ def report_training(
     create_markdown_artifact(
         training_markdown(lesson, choice, fitted, setup.config), key=key, description="Training"
     )
-    rows = [row.to_dict() | {"reasons": len(row.reasons)} for row in choice.comparison.candidates]
-    create_table_artifact(rows, key=f"{key}-candidates", description="Candidates by cross-validation")
+    _show_candidates(lesson, choice, key=f"{key}-candidates")
     if run_url:
-        create_link_artifact(run_url, link_text=f"MLflow run of version {info.version}", key=f"{key}-run")
+        text = f"MLflow run of version {info.version}"
+        create_link_artifact(run_url, link_text=text, key=f"{key}-run", description="Where it is all kept")
     return training_result(setup.model, lesson, choice, fitted, info.version, str(info.run_id), run_url)
 
 
@@ -143,6 +149,13 @@ def run_tags(stage: str) -> dict[str, str]:
     """Return the tags that name the stage and the Prefect run (when there is one)."""
     prefect_run: Any = flow_run.get_id()
     return {"evergreen.stage": stage, **({"evergreen.prefect_run": str(prefect_run)} if prefect_run else {})}
+
+
+def _show_candidates(lesson: Lesson, choice: Choice, *, key: str) -> None:
+    """Show the comparison as a table and as a picture."""
+    create_table_artifact(candidate_rows(choice), key=key, description="Candidates by cross-validation")
+    picture = image_address(_candidates_figure(lesson, choice))
+    create_image_artifact(picture, key=f"{key}-plot", description="Candidates fold by fold")
 
 
 def _candidates_figure(lesson: Lesson, choice: Choice) -> Any:

@@ -132,7 +132,9 @@ def report_validation(
         validation_markdown(context, decision, run_url=url), key=key, description="The gate's report"
     )
     if url:
-        create_link_artifact(url, key=f"{key}-run", link_text="The validation's run in MLflow")
+        create_link_artifact(
+            url, key=f"{key}-run", link_text="The validation's run in MLflow", description="The full report"
+        )
     return {"run_id": run_id, "run_url": url}
 
 

@@ -13,11 +13,11 @@ def challenge_markdown(result: StageResult) -> str:
     """Return the markdown of a decided challenge, for the Prefect UI and the approval form."""
     facts = result.details
     lines = [
-        f"## {result.model}: {facts['verdict']} ({result.state.value})",
+        f"## {result.model} version {facts['versions']['challenger']}: {facts['verdict']}",
         "",
         *(f"- **{reason.code}**: {reason.message}" for reason in result.reasons),
         "",
-        "| | |",
+        "| what | value |",
         "| --- | --- |",
         *(f"| {name} | {value} |" for name, value in _rows(facts)),
     ]
@@ -65,7 +65,8 @@ def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("data", f"`{facts['data_fingerprint'][:12]}`"),
     ]
     if facts["window"]:
-        rows.insert(6, ("window", " to ".join(facts["window"])))
+        first, last = facts["window"]
+        rows[6:6] = [("first row", first), ("last row", last)]
     defender = versions["defender"]
     if defender is not None and defender != versions["champion"]:
         champion = versions["champion"]

@@ -91,18 +91,33 @@ def candidate_table(comparison: Comparison) -> Table:
     return Table("candidates.json", {name: [row[name] for row in rows] for name in names})
 
 
+def candidate_rows(choice: Choice) -> list[dict[str, str]]:
+    """Return the comparison as a table of readable cells, best candidate first."""
+    rows = []
+    for row in choice.comparison.candidates:
+        chosen = choice.candidate is not None and row.name == choice.candidate.name
+        note = "chosen" if chosen else "not eligible" if not row.eligible else "equal" if row.tied else ""
+        rows.append(
+            {
+                "candidate": row.name,
+                choice.comparison.metric: _number(row.mean),
+                "sd over folds": _number(row.std),
+                "behind": _number(row.behind),
+                "p (Holm)": _number(row.p_value),
+                "note": note,
+            }
+        )
+    return rows
+
+
 def comparison_markdown(lesson: Lesson, choice: Choice) -> str:
     """Return the comparison as a readable table with its verdict."""
     comparison = choice.comparison
     lines = [
-        f"| candidate | {comparison.metric} | sd over folds | behind | p (Holm) | |",
+        f"| candidate | {comparison.metric} | sd over folds | behind | p (Holm) | note |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    for row in comparison.candidates:
-        mark = "chosen" if choice.candidate and row.name == choice.candidate.name else ""
-        note = mark or ("not eligible" if not row.eligible else "equal" if row.tied else "")
-        numbers = " | ".join(map(_number, (row.mean, row.std, row.behind, row.p_value)))
-        lines.append(f"| {row.name} | {numbers} | {note} |")
+    lines += [f"| {' | '.join(row.values())} |" for row in candidate_rows(choice)]
     reasons = [f"- {reason.message}" for reason in comparison.verdict.reasons]
     how = f"{len(lesson.folds)} folds, corrected resampled t-test (Nadeau & Bengio 2003), Holm's adjustment."
     return "\n".join([*lines, "", how, "", *reasons])

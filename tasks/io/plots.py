@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -34,6 +36,14 @@ def holdout_figures(scored: Scored, *, problem: str) -> list[Figure]:
     else:
         drawings = {"ndcg_by_group": plots_numbers.ndcg_by_group(scored)}
     return [Figure(f"{FOLDER}/{name}.png", drawing) for name, drawing in drawings.items()]
+
+
+def image_address(figure: Figure) -> str:
+    """Return a figure as a ``data:`` address, which a page shows without asking any server."""
+    picture = io.BytesIO()
+    figure.figure.savefig(picture, format="png")
+    figure.figure.clear()
+    return f"data:image/png;base64,{base64.b64encode(picture.getvalue()).decode('ascii')}"
 
 
 def importance_figure(importances: Sequence[Importance], *, metric: str) -> Figure:
