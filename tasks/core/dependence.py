@@ -13,7 +13,7 @@ MIN_BLOCKS = 7
 _TEST_LEVEL = 0.10  # one-sided; see docs/limits.md for the rates it was chosen by
 _MOST_INFLATION = 2.0
 _MOST_CORRELATION = 0.98
-STRONG_CORRELATION = 0.9
+STRONG_CORRELATION = 0.95
 """Correlation of neighbours assumed where too few blocks show that there is one, but not how strong."""
 
 

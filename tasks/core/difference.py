@@ -19,7 +19,7 @@ class Difference:
         In the metric's unit, or relative to the champion for losses, errors and amounts.
     interval : (float, float)
         Two-sided, equal-tailed, at confidence 1 - ``level``; where ``needed_blocks_for_test`` is set, as wide as a
-        correlation of 0.9 between neighbours would make it.
+        correlation of 0.95 between neighbours would make it.
     level : float
         Alpha spent on this look.
     p_value : float

@@ -35,7 +35,7 @@ def compare_blocks(pair: PairedParts, blocks: IntArray, *, level: float) -> Diff
     """Jackknife over blocks, t with g - 1 degrees of freedom.
 
     Where neighbours depend on each other and too few blocks are left to say how much, the interval is as wide as
-    a correlation of 0.9 would make it: only what even that would not overturn can be decided.
+    a correlation of 0.95 would make it: only what even that would not overturn can be decided.
     """
     pseudo = pair.pseudo_values(blocks)
     if len(pseudo) < 2 or not np.isfinite(pseudo).all():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
-from tasks.core.dependence import join_neighbours, measure_dependence, variance_inflation
+from tasks.core.dependence import STRONG_CORRELATION, join_neighbours, measure_dependence, variance_inflation
 
 
 def series(rng, n, correlation):
@@ -56,7 +56,7 @@ def test_joining_averages_runs_of_nearly_equal_length():
     assert [3.0] == join_neighbours(np.arange(7.0), 7).tolist()
 
 
-def test_an_interval_on_few_dependent_blocks_is_as_wide_as_a_correlation_of_nine_tenths_asks():
+def test_an_interval_on_few_dependent_blocks_is_as_wide_as_a_strong_correlation_asks():
     from scipy.stats import t
 
     from tasks.core.metrics import get_metric
@@ -71,6 +71,6 @@ def test_an_interval_on_few_dependent_blocks_is_as_wide_as_a_correlation_of_nine
         blocks=np.repeat(np.arange(8), 50), rng=np.random.default_rng(0),
     )  # fmt: skip
     assert found.needed_blocks_for_test is not None
-    inflation = variance_inflation(max(found.correlation, 0.9), 1)
+    inflation = variance_inflation(max(found.correlation, STRONG_CORRELATION), 1)
     half = t.isf(0.025, 7) * daily[::50].std(ddof=1) / np.sqrt(8) * np.sqrt(inflation)
     assert found.interval == pytest.approx((daily.mean() - half, daily.mean() + half))
