@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from prefect import flow
 
-from tasks.core.realm import ExpectedChampion, check_present
+from tasks.core.realm import check_present
 from tasks.core.verdict import StageResult
 from tasks.io.setup import open_setup
 from tasks.outcomes import concluded
-from tasks.parameters import ModelName
+from tasks.parameters import DryRun, Evidence, Expected, ModelName, Version, Why
 from tasks.promote import promote_task, reconcile_task, rollback_task
 from tasks.prove import serving_smoke
 
@@ -17,11 +17,11 @@ from tasks.prove import serving_smoke
 @concluded("promote")
 def promote(
     model: ModelName,
-    version: int | None = None,
-    expected_champion: ExpectedChampion = "any",
-    evidence: str | None = None,
-    reason: str = "Promoted by hand.",
-    dry_run: bool = False,
+    version: Version = None,
+    expected_champion: Expected = "any",
+    evidence: Evidence = None,
+    reason: Why = "Promoted by hand.",
+    dry_run: DryRun = False,
 ) -> StageResult:
     """Put an approved version (default: @challenger) on the throne; the champion of now becomes @fallback."""
     setup = open_setup(model)
@@ -37,7 +37,7 @@ def promote(
 @flow(name="rollback", flow_run_name="rollback-{model}")
 @concluded("rollback")
 def rollback(
-    model: ModelName, to: int | None = None, reason: str = "Rolled back by hand.", dry_run: bool = False
+    model: ModelName, to: Version = None, reason: Why = "Rolled back by hand.", dry_run: DryRun = False
 ) -> StageResult:
     """Return to @fallback, or to the former champion `to`; the version left is never @fallback again."""
     setup = open_setup(model)

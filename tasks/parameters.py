@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, GetJsonSchemaHandler
 
+from tasks.core.realm import ExpectedChampion
 from tasks.io.configs import list_models
 from tasks.io.settings import read_settings
 
@@ -52,3 +53,20 @@ ModelUri = Annotated[
 
 TrainedTo = Annotated[str, FormHints("End of what the model learned from, on the model's clock")]
 """End of a foreign model's training rows."""
+
+Version = Annotated[int | None, FormHints("Number of a version (default: the one whose turn it is)")]
+"""Number of a version."""
+
+Expected = Annotated[
+    ExpectedChampion, FormHints("Act only if this version reigns now; 'any': whoever, None: nobody")
+]
+"""Who must reign for the act to go on."""
+
+Evidence = Annotated[str | None, FormHints("Id of the decision this act rests on, as the ledger names it")]
+"""Decision an act rests on."""
+
+Why = Annotated[str, FormHints("Why; kept in the ledger with the act")]
+"""Reason of an act."""
+
+DryRun = Annotated[bool, FormHints("Decide and report, do not act")]
+"""Whether to act."""
