@@ -8,17 +8,16 @@ from tasks.approval import ask_approval
 from tasks.challenge import arrange_match, find_opponents, judge_match, load_ground, report_challenge
 from tasks.core.challenge_report import challenge_markdown
 from tasks.core.verdict import Reason, StageResult, State
+from tasks.crown import crown_heir
 from tasks.heir import prepare_heir
 from tasks.io.setup import Setup, open_setup
 from tasks.outcomes import concluded
-from tasks.parameters import AsOf, ModelName
-from tasks.promote import promote_task
-from tasks.prove import serving_smoke
+from tasks.parameters import AsOf, DryRun, ModelName
 
 
 @flow(name="challenge", flow_run_name="challenge-{model}", persist_result=False)
 @concluded("challenge")
-def challenge(model: ModelName, until: AsOf = None, dry_run: bool = False) -> StageResult:
+def challenge(model: ModelName, until: AsOf = None, dry_run: DryRun = False) -> StageResult:
     """Compare champion and challenger on rows neither learned from; promote the challenger if it is superior."""
     setup = open_setup(model)
     opponents = find_opponents(setup)
@@ -32,12 +31,7 @@ def challenge(model: ModelName, until: AsOf = None, dry_run: bool = False) -> St
     if answer.code != "approved":
         return judged.ends(State.KEPT, answer)
     heir = prepare_heir(setup, parts, opponents.challenger, until=until)
-    promoted = promote_task(
-        setup.stores.registry, setup.stores.ledger, model=setup.model, version=heir.version, reason=heir.story,
-        expected_champion=opponents.champion, evidence=judged.decision_id, smoke=serving_smoke(setup.stores),
-        max_rollback_attempts=setup.config.evaluation.max_rollback_attempts,
-    )  # fmt: skip
-    return judged.ends(promoted.state, answer, *heir.reasons, *promoted.reasons, version=promoted.version)
+    return crown_heir(setup, judged, opponents, heir, answer)
 
 
 def approval(setup: Setup, judged: StageResult) -> Reason:

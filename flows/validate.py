@@ -8,7 +8,7 @@ from tasks.core.verdict import StageResult
 from tasks.data import load_parts_task
 from tasks.io.setup import open_setup
 from tasks.outcomes import concluded
-from tasks.parameters import ModelName
+from tasks.parameters import DryRun, ModelName, Version
 from tasks.validate import (
     apply_validation,
     check_windows,
@@ -22,11 +22,11 @@ from tasks.validate import (
 
 @flow(name="validate", flow_run_name="validate-{model}", persist_result=False)
 @concluded("validate")
-def validate(model: ModelName, version: int | None = None, dry_run: bool = False) -> StageResult:
+def validate(model: ModelName, version: Version = None, dry_run: DryRun = False) -> StageResult:
     """Judge @candidate (or a version by number) on rows it has not learned from; approve or reject it."""
     setup = open_setup(model)
     candidate = find_candidate(setup, version)
-    parts = load_parts_task(setup, plan=candidate.plan)
+    parts = load_parts_task(setup, plan=candidate.plan, also=candidate.columns)
     checked = check_windows(setup, candidate, parts)
     smoke = smoke_candidate(setup, candidate, parts)
     context = measure_candidate(setup, candidate, parts, checked, smoke)

@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 from prefect.artifacts import create_markdown_artifact
 
-from tasks.core.alpha import AlphaLook, plan_alpha
+from tasks.core.alpha import AlphaLook, plan_alpha, require_alpha
 from tasks.core.baseline import baseline_scores
 from tasks.core.blocking import block_rows
-from tasks.core.challenge import ChallengeDecision, Rule, judge_challenge, measure_difference
+from tasks.core.challenge import judge_challenge, measure_difference
 from tasks.core.challenge_report import challenge_items, challenge_markdown
 from tasks.core.clock import format_position
 from tasks.core.gates.margin import naive_opponent
+from tasks.core.judgement import (
+    JUDGEMENT,
+    choose_rule,
+    conclude_match,
+    pose_question,
+    recall_judgement,
+    show_only,
+)
 from tasks.core.ledger import Entry
-from tasks.core.match import Match, choose_ground
+from tasks.core.match import Match, check_same_clock, choose_ground
 from tasks.core.measure import deciding_metric
 from tasks.core.opponents import Opponents, choose_opponents
 from tasks.core.rows import Parts, Rows
-from tasks.core.schema import Schema
 from tasks.core.scored import Scored
 from tasks.core.seeds import seed_for
 from tasks.core.split import unseen_rows
-from tasks.core.verdict import Outcome, StageResult, State
+from tasks.core.verdict import StageResult
 from tasks.data import load_parts
 from tasks.io.metric_paths import custom_metrics
-from tasks.io.models import LoadedModel, load_model, read_documents
+from tasks.io.models import LoadedModel, load_model, read_split
 from tasks.io.setup import Setup
 from tasks.io.tracking import open_tracker
 from tasks.links import artifact_key
@@ -48,13 +56,14 @@ def find_opponents(setup: Setup) -> Opponents:
 
 @stage_task(**TRANSIENT)
 def load_ground(setup: Setup, opponents: Opponents, *, until: str | None = None) -> Parts:
-    """Read the rows as of a moment, with every column that either side learned from."""
-    registry = setup.stores.registry
-    columns: set[str] = set()
-    for version in (opponents.challenger, *opponents.defenders):
-        kept = read_documents(setup, registry.version(setup.model, version), ("schema",))
-        columns.update(Schema.from_dict(kept["schema"]).features)
-    return load_parts(setup, until=until, also=columns)
+    """Read the rows as of a moment, with every column that either side learned from or was told apart by."""
+    versions = (opponents.challenger, *opponents.defenders)
+    kept = {version: read_split(setup, version) for version in versions}
+    columns = {name for schema, plan in kept.values() for name in (*schema.features, *plan.identity)}
+    _, plan = kept[opponents.challenger]
+    if setup.config.timed or plan.method != "random":
+        return load_parts(setup, until=until, also=columns)
+    return load_parts(setup, until=until, also=columns, plan=replace(plan, until=None))
 
 
 @stage_task(**TRANSIENT)
@@ -62,6 +71,8 @@ def arrange_match(setup: Setup, opponents: Opponents, parts: Parts) -> Match:
     """Score both sides on the evaluation rows that neither learned from."""
     models = {version: load_model(setup, version) for version in (opponents.challenger, *opponents.defenders)}
     challenger = models[opponents.challenger]
+    for version, model in models.items():
+        check_same_clock(model.plan, setup.config, version=version)
     unseen = {version: unseen_rows(model.plan, parts.evaluation) for version, model in models.items()}
     ground = choose_ground(
         unseen[opponents.challenger],
@@ -91,22 +102,29 @@ def arrange_match(setup: Setup, opponents: Opponents, parts: Parts) -> Match:
 
 @stage_task(**SIDE_EFFECT)
 def judge_match(setup: Setup, opponents: Opponents, match: Match, *, dry_run: bool = False) -> StageResult:
-    """Spend a part of the alpha budget on one look, judge it, and keep the evidence in the ledger."""
-    look = _look(setup, opponents, dry_run=dry_run)
+    """Spend a part of the alpha budget on one look, judge it, and keep the evidence in the ledger.
+
+    Who has met on the same rows by the same rule is not judged again: the answer stands, and costs nothing.
+    """
+    ledger, rule = setup.stores.ledger, choose_rule(setup.config, defended=match.defender is not None)
+    question = pose_question(setup.config, opponents, match, rule)
+    decisions = ledger.read(model=setup.model, stream="decisions")
+    known = recall_judgement(decisions, question, left=_look(setup, opponents, dry_run=True).left_before)
+    if known is not None:
+        return show_only(known) if dry_run else known
+    look = require_alpha(
+        _look(setup, opponents, dry_run=dry_run), level=setup.config.evaluation.significance_level
+    )
     rng = np.random.default_rng(seed_for(setup.model, match.fingerprint, "challenge"))
     difference = measure_difference(
         match.metric, match.champion, match.challenger, level=look.alpha, blocks=match.blocks, rng=rng,
         draws=setup.config.evaluation.bootstrap,
     )  # fmt: skip
-    decision = judge_challenge(difference, _rule(setup))
-    result = StageResult(
-        state=_STATES[decision.outcome],
-        model=setup.model,
-        reasons=decision.reasons,
-        version=opponents.challenger,
-        details=_evidence(decision, match, opponents, look),
-    )
-    return result if dry_run else record_decision(setup, "judgement", result)
+    result = conclude_match(
+        judge_challenge(difference, rule), config=setup.config, opponents=opponents, match=match, look=look,
+        question=question,
+    )  # fmt: skip
+    return show_only(result) if dry_run else record_decision(setup, JUDGEMENT, result)
 
 
 @stage_task(**TRANSIENT)
@@ -123,13 +141,6 @@ def report_challenge(setup: Setup, result: StageResult) -> None:
         tracker.write_items(run_id, challenge_items(result, page))
 
 
-_STATES = {
-    Outcome.PASS: State.PROMOTED,
-    Outcome.FAIL: State.KEPT,
-    Outcome.INSUFFICIENT: State.INSUFFICIENT,
-}
-
-
 def alpha_look(entries: list[Entry] | tuple[Entry, ...], *, now: datetime, level: float) -> AlphaLook:
     """Return what a look at ``now`` may spend, given the entries of the stream ``alpha``."""
     return plan_alpha([(entry.at, float(entry.payload["alpha"])) for entry in entries], now=now, level=level)
@@ -144,24 +155,12 @@ def _look(setup: Setup, opponents: Opponents, *, dry_run: bool) -> AlphaLook:
     planned: list[AlphaLook] = []
 
     def decide(history: Any) -> tuple[str, dict[str, Any]]:
-        planned.append(alpha_look(history, now=now, level=level))
+        planned.append(require_alpha(alpha_look(history, now=now, level=level), level=level))
         spent = {"alpha": planned[-1].alpha, "left_after": planned[-1].left_after}
         return "look", {**spent, "challenger": opponents.challenger, "champion": opponents.champion}
 
     ledger.claim(model=setup.model, stream=ALPHA, at=now, decide=decide)
     return planned[-1]
-
-
-def _rule(setup: Setup) -> Rule:
-    chosen = setup.config.evaluation
-    return Rule(
-        min_improvement=chosen.min_improvement,
-        policy=chosen.policy,
-        strict=chosen.strict,
-        margin=chosen.margin,
-        min_blocks=chosen.min_blocks,
-        power=chosen.power,
-    )
 
 
 def _naive(
@@ -179,24 +178,3 @@ def _window(setup: Setup, rows: Rows) -> tuple[str, str] | None:
     clock = setup.config.data.clock
     first, last = float(rows.positions.min()), float(rows.positions.max())
     return format_position(first, clock=clock), format_position(last, clock=clock)
-
-
-def _evidence(
-    decision: ChallengeDecision, match: Match, opponents: Opponents, look: AlphaLook
-) -> dict[str, Any]:
-    """Return the decision record: test, numbers, versions, rows."""
-    facts = decision.to_dict()
-    facts.pop("reasons")
-    return {
-        **facts,
-        "alpha": look.alpha,
-        "alpha_left": look.left_after,
-        "versions": {
-            "challenger": opponents.challenger,
-            "champion": opponents.champion,
-            "defender": match.defender,
-        },
-        "against": "naive baseline" if match.defender is None else f"version {match.defender}",
-        "window": match.window,
-        "data_fingerprint": match.fingerprint,
-    }

@@ -128,6 +128,7 @@ def _load_by_identity(
     rows = source.read_rows(window, columns=needed_columns(source.columns(), config, also=also))
     warnings = forced_random_warning(rows, config)
     used = plan or plan_split(rows, config, until=end, trained_to=foreign, refit=refit)
+    used = used if end is None else dataclasses.replace(used, until=end)
     return assign_parts(rows, used, drop_duplicates=config.data.drop_duplicates, warnings=warnings)
 
 

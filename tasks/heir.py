@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tasks.core.agreement import judge_agreement, measure_agreement
+from tasks.core.errors import NotLearnable
 from tasks.core.realm import APPROVED, VALIDATION_STATUS
 from tasks.core.rows import Parts
 from tasks.core.verdict import Reason, Verdict
 from tasks.data import load_parts
-from tasks.io.models import load_model
+from tasks.io.models import load_model, read_split
 from tasks.io.setup import Setup
 from tasks.prove import serving_smoke
 from tasks.refit import can_refit, refit_version
@@ -36,8 +37,14 @@ def prepare_heir(setup: Setup, parts: Parts, judged: int, *, until: str | None =
     story = f"Version {judged} was superior"
     if not setup.config.promotion.refit or not can_refit(setup, judged):
         return Heir(version=judged, reasons=(), story=f"{story}.")
-    everything = load_parts(setup, until=until, refit=True)
-    refit = refit_version(setup, judged, everything.training, plan=everything.plan)
+    try:
+        schema, _ = read_split(setup, judged)
+        everything = load_parts(setup, until=until, refit=True, also=schema.features)
+        refit = refit_version(setup, judged, everything.training, plan=everything.plan)
+    except NotLearnable as error:
+        return Heir(
+            version=judged, reasons=(Reason.from_error(error),), story=f"{story}; no refit was possible."
+        )
     verdict = _gate_refit(setup, parts, judged, refit.version)
     status = APPROVED if verdict.passed else "rejected"
     setup.stores.registry.set_tags(setup.model, refit.version, {VALIDATION_STATUS: status})

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from tasks.core.errors import ConfigError
+from tasks.core.errors import ConfigError, NotLearnable
 
 WINDOW = timedelta(days=90)
 SHARE = 0.25
@@ -98,3 +98,22 @@ def plan_alpha(
     (0.0125, 0.0375)
     """
     return AlphaBudget(level=level, window=window, share=share).look(spent, now=now)
+
+
+def require_alpha(look: AlphaLook, *, level: float) -> AlphaLook:
+    """Return a look that has something to spend.
+
+    Raises
+    ------
+    NotLearnable
+        ``alpha_spent``: nothing is left, since ``evaluation.significance_level`` was lowered below what is spent.
+    """
+    if look.alpha > 0:
+        return look
+    raise NotLearnable(
+        "alpha_spent",
+        f"Earlier challenges within {WINDOW.days} days have spent the alpha budget of {level:g} "
+        "(evaluation.significance_level). Wait until they are older, or raise the level.",
+        observed=look.left_before,
+        limit=level,
+    )

@@ -32,7 +32,7 @@ def block_rows(rows: Rows, *, schema: Schema, config: ModelConfig) -> IntArray |
     """
     if not depends(config, timed=rows.positions is not None):
         return None
-    entity, group = unit_keys(rows, schema)
+    entity, group = unit_keys(rows, schema.with_roles_of(config))
     length, clock = config.evaluation.block, config.data.clock
     return make_blocks(
         rows.positions,

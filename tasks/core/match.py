@@ -13,6 +13,7 @@ from tasks.core.metrics import Metric
 from tasks.core.rows import Rows
 from tasks.core.schema import Schema
 from tasks.core.scored import BoolArray, IntArray, Scored
+from tasks.core.split_plan import SplitPlan
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -100,6 +101,28 @@ def _checked(ground: Ground, model: str, window: str) -> Ground:
         observed=0,
         limit=1,
         n=len(ground.usable),
+    )
+
+
+def check_same_clock(plan: SplitPlan, config: ModelConfig, *, version: int) -> None:
+    """Refuse a version whose split lies on another clock: its end says nothing about the rows of now.
+
+    Raises
+    ------
+    NotLearnable
+        ``clock_changed``.
+    """
+    then, now = (plan.clock, plan.time), (config.data.clock, config.data.time)
+    if plan.method != "time" or then == now:
+        return
+    described = [f"{clock} in {time or 'file order'}" for clock, time in (then, now)]
+    raise NotLearnable(
+        "clock_changed",
+        f"Version {version} was trained by another clock ({described[0]}) than the configuration names now "
+        f"({described[1]}), so it cannot be proved which rows it has not learned from. Restore data.clock and "
+        "data.time, or train a new version and promote it by hand.",
+        observed=described[1],
+        limit=described[0],
     )
 
 

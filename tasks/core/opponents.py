@@ -67,8 +67,15 @@ def choose_opponents(
             "already_champion",
             f"Version {challenger} of '{model}' is champion already; train a new candidate.",
         )
-    twin = tags.get(champion, {}).get(EVALUATED_AS) if champion is not None else None
-    return Opponents(challenger=challenger, champion=champion, twin=int(twin) if twin else None)
+    said = tags.get(champion, {}).get(EVALUATED_AS, "") if champion is not None else ""
+    twin = int(said) if said.isdecimal() and int(said) in tags else None
+    if twin == challenger:
+        raise NotLearnable(
+            "already_champion",
+            f"Version {challenger} of '{model}' reigns already as its refit, version {champion}; "
+            "train a new candidate.",
+        )
+    return Opponents(challenger=challenger, champion=champion, twin=twin)
 
 
 def _nobody(model: str, candidate: int | None, tags: Mapping[int, Mapping[str, str]]) -> NotLearnable:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -56,6 +56,11 @@ class Schema:
             for name, why in self.dropped.items()
         )
 
+    def with_roles_of(self, config: ModelConfig) -> Schema:
+        """Return the same features with the roles a configuration gives now: an older version is judged by them."""
+        roles = ("target", "time", "group", "entity", "label_time", "value", "weight")
+        return replace(self, **{role: getattr(config.data, role) for role in roles})
+
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
         plain = asdict(self)
@@ -86,9 +91,7 @@ def infer_schema(frame: pd.DataFrame, config: ModelConfig) -> Schema:
     dropped = dict(data.exclude)
     for name in kinds["numeric"]:
         _require_numeric(frame[name])
-    for name in frame.columns.difference([*kinds["numeric"], *kinds["categorical"], *dropped], sort=False):
-        if name in roles.values():
-            continue
+    for name in unnamed_columns(frame, config):
         found = column_kind(frame[name], max_categories=config.training.max_categories)
         if found.reason:
             dropped[name] = found.reason
@@ -104,6 +107,13 @@ def infer_schema(frame: pd.DataFrame, config: ModelConfig) -> Schema:
         categorical=tuple(name for name in kinds["categorical"] if name not in dropped),
         dropped=dropped,
     )
+
+
+def unnamed_columns(frame: pd.DataFrame, config: ModelConfig) -> list[str]:
+    """Return the columns that the configuration gives no role, no kind and no reason to leave out."""
+    data = config.data
+    named = {*role_columns(config).values(), *(data.numeric or ()), *(data.categorical or ()), *data.exclude}
+    return [name for name in frame.columns if name not in named]
 
 
 def check_learnable(frame: pd.DataFrame, schema: Schema, config: ModelConfig) -> None:

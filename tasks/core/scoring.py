@@ -9,7 +9,7 @@ import pandas as pd
 
 from tasks.core.answers import answer
 from tasks.core.config import ModelConfig
-from tasks.core.errors import DataError
+from tasks.core.errors import DataError, NotLearnable
 from tasks.core.features import feature_frame, group_codes, outcomes
 from tasks.core.rows import Rows
 from tasks.core.schema import Schema
@@ -64,11 +64,15 @@ def frame_scores(
     classes: tuple[Any, ...],
     threshold: float = 0.5,
 ) -> Scored:
-    """Put scores beside the rows' outcome, group, value and clock."""
+    """Put scores beside the rows' outcome, group, value and clock, in the roles the configuration gives now."""
+    schema = schema.with_roles_of(config)
+    label = decide_labels(score, classes=classes, threshold=threshold)
+    if config.problem == "binary":
+        score, classes = _towards_positive(score, classes, config)
     return Scored(
         y=outcomes(rows.frame, schema, config),
         score=score,
-        label=decide_labels(score, classes=classes, threshold=threshold),
+        label=label,
         classes=classes,
         positive_class=classes[1] if config.problem == "binary" else None,
         group=group_codes(rows.frame, schema) if config.problem == "ranking" else None,
@@ -85,6 +89,24 @@ def decide_labels(score: FloatArray, *, classes: tuple[Any, ...], threshold: flo
     if score.ndim == 1:
         return names[(score >= threshold).astype(np.int64)]
     return names[score.argmax(axis=1)]
+
+
+def _towards_positive(
+    score: FloatArray, classes: tuple[Any, ...], config: ModelConfig
+) -> tuple[FloatArray, tuple[Any, ...]]:
+    """Turn P(class 1) into P(positive) where a version was trained with the other class as the positive one."""
+    positive = config.data.positive_class
+    positive = max(classes) if positive is None else positive
+    if positive == classes[1]:
+        return score, classes
+    if positive != classes[0]:
+        raise NotLearnable(
+            "classes_changed",
+            f"data.positive_class {positive!r} is unknown to a version that learned the classes "
+            f"{', '.join(map(repr, classes))}. Train a new version, or restore data.positive_class.",
+            observed=str(positive),
+        )
+    return 1.0 - score, classes[::-1]
 
 
 def _value(frame: pd.DataFrame, schema: Schema) -> FloatArray | None:

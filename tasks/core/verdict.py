@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -112,6 +113,17 @@ class StageResult:
             self, state=state, reasons=(*self.reasons, *reasons), version=version or self.version,
             decision_id=None, details=details,
         )  # fmt: skip
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> StageResult:
+        """Return the result written by ``to_dict``."""
+        own = {"model", "version", "decision_id"}
+        return cls(
+            **{name: plain[name] for name in own},
+            state=State(plain["state"]),
+            reasons=tuple(Reason(**reason) for reason in plain["reasons"]),
+            details={name: plain[name] for name in plain if name not in own | {"state", "reasons"}},
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return one flat JSON object: state, model, reasons, version, decision_id and the details."""

@@ -62,6 +62,11 @@ class LoadedModel:
         """Decision threshold on P(positive)."""
         return self.recipe.threshold.value
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns it learned from, and those that tell rows of a random split apart."""
+        return (*self.schema.features, *self.plan.identity)
+
     def score(self, rows: Rows, *, config: ModelConfig) -> Scored:
         """Score labelled rows with the version's own schema, classes and threshold."""
         return score_rows(
@@ -178,6 +183,12 @@ def read_documents(setup: Setup, info: VersionInfo, names: Sequence[str]) -> dic
             "registered by Evergreen. Bring it in with 'evergreen register MODEL URI --trained-to T'."
         )
     return found
+
+
+def read_split(setup: Setup, version: int) -> tuple[Schema, SplitPlan]:
+    """Return a version's columns and how its rows were divided, without loading the model."""
+    kept = read_documents(setup, setup.stores.registry.version(setup.model, version), ("schema", "split"))
+    return Schema.from_dict(kept["schema"]), SplitPlan.from_dict(kept["split"])
 
 
 def _signature(features: pd.DataFrame, answers: Any) -> ModelSignature:

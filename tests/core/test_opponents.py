@@ -17,7 +17,7 @@ def test_on_an_empty_throne_nobody_defends():
 
 
 def test_a_refitted_champion_brings_its_judged_twin():
-    opponents = choose({"challenger": 3, "champion": 2}, {2: {"evergreen.evaluated_as": "1"}})
+    opponents = choose({"challenger": 3, "champion": 2}, {1: {}, 2: {"evergreen.evaluated_as": "1"}})
     assert (2, 1) == opponents.defenders
 
 
@@ -41,3 +41,14 @@ def test_a_rejected_candidate_carries_the_reason_of_the_gate():
     tags = {2: {"validation_status": "rejected", "evergreen.rejected_for": "below_floor"}}
     with pytest.raises(NotLearnable, match="below_floor"):
         choose({"candidate": 2}, tags)
+
+
+def test_a_twin_that_was_deleted_does_not_defend():
+    opponents = choose({"challenger": 3, "champion": 2}, {2: {"evergreen.evaluated_as": "1"}, 3: {}})
+    assert (2,) == opponents.defenders
+
+
+def test_a_version_does_not_challenge_its_own_refit():
+    with pytest.raises(NotLearnable, match="refit") as caught:
+        choose({"challenger": 1, "champion": 2}, {1: {}, 2: {"evergreen.evaluated_as": "1"}})
+    assert "already_champion" == caught.value.reason_code

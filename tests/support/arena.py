@@ -1,0 +1,65 @@
+"""A model with trained versions on a real MLflow store, and challenges without a Prefect server."""
+
+import shutil
+
+from tasks.challenge import arrange_match, find_opponents, judge_match, load_ground
+from tasks.core.plan import CHALLENGER, CHAMPION
+from tasks.data import load_parts
+from tasks.io.setup import open_setup
+from tasks.train import choose, fit, keep, prepare, try_candidate
+from tests.support.learning import write_model
+
+LINEAR = {"candidates": [{"name": "linear", "estimator": "sklearn.linear_model.LogisticRegression"}]}
+
+
+def train_version(setup, **options):
+    """Do what the flow does, without a server and its pages; return the version."""
+    lesson = prepare.fn(setup, load_parts(setup, **options))
+    runs = [try_candidate.fn(setup, lesson, one) for one in setup.config.training.candidates]
+    choice = choose.fn(setup, lesson, runs)
+    version = keep.fn(setup, lesson, choice, fit.fn(setup, lesson, choice), trigger="manual").version
+    setup.stores.registry.set_tags(setup.model, version, {"validation_status": "approved"})
+    return version
+
+
+class Arena:
+    """Stores of a test's own, begun as a copy of a trained store."""
+
+    def __init__(self, folder, uri, monkeypatch, *, start=None):
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        if start is not None:
+            shutil.copy(start, uri.removeprefix("sqlite:///"))
+        monkeypatch.setenv("EVERGREEN_HOME", str(folder / "home"))
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        monkeypatch.delenv("EVERGREEN_LEDGER_URL", raising=False)
+
+    def setup(self, **sections):
+        """Open the model under a configuration."""
+        return open_setup(str(write_model(self.folder, **{"training": LINEAR, **sections})))
+
+
+def enthrone(setup, *, challenger, champion=None):
+    """Point the two aliases at versions."""
+    registry = setup.stores.registry
+    registry.set_alias(setup.model, CHALLENGER, challenger)
+    if champion is not None:
+        registry.set_alias(setup.model, CHAMPION, champion)
+
+
+def meet(setup, *, until=None):
+    """Return the opponents, the rows and the match."""
+    opponents = find_opponents.fn(setup)
+    parts = load_ground.fn(setup, opponents, until=until)
+    return opponents, parts, arrange_match.fn(setup, opponents, parts)
+
+
+def judge(setup, *, until=None, dry_run=False):
+    """Hold the challenge up to its judgement."""
+    opponents, _, match = meet(setup, until=until)
+    return judge_match.fn(setup, opponents, match, dry_run=dry_run)
+
+
+def spent(setup):
+    """Return what each look has spent."""
+    return [entry.payload["alpha"] for entry in setup.stores.ledger.read(model=setup.model, stream="alpha")]

@@ -1,0 +1,257 @@
+"""A challenge from its opponents to its heir, on a real MLflow store and a SQLite ledger, without a server."""
+
+import numpy as np
+import pytest
+
+import tasks.crown
+import tasks.heir
+from tasks.core.errors import NotLearnable
+from tasks.core.opponents import EVALUATED_AS
+from tasks.core.verdict import Outcome, State, Verdict
+from tasks.crown import crown_heir
+from tasks.data import load_parts
+from tasks.heir import Heir, prepare_heir
+from tasks.io.models import load_model
+from tasks.promote import promote_task
+from tasks.refit import refit_version
+from tests.support.arena import Arena, enthrone, judge, meet, spent, train_version
+
+WEAK, STRONG, EQUAL = 1, 2, 3
+"""The weak one does not know the column that matters; the equal one is the strong one once more."""
+HIDDEN = {"exclude": {"signal": "hidden from the weak one"}}
+
+
+@pytest.fixture(scope="module")
+def trained(mlflow_template, tmp_path_factory):
+    """Train the three versions once; return the path of their store."""
+    folder = tmp_path_factory.mktemp("arena")
+    with pytest.MonkeyPatch.context() as patch:
+        arena = Arena(folder, f"sqlite:///{folder}/mlflow.db", patch, start=mlflow_template)
+        assert (WEAK, STRONG, EQUAL) == tuple(
+            train_version(arena.setup(**sections)) for sections in ({"data": HIDDEN}, {}, {})
+        )
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def arena(trained, tmp_path, monkeypatch):
+    """The three versions, in stores of the test's own."""
+    return Arena(tmp_path, f"sqlite:///{tmp_path}/mlflow.db", monkeypatch, start=trained)
+
+
+@pytest.fixture
+def smoke_passes(monkeypatch):
+    """Spare the fresh process; tests of their own start it."""
+    passed = Verdict(outcome=Outcome.PASS)
+    monkeypatch.setattr(tasks.heir, "serving_smoke", lambda stores: lambda model, version: passed)
+
+
+def codes(result):
+    return [reason.code for reason in result.reasons]
+
+
+def test_on_an_empty_throne_the_naive_baseline_must_be_beaten(arena):
+    setup = arena.setup()
+    enthrone(setup, challenger=STRONG)
+    result = judge(setup)
+    assert (State.PROMOTED, "superior") == (result.state, result.details["verdict"])
+    assert ("naive baseline", 0.5) == (result.details["against"], result.details["champion"])
+    assert result.details["versions"] == {"challenger": STRONG, "champion": None, "defender": None}
+
+
+def test_equals_by_design_do_not_reach_an_empty_throne(arena):
+    setup = arena.setup(evaluation={"policy": "non_inferiority", "margin": 0.9, "min_improvement": 0.6})
+    enthrone(setup, challenger=STRONG)
+    assert State.PROMOTED is not judge(setup).state
+    enthrone(setup, challenger=EQUAL, champion=STRONG)
+    assert (State.PROMOTED, ["non_inferior"]) == (judge(setup).state, codes(judge(setup, dry_run=False))[:1])
+
+
+def test_a_superior_challenger_is_refitted_on_all_labelled_rows(arena, smoke_passes):
+    setup = arena.setup()
+    enthrone(setup, challenger=STRONG, champion=WEAK)
+    opponents, parts, _ = meet(setup)
+    assert State.PROMOTED is judge(setup).state
+    heir = prepare_heir.fn(setup, parts, opponents.challenger)
+    tags = setup.stores.registry.version(setup.model, heir.version).tags
+    assert (EQUAL + 1, str(STRONG), "approved") == (
+        heir.version,
+        tags[EVALUATED_AS],
+        tags["validation_status"],
+    )
+    assert ["refit_agrees"] == codes(heir)
+    newest = load_model(setup, heir.version).plan.unseen_from
+    assert newest > parts.evaluation.positions.max()
+
+
+def test_a_refit_that_answers_differently_is_left_unpromoted(arena, smoke_passes, monkeypatch):
+    monkeypatch.setattr(tasks.heir, "measure_agreement", lambda *_: 0.2)
+    setup = arena.setup()
+    enthrone(setup, challenger=STRONG, champion=WEAK)
+    _, parts, _ = meet(setup)
+    heir = prepare_heir.fn(setup, parts, STRONG)
+    assert (STRONG, ["refit_disagrees"]) == (heir.version, codes(heir))
+    assert "rejected" == setup.stores.registry.version(setup.model, EQUAL + 1).tags["validation_status"]
+
+
+def test_where_no_refit_is_possible_the_judged_version_goes_on(arena, monkeypatch):
+    def refuse(*_, **__):
+        raise NotLearnable("classes_changed", "The rows hold other classes.")
+
+    monkeypatch.setattr(tasks.heir, "refit_version", refuse)
+    setup = arena.setup()
+    enthrone(setup, challenger=STRONG, champion=WEAK)
+    heir = prepare_heir.fn(setup, meet(setup)[1], STRONG)
+    assert (STRONG, ["classes_changed"]) == (heir.version, codes(heir))
+
+
+def test_columns_excluded_since_training_are_still_read_for_those_who_learned_from_them(arena, smoke_passes):
+    setup = arena.setup(data={"exclude": {"colour": "no longer wanted"}})
+    enthrone(setup, challenger=STRONG, champion=WEAK)
+    _, parts, match = meet(setup)
+    assert WEAK == match.defender
+    assert EQUAL + 1 == prepare_heir.fn(setup, parts, STRONG).version
+    candidate = load_model(setup, STRONG)
+    assert {"signal", "noise", "colour"} == set(candidate.columns)
+    judged = load_parts(setup, plan=candidate.plan, also=candidate.columns)
+    assert len(candidate.score(judged.holdout, config=setup.config)) > 0
+
+
+def test_an_equal_challenger_is_kept_out(arena):
+    setup = arena.setup()
+    enthrone(setup, challenger=EQUAL, champion=STRONG)
+    result = judge(setup)
+    assert (State.KEPT, "equivalent", 0.0) == (
+        result.state,
+        result.details["verdict"],
+        result.details["difference"],
+    )
+
+
+def test_each_look_spends_its_part_and_says_what_is_left(arena):
+    setup = arena.setup()
+    enthrone(setup, challenger=EQUAL, champion=STRONG)
+    left = [judge(setup, until=f"2026-02-0{day}").details["alpha_left"] for day in (6, 7)]
+    assert [0.0125, 0.009375] == pytest.approx(spent(setup))
+    assert [0.0375, 0.028125] == pytest.approx(left)
+
+
+def test_the_same_two_on_the_same_rows_are_not_judged_twice(arena):
+    setup = arena.setup()
+    enthrone(setup, challenger=EQUAL, champion=STRONG)
+    first, again = judge(setup), judge(setup)
+    assert ("equivalent", "already_judged") == tuple(codes(again))
+    assert (first.state, first.decision_id) == (again.state, again.decision_id)
+    assert first.details == again.details
+    assert 1 == len(spent(setup))
+
+
+def test_another_rule_is_another_question_and_costs_anew(arena):
+    enthrone(arena.setup(), challenger=EQUAL, champion=STRONG)
+    judge(arena.setup())
+    asked = judge(arena.setup(evaluation={"min_improvement": 0.001}))
+    assert "already_judged" not in codes(asked)
+    assert 2 == len(spent(arena.setup()))
+
+
+def test_a_dry_run_spends_nothing_and_never_says_promoted(arena):
+    setup = arena.setup()
+    enthrone(setup, challenger=STRONG, champion=WEAK)
+    result = judge(setup, dry_run=True)
+    assert (State.HELD, ["superior", "dry_run"]) == (result.state, codes(result))
+    assert [] == spent(setup)
+    assert [] == setup.stores.ledger.read(model=setup.model, stream="decisions")
+
+
+def test_a_level_lowered_below_what_is_spent_leaves_nothing_to_judge_by(arena):
+    enthrone(arena.setup(), challenger=EQUAL, champion=STRONG)
+    judge(arena.setup())
+    setup = arena.setup(evaluation={"significance_level": 0.01})
+    for dry_run in (True, False):
+        with pytest.raises(NotLearnable) as caught:
+            judge(setup, until="2026-02-06", dry_run=dry_run)
+        assert "alpha_spent" == caught.value.reason_code
+    assert 1 == len(spent(setup))
+
+
+def test_its_twin_stands_in_for_a_champion_that_learned_from_the_rows(arena):
+    setup = arena.setup()
+    everything = load_parts(setup, refit=True)
+    refit = refit_version(setup, WEAK, everything.training, plan=everything.plan)
+    setup.stores.registry.set_tags(setup.model, WEAK, {"evergreen.archived": "true"})
+    enthrone(setup, challenger=STRONG, champion=refit.version)
+    result = judge(setup)
+    assert {"challenger": STRONG, "champion": refit.version, "defender": WEAK} == result.details["versions"]
+
+
+def test_rows_that_the_challenger_has_learned_from_decide_nothing(arena):
+    setup = arena.setup()
+    enthrone(setup, challenger=STRONG, champion=WEAK)
+    with pytest.raises(NotLearnable) as caught:
+        meet(setup, until="2026-01-25")
+    assert "no_unseen_rows" == caught.value.reason_code
+    assert [] == spent(setup)
+
+
+def test_a_version_of_another_clock_proves_nothing(arena):
+    setup = arena.setup(timed=False, data={"clock": "rows"})
+    enthrone(setup, challenger=STRONG, champion=WEAK)
+    with pytest.raises(NotLearnable) as caught:
+        meet(setup)
+    assert "clock_changed" == caught.value.reason_code
+
+
+def test_both_sides_are_judged_by_the_positive_class_of_now(arena):
+    enthrone(arena.setup(), challenger=STRONG, champion=WEAK)
+    match = meet(arena.setup())[2]
+    setup = arena.setup(data={"positive_class": "no"}, evaluation={"metric": "log_loss"})
+    turned = meet(setup)[2]
+    for side in ("champion", "challenger"):
+        before, after = getattr(match, side), getattr(turned, side)
+        assert ("yes", "no") == (before.positive, after.positive)
+        assert np.allclose(1 - before.score, after.score)
+        assert (before.label == after.label).all()
+        assert turned.metric(before) == pytest.approx(turned.metric(after))
+
+
+def test_a_value_column_named_since_is_what_the_old_champion_is_judged_by(arena):
+    setup = arena.setup(
+        data={"value": "noise"}, evaluation={"metric": "business_value", "business": {"false_positive": -1.0}}
+    )
+    enthrone(setup, challenger=STRONG, champion=WEAK)
+    match = meet(setup)[2]
+    value = match.champion.value
+    assert (match.challenger.value == value).all()
+    said, truth = match.champion.label == "yes", match.champion.y == "yes"
+    # a hit earns the row's value, a false alarm costs it
+    assert (value * said * np.where(truth, 1, -1)).mean() == pytest.approx(match.metric(match.champion))
+
+
+def test_where_live_evidence_comes_next_a_won_challenge_admits(arena):
+    setup = arena.setup(promotion={"path": "shadow"})
+    enthrone(setup, challenger=STRONG, champion=WEAK)
+    assert State.ADMITTED is judge(setup).state
+
+
+def test_a_challenger_keeps_its_rows_when_a_random_split_is_seeded_anew(mlflow_uri, tmp_path, monkeypatch):
+    arena = Arena(tmp_path, mlflow_uri, monkeypatch)
+    setup = arena.setup(timed=False)
+    version = train_version(setup)
+    own = load_parts(setup).evaluation
+    enthrone(setup, challenger=version)
+    _, parts, match = meet(arena.setup(timed=False, split={"seed": 99}))
+    assert own.fingerprint == parts.evaluation.fingerprint == match.fingerprint
+
+
+def test_a_refused_promotion_keeps_the_evidence(arena, monkeypatch):
+    monkeypatch.setattr(tasks.crown, "promote_task", promote_task.fn)
+    setup = arena.setup()
+    enthrone(setup, challenger=STRONG, champion=WEAK)
+    opponents, _, _ = meet(setup)
+    judged = judge(setup)
+    setup.stores.registry.set_alias(setup.model, "champion", EQUAL)
+    heir = Heir(version=STRONG, reasons=(), story="Version 2 was superior.")
+    ended = crown_heir(setup, judged, opponents, heir, judged.reasons[0])
+    assert (State.HELD, "champion_moved") == (ended.state, codes(ended)[-1])
+    assert ("superior", judged.decision_id) == (ended.details["verdict"], ended.details["evidence"])
+    assert EQUAL == setup.stores.registry.aliases(setup.model)["champion"]
