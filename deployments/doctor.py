@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 
 from deployments.servers import prefect_answers, read_servers
 from tasks.core.errors import EvergreenError
+from tasks.core.redact import redacted, without_credentials
 from tasks.io.configs import find_model, list_models, read_config
 from tasks.io.settings import Settings, read_settings
 from tasks.io.setup import Stores
@@ -70,11 +71,11 @@ def _prefect(settings: Settings) -> Iterator[tuple[str, bool, str]]:
     if url is None:
         yield "prefect", True, "no server running; commands start a temporary one ('evergreen up' keeps one)"
         return
-    ok = prefect_answers(url)
+    ok, shown = prefect_answers(url), redacted(url)
     yield (
         "prefect",
         ok,
-        f"{url} answers" if ok else f"{url} does not answer: run 'evergreen up' or unset the address",
+        f"{shown} answers" if ok else f"{shown} does not answer: run 'evergreen up' or unset the address",
     )
 
 
@@ -94,7 +95,7 @@ def _stores(settings: Settings) -> Iterator[tuple[str, bool, str]]:
             yield (
                 name,
                 False,
-                f"{type(error).__name__}: {error}. Check EVERGREEN_LEDGER_URL and MLFLOW_TRACKING_URI.",
+                f"{type(error).__name__}: {without_credentials(str(error))}. Check EVERGREEN_LEDGER_URL and MLFLOW_TRACKING_URI.",
             )
         else:
             yield name, True, "answers"

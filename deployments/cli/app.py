@@ -11,6 +11,7 @@ from typer.exceptions import TyperException
 from deployments.cli import inspection, servers, stages
 from deployments.cli.output import note, print_error
 from tasks.core.errors import EvergreenError, InputError
+from tasks.core.redact import without_credentials
 
 app = typer.Typer(
     name="evergreen",
@@ -35,7 +36,7 @@ def run(arguments: list[str]) -> int:
     try:
         return int(app(arguments, standalone_mode=False) or 0)
     except TyperException as error:
-        wrong = InputError(f"{error.format_message()} See 'evergreen --help'.")
+        wrong = InputError(f"{error.format_message().rstrip('.')}. See 'evergreen --help'.")
         print_error(wrong, as_json=as_json)
         return wrong.exit_code
     except EvergreenError as error:
@@ -47,6 +48,7 @@ def run(arguments: list[str]) -> int:
         )
         return 130
     except Exception as error:  # a bug or a broken machine: exit code 1, said in full
-        note(traceback.format_exc())
-        print_error(EvergreenError(f"{type(error).__name__}: {error}"), as_json=as_json)
+        note(without_credentials(traceback.format_exc()))
+        what = " ".join(without_credentials(f"{type(error).__name__}: {error}").split()).rstrip(".")
+        print_error(EvergreenError(f"{what}."), as_json=as_json)
         return 1

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from deployments.cli.output import clean
 from tasks.io.setup import open_setup
+from tasks.io.store_checks import reach_servers
 
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on stdout.")]
 STAGE_WORDS = {"champion": "Production", "challenger": "Staging", "candidate": "None", "fallback": "Archived"}
@@ -57,7 +58,9 @@ def status(
     """Show who reigns, who waits, what is pending, and whether ledger and aliases agree; reads only."""
     from tasks.status import model_status
 
-    result = model_status(open_setup(model))
+    setup = open_setup(model)
+    reach_servers(setup.settings)
+    result = model_status(setup)
     if json:
         print(json_module.dumps(clean(result), default=str))
         return

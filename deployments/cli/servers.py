@@ -12,6 +12,7 @@ from deployments.cli.session import prepare_prefect, quiet_environment
 from deployments.servers import start_servers, stop_servers
 from tasks.core.errors import EvergreenError
 from tasks.io.settings import read_settings
+from tasks.io.store_checks import check_places
 
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on stdout.")]
 
@@ -36,6 +37,7 @@ def up(
 ) -> None:
     """Start the local Prefect and MLflow servers in the background and print their addresses."""
     settings = read_settings()
+    check_places(settings)
     quiet_environment(settings)
     note("Starting the Prefect and MLflow servers (about 30 s the first time) ...")
     running = start_servers(settings, prefect_port=prefect_port, mlflow_port=mlflow_port, worker=worker)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
+import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from deployments.cli.output import note, quiet_stdout
 from deployments.servers import prefect_answers, read_servers
 from tasks.core.errors import EvergreenError, InputError
+from tasks.core.redact import redacted, without_credentials
 from tasks.io.settings import Settings, read_settings
 
 
@@ -31,7 +36,7 @@ def prepare_prefect(settings: Settings | None = None) -> bool:
         return True
     if os.environ.get("PREFECT_API_URL"):
         raise EvergreenError(
-            f"PREFECT_API_URL names {url}, but nothing answers there. Start that server, or unset the "
+            f"PREFECT_API_URL names {redacted(str(url))}, but nothing answers there. Start that server, or unset the "
             "variable to use the one 'evergreen up' starts."
         )
     os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "true"
@@ -61,14 +66,40 @@ def run_flow(flow_path: str, parameters: dict[str, Any]) -> dict[str, Any]:
     module_name, function_name = flow_path.split(":")
     with quiet_stdout():
         module = __import__(module_name, fromlist=[function_name])
+    with quiet_stdout(), said_once():
         state = getattr(module, function_name)(**parameters, return_state=True)
         if state.is_completed():
             return dict(state.result())
         outcome = state.result(raise_on_failure=False)
     if isinstance(outcome, EvergreenError):
         raise outcome
+    if isinstance(outcome, BaseException):  # a bug or a broken machine: said in full
+        note(without_credentials("".join(traceback.format_exception(outcome))))
     kind = InputError if state.name == "InputError" else EvergreenError
-    raise kind(f"{function_name} ended {state.name}: {state.message or outcome}")
+    why = " ".join(without_credentials(str(state.message or outcome)).split()).rstrip(".")
+    raise kind(f"{function_name} ended {state.name}: {why}.")
+
+
+@contextlib.contextmanager
+def said_once() -> Iterator[None]:
+    """Keep failures of runs off the console: the command itself says what went wrong, once.
+
+    Prefect would log each of them again for the task and for the flow, with a traceback. Its own pages show them.
+    """
+    handlers = logging.getLogger().handlers
+    for handler in handlers:
+        handler.addFilter(_is_no_failed_run)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(_is_no_failed_run)
+
+
+def _is_no_failed_run(record: logging.LogRecord) -> bool:
+    return record.levelno < logging.ERROR or not record.name.startswith(
+        ("prefect.flow_runs", "prefect.task_runs")
+    )
 
 
 def quiet_environment(settings: Settings) -> None:

@@ -10,6 +10,7 @@ from deployments.cli.output import print_result
 from deployments.cli.session import prepare_prefect, run_flow
 from tasks.core.errors import InputError
 from tasks.io.setup import open_setup
+from tasks.io.store_checks import reach_servers
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name under config/, or path of a YAML file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on stdout.")]
@@ -100,6 +101,7 @@ def approve(
 def _run(flow: str, model: str, options: dict[str, Any], *, as_json: bool, approves: bool = False) -> None:
     """Check the configuration first, so that a typo costs no server; then run the flow."""
     setup = open_setup(model)
+    reach_servers(setup.settings)
     running = prepare_prefect(setup.settings)
     if approves and not running and setup.config.promotion.approval == "manual":
         raise InputError(

@@ -28,6 +28,7 @@ from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.pool import NullPool
 
 from tasks.core.errors import ConfigError, Unreachable
+from tasks.core.redact import redacted
 from tasks.io.locks import advisory_key
 
 HEAD = "0001"
@@ -63,8 +64,8 @@ def parse_url(url: str) -> URL:
     wanted = "sqlite:///path/to/ledger.db or postgresql+psycopg://user@host/database"
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
-        raise ConfigError(f"Ledger URL '{url}' cannot be parsed. Allowed: {wanted}.") from error
+    except (ArgumentError, ValueError):
+        raise ConfigError(f"Ledger URL '{redacted(url)}' cannot be parsed. Allowed: {wanted}.") from None
     if parsed.drivername in ("postgresql", "postgres", POSTGRES_DRIVER):
         return parsed.set(drivername=POSTGRES_DRIVER)
     if parsed.drivername in ("sqlite", "sqlite+pysqlite") and parsed.database not in (None, "", ":memory:"):
@@ -125,7 +126,10 @@ def migrate(engine: Engine) -> None:
                 _upgrade(engine)
     except OperationalError as error:
         shown = engine.url.render_as_string(hide_password=True)
-        raise Unreachable(f"The ledger {shown} does not answer: {error.orig}. Is its server up?") from error
+        why = " ".join(str(error.orig).split()).rstrip(".?")
+        raise Unreachable(
+            f"The ledger {shown} does not answer ({why}). Start its server, or correct EVERGREEN_LEDGER_URL."
+        ) from error
 
 
 def _revision(engine: Engine) -> str | None:

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tasks.core.errors import InputError, UnknownName, Unreachable
+from tasks.core.errors import InputError, UnknownName
+from tasks.io.store_checks import mlflow_unreachable
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -217,7 +218,7 @@ class MlflowRegistry:
         if error.error_code == "INVALID_PARAMETER_VALUE" and alias is not None:
             return InputError(f"Alias '{alias}' of model '{name}' is refused by MLflow: {error.message}")
         if error.error_code == "TEMPORARILY_UNAVAILABLE" or "API request to" in str(error.message):
-            return Unreachable(f"MLflow at {self.tracking_uri} does not answer: {error.message}")
+            return mlflow_unreachable(self.tracking_uri, error.message)
         return error
 
 

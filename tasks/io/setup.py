@@ -11,6 +11,7 @@ from tasks.io.configs import find_model, read_config
 from tasks.io.ledger import Ledger, open_ledger
 from tasks.io.registry import MlflowRegistry, Registry
 from tasks.io.settings import Settings, read_settings
+from tasks.io.store_checks import check_places
 
 
 class Stores:
@@ -93,5 +94,6 @@ def open_setup(model: str) -> Setup:
         When the file is missing or a value in it is wrong; nothing was created.
     """
     settings = read_settings()
+    check_places(settings)
     path = find_model(model, config_dir=settings.config_dir)
     return Setup(config=read_config(path), path=path, settings=settings, stores=Stores(settings))

@@ -12,8 +12,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tasks.core.errors import InputError, Unreachable
+from tasks.core.errors import InputError
 from tasks.core.logitems import Figure, Json, LogItem, Metrics, Params, Table, Tags, Text
+from tasks.io.store_checks import mlflow_unreachable
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -235,7 +236,7 @@ def answered(tracking_uri: str) -> Iterator[None]:
         yield
     except MlflowException as error:
         if error.error_code == "TEMPORARILY_UNAVAILABLE" or "API request to" in str(error.message):
-            raise Unreachable(f"MLflow at {tracking_uri} does not answer: {error.message}") from error
+            raise mlflow_unreachable(tracking_uri, error.message) from error
         raise
 
 

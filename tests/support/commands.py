@@ -1,0 +1,104 @@
+"""Run the real command in this process, and see all that it prints and all that it leaves."""
+
+import contextlib
+import io
+import json
+import logging
+import os
+from dataclasses import dataclass
+
+import pytest
+
+from deployments.cli.app import run
+from tasks.io.settings import read_settings
+from tasks.io.setup import Stores
+from tests.support.servers import QUIET
+
+REASON = {"code", "message", "observed", "limit"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """How a command ended: exit code, the one object on stdout, and all of stderr."""
+
+    exit_code: int
+    json: dict
+    err: str
+
+    @property
+    def state(self):
+        return self.json["state"]
+
+    @property
+    def codes(self):
+        return [reason["code"] for reason in self.json["reasons"]]
+
+    @property
+    def said(self):
+        return " ".join(reason["message"] for reason in self.json["reasons"])
+
+
+def command(*arguments):
+    """Run ``evergreen ARGUMENTS --json``; stdout must be one JSON object that names its state and reasons."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), consoles(err):
+        exit_code = run([*map(str, arguments), "--json"])
+    answer = Answer(exit_code=exit_code, json=json.loads(out.getvalue()), err=err.getvalue())
+    assert isinstance(answer.json["state"], str)
+    assert all(set(reason) >= REASON for reason in answer.json["reasons"]), answer.json
+    return answer
+
+
+@contextlib.contextmanager
+def consoles(stream):
+    """Let Prefect's handlers write to ``stream``, as a process of its own would.
+
+    They keep the stderr of the moment they were made, and the level of the environment at that time.
+    """
+    rich = [handler.console for handler in logging.getLogger().handlers if hasattr(handler, "console")]
+    before = [console.file for console in rich]
+    logger = logging.getLogger("prefect")
+    level = logger.level
+    logger.setLevel(QUIET["PREFECT_LOGGING_LEVEL"])
+    for console in rich:
+        console.file = stream
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        for console, file in zip(rich, before, strict=True):
+            console.file = file
+
+
+@contextlib.contextmanager
+def machine(home, template):
+    """Set the environment of a machine of its own: embedded stores in ``home``, from a migrated MLflow store."""
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "mlflow.db").write_bytes(template.read_bytes())
+    own = {
+        **QUIET,
+        "EVERGREEN_HOME": str(home),
+        "EVERGREEN_CONFIG": str(home / "config"),
+        "PREFECT_HOME": str(home / "prefect"),
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("EVERGREEN_LEDGER_URL", "MLFLOW_TRACKING_URI"):
+            patch.delenv(name, raising=False)
+        for name, value in own.items():
+            patch.setenv(name, value)
+        yield Stores(read_settings())
+
+
+def snapshot(stores):
+    """Return all that a decision may change: aliases and versions with their tags, and every ledger entry."""
+    from mlflow import MlflowClient
+
+    names = [found.name for found in MlflowClient(stores.tracking_uri).search_registered_models()]
+    registered = {name: (stores.registry.aliases(name), stores.registry.versions(name)) for name in names}
+    return registered, stores.ledger.read()
+
+
+def environment():
+    """Return a copy of this process's environment, for a process of its own."""
+    return dict(os.environ)
