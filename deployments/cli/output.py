@@ -50,7 +50,9 @@ def print_result(result: dict[str, Any], *, as_json: bool) -> None:
     version = f" version {result['version']}" if result.get("version") else ""
     console.print(f"[bold]{result['model']}[/bold]{version}: [bold]{result['state']}[/bold]", highlight=False)
     for reason in result.get("reasons", []):
-        console.print(f"  {reason['code']}: {reason['message']}", highlight=False, markup=False, soft_wrap=True)
+        console.print(
+            f"  {reason['code']}: {reason['message']}", highlight=False, markup=False, soft_wrap=True
+        )
     facts = Table(show_header=False, box=None, padding=(0, 2))
     for key in _SHOWN:
         if result.get(key) is not None and key != "version":

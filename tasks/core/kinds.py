@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import numbers
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -65,6 +66,22 @@ def column_kind(column: pd.Series, *, max_categories: int) -> ColumnKind:
     if pd.api.types.is_datetime64_any_dtype(column.dtype) or pd.api.types.is_timedelta64_dtype(column.dtype):
         return ColumnKind(Kind.DATETIME, "holds times; derive numbers from them to use them")
     return _object_kind(column.dropna().astype(object), max_categories)
+
+
+def check_unmixed(parts: Sequence[pd.DataFrame], columns: Iterable[str], *, max_categories: int) -> None:
+    """Check all rows of a model for columns that mix numbers and text.
+
+    A file with one word among its numbers is read as text, so that rows without the word look like categories.
+
+    Raises
+    ------
+    DataError
+        Naming the first such column, its first value that is no number, and the row in all parts together.
+    """
+    for name in columns:
+        pieces = [part[name] for part in parts if len(part)]
+        if pieces and pd.api.types.is_object_dtype(pieces[0].dtype):
+            column_kind(pd.concat(pieces, ignore_index=True), max_categories=max_categories)
 
 
 def count_infinities(frame: pd.DataFrame, columns: tuple[str, ...]) -> dict[str, int]:

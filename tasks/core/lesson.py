@@ -14,10 +14,11 @@ from tasks.core.crossval import CandidateScores
 from tasks.core.estimators import build_pipeline
 from tasks.core.features import class_labels, outcomes
 from tasks.core.folds import Fold, make_folds
+from tasks.core.kinds import check_unmixed
 from tasks.core.measure import metrics_of
 from tasks.core.metrics import Metric
 from tasks.core.rows import Parts
-from tasks.core.schema import Schema, check_learnable, infer_schema
+from tasks.core.schema import Schema, check_learnable, infer_schema, unnamed_columns
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -94,6 +95,7 @@ def prepare_lesson(
         When a metric, the criteria, an estimator or one of its parameters is wrong.
     """
     metrics = metrics_of(config, custom=custom)
+    _check_unmixed(parts, config)
     schema = infer_schema(parts.training.frame, config)
     for candidate in config.training.candidates:
         build_pipeline(candidate, schema, config, frame=parts.training.frame)
@@ -140,6 +142,11 @@ def _is_equal(row: CandidateResult, lesson: Lesson, config: ModelConfig) -> bool
     best = row.mean + lesson.metric.sign * row.behind
     margin = config.evaluation.min_improvement * (1.0 if lesson.metric.bounded else abs(best))
     return row.tied and row.behind <= margin
+
+
+def _check_unmixed(parts: Parts, config: ModelConfig) -> None:
+    frames = [rows.frame for rows in (parts.training, parts.holdout, parts.evaluation)]
+    check_unmixed(frames, unnamed_columns(frames[0], config), max_categories=config.training.max_categories)
 
 
 def _criteria(config: ModelConfig, metrics: tuple[Metric, ...]) -> Criteria | None:

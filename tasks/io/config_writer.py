@@ -29,6 +29,11 @@ def check_writable(path: Path, *, force: bool) -> None:
         raise InputError(f"'{path}' is the file of defaults. Name another file with --out.")
     if path.is_dir():
         raise InputError(f"'{path}' is a folder. Name a YAML file with --out.")
+    above = next((folder for folder in path.parents if folder.exists()), path.parent)
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise InputError(
+            f"'{path}' cannot be written: '{above}' is no folder to write in. Name another with --out."
+        )
     if path.exists() and not force:
         raise InputError(
             f"'{path}' exists already. Name another file with --out, or overwrite it with --force."
