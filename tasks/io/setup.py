@@ -12,6 +12,7 @@ from tasks.io.ledger import Ledger, open_ledger
 from tasks.io.registry import MlflowRegistry, Registry
 from tasks.io.settings import Settings, read_settings
 from tasks.io.store_checks import check_places
+from tasks.io.team_modules import reach_team_modules
 
 
 class Stores:
@@ -95,5 +96,6 @@ def open_setup(model: str) -> Setup:
     """
     settings = read_settings()
     check_places(settings)
+    reach_team_modules(settings)
     path = find_model(model, config_dir=settings.config_dir)
     return Setup(config=read_config(path), path=path, settings=settings, stores=Stores(settings))
