@@ -67,8 +67,14 @@ def rank_groups(group: IntArray, score: FloatArray) -> Ranked:
 def ndcg_at(k: int | None) -> Metric:
     """Return normalised discounted cumulative gain over the first ``k`` places (None: all).
 
-    Linear gains and averaging over tied scores, as scikit-learn's ``ndcg_score`` (Järvelin & Kekäläinen
-    2002). Groups of one row, or without a relevant row, say nothing about an order and are left out.
+    Linear gains (the outcome itself) and averaging over tied scores, as scikit-learn's ``ndcg_score``
+    (Järvelin & Kekäläinen 2002). Groups of one row, or without a relevant row, say nothing about an order
+    and are left out.
+
+    The other common form has gains of ``2 ** y - 1`` (Burges et al. 2005; the default of LightGBM and
+    XGBoost); it weighs the top grade more and gives other numbers. Races of about 12 runners graded 0 to 4: a
+    random order has NDCG@3 of .26 by linear gains and .22 by exponential ones, the closing odds .54 and .51.
+    For exponential gains let the target hold ``2 ** y - 1``.
     """
 
     def components(scored: Scored) -> Parts:

@@ -124,6 +124,17 @@ def test_ndcg_agrees_with_scikit_learn_ties_included(k):
     assert sk.ndcg_score(y, score, k=k) == pytest.approx(get_metric(name, problem="ranking")(s), abs=1e-12)
 
 
+def test_ndcg_has_linear_gains_and_exponential_ones_by_a_target_of_two_to_the_grade():
+    grades, score = np.array([0.0, 2.0, 1.0]), np.array([3.0, 2.0, 1.0])
+    ndcg = get_metric("ndcg@3", problem="ranking")
+    linear = Scored(y=grades, score=score, group=np.zeros(3))
+    exponential = Scored(y=2**grades - 1, score=score, group=np.zeros(3))
+    # discounts 1, 1/log2(3) = .63093, 1/2; found 2 * .63093 + 1 * .5, best 2 + 1 * .63093
+    assert (2 * 0.63093 + 0.5) / (2 + 0.63093) == pytest.approx(ndcg(linear), abs=1e-5)
+    # gains 3 and 1: found 3 * .63093 + 1 * .5, best 3 + 1 * .63093
+    assert (3 * 0.63093 + 0.5) / (3 + 0.63093) == pytest.approx(ndcg(exponential), abs=1e-5)
+
+
 def test_ndcg_by_hand():
     # one group: ranked order has relevance 0, 2, 1; DCG@2 = 2/log2(3); ideal 2 + 1/log2(3)
     s = Scored(y=np.array([1, 0, 2]), score=np.array([0.1, 0.9, 0.5]), group=np.zeros(3))
