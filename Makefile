@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo clean-demo test check format proof bench config-docs lock clean
+.PHONY: help setup demo clean-demo test check format proof bench bench-challenge config-docs lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -44,6 +44,9 @@ proof: $(STAMP)  ## long simulations, kill and load tests
 
 bench: $(STAMP)  ## benchmarks, with their tables under benchmarks/
 	@$(BIN)/python -m benchmarks
+
+bench-challenge: $(STAMP)  ## champion against challenger on 100,000 rows, ours beside a bootstrap
+	@$(BIN)/python -m benchmarks challenge
 
 config-docs: $(STAMP)  ## write config/base.yaml, config/schema.json and config/README.md from the typed models
 	@$(BIN)/python -m deployments.config_docs
