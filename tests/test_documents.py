@@ -12,6 +12,7 @@ from typer.main import get_command
 
 from deployments.cli.app import app
 from deployments.config_docs import CONFIG_DIR
+from deployments.demo.story import STORY
 from tasks.core.config import ModelConfig, parse_model
 from tasks.core.config.explain import section_of
 from tasks.core.measure import metrics_of
@@ -150,6 +151,12 @@ def test_environment_variables_named_are_read_somewhere(path):
 
 def test_the_readme_is_short():
     assert 200 >= len(MANUALS[0].read_text(encoding="utf-8").splitlines())
+
+
+def test_the_readme_shows_the_demo_that_there_is():
+    output = next(block for block in blocks(MANUALS[0], "text") if "What happened" in block)
+    shown = re.findall(r"^│ (.+?) +│ \w+ +│ \d+ ", output, re.M)
+    assert [chapter.title for chapter in STORY] == shown
 
 
 def test_the_guide_tells_what_to_do_in_every_state():
