@@ -95,7 +95,8 @@ def _stores(settings: Settings) -> Iterator[tuple[str, bool, str]]:
             yield (
                 name,
                 False,
-                f"{type(error).__name__}: {without_credentials(str(error))}. Check EVERGREEN_LEDGER_URL and MLFLOW_TRACKING_URI.",
+                f"{type(error).__name__}: {without_credentials(str(error))}. "
+                "Check EVERGREEN_LEDGER_URL and MLFLOW_TRACKING_URI.",
             )
         else:
             yield name, True, "answers"

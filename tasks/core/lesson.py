@@ -39,6 +39,8 @@ class Lesson:
         All that is measured; the first one decides.
     criteria : Criteria | None
         What a candidate must meet.
+    excluded : frozenset of str
+        Columns that the configuration excludes; others are left out for what they hold.
     """
 
     parts: Parts
@@ -47,6 +49,7 @@ class Lesson:
     folds: tuple[Fold, ...]
     metrics: tuple[Metric, ...]
     criteria: Criteria | None
+    excluded: frozenset[str] = frozenset()
 
     @property
     def metric(self) -> Metric:
@@ -109,6 +112,7 @@ def prepare_lesson(
         folds=make_folds(parts.training, y, schema=schema, config=config),
         metrics=metrics,
         criteria=criteria,
+        excluded=frozenset(config.data.exclude),
     )
 
 

@@ -26,11 +26,12 @@ def training_result(
         message=training_sentence(lesson, fitted, name=str(name)),
         n=len(lesson.parts.training),
     )
+    left_out = [note for note in lesson.schema.notes if note.observed not in lesson.excluded]
     return StageResult(
         state=State.TRAINED,
         model=model,
         version=version,
-        reasons=(summary, *choice.comparison.verdict.reasons, *lesson.parts.warnings),
+        reasons=(summary, *choice.comparison.verdict.reasons, *lesson.parts.warnings, *left_out),
         details={
             "candidate": name,
             "metric": lesson.metric.name,

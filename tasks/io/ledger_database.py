@@ -65,7 +65,9 @@ def parse_url(url: str) -> URL:
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
-        raise ConfigError(f"Ledger URL '{redacted(url)}' cannot be parsed. Allowed: {wanted}.") from None
+        raise ConfigError(
+            f"Ledger URL '{redacted(url)}' cannot be parsed. Allowed: {wanted}. Set EVERGREEN_LEDGER_URL."
+        ) from None
     if parsed.drivername in ("postgresql", "postgres", POSTGRES_DRIVER):
         return parsed.set(drivername=POSTGRES_DRIVER)
     if parsed.drivername in ("sqlite", "sqlite+pysqlite") and parsed.database not in (None, "", ":memory:"):
