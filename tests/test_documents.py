@@ -240,6 +240,7 @@ def test_the_guides_gate_rejects_what_calls_too_much(team, limit, expected):
 
 def test_the_guides_foreign_model_can_be_brought_in(team, mlflow_uri, monkeypatch):
     monkeypatch.chdir(team)  # MLflow's default experiment keeps its files in the current folder
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_uri)  # MLflow sets it too; this takes it back afterwards
     mlflow.set_tracking_uri(mlflow_uri)
     context = binary_context(200)
     features = context.holdout.frame[["x", "z"]]
