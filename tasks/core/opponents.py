@@ -55,12 +55,13 @@ def choose_opponents(
     Raises
     ------
     NotLearnable
-        ``rejected``, ``not_validated`` or ``no_challenger`` when nobody passed the gate;
+        ``rejected``, ``not_validated`` or ``no_challenger`` when nobody passed the gate (``rejected`` also when
+        the candidate that was is newer than the challenger, which has had its match);
         ``already_champion`` when the challenger reigns.
     """
-    challenger = aliases.get(CHALLENGER)
-    if challenger is None:
-        raise _nobody(model, aliases.get(CANDIDATE), tags)
+    challenger, candidate = aliases.get(CHALLENGER), aliases.get(CANDIDATE)
+    if challenger is None or _fell_since(challenger, candidate, tags):
+        raise _nobody(model, candidate, tags)
     champion = aliases.get(CHAMPION)
     if challenger == champion:
         raise NotLearnable(
@@ -76,6 +77,13 @@ def choose_opponents(
             "train a new candidate.",
         )
     return Opponents(challenger=challenger, champion=champion, twin=twin)
+
+
+def _fell_since(challenger: int, candidate: int | None, tags: Mapping[int, Mapping[str, str]]) -> bool:
+    """Tell whether a candidate newer than the challenger was rejected by the gate."""
+    if candidate is None or candidate <= challenger:
+        return False
+    return tags.get(candidate, {}).get(VALIDATION_STATUS) == "rejected"
 
 
 def _nobody(model: str, candidate: int | None, tags: Mapping[int, Mapping[str, str]]) -> NotLearnable:

@@ -29,6 +29,11 @@ def test_a_refitted_champion_brings_its_judged_twin():
         ({"candidate": 2}, {2: {"validation_status": "rejected"}}, "rejected"),
         ({"candidate": 2, "champion": 2}, {2: {"validation_status": "approved"}}, "no_challenger"),
         ({"challenger": 2, "champion": 2}, {}, "already_champion"),
+        (
+            {"challenger": 2, "candidate": 3, "champion": 1},
+            {3: {"validation_status": "rejected"}},
+            "rejected",
+        ),
     ],
 )
 def test_without_an_approved_challenger_the_reason_is_named(aliases, tags, code):
@@ -52,3 +57,15 @@ def test_a_version_does_not_challenge_its_own_refit():
     with pytest.raises(NotLearnable, match="refit") as caught:
         choose({"challenger": 1, "champion": 2}, {1: {}, 2: {"evergreen.evaluated_as": "1"}})
     assert "already_champion" == caught.value.reason_code
+
+
+def test_an_older_rejected_candidate_does_not_bar_the_challenger():
+    opponents = choose(
+        {"challenger": 3, "candidate": 2, "champion": 1}, {2: {"validation_status": "rejected"}, 1: {}}
+    )
+    assert 3 == opponents.challenger
+
+
+def test_a_newer_candidate_that_waits_for_its_gate_does_not_bar_the_challenger():
+    opponents = choose({"challenger": 2, "candidate": 3}, {3: {"validation_status": "pending"}})
+    assert 2 == opponents.challenger
