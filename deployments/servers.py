@@ -112,6 +112,7 @@ def _start_worker(settings: Settings, running: dict[str, dict[str, Any]]) -> dic
         "PREFECT_API_URL": running["prefect"]["api"],
         "EVERGREEN_HOME": str(settings.home),
         "EVERGREEN_CONFIG": str(settings.config_dir),
+        "PREFECT_WORKER_QUERY_SECONDS": os.environ.get("PREFECT_WORKER_QUERY_SECONDS", "2"),
     }
     if "mlflow" in running:
         environ["EVERGREEN_MLFLOW_UI"] = running["mlflow"]["ui"]

@@ -1,4 +1,4 @@
-"""What the end-to-end tests share: servers and a worker from `evergreen up`, and everything deployed, twice."""
+"""What the end-to-end tests share: servers and a worker from `evergreen up`, and everything deployed."""
 
 import os
 import subprocess
@@ -16,6 +16,10 @@ from tests.support.reigning import write_model
 from tests.support.servers import QUIET, ROOT, wait_for
 
 FINAL = {StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED}
+PROMPT = {
+    "PREFECT_WORKER_QUERY_SECONDS": "1",
+    "PREFECT_SERVER_SERVICES_SCHEDULER_RECENT_DEPLOYMENTS_LOOP_SECONDS": "1",
+}
 FOREIGN = ("PREFECT_", "EVERGREEN_", "MLFLOW_")
 
 
@@ -105,7 +109,7 @@ def machine(tmp_path_factory):
     write_model(folder / "config", "payments", promotion={"approval": "manual", "refit": False})
     write_model(folder / "config", "rides")
     own = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
-    made = Machine(folder=folder, environ={**own, **QUIET})
+    made = Machine(folder=folder, environ={**own, **QUIET, **PROMPT})
     ports = ("--prefect-port", str(free_port(4400)), "--mlflow-port", str(free_port(5400)))
     try:
         made.evergreen("up", "--worker", *ports)
@@ -116,14 +120,8 @@ def machine(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def deployed(machine):
-    """Deploy by `evergreen deploy`, again, and by `prefect deploy --all`; return the deployments each time."""
-    seen = []
-    for deploy in (
-        lambda: machine.evergreen("deploy"),
-        lambda: machine.evergreen("deploy"),
-        lambda: machine.prefect("--no-prompt", "deploy", "--all"),
-    ):
-        deploy()
-        with machine.client() as client:
-            seen.append({(d.entrypoint, d.name): d for d in client.read_deployments()})
-    return seen
+    """Deploy as people do: by `evergreen deploy` and by `prefect deploy --all`."""
+    machine.evergreen("deploy")
+    machine.prefect("--no-prompt", "deploy", "--all")
+    with machine.client() as client:
+        return {(one.entrypoint, one.name): one for one in client.read_deployments()}
