@@ -56,7 +56,7 @@ def choose_opponents(
     ------
     NotLearnable
         ``rejected``, ``not_validated`` or ``no_challenger`` when nobody passed the gate (``rejected`` also when
-        the candidate that was is newer than the challenger, which has had its match);
+        the candidate that was is newer than the challenger);
         ``already_champion`` when the challenger reigns.
     """
     challenger, candidate = aliases.get(CHALLENGER), aliases.get(CANDIDATE)
