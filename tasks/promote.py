@@ -6,7 +6,7 @@ and closes it after the last. The functions are plain; the ``*_task`` beside the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -86,17 +86,19 @@ def apply_promotion(
         ``not_approved``. ``InputError`` when the version is not registered.
     """
     plan = partial(
-        plan_promotion,
-        version=version,
-        reason=reason,
-        expected_champion=expected_champion,
-        evidence=evidence,
+        plan_promotion, version=version, reason=reason, expected_champion=expected_champion, evidence=evidence,
         proves=smoke is not None,
+    )  # fmt: skip
+    return _perform(
+        registry,
+        ledger,
+        model,
+        plan,
+        smoke=smoke,
+        attempts=max_rollback_attempts,
+        dry_run=dry_run,
+        clock=clock,
     )
-    if dry_run:
-        return _printed(plan(read_realm(registry, ledger, model), now=clock()))
-    with acting(registry, ledger, model, move=move, clock=clock) as act:
-        return _apply(act, plan(act.realm(), now=clock()), smoke, max_rollback_attempts)
 
 
 def apply_rollback(
@@ -123,17 +125,19 @@ def apply_rollback(
         ``nothing_to_return_to``. ``InputError`` when ``to`` never reigned.
     """
     plan = partial(
-        plan_rollback,
-        to=to,
-        reason=reason,
-        expected_champion=expected_champion,
-        evidence=evidence,
+        plan_rollback, to=to, reason=reason, expected_champion=expected_champion, evidence=evidence,
         proves=smoke is not None,
+    )  # fmt: skip
+    return _perform(
+        registry,
+        ledger,
+        model,
+        plan,
+        smoke=smoke,
+        attempts=max_rollback_attempts,
+        dry_run=dry_run,
+        clock=clock,
     )
-    if dry_run:
-        return _printed(plan(read_realm(registry, ledger, model), now=clock()))
-    with acting(registry, ledger, model, move=move, clock=clock) as act:
-        return _apply(act, plan(act.realm(), now=clock()), smoke, max_rollback_attempts)
 
 
 def reconcile(
@@ -159,6 +163,24 @@ def reconcile(
             return _result(act, State.RECONCILED, reasons)
         proof = prove(act, unproved, smoke=smoke, attempts=max_rollback_attempts)
         return _result(act, proof.state(State.RECONCILED), [*reasons, *proof.reasons])
+
+
+def _perform(
+    registry: Registry,
+    ledger: Ledger,
+    model: str,
+    plan: Callable[..., Plan],
+    *,
+    smoke: Smoke | None,
+    attempts: int,
+    dry_run: bool,
+    clock: Clock,
+) -> StageResult:
+    """Plan on what is there, under the lock, and apply it; a dry run plans without the lock and shows it."""
+    if dry_run:
+        return _printed(plan(read_realm(registry, ledger, model), now=clock()))
+    with acting(registry, ledger, model, move=move, clock=clock) as act:
+        return _apply(act, plan(act.realm(), now=clock()), smoke, attempts)
 
 
 def _apply(act: Act, plan: Plan, smoke: Smoke | None, attempts: int) -> StageResult:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
 from prefect import task
 from prefect.client.schemas.objects import State as PrefectState
@@ -25,14 +25,26 @@ class Refusal:
     error: NotLearnable | Held
 
 
-def stage_task(**options: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
+class StageTask(Protocol[P, R]):
+    """A task of a stage."""
+
+    fn: Callable[P, R]
+    """The plain function."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the task and wait for it."""
+
+    def begin(self, *args: P.args, **kwargs: P.kwargs) -> Callable[[], R]:
+        """Start the task beside the flow; what comes back waits for its answer."""
+
+
+def stage_task(**options: Any) -> Callable[[Callable[P, R]], StageTask[P, R]]:
     """Make a Prefect task whose ``NotLearnable`` and ``Held`` end its run Completed, under their own names.
 
-    The caller sees the same exception as from the plain function. ``options`` are those of ``prefect.task``; the
-    plain function stands under ``fn``.
+    The caller sees the same exception as from the plain function. ``options`` are those of ``prefect.task``.
     """
 
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+    def decorate(function: Callable[P, R]) -> StageTask[P, R]:
         @functools.wraps(function)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> Any:
             try:
@@ -45,12 +57,23 @@ def stage_task(**options: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            answer: Any = run(*args, **kwargs)
-            if isinstance(answer, PrefectState):  # a task that returns a state hands the state on
-                raise cast("Refusal", answer.result()).error
-            return cast("R", answer)
+            return cast("R", _told(run(*args, **kwargs)))
 
-        call.fn = function  # type: ignore[attr-defined]
-        return call
+        def begin(*args: P.args, **kwargs: P.kwargs) -> Callable[[], R]:
+            future = run.submit(*args, **kwargs)
+            return lambda: cast("R", _told(future.result()))
+
+        made: Any = call
+        made.fn, made.begin = function, begin
+        return cast("StageTask[P, R]", made)
 
     return decorate
+
+
+def _told(answer: Any) -> Any:
+    """Return a task's answer; a refusal is raised again."""
+    if isinstance(answer, PrefectState):  # a task that returns a state hands the state on
+        answer = answer.result()
+    if isinstance(answer, Refusal):
+        raise answer.error
+    return answer

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 
-from tasks.core.baseline import baseline_kinds, baseline_scores
+from tasks.core.baseline import all_baselines
 from tasks.core.contract import Contract
 from tasks.core.contract_judge import ContractResult
 from tasks.core.contract_learn import apply_limits
@@ -166,17 +166,11 @@ def _admit_or_dismiss(setup: Setup, version: int, tags: dict[str, str], *, state
 
 def _baselines(setup: Setup, candidate: LoadedModel, parts: Parts) -> dict[str, Any]:
     """Score the holdout without a model, in each way that makes sense."""
-    timed = parts.holdout.positions is not None and parts.plan.method == "time"
-    seed = seed_for(setup.model, parts.holdout.fingerprint, "baseline")
-    return {
-        kind: baseline_scores(
-            kind,
-            training=parts.training,
-            rows=parts.holdout,
-            schema=candidate.schema,
-            config=setup.config,
-            classes=candidate.classes,
-            rng=np.random.default_rng(seed),
-        )
-        for kind in baseline_kinds(setup.config, timed=timed)
-    }
+    return all_baselines(
+        training=parts.training,
+        rows=parts.holdout,
+        schema=candidate.schema,
+        config=setup.config,
+        classes=candidate.classes,
+        rng=np.random.default_rng(seed_for(setup.model, parts.holdout.fingerprint, "baseline")),
+    )

@@ -27,6 +27,25 @@ def baseline_kinds(config: ModelConfig, *, timed: bool) -> tuple[str, ...]:
     return ("constant", "persistence") if timed and config.problem != "ranking" else ("constant",)
 
 
+def all_baselines(
+    *,
+    training: Rows,
+    rows: Rows,
+    schema: Schema,
+    config: ModelConfig,
+    classes: tuple[Any, ...],
+    rng: np.random.Generator,
+) -> dict[str, Scored]:
+    """Score rows by every baseline that makes sense for them, by its name; see ``baseline_scores``."""
+    kinds = baseline_kinds(config, timed=config.timed and rows.positions is not None)
+    return {
+        kind: baseline_scores(
+            kind, training=training, rows=rows, schema=schema, config=config, classes=classes, rng=rng
+        )
+        for kind in kinds
+    }
+
+
 def baseline_scores(
     kind: str,
     *,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import FixedThresholdClassifier
 
-from tasks.core.baseline import baseline_kinds, baseline_scores
+from tasks.core.baseline import all_baselines
 from tasks.core.config import ModelConfig
 from tasks.core.config.training import Candidate
 from tasks.core.fitting import fit_candidate
@@ -121,21 +121,17 @@ def with_threshold(model: Any, threshold: Threshold, *, classes: tuple[Any, ...]
 def measure_baselines(lesson: Lesson, config: ModelConfig) -> dict[str, dict[str, float]]:
     """Measure the naive baselines on the holdout, by their name."""
     parts = lesson.parts
-    rng = np.random.default_rng(seed_for(config.model, parts.fingerprint, "baseline"))
-    kinds = baseline_kinds(config, timed=parts.holdout.positions is not None)
-    found = {}
-    for kind in kinds if len(parts.holdout) else ():
-        scored = baseline_scores(
-            kind,
-            training=parts.training,
-            rows=parts.holdout,
-            schema=lesson.schema,
-            config=config,
-            classes=lesson.classes,
-            rng=rng,
-        )
-        found[kind] = measure(scored, lesson.metrics)
-    return found
+    if not len(parts.holdout):
+        return {}
+    found = all_baselines(
+        training=parts.training,
+        rows=parts.holdout,
+        schema=lesson.schema,
+        config=config,
+        classes=lesson.classes,
+        rng=np.random.default_rng(seed_for(config.model, parts.fingerprint, "baseline")),
+    )
+    return {kind: measure(scored, lesson.metrics) for kind, scored in found.items()}
 
 
 def make_recipe(

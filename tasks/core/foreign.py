@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks.core.baseline import baseline_kinds, baseline_scores
+from tasks.core.baseline import all_baselines
 from tasks.core.config import ModelConfig
 from tasks.core.contract_learn import learn_contract
 from tasks.core.errors import DataError
@@ -149,13 +149,12 @@ def _baselines(
     recipe: Recipe, parts: Parts, schema: Schema, config: ModelConfig, metrics: Sequence[Metric]
 ) -> dict[str, dict[str, float]]:
     """Measure the naive baselines on the holdout."""
-    rng = np.random.default_rng(seed_for(config.model, parts.fingerprint, "baseline"))
-    kinds = baseline_kinds(config, timed=parts.holdout.positions is not None)
-    answers = {
-        kind: baseline_scores(
-            kind, training=parts.training, rows=parts.holdout, schema=schema, config=config,
-            classes=recipe.classes, rng=rng,
-        )
-        for kind in kinds
-    }  # fmt: skip
+    answers = all_baselines(
+        training=parts.training,
+        rows=parts.holdout,
+        schema=schema,
+        config=config,
+        classes=recipe.classes,
+        rng=np.random.default_rng(seed_for(config.model, parts.fingerprint, "baseline")),
+    )
     return {kind: measure(scored, metrics) for kind, scored in answers.items()}

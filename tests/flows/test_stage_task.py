@@ -51,3 +51,17 @@ def test_a_refusal_completes_its_task_run_and_reaches_the_flow(prefect_server, k
 
 def test_the_plain_function_stays_within_reach():
     assert "fine" == refuse.fn("fine")
+
+
+@flow
+def beside(kind):
+    waiting = refuse.begin(kind)
+    try:
+        return waiting()
+    except (Held, NotLearnable) as error:
+        return str(error)
+
+
+@pytest.mark.parametrize(("kind", "seen"), [("insufficient", "Too few rows."), ("fine", "fine")])
+def test_a_task_begun_beside_the_flow_answers_the_same(prefect_server, kind, seen):
+    assert seen == beside(kind)
