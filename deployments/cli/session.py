@@ -66,7 +66,7 @@ def run_flow(flow_path: str, parameters: dict[str, Any]) -> dict[str, Any]:
     module_name, function_name = flow_path.split(":")
     with quiet_stdout():
         module = __import__(module_name, fromlist=[function_name])
-    with quiet_stdout(), said_once():
+    with quiet_stdout(), said_once(), without_heartbeat():
         state = getattr(module, function_name)(**parameters, return_state=True)
         if state.is_completed():
             return dict(state.result())
@@ -78,6 +78,15 @@ def run_flow(flow_path: str, parameters: dict[str, Any]) -> dict[str, Any]:
     kind = InputError if state.name == "InputError" else EvergreenError
     why = " ".join(without_credentials(str(state.message or outcome)).split()).rstrip(".")
     raise kind(f"{function_name} ended {state.name}: {why}.")
+
+
+@contextlib.contextmanager
+def without_heartbeat() -> Iterator[None]:
+    """Switch off the heartbeat of runs that last as long as a command: its thread costs each of them a second."""
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield
 
 
 @contextlib.contextmanager

@@ -19,6 +19,11 @@ AsOf = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Decide and report, do not act.")]
 Why = Annotated[str, typer.Option("--why", help="Reason, kept in the ledger.")]
+PROMISED = {
+    "flows.train:train": ("version", "metrics", "baseline"),
+    "flows.challenge:challenge": ("verdict", "test", "difference", "interval", "n", "blocks", "alpha_left"),
+}
+"""Keys that ``--json`` always has, null where a stage ended before it knew them."""
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -108,4 +113,5 @@ def _run(flow: str, model: str, options: dict[str, Any], *, as_json: bool, appro
             f"promotion.approval of '{setup.model}' is manual: the question needs a running Prefect server. "
             "Start one by 'evergreen up'."
         )
-    print_result(run_flow(flow, {"model": model, **options}), as_json=as_json)
+    result = run_flow(flow, {"model": model, **options})
+    print_result({**dict.fromkeys(PROMISED.get(flow, ())), **result}, as_json=as_json)
