@@ -5,4 +5,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-pytest_plugins = ["tests.support.servers", "tests.support.mlflow_store", "tests.support.postgres"]
+pytest_plugins = [
+    "tests.support.skips",
+    "tests.support.servers",
+    "tests.support.mlflow_store",
+    "tests.support.postgres",
+]
