@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from tasks.core.agreement import judge_agreement, measure_agreement
 from tasks.core.errors import NotLearnable
 from tasks.core.realm import APPROVED, VALIDATION_STATUS
@@ -16,6 +18,9 @@ from tasks.prove import serving_smoke
 from tasks.refit import can_refit, refit_version
 from tasks.retries import SIDE_EFFECT
 from tasks.stage_task import stage_task
+
+_MOST_COMPARED = 10_000
+"""Rows on which a refit must agree with the judged version."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +60,16 @@ def prepare_heir(setup: Setup, parts: Parts, judged: int, *, until: str | None =
 
 
 def _gate_refit(setup: Setup, parts: Parts, judged: int, refit: int) -> Verdict:
-    """Pass the operational checks, and the agreement of scores with the judged version."""
+    """Pass the operational checks, and the agreement of scores with the judged version.
+
+    They are compared on the newest training rows, which both have learned from: where the refit alone has, a model
+    that remembers its rows answers differently by nature.
+    """
     smoke = serving_smoke(setup.stores)(setup.model, refit)
     if not smoke.passed:
         return smoke
-    rows = parts.evaluation
+    newest = np.arange(max(len(parts.training) - _MOST_COMPARED, 0), len(parts.training))
+    rows = parts.training.take(newest)
     before, after = (
         load_model(setup, version).score(rows, config=setup.config) for version in (judged, refit)
     )

@@ -255,3 +255,17 @@ def test_a_refused_promotion_keeps_the_evidence(arena, monkeypatch):
     assert (State.HELD, "champion_moved") == (ended.state, codes(ended)[-1])
     assert ("superior", judged.decision_id) == (ended.details["verdict"], ended.details["evidence"])
     assert EQUAL == setup.stores.registry.aliases(setup.model)["champion"]
+
+
+def test_a_refit_that_remembers_its_rows_is_not_mistaken_for_another_model(arena, smoke_passes):
+    """On rows the refit alone has learned from, a model that overfits answers differently by nature."""
+    forest = {
+        "name": "forest",
+        "estimator": "sklearn.ensemble.RandomForestClassifier",
+        "params": {"n_estimators": 20},
+    }
+    setup = arena.setup(data=HIDDEN, training={"candidates": [forest]})
+    version = train_version(setup)
+    enthrone(setup, challenger=version)
+    heir = prepare_heir.fn(setup, meet(setup)[1], version)
+    assert (version + 1, ["refit_agrees"]) == (heir.version, codes(heir))
