@@ -242,6 +242,7 @@ def test_the_guides_foreign_model_can_be_brought_in(team, mlflow_uri, monkeypatc
     monkeypatch.chdir(team)  # MLflow's default experiment keeps its files in the current folder
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_uri)  # MLflow sets it too; this takes it back afterwards
     mlflow.set_tracking_uri(mlflow_uri)
+    mlflow.set_experiment("Default")  # an earlier test of this process may have left another store's experiment
     context = binary_context(200)
     features = context.holdout.frame[["x", "z"]]
     uri = import_function("elsewhere:log_elsewhere", key="the guide")(features, context.scored.y)
