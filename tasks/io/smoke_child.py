@@ -20,6 +20,7 @@ import pandas as pd
 
 _SECONDS = 3.0
 _WARM_UPS = 3
+_LONGEST = 300
 _NEVER_SEEN = "evergreen-never-seen"
 _NUMBERS = {"double", "float"}
 _INTEGERS = {"long": np.int64, "integer": np.int32}
@@ -96,7 +97,8 @@ def _probe(name: str, *, passed: bool, message: str) -> dict[str, Any]:
 
 def _said(error: Exception) -> str:
     first = _ROWS_IN_MESSAGE.sub("data ", " ".join(str(error).split()))
-    return f"{type(error).__name__}: {first[:300] or 'no message'}"
+    shown = first if len(first) <= _LONGEST else f"{first[: _LONGEST - 1]}…"
+    return f"{type(error).__name__}: {shown or 'no message'}"
 
 
 def _expect_answers(ask: Ask, frame: pd.DataFrame | None) -> str:

@@ -82,7 +82,10 @@ def machine(home, template):
         "PREFECT_HOME": str(home / "prefect"),
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     }
-    with pytest.MonkeyPatch.context() as patch:
+    from prefect.settings import PREFECT_LOGGING_LEVEL, temporary_settings
+
+    level = {PREFECT_LOGGING_LEVEL: QUIET["PREFECT_LOGGING_LEVEL"]}
+    with pytest.MonkeyPatch.context() as patch, temporary_settings(level):
         for name in ("EVERGREEN_LEDGER_URL", "MLFLOW_TRACKING_URI"):
             patch.delenv(name, raising=False)
         for name, value in own.items():
