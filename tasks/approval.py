@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import math
 import threading
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from pydantic import Field
 from tasks.core.verdict import Reason
 from tasks.links import artifact_key
 
-GRACE_S = 3600
+GRACE_S = 600
 """How much longer than ours Prefect's timeout is: a run that overstays Prefect's can only end Failed."""
 
 
@@ -76,7 +77,8 @@ def _resumed_after(seconds: float, run_id: UUID) -> Iterator[Callable[[], bool]]
             resume_flow_run(run_id, run_input={"approve": False, "why": "timed out"})
             happened.set()
 
-    timer = threading.Timer(seconds, give_up)
+    # a thread begins without context variables, where Prefect keeps the settings in force
+    timer = threading.Timer(seconds, contextvars.copy_context().run, args=(give_up,))
     timer.daemon = True
     timer.start()
     try:
