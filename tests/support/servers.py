@@ -90,13 +90,18 @@ def prefect_server(tmp_path_factory):
             what="the server's start",
         )
         assert process.poll() is None, (home / "server.log").read_text()
-        from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+        from prefect.events.worker import EventsWorker
+        from prefect.settings import (
+            PREFECT_API_URL,
+            PREFECT_HOME,
+            PREFECT_LOGGING_TO_API_ENABLED,
+            temporary_settings,
+        )
 
-        with (
-            temporary_settings({PREFECT_API_URL: f"{url}/api", PREFECT_HOME: home}),
-            env(PREFECT_API_URL=f"{url}/api"),
-        ):
+        own = {PREFECT_API_URL: f"{url}/api", PREFECT_HOME: home, PREFECT_LOGGING_TO_API_ENABLED: False}
+        with temporary_settings(own), env(PREFECT_API_URL=f"{url}/api"):
             yield f"{url}/api"
+            EventsWorker.drain_all(timeout=10)  # what is sent after the server's end is tried for a minute
 
 
 @contextlib.contextmanager
