@@ -12,7 +12,7 @@ import yaml
 
 from tasks.core.config import ModelConfig, parse_model
 from tasks.core.config_text import render_config
-from tasks.core.errors import DataError
+from tasks.core.errors import NotLearnable
 from tasks.core.propose import Material, Proposal, propose
 from tasks.core.propose_clock import FoundClock
 from tasks.core.propose_spans import Entry
@@ -58,7 +58,9 @@ def init_config(
     Raises
     ------
     InputError
-        When what was typed is wrong or cannot be read or learned from; nothing is written.
+        When what was typed is wrong or cannot be read; nothing is written.
+    NotLearnable
+        When there are no rows, or the target holds fewer than two values; nothing is written.
     """
     table = table or only_table(data, base=Path.cwd())
     model = model_name(table or data)
@@ -121,7 +123,9 @@ def _read(
     check_roles(source.loader.columns(), origin=source.origin, target=target, **roles)
     frame = source.read()
     if frame.empty:
-        raise DataError(f"{source.origin} holds column names but no rows. Bring rows.")
+        raise NotLearnable(
+            "too_few_rows", f"{source.origin} holds column names but no rows. Bring rows.", observed=0.0
+        )
     return frame, source.origin
 
 

@@ -12,8 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tasks.core.errors import EvergreenError, InputError
-from tasks.core.verdict import State
+from tasks.core.errors import EvergreenError, Held, InputError, NotLearnable
+from tasks.core.verdict import Reason, State
 
 _SHOWN = (
     "version",
@@ -67,9 +67,18 @@ def print_error(error: EvergreenError, *, as_json: bool) -> None:
     """Print one clear sentence on stderr; with ``--json`` also the object on stdout."""
     note(str(error))
     if as_json:
-        state = State.INPUT_ERROR if isinstance(error, InputError) else State.FAILED
-        reason = {"code": error.code, "message": str(error), "observed": None, "limit": None}
-        print(json.dumps({"state": state.value, "reasons": [reason]}))
+        state, reason = _ending(error)
+        print(json.dumps({"state": state.value, "reasons": [clean(reason.to_dict())]}))
+
+
+def _ending(error: EvergreenError) -> tuple[State, Reason]:
+    """Return the state and the reason of what a command raised; a refusal is a decision, not a failure."""
+    if isinstance(error, NotLearnable):
+        return State.INSUFFICIENT, Reason.from_error(error)
+    if isinstance(error, Held):
+        return State.HELD, Reason(code=error.reason_code, message=str(error))
+    state = State.INPUT_ERROR if isinstance(error, InputError) else State.FAILED
+    return state, Reason(code=error.code, message=str(error))
 
 
 def clean(value: Any) -> Any:

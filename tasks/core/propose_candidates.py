@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from tasks.core.errors import DataError
+from tasks.core.errors import DataError, NotLearnable
 from tasks.core.inspect_columns import is_whole
 
 MOST_CLASSES = 50
@@ -26,17 +26,25 @@ def guess_problem(target: pd.Series, *, group: str | None = None) -> tuple[str, 
     Raises
     ------
     DataError
-        When the target is empty, holds one value, or holds text of too many values to be classes.
+        When the target holds text of too many values to be classes, or text where a ranking needs numbers.
+    NotLearnable
+        ``no_labels`` when the target is empty, ``one_class`` when it holds one value.
     """
     known = target.dropna()
     distinct = int(known.nunique())
     if distinct == 0:
-        raise DataError(f"Target column '{target.name}' holds no value at all. Name another target.")
-    if distinct == 1:
-        raise DataError(
-            f"Target column '{target.name}' holds one value only ({known.iloc[0]!s:.40}); two are needed to learn. "
-            "Name another target, or bring more rows."
+        raise NotLearnable(
+            "no_labels",
+            f"Target column '{target.name}' holds no value at all. Name another target.",
+            observed=0.0,
         )
+    if distinct == 1:
+        raise NotLearnable(
+            "one_class",
+            f"Target column '{target.name}' holds one value only ({known.iloc[0]!s:.40}); two are needed to learn. "
+            "Name another target, or bring more rows.",
+            observed=1.0, limit=2.0, n=len(known),
+        )  # fmt: skip
     numbers = pd.api.types.is_numeric_dtype(known.dtype) and not pd.api.types.is_bool_dtype(known.dtype)
     if group is not None:
         return _ranking(target, numbers=numbers, group=group, distinct=distinct)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from tasks.core.config.units import parse_span
-from tasks.core.errors import DataError, UnknownName
+from tasks.core.errors import DataError, NotLearnable, UnknownName
 from tasks.core.propose_candidates import guess_problem, propose_candidates
 from tasks.core.propose_clock import certain_clock, read_clock, read_times, text_format
 from tasks.core.propose_spans import LENGTHS, resemblance, seconds
@@ -182,8 +182,6 @@ def test_the_target_says_the_problem(values, group, problem):
 @pytest.mark.parametrize(
     ("values", "group", "said"),
     [
-        ([None, None], None, "no value at all"),
-        ([1, 1, None], None, "one value only"),
         ([f"id{i}" for i in range(90)], None, "too many to be classes"),
         (list("abc") * 30, "race", "needs numbers"),
     ],
@@ -191,6 +189,13 @@ def test_the_target_says_the_problem(values, group, problem):
 def test_a_target_that_poses_no_problem_is_refused(values, group, said):
     with pytest.raises(DataError, match=said):
         guess_problem(pd.Series(values, name="y"), group=group)
+
+
+@pytest.mark.parametrize(("values", "code"), [([None, None], "no_labels"), ([1, 1, None], "one_class")])
+def test_a_target_without_two_values_cannot_be_learned(values, code):
+    with pytest.raises(NotLearnable) as caught:
+        guess_problem(pd.Series(values, name="y"))
+    assert code == caught.value.reason_code
 
 
 @pytest.mark.parametrize("problem", ["binary", "multiclass", "regression", "ranking"])

@@ -310,6 +310,19 @@ def test_what_cannot_be_learned_from_or_done_now_is_a_decision_of_the_ledger_alo
     assert only_decision(before, after) == answer.json["decision_id"]
 
 
+@pytest.mark.parametrize(
+    ("rows", "code"), [(good()[:0], "too_few_rows"), (good(y=1), "one_class"), (good(y=np.nan), "no_labels")]
+)
+def test_init_tells_what_cannot_be_learned_as_training_would(rows, code, folder, stores):
+    write(folder, frame=rows)
+    before, files = snapshot(stores), sorted(folder.rglob("*"))
+    answer = command(*INIT, "y")
+    assert (0, "Insufficient", [code]) == (answer.exit_code, answer.state, answer.codes), answer
+    assert_one_sentence(answer)
+    assert before == snapshot(stores)
+    assert files == sorted(folder.rglob("*"))
+
+
 def only_decision(before, after):
     """Return the id of the one entry that came on top; it is a decision."""
     (added,) = [entry for entry in after[1] if entry not in before[1]]

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 import yaml
 
 from tasks.core.config_text import to_yaml
-from tasks.core.errors import InputError
+from tasks.core.errors import InputError, NotLearnable
 from tasks.init import init_config, model_name
 from tasks.io.config_writer import name_source
 from tasks.io.configs import read_config
@@ -204,12 +204,9 @@ def test_any_column_name_survives_the_text(name):
 BAD = {
     "missing file": (None, {}, "nowhere.csv"),
     "empty file": (b"", {}, "empty"),
-    "header alone": (b"x,y\n", {}, "no rows"),
     "a pickle": (pickle.dumps([1, 2, 3]), {}, "pickle"),
     "missing target": (b"x,price\n1,2\n2,3\n", {"target": "prize"}, "Did you mean 'price'"),
     "missing clock": (b"x,y,when\n1,2,3\n2,3,4\n", {"time": "then"}, "Did you mean 'when'"),
-    "empty target": (b"x,y\n1,\n2,\n", {}, "no value at all"),
-    "one class": (b"x,y\n1,a\n2,a\n", {}, "one value only"),
     "two columns of one name": (b"x,x,y\n1,2,0\n2,3,1\n", {}, "x"),
     "a clock that is none": (b"x,y,at\n1,0,2024-01-01\n2,1,soon\n", {"time": "at"}, "soon"),
 }
@@ -226,6 +223,23 @@ def test_bad_input_is_one_sentence_and_writes_nothing(case, folder):
         init_config(data, out="conf/m.yaml", **{"target": "y", **roles})
 
     assert "\n" not in str(caught.value)
+    assert not os.path.exists("conf")
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"x,y\n", "too_few_rows"),
+        (b"x,y\n1,\n2,\n", "no_labels"),
+        (b"x,y\n1,a\n2,a\n", "one_class"),
+        (b"x,y\n1,7.5\n2,7.5\n", "one_class"),
+    ],
+)
+def test_what_cannot_be_learned_from_is_told_as_training_would(content, code, folder):
+    (folder / "rows.csv").write_bytes(content)
+    with pytest.raises(NotLearnable) as caught:
+        init_config("rows.csv", out="conf/m.yaml", target="y")
+    assert code == caught.value.reason_code
     assert not os.path.exists("conf")
 
 
