@@ -1,0 +1,31 @@
+"""What differs by machine is read from the environment, and pages are linked without their passwords."""
+
+import pytest
+
+from tasks.core.errors import InputError
+from tasks.io.settings import read_settings
+
+
+def test_an_embedded_store_has_no_pages_until_somebody_names_them(tmp_path):
+    environ = {"EVERGREEN_HOME": str(tmp_path)}
+    assert read_settings(environ).mlflow_ui is None
+    named = {**environ, "EVERGREEN_MLFLOW_UI": "http://127.0.0.1:5000"}
+    assert "http://127.0.0.1:5000" == read_settings(named).mlflow_ui
+
+
+def test_the_pages_of_a_tracking_server_are_linked_without_user_and_password():
+    settings = read_settings({"MLFLOW_TRACKING_URI": "https://user:secret@mlflow.example:8443/team/"})
+    assert "https://mlflow.example:8443/team" == settings.mlflow_ui
+    assert settings.artifact_root is None
+
+
+def test_all_embedded_state_lies_in_the_one_folder(tmp_path):
+    settings = read_settings({"EVERGREEN_HOME": str(tmp_path)})
+    places = (settings.tracking_uri, settings.ledger_url, settings.artifact_root)
+    assert [True] * 3 == [str(tmp_path) in place for place in places]
+
+
+def test_a_ledger_of_an_unknown_kind_is_refused_without_telling_its_password():
+    with pytest.raises(InputError, match="starts with 'mysql'") as caught:
+        read_settings({"EVERGREEN_LEDGER_URL": "mysql://me:secret@host/db"})
+    assert "secret" not in str(caught.value)
