@@ -26,8 +26,12 @@ demo: $(STAMP)  ## the whole first reign on generated card payments: train, keep
 clean-demo:  ## remove what the demo left
 	rm -rf .evergreen-demo
 
-test: $(STAMP)  ## all tests but the long proofs
-	@$(BIN)/python -m pytest -q -m "not proof"
+test: $(STAMP)  ## all tests but the long proofs; those that need a Prefect server run beside the others
+	@$(BIN)/python -m pytest -q -m "not proof" --ignore=tests/flows --ignore=tests/e2e > $(VENV)/alone.log 2>&1 & \
+	alone=$$!; \
+	$(BIN)/python -m pytest -q -m "not proof" tests/flows tests/e2e; served=$$?; \
+	wait $$alone; alone=$$?; cat $(VENV)/alone.log; \
+	exit $$((served | alone))
 
 check: $(STAMP)  ## format, lint, types, architecture
 	@$(BIN)/ruff format --check .

@@ -6,7 +6,7 @@ from prefect import flow
 
 from tasks.approval import ask_approval
 from tasks.challenge import arrange_match, find_opponents, judge_match, load_ground, report_challenge
-from tasks.core.challenge_report import challenge_markdown
+from tasks.core.challenge.report import challenge_markdown
 from tasks.core.verdict import Reason, StageResult, State
 from tasks.crown import crown_heir
 from tasks.heir import prepare_heir

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 
-from tasks.core.realm import check_present
+from tasks.core.reign.realm import check_present
 from tasks.core.verdict import StageResult
 from tasks.io.setup import open_setup
 from tasks.outcomes import concluded

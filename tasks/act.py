@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tasks.core.errors import Held
-from tasks.core.history import CLOSED, PLANNED, PLANS, SMOKED, RecordedPlan, open_plans
-from tasks.core.ledger import Entry
-from tasks.core.plan import Plan, Step
-from tasks.core.promote import settle
-from tasks.core.realm import Realm
+from tasks.core.reign.history import CLOSED, PLANNED, PLANS, SMOKED, RecordedPlan, open_plans
+from tasks.core.reign.ledger import Entry
+from tasks.core.reign.plan import Plan, Step
+from tasks.core.reign.promote import settle
+from tasks.core.reign.realm import Realm
 from tasks.core.verdict import Verdict
 from tasks.io.ledger import Decide, Ledger
 from tasks.io.locks import HeldLock, lock_lost

@@ -5,8 +5,8 @@ from __future__ import annotations
 from prefect.artifacts import create_markdown_artifact
 from prefect.events import emit_event
 
-from tasks.core.history import reigns
-from tasks.core.promote_report import promotion_markdown
+from tasks.core.reign.history import reigns
+from tasks.core.reign.promote_report import promotion_markdown
 from tasks.core.verdict import StageResult, State
 from tasks.io.ledger import Ledger
 from tasks.links import artifact_key

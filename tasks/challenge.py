@@ -9,14 +9,10 @@ from typing import Any
 import numpy as np
 from prefect.artifacts import create_markdown_artifact
 
-from tasks.core.alpha import AlphaLook, plan_alpha, require_alpha
-from tasks.core.baseline import baseline_scores
-from tasks.core.blocking import block_rows
-from tasks.core.challenge import judge_challenge, measure_difference
-from tasks.core.challenge_report import challenge_items, challenge_markdown
-from tasks.core.clock import format_position
-from tasks.core.gates.margin import naive_opponent
-from tasks.core.judgement import (
+from tasks.core.challenge.alpha import AlphaLook, plan_alpha, require_alpha
+from tasks.core.challenge.blocking import block_rows
+from tasks.core.challenge.judge import judge_challenge, measure_difference
+from tasks.core.challenge.judgement import (
     JUDGEMENT,
     choose_rule,
     conclude_match,
@@ -24,14 +20,18 @@ from tasks.core.judgement import (
     recall_judgement,
     show_only,
 )
-from tasks.core.ledger import Entry
-from tasks.core.match import Match, check_same_clock, choose_ground
-from tasks.core.measure import deciding_metric
-from tasks.core.opponents import Opponents, choose_opponents
-from tasks.core.rows import Parts, Rows
-from tasks.core.scored import Scored
+from tasks.core.challenge.match import Match, check_same_clock, choose_ground
+from tasks.core.challenge.opponents import Opponents, choose_opponents
+from tasks.core.challenge.report import challenge_items, challenge_markdown
+from tasks.core.data.clock import format_position
+from tasks.core.data.rows import Parts, Rows
+from tasks.core.data.split import unseen_rows
+from tasks.core.gates.margin import naive_opponent
+from tasks.core.learning.baseline import baseline_scores
+from tasks.core.metrics.measure import deciding_metric
+from tasks.core.metrics.scored import Scored
+from tasks.core.reign.ledger import Entry
 from tasks.core.seeds import seed_for
-from tasks.core.split import unseen_rows
 from tasks.core.verdict import StageResult
 from tasks.data import load_parts
 from tasks.io.metric_paths import custom_metrics

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from tasks.core.challenge.opponents import Opponents
 from tasks.core.errors import Held, NotLearnable
-from tasks.core.opponents import Opponents
 from tasks.core.verdict import Reason, StageResult, State
 from tasks.heir import Heir
 from tasks.io.setup import Setup

@@ -6,11 +6,10 @@ import dataclasses
 from collections.abc import Collection
 from typing import cast
 
-from tasks.core.clock import Window, note_naive_times, parse_position
-from tasks.core.columns import clock_columns, needed_columns
 from tasks.core.config import ModelConfig
-from tasks.core.errors import ConfigError, InputError
-from tasks.core.split import (
+from tasks.core.data.clock import Window, note_naive_times, parse_position
+from tasks.core.data.columns import clock_columns, needed_columns
+from tasks.core.data.split import (
     Parts,
     Rows,
     SplitPlan,
@@ -19,6 +18,7 @@ from tasks.core.split import (
     plan_split,
     rows_needed_from,
 )
+from tasks.core.errors import ConfigError, InputError
 from tasks.io.setup import Setup
 from tasks.io.sources import Source, open_source
 from tasks.retries import TRANSIENT

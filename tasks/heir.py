@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.core.agreement import judge_agreement, measure_agreement
+from tasks.core.challenge.agreement import judge_agreement, measure_agreement
+from tasks.core.data.rows import Parts
 from tasks.core.errors import NotLearnable
-from tasks.core.realm import APPROVED, VALIDATION_STATUS
-from tasks.core.rows import Parts
+from tasks.core.reign.realm import APPROVED, VALIDATION_STATUS
 from tasks.core.verdict import Reason, Verdict
 from tasks.data import load_parts
 from tasks.io.models import load_model, read_split

@@ -11,12 +11,12 @@ import pandas as pd
 import yaml
 
 from tasks.core.config import ModelConfig, parse_model
-from tasks.core.config_text import render_config
 from tasks.core.errors import NotLearnable
-from tasks.core.propose import Material, Proposal, propose
-from tasks.core.propose_clock import FoundClock
-from tasks.core.propose_spans import Entry
-from tasks.core.survey import check_roles, survey
+from tasks.core.propose.clock import FoundClock
+from tasks.core.propose.config_text import render_config
+from tasks.core.propose.proposal import Material, Proposal, propose
+from tasks.core.propose.spans import Entry
+from tasks.core.propose.survey import check_roles, survey
 from tasks.core.verdict import Reason
 from tasks.io.config_writer import check_writable, name_source, write_config
 from tasks.io.peek import only_table

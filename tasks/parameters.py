@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, GetJsonSchemaHandler
 
-from tasks.core.realm import ExpectedChampion
+from tasks.core.reign.realm import ExpectedChampion
 from tasks.io.configs import list_models
 from tasks.io.settings import read_settings
 

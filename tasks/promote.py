@@ -12,10 +12,10 @@ from typing import Any
 
 from tasks.act import Act, Clock, acting, read_realm, utc_now
 from tasks.announce import announce
-from tasks.core.history import unproved_plan
-from tasks.core.plan import CANDIDATE, CHALLENGER, CHAMPION, FALLBACK, Plan, Step
-from tasks.core.promote import plan_promotion, plan_repair, plan_rollback
-from tasks.core.realm import ExpectedChampion, check_approved
+from tasks.core.reign.history import unproved_plan
+from tasks.core.reign.plan import CANDIDATE, CHALLENGER, CHAMPION, FALLBACK, Plan, Step
+from tasks.core.reign.promote import plan_promotion, plan_repair, plan_rollback
+from tasks.core.reign.realm import ExpectedChampion, check_approved
 from tasks.core.verdict import Reason, StageResult, State
 from tasks.io.ledger import Ledger
 from tasks.io.registry import Registry

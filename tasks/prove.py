@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from tasks.act import Act
 from tasks.core.errors import NotLearnable
-from tasks.core.history import RecordedPlan, automatic_rollbacks
-from tasks.core.promote import plan_rollback
+from tasks.core.reign.history import RecordedPlan, automatic_rollbacks
+from tasks.core.reign.promote import plan_rollback
 from tasks.core.verdict import Reason, State, Verdict
 from tasks.io.setup import Stores
 from tasks.io.smoke import smoke_verdict

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from tasks.core.data.rows import Rows
+from tasks.core.data.schema import Schema
+from tasks.core.data.split_plan import SplitPlan
 from tasks.core.errors import NotLearnable
-from tasks.core.features import outcomes, signature_features
-from tasks.core.fitted import refit
-from tasks.core.recipe import Recipe
-from tasks.core.refit_items import check_same_classes, describe_refit
-from tasks.core.rows import Rows
-from tasks.core.schema import Schema
-from tasks.core.split_plan import SplitPlan
-from tasks.core.version_tags import version_tags
+from tasks.core.learning.features import outcomes, signature_features
+from tasks.core.learning.fitted import refit
+from tasks.core.learning.recipe import Recipe
+from tasks.core.learning.refit_items import check_same_classes, describe_refit
+from tasks.core.learning.version_tags import version_tags
 from tasks.io.models import read_documents, storing
 from tasks.io.registry import VersionInfo
 from tasks.io.setup import Setup

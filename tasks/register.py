@@ -5,11 +5,11 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from tasks.core.foreign import ForeignRecord, describe_foreign, examine_foreign
-from tasks.core.measure import metrics_of
-from tasks.core.rows import Parts
+from tasks.core.data.rows import Parts
+from tasks.core.learning.foreign import ForeignRecord, describe_foreign, examine_foreign
+from tasks.core.learning.version_tags import version_tags
+from tasks.core.metrics.measure import metrics_of
 from tasks.core.verdict import Reason, StageResult, State
-from tasks.core.version_tags import version_tags
 from tasks.data import load_parts
 from tasks.io.metric_paths import custom_metrics
 from tasks.io.model_files import fetch_model, load_foreign

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tasks.core.status import describe_status
+from tasks.core.reign.status import describe_status
 from tasks.io.setup import Setup
 
 _TAGS = {

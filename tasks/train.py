@@ -16,12 +16,12 @@ from prefect.artifacts import (
 from prefect.runtime import flow_run
 
 from tasks.core.config.training import Candidate
-from tasks.core.crossval import CandidateScores, cross_validate
-from tasks.core.features import signature_features
-from tasks.core.fitted import Fitted, fit_winner
-from tasks.core.lesson import Choice, Lesson, choose_candidate, prepare_lesson
-from tasks.core.rows import Parts
-from tasks.core.training_items import (
+from tasks.core.data.rows import Parts
+from tasks.core.learning.crossval import CandidateScores, cross_validate
+from tasks.core.learning.features import signature_features
+from tasks.core.learning.fitted import Fitted, fit_winner
+from tasks.core.learning.lesson import Choice, Lesson, choose_candidate, prepare_lesson
+from tasks.core.learning.training_items import (
     candidate_rows,
     comparison_markdown,
     describe_candidate,
@@ -29,9 +29,9 @@ from tasks.core.training_items import (
     describe_training,
     training_markdown,
 )
-from tasks.core.training_result import training_result, training_sentence
+from tasks.core.learning.training_result import training_result, training_sentence
+from tasks.core.learning.version_tags import version_tags
 from tasks.core.verdict import StageResult, State
-from tasks.core.version_tags import version_tags
 from tasks.io.metric_paths import custom_metrics
 from tasks.io.models import storing
 from tasks.io.plots import comparison_figure, holdout_figures, image_address, importance_figure

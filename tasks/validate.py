@@ -8,21 +8,21 @@ from typing import Any
 import numpy as np
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 
-from tasks.core.baseline import all_baselines
-from tasks.core.contract import Contract
-from tasks.core.contract_judge import ContractResult
-from tasks.core.contract_learn import apply_limits
+from tasks.core.contract.contract import Contract
+from tasks.core.contract.judge import ContractResult
+from tasks.core.contract.learn import apply_limits
+from tasks.core.data.rows import Parts
 from tasks.core.errors import NotLearnable
-from tasks.core.features import feature_frame
 from tasks.core.gates.context import GateContext
-from tasks.core.measure import measure, metrics_of
-from tasks.core.plan import CANDIDATE, CHAMPION
-from tasks.core.rows import Parts
+from tasks.core.gates.outcome import conclude_validation, version_tags
+from tasks.core.gates.report import describe_validation, validation_markdown
+from tasks.core.gates.smoke import SmokeReport
+from tasks.core.gates.validate import GateDecision, validate_version
+from tasks.core.learning.baseline import all_baselines
+from tasks.core.learning.features import feature_frame
+from tasks.core.metrics.measure import measure, metrics_of
+from tasks.core.reign.plan import CANDIDATE, CHAMPION
 from tasks.core.seeds import seed_for
-from tasks.core.smoke import SmokeReport
-from tasks.core.validate import GateDecision, validate_version
-from tasks.core.validation_report import describe_validation, validation_markdown
-from tasks.core.validation_result import conclude_validation, version_tags
 from tasks.core.verdict import StageResult, State
 from tasks.io.contracts import check_contract
 from tasks.io.metric_paths import custom_metrics, import_function

@@ -15,8 +15,8 @@ from deployments.config_docs import CONFIG_DIR
 from deployments.demo.story import STORY
 from tasks.core.config import ModelConfig, parse_model
 from tasks.core.config.explain import section_of
-from tasks.core.measure import metrics_of
-from tasks.core.validate import validate_version
+from tasks.core.gates.validate import validate_version
+from tasks.core.metrics.measure import metrics_of
 from tasks.core.verdict import Outcome, State
 from tasks.io.metric_paths import custom_metrics, import_function
 from tasks.io.model_files import load_foreign
@@ -242,7 +242,9 @@ def test_the_guides_foreign_model_can_be_brought_in(team, mlflow_uri, monkeypatc
     monkeypatch.chdir(team)  # MLflow's default experiment keeps its files in the current folder
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_uri)  # MLflow sets it too; this takes it back afterwards
     mlflow.set_tracking_uri(mlflow_uri)
-    mlflow.set_experiment("Default")  # an earlier test of this process may have left another store's experiment
+    mlflow.set_experiment(
+        "Default"
+    )  # an earlier test of this process may have left another store's experiment
     context = binary_context(200)
     features = context.holdout.frame[["x", "z"]]
     uri = import_function("elsewhere:log_elsewhere", key="the guide")(features, context.scored.y)

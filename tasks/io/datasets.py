@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from tasks.core.config import ModelConfig
+from tasks.core.data.rows import Rows
 from tasks.core.redact import redacted
-from tasks.core.rows import Rows
 from tasks.io.tracking import Tracker, answered
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tasks.core.errors import InputError, UnknownName
-from tasks.core.ledger import Entry, next_entry, parse_entry_id
+from tasks.core.reign.ledger import Entry, next_entry, parse_entry_id
 from tasks.io.ledger import Decide
 from tasks.io.locks import lock_held, lock_lost
 from tasks.io.registry import VersionInfo, unknown_version

@@ -13,7 +13,7 @@ from sqlalchemy import Engine, Row, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from tasks.core.errors import UnknownName
-from tasks.core.ledger import Entry, canonical_json, instant, next_entry, parse_entry_id
+from tasks.core.reign.ledger import Entry, canonical_json, instant, next_entry, parse_entry_id
 from tasks.io.ledger_database import entries, make_engine, make_lock_engine, migrate, parse_url
 from tasks.io.locks import (
     HeldLock,

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from tasks.core.config import ModelConfig
 from tasks.core.errors import ConfigError, did_you_mean
-from tasks.core.metrics import Metric, custom_metric
+from tasks.core.metrics.registry import Metric, custom_metric
 
 
 def import_function(path: str, *, key: str) -> Callable[..., Any]:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from tasks.core.config import ModelConfig
+from tasks.core.data.rows import Rows
+from tasks.core.data.schema import Schema
+from tasks.core.data.split_plan import SplitPlan
 from tasks.core.errors import InputError
-from tasks.core.features import flexible_columns
-from tasks.core.recipe import Recipe
-from tasks.core.rows import Rows
-from tasks.core.schema import Schema
-from tasks.core.scored import Scored
-from tasks.core.scoring import score_rows
-from tasks.core.split_plan import SplitPlan
+from tasks.core.learning.features import flexible_columns
+from tasks.core.learning.recipe import Recipe
+from tasks.core.learning.scoring import score_rows
+from tasks.core.metrics.scored import Scored
 from tasks.io.model_files import load_estimator, load_foreign
 from tasks.io.registry import VersionInfo
 from tasks.io.setup import Setup

@@ -7,9 +7,9 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tasks.core.importance import Importance
+from tasks.core.learning.importance import Importance
 from tasks.core.logitems import Figure
-from tasks.core.scored import Scored
+from tasks.core.metrics.scored import Scored
 from tasks.io import plots_classes, plots_numbers
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tasks.core.scored import Scored
+from tasks.core.metrics.scored import Scored
 from tasks.io.plots_numbers import canvas
 
 if TYPE_CHECKING:

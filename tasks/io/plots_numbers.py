@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tasks.core.metrics import get_metric
-from tasks.core.scored import Scored
+from tasks.core.metrics.registry import get_metric
+from tasks.core.metrics.scored import Scored
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

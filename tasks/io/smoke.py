@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from tasks.core.plan import CANDIDATE, CHALLENGER, CHAMPION
-from tasks.core.smoke import SmokeProbe, SmokeReport, judge_smoke
+from tasks.core.gates.smoke import SmokeProbe, SmokeReport, judge_smoke
+from tasks.core.reign.plan import CANDIDATE, CHALLENGER, CHAMPION
 from tasks.core.verdict import Verdict
 from tasks.io.registry import Registry
 

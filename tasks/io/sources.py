@@ -11,12 +11,12 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from tasks.core.clock import Clock, Window
-from tasks.core.columns import require_columns, require_distinct, require_withheld
 from tasks.core.config import ModelConfig
+from tasks.core.data.clock import Clock, Window
+from tasks.core.data.columns import require_columns, require_distinct, require_withheld
+from tasks.core.data.normalise import normalise
+from tasks.core.data.rows import Rows
 from tasks.core.errors import ConfigError, DataError, did_you_mean
-from tasks.core.normalise import normalise
-from tasks.core.rows import Rows
 from tasks.io.sources_csv import CsvLoader
 from tasks.io.sources_files import detect_format, list_files
 from tasks.io.sources_parquet import ParquetLoader

@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from tasks.core.clock import Clock, Window
+from tasks.core.data.clock import Clock, Window
 from tasks.core.errors import DataError
 from tasks.io.sources_files import Files
 

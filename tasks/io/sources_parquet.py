@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from tasks.core.clock import Clock, Window
+from tasks.core.data.clock import Clock, Window
 from tasks.core.errors import DataError
 from tasks.io.sources_files import Files
 

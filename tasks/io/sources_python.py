@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from tasks.core.clock import Clock, Window
-from tasks.core.columns import require_distinct
+from tasks.core.data.clock import Clock, Window
+from tasks.core.data.columns import require_distinct
 from tasks.core.errors import ConfigError, DataError, did_you_mean
 
 _OFFERED = ("start", "end", "columns")

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 import sqlalchemy as sa
 
-from tasks.core.clock import Clock, Window, format_position
+from tasks.core.data.clock import Clock, Window, format_position
 from tasks.core.errors import ConfigError, DataError, Unreachable, did_you_mean
 
 _BATCH = 20_000

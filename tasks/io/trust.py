@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.errors import InputError
-from tasks.core.estimators import ALLOWED, is_allowed
+from tasks.core.learning.estimators import ALLOWED, is_allowed
 
 _TRUSTED = {
     "numpy.asarray",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from tasks.core.data.rows import Rows
 from tasks.core.logitems import LogItem, Tags
-from tasks.core.rows import Rows
 from tasks.io.datasets import log_datasets
 from tasks.io.registry import VersionInfo
 from tasks.io.revision import code_revision

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from tasks.core.agreement import judge_agreement, measure_agreement
-from tasks.core.scored import Scored
+from tasks.core.challenge.agreement import judge_agreement, measure_agreement
+from tasks.core.metrics.scored import Scored
 from tasks.core.verdict import Outcome
 
 Y = np.array([0, 1, 0, 1, 1])

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.core.alpha import AlphaBudget, plan_alpha
+from tasks.core.challenge.alpha import AlphaBudget, plan_alpha
 from tasks.core.errors import ConfigError
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.core.baseline import baseline_kinds, baseline_scores, last_known
+from tasks.core.data.rows import Rows
 from tasks.core.errors import DataError
-from tasks.core.metrics import get_metric
-from tasks.core.rows import Rows
+from tasks.core.learning.baseline import baseline_kinds, baseline_scores, last_known
+from tasks.core.metrics.registry import get_metric
 from tests.support.learning import learner, make_rows, schema
 
 CLASSES = ("no", "yes")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tasks.core.blocks import DAY, HOUR, make_blocks
+from tasks.core.challenge.blocks import DAY, HOUR, make_blocks
 from tasks.core.errors import ConfigError, NotLearnable
 
 

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from statsmodels.stats.power import TTestPower
 
-from tasks.core.challenge import Difference, Rule, judge_challenge, measure_difference
+from tasks.core.challenge.judge import Difference, Rule, judge_challenge, measure_difference
+from tasks.core.challenge.sample_size import needed_blocks, needed_rows
 from tasks.core.errors import ConfigError, NotLearnable
-from tasks.core.metrics import business_metric, custom_metric, get_metric
-from tasks.core.sample_size import needed_blocks, needed_rows
-from tasks.core.scored import Scored
+from tasks.core.metrics.registry import business_metric, custom_metric, get_metric
+from tasks.core.metrics.scored import Scored
 from tasks.core.stats.paired import delong, mcnemar
 from tasks.core.verdict import Outcome
 from tests.support.simulated_models import METRICS, PAIRS

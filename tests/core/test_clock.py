@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.core.clock import (
+from tasks.core.config.units import parse_span
+from tasks.core.data.clock import (
     Clock,
     Window,
     format_position,
@@ -17,7 +18,6 @@ from tasks.core.clock import (
     span_length,
     to_positions,
 )
-from tasks.core.config.units import parse_span
 from tasks.core.errors import ConfigError, DataError, InputError
 
 

@@ -4,9 +4,9 @@ import math
 import numpy as np
 import pytest
 
-from tasks.core.compare import compare_candidates, summarise_folds
-from tasks.core.criteria import parse_criteria
-from tasks.core.metrics import get_metric
+from tasks.core.learning.compare import compare_candidates, summarise_folds
+from tasks.core.learning.criteria import parse_criteria
+from tasks.core.metrics.registry import get_metric
 from tasks.core.stats.paired import corrected_resampled_t
 from tasks.core.verdict import Outcome
 

@@ -2,13 +2,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.core.contract import ColumnRule, Contract, as_text, kind_of
-from tasks.core.contract_judge import Finding, judge_contract
-from tasks.core.contract_learn import learn_contract
-from tasks.core.contract_plan import Expectation, plan_expectations
-from tasks.core.contract_report import contract_document, contract_page
+from tasks.core.contract.contract import ColumnRule, Contract, as_text, kind_of
+from tasks.core.contract.judge import Finding, judge_contract
+from tasks.core.contract.learn import learn_contract
+from tasks.core.contract.plan import Expectation, plan_expectations
+from tasks.core.contract.report import contract_document, contract_page
+from tasks.core.data.schema import Schema
 from tasks.core.errors import UnknownName
-from tasks.core.schema import Schema
 from tasks.core.verdict import Outcome
 from tests.support.gate_cases import make_config
 

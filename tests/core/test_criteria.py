@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.core.criteria import parse_criteria
 from tasks.core.errors import ConfigError, UnknownName
+from tasks.core.learning.criteria import parse_criteria
 
 
 @pytest.mark.parametrize(

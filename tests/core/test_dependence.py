@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
-from tasks.core.dependence import STRONG_CORRELATION, join_neighbours, measure_dependence, variance_inflation
+from tasks.core.challenge.dependence import (
+    STRONG_CORRELATION,
+    join_neighbours,
+    measure_dependence,
+    variance_inflation,
+)
 
 
 def series(rng, n, correlation):
@@ -59,9 +64,9 @@ def test_joining_averages_runs_of_nearly_equal_length():
 def test_an_interval_on_few_dependent_blocks_is_as_wide_as_a_strong_correlation_asks():
     from scipy.stats import t
 
-    from tasks.core.metrics import get_metric
-    from tasks.core.same_rows import measure_difference
-    from tasks.core.scored import Scored
+    from tasks.core.challenge.same_rows import measure_difference
+    from tasks.core.metrics.registry import get_metric
+    from tasks.core.metrics.scored import Scored
 
     daily = np.repeat([0.50, 0.54, 0.58, 0.57, 0.51, 0.46, 0.44, 0.48], 50)  # a slow wave: neighbours alike
     y = np.zeros(400)

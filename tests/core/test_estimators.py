@@ -9,8 +9,8 @@ from sklearn.linear_model import LogisticRegression
 
 from tasks.core.config.training import Candidate
 from tasks.core.errors import ConfigError, UnknownName
-from tasks.core.estimators import build_estimator, build_pipeline, load_estimator_class
-from tasks.core.features import feature_frame
+from tasks.core.learning.estimators import build_estimator, build_pipeline, load_estimator_class
+from tasks.core.learning.features import feature_frame
 from tests.support.learning import learner, make_frame, schema
 
 TREES = "sklearn.ensemble.HistGradientBoostingClassifier"

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.core.data.rows import Rows
 from tasks.core.errors import NotLearnable
-from tasks.core.folds import forward_folds, make_folds, random_folds
-from tasks.core.rows import Rows
+from tasks.core.learning.folds import forward_folds, make_folds, random_folds
 from tests.support.learning import learner, make_rows, schema
 
 

@@ -22,9 +22,9 @@ from tasks.core.gates.probabilities import (
 from tasks.core.gates.quality import check_inputs, check_outputs
 from tasks.core.gates.shapes import check_shapes
 from tasks.core.gates.slices import check_slices, measure_slices, slice_labels
-from tasks.core.metrics import get_metric
-from tasks.core.scored import Scored
-from tasks.core.smoke import Latency, SmokeProbe, SmokeReport
+from tasks.core.gates.smoke import Latency, SmokeProbe, SmokeReport
+from tasks.core.metrics.registry import get_metric
+from tasks.core.metrics.scored import Scored
 from tasks.core.verdict import Outcome
 
 ACCURACY = get_metric("accuracy", problem="binary")

@@ -11,8 +11,8 @@ from tasks.core.leaks.history import lag
 from tasks.core.leaks.least_squares import Table
 from tasks.core.leaks.material import Material, View
 from tasks.core.leaks.strength import auc, average_precision, concordance, measure_error
-from tasks.core.propose import propose
-from tasks.core.survey import survey
+from tasks.core.propose.proposal import propose
+from tasks.core.propose.survey import survey
 from tests.support.leaky import LEAKS, PROBLEMS, fair_set, plant, races
 
 CASES = [(problem, leak) for problem in PROBLEMS for leak in LEAKS[problem]]

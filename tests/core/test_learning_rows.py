@@ -5,14 +5,14 @@ import pandas as pd
 import pytest
 from sklearn.utils.class_weight import compute_sample_weight
 
-from tasks.core.answers import answer, read_prediction
 from tasks.core.config.training import Candidate
+from tasks.core.data.rows import Rows
 from tasks.core.errors import ConfigError, DataError, NotLearnable
-from tasks.core.features import class_labels, feature_frame, outcomes
-from tasks.core.fitting import fit_candidate, group_sizes
-from tasks.core.rows import Rows
-from tasks.core.scoring import decide_labels, score_rows
-from tasks.core.weights import class_weight_of_rows, recency, training_weights
+from tasks.core.learning.answers import answer, read_prediction
+from tasks.core.learning.features import class_labels, feature_frame, outcomes
+from tasks.core.learning.fitting import fit_candidate, group_sizes
+from tasks.core.learning.scoring import decide_labels, score_rows
+from tasks.core.learning.weights import class_weight_of_rows, recency, training_weights
 from tests.support.learning import learner, make_frame, make_rows, schema
 
 

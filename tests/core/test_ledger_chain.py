@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.errors import InputError, UnknownName
-from tasks.core.ledger import GENESIS, canonical_json, check_chain, hash_entry, next_entry, parse_entry_id
+from tasks.core.reign.ledger import (
+    GENESIS,
+    canonical_json,
+    check_chain,
+    hash_entry,
+    next_entry,
+    parse_entry_id,
+)
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 json_values = st.recursive(

@@ -7,18 +7,18 @@ import pytest
 
 from tasks.core.config.evaluation import BusinessMetric
 from tasks.core.config.training import Candidate
-from tasks.core.crossval import cross_validate
+from tasks.core.data.rows import Parts
+from tasks.core.data.split_plan import SplitPlan
 from tasks.core.errors import ConfigError, NotLearnable, UnknownName
-from tasks.core.fitted import fit_winner, refit
-from tasks.core.importance import measure_importance
-from tasks.core.lesson import choose_candidate, prepare_lesson
-from tasks.core.measure import measure, metrics_of
-from tasks.core.metrics import get_metric
-from tasks.core.recipe import Recipe
-from tasks.core.rows import Parts
-from tasks.core.scored import Scored
-from tasks.core.search import search_settings, settings_to_try
-from tasks.core.split_plan import SplitPlan
+from tasks.core.learning.crossval import cross_validate
+from tasks.core.learning.fitted import fit_winner, refit
+from tasks.core.learning.importance import measure_importance
+from tasks.core.learning.lesson import choose_candidate, prepare_lesson
+from tasks.core.learning.recipe import Recipe
+from tasks.core.learning.search import search_settings, settings_to_try
+from tasks.core.metrics.measure import measure, metrics_of
+from tasks.core.metrics.registry import get_metric
+from tasks.core.metrics.scored import Scored
 from tests.support.learning import BOOSTING, LOGISTIC, learner, make_rows, schema
 
 DUMMY = {"name": "dummy", "estimator": "sklearn.dummy.DummyClassifier"}
@@ -199,7 +199,7 @@ def test_each_fold_searches_inside_its_own_training_rows(monkeypatch):
         looked_at.append((rows.positions.min(), rows.positions.max()))
         return search_settings(candidate, rows, **options)
 
-    monkeypatch.setattr("tasks.core.crossval.search_settings", spy)
+    monkeypatch.setattr("tasks.core.learning.crossval.search_settings", spy)
     config = config_of({**LOGISTIC, "search": {"C": [0.1, 1.0]}})
     lesson, choice = choose(parts_of(), config)
     clock = lesson.parts.training.positions

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from tasks.core.errors import ConfigError, DataError, UnknownName
-from tasks.core.metrics import (
+from tasks.core.metrics.registry import (
     business_metric,
     canonical_name,
     custom_metric,
@@ -15,7 +15,7 @@ from tasks.core.metrics import (
     get_metric,
     metric_names,
 )
-from tasks.core.scored import Scored, align_classes
+from tasks.core.metrics.scored import Scored, align_classes
 
 LETTERS = np.array(["a", "b", "c"])
 

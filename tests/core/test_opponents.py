@@ -1,7 +1,7 @@
 import pytest
 
+from tasks.core.challenge.opponents import Opponents, choose_opponents
 from tasks.core.errors import NotLearnable
-from tasks.core.opponents import Opponents, choose_opponents
 
 
 def choose(aliases, tags=None):

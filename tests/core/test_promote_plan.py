@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.core.errors import Held, InputError, NotLearnable
-from tasks.core.history import (
+from tasks.core.reign.history import (
     CLOSED,
     PLANNED,
     PLANS,
@@ -19,11 +19,11 @@ from tasks.core.history import (
     rolled_back_versions,
     unproved_plan,
 )
-from tasks.core.ledger import next_entry
-from tasks.core.plan import Plan
-from tasks.core.promote import plan_promotion, plan_repair, plan_rollback, settle
-from tasks.core.realm import Realm, check_present
-from tasks.core.status import describe_status
+from tasks.core.reign.ledger import next_entry
+from tasks.core.reign.plan import Plan
+from tasks.core.reign.promote import plan_promotion, plan_repair, plan_rollback, settle
+from tasks.core.reign.realm import Realm, check_present
+from tasks.core.reign.status import describe_status
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

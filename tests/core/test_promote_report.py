@@ -2,8 +2,8 @@
 
 from datetime import UTC, datetime
 
-from tasks.core.history import Reign
-from tasks.core.promote_report import promotion_markdown
+from tasks.core.reign.history import Reign
+from tasks.core.reign.promote_report import promotion_markdown
 from tasks.core.verdict import Reason, StageResult, State
 
 

@@ -6,11 +6,11 @@ import pytest
 
 from tasks.core.config.units import parse_span
 from tasks.core.errors import DataError, NotLearnable, UnknownName
-from tasks.core.propose_candidates import guess_problem, propose_candidates
-from tasks.core.propose_clock import certain_clock, read_clock, read_times, text_format
-from tasks.core.propose_spans import LENGTHS, resemblance, seconds
-from tasks.core.propose_windows import propose_windows
-from tasks.core.survey import LOOK_ROWS, check_roles, choose_rows
+from tasks.core.propose.candidates import guess_problem, propose_candidates
+from tasks.core.propose.clock import certain_clock, read_clock, read_times, text_format
+from tasks.core.propose.spans import LENGTHS, resemblance, seconds
+from tasks.core.propose.survey import LOOK_ROWS, check_roles, choose_rows
+from tasks.core.propose.windows import propose_windows
 
 DAY = 86_400.0
 

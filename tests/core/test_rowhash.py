@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from tasks.core.rowhash import fingerprint, hash_rows, unit_interval
+from tasks.core.data.rowhash import fingerprint, hash_rows, unit_interval
 
 GOLDEN = [15721292079179490821, 9891972130367546972, 15233778075810926139]
 GOLDEN_FINGERPRINT = "7c6e00fcdd07d0b628dd0fb7979d5360e869f5a57d706c1755ebf25a07f47345"

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.core.columns import needed_columns, require_columns, require_withheld
+from tasks.core.data.columns import needed_columns, require_columns, require_withheld
+from tasks.core.data.kinds import Kind, column_kind, count_infinities
+from tasks.core.data.normalise import normalise
+from tasks.core.data.schema import Schema, check_learnable, infer_schema
 from tasks.core.errors import ConfigError, DataError, NotLearnable
-from tasks.core.kinds import Kind, column_kind, count_infinities
-from tasks.core.normalise import normalise
-from tasks.core.schema import Schema, check_learnable, infer_schema
 from tests.support.data_models import data_model
 
 N = 300

@@ -6,10 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.core.data.rowhash import hash_rows
+from tasks.core.data.split import (
+    Rows,
+    SplitPlan,
+    assign_parts,
+    forced_random_warning,
+    plan_split,
+    unseen_rows,
+)
+from tasks.core.data.split_random import neighbour_dependence
 from tasks.core.errors import ConfigError, NotLearnable
-from tasks.core.rowhash import hash_rows
-from tasks.core.split import Rows, SplitPlan, assign_parts, forced_random_warning, plan_split, unseen_rows
-from tasks.core.split_random import neighbour_dependence
 from tests.support.data_models import data_model
 
 PARTS = ("training", "holdout", "evaluation")

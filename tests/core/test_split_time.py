@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.core.clock import Window
+from tasks.core.data.clock import Window
+from tasks.core.data.split import Rows, SplitPlan, assign_parts, plan_split, unseen_rows
 from tasks.core.errors import NotLearnable
-from tasks.core.split import Rows, SplitPlan, assign_parts, plan_split, unseen_rows
 from tests.support.data_models import data_model
 
 DAY = 86400.0

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
 from tasks.core.config.evaluation import CostThreshold
-from tasks.core.scored import Scored
-from tasks.core.threshold import choose_threshold
+from tasks.core.learning.threshold import choose_threshold
+from tasks.core.metrics.scored import Scored
 
 
 def scored(y, score):

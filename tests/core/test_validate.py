@@ -4,23 +4,23 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.core.contract_judge import ContractResult
+from tasks.core.challenge.opponents import REJECTED_FOR
+from tasks.core.contract.judge import ContractResult
 from tasks.core.errors import ConfigError
 from tasks.core.gates.margin import check_margin, measure_margin, naive_opponent
+from tasks.core.gates.outcome import conclude_validation, version_tags
+from tasks.core.gates.report import describe_validation, validation_markdown, validation_page
 from tasks.core.gates.result import CheckResult, check, insufficient
-from tasks.core.metrics import custom_metric, get_metric
-from tasks.core.opponents import REJECTED_FOR
-from tasks.core.scored import Scored
-from tasks.core.smoke import SmokeProbe, SmokeReport
-from tasks.core.validate import (
+from tasks.core.gates.smoke import SmokeProbe, SmokeReport
+from tasks.core.gates.validate import (
     conclude,
     operational_checks,
     run_own_gate,
     statistical_checks,
     validate_version,
 )
-from tasks.core.validation_report import describe_validation, validation_markdown, validation_page
-from tasks.core.validation_result import conclude_validation, version_tags
+from tasks.core.metrics.registry import custom_metric, get_metric
+from tasks.core.metrics.scored import Scored
 from tasks.core.verdict import Outcome, Reason, State, Verdict
 from tests.support.gate_cases import binary_context, constant_answers, make_config
 

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.core.contract import ColumnRule, Contract
-from tasks.core.contract_learn import learn_contract
-from tasks.core.schema import Schema
+from tasks.core.contract.contract import ColumnRule, Contract
+from tasks.core.contract.learn import learn_contract
+from tasks.core.data.schema import Schema
 from tasks.core.verdict import Outcome
 from tasks.io.contracts import check_contract
 from tests.support.gate_cases import make_config

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import NullPool
 
 from tasks.core.errors import ConfigError, Held, InputError, UnknownName, Unreachable
-from tasks.core.ledger import GENESIS, check_chain
+from tasks.core.reign.ledger import GENESIS, check_chain
 from tasks.io.fakes import MemoryLedger
 from tasks.io.ledger import open_ledger
 from tasks.io.ledger_database import HEAD

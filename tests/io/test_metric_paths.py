@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tasks.core.errors import ConfigError
-from tasks.core.measure import metrics_of
-from tasks.core.scored import Scored
+from tasks.core.metrics.measure import metrics_of
+from tasks.core.metrics.scored import Scored
 from tasks.io.metric_paths import custom_metrics, import_function
 from tests.support.learning import learner
 

@@ -11,12 +11,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from tasks.core.config.training import Candidate
+from tasks.core.data.rows import Rows
 from tasks.core.errors import InputError
-from tasks.core.features import feature_frame, signature_features
-from tasks.core.fitted import with_threshold
-from tasks.core.fitting import fit_candidate
-from tasks.core.rows import Rows
-from tasks.core.threshold import Threshold
+from tasks.core.learning.features import feature_frame, signature_features
+from tasks.core.learning.fitted import with_threshold
+from tasks.core.learning.fitting import fit_candidate
+from tasks.core.learning.threshold import Threshold
 from tasks.io.foreign import ForeignModel
 from tasks.io.model_files import fetch_model, load_estimator, load_foreign
 from tasks.io.models import log_model, requirements

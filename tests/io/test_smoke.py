@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
-from tasks.core.smoke import judge_smoke
+from tasks.core.gates.smoke import judge_smoke
 from tasks.io.models import log_model
 from tasks.io.registry import MlflowRegistry
 from tasks.io.smoke import smoke_verdict, smoke_version

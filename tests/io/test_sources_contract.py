@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.core.clock import Window, to_positions
+from tasks.core.data.clock import Window, to_positions
+from tasks.core.data.rowhash import fingerprint
 from tasks.core.errors import DataError
-from tasks.core.rowhash import fingerprint
 from tasks.data import load_parts, load_window
 from tasks.io.sources import open_source
 from tests.support.data_models import data_model

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
-from tasks.core.clock import Window
+from tasks.core.data.clock import Window
 from tasks.core.errors import DataError
 from tasks.data import load_parts
 from tasks.io import sources_csv

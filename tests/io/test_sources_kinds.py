@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from tasks.core.clock import Window
+from tasks.core.data.clock import Window
 from tasks.core.errors import ConfigError, DataError, InputError, Unreachable
 from tasks.data import load_parts
 from tasks.io import sources_csv

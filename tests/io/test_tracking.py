@@ -6,9 +6,9 @@ import math
 import pytest
 from mlflow import MlflowClient
 
+from tasks.core.data.rows import Rows
 from tasks.core.errors import InputError, Unreachable
 from tasks.core.logitems import Figure, Json, Metrics, Params, Table, Tags, Text
-from tasks.core.rows import Rows
 from tasks.io.datasets import log_datasets
 from tasks.io.plots import comparison_figure
 from tasks.io.tracking import Tracker

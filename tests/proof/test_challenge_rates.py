@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
-from tasks.core.alpha import plan_alpha
-from tasks.core.challenge import measure_difference
-from tasks.core.metrics_base import Metric, mean_of_first, row_parts
-from tasks.core.scored import Scored
+from tasks.core.challenge.alpha import plan_alpha
+from tasks.core.challenge.judge import measure_difference
+from tasks.core.metrics.base import Metric, mean_of_first, row_parts
+from tasks.core.metrics.scored import Scored
 from tasks.core.verdict import Outcome
 from tests.support.rates import lower_bound, upper_bound
 from tests.support.simulated_models import (

@@ -10,10 +10,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from tasks.core.blocks import make_blocks
-from tasks.core.challenge import Rule, judge_challenge, measure_difference
-from tasks.core.metrics import get_metric
-from tasks.core.scored import Scored
+from tasks.core.challenge.blocks import make_blocks
+from tasks.core.challenge.judge import Rule, judge_challenge, measure_difference
+from tasks.core.metrics.registry import get_metric
+from tasks.core.metrics.scored import Scored
 from tasks.core.verdict import Outcome
 from tests.support.realdata import real_file
 

@@ -5,8 +5,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from tasks.core.propose import propose
-from tasks.core.survey import survey
+from tasks.core.propose.proposal import propose
+from tasks.core.propose.survey import survey
 from tests.support.leaky import LEAKS, PROBLEMS, fair_set, plant, races
 
 pytestmark = pytest.mark.proof

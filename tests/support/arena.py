@@ -3,7 +3,7 @@
 import shutil
 
 from tasks.challenge import arrange_match, find_opponents, judge_match, load_ground
-from tasks.core.plan import CHALLENGER, CHAMPION
+from tasks.core.reign.plan import CHALLENGER, CHAMPION
 from tasks.data import load_parts
 from tasks.io.setup import open_setup
 from tasks.train import choose, fit, keep, prepare, try_candidate

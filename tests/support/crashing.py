@@ -137,7 +137,7 @@ def served_version():
 
 def look(registry, ledger):
     """Return what serving code and an operator see now."""
-    from tasks.core.status import describe_status
+    from tasks.core.reign.status import describe_status
 
     aliases, entries = registry.aliases(MODEL), ledger.read(model=MODEL)
     status = describe_status(aliases=aliases, entries=entries, lock_is_held=ledger.lock_is_held(MODEL))

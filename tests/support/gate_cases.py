@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 
 from tasks.core.config import parse_model
+from tasks.core.data.rows import Rows
+from tasks.core.data.schema import Schema
 from tasks.core.gates.context import GateContext
-from tasks.core.measure import metrics_of
-from tasks.core.rows import Rows
-from tasks.core.schema import Schema
-from tasks.core.scored import Scored
+from tasks.core.metrics.measure import metrics_of
+from tasks.core.metrics.scored import Scored
 
 ESTIMATORS = {
     "binary": "sklearn.linear_model.LogisticRegression",

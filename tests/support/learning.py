@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 
 from tasks.core.config import parse_model
-from tasks.core.rows import Rows
-from tasks.core.schema import Schema
+from tasks.core.data.rows import Rows
+from tasks.core.data.schema import Schema
 
 LOGISTIC = {"name": "logistic", "estimator": "sklearn.linear_model.LogisticRegression"}
 BOOSTING = {

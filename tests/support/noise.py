@@ -6,20 +6,20 @@ from datetime import UTC, datetime
 import numpy as np
 import pandas as pd
 
-from tasks.core.alpha import plan_alpha
-from tasks.core.baseline import baseline_kinds, baseline_scores
-from tasks.core.blocking import block_rows
-from tasks.core.challenge import Rule, judge_challenge, measure_difference
-from tasks.core.crossval import cross_validate
+from tasks.core.challenge.alpha import plan_alpha
+from tasks.core.challenge.blocking import block_rows
+from tasks.core.challenge.judge import Rule, judge_challenge, measure_difference
+from tasks.core.data.rows import Rows
+from tasks.core.data.split import assign_parts, plan_split
 from tasks.core.errors import NotLearnable
-from tasks.core.fitted import fit_winner
 from tasks.core.gates.context import GateContext
 from tasks.core.gates.margin import naive_opponent
-from tasks.core.lesson import choose_candidate, prepare_lesson
-from tasks.core.rows import Rows
-from tasks.core.scoring import score_rows
-from tasks.core.split import assign_parts, plan_split
-from tasks.core.validate import validate_version
+from tasks.core.gates.validate import validate_version
+from tasks.core.learning.baseline import baseline_kinds, baseline_scores
+from tasks.core.learning.crossval import cross_validate
+from tasks.core.learning.fitted import fit_winner
+from tasks.core.learning.lesson import choose_candidate, prepare_lesson
+from tasks.core.learning.scoring import score_rows
 from tasks.core.verdict import Outcome, State
 from tests.support.gate_cases import make_config
 

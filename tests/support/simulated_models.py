@@ -9,10 +9,10 @@ from scipy.signal import lfilter
 from scipy.stats import chi2, norm, t
 from statsmodels.stats.power import TTestPower
 
-from tasks.core.blocks import make_blocks
-from tasks.core.challenge import Rule, judge_challenge, measure_difference
-from tasks.core.metrics import get_metric
-from tasks.core.scored import Scored
+from tasks.core.challenge.blocks import make_blocks
+from tasks.core.challenge.judge import Rule, judge_challenge, measure_difference
+from tasks.core.metrics.registry import get_metric
+from tasks.core.metrics.scored import Scored
 
 DAY = 86_400.0
 ROWS_A_DAY = 48

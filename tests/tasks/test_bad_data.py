@@ -8,8 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from tasks.core.config import parse_model
+from tasks.core.data.schema import check_learnable, infer_schema
 from tasks.core.errors import ConfigError, DataError, EvergreenError, InputError, NotLearnable, UnknownName
-from tasks.core.schema import check_learnable, infer_schema
 from tasks.data import load_parts
 from tests.support.data_models import CANDIDATES
 from tests.support.setups import setup_of

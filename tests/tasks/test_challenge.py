@@ -5,8 +5,8 @@ import pytest
 
 import tasks.crown
 import tasks.heir
+from tasks.core.challenge.opponents import EVALUATED_AS
 from tasks.core.errors import NotLearnable
-from tasks.core.opponents import EVALUATED_AS
 from tasks.core.verdict import Outcome, State, Verdict
 from tasks.crown import crown_heir
 from tasks.data import load_parts

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.core.clock import Window
+from tasks.core.data.clock import Window
+from tasks.core.data.schema import check_learnable, infer_schema
+from tasks.core.data.split import unseen_rows
 from tasks.core.errors import ConfigError, InputError
-from tasks.core.schema import check_learnable, infer_schema
-from tasks.core.split import unseen_rows
 from tasks.data import load_parts, load_window, read_secret
 from tests.support.data_models import data_model
 from tests.support.realdata import real_file

@@ -10,8 +10,8 @@ import pytest
 import sqlalchemy as sa
 import yaml
 
-from tasks.core.config_text import to_yaml
 from tasks.core.errors import InputError, NotLearnable
+from tasks.core.propose.config_text import to_yaml
 from tasks.init import init_config, model_name
 from tasks.io.config_writer import name_source
 from tasks.io.configs import read_config

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 import pytest
 
 from tasks.core.errors import Held, InputError, NotLearnable
-from tasks.core.history import open_plans, reigns
-from tasks.core.ledger import check_chain
-from tasks.core.status import describe_status
+from tasks.core.reign.history import open_plans, reigns
+from tasks.core.reign.ledger import check_chain
+from tasks.core.reign.status import describe_status
 from tasks.core.verdict import Outcome, Reason, State, Verdict
 from tasks.io.fakes import MemoryLedger, MemoryRegistry
 from tasks.io.ledger import open_ledger

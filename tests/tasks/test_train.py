@@ -6,11 +6,11 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from tasks.core.contract import Contract
+from tasks.core.contract.contract import Contract
+from tasks.core.data.split import unseen_rows
 from tasks.core.errors import InputError, NotLearnable
-from tasks.core.profile import Profile
-from tasks.core.split import unseen_rows
-from tasks.core.training_result import training_result
+from tasks.core.learning.profile import Profile
+from tasks.core.learning.training_result import training_result
 from tasks.data import load_parts
 from tasks.io.models import load_model, read_documents
 from tasks.io.plots import holdout_figures, importance_figure

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from tasks.core.config import ModelConfig
-from tasks.core.contract_judge import ContractResult
-from tasks.core.metrics import Metric
-from tasks.core.rows import Rows
-from tasks.core.schema import Schema
-from tasks.core.scored import Scored
-from tasks.core.smoke import SmokeReport
+from tasks.core.contract.judge import ContractResult
+from tasks.core.data.rows import Rows
+from tasks.core.data.schema import Schema
+from tasks.core.gates.smoke import SmokeReport
+from tasks.core.metrics.registry import Metric
+from tasks.core.metrics.scored import Scored
 from tasks.core.verdict import Reason
 
 

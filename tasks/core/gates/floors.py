@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 from tasks.core.gates.result import CheckResult, check
-from tasks.core.metrics import Metric
+from tasks.core.metrics.registry import Metric
 from tasks.core.verdict import Reason
 
 

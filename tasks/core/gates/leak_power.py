@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from tasks.core.contract import as_text, kind_of
-from tasks.core.scored import Array, FloatArray, IntArray
+from tasks.core.contract.contract import as_text, kind_of
+from tasks.core.metrics.scored import Array, FloatArray, IntArray
 
 _BINS = 64
 

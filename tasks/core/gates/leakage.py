@@ -11,7 +11,7 @@ from scipy import stats
 
 from tasks.core.gates.leak_power import ranking_power
 from tasks.core.gates.result import CheckResult, check
-from tasks.core.scored import Array, FloatArray, IntArray
+from tasks.core.metrics.scored import Array, FloatArray, IntArray
 from tasks.core.verdict import Reason
 
 _MOST_ROWS = 20_000

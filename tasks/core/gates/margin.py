@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from tasks.core.challenge import Difference, measure_difference
+from tasks.core.challenge.judge import Difference, measure_difference
 from tasks.core.gates.result import CheckResult, check, insufficient
-from tasks.core.metrics import Metric
-from tasks.core.scored import Array, Scored
+from tasks.core.metrics.registry import Metric
+from tasks.core.metrics.scored import Array, Scored
 from tasks.core.verdict import Reason
 
 LEVEL = 0.05

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from tasks.core.config.validation import LatencyLimits
 from tasks.core.gates.result import CheckResult, check
-from tasks.core.smoke import SmokeReport, judge_smoke
+from tasks.core.gates.smoke import SmokeReport, judge_smoke
 from tasks.core.verdict import Reason
 
 

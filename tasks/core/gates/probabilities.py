@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tasks.core.gates.result import CheckResult, check
-from tasks.core.scored import FloatArray, Scored
+from tasks.core.metrics.scored import FloatArray, Scored
 from tasks.core.verdict import Reason
 
 _SLACK = 1e-6

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.core.gates.result import CheckResult, check
-from tasks.core.scored import Scored
+from tasks.core.metrics.scored import Scored
 from tasks.core.verdict import Reason
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from tasks.core.contract import as_text
+from tasks.core.contract.contract import as_text
 from tasks.core.gates.result import CheckResult, check
-from tasks.core.metrics import Metric
-from tasks.core.scored import IntArray, Scored
+from tasks.core.metrics.registry import Metric
+from tasks.core.metrics.scored import IntArray, Scored
 from tasks.core.verdict import Reason
 
 _FOLDS = 20

@@ -1,0 +1,1 @@
+"""Champion against challenger: the same rows, the test, the rule, the budget."""

@@ -1,0 +1,1 @@
+"""The data contract: learned, loosened or tightened, judged."""

@@ -1,0 +1,1 @@
+"""Rows: clocks, schemas, and how they are divided."""

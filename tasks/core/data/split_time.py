@@ -1,0 +1,208 @@
+"""Divide rows by the clock: training, then holdout, then the newest rows for evaluation, with gaps between."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+
+from tasks.core.config import ModelConfig
+from tasks.core.config.evaluation import EvaluationConfig
+from tasks.core.config.units import Span
+from tasks.core.data.clock import Window, format_position, span_length
+from tasks.core.data.split_plan import SplitPlan
+from tasks.core.data.timeline import Timeline
+from tasks.core.errors import NotLearnable
+from tasks.core.verdict import Reason
+
+_FEWEST_EVALUATION_ROWS = 50
+"""A default evaluation window with fewer rows is replaced by a share of them."""
+_DEFAULT_WINDOW = EvaluationConfig().validation_window
+
+
+def plan_by_time(
+    line: Timeline, draft: SplitPlan, config: ModelConfig, *, trained_to: float | None
+) -> SplitPlan:
+    """Return the plan with its windows.
+
+    Evaluation is the newest ``evaluation.validation_window`` of usable rows. Before it, ``retraining.window`` of
+    rows are learned from; of what lies before evaluation the newest ``split.holdout`` is the holdout. A row is in
+    an earlier part only when its label was known and the purge was over as the next part began. A model trained
+    elsewhere up to ``trained_to`` has learned from all before it: its holdout is what lies between.
+
+    Raises
+    ------
+    NotLearnable
+        ``no_labels``, ``groups_span_parts`` or ``too_few_rows``: nothing is left for a part.
+    """
+    _require_rows(line, draft)
+    start, notes = _evaluation_start(line, config)
+    evaluation = Window(start, line.after(line.last[line.usable], draft.until))
+    before = line.usable & (line.ready <= start) & (line.last < start)
+    plan = dataclasses.replace(draft, evaluation=evaluation, unseen_from=start, notes=notes)
+    if trained_to is not None:
+        return _plan_foreign(line, plan, before, trained_to)
+    hold = _holdout_start(line, config, before)
+    held = before & (line.first >= hold)
+    learned = before & (line.ready <= hold) & (line.last < hold)
+    learned &= line.first >= _training_start(line, config, learned)
+    learned = _keep_newest(line, learned, config.split.max_rows)
+    _require_training(learned, config, start)
+    return dataclasses.replace(
+        plan,
+        training=Window(float(line.first[learned].min()), line.after(line.last[learned], hold)),
+        holdout=Window(float(hold), line.after(line.last[held], start)) if held.any() else None,
+    )
+
+
+def plan_refit(line: Timeline, draft: SplitPlan, config: ModelConfig) -> SplitPlan:
+    """Return the plan of a refit: the newest ``retraining.window`` of all usable rows, nothing held out.
+
+    Raises
+    ------
+    NotLearnable
+        ``no_labels``: there is no usable row.
+    """
+    _require_rows(line, draft)
+    end = line.after(line.last[line.usable], draft.until)
+    learned = line.usable & (line.first >= _training_start(line, config, line.usable))
+    learned = _keep_newest(line, learned, config.split.max_rows)
+    training = Window(float(line.first[learned].min()), end)
+    return dataclasses.replace(draft, training=training, unseen_from=_all_ready(line, learned, end))
+
+
+def _all_ready(line: Timeline, learned: np.ndarray, end: float) -> float:
+    """Return when the last target learned from is over; rows still to come are reckoned at the median step."""
+    ready = line.ready[learned]
+    if np.isfinite(ready).all():
+        return max(end, float(ready.max()))
+    moments = np.unique(line.positions)
+    step = float(np.median(np.diff(moments))) if len(moments) > 1 else 1.0
+    return end + step * int((~np.isfinite(ready)).sum())
+
+
+def _plan_foreign(line: Timeline, plan: SplitPlan, before: np.ndarray, trained_to: float) -> SplitPlan:
+    """Take training as given; the holdout begins when the last label it could have used was known."""
+    seen = line.first < trained_to
+    begin = max(trained_to, float(line.ready[seen].max())) if seen.any() else trained_to
+    if plan.evaluation is None or begin >= plan.evaluation.end:
+        raise NotLearnable(
+            "nothing_unseen",
+            f"No row comes after {format_position(begin, clock=plan.clock)}, up to which the model has learned; "
+            "wait for newer rows or register it with an earlier --trained-to.",
+            observed=0.0,
+        )
+    held = before & (line.first >= begin)
+    evaluation = Window(max(begin, plan.evaluation.start), plan.evaluation.end)
+    holdout = Window(begin, line.after(line.last[held], evaluation.start)) if held.any() else None
+    training = Window(-math.inf, trained_to)
+    start = evaluation.start
+    return dataclasses.replace(
+        plan, training=training, holdout=holdout, evaluation=evaluation, unseen_from=start
+    )
+
+
+def _evaluation_start(line: Timeline, config: ModelConfig) -> tuple[float, tuple[Reason, ...]]:
+    """Return where evaluation begins; the default window gives way to a share of rows where it does not fit."""
+    span, clock = config.evaluation.validation_window, config.data.clock
+    usable = line.first[line.usable]
+    end = line.after(line.last[line.usable])
+    fits = not (clock == "rows" and span.unit == "seconds")
+    start = _newest(usable, span, end, clock) if fits else -math.inf
+    count = int((usable >= start).sum())
+    if span != _DEFAULT_WINDOW or (fits and _FEWEST_EVALUATION_ROWS <= count <= len(usable) / 2):
+        return start, ()
+    wanted = math.ceil(config.split.evaluation_share * len(usable))
+    note = Reason(
+        code="validation_window_translated",
+        message=f"The default evaluation.validation_window {span} does not fit these rows; the newest "
+        f"{config.split.evaluation_share:.0%} of them are used. Write another value to choose.",
+        observed=float(count),
+        n=len(usable),
+    )
+    return _newest_rows(usable, wanted), (note,)
+
+
+def _holdout_start(line: Timeline, config: ModelConfig, before: np.ndarray) -> float:
+    """Return where the holdout begins, so that about ``retraining.window`` of rows is left before it."""
+    wanted, clock = config.split.holdout, config.data.clock
+    places = line.first[before]
+    end = line.after(line.last[before])
+    if isinstance(wanted, Span):
+        return _newest(places, wanted, end, clock)
+    window = _training_window(config)
+    if window is not None and wanted < 1:
+        longer = dataclasses.replace(window, amount=window.amount / (1 - wanted))
+        places = places[places >= _newest(places, longer, end, clock)]
+    count = math.ceil(wanted * len(places))
+    return _newest_rows(places, count) if count else end
+
+
+def _training_start(line: Timeline, config: ModelConfig, learned: np.ndarray) -> float:
+    """Return where training begins: ``retraining.window`` before the last row that may be learned from."""
+    window = _training_window(config)
+    if window is None:
+        return -math.inf
+    return _newest(line.first[learned], window, line.after(line.last[learned]), config.data.clock)
+
+
+def _training_window(config: ModelConfig) -> Span | None:
+    """Return ``retraining.window``; None for all of history, also where a default does not fit a clock of rows."""
+    window = config.retraining.window
+    if not isinstance(window, Span) or (config.data.clock == "rows" and window.unit == "seconds"):
+        return None
+    return window
+
+
+def _keep_newest(line: Timeline, learned: np.ndarray, most: int | None) -> np.ndarray:
+    """Return the newest rows up to ``most``; groups, and rows at one position, stay whole."""
+    if most is None or int(learned.sum()) <= most:
+        return learned
+    newest = np.sort(line.first[learned])[::-1]
+    start = newest[most - 1]
+    if newest[most] == start < newest[0]:
+        start = np.nextafter(start, math.inf)
+    return learned & (line.first >= start)
+
+
+def _newest(places: np.ndarray, span: Span, end: float, clock: str) -> float:
+    """Return where the newest ``span`` before ``end`` begins."""
+    if span.unit == "rows" and clock != "rows":
+        return _newest_rows(places, math.ceil(span.amount))
+    return end - span_length(span, clock=clock)
+
+
+def _newest_rows(places: np.ndarray, count: int) -> float:
+    """Return the position at which the newest ``count`` rows begin (rows at one position stay whole)."""
+    if len(places) == 0:
+        return -math.inf
+    return float(np.sort(places)[-min(max(count, 1), len(places))])
+
+
+def _require_rows(line: Timeline, draft: SplitPlan) -> None:
+    if len(line.usable) == 0:
+        raise NotLearnable("too_few_rows", "The source holds no rows. Add data.", observed=0.0, n=0)
+    if not line.usable.any():
+        as_of = "" if draft.until is None else f" as of {format_position(draft.until, clock=draft.clock)}"
+        raise NotLearnable(
+            "no_labels",
+            f"No row has a known label in '{draft.target}'{as_of}. Add labels or wait for them.",
+            observed=0.0,
+            n=len(line.usable),
+        )
+
+
+def _require_training(learned: np.ndarray, config: ModelConfig, start: float) -> None:
+    if learned.any():
+        return
+    begins = format_position(start, clock=config.data.clock)
+    group = f" (groups of '{config.data.group}' are never split)" if config.data.group else ""
+    raise NotLearnable(
+        "too_few_rows",
+        f"No labelled row is left to learn from before the holdout and the evaluation window, which begins {begins}"
+        f"{group}. Shorten evaluation.validation_window, split.holdout or split.purge, or add rows.",
+        observed=0.0,
+        limit=float(config.split.min_rows),
+        n=0,
+    )

@@ -1,0 +1,1 @@
+"""Learning: pipelines, folds, candidates, and what is kept of a training."""

@@ -1,0 +1,215 @@
+"""The grid of a model: bin edges and categories, fixed once, so that profiles of any rows can be added."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tasks.core.metrics.scored import FloatArray, IntArray
+
+FINE_BINS = 256
+MOST_CATEGORIES = 200
+MOST_POOLED = 2000
+COARSE_BINS = 9
+"""Groups of a column in its joint table with the outcome; a tenth holds the missing values."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnGrid:
+    """How one column is counted.
+
+    Attributes
+    ----------
+    kind : {'numeric', 'categorical'}
+        What the column holds.
+    edges : tuple of float
+        Numeric: ascending; bin 0 lies below the first edge, bin i is ``[edges[i-1], edges[i])``. A value with
+        more than 1/256 of the reference has a bin of its own.
+    categories, pooled : tuple of str
+        Categorical: those with a bin of their own (the most frequent), and known ones counted as *other*.
+    cuts : tuple of int
+        First bins of the coarse groups used in the joint table with the outcome; the first is 0.
+    hashed : bool
+        Category names stand as hashes (private columns).
+    """
+
+    kind: str
+    edges: tuple[float, ...] = ()
+    categories: tuple[str, ...] = ()
+    pooled: tuple[str, ...] = ()
+    cuts: tuple[int, ...] = (0,)
+    hashed: bool = False
+
+    @property
+    def bins(self) -> int:
+        """Number of counts: bins, or categories beside *other* and *unseen*."""
+        return len(self.edges) + 1 if self.kind == "numeric" else len(self.categories) + 2
+
+    def codes(self, column: pd.Series) -> IntArray:
+        """Return the bin of each value, shape (n,); -1 for null, -2 for +inf, -3 for -inf."""
+        return _numeric_codes(column, self) if self.kind == "numeric" else _category_codes(column, self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        plain: dict[str, Any] = {"kind": self.kind, "cuts": list(self.cuts)}
+        if self.kind == "numeric":
+            return {**plain, "edges": list(self.edges)}
+        names = {"categories": list(self.categories), "pooled": list(self.pooled)}
+        return {**plain, **names, "hashed": self.hashed}
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> ColumnGrid:
+        """Return the grid written by ``to_dict``."""
+        lists = {name: tuple(value) for name, value in plain.items() if isinstance(value, list)}
+        return cls(**{**plain, **lists})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """The grids of a model's columns.
+
+    Attributes
+    ----------
+    columns : dict of str to ColumnGrid
+        By column.
+    outcome : str | None
+        Column that the others are counted jointly with; it must be one of ``columns``.
+    """
+
+    columns: dict[str, ColumnGrid]
+    outcome: str | None = None
+
+    @cached_property
+    def id(self) -> str:
+        """Short hash of the content; only profiles of equal grids add."""
+        text = json.dumps(self.to_dict(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {
+            "outcome": self.outcome,
+            "columns": {name: grid.to_dict() for name, grid in self.columns.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> Grid:
+        """Return the grid written by ``to_dict``."""
+        columns = {name: ColumnGrid.from_dict(grid) for name, grid in plain["columns"].items()}
+        return cls(columns=columns, outcome=plain["outcome"])
+
+
+def make_grid(
+    frame: pd.DataFrame,
+    *,
+    categorical: frozenset[str],
+    private: frozenset[str] = frozenset(),
+    outcome: str | None = None,
+) -> Grid:
+    """Lay the grid over reference rows.
+
+    Parameters
+    ----------
+    frame : DataFrame, shape (n, p)
+        Reference rows; every column gets a grid.
+    categorical, private : frozenset of str
+        Columns counted by category; columns whose category names are hashed.
+    outcome : str, optional
+        The column the others are counted jointly with.
+    """
+    columns = {
+        name: _category_grid(frame[name], hashed=name in private)
+        if name in categorical
+        else _numeric_grid(frame[name])
+        for name in map(str, frame.columns)
+    }
+    return Grid(columns=columns, outcome=outcome)
+
+
+def quantile_edges(values: FloatArray, *, bins: int = FINE_BINS) -> FloatArray:
+    """Return ascending edges of bins of about equal mass; ties merged, heavy values in a bin of their own.
+
+    Parameters
+    ----------
+    values : array, shape (n,)
+        Finite; empty gives no edges.
+
+    Examples
+    --------
+    >>> quantile_edges(np.array([0.0] * 90 + list(range(1, 11))), bins=4).tolist()
+    [0.0, 5e-324, 3.0, 6.0, 8.0]
+    """
+    if not len(values):
+        return np.zeros(0)
+    distinct, counts = np.unique(values, return_counts=True)
+    heavy = distinct[counts > len(values) / bins]
+    light = values[~np.isin(values, heavy)]
+    places = np.arange(1, bins) * len(light) // bins
+    quantiles = np.sort(light)[np.unique(places)] if len(light) else light
+    return np.unique(np.concatenate([quantiles, heavy, np.nextafter(heavy, np.inf)]))
+
+
+def tokens(column: pd.Series, *, hashed: bool = False) -> pd.Series:
+    """Return categories as text, so that 1, 1.0 and '1' are one; null stays null."""
+    present = column[column.notna()]
+    text = present.map(_token)
+    if hashed:
+        text = text.map(lambda name: hashlib.sha256(name.encode()).hexdigest()[:12])
+    return text.reindex(column.index).astype(object)
+
+
+def _token(value: Any) -> str:
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def _numeric_grid(column: pd.Series) -> ColumnGrid:
+    values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    edges = quantile_edges(values[np.isfinite(values)])
+    grid = ColumnGrid(kind="numeric", edges=tuple(edges.tolist()))
+    return ColumnGrid(kind="numeric", edges=grid.edges, cuts=_cuts(grid, column))
+
+
+def _category_grid(column: pd.Series, *, hashed: bool) -> ColumnGrid:
+    counts = tokens(column, hashed=hashed).value_counts()
+    names = sorted(counts.index, key=lambda name: (-int(counts[name]), name))
+    own, rest = names[:MOST_CATEGORIES], names[MOST_CATEGORIES : MOST_CATEGORIES + MOST_POOLED]
+    cuts = tuple(range(min(len(own), COARSE_BINS - 1) + 1))
+    return ColumnGrid(kind="categorical", categories=tuple(own), pooled=tuple(rest), cuts=cuts, hashed=hashed)
+
+
+def _cuts(grid: ColumnGrid, column: pd.Series) -> tuple[int, ...]:
+    """Cut the fine bins into coarse groups of about equal reference mass."""
+    codes = grid.codes(column)
+    mass = np.bincount(codes[codes >= 0], minlength=grid.bins).cumsum()
+    if not mass[-1]:
+        return (0,)
+    wanted = mass[-1] * np.arange(1, COARSE_BINS) / COARSE_BINS
+    firsts = np.searchsorted(mass, wanted, side="left") + 1
+    return tuple(np.unique(np.r_[0, firsts[firsts < grid.bins]]).tolist())
+
+
+def _numeric_codes(column: pd.Series, grid: ColumnGrid) -> IntArray:
+    values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    codes = np.searchsorted(np.asarray(grid.edges, dtype=np.float64), values, side="right").astype(np.int64)
+    codes[np.isnan(values)] = -1
+    codes[np.isposinf(values)] = -2
+    codes[np.isneginf(values)] = -3
+    return codes
+
+
+def _category_codes(column: pd.Series, grid: ColumnGrid) -> IntArray:
+    own = {name: code for code, name in enumerate(grid.categories)}
+    other, unseen = len(own), len(own) + 1
+    known = {**dict.fromkeys(grid.pooled, other), **own}
+    names = tokens(column, hashed=grid.hashed)
+    codes, uniques = pd.factorize(names)
+    table = np.array([known.get(name, unseen) for name in uniques] + [-1], dtype=np.int64)
+    return table[codes]

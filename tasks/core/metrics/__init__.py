@@ -1,0 +1,1 @@
+"""Metrics: what they are, and measuring them."""

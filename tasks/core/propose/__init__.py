@@ -1,0 +1,1 @@
+"""What init proposes for data nobody has described yet."""

@@ -1,0 +1,184 @@
+"""Windows that fit how dense the data are: evaluation, blocks, monitoring, retraining, purge."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tasks.core.propose.spans import DAY, LENGTHS, Entry, seconds
+
+TRAINING = ("180d", "270d", "365d", "545d", "730d", "1095d", "1460d", "1825d")
+SHARE = 0.2
+"""An evaluation window takes at most this share of history."""
+BLOCKS, FEWEST_BLOCKS = 28, 7
+EVALUATION_ROWS, EVALUATION_GROUPS = 1_000, 100
+LOOK_ROWS, LONGEST_LOOK = 500, 56 * DAY
+TRAINING_ROWS = 10_000
+MOST_ROWS = 200_000
+"""More training rows than this take minutes and rarely help."""
+
+
+def propose_windows(
+    positions: np.ndarray | None,
+    *,
+    clock: str,
+    rows: int,
+    group: np.ndarray | None = None,
+    lasting: float = 0.0,
+) -> tuple[Entry, ...]:
+    """Propose the windows of a model.
+
+    Parameters
+    ----------
+    positions : ndarray of shape (n,) or None
+        Ascending clock positions of all rows; None without a clock.
+    clock : {'timestamp', 'seconds', 'rows'}
+        Unit of the positions.
+    rows : int
+        Number of rows.
+    group : ndarray of shape (n,), optional
+        Codes of the ranking groups.
+    lasting : float
+        How long, in the clock's unit, a row's target resembles the next ones' (see `resemblance`).
+    """
+    if positions is None:
+        return _without_clock(rows)
+    if clock == "rows":
+        return _by_rows(positions, lasting)
+    return (
+        *_evaluation(positions, group),
+        *_holdout(rows),
+        *_purge(positions, lasting),
+        _monitoring(positions),
+        *_retraining(positions, group),
+    )
+
+
+def _without_clock(rows: int) -> tuple[Entry, ...]:
+    return _holdout(int(0.8 * rows))
+
+
+def _holdout(rows: int) -> tuple[Entry, ...]:
+    if rows >= 600:
+        return ()
+    return (
+        Entry(
+            key="split.holdout", value=0.25, why=f"{rows} rows are few; the gate needs 50 of them at least"
+        ),
+    )
+
+
+def _by_rows(positions: np.ndarray, lasting: float) -> tuple[Entry, ...]:
+    n = len(positions)
+    window = int(min(max(_round(0.1 * n), 1_000), _round(SHARE * n)))
+    look = LOOK_ROWS if n < 50 * LOOK_ROWS * 2 else 2 * LOOK_ROWS
+    training = (
+        "full" if n <= 2 * TRAINING_ROWS else f"{max(TRAINING_ROWS, min(_round(0.4 * n), MOST_ROWS))} rows"
+    )
+    every = (
+        "the newest tenth of history" if window == _round(0.1 * n) else "the newest fifth of history at most"
+    )
+    purge = [
+        Entry(
+            key="split.purge",
+            value=f"{_round(lasting)} rows",
+            why="neighbouring targets overlap: they resemble",
+        )
+    ]
+    return (
+        Entry(key="evaluation.validation_window", value=f"{window} rows", why=every),
+        *(purge if lasting else []),
+        Entry(key="monitoring.window", value=f"{look} rows", why="one look needs 500 rows or more"),
+        Entry(key="retraining.window", value=training, why="enough to learn from, recent enough to hold"),
+    )
+
+
+def _round(value: float) -> int:
+    """Return a number a person would write: one or two leading digits.
+
+    >>> _round(4983.0), _round(17.2)
+    (5000, 17)
+    """
+    if value < 20:
+        return max(round(value), 1)
+    scale = 10 ** (len(str(int(value))) - 1) // (2 if value >= 100 else 10) or 1
+    return round(value / scale) * scale
+
+
+def _evaluation(positions: np.ndarray, group: np.ndarray | None) -> list[Entry]:
+    end, history = positions[-1], positions[-1] - positions[0]
+    wanted = min(EVALUATION_ROWS, 0.1 * len(positions))
+    chosen, held = None, (0, 0)
+    for text in LENGTHS:
+        if seconds(text) > SHARE * history:
+            break
+        inside = positions > end - seconds(text)
+        blocks = len(np.unique(np.floor((end - positions[inside]) / DAY)))
+        groups = len(np.unique(group[inside])) if group is not None else EVALUATION_GROUPS
+        chosen, held = text, (int(inside.sum()), blocks)
+        if blocks >= BLOCKS and held[0] >= wanted and groups >= EVALUATION_GROUPS:
+            break
+    if chosen is None:
+        return []
+    why = f"the newest {held[0]:,} rows on {held[1]} day{'s' if held[1] > 1 else ''} of {_days(history)}"
+    entries = [Entry(key="evaluation.validation_window", value=chosen, why=why)]
+    if held[1] < FEWEST_BLOCKS:
+        fit = [text for text in LENGTHS if 2 * FEWEST_BLOCKS * seconds(text) <= seconds(chosen)]
+        block = fit[-1] if fit else f"{max(int(seconds(chosen) / (2 * FEWEST_BLOCKS)), 1)}s"
+        entries.append(Entry(key="evaluation.block", value=block, why="days would be too few blocks"))
+    return entries
+
+
+def _days(history: float) -> str:
+    return f"{history / DAY:,.0f} days" if history >= 3 * DAY else f"{history / 3_600:,.1f} hours"
+
+
+def _purge(positions: np.ndarray, lasting: float) -> list[Entry]:
+    most = (positions[-1] - positions[0]) / 50
+    fit = [text for text in LENGTHS if seconds(text) >= lasting]
+    if not lasting or not fit or seconds(fit[0]) > most:
+        return []
+    why = (
+        "neighbouring targets resemble each other this long: a gap keeps them out of both sides of a boundary"
+    )
+    return [Entry(key="split.purge", value=fit[0], why=why)]
+
+
+def _monitoring(positions: np.ndarray) -> Entry:
+    """Propose the shortest look that holds 500 rows in four of five windows."""
+    for text in LENGTHS:
+        edges = np.arange(positions[0], positions[-1], seconds(text))
+        if len(edges) < 10 or seconds(text) > LONGEST_LOOK:
+            break
+        if len(edges) > len(positions):
+            continue
+        counts = np.diff(np.searchsorted(positions, edges))
+        if np.quantile(counts, 0.2) >= LOOK_ROWS:
+            return Entry(
+                key="monitoring.window", value=text, why=f"about {int(np.median(counts)):,} rows a look"
+            )
+    return Entry(
+        key="monitoring.window", value=f"{LOOK_ROWS} rows", why="no length of time holds 500 rows reliably"
+    )
+
+
+def _retraining(positions: np.ndarray, group: np.ndarray | None) -> list[Entry]:
+    end, history = positions[-1], positions[-1] - positions[0]
+    window, inside = "full", len(positions)
+    for text in TRAINING:
+        if seconds(text) > 0.8 * history:
+            break
+        count = int((positions > end - seconds(text)).sum())
+        if count >= TRAINING_ROWS:
+            window, inside = text, count
+            break
+    why = (
+        f"holds {inside:,} rows"
+        if window != "full"
+        else f"all {inside:,} rows: half a year would hold too few"
+    )
+    entries = [Entry(key="retraining.window", value=window, why=why)]
+    if inside > MOST_ROWS and group is None:
+        entries.append(
+            Entry(key="split.max_rows", value=MOST_ROWS, why="more rows train for minutes, hardly better")
+        )
+    return entries

@@ -1,0 +1,1 @@
+"""Governance: the ledger, plans of promotion and rollback, who reigned and why."""
