@@ -113,7 +113,9 @@ def _is_no_failed_run(record: logging.LogRecord) -> bool:
 
 def quiet_environment(settings: Settings) -> None:
     """Set what keeps local runs short, offline and in one folder; what a person set stays."""
-    logging.getLogger("EventsWorker").setLevel(logging.ERROR)  # it counts aloud what is left to send at the end
+    logging.getLogger("EventsWorker").setLevel(
+        logging.ERROR
+    )  # it counts aloud what is left to send at the end
     for name, value in {
         "PREFECT_HOME": str(settings.home / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
