@@ -21,21 +21,28 @@ def reign(machine, deployed):
         runs[flow] = machine.finished(machine.start(f"{flow}/manual", model="payments"))
     runs["asked"] = machine.paused(machine.start("challenge/payments"))
     with browser_page() as page:
-        runs["shown"] = answer(page, f"{machine.page}/runs/flow-run/{runs['asked'].id}", why="Seen in a test")
+        runs["shown"] = answer(page, machine, runs["asked"].id, why="Seen in a test")
     runs["challenge"] = machine.finished(runs["asked"].id)
     return runs
 
 
-def answer(page, address, *, why):
-    """Open the question, say yes, submit; return what the form shows."""
-    page.goto(address)
+def answer(page, machine, run_id, *, why):
+    """Open the question, say yes, submit until the run goes on; return what the form shows."""
+    page.goto(f"{machine.page}/runs/flow-run/{run_id}")
     page.get_by_role("button", name="Resume").click()
     form = page.get_by_role("dialog")
     form.get_by_role("switch").click()
     form.get_by_role("textbox").fill(why)
+    form.get_by_role("textbox").press("Tab")  # the form takes a text when it is left
     shown = form.inner_text()
-    form.get_by_role("button", name="Submit").click()
-    form.wait_for(state="hidden")
+
+    def goes_on():
+        if form.is_visible():
+            form.get_by_role("button", name="Submit").click()
+            page.wait_for_timeout(2_000)
+        return not machine.read(run_id).state.is_paused()
+
+    wait_for(goes_on, seconds=90, what="the resumption")
     return shown
 
 
