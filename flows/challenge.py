@@ -25,7 +25,7 @@ def challenge(model: ModelName, until: AsOf = None, dry_run: DryRun = False) -> 
     match = arrange_match(setup, opponents, parts)
     judged = judge_match(setup, opponents, match, dry_run=dry_run)
     report_challenge(setup, judged)
-    if dry_run or judged.state is not State.PROMOTED:
+    if dry_run or judged.state is not State.WON:
         return judged
     answer = approval(setup, judged)
     if answer.code != "approved":

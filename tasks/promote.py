@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from tasks.act import Act, Clock, acting, read_realm, utc_now
 from tasks.announce import announce
@@ -25,6 +25,19 @@ from tasks.stage_task import stage_task
 
 PATIENCE_S = 60.0
 """How long @candidate and @challenger wait for a promotion in progress; promotions themselves never wait."""
+
+
+class Manner(TypedDict, total=False):
+    """How a promotion or rollback is carried out, beside what it does."""
+
+    smoke: Smoke | None
+    """Proof of the new champion; without it nothing is proved."""
+    max_rollback_attempts: int
+    """How many former champions are tried when proofs fail (default 3)."""
+    dry_run: bool
+    """Plan and show, do not act."""
+    clock: Clock
+    """What tells the time."""
 
 
 def move(registry: Registry, model: str, step: Step) -> None:
@@ -71,10 +84,7 @@ def apply_promotion(
     reason: str,
     expected_champion: ExpectedChampion = "any",
     evidence: str | None = None,
-    smoke: Smoke | None = None,
-    max_rollback_attempts: int = 3,
-    dry_run: bool = False,
-    clock: Clock = utc_now,
+    **manner: Unpack[Manner],
 ) -> StageResult:
     """Put an approved version on the throne, prove it by its smoke test, and roll back by itself if it fails.
 
@@ -87,18 +97,9 @@ def apply_promotion(
     """
     plan = partial(
         plan_promotion, version=version, reason=reason, expected_champion=expected_champion, evidence=evidence,
-        proves=smoke is not None,
+        proves=manner.get("smoke") is not None,
     )  # fmt: skip
-    return _perform(
-        registry,
-        ledger,
-        model,
-        plan,
-        smoke=smoke,
-        attempts=max_rollback_attempts,
-        dry_run=dry_run,
-        clock=clock,
-    )
+    return _perform(registry, ledger, model, plan, **manner)
 
 
 def apply_rollback(
@@ -110,10 +111,7 @@ def apply_rollback(
     to: int | None = None,
     expected_champion: ExpectedChampion = "any",
     evidence: str | None = None,
-    smoke: Smoke | None = None,
-    max_rollback_attempts: int = 3,
-    dry_run: bool = False,
-    clock: Clock = utc_now,
+    **manner: Unpack[Manner],
 ) -> StageResult:
     """Return to @fallback, or to the former champion ``to``; go on to the one before if it fails its smoke test.
 
@@ -126,18 +124,9 @@ def apply_rollback(
     """
     plan = partial(
         plan_rollback, to=to, reason=reason, expected_champion=expected_champion, evidence=evidence,
-        proves=smoke is not None,
+        proves=manner.get("smoke") is not None,
     )  # fmt: skip
-    return _perform(
-        registry,
-        ledger,
-        model,
-        plan,
-        smoke=smoke,
-        attempts=max_rollback_attempts,
-        dry_run=dry_run,
-        clock=clock,
-    )
+    return _perform(registry, ledger, model, plan, **manner)
 
 
 def reconcile(
@@ -171,16 +160,16 @@ def _perform(
     model: str,
     plan: Callable[..., Plan],
     *,
-    smoke: Smoke | None,
-    attempts: int,
-    dry_run: bool,
-    clock: Clock,
+    smoke: Smoke | None = None,
+    max_rollback_attempts: int = 3,
+    dry_run: bool = False,
+    clock: Clock = utc_now,
 ) -> StageResult:
     """Plan on what is there, under the lock, and apply it; a dry run plans without the lock and shows it."""
     if dry_run:
         return _printed(plan(read_realm(registry, ledger, model), now=clock()))
     with acting(registry, ledger, model, move=move, clock=clock) as act:
-        return _apply(act, plan(act.realm(), now=clock()), smoke, attempts)
+        return _apply(act, plan(act.realm(), now=clock()), smoke, max_rollback_attempts)
 
 
 def _apply(act: Act, plan: Plan, smoke: Smoke | None, attempts: int) -> StageResult:

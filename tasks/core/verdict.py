@@ -19,11 +19,15 @@ class Outcome(StrEnum):
 
 
 class State(StrEnum):
-    """Name of the final Prefect state of a run; each is of type Completed, apart from the last two."""
+    """Name of the final Prefect state of a run; each is of type Completed, apart from the last two.
+
+    ``Won`` ends no run: it is a judgement on its way to the throne, kept before the promotion.
+    """
 
     TRAINED = "Trained"
     APPROVED = "Approved"
     REJECTED = "Rejected"
+    WON = "Won"
     PROMOTED = "Promoted"
     ADMITTED = "Admitted"
     KEPT = "Kept"

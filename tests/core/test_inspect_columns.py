@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tasks.core.data.inspect_columns import inspect_columns
 from tasks.core.data.kinds import Kind
-from tasks.core.propose.inspect_columns import inspect_columns
 
 N = 400
 RNG = np.random.default_rng(0)

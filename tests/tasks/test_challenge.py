@@ -54,7 +54,7 @@ def test_on_an_empty_throne_the_naive_baseline_must_be_beaten(arena):
     setup = arena.setup()
     enthrone(setup, challenger=STRONG)
     result = judge(setup)
-    assert (State.PROMOTED, "superior") == (result.state, result.details["verdict"])
+    assert (State.WON, "superior") == (result.state, result.details["verdict"])
     assert ("naive baseline", 0.5) == (result.details["against"], result.details["champion"])
     assert result.details["versions"] == {"challenger": STRONG, "champion": None, "defender": None}
 
@@ -62,16 +62,16 @@ def test_on_an_empty_throne_the_naive_baseline_must_be_beaten(arena):
 def test_equals_by_design_do_not_reach_an_empty_throne(arena):
     setup = arena.setup(evaluation={"policy": "non_inferiority", "margin": 0.9, "min_improvement": 0.6})
     enthrone(setup, challenger=STRONG)
-    assert State.PROMOTED is not judge(setup).state
+    assert State.WON is not judge(setup).state
     enthrone(setup, challenger=EQUAL, champion=STRONG)
-    assert (State.PROMOTED, ["non_inferior"]) == (judge(setup).state, codes(judge(setup, dry_run=False))[:1])
+    assert (State.WON, ["non_inferior"]) == (judge(setup).state, codes(judge(setup, dry_run=False))[:1])
 
 
 def test_a_superior_challenger_is_refitted_on_all_labelled_rows(arena, smoke_passes):
     setup = arena.setup()
     enthrone(setup, challenger=STRONG, champion=WEAK)
     opponents, parts, _ = meet(setup)
-    assert State.PROMOTED is judge(setup).state
+    assert State.WON is judge(setup).state
     heir = prepare_heir.fn(setup, parts, opponents.challenger)
     tags = setup.stores.registry.version(setup.model, heir.version).tags
     assert (EQUAL + 1, str(STRONG), "approved") == (

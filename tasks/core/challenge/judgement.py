@@ -63,7 +63,7 @@ def conclude_match(
     question: str,
 ) -> StageResult:
     """Return how a challenge stands after its match; a won one promotes, or admits where live evidence comes next."""
-    won = State.PROMOTED if config.promotion.path == "offline" else State.ADMITTED
+    won = State.WON if config.promotion.path == "offline" else State.ADMITTED
     states = {Outcome.PASS: won, Outcome.FAIL: State.KEPT, Outcome.INSUFFICIENT: State.INSUFFICIENT}
     facts = decision.to_dict()
     facts.pop("reasons")
@@ -116,9 +116,10 @@ def recall_judgement(entries: Iterable[Entry], question: str, *, left: float) ->
 
 def show_only(result: StageResult) -> StageResult:
     """Return what a dry run says: a won match is Held, for nothing was moved."""
-    if result.state not in (State.PROMOTED, State.ADMITTED):
+    if result.state not in (State.WON, State.ADMITTED):
         return result
-    message = f"A dry run: version {result.version} would go on to {result.state.value}; nothing was moved."
+    met = "won" if result.state is State.WON else "been admitted"
+    message = f"A dry run: version {result.version} has {met}; nothing was moved."
     reason = Reason(code="dry_run", message=message)
     return replace(
         result,

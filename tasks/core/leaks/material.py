@@ -9,8 +9,8 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
+from tasks.core.data.inspect_columns import ColumnFacts
 from tasks.core.data.kinds import Kind
-from tasks.core.propose.inspect_columns import ColumnFacts
 
 BINS = 256
 """Most bins a numeric column is cut into."""

@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
+from tasks.core.data.inspect_columns import is_whole
 from tasks.core.errors import DataError, NotLearnable
-from tasks.core.propose.inspect_columns import is_whole
 
 MOST_CLASSES = 50
 """More classes than this are no classes."""

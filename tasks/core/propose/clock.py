@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from tasks.core.data.clock import to_positions
+from tasks.core.data.inspect_columns import is_whole
 from tasks.core.errors import DataError
-from tasks.core.propose.inspect_columns import is_whole
 
 FORMATS = (
     "%Y%m%d",

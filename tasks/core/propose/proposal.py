@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from tasks.core.data.inspect_columns import ColumnFacts
 from tasks.core.data.kinds import Kind
 from tasks.core.leaks import Suspect
 from tasks.core.propose.candidates import METRICS, propose_candidates
 from tasks.core.propose.clock import FoundClock
-from tasks.core.propose.inspect_columns import ColumnFacts
 from tasks.core.propose.spans import Entry, resemblance
 from tasks.core.propose.windows import propose_windows
 from tasks.core.verdict import Reason

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from tasks.core.data.inspect_columns import inspect_columns
 from tasks.core.errors import DataError, unknown_name
 from tasks.core.leaks import Suspect, find_leaks, gather_material
 from tasks.core.propose.candidates import guess_problem
 from tasks.core.propose.clock import FoundClock, certain_clock, read_clock, read_times
-from tasks.core.propose.inspect_columns import inspect_columns
 from tasks.core.propose.proposal import Material
 
 LOOK_ROWS = 20_000
