@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
-from tasks.core.config.section import OpenFraction, Positive, Section
-from tasks.core.config.units import AnySpan, Duration, Span
+from tasks.core.config.section import Count, Fraction, NonNegative, OpenFraction, Positive, Section
+from tasks.core.config.units import AnySpan, Duration, Rate, Span, ToRate
+
+Kind = Literal["data", "prediction", "outcome", "concept", "performance"]
 
 
 class MonitoringConfig(Section):
@@ -15,25 +17,53 @@ class MonitoringConfig(Section):
 
     run_mode: Literal["disabled", "dry_run", "enabled"] = "enabled"
     """A dry run reports and never acts."""
+    source: Literal["data", "log"] = "data"
+    """Where windows come from: the model's data source, scored by the champion, or the log of served predictions."""
     interval: Duration = Span(3600.0, "seconds", "1h")
     """How often the flow runs."""
     window: AnySpan = Span(500.0, "rows", "500 rows")
     """What one look covers: a duration or a number of rows."""
+    min_rows: Count = 100
+    """A window with fewer rows is INSUFFICIENT (fewer labelled rows: its outcome, concept and performance)."""
+    max_windows: Count = 1000
+    """Most windows one run catches up on; the next run goes on from there."""
     history: Duration = Span(2592000.0, "seconds", "30d")
     """How long profiles of windows are kept."""
+    report_rows: int = Field(default=5000, ge=0)
+    """Rows of the sample the Evidently page is drawn from (without `data.private` columns); 0: no such page."""
 
 
 class DriftConfig(Section):
-    """Levels of drift."""
+    """What counts as drift."""
 
+    policy: Literal["calibrated", "literal"] = "calibrated"
+    """`calibrated`: limits from the model's own past and a budget of false alarms. `literal`: the fixed levels below,
+    each window and column for itself; it alarms on noise, and docs/limits.md says how often."""
+    kinds: list[Kind] = Field(
+        default=["data", "prediction", "outcome", "concept", "performance"], min_length=1
+    )
+    """Kinds of drift that are looked at; the budget is shared among them."""
+    false_alarms: ToRate = Rate(1.0, Span(7776000.0, "seconds", "90d"), "1 per 90d")
+    """Budget of `calibrated`: false alarms expected of a stationary stream, e.g. `1 per 90d`, `1 per 50000 rows`."""
+    min_effect: NonNegative = 0.03
+    """Smallest move worth an alarm (`calibrated`): a share of rows, or of rank (0.03 of rank is about 0.1 standard
+    deviations)."""
+    num_evaluation_windows: Count = 3
+    """An alarm looks at this many of the newest windows of a column (`calibrated`)."""
+    num_violation_windows: Count = 2
+    """So many of them must have moved, the newest among them; fewer warn (`calibrated`)."""
+    seasons: Literal["auto", "none"] = "auto"
+    """`auto`: where hours of the day or days of the week differ, each has its own reference."""
     psi_warning: Positive = 0.10
     """Population stability index that warns."""
     psi_critical: Positive = 0.25
     """Population stability index that is drift."""
     ks_significance: OpenFraction = 0.05
-    """Level of the Kolmogorov–Smirnov test."""
+    """Level of the Kolmogorov–Smirnov and χ² tests (`literal`), and of the corrected p-values that are shown."""
+    outcome_threshold: OpenFraction = 0.02
+    """Smallest shift of the outcome's distribution (total variation) that counts."""
     concept_threshold: OpenFraction = 0.15
-    """Relative rise of the champion's loss that is concept drift."""
+    """Smallest relative rise of the champion's loss that is concept drift."""
 
     @model_validator(mode="after")
     def _warning_comes_first(self) -> DriftConfig:
@@ -41,13 +71,29 @@ class DriftConfig(Section):
             raise ValueError(
                 f"drift.psi_warning {self.psi_warning} must not exceed drift.psi_critical {self.psi_critical}"
             )
+        if self.num_violation_windows > self.num_evaluation_windows:
+            raise ValueError(
+                f"drift.num_violation_windows {self.num_violation_windows} must not exceed "
+                f"drift.num_evaluation_windows {self.num_evaluation_windows}"
+            )
         return self
 
 
 class AlertsConfig(Section):
-    """Levels that send a message."""
+    """Who is told, and from which level on."""
 
+    notify: list[str] = Field(default_factory=list)
+    """Prefect notification blocks, `type/name`, e.g. `slack-webhook/ops`; `env:NAME` and `secret:BLOCK` hold an
+    Apprise URL. Empty: alerts stay in the ledger, the events and the Prefect UI."""
+    level: Literal["warning", "drift"] = "drift"
+    """Least level that sends a message."""
     drift_critical: OpenFraction = 0.25
-    """Drift level of a critical alert."""
+    """Population stability index from which an open alarm is called critical."""
     performance_drop: OpenFraction = 0.05
-    """Relative loss of performance that alerts."""
+    """Smallest relative loss of performance that counts."""
+    max_silence: Duration | None = None
+    """Alert when the newest row is older than this; default: five windows, or ten usual gaps between rows."""
+    max_model_age: Duration | None = None
+    """Alert when the champion's training ended longer ago; default: never."""
+    min_free_disk: Fraction = 0.05
+    """Alert when less of the disk is free."""

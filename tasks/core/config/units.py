@@ -89,3 +89,57 @@ Duration = Annotated[
     _TO_TEXT,
     WithJsonSchema({"type": "string", "pattern": _PATTERN, "examples": ["1h", "7d"]}),
 ]
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A number of events per length of the clock.
+
+    Attributes
+    ----------
+    count : float
+        Expected events, > 0.
+    span : Span
+        The length they are expected in.
+    text : str
+        As it was written.
+    """
+
+    count: float
+    span: Span
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+_RATE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s+per\s+(.+?)\s*$")
+
+
+def parse_rate(value: Any) -> Rate:
+    """Read a rate from text.
+
+    Raises
+    ------
+    ValueError
+        When the text is not a positive number per span.
+
+    Examples
+    --------
+    >>> parse_rate("1 per 90d").span.amount
+    7776000.0
+    """
+    if isinstance(value, Rate):
+        return value
+    found = _RATE.match(value) if isinstance(value, str) else None
+    if not found or float(found[1]) <= 0 or parse_span(found[2]).amount <= 0:
+        raise ValueError(f"{value!r} is not a rate such as '1 per 90d' or '0.5 per 50000 rows'")
+    return Rate(float(found[1]), parse_span(found[2]), value.strip())
+
+
+ToRate = Annotated[
+    Rate,
+    BeforeValidator(parse_rate),
+    _TO_TEXT,
+    WithJsonSchema({"type": "string", "examples": ["1 per 90d", "1 per 50000 rows"]}),
+]

@@ -17,13 +17,13 @@ from tasks.core.learning.baseline import all_baselines
 from tasks.core.learning.features import class_labels, outcomes
 from tasks.core.learning.fitted import pick_threshold
 from tasks.core.learning.recipe import Recipe, config_digest
-from tasks.core.learning.reference import reference_profiles
 from tasks.core.learning.scoring import score_rows
 from tasks.core.learning.training_items import FOLDER, baseline_metrics, shown_config
 from tasks.core.logitems import Json, LogItem, Metrics, Params
 from tasks.core.metrics.measure import measure
 from tasks.core.metrics.registry import Metric
 from tasks.core.metrics.scored import Scored
+from tasks.core.profiles.reference import reference_profiles
 from tasks.core.seeds import seed_for
 
 

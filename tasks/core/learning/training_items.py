@@ -13,8 +13,8 @@ from tasks.core.learning.compare import Comparison
 from tasks.core.learning.crossval import CandidateScores
 from tasks.core.learning.fitted import Fitted
 from tasks.core.learning.lesson import Choice, Lesson
-from tasks.core.learning.reference import reference_profiles
 from tasks.core.logitems import Json, LogItem, Metrics, Params, Table, Text
+from tasks.core.profiles.reference import reference_profiles
 from tasks.core.redact import redacted
 
 FOLDER = "evergreen"

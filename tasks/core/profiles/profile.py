@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from tasks.core.errors import InputError
-from tasks.core.learning.grid import ColumnGrid, Grid
 from tasks.core.metrics.scored import FloatArray, IntArray
+from tasks.core.profiles.grid import ColumnGrid, Grid
 
 VERSION = 1
 

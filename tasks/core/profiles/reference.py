@@ -11,9 +11,9 @@ from tasks.core.config import ModelConfig
 from tasks.core.data.rows import Rows
 from tasks.core.data.schema import Schema
 from tasks.core.learning.features import feature_frame, outcomes
-from tasks.core.learning.grid import make_grid
-from tasks.core.learning.profile import Profile, measure_profile
 from tasks.core.metrics.scored import Scored
+from tasks.core.profiles.grid import make_grid
+from tasks.core.profiles.profile import Profile, measure_profile
 
 OUTCOME, SCORE, DECISION = "@outcome", "@score", "@decision"
 """Names of the columns that are no features; no column of a data set can be mistaken for them in a report."""
