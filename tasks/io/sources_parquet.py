@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,8 @@ from tasks.core.data.clock import Clock, Window
 from tasks.core.errors import DataError
 from tasks.io.sources_files import Files
 
+_PANDAS_INDEX = re.compile(r"__index_level_\d+__")
+"""Names pandas gives to an index it stores; it reads them back as an index, never as a column."""
 _NANOSECONDS = 9.2e9
 """Seconds from 1970 that nanoseconds can hold; bounds beyond it are not pushed down."""
 
@@ -90,11 +93,12 @@ class ParquetLoader:
     def _file_schema(self, path: str) -> Any:
         try:
             with self.files.open(path) as file:
-                return pq.read_schema(file).remove_metadata()
+                schema = pq.read_schema(file).remove_metadata()
         except (pa.ArrowException, OSError) as error:
             raise DataError(
                 f"'{path}' cannot be read as Parquet: {_first_line(error)} Write it again."
             ) from error
+        return pa.schema([field for field in schema if not _PANDAS_INDEX.fullmatch(field.name)])
 
     def _bounds(self, schema: Any, window: Window | None) -> Any:
         """Return a filter that keeps at least the window's rows and those without a time; None where it cannot."""

@@ -193,6 +193,14 @@ def test_a_folder_of_parquet_is_one_source(tmp_path):
     assert opened(tmp_path, source="parts").read()["n"].tolist() == [0, 1, 2]
 
 
+def test_the_index_that_pandas_stores_is_no_column(tmp_path):
+    frame = pd.DataFrame({"x": [1.0, 2.0, 3.0], "y": [0, 1, 0]})
+    frame[frame["x"] > 1].to_parquet(tmp_path / "d.parquet")
+    source = opened(tmp_path, source="d.parquet")
+    assert source.columns() == ["x", "y"]
+    assert source.read().columns.tolist() == ["x", "y"]
+
+
 def test_a_column_may_widen_from_file_to_file(tmp_path):
     pd.DataFrame({"n": [1], "y": 0}).to_parquet(tmp_path / "a.parquet")
     pd.DataFrame({"n": [1.5], "y": 0}).to_parquet(tmp_path / "b.parquet")
