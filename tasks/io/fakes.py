@@ -59,6 +59,24 @@ class MemoryLedger:
                     kind, payload = decided
                     return self.append(model=model, stream=stream, kind=kind, payload=payload, at=at)
 
+    def follow(
+        self, *, model: str, stream: str, after: int, kind: str, payload: dict[str, Any], at: datetime
+    ) -> Entry | None:
+        """Append one entry if the stream still ends in entry number ``after``; None when it does not."""
+        with self._guard:
+            if len(self._streams.get((model, stream), [])) != after:
+                return None
+            return self.append(model=model, stream=stream, kind=kind, payload=payload, at=at)
+
+    def last(self, model: str, stream: str) -> Entry | None:
+        """Return the newest entry of a stream; None when it is empty."""
+        return next(iter(self.read_tail(model, stream, 1)), None)
+
+    def read_tail(self, model: str, stream: str, count: int) -> list[Entry]:
+        """Return at most ``count`` newest entries of a stream, in order of their numbers."""
+        history = self.read(model=model, stream=stream)
+        return history[max(len(history) - count, 0) :]
+
     def read(self, *, model: str | None = None, stream: str | None = None) -> list[Entry]:
         """Return entries in order of model, stream and number."""
         with self._guard:

@@ -39,6 +39,20 @@ class Ledger(Protocol):
         Of many callers whose ``decide`` allows one start, exactly one gets an entry. The others get None.
         """
 
+    def follow(
+        self, *, model: str, stream: str, after: int, kind: str, payload: dict[str, Any], at: datetime
+    ) -> Entry | None:
+        """Append one entry if the stream still ends in entry number ``after`` (0: is empty).
+
+        None when it does not: another was faster. Unlike ``claim`` it never reads the whole stream.
+        """
+
+    def last(self, model: str, stream: str) -> Entry | None:
+        """Return the newest entry of a stream; None when it is empty."""
+
+    def read_tail(self, model: str, stream: str, count: int) -> list[Entry]:
+        """Return at most ``count`` newest entries of a stream, in order of their numbers."""
+
     def read(self, *, model: str | None = None, stream: str | None = None) -> list[Entry]:
         """Return entries in order of model, stream and number; all where a filter is None."""
 
@@ -63,7 +77,7 @@ class SqlLedger:
     def append(self, *, model: str, stream: str, kind: str, payload: dict[str, Any], at: datetime) -> Entry:
         """Append one entry at the end of a stream, whoever else appends at the same time."""
         while True:
-            last = self._last(model, stream)
+            last = self.last(model, stream)
             entry = next_entry(last, model=model, stream=stream, at=at, kind=kind, payload=payload)
             if self._insert(entry):
                 return entry
@@ -81,6 +95,28 @@ class SqlLedger:
             if self._insert(entry):
                 return entry
 
+    def follow(
+        self, *, model: str, stream: str, after: int, kind: str, payload: dict[str, Any], at: datetime
+    ) -> Entry | None:
+        """Append one entry if the stream still ends in entry number ``after``; None when it does not."""
+        last = self.last(model, stream)
+        if (last.seq if last else 0) != after:
+            return None
+        entry = next_entry(last, model=model, stream=stream, at=at, kind=kind, payload=payload)
+        return entry if self._insert(entry) else None
+
+    def last(self, model: str, stream: str) -> Entry | None:
+        """Return the newest entry of a stream; None when it is empty."""
+        newest = self.read_tail(model, stream, 1)
+        return newest[0] if newest else None
+
+    def read_tail(self, model: str, stream: str, count: int) -> list[Entry]:
+        """Return at most ``count`` newest entries of a stream, in order of their numbers."""
+        query = select(entries).where(entries.c.model == model, entries.c.stream == stream)
+        with self._engine.connect() as connection:
+            newest = connection.execute(query.order_by(entries.c.seq.desc()).limit(count)).all()
+        return [_entry(row) for row in reversed(newest)]
+
     def read(self, *, model: str | None = None, stream: str | None = None) -> list[Entry]:
         """Return entries in order of model, stream and number; all where a filter is None."""
         query = select(entries).order_by(entries.c.model, entries.c.stream, entries.c.seq)
@@ -96,7 +132,7 @@ class SqlLedger:
         model, stream, seq = parse_entry_id(entry_id)
         found = self._one(model, stream, seq)
         if found is None:
-            last = self._last(model, stream)
+            last = self.last(model, stream)
             known = f"{model}/{stream}/1 to {last.seq}" if last else "none of this model and stream"
             raise UnknownName(f"Unknown ledger entry '{entry_id}'. Known: {known}.")
         return found
@@ -117,14 +153,12 @@ class SqlLedger:
     def _lock_folder(self) -> Path:
         return Path(f"{self.url.database}.locks")
 
-    def _last(self, model: str, stream: str) -> Entry | None:
-        return self._one(model, stream, None)
-
-    def _one(self, model: str, stream: str, seq: int | None) -> Entry | None:
-        query = select(entries).where(entries.c.model == model, entries.c.stream == stream)
-        query = query.where(entries.c.seq == seq) if seq is not None else query.order_by(entries.c.seq.desc())
+    def _one(self, model: str, stream: str, seq: int) -> Entry | None:
+        query = select(entries).where(
+            entries.c.model == model, entries.c.stream == stream, entries.c.seq == seq
+        )
         with self._engine.connect() as connection:
-            row = connection.execute(query.limit(1)).first()
+            row = connection.execute(query).first()
         return None if row is None else _entry(row)
 
     def _insert(self, entry: Entry) -> bool:

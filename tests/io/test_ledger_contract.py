@@ -13,7 +13,7 @@ from tasks.core.reign.ledger import GENESIS, check_chain
 from tasks.io.fakes import MemoryLedger
 from tasks.io.ledger import open_ledger
 from tasks.io.ledger_database import HEAD
-from tests.support.races import claim_once, open_once, race
+from tests.support.races import claim_once, follow_all, open_once, race
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -128,6 +128,35 @@ def test_a_claim_that_was_overtaken_decides_again_on_the_new_stream(ledger):
     assert seen == [0, 1]
     assert check_chain(ledger.read()) == ()
     assert entry.kind == "mine"
+
+
+def follow(ledger, *, after, payload=None):
+    return ledger.follow(
+        model="fraud", stream="windows-inputs", after=after, kind="window", payload=payload or {}, at=NOW
+    )
+
+
+def test_following_appends_only_to_the_end_the_caller_read(ledger):
+    assert ledger.last("fraud", "windows-inputs") is None
+    first = follow(ledger, after=0, payload={"n": 1})
+    assert (first.seq, first.kind, first.payload) == (1, "window", {"n": 1})
+    assert follow(ledger, after=0) is None
+    assert follow(ledger, after=2) is None
+    second = follow(ledger, after=1)
+    assert (second.seq, second.prev_hash) == (2, first.hash)
+    assert ledger.read() == [first, second]
+    assert check_chain(ledger.read()) == ()
+
+
+def test_a_tail_holds_the_newest_entries_of_its_stream_in_order(ledger):
+    written = [append(ledger) for _ in range(5)]
+    append(ledger, stream="plans")
+    append(ledger, model="prod.fraud")
+    assert ledger.last("fraud", "decisions") == written[-1]
+    assert ledger.read_tail("fraud", "decisions", 2) == written[-2:]
+    assert ledger.read_tail("fraud", "decisions", 9) == written
+    assert ledger.read_tail("fraud", "decisions", 0) == []
+    assert ledger.read_tail("nobody", "decisions", 3) == []
 
 
 def test_a_lock_excludes_others_at_once_and_is_free_afterwards(ledger):
@@ -254,6 +283,14 @@ def test_of_twenty_processes_that_race_for_a_claim_exactly_one_starts(ledger_url
     outcomes = race(claim_once, [(ledger_url,)] * 20)
     assert sorted(outcomes) == ["held"] * 19 + ["started"]
     assert [entry.kind for entry in ledger.read()] == ["started"]
+
+
+def test_of_six_processes_that_follow_each_other_every_number_is_written_once(ledger_url):
+    ledger = open_ledger(ledger_url)
+    mine = race(follow_all, [(ledger_url, 40)] * 6)
+    assert sum(mine) == 40
+    assert [entry.payload["is"] for entry in ledger.read()] == list(range(40))
+    assert check_chain(ledger.read()) == ()
 
 
 def hold(url, ready, done):

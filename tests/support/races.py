@@ -28,6 +28,27 @@ def claim_once(url):
     return "held" if entry is None else "started"
 
 
+def follow_all(url, count):
+    """Number a stream up to ``count``, as one of many that each do the same; return how many were mine."""
+    ledger, mine = open_ledger(url), 0
+    while (length := _length(ledger)) < count:
+        entry = ledger.follow(
+            model="fraud",
+            stream="windows-inputs",
+            after=length,
+            kind="window",
+            payload={"is": length},
+            at=NOW,
+        )
+        mine += entry is not None
+    return mine
+
+
+def _length(ledger):
+    last = ledger.last("fraud", "windows-inputs")
+    return last.seq if last else 0
+
+
 def _let_go(start, function, arguments, answers):
     start.wait()
     answers.put(function(*arguments))
