@@ -1,7 +1,8 @@
 """Synthetic card payments: seeded, reproducible day by day, with drift that is declared here.
 
-Nothing in it comes from a real card. From ``DRIFT_DAY`` on a new kind of fraud appears: small amounts for digital
-goods from new devices, which a model of the days before does not know.
+Nothing in it comes from a real card. From ``DRIFT_DAY`` on, over ``RAMP_DAYS``, customers buy more digital goods from
+new devices, and a new kind of fraud appears: small amounts for just those, which a model of the days before does not
+know.
 """
 
 from __future__ import annotations
@@ -14,10 +15,14 @@ import numpy.typing as npt
 import pandas as pd
 
 FIRST_DAY = pd.Timestamp("2026-01-01", tz="UTC")
-LAST_DAY = 150
-DRIFT_DAY = 75
+LAST_DAY = 172
+DRIFT_DAY = 90
+RAMP_DAYS = 8
 ROWS_PER_DAY = 300
 MERCHANTS = ("groceries", "travel", "digital", "electronics", "restaurant", "fuel")
+HABITS = np.array([0.30, 0.10, 0.20, 0.10, 0.18, 0.12])
+SHIFT = np.array([-0.06, 0.0, 0.12, 0.0, -0.06, 0.0])
+"""Shares of the merchants, and how they move."""
 CHANNELS = ("chip", "online", "contactless")
 
 Array = npt.NDArray[np.float64]
@@ -53,28 +58,29 @@ def _one_day(day: int, seed: int) -> pd.DataFrame:
     rng = np.random.default_rng([seed, day])
     n = ROWS_PER_DAY
     seconds = np.sort(rng.choice(86_400, size=n, replace=False))
+    moved = min(max((day - DRIFT_DAY + 1) / RAMP_DAYS, 0.0), 1.0)
     columns = {
         "payment_id": day * n + np.arange(n),
         "time": FIRST_DAY + pd.to_timedelta(day, unit="D") + pd.to_timedelta(seconds, unit="s"),
         "amount": np.round(rng.lognormal(3.4, 1.1, n), 2),
         "hour": seconds // 3600,
-        "merchant": rng.choice(MERCHANTS, size=n, p=(0.30, 0.10, 0.20, 0.10, 0.18, 0.12)),
+        "merchant": rng.choice(MERCHANTS, size=n, p=HABITS + moved * SHIFT),
         "channel": rng.choice(CHANNELS, size=n, p=(0.35, 0.35, 0.30)),
         "card_age_days": rng.integers(1, 2500, n),
         "payments_last_hour": rng.poisson(0.6, n),
         "distance_km": np.round(rng.gamma(1.2, 18.0, n), 1),
-        "new_device": (rng.random(n) < 0.15).astype(int),
+        "new_device": (rng.random(n) < 0.15 + 0.10 * moved).astype(int),
         "country_risk": np.round(rng.beta(2, 6, n), 3),
     }
     frame = pd.DataFrame(columns)
-    chance = 1 / (1 + np.exp(-_log_odds(frame, drifted=day >= DRIFT_DAY)))
+    chance = 1 / (1 + np.exp(-_log_odds(frame, drifted=rng.random(n) < moved)))
     frame["fraud"] = (rng.random(n) < chance).astype(int)
     frame.loc[rng.random(n) < 0.03, "distance_km"] = np.nan
     return frame
 
 
-def _log_odds(frame: pd.DataFrame, *, drifted: bool) -> Array:
-    """Return the log-odds of fraud: additive habits, two interactions, and the new kind after the drift."""
+def _log_odds(frame: pd.DataFrame, *, drifted: npt.NDArray[np.bool_]) -> Array:
+    """Return the log-odds of fraud: additive habits, two interactions, and the new kind where it has appeared."""
     night = frame["hour"].between(0, 5).to_numpy()
     online = (frame["channel"] == "online").to_numpy()
     new_device = frame["new_device"].to_numpy() == 1
@@ -85,6 +91,6 @@ def _log_odds(frame: pd.DataFrame, *, drifted: bool) -> Array:
     base = base + 0.55 * frame["payments_last_hour"].to_numpy() + 0.7 * night + 0.8 * new_device
     base = base + 2.2 * (far & online) + 1.5 * ((frame["merchant"] == "electronics").to_numpy() & night)
     base = base - 0.0003 * frame["card_age_days"].to_numpy()
-    if drifted:
-        base = base + 3.0 * (digital & online) - 0.9 * (log_amount - 3.4) + 1.4 * (digital & new_device)
+    new_kind = 3.0 * (digital & online) - 0.9 * (log_amount - 3.4) + 1.4 * (digital & new_device)
+    base = base + drifted * new_kind
     return np.asarray(base, dtype=np.float64)

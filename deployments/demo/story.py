@@ -57,7 +57,7 @@ def _reign(who: str, until: str, changes: dict[str, Any] | None = None) -> list[
 STORY = [
     *_reign("the first model", "2026-03-16"),
     *_reign("a hasty one that sees two columns", "2026-03-16", HASTY),
-    *_reign("a new one after the drift", "2026-05-26"),
+    *_reign("a new one after the drift", "2026-06-15"),
     Chapter(
         title="Roll back by hand", flow="flows.promote:rollback", parameters={"reason": "shown in the demo"}
     ),
