@@ -1,0 +1,147 @@
+"""Windows of a watched model as ``evergreen monitor --json`` tells them, quiet at first, then adrift."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+
+from tasks.core.drift.watched import Watched
+from tasks.core.drift.words import DriftKind, KindVerdict, Level, Moved
+from tasks.core.profiles.grid import make_grid
+from tasks.core.profiles.profile import measure_profile
+from tasks.core.verdict import Reason
+from tests.support.learning import learner
+
+BEGIN = datetime(2024, 3, 1, tzinfo=UTC)
+
+
+def names(features):
+    """Return feature names: numbers mostly, every fourth a category."""
+    return [f"{'plan' if place % 4 == 3 else 'amount'}_{place}" for place in range(features)]
+
+
+def moved(column, kind=DriftKind.DATA, *, effect=0.12, limit=0.05, signal="location", alarm=True):
+    """Return one column that moved."""
+    return Moved(
+        column=column, kind=kind, signal=signal, observed=effect, expected=0.0, limit=limit, p_value=1e-7,
+        adjusted_p_value=1e-5, alarm=alarm,
+    )  # fmt: skip
+
+
+def measure(column, psi, *, n=500, drifted=False):
+    """Return a column's measures."""
+    return {
+        "column": column, "kind": "categorical" if column.startswith("plan") else "numeric", "n": n, "psi": psi,
+        "kl": None if psi is None else psi / 2, "js": None if psi is None else psi / 3,
+        "ks": psi, "p_value": 0.2, "adjusted_p_value": 0.5, "drifted": drifted,
+    }  # fmt: skip
+
+
+def window(
+    place, *, verdicts=(), columns=(), performance=None, n=500, version=1, labelled=None, clock="timestamp"
+):
+    """Return one window; ``verdicts`` are its KindVerdicts."""
+    start, end = BEGIN + timedelta(hours=place), BEGIN + timedelta(hours=place + 1)
+    texts = (
+        (str(place * 500), str(place * 500 + 500))
+        if clock == "rows"
+        else (start.isoformat(), end.isoformat())
+    )
+    levels = [verdict.level for verdict in verdicts]
+    order = [Level.INSUFFICIENT, Level.QUIET, Level.WARNING, Level.DRIFT]
+    return {
+        "from": texts[0], "to": texts[1],
+        "start": place * 500.0 if clock == "rows" else start.timestamp(),
+        "end": place * 500.0 + 500 if clock == "rows" else end.timestamp(),
+        "n": n, "labelled": n if labelled is None else labelled, "version": version,
+        "level": max(levels, key=order.index, default=Level.INSUFFICIENT).value,
+        "verdicts": {verdict.kind.value: verdict.level.value for verdict in verdicts},
+        "kinds": {verdict.kind.value: verdict.to_dict() for verdict in verdicts},
+        "moved": [one.to_dict() for verdict in verdicts for one in verdict.moved],
+        "columns": list(columns), "performance": performance,
+    }  # fmt: skip
+
+
+def verdict(kind, *moves, level=None, reasons=()):
+    """Return what is said of a kind: drift where an alarm is among the moves, a warning with others."""
+    found = Level.DRIFT if any(one.alarm for one in moves) else Level.WARNING if moves else Level.QUIET
+    return KindVerdict(kind=kind, level=level or found, moved=tuple(moves), reasons=tuple(reasons))
+
+
+def insufficient(kind, n):
+    """Return what is said of a kind in a window that is too small."""
+    reason = Reason(
+        code="too_few_rows", message=f"{n} rows are too few to judge {kind.value} drift by; 100 would do.",
+        observed=float(n), limit=100.0, n=n,
+    )  # fmt: skip
+    return verdict(kind, level=Level.INSUFFICIENT, reasons=(reason,))
+
+
+def performance(value, *, estimated=False, half=0.02, n=500, reference=0.78):
+    """Return the performance of a window."""
+    return {
+        "metric": "roc_auc", "value": value, "low": value - half, "high": value + half, "reference": reference,
+        "drop": (reference - value) / reference, "estimated": estimated, "n": n,
+    }  # fmt: skip
+
+
+def story(features=6, windows=60, *, seed=0, promoted=None, clock="timestamp"):
+    """Return windows: quiet, one too small, then a tenth of the columns drift away and performance follows."""
+    rng = np.random.default_rng(seed)
+    adrift = names(features)[: max(1, features // 10)]
+    onset, late = int(windows * 0.7), max(1, windows // 20)
+    told = []
+    for place in range(windows):
+        after = max(0, place - onset + 1) if windows > 1 else 2
+        shift = min(1.0, after / 4)
+        if place == windows // 3 and windows > 3:
+            small = [insufficient(kind, 12) for kind in DriftKind]
+            empty = [measure(name, None, n=12, drifted=None) for name in names(features)]
+            told.append(window(place, verdicts=small, n=12, clock=clock, columns=empty))
+            continue
+        psi = {name: rng.gamma(2, 0.008) + (0.4 * shift if name in adrift else 0) for name in names(features)}
+        moves = [moved(name, effect=0.15 * shift, alarm=after > 1) for name in adrift if after]
+        kinds = [verdict(DriftKind.DATA, *moves), verdict(DriftKind.PREDICTION)]
+        estimated = place >= windows - late
+        if not estimated:
+            lost = [moved("roc_auc", DriftKind.PERFORMANCE, signal="level", effect=-0.07, limit=0.04)]
+            kinds += [verdict(DriftKind.OUTCOME), verdict(DriftKind.CONCEPT),
+                      verdict(DriftKind.PERFORMANCE, *(lost if after > 3 else ()))]  # fmt: skip
+        value = 0.78 - 0.08 * shift + rng.normal(0, 0.008)
+        told.append(
+            window(place, verdicts=kinds, columns=[measure(name, psi[name], drifted=psi[name] > 0.1) for name in psi],
+                   performance=performance(value, estimated=estimated), labelled=0 if estimated else 500,
+                   version=2 if promoted is not None and place >= promoted else 1, clock=clock)
+        )  # fmt: skip
+    return told
+
+
+def profiles(features=6, *, seed=0, private=frozenset()):
+    """Return a reference and a window's profile, the first tenth of the columns shifted."""
+    rng = np.random.default_rng(seed)
+    columns = names(features)
+    categorical = frozenset(name for name in columns if name.startswith("plan"))
+
+    def draw(n, shift):
+        adrift = columns[: max(1, features // 10)]
+        return pd.DataFrame({
+            name: rng.choice(["basic", "plus", "pro"], n, p=[0.6, 0.3, 0.1]) if name in categorical
+            else rng.gamma(2, 20, n) * (1 + (shift if name in adrift else 0))
+            for name in columns
+        })  # fmt: skip
+
+    reference = draw(4000, 0.0)
+    grid = make_grid(reference, categorical=categorical, private=private)
+    return measure_profile(reference, grid), measure_profile(draw(500, 0.6), grid)
+
+
+def watched(features=6, windows=60, *, private=(), told=None, promotions=(), **options):
+    """Return a watched model."""
+    config = learner(data={"private": list(private)} if private else None)
+    return Watched(
+        config=config,
+        windows=story(features, windows, **options) if told is None else told,
+        promotions=promotions,
+        profiles=(profiles(features, private=frozenset(private)),),
+        limits={"Expected alarms": "0.8 in 90 days, over 168 reference windows."},
+    )
