@@ -1,4 +1,4 @@
-"""Intervals for the difference of two proportions on the same rows."""
+"""Intervals for a share of rows, and for the difference of two shares of the same rows."""
 
 from __future__ import annotations
 
@@ -56,3 +56,31 @@ def _conditional(b: int, c: int, n: int, *, level: float) -> tuple[float, float]
     low = 0.0 if c == 0 else float(beta.ppf(level / 2, c, m - c + 1))
     high = 1.0 if c == m else float(beta.ppf(1 - level / 2, c + 1, m - c))
     return (2 * low - 1) * m / n, (2 * high - 1) * m / n
+
+
+def wilson_interval(successes: float, n: float, *, level: float) -> tuple[float, float]:
+    """Return the score interval of a share of independent rows (Wilson 1927).
+
+    Parameters
+    ----------
+    successes, n : float
+        Hits and trials.
+    level : float
+        Probability left outside, half on each side.
+
+    Returns
+    -------
+    (float, float)
+        Within 0..1, also at 0 and n successes; ``nan`` without trials.
+
+    Examples
+    --------
+    >>> [round(bound, 4) for bound in wilson_interval(9, 10, level=0.05)]
+    [0.5958, 0.9821]
+    """
+    if n <= 0:
+        return math.nan, math.nan
+    z, share = float(norm.isf(level / 2)), successes / n
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return max(centre - half, 0.0), min(centre + half, 1.0)
