@@ -1,0 +1,163 @@
+"""Performance without labels: what calibrated scores themselves say of the outcomes that are yet to come."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+from scipy.stats import norm
+
+from tasks.core.drift.performance import Performance
+from tasks.core.drift.score_calibration import ScoreCalibration
+from tasks.core.metrics.base import Metric
+from tasks.core.metrics.scored import Array, FloatArray, Scored
+from tasks.core.verdict import Reason
+
+MOST_CALIBRATION_ERROR = 0.03
+"""Largest calibration error of the reference's scores with which an estimate is made: 3 points of probability."""
+LEAST_ROWS = 200
+"""Fewest reference rows that can show calibration."""
+_DRAWS = 200
+
+
+def estimate_performance(
+    scored: Scored,
+    metric: Metric,
+    *,
+    calibration: ScoreCalibration | None,
+    rng: np.random.Generator,
+    level: float = 0.95,
+) -> Performance | Reason:
+    """Estimate a metric on rows whose outcomes are unknown, from the scores alone.
+
+    For calibrated scores P(class) is the chance that the outcome is that class, so that each row counts for every class
+    with its probability: the expected confusion matrix, and from it accuracy, precision, recall, F1; the expected AUC
+    (pairs of different rows, weighted by p of the one and 1 - p of the other), log-loss and Brier score likewise. The
+    interval is that of the value which the labels of these very rows will show: 200 draws of outcomes.
+
+    It holds where only the features moved (covariate shift) and the scores stay calibrated. It is blind to concept
+    drift: where the outcomes no longer follow the scores, it goes on telling the old story. It never replaces labels.
+
+    Parameters
+    ----------
+    scored : Scored
+        Answers; ``y`` is not looked at.
+    metric : Metric
+        What is estimated.
+    calibration : ScoreCalibration | None
+        Of the version's scores on rows it had not learned from.
+    rng : numpy.random.Generator
+        Draws outcomes.
+    level : float
+        Confidence of the interval.
+
+    Returns
+    -------
+    Performance or Reason
+        A reason where it cannot be: ``not_probabilities`` (no classification), ``not_calibrated`` (error above 0.03, or
+        fewer than 200 rows to show it), ``no_rows``, ``metric_undefined``.
+
+    References
+    ----------
+    Guillory et al. 2021 (average confidence), for any metric; Elsahar & Galle 2019 on what it cannot see.
+    """
+    refusal = _refusal(scored, metric, calibration)
+    if refusal is not None:
+        return refusal
+    value = expected_metric(scored, metric)
+    drawn = _draws(scored, metric, rng)
+    if not math.isfinite(value) or len(drawn) < _DRAWS / 2:
+        message = f"{metric.name} is undefined on these {len(scored)} rows. Look at larger windows."
+        return Reason(code="metric_undefined", message=message, n=len(scored))
+    se = float(drawn.std(ddof=1))
+    half = float(norm.isf((1 - level) / 2)) * se
+    high = min(value + half, 1.0) if metric.bounded else value + half
+    return Performance(
+        metric=metric.name, value=value, low=value - half, high=high, se=se,
+        n=len(scored), level=level, method="outcome_draws", estimated=True,
+    )  # fmt: skip
+
+
+def expected_metric(scored: Scored, metric: Metric) -> float:
+    """Return the metric of rows that count for each class with its probability; NaN where it is undefined.
+
+    Examples
+    --------
+    Two rows of 0.8 and 0.4: decided positive and negative, 0.8 + 0.6 of 2 are right.
+
+    >>> from tasks.core.metrics.registry import get_metric
+    >>> rows = Scored(y=np.full(2, np.nan), score=np.array([0.8, 0.4]), label=np.array([1, 0]), classes=(0, 1))
+    >>> round(expected_metric(rows, get_metric("accuracy", problem="binary")), 3)
+    0.7
+    """
+    chances = _chances(scored)
+    n, k = chances.shape
+    rows = np.tile(np.arange(n), k)
+    wide = replace(
+        scored.take(rows), y=_outcomes(scored, np.repeat(np.arange(k), n)), weight=chances.T.reshape(-1)
+    )
+    value = metric(wide)
+    return _without_self_pairs(value, chances[:, 1]) if metric.name == "roc_auc" else value
+
+
+def _refusal(scored: Scored, metric: Metric, calibration: ScoreCalibration | None) -> Reason | None:
+    if not scored.classes or scored.score is None or calibration is None:
+        return Reason(
+            code="not_probabilities",
+            message=f"{metric.name} cannot be estimated without labels: the scores are no probabilities of classes, or "
+            "the version's calibration is not known. Wait for labels.",
+        )
+    if calibration.n < LEAST_ROWS or not calibration.error <= MOST_CALIBRATION_ERROR:
+        few = calibration.n < LEAST_ROWS
+        why = (
+            f"{calibration.n} labelled reference rows are too few to show calibration ({LEAST_ROWS} needed)"
+            if few
+            else f"the scores are off by {calibration.error:.3f} on the reference (at most {MOST_CALIBRATION_ERROR})"
+        )
+        return Reason(
+            code="not_calibrated",
+            message=f"{metric.name} is not estimated without labels: {why}. Wait for labels, or calibrate the model "
+            "(e.g. sklearn.calibration.CalibratedClassifierCV).",
+            observed=calibration.n if few else calibration.error,
+            limit=LEAST_ROWS if few else MOST_CALIBRATION_ERROR,
+            n=calibration.n,
+        )
+    if not len(scored):
+        return Reason(code="no_rows", message="The window holds no rows.", observed=0, limit=1, n=0)
+    if metric.needs == "value" and scored.value is None:
+        return Reason(code="metric_undefined", message=f"{metric.name} needs data.value.", n=len(scored))
+    return None
+
+
+def _chances(scored: Scored) -> FloatArray:
+    """Return P(class) of each row, shape (n, k), in the order of ``classes``."""
+    if not scored.is_binary:
+        score = scored.require("score").astype(np.float64)
+        return np.asarray(score / np.maximum(score.sum(axis=1, keepdims=True), 1e-12))
+    positive = scored.positive_score
+    pair = [1 - positive, positive] if scored.positive == scored.classes[1] else [positive, 1 - positive]
+    return np.column_stack(pair)
+
+
+def _outcomes(scored: Scored, codes: Array) -> Array:
+    return np.asarray(np.asarray(scored.classes)[codes])
+
+
+def _draws(scored: Scored, metric: Metric, rng: np.random.Generator) -> FloatArray:
+    """Return the metric for drawn outcomes, those where it is defined."""
+    steps = _chances(scored).cumsum(axis=1)
+    steps[:, -1] = 1.0
+    found = [
+        metric(replace(scored, y=_outcomes(scored, (rng.random((len(scored), 1)) >= steps).sum(axis=1))))
+        for _ in range(_DRAWS)
+    ]
+    drawn = np.asarray(found)
+    return drawn[np.isfinite(drawn)]
+
+
+def _without_self_pairs(value: float, chance: FloatArray) -> float:
+    """Return an expected AUC over pairs of different rows: a row does not compete with itself."""
+    own = float((chance * (1 - chance)).sum())
+    pairs = float(chance.sum() * (1 - chance).sum())
+    return (value * pairs - own / 2) / (pairs - own) if pairs > own else math.nan
