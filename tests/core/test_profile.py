@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from tasks.core.errors import InputError
 from tasks.core.metrics.scored import Scored
-from tasks.core.profiles.grid import MOST_CATEGORIES, Grid, make_grid, quantile_edges, tokens
+from tasks.core.profiles.grid import MOST_CATEGORIES, Grid, make_grid, quantile_edges
 from tasks.core.profiles.profile import Profile, measure_profile
 from tasks.core.profiles.reference import reference_profiles
+from tasks.core.profiles.tokens import tokens
 from tests.support.learning import learner, make_rows, schema
 
 

@@ -6,12 +6,18 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from tasks.core.metrics.scored import FloatArray, IntArray
+from tasks.core.profiles.count import NULL, TABLE_PAYS, EdgeTable, edge_table, numeric_codes, plain_table
+from tasks.core.profiles.tokens import tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
 
 FINE_BINS = 256
 MOST_CATEGORIES = 200
@@ -51,9 +57,34 @@ class ColumnGrid:
         """Number of counts: bins, or categories beside *other* and *unseen*."""
         return len(self.edges) + 1 if self.kind == "numeric" else len(self.categories) + 2
 
+    def edge_table(self, rows: int) -> EdgeTable:
+        """Return what numbers are counted with; a table is made once it pays for so many rows, then kept."""
+        pays = rows >= TABLE_PAYS or "_table" in vars(self)
+        return self._table if pays else plain_table(np.asarray(self.edges, dtype=np.float64))
+
+    @cached_property
+    def _table(self) -> EdgeTable:
+        return edge_table(np.asarray(self.edges, dtype=np.float64))
+
+    @cached_property
+    def coarse(self) -> IntArray:
+        """Coarse group of each bin, shape (bins + 3,); the last three, for codes -3 to -1, are the missing one."""
+        groups = np.searchsorted(np.asarray(self.cuts), np.arange(self.bins), side="right") - 1
+        return np.append(groups, [len(self.cuts)] * 3)
+
+    @cached_property
+    def _known(self) -> dict[str, int]:
+        own = {name: code for code, name in enumerate(self.categories)}
+        return {**dict.fromkeys(self.pooled, len(own)), **own}
+
     def codes(self, column: pd.Series) -> IntArray:
         """Return the bin of each value, shape (n,); -1 for null, -2 for +inf, -3 for -inf."""
         return _numeric_codes(column, self) if self.kind == "numeric" else _category_codes(column, self)
+
+    def token_codes(self, names: Sequence[str]) -> IntArray:
+        """Return the bin of each category, given as a token (hashed where the column is private)."""
+        unseen = len(self.categories) + 1
+        return np.array([self._known.get(name, unseen) for name in names], dtype=np.int64)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -155,21 +186,6 @@ def quantile_edges(values: FloatArray, *, bins: int = FINE_BINS) -> FloatArray:
     return np.unique(np.concatenate([quantiles, heavy, np.nextafter(heavy, np.inf)]))
 
 
-def tokens(column: pd.Series, *, hashed: bool = False) -> pd.Series:
-    """Return categories as text, so that 1, 1.0 and '1' are one; null stays null."""
-    present = column[column.notna()]
-    text = present.map(_token)
-    if hashed:
-        text = text.map(lambda name: hashlib.sha256(name.encode()).hexdigest()[:12])
-    return text.reindex(column.index).astype(object)
-
-
-def _token(value: Any) -> str:
-    if isinstance(value, float | np.floating) and float(value).is_integer():
-        return str(int(value))
-    return str(value)
-
-
 def _numeric_grid(column: pd.Series) -> ColumnGrid:
     values = column.to_numpy(dtype=np.float64, na_value=np.nan)
     edges = quantile_edges(values[np.isfinite(values)])
@@ -198,18 +214,11 @@ def _cuts(grid: ColumnGrid, column: pd.Series) -> tuple[int, ...]:
 
 def _numeric_codes(column: pd.Series, grid: ColumnGrid) -> IntArray:
     values = column.to_numpy(dtype=np.float64, na_value=np.nan)
-    codes = np.searchsorted(np.asarray(grid.edges, dtype=np.float64), values, side="right").astype(np.int64)
-    codes[np.isnan(values)] = -1
-    codes[np.isposinf(values)] = -2
-    codes[np.isneginf(values)] = -3
-    return codes
+    return numeric_codes(values, grid.edge_table(len(values)))
 
 
 def _category_codes(column: pd.Series, grid: ColumnGrid) -> IntArray:
-    own = {name: code for code, name in enumerate(grid.categories)}
-    other, unseen = len(own), len(own) + 1
-    known = {**dict.fromkeys(grid.pooled, other), **own}
-    names = tokens(column, hashed=grid.hashed)
-    codes, uniques = pd.factorize(names)
-    table = np.array([known.get(name, unseen) for name in uniques] + [-1], dtype=np.int64)
-    return table[codes]
+    import pandas as pd
+
+    codes, names = pd.factorize(tokens(column, hashed=grid.hashed))
+    return np.append(grid.token_codes(names.tolist()), NULL)[codes]
