@@ -38,7 +38,7 @@ def _prepare() -> None:
     """Put all state in one folder; nothing of the machine's other stores is used."""
     (HOME / "config").mkdir(parents=True, exist_ok=True)
     os.environ |= {"EVERGREEN_HOME": str(HOME), "EVERGREEN_CONFIG": str(HOME / "config")}
-    for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "EVERGREEN_LEDGER_URL"):
+    for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "EVERGREEN_LEDGER_URL", "EVERGREEN_LOG_URL"):
         os.environ.pop(name, None)
     os.environ["PREFECT_HOME"] = str(HOME / "prefect")
 

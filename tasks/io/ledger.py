@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from tasks.core.errors import UnknownName
 from tasks.core.reign.ledger import Entry, canonical_json, instant, next_entry, parse_entry_id
-from tasks.io.ledger_database import entries, make_engine, make_lock_engine, migrate, parse_url
+from tasks.io.ledger_database import LEDGER, entries, make_lock_engine
 from tasks.io.locks import (
     HeldLock,
     advisory_lock_is_held,
@@ -70,9 +70,9 @@ class SqlLedger:
     """A ledger in SQLite or PostgreSQL, by SQLAlchemy."""
 
     def __init__(self, url: str) -> None:
-        self.url = parse_url(url)
-        self._engine: Engine = make_engine(self.url)
-        migrate(self._engine)
+        self.url = LEDGER.parse_url(url)
+        self._engine: Engine = LEDGER.make_engine(self.url)
+        LEDGER.migrate(self._engine)
 
     def append(self, *, model: str, stream: str, kind: str, payload: dict[str, Any], at: datetime) -> Entry:
         """Append one entry at the end of a stream, whoever else appends at the same time."""

@@ -25,6 +25,8 @@ class Settings:
         ``MLFLOW_TRACKING_URI`` (default: SQLite in ``home``).
     ledger_url : str
         ``EVERGREEN_LEDGER_URL`` (default: SQLite in ``home``).
+    log_url : str
+        ``EVERGREEN_LOG_URL`` (default: SQLite in ``home``, or where the ledger's PostgreSQL database is).
     mlflow_ui : str | None
         ``EVERGREEN_MLFLOW_UI``: where people open MLflow's pages (default: the tracking server, if it is one).
     """
@@ -33,6 +35,7 @@ class Settings:
     config_dir: Path
     tracking_uri: str
     ledger_url: str
+    log_url: str
     mlflow_ui: str | None = None
 
     @property
@@ -52,11 +55,14 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     env = os.environ if environ is None else environ
     home = Path(env.get("EVERGREEN_HOME") or ".evergreen").absolute()
     tracking_uri = env.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}"
+    ledger_url = _check_store("EVERGREEN_LEDGER_URL", env) or f"sqlite:///{home / 'ledger.db'}"
+    beside = ledger_url if ledger_url.startswith("postgresql") else f"sqlite:///{home / 'log.db'}"
     return Settings(
         home=home,
         config_dir=Path(env.get("EVERGREEN_CONFIG") or "config").absolute(),
         tracking_uri=tracking_uri,
-        ledger_url=_check_ledger(env.get("EVERGREEN_LEDGER_URL") or f"sqlite:///{home / 'ledger.db'}"),
+        ledger_url=ledger_url,
+        log_url=_check_store("EVERGREEN_LOG_URL", env) or beside,
         mlflow_ui=env.get("EVERGREEN_MLFLOW_UI") or _page_of(tracking_uri),
     )
 
@@ -69,11 +75,12 @@ def _page_of(tracking_uri: str) -> str | None:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
 
 
-def _check_ledger(url: str) -> str:
-    if not url.startswith(("sqlite:///", "postgresql")):
+def _check_store(variable: str, env: Mapping[str, str]) -> str | None:
+    url = env.get(variable) or None
+    if url is not None and not url.startswith(("sqlite:///", "postgresql")):
         shown = url.split("://", 1)[0]
         raise InputError(
-            f"EVERGREEN_LEDGER_URL starts with '{shown}', allowed are sqlite:///FILE and "
+            f"{variable} starts with '{shown}', allowed are sqlite:///FILE and "
             "postgresql+psycopg://USER@HOST/DATABASE; set one of them or unset the variable."
         )
     return url

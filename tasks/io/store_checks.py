@@ -12,7 +12,8 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from tasks.core.errors import ConfigError, Unreachable
 from tasks.core.redact import redacted, without_credentials
-from tasks.io.ledger_database import parse_url
+from tasks.io.ledger_database import LEDGER
+from tasks.io.log_database import LOG
 from tasks.io.settings import Settings
 
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
@@ -38,7 +39,8 @@ def check_places(settings: Settings) -> None:
         )
     if scheme not in ("http", "https", "databricks", "databricks-uc"):
         _check_database("MLFLOW_TRACKING_URI", settings.tracking_uri)
-    _check_sqlite("EVERGREEN_LEDGER_URL", parse_url(settings.ledger_url))
+    _check_sqlite(LEDGER.variable, LEDGER.parse_url(settings.ledger_url))
+    _check_sqlite(LOG.variable, LOG.parse_url(settings.log_url))
 
 
 def reach_servers(settings: Settings) -> None:
@@ -49,7 +51,11 @@ def reach_servers(settings: Settings) -> None:
     Unreachable
         When a server's machine refuses the connection. Any other trouble is left to whoever speaks to it.
     """
-    stores = {"MLFLOW_TRACKING_URI": settings.tracking_uri, "EVERGREEN_LEDGER_URL": settings.ledger_url}
+    stores = {
+        "MLFLOW_TRACKING_URI": settings.tracking_uri,
+        LEDGER.variable: settings.ledger_url,
+        LOG.variable: settings.log_url,
+    }
     for variable, url in stores.items():
         parts, port = urlsplit(url), _PORTS.get(_scheme(url))
         if parts.hostname and port and _is_refused(parts.hostname, parts.port or port):

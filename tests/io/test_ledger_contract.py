@@ -12,7 +12,7 @@ from tasks.core.errors import ConfigError, Held, InputError, UnknownName, Unreac
 from tasks.core.reign.ledger import GENESIS, check_chain
 from tasks.io.fakes import MemoryLedger
 from tasks.io.ledger import open_ledger
-from tasks.io.ledger_database import HEAD
+from tasks.io.ledger_database import LEDGER
 from tests.support.races import claim_once, follow_all, open_once, race
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -237,19 +237,17 @@ def test_alembic_knows_the_revision_the_fast_path_compares_with():
 
     config = Config()
     config.set_main_option("script_location", "tasks/io/migrations")
-    assert ScriptDirectory.from_config(config).get_current_head() == HEAD
+    assert ScriptDirectory.from_config(config).get_current_head() == LEDGER.head
 
 
 def test_the_migrated_table_is_the_one_the_code_speaks_to(ledger_url):
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
-    from tasks.io.ledger_database import VERSION_TABLE, metadata
-
     open_ledger(ledger_url)
     with create_engine(ledger_url, poolclass=NullPool).connect() as connection:
-        context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
-        assert compare_metadata(context, metadata) == []
+        context = MigrationContext.configure(connection, opts={"version_table": LEDGER.version_table})
+        assert compare_metadata(context, LEDGER.metadata) == []
 
 
 def test_a_ledger_of_a_newer_evergreen_is_refused(ledger_url):

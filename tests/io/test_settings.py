@@ -21,11 +21,24 @@ def test_the_pages_of_a_tracking_server_are_linked_without_user_and_password():
 
 def test_all_embedded_state_lies_in_the_one_folder(tmp_path):
     settings = read_settings({"EVERGREEN_HOME": str(tmp_path)})
-    places = (settings.tracking_uri, settings.ledger_url, settings.artifact_root)
-    assert [True] * 3 == [str(tmp_path) in place for place in places]
+    places = (settings.tracking_uri, settings.ledger_url, settings.log_url, settings.artifact_root)
+    assert [True] * 4 == [str(tmp_path) in place for place in places]
 
 
 def test_a_ledger_of_an_unknown_kind_is_refused_without_telling_its_password():
     with pytest.raises(InputError, match="starts with 'mysql'") as caught:
         read_settings({"EVERGREEN_LEDGER_URL": "mysql://me:secret@host/db"})
+    assert "secret" not in str(caught.value)
+
+
+def test_the_log_lies_in_the_database_of_a_ledger_on_postgresql_unless_it_has_its_own(tmp_path):
+    environ = {"EVERGREEN_HOME": str(tmp_path), "EVERGREEN_LEDGER_URL": "postgresql://me@db/evergreen"}
+    assert "postgresql://me@db/evergreen" == read_settings(environ).log_url
+    apart = {**environ, "EVERGREEN_LOG_URL": "sqlite:///log.db"}
+    assert "sqlite:///log.db" == read_settings(apart).log_url
+
+
+def test_a_log_of_an_unknown_kind_is_refused_without_telling_its_password():
+    with pytest.raises(InputError, match="EVERGREEN_LOG_URL starts with 'mysql'") as caught:
+        read_settings({"EVERGREEN_LOG_URL": "mysql://me:secret@host/db"})
     assert "secret" not in str(caught.value)

@@ -33,6 +33,7 @@ class Arena:
         monkeypatch.setenv("EVERGREEN_HOME", str(folder / "home"))
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
         monkeypatch.delenv("EVERGREEN_LEDGER_URL", raising=False)
+        monkeypatch.delenv("EVERGREEN_LOG_URL", raising=False)
 
     def setup(self, **sections):
         """Open the model under a configuration."""

@@ -86,7 +86,7 @@ def machine(home, template):
 
     level = {PREFECT_LOGGING_LEVEL: QUIET["PREFECT_LOGGING_LEVEL"]}
     with pytest.MonkeyPatch.context() as patch, temporary_settings(level):
-        for name in ("EVERGREEN_LEDGER_URL", "MLFLOW_TRACKING_URI"):
+        for name in ("EVERGREEN_LEDGER_URL", "EVERGREEN_LOG_URL", "MLFLOW_TRACKING_URI"):
             patch.delenv(name, raising=False)
         for name, value in own.items():
             patch.setenv(name, value)

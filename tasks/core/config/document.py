@@ -32,6 +32,7 @@ in an editor start a file with `# yaml-language-server: $schema=schema.json`.
 | `EVERGREEN_HOME` | the one folder of all embedded state | `.evergreen` |
 | `EVERGREEN_CONFIG` | the folder of the configurations | `config` |
 | `EVERGREEN_LEDGER_URL` | ledger: `sqlite:///FILE` or `postgresql+psycopg://…` | SQLite in `EVERGREEN_HOME` |
+| `EVERGREEN_LOG_URL` | log of windows and predictions, likewise | in `EVERGREEN_HOME`, or the ledger's PostgreSQL |
 | `MLFLOW_TRACKING_URI` | MLflow store or server | SQLite in `EVERGREEN_HOME` |
 | `PREFECT_API_URL` | Prefect server | the one `evergreen up` started, else a temporary one |
 

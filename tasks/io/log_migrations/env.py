@@ -1,0 +1,12 @@
+"""Alembic's entry: migrate the log on the connection that was handed over, or on a URL by hand.
+
+By hand, from the project's root, for those who let only administrators change schemas::
+
+    alembic -c tasks/io/log_migrations/alembic.ini -x url=postgresql+psycopg://… upgrade head
+"""
+
+from __future__ import annotations
+
+from tasks.io.log_database import LOG
+
+LOG.run_migrations()
