@@ -1,10 +1,12 @@
-"""Tell the world that the throne was moved: a Prefect event for automations, a page for people."""
+"""Tell the world: Prefect events for automations (the throne was moved, something drifts), a page for people."""
 
 from __future__ import annotations
 
 from prefect.artifacts import create_markdown_artifact
 from prefect.events import emit_event
 
+from tasks.core.alerts.alert import Alert
+from tasks.core.alerts.events import alert_events
 from tasks.core.reign.history import reigns
 from tasks.core.reign.promote_report import promotion_markdown
 from tasks.core.verdict import StageResult, State
@@ -19,13 +21,22 @@ def announce(result: StageResult, ledger: Ledger) -> StageResult:
     if result.details.get("dry_run"):
         return result
     if result.state in EVENTS:
-        resource = {
-            "prefect.resource.id": f"evergreen.model.{result.model}",
-            "prefect.resource.name": result.model,
-        }
-        emit_event(event=EVENTS[result.state], resource=resource, payload=result.to_dict())
+        emit_event(event=EVENTS[result.state], resource=resource_of(result.model), payload=result.to_dict())
     page = promotion_markdown(result, reigns(ledger.read(model=result.model)))
     create_markdown_artifact(
         page, key=artifact_key("reigns", result.model), description="Who reigns, and why"
     )
     return result
+
+
+def announce_monitoring(alert: Alert) -> list[str]:
+    """Emit the events of an alert and return their names; the same alert gives events of the same ids again."""
+    events = alert_events(alert)
+    for event in events:
+        emit_event(event=event.name, resource=resource_of(alert.model), payload=event.payload, id=event.id)
+    return [event.name for event in events]
+
+
+def resource_of(model: str) -> dict[str, str]:
+    """Return the resource that events of a model are about."""
+    return {"prefect.resource.id": f"evergreen.model.{model}", "prefect.resource.name": model}

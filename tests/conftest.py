@@ -10,4 +10,5 @@ pytest_plugins = [
     "tests.support.servers",
     "tests.support.mlflow_store",
     "tests.support.postgres",
+    "tests.support.sinks",
 ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from urllib.parse import quote
 
 _USERINFO = re.compile(r"://[^/@\s]+@")
 _QUERY = re.compile(r"\?\S*$")
@@ -28,3 +30,16 @@ def redacted(address: str) -> str:
     if "://" not in address:
         return address
     return _QUERY.sub("", _USERINFO.sub("://", address))
+
+
+def without_secrets(text: str, secrets: Iterable[str]) -> str:
+    """Return a text in which nothing secret is left, as it is written or as it stands in an address.
+
+    Parts of less than six characters are left: hiding them would hide ordinary words.
+
+    >>> without_secrets("403 for url http://host/hook?token=s3cr3t%2F1", ["s3cr3t/1", "ok"])
+    '403 for url http://host/hook?token=***'
+    """
+    for secret in sorted({secret for secret in secrets if len(secret) >= 6}, key=len, reverse=True):
+        text = text.replace(secret, "***").replace(quote(secret, safe=""), "***")
+    return text

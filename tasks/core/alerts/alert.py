@@ -90,6 +90,8 @@ class Alert:
         What became of the metric, in a sentence; empty where it is not known.
     link : str | None
         Where to look.
+    entry_id : str | None
+        The ledger's entry it was read from.
     """
 
     model: str
@@ -104,6 +106,7 @@ class Alert:
     open: tuple[Alarm, ...] = ()
     performance: str = ""
     link: str | None = None
+    entry_id: str | None = None
 
     @property
     def speaks(self) -> bool:

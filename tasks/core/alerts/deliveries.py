@@ -53,6 +53,8 @@ class Due:
         Number of the newest alert this settles.
     failed : int
         Attempts that failed before.
+    told : Alert or None
+        What the channel was told last.
     """
 
     channel: str
@@ -61,6 +63,7 @@ class Due:
     superseded: tuple[str, ...]
     number: int
     failed: int = 0
+    told: Alert | None = None
 
 
 def cursor(deliveries: Sequence[Entry], channel: str, topic: str) -> Cursor:
@@ -73,7 +76,7 @@ def cursor(deliveries: Sequence[Entry], channel: str, topic: str) -> Cursor:
             failed += 1
             continue
         number, failed = entry.payload["number"], 0
-        if entry.kind == SENT:
+        if entry.payload["alert"]:
             told = Alert.from_dict(entry.payload["alert"])
     return Cursor(told=told, number=number, failed=failed)
 
@@ -104,19 +107,22 @@ def undelivered(alerts: Sequence[Alert], at: Cursor, channel: str) -> Due | None
         superseded=keys,
         number=later[-1].number,
         failed=at.failed,
+        told=at.told,
     )
 
 
 def settled_payload(due: Due) -> dict[str, Any]:
     """Return the payload of a ``sent`` entry, or of a ``superseded`` one where nothing needed saying."""
-    key = due.alert.key if due.alert else None
-    plain = {"channel": due.channel, "topic": due.topic, "key": key, "number": due.number}
-    alert = {"alert": due.alert.to_dict()} if due.alert else {}
-    return {**plain, "attempt": due.failed + 1, "superseded": list(due.superseded), **alert}
+    told = due.alert or due.told
+    return {**_plain(due), "superseded": list(due.superseded), "alert": told.to_dict() if told else None}
 
 
 def failed_payload(due: Due, why: str) -> dict[str, Any]:
     """Return the payload of a ``failed`` entry; ``why`` holds no credentials."""
+    return {**_plain(due), "why": why}
+
+
+def _plain(due: Due) -> dict[str, Any]:
     key = due.alert.key if due.alert else None
-    plain = {"channel": due.channel, "topic": due.topic, "key": key, "number": due.number}
-    return {**plain, "attempt": due.failed + 1, "why": why}
+    numbers = {"number": due.number, "attempt": due.failed + 1}
+    return {"channel": due.channel, "topic": due.topic, "key": key, **numbers}

@@ -1,0 +1,75 @@
+"""The command about alerts: what is open, and whether the channels work."""
+
+from __future__ import annotations
+
+import json as json_module
+from typing import Annotated, Any
+
+import typer
+
+from deployments.cli.output import clean
+from deployments.cli.session import prepare_prefect
+from deployments.cli.stages import Json, Model
+from tasks.io.setup import Setup, open_setup
+from tasks.io.store_checks import reach_servers
+
+Test = Annotated[bool, typer.Option("--test", help="Send a test message to every channel of alerts.notify.")]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Register this module's command."""
+    app.command()(alert)
+
+
+def alert(model: Model, test: Test = False, json: Json = False) -> None:
+    """Show what is open; with --test send a test message to every channel and say whether it arrived."""
+    setup = open_setup(model)
+    if test and any(not name.startswith("env:") for name in setup.config.alerts.notify):
+        prepare_prefect(setup.settings)
+    result = _try_out(setup) if test else _open(setup)
+    if json:
+        print(json_module.dumps(clean(result)))
+    else:
+        _show(result)
+    raise typer.Exit(1 if result["state"] == "Failed" else 0)
+
+
+def _try_out(setup: Setup) -> dict[str, Any]:
+    from tasks.alert import send_test
+
+    answers = send_test(setup)
+    reasons = [
+        {
+            "code": "alert_not_delivered",
+            "message": f"{a['channel']}: {a['message']}",
+            "observed": a["channel"],
+        }
+        for a in answers
+        if not a["arrived"]
+    ]
+    state = "Failed" if reasons else "Delivered"
+    reasons = [{**reason, "limit": None} for reason in reasons]
+    return {"state": state, "model": setup.model, "reasons": reasons, "channels": answers}
+
+
+def _open(setup: Setup) -> dict[str, Any]:
+    from tasks.alert import open_alarms
+
+    reach_servers(setup.settings)
+    alarms = open_alarms(setup)
+    state = "Open" if alarms else "Quiet"
+    return {
+        "state": state, "model": setup.model, "reasons": [], "open": alarms, "notify": setup.config.alerts.notify,
+    }  # fmt: skip
+
+
+def _show(result: dict[str, Any]) -> None:
+    print(f"{result['model']}: {result['state']}")
+    for answer in result.get("channels", []):
+        print(f"  {'arrived ' if answer['arrived'] else 'FAILED  '} {answer['channel']}: {answer['message']}")
+    for alarm in result.get("open", []):
+        print(
+            f"  {alarm['level']:8} {alarm['name']} ({alarm['kind']}): {alarm['said']}, since {alarm['since']}"
+        )
+    if "open" in result and not result["notify"]:
+        print("  alerts.notify is empty: nobody is told.")
