@@ -6,7 +6,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tasks.core.profiles.count import BLOCK, edge_table, numeric_codes, plain_table
+from tasks.core.profiles.count import BLOCK, EdgeTable, edge_table, numeric_codes
+from tasks.core.profiles.count_cells import TOP, BitCells, LinearCells
 from tasks.core.profiles.grid import ColumnGrid, quantile_edges
 from tasks.core.profiles.moments import Moments, measure_moments
 
@@ -29,7 +30,8 @@ def searched(edges, values):
 @example(np.array([-1.7e308, 0.0, 1.7e308]), [-1.7e308, 1.7e308, 0.0], True)
 @example(np.array([1e300, np.nextafter(1e300, np.inf)]), [-1e308, 1e300, 1e308], True)
 def test_the_bins_are_those_of_binary_search(edges, values, near):
-    near_edges = [*edges, *np.nextafter(edges, np.inf), *np.nextafter(edges, -np.inf)] if near else []
+    with np.errstate(over="ignore"):
+        near_edges = [*edges, *np.nextafter(edges, np.inf), *np.nextafter(edges, -np.inf)] if near else []
     values = np.array([value for value in [*values, *near_edges] if np.isfinite(value)])
     table = edge_table(edges)
     assert searched(edges, values).tolist() == table.codes(values).tolist()
@@ -71,10 +73,22 @@ def test_values_in_strides_are_counted_too():
     assert expected.tolist() == edge_table(edges).count(values[:, 1]).tolist()
 
 
-def test_ordinary_numbers_are_counted_by_the_table_and_denormal_edges_without():
-    assert edge_table(np.array([0.0, 1.0, 2.0])).scale > 0
-    assert 0.0 == edge_table(np.array([0.0, 5e-324])).scale
-    assert 0.0 == edge_table(np.array([1.0])).scale
+def test_numbers_of_like_size_have_cells_of_equal_width_and_others_cells_by_their_bits():
+    assert isinstance(edge_table(np.array([0.0, 1.0, 2.0])).cells, LinearCells)
+    assert isinstance(edge_table(np.array([0.0, 5e-324])).cells, BitCells)
+    assert isinstance(edge_table(np.geomspace(1e-9, 1e9, 200)).cells, BitCells)
+    assert edge_table(np.array([1.0])).cells is None
+
+
+@pytest.mark.parametrize("make", [LinearCells.between, BitCells.between])
+@given(st.lists(FINITE | ODD, min_size=2, max_size=30))
+def test_cells_never_decrease_with_the_value(make, values):
+    values = np.sort(np.array(values))
+    cells = make(-3.0, 1e6)
+    placed = np.clip(cells.of(values), 0, TOP)
+    assert (np.diff(placed) >= 0).all()
+    assert (np.diff(placed)[np.diff(values) == 0] == 0).all()
+    assert 0.9 * TOP / 2 <= np.ptp(np.clip(cells.of(np.array([-4.0, 1e6])), 0, TOP))
 
 
 def test_more_edges_than_a_table_can_number_are_searched():
@@ -85,13 +99,13 @@ def test_more_edges_than_a_table_can_number_are_searched():
 
 def test_null_and_infinite_values_are_in_no_bin():
     values = np.array([np.nan, np.inf, -np.inf, 0.5])
-    for table in (edge_table(np.array([0.0, 1.0])), plain_table(np.array([0.0, 1.0]))):
+    for table in (edge_table(np.array([0.0, 1.0])), EdgeTable(edges=np.array([0.0, 1.0]))):
         assert [-1, -2, -3, 1] == numeric_codes(values, table).tolist()
 
 
 def test_a_grid_makes_its_table_once_it_pays_and_keeps_it():
     grid = ColumnGrid(kind="numeric", edges=(0.0, 1.0, 2.0))
-    assert 0.0 == grid.edge_table(500).scale
+    assert grid.edge_table(500).cells is None
     assert grid.edge_table(100_000) is grid.edge_table(500)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from tasks.core.metrics.scored import FloatArray, IntArray
+from tasks.core.profiles.count_cells import TOP, BitCells, Cells, LinearCells
 
 BLOCK = 65_536
 """Rows counted at a time, so that what is worked on stays in the cache."""
@@ -19,27 +20,22 @@ TABLE_PAYS = 4096
 NULL, PLUS_INF, MINUS_INF = -1, -2, -3
 """Codes of rows that are in no bin."""
 
-_TOP = 65_535
-_WHOLE = 2.0**52
-_WHOLE_BITS = np.int64(0x4330000000000000)
-"""Floats from 2**52 on are whole numbers; their bits less those of 2**52 are that whole number."""
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EdgeTable:
     """A table that tells the bin of most values at once.
 
-    A value's cell is one of 65,536 equal cells between the first and the last edge, computed by operations that
-    never decrease when the value grows (also after rounding). So a cell in which no edge lies belongs to one bin;
-    a value in one of the others is compared with its edges, or looked for by binary search where they are more
-    than two. The bins are those of ``np.searchsorted(edges, values, side="right")``, whatever the edges.
+    Values fall into 65,536 cells (`tasks.core.profiles.count_cells`) by operations that never decrease when the
+    value grows, also after rounding. So a cell in which no edge lies belongs to one bin; a value in one of the
+    others is compared with the cell's edges, or looked for by binary search where they are more than two. The bins
+    are those of ``np.searchsorted(edges, values, side="right")``, whatever the edges.
 
     Attributes
     ----------
     edges : array, shape (bins - 1,)
         Ascending.
-    scale, offset : float
-        Cell = whole part of value * scale + offset - 2**52, clipped to the table; scale 0: no table.
+    cells : LinearCells | BitCells | None
+        Tells a value's cell; None: there is no table, all is binary search.
     table : array of uint16, shape (65536,)
         By cell: its bin, or the number of bins plus that of the doubtful cell.
     base : array, shape (doubtful cells,)
@@ -51,13 +47,12 @@ class EdgeTable:
     """
 
     edges: FloatArray
-    scale: float
-    offset: float
-    table: npt.NDArray[np.uint16]
-    base: IntArray
-    first: FloatArray
-    second: FloatArray
-    crowded: npt.NDArray[np.bool_]
+    cells: Cells | None = None
+    table: npt.NDArray[np.uint16] = field(default_factory=lambda: np.zeros(0, dtype=np.uint16))
+    base: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    first: FloatArray = field(default_factory=lambda: np.zeros(0))
+    second: FloatArray = field(default_factory=lambda: np.zeros(0))
+    crowded: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
 
     @property
     def bins(self) -> int:
@@ -81,36 +76,49 @@ class EdgeTable:
         """Return the bin of each value, shape (n,); the values must be finite."""
         found = np.empty(len(values), dtype=np.int64)
         for start in range(0, len(values), BLOCK):
-            block = values[start : start + BLOCK]
-            if self.scale:
-                codes = self._table_codes(block)
-                doubtful = np.flatnonzero(codes >= self.bins)
-                codes[doubtful] = self._resolve(block[doubtful], codes[doubtful])
-                found[start : start + BLOCK] = codes
-            else:
-                found[start : start + BLOCK] = np.searchsorted(self.edges, block, side="right")
+            block = slice(start, start + BLOCK)
+            found[block] = self._codes(values[block])
         return found
 
+    def _codes(self, values: FloatArray) -> IntArray:
+        if self.cells is None:
+            return np.searchsorted(self.edges, values, side="right")
+        codes = self._look_up(values, self.cells).astype(np.int64)
+        doubtful = np.flatnonzero(codes >= self.bins)
+        codes[doubtful] = self._resolve(values[doubtful], codes[doubtful] - self.bins)
+        return codes
+
     def _count(self, values: FloatArray) -> IntArray:
-        if not self.scale:
+        if self.cells is None:
             return np.bincount(np.searchsorted(self.edges, values, side="right"), minlength=self.bins)
-        codes = self._table_codes(values)
+        codes = self._look_up(values, self.cells)
         counts = np.bincount(codes, minlength=self.bins)
-        if len(counts) > self.bins:
+        certain, by_cell = counts[: self.bins], counts[self.bins :]
+        if len(by_cell):
             doubtful = np.flatnonzero(codes >= self.bins)
-            resolved = self._resolve(values[doubtful], codes[doubtful])
-            counts = counts[: self.bins] + np.bincount(resolved, minlength=self.bins)
+            cells = codes[doubtful].astype(np.int64) - self.bins
+            certain += self._count_doubtful(values[doubtful], cells, by_cell)
+        return certain
+
+    def _count_doubtful(self, values: FloatArray, cells: IntArray, by_cell: IntArray) -> IntArray:
+        """Return the counts by bin of values in doubtful cells; where that is an atom, most are its first edge."""
+        others = np.flatnonzero(values != self.first[cells])
+        values, cells = values[others], cells[others]
+        at_first = by_cell - np.bincount(cells, minlength=len(by_cell))
+        counts = np.bincount(self._resolve(values, cells), minlength=self.bins)
+        counts[self.base[: len(by_cell)] + 1] += at_first
         return counts
 
-    def _table_codes(self, values: FloatArray) -> npt.NDArray[np.uint16]:
-        return np.take(self.table, _cells(values, self.scale, self.offset), mode="clip")
+    def _look_up(self, values: FloatArray, cells: Cells) -> npt.NDArray[np.uint16]:
+        return np.take(self.table, cells.of(values), mode="clip")
 
-    def _resolve(self, values: FloatArray, codes: npt.NDArray[np.uint16]) -> IntArray:
-        """Return the bins of values in doubtful cells."""
-        cells = codes.astype(np.intp) - self.bins
-        bins = self.base[cells] + (values >= self.first[cells]) + (values >= self.second[cells])
-        crowded = np.flatnonzero(self.crowded[cells])
-        if len(crowded):
+    def _resolve(self, values: FloatArray, cells: IntArray) -> IntArray:
+        """Return the bins of values in doubtful cells, given by number."""
+        bins = self.base[cells]
+        bins += values >= self.first[cells]
+        bins += values >= self.second[cells]
+        if self.crowded.any():
+            crowded = np.flatnonzero(self.crowded[cells])
             bins[crowded] = np.searchsorted(self.edges, values[crowded], side="right")
         return bins
 
@@ -128,40 +136,12 @@ def edge_table(edges: FloatArray) -> EdgeTable:
     >>> edge_table(np.array([0.0, 1.0])).count(np.array([-1.0, 0.0, 0.5, 1.0])).tolist()
     [1, 2, 1]
     """
-    scale = _scale(edges)
-    if not scale:
-        return plain_table(edges)
-    offset = _WHOLE - float(edges[0]) * scale
-    cells = np.clip(_cells(edges, scale, offset), 0, _TOP)
-    doubtful, firsts, counts = np.unique(cells, return_index=True, return_counts=True)
-    table = np.searchsorted(cells, np.arange(_TOP + 1)).astype(np.uint16)
-    table[doubtful] = len(edges) + 1 + np.arange(len(doubtful))
-    beyond = np.append(edges, np.inf)
-    return EdgeTable(
-        edges=edges,
-        scale=scale,
-        offset=offset,
-        table=table,
-        base=firsts.astype(np.int64),
-        first=beyond[firsts],
-        second=np.where(counts > 1, beyond[firsts + 1], np.inf),
-        crowded=counts > 2,
-    )
-
-
-def plain_table(edges: FloatArray) -> EdgeTable:
-    """Return what counts the same by binary search alone: cheaper for few rows."""
-    none = np.zeros(0)
-    return EdgeTable(
-        edges=edges,
-        scale=0.0,
-        offset=0.0,
-        table=none.astype(np.uint16),
-        base=none.astype(np.int64),
-        first=none,
-        second=none,
-        crowded=none.astype(np.bool_),
-    )
+    if not 2 <= len(edges) <= TOP // 2:
+        return EdgeTable(edges=edges)
+    low, high = float(edges[0]), float(edges[-1])
+    linear, by_bits = LinearCells.between(low, high), BitCells.between(low, high)
+    better = linear is None or _crowding(edges, by_bits) < _crowding(edges, linear)
+    return _make_table(edges, by_bits if better or linear is None else linear)
 
 
 def numeric_codes(values: FloatArray, table: EdgeTable) -> IntArray:
@@ -181,23 +161,24 @@ def blocks(values: FloatArray) -> Iterator[FloatArray]:
     return (values[start : start + BLOCK] for start in range(0, len(values), BLOCK))
 
 
-def _scale(edges: FloatArray) -> float:
-    """Return cells per unit; 0 where a table is of no use: too few or too many edges, or too near each other."""
-    if not 2 <= len(edges) <= _TOP // 2:
-        return 0.0
-    with np.errstate(over="ignore", divide="ignore"):
-        scale = float(_TOP / (edges[-1] - edges[0]))
-        usable = np.isfinite(scale) and np.isfinite(scale * edges[0])
-    return scale if usable else 0.0
+def _make_table(edges: FloatArray, cells: Cells) -> EdgeTable:
+    places = np.clip(cells.of(edges), 0, TOP)
+    doubtful, firsts, counts = np.unique(places, return_index=True, return_counts=True)
+    table = np.searchsorted(places, np.arange(TOP + 1)).astype(np.uint16)
+    table[doubtful] = len(edges) + 1 + np.arange(len(doubtful))
+    beyond = np.append(edges, np.inf)
+    return EdgeTable(
+        edges=edges,
+        cells=cells,
+        table=table,
+        base=firsts.astype(np.int64),
+        first=beyond[firsts],
+        second=np.where(counts > 1, beyond[firsts + 1], np.inf),
+        crowded=counts > 2,
+    )
 
 
-def _cells(values: FloatArray, scale: float, offset: float) -> IntArray:
-    """Return numbers that never decrease with the value; the caller clips them to the table."""
-    with np.errstate(over="ignore"):
-        placed = values * scale
-        placed += offset
-    if len(placed) and not placed.min() >= 0.0:
-        np.maximum(placed, 0.0, out=placed)
-    cells: IntArray = placed.view(np.int64)
-    cells -= _WHOLE_BITS
-    return cells
+def _crowding(edges: FloatArray, cells: Cells) -> int:
+    """Return how many edges share their cell with more than one other."""
+    counts = np.unique(np.clip(cells.of(edges), 0, TOP), return_counts=True)[1]
+    return int(counts[counts > 2].sum())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tasks.core.metrics.scored import FloatArray, IntArray
-from tasks.core.profiles.count import NULL, TABLE_PAYS, EdgeTable, edge_table, numeric_codes, plain_table
+from tasks.core.profiles.count import NULL, TABLE_PAYS, EdgeTable, edge_table, numeric_codes
 from tasks.core.profiles.tokens import tokens
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class ColumnGrid:
     def edge_table(self, rows: int) -> EdgeTable:
         """Return what numbers are counted with; a table is made once it pays for so many rows, then kept."""
         pays = rows >= TABLE_PAYS or "_table" in vars(self)
-        return self._table if pays else plain_table(np.asarray(self.edges, dtype=np.float64))
+        return self._table if pays else EdgeTable(edges=np.asarray(self.edges, dtype=np.float64))
 
     @cached_property
     def _table(self) -> EdgeTable:
@@ -183,7 +183,9 @@ def quantile_edges(values: FloatArray, *, bins: int = FINE_BINS) -> FloatArray:
     light = values[~np.isin(values, heavy)]
     places = np.arange(1, bins) * len(light) // bins
     quantiles = np.sort(light)[np.unique(places)] if len(light) else light
-    return np.unique(np.concatenate([quantiles, heavy, np.nextafter(heavy, np.inf)]))
+    with np.errstate(over="ignore"):
+        edges = np.unique(np.concatenate([quantiles, heavy, np.nextafter(heavy, np.inf)]))
+    return edges[np.isfinite(edges)]
 
 
 def _numeric_grid(column: pd.Series) -> ColumnGrid:
