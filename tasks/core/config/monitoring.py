@@ -64,6 +64,8 @@ class DriftConfig(Section):
     """Smallest shift of the outcome's distribution (total variation) that counts."""
     concept_threshold: OpenFraction = 0.15
     """Smallest relative rise of the champion's loss that is concept drift."""
+    correlation_threshold: OpenFraction = 0.10
+    """Smallest change of a feature's correlation with the outcome that is concept drift (Fisher's z)."""
 
     @model_validator(mode="after")
     def _warning_comes_first(self) -> DriftConfig:

@@ -1,6 +1,6 @@
 """Concept: how closely each feature is linked with the outcome, from joint tables of at most 10 x 10 cells.
 
-Two measures a feature, both as the change since the reference:
+Two measures a feature:
 
 * ``information``: mutual information in nats, corrected for its bias. It sees any change of how much a feature says,
   and not in which direction. A feature's missing values are a group of their own.
@@ -38,8 +38,6 @@ class Links:
         The features.
     rows, columns_scores : array, shapes (p, 10) and (p, 10)
         Fixed scores.
-    values : array, shape (2 p,)
-        The reference's own statistics.
     floors : array, shape (2 p,)
         Smallest change that counts.
     """
@@ -48,16 +46,15 @@ class Links:
     columns: tuple[str, ...]
     rows: FloatArray
     columns_scores: FloatArray
-    values: FloatArray
     floors: FloatArray
 
     def measure(self, profile: Profile | None) -> Signals:
-        """Return the changes since the reference; NaN for a profile without rows, or none."""
+        """Return information and correlation of a profile's features; NaN for one without labelled rows, or none."""
         if profile is None:
             unknown = np.full(len(self.keys), np.nan)
             return Signals(keys=self.keys, values=unknown, errors=unknown, floors=self.floors)
         values, errors = _statistics(_tables(profile, self.columns), self.rows, self.columns_scores)
-        return Signals(keys=self.keys, values=values - self.values, errors=errors, floors=self.floors)
+        return Signals(keys=self.keys, values=values, errors=errors, floors=self.floors)
 
 
 def prepare_links(reference: Profile, *, correlation_threshold: float, information_threshold: float) -> Links:
@@ -93,7 +90,6 @@ def prepare_links(reference: Profile, *, correlation_threshold: float, informati
         columns=names,
         rows=rows,
         columns_scores=columns,
-        values=values,
         floors=np.concatenate(floors),
     )
 
@@ -110,8 +106,9 @@ def _tables(profile: Profile, names: tuple[str, ...]) -> FloatArray:
     """Return the joint tables of labelled rows, padded with zeros, shape (p, 10, 10); a feature's last row: missing."""
     tables = np.zeros((len(names), GROUPS, GROUPS))
     for place, name in enumerate(names):
-        joint = np.asarray(profile.columns[name].joint, dtype=np.float64)[:, :-1]
-        if joint.size:
+        counted = np.asarray(profile.columns[name].joint, dtype=np.float64)
+        if counted.ndim == 2:
+            joint = counted[:, :-1]
             tables[place, : len(joint) - 1, : joint.shape[1]] = joint[:-1]
             tables[place, -1, : joint.shape[1]] = joint[-1]
     return tables

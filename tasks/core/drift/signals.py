@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -105,6 +105,17 @@ class SignalSeries:
             errors=np.array(plain["errors"], dtype=np.float64).reshape(shape),
             window=plain["window"],
         )
+
+
+def join_signals(several: Iterable[Signals]) -> Signals:
+    """Put signals beside each other."""
+    parts = list(several)
+    return Signals(
+        keys=tuple(key for one in parts for key in one.keys),
+        values=np.concatenate([one.values for one in parts]),
+        errors=np.concatenate([one.errors for one in parts]),
+        floors=np.concatenate([one.floors for one in parts]),
+    )
 
 
 def _plain(values: FloatArray) -> list[list[float | None]]:

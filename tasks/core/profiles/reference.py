@@ -15,7 +15,7 @@ from tasks.core.metrics.scored import Scored
 from tasks.core.profiles.grid import make_grid
 from tasks.core.profiles.profile import Profile, measure_profile
 
-OUTCOME, SCORE, DECISION = "@outcome", "@score", "@decision"
+OUTCOME, SCORE, DECISION, LOSS = "@outcome", "@score", "@decision", "@loss"
 """Names of the columns that are no features; no column of a data set can be mistaken for them in a report."""
 
 

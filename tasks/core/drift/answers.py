@@ -1,0 +1,251 @@
+"""Answers: what a window's scored rows say of prediction, outcome, concept and performance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pandas as pd
+
+from tasks.core.config import ModelConfig
+from tasks.core.drift.answer_reasons import no_standard, one_class, too_few_labelled, undefined_metric
+from tasks.core.drift.concept import Links, prepare_links
+from tasks.core.drift.estimate import estimate_performance
+from tasks.core.drift.loss import loss_metric
+from tasks.core.drift.performance import Performance, is_labelled, measure_performance
+from tasks.core.drift.profile_signals import ProfileSignals, prepare_signals
+from tasks.core.drift.reference import Reference
+from tasks.core.drift.signals import SignalKey, Signals, join_signals
+from tasks.core.drift.words import DriftKind, Phase
+from tasks.core.metrics.base import Metric
+from tasks.core.metrics.scored import Scored
+from tasks.core.profiles.profile import Profile, measure_profile
+from tasks.core.profiles.reference import LOSS, OUTCOME, answer_frame
+from tasks.core.verdict import Reason
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Answered:
+    """What the answers in one window say.
+
+    Attributes
+    ----------
+    signals : Signals
+        ``inputs``: prediction; ``outcomes``: outcome, concept and performance. Always the same keys; NaN where
+        something cannot be measured.
+    profile : Profile
+        ``inputs``: of the answers, over the answers' grid; ``outcomes``: of features and outcome of the labelled
+        rows, over the inputs' grid.
+    performance : Performance | None
+        The metric: measured on labelled rows, or estimated in the phase ``inputs``; None where neither can be.
+    labelled : int
+        Rows with a known outcome (phase ``outcomes``; else 0).
+    reasons : mapping of DriftKind to tuple of Reason
+        Why a kind is INSUFFICIENT, or why nothing is estimated (under ``performance``).
+    """
+
+    signals: Signals
+    profile: Profile
+    performance: Performance | None = None
+    labelled: int = 0
+    reasons: Mapping[DriftKind, tuple[Reason, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AnswerWatch:
+    """The signals of a version's answers, prepared once from its reference and used for every window.
+
+    Attributes
+    ----------
+    reference, config : Reference, ModelConfig
+        Of the version; of the model: floors, and the fewest rows.
+    metric, loss : Metric
+        What performance is followed by; the loss whose rise is concept drift.
+    prediction, outcome : ProfileSignals
+        Of score and decision; of the outcome.
+    links : Links
+        Of features and outcome.
+    """
+
+    reference: Reference
+    config: ModelConfig
+    metric: Metric
+    loss: Metric
+    prediction: ProfileSignals
+    outcome: ProfileSignals
+    links: Links
+
+    @property
+    def standard(self) -> Performance:
+        """Return what the metric was worth at training; undefined where that is not known."""
+        unknown = Performance(metric=self.metric.name, value=math.nan)
+        return self.reference.performance.get(self.metric.name, unknown)
+
+    @property
+    def whole(self) -> Signals:
+        """Return the same signals of the reference as a whole, with its own errors: what theory expects."""
+        inputs, answers = self.reference.inputs, self.reference.answers
+        loss = self.reference.loss or Performance(metric=self.loss.name, value=math.nan)
+        return join_signals(
+            [
+                self.prediction.measure(answers),
+                self.outcome.measure(inputs),
+                self.links.measure(inputs),
+                self.loss_signal(loss),
+                self.performance_signal(self.standard),
+            ]
+        )
+
+    def read_inputs(self, scored: Scored, *, rng: np.random.Generator) -> Answered:
+        """Read a window whose labels are not looked at: prediction, and an estimate of the metric."""
+        blank = replace(scored, y=np.full(len(scored), np.nan))
+        profile = measure_profile(answer_frame(blank), self.reference.answers.grid)
+        found = estimate_performance(scored, self.metric, calibration=self.reference.calibration, rng=rng)
+        return Answered(
+            signals=self.prediction.measure(profile),
+            profile=profile,
+            performance=found if isinstance(found, Performance) else None,
+            reasons={DriftKind.PERFORMANCE: (found,)} if isinstance(found, Reason) else {},
+        )
+
+    def read_outcomes(self, features: pd.DataFrame, scored: Scored) -> Answered:
+        """Read a window whose labels are due; too few of them make every kind INSUFFICIENT."""
+        known = is_labelled(scored)
+        rows = scored.take(known)
+        profile = measure_profile(features[known].assign(**{OUTCOME: rows.y}), self.reference.inputs.grid)
+        few = too_few_labelled(len(rows), len(scored), least=self.config.monitoring.min_rows)
+        if few is not None:
+            kinds = (DriftKind.OUTCOME, DriftKind.CONCEPT, DriftKind.PERFORMANCE)
+            empty = self.outcome_signals(None, None)
+            return Answered(
+                signals=empty, profile=profile, labelled=len(rows), reasons=dict.fromkeys(kinds, (few,))
+            )
+        performance = measure_performance(rows, self.metric)
+        return Answered(
+            signals=self.outcome_signals(profile, rows, performance=performance),
+            profile=profile,
+            performance=performance if performance.defined else None,
+            labelled=len(rows),
+            reasons=self._undefined(rows, performance),
+        )
+
+    def outcome_signals(
+        self, profile: Profile | None, rows: Scored | None, *, performance: Performance | None = None
+    ) -> Signals:
+        """Return outcome, links, loss and performance of labelled rows; NaN for what is None."""
+        nothing = Profile(grid=self.reference.inputs.grid)
+        unknown = Performance(metric=self.metric.name, value=math.nan)
+        loss = unknown if rows is None else measure_performance(rows, self.loss)
+        if performance is None:
+            performance = unknown if rows is None else measure_performance(rows, self.metric)
+        return join_signals(
+            [
+                self.outcome.measure(nothing if profile is None else profile),
+                self.links.measure(profile),
+                self.loss_signal(loss),
+                self.performance_signal(performance),
+            ]
+        )
+
+    def loss_signal(self, found: Performance) -> Signals:
+        """Return the loss as a signal; only a rise is drift."""
+        known = math.nan if self.reference.loss is None else self.reference.loss.value
+        floor = self.config.drift.concept_threshold * abs(known)
+        return _signal(SignalKey(DriftKind.CONCEPT, LOSS, "level"), found, floor)
+
+    def performance_signal(self, found: Performance) -> Signals:
+        """Return the metric as a signal; only a change for the worse is drift."""
+        floor = self.config.alerts.performance_drop * abs(self.standard.value)
+        return _signal(SignalKey(DriftKind.PERFORMANCE, self.metric.name, "level"), found, floor)
+
+    def _undefined(self, rows: Scored, performance: Performance) -> dict[DriftKind, tuple[Reason, ...]]:
+        """Say what cannot be measured on enough labelled rows."""
+        found: dict[DriftKind, tuple[Reason, ...]] = {}
+        if not performance.defined:
+            found[DriftKind.PERFORMANCE] = (undefined_metric(rows, self.metric),)
+        elif not self.standard.defined:
+            found[DriftKind.PERFORMANCE] = (no_standard(self.metric.name),)
+        if self.config.problem in ("binary", "multiclass") and len(pd.unique(rows.y)) < 2:
+            found[DriftKind.CONCEPT] = (one_class(rows),)
+        elif self.reference.loss is None:
+            found[DriftKind.CONCEPT] = (no_standard("loss"),)
+        return found
+
+
+def watch_answers(reference: Reference, *, config: ModelConfig, metric: Metric) -> AnswerWatch:
+    """Prepare the signals of a version's answers.
+
+    Floors: prediction ``drift.min_effect``; outcome ``drift.outcome_threshold`` (a total-variation shift of t needs a
+    share of k classes to move by at least 2 t / k); links ``drift.correlation_threshold`` and, for information,
+    ``drift.concept_threshold`` of the reference's; loss ``drift.concept_threshold`` and performance
+    ``alerts.performance_drop`` of the reference's value.
+    """
+    drift, inputs, answers = config.drift, reference.inputs, reference.answers
+    classes = max(sum(count > 0 for count in inputs.columns[OUTCOME].counts), 2)
+    numeric = inputs.grid.columns[OUTCOME].kind == "numeric"
+    return AnswerWatch(
+        reference=reference,
+        config=config,
+        metric=metric,
+        loss=loss_metric(config.problem.value),
+        prediction=prepare_signals(
+            answers,
+            kind=DriftKind.PREDICTION,
+            columns=[name for name in answers.columns if name != OUTCOME],
+            min_effect=drift.min_effect,
+        ),
+        outcome=prepare_signals(
+            inputs,
+            kind=DriftKind.OUTCOME,
+            columns=[OUTCOME],
+            min_effect=drift.outcome_threshold * (1.0 if numeric else 2.0 / classes),
+        ),
+        links=prepare_links(
+            inputs,
+            correlation_threshold=drift.correlation_threshold,
+            information_threshold=drift.concept_threshold,
+        ),
+    )
+
+
+def answer_signals(
+    watch: AnswerWatch,
+    scored: Scored,
+    *,
+    phase: Phase,
+    features: pd.DataFrame | None = None,
+    rng: np.random.Generator,
+) -> Answered:
+    """Return what the answers in one window say: the one call a phase needs.
+
+    Parameters
+    ----------
+    watch : AnswerWatch
+        Of the champion (`watch_answers`).
+    scored : Scored
+        The window's rows, scored by the champion; unknown outcomes are NaN or None.
+    phase : Phase
+        ``inputs``: prediction drift, and an estimate without labels. ``outcomes``: the other three kinds.
+    features : DataFrame, shape (n, p), optional
+        The same rows' features (`tasks.core.learning.features.feature_frame`); ``outcomes`` needs them.
+    rng : numpy.random.Generator
+        For the estimate.
+
+    Raises
+    ------
+    ValueError
+        Without features in the phase ``outcomes``.
+    """
+    if phase is Phase.INPUTS:
+        return watch.read_inputs(scored, rng=rng)
+    if features is None:
+        raise ValueError("The phase 'outcomes' needs the features of the scored rows.")
+    return watch.read_outcomes(features, scored)
+
+
+def _signal(key: SignalKey, found: Performance, floor: float) -> Signals:
+    return Signals(
+        keys=(key,), values=np.array([found.value]), errors=np.array([found.se]), floors=np.array([floor])
+    )
