@@ -1,6 +1,6 @@
 """Alerts: one message when something opens, one when it worsens, one when it resolves, none in between."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -8,8 +8,11 @@ from hypothesis import strategies as st
 
 from tasks.core.alerts.alert import WARNED, Alarm, Alert, AlertLevel, next_alert, summed
 from tasks.core.alerts.text import alert_text, alert_title
-from tasks.core.alerts.window import Look, window_alert
+from tasks.core.alerts.window import Watch, window_alert
 from tasks.core.config.monitoring import AlertsConfig
+from tasks.core.data.clock import Window
+from tasks.core.drift.alarms import AlarmChange
+from tasks.core.drift.looked import Looked
 from tasks.core.drift.words import DriftKind, KindVerdict, Level, Moved, Phase
 
 HOUR = 3600.0
@@ -17,15 +20,6 @@ DRIFT_ONLY, WARNINGS_TOO = AlertsConfig(), AlertsConfig(level="warning")
 PERFORMANCE = {
     "metric": "roc_auc", "value": 0.8, "low": 0.78, "high": 0.82, "reference": 0.9, "drop": 0.111, "estimated": True,
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Change:
-    column: str
-    change: str
-    kind: DriftKind = DriftKind.DATA
-    effect: float = 0.12
-    since: float = 0.0
 
 
 def moved(column, **options):
@@ -42,25 +36,32 @@ def verdict(level=Level.DRIFT, *columns, kind=DriftKind.DATA, **options):
     )
 
 
-def look(hour, *changes, verdicts=(), psi=None, **options):
-    values = {"model": "cards", "version": 3, "phase": Phase.INPUTS, "clock": "timestamp", **options}
-    return Look(
-        start=hour * HOUR, end=(hour + 1) * HOUR, verdicts=verdicts, changes=changes, psi=psi or {}, **values
-    )
+def look(hour, *changes, verdicts=(), psi=None, version=3, performance=None):
+    return Looked(
+        window=Window(hour * HOUR, (hour + 1) * HOUR), phase=Phase.INPUTS, version=version, rows=500,
+        kinds=tuple(verdicts), changes=tuple(change.to_dict() for change in changes),
+        columns=tuple({"column": name, "psi": value} for name, value in (psi or {}).items()),
+        performance=performance,
+    )  # fmt: skip
 
 
-def tell(*looks, config=DRIFT_ONLY):
+def change(column, what, kind=DriftKind.DATA, since=0.0):
+    return AlarmChange(kind=kind, column=column, signal="location", change=what, effect=0.12, since=since)
+
+
+def tell(*looks, **options):
     """Return the alerts of windows in a row."""
+    watch = Watch(**{"model": "cards", "clock": "timestamp", "config": DRIFT_ONLY, **options})
     alerts = []
     for one in looks:
-        alerts.append(window_alert(one, alerts[-1] if alerts else None, config=config))
+        alerts.append(window_alert(one, alerts[-1] if alerts else None, watch=watch))
     return alerts
 
 
 def test_an_alarm_is_told_when_it_opens_worsens_and_resolves_and_not_in_between():
     alerts = tell(
-        look(0), look(1, Change("age", "opened")), look(2), look(3, Change("age", "worsened")), look(4),
-        look(5, Change("age", "resolved")), look(6),
+        look(0), look(1, change("age", "opened")), look(2), look(3, change("age", "worsened")), look(4),
+        look(5, change("age", "resolved")), look(6),
     )  # fmt: skip
     assert ["none", "opened", "none", "worsened", "none", "resolved", "none"] == [a.change for a in alerts]
     assert [0, 1, 1, 2, 2, 3, 3] == [alert.number for alert in alerts]
@@ -69,8 +70,8 @@ def test_an_alarm_is_told_when_it_opens_worsens_and_resolves_and_not_in_between(
 
 def test_many_changes_of_a_window_are_one_alert_that_also_tells_what_stays_open():
     first, second = tell(
-        look(0, Change("age", "opened"), Change("pay", "opened")),
-        look(1, Change("pay", "resolved"), Change("@score", "opened", DriftKind.PREDICTION)),
+        look(0, change("age", "opened"), change("pay", "opened")),
+        look(1, change("pay", "resolved"), change("@score", "opened", DriftKind.PREDICTION)),
     )
     assert ("opened", ["age", "@score"]) == (second.change, [alarm.name for alarm in second.open])
     assert [("prediction", "@score")] == [alarm.key for alarm in second.opened]
@@ -80,12 +81,12 @@ def test_many_changes_of_a_window_are_one_alert_that_also_tells_what_stays_open(
 
 
 def test_the_same_window_gives_the_same_key_again():
-    assert tell(look(1, Change("age", "opened")))[0] == tell(look(1, Change("age", "opened")))[0]
+    assert tell(look(1, change("age", "opened")))[0] == tell(look(1, change("age", "opened")))[0]
 
 
 def test_a_column_whose_psi_passes_the_critical_level_makes_its_alarm_worse_once():
     alerts = tell(
-        look(0, Change("age", "opened"), psi={"age": 0.2}),
+        look(0, change("age", "opened"), psi={"age": 0.2}),
         look(1, psi={"age": 0.3}),
         look(2, psi={"age": 0.4}),
     )
@@ -96,13 +97,13 @@ def test_a_column_whose_psi_passes_the_critical_level_makes_its_alarm_worse_once
 
 def test_an_alarm_keeps_the_moment_it_began():
     alerts = tell(
-        look(0, Change("age", "opened", since=-HOUR)), look(1, Change("age", "worsened", since=HOUR))
+        look(0, change("age", "opened", since=-HOUR)), look(1, change("age", "worsened", since=HOUR))
     )
     assert {"1969-12-31T23:00:00+00:00"} == {alert.open[0].since for alert in alerts}
 
 
 def test_a_new_champion_closes_what_was_open():
-    alerts = tell(look(0, Change("age", "opened")), look(1, version=4))
+    alerts = tell(look(0, change("age", "opened")), look(1, version=4))
     assert ("resolved", ()) == (alerts[1].change, alerts[1].open)
 
 
@@ -122,7 +123,7 @@ def test_a_kind_that_warns_is_told_once_until_it_is_quiet_where_that_is_wanted()
 def test_a_warning_that_becomes_an_alarm_is_not_called_resolved():
     alerts = tell(
         look(0, verdicts=[verdict(Level.WARNING, "age")]),
-        look(1, Change("age", "opened"), verdicts=[verdict(Level.DRIFT, "age")]),
+        look(1, change("age", "opened"), verdicts=[verdict(Level.DRIFT, "age")]),
         config=WARNINGS_TOO,
     )
     assert ("opened", ()) == (alerts[1].change, alerts[1].resolved)
@@ -136,10 +137,10 @@ def test_an_insufficient_window_opens_no_warning_and_closes_none():
 
 def test_the_text_says_since_when_how_much_how_sure_the_metric_the_next_step_and_where_to_look():
     one = look(
-        1, Change("age", "opened"), verdicts=[verdict(Level.DRIFT, "age")], psi={"age": 0.4},
-        performance=PERFORMANCE, link="http://mlflow/run",
+        1, change("age", "opened"), verdicts=[verdict(Level.DRIFT, "age")], psi={"age": 0.4},
+        performance=PERFORMANCE,
     )  # fmt: skip
-    alert = tell(one)[0]
+    alert = tell(one, link="http://mlflow/run")[0]
     assert "[critical] cards: age (data)" == alert_title(alert)
     assert [
         "cards version 3, window 1970-01-01T01:00:00+00:00 to 1970-01-01T02:00:00+00:00.",
@@ -157,28 +158,27 @@ def test_the_text_says_since_when_how_much_how_sure_the_metric_the_next_step_and
     [(DriftKind.PERFORMANCE, "evergreen rollback cards"), (DriftKind.DATA, "evergreen train cards")],
 )
 def test_the_next_step_fits_the_kind(kind, words):
-    assert words in alert_text(tell(look(0, Change("x", "opened", kind)))[0])
+    assert words in alert_text(tell(look(0, change("x", "opened", kind)))[0])
 
 
 def test_of_a_private_column_neither_category_nor_value_is_told():
     one = look(
-        0, Change("town", "opened"), verdicts=[verdict(Level.DRIFT, "town", signal="share:Lyon", observed=0.777)],
-        private=frozenset({"town"}),
+        0, change("town", "opened"), verdicts=[verdict(Level.DRIFT, "town", signal="share:Lyon", observed=0.777)]
     )  # fmt: skip
-    text = alert_text(tell(one)[0])
+    text = alert_text(tell(one, private=frozenset({"town"}))[0])
     assert "town (data): share moved (confidence 0.9995)" in text
     assert "Lyon" not in text
     assert "0.777" not in text
 
 
 def test_of_many_columns_the_first_ten_are_listed():
-    alert = tell(look(0, *(Change(f"x{i}", "opened") for i in range(40))))[0]
+    alert = tell(look(0, *(change(f"x{i}", "opened") for i in range(40))))[0]
     assert "  and 30 more" in alert_text(alert)
     assert len(alert_title(alert)) < 160
 
 
 def test_an_alert_survives_its_json():
-    alert = tell(look(0, Change("age", "opened"), verdicts=[verdict(Level.DRIFT, "age")]))[0]
+    alert = tell(look(0, change("age", "opened"), verdicts=[verdict(Level.DRIFT, "age")]))[0]
     assert alert == Alert.from_dict(alert.to_dict())
 
 

@@ -1,85 +1,48 @@
-"""The alert of one window: which alarms of drift are open after it."""
+"""The alert of one look at one window: which alarms of drift are open after it."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 from tasks.core.alerts.alert import WARNED, Alarm, Alert, AlertLevel, next_alert
 from tasks.core.config.monitoring import AlertsConfig
 from tasks.core.data.clock import format_position
-from tasks.core.drift.words import DriftKind, KindVerdict, Level, Moved, Phase
-
-
-class Change(Protocol):
-    """What the policy says of one alarm in one window (`tasks.core.drift.alarms.AlarmChange`)."""
-
-    @property
-    def kind(self) -> DriftKind:
-        """Kind of drift."""
-
-    @property
-    def column(self) -> str:
-        """The column that moved."""
-
-    @property
-    def change(self) -> str:
-        """``opened``, ``worsened`` or ``resolved``."""
-
-    @property
-    def effect(self) -> float:
-        """How far it moved, signed."""
-
-    @property
-    def since(self) -> float:
-        """Clock position at which the alarm opened."""
+from tasks.core.drift.looked import Looked
+from tasks.core.drift.words import KindVerdict, Level, Moved
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
-    """One window as it was judged.
+class Watch:
+    """What is watched, and what may be said of it.
 
     Attributes
     ----------
-    model, version : str, int | None
-        The champion that was watched.
-    phase : Phase
-        Phase of the look.
-    start, end : float
-        The window, in positions.
-    clock : str
-        Unit of positions (`tasks.core.data.clock`).
-    verdicts : sequence of KindVerdict
-        What is said of each kind.
-    changes : sequence of Change
-        Alarms that opened, worsened, resolved.
-    psi : mapping of str to float
-        Population stability index by column.
-    performance : mapping or None
-        ``metric``, ``value``, ``low``, ``high``, ``reference``, ``drop``, ``estimated``, as ``--json`` has it.
+    model, clock : str
+        The model, and the unit of its positions (`tasks.core.data.clock`).
+    config : AlertsConfig
+        Levels.
     private : frozenset of str
         Columns of which no value is shown.
     link : str | None
-        Where the window's page is.
+        Where the windows' page is.
     """
 
     model: str
-    version: int | None
-    phase: Phase
-    start: float
-    end: float
     clock: str
-    verdicts: Sequence[KindVerdict]
-    changes: Sequence[Change]
-    psi: Mapping[str, float]
-    performance: Mapping[str, Any] | None = None
+    config: AlertsConfig
     private: frozenset[str] = frozenset()
     link: str | None = None
 
+    def tell(self, position: float) -> str:
+        """Return a position as text."""
+        return format_position(position, clock=self.clock)
 
-def window_alert(look: Look, before: Alert | None, *, config: AlertsConfig) -> Alert:
-    """Return the alert of a window; most windows' say nothing.
+
+def window_alert(looked: Looked, before: Alert | None, *, watch: Watch) -> Alert:
+    """Return the alert of a look at a window; most say nothing.
 
     An alarm opens once, worsens when the policy says so or when its column's PSI passes
     ``alerts.drift_critical``, and resolves once. A new champion closes what was open. Where ``alerts.level`` is
@@ -87,27 +50,29 @@ def window_alert(look: Look, before: Alert | None, *, config: AlertsConfig) -> A
 
     Parameters
     ----------
-    look : Look
-        The window.
+    looked : Looked
+        What was seen; ``changes`` as `tasks.core.drift.alarms.AlarmChange.to_dict` gives them, ``psi`` by column
+        among ``columns``.
     before : Alert or None
-        The alert of the phase's window before.
-    config : AlertsConfig
-        Levels.
+        The alert of the same phase's look before.
+    watch : Watch
+        What is watched.
     """
-    kept = before.open if before and before.version == look.version else ()
+    kept = before.open if before and before.version == looked.version else ()
     alarms = {alarm.key: alarm for alarm in kept if alarm.name != WARNED}
-    worsened = _apply_changes(alarms, look) | _raise_levels(alarms, look, config)
-    warnings = _warnings(look, kept, {kind for kind, _ in alarms}) if config.level == "warning" else ()
+    worsened = _apply_changes(alarms, looked, watch) | _raise_levels(alarms, looked, watch)
+    warned = watch.config.level == "warning"
+    warnings = _warnings(looked, watch, kept, {kind for kind, _ in alarms}) if warned else ()
     now = Alert(
-        model=look.model,
-        topic=look.phase.value,
-        version=look.version,
+        model=watch.model,
+        topic=looked.phase.value,
+        version=looked.version,
         number=0,
-        start=format_position(look.start, clock=look.clock),
-        end=format_position(look.end, clock=look.clock),
+        start=watch.tell(looked.window.start),
+        end=watch.tell(looked.window.end),
         open=(*alarms.values(), *warnings),
-        performance=performance_sentence(look.performance),
-        link=look.link,
+        performance=performance_sentence(looked.performance),
+        link=watch.link,
     )
     return next_alert(before, now, worsened=sorted(worsened))
 
@@ -133,32 +98,38 @@ def performance_sentence(performance: Mapping[str, Any] | None) -> str:
     return said + (", estimated without labels." if performance.get("estimated") else ".")
 
 
-def _apply_changes(alarms: dict[tuple[str, str], Alarm], look: Look) -> set[tuple[str, str]]:
+def _apply_changes(
+    alarms: dict[tuple[str, str], Alarm], looked: Looked, watch: Watch
+) -> set[tuple[str, str]]:
     """Carry the policy's changes out on what is open; return what has worsened."""
-    moved = {(one.kind.value, one.column): one for verdict in look.verdicts for one in verdict.moved}
+    moved = {(one.kind.value, one.column): one for verdict in looked.kinds for one in verdict.moved}
     worsened = set()
-    for change in look.changes:
-        key = (change.kind.value, change.column)
-        if change.change == "resolved":
+    for change in looked.changes:
+        key = (str(change["kind"]), str(change["column"]))
+        if change["change"] == "resolved":
             alarms.pop(key, None)
             continue
         if key in alarms:
             worsened.add(key)
-        since = alarms[key].since if key in alarms else format_position(change.since, clock=look.clock)
-        alarms[key] = _alarm(change, moved.get(key), since=since, private=change.column in look.private)
+        since = alarms[key].since if key in alarms else watch.tell(change["since"])
+        alarms[key] = _alarm(change, moved.get(key), since=since, private=key[1] in watch.private)
     return worsened
 
 
-def _alarm(change: Change, moved: Moved | None, *, since: str, private: bool) -> Alarm:
+def _alarm(change: Mapping[str, Any], moved: Moved | None, *, since: str, private: bool) -> Alarm:
     return Alarm(
-        kind=change.kind.value,
-        name=change.column,
+        kind=str(change["kind"]),
+        name=str(change["column"]),
         since=since,
-        said=_said(moved, private=private) if moved else f"moved by {change.effect:+.4g}",
+        said=_said(moved, private=private) if moved else f"moved by {change['effect']:+.4g}",
         level=AlertLevel.DRIFT,
-        effect=change.effect,
-        confidence=moved.confidence if moved else None,
+        effect=_finite(change["effect"]),
+        confidence=_finite(moved.confidence) if moved else None,
     )
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _said(moved: Moved, *, private: bool) -> str:
@@ -169,43 +140,41 @@ def _said(moved: Moved, *, private: bool) -> str:
     return f"{moved.signal} {moved.observed:.4g} instead of {moved.expected:.4g} ({sure})"
 
 
-def _raise_levels(
-    alarms: dict[tuple[str, str], Alarm], look: Look, config: AlertsConfig
-) -> set[tuple[str, str]]:
+def _raise_levels(alarms: dict[tuple[str, str], Alarm], looked: Looked, watch: Watch) -> set[tuple[str, str]]:
     """Call alarms critical whose column's PSI is; return those that were not before."""
+    psi = {column["column"]: column.get("psi") or 0.0 for column in looked.columns}
     raised = set()
     for key, alarm in alarms.items():
-        grave = look.psi.get(alarm.name, 0.0) >= config.drift_critical
+        grave = psi.get(alarm.name, 0.0) >= watch.config.drift_critical
         if grave and alarm.level is not AlertLevel.CRITICAL:
             alarms[key] = replace(alarm, level=AlertLevel.CRITICAL)
             raised.add(key)
     return raised
 
 
-def _warnings(look: Look, kept: Sequence[Alarm], alarmed: set[str]) -> tuple[Alarm, ...]:
+def _warnings(looked: Looked, watch: Watch, kept: Sequence[Alarm], alarmed: set[str]) -> tuple[Alarm, ...]:
     """Return the alarms of kinds that warn and have no alarm of a column."""
-    levels = {verdict.kind.value: verdict for verdict in look.verdicts}
     former = {alarm.kind: alarm for alarm in kept if alarm.name == WARNED}
-    found = []
-    for kind in (kind.value for kind in look.phase.kinds):
-        verdict = levels.get(kind)
-        unknown = verdict is None or verdict.level is Level.INSUFFICIENT
-        if kind in alarmed or (unknown and kind not in former):
+    found: dict[str, KindVerdict | None] = dict.fromkeys(former)
+    found |= {verdict.kind.value: verdict for verdict in looked.kinds}
+    open_now = []
+    for kind, verdict in found.items():
+        if kind in alarmed:
             continue
-        if unknown or (verdict and verdict.level in (Level.WARNING, Level.DRIFT) and kind in former):
-            found.append(former[kind])
-        elif verdict and verdict.level in (Level.WARNING, Level.DRIFT):
-            found.append(_warning(verdict, look))
-    return tuple(found)
+        if verdict is not None and verdict.level in (Level.WARNING, Level.DRIFT):
+            open_now.append(former.get(kind) or _warning(verdict, watch.tell(looked.window.start)))
+        elif kind in former and (verdict is None or verdict.level is Level.INSUFFICIENT):
+            open_now.append(former[kind])
+    return tuple(open_now)
 
 
-def _warning(verdict: KindVerdict, look: Look) -> Alarm:
+def _warning(verdict: KindVerdict, since: str) -> Alarm:
     columns = list(dict.fromkeys(one.column for one in verdict.moved))
     more = f" and {len(columns) - 5} more" if len(columns) > 5 else ""
     return Alarm(
         kind=verdict.kind.value,
         name=WARNED,
-        since=format_position(look.start, clock=look.clock),
+        since=since,
         said=f"{', '.join(columns[:5])}{more} moved in this window alone" if columns else "warns",
         level=AlertLevel.WARNING,
     )
