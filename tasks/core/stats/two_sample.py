@@ -1,0 +1,242 @@
+"""Tests of whether two samples come from one distribution, from counts; vectorised over leading axes.
+
+Each says whether a difference is more than chance, not whether it matters: with enough rows every harmless one is
+significant. `tasks.core.stats.distances` says how large it is. Rows must be independent; on a series whose windows
+hang together all of them reject too often, which the calibrated policy of monitoring answers. Counts of different
+lengths, negative, NaN or infinite ones raise a `DataError`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.special import chdtrc, ndtr
+
+from tasks.core.errors import DataError
+from tasks.core.stats.binomial import binomial_p_value
+from tasks.core.stats.kolmogorov import kolmogorov_p_values
+from tasks.core.stats.vectors import FloatArray, Number, pair, plain, shares
+
+MIN_EXPECTED = 5.0
+
+
+class KsTest(NamedTuple):
+    """Kolmogorov–Smirnov: ``statistic`` (0..1) and ``p_value``; floats, or arrays over the leading axes."""
+
+    statistic: Number
+    p_value: Number
+
+
+class ChiSquareTest(NamedTuple):
+    """χ² of homogeneity: ``statistic``, ``p_value``, ``df``; floats, or arrays over the leading axes."""
+
+    statistic: Number
+    p_value: Number
+    df: Number
+
+
+class ProportionsTest(NamedTuple):
+    """Equal proportions: ``statistic`` (χ²), ``p_value``, ``df``, and the signed ``z`` of two (else NaN)."""
+
+    statistic: Number
+    p_value: Number
+    df: Number
+    z: Number
+
+
+def ks_from_counts(reference: Any, current: Any) -> KsTest:
+    """Test by the largest distance of the cumulated shares (Kolmogorov–Smirnov) over ordered bins.
+
+    Null: both samples come from one distribution; rows are independent. Values that share a bin are ties: the
+    statistic is never above that of the raw values, short of it by at most the largest mass of a bin that holds more
+    than one value, and the test on few bins rejects less often than its level. For bins without order use
+    `chi_square`, which also sees better what moves in the tails alone.
+
+    Parameters
+    ----------
+    reference, current : array, shape (…, bins)
+        Counts over the same ordered bins; whole rows, not shares.
+
+    Returns
+    -------
+    KsTest
+        Fields of shape (…); two-sided, by the distribution of n m / (n + m) rows against a known one. NaN without
+        rows on a side.
+
+    Notes
+    -----
+    Smirnov (1939); Hodges (1958), *The significance probability of the Smirnov two-sample test*.
+
+    Examples
+    --------
+    >>> test = ks_from_counts([50, 30, 20], [30, 30, 40])
+    >>> round(test.statistic, 6), round(test.p_value, 6)
+    (0.2, 0.031439)
+    """
+    before, after = pair(reference, current)
+    n, m = before.sum(axis=-1), after.sum(axis=-1)
+    gaps = np.cumsum(shares(before), axis=-1) - np.cumsum(shares(after), axis=-1)
+    distance = np.abs(gaps[..., :-1]).max(axis=-1, initial=0.0)
+    distance = np.where((n > 0) & (m > 0), distance, np.nan)
+    rows = np.maximum(np.rint(_half_harmonic(n, m)), 1.0)
+    p_values = kolmogorov_p_values(np.ravel(distance), np.ravel(rows)).reshape(np.shape(distance))
+    return KsTest(plain(distance), plain(p_values))
+
+
+def chi_square(reference: Any, current: Any, *, min_expected: float = MIN_EXPECTED) -> ChiSquareTest:
+    """Test by the χ² of homogeneity of two samples over unordered cells, rare cells pooled.
+
+    Null: both samples have the same shares; rows are independent. The reference is a sample too: the one-sample χ²,
+    which takes its shares as exact, rejects in 24–43 % instead of 5 %. Cells expected in fewer than ``min_expected``
+    rows of either sample are pooled into one; if even that one is rarer, it is tested on its own by the binomial
+    distribution of its rows over the two samples, and the p-value is twice the lesser one. For ordered bins
+    `ks_from_counts` has more power against shifts; for two cells it is `proportions`.
+
+    Parameters
+    ----------
+    reference, current : array, shape (…, cells)
+        Counts; whole rows, not shares.
+    min_expected : float
+        Least expected count that χ² is trusted with; 0 pools nothing.
+
+    Returns
+    -------
+    ChiSquareTest
+        Fields of shape (…), without correction for continuity. Only one cell with rows: statistic 0, ``p_value`` 1,
+        ``df`` 0. NaN without rows on a side.
+
+    Notes
+    -----
+    Pearson (1900); Cochran (1954), *Some methods for strengthening the common χ² tests*, for rare cells; Przyborowski
+    & Wilenski (1940) for the binomial one.
+
+    Examples
+    --------
+    >>> test = chi_square([30, 70], [45, 55])
+    >>> round(test.statistic, 6), round(test.p_value, 6), test.df
+    (4.8, 0.02846, 1.0)
+    """
+    before, after = pair(reference, current)
+    n, m = before.sum(axis=-1), after.sum(axis=-1)
+    lesser = np.divide(np.minimum(n, m), n + m, out=np.zeros(n.shape), where=n + m > 0)
+    rare = (before + after) * lesser[..., None] < min_expected
+    pooled = [np.where(rare, side, 0.0).sum(axis=-1) for side in (before, after)]
+    alone = (pooled[0] + pooled[1]) * lesser < min_expected
+    sides = [
+        np.concatenate([np.where(rare, 0.0, side), np.where(alone, 0.0, extra)[..., None]], axis=-1)
+        for side, extra in zip((before, after), pooled, strict=True)
+    ]
+    statistic, df = _pearson(sides[0], sides[1])
+    p_value = np.where(df > 0, chdtrc(np.maximum(df, 1), statistic), 1.0)
+    share = np.divide(m, n + m, out=np.zeros(n.shape), where=n + m > 0)
+    p_rare = np.where(alone, binomial_p_value(pooled[1], pooled[0] + pooled[1], share), 1.0)
+    both = alone & (pooled[0] + pooled[1] > 0) & (df > 0)
+    p_value = np.where(both, np.minimum(1.0, 2 * np.minimum(p_value, p_rare)), np.minimum(p_value, p_rare))
+    known = (n > 0) & (m > 0)
+    return ChiSquareTest(*(plain(np.where(known, each, np.nan)) for each in (statistic, p_value, df)))
+
+
+def proportions(successes: Any, totals: Any) -> ProportionsTest:
+    """Test whether two or more proportions are equal, by χ² (two: the pooled z-test).
+
+    Null: equal probabilities; rows are independent, the samples apart from each other (for answers to the same rows
+    use `paired.mcnemar`). Good from about five expected successes and failures a sample on; below, prefer
+    `chi_square`, which treats rare cells exactly.
+
+    Parameters
+    ----------
+    successes, totals : array, shape (…, samples)
+        Rows that count, and all rows, by sample.
+
+    Returns
+    -------
+    ProportionsTest
+        Fields of shape (…). No success or no failure at all: statistic 0 and ``p_value`` 1. NaN where a sample has
+        no rows.
+
+    Raises
+    ------
+    DataError
+        When a sample has more successes than rows.
+
+    Notes
+    -----
+    Pearson (1900); Fleiss, Levin & Paik (2003), *Statistical Methods for Rates and Proportions*, chapter 9.
+
+    Examples
+    --------
+    >>> test = proportions([30, 45], [100, 100])
+    >>> round(test.statistic, 6), round(test.p_value, 6), round(test.z, 6)
+    (4.8, 0.02846, -2.19089)
+    """
+    wins, rows = pair(successes, totals)
+    if (wins > rows).any():
+        raise DataError(
+            f"{wins[wins > rows].flat[0]:g} successes of {rows[wins > rows].flat[0]:g} rows. "
+            "Allowed: at most as many as rows. Hand in successes first, then totals."
+        )
+    rate = shares(np.stack([wins.sum(axis=-1), (rows - wins).sum(axis=-1)], axis=-1))[..., :1]
+    spread = rows * rate * (1 - rate)
+    parts = np.divide((wins - rows * rate) ** 2, spread, out=np.zeros(wins.shape), where=spread > 0)
+    statistic = np.where((rows > 0).all(axis=-1), parts.sum(axis=-1), np.nan)
+    df = np.full(statistic.shape, wins.shape[-1] - 1.0)
+    p_value = chdtrc(df, statistic) if wins.shape[-1] > 1 else np.where(np.isnan(statistic), np.nan, 1.0)
+    z = np.full(statistic.shape, np.nan)
+    if wins.shape[-1] == 2:
+        z = np.sqrt(statistic) * np.sign(wins[..., 0] * rows[..., 1] - wins[..., 1] * rows[..., 0])
+        p_value = 2 * ndtr(-np.abs(z))
+    return ProportionsTest(plain(statistic), plain(p_value), plain(df), plain(z))
+
+
+def psi_p_value(value: Any, *, reference_rows: Any, current_rows: Any, cells: Any) -> Number:
+    """Return the probability that chance alone gives a population stability index of at least this.
+
+    Null: no drift; independent rows; every cell well filled (from about ten rows on either side). PSI divided by
+    1/n + 1/m then follows χ² with (cells - 1) degrees of freedom. On rare cells it is rough: prefer `chi_square`.
+
+    Parameters
+    ----------
+    value : array, shape (…)
+        `distances.psi` of counts.
+    reference_rows, current_rows, cells : array, shape (…)
+        Rows of both sides, and cells that were compared.
+
+    Returns
+    -------
+    float or array, shape (…)
+        1 where there is one cell only; NaN without rows or with a NaN.
+
+    Notes
+    -----
+    Yurdakul (2018), *Statistical properties of population stability index*.
+
+    Examples
+    --------
+    >>> round(psi_p_value(0.1, reference_rows=200, current_rows=200, cells=10), 4)
+    0.3505
+    """
+    scale, df = _half_harmonic(reference_rows, current_rows), np.asarray(cells, dtype=np.float64) - 1
+    statistic = np.asarray(value, dtype=np.float64) * np.where(scale > 0, scale, np.nan)
+    found = chdtrc(np.maximum(df, 1), statistic)
+    return plain(np.where(df > 0, found, np.where(np.isnan(statistic), np.nan, 1.0)))
+
+
+def _half_harmonic(n: Any, m: Any) -> FloatArray:
+    """Return n m / (n + m), 0 without rows."""
+    n, m = np.asarray(n, dtype=np.float64), np.asarray(m, dtype=np.float64)
+    return np.divide(n * m, n + m, out=np.zeros(np.broadcast_shapes(n.shape, m.shape)), where=n + m > 0)
+
+
+def _pearson(before: FloatArray, after: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return Pearson's statistic of two rows of cells and its degrees of freedom; empty cells do not count."""
+    both = before + after
+    totals = both.sum(axis=-1, keepdims=True)
+    statistic = np.zeros(both.shape[:-1])
+    for side in (before, after):
+        expected = both * np.divide(
+            side.sum(axis=-1, keepdims=True), totals, out=np.zeros(totals.shape), where=totals > 0
+        )
+        terms = np.divide((side - expected) ** 2, expected, out=np.zeros(both.shape), where=expected > 0)
+        statistic += terms.sum(axis=-1)
+    return statistic, np.maximum((both > 0).sum(axis=-1) - 1.0, 0.0)
