@@ -10,8 +10,9 @@ import numpy as np
 from tasks.core.drift.signals import SignalKey, Signals
 from tasks.core.drift.words import DriftKind
 from tasks.core.metrics.scored import FloatArray
+from tasks.core.profiles.column_profile import ColumnProfile
 from tasks.core.profiles.grid import ColumnGrid
-from tasks.core.profiles.profile import ColumnProfile, Profile
+from tasks.core.profiles.profile import Profile
 
 _NAMED_CATEGORIES = 8
 """Categories that are followed one by one, the most frequent first; the others together."""
@@ -150,7 +151,7 @@ def _prepare(name: str, reference: Profile) -> ColumnSignals:
         names=names,
         weights=weights,
         offsets=np.where(centred > 0, centred, np.where(centred < 0, means, 0.0)),
-        variances=np.maximum(variances, least * np.ptp(weights, axis=0) ** 2 if len(names) else variances),
+        variances=np.maximum(variances, least * np.ptp(weights, axis=0) ** 2 if names else variances),
         missing_variance=missing * (1 - missing),
     )
 

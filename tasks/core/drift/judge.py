@@ -1,0 +1,211 @@
+"""Judging a window by the calibrated policy: what moved, which alarms open, worsen, resolve, and what is not known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from tasks.core.drift.alarms import (
+    AlarmChange,
+    changed,
+    close_alarms,
+    columns_to_alarm,
+    follow_alarm,
+    gravest,
+    open_alarm,
+    place_of,
+)
+from tasks.core.drift.budget import Policy
+from tasks.core.drift.confidence import adjusted_by_column, look_p_values
+from tasks.core.drift.look import Look, learn, take_look
+from tasks.core.drift.memory import Memory, OpenAlarm, begin_memory
+from tasks.core.drift.null import Null
+from tasks.core.drift.signals import Signals
+from tasks.core.drift.unknown import unjudged_reasons, unusable_window
+from tasks.core.drift.words import DriftKind, KindVerdict, Level, Moved
+from tasks.core.metrics.scored import FloatArray
+from tasks.core.verdict import Reason
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Judgement:
+    """What is said of one window in one phase.
+
+    Attributes
+    ----------
+    kinds : tuple of KindVerdict
+        One a kind of drift.
+    memory : Memory
+        For the next window.
+    alarms : tuple of AlarmChange
+        Alarms that opened, worsened or resolved.
+    """
+
+    kinds: tuple[KindVerdict, ...]
+    memory: Memory
+    alarms: tuple[AlarmChange, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {
+            "kinds": [one.to_dict() for one in self.kinds],
+            "memory": self.memory.to_dict(),
+            "alarms": [one.to_dict() for one in self.alarms],
+        }
+
+
+def judge_window(
+    signals: Signals, null: Null, memory: Memory, *, policy: Policy, position: float, rows: int
+) -> Judgement:
+    """Judge one window of one phase.
+
+    A column moved when one of its signals is beyond its limit and its effect floor in one of three forms of look:
+    ``level`` (against what the reference expects), ``jump`` (against the forecast from the last windows that had not
+    moved), ``sustained`` (the mean of the last n windows). k of the n newest windows, the newest among them, or a
+    sustained move: an alarm; else a warning. Windows must come in order, each once.
+
+    Parameters
+    ----------
+    signals : Signals
+        Of the window; NaN where it could not be measured. May have more or fewer than the null's keys.
+    null : Null
+        Of the kinds of this phase (`tasks.core.drift.calibration.fit_null`, `tasks.core.drift.null.join_nulls`).
+    memory : Memory
+        Of the window before; ``Memory.empty()`` for the first window of a champion.
+    policy : Policy
+        k, n, fewest rows.
+    position : float
+        Start of the window on the clock.
+    rows : int
+        Its rows; in the phase of outcomes the labelled ones.
+    """
+    dropped = () if not len(memory.forecast) or memory.fits(null) else close_alarms(memory)
+    memory = memory if memory.fits(null) else begin_memory(null, position=position)
+    refused = unusable_window(rows, null, policy)
+    if refused is not None:
+        aged = replace(
+            memory,
+            recent=np.vstack([memory.recent, np.full(len(null.keys), np.nan)])[1:],
+            age=memory.age + 1,
+        )
+        kinds = tuple(_refused(kind, refused, null, memory) for kind in _kinds(null))
+        return Judgement(kinds=kinds, memory=aged, alarms=dropped)
+    look = take_look(signals, null, memory, position=position, rows=rows, violated=policy.violated)
+    alarms, changes = _alarms(look, null, memory, policy=policy, position=position)
+    after = _remember(look, null, memory, alarms, changes)
+    return Judgement(kinds=_verdicts(look, null, memory, alarms), memory=after, alarms=(*dropped, *changes))
+
+
+def _alarms(
+    look: Look, null: Null, memory: Memory, *, policy: Policy, position: float
+) -> tuple[tuple[OpenAlarm, ...], tuple[AlarmChange, ...]]:
+    """Follow the open alarms and open new ones."""
+    open_now = _is_open(memory.alarms, null)
+    kept, changes = [], []
+    for alarm in memory.alarms:
+        after, change = follow_alarm(alarm, look, null, violated=policy.violated)
+        kept += [after] if after is not None else []
+        changes += [changed(alarm, look, null, change)] if change else []
+    opening = columns_to_alarm(look, memory, violated=policy.violated, open_now=open_now)
+    for column in np.flatnonzero(opening).tolist():
+        alarm = open_alarm(look, null, memory, column, position=position)
+        kept.append(alarm)
+        changes.append(changed(alarm, look, null, "opened"))
+    return tuple(kept), tuple(changes)
+
+
+def _remember(
+    look: Look, null: Null, memory: Memory, alarms: tuple[OpenAlarm, ...], changes: Sequence[AlarmChange]
+) -> Memory:
+    """Return the memory after the window; a resolved column forgets what it had been compared with."""
+    after = learn(look, null, memory, frozen=_is_open((*memory.alarms, *alarms), null))
+    resolved = [null.columns.index((one.kind, one.column)) for one in changes if one.change == "resolved"]
+    seen, moved = after.seen.copy(), after.moved.copy()
+    seen[resolved] = 0
+    moved[:, resolved] = 0.0
+    return replace(after, seen=seen, moved=moved, alarms=alarms)
+
+
+def _verdicts(
+    look: Look, null: Null, memory: Memory, alarms: tuple[OpenAlarm, ...]
+) -> tuple[KindVerdict, ...]:
+    moved = _moved(look, null, memory, alarms) if look.moved.any() or alarms else ()
+    return tuple(
+        _verdict(kind, [one for one in moved if one.kind is kind], look, null) for kind in _kinds(null)
+    )
+
+
+def _verdict(kind: DriftKind, moved: list[Moved], look: Look, null: Null) -> KindVerdict:
+    columns = np.array([place for place, (one, _) in enumerate(null.columns) if one is kind])
+    unknown, blind = unjudged_reasons(kind, columns, look, null)
+    level = Level.INSUFFICIENT if blind else Level.QUIET
+    if moved:
+        level = Level.DRIFT if any(one.alarm for one in moved) else Level.WARNING
+    judged = int(look.judged[columns].sum())
+    said = Reason(
+        code="moved" if moved else "within_limits",
+        message=f"{len(moved)} of {judged} columns moved"
+        if moved
+        else f"No limit passed by {judged} columns",
+        observed=float(len(moved)),
+        limit=0.0,
+    )
+    theory = null.theory[np.isin(null.places, columns)]
+    return KindVerdict(
+        kind=kind,
+        level=level,
+        moved=tuple(moved),
+        reasons=unknown if blind and not moved else (said, *unknown),
+        calibration="theory" if theory.all() else "reference",
+    )
+
+
+def _moved(look: Look, null: Null, memory: Memory, alarms: tuple[OpenAlarm, ...]) -> tuple[Moved, ...]:
+    """Return the columns that moved or have an open alarm, gravest first."""
+    p_values = look_p_values(look, null)
+    adjusted = adjusted_by_column(p_values, null)
+    opened = {(alarm.kind, alarm.column): alarm for alarm in alarms}
+    found = []
+    for place, name in enumerate(null.columns):
+        alarm = opened.get(name)
+        if alarm is not None or look.moved[place]:
+            found.append(_one_moved(look, null, place, alarm, p_values, adjusted))
+    return tuple(one for _, one in sorted(found, key=lambda pair: -pair[0]))
+
+
+def _one_moved(
+    look: Look, null: Null, column: int, alarm: OpenAlarm | None, p_values: FloatArray, adjusted: FloatArray
+) -> tuple[float, Moved]:
+    """Return how grave a column's move is (alarms first), and the move."""
+    form, place = gravest(look, null, column)
+    expected, limit = look.observed[place] - look.effects[form, place], look.limits[form, place]
+    if alarm is not None:
+        place = place_of(alarm, null)
+        expected, limit = look.expected[place] + alarm.anchor, alarm.limit
+    observed = look.observed[place] if alarm is not None or form < 2 else expected + look.effects[form, place]
+    grave = abs(float(observed - expected)) / max(float(limit), 1e-15)
+    key = null.keys[place]
+    p_value = float(np.nan_to_num(p_values[place], nan=1.0))
+    return (grave if np.isfinite(grave) else 0.0) + 1e6 * (alarm is not None), Moved(
+        column=key.column, kind=key.kind, signal=key.name, observed=float(observed), expected=float(expected),
+        limit=float(limit), p_value=p_value, adjusted_p_value=max(float(adjusted[column]), p_value),
+        alarm=alarm is not None,
+    )  # fmt: skip
+
+
+def _refused(kind: DriftKind, reason: Reason, null: Null, memory: Memory) -> KindVerdict:
+    theory = null.theory[[key.kind is kind for key in null.keys]]
+    calibration = "theory" if theory.all() else "reference"
+    return KindVerdict(kind=kind, level=Level.INSUFFICIENT, reasons=(reason,), calibration=calibration)
+
+
+def _kinds(null: Null) -> tuple[DriftKind, ...]:
+    return tuple(dict.fromkeys(kind for kind, _ in null.columns))
+
+
+def _is_open(alarms: Sequence[OpenAlarm], null: Null) -> np.ndarray:
+    named = {(alarm.kind, alarm.column) for alarm in alarms}
+    return np.array([name in named for name in null.columns], dtype=bool)

@@ -1,0 +1,128 @@
+"""Limits of one form of look: how far a signal may be off before it is called a move."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import t
+
+from tasks.core.drift.autocorrelation import inflation
+from tasks.core.metrics.scored import FloatArray, IntArray
+
+_MOST_SKEWED = 6.0
+"""Quantile up to which the skewness of shares is allowed for; a wider limit has room for it."""
+_LEAST_WINDOWS = 1.5
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Limits:
+    """The null of one form of look at k signals, for each of h ages of what they are compared with.
+
+    The variance of a deviation is ``(between + error²) * factor + own``; its limit the quantile times the root.
+
+    Attributes
+    ----------
+    between : array, shape (h, k)
+        Variance between windows that rows do not explain, >= 0; NaN where this form cannot look.
+    factor : array, shape (h, k)
+        Raises it for what the past itself is not sure of.
+    own : array, shape (h, k)
+        Variance of what is compared with, where that is known from sampling alone.
+    freedom, quantile : array, shape (h, k)
+        Degrees of freedom, and the t quantile at each signal's level.
+    """
+
+    between: FloatArray
+    factor: FloatArray
+    own: FloatArray
+    freedom: FloatArray
+    quantile: FloatArray
+
+    def spread(self, squared_errors: FloatArray, *, age: IntArray | int = 0) -> FloatArray:
+        """Return the standard deviation of a deviation, shape (k,)."""
+        place = age, np.arange(squared_errors.shape[-1])
+        variance = (self.between[place] + squared_errors) * self.factor[place] + self.own[place]
+        return np.asarray(np.sqrt(variance))
+
+    def quantiles(self, share: FloatArray, *, age: IntArray | int = 0) -> FloatArray:
+        """Return the quantiles, shape (k,), widened for skewness (Cornish & Fisher 1938).
+
+        Parameters
+        ----------
+        share : array, shape (k,)
+            Skewness of the deviation; 0 for signals that are no shares.
+        age : array or int
+            Age of what is compared with.
+        """
+        q = self.quantile[age, np.arange(len(share))]
+        near = np.minimum(q, _MOST_SKEWED)
+        return np.asarray(q + (near * near - 1) / 6 * share)
+
+    def p_values(
+        self, deviations: FloatArray, spread: FloatArray, *, age: IntArray | int, sides: IntArray
+    ) -> FloatArray:
+        """Return the p-value of each deviation, shape (k,): two-sided, or on the side that counts."""
+        z = deviations / np.maximum(spread, 1e-15)
+        freedom = self.freedom[age, np.arange(len(z))]
+        both = 2 * t.sf(np.abs(z), freedom)
+        return np.asarray(np.minimum(np.where(sides == 0, both, t.sf(sides * z, freedom)), 1.0))
+
+
+def fit_limits(
+    past: FloatArray,
+    *,
+    squared_errors: FloatArray,
+    windows: FloatArray,
+    lost: FloatArray | IntArray | float,
+    levels: FloatArray,
+) -> Limits:
+    """Fit the limits of one form of look to its deviations in the model's own past.
+
+    Parameters
+    ----------
+    past : array, shape (m, k)
+        Deviations in time order, NaN where there is none.
+    squared_errors : array, shape (k,)
+        Their mean sampling variance.
+    windows : array, shape (k,)
+        Independent windows that each expectation was made of (the same windows, so the past looks quieter than the
+        future by (1 - 1/w) / (1 + 1/w)); infinite where it was made of other windows.
+    lost : float or array, shape (k,)
+        Degrees of freedom that went into the expectations.
+    levels : array, shape (k,)
+        Level of a two-sided look.
+    """
+    count = np.isfinite(past).sum(axis=0)
+    filled = np.where(np.isfinite(past), past, 0.0)
+    part = 1 / np.maximum(windows, _LEAST_WINDOWS)
+    mean_square = np.square(filled).sum(axis=0) / np.maximum(count, 1) / (1 - part)
+    freedom = np.maximum((count - lost) / inflation(filled)[1], 1.0)
+    return Limits(
+        between=np.where(count > 1, np.maximum(mean_square - squared_errors, 0.0), np.nan)[None],
+        factor=(1 + part)[None],
+        own=np.zeros((1, past.shape[1])),
+        freedom=freedom[None],
+        quantile=t.isf(levels / 2, freedom)[None],
+    )
+
+
+def stack_limits(several: Sequence[Limits]) -> Limits:
+    """Put the limits of several ages below each other."""
+    return Limits(**{name: np.concatenate([getattr(one, name) for one in several]) for name in _NAMES})
+
+
+def choose_limits(where: np.ndarray, first: Limits, second: Limits) -> Limits:
+    """Take the first limits where it says so, shape (k,), else the second."""
+    return Limits(**{name: np.where(where, getattr(first, name), getattr(second, name)) for name in _NAMES})
+
+
+def join_limits(several: Sequence[Limits]) -> Limits:
+    """Put the limits of different signals beside each other."""
+    return Limits(
+        **{name: np.concatenate([getattr(one, name) for one in several], axis=1) for name in _NAMES}
+    )
+
+
+_NAMES = ("between", "factor", "own", "freedom", "quantile")

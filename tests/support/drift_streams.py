@@ -1,0 +1,122 @@
+"""Streams of windows for the proofs of monitoring: 30 normal features in hourly windows, counted over a real grid.
+
+Counts are drawn from the multinomial over the reference's bins, given the window's mean: exactly what counting so many
+normal rows would give, at a hundredth of the cost. The reference profile is of so many rows that its own error is nil.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.signal import lfilter
+from scipy.stats import norm
+
+from tasks.core.config.units import Rate, Span
+from tasks.core.drift.budget import Policy
+from tasks.core.drift.calibration import fit_null
+from tasks.core.drift.judge import judge_window
+from tasks.core.drift.memory import Memory
+from tasks.core.drift.profile_signals import prepare_signals
+from tasks.core.drift.signals import Signals, SignalSeries
+from tasks.core.drift.words import DriftKind
+from tasks.core.profiles.column_profile import ColumnProfile
+from tasks.core.profiles.grid import ColumnGrid, Grid
+from tasks.core.profiles.profile import Profile
+
+HOUR = 3600.0
+START = 1_767_225_600.0  # 2026-01-01T00:00:00Z
+ROWS, FEATURES, QUARTER = 500, 30, 2160
+BINS = 27
+STREAMS = ("independent", "autoregressive", "cycle")
+EDGES = norm.ppf(np.arange(1, BINS) / BINS)
+
+
+def reference_profile(features=FEATURES):
+    """Return the reference: standard normal columns in bins of equal mass, nine groups."""
+    grid = ColumnGrid(kind="numeric", edges=tuple(EDGES.tolist()), cuts=tuple(range(0, BINS, 3)))
+    rows = BINS * 10_000
+    column = ColumnProfile(n=rows, nulls=0, counts=(rows // BINS,) * BINS)
+    names = [f"x{place}" for place in range(features)]
+    return Profile(grid=Grid(columns=dict.fromkeys(names, grid)), columns=dict.fromkeys(names, column))
+
+
+def policy(*, kinds=(DriftKind.DATA,), name="calibrated"):
+    """Return the policy of hourly windows with one false alarm per 90 days, all of it spent on these kinds."""
+    return Policy(
+        name=name,
+        kinds=kinds,
+        window=Span(HOUR, "seconds", "1h"),
+        budget=Rate(1.0, Span(90 * 86400.0, "seconds", "90d"), "1 per 90d"),
+    )
+
+
+def means(rng, stream, windows, *, features=FEATURES):
+    """Return the window means of a stream, in standard deviations of a row, shape (windows, features)."""
+    if stream == "independent":
+        return np.zeros((windows, features))
+    if stream == "cycle":
+        hours = np.arange(windows)[:, None]
+        return 0.5 * np.sin(2 * np.pi * (hours / 24 + rng.random(features)))
+    noise = rng.normal(size=(windows + 100, features))
+    return 0.1 * lfilter([np.sqrt(1 - 0.9**2)], [1, -0.9], noise, axis=0)[100:]
+
+
+def draw_counts(rng, centres, *, rows=ROWS):
+    """Return counts over the reference's bins of so many normal rows around each centre, shape (..., bins)."""
+    below = norm.cdf(EDGES - centres[..., None])
+    chances = np.diff(below, prepend=0.0, append=1.0, axis=-1)
+    return rng.multinomial(rows, chances)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Signals of windows in time order: values and errors, shape (windows, k)."""
+
+    keys: tuple
+    values: np.ndarray
+    errors: np.ndarray
+
+    def series(self, first, last):
+        return SignalSeries(
+            keys=self.keys,
+            starts=START + HOUR * np.arange(first, last),
+            rows=np.full(last - first, float(ROWS)),
+            values=self.values[first:last],
+            errors=self.errors[first:last],
+            window="1h",
+        )
+
+    def signals(self, place):
+        floors = np.full(len(self.keys), 0.03)
+        return Signals(keys=self.keys, values=self.values[place], errors=self.errors[place], floors=floors)
+
+
+def signals_of(counts, reference, *, kind=DriftKind.DATA):
+    """Return the signals of counts, shape (windows, features, bins): what `profile_signals` says, all at once."""
+    prepared = prepare_signals(reference, kind=kind, min_effect=0.03)
+    windows, rows = len(counts), int(counts[0, 0].sum())
+    values, errors = [], []
+    for place, column in enumerate(prepared.columns):
+        found = counts[:, place] @ column.weights / rows - column.offsets
+        values += [found, np.zeros((windows, 1))]
+        errors.append(np.sqrt(np.r_[column.variances, column.missing_variance] / rows))
+    return Windows(
+        keys=prepared.keys, values=np.hstack(values), errors=np.tile(np.concatenate(errors), (windows, 1))
+    )
+
+
+def judge_all(windows, *, reference, ahead=None, policy):
+    """Judge the windows after the first ``reference`` ones in order; yield place (from 0) and judgement."""
+    null = fit_null(windows.series(0, reference), policy=policy)
+    memory = Memory.empty()
+    last = len(windows.values) if ahead is None else reference + ahead
+    for place in range(reference, last):
+        found = judge_window(
+            windows.signals(place), null, memory, policy=policy, position=START + HOUR * place, rows=ROWS
+        )
+        memory = found.memory
+        yield place - reference, found
+
+
+def opened(judged):
+    """Return the alarms that opened, as (place, change)."""
+    return [(place, one) for place, found in judged for one in found.alarms if one.change == "opened"]
