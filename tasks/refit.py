@@ -5,6 +5,7 @@ from __future__ import annotations
 from tasks.core.data.rows import Rows
 from tasks.core.data.schema import Schema
 from tasks.core.data.split_plan import SplitPlan
+from tasks.core.drift.sample import frozen_sample
 from tasks.core.errors import NotLearnable
 from tasks.core.learning.features import outcomes, signature_features
 from tasks.core.learning.fitted import refit
@@ -56,6 +57,7 @@ def refit_version(setup: Setup, version: int, rows: Rows, *, plan: SplitPlan) ->
         )
     check_same_classes(outcomes(rows.frame, schema, setup.config), recipe)
     estimator = refit(recipe, rows, schema=schema, config=setup.config)
+    sample = frozen_sample(rows, schema=schema, config=setup.config)
     name = recipe.candidate.name
     tags = {**version_tags(plan, rows, trigger="refit"), **run_tags("refit"), "evergreen.candidate": name}
     return keep_version(
@@ -63,7 +65,7 @@ def refit_version(setup: Setup, version: int, rows: Rows, *, plan: SplitPlan) ->
         Dossier(
             stage="refit",
             title=f"of v{version} {name}",
-            items=describe_refit(kept, plan, recipe, n=len(rows), judged=version),
+            items=describe_refit({**kept, **sample}, plan, recipe, n=len(rows), judged=version),
             parts={"training": rows},
             store=storing(setup, estimator, signature_features(rows.frame, schema)),
             tags={**tags, "evergreen.evaluated_as": str(version)},

@@ -8,9 +8,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Metrics:
-    """Metric values by name; names follow MLflow's rule (``ndcg_at_3``, never ``ndcg@3``)."""
+    """Metric values by name; names follow MLflow's rule (``ndcg_at_3``, never ``ndcg@3``).
+
+    ``step`` orders values of one name, e.g. along a clock.
+    """
 
     values: dict[str, float]
+    step: int = 0
 
 
 @dataclass(frozen=True)

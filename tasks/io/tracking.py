@@ -159,13 +159,15 @@ class Tracker:
 
     def write_items(self, run_id: str, items: Iterable[LogItem]) -> None:
         """Write log items to a run: numbers, parameters and tags in batches, documents one by one."""
-        metrics: dict[str, float] = {}
+        metrics: dict[tuple[str, int], float] = {}
         params: dict[str, Any] = {}
         tags: dict[str, Any] = {}
-        batched = {Metrics: metrics, Params: params, Tags: tags}
+        batched = {Params: params, Tags: tags}
         with answered(self.tracking_uri):
             for item in items:
-                if isinstance(item, Metrics | Params | Tags):
+                if isinstance(item, Metrics):
+                    metrics.update({(name, item.step): value for name, value in item.values.items()})
+                elif isinstance(item, Params | Tags):
                     batched[type(item)].update(item.values)
                 else:
                     self._write_document(run_id, item)
@@ -208,12 +210,12 @@ class Tracker:
             item.figure.clear()
 
     def _write_batches(
-        self, run_id: str, metrics: dict[str, float], params: dict[str, str], tags: dict[str, str]
+        self, run_id: str, metrics: dict[tuple[str, int], float], params: dict[str, str], tags: dict[str, str]
     ) -> None:
         from mlflow.entities import Metric, Param, RunTag
 
         now = time.time_ns() // 1_000_000
-        values = iter([Metric(name, float(value), now, 0) for name, value in metrics.items()])
+        values = iter([Metric(name, float(value), now, step) for (name, step), value in metrics.items()])
         texts = iter([Param(name, value) for name, value in params.items()])
         labels = iter([RunTag(name, value) for name, value in tags.items()])
         while True:

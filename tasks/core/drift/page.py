@@ -52,7 +52,7 @@ def facts(watched: Watched) -> list[tuple[str, str]]:
     version = newest.get("version")
     return [
         ("Windows", f"{len(windows)}, {short_time(windows[0]['from'])} to {short_time(newest['to'])}"),
-        ("Rows in the newest", f"{newest['n']:,}"),
+        ("Rows in the newest", f"{newest['n'] or 0:,}"),
         ("Champion", "none" if version is None else f"version {version}"),
         ("Columns that moved", f"{len(watched.current)}, {len(drifting)} of them in alarm"),
         ("Performance", performance_words(watched.performance)),

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tasks.core.drift.watched import Watched
+from tasks.core.profiles.column_profile import ColumnProfile
 from tasks.core.profiles.grid import ColumnGrid
-from tasks.core.profiles.profile import ColumnProfile
 
 MOST_CATEGORIES = 12
 

@@ -37,9 +37,15 @@ def headline(watched: Watched) -> str:
     level = watched.level
     if level is Level.INSUFFICIENT:
         return _nothing_judged(watched)
-    if not watched.current:
+    if not watched.current and not watched.still_open:
         return f"Nothing moved beyond chance in the newest of {_windows(len(watched.windows))}."
     parts = [_said(watched, kind) for kind in DriftKind if _moves(watched, kind)]
+    if watched.still_open:
+        names = [
+            f"{one['column']} ({one['kind']}, since {when(watched, one['since'])})"
+            for one in watched.still_open
+        ]
+        parts.append(f"not resolved yet: {listed(names)}")
     return f"{'; '.join(parts)}."
 
 
@@ -62,6 +68,11 @@ def advice(watched: Watched) -> str:
     return (
         f"{comfort}Look at the source of what moved first; if the change is real and here to stay, {again}."
     )
+
+
+def when(watched: Watched, text: Any) -> str:
+    """Write a point of the model's clock for a sentence: a time, or the number of a row."""
+    return f"row {text}" if watched.config.data.clock == "rows" else short_time(text)
 
 
 def signal_words(move: Move, *, private: frozenset[str]) -> str:
@@ -154,7 +165,7 @@ def _calibrations(watched: Watched) -> list[tuple[str, str]]:
 
 def _said(watched: Watched, kind: DriftKind) -> str:
     moves = _moves(watched, kind)
-    since = short_time(watched.windows[min(move.first for move in moves)]["from"])
+    since = when(watched, watched.windows[min(move.first for move in moves)]["from"])
     if kind is DriftKind.PERFORMANCE:
         return f"{performance_words(watched.performance)}, worse since {since}"
     names = listed([move.column for move in moves])

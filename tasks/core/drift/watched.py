@@ -11,6 +11,7 @@ from typing import Any
 from tasks.core.config import ModelConfig
 from tasks.core.drift.words import DriftKind, Level, worst
 from tasks.core.profiles.profile import Profile
+from tasks.core.verdict import StageResult
 
 JUDGED = (Level.QUIET, Level.WARNING, Level.DRIFT)
 
@@ -68,6 +69,10 @@ class Watched:
         Pairs over one grid: the reference, and the newest window; empty where distributions are not at hand.
     limits : mapping of str to str
         What is to be said of how the limits were made, beside the policy: a name and a sentence each.
+    concluded : Level | None
+        What the run concluded; None: the gravest of the newest levels.
+    open_alarms : sequence of dict
+        ``kind``, ``column``, ``since`` of the alarms that are open.
     """
 
     config: ModelConfig
@@ -75,6 +80,14 @@ class Watched:
     promotions: Sequence[Mapping[str, Any]] = ()
     profiles: tuple[tuple[Profile, Profile], ...] = ()
     limits: Mapping[str, str] = field(default_factory=dict)
+    concluded: Level | None = None
+    open_alarms: Sequence[Mapping[str, Any]] = ()
+
+    @classmethod
+    def after(cls, result: StageResult, *, config: ModelConfig, **options: Any) -> Watched:
+        """Return what a monitoring run looked at; ``options`` are fields, e.g. more windows than the run's own."""
+        facts = {"windows": result.details["windows"], "open_alarms": result.details.get("open_alarms", ())}
+        return cls(config=config, concluded=Level(result.state.value.lower()), **{**facts, **options})
 
     @property
     def model(self) -> str:
@@ -100,8 +113,8 @@ class Watched:
 
     @property
     def level(self) -> Level:
-        """The gravest of the newest levels."""
-        return worst(self.now.values())
+        """What the run concluded, else the gravest of the newest levels."""
+        return worst(self.now.values()) if self.concluded is None else self.concluded
 
     @cached_property
     def moves(self) -> tuple[Move, ...]:
@@ -114,10 +127,23 @@ class Watched:
         """The moves that go on in the newest window judged for their kind."""
         return tuple(move for move in self.moves if self.goes_on(move))
 
+    @cached_property
+    def still_open(self) -> tuple[Mapping[str, Any], ...]:
+        """Open alarms of columns that do not move in the newest windows: they have not resolved yet."""
+        moving = {(move.kind.value, move.column) for move in self.current}
+        return tuple(one for one in self.open_alarms if (one["kind"], one["column"]) not in moving)
+
     def goes_on(self, move: Move) -> bool:
         """True when the newest window judged for this kind still shows the move."""
-        judged = [place for place, window in enumerate(self.windows) if level_of(window, move.kind) in JUDGED]
-        return move.last == judged[-1]
+        return move.last == self._newest[move.kind]
+
+    @cached_property
+    def _newest(self) -> dict[DriftKind, int]:
+        """Place of the newest judged window of each kind."""
+        places = enumerate(self.windows)
+        return {
+            kind: place for place, window in places for kind in DriftKind if level_of(window, kind) in JUDGED
+        }
 
     @cached_property
     def performance(self) -> Mapping[str, Any] | None:

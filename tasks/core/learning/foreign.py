@@ -12,6 +12,7 @@ from tasks.core.config import ModelConfig
 from tasks.core.contract.learn import learn_contract
 from tasks.core.data.rows import Parts
 from tasks.core.data.schema import Schema, infer_schema
+from tasks.core.drift.sample import frozen_sample
 from tasks.core.errors import DataError
 from tasks.core.learning.baseline import all_baselines
 from tasks.core.learning.features import class_labels, outcomes
@@ -141,6 +142,7 @@ def describe_foreign(
             training, record.holdout, schema=schema, config=config, score_source="holdout"
         ),
         "config": shown_config(config),
+        **frozen_sample(training, schema=schema, config=config),
     }
     yield from (Json(f"{FOLDER}/{name}.json", content) for name, content in documents.items())
 

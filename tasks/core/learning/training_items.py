@@ -9,6 +9,7 @@ import numpy as np
 
 from tasks.core.config import ModelConfig
 from tasks.core.contract.learn import learn_contract
+from tasks.core.drift.sample import frozen_sample
 from tasks.core.learning.compare import Comparison
 from tasks.core.learning.crossval import CandidateScores
 from tasks.core.learning.fitted import Fitted
@@ -57,6 +58,7 @@ def version_documents(
         "contract": contract.to_dict(),
         "profile": reference_profiles(training, scored, schema=schema, config=config, score_source=source),
         "config": shown_config(config),
+        **frozen_sample(training, schema=schema, config=config),
     }
     yield from (Json(f"{FOLDER}/{name}.json", content) for name, content in documents.items())
 
