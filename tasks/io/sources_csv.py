@@ -58,6 +58,21 @@ class CsvLoader:
         objects = {name: object for name in columns if kinds[name] & {"text", "boolean"}}
         return pd.concat([part.astype(objects) for part in kept]) if len(kept) > 1 else kept[0]
 
+    def stream(self, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
+        """Yield all rows in chunks (at least one, perhaps empty), each column of the type it has in ``load``."""
+        kinds: dict[str, set[str]] = {name: set() for name in columns}
+        for chunk in self._chunks(columns, (), stop=np.inf):
+            for name in columns:
+                kinds[name] |= _kind(chunk[name])
+        mixed = [name for name in columns if len(kinds[name]) > 1]
+        objects = {name: object for name in columns if kinds[name] & {"text", "boolean"}}
+        found = False
+        for chunk in self._chunks(columns, mixed, stop=np.inf):
+            found = True
+            yield chunk.astype(objects)
+        if not found:
+            yield pd.DataFrame(columns=list(columns))
+
     def _collect(
         self, columns: Sequence[str], window: Window | None, *, text: Sequence[str]
     ) -> tuple[list[pd.DataFrame], dict[str, set[str]]]:

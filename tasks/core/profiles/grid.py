@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tasks.core.errors import DataError
 from tasks.core.metrics.scored import FloatArray, IntArray
 from tasks.core.profiles.count import NULL, TABLE_PAYS, EdgeTable, edge_table, numeric_codes
 from tasks.core.profiles.tokens import tokens
@@ -188,8 +189,26 @@ def quantile_edges(values: FloatArray, *, bins: int = FINE_BINS) -> FloatArray:
     return edges[np.isfinite(edges)]
 
 
+def column_numbers(column: pd.Series) -> FloatArray:
+    """Return a column as floats, shape (n,); null is NaN.
+
+    Raises
+    ------
+    DataError
+        When it holds what is no number.
+    """
+    try:
+        numbers: FloatArray = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    except (ValueError, TypeError) as error:
+        raise DataError(
+            f"Column '{column.name}' should hold numbers and does not: {error}. "
+            "Correct the data, or list the column as categorical."
+        ) from None
+    return numbers
+
+
 def _numeric_grid(column: pd.Series) -> ColumnGrid:
-    values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    values = column_numbers(column)
     edges = quantile_edges(values[np.isfinite(values)])
     grid = ColumnGrid(kind="numeric", edges=tuple(edges.tolist()))
     return ColumnGrid(kind="numeric", edges=grid.edges, cuts=_cuts(grid, column))
@@ -215,7 +234,7 @@ def _cuts(grid: ColumnGrid, column: pd.Series) -> tuple[int, ...]:
 
 
 def _numeric_codes(column: pd.Series, grid: ColumnGrid) -> IntArray:
-    values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    values = column_numbers(column)
     return numeric_codes(values, grid.edge_table(len(values)))
 
 

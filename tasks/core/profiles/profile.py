@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from tasks.core.errors import InputError
 from tasks.core.metrics.scored import IntArray
 from tasks.core.profiles.column_profile import ColumnProfile, add_columns
 from tasks.core.profiles.count_columns import CategoryTally, NumericTally
-from tasks.core.profiles.grid import ColumnGrid, Grid
+from tasks.core.profiles.grid import ColumnGrid, Grid, column_numbers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,20 +102,28 @@ def add_profiles(parts: Sequence[Profile]) -> Profile:
     return Profile(grid=first.grid, columns=columns)
 
 
-def measure_profile(frame: pd.DataFrame, grid: Grid) -> Profile:
+def measure_profile(frame: pd.DataFrame, grid: Grid, *, columns: Sequence[str] | None = None) -> Profile:
     """Count rows over a grid.
 
     Parameters
     ----------
     frame : DataFrame, shape (n, p)
-        Must hold the grid's columns.
+        Must hold the columns to count.
     grid : Grid
         What to count over.
+    columns : sequence of str, optional
+        Columns to count; by default all of the grid's. Without the outcome none is counted jointly with it.
+
+    Raises
+    ------
+    DataError
+        When a numeric column holds what is no number.
     """
-    outcome = grid.columns[grid.outcome] if grid.outcome is not None else None
+    names = list(grid.columns) if columns is None else list(columns)
+    outcome = grid.columns[grid.outcome] if grid.outcome is not None and grid.outcome in names else None
     groups = outcome.coarse[outcome.codes(frame[grid.outcome])] if outcome else None
-    columns = {name: _measure(frame[name], column, outcome, groups) for name, column in grid.columns.items()}
-    return Profile(grid=grid, columns=columns)
+    counted = {name: _measure(frame[name], grid.columns[name], outcome, groups) for name in names}
+    return Profile(grid=grid, columns=counted)
 
 
 def coarse_codes(codes: IntArray, grid: ColumnGrid) -> IntArray:
@@ -130,7 +136,7 @@ def _measure(
 ) -> ColumnProfile:
     if grid.kind == "numeric":
         numbers = NumericTally(grid=grid, outcome=outcome)
-        numbers.add(column.to_numpy(dtype=np.float64, na_value=np.nan), groups=groups)
+        numbers.add(column_numbers(column), groups=groups)
         return numbers.profile()
     categories = CategoryTally(grid=grid, outcome=outcome)
     categories.add_codes(grid.codes(column), groups)
