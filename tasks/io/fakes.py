@@ -1,4 +1,4 @@
-"""Ledger and registry in memory, for tests of flows: same contract, same refusals, no files."""
+"""Ledger, log and registry in memory, for tests of flows: same contract, same refusals, no files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from tasks.core.errors import InputError, UnknownName
 from tasks.core.reign.ledger import Entry, next_entry, parse_entry_id
 from tasks.io.ledger import Decide
 from tasks.io.locks import lock_held, lock_lost
+from tasks.io.log_fake import MemoryLog
 from tasks.io.registry import VersionInfo, unknown_version
+
+__all__ = ["MemoryLedger", "MemoryLock", "MemoryLog", "MemoryRegistry"]
 
 
 @dataclass

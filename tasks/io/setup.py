@@ -9,6 +9,7 @@ from pathlib import Path
 from tasks.core.config import ModelConfig
 from tasks.io.configs import find_model, read_config
 from tasks.io.ledger import Ledger, open_ledger
+from tasks.io.log import Log, open_log
 from tasks.io.registry import MlflowRegistry, Registry
 from tasks.io.settings import Settings, read_settings
 from tasks.io.store_checks import check_places
@@ -16,7 +17,7 @@ from tasks.io.team_modules import reach_team_modules
 
 
 class Stores:
-    """The registry and the ledger of one machine; opened at first use, never at import."""
+    """The registry, the ledger and the log of one machine; opened at first use, never at import."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -43,6 +44,12 @@ class Stores:
         return open_ledger(self.settings.ledger_url)
 
     @cached_property
+    def log(self) -> Log:
+        """The log of windows and predictions."""
+        self.settings.home.mkdir(parents=True, exist_ok=True)
+        return open_log(self.settings.log_url)
+
+    @cached_property
     def registry(self) -> Registry:
         """The MLflow model registry."""
         self.settings.home.mkdir(parents=True, exist_ok=True)
@@ -62,7 +69,7 @@ class Setup:
     settings : Settings
         What differs by machine.
     stores : Stores
-        Registry and ledger.
+        Registry, ledger and log.
     """
 
     config: ModelConfig

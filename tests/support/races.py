@@ -3,7 +3,11 @@
 import multiprocessing
 from datetime import UTC, datetime
 
+from tasks.core.data.clock import Window
+from tasks.core.drift.words import Phase
 from tasks.io.ledger import open_ledger
+from tasks.io.log import open_log
+from tasks.io.log_records import Prediction, WindowRecord
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -42,6 +46,23 @@ def follow_all(url, count):
         )
         mine += entry is not None
     return mine
+
+
+def open_log_once(url, number):
+    """Open (and at first migrate) a log and put one window."""
+    window = Window(float(number), number + 1.0)
+    open_log(url).put_window(
+        WindowRecord(model="fraud", phase=Phase.INPUTS, window=window, version=1, at=NOW)
+    )
+
+
+def append_all(url, count):
+    """Append the same predictions as everybody else."""
+    served = [
+        Prediction(prediction_id=f"p{number}", position=float(number), features={"x": number})
+        for number in range(count)
+    ]
+    open_log(url).append_predictions("fraud", served, at=NOW)
 
 
 def _length(ledger):

@@ -1,0 +1,218 @@
+"""The prediction log: what was served, what came true, read as the rows of a window."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from itertools import islice
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from sqlalchemy import ColumnElement, Engine, Integer, Table, and_, cast, delete, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from tasks.core.data.clock import Window
+from tasks.core.errors import InputError
+from tasks.core.metrics.scored import FloatArray
+from tasks.core.reign.ledger import instant
+from tasks.io.log_database import outcomes, predictions
+from tasks.io.log_records import (
+    KnownOutcome,
+    LoggedRows,
+    Prediction,
+    logged_rows,
+    outcome_values,
+    prediction_values,
+)
+
+CHUNK = 500
+"""Rows a transaction writes or deletes: whoever waits for it waits for milliseconds."""
+
+Item = TypeVar("Item")
+
+
+class PredictionLog(Protocol):
+    """What every log of predictions does; one contract suite runs on each of them."""
+
+    def append_predictions(self, model: str, served: Iterable[Prediction], *, at: datetime) -> int:
+        """Write predictions that are not there yet; return how many those were.
+
+        Raises
+        ------
+        InputError
+            Naming the first id that is there with another content; what came before it may be written.
+        """
+
+    def append_outcomes(self, model: str, known: Iterable[KnownOutcome], *, at: datetime) -> int:
+        """Write outcomes that are not there yet, before or after their predictions; errors likewise."""
+
+    def read_predictions(
+        self,
+        model: str,
+        window: Window,
+        *,
+        known_by: float = math.inf,
+        target: str | None = None,
+        numeric: Sequence[str] = (),
+    ) -> LoggedRows:
+        """Return a window's predictions in clock order.
+
+        The frame holds the features, ``@score`` (or ``@score:<class>``), ``@decision``, ``@version``, and the outcome
+        in column ``target`` (``@outcome`` by default), null where it is not known or was not by ``known_by``.
+        """
+
+    def newest_position(self, model: str, *, until: float = math.inf) -> float | None:
+        """Return the position of the newest prediction that is not past ``until``; None without any."""
+
+    def positions(self, model: str, *, since: float = -math.inf) -> FloatArray:
+        """Return the positions of all predictions from ``since`` on, ascending."""
+
+    def count_predictions(self, model: str, window: Window, *, by: float = 3600.0) -> dict[float, int]:
+        """Return how many predictions each stretch of length ``by`` holds, by its start; empty ones are left out."""
+
+    def purge_predictions(self, model: str, *, before: float) -> int:
+        """Delete predictions before a position, with their outcomes, chunk by chunk; return how many."""
+
+
+class SqlPredictions:
+    """A log of predictions in SQLite or PostgreSQL, by SQLAlchemy."""
+
+    _engine: Engine
+
+    def append_predictions(self, model: str, served: Iterable[Prediction], *, at: datetime) -> int:
+        """Write predictions that are not there yet; return how many those were."""
+        values = (prediction_values(model, each) for each in served)
+        return sum(self._append(predictions, model, chunk, at) for chunk in _chunks(values))
+
+    def append_outcomes(self, model: str, known: Iterable[KnownOutcome], *, at: datetime) -> int:
+        """Write outcomes that are not there yet, before or after their predictions."""
+        values = (outcome_values(model, each) for each in known)
+        return sum(self._append(outcomes, model, chunk, at) for chunk in _chunks(values))
+
+    def read_predictions(
+        self,
+        model: str,
+        window: Window,
+        *,
+        known_by: float = math.inf,
+        target: str | None = None,
+        numeric: Sequence[str] = (),
+    ) -> LoggedRows:
+        """Return a window's predictions in clock order."""
+        same = and_(
+            outcomes.c.model == predictions.c.model, outcomes.c.prediction_id == predictions.c.prediction_id
+        )
+        query = (
+            select(predictions, outcomes.c.outcome, outcomes.c.known_at)
+            .join_from(predictions, outcomes, same, isouter=True)
+            .where(predictions.c.model == model, *_inside(window))
+            .order_by(predictions.c.position, predictions.c.prediction_id)
+        )
+        with self._engine.connect() as connection:
+            stored = [dict(row) for row in connection.execute(query).mappings()]
+        return logged_rows(stored, known_by=known_by, target=target, numeric=tuple(numeric))
+
+    def newest_position(self, model: str, *, until: float = math.inf) -> float | None:
+        """Return the position of the newest prediction that is not past ``until``; None without any."""
+        place = predictions.c.position
+        query = select(func.max(place)).where(predictions.c.model == model)
+        with self._engine.connect() as connection:
+            found = connection.execute(query if until == math.inf else query.where(place <= until)).scalar()
+        return None if found is None else float(found)
+
+    def positions(self, model: str, *, since: float = -math.inf) -> FloatArray:
+        """Return the positions of all predictions from ``since`` on, ascending."""
+        place = predictions.c.position
+        query = select(place).where(predictions.c.model == model, *_inside(Window(since))).order_by(place)
+        with self._engine.connect() as connection:
+            return np.fromiter(connection.execute(query).scalars(), dtype=np.float64)
+
+    def count_predictions(self, model: str, window: Window, *, by: float = 3600.0) -> dict[float, int]:
+        """Return how many predictions each stretch of length ``by`` holds, by its start."""
+        stretch = self._floor(predictions.c.position / by)
+        query = select(stretch, func.count()).where(predictions.c.model == model, *_inside(window))
+        with self._engine.connect() as connection:
+            found = connection.execute(query.group_by(stretch).order_by(stretch)).all()
+        return {float(number) * by: int(count) for number, count in found}
+
+    def purge_predictions(self, model: str, *, before: float) -> int:
+        """Delete predictions before a position, with their outcomes, chunk by chunk; return how many."""
+        deleted = self._purge(predictions, model, predictions.c.position < before, also=outcomes)
+        self._purge(outcomes, model, outcomes.c.known_at < before)  # whose predictions never came
+        return deleted
+
+    def _append(self, table: Table, model: str, chunk: list[dict[str, Any]], at: datetime) -> int:
+        """Insert what is missing, then read all back: whoever was faster, what is there is what was meant."""
+        meant = _by_id(chunk)
+        there = self._there(table, model, meant)
+        fresh = [{**values, "at": instant(at)} for name, values in meant.items() if name not in there]
+        if fresh:
+            statement = self._insert(table).on_conflict_do_nothing()
+            with self._engine.begin() as connection:
+                connection.execute(statement, fresh)
+            there = self._there(table, model, meant)
+        for name, values in meant.items():
+            if there[name] != values:
+                raise other_content(name)
+        return len(fresh)
+
+    def _there(self, table: Table, model: str, meant: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        query = select(table).where(table.c.model == model, table.c.prediction_id.in_(list(meant)))
+        with self._engine.connect() as connection:
+            rows = connection.execute(query).mappings().all()
+        return {row["prediction_id"]: {name: row[name] for name in row if name != "at"} for row in rows}
+
+    def _purge(self, table: Table, model: str, old: ColumnElement[bool], *, also: Table | None = None) -> int:
+        deleted = 0
+        while True:
+            query = select(table.c.prediction_id).where(table.c.model == model, old).limit(CHUNK)
+            with self._engine.connect() as connection:
+                names = list(connection.execute(query).scalars())
+            if not names:
+                return deleted
+            with self._engine.begin() as connection:
+                for each in (table, *(() if also is None else (also,))):
+                    connection.execute(
+                        delete(each).where(each.c.model == model, each.c.prediction_id.in_(names))
+                    )
+            deleted += len(names)
+
+    def _floor(self, number: ColumnElement[Any]) -> ColumnElement[Any]:
+        if self._engine.dialect.name != "sqlite":
+            return func.floor(number)
+        cut = cast(number, Integer)  # towards zero; SQLite need not have been built with floor()
+        return cut - cast(number < cut, Integer)
+
+    def _insert(self, table: Table) -> Any:
+        """Return an INSERT of this database that knows ON CONFLICT."""
+        dialect = sqlite if self._engine.dialect.name == "sqlite" else postgresql
+        return dialect.insert(table)
+
+
+def _inside(window: Window) -> list[ColumnElement[bool]]:
+    place = predictions.c.position
+    bounds = [place >= window.start] if math.isfinite(window.start) else []
+    return [*bounds, place < window.end] if math.isfinite(window.end) else bounds
+
+
+def _chunks(values: Iterable[Item]) -> Iterator[list[Item]]:
+    rest = iter(values)
+    while chunk := list(islice(rest, CHUNK)):
+        yield chunk
+
+
+def _by_id(chunk: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    meant: dict[str, dict[str, Any]] = {}
+    for values in chunk:
+        if meant.setdefault(values["prediction_id"], values) != values:
+            raise other_content(values["prediction_id"])
+    return meant
+
+
+def other_content(prediction_id: str) -> InputError:
+    """Return the refusal of an id that was used for something else."""
+    return InputError(
+        f"Prediction '{prediction_id}' is in the log with another content. An id is written once: the same again "
+        "changes nothing, another answer needs an id of its own."
+    )

@@ -1,0 +1,48 @@
+"""Material for the logs' contract suites: in memory, on SQLite, on a real PostgreSQL."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pandas as pd
+
+from tasks.core.data.clock import Window
+from tasks.core.drift.words import Phase
+from tasks.core.profiles.grid import make_grid
+from tasks.io.fakes import MemoryLog
+from tasks.io.log import open_log
+from tasks.io.log_records import WindowRecord
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+MODEL = "fraud"
+
+
+LOGS = ["memory", "sqlite", "postgres"]
+
+
+def new_log(kind, folder, request):
+    """Return an empty log of a kind."""
+    if kind == "memory":
+        return MemoryLog()
+    url = f"sqlite:///{folder / 'log.db'}"
+    return open_log(request.getfixturevalue("postgres_url") if kind == "postgres" else url)
+
+
+def frame(seed, rows=50):
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame({"x": rng.normal(size=rows), "c": rng.choice(["a", "b", None], rows)})
+
+
+def grid(seed=0):
+    return make_grid(frame(seed), categorical=frozenset({"c"}))
+
+
+def record(start, end, *, phase=Phase.INPUTS, model=MODEL, at=NOW, payload=None, profiles=None):
+    return WindowRecord(
+        model=model,
+        phase=phase,
+        window=Window(float(start), float(end)),
+        version=3,
+        at=at,
+        payload=payload or {},
+        profiles=profiles or {},
+    )
