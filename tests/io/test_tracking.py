@@ -107,3 +107,11 @@ def test_a_figure_belongs_to_no_global_state():
     item = comparison_figure({"a": [0.1]}, metric="auc", chosen=None)
     assert isinstance(item, Figure)
     assert [] == plt.get_fignums()
+
+
+def test_metrics_of_one_name_are_kept_by_step(tracker):
+    with tracker.run("fraud", "monitoring", name="monitor") as run_id:
+        tracker.write_items(run_id, [Metrics({"psi_max": float(step)}, step=step) for step in (7200, 3600)])
+    history = tracker.client.get_metric_history(run_id, "psi_max")
+    assert {(3600, 3600.0), (7200, 7200.0)} == {(one.step, one.value) for one in history}
+    assert 7200.0 == tracker.client.get_run(run_id).data.metrics["psi_max"]
