@@ -64,7 +64,7 @@ def psi(reference: Any, current: Any, *, smoothing: float = 0.5, cells: Any = No
     filled = (before > 0) & (after > 0)
     ratio = np.divide(after, before, out=np.ones(before.shape), where=filled)
     terms = (after - before) * np.log(ratio)
-    return plain(np.where((before > 0) ^ (after > 0), np.inf * np.abs(after - before), terms).sum(axis=-1))
+    return plain((terms + np.where((before > 0) ^ (after > 0), np.inf, 0.0)).sum(axis=-1))
 
 
 def kl_divergence(current: Any, reference: Any) -> Number:

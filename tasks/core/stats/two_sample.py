@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import chdtrc, ndtr
 
 from tasks.core.errors import DataError
@@ -18,7 +19,7 @@ from tasks.core.stats.binomial import binomial_p_value
 from tasks.core.stats.kolmogorov import kolmogorov_p_values
 from tasks.core.stats.vectors import FloatArray, Number, pair, plain, shares
 
-MIN_EXPECTED = 5.0
+MIN_EXPECTED, FEWEST_EXPECTED = 5.0, 1.0
 
 
 class KsTest(NamedTuple):
@@ -89,9 +90,10 @@ def chi_square(reference: Any, current: Any, *, min_expected: float = MIN_EXPECT
 
     Null: both samples have the same shares; rows are independent. The reference is a sample too: the one-sample χ²,
     which takes its shares as exact, rejects in 24–43 % instead of 5 %. Cells expected in fewer than ``min_expected``
-    rows of either sample are pooled into one; if even that one is rarer, it is tested on its own by the binomial
-    distribution of its rows over the two samples, and the p-value is twice the lesser one. For ordered bins
-    `ks_from_counts` has more power against shifts; for two cells it is `proportions`.
+    rows of either sample (below one row, where else a single cell would be left) are pooled into one; if even that
+    one is rarer, it is tested on its own by the binomial distribution of its rows over the two samples, and the
+    p-value is twice the lesser one. For ordered bins `ks_from_counts` has more power against shifts; for two cells
+    it is `proportions`.
 
     Parameters
     ----------
@@ -120,9 +122,9 @@ def chi_square(reference: Any, current: Any, *, min_expected: float = MIN_EXPECT
     before, after = pair(reference, current)
     n, m = before.sum(axis=-1), after.sum(axis=-1)
     lesser = np.divide(np.minimum(n, m), n + m, out=np.zeros(n.shape), where=n + m > 0)
-    rare = (before + after) * lesser[..., None] < min_expected
+    rare, limit = _rare_cells((before + after) * lesser[..., None], min_expected)
     pooled = [np.where(rare, side, 0.0).sum(axis=-1) for side in (before, after)]
-    alone = (pooled[0] + pooled[1]) * lesser < min_expected
+    alone = (pooled[0] + pooled[1]) * lesser < limit
     sides = [
         np.concatenate([np.where(rare, 0.0, side), np.where(alone, 0.0, extra)[..., None]], axis=-1)
         for side, extra in zip((before, after), pooled, strict=True)
@@ -152,8 +154,7 @@ def proportions(successes: Any, totals: Any) -> ProportionsTest:
     Returns
     -------
     ProportionsTest
-        Fields of shape (…). No success or no failure at all: statistic 0 and ``p_value`` 1. NaN where a sample has
-        no rows.
+        Fields of shape (…). No success or no failure at all: statistic 0, ``p_value`` 1. NaN without rows in a sample.
 
     Raises
     ------
@@ -226,6 +227,14 @@ def _half_harmonic(n: Any, m: Any) -> FloatArray:
     """Return n m / (n + m), 0 without rows."""
     n, m = np.asarray(n, dtype=np.float64), np.asarray(m, dtype=np.float64)
     return np.divide(n * m, n + m, out=np.zeros(np.broadcast_shapes(n.shape, m.shape)), where=n + m > 0)
+
+
+def _rare_cells(expected: FloatArray, least: float) -> tuple[npt.NDArray[np.bool_], FloatArray]:
+    """Tell which cells are pooled, and below which expectation; a lower one where few rows would leave one cell."""
+    rare = expected < least
+    left = (~rare).sum(axis=-1) + (np.where(rare, expected, 0.0).sum(axis=-1) >= least)
+    limit = np.where(left > 1, least, min(least, FEWEST_EXPECTED))
+    return expected < limit[..., None], limit
 
 
 def _pearson(before: FloatArray, after: FloatArray) -> tuple[FloatArray, FloatArray]:
