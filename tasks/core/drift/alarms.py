@@ -103,12 +103,14 @@ def follow_alarm(
 
 def changed(alarm: OpenAlarm, look: Look, null: Null, change: str) -> AlarmChange:
     """Describe what became of an alarm in this window."""
+    place = place_of(alarm, null)
+    there, here = look.expected + alarm.anchor, look.expected + look.rest
     return AlarmChange(
         kind=alarm.kind,
         column=alarm.column,
         signal=alarm.signal,
         change=change,
-        effect=float(look.rest[place_of(alarm, null)]) - alarm.anchor,
+        effect=float((null.scale.back(here) - null.scale.back(there))[place]),
         since=alarm.since,
     )
 

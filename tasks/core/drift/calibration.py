@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from scipy.stats import chi2, norm
 
-from tasks.core.drift.autocorrelation import inflation
-from tasks.core.drift.budget import Policy, column_places, look_levels, windows_in_budget
-from tasks.core.drift.forecast import fit_forecasts
+from tasks.core.drift.autocorrelation import inflation, measure_persistence
+from tasks.core.drift.budget import MAIN_SIGNALS, Policy, column_places, look_levels, windows_in_budget
+from tasks.core.drift.forecast import choose_gains, fit_forecasts
 from tasks.core.drift.limits import Limits, fit_limits, stack_limits
 from tasks.core.drift.null import Null, choose_null
+from tasks.core.drift.scale import Scale
 from tasks.core.drift.seasons import find_seasons, phase_of
 from tasks.core.drift.signals import SignalKey, Signals, SignalSeries
 from tasks.core.errors import InputError
@@ -77,18 +78,25 @@ def calibrate_by_windows(past: _Past) -> Null:
     rest[missing] = np.nan
     filled = np.where(missing, 0.0, rest)
     spoilt = (seasons.needed > 0)[None]
-    windows = np.minimum(seasons.fewest, len(series) / inflation(filled)[0])
-    forecasts = fit_forecasts(filled, ahead=n)
+    persistence = measure_persistence(filled, noise=past.squares)
+    persistence = replace(persistence, memory=_at_least_usual(persistence.memory, past.keys))
+    windows = np.minimum(seasons.fewest, len(series) / persistence.of_mean)
+    gains = _at_least_usual(choose_gains(filled), past.keys)
+    forecasts = fit_forecasts(filled, gains=gains, ahead=n)
     whole_season = np.where(seasons.phases > 1, seasons.fewest, np.inf)
-    jumps = [_fit(past, errors, past.squares, whole_season, seasons.phases) for errors in forecasts.errors]
+    jumps = [
+        _fit(past, errors, past.squares, whole_season, seasons.phases, inflation(np.nan_to_num(errors)))
+        for errors in forecasts.errors
+    ]
+    sums = _running_mean(rest, n)
     return Null(
         phases=seasons.phases, needed=seasons.needed,
         expected=np.where(spoilt, np.nan, seasons.expected),
         theory=np.zeros(len(past.keys), dtype=bool),
-        level=_fit(past, rest, past.squares, windows, seasons.phases),
+        level=_fit(past, rest, past.squares, windows, seasons.phases, persistence.of_square()),
         jump=stack_limits(jumps),
-        sustained=_fit(past, _running_mean(rest, n), past.squares / n, windows, seasons.phases),
-        gain=forecasts.gain, last=forecasts.last, recent=rest[len(rest) - n + 1 :],
+        sustained=_fit(past, sums, past.squares / n, windows, seasons.phases, persistence.of_square(n)),
+        gain=gains, last=forecasts.last, recent=rest[len(rest) - n + 1 :],
         **_facts(past),
     )  # fmt: skip
 
@@ -128,13 +136,15 @@ def _read(series: SignalSeries | None, whole: Signals | None, policy: Policy) ->
     enough = series.rows >= policy.min_rows if series is not None else np.zeros(0, dtype=bool)
     starts = series.starts[enough] if series is not None else np.zeros(0)
     rows = series.rows[enough] if series is not None else np.zeros(0)
+    values = series.values[enough][:, order] if series is not None else empty
     errors = series.errors[enough][:, order] if series is not None else empty
+    scale = Scale.of(keys)
     return _Past(
         keys=keys,
         starts=starts,
         rows=rows,
-        values=series.values[enough][:, order] if series is not None else empty,
-        squares=_column_means(np.square(errors)),
+        values=scale.put(values),
+        squares=_column_means(np.square(scale.put_errors(values, errors, rows=rows[:, None]))),
         levels=look_levels(keys, policy=policy, windows=windows_in_budget(policy, starts=starts, rows=rows)),
         sides=np.array([policy.side(key) for key in keys], dtype=np.int64),
         policy=policy,
@@ -158,11 +168,28 @@ def _facts(past: _Past) -> dict[str, Any]:
 
 
 def _fit(
-    past: _Past, deviations: FloatArray, squares: FloatArray, windows: FloatArray, lost: IntArray
+    past: _Past,
+    deviations: FloatArray,
+    squares: FloatArray,
+    windows: FloatArray,
+    lost: IntArray,
+    leans: FloatArray,
 ) -> Limits:
     """Fit one of the three forms of look: it has a third of each signal's level."""
     levels = past.levels * np.where(past.sides == 0, 1, 2) / 3
-    return fit_limits(deviations, squared_errors=squares, windows=windows, lost=lost, levels=levels)
+    return fit_limits(
+        deviations, squared_errors=squares, windows=windows, lost=lost, levels=levels, inflation=leans
+    )
+
+
+def _at_least_usual(values: FloatArray, keys: tuple[SignalKey, ...]) -> FloatArray:
+    """Raise values to the median of the kind's main signals: one column's few windows may look calmer than all do."""
+    usual = values.copy()
+    for kind in {key.kind for key in keys}:
+        mine = np.array([key.kind is kind for key in keys])
+        main = np.array([key.kind is kind and key.name in MAIN_SIGNALS for key in keys])
+        usual[mine] = np.maximum(values[mine], np.median(values[main if main.any() else mine]))
+    return usual
 
 
 def _normal(between: FloatArray, own: FloatArray, levels: FloatArray) -> Limits:
@@ -181,7 +208,9 @@ def _expected(past: _Past, whole: Signals | None) -> tuple[FloatArray, FloatArra
         return means, variances
     at = {key: place for place, key in enumerate(whole.keys)}
     places = np.array([at.get(key, -1) for key in past.keys])
+    scale = Scale.of(past.keys)
     values, errors = np.r_[whole.values, np.nan][places], np.r_[whole.errors, np.nan][places]
+    values, errors = scale.put(values), scale.put_own_errors(values, errors)
     return np.where(np.isfinite(values), values, means), np.where(np.isfinite(errors), errors**2, variances)
 
 

@@ -14,25 +14,22 @@ _WARM_UP = 5
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Forecasts:
-    """How a signal is forecast.
+    """How far a signal's forecasts have been off.
 
     Attributes
     ----------
-    gain : array, shape (k,)
-        Share of the newest window in the forecast (exponential smoothing), chosen on the past.
     errors : array, shape (h, m, k)
         Errors of the forecasts 1 … h windows ahead; NaN where there is none.
     last : array, shape (k,)
         The forecast at the end of the past.
     """
 
-    gain: FloatArray
     errors: FloatArray
     last: FloatArray
 
 
-def fit_forecasts(series: FloatArray, *, ahead: int) -> Forecasts:
-    """Choose each signal's gain by its squared errors one window ahead, and keep the errors further ahead.
+def choose_gains(series: FloatArray) -> FloatArray:
+    """Choose the gain of exponential smoothing by the squared errors one window ahead, shape (k,).
 
     Exponential smoothing is the best forecast of a level that wanders (Muth 1960) and close to it for an AR(1) seen
     with noise; a small gain is the mean. It needs no mean of the past, which few dependent windows do not know.
@@ -41,21 +38,44 @@ def fit_forecasts(series: FloatArray, *, ahead: int) -> Forecasts:
     ----------
     series : array, shape (m, k)
         Signals of the reference's windows in time order; at least two windows.
+    """
+    levels = _smooth(np.repeat(series[:, None], len(_GAINS), axis=1), _GAINS[:, None])
+    start = _first(len(series))
+    misses = np.square(series[start:, None] - levels[start - 1 : -1]).sum(axis=0)
+    return _GAINS[misses.argmin(axis=0)]
+
+
+def fit_forecasts(series: FloatArray, *, gains: FloatArray, ahead: int) -> Forecasts:
+    """Measure how far forecasts have been off, up to so many windows ahead.
+
+    Parameters
+    ----------
+    series : array, shape (m, k)
+        As in `choose_gains`.
+    gains : array, shape (k,)
+        Share of the newest window in the forecast.
     ahead : int
         Windows to look ahead.
     """
-    m, k = series.shape
-    levels = np.empty((m, len(_GAINS), k))
-    levels[0] = series[0]
-    for place in range(1, m):
-        gains = np.maximum(_GAINS, 1.0 / (place + 1))[:, None]
-        levels[place] = levels[place - 1] + gains * (series[place] - levels[place - 1])
-    start = min(_WARM_UP, m // 2)
-    misses = np.square(series[start:, None, :] - levels[start - 1 : -1]).sum(axis=0)
-    best = misses.argmin(axis=0)
-    chosen = levels[:, best, np.arange(k)]
-    errors = np.full((ahead, m, k), np.nan)
+    m = len(series)
+    levels = _smooth(series, gains)
+    errors = np.full((ahead, *series.shape), np.nan)
     for step in range(1, ahead + 1):
-        first = max(start, step)
-        errors[step - 1, first:] = series[first:] - chosen[first - step : m - step]
-    return Forecasts(gain=_GAINS[best], errors=errors, last=chosen[-1])
+        first = max(_first(m), step)
+        errors[step - 1, first:] = series[first:] - levels[first - step : m - step]
+    return Forecasts(errors=errors, last=levels[-1])
+
+
+def _first(m: int) -> int:
+    """Return the first window whose forecast is judged."""
+    return min(_WARM_UP, m // 2)
+
+
+def _smooth(series: FloatArray, gains: FloatArray) -> FloatArray:
+    """Return the smoothed level after each window; early ones weigh alike."""
+    levels = np.empty_like(series)
+    levels[0] = series[0]
+    for place in range(1, len(series)):
+        gain = np.maximum(gains, 1.0 / (place + 1))
+        levels[place] = levels[place - 1] + gain * (series[place] - levels[place - 1])
+    return levels

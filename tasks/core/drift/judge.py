@@ -179,21 +179,29 @@ def _moved(look: Look, null: Null, memory: Memory, alarms: tuple[OpenAlarm, ...]
 def _one_moved(
     look: Look, null: Null, column: int, alarm: OpenAlarm | None, p_values: FloatArray, adjusted: FloatArray
 ) -> tuple[float, Moved]:
-    """Return how grave a column's move is (alarms first), and the move."""
+    """Return how grave a column's move is (alarms first), and the move, in the signal's own unit."""
     form, place = gravest(look, null, column)
-    expected, limit = look.observed[place] - look.effects[form, place], look.limits[form, place]
+    base, effect, limit = look.bases[form, place], look.effects[form, place], look.limits[form, place]
     if alarm is not None:
         place = place_of(alarm, null)
-        expected, limit = look.expected[place] + alarm.anchor, alarm.limit
-    observed = look.observed[place] if alarm is not None or form < 2 else expected + look.effects[form, place]
-    grave = abs(float(observed - expected)) / max(float(limit), 1e-15)
-    key = null.keys[place]
+        base, limit = look.expected[place] + alarm.anchor, alarm.limit
+        effect = look.expected[place] + look.rest[place] - base
+    ends = np.array([base, base + effect, base + np.copysign(limit, effect)])
+    expected, observed, bound = _own_unit(ends, place, null)
+    key, grave = null.keys[place], abs(float(effect)) / max(float(limit), 1e-15)
     p_value = float(np.nan_to_num(p_values[place], nan=1.0))
     return (grave if np.isfinite(grave) else 0.0) + 1e6 * (alarm is not None), Moved(
-        column=key.column, kind=key.kind, signal=key.name, observed=float(observed), expected=float(expected),
-        limit=float(limit), p_value=p_value, adjusted_p_value=max(float(adjusted[column]), p_value),
+        column=key.column, kind=key.kind, signal=key.name, observed=observed, expected=expected,
+        limit=abs(bound - expected), p_value=p_value, adjusted_p_value=max(float(adjusted[column]), p_value),
         alarm=alarm is not None,
     )  # fmt: skip
+
+
+def _own_unit(values: FloatArray, place: int, null: Null) -> list[float]:
+    """Return values of one signal in its own unit."""
+    table = np.zeros((len(values), len(null.keys)))
+    table[:, place] = values
+    return null.scale.back(table)[:, place].tolist()
 
 
 def _refused(kind: DriftKind, reason: Reason, null: Null, memory: Memory) -> KindVerdict:

@@ -8,11 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import t
 
-from tasks.core.drift.autocorrelation import inflation
 from tasks.core.metrics.scored import FloatArray, IntArray
 
-_MOST_SKEWED = 6.0
-"""Quantile up to which the skewness of shares is allowed for; a wider limit has room for it."""
 _LEAST_WINDOWS = 1.5
 
 
@@ -46,19 +43,9 @@ class Limits:
         variance = (self.between[place] + squared_errors) * self.factor[place] + self.own[place]
         return np.asarray(np.sqrt(variance))
 
-    def quantiles(self, share: FloatArray, *, age: IntArray | int = 0) -> FloatArray:
-        """Return the quantiles, shape (k,), widened for skewness (Cornish & Fisher 1938).
-
-        Parameters
-        ----------
-        share : array, shape (k,)
-            Skewness of the deviation; 0 for signals that are no shares.
-        age : array or int
-            Age of what is compared with.
-        """
-        q = self.quantile[age, np.arange(len(share))]
-        near = np.minimum(q, _MOST_SKEWED)
-        return np.asarray(q + (near * near - 1) / 6 * share)
+    def quantiles(self, *, age: IntArray | int = 0) -> FloatArray:
+        """Return the quantiles, shape (k,)."""
+        return np.asarray(self.quantile[age, np.arange(self.quantile.shape[1])])
 
     def p_values(
         self, deviations: FloatArray, spread: FloatArray, *, age: IntArray | int, sides: IntArray
@@ -77,6 +64,7 @@ def fit_limits(
     windows: FloatArray,
     lost: FloatArray | IntArray | float,
     levels: FloatArray,
+    inflation: FloatArray,
 ) -> Limits:
     """Fit the limits of one form of look to its deviations in the model's own past.
 
@@ -93,12 +81,14 @@ def fit_limits(
         Degrees of freedom that went into the expectations.
     levels : array, shape (k,)
         Level of a two-sided look.
+    inflation : array, shape (k,)
+        By what their dependence raises the variance of their mean square.
     """
     count = np.isfinite(past).sum(axis=0)
     filled = np.where(np.isfinite(past), past, 0.0)
     part = 1 / np.maximum(windows, _LEAST_WINDOWS)
     mean_square = np.square(filled).sum(axis=0) / np.maximum(count, 1) / (1 - part)
-    freedom = np.maximum((count - lost) / inflation(filled)[1], 1.0)
+    freedom = np.maximum((count - lost) / inflation, 1.0)
     return Limits(
         between=np.where(count > 1, np.maximum(mean_square - squared_errors, 0.0), np.nan)[None],
         factor=(1 + part)[None],

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.core.drift.limits import Limits
 from tasks.core.drift.memory import SETTLED, Memory
 from tasks.core.drift.null import Null
 from tasks.core.drift.signals import Signals
@@ -18,28 +17,30 @@ _LARGEST_PULL = 2.5
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Look:
-    """What one window shows of k signals in c columns, by the three forms of look.
+    """What one window shows of k signals in c columns, by the three forms of look; on the signals' `Scale`.
 
     Attributes
     ----------
-    observed, expected, rest : array, shape (k,)
-        The signal, what its season expects, and the difference.
+    expected, rest : array, shape (k,)
+        What the season expects, and how far the window is off.
+    bases : array, shape (3, k)
+        What each form compares with: what is expected (``level``), the forecast (``jump``), what is expected
+        (``sustained``).
     effects : array, shape (3, k)
-        Deviation from what is expected (``level``), from the forecast (``jump``), and of the last n windows' mean
-        (``sustained``); NaN where a form cannot look.
+        How far the window (``sustained``: the mean of the last n) is off that; NaN where a form cannot look.
     limits, spreads : array, shape (3, k)
-        Largest effect that is no move (the floor included), and the standard deviation of the effect.
+        Largest effect that is no move, the effect floor apart, and the standard deviation of the effect.
     beyond : array of bool, shape (3, k)
-        Where a signal moved.
+        Where a signal moved: beyond the limit and the floor.
     ages : array, shape (k,)
         Age of the forecast.
     judged, moved, lasting : array of bool, shape (c,)
         Columns with a signal that could be judged; that moved; that moved by ``sustained``.
     """
 
-    observed: FloatArray
     expected: FloatArray
     rest: FloatArray
+    bases: FloatArray
     effects: FloatArray
     limits: FloatArray
     spreads: FloatArray
@@ -80,23 +81,25 @@ def take_look(
         k of n: so many of the last windows must be beyond half of the limit of ``sustained``, the newest among them,
         so that one strange window does not pass for a lasting move.
     """
-    observed, errors, floors = align(signals, null)
+    values, raw_errors, floors = align(signals, null)
+    errors = null.scale.put_errors(values, raw_errors, rows=rows)
     expected = null.expect(position)
-    rest = observed - expected
-    squares, lean = np.square(errors), _skewness(expected, errors, rows, null)
-    level = _form(null.level, null.level.spread(squares), lean, errors)
-    ages, jump = _jump(null, memory, squares, lean, errors)
+    rest = null.scale.put(values) - expected
+    squares = np.square(errors)
     window = np.vstack([memory.recent, rest])
-    n = len(window)
-    sustained = _form(null.sustained, null.sustained.spread(squares / n), lean / n**0.5, errors / n**0.5)
-    spreads, limits = (np.vstack(three) for three in zip(level, jump, sustained, strict=True))
+    ages, jump = _jump_spread(null, memory, squares)
+    spreads = np.vstack([null.level.spread(squares), jump, null.sustained.spread(squares / len(window))])
+    ripe = np.minimum(ages, len(null.recent))
+    quantiles = [null.level.quantiles(), null.jump.quantiles(age=ripe), null.sustained.quantiles()]
+    limits = spreads * np.vstack(quantiles)
+    bases = np.vstack([expected, expected + memory.forecast, expected])
     effects = np.vstack([rest, rest - memory.forecast, window.mean(axis=0)])
-    limits = np.maximum(limits, floors)
     side = np.where(null.sides == 0, np.sign(effects), null.sides)
     beyond = effects * side > limits
     beyond[2] &= _lasts(window, limits[2] / 2, side[2], violated)
+    beyond &= _beyond_floor(bases, effects, floors, null) if beyond.any() else False
     return Look(
-        observed=observed, expected=expected, rest=rest, effects=effects, limits=limits, spreads=spreads,
+        expected=expected, rest=rest, bases=bases, effects=effects, limits=limits, spreads=spreads,
         beyond=beyond, ages=ages,
         judged=_any(np.isfinite(limits[0]) & np.isfinite(rest), null),
         moved=_any(np.asarray(beyond.any(axis=0)), null),
@@ -135,32 +138,20 @@ def learn(look: Look, null: Null, memory: Memory, *, frozen: BoolArray) -> Memor
     )
 
 
-def _jump(
-    null: Null, memory: Memory, squares: FloatArray, lean: FloatArray, errors: FloatArray
-) -> tuple[IntArray, tuple[FloatArray, FloatArray]]:
-    """Return each forecast's age, and spread and limit; a forecast made of few windows is less sure."""
+def _jump_spread(null: Null, memory: Memory, squares: FloatArray) -> tuple[IntArray, FloatArray]:
+    """Return each forecast's age, and the spread of what is off it; one made of few windows is less sure."""
     oldest = len(null.recent)
     ages = memory.age[null.places]
     seen = np.maximum(memory.seen, 1)[null.places]
     young = np.maximum(1 / seen - null.gain / (2 - null.gain), 0.0)
-    place = np.minimum(ages, oldest)
-    spread = null.jump.spread(squares, age=place) * np.sqrt(1 + young)
-    return ages, _form(null.jump, np.where(ages <= oldest, spread, np.nan), lean, errors, age=place)
+    spread = null.jump.spread(squares, age=np.minimum(ages, oldest)) * np.sqrt(1 + young)
+    return ages, np.where(ages <= oldest, spread, np.nan)
 
 
-def _form(
-    limits: Limits, spread: FloatArray, lean: FloatArray, errors: FloatArray, *, age: IntArray | int = 0
-) -> tuple[FloatArray, FloatArray]:
-    """Return spread and limit of one form; only the part of the spread that is sampling is skewed."""
-    part = np.where(spread > 0, errors / np.where(spread > 0, spread, 1.0), 0.0)
-    return spread, limits.quantiles(lean * part**3, age=age) * spread
-
-
-def _skewness(expected: FloatArray, errors: FloatArray, rows: int, null: Null) -> FloatArray:
-    """Return the skewness of a share of rows, 0 of other signals, shape (k,)."""
-    least = np.square(errors) * max(rows, 1)
-    share = np.clip(np.maximum(expected, least), 1e-12, 0.5)
-    return np.where(null.shares, (1 - 2 * share) * errors / (share * (1 - share)), 0.0)
+def _beyond_floor(bases: FloatArray, effects: FloatArray, floors: FloatArray, null: Null) -> BoolArray:
+    """Return where the effect in the signal's own unit reaches its floor, shape (3, k)."""
+    moved = null.scale.back(bases + effects) - null.scale.back(bases)
+    return np.asarray(np.abs(moved) >= floors)
 
 
 def _lasts(window: FloatArray, half: FloatArray, side: FloatArray, violated: int) -> BoolArray:

@@ -11,6 +11,7 @@ import numpy as np
 
 from tasks.core.drift.budget import column_places
 from tasks.core.drift.limits import Limits, choose_limits, join_limits
+from tasks.core.drift.scale import Scale
 from tasks.core.drift.seasons import phase_of
 from tasks.core.drift.signals import SignalKey
 from tasks.core.drift.words import DriftKind
@@ -20,7 +21,7 @@ from tasks.core.metrics.scored import BoolArray, FloatArray, IntArray
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Null:
-    """What k signals are expected to be, and how far they may be off in each form of look.
+    """What k signals are expected to be, and how far they may be off in each form of look; all on their `Scale`.
 
     Attributes
     ----------
@@ -95,12 +96,9 @@ class Null:
         return np.flatnonzero(np.diff(self.places, prepend=-1))
 
     @cached_property
-    def shares(self) -> BoolArray:
-        """Which signals are shares of rows (their sampling is skewed), shape (k,)."""
-        names = [key.name for key in self.keys]
-        return np.array(
-            [name in ("missing", "unseen") or name.startswith("share:") for name in names], dtype=bool
-        )
+    def scale(self) -> Scale:
+        """The scale everything here is on."""
+        return Scale.of(self.keys)
 
     def expect(self, position: float) -> FloatArray:
         """Return what is expected of a window that starts here, shape (k,)."""
