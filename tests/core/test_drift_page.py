@@ -1,6 +1,7 @@
 """Evergreen's drift page: what it says, what it must never show, and that it opens anywhere."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
@@ -13,7 +14,7 @@ from tasks.core.drift.page_axis import MOST_CELLS, Axis, pool
 from tasks.core.drift.page_distributions import column_shares
 from tasks.core.drift.page_heat import MOST_COLUMNS, cells_of, heat_map, map_columns
 from tasks.core.drift.page_performance import performance_chart, performance_picture, round_values
-from tasks.core.drift.page_words import advice, headline, insufficient_rows
+from tasks.core.drift.page_words import advice, headline, insufficient_rows, signal_words
 from tasks.core.drift.words import DriftKind, Level
 from tests.support.watching import (
     insufficient,
@@ -202,6 +203,23 @@ def test_private_columns_show_no_value_and_no_category():
     for text in ("basic", "plus", "≥", " – "):
         assert text not in closed.split("<body>")[1].replace("surplus", "")
     assert "group 1" in closed
+
+
+def test_a_numbered_group_of_numbers_is_named_by_its_interval():
+    told = [window(0, verdicts=[verdict(DATA, moved("amount_0", signal="share:9", effect=0.2))])]
+    seen = watched(6, told=told)
+    last = column_shares(seen, "amount_0").labels[8]
+    assert f"share of {last}" == signal_words(seen, seen.moves[0])
+    assert "share of 9" == signal_words(replace(seen, profiles=()), seen.moves[0])
+    hidden = watched(6, told=told, private=("amount_0",))
+    assert "share of one group" == signal_words(hidden, hidden.moves[0])
+
+
+def test_numbers_that_are_not_known_are_drawn_nowhere():
+    unknown = {**performance(0.7), "low": float("nan"), "high": float("nan"), "reference": float("nan")}
+    told = [window(place, verdicts=[verdict(DATA)], performance=unknown) for place in range(3)]
+    assert "nan" not in performance_chart(told)
+    assert "roc_auc 0.7" in drift_page(watched(told=told))
 
 
 def test_a_cell_is_void_only_where_nothing_could_be_judged():

@@ -126,7 +126,7 @@ def _cells(watched: Watched, move: Move) -> tuple[str, ...]:
         move.column,
         move.kind.value,
         "alarm" if move.alarm else "warning",
-        signal_words(move, private=watched.private),
+        signal_words(watched, move),
         f"{move.effect:+.3g}{times}" if not math.isnan(move.effect) else "–",
         f"{move.limit:.3g}" if not math.isnan(move.limit) else "–",
         confidence_words(move.confidence),

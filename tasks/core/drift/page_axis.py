@@ -93,9 +93,9 @@ class Axis:
             parts.append(f'<text {where} class="tick">{escape(self.starts[window])}</text>')
         return "".join(parts)
 
-    def drawing(self, body: str, *, height: float, label: str, extra: str = "") -> str:
-        """Return the whole SVG."""
-        size = f'viewBox="0 0 {WIDTH} {height:.0f}"'
+    def drawing(self, body: str, *, height: float, label: str, extra: str = "", left: int = 0) -> str:
+        """Return the whole SVG, from ``left`` on."""
+        size = f'viewBox="{left} 0 {WIDTH - left} {height:.0f}"'
         return f'<svg {size} role="group" aria-label="{escape(label)}" {extra}>{body}</svg>'
 
 

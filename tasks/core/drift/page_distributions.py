@@ -42,6 +42,14 @@ def column_shares(watched: Watched, column: str) -> Shares | None:
     return None
 
 
+def group_words(watched: Watched, column: str, group: str) -> str:
+    """Return a group of a signal (``share:<group>``) for people: of numbers the interval, else the category itself."""
+    grid = next((one.grid.columns[column] for one, _ in watched.profiles if column in one.grid.columns), None)
+    if grid is None or grid.kind != "numeric":
+        return group
+    return _numeric_groups(grid)[int(group) - 1][0]
+
+
 def _shares(grid: ColumnGrid, reference: ColumnProfile, current: ColumnProfile, *, hidden: bool) -> Shares:
     groups = _numeric_groups(grid) if grid.kind == "numeric" else _category_groups(grid, reference, current)
     sides = (reference, current)

@@ -47,7 +47,7 @@ def performance_chart(windows: Windows, promotions: Windows = (), *, extra: str 
         axis.ticks(bottom),
     ]
     label = f"{known[0][1]['metric']} over {len(windows)} windows"
-    return axis.drawing("".join(body), height=bottom + 26, label=label, extra=extra)
+    return axis.drawing("".join(body), height=bottom + 26, label=label, extra=extra, left=90 if title else 0)
 
 
 def performance_picture(windows: Windows, promotions: Windows = (), *, title: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tasks.core.config import ModelConfig
+from tasks.core.drift.page_distributions import group_words
 from tasks.core.drift.watched import Move, Watched, level_of, listed, short_time
 from tasks.core.drift.words import DriftKind, Level
 
@@ -75,15 +76,21 @@ def when(watched: Watched, text: Any) -> str:
     return f"row {text}" if watched.config.data.clock == "rows" else short_time(text)
 
 
-def signal_words(move: Move, *, private: frozenset[str]) -> str:
+def signal_words(watched: Watched, move: Move) -> str:
     """Return what moved, for people; of a private column no group's name.
 
-    A signal that is unknown here stands for itself.
+    A numbered group of numbers is named by its interval where profiles are at hand. A signal that is unknown here
+    stands for itself.
     """
+    private = move.column in watched.private
     name, _, group = move.signal.partition(":")
     if name == "share":
-        return "share of one group" if move.column in private or not group else f"share of {group}"
-    return _SIGNALS.get(name, "one signal" if move.column in private else move.signal)
+        return (
+            "share of one group"
+            if private or not group
+            else f"share of {group_words(watched, move.column, group)}"
+        )
+    return _SIGNALS.get(name, "one signal" if private else move.signal)
 
 
 def performance_words(one: Mapping[str, Any] | None) -> str:

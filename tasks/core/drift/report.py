@@ -58,7 +58,7 @@ def moved_rows(watched: Watched) -> list[dict[str, Any]]:
             "column": move.column,
             "kind": move.kind.value,
             "level": "alarm" if move.alarm else "warning",
-            "what moved": signal_words(move, private=watched.private),
+            "what moved": signal_words(watched, move),
             "effect": _rounded(move.effect),
             "limit": _rounded(move.limit),
             "confidence": confidence_words(move.confidence),

@@ -148,9 +148,9 @@ class Watched:
     @cached_property
     def performance(self) -> Mapping[str, Any] | None:
         """The newest known performance: measured if any window was, else estimated; None without either."""
-        known = [window["performance"] for window in self.windows if performance_of(window) is not None]
+        known = [one for window in self.windows if (one := performance_of(window)) is not None]
         measured = [one for one in known if not one.get("estimated")]
-        return (measured or known or [None])[-1]
+        return (measured or known)[-1] if known else None
 
 
 def level_of(window: Mapping[str, Any], kind: DriftKind) -> Level | None:
@@ -160,9 +160,14 @@ def level_of(window: Mapping[str, Any], kind: DriftKind) -> Level | None:
 
 
 def performance_of(window: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return a window's performance when it holds a number."""
+    """Return a window's performance when it holds a number; None where one of its numbers is not known."""
     found = window.get("performance")
-    return found if found and not math.isnan(real(found.get("value"))) else None
+    if not found or math.isnan(real(found.get("value"))):
+        return None
+    return {
+        name: None if isinstance(value, float) and math.isnan(value) else value
+        for name, value in found.items()
+    }
 
 
 def real(value: Any) -> float:
