@@ -20,8 +20,8 @@ from tasks.core.drift.words import Phase
 from tasks.core.errors import InputError
 from tasks.core.profiles.reference import DECISION, OUTCOME, SCORE
 
-VERSION = "@version"
-"""Column of logged rows: the version that answered."""
+VERSION, KNOWN_AT = "@version", "@known_at"
+"""Columns of logged rows: the version that answered, and when the outcome became known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +174,7 @@ def logged_rows(
         **_scores([json.loads(row["score"]) for row in stored]),
         DECISION: [json.loads(row["decision"]) for row in stored],
         VERSION: [row["version"] for row in stored],
+        KNOWN_AT: np.array([row["known_at"] for row in stored], dtype=np.float64),
         target or OUTCOME: [
             json.loads(row["outcome"]) if yes else None for yes, row in zip(timely, stored, strict=True)
         ],

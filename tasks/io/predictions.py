@@ -58,8 +58,8 @@ class PredictionLog(Protocol):
     ) -> LoggedRows:
         """Return a window's predictions in clock order.
 
-        The frame holds the features, ``@score`` (or ``@score:<class>``), ``@decision``, ``@version``, and the outcome
-        in column ``target`` (``@outcome`` by default), null where it is not known or was not by ``known_by``.
+        The frame holds the features, ``@score`` (or ``@score:<class>``), ``@decision``, ``@version``, ``@known_at``,
+        and in column ``target`` (``@outcome`` by default) the outcome, null where it was not known by ``known_by``.
         """
 
     def newest_position(self, model: str, *, until: float = math.inf) -> float | None:

@@ -46,6 +46,7 @@ def append(log, *numbers, model=MODEL):
 def test_a_window_is_read_in_clock_order_with_what_was_asked_and_answered(log):
     append(log, 3, 1, 2, 5)
     append(log, 2, model="churn")
+    log.append_outcomes(MODEL, [known(number, known_at=7.5) for number in (1, 2, 3)], at=NOW)
     rows = log.read_predictions(MODEL, Window(1.0, 5.0)).rows
     assert rows.positions.tolist() == [1.0, 2.0, 3.0]
     assert rows.frame.to_dict("list") == {
@@ -54,7 +55,8 @@ def test_a_window_is_read_in_clock_order_with_what_was_asked_and_answered(log):
         "@score": [0.1, 0.2, 0.3],
         "@decision": [1, 0, 1],
         "@version": [3, 3, 3],
-        "@outcome": [None, None, None],
+        "@known_at": [7.5, 7.5, 7.5],
+        "@outcome": [1, 1, 1],
     }
 
 
