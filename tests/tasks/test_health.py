@@ -1,0 +1,191 @@
+"""Health measured on a real MLflow store and a real ledger: a champion that works, breaks, is missing."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tasks import health, signs_of_life
+from tasks.alert import deliver_alerts, open_alarms
+from tasks.core.drift.past import Past
+from tasks.core.drift.signals import SignalSeries
+from tasks.core.drift.words import DriftKind
+from tasks.core.health.report import Condition
+from tasks.core.reign.plan import CHAMPION
+from tasks.health import Watched, check_health
+from tests.support.arena import Arena, train_version
+
+STARTED = datetime(2026, 3, 1, tzinfo=UTC)
+HOUR = 3600.0
+
+
+@pytest.fixture(scope="module")
+def trained(mlflow_template, tmp_path_factory):
+    """A store with one version of each kind of problem that answers differently."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "mlflow.db").write_bytes(mlflow_template.read_bytes())
+    with pytest.MonkeyPatch.context() as patch:
+        train_version(Arena(folder, f"sqlite:///{folder / 'mlflow.db'}", patch).setup())
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def arena(trained, mlflow_uri, tmp_path, monkeypatch):
+    monkeypatch.setattr(signs_of_life, "_ask_prefect", lambda: None)
+    return Arena(tmp_path / "own", mlflow_uri, monkeypatch, start=trained)
+
+
+@pytest.fixture
+def setup(arena):
+    return crowned(arena)
+
+
+def crowned(arena, **sections):
+    made = arena.setup(**sections)
+    made.stores.registry.set_alias("tested", CHAMPION, 1)
+    assert made.stores.ledger.last("tested", "health") is None
+    return made
+
+
+def look(setup, **facts):
+    """Return conditions by check."""
+    report = check_health.fn(setup, Watched(started=STARTED, **facts))
+    return {check.name: check.condition.value for check in report.checks}
+
+
+def past():
+    series = SignalSeries(
+        keys=(), starts=np.arange(30) * HOUR, rows=np.full(30, 60.0), values=np.zeros((30, 0)),
+        errors=np.zeros((30, 0)), window="1h",
+    )  # fmt: skip
+    return Past(window="1h", series={DriftKind.DATA: series})
+
+
+def keep(setup, phase, n, *, place, at=STARTED - timedelta(hours=1)):
+    payload = {"start": place * HOUR, "end": (place + 1) * HOUR, "n": n}
+    setup.stores.ledger.append(
+        model="tested", stream=f"windows-{phase}", kind="window", payload=payload, at=at
+    )
+
+
+def test_a_well_machine_is_well_and_leaves_no_entry(setup):
+    found = look(setup)
+    assert {
+        "champion",
+        "ledger",
+        "mlflow",
+        "prefect",
+        "feed",
+        "rate",
+        "labels",
+        "disk",
+        "age",
+        "last_run",
+    } == set(found)
+    assert ["ok"] * 4 == [found[name] for name in ("champion", "ledger", "mlflow", "prefect")]
+    assert "failed" not in found.values()
+    assert [] == setup.stores.ledger.read(stream="health")
+
+
+def test_a_champion_answers_the_windows_own_rows(setup):
+    rows = pd.DataFrame({"signal": [0.1, None], "noise": [1.0, 2.0], "colour": ["red", None]})
+    assert "ok" == look(setup, rows=rows)["champion"]
+
+
+def test_rows_without_a_feature_are_told_as_a_champion_that_does_not_answer(setup):
+    found = check_health.fn(setup, Watched(started=STARTED, rows=pd.DataFrame({"noise": [1.0]})))
+    assert Condition.FAILED is found.checks[0].condition
+    assert "signal" in found.checks[0].reason.message
+
+
+def test_without_a_champion_the_check_fails_and_an_alert_opens_once_and_resolves_once(arena):
+    setup = arena.setup()
+    assert ["failed", "failed"] == [look(setup)["champion"] for _ in range(2)]
+    setup.stores.registry.set_alias("tested", CHAMPION, 1)
+    assert ["ok", "ok"] == [look(setup)["champion"] for _ in range(2)]
+    changes = [entry.payload["alert"]["change"] for entry in setup.stores.ledger.read(stream="health")]
+    assert ["opened", "resolved"] == changes
+
+
+def test_a_champion_whose_files_are_gone_is_told(setup, arena):
+    for file in (arena.folder / "home").rglob("*.skops"):
+        file.unlink()
+    info = setup.stores.registry.version("tested", 1)
+    from tasks.io.tracking import open_tracker
+
+    tracker = open_tracker(setup.stores)
+    tracker.client.delete_run(info.run_id)
+    setup.stores.registry.set_tags("tested", 1, {"evergreen.run": "0" * 32})
+    assert "failed" == look(setup)["champion"]
+
+
+def test_a_server_that_does_not_answer_is_told_without_its_password(setup, monkeypatch):
+    def refuse():
+        raise ConnectionError("no answer from http://ada:secret@host/api")
+
+    monkeypatch.setattr(signs_of_life, "_ask_prefect", refuse)
+    report = check_health.fn(setup, Watched(started=STARTED))
+    (failed,) = [check for check in report.checks if check.condition is Condition.FAILED]
+    assert "prefect" == failed.name
+    assert "secret" not in failed.reason.message
+    assert ["prefect"] == [alarm["name"] for alarm in open_alarms(setup)]
+
+
+@pytest.mark.parametrize(("hours", "condition"), [(4, "ok"), (6, "failed")])
+def test_a_silent_feed_is_an_alarm(setup, hours, condition, monkeypatch):
+    monkeypatch.setattr(health, "_known_lag", lambda _: 0.0)
+    assert condition == look(setup, newest=0.0, as_of=hours * HOUR, past=past())["feed"]
+
+
+def test_a_feed_that_was_as_old_at_training_is_historical(setup):
+    assert "not_applicable" == look(setup, newest=0.0, as_of=9e9, past=past())["feed"]
+
+
+def test_a_configured_silence_holds_for_historical_data_too(arena):
+    setup = crowned(arena, alerts={"max_silence": "1h"})
+    assert "failed" == look(setup, newest=0.0, as_of=9e9)["feed"]
+
+
+def test_a_run_that_was_given_its_end_is_not_called_silent(setup):
+    assert "not_applicable" == look(setup, newest=0.0, past=past())["feed"]
+
+
+def test_thin_windows_warn(setup):
+    for place in range(5):
+        keep(setup, "inputs", 20, place=place)
+    assert "warning" == look(setup, past=past())["rate"]
+
+
+def test_missing_labels_fail(setup):
+    for place in range(20):
+        keep(setup, "inputs", 100, place=place)
+        keep(setup, "outcomes", 95 if place < 15 else 10, place=place)
+    assert "failed" == look(setup)["labels"]
+
+
+def test_an_old_model_warns(arena):
+    setup = crowned(arena, alerts={"max_model_age": "30d"})
+    assert "warning" == look(setup, as_of=datetime(2027, 1, 1, tzinfo=UTC).timestamp())["age"]
+    assert "ok" == look(setup, as_of=datetime(2026, 2, 5, tzinfo=UTC).timestamp())["age"]
+
+
+def test_a_monitoring_that_has_not_run_for_long_warns(setup):
+    keep(setup, "inputs", 1, place=0)
+    assert "warning" == look(setup)["last_run"]
+    keep(setup, "inputs", 1, place=1, at=datetime.now(UTC))
+    recent = check_health.fn(setup, Watched(started=datetime.now(UTC) + timedelta(seconds=1)))
+    assert "ok" == next(check.condition.value for check in recent.checks if check.name == "last_run")
+
+
+def test_failing_health_reaches_the_channels_like_drift(arena, webhook, monkeypatch):
+    monkeypatch.setenv("HOOK", f"json://127.0.0.1:{webhook.port}/")
+    monkeypatch.setattr("tasks.alert.announce_monitoring", lambda alert: [])
+    setup = arena.setup(alerts={"notify": ["env:HOOK"]})
+    look(setup)
+    deliver_alerts.fn(setup, sleep=lambda _: None)
+    setup.stores.registry.set_alias("tested", CHAMPION, 1)
+    look(setup)
+    deliver_alerts.fn(setup, sleep=lambda _: None)
+    expected = ["[critical] tested: champion (health)", "[resolved] tested: champion (health)"]
+    assert expected == [body["title"] for body in webhook.got]
