@@ -242,6 +242,13 @@ def test_shades_follow_the_configured_levels(psi):
     assert f"s{expected}" == cells_of(watched(told=told), "age")[0].shade
 
 
+def test_a_psi_that_chance_explains_has_no_shade():
+    small = [{**measure("age", 0.3), "psi_chance": 0.35}, {**measure("sex", 0.3), "psi_chance": 0.2}]
+    seen = watched(told=[window(0, verdicts=[verdict(DATA)], columns=small)])
+    assert ["s0", "s3"] == [cells_of(seen, name)[0].shade for name in ("age", "sex")]
+    assert "age: 2024-03-01 to 2024-03-01 01:00 (1 window), PSI 0.3" in titles(heat_map(seen))
+
+
 def test_what_moves_stands_first_on_the_map_and_sixty_columns_are_enough():
     seen = watched(80, 12)
     names = map_columns(seen)

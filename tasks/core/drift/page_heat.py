@@ -26,7 +26,8 @@ class Cell:
     Attributes
     ----------
     shade : str
-        CSS class: ``s0`` … ``s4`` by PSI, ``none`` without one, ``void`` where it could not be judged.
+        CSS class: ``s0`` … ``s4`` by PSI (``s0`` too where chance explains it: exceeded in one of 20 windows without
+        drift), ``none`` without one, ``void`` where it could not be judged.
     psi : float
         Population stability index; NaN without one.
     mark : str
@@ -82,7 +83,16 @@ def _cell(watched: Watched, window: Mapping[str, Any], column: str) -> Cell:
     moves = [one for one in window.get("moved", ()) if one["column"] == column]
     mark = "alarm" if any(one.get("alarm") for one in moves) else "warn" if moves else ""
     judged = any(level_of(window, kind) in JUDGED for kind in DriftKind)
-    shade = _shade(psi, watched) if not math.isnan(psi) else "void" if measured or not judged else "none"
+    chance = real(measured.get("psi_chance")) if measured else math.nan
+    shade = (
+        "s0"
+        if psi <= chance
+        else _shade(psi, watched)
+        if not math.isnan(psi)
+        else "void"
+        if measured or not judged
+        else "none"
+    )
     return Cell(shade=shade, psi=psi, mark=mark)
 
 
@@ -156,7 +166,7 @@ def heat_legend(watched: Watched) -> str:
     """Return the legend of the map."""
     drift = watched.config.drift
     edges = (drift.psi_warning / 2, drift.psi_warning, drift.psi_critical, 2 * drift.psi_critical)
-    words = [f"PSI below {edges[0]:g}", *(f"from {edge:g}" for edge in edges)]
+    words = [f"PSI below {edges[0]:g} or no more than chance", *(f"from {edge:g}" for edge in edges)]
     shades = [(f"s{step}", words[step]) for step in range(STEPS)]
     marks = [("alarm", "alarm"), ("warn", "warning"), ("void", "could not be judged"), ("none", "no PSI")]
     return legend([*shades, *marks])
