@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from tasks.core.errors import DataError
@@ -80,9 +81,11 @@ class CategoryCounter:
             self._dictionary = coded.dictionary
             self._bins = np.append(_category_bins(coded.dictionary, self.tally.grid), NULL)
         places = coded.indices
-        if places.null_count:
-            places = places.cast(pa.int64()).fill_null(len(coded.dictionary))
-        return np.from_dlpack(places).astype(np.int64, copy=False), self._bins
+        if not places.null_count:
+            return np.from_dlpack(places).astype(np.int64, copy=False), self._bins
+        filled = np.full(len(places), len(coded.dictionary), dtype=np.int64)
+        filled[_valid(places)] = np.from_dlpack(places.drop_null())
+        return filled, self._bins
 
 
 Counter = NumberCounter | CategoryCounter
@@ -132,10 +135,13 @@ def _with_nan(array: Any, name: str) -> FloatArray:
     """Return the values as floats, shape (n,); null is NaN."""
     if not array.null_count:
         return _numbers(array, name)
-    valid = np.from_dlpack(array.is_valid().cast(pa.uint8())).astype(np.bool_)
     values = np.full(len(array), np.nan)
-    values[valid] = _numbers(array.drop_null(), name)
+    values[_valid(array)] = _numbers(array.drop_null(), name)
     return values
+
+
+def _valid(array: Any) -> npt.NDArray[np.bool_]:
+    return np.from_dlpack(array.is_valid().cast(pa.uint8())).astype(np.bool_)
 
 
 def _numbers(array: Any, name: str) -> FloatArray:

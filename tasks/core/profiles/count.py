@@ -11,7 +11,7 @@ import numpy.typing as npt
 from tasks.core.metrics.scored import FloatArray, IntArray
 from tasks.core.profiles.count_cells import TOP, BitCells, Cells, LinearCells
 
-BLOCK = 65_536
+BLOCK = 32_768
 """Rows counted at a time, so that what is worked on stays in the cache."""
 
 TABLE_PAYS = 4096
