@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from tasks.core.data.rows import Parts
 from tasks.core.learning.foreign import ForeignRecord, describe_foreign, examine_foreign
 from tasks.core.learning.version_tags import version_tags
+from tasks.core.metrics.base import Metric
 from tasks.core.metrics.measure import metrics_of
 from tasks.core.verdict import Reason, StageResult, State
 from tasks.data import load_parts
@@ -54,7 +56,7 @@ def bring_in(setup: Setup, parts: Parts, uri: str) -> StageResult:
     foreign = load_foreign(uri, tracker=open_tracker(stores), config=config)
     metrics = metrics_of(config, custom=custom_metrics(config))
     record = examine_foreign(foreign, parts, config, inputs=foreign.inputs, metrics=metrics)
-    info = keep_version(setup, foreign_dossier(setup, parts, record, uri))
+    info = keep_version(setup, foreign_dossier(setup, parts, record, uri, metrics=metrics))
     set_candidate(stores.registry, stores.ledger, model=setup.model, version=info.version)
     message = f"The model at '{uri}' is version {info.version}, @candidate."
     facts = {"metric": metrics[0].name, "metrics": record.metrics, "baselines": record.baselines}
@@ -67,14 +69,17 @@ def bring_in(setup: Setup, parts: Parts, uri: str) -> StageResult:
     )
 
 
-def foreign_dossier(setup: Setup, parts: Parts, record: ForeignRecord, uri: str) -> Dossier:
+def foreign_dossier(
+    setup: Setup, parts: Parts, record: ForeignRecord, uri: str, *, metrics: Sequence[Metric]
+) -> Dossier:
     """Put together all that is kept with the version."""
+    described = describe_foreign(record, parts, config=setup.config, uri=uri, metrics=metrics)
     story = version_tags(parts.plan, parts.training, trigger="register", fingerprint=parts.fingerprint)
     figures = holdout_figures(record.holdout, problem=setup.config.problem.value)
     return Dossier(
         stage="register",
         title="a model trained elsewhere",
-        items=[*describe_foreign(record, parts, config=setup.config, uri=uri), *figures],
+        items=[*described, *figures],
         parts={"training": parts.training, "holdout": parts.holdout},
         store=lambda tracker, run_id: copy_model(tracker, run_id, uri),
         tags={**story, **run_tags("register"), "evergreen.source": uri},

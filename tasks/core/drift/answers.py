@@ -60,7 +60,7 @@ class AnswerWatch:
     Attributes
     ----------
     reference, config : Reference, ModelConfig
-        Of the version; of the model: floors, and the fewest rows.
+        Of the version; floors and the fewest rows.
     metric, loss : Metric
         What performance is followed by; the loss whose rise is concept drift.
     prediction, outcome : ProfileSignals
@@ -179,8 +179,7 @@ def watch_answers(reference: Reference, *, config: ModelConfig, metric: Metric) 
 
     Floors: prediction ``drift.min_effect``; outcome ``drift.outcome_threshold`` (a total-variation shift of t needs a
     share of k classes to move by at least 2 t / k); links ``drift.correlation_threshold`` and, for information,
-    ``drift.concept_threshold`` of the reference's; loss ``drift.concept_threshold`` and performance
-    ``alerts.performance_drop`` of the reference's value.
+    ``drift.concept_threshold`` of the reference's; so the loss, and performance ``alerts.performance_drop``.
     """
     drift, inputs, answers = config.drift, reference.inputs, reference.answers
     classes = max(sum(count > 0 for count in inputs.columns[OUTCOME].counts), 2)
@@ -225,7 +224,7 @@ def answer_signals(
     watch : AnswerWatch
         Of the champion (`watch_answers`).
     scored : Scored
-        The window's rows, scored by the champion; unknown outcomes are NaN or None.
+        The window's rows, scored by the champion; unknown outcomes are null.
     phase : Phase
         ``inputs``: prediction drift, and an estimate without labels. ``outcomes``: the other three kinds.
     features : DataFrame, shape (n, p), optional

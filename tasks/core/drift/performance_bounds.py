@@ -3,8 +3,9 @@
 Shares of rows (accuracy, precision, recall, specificity) have Wilson's interval, the area under the ROC curve DeLong's
 error. Means and functions of sums (losses, RMSE, F1, NDCG by group) have the jackknife with a t quantile, which for a
 mean is the usual t interval; a median has its order statistics; other metrics have a jackknife over 100 interleaved
-groups of rows. Metrics that lie within 0..1 are bounded on the logit scale, losses on the log scale: both keep to the
-possible values, and hold what they promise with fewer rows. A largest error has no interval.
+groups of rows (20 of more than 20,000). Metrics that lie within 0..1 are bounded on the logit scale, losses on the
+log scale: both keep to the possible values, and hold what they promise with fewer rows. A largest error has no
+interval.
 
 References: Wilson 1927; DeLong, DeLong & Clarke-Pearson 1988; Efron & Tibshirani 1993, ch. 11; Conover 1999, ch. 3.2.
 """
@@ -30,7 +31,7 @@ from tasks.core.stats.auc import influence_error
 from tasks.core.stats.intervals import wilson_interval
 from tasks.core.stats.resampling import block_sums, pseudo_values
 
-_RANDOM_GROUPS = 100
+_GROUPS, _FEW_GROUPS, _MANY_ROWS = 100, 20, 20_000
 _ACCURACY = ("accuracy", "f1_micro", "precision_micro", "recall_micro")
 _UNIT = ("roc_auc", "average_precision", "f1", "precision", "recall", "jaccard", "balanced_accuracy")
 
@@ -104,7 +105,7 @@ def _by_spread(rows: Scored, metric: Metric, value: float, *, level: float) -> B
     elif metric.influence is not None and metric.name == "roc_auc" and rows.weight is None:
         se, method = influence_error(rows.truth, metric.influence(rows)), "delong"
     else:
-        codes = np.arange(n) % min(_RANDOM_GROUPS, n)
+        codes = np.arange(n) % min(_FEW_GROUPS if n > _MANY_ROWS else _GROUPS, n)
         (se, df), method = _jackknife(_left_out(rows, metric, value, codes)), "grouped_t"
     return Bounds(se, *_interval(rows, metric, value, se=se, df=df, level=level), n, method)
 

@@ -18,13 +18,13 @@ from tasks.core.learning.baseline import all_baselines
 from tasks.core.learning.features import class_labels, outcomes
 from tasks.core.learning.fitted import pick_threshold
 from tasks.core.learning.recipe import Recipe, config_digest
+from tasks.core.learning.reference_items import FOLDER, reference_items
 from tasks.core.learning.scoring import score_rows
-from tasks.core.learning.training_items import FOLDER, baseline_metrics, shown_config
+from tasks.core.learning.training_items import baseline_metrics, shown_config
 from tasks.core.logitems import Json, LogItem, Metrics, Params
 from tasks.core.metrics.measure import measure
 from tasks.core.metrics.registry import Metric
 from tasks.core.metrics.scored import Scored
-from tasks.core.profiles.reference import reference_profiles
 from tasks.core.seeds import seed_for
 
 
@@ -127,7 +127,7 @@ def foreign_recipe(estimator: Any, parts: Parts, schema: Schema, config: ModelCo
 
 
 def describe_foreign(
-    record: ForeignRecord, parts: Parts, *, config: ModelConfig, uri: str
+    record: ForeignRecord, parts: Parts, *, config: ModelConfig, uri: str, metrics: Sequence[Metric]
 ) -> Iterator[LogItem]:
     """Yield what the run of a registration holds; profile and contract come from the rows before its training's end."""
     training, schema = parts.training, record.schema
@@ -138,13 +138,13 @@ def describe_foreign(
         "split": parts.plan.to_dict(),
         "recipe": record.recipe.to_dict(),
         "contract": learn_contract(training.frame, schema=schema, config=config).to_dict(),
-        "profile": reference_profiles(
-            training, record.holdout, schema=schema, config=config, score_source="holdout"
-        ),
         "config": shown_config(config),
         **frozen_sample(training, schema=schema, config=config),
     }
     yield from (Json(f"{FOLDER}/{name}.json", content) for name, content in documents.items())
+    yield from reference_items(
+        training, record.holdout, schema=schema, config=config, metrics=metrics, score_source="holdout"
+    )
 
 
 def _baselines(

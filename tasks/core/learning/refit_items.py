@@ -10,7 +10,7 @@ import numpy as np
 from tasks.core.data.split_plan import SplitPlan
 from tasks.core.errors import NotLearnable
 from tasks.core.learning.recipe import Recipe
-from tasks.core.learning.training_items import FOLDER
+from tasks.core.learning.reference_items import FOLDER
 from tasks.core.logitems import Json, LogItem, Params
 from tasks.core.metrics.scored import Array
 
@@ -18,12 +18,12 @@ from tasks.core.metrics.scored import Array
 def describe_refit(
     kept: Mapping[str, Any], plan: SplitPlan, recipe: Recipe, *, n: int, judged: int
 ) -> Iterator[LogItem]:
-    """Yield the items of a refit's run.
+    """Yield the items of a refit's run, its reference apart (`tasks.core.learning.reference_items`).
 
     Parameters
     ----------
     kept : mapping
-        Documents of the judged version by name; they hold for the refit too.
+        Documents of the judged version by name that hold for the refit too.
     plan : SplitPlan
         What the refit learned from; replaces the judged version's.
     n : int

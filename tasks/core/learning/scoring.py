@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -89,6 +90,13 @@ def decide_labels(score: FloatArray, *, classes: tuple[Any, ...], threshold: flo
     if score.ndim == 1:
         return names[(score >= threshold).astype(np.int64)]
     return names[score.argmax(axis=1)]
+
+
+def decided_by(scored: Scored, threshold: float) -> Scored:
+    """Return the same scores, decided by a threshold on P(positive); unchanged where nothing is decided so."""
+    if scored.score is None or len(scored.classes) != 2:
+        return scored
+    return replace(scored, label=decide_labels(scored.score, classes=scored.classes, threshold=threshold))
 
 
 def _towards_positive(

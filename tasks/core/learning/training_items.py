@@ -14,11 +14,10 @@ from tasks.core.learning.compare import Comparison
 from tasks.core.learning.crossval import CandidateScores
 from tasks.core.learning.fitted import Fitted
 from tasks.core.learning.lesson import Choice, Lesson
+from tasks.core.learning.reference_items import FOLDER, reference_items
+from tasks.core.learning.scoring import decided_by
 from tasks.core.logitems import Json, LogItem, Metrics, Params, Table, Text
-from tasks.core.profiles.reference import reference_profiles
 from tasks.core.redact import redacted
-
-FOLDER = "evergreen"
 
 
 def describe_training(
@@ -50,17 +49,20 @@ def version_documents(
     training, schema = lesson.parts.training, lesson.schema
     run = choice.chosen_run
     scored, source = (run.out_of_fold, "out_of_fold") if run else (fitted.holdout, "holdout")
+    scored = decided_by(scored, fitted.recipe.threshold.value)
     contract = learn_contract(training.frame, schema=schema, config=config)
     documents: dict[str, Any] = {
         "schema": schema.to_dict(),
         "split": lesson.parts.plan.to_dict(),
         "recipe": fitted.recipe.to_dict(),
         "contract": contract.to_dict(),
-        "profile": reference_profiles(training, scored, schema=schema, config=config, score_source=source),
         "config": shown_config(config),
         **frozen_sample(training, schema=schema, config=config),
     }
     yield from (Json(f"{FOLDER}/{name}.json", content) for name, content in documents.items())
+    yield from reference_items(
+        training, scored, schema=schema, config=config, metrics=lesson.metrics, score_source=source
+    )
 
 
 def describe_candidate(run: CandidateScores, *, chosen: bool) -> Iterator[LogItem]:

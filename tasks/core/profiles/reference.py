@@ -12,7 +12,7 @@ from tasks.core.data.rows import Rows
 from tasks.core.data.schema import Schema
 from tasks.core.learning.features import feature_frame, outcomes
 from tasks.core.metrics.scored import Scored
-from tasks.core.profiles.grid import make_grid
+from tasks.core.profiles.grid import Grid, make_grid
 from tasks.core.profiles.profile import Profile, measure_profile
 
 OUTCOME, SCORE, DECISION, LOSS = "@outcome", "@score", "@decision", "@loss"
@@ -39,19 +39,32 @@ def reference_profiles(
         ``inputs`` (features and ``@outcome``, jointly) and ``answers`` (``@score…``, ``@decision``,
         ``@outcome``): two profiles, each over a grid of its own, since their rows differ.
     """
+    frame, private = answer_frame(scored), frozenset(config.data.private)
+    hashed = frozenset({DECISION, OUTCOME}) if config.data.target in private else frozenset()
+    categorical = frozenset({DECISION, OUTCOME} if _has_classes(config) else ()) & frozenset(frame.columns)
+    answers = make_grid(frame, categorical=categorical, private=hashed, outcome=OUTCOME)
+    return {
+        "inputs": input_profile(rows, schema=schema, config=config).to_dict(),
+        "answers": measure_profile(frame, answers).to_dict(),
+        "score_source": score_source,
+    }
+
+
+def input_profile(rows: Rows, *, schema: Schema, config: ModelConfig, grid: Grid | None = None) -> Profile:
+    """Return the profile of features and ``@outcome``, over a grid that is given or laid over these rows."""
+    frame = feature_frame(rows.frame, schema).assign(**{OUTCOME: outcomes(rows.frame, schema, config)})
+    return measure_profile(frame, input_grid(frame, schema=schema, config=config) if grid is None else grid)
+
+
+def input_grid(frame: pd.DataFrame, *, schema: Schema, config: ModelConfig) -> Grid:
+    """Lay a grid over features and ``@outcome``."""
     private = frozenset(config.data.private)
-    classes = config.problem in ("binary", "multiclass")
-    inputs = _profile(
-        feature_frame(rows.frame, schema).assign(**{OUTCOME: outcomes(rows.frame, schema, config)}),
-        categorical=frozenset([*schema.categorical, *([OUTCOME] if classes else [])]),
-        private=private,
+    return make_grid(
+        frame,
+        categorical=frozenset([*schema.categorical, *([OUTCOME] if _has_classes(config) else [])]),
+        private=private | ({OUTCOME} if config.data.target in private else frozenset()),
+        outcome=OUTCOME,
     )
-    answers = _profile(
-        answer_frame(scored),
-        categorical=frozenset([DECISION, OUTCOME]) if classes else frozenset(),
-        private=private,
-    )
-    return {"inputs": inputs.to_dict(), "answers": answers.to_dict(), "score_source": score_source}
 
 
 def answer_frame(scored: Scored) -> pd.DataFrame:
@@ -67,6 +80,5 @@ def answer_frame(scored: Scored) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def _profile(frame: pd.DataFrame, *, categorical: frozenset[str], private: frozenset[str]) -> Profile:
-    present = categorical & frozenset(map(str, frame.columns))
-    return measure_profile(frame, make_grid(frame, categorical=present, private=private, outcome=OUTCOME))
+def _has_classes(config: ModelConfig) -> bool:
+    return config.problem in ("binary", "multiclass")
