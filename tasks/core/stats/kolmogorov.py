@@ -14,11 +14,14 @@ from scipy.special import smirnov
 from tasks.core.stats.vectors import FloatArray
 
 _FEW_ROWS = 140
-_TAIL_ROWS, _FLAT_ROWS = 5_000, 100_000
+_EXACT_ROWS = 5_000
 _TAIL, _NOTHING = 2.2, 10.5
 """Of n d²: from the first on the tail is twice the one-sided one; beyond the second p is below 2e-9."""
 _FLAT = 1.4
 """Of n d^1.5: below it p is near 1 and the expansion not good to nine digits."""
+
+_LEAST = 0.15
+"""Of sqrt(n) d: below it p is 1 to 20 digits."""
 
 
 def kolmogorov_p_values(distance: Any, rows: Any) -> FloatArray:
@@ -50,9 +53,9 @@ def kolmogorov_p_values(distance: Any, rows: Any) -> FloatArray:
     square = n * d * d
     found = np.full(d.shape, np.nan)
     far = square > _NOTHING
-    flat = (n <= _FLAT_ROWS) & (n * np.maximum(d, 0) ** 1.5 <= _FLAT)
+    flat = (n <= _EXACT_ROWS) & (n * np.maximum(d, 0) ** 1.5 <= _FLAT)
     exact = ~far & ((n <= _FEW_ROWS) | flat)
-    tail = ~far & ~exact & (square >= _TAIL) & (n <= _TAIL_ROWS)
+    tail = ~far & ~exact & (square >= _TAIL) & (n <= _EXACT_ROWS)
     rest = ~far & ~exact & ~tail & ~np.isnan(d)
     found[far] = 2 * np.exp(-((6 * n[far] * d[far] + 1) ** 2) / (18 * n[far]))
     found[tail] = 2 * smirnov(n[tail].astype(np.int64), d[tail])
@@ -70,7 +73,7 @@ def _exact(d: FloatArray, n: FloatArray) -> FloatArray:
 
 def _pelz_good(d: FloatArray, n: FloatArray) -> FloatArray:
     """Return P(D <= d) by four terms in 1/sqrt(n)."""
-    z = (np.sqrt(n) * d)[:, None]
+    z = np.maximum(np.sqrt(n) * d, _LEAST)[:, None]
     k = np.arange(0, 20)[None, :]
     odd, even = (np.pi * (k + 0.5)) ** 2, (np.pi * (k + 1)) ** 2
     at_odd, at_even = np.exp(-odd / (2 * z**2)), np.exp(-even / (2 * z**2))

@@ -133,10 +133,9 @@ def chi_square(reference: Any, current: Any, *, min_expected: float = MIN_EXPECT
     p_value = np.where(df > 0, chdtrc(np.maximum(df, 1), statistic), 1.0)
     share = np.divide(m, n + m, out=np.zeros(n.shape), where=n + m > 0)
     p_rare = np.where(alone, binomial_p_value(pooled[1], pooled[0] + pooled[1], share), 1.0)
-    both = alone & (pooled[0] + pooled[1] > 0) & (df > 0)
+    both = alone & (sum(pooled) > 0) & (df > 0)
     p_value = np.where(both, np.minimum(1.0, 2 * np.minimum(p_value, p_rare)), np.minimum(p_value, p_rare))
-    known = (n > 0) & (m > 0)
-    return ChiSquareTest(*(plain(np.where(known, each, np.nan)) for each in (statistic, p_value, df)))
+    return ChiSquareTest(*(plain(np.where(n * m > 0, each, np.nan)) for each in (statistic, p_value, df)))
 
 
 def proportions(successes: Any, totals: Any) -> ProportionsTest:
