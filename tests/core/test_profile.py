@@ -1,5 +1,6 @@
 """Profiles: counts over a grid that add up."""
 
+import itertools
 import json
 
 import numpy as np
@@ -8,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.core.errors import InputError
+from tasks.core.errors import DataError, InputError
 from tasks.core.metrics.scored import Scored
 from tasks.core.profiles.grid import MOST_CATEGORIES, Grid, make_grid, quantile_edges
-from tasks.core.profiles.profile import Profile, measure_profile
+from tasks.core.profiles.profile import Profile, add_profiles, measure_profile
 from tasks.core.profiles.reference import reference_profiles
 from tasks.core.profiles.tokens import tokens
 from tests.support.learning import learner, make_rows, schema
@@ -180,3 +181,91 @@ def test_the_reference_holds_inputs_and_answers_and_no_raw_row():
     assert {"@outcome", "@score", "@decision"} == set(answers.columns)
     assert 500 == inputs.columns["signal"].n
     assert len(json.dumps(reference)) < 200_000
+
+
+def test_a_column_view_sums_to_its_rows_and_cannot_be_written():
+    frame = frame_of()
+    column = measure_profile(
+        frame.assign(x=[np.inf, -np.inf, np.nan, *[0.0] * 4997]), grid_of(frame)
+    ).columns["x"]
+    assert [1, 1, 1] == column.cells_array[-3:].tolist()
+    assert 5000 == column.cells_array.sum()
+    with pytest.raises(ValueError, match="read-only"):
+        column.counts_array[0] = 1
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 40), st.booleans(), st.sampled_from([1.0, 0.0, 1e200, np.nan]))
+def test_the_short_form_of_a_window_loses_nothing(n, joint, factor):
+    frame = frame_of()
+    grid = make_grid(frame, categorical=frozenset({"c", "y"}), outcome="y" if joint else None)
+    window = frame.iloc[:n].assign(x=lambda rows: rows["x"] * factor)
+    profile = measure_profile(window, grid)
+    plain = json.loads(json.dumps(profile.to_window_dict(), allow_nan=False))
+    assert profile == Profile.from_window_dict(plain, grid)
+
+
+def test_the_short_form_of_an_hour_is_small():
+    rng = np.random.default_rng(0)
+    reference = pd.DataFrame({f"x{i}": rng.normal(size=5000) for i in range(30)})
+    profile = measure_profile(reference.iloc[:500], make_grid(reference, categorical=frozenset()))
+    assert len(json.dumps(profile.to_window_dict())) < 40_000
+
+
+def test_the_short_form_belongs_to_its_grid():
+    frame = frame_of()
+    plain = measure_profile(frame, grid_of(frame)).to_window_dict()
+    with pytest.raises(InputError, match="different grids"):
+        Profile.from_window_dict(plain, grid_of(frame_of(seed=1)))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(0, 5000), max_size=20))
+def test_hours_add_up_to_a_day_in_one_go(cuts):
+    frame = frame_of()
+    grid = grid_of(frame)
+    bounds = [0, *sorted(cuts), len(frame)]
+    parts = [measure_profile(frame.iloc[a:b], grid) for a, b in itertools.pairwise(bounds)]
+    whole, added = measure_profile(frame, grid), add_profiles(parts)
+    for name, column in whole.columns.items():
+        other = added.columns[name]
+        assert (column.n, column.cells_array.tolist()) == (other.n, other.cells_array.tolist())
+        assert (column.minimum, column.maximum, column.joint) == (other.minimum, other.maximum, other.joint)
+        assert (column.mean, column.squares) == pytest.approx(
+            (other.mean, other.squares), rel=1e-9, abs=1e-12
+        )
+
+
+def test_profiles_of_different_columns_or_without_the_outcome_do_not_add():
+    frame = frame_of()
+    grid = grid_of(frame)
+    whole = measure_profile(frame, grid)
+    with pytest.raises(InputError, match="different columns"):
+        whole + measure_profile(frame, grid, columns=["x", "y"])
+    with pytest.raises(InputError, match="joint tables"):
+        measure_profile(frame, grid, columns=["x"]).columns["x"] + whole.columns["x"]
+
+
+def test_text_among_numbers_is_named():
+    frame = frame_of()
+    with pytest.raises(DataError, match=r"'x' should hold numbers and does not: .*'much'"):
+        measure_profile(frame.assign(x="much"), grid_of(frame))
+
+
+def test_true_is_not_one_in_a_column_of_both():
+    assert ["True", "1", "1"] == tokens(pd.Series([True, 1, 1.0], dtype=object)).tolist()
+
+
+@pytest.mark.parametrize("dtype", ["category", "string", "Int64", "boolean", "datetime64[ns]", "float32"])
+def test_tokens_of_any_dtype_are_those_of_its_values(dtype):
+    values = {
+        "category": ["a", None, "b"], "string": ["a", None, "b"], "Int64": [1, None, 2],
+        "boolean": [True, None, False], "datetime64[ns]": ["2026-01-01", None, "2026-01-02 03:04"],
+        "float32": [1.0, None, 2.5],
+    }[dtype]  # fmt: skip
+    expected = {
+        "Int64": ["1", None, "2"], "boolean": ["True", None, "False"], "float32": ["1", None, "2.5"],
+        "datetime64[ns]": ["2026-01-01 00:00:00", None, "2026-01-02 03:04:00"],
+    }.get(dtype, values)  # fmt: skip
+    column = pd.Series(pd.to_datetime(values, format="mixed") if "date" in dtype else values, dtype=dtype)
+    assert expected == tokens(column).tolist()
