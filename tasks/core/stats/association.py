@@ -64,11 +64,10 @@ def mutual_information(tables: FloatArray) -> Measured:
         cells, up, across = (count.astype(np.float64) for count in used)
         excess = cells - up - across + 1
         freedom = (up - 1) * (across - 1)
-        variance = np.maximum(spread - freedom / n, 0.0) / n + freedom / (2 * n**2)
+        value = plain - excess / (2 * n)
+        error = np.sqrt(np.maximum(spread - freedom / n, 0.0) / n + freedom / (2 * n**2))
     defined = (n > 0) & (up > 1) & (across > 1)
-    return Measured(
-        np.where(defined, plain - excess / (2 * n), np.nan), np.where(defined, np.sqrt(variance), np.nan)
-    )
+    return Measured(np.where(defined, value, np.nan), np.where(defined, error, np.nan))
 
 
 def score_correlation(tables: FloatArray, rows: FloatArray, columns: FloatArray) -> Measured:
