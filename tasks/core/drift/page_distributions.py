@@ -38,7 +38,7 @@ def column_shares(watched: Watched, column: str) -> Shares | None:
             grid, sides = reference.grid.columns[column], (reference.columns[column], current.columns[column])
             if reference.grid.id != current.grid.id or not all(side.n for side in sides):
                 return None
-            return _shares(grid, *sides, hidden=column in watched.private or grid.hashed)
+            return side_shares(grid, *sides, hidden=column in watched.private or grid.hashed)
     return None
 
 
@@ -50,7 +50,10 @@ def group_words(watched: Watched, column: str, group: str) -> str:
     return _numeric_groups(grid)[int(group) - 1][0]
 
 
-def _shares(grid: ColumnGrid, reference: ColumnProfile, current: ColumnProfile, *, hidden: bool) -> Shares:
+def side_shares(
+    grid: ColumnGrid, reference: ColumnProfile, current: ColumnProfile, *, hidden: bool
+) -> Shares:
+    """Return a column's distributions from its profiles, each with rows; ``hidden``: without values and names."""
     groups = _numeric_groups(grid) if grid.kind == "numeric" else _category_groups(grid, reference, current)
     sides = (reference, current)
     counts = [[float(np.sum(np.take(side.counts, bins))) for _, bins in groups] for side in sides]
