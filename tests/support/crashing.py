@@ -67,13 +67,16 @@ class Points:
         if len(self.labels) == self.crash_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def install(self):
-        from mlflow import MlflowClient
-
+    def listen(self):
         event.listen(
             Engine, "before_cursor_execute", lambda c, cur, sql, *rest: self.reach(f"sql {sql[:60]}")
         )
         event.listen(Engine, "commit", lambda connection: self.reach("commit"))
+
+    def install(self):
+        from mlflow import MlflowClient
+
+        self.listen()
         for name in [name for name in dir(MlflowClient) if not name.startswith("_")]:
             method = getattr(MlflowClient, name)
             if callable(method):
