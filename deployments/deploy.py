@@ -12,8 +12,10 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.runner.storage import LocalStorage
 
+from deployments.automation import schedules_of, triggers_of
 from deployments.cli.output import quiet_stdout
-from tasks.io.configs import list_models
+from tasks.core.config import ModelConfig
+from tasks.io.configs import find_model, list_models, read_config
 from tasks.io.settings import Settings
 from tasks.labels import OURS, model_tag
 
@@ -31,17 +33,24 @@ FLOWS = {
 
 
 def deploy_models(settings: Settings) -> list[str]:
-    """Create or update one deployment per flow and model.
+    """Create or update one deployment per flow and model, with the schedules and triggers of its configuration.
 
     Returns
     -------
     list[str]
         ``flow/deployment`` names, e.g. ``train/fraud``.
+
+    Raises
+    ------
+    ConfigError
+        When a configuration is wrong; nothing is deployed then.
     """
+    names = list_models(settings.config_dir)
+    configs = {name: read_config(find_model(name, config_dir=settings.config_dir)) for name in names}
     ensure_pool()
     return [
-        _deploy(stage, entrypoint, description, model, settings)
-        for model in list_models(settings.config_dir)
+        _deploy(stage, entrypoint, description.format(model=name), name, config, settings)
+        for name, config in configs.items()
         for stage, (entrypoint, description) in FLOWS.items()
     ]
 
@@ -55,7 +64,9 @@ def ensure_pool() -> None:
             return
 
 
-def _deploy(stage: str, entrypoint: str, description: str, model: str, settings: Settings) -> str:
+def _deploy(
+    stage: str, entrypoint: str, description: str, model: str, config: ModelConfig, settings: Settings
+) -> str:
     """Create or update one deployment; one run of a model's stage at a time, the others wait."""
     with quiet_stdout():
         deployment: Any = RunnerDeployment.from_storage(
@@ -64,7 +75,9 @@ def _deploy(stage: str, entrypoint: str, description: str, model: str, settings:
             name=model,
             parameters={"model": model},
             tags=[OURS, stage, model_tag(model)],
-            description=description.format(model=model),
+            description=description,
+            schedules=schedules_of(stage, config),
+            triggers=[*triggers_of(stage, config.model)],
             enforce_parameter_schema=True,
             concurrency_limit=ConcurrencyLimitConfig(
                 limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE
