@@ -39,6 +39,18 @@ AsOf = Annotated[
 ]
 """A moment on the model's clock."""
 
+LookBack = Annotated[
+    str | None,
+    FormHints("Look again at the windows from this moment of the clock on; nothing is recorded or sent"),
+]
+"""Start of a range that was looked at before."""
+
+Until = Annotated[str | None, FormHints("As of this moment of the clock (default: now)")]
+"""End of what is looked at."""
+
+ModelNames = Annotated[list[str] | None, FormHints("Models of config/ (default: all of them)")]
+"""Names of models."""
+
 Trigger = Annotated[
     str,
     Field(pattern=r"^[a-z][a-z0-9_\-]*$"),

@@ -72,7 +72,8 @@ class NotLearnable(EvergreenError):
 class Held(EvergreenError):
     """An act is refused for now (lock held, cooldown, pause, the champion moved); not a crash.
 
-    ``reason_code`` is one of ``lock_held``, ``lock_lost``, ``champion_moved``, ``already_champion``.
+    ``reason_code`` is one of ``lock_held``, ``lock_lost``, ``champion_moved``, ``already_champion``,
+    ``window_taken``.
     """
 
     exit_code = 0

@@ -185,6 +185,12 @@ def read_documents(setup: Setup, info: VersionInfo, names: Sequence[str]) -> dic
     return found
 
 
+def read_optional(setup: Setup, info: VersionInfo, name: str) -> dict[str, Any] | None:
+    """Return a JSON document that a version may lack; None without it."""
+    run_id = info.tags.get("evergreen.run") or info.run_id
+    return open_tracker(setup.stores).read_json(run_id, f"{FOLDER}/{name}.json") if run_id else None
+
+
 def read_split(setup: Setup, version: int) -> tuple[Schema, SplitPlan]:
     """Return a version's columns and how its rows were divided, without loading the model."""
     kept = read_documents(setup, setup.stores.registry.version(setup.model, version), ("schema", "split"))

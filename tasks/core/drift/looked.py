@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -58,7 +59,7 @@ class Looked:
 
     def to_entry(self, *, clock: str) -> dict[str, Any]:
         """Return what the ledger keeps: decisions and reasons, no distances."""
-        return {
+        plain = {
             **_place(self.window, clock),
             "phase": self.phase.value,
             "version": self.version,
@@ -69,15 +70,26 @@ class Looked:
             "performance": None if self.performance is None else dict(self.performance),
             "notes": [note.to_dict() for note in self.notes],
         }
+        return json_ready(plain)
 
     def to_dict(self, *, clock: str) -> dict[str, Any]:
         """Return everything, with all moved columns and all distances."""
         full = {verdict.kind.value: verdict.to_dict() for verdict in self.kinds}
-        return {
-            **self.to_entry(clock=clock),
-            "kinds": full,
-            "columns": [dict(column) for column in self.columns],
-        }
+        columns = [dict(column) for column in self.columns]
+        return {**self.to_entry(clock=clock), **json_ready({"kinds": full, "columns": columns})}
+
+
+def json_ready(value: Any) -> Any:
+    """Return a copy with null for every number that JSON cannot say.
+
+    >>> json_ready({"a": [1.0, float("nan")]})
+    {'a': [1.0, None]}
+    """
+    if isinstance(value, Mapping):
+        return {name: json_ready(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [json_ready(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def merge_looks(looks: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -74,8 +74,9 @@ def canonical_json(payload: Mapping[str, Any]) -> str:
     try:
         return json.dumps(payload, sort_keys=True, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError) as error:
+        shown = text if len(text := repr(payload)) <= 300 else f"{text[:300]} …"
         raise InputError(
-            f"Ledger payload {payload!r} is not JSON ({error}). Allowed: text, finite numbers, true, false, "
+            f"Ledger payload {shown} is not JSON ({error}). Allowed: text, finite numbers, true, false, "
             "null, lists and objects. Turn arrays into lists and NaN into null first."
         ) from error
 

@@ -1,0 +1,191 @@
+"""How a monitoring run ends: its result, what is told of it, and what is kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from tasks.core.data.clock import format_position
+from tasks.core.drift.conclusion import conclude_monitoring
+from tasks.core.drift.looked import merge_looks
+from tasks.core.drift.sample import draw_sample
+from tasks.core.drift.watched import Watched
+from tasks.core.drift.words import Phase
+from tasks.core.errors import DataError
+from tasks.core.health.report import HealthReport
+from tasks.core.profiles.profile import Profile
+from tasks.core.reign.history import PLANS, reigns
+from tasks.core.seeds import seed_for
+from tasks.core.verdict import Reason, StageResult
+from tasks.guard import Guard
+from tasks.health import Watched as Checked
+from tasks.health import check_health
+from tasks.io.setup import Setup
+from tasks.monitor import Asked, Looks, stream_of
+from tasks.report_monitoring import report_monitoring
+from tasks.retries import SIDE_EFFECT
+from tasks.stage_task import stage_task
+
+_INPUTS, _ANSWERS = "inputs", "answers"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Run:
+    """All that a run has looked at."""
+
+    asked: Asked
+    guard: Guard
+    looks: Mapping[Phase, Looks]
+
+    @property
+    def inputs(self) -> Looks:
+        """The looks as soon as windows were full."""
+        return self.looks[Phase.INPUTS]
+
+
+def health_of(setup: Setup, run: Run, *, started: datetime) -> HealthReport:
+    """Check the machinery; silence is judged at the moment the run was asked for, if at any."""
+    asked, rows = run.asked, run.inputs.newest
+    tells_time = math.isfinite(asked.now) and not math.isfinite(asked.until) and not asked.looks_back
+    checked = Checked(
+        started=started,
+        newest=run.inputs.due.newest,
+        as_of=asked.now if tells_time else None,
+        champion=run.guard.model,
+        past=run.guard.past,
+        rows=None if rows is None else rows.frame,
+    )
+    return check_health(setup, checked)
+
+
+def conclude_run(setup: Setup, run: Run, health: HealthReport | None) -> StageResult:
+    """Return how a run ends."""
+    clock = run.guard.watch.clock
+    windows = merge_looks(look for looks in run.looks.values() for look in looks.looks)
+    due = run.inputs.due
+    result = conclude_monitoring(
+        setup.model,
+        windows if run.asked.looks_back or windows else _newest_windows(setup, run),
+        version=run.guard.version,
+        open_alarms=None if run.asked.looks_back else open_alarms(run.looks.values(), clock=clock),
+        notes=(*due.reasons, *run.guard.watch.notes, *(health.reasons if health else ())),
+        details={"remaining": due.remaining, "health": health.to_dict() if health else None},
+    )
+    result = replace(
+        result, details={**result.details, "windows": windows, "looked_back": run.asked.looks_back}
+    )
+    if not run.asked.records:
+        return replace(result, details={**result.details, "dry_run": True})
+    ids = [looks.decision_id for looks in run.looks.values() if looks.decision_id]
+    return replace(result, decision_id=ids[0] if ids else None)
+
+
+def open_alarms(several: Sequence[Looks] | Any, *, clock: str) -> list[dict[str, Any]]:
+    """Return the alarms that are open after the newest looks."""
+    return [
+        {
+            "kind": alarm.kind.value,
+            "column": alarm.column,
+            "signal": alarm.signal,
+            "effect": alarm.told,
+            "since": format_position(alarm.since, clock=clock),
+        }
+        for looks in several
+        for alarm in looks.memory.alarms
+    ]
+
+
+def tell_run(setup: Setup, run: Run, result: StageResult) -> StageResult:
+    """Show a run in Prefect and MLflow; return the result with the address of its pages."""
+    windows = result.details["windows"]
+    if not windows:
+        return result
+    told = Watched.after(
+        result,
+        config=setup.config,
+        windows=windows if run.asked.looks_back else _with_history(setup, run, windows),
+        promotions=promotions(setup),
+        profiles=_profiles(run),
+        limits=run.guard.watch.limits(),
+    )
+    url = report_monitoring(setup, told, result, sample=_sample(setup, run))
+    return replace(result, details={**result.details, "run_url": url})
+
+
+def with_alerts(result: StageResult, told: Sequence[Reason]) -> StageResult:
+    """Return the result with what was delivered, and what could not be."""
+    return replace(result, reasons=(*result.reasons, *told))
+
+
+@stage_task(**SIDE_EFFECT)
+def keep_history(setup: Setup, run: Run) -> int:
+    """Delete profiles of windows older than ``monitoring.history``; return how many."""
+    newest, length = run.inputs.due.newest, setup.config.monitoring.history.amount
+    if not run.asked.records or newest is None:
+        return 0
+    if run.guard.watch.clock == "rows":
+        return setup.stores.log.purge_windows(
+            setup.model, written_before=datetime.now(UTC) - timedelta(seconds=length)
+        )
+    return setup.stores.log.purge_windows(setup.model, before=newest - length)
+
+
+def promotions(setup: Setup) -> list[dict[str, Any]]:
+    """Return who came to the throne, each at the end of what it had learned: a place on the model's own clock."""
+    told = {
+        info.version: info.tags.get("evergreen.trained_to")
+        for info in setup.stores.registry.versions(setup.model)
+    }
+    entries = setup.stores.ledger.read(model=setup.model, stream=PLANS)
+    return [
+        {"version": reign.version, "at": told[reign.version], "kind": reign.how}
+        for reign in reigns(entries)
+        if told.get(reign.version)
+    ]
+
+
+def _newest_windows(setup: Setup, run: Run) -> list[dict[str, Any]]:
+    """Return the newest windows known, where this run had none to look at: their state still holds."""
+    newest = [
+        entry.payload
+        for phase in Phase
+        if (entry := setup.stores.ledger.last(setup.model, stream_of(setup, run.guard, phase).name))
+    ]
+    return merge_looks(newest)
+
+
+def _with_history(setup: Setup, run: Run, windows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the run's windows after the older ones that the log still has."""
+    if not run.asked.records:
+        return windows
+    since = windows[-1]["start"] - setup.config.monitoring.history.amount
+    if run.guard.watch.clock == "rows":
+        since = -math.inf
+    return merge_looks(
+        look for phase in Phase for look in stream_of(setup, run.guard, phase).looks(since=since)
+    )
+
+
+def _profiles(run: Run) -> tuple[tuple[Profile, Profile], ...]:
+    """Return the newest window's profiles beside the reference's."""
+    seen, reference = run.inputs.seen, run.guard.watch.reference
+    if seen is None:
+        return ()
+    pairs = ((reference.inputs, _INPUTS), (reference.answers, _ANSWERS))
+    return tuple((known, seen.profiles[name]) for known, name in pairs if name in seen.profiles)
+
+
+def _sample(setup: Setup, run: Run) -> dict[str, Any] | None:
+    rows = run.inputs.newest
+    if rows is None or not setup.config.monitoring.report_rows:
+        return None
+    rng = np.random.default_rng(seed_for(setup.model, str(run.guard.version), "sample"))
+    try:
+        return draw_sample(rows.frame, schema=run.guard.model.schema, config=setup.config, rng=rng)
+    except DataError:  # the window was unreadable, and its verdict says so
+        return None
