@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
-from benchmarks import challenge
+from benchmarks import challenge, drift
 from benchmarks.measured import machine, table
 
-BENCHMARKS = {"challenge": challenge.run}
+BENCHMARKS = {"challenge": challenge.run, "drift": drift.run}
 RESULTS = Path(__file__).with_name("RESULTS.md")
 HEAD = """# Measured against peers
 
-Written by `make bench`; both sides run in one process, CPU seconds, ratio = peer / ours."""
+Written by `make bench`; both sides run in one command on one machine, CPU seconds, ratio = peer / ours."""
 
 
-def main(names: list[str]) -> int:
-    unknown = [name for name in names if name not in BENCHMARKS]
+def main(arguments: list[str]) -> int:
+    chosen = _parser().parse_args(arguments)
+    unknown = [name for name in chosen.names if name not in BENCHMARKS]
     if unknown:
         print(f"Unknown benchmark '{unknown[0]}'. Known: {', '.join(BENCHMARKS)}.", file=sys.stderr)
         return 2
+    sizes = {name: value for name in ("rows", "columns") if (value := getattr(chosen, name)) is not None}
+    runs = BENCHMARKS | {"drift": partial(BENCHMARKS["drift"], **sizes)} if sizes else BENCHMARKS
     sections = read_sections(RESULTS.read_text(encoding="utf-8") if RESULTS.is_file() else "")
-    for name in names or BENCHMARKS:
-        sections[name] = f"{machine()}\n\n{table(BENCHMARKS[name]())}"
+    for name in chosen.names or BENCHMARKS:
+        found = runs[name]()
+        sections[name] = f"{machine()}\n\n{found if isinstance(found, str) else table(found)}"
         print(f"## {name}\n\n{sections[name]}\n")
-    parts = [HEAD, *(f"## {name}\n\n{text}" for name, text in sorted(sections.items()))]
-    RESULTS.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    if not sizes:
+        parts = [HEAD, *(f"## {name}\n\n{text}" for name, text in sorted(sections.items()))]
+        RESULTS.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     return 0
 
 
@@ -33,6 +40,15 @@ def read_sections(page: str) -> dict[str, str]:
     """Return the text under each second-level heading; benchmarks that were not run keep their table."""
     found = (section.partition("\n") for section in page.split("\n## ")[1:])
     return {name.strip(): text.strip() for name, _, text in found}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHMARKS)}; all by default")
+    other = "of the drift benchmark; with another size than the default the results page is left as it is"
+    parser.add_argument("--rows", type=int, help=f"rows {other}")
+    parser.add_argument("--columns", type=int, help=f"columns {other}")
+    return parser
 
 
 if __name__ == "__main__":
