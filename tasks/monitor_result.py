@@ -31,6 +31,8 @@ from tasks.report_monitoring import report_monitoring
 from tasks.retries import SIDE_EFFECT
 from tasks.stage_task import stage_task
 
+FEWEST_KEPT, MOST_SHOWN = 100, 300
+"""Windows whose profiles are kept however old they are; windows a page shows."""
 _INPUTS, _ANSWERS = "inputs", "answers"
 
 
@@ -124,15 +126,18 @@ def with_alerts(result: StageResult, told: Sequence[Reason]) -> StageResult:
 
 @stage_task(**SIDE_EFFECT)
 def keep_history(setup: Setup, run: Run) -> int:
-    """Delete profiles of windows older than ``monitoring.history``; return how many."""
+    """Delete profiles of windows older than ``monitoring.history``; return how many. The newest hundred stay."""
     newest, length = run.inputs.due.newest, setup.config.monitoring.history.amount
-    if not run.asked.records or newest is None:
+    kept = setup.stores.ledger.read_tail(
+        setup.model, stream_of(setup, run.guard, Phase.INPUTS).name, FEWEST_KEPT
+    )
+    if not run.asked.records or newest is None or len(kept) < FEWEST_KEPT:
         return 0
-    if run.guard.watch.clock == "rows":
-        return setup.stores.log.purge_windows(
-            setup.model, written_before=datetime.now(UTC) - timedelta(seconds=length)
-        )
-    return setup.stores.log.purge_windows(setup.model, before=newest - length)
+    oldest = float(kept[0].payload["start"])
+    if run.guard.watch.clock != "rows":
+        return setup.stores.log.purge_windows(setup.model, before=min(oldest, newest - length))
+    passed = datetime.now(UTC) - timedelta(seconds=length)
+    return setup.stores.log.purge_windows(setup.model, written_before=min(passed, kept[0].at))
 
 
 def promotions(setup: Setup) -> list[dict[str, Any]]:
@@ -163,12 +168,9 @@ def _with_history(setup: Setup, run: Run, windows: list[dict[str, Any]]) -> list
     """Return the run's windows after the older ones that the log still has."""
     if not run.asked.records:
         return windows
-    since = windows[-1]["start"] - setup.config.monitoring.history.amount
-    if run.guard.watch.clock == "rows":
-        since = -math.inf
-    return merge_looks(
-        look for phase in Phase for look in stream_of(setup, run.guard, phase).looks(since=since)
-    )
+    streams = [stream_of(setup, run.guard, phase) for phase in Phase]
+    known = merge_looks(look for stream in streams for look in stream.looks(since=-math.inf))
+    return known[-MOST_SHOWN:]
 
 
 def _profiles(run: Run) -> tuple[tuple[Profile, Profile], ...]:

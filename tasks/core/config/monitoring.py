@@ -28,7 +28,7 @@ class MonitoringConfig(Section):
     max_windows: Count = 1000
     """Most windows one run catches up on; the next run goes on from there."""
     history: Duration = Span(2592000.0, "seconds", "30d")
-    """How long profiles of windows are kept."""
+    """How long profiles of windows are kept (the newest hundred windows stay however old they are)."""
     report_rows: int = Field(default=5000, ge=0)
     """Rows of the sample the Evidently page is drawn from (without `data.private` columns); 0: no such page."""
 
