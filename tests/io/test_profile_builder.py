@@ -217,3 +217,40 @@ def test_the_grid_of_a_sample_has_bins_of_about_equal_mass_in_the_file(tmp_path)
     counts = profile_files(tmp_path / "rows.parquet", grid).columns["x"].counts
     assert 256 == len(counts)
     assert max(counts) < 0.01 * 100_000
+
+
+@pytest.mark.parametrize(
+    ("array", "expected"),
+    [
+        (pa.array([2**53 + 1, 2**60, None], pa.int64()), (3, 1, 2.0**53, 2.0**60)),
+        (pa.array([2**63 + 5, 1], pa.uint64()), (2, 0, 1.0, 2.0**63)),
+        (pa.array([1.5, None], pa.float16()), (2, 1, 1.5, 1.5)),
+        (pa.array([Decimal("1.1"), None]), (2, 1, 1.1, 1.1)),
+        (pa.array([True, None, False]), (3, 1, 0.0, 1.0)),
+        (pa.array(["1.5", None]), (2, 1, 1.5, 1.5)),
+        (pa.array([None, None]), (2, 2, None, None)),
+        (pa.array([3, 4, None]).dictionary_encode(), (3, 1, 3.0, 4.0)),
+        (pa.array([1.0, float("nan"), float("inf")]), (3, 1, 1.0, 1.0)),
+    ],
+)
+def test_numbers_of_any_type_are_counted_as_floats(array, expected):
+    grid = make_grid(pd.DataFrame({"x": [1.0, 2.0]}), categorical=frozenset())
+    column = profile_batches([pa.record_batch({"x": array})], grid).columns["x"]
+    assert expected == (column.n, column.nulls, column.minimum, column.maximum)
+    values = array.to_pandas()
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        values = values.astype(float)
+    assert column == measure_profile(pd.DataFrame({"x": values}), grid).columns["x"]
+
+
+def test_times_are_no_numbers_and_lists_no_categories():
+    times = pd.DataFrame({"x": pd.to_datetime(["2026-01-01", None])})
+    batch = pa.RecordBatch.from_pandas(times)
+    grid = make_grid(pd.DataFrame({"x": [1.0]}), categorical=frozenset())
+    with pytest.raises(DataError, match="'x' should hold numbers but is of type timestamp"):
+        profile_batches([batch], grid)
+    with pytest.raises(DataError, match="'x' holds times, not numbers"):
+        measure_profile(times, grid)
+    words = make_grid(pd.DataFrame({"x": ["a"]}), categorical=frozenset({"x"}))
+    with pytest.raises(DataError, match="'x' holds values of type list"):
+        profile_batches([pa.record_batch({"x": pa.array([[1], [2]])})], words)

@@ -195,8 +195,12 @@ def column_numbers(column: pd.Series) -> FloatArray:
     Raises
     ------
     DataError
-        When it holds what is no number.
+        When it holds what is no number; times are none.
     """
+    if column.dtype.kind in "mM":  # they would be counted in a unit that differs from file to file
+        raise DataError(
+            f"Column '{column.name}' holds times, not numbers. Derive numbers from them to use them."
+        )
     try:
         numbers: FloatArray = column.to_numpy(dtype=np.float64, na_value=np.nan)
     except (ValueError, TypeError) as error:
