@@ -11,7 +11,9 @@ from tasks.core.drift.null import Null
 from tasks.core.drift.signals import Signals
 from tasks.core.metrics.scored import BoolArray, FloatArray, IntArray
 
-_LARGEST_PULL = 2.5
+CONFIRMS = 0.7
+"""Part of its limits that a column is held to while one of its last n - 1 windows moved."""
+_LARGEST_PULL = 2.0
 """Standard deviations by which one window moves the forecast at most."""
 
 
@@ -91,7 +93,8 @@ def take_look(
     spreads = np.vstack([null.level.spread(squares), jump, null.sustained.spread(squares / len(window))])
     ripe = np.minimum(ages, len(null.recent))
     quantiles = [null.level.quantiles(), null.jump.quantiles(age=ripe), null.sustained.quantiles()]
-    limits = spreads * np.vstack(quantiles)
+    suspect = (np.nan_to_num(memory.moved) > 0).any(axis=0)[null.places]
+    limits = spreads * np.vstack(quantiles) * np.where(suspect, CONFIRMS, 1.0)
     bases = np.vstack([expected, expected + memory.forecast, expected])
     effects = np.vstack([rest, rest - memory.forecast, window.mean(axis=0)])
     side = np.where(null.sides == 0, np.sign(effects), null.sides)
