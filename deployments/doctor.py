@@ -82,7 +82,8 @@ def _prefect(settings: Settings) -> Iterator[tuple[str, bool, str]]:
 def _stores(settings: Settings) -> Iterator[tuple[str, bool, str]]:
     stores = Stores(settings)
     looks: dict[str, Callable[[], object]] = {
-        "ledger": lambda: stores.ledger.read(model="doctor"),
+        "ledger": lambda: stores.ledger.last("doctor", "decisions"),
+        "log": lambda: stores.log.newest_position("doctor"),
         "mlflow": lambda: stores.registry.aliases("doctor"),
     }
     if settings.tracking_uri.startswith("sqlite") and not settings.home.exists():
@@ -96,7 +97,7 @@ def _stores(settings: Settings) -> Iterator[tuple[str, bool, str]]:
                 name,
                 False,
                 f"{type(error).__name__}: {without_credentials(str(error))}. "
-                "Check EVERGREEN_LEDGER_URL and MLFLOW_TRACKING_URI.",
+                "Check EVERGREEN_LEDGER_URL, EVERGREEN_LOG_URL and MLFLOW_TRACKING_URI.",
             )
         else:
             yield name, True, "answers"
