@@ -25,6 +25,10 @@ FLOWS = {
     "train": ("flows/train.py:train", "Train {model} and register the winner as @candidate."),
     "validate": ("flows/validate.py:validate", "Pass the candidate of {model} through the gate."),
     "challenge": ("flows/challenge.py:challenge", "Let the challenger of {model} meet its champion."),
+    "monitor": (
+        "flows/monitor.py:monitor",
+        "Watch {model}: drift, performance, health; tell whom it concerns.",
+    ),
     "register": ("flows/register.py:register", "Bring in a {model} that was trained elsewhere."),
     "promote": ("flows/promote.py:promote", "Make a version of {model} the champion by hand."),
     "rollback": ("flows/promote.py:rollback", "Return {model} to its fallback, or to a named version."),

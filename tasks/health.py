@@ -34,7 +34,7 @@ _WINDOWS = 120
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Watched:
+class HealthFacts:
     """What a monitoring run knows of the feed and the champion when health is checked.
 
     Attributes
@@ -63,17 +63,17 @@ class Watched:
 
 
 @stage_task(name="check_health", **SIDE_EFFECT)
-def check_health(setup: Setup, watched: Watched) -> HealthReport:
+def check_health(setup: Setup, facts: HealthFacts) -> HealthReport:
     """Judge champion, servers, feed, labels, disk, model age and the last run; keep a change in the ledger."""
     servers = judge_servers(ask_servers(setup))
-    version, champion, trouble = ask_champion(setup, loaded=watched.champion, rows=watched.rows)
-    asked = MOST_ROWS if watched.rows is not None else 1
+    version, champion, trouble = ask_champion(setup, loaded=facts.champion, rows=facts.rows)
+    asked = MOST_ROWS if facts.rows is not None else 1
     report = HealthReport(
         checks=(
             judge_champion(version, rows=asked, trouble=trouble),
             *servers,
-            *_feed_checks(setup, watched, champion),
-            *_machine_checks(setup, watched, champion),
+            *_feed_checks(setup, facts, champion),
+            *_machine_checks(setup, facts, champion),
         )
     )
     record_health(setup, report, version=version)
@@ -99,14 +99,14 @@ def record_health(setup: Setup, report: HealthReport, *, version: int | None) ->
             return alert
 
 
-def _feed_checks(setup: Setup, watched: Watched, champion: LoadedModel | None) -> tuple[Check, ...]:
+def _feed_checks(setup: Setup, facts: HealthFacts, champion: LoadedModel | None) -> tuple[Check, ...]:
     """Judge silence, rate and labels."""
     config = setup.config
-    usual = _usual_feed(watched.past)
+    usual = _usual_feed(facts.past)
     limit = config.alerts.max_silence
     silence = judge_silence(
-        watched.newest,
-        watched.as_of,
+        facts.newest,
+        facts.as_of,
         usual=usual,
         limit=limit.amount if limit else None,
         known_lag=_known_lag(champion) if champion else None,
@@ -145,17 +145,17 @@ def _recent_windows(setup: Setup) -> tuple[list[int], list[tuple[int, int]]]:
     return list(rows.values()), [(total, known) for total, known in due if total is not None]
 
 
-def _machine_checks(setup: Setup, watched: Watched, champion: LoadedModel | None) -> tuple[Check, ...]:
+def _machine_checks(setup: Setup, facts: HealthFacts, champion: LoadedModel | None) -> tuple[Check, ...]:
     """Judge disk, model age and the last run."""
     config, usage = setup.config, shutil.disk_usage(setup.settings.home)
     age = config.alerts.max_model_age
     return (
         judge_disk(usage.free / usage.total, limit=config.alerts.min_free_disk),
         judge_age(
-            _learned_to(champion) if champion else None, watched.as_of, limit=age.amount if age else None
+            _learned_to(champion) if champion else None, facts.as_of, limit=age.amount if age else None
         ),
         judge_last_run(
-            _last_run(setup, watched.started), datetime.now(UTC), interval=config.monitoring.interval.amount
+            _last_run(setup, facts.started), datetime.now(UTC), interval=config.monitoring.interval.amount
         ),
     )
 

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from prefect import get_run_logger
 
-from tasks.core.alerts.window import Watch as Teller
-from tasks.core.alerts.window import window_alert
+from tasks.core.alerts.window import Teller, window_alert
 from tasks.core.data.clock import Window, parse_position
 from tasks.core.data.rows import Rows
 from tasks.core.drift.cutting import Cutting
@@ -209,7 +208,7 @@ def commit(setup: Setup, guard: Guard, stream: WindowStream, seen: Seen, head: H
         config=setup.config.alerts,
         private=frozenset(setup.config.data.private),
     )
-    alert = window_alert(seen.looked, head.alert, watch=teller)
+    alert = window_alert(seen.looked, head.alert, teller=teller)
     entry = stream.commit(seen, alert, after=head.seq)
     return Head(
         seq=entry.seq, end=seen.looked.window.end, version=guard.version, memory=seen.memory, alert=alert

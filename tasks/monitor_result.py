@@ -23,8 +23,7 @@ from tasks.core.reign.history import PLANS, reigns
 from tasks.core.seeds import seed_for
 from tasks.core.verdict import Reason, StageResult
 from tasks.guard import Guard
-from tasks.health import Watched as Checked
-from tasks.health import check_health
+from tasks.health import HealthFacts, check_health
 from tasks.io.setup import Setup
 from tasks.monitor import Asked, Looks, stream_of
 from tasks.report_monitoring import report_monitoring
@@ -54,7 +53,7 @@ def health_of(setup: Setup, run: Run, *, started: datetime) -> HealthReport:
     """Check the machinery; silence is judged at the moment the run was asked for, if at any."""
     asked, rows = run.asked, run.inputs.newest
     tells_time = math.isfinite(asked.now) and not math.isfinite(asked.until) and not asked.looks_back
-    checked = Checked(
+    facts = HealthFacts(
         started=started,
         newest=run.inputs.due.newest,
         as_of=asked.now if tells_time else None,
@@ -62,7 +61,7 @@ def health_of(setup: Setup, run: Run, *, started: datetime) -> HealthReport:
         past=run.guard.past,
         rows=None if rows is None else rows.frame,
     )
-    return check_health(setup, checked)
+    return check_health(setup, facts)
 
 
 def conclude_run(setup: Setup, run: Run, health: HealthReport | None) -> StageResult:

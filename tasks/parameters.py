@@ -48,7 +48,7 @@ LookBack = Annotated[
 Until = Annotated[str | None, FormHints("As of this moment of the clock (default: now)")]
 """End of what is looked at."""
 
-ModelNames = Annotated[list[str] | None, FormHints("Models of config/ (default: all of them)")]
+ModelNames = Annotated[list[ModelName] | None, FormHints("Models of config/ (default: all of them)")]
 """Names of models."""
 
 Trigger = Annotated[

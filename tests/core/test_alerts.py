@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tasks.core.alerts.alert import WARNED, Alarm, Alert, AlertLevel, next_alert, summed
 from tasks.core.alerts.text import alert_text, alert_title
-from tasks.core.alerts.window import Watch, window_alert
+from tasks.core.alerts.window import Teller, window_alert
 from tasks.core.config.monitoring import AlertsConfig
 from tasks.core.data.clock import Window
 from tasks.core.drift.alarms import AlarmChange
@@ -51,10 +51,10 @@ def change(column, what, kind=DriftKind.DATA, since=0.0):
 
 def tell(*looks, **options):
     """Return the alerts of windows in a row."""
-    watch = Watch(**{"model": "cards", "clock": "timestamp", "config": DRIFT_ONLY, **options})
+    teller = Teller(**{"model": "cards", "clock": "timestamp", "config": DRIFT_ONLY, **options})
     alerts = []
     for one in looks:
-        alerts.append(window_alert(one, alerts[-1] if alerts else None, watch=watch))
+        alerts.append(window_alert(one, alerts[-1] if alerts else None, teller=teller))
     return alerts
 
 

@@ -13,7 +13,7 @@ from tasks.core.drift.signals import SignalSeries
 from tasks.core.drift.words import DriftKind
 from tasks.core.health.report import Condition
 from tasks.core.reign.plan import CHAMPION
-from tasks.health import Watched, check_health
+from tasks.health import HealthFacts, check_health
 from tests.support.arena import Arena, train_version
 
 STARTED = datetime(2026, 3, 1, tzinfo=UTC)
@@ -50,7 +50,7 @@ def crowned(arena, **sections):
 
 def look(setup, **facts):
     """Return conditions by check."""
-    report = check_health.fn(setup, Watched(started=STARTED, **facts))
+    report = check_health.fn(setup, HealthFacts(started=STARTED, **facts))
     return {check.name: check.condition.value for check in report.checks}
 
 
@@ -94,7 +94,7 @@ def test_a_champion_answers_the_windows_own_rows(setup):
 
 
 def test_rows_without_a_feature_are_told_as_a_champion_that_does_not_answer(setup):
-    found = check_health.fn(setup, Watched(started=STARTED, rows=pd.DataFrame({"noise": [1.0]})))
+    found = check_health.fn(setup, HealthFacts(started=STARTED, rows=pd.DataFrame({"noise": [1.0]})))
     assert Condition.FAILED is found.checks[0].condition
     assert "signal" in found.checks[0].reason.message
 
@@ -125,7 +125,7 @@ def test_a_server_that_does_not_answer_is_told_without_its_password(setup, monke
         raise ConnectionError("no answer from http://ada:secret@host/api")
 
     monkeypatch.setattr(signs_of_life, "_ask_prefect", refuse)
-    report = check_health.fn(setup, Watched(started=STARTED))
+    report = check_health.fn(setup, HealthFacts(started=STARTED))
     (failed,) = [check for check in report.checks if check.condition is Condition.FAILED]
     assert "prefect" == failed.name
     assert "secret" not in failed.reason.message
@@ -174,7 +174,7 @@ def test_a_monitoring_that_has_not_run_for_long_warns(setup):
     keep(setup, "inputs", 1, place=0)
     assert "warning" == look(setup)["last_run"]
     keep(setup, "inputs", 1, place=1, at=datetime.now(UTC))
-    recent = check_health.fn(setup, Watched(started=datetime.now(UTC) + timedelta(seconds=1)))
+    recent = check_health.fn(setup, HealthFacts(started=datetime.now(UTC) + timedelta(seconds=1)))
     assert "ok" == next(check.condition.value for check in recent.checks if check.name == "last_run")
 
 

@@ -15,8 +15,8 @@ from tasks.core.drift.words import KindVerdict, Level, Moved
 
 
 @dataclass(frozen=True, kw_only=True)
-class Watch:
-    """What is watched, and what may be said of it.
+class Teller:
+    """Tells alarms of a model: its clock, its levels, what may not be said.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class Watch:
         return format_position(position, clock=self.clock)
 
 
-def window_alert(looked: Looked, before: Alert | None, *, watch: Watch) -> Alert:
+def window_alert(looked: Looked, before: Alert | None, *, teller: Teller) -> Alert:
     """Return the alert of a look at a window; most say nothing.
 
     An alarm opens once, worsens when the policy says so or when its column's PSI passes
@@ -55,24 +55,24 @@ def window_alert(looked: Looked, before: Alert | None, *, watch: Watch) -> Alert
         among ``columns``.
     before : Alert or None
         The alert of the same phase's look before.
-    watch : Watch
-        What is watched.
+    teller : Teller
+        Whose windows they are, and what may be said of them.
     """
     kept = before.open if before and before.version == looked.version else ()
     alarms = {alarm.key: alarm for alarm in kept if alarm.name != WARNED}
-    worsened = _apply_changes(alarms, looked, watch) | _raise_levels(alarms, looked, watch)
-    warned = watch.config.level == "warning"
-    warnings = _warnings(looked, watch, kept, {kind for kind, _ in alarms}) if warned else ()
+    worsened = _apply_changes(alarms, looked, teller) | _raise_levels(alarms, looked, teller)
+    warned = teller.config.level == "warning"
+    warnings = _warnings(looked, teller, kept, {kind for kind, _ in alarms}) if warned else ()
     now = Alert(
-        model=watch.model,
+        model=teller.model,
         topic=looked.phase.value,
         version=looked.version,
         number=0,
-        start=watch.tell(looked.window.start),
-        end=watch.tell(looked.window.end),
+        start=teller.tell(looked.window.start),
+        end=teller.tell(looked.window.end),
         open=(*alarms.values(), *warnings),
         performance=performance_sentence(looked.performance),
-        link=watch.link,
+        link=teller.link,
     )
     return next_alert(before, now, worsened=sorted(worsened))
 
@@ -99,7 +99,7 @@ def performance_sentence(performance: Mapping[str, Any] | None) -> str:
 
 
 def _apply_changes(
-    alarms: dict[tuple[str, str], Alarm], looked: Looked, watch: Watch
+    alarms: dict[tuple[str, str], Alarm], looked: Looked, teller: Teller
 ) -> set[tuple[str, str]]:
     """Carry the policy's changes out on what is open; return what has worsened."""
     moved = {(one.kind.value, one.column): one for verdict in looked.kinds for one in verdict.moved}
@@ -111,8 +111,8 @@ def _apply_changes(
             continue
         if key in alarms:
             worsened.add(key)
-        since = alarms[key].since if key in alarms else watch.tell(change["since"])
-        alarms[key] = _alarm(change, moved.get(key), since=since, private=key[1] in watch.private)
+        since = alarms[key].since if key in alarms else teller.tell(change["since"])
+        alarms[key] = _alarm(change, moved.get(key), since=since, private=key[1] in teller.private)
     return worsened
 
 
@@ -140,19 +140,21 @@ def _said(moved: Moved, *, private: bool) -> str:
     return f"{moved.signal} {moved.observed:.4g} instead of {moved.expected:.4g} ({sure})"
 
 
-def _raise_levels(alarms: dict[tuple[str, str], Alarm], looked: Looked, watch: Watch) -> set[tuple[str, str]]:
+def _raise_levels(
+    alarms: dict[tuple[str, str], Alarm], looked: Looked, teller: Teller
+) -> set[tuple[str, str]]:
     """Call alarms critical whose column's PSI is; return those that were not before."""
     psi = {column["column"]: column.get("psi") or 0.0 for column in looked.columns}
     raised = set()
     for key, alarm in alarms.items():
-        grave = psi.get(alarm.name, 0.0) >= watch.config.drift_critical
+        grave = psi.get(alarm.name, 0.0) >= teller.config.drift_critical
         if grave and alarm.level is not AlertLevel.CRITICAL:
             alarms[key] = replace(alarm, level=AlertLevel.CRITICAL)
             raised.add(key)
     return raised
 
 
-def _warnings(looked: Looked, watch: Watch, kept: Sequence[Alarm], alarmed: set[str]) -> tuple[Alarm, ...]:
+def _warnings(looked: Looked, teller: Teller, kept: Sequence[Alarm], alarmed: set[str]) -> tuple[Alarm, ...]:
     """Return the alarms of kinds that warn and have no alarm of a column."""
     former = {alarm.kind: alarm for alarm in kept if alarm.name == WARNED}
     found: dict[str, KindVerdict | None] = dict.fromkeys(former)
@@ -162,7 +164,7 @@ def _warnings(looked: Looked, watch: Watch, kept: Sequence[Alarm], alarmed: set[
         if kind in alarmed:
             continue
         if verdict is not None and verdict.level in (Level.WARNING, Level.DRIFT):
-            open_now.append(former.get(kind) or _warning(verdict, watch.tell(looked.window.start)))
+            open_now.append(former.get(kind) or _warning(verdict, teller.tell(looked.window.start)))
         elif kind in former and (verdict is None or verdict.level is Level.INSUFFICIENT):
             open_now.append(former[kind])
     return tuple(open_now)
