@@ -5,17 +5,21 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
+import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.core.drift.page import drift_page
 from tasks.core.drift.page_axis import MOST_CELLS, Axis, pool
-from tasks.core.drift.page_distributions import column_shares
+from tasks.core.drift.page_distributions import column_figure, side_shares
 from tasks.core.drift.page_heat import MOST_COLUMNS, cells_of, heat_map, map_columns
 from tasks.core.drift.page_performance import performance_chart, performance_picture, round_values
 from tasks.core.drift.page_words import advice, headline, insufficient_rows, signal_words
 from tasks.core.drift.words import DriftKind, Level
+from tasks.core.profiles.grid import make_grid
+from tasks.core.profiles.profile import measure_profile
 from tests.support.watching import (
     insufficient,
     measure,
@@ -208,8 +212,8 @@ def test_private_columns_show_no_value_and_no_category():
 def test_a_numbered_group_of_numbers_is_named_by_its_interval():
     told = [window(0, verdicts=[verdict(DATA, moved("amount_0", signal="share:9", effect=0.2))])]
     seen = watched(6, told=told)
-    last = column_shares(seen, "amount_0").labels[8]
-    assert f"share of {last}" == signal_words(seen, seen.moves[0])
+    grid = seen.profiles[0][0].grid.columns["amount_0"]
+    assert f"share of ≥ {grid.edges[grid.cuts[8] - 1]:.4g}" == signal_words(seen, seen.moves[0])
     assert "share of 9" == signal_words(replace(seen, profiles=()), seen.moves[0])
     hidden = watched(6, told=told, private=("amount_0",))
     assert "share of one group" == signal_words(hidden, hidden.moves[0])
@@ -334,17 +338,34 @@ def test_round_values_lie_inside_and_are_few(low, width):
 
 
 def test_shares_of_a_column_sum_to_one_and_are_those_of_the_profiles():
-    reference, _ = profiles(8)
+    reference, current = profiles(8)
     for column in ("amount_0", "plan_3"):
-        shares = column_shares(watched(8, 4), column)
+        grid = reference.grid.columns[column]
+        shares = side_shares(grid, reference.columns[column], current.columns[column], hidden=False)
         assert [1.0, 1.0] == pytest.approx([sum(shares.reference), sum(shares.current)])
-    basic = reference.grid.columns["plan_3"].categories.index("basic")
-    shares = column_shares(watched(8, 4), "plan_3")
+    basic = grid.categories.index("basic")
     assert reference.columns["plan_3"].counts[basic] / 4000 == shares.reference[shares.labels.index("basic")]
 
 
-def test_an_unknown_column_has_no_distribution():
-    assert column_shares(watched(8, 4), "@loss") is None
+def test_a_column_without_profiles_has_no_figure():
+    assert "" == column_figure(watched(8, 4), "@loss")
+
+
+def figure_of(values):
+    """Return the figure of a window of a column ``x`` whose reference is 0 … 99."""
+    grid = make_grid(pd.DataFrame({"x": np.arange(100.0)}), categorical=frozenset())
+    sides = [measure_profile(pd.DataFrame({"x": rows}), grid) for rows in (np.arange(100.0), values)]
+    return column_figure(replace(watched(), profiles=(tuple(sides),)), "x")
+
+
+def test_a_figure_says_what_is_missing_on_either_side():
+    assert "Missing: 0.0% in the reference, 50.0% now." in figure_of([1.0, None, 3.0, None])
+
+
+def test_a_window_without_any_value_is_drawn_all_the_same():
+    figure = figure_of([np.nan] * 5)
+    assert "100.0% now" in figure
+    assert well_formed(figure)
 
 
 def test_the_axis_says_which_windows_a_mark_covers():

@@ -6,8 +6,7 @@ import math
 from html import escape
 
 from tasks.core import html
-from tasks.core.drift.page_bars import bars_svg
-from tasks.core.drift.page_distributions import column_shares
+from tasks.core.drift.page_distributions import column_figure
 from tasks.core.drift.page_heat import MOST_COLUMNS, heat_legend, heat_map, map_columns
 from tasks.core.drift.page_performance import performance_chart
 from tasks.core.drift.page_style import document, legend, section
@@ -147,21 +146,15 @@ def confidence_words(confidence: float) -> str:
 
 
 def _distributions(watched: Watched) -> str:
-    figures: list[str] = []
-    for column in dict.fromkeys(
-        move.column for move in watched.current if move.kind is not DriftKind.PERFORMANCE
-    ):
-        shares = column_shares(watched, column)
-        if shares is not None and len(figures) < MOST_CHARTS:
-            drawn = bars_svg(shares.labels, shares.reference, shares.current, title=column)
-            hidden = " Private: neither values nor names are shown." if column in watched.private else ""
-            figures.append(f"<figure>{drawn}<figcaption>{escape(hidden.strip())}</figcaption></figure>")
+    moved = [move.column for move in watched.current if move.kind is not DriftKind.PERFORMANCE]
+    figures = [drawn for column in dict.fromkeys(moved) if (drawn := column_figure(watched, column))]
     if not figures:
         return ""
     note = (
         "Shares of rows in the newest window (coloured) beside the reference frozen with the champion (grey)."
     )
-    return section("Distributions of moved columns", f'<div class="pair">{"".join(figures)}</div>', note=note)
+    charts = f'<div class="pair">{"".join(figures[:MOST_CHARTS])}</div>'
+    return section("Distributions of moved columns", charts, note=note)
 
 
 def _insufficient(watched: Watched) -> str:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 
 import numpy as np
 
+from tasks.core.drift.distribution_chart import distribution_svg
+from tasks.core.drift.histogram import histogram
 from tasks.core.drift.watched import Watched
 from tasks.core.profiles.column_profile import ColumnProfile
 from tasks.core.profiles.grid import ColumnGrid
@@ -31,15 +34,36 @@ class Shares:
     current: tuple[float, ...]
 
 
-def column_shares(watched: Watched, column: str) -> Shares | None:
-    """Return a column's distributions; None where they are not at hand, or a side has no rows."""
+def column_figure(watched: Watched, column: str) -> str:
+    """Return a column's chart with what it leaves out said below; nothing where its profiles are not at hand."""
+    found = _sides(watched, column)
+    if found is None:
+        return ""
+    grid, reference, current = found
+    private = column in watched.private or grid.hashed
+    if grid.kind == "numeric" and not private:
+        bars = histogram(grid, reference, current)
+        drawn = distribution_svg(bars.labels, bars.reference, bars.current, title=column, ticks=bars.ticks)
+    else:
+        shares = side_shares(grid, reference, current, hidden=private)
+        drawn = distribution_svg(shares.labels, shares.reference, shares.current, title=column)
+    said = [_missing(reference, current), "Private: neither values nor names are shown." if private else ""]
+    caption = escape(" ".join(filter(None, said)))
+    return f"<figure>{drawn}<figcaption>{caption}</figcaption></figure>"
+
+
+def _sides(watched: Watched, column: str) -> tuple[ColumnGrid, ColumnProfile, ColumnProfile] | None:
+    """Return a column's grid and its two profiles; None where they are not at hand or a side has no rows."""
     for reference, current in watched.profiles:
-        if column in reference.columns and column in current.columns:
-            grid, sides = reference.grid.columns[column], (reference.columns[column], current.columns[column])
-            if reference.grid.id != current.grid.id or not all(side.n for side in sides):
-                return None
-            return side_shares(grid, *sides, hidden=column in watched.private or grid.hashed)
+        if column in reference.columns and column in current.columns and reference.grid.id == current.grid.id:
+            sides = (reference.columns[column], current.columns[column])
+            return (reference.grid.columns[column], *sides) if all(side.n for side in sides) else None
     return None
+
+
+def _missing(reference: ColumnProfile, current: ColumnProfile) -> str:
+    shares = [side.nulls / side.n for side in (reference, current)]
+    return f"Missing: {shares[0]:.1%} in the reference, {shares[1]:.1%} now." if any(shares) else ""
 
 
 def group_words(watched: Watched, column: str, group: str) -> str:

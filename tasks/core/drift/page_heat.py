@@ -83,17 +83,10 @@ def _cell(watched: Watched, window: Mapping[str, Any], column: str) -> Cell:
     moves = [one for one in window.get("moved", ()) if one["column"] == column]
     mark = "alarm" if any(one.get("alarm") for one in moves) else "warn" if moves else ""
     judged = any(level_of(window, kind) in JUDGED for kind in DriftKind)
-    chance = real(measured.get("psi_chance")) if measured else math.nan
-    shade = (
-        "s0"
-        if psi <= chance
-        else _shade(psi, watched)
-        if not math.isnan(psi)
-        else "void"
-        if measured or not judged
-        else "none"
-    )
-    return Cell(shade=shade, psi=psi, mark=mark)
+    if math.isnan(psi):
+        return Cell(shade="void" if measured or not judged else "none", psi=psi, mark=mark)
+    explained = measured is not None and psi <= real(measured.get("psi_chance"))
+    return Cell(shade="s0" if explained else _shade(psi, watched), psi=psi, mark=mark)
 
 
 def _shade(psi: float, watched: Watched) -> str:
