@@ -11,6 +11,7 @@ from rich.table import Table
 
 from deployments.cli.output import clean, print_result
 from deployments.cli.session import prepare_prefect, run_flow
+from tasks.core.drift.watched import listed, short_time
 from tasks.core.errors import InputError
 from tasks.io.setup import open_setup
 from tasks.io.store_checks import reach_servers
@@ -18,7 +19,8 @@ from tasks.io.store_checks import reach_servers
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name under config/, or path of a YAML file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on stdout.")]
 LEVELS = {"quiet": "green", "warning": "yellow", "drift": "red", "insufficient": "dim"}
-SHORT = {"quiet": "quiet", "warning": "WARNING", "drift": "DRIFT", "insufficient": "insufficient"}
+SHORT = {"quiet": "quiet", "warning": "WARN", "drift": "DRIFT", "insufficient": "few"}
+TITLES = {"data": "data", "prediction": "pred", "outcome": "outc", "concept": "conc", "performance": "perf"}
 MOST_LINES = 30
 
 
@@ -98,23 +100,24 @@ def _fleet(*, as_json: bool) -> None:
 
 
 def _print_windows(windows: list[dict[str, Any]]) -> None:
-    kinds = [kind for kind in ("data", "prediction", "outcome", "concept", "performance") if windows]
-    table = Table("from", "to", "rows", *kinds, "metric", "moved")
+    table = Table(box=None, pad_edge=False)
+    widths = {"window from": 10, "rows": 4, **dict.fromkeys(TITLES.values(), 5), "metric": 7}
+    for name, width in widths.items():
+        table.add_column(name, no_wrap=True, min_width=width)
+    table.add_column("moved", no_wrap=True, overflow="ellipsis")
     for window in windows[-MOST_LINES:]:
-        cells = [_level(window["verdicts"].get(kind)) for kind in kinds]
         known = window["performance"]
-        metric = (
-            ""
-            if not known
-            else f"{_number(known['value'])}{' (estimated)' if known.get('estimated') else ''}"
-        )
-        moved = ", ".join(dict.fromkeys(one["column"] for one in window["moved"]))
-        table.add_row(window["from"], window["to"], str(window["n"] or ""), *cells, metric, moved)
+        metric = "" if not known else f"{_number(known['value'])}{'*' if known.get('estimated') else ''}"
+        moved = list(dict.fromkeys(one["column"] for one in window["moved"]))
+        levels = [_level(window["verdicts"].get(kind)) for kind in TITLES]
+        rows = str(window["n"] if window["n"] is not None else "")
+        table.add_row(short_time(window["from"]), rows, *levels, metric, listed(moved) if moved else "")
     console = Console()
     if len(windows) > MOST_LINES:
         console.print(f"The newest {MOST_LINES} of {len(windows)} windows (--json has all):", highlight=False)
     if windows:
         console.print(table)
+        console.print("few: too few rows or windows to judge; *: estimated without labels", style="dim")
 
 
 def _level(level: str | None) -> str:
