@@ -88,9 +88,9 @@ class Axis:
         for window in range(0, n, every):
             x = LEFT + window * self.step * self.cells / n
             parts.append(f'<path d="M{x:.1f} {top:.1f}v5" class="rule"/>')
-            end = ' text-anchor="end"' if x + 105 > WIDTH else ""
-            where = f'x="{x:.1f}" y="{top + 18:.1f}"{end}'
-            parts.append(f'<text {where} class="tick">{escape(self.starts[window])}</text>')
+            if x + 105 <= WIDTH:
+                at = f'x="{x:.1f}" y="{top + 18:.1f}"'
+                parts.append(f'<text {at} class="tick">{escape(self.starts[window])}</text>')
         return "".join(parts)
 
     def drawing(self, body: str, *, height: float, label: str, extra: str = "", left: int = 0) -> str:
