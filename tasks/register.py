@@ -16,6 +16,7 @@ from tasks.data import load_parts
 from tasks.io.metric_paths import custom_metrics
 from tasks.io.model_files import fetch_model, load_foreign
 from tasks.io.plots import holdout_figures
+from tasks.io.references import earlier_grid
 from tasks.io.setup import Setup, open_setup
 from tasks.io.tracking import Tracker, open_tracker
 from tasks.io.versions import Dossier, keep_version
@@ -73,7 +74,9 @@ def foreign_dossier(
     setup: Setup, parts: Parts, record: ForeignRecord, uri: str, *, metrics: Sequence[Metric]
 ) -> Dossier:
     """Put together all that is kept with the version."""
-    described = describe_foreign(record, parts, config=setup.config, uri=uri, metrics=metrics)
+    described = describe_foreign(
+        record, parts, config=setup.config, uri=uri, metrics=metrics, earlier=earlier_grid(setup)
+    )
     story = version_tags(parts.plan, parts.training, trigger="register", fingerprint=parts.fingerprint)
     figures = holdout_figures(record.holdout, problem=setup.config.problem.value)
     return Dossier(

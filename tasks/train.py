@@ -35,6 +35,7 @@ from tasks.core.verdict import StageResult, State
 from tasks.io.metric_paths import custom_metrics
 from tasks.io.models import storing
 from tasks.io.plots import comparison_figure, holdout_figures, image_address, importance_figure
+from tasks.io.references import earlier_grid
 from tasks.io.registry import VersionInfo
 from tasks.io.setup import Setup
 from tasks.io.tracking import open_tracker
@@ -128,6 +129,7 @@ def training_dossier(
     name = fitted.recipe.candidate.name if fitted.recipe.candidate else "none"
     tags = version_tags(parts.plan, parts.training, trigger=trigger, fingerprint=parts.fingerprint)
     features = signature_features(parts.training.frame, lesson.schema)
+    described = describe_training(lesson, choice, fitted, config, earlier=earlier_grid(setup))
     figures = [
         *holdout_figures(fitted.holdout, problem=config.problem.value),
         *([importance_figure(fitted.importances, metric=lesson.metric.name)] if fitted.importances else []),
@@ -136,7 +138,7 @@ def training_dossier(
     return Dossier(
         stage="train",
         title=name,
-        items=[*describe_training(lesson, choice, fitted, config), *figures],
+        items=[*described, *figures],
         parts={"training": parts.training, "holdout": parts.holdout},
         store=storing(setup, fitted.estimator, features),
         tags={**tags, **run_tags("train"), "evergreen.candidate": name},

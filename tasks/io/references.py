@@ -6,6 +6,7 @@ from typing import Any
 
 from tasks.core.drift.past import Past
 from tasks.core.drift.reference import Reference
+from tasks.core.profiles.grid import Grid
 from tasks.io.models import FOLDER, read_documents
 from tasks.io.registry import VersionInfo
 from tasks.io.setup import Setup
@@ -26,8 +27,23 @@ def load_reference(setup: Setup, info: VersionInfo) -> tuple[Reference, Past]:
 
 def read_past_document(setup: Setup, info: VersionInfo) -> dict[str, Any] | None:
     """Return ``evergreen/past.json`` of a version; None where it was kept without one."""
+    return _read(setup, info, "past")
+
+
+def earlier_grid(setup: Setup) -> Grid | None:
+    """Return the inputs' grid of the champion, else of the newest version; None where there is none to be kept."""
+    registry = setup.stores.registry
+    champion = registry.aliases(setup.model).get("champion")
+    versions = registry.versions(setup.model) if champion is None else []
+    if champion is not None:
+        versions = [registry.version(setup.model, champion)]
+    profile = _read(setup, versions[-1], "profile") if versions else None
+    return None if profile is None else Grid.from_dict(profile["inputs"]["grid"])
+
+
+def _read(setup: Setup, info: VersionInfo, name: str) -> dict[str, Any] | None:
     run_id = info.tags.get("evergreen.run") or info.run_id
-    found: dict[str, Any] | None = None
-    if run_id:
-        found = open_tracker(setup.stores).read_json(run_id, f"{FOLDER}/past.json")
+    if not run_id:
+        return None
+    found: dict[str, Any] | None = open_tracker(setup.stores).read_json(run_id, f"{FOLDER}/{name}.json")
     return found

@@ -25,6 +25,7 @@ from tasks.core.logitems import Json, LogItem, Metrics, Params
 from tasks.core.metrics.measure import measure
 from tasks.core.metrics.registry import Metric
 from tasks.core.metrics.scored import Scored
+from tasks.core.profiles.grid import Grid
 from tasks.core.seeds import seed_for
 
 
@@ -127,7 +128,13 @@ def foreign_recipe(estimator: Any, parts: Parts, schema: Schema, config: ModelCo
 
 
 def describe_foreign(
-    record: ForeignRecord, parts: Parts, *, config: ModelConfig, uri: str, metrics: Sequence[Metric]
+    record: ForeignRecord,
+    parts: Parts,
+    *,
+    config: ModelConfig,
+    uri: str,
+    metrics: Sequence[Metric],
+    earlier: Grid | None = None,
 ) -> Iterator[LogItem]:
     """Yield what the run of a registration holds; profile and contract come from the rows before its training's end."""
     training, schema = parts.training, record.schema
@@ -143,7 +150,13 @@ def describe_foreign(
     }
     yield from (Json(f"{FOLDER}/{name}.json", content) for name, content in documents.items())
     yield from reference_items(
-        training, record.holdout, schema=schema, config=config, metrics=metrics, score_source="holdout"
+        training,
+        record.holdout,
+        schema=schema,
+        config=config,
+        metrics=metrics,
+        score_source="holdout",
+        earlier=earlier,
     )
 
 

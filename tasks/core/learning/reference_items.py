@@ -16,7 +16,8 @@ from tasks.core.drift.reference import Reference, measure_worth
 from tasks.core.logitems import Json, LogItem, Text
 from tasks.core.metrics.base import Metric
 from tasks.core.metrics.scored import Scored
-from tasks.core.profiles.reference import input_profile, reference_profiles
+from tasks.core.profiles.grid import Grid
+from tasks.core.profiles.reference import fit_inputs, reference_profiles
 
 FOLDER = "evergreen"
 
@@ -29,6 +30,7 @@ def reference_items(
     config: ModelConfig,
     metrics: Sequence[Metric],
     score_source: str,
+    earlier: Grid | None = None,
 ) -> Iterator[LogItem]:
     """Yield ``profile.json`` and ``past.json`` of a version.
 
@@ -42,8 +44,12 @@ def reference_items(
         All that the model is measured by, the deciding one first.
     score_source : str
         ``out_of_fold`` or ``holdout``.
+    earlier : Grid, optional
+        The inputs' grid of an earlier version, kept while it fits.
     """
-    profile = reference_profiles(rows, scored, schema=schema, config=config, score_source=score_source)
+    profile = reference_profiles(
+        rows, scored, schema=schema, config=config, score_source=score_source, earlier=earlier
+    )
     profile["worth"] = measure_worth(scored, metrics, problem=config.problem.value)
     watch = watch_answers(Reference.from_dict(profile), config=config, metric=metrics[0])
     past = reference_past(rows, scored, watch=watch, schema=schema, config=config)
@@ -55,9 +61,9 @@ def refit_reference_items(
 ) -> Iterator[LogItem]:
     """Yield ``profile.json`` and ``past.json`` of a refit.
 
-    Features, outcome and their links are measured anew on the refit's own rows, over the judged version's grid. What
-    its answers look like and are worth is the judged version's: the refit has learned from every labelled row, and
-    answers on these would flatter it.
+    Features, outcome and their links are measured anew on the refit's own rows, over the judged version's grid while
+    that fits. What its answers look like and are worth is the judged version's: the refit has learned from every
+    labelled row, and answers on these would flatter it.
 
     Parameters
     ----------
@@ -69,8 +75,8 @@ def refit_reference_items(
         The deciding one.
     """
     judged = Reference.from_dict(kept["profile"])
-    inputs = input_profile(rows, schema=schema, config=config, grid=judged.inputs.grid)
-    profile = {**kept["profile"], "inputs": inputs.to_dict()}
+    inputs = fit_inputs(rows, schema=schema, config=config, earlier=judged.inputs.grid)
+    profile = {**kept["profile"], "inputs": inputs.profile.to_dict(), "grid": inputs.reason}
     watch = watch_answers(Reference.from_dict(profile), config=config, metric=metric)
     past = refit_past(rows, Past.from_dict(kept["past"]), watch=watch, schema=schema, config=config)
     yield from _items(profile, past)

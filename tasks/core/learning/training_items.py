@@ -17,18 +17,19 @@ from tasks.core.learning.lesson import Choice, Lesson
 from tasks.core.learning.reference_items import FOLDER, reference_items
 from tasks.core.learning.scoring import decided_by
 from tasks.core.logitems import Json, LogItem, Metrics, Params, Table, Text
+from tasks.core.profiles.grid import Grid
 from tasks.core.redact import redacted
 
 
 def describe_training(
-    lesson: Lesson, choice: Choice, fitted: Fitted, config: ModelConfig
+    lesson: Lesson, choice: Choice, fitted: Fitted, config: ModelConfig, *, earlier: Grid | None = None
 ) -> Iterator[LogItem]:
-    """Yield what the run of a training holds, figures and the model apart."""
+    """Yield what the run of a training holds, figures and the model apart; ``earlier`` is the model's grid so far."""
     yield Params(training_params(lesson, choice, fitted, config))
     yield Metrics(
         {**fitted.metrics, **baseline_metrics(fitted.baselines), **_prefixed("cv_", choice.chosen_run)}
     )
-    yield from version_documents(lesson, choice, fitted, config)
+    yield from version_documents(lesson, choice, fitted, config, earlier=earlier)
     yield candidate_table(choice.comparison)
     if fitted.importances:
         yield Table(
@@ -43,7 +44,7 @@ def describe_training(
 
 
 def version_documents(
-    lesson: Lesson, choice: Choice, fitted: Fitted, config: ModelConfig
+    lesson: Lesson, choice: Choice, fitted: Fitted, config: ModelConfig, *, earlier: Grid | None = None
 ) -> Iterator[LogItem]:
     """Yield the documents stored with a version under ``evergreen/``."""
     training, schema = lesson.parts.training, lesson.schema
@@ -61,7 +62,13 @@ def version_documents(
     }
     yield from (Json(f"{FOLDER}/{name}.json", content) for name, content in documents.items())
     yield from reference_items(
-        training, scored, schema=schema, config=config, metrics=lesson.metrics, score_source=source
+        training,
+        scored,
+        schema=schema,
+        config=config,
+        metrics=lesson.metrics,
+        score_source=source,
+        earlier=earlier,
     )
 
 
