@@ -6,7 +6,6 @@ import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.core.drift.sample import Compared, compare_columns, sample_frame
@@ -74,13 +73,6 @@ def draw_evidently_page(
     except Exception as error:  # a page of another library must not end a run; the reason is in the result
         said = f"Evidently drew no page: {type(error).__name__}: {error}"
         return _no_page("evidently_failed", said[:500], *left_out)
-
-
-def write_page(path: Path, page: str) -> Path:
-    """Write a page to a file, its folder made where it is missing, and return the path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
-    return path
 
 
 def _draw(reference: pd.DataFrame, current: pd.DataFrame, compared: Compared) -> str:

@@ -15,7 +15,7 @@ from tasks.core.errors import DataError, did_you_mean
 from tasks.core.profiles.count import BLOCK
 from tasks.core.profiles.grid import Grid
 from tasks.core.profiles.profile import Profile, measure_profile
-from tasks.io.sources_files import Files, list_files
+from tasks.io.sources_files import PANDAS_INDEX, Files, list_files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,8 +41,9 @@ class ParquetColumns:
 
     @cached_property
     def names(self) -> list[str]:
-        """Column names of the first file."""
-        return list(self._file(self.files.paths[0]).schema_arrow.names)
+        """Column names of the first file, without an index that pandas stored."""
+        names = self._file(self.files.paths[0]).schema_arrow.names
+        return [name for name in names if not PANDAS_INDEX.fullmatch(name)]
 
     @cached_property
     def rows(self) -> int:

@@ -18,6 +18,8 @@ _ENDINGS = {
 }
 _FUNCTION = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9_]*)(?:\+[A-Za-z0-9_]+)?:(?:///|//)")
+PANDAS_INDEX = re.compile(r"__index_level_\d+__")
+"""Names pandas gives to an index it stores in Parquet; it reads them back as an index, never as a column."""
 _MAGIC = {
     b"PAR1": "Parquet",
     b"PK\x03\x04": "a zip archive or spreadsheet",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +15,8 @@ import pyarrow.parquet as pq
 
 from tasks.core.data.clock import Clock, Window
 from tasks.core.errors import DataError
-from tasks.io.sources_files import Files
+from tasks.io.sources_files import PANDAS_INDEX, Files
 
-_PANDAS_INDEX = re.compile(r"__index_level_\d+__")
-"""Names pandas gives to an index it stores; it reads them back as an index, never as a column."""
 _NANOSECONDS = 9.2e9
 """Seconds from 1970 that nanoseconds can hold; bounds beyond it are not pushed down."""
 
@@ -98,7 +95,7 @@ class ParquetLoader:
             raise DataError(
                 f"'{path}' cannot be read as Parquet: {_first_line(error)} Write it again."
             ) from error
-        return pa.schema([field for field in schema if not _PANDAS_INDEX.fullmatch(field.name)])
+        return pa.schema([field for field in schema if not PANDAS_INDEX.fullmatch(field.name)])
 
     def _bounds(self, schema: Any, window: Window | None) -> Any:
         """Return a filter that keeps at least the window's rows and those without a time; None where it cannot."""

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.io.evidently_page import draw_evidently_page, write_page
+from tasks.io.evidently_page import draw_evidently_page
+from tasks.io.pages import write_page
 
 ROOT = Path(__file__).resolve().parents[2]
 

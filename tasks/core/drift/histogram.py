@@ -39,18 +39,18 @@ class Histogram:
 def histogram(grid: ColumnGrid, reference: ColumnProfile, current: ColumnProfile) -> Histogram:
     """Return the histogram of a numeric column; both sides must have rows.
 
-    Cells span the middle 99 % of both sides; what lies outside is in the first and the last. Within a fine bin rows
-    are taken as evenly spread. A column of few single values (or one without a range) is shown value by value,
-    without ticks.
+    Cells span the middle 99 % of both sides, but no more than three interquartile ranges beyond the quartiles; what
+    lies outside is in the first and the last. Within a fine bin rows are taken as evenly spread. A column of few
+    single values (or one without a range) is shown value by value, without ticks.
     """
     if not (reference.finite and current.finite) or _few_values(grid, reference, current):
         return _by_value(grid, reference, current)
     cumulated = [_Cumulated.of(grid, side) for side in (reference, current)]
-    low = min(side.quantile(_TAIL) for side in cumulated)
-    high = max(side.quantile(1 - _TAIL) for side in cumulated)
+    low = min(side.reach(-1) for side in cumulated)
+    high = max(side.reach(1) for side in cumulated)
     if not low < high or not np.isfinite(high - low):
         return _by_value(grid, reference, current)
-    borders = np.linspace(low, high, CELLS + 1)
+    borders = _borders(low, high, whole=_whole_numbers(grid))
     inner = borders[1:-1]
     shares = [
         np.diff(np.concatenate([[0.0], side.below(inner), [1.0]])) * one.finite / one.n
@@ -58,7 +58,7 @@ def histogram(grid: ColumnGrid, reference: ColumnProfile, current: ColumnProfile
     ]
     labels = [f"{a:.4g} – {b:.4g}" for a, b in pairwise(borders.tolist())]
     labels[0], labels[-1] = f"< {borders[1]:.4g}", f"≥ {borders[-2]:.4g}"
-    shown = {round(place * CELLS / 4) for place in range(5)}
+    shown = {round(place * len(labels) / 4) for place in range(5)}
     ticks = tuple(f"{at:.3g}" if place in shown else "" for place, at in enumerate(borders))
     return Histogram(
         labels=tuple(labels),
@@ -91,9 +91,36 @@ class _Cumulated:
         start, end = self.points[max(place - 1, 0)], self.points[place]
         return float(start + part * (end - start))
 
+    def reach(self, direction: int) -> float:
+        """Return how far the axis goes down (-1) or up (1)."""
+        first, third = self.quantile(0.25), self.quantile(0.75)
+        end = self.quantile(_TAIL if direction < 0 else 1 - _TAIL)
+        fence = first - 3 * (third - first) if direction < 0 else third + 3 * (third - first)
+        nearer = max(end, fence) if direction < 0 else min(end, fence)
+        return nearer if third > first else end
+
     def below(self, values: FloatArray) -> FloatArray:
         """Return the share of rows below each value."""
         return np.asarray(np.interp(values, self.points, self.shares))
+
+
+def _borders(low: float, high: float, *, whole: bool) -> FloatArray:
+    """Return the borders of cells of equal width; of whole numbers as many in every cell.
+
+    >>> _borders(0.0, 56.5, whole=True)[:3].tolist()
+    [0.0, 3.0, 6.0]
+    """
+    if not whole:
+        return np.linspace(low, high, CELLS + 1)
+    first, width = np.floor(low), np.ceil((np.floor(high) + 1 - np.floor(low)) / CELLS)
+    cells = int(np.ceil((np.floor(high) + 1 - first) / width))
+    return np.asarray(first + width * np.arange(cells + 1), dtype=np.float64)
+
+
+def _whole_numbers(grid: ColumnGrid) -> bool:
+    edges = np.asarray(grid.edges, dtype=np.float64)
+    after = np.concatenate([[False], edges[1:] == np.nextafter(edges[:-1], np.inf)])
+    return bool((edges[~after] == np.rint(edges[~after])).all())
 
 
 def _few_values(grid: ColumnGrid, reference: ColumnProfile, current: ColumnProfile) -> bool:

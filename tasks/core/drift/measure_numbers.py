@@ -23,6 +23,8 @@ from tasks.core.stats.distances import (
 from tasks.core.stats.two_sample import chi_square, ks_from_counts, psi_p_value
 
 _CHANCE = 0.05
+_ROUNDING = 1e-9
+"""A standard deviation below this part of the mean is that of a constant."""
 Sides = tuple[Sequence[ColumnProfile], Sequence[ColumnProfile]]
 
 
@@ -31,6 +33,7 @@ def numeric_numbers(grids: Sequence[ColumnGrid], sides: Sides) -> Mapping[str, F
     fine = fine_bins(grids, *sides)
     ks = ks_from_counts(fine.reference, fine.current)
     deviation = np.sqrt([one.variance for one in sides[0]])
+    varies = deviation > _ROUNDING * np.abs([one.mean for one in sides[0]])
     shift = np.array([after.mean - before.mean for before, after in zip(*sides, strict=True)])
     filled = np.array([min(before.finite, after.finite) > 0 for before, after in zip(*sides, strict=True)])
     return {
@@ -39,9 +42,7 @@ def numeric_numbers(grids: Sequence[ColumnGrid], sides: Sides) -> Mapping[str, F
         "ks_bound": fine.bound,
         "p_value": ks.p_value,
         "wasserstein": wasserstein(fine.reference, fine.current, places=fine.places),
-        "mean_shift": np.divide(
-            shift, deviation, out=np.full(len(shift), np.nan), where=filled & (deviation > 0)
-        ),
+        "mean_shift": np.divide(shift, deviation, out=np.full(len(shift), np.nan), where=filled & varies),
         **_missing(sides),
         "unseen": np.full(len(shift), np.nan),
     }

@@ -1,0 +1,173 @@
+"""Compare two plain files, column by column, without any model or store."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks.core.data.kinds import ColumnKind, Kind, column_kind
+from tasks.core.drift.files import FilesDrift
+from tasks.core.drift.files_page import files_page
+from tasks.core.drift.measures import measure_columns
+from tasks.core.errors import DataError, InputError, unknown_name
+from tasks.core.profiles.grid import MOST_CATEGORIES, ColumnGrid, Grid, make_grid
+from tasks.core.profiles.profile import Profile
+from tasks.io.pages import write_page
+from tasks.io.profile_builder import profile_files
+from tasks.io.profile_files import open_columns
+from tasks.io.profile_sketch import sample_columns
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_FEATURES = (Kind.NUMERIC, Kind.CATEGORICAL)
+_GLANCE = 50_000
+MIXED = ColumnKind(Kind.OTHER, "mixes numbers and text")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedFiles:
+    """What was found, and the profiles it was found in, over one grid."""
+
+    drift: FilesDrift
+    reference: Profile
+    current: Profile
+
+
+def compare_files(
+    reference: str,
+    current: str,
+    *,
+    columns: Sequence[str] = (),
+    exclude: Collection[str] = (),
+    categorical: Collection[str] = (),
+    significance: float = 0.05,
+    psi_warning: float = 0.10,
+) -> ComparedFiles:
+    """Measure how far the columns of one file moved from those of another.
+
+    Parameters
+    ----------
+    reference, current : str
+        CSV or Parquet file, folder, glob or fsspec address; read in streams, never held whole.
+    columns, exclude : collection of str
+        Columns to compare (by default all that could be features), and columns to leave out.
+    categorical : collection of str
+        Columns of numbers that are names of categories.
+    significance, psi_warning : float
+        A column drifted when its corrected p-value is below the one and its PSI at least the other.
+
+    Raises
+    ------
+    InputError
+        When a file is missing or unreadable, a named column in neither, or no column common to both.
+    """
+    before, after = (open_columns(path).names for path in (reference, current))
+    wanted = _wanted([*before, *after], columns, exclude, categorical)
+    common = [name for name in before if name in after and name in wanted]
+    if not common:
+        raise InputError(
+            f"'{reference}' and '{current}' have no column in common that is to be compared. The first holds: "
+            f"{', '.join(before[:20])}; the second: {', '.join(after[:20])}. Compare files of one kind."
+        )
+    samples = sample_columns(current, columns=common, rows=_GLANCE)
+    now = {str(sample.name): _kind(sample) for sample in samples}
+    grid, kinds = _lay_grid(reference, now, frozenset(categorical))
+    drift = _sorted_out(reference, current, kinds, now, categorical)
+    drift = replace(
+        drift,
+        lost=tuple(name for name in before if name in wanted and name not in after),
+        new=tuple(name for name in after if name in wanted and name not in before),
+    )
+    out = {*drift.changed, *drift.skipped, *drift.unreadable}
+    grid = Grid(columns={name: one for name, one in grid.columns.items() if name not in out})
+    profiles = [profile_files(path, grid) for path in (reference, current)]
+    measures = measure_columns(*profiles, significance=significance, psi_warning=psi_warning)
+    return ComparedFiles(drift=replace(drift, columns=measures), reference=profiles[0], current=profiles[1])
+
+
+def write_files_page(path: Path, found: ComparedFiles) -> None:
+    """Write the page of a comparison.
+
+    Raises
+    ------
+    InputError
+        When the file cannot be written.
+    """
+    write_page(path, files_page(found.drift, found.reference, found.current))
+
+
+def _wanted(
+    known: Sequence[str], columns: Sequence[str], exclude: Collection[str], categorical: Collection[str]
+) -> set[str]:
+    for name in (*columns, *exclude, *categorical):
+        if name not in known:
+            raise unknown_name("column", name, set(known), where="either file")
+    return (set(columns) or set(known)) - set(exclude)
+
+
+def _lay_grid(
+    reference: str, now: Mapping[str, ColumnKind], categorical: frozenset[str]
+) -> tuple[Grid, dict[str, ColumnKind]]:
+    """Look at a sample of the reference: what each column holds, and the grid to count it over."""
+    columns: dict[str, ColumnGrid] = {}
+    kinds: dict[str, ColumnKind] = {}
+    for sample in sample_columns(reference, columns=list(now)):
+        name = str(sample.name)
+        kinds[name] = _kind(sample)
+        holds = now[name].kind if kinds[name].kind is Kind.EMPTY else kinds[name].kind
+        by_name = name in categorical or holds is not Kind.NUMERIC
+        columns |= make_grid(sample.to_frame(), categorical=frozenset([name] if by_name else [])).columns
+    return Grid(columns=columns), kinds
+
+
+def _kind(sample: pd.Series) -> ColumnKind:
+    try:
+        return column_kind(sample, max_categories=MOST_CATEGORIES)
+    except DataError:
+        return MIXED
+
+
+def _sorted_out(
+    reference: str,
+    current: str,
+    before: Mapping[str, ColumnKind],
+    after: Mapping[str, ColumnKind],
+    categorical: Collection[str],
+) -> FilesDrift:
+    """Tell the columns that cannot be measured, and why."""
+    changed, skipped, unreadable = {}, {}, {}
+    for name, was in before.items():
+        now = after[name]
+        if name in categorical:
+            continue
+        if was.kind is Kind.EMPTY and now.kind is Kind.EMPTY:
+            skipped[name] = "every value is null, as before"
+        elif MIXED in (was, now):
+            unreadable[name] = f"{MIXED.reason} {'in the reference' if was == MIXED else 'now'}"
+        elif was.kind not in (*_FEATURES, Kind.EMPTY):
+            skipped[name] = was.reason
+        elif was.kind is Kind.NUMERIC and now.kind not in (Kind.NUMERIC, Kind.EMPTY):
+            changed[name] = f"held numbers and now holds {_WORDS[now.kind]}"
+        elif now.kind is Kind.OTHER:
+            changed[name] = f"held {_WORDS[was.kind]} and now {now.reason}"
+    return FilesDrift(
+        reference=reference,
+        current=current,
+        columns=(),
+        changed=changed,
+        skipped=skipped,
+        unreadable=unreadable,
+    )
+
+
+_WORDS = {
+    Kind.NUMERIC: "numbers",
+    Kind.CATEGORICAL: "text",
+    Kind.TEXT: "text",
+    Kind.DATETIME: "times",
+    Kind.OTHER: "other values",
+    Kind.EMPTY: "nothing",
+}
