@@ -43,7 +43,8 @@ def fit_null(series: SignalSeries | None, *, policy: Policy, whole: Signals | No
     """Learn what the signals of one or several kinds do when nothing drifts.
 
     With at least ten reference windows a signal's limits come from these (`calibrate_by_windows`), else from
-    sampling theory (`calibrate_by_theory`), and the null says so.
+    sampling theory (`calibrate_by_theory`), and the null says so. The literal policy needs the reference's own values
+    alone.
 
     Parameters
     ----------
@@ -63,7 +64,7 @@ def fit_null(series: SignalSeries | None, *, policy: Policy, whole: Signals | No
     past = _read(series, whole, policy)
     theory = calibrate_by_theory(past, whole)
     measured = np.isfinite(past.values).sum(axis=0)
-    if measured.max(initial=0) < FEW_WINDOWS:
+    if policy.name == "literal" or measured.max(initial=0) < FEW_WINDOWS:
         return theory
     return choose_null(measured >= FEW_WINDOWS, calibrate_by_windows(past), theory)
 

@@ -82,7 +82,7 @@ def judge_window(
     rows : int
         Its rows; in the phase of outcomes the labelled ones.
     """
-    dropped = () if not len(memory.forecast) or memory.fits(null) else close_alarms(memory)
+    dropped = () if memory.fits(null) else close_alarms(memory)
     memory = memory if memory.fits(null) else begin_memory(null, position=position)
     refused = unusable_window(rows, null, policy)
     if refused is not None:

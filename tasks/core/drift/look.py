@@ -93,14 +93,15 @@ def take_look(
     spreads = np.vstack([null.level.spread(squares), jump, null.sustained.spread(squares / len(window))])
     ripe = np.minimum(ages, len(null.recent))
     quantiles = [null.level.quantiles(), null.jump.quantiles(age=ripe), null.sustained.quantiles()]
-    suspect = (np.nan_to_num(memory.moved) > 0).any(axis=0)[null.places]
+    suspect = (np.nan_to_num(memory.moved).sum(axis=0) > 0)[null.places]
     limits = spreads * np.vstack(quantiles) * np.where(suspect, CONFIRMS, 1.0)
     bases = np.vstack([expected, expected + memory.forecast, expected])
     effects = np.vstack([rest, rest - memory.forecast, window.mean(axis=0)])
     side = np.where(null.sides == 0, np.sign(effects), null.sides)
-    beyond = effects * side > limits
+    beyond: BoolArray = np.asarray(effects * side > limits)
     beyond[2] &= _lasts(window, limits[2] / 2, side[2], violated)
-    beyond &= _beyond_floor(bases, effects, floors, null) if beyond.any() else False
+    if beyond.any():
+        beyond &= _beyond_floor(bases, effects, floors, null)
     return Look(
         expected=expected, rest=rest, bases=bases, effects=effects, limits=limits, spreads=spreads,
         beyond=beyond, ages=ages,

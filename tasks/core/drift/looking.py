@@ -88,7 +88,8 @@ def look_at(
         level = watch.config.drift.ks_significance
         measured = measure_columns(watch.reference.inputs, profiles["inputs"], significance=level)
     count = len(rows) if due.phase is Phase.INPUTS else answered.labelled
-    judgement = _judge(watch, due, signals, memory, measured, rows=count)
+    judged = (*measured, *measure_columns(watch.reference.answers, answered.profile)) if measured else ()
+    judgement = _judge(watch, due, signals, memory, judged, rows=count)
     looked = Looked(
         window=due.window,
         phase=due.phase,
