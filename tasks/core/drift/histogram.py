@@ -43,7 +43,7 @@ def histogram(grid: ColumnGrid, reference: ColumnProfile, current: ColumnProfile
     lies outside is in the first and the last. Within a fine bin rows are taken as evenly spread. A column of few
     single values (or one without a range) is shown value by value, without ticks.
     """
-    if not (reference.finite and current.finite) or _few_values(grid, reference, current):
+    if not (reference.finite and current.finite) or _few_values(grid, reference):
         return _by_value(grid, reference, current)
     cumulated = [_Cumulated.of(grid, side) for side in (reference, current)]
     low = min(side.reach(-1) for side in cumulated)
@@ -123,27 +123,30 @@ def _whole_numbers(grid: ColumnGrid) -> bool:
     return bool((edges[~after] == np.rint(edges[~after])).all())
 
 
-def _few_values(grid: ColumnGrid, reference: ColumnProfile, current: ColumnProfile) -> bool:
-    """Tell whether all rows lie in a few bins of a single value."""
+def _few_values(grid: ColumnGrid, reference: ColumnProfile) -> bool:
+    """Tell whether all rows of the reference lie in a few bins of a single value."""
     single = np.array([_is_single(grid, place) for place in range(grid.bins)])
-    both = reference.counts_array + current.counts_array
-    return bool(both[~single].sum() == 0 and single.sum() <= MOST_VALUES)
+    return bool(reference.counts_array[~single].sum() == 0 and single.sum() <= MOST_VALUES)
 
 
 def _by_value(grid: ColumnGrid, reference: ColumnProfile, current: ColumnProfile) -> Histogram:
     """Return the shares of the bins that hold rows, each labelled by where it begins."""
-    begins = [f"< {grid.edges[0]:.6g}" if grid.edges else "all", *(f"{edge:.6g}" for edge in grid.edges)]
     held = [place for place in range(grid.bins) if reference.counts[place] or current.counts[place]]
     sides = [tuple(one.counts[place] / one.n for place in held) for one in (reference, current)]
-    labels = tuple(begins[place] if _is_single(grid, place) else _from(begins[place]) for place in held)
+    labels = tuple(_label(grid, place) for place in held)
     return Histogram(labels=labels, ticks=(), reference=sides[0], current=sides[1])
+
+
+def _label(grid: ColumnGrid, place: int) -> str:
+    """Say what a bin holds: one value, or what lies between two."""
+    low = f"{grid.edges[place - 1]:.6g}" if place else ""
+    high = f"{grid.edges[place]:.6g}" if place < len(grid.edges) else ""
+    if _is_single(grid, place):
+        return low
+    return f"{low} – {high}" if low and high else f"< {high}" if high else f"> {low}" if low else "all"
 
 
 def _is_single(grid: ColumnGrid, place: int) -> bool:
     return 0 < place < len(grid.edges) and bool(
         grid.edges[place] == np.nextafter(grid.edges[place - 1], np.inf)
     )
-
-
-def _from(label: str) -> str:
-    return label if label == "all" or label.startswith("<") else f"from {label}"
