@@ -17,9 +17,7 @@ from tasks.core.alerts.deliveries import (
     STREAM,
     SUPERSEDED,
     TOPICS,
-    Cursor,
     Due,
-    cursor,
     failed_payload,
     settled_payload,
     undelivered,
@@ -27,14 +25,13 @@ from tasks.core.alerts.deliveries import (
 from tasks.core.alerts.text import alert_text, alert_title
 from tasks.core.errors import ConfigError, Unreachable
 from tasks.core.verdict import Reason
-from tasks.io.ledger import Ledger
+from tasks.io.alert_entries import read_alerts, read_cursor
 from tasks.io.setup import Setup
 from tasks.retries import SIDE_EFFECT
 from tasks.stage_task import stage_task
 
 PAUSES = (1.0, 4.0)
 """Seconds between attempts at one channel within a run; the next run tries again."""
-_TAIL, _DELIVERIES = 50, 200
 
 
 @stage_task(name="deliver_alerts", **SIDE_EFFECT)
@@ -50,20 +47,6 @@ def deliver_alerts(setup: Setup, *, sleep: Callable[[float], None] = time.sleep)
         return []
     told = [_tell(setup, channel, sleep) for channel in (EVENTS, *dict.fromkeys(setup.config.alerts.notify))]
     return [reason for reasons in told for reason in reasons]
-
-
-def read_alerts(ledger: Ledger, model: str, topic: str, *, after: int) -> list[Alert]:
-    """Return a topic's alerts that say something, those numbered above ``after``, oldest first.
-
-    Reads no more of the stream than it takes: most runs read one entry.
-    """
-    count = 1
-    while True:
-        entries = ledger.read_tail(model, TOPICS[topic], count)
-        alerts = [Alert.from_dict(e.payload["alert"]) for e in entries if e.payload.get("alert")]
-        if len(entries) < count or (alerts and alerts[0].number <= after):
-            return [alert for alert in alerts if alert.speaks and alert.number > after]
-        count *= _TAIL
 
 
 def _tell(setup: Setup, channel: str, sleep: Callable[[float], None]) -> list[Reason]:
@@ -89,15 +72,6 @@ def _due(setup: Setup, channel: str) -> Iterator[Due]:
         due = undelivered(read_alerts(ledger, model, topic, after=at.number), at, channel)
         if due:
             yield due
-
-
-def read_cursor(ledger: Ledger, model: str, channel: str, topic: str) -> Cursor:
-    """Return how far a channel has come, reading no more than it takes."""
-    entries = ledger.read_tail(model, STREAM, _DELIVERIES)
-    found = cursor(entries, channel, topic)
-    if found.number or len(entries) < _DELIVERIES:
-        return found
-    return cursor(ledger.read(model=model, stream=STREAM), channel, topic)
 
 
 def _attempt(alert: Alert, channel: str, sleep: Callable[[float], None]) -> str | None:
@@ -160,15 +134,6 @@ def send_test(setup: Setup) -> list[dict[str, Any]]:
         )
     sends = {name: open_channel(name) for name in names}
     return [_try_out(setup.model, name, send) for name, send in sends.items()]
-
-
-def open_alarms(setup: Setup) -> list[dict[str, Any]]:
-    """Return what is open now, topic by topic, as the ledger has it."""
-    newest = [setup.stores.ledger.last(setup.model, stream) for stream in TOPICS.values()]
-    alerts = [
-        Alert.from_dict(entry.payload["alert"]) for entry in newest if entry and entry.payload.get("alert")
-    ]
-    return [plain for alert in alerts for plain in alert.to_dict()["open"]]
 
 
 def _try_out(model: str, name: str, send: Send) -> dict[str, Any]:

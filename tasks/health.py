@@ -24,6 +24,7 @@ from tasks.core.health.machinery import (
     judge_servers,
 )
 from tasks.core.health.report import Check, HealthReport
+from tasks.io.alert_entries import last_run
 from tasks.io.models import LoadedModel
 from tasks.io.setup import Setup
 from tasks.retries import SIDE_EFFECT
@@ -155,7 +156,9 @@ def _machine_checks(setup: Setup, facts: HealthFacts, champion: LoadedModel | No
             _learned_to(champion) if champion else None, facts.as_of, limit=age.amount if age else None
         ),
         judge_last_run(
-            _last_run(setup, facts.started), datetime.now(UTC), interval=config.monitoring.interval.amount
+            last_run(setup.stores.ledger, setup.model, before=facts.started),
+            datetime.now(UTC),
+            interval=config.monitoring.interval.amount,
         ),
     )
 
@@ -165,11 +168,3 @@ def _learned_to(champion: LoadedModel) -> float | None:
     if plan.clock != "timestamp" or plan.training is None or not np.isfinite(plan.training.end):
         return None
     return plan.training.end
-
-
-def _last_run(setup: Setup, started: datetime) -> datetime | None:
-    """Return when a run before this one left an entry: a window, or its decision."""
-    read = setup.stores.ledger.read_tail
-    entries = [e for phase in Phase for e in read(setup.model, f"windows-{phase.value}", _WINDOWS)]
-    entries += [e for e in read(setup.model, "decisions", _WINDOWS) if e.kind == "monitor"]
-    return max((entry.at for entry in entries if entry.at < started), default=None)

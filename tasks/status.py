@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
+from tasks.core.health.machinery import judge_last_run
 from tasks.core.reign.status import describe_status
+from tasks.io.alert_entries import last_run, open_alarms
 from tasks.io.setup import Setup
 
 _TAGS = {
@@ -17,7 +20,7 @@ _TAGS = {
 
 
 def model_status(setup: Setup) -> dict[str, Any]:
-    """Return who reigns, who waits, what is pending, and whether ledger and aliases agree."""
+    """Return who reigns, who waits, what is pending, whether ledger and aliases agree, and which alarms are open."""
     ledger, registry = setup.stores.ledger, setup.stores.registry
     view = describe_status(
         aliases=registry.aliases(setup.model),
@@ -30,4 +33,7 @@ def model_status(setup: Setup) -> dict[str, Any]:
             own = tags.get(view[role]["version"], {})
             view[role] |= {name: own[tag] for name, tag in _TAGS.items() if tag in own}
     state = "Consistent" if view["consistent"] else "Inconsistent"
-    return {"state": state, "reasons": [], "model": setup.model, **view}
+    now, interval = datetime.now(UTC), setup.config.monitoring.interval.amount
+    run = judge_last_run(last_run(ledger, setup.model, before=now), now, interval=interval)
+    health = {"last_run": run.to_dict(), "open": open_alarms(ledger, setup.model)}
+    return {"state": state, "reasons": [], "model": setup.model, **view, "health": health}

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from deployments.cli.output import clean
+from deployments.cli.output import alarm_lines, clean
 from deployments.cli.session import prepare_prefect
 from deployments.cli.stages import Json, Model
 from tasks.io.setup import Setup, open_setup
@@ -53,10 +53,10 @@ def _try_out(setup: Setup) -> dict[str, Any]:
 
 
 def _open(setup: Setup) -> dict[str, Any]:
-    from tasks.alert import open_alarms
+    from tasks.io.alert_entries import open_alarms
 
     reach_servers(setup.settings)
-    alarms = open_alarms(setup)
+    alarms = open_alarms(setup.stores.ledger, setup.model)
     state = "Open" if alarms else "Quiet"
     return {
         "state": state, "model": setup.model, "reasons": [], "open": alarms, "notify": setup.config.alerts.notify,
@@ -67,9 +67,7 @@ def _show(result: dict[str, Any]) -> None:
     print(f"{result['model']}: {result['state']}")
     for answer in result.get("channels", []):
         print(f"  {'arrived ' if answer['arrived'] else 'FAILED  '} {answer['channel']}: {answer['message']}")
-    for alarm in result.get("open", []):
-        print(
-            f"  {alarm['level']:8} {alarm['name']} ({alarm['kind']}): {alarm['said']}, since {alarm['since']}"
-        )
+    for line in alarm_lines(result.get("open", [])):
+        print(f"  {line}")
     if "open" in result and not result["notify"]:
         print("  alerts.notify is empty: nobody is told.")

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from deployments.cli.output import clean
+from deployments.cli.output import alarm_lines, clean
 from tasks.io.setup import open_setup
 from tasks.io.store_checks import reach_servers
 
@@ -73,6 +73,10 @@ def status(
     console.print(table)
     for plan in result["pending"]:
         console.print(f"pending: {plan['kind']} of version {plan['version']} ({plan['state']})", markup=False)
+    for line in alarm_lines(result["health"]["open"]):
+        console.print(f"open: {line}", markup=False, highlight=False, soft_wrap=True)
+    if result["health"]["last_run"]["condition"] == "warning":
+        console.print(result["health"]["last_run"]["message"], markup=False, soft_wrap=True)
     console.print(
         "consistent" if result["consistent"] else "NOT consistent: run 'evergreen reconcile'", markup=False
     )

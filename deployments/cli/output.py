@@ -94,6 +94,11 @@ def clean(value: Any) -> Any:
     return value
 
 
+def alarm_lines(alarms: list[dict[str, Any]]) -> list[str]:
+    """Return a line for each open alarm: how grave, what, since when."""
+    return [f"{a['level']:8} {a['name']} ({a['kind']}): {a['said']}, since {a['since']}" for a in alarms]
+
+
 def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"

@@ -6,11 +6,12 @@ from types import SimpleNamespace
 import pytest
 
 from tasks import alert as alert_module
-from tasks.alert import PAUSES, deliver_alerts, open_alarms, read_alerts, send_test
+from tasks.alert import PAUSES, deliver_alerts, send_test
 from tasks.core.alerts.alert import Alarm, Alert, AlertLevel, next_alert
 from tasks.core.alerts.deliveries import EVENTS, TOPICS
 from tasks.core.config.monitoring import AlertsConfig, MonitoringConfig
 from tasks.core.errors import ConfigError
+from tasks.io.alert_entries import open_alarms, read_alerts
 from tasks.io.fakes import MemoryLedger
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -252,4 +253,4 @@ def test_what_is_open_is_told_across_topics(setup):
     mine = setup()
     judge(mine, "a", "ab")
     judge(mine, "c", topic="outcomes")
-    assert ["a", "b", "c"] == [alarm["name"] for alarm in open_alarms(mine)]
+    assert ["a", "b", "c"] == [alarm["name"] for alarm in open_alarms(mine.stores.ledger, mine.model)]

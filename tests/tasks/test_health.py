@@ -7,13 +7,15 @@ import pandas as pd
 import pytest
 
 from tasks import health, signs_of_life
-from tasks.alert import deliver_alerts, open_alarms
+from tasks.alert import deliver_alerts
 from tasks.core.drift.past import Past
 from tasks.core.drift.signals import SignalSeries
 from tasks.core.drift.words import DriftKind
 from tasks.core.health.report import Condition
 from tasks.core.reign.plan import CHAMPION
 from tasks.health import HealthFacts, check_health
+from tasks.io.alert_entries import open_alarms
+from tasks.status import model_status
 from tests.support.arena import Arena, train_version
 
 STARTED = datetime(2026, 3, 1, tzinfo=UTC)
@@ -129,7 +131,7 @@ def test_a_server_that_does_not_answer_is_told_without_its_password(setup, monke
     (failed,) = [check for check in report.checks if check.condition is Condition.FAILED]
     assert "prefect" == failed.name
     assert "secret" not in failed.reason.message
-    assert ["prefect"] == [alarm["name"] for alarm in open_alarms(setup)]
+    assert ["prefect"] == [alarm["name"] for alarm in open_alarms(setup.stores.ledger, setup.model)]
 
 
 @pytest.mark.parametrize(("hours", "condition"), [(4, "ok"), (6, "failed")])
@@ -189,3 +191,17 @@ def test_failing_health_reaches_the_channels_like_drift(arena, webhook, monkeypa
     deliver_alerts.fn(setup, sleep=lambda _: None)
     expected = ["[critical] tested: champion (health)", "[resolved] tested: champion (health)"]
     assert expected == [body["title"] for body in webhook.got]
+
+
+def test_status_shows_open_alarms_and_a_monitoring_that_stands_still(arena):
+    setup = arena.setup()
+    assert ("not_applicable", []) == (
+        model_status(setup)["health"]["last_run"]["condition"],
+        open_alarms(setup.stores.ledger, setup.model),
+    )
+    look(setup)
+    keep(setup, "inputs", 1, place=0)
+    found = model_status(setup)["health"]
+    assert ("warning", ["champion"]) == (
+        found["last_run"]["condition"], [alarm["name"] for alarm in found["open"]],
+    )  # fmt: skip

@@ -94,7 +94,8 @@ class AlertsConfig(Section):
     performance_drop: OpenFraction = 0.05
     """Smallest relative loss of performance that counts."""
     max_silence: Duration | None = None
-    """Alert when the newest row is older than this; default: five windows, or ten usual gaps between rows."""
+    """Alert when the newest row is older than this; default: five windows, what rows that come at random exceed once
+    in 900 days, or one and a half times the longest silence of the reference, whichever is longest."""
     max_model_age: Duration | None = None
     """Alert when the champion's training ended longer ago; default: never."""
     min_free_disk: Fraction = 0.05
