@@ -36,7 +36,7 @@ def read(frame, reference, **options):
 
 
 def test_four_rows_in_four_bins_by_hand():
-    # Reference 1, 2, 3, 4, four times each: mid-ranks 1/8, 3/8, 5/8, 7/8; |rank - 1/2| is 3/8, 1/8, 1/8, 3/8 with mean 1/4.
+    # Reference 1, 2, 3, 4, four times each: mid-ranks 1/8, 3/8, 5/8, 7/8; off 1/2 by 3/8, 1/8, 1/8, 3/8, mean 1/4.
     rows = pd.DataFrame({"x": [1.0, 2.0, 3.0, 4.0] * 4})
     reference = measure_profile(rows, make_grid(rows, categorical=frozenset()))
     at, found = read(pd.DataFrame({"x": [4.0, 4.0, np.nan, 3.0]}), reference)

@@ -25,14 +25,14 @@ from tasks.core.profiles.profile import Profile
 HOUR = 3600.0
 START = 1_767_225_600.0  # 2026-01-01T00:00:00Z
 ROWS, FEATURES, QUARTER = 500, 30, 2160
-BINS = 27
+BINS = 18
 STREAMS = ("independent", "autoregressive", "cycle")
 EDGES = norm.ppf(np.arange(1, BINS) / BINS)
 
 
 def reference_profile(features=FEATURES):
     """Return the reference: standard normal columns in bins of equal mass, nine groups."""
-    grid = ColumnGrid(kind="numeric", edges=tuple(EDGES.tolist()), cuts=tuple(range(0, BINS, 3)))
+    grid = ColumnGrid(kind="numeric", edges=tuple(EDGES.tolist()), cuts=tuple(range(0, BINS, 2)))
     rows = BINS * 10_000
     column = ColumnProfile(n=rows, nulls=0, counts=(rows // BINS,) * BINS)
     names = [f"x{place}" for place in range(features)]
@@ -74,11 +74,21 @@ class Windows:
     keys: tuple
     values: np.ndarray
     errors: np.ndarray
+    start: float = START
+
+    def after(self, first):
+        """Leave out the first windows."""
+        return Windows(self.keys, self.values[first:], self.errors[first:], start=self.start + HOUR * first)
+
+    def followed_by(self, other):
+        return Windows(
+            self.keys, np.vstack([self.values, other.values]), np.vstack([self.errors, other.errors])
+        )
 
     def series(self, first, last):
         return SignalSeries(
             keys=self.keys,
-            starts=START + HOUR * np.arange(first, last),
+            starts=self.start + HOUR * np.arange(first, last),
             rows=np.full(last - first, float(ROWS)),
             values=self.values[first:last],
             errors=self.errors[first:last],
@@ -104,14 +114,14 @@ def signals_of(counts, reference, *, kind=DriftKind.DATA):
     )
 
 
-def judge_all(windows, *, reference, ahead=None, policy):
+def judge_all(windows, *, reference, policy, null=None):
     """Judge the windows after the first ``reference`` ones in order; yield place (from 0) and judgement."""
-    null = fit_null(windows.series(0, reference), policy=policy)
+    null = fit_null(windows.series(0, reference), policy=policy) if null is None else null
     memory = Memory.empty()
-    last = len(windows.values) if ahead is None else reference + ahead
-    for place in range(reference, last):
+    for place in range(reference, len(windows.values)):
+        position = windows.start + HOUR * place
         found = judge_window(
-            windows.signals(place), null, memory, policy=policy, position=START + HOUR * place, rows=ROWS
+            windows.signals(place), null, memory, policy=policy, position=position, rows=ROWS
         )
         memory = found.memory
         yield place - reference, found

@@ -91,7 +91,7 @@ def judge_window(
             recent=np.vstack([memory.recent, np.full(len(null.keys), np.nan)])[1:],
             age=memory.age + 1,
         )
-        kinds = tuple(_refused(kind, refused, null, memory) for kind in _kinds(null))
+        kinds = tuple(_refused(kind, refused, null) for kind in null.kinds)
         return Judgement(kinds=kinds, memory=aged, alarms=dropped)
     look = take_look(signals, null, memory, position=position, rows=rows, violated=policy.violated)
     alarms, changes = _alarms(look, null, memory, policy=policy, position=position)
@@ -134,12 +134,12 @@ def _verdicts(
 ) -> tuple[KindVerdict, ...]:
     moved = _moved(look, null, memory, alarms) if look.moved.any() or alarms else ()
     return tuple(
-        _verdict(kind, [one for one in moved if one.kind is kind], look, null) for kind in _kinds(null)
+        _verdict(kind, [one for one in moved if one.kind is kind], look, null) for kind in null.kinds
     )
 
 
 def _verdict(kind: DriftKind, moved: list[Moved], look: Look, null: Null) -> KindVerdict:
-    columns = np.array([place for place, (one, _) in enumerate(null.columns) if one is kind])
+    columns = null.by_kind[kind]
     unknown, blind = unjudged_reasons(kind, columns, look, null)
     level = Level.INSUFFICIENT if blind else Level.QUIET
     if moved:
@@ -153,13 +153,12 @@ def _verdict(kind: DriftKind, moved: list[Moved], look: Look, null: Null) -> Kin
         observed=float(len(moved)),
         limit=0.0,
     )
-    theory = null.theory[np.isin(null.places, columns)]
     return KindVerdict(
         kind=kind,
         level=level,
         moved=tuple(moved),
         reasons=unknown if blind and not moved else (said, *unknown),
-        calibration="theory" if theory.all() else "reference",
+        calibration=null.calibrated_by[kind],
     )
 
 
@@ -204,14 +203,10 @@ def _own_unit(values: FloatArray, place: int, null: Null) -> list[float]:
     return null.scale.back(table)[:, place].tolist()
 
 
-def _refused(kind: DriftKind, reason: Reason, null: Null, memory: Memory) -> KindVerdict:
-    theory = null.theory[[key.kind is kind for key in null.keys]]
-    calibration = "theory" if theory.all() else "reference"
-    return KindVerdict(kind=kind, level=Level.INSUFFICIENT, reasons=(reason,), calibration=calibration)
-
-
-def _kinds(null: Null) -> tuple[DriftKind, ...]:
-    return tuple(dict.fromkeys(kind for kind, _ in null.columns))
+def _refused(kind: DriftKind, reason: Reason, null: Null) -> KindVerdict:
+    return KindVerdict(
+        kind=kind, level=Level.INSUFFICIENT, reasons=(reason,), calibration=null.calibrated_by[kind]
+    )
 
 
 def _is_open(alarms: Sequence[OpenAlarm], null: Null) -> np.ndarray:

@@ -100,6 +100,23 @@ class Null:
         """The scale everything here is on."""
         return Scale.of(self.keys)
 
+    @cached_property
+    def kinds(self) -> tuple[DriftKind, ...]:
+        """Kinds of drift, in order of appearance."""
+        return tuple(dict.fromkeys(kind for kind, _ in self.columns))
+
+    @cached_property
+    def by_kind(self) -> dict[DriftKind, IntArray]:
+        """Places of each kind's columns."""
+        kinds = np.array([kind.value for kind, _ in self.columns])
+        return {kind: np.flatnonzero(kinds == kind.value) for kind in self.kinds}
+
+    @cached_property
+    def calibrated_by(self) -> dict[DriftKind, str]:
+        """``theory`` where sampling theory judges all signals of a kind, else ``reference``."""
+        by = {kind: self.theory[np.isin(self.places, columns)] for kind, columns in self.by_kind.items()}
+        return {kind: "theory" if theory.all() else "reference" for kind, theory in by.items()}
+
     def expect(self, position: float) -> FloatArray:
         """Return what is expected of a window that starts here, shape (k,)."""
         if len(self.expected) == 1 or self.length is None:

@@ -50,6 +50,8 @@ def unjudged_reasons(
     judged at all. Columns that the reference itself cannot vouch for are named, and the others judged.
     """
     blank = columns[~look.judged[columns]]
+    if not len(blank):
+        return (), False
     known = np.isfinite(np.where(null.theory, null.expected[0], null.level.between[0]))
     seasonal = np.isin(blank, null.places[null.needed > 0])
     never = ~seasonal & ~np.isin(blank, null.places[known & np.isfinite(null.expected[0])])
