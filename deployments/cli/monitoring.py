@@ -74,14 +74,22 @@ def calibrate(model: Model, json: Json = False) -> None:
     console = Console()
     for sentence in result["sentences"]:
         console.print(sentence, markup=False, highlight=False, soft_wrap=True)
-    table = Table(
-        "kind", "column", "signal", "expected", "limit", "sd of the past", "windows (effective)", "season"
-    )
+    names = {
+        "level": "limit",
+        "jump": "jump",
+        "sustained": "sustained",
+        "null_sd": "sd",
+        "sampling_sd": "of rows",
+    }
+    table = Table(box=None, pad_edge=False)
+    for title in ("kind", "column", "signal", "expected", *names.values(), "windows", "season", "from"):
+        table.add_column(title, no_wrap=True)
     for row in result["limits"]:
-        spans = f"{row['windows']} ({row['effective_windows']:.0f})" if row["windows"] else "-"
-        numbers = [_number(row[name]) for name in ("expected", "limit", "sd")]
-        table.add_row(row["kind"], row["column"], row["signal"], *numbers, spans, row["season"] or "-")
-    console.print(table)
+        numbers = [_number(row[name]) for name in ("expected", *names)]
+        windows = f"{row['windows']} ({_number(row['effective_windows'])})"
+        cells = [row["kind"], row["column"], row["signal"], *numbers, windows, row["season"] or "-"]
+        table.add_row(*cells, row["calibration"])
+    Console(width=140).print(table)
 
 
 def _fleet(*, as_json: bool) -> None:

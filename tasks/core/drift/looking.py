@@ -11,8 +11,9 @@ from tasks.core.data.rows import Rows
 from tasks.core.drift.alarms import close_alarms
 from tasks.core.drift.answers import Answered, AnswerWatch, answer_signals
 from tasks.core.drift.judge import Judgement, judge_window
+from tasks.core.drift.literal import judge_literally
 from tasks.core.drift.looked import Looked
-from tasks.core.drift.measures import measure_columns
+from tasks.core.drift.measures import ColumnMeasure, measure_columns
 from tasks.core.drift.memory import Memory
 from tasks.core.drift.performance import Performance, relative_drop
 from tasks.core.drift.signals import Signals, join_signals
@@ -22,6 +23,7 @@ from tasks.core.drift.words import DriftKind, KindVerdict, Level, Phase
 from tasks.core.learning.features import feature_frame
 from tasks.core.metrics.scored import Scored
 from tasks.core.profiles.profile import Profile, measure_profile
+from tasks.core.profiles.reference import OUTCOME
 from tasks.core.verdict import Reason
 
 _ANSWERS = (DriftKind.PREDICTION, DriftKind.CONCEPT, DriftKind.PERFORMANCE)
@@ -81,12 +83,11 @@ def look_at(
     answered = _without_learned(watch, due, answered)
     profiles = {"answers": answered.profile} if due.phase is Phase.INPUTS else {"outcomes": answered.profile}
     signals = answered.signals
-    measured: tuple[Any, ...] = ()
+    measured: tuple[ColumnMeasure, ...] = ()
     if due.phase is Phase.INPUTS:
         profiles["inputs"] = measure_profile(features, watch.reference.inputs.grid, columns=watch.features)
         signals = join_signals([watch.data.measure(profiles["inputs"]), signals])
-        level = watch.config.drift.ks_significance
-        measured = measure_columns(watch.reference.inputs, profiles["inputs"], significance=level)
+        measured = _measures(watch, profiles)
     count = len(rows) if due.phase is Phase.INPUTS else answered.labelled
     judged = (*measured, *measure_columns(watch.reference.answers, answered.profile)) if measured else ()
     judgement = _judge(watch, due, signals, memory, judged, rows=count)
@@ -127,14 +128,27 @@ def told_performance(found: Performance | None, answers: AnswerWatch) -> dict[st
     return {**found.to_dict(), "reference": standard.value if standard.defined else None, "drop": drop}
 
 
+def _measures(watch: Watch, profiles: dict[str, Profile]) -> tuple[ColumnMeasure, ...]:
+    """Measure features and answers against the reference; the outcome is not looked at yet."""
+    drift, reference = watch.config.drift, watch.reference
+    levels: dict[str, Any] = {"significance": drift.ks_significance, "psi_warning": drift.psi_warning}
+    pairs = ((reference.inputs, profiles["inputs"]), (reference.answers, profiles["answers"]))
+    found = [one for known, now in pairs for one in measure_columns(known, now, **levels)]
+    return tuple(one for one in found if one.column != OUTCOME)
+
+
 def _judge(
-    watch: Watch, due: DueWindow, signals: Signals, memory: Memory, measured: tuple[Any, ...], *, rows: int
+    watch: Watch,
+    due: DueWindow,
+    signals: Signals,
+    memory: Memory,
+    measured: tuple[ColumnMeasure, ...],
+    *,
+    rows: int,
 ) -> Judgement:
     null = watch.nulls[due.phase]
     where: dict[str, Any] = {"policy": watch.policy, "position": due.window.start, "rows": rows}
     if watch.policy.name == "literal":
-        from tasks.core.drift.literal import judge_literally
-
         return judge_literally(signals, null, memory, measures=measured, **where)
     return judge_window(signals, null, memory, **where)
 
