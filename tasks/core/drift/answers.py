@@ -101,7 +101,7 @@ class AnswerWatch:
     def read_inputs(self, scored: Scored, *, rng: np.random.Generator) -> Answered:
         """Read a window whose labels are not looked at: prediction, and an estimate of the metric."""
         blank = replace(scored, y=np.full(len(scored), np.nan))
-        profile = measure_profile(answer_frame(blank), self.reference.answers.grid)
+        profile = measure_profile(answer_frame(blank, config=self.config), self.reference.answers.grid)
         found = estimate_performance(scored, self.metric, calibration=self.reference.calibration, rng=rng)
         return Answered(
             signals=self.prediction.measure(profile),

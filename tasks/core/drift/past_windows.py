@@ -134,7 +134,7 @@ def _of_answers(scored: Scored, cut: _Cut, watch: AnswerWatch, span: str) -> dic
     """Measure score, loss and metric window by window."""
     if not cut.windows:
         return {}
-    frame, grid = answer_frame(scored), watch.reference.answers.grid
+    frame, grid = answer_frame(scored, config=watch.config), watch.reference.answers.grid
     profiles = count_windows(frame, grid, window=cut.of_rows, many=len(cut.windows))
     parts = [scored.take(cut.rows(place)) for place in range(len(cut.windows))]
     loss, standard = watch.reference.loss, watch.standard

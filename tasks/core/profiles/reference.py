@@ -56,7 +56,7 @@ def reference_profiles(
         ``@outcome``): two profiles, each over a grid of its own, since their rows differ; ``grid`` says why the
         inputs' grid is what it is.
     """
-    frame, private = answer_frame(scored), frozenset(config.data.private)
+    frame, private = answer_frame(scored, config=config), frozenset(config.data.private)
     hashed = frozenset({DECISION, OUTCOME}) if config.data.target in private else frozenset()
     categorical = frozenset({DECISION, OUTCOME} if _has_classes(config) else ()) & frozenset(frame.columns)
     answers = make_grid(frame, categorical=categorical, private=hashed, outcome=OUTCOME)
@@ -90,14 +90,19 @@ def fit_inputs(rows: Rows, *, schema: Schema, config: ModelConfig, earlier: Grid
     return Fitting(measure_profile(frame, fresh), f"laid anew: {reason}")
 
 
-def answer_frame(scored: Scored) -> pd.DataFrame:
-    """Return score, decision and outcome as columns: ``@score`` or one ``@score:<class>`` a class."""
+def answer_frame(scored: Scored, *, config: ModelConfig) -> pd.DataFrame:
+    """Return score, decision and outcome as columns: ``@score``, or one ``@score:<class>`` a class.
+
+    Of a private target the classes are numbered.
+    """
+    hidden = config.data.target in config.data.private
     score = scored.require("score")
     columns: dict[str, Any] = {OUTCOME: scored.y}
     if score.ndim == 1:
         columns[SCORE] = score.astype(np.float64)
     else:
-        columns |= {f"{SCORE}:{label}": score[:, place] for place, label in enumerate(scored.classes)}
+        names = range(1, score.shape[1] + 1) if hidden else scored.classes
+        columns |= {f"{SCORE}:{name}": score[:, place] for place, name in enumerate(names)}
     if scored.label is not None:
         columns[DECISION] = scored.label
     return pd.DataFrame(columns)
