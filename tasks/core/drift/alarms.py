@@ -72,12 +72,13 @@ def open_alarm(look: Look, null: Null, memory: Memory, column: int, *, position:
     """Return the alarm of a column that moved: its gravest signal, and what that moved away from."""
     form, place = gravest(look, null, column)
     key = null.keys[place]
+    anchor = float(memory.forecast[place]) if form == 1 else 0.0
     return OpenAlarm(
         kind=key.kind,
         column=key.column,
         signal=key.name,
-        anchor=float(memory.forecast[place]) if form == 1 else 0.0,
-        told=abs(float(look.effects[form, place])),
+        anchor=anchor,
+        told=max(abs(float(look.effects[form, place])), abs(float(look.rest[place]) - anchor)),
         limit=float(look.limits[form, place]),
         since=position,
     )

@@ -134,36 +134,42 @@ def _verdicts(
 ) -> tuple[KindVerdict, ...]:
     moved = _moved(look, null, memory, alarms) if look.moved.any() or alarms else ()
     return tuple(
-        _verdict(kind, [one for one in moved if one.kind is kind], look, null) for kind in null.kinds
+        _verdict(kind, [one for one in moved if one.kind is kind], look, null, alarms) for kind in null.kinds
     )
 
 
-def _verdict(kind: DriftKind, moved: list[Moved], look: Look, null: Null) -> KindVerdict:
+def _verdict(
+    kind: DriftKind, moved: list[Moved], look: Look, null: Null, alarms: tuple[OpenAlarm, ...]
+) -> KindVerdict:
     columns = null.by_kind[kind]
     unknown, blind = unjudged_reasons(kind, columns, look, null)
     level = Level.INSUFFICIENT if blind else Level.QUIET
-    if moved:
-        level = Level.DRIFT if any(one.alarm for one in moved) else Level.WARNING
+    alarmed = any(alarm.kind is kind for alarm in alarms)
+    if moved or alarmed:
+        level = Level.DRIFT if alarmed else Level.WARNING
     judged = int(look.judged[columns].sum())
-    said = Reason(
-        code="moved" if moved else "within_limits",
-        message=f"{len(moved)} of {judged} columns moved"
-        if moved
-        else f"No limit passed by {judged} columns",
-        observed=float(len(moved)),
-        limit=0.0,
-    )
+    said = _said(len(moved), int(look.judged[columns].sum()), alarmed)
     return KindVerdict(
         kind=kind,
         level=level,
         moved=tuple(moved),
-        reasons=unknown if blind and not moved else (said, *unknown),
+        reasons=unknown if level is Level.INSUFFICIENT else (said, *unknown),
         calibration=null.calibrated_by[kind],
     )
 
 
+def _said(moved: int, judged: int, alarmed: bool) -> Reason:
+    """Say how many columns moved."""
+    code, message = "within_limits", f"No limit passed by {judged} columns"
+    if moved:
+        code, message = "moved", f"{moved} of {judged} columns moved"
+    elif alarmed:
+        code, message = "alarm_open", "An alarm is open, and its column could not be measured"
+    return Reason(code=code, message=message, observed=float(moved), limit=0.0)
+
+
 def _moved(look: Look, null: Null, memory: Memory, alarms: tuple[OpenAlarm, ...]) -> tuple[Moved, ...]:
-    """Return the columns that moved or have an open alarm, gravest first."""
+    """Return the columns that moved or have an open alarm, gravest first; not those that could not be measured."""
     p_values = look_p_values(look, null)
     adjusted = adjusted_by_column(p_values, null)
     opened = {(alarm.kind, alarm.column): alarm for alarm in alarms}
@@ -172,7 +178,8 @@ def _moved(look: Look, null: Null, memory: Memory, alarms: tuple[OpenAlarm, ...]
         alarm = opened.get(name)
         if alarm is not None or look.moved[place]:
             found.append(_one_moved(look, null, place, alarm, p_values, adjusted))
-    return tuple(one for _, one in sorted(found, key=lambda pair: -pair[0]))
+    measured = [pair for pair in found if np.isfinite(pair[1].observed)]
+    return tuple(one for _, one in sorted(measured, key=lambda pair: -pair[0]))
 
 
 def _one_moved(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.core.drift.memory import SETTLED, Memory
+from tasks.core.drift.memory import SETTLED, Memory, shortened
 from tasks.core.drift.null import Null
 from tasks.core.drift.signals import Signals
 from tasks.core.metrics.scored import BoolArray, FloatArray, IntArray
@@ -105,7 +105,7 @@ def take_look(
     return Look(
         expected=expected, rest=rest, bases=bases, effects=effects, limits=limits, spreads=spreads,
         beyond=beyond, ages=ages,
-        judged=_any(np.isfinite(limits[0]) & np.isfinite(rest), null),
+        judged=_any(np.isfinite(limits[0]) & np.isfinite(rest + floors), null),
         moved=_any(np.asarray(beyond.any(axis=0)), null),
         lasting=_any(np.asarray(beyond[2]), null),
     )  # fmt: skip
@@ -133,8 +133,8 @@ def learn(look: Look, null: Null, memory: Memory, *, frozen: BoolArray) -> Memor
         np.where(look.judged, np.vstack([memory.moved, flags])[1:], memory.moved) if n > 1 else memory.moved
     )
     return Memory(
-        recent=np.vstack([memory.recent, look.rest])[1:],
-        forecast=np.where(taught, forecast, memory.forecast),
+        recent=shortened(np.vstack([memory.recent, look.rest])[1:]),
+        forecast=shortened(np.where(taught, forecast, memory.forecast)),
         seen=seen,
         age=np.where(teaches, 0, memory.age + 1),
         moved=moved,

@@ -96,7 +96,7 @@ class Memory:
         return next((one for one in self.alarms if (one.kind, one.column) == (kind, column)), None)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form; six digits, null for what is not known."""
+        """Return the JSON form, null for what is not known; what is read back is the very same."""
         return {
             "recent": _plain(self.recent),
             "forecast": _plain(self.forecast),
@@ -138,8 +138,8 @@ def begin_memory(null: Null, *, position: float) -> Memory:
     )
     known = null.last if follows else np.full(len(null.keys), np.nan)
     return Memory(
-        recent=null.recent if follows else np.full_like(null.recent, np.nan),
-        forecast=known,
+        recent=shortened(null.recent) if follows else np.full_like(null.recent, np.nan),
+        forecast=shortened(known),
         seen=np.full(columns, SETTLED if follows else 0, dtype=np.int64),
         age=np.zeros(columns, dtype=np.int64),
         moved=np.full((n - 1, columns), np.nan),
@@ -150,11 +150,16 @@ def _whole(values: list[int]) -> IntArray:
     return np.array(values, dtype=np.int64)
 
 
+def shortened(values: FloatArray) -> FloatArray:
+    """Return values as a memory keeps them: to single precision, so that their JSON is short and exact."""
+    return values.astype(np.float32).astype(np.float64)
+
+
 def _plain(values: FloatArray) -> list[Any]:
     if values.ndim > 1:
         return [_plain(row) for row in values]
-    return [float(f"{value:.6g}") if np.isfinite(value) else None for value in values]
+    return [float(str(value)) if np.isfinite(value) else None for value in values.astype(np.float32)]
 
 
 def _numbers(plain: list[Any]) -> FloatArray:
-    return np.array(plain, dtype=np.float64)
+    return shortened(np.array(plain, dtype=np.float64))
