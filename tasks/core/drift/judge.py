@@ -147,7 +147,6 @@ def _verdict(
     alarmed = any(alarm.kind is kind for alarm in alarms)
     if moved or alarmed:
         level = Level.DRIFT if alarmed else Level.WARNING
-    judged = int(look.judged[columns].sum())
     said = _said(len(moved), int(look.judged[columns].sum()), alarmed)
     return KindVerdict(
         kind=kind,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.stats import t
@@ -39,13 +40,16 @@ class Limits:
 
     def spread(self, squared_errors: FloatArray, *, age: IntArray | int = 0) -> FloatArray:
         """Return the standard deviation of a deviation, shape (k,)."""
-        place = age, np.arange(squared_errors.shape[-1])
+        place = self._place(age)
         variance = (self.between[place] + squared_errors) * self.factor[place] + self.own[place]
         return np.asarray(np.sqrt(variance))
 
     def quantiles(self, *, age: IntArray | int = 0) -> FloatArray:
         """Return the quantiles, shape (k,)."""
-        return np.asarray(self.quantile[age, np.arange(self.quantile.shape[1])])
+        return np.asarray(self.quantile[self._place(age)])
+
+    def _place(self, age: IntArray | int) -> Any:
+        return (age, np.arange(self.between.shape[1])) if isinstance(age, np.ndarray) else age
 
     def p_values(
         self, deviations: FloatArray, spread: FloatArray, *, age: IntArray | int, sides: IntArray

@@ -89,12 +89,9 @@ def take_look(
     rest = null.scale.put(values) - expected
     squares = np.square(errors)
     window = np.vstack([memory.recent, rest])
-    ages, jump = _jump_spread(null, memory, squares)
-    spreads = np.vstack([null.level.spread(squares), jump, null.sustained.spread(squares / len(window))])
-    ripe = np.minimum(ages, len(null.recent))
-    quantiles = [null.level.quantiles(), null.jump.quantiles(age=ripe), null.sustained.quantiles()]
+    ages, spreads, quantiles = _forms(null, memory, squares)
     suspect = (np.nan_to_num(memory.moved).sum(axis=0) > 0)[null.places]
-    limits = spreads * np.vstack(quantiles) * np.where(suspect, CONFIRMS, 1.0)
+    limits = spreads * quantiles * np.where(suspect, CONFIRMS, 1.0)
     bases = np.vstack([expected, expected + memory.forecast, expected])
     effects = np.vstack([rest, rest - memory.forecast, window.mean(axis=0)])
     side = np.where(null.sides == 0, np.sign(effects), null.sides)
@@ -142,14 +139,20 @@ def learn(look: Look, null: Null, memory: Memory, *, frozen: BoolArray) -> Memor
     )
 
 
-def _jump_spread(null: Null, memory: Memory, squares: FloatArray) -> tuple[IntArray, FloatArray]:
-    """Return each forecast's age, and the spread of what is off it; one made of few windows is less sure."""
+def _forms(null: Null, memory: Memory, squares: FloatArray) -> tuple[IntArray, FloatArray, FloatArray]:
+    """Return each forecast's age, and spreads and quantiles of the three forms, shape (3, k).
+
+    A forecast made of few windows is less sure; one that is too old says nothing.
+    """
     oldest = len(null.recent)
     ages = memory.age[null.places]
+    ripe = np.minimum(ages, oldest)
     seen = np.maximum(memory.seen, 1)[null.places]
     young = np.maximum(1 / seen - null.gain / (2 - null.gain), 0.0)
-    spread = null.jump.spread(squares, age=np.minimum(ages, oldest)) * np.sqrt(1 + young)
-    return ages, np.where(ages <= oldest, spread, np.nan)
+    jump = np.where(ages <= oldest, null.jump.spread(squares, age=ripe) * np.sqrt(1 + young), np.nan)
+    spreads = [null.level.spread(squares), jump, null.sustained.spread(squares / (oldest + 1))]
+    quantiles = [null.level.quantiles(), null.jump.quantiles(age=ripe), null.sustained.quantiles()]
+    return ages, np.array(spreads), np.array(quantiles)
 
 
 def _beyond_floor(bases: FloatArray, effects: FloatArray, floors: FloatArray, null: Null) -> BoolArray:
