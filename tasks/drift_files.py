@@ -16,7 +16,7 @@ from tasks.core.profiles.grid import MOST_CATEGORIES, ColumnGrid, Grid, make_gri
 from tasks.core.profiles.profile import Profile
 from tasks.io.pages import write_page
 from tasks.io.profile_builder import profile_files
-from tasks.io.profile_files import open_columns
+from tasks.io.profile_files import CsvColumns, ParquetColumns, open_columns
 from tasks.io.profile_sketch import sample_columns
 
 if TYPE_CHECKING:
@@ -64,7 +64,8 @@ def compare_files(
     InputError
         When a file is missing or unreadable, a named column in neither, or no column common to both.
     """
-    before, after = (open_columns(path).names for path in (reference, current))
+    files = [open_columns(path) for path in (reference, current)]
+    before, after = (side.names for side in files)
     wanted = _wanted([*before, *after], columns, exclude, categorical)
     common = [name for name in before if name in after and name in wanted]
     if not common:
@@ -72,9 +73,9 @@ def compare_files(
             f"'{reference}' and '{current}' have no column in common that is to be compared. The first holds: "
             f"{', '.join(before[:20])}; the second: {', '.join(after[:20])}. Compare files of one kind."
         )
-    samples = sample_columns(current, columns=common, rows=_GLANCE)
+    samples = sample_columns(files[1], columns=common, rows=_GLANCE)
     now = {str(sample.name): _kind(sample) for sample in samples}
-    grid, kinds = _lay_grid(reference, now, frozenset(categorical))
+    grid, kinds = _lay_grid(files[0], now, frozenset(categorical))
     drift = _sorted_out(reference, current, kinds, now, categorical)
     drift = replace(
         drift,
@@ -83,7 +84,7 @@ def compare_files(
     )
     out = {*drift.changed, *drift.skipped, *drift.unreadable}
     grid = Grid(columns={name: one for name, one in grid.columns.items() if name not in out})
-    profiles = [profile_files(path, grid) for path in (reference, current)]
+    profiles = [profile_files(side, grid) for side in files]
     measures = measure_columns(*profiles, significance=significance, psi_warning=psi_warning)
     return ComparedFiles(drift=replace(drift, columns=measures), reference=profiles[0], current=profiles[1])
 
@@ -109,7 +110,7 @@ def _wanted(
 
 
 def _lay_grid(
-    reference: str, now: Mapping[str, ColumnKind], categorical: frozenset[str]
+    reference: ParquetColumns | CsvColumns, now: Mapping[str, ColumnKind], categorical: frozenset[str]
 ) -> tuple[Grid, dict[str, ColumnKind]]:
     """Look at a sample of the reference: what each column holds, and the grid to count it over."""
     columns: dict[str, ColumnGrid] = {}
@@ -147,12 +148,14 @@ def _sorted_out(
             skipped[name] = "every value is null, as before"
         elif MIXED in (was, now):
             unreadable[name] = f"{MIXED.reason} {'in the reference' if was == MIXED else 'now'}"
+        elif was.kind in (Kind.DATETIME, Kind.OTHER) and now.kind in _FEATURES:
+            changed[name] = f"held {_WORDS[was.kind]} and now holds {_WORDS[now.kind]}"
         elif was.kind not in (*_FEATURES, Kind.EMPTY):
             skipped[name] = was.reason
-        elif was.kind is Kind.NUMERIC and now.kind not in (Kind.NUMERIC, Kind.EMPTY):
-            changed[name] = f"held numbers and now holds {_WORDS[now.kind]}"
-        elif now.kind is Kind.OTHER:
-            changed[name] = f"held {_WORDS[was.kind]} and now {now.reason}"
+        elif now.kind is Kind.OTHER or (
+            was.kind is Kind.NUMERIC and now.kind not in (Kind.NUMERIC, Kind.EMPTY)
+        ):
+            changed[name] = f"held {_WORDS[was.kind]} and now holds {_WORDS[now.kind]}"
     return FilesDrift(
         reference=reference,
         current=current,
@@ -168,6 +171,6 @@ _WORDS = {
     Kind.CATEGORICAL: "text",
     Kind.TEXT: "text",
     Kind.DATETIME: "times",
-    Kind.OTHER: "other values",
+    Kind.OTHER: "neither numbers nor text",
     Kind.EMPTY: "nothing",
 }

@@ -9,7 +9,7 @@ from typing import Any
 from tasks.core.profiles.grid import Grid
 from tasks.core.profiles.profile import Profile
 from tasks.io.profile_arrow import make_counter
-from tasks.io.profile_files import ParquetColumns, open_columns, require_columns
+from tasks.io.profile_files import CsvColumns, ParquetColumns, open_columns, require_columns
 from tasks.io.sources_files import Files
 
 
@@ -45,13 +45,18 @@ def profile_batches(batches: Iterable[Any], grid: Grid, *, columns: Sequence[str
     return Profile(grid=grid, columns={name: counter.profile() for name, counter in counters.items()})
 
 
-def profile_files(source: str | Path | Files, grid: Grid, *, columns: Sequence[str] | None = None) -> Profile:
+def profile_files(
+    source: str | Path | Files | ParquetColumns | CsvColumns,
+    grid: Grid,
+    *,
+    columns: Sequence[str] | None = None,
+) -> Profile:
     """Count the rows of Parquet or CSV files in one pass.
 
     Parameters
     ----------
     source : str, Path or Files
-        A file, folder, glob or fsspec address.
+        A file, folder, glob or fsspec address, or its open columns.
     grid : Grid
         What to count over.
     columns : sequence of str, optional

@@ -78,7 +78,8 @@ class ParquetColumns:
         options = {"pre_buffer": False, "buffer_size": _BUFFER}
         local = "file" in self.files.system.protocol
         try:
-            names = pq.read_schema(path if local else self.files.open(path)).names
+            schema = pq.read_schema(path if local else self.files.open(path))
+            names = [each.name for each in schema if not pa.types.is_nested(each.type)]
             source = path if local else self.files.open(path)
             return pq.ParquetFile(source, read_dictionary=names, **options)
         except (pa.ArrowException, OSError) as error:
@@ -101,6 +102,10 @@ class CsvColumns:
         """Column names."""
         return self.loader.columns()
 
+    def rows(self, columns: Sequence[str]) -> int:
+        """Return the number of rows; reads these columns, which ``frames`` then gives sooner."""
+        return self.loader.count(columns)
+
     def frames(self, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
         """Yield the rows of these columns in chunks of one type a column."""
         return self.loader.stream(columns)
@@ -114,14 +119,16 @@ class CsvColumns:
         return total
 
 
-def open_columns(source: str | Path | Files) -> ParquetColumns | CsvColumns:
-    """Return the columns of a file, folder, glob or fsspec address.
+def open_columns(source: str | Path | Files | ParquetColumns | CsvColumns) -> ParquetColumns | CsvColumns:
+    """Return the columns of a file, folder, glob or fsspec address; what is open already stays so.
 
     Raises
     ------
     DataError
         When there is none, or it is neither Parquet nor CSV.
     """
+    if isinstance(source, ParquetColumns | CsvColumns):
+        return source
     shown = str(source)
     files = (
         source

@@ -71,7 +71,7 @@ def sketch_grid(
 
 
 def sample_columns(
-    source: str | Path | Files,
+    source: str | Path | Files | ParquetColumns | CsvColumns,
     *,
     columns: Sequence[str] | None = None,
     rows: int = SAMPLE_ROWS,
@@ -124,8 +124,7 @@ def _decoded(array: pa.Array) -> pa.Array:
 def _csv_columns(reader: CsvColumns, names: list[str], rows: int, seed: int) -> Iterator[pd.Series]:
     import pandas as pd
 
-    total = sum(len(chunk) for chunk in reader.frames(names[:1]))
-    places = sample_places(total, rows=rows, seed=seed)
+    places = sample_places(reader.rows(names), rows=rows, seed=seed)
     kept, offset = [], 0
     for chunk in reader.frames(names):
         first, last = np.searchsorted(places, [offset, offset + len(chunk)])

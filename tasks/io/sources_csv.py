@@ -31,6 +31,8 @@ class CsvLoader:
     files: Files
     clock: Clock
     _even: set[str] = field(default_factory=set, repr=False, compare=False)
+    _kinds: dict[str, set[str]] = field(default_factory=dict, repr=False, compare=False)
+    _rows: list[int] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def origin(self) -> str:
@@ -60,10 +62,7 @@ class CsvLoader:
 
     def stream(self, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
         """Yield all rows in chunks (at least one, perhaps empty), each column of the type it has in ``load``."""
-        kinds: dict[str, set[str]] = {name: set() for name in columns}
-        for chunk in self._chunks(columns, (), stop=np.inf):
-            for name in columns:
-                kinds[name] |= _kind(chunk[name])
+        kinds = self._survey(columns)
         mixed = [name for name in columns if len(kinds[name]) > 1]
         objects = {name: object for name in columns if kinds[name] & {"text", "boolean"}}
         found = False
@@ -72,6 +71,25 @@ class CsvLoader:
             yield chunk.astype(objects)
         if not found:
             yield pd.DataFrame(columns=list(columns))
+
+    def count(self, columns: Sequence[str]) -> int:
+        """Return the number of rows; the pass also learns the types that ``stream`` needs of these columns."""
+        self._survey(columns)
+        return self._rows[0]
+
+    def _survey(self, columns: Sequence[str]) -> dict[str, set[str]]:
+        """Return as what each column was read, from one pass over all rows for those not known yet."""
+        unknown = [name for name in columns if name not in self._kinds]
+        if unknown:
+            kinds: dict[str, set[str]] = {name: set() for name in unknown}
+            rows = 0
+            for chunk in self._chunks(unknown, (), stop=np.inf):
+                rows += len(chunk)
+                for name in unknown:
+                    kinds[name] |= _kind(chunk[name])
+            self._kinds.update(kinds)
+            self._rows[:] = [rows]
+        return self._kinds
 
     def _collect(
         self, columns: Sequence[str], window: Window | None, *, text: Sequence[str]

@@ -151,6 +151,16 @@ def test_times_and_row_names_are_left_out_and_said(files):
     assert ("Quiet", {"at", "name"}) == (answer.state, set(answer.json["skipped"]))
 
 
+def test_lists_are_left_out_and_a_change_to_or_from_them_is_never_no_drift(files):
+    listed = rows(500, 1).assign(tags=[["a", "b"]] * 500)
+    assert ("Quiet", ["tags"]) == (
+        (answer := files(listed, listed, ending="parquet")).state, list(answer.json["skipped"])
+    )  # fmt: skip
+    for sides in ((listed, rows(500).assign(tags="a")), (rows(500).assign(tags="a"), listed)):
+        answer = files(*sides, ending="parquet")
+        assert ("Insufficient", ["type_changed"]) == (answer.state, answer.codes), answer
+
+
 def test_infinite_values_booleans_and_constants_are_taken(files):
     def odd(n, seed):
         return rows(n, seed).assign(flag=np.arange(n) % 3 == 0, same=4.0, far=[np.inf, *range(n - 1)])
