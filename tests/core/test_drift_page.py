@@ -16,7 +16,7 @@ from tasks.core.drift.page_axis import MOST_CELLS, Axis, pool
 from tasks.core.drift.page_distributions import column_figure, side_shares
 from tasks.core.drift.page_heat import MOST_COLUMNS, cells_of, heat_map, map_columns
 from tasks.core.drift.page_performance import performance_chart, performance_picture, round_values
-from tasks.core.drift.page_words import advice, headline, insufficient_rows, signal_words
+from tasks.core.drift.page_words import advice, headline, insufficient_rows, limit_rows, signal_words
 from tasks.core.drift.words import DriftKind, Level
 from tasks.core.profiles.grid import make_grid
 from tasks.core.profiles.profile import measure_profile
@@ -307,13 +307,46 @@ def test_another_champion_is_marked_where_it_first_answers_with_its_own_referenc
     assert ["reference 0.7", "reference 1.7"] == [title for title in said if "reference" in title]
 
 
-def test_an_alarm_is_marked_once_where_it_begins():
+def test_an_alarm_is_marked_where_it_opens():
     told = data_windows([], [moved("age")], [moved("age")], [], [moved("sex")])
-    for one in told:
-        one["performance"] = performance(0.7)
+    for place, one in enumerate(told):
+        changes = {1: ("age", "opened"), 2: ("age", "worsened"), 3: ("age", "resolved"), 4: ("sex", "opened")}
+        names = dict(zip(("column", "change"), changes.get(place, ()), strict=False))
+        one |= {"performance": performance(0.7), "changes": [{"kind": "data", **names}] if names else []}
     drawn = performance_chart(told)
     assert 2 == drawn.count('class="begin"')
-    assert "alarm since 2024-03-01 04:00: sex" in titles(drawn)
+    assert "2024-03-01 04:00: alarm of sex (data) opened" in titles(drawn)
+
+
+def test_windows_whose_performance_is_adrift_are_shaded_and_only_these():
+    told = [window(place, verdicts=[verdict(DATA, moved("age")),
+                                    verdict(PERFORMANCE, *([moved("auc", PERFORMANCE)] if place in (2, 3) else []))],
+                   performance=performance(0.7)) for place in range(6)]  # fmt: skip
+    drawn = performance_chart(told)
+    assert 1 == drawn.count('class="adrift"')
+    assert "performance adrift since 2024-03-01 02:00" in titles(drawn)
+
+
+@pytest.mark.parametrize(("value", "said"), [(0.77, "has held"), (0.6, "23% worse than its reference")])
+def test_a_performance_that_fell_within_its_limit_is_not_said_to_have_held(value, said):
+    told = [
+        window(
+            0, verdicts=[verdict(DATA, moved("age")), verdict(PERFORMANCE)], performance=performance(value)
+        )
+    ]
+    assert said in advice(watched(told=told))
+
+
+def test_an_outcome_that_is_not_known_yet_has_no_figure():
+    grid = make_grid(pd.DataFrame({"@outcome": np.arange(100.0)}), categorical=frozenset())
+    rows = (np.arange(100.0), [np.nan] * 5)
+    sides = tuple(measure_profile(pd.DataFrame({"@outcome": one}), grid) for one in rows)
+    assert "" == column_figure(replace(watched(), profiles=(sides,)), "@outcome")
+
+
+def test_what_is_said_of_the_limits_replaces_the_rule_of_that_name():
+    rows = limit_rows(replace(watched(), limits={"Budget": "two"}))
+    assert ["two"] == [value for name, value in rows if name == "Budget"]
 
 
 def test_without_a_performance_there_is_no_chart_and_the_page_says_why():

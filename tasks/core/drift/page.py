@@ -74,7 +74,8 @@ def _map(watched: Watched) -> str:
     note = (
         "One row a column, one cell a window: colour is the population stability index (PSI) against the reference, "
         "frames are moves beyond chance. Above it what was said of each kind of drift: the taller the graver, blank "
-        f"where it was not looked at (yet). Rest on a mark to read it.{left}"
+        "where it was not looked at (yet). Dark without a frame is far from the whole reference, yet not beyond what "
+        f"the model's own past has shown at such times. Rest on a mark to read it.{left}"
     )
     chart = f'<div class="scroll">{heat_map(watched)}</div>'
     return section("What moved, and when", heat_legend(watched), chart, note=note)
@@ -91,7 +92,12 @@ def _performance(watched: Watched) -> str:
         ("k-band", "interval"),
         ("k-guess", "estimated without labels"),
     ]
-    items += [("k-ref", "reference"), ("k-adrift", "window adrift"), ("k-throne", "another champion")]
+    items += [
+        ("k-ref", "reference"),
+        ("k-adrift", "performance adrift"),
+        ("k-open", "an alarm opens"),
+        ("k-throne", "another champion"),
+    ]
     return section("Performance over time", legend(items), f'<div class="scroll">{chart}</div>')
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import groupby
 from typing import Any, TypeVar
 
 from tasks.core.drift.watched import short_time
@@ -107,6 +108,15 @@ def pool(values: Sequence[T], cells: int) -> list[Sequence[T]]:
     """
     n = len(values)
     return [values[_first(n, cells, cell) : _first(n, cells, cell + 1)] for cell in range(cells)]
+
+
+def runs(cells: Sequence[Any], *, by: Callable[[Any], Any]) -> Iterator[tuple[int, int, list[Any]]]:
+    """Yield runs of neighbours that are equal ``by`` something: first place, end, and what they are."""
+    place = 0
+    for _, group in groupby(cells, key=by):
+        shown = list(group)
+        yield place, place + len(shown), shown
+        place += len(shown)
 
 
 def _first(n: int, cells: int, cell: int) -> int:

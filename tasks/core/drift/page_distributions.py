@@ -41,7 +41,9 @@ def column_figure(watched: Watched, column: str) -> str:
         return ""
     grid, reference, current = found
     private = column in watched.private or grid.hashed
-    if grid.kind == "numeric" and not private:
+    if column.startswith("@") and not current.finite:
+        return ""  # a window of inputs has no outcome yet
+    if grid.kind == "numeric" and not private and reference.finite and current.finite:
         bars = histogram(grid, reference, current)
         drawn = distribution_svg(bars.labels, bars.reference, bars.current, title=column, ticks=bars.ticks)
     else:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
-from tasks.core.drift.page_axis import Axis, pool
+from tasks.core.drift.page_axis import Axis, pool, runs
+from tasks.core.drift.page_levels import VOID, level_strips
 from tasks.core.drift.page_style import legend
 from tasks.core.drift.watched import JUDGED, Watched, level_of, real
-from tasks.core.drift.words import DriftKind, Level, worst
+from tasks.core.drift.words import DriftKind
 
 MOST_COLUMNS = 60
-ROW, STRIP, GAP = 17, 20, 14
+ROW, GAP = 17, 14
 STEPS = 5
 """Shades of the population stability index: half the warning level, warning, critical, twice critical."""
 
@@ -43,13 +43,12 @@ def heat_map(watched: Watched) -> str:
     """Return the map; the columns that moved first, at most ``MOST_COLUMNS`` of them."""
     axis = Axis.over(watched.windows)
     shown = map_columns(watched)[:MOST_COLUMNS]
-    kinds = [kind for kind in DriftKind if kind in watched.now]
-    top = GAP + len(kinds) * STRIP + GAP
+    levels, height = level_strips(watched.windows, axis, GAP)
+    top = GAP + height + GAP
     height = top + len(shown) * ROW
-    body = [_strip(watched, kind, axis, GAP + place * STRIP) for place, kind in enumerate(kinds)]
-    body += [_row(watched, name, axis, top + place * ROW) for place, name in enumerate(shown)]
+    body = [_row(watched, name, axis, top + place * ROW) for place, name in enumerate(shown)]
     label = f"Map of {len(shown)} columns over {len(watched.windows)} windows"
-    return axis.drawing("".join([_DEFS, *body, axis.ticks(height)]), height=height + 26, label=label)
+    return axis.drawing("".join([VOID, levels, *body, axis.ticks(height)]), height=height + 26, label=label)
 
 
 def map_columns(watched: Watched) -> list[str]:
@@ -69,12 +68,6 @@ def map_columns(watched: Watched) -> list[str]:
 def cells_of(watched: Watched, column: str) -> list[Cell]:
     """Return a column's cell in each window."""
     return [_cell(watched, window, column) for window in watched.windows]
-
-
-_DEFS = (
-    '<defs><pattern id="void" width="5" height="5" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
-    '<rect width="5" height="5" class="s0"/><rect width="1.6" height="5" class="hatch"/></pattern></defs>'
-)
 
 
 def _cell(watched: Watched, window: Mapping[str, Any], column: str) -> Cell:
@@ -99,39 +92,14 @@ def _row(watched: Watched, column: str, axis: Axis, top: float) -> str:
     cells = [_worst(group) for group in pool(cells_of(watched, column), axis.cells)]
     current = " now" if any(move.column == column for move in watched.current) else ""
     parts = [axis.name(column, top + ROW - 5, css=f"name{current}")]
-    for first, last, shown in _runs(cells, by=lambda cell: cell.shade):
+    for first, last, shown in runs(cells, by=lambda cell: cell.shade):
         title = _title(watched, column, axis, first, last, shown)
         parts.append(axis.block(first, last, top, ROW - 2, css=shown[0].shade, title=title))
-    for first, last, shown in _runs(cells, by=lambda cell: cell.mark):
+    for first, last, shown in runs(cells, by=lambda cell: cell.mark):
         if shown[0].mark:
             title = _title(watched, column, axis, first, last, shown)
             parts.append(axis.outline(first, last, top, ROW - 2, css=shown[0].mark, title=title))
     return "".join(parts)
-
-
-def _strip(watched: Watched, kind: DriftKind, axis: Axis, top: float) -> str:
-    """Draw a kind's levels; the height of a mark says the level once more."""
-    levels = [level_of(window, kind) for window in watched.windows]
-    cells = [_gravest(group) for group in pool(levels, axis.cells)]
-    parts = [axis.name(kind.value, top + STRIP - 7, css="kind")]
-    for first, last, shown in _runs(cells, by=lambda level: level):
-        level = shown[0]
-        if level is None:
-            continue
-        tall = {Level.QUIET: 0.3, Level.WARNING: 0.65}.get(level, 1.0) * (STRIP - 4)
-        title = f"{kind.value}: {level.value}, {axis.span(watched.windows, first, last)}"
-        parts.append(
-            axis.block(first, last, top + STRIP - 4 - tall, tall, css=f"l-{level.value}", title=title)
-        )
-    return "".join(parts)
-
-
-def _runs(cells: Sequence[Any], *, by: Any) -> Iterator[tuple[int, int, list[Any]]]:
-    place = 0
-    for _, group in groupby(cells, key=by):
-        shown = list(group)
-        yield place, place + len(shown), shown
-        place += len(shown)
 
 
 def _title(watched: Watched, column: str, axis: Axis, first: int, last: int, cells: Sequence[Cell]) -> str:
@@ -148,11 +116,6 @@ def _worst(cells: Sequence[Cell]) -> Cell:
     marks = {cell.mark for cell in cells}
     mark = "alarm" if "alarm" in marks else "warn" if "warn" in marks else ""
     return Cell(shade=gravest.shade, psi=gravest.psi, mark=mark)
-
-
-def _gravest(levels: Sequence[Level | None]) -> Level | None:
-    seen = [level for level in levels if level is not None]
-    return worst(seen) if seen else None
 
 
 def heat_legend(watched: Watched) -> str:

@@ -8,16 +8,17 @@ from html import escape
 from itertools import groupby
 from typing import Any
 
-from tasks.core.drift.page_axis import LEFT, Axis
+from tasks.core.drift.page_axis import LEFT, Axis, runs
+from tasks.core.drift.page_levels import VOID, level_strips
 from tasks.core.drift.page_style import COLOURS, MARKS
-from tasks.core.drift.watched import performance_of, short_time
-from tasks.core.drift.words import Level
+from tasks.core.drift.watched import level_of, listed, performance_of, short_time
+from tasks.core.drift.words import DriftKind, Level
 
 Windows = Sequence[Mapping[str, Any]]
 TOP, HEIGHT, MOST_DOTS = 34, 210, 400
 
 
-def performance_chart(windows: Windows, promotions: Windows = (), *, extra: str = "", title: str = "") -> str:
+def performance_chart(windows: Windows, promotions: Windows = ()) -> str:
     """Return the chart; an empty text when no window has a performance.
 
     Parameters
@@ -26,16 +27,19 @@ def performance_chart(windows: Windows, promotions: Windows = (), *, extra: str 
         Oldest first.
     promotions : sequence of dict
         ``version``, ``kind`` and ``at``; each is drawn where its version first answered a window.
-    extra, title : str
-        Attributes of the ``svg`` element; a heading drawn into the chart.
     """
+    body, height = performance_parts(windows, promotions)
+    label = f"performance over {len(windows)} windows"
+    return Axis.over(windows).drawing(body, height=height, label=label) if body else ""
+
+
+def performance_parts(windows: Windows, promotions: Windows) -> tuple[str, float]:
+    """Return what the chart is made of, and its height."""
     known = [(place, one) for place, window in enumerate(windows) if (one := performance_of(window))]
     if not known:
-        return ""
+        return "", 0.0
     axis, scale = Axis.over(windows), Scale.over([one for _, one in known])
-    bottom = TOP + HEIGHT
     body = [
-        f'<text x="{LEFT}" y="14" class="head">{escape(title)}</text>' if title else "",
         *_alarms(windows, axis),
         scale.rules(axis),
         _band(known, axis, scale),
@@ -44,27 +48,28 @@ def performance_chart(windows: Windows, promotions: Windows = (), *, extra: str 
         *_dots(known, windows, axis, scale),
         *_thrones(windows, promotions, axis),
         f'<text x="{LEFT - 10}" y="{TOP - 8}" class="kind">{escape(str(known[0][1]["metric"]))}</text>',
-        axis.ticks(bottom),
+        axis.ticks(TOP + HEIGHT),
     ]
-    label = f"{known[0][1]['metric']} over {len(windows)} windows"
-    return axis.drawing("".join(body), height=bottom + 26, label=label, extra=extra, left=90 if title else 0)
+    return "".join(body), TOP + HEIGHT + 26.0
 
 
 def performance_picture(windows: Windows, promotions: Windows = (), *, title: str) -> str:
-    """Return the chart as a file of its own, light or dark as the reader's screen is.
-
-    A picture without any performance says so.
-    """
-    extra = 'xmlns="http://www.w3.org/2000/svg" font-family="system-ui,sans-serif"'
-    style = f"<style>{COLOURS}{MARKS}svg{{background:var(--paper)}}</style>"
-    drawn = performance_chart(windows, promotions, extra=extra, title=title)
-    if not drawn:
-        said = escape(f"{title}: no window has a performance")
-        return (
-            f'<svg {extra} viewBox="0 0 600 40">{style}<text x="10" y="25" class="head">{said}</text></svg>'
+    """Return levels and performance as a file of its own, light or dark as the reader's screen is."""
+    axis = Axis.over(windows)
+    strips, tall = level_strips(windows, axis, 26)
+    chart, height = performance_parts(windows, promotions)
+    if not chart:
+        chart, height = (
+            f'<text x="{LEFT}" y="{TOP}" class="tick">no window has a performance</text>',
+            2.0 * TOP,
         )
-    start = drawn.index(">") + 1
-    return f"{drawn[:start]}{style}{drawn[start:]}"
+    body = (
+        f"<style>{COLOURS}{MARKS}svg{{background:var(--paper)}}</style>{VOID}"
+        f'<text x="{LEFT}" y="15" class="head">{escape(title)}</text>{strips}'
+        f'<g transform="translate(0 {tall + 34})">{chart}</g>'
+    )
+    extra = 'xmlns="http://www.w3.org/2000/svg" font-family="system-ui,sans-serif"'
+    return axis.drawing(body, height=height + tall + 34, label=title, extra=extra, left=80)
 
 
 class Scale:
@@ -169,18 +174,21 @@ def _dots(known: Known, windows: Windows, axis: Axis, scale: Scale) -> Iterator[
 
 
 def _alarms(windows: Windows, axis: Axis) -> Iterator[str]:
-    """Shade the windows that are adrift; a triangle marks where an alarm begins."""
-    place = 0
-    for drifting, group in groupby(windows, key=lambda window: window.get("level") == Level.DRIFT.value):
-        shown = list(group)
-        if drifting:
-            x, end = axis.middle(place) - axis.step / 2, axis.middle(place + len(shown) - 1) + axis.step / 2
-            names = sorted({str(one["column"]) for one in shown[0].get("moved", ()) if one.get("alarm")})
-            title = escape(f"alarm since {short_time(shown[0]['from'])}: {', '.join(names[:8])}")
+    """Shade the windows whose performance is adrift; a triangle marks where alarms open."""
+    adrift = [level_of(window, DriftKind.PERFORMANCE) is Level.DRIFT for window in windows]
+    for first, last, shown in runs(adrift, by=bool):
+        if shown[0]:
+            x, end = axis.middle(first) - axis.step / 2, axis.middle(last - 1) + axis.step / 2
             where = f'x="{x:.1f}" y="{TOP}" width="{max(1.0, end - x):.1f}" height="{HEIGHT}"'
-            yield f'<rect {where} class="adrift"><title>{title}</title></rect>'
+            title = f"performance adrift since {short_time(windows[first]['from'])}"
+            yield f'<rect {where} class="adrift"><title>{escape(title)}</title></rect>'
+    for place, window in enumerate(windows):
+        opened = [one for one in window.get("changes", ()) if one["change"] == "opened"]
+        if opened:
+            names = listed([f"{one['column']} ({one['kind']})" for one in opened], most=8)
+            title = escape(f"{short_time(window['from'])}: alarm of {names} opened")
+            x = axis.middle(place)
             yield f'<path d="M{x - 5:.1f} {TOP - 10}h10l-5 9z" class="begin"><title>{title}</title></path>'
-        place += len(shown)
 
 
 def _thrones(windows: Windows, promotions: Windows, axis: Axis) -> Iterator[str]:

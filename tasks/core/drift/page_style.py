@@ -59,7 +59,9 @@ color:var(--soft)}
 .key.k-line{border:0;height:3px;background:var(--blue);vertical-align:3px}
 .key.k-guess{border:0;border-top:2px dashed var(--blue);height:0;vertical-align:4px}
 .key.k-band{background:var(--band)}.key.k-ref{border:0;border-top:2px dashed var(--ink);height:0;vertical-align:4px}
-.key.k-adrift{background:var(--adrift)}.key.k-throne{border:0;width:2px;background:var(--throne)}
+.key.k-adrift{background:var(--adrift)}.key.k-open{border:6px solid transparent;border-top:9px solid var(--drift);
+width:0;height:0;vertical-align:-4px}
+.key.k-throne{border:0;width:2px;background:var(--throne)}
 .pair{display:grid;grid-template-columns:repeat(auto-fill,minmax(25rem,1fr));gap:1rem}
 .pair figure{margin:0;border:1px solid var(--rule);border-radius:8px;padding:.6rem .8rem;overflow:hidden}
 figcaption{font-size:.86rem;color:var(--soft)}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tasks.core.config import ModelConfig
 from tasks.core.drift.page_distributions import group_words
-from tasks.core.drift.watched import Move, Watched, level_of, listed, short_time
+from tasks.core.drift.watched import Move, Watched, level_of, listed, real, short_time
 from tasks.core.drift.words import DriftKind, Level
 
 KIND_WORDS = {
@@ -64,11 +65,19 @@ def advice(watched: Watched) -> str:
         return f"The model is worse than it was: {again}."
     if Level.DRIFT in (now.get(DriftKind.CONCEPT), now.get(DriftKind.OUTCOME)):
         return f"Check that labels are still made as before; if they are, {again}."
-    held = now.get(DriftKind.PERFORMANCE) is Level.QUIET
-    comfort = "Performance has held so far. " if held else ""
-    return (
-        f"{comfort}Look at the source of what moved first; if the change is real and here to stay, {again}."
-    )
+    look = f"Look at the source of what moved first; if the change is real and here to stay, {again}."
+    return f"{_comfort(watched)}{look}"
+
+
+def _comfort(watched: Watched) -> str:
+    """Say of a performance that is not called worse whether it has held."""
+    one = watched.performance
+    drop = real(one.get("drop")) if one else math.nan
+    if watched.now.get(DriftKind.PERFORMANCE) is not Level.QUIET or math.isnan(drop):
+        return ""
+    if drop <= watched.config.alerts.performance_drop:
+        return "Performance has held so far. "
+    return f"Performance is {drop:.0%} worse than its reference, which its limit does not call more than chance. "
 
 
 def when(watched: Watched, text: Any) -> str:
@@ -98,12 +107,17 @@ def performance_words(one: Mapping[str, Any] | None) -> str:
 
     >>> performance_words({"metric": "auc", "value": 0.7, "low": 0.68, "high": 0.72, "reference": 0.8})
     'auc 0.7 [0.68, 0.72], reference 0.8'
+    >>> performance_words({"metric": "rmse", "value": 60.0, "reference": 40.0, "drop": 0.5})
+    'rmse 60 (50% worse than the reference 40)'
     """
     if one is None:
         return "not known"
     value = f"{one['metric']} {one['value']:.4g}"
     between = "" if one.get("low") is None else f" [{one['low']:.4g}, {one['high']:.4g}]"
-    reference = "" if one.get("reference") is None else f", reference {one['reference']:.4g}"
+    known, drop = one.get("reference"), real(one.get("drop"))
+    reference = "" if known is None else f", reference {known:.4g}"
+    if known is not None and not math.isnan(drop):
+        reference = f" ({abs(drop):.0%} {'worse' if drop > 0 else 'better'} than the reference {known:.4g})"
     return f"{value}{between}{reference}{' (estimated without labels)' if one.get('estimated') else ''}"
 
 
@@ -124,14 +138,14 @@ def limit_rows(watched: Watched) -> list[tuple[str, str]]:
     """Return how the limits were made: a name and a sentence each."""
     config = watched.config
     rules = _literal(config) if config.drift.policy == "literal" else _calibrated(config)
-    return [
+    said = [
         ("Policy", config.drift.policy),
         *rules,
         ("Kinds", ", ".join(config.drift.kinds)),
         *_calibrations(watched),
         ("Least rows", f"A window with fewer than {config.monitoring.min_rows} rows is not judged."),
-        *watched.limits.items(),
     ]
+    return list({**dict(said), **watched.limits}.items())
 
 
 def _calibrated(config: ModelConfig) -> list[tuple[str, str]]:
