@@ -7,7 +7,7 @@ from collections.abc import Collection
 from typing import cast
 
 from tasks.core.config import ModelConfig
-from tasks.core.data.clock import Window, note_naive_times, parse_position
+from tasks.core.data.clock import Window, parse_position
 from tasks.core.data.columns import clock_columns, needed_columns
 from tasks.core.data.split import (
     Parts,
@@ -18,6 +18,7 @@ from tasks.core.data.split import (
     plan_split,
     rows_needed_from,
 )
+from tasks.core.data.zones import note_naive_times
 from tasks.core.errors import ConfigError, InputError
 from tasks.io.setup import Setup
 from tasks.io.sources import Source, open_source

@@ -34,8 +34,8 @@ class Guard:
 
     @property
     def phases(self) -> tuple[Phase, ...]:
-        """Phases whose kinds of drift are looked at."""
-        return tuple(phase for phase in Phase if phase in self.watch.nulls)
+        """Phases whose kinds of drift are looked at; ``inputs`` always, for it cuts the windows of both."""
+        return tuple(phase for phase in Phase if phase is Phase.INPUTS or phase in self.watch.nulls)
 
 
 @stage_task(**TRANSIENT)

@@ -14,9 +14,10 @@ from prefect import get_run_logger
 from tasks.core.alerts.window import Teller, window_alert
 from tasks.core.data.clock import Window, parse_position
 from tasks.core.data.rows import Rows
+from tasks.core.data.zones import refuse_mixed_zones
 from tasks.core.drift.cutting import Cutting
 from tasks.core.drift.logged import with_logged_answers
-from tasks.core.drift.looking import Seen, close_reign, look_at, refuse_window
+from tasks.core.drift.looking import Seen, close_reign, look_at, refuse_window, with_late_labels
 from tasks.core.drift.memory import Memory
 from tasks.core.drift.windows import Due, due_windows, windows_between
 from tasks.core.drift.words import Phase
@@ -166,16 +167,23 @@ def find_due(
         newest = float(positions[-1]) if len(positions) else None
         return positions, Due(windows=windows, newest=newest)
     frontier = head.end if head.end is not None else -math.inf if learned is None else learned
+    judged = None
+    if phase is Phase.OUTCOMES:
+        judged = judged_since(setup.stores.ledger, setup.model, Phase.INPUTS, head.end)
+        frontier = min(frontier, judged[0].start) if judged else frontier
+        judged += unrecorded(setup, guard, asked, source) if asked.dry_run else []
     positions = source.positions(frontier)
-    judged = (
-        None
-        if phase is Phase.INPUTS
-        else judged_since(setup.stores.ledger, setup.model, Phase.INPUTS, head.end)
-    )
     return positions, due_windows(
         positions, cutting=cutting, phase=phase, last_end=head.end, trained_to=learned, judged=judged,
         now=asked.now, until=asked.until, most=setup.config.monitoring.max_windows,
     )  # fmt: skip
+
+
+def unrecorded(setup: Setup, guard: Guard, asked: Asked, source: WindowSource) -> list[Window]:
+    """Return the windows whose inputs a dry run looks at: it shows their outcomes as well."""
+    head = stream_of(setup, guard, Phase.INPUTS).head()
+    _, due = find_due(setup, guard, asked, Phase.INPUTS, head, source)
+    return [each.window for each in due.windows]
 
 
 def look(setup: Setup, guard: Guard, found: WindowRows, head: Head) -> Seen:
@@ -184,12 +192,21 @@ def look(setup: Setup, guard: Guard, found: WindowRows, head: Head) -> Seen:
     memory = Memory.empty() if changed else head.memory
     rng = np.random.default_rng(seed_for(setup.model, str(found.due.window.start), found.due.phase.value))
     try:
+        require_plain_times(setup, found.rows)
         scored = answers_to(setup, guard, found.rows)
         seen = look_at(guard.watch, found.due, found.rows, scored, memory=memory, rng=rng)
     except DataError as error:
         reason = Reason(code="unreadable", message=str(error), n=len(found.rows))
         seen = refuse_window(guard.watch, found.due, reason, rows=len(found.rows), memory=memory)
+    seen = with_late_labels(seen, found.late)
     return close_reign(seen, head.memory) if changed else seen
+
+
+def require_plain_times(setup: Setup, rows: Rows) -> None:
+    """Check that the rows' own times say which window they belong to."""
+    data = setup.config.data
+    if data.clock == "timestamp" and data.time in rows.frame:
+        refuse_mixed_zones(rows.frame[data.time])
 
 
 def answers_to(setup: Setup, guard: Guard, rows: Rows) -> Scored:

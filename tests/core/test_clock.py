@@ -13,11 +13,11 @@ from tasks.core.data.clock import (
     Clock,
     Window,
     format_position,
-    note_naive_times,
     parse_position,
     span_length,
     to_positions,
 )
+from tasks.core.data.zones import note_naive_times, refuse_mixed_zones
 from tasks.core.errors import ConfigError, DataError, InputError
 
 
@@ -180,3 +180,21 @@ def test_rows_counted_by_order_stand_at_their_index():
     frame = pd.DataFrame({"x": [1, 2]}, index=[10, 11])
     assert Clock(kind="rows").positions(frame).tolist() == [10.0, 11.0]
     assert Clock().positions(frame) is None
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["2025-03-01T00:00:00", "2025-03-01"],
+        ["2025-03-01T00:00:00Z", "2025-03-01T00:00:00-05:00", None],
+        pd.to_datetime(["2025-03-01"]),
+        [],
+    ],
+)
+def test_times_that_all_have_a_zone_or_none_are_fine(values):
+    assert refuse_mixed_zones(pd.Series(values, name="at")) is None
+
+
+def test_some_times_without_a_zone_among_others_are_refused():
+    with pytest.raises(DataError, match="1 of 2 times in 'at' carry no zone"):
+        refuse_mixed_zones(pd.Series(["2025-03-01T00:00:00Z", "2025-03-01T01:00:00"], name="at"))

@@ -12,10 +12,8 @@ import pandas as pd
 
 from tasks.core.config.units import Span
 from tasks.core.errors import ConfigError, DataError, InputError
-from tasks.core.verdict import Reason
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_OFFSET = r"(?:[zZ]|:\d{2}(?:[.,]\d+)?\s*[+-]\d{2}(?::?\d{2})?)\s*$"
 
 
 @dataclass(frozen=True)
@@ -116,17 +114,6 @@ def to_positions(
     if bad.any():
         raise _bad_time(series, int(np.argmax(bad)), int(bad.sum()), clock, time_format)
     return found
-
-
-def note_naive_times(series: pd.Series) -> tuple[Reason, ...]:
-    """Return a note when some timestamp carries no zone, so that it was taken as UTC."""
-    if isinstance(series.dtype, pd.DatetimeTZDtype):
-        return ()
-    naive = pd.api.types.is_datetime64_dtype(series.dtype)
-    if not naive:
-        naive = bool((~series.dropna().astype(str).str.contains(_OFFSET, regex=True)).any())
-    message = f"Times in '{series.name}' carry no zone and are read as UTC. Write offsets to be sure."
-    return (Reason(code="naive_times", message=message, observed=str(series.name)),) if naive else ()
 
 
 def format_position(position: float, *, clock: str) -> str:

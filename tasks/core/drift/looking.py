@@ -119,6 +119,18 @@ def close_reign(seen: Seen, memory: Memory) -> Seen:
     return replace(seen, looked=replace(seen.looked, changes=(*closed, *seen.looked.changes)))
 
 
+def with_late_labels(seen: Seen, count: int) -> Seen:
+    """Return the look with a note of the labels that came too late for it."""
+    if not count:
+        return seen
+    message = (
+        f"{count} label(s) became known later than data.label_delay after the window; they count as unknown, now and "
+        "ever after. Where that is usual, lengthen data.label_delay."
+    )
+    note = Reason(code="late_labels", message=message, observed=float(count), n=count)
+    return replace(seen, looked=replace(seen.looked, notes=(*seen.looked.notes, note)))
+
+
 def told_performance(found: Performance | None, answers: AnswerWatch) -> dict[str, Any] | None:
     """Return performance as it is told: with the reference's value and the relative drop."""
     if found is None or not found.defined:
@@ -146,7 +158,9 @@ def _judge(
     *,
     rows: int,
 ) -> Judgement:
-    null = watch.nulls[due.phase]
+    null = watch.nulls.get(due.phase)
+    if null is None:  # no kind of this phase is looked at (drift.kinds)
+        return Judgement(kinds=(), memory=memory)
     where: dict[str, Any] = {"policy": watch.policy, "position": due.window.start, "rows": rows}
     if watch.policy.name == "literal":
         return judge_literally(signals, null, memory, measures=measured, **where)
