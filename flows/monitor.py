@@ -30,11 +30,11 @@ def monitor(
     looks = {phase: look_at_windows(setup, guard, asked, phase) for phase in guard.phases}
     run = Run(asked=asked, guard=guard, looks=looks)
     health = health_of(setup, run, started=started) if asked.records else None
-    result = tell_run(setup, run, conclude_run(setup, run, health))
-    if not asked.records:
-        return result
-    keep_history(setup, run)
-    return with_alerts(result, deliver_alerts(setup))
+    told = deliver_alerts(setup) if asked.records else []
+    result = with_alerts(tell_run(setup, run, conclude_run(setup, run, health)), told)
+    if asked.records:
+        keep_history(setup, run)
+    return result
 
 
 @flow(name="monitor-fleet", persist_result=False)

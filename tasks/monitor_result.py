@@ -74,6 +74,7 @@ def conclude_run(setup: Setup, run: Run, health: HealthReport | None) -> StageRe
         windows if run.asked.looks_back or windows else _newest_windows(setup, run),
         version=run.guard.version,
         open_alarms=None if run.asked.looks_back else open_alarms(run.looks.values(), clock=clock),
+        fresh=bool(windows),
         notes=(*due.reasons, *run.guard.watch.notes, *(health.reasons if health else ())),
         details={"remaining": due.remaining, "health": health.to_dict() if health else None},
     )
@@ -125,18 +126,20 @@ def with_alerts(result: StageResult, told: Sequence[Reason]) -> StageResult:
 
 @stage_task(**SIDE_EFFECT)
 def keep_history(setup: Setup, run: Run) -> int:
-    """Delete profiles of windows older than ``monitoring.history``; return how many. The newest hundred stay."""
+    """Delete profiles of windows older than ``monitoring.history``; return how many. A phase's newest hundred stay."""
     newest, length = run.inputs.due.newest, setup.config.monitoring.history.amount
-    kept = setup.stores.ledger.read_tail(
-        setup.model, stream_of(setup, run.guard, Phase.INPUTS).name, FEWEST_KEPT
-    )
-    if not run.asked.records or newest is None or len(kept) < FEWEST_KEPT:
+    read = setup.stores.ledger.read_tail
+    tails = [read(setup.model, stream_of(setup, run.guard, phase).name, FEWEST_KEPT) for phase in run.looks]
+    kept = [tail[0] for tail in tails if tail]
+    if not run.asked.records or newest is None or len(tails[0]) < FEWEST_KEPT:
         return 0
-    oldest = float(kept[0].payload["start"])
+    oldest = min(float(entry.payload["start"]) for entry in kept)
     if run.guard.watch.clock != "rows":
         return setup.stores.log.purge_windows(setup.model, before=min(oldest, newest - length))
     passed = datetime.now(UTC) - timedelta(seconds=length)
-    return setup.stores.log.purge_windows(setup.model, written_before=min(passed, kept[0].at))
+    return setup.stores.log.purge_windows(
+        setup.model, written_before=min(passed, *(entry.at for entry in kept))
+    )
 
 
 def promotions(setup: Setup) -> list[dict[str, Any]]:

@@ -49,6 +49,8 @@ def monitor(
     if (model is None) == (not every):
         raise InputError("Name one MODEL, or --all for every configured one.")
     if every:
+        if since or until or dry_run:
+            raise InputError("--from, --to and --dry-run are of one model: name it instead of --all.")
         _fleet(as_json=json)
         return
     setup = open_setup(str(model))

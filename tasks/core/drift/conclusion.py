@@ -18,6 +18,7 @@ def conclude_monitoring(
     *,
     version: int,
     open_alarms: Sequence[Mapping[str, Any]] | None = None,
+    fresh: bool = True,
     notes: Sequence[Reason] = (),
     details: Mapping[str, Any] | None = None,
 ) -> StageResult:
@@ -32,13 +33,15 @@ def conclude_monitoring(
     open_alarms : sequence of dict, optional
         Alarms that are open now (``kind``, ``column``, ``since``). None: a past range was looked at again, and the
         gravest of its windows counts.
+    fresh : bool
+        False where nothing was due, and the windows are the newest that earlier runs have looked at.
     notes : sequence of Reason
         Further reasons, as they are.
     details : mapping, optional
         Further facts of the run.
     """
     level = _gravest(windows) if open_alarms is None else _now(windows, open_alarms)
-    reasons = (_reason(level, windows, open_alarms or ()), *_insufficient(windows), *notes)
+    reasons = (_reason(level, windows, open_alarms or (), fresh=fresh), *_insufficient(windows), *notes)
     facts = {"windows": list(windows), "open_alarms": list(open_alarms or ()), **(details or {})}
     return StageResult(state=level.state, model=model, version=version, reasons=reasons, details=facts)
 
@@ -58,6 +61,11 @@ def _now(windows: Sequence[Mapping[str, Any]], open_alarms: Sequence[Mapping[str
     if open_alarms:
         return Level.DRIFT
     newest = worst(newest_levels(windows).values())
+    judged = [window for window in windows if window["verdicts"]]
+    if newest is Level.QUIET and judged[-1]["level"] == Level.INSUFFICIENT.value:
+        return (
+            Level.INSUFFICIENT
+        )  # windows that were quiet before say nothing of one that could not be judged
     return Level.WARNING if newest is Level.DRIFT else newest
 
 
@@ -66,12 +74,18 @@ def _gravest(windows: Sequence[Mapping[str, Any]]) -> Level:
 
 
 def _reason(
-    level: Level, windows: Sequence[Mapping[str, Any]], open_alarms: Sequence[Mapping[str, Any]]
+    level: Level,
+    windows: Sequence[Mapping[str, Any]],
+    open_alarms: Sequence[Mapping[str, Any]],
+    *,
+    fresh: bool,
 ) -> Reason:
     n = sum(window["n"] or 0 for window in windows)
     if not windows:
         return Reason(code="no_window", message="No window was full and due.", n=0)
     span = f"{len(windows)} window(s) from {windows[0]['from']} to {windows[-1]['to']}"
+    if not fresh:
+        span = f"No window was due; the newest, from {windows[0]['from']} to {windows[-1]['to']}"
     if level is Level.DRIFT and open_alarms:
         return Reason(code="drift", message=f"{span}: {_alarms(open_alarms)}", observed=len(open_alarms), n=n)
     if level in (Level.DRIFT, Level.WARNING):
@@ -81,7 +95,12 @@ def _reason(
         )
     if level is Level.QUIET:
         return Reason(code="quiet", message=f"{span}: nothing moved more than chance allows.", n=n)
-    return Reason(code="insufficient", message=f"{span}: none could be judged.", n=n)
+    return Reason(code="insufficient", message=f"{span}: {_unjudged(windows)}", n=n)
+
+
+def _unjudged(windows: Sequence[Mapping[str, Any]]) -> str:
+    known = any(window["level"] != Level.INSUFFICIENT.value for window in windows)
+    return "the newest could not be judged." if known else "none could be judged."
 
 
 def _alarms(open_alarms: Sequence[Mapping[str, Any]]) -> str:
