@@ -11,6 +11,7 @@ from statsmodels.tsa.stattools import acf
 from tasks.core.config import ModelConfig
 from tasks.core.config.units import parse_rate, parse_span
 from tasks.core.drift.autocorrelation import _autocorrelation, inflation, measure_persistence
+from tasks.core.drift.borrowing import at_least_usual, borrow
 from tasks.core.drift.budget import Policy, drift_policy, look_levels, windows_in_budget
 from tasks.core.drift.calibration import fit_null
 from tasks.core.drift.calibration_table import calibration_table, expected_false_alarms
@@ -326,3 +327,56 @@ def test_the_table_shows_limits_in_the_signals_own_units():
     assert all(row["null_sd"] == pytest.approx(0.0129, rel=0.2) for row in rows)
     assert sum(row["false_alarms"] for row in rows) == pytest.approx(1.0)
     assert expected_false_alarms(policy=chosen)["per_90_days"] == pytest.approx(1.0)
+
+
+# --- borrowing
+
+
+def test_columns_alike_know_their_common_variance():
+    rng = np.random.default_rng(16)
+    series = rng.normal(size=(40, 60))
+    variances, freedom = borrow(series.var(axis=0), np.full(60, 39.0), series)
+    assert np.median(variances) == pytest.approx(1.0, abs=0.1)
+    assert variances.min() > 0.8
+    assert freedom.min() > 300
+
+
+def test_a_column_that_varies_more_keeps_its_own_variance():
+    rng = np.random.default_rng(17)
+    series = rng.normal(size=(40, 30)) * np.r_[5.0, np.ones(29)]
+    own = series.var(axis=0)
+    assert borrow(own, np.full(30, 39.0), series)[0][0] == own[0]
+
+
+def test_columns_that_differ_lend_little():
+    rng = np.random.default_rng(18)
+    series = rng.normal(size=(40, 200)) * np.exp(rng.normal(0, 1, 200))
+    freedom = borrow(series.var(axis=0), np.full(200, 39.0), series)[1]
+    assert freedom[0] == pytest.approx(
+        39 + 2.2, abs=1.5
+    )  # trigamma(d / 2) = 4 Var(ln sd) = 4 at d = 1.1, Smyth (2004)
+
+
+def test_columns_that_are_one_lend_nothing():
+    one = np.random.default_rng(19).normal(size=(40, 1))
+    variances, freedom = borrow(np.full(10, one.var()), np.full(10, 39.0), np.repeat(one, 10, axis=1))
+    assert freedom == pytest.approx(np.full(10, 39.0))
+    assert variances == pytest.approx(np.full(10, one.var()))
+
+
+def test_few_columns_have_nobody_to_borrow_from():
+    series = np.random.default_rng(20).normal(size=(40, 4))
+    variances, freedom = borrow(series.var(axis=0), np.full(4, 39.0), series)
+    assert variances.tolist() == series.var(axis=0).tolist()
+    assert freedom.tolist() == [39.0] * 4
+
+
+def test_a_calm_column_is_taken_for_what_is_usual():
+    keys = keys_of(6)
+    memory = np.tile([0.1, 0.2, 0.3], 6)
+    memory[:3] = 0.9
+    raised = at_least_usual(memory, keys)
+    assert raised[:3].tolist() == [0.9] * 3
+    assert raised[3:6].tolist() == [0.1, 0.2, 0.3]
+    memory[9:] = 0.6
+    assert at_least_usual(memory, keys)[3:6].tolist() == [0.6] * 3

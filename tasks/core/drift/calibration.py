@@ -2,41 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from scipy.stats import chi2, norm
 
 from tasks.core.drift.autocorrelation import inflation, measure_persistence
-from tasks.core.drift.budget import MAIN_SIGNALS, Policy, column_places, look_levels, windows_in_budget
+from tasks.core.drift.borrowing import alike, at_least_usual
+from tasks.core.drift.budget import Policy
 from tasks.core.drift.forecast import choose_gains, fit_forecasts
 from tasks.core.drift.limits import Limits, fit_limits, stack_limits
 from tasks.core.drift.null import Null, choose_null
+from tasks.core.drift.own_past import OwnPast, column_means, read_past
 from tasks.core.drift.scale import Scale
 from tasks.core.drift.seasons import find_seasons, phase_of
-from tasks.core.drift.signals import SignalKey, Signals, SignalSeries
-from tasks.core.errors import InputError
+from tasks.core.drift.signals import Signals, SignalSeries
 from tasks.core.metrics.scored import FloatArray, IntArray
 
 FEW_WINDOWS = 10
 """Below so many reference windows sampling theory judges."""
 _UNEQUAL = 1e-3
 """Level of the test whether few windows differ by more than their rows explain (Cochran's Q)."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Past:
-    """The reference's windows, column by column, with what the policy makes of their signals."""
-
-    keys: tuple[SignalKey, ...]
-    starts: FloatArray
-    rows: FloatArray
-    values: FloatArray
-    squares: FloatArray
-    levels: FloatArray
-    sides: IntArray
-    policy: Policy
 
 
 def fit_null(series: SignalSeries | None, *, policy: Policy, whole: Signals | None = None) -> Null:
@@ -61,7 +48,7 @@ def fit_null(series: SignalSeries | None, *, policy: Policy, whole: Signals | No
     InputError
         With neither.
     """
-    past = _read(series, whole, policy)
+    past = read_past(series, whole, policy)
     theory = calibrate_by_theory(past, whole)
     measured = np.isfinite(past.values).sum(axis=0)
     if policy.name == "literal" or measured.max(initial=0) < FEW_WINDOWS:
@@ -69,24 +56,36 @@ def fit_null(series: SignalSeries | None, *, policy: Policy, whole: Signals | No
     return choose_null(measured >= FEW_WINDOWS, calibrate_by_windows(past), theory)
 
 
-def calibrate_by_windows(past: _Past) -> Null:
+def calibrate_by_windows(past: OwnPast) -> Null:
     """Learn the null from at least ten windows: season, variance between windows, dependence of neighbours."""
     policy, n = past.policy, past.policy.evaluated
     missing = ~np.isfinite(past.values)
-    series = np.where(missing, np.nan_to_num(_column_means(past.values)), past.values)
+    series = np.where(missing, np.nan_to_num(column_means(past.values)), past.values)
     seasons = find_seasons(series, starts=past.starts, keys=past.keys, policy=policy)
     rest = series - _at_starts(seasons.expected, seasons.phases, past)
     rest[missing] = np.nan
     filled = np.where(missing, 0.0, rest)
     spoilt = (seasons.needed > 0)[None]
     persistence = measure_persistence(filled, noise=past.squares)
-    persistence = replace(persistence, memory=_at_least_usual(persistence.memory, past.keys))
+    persistence = replace(
+        persistence,
+        share=at_least_usual(persistence.share, past.keys, by_main=False),
+        memory=at_least_usual(persistence.memory, past.keys),
+    )
     windows = np.minimum(seasons.fewest, len(series) / persistence.of_mean)
-    gains = _at_least_usual(choose_gains(filled), past.keys)
+    gains = at_least_usual(choose_gains(filled), past.keys)
     forecasts = fit_forecasts(filled, gains=gains, ahead=n)
     whole_season = np.where(seasons.phases > 1, seasons.fewest, np.inf)
     jumps = [
-        _fit(past, errors, past.squares, whole_season, seasons.phases, inflation(np.nan_to_num(errors)))
+        _fit(
+            past,
+            errors,
+            past.squares,
+            whole_season,
+            seasons.phases,
+            inflation(np.nan_to_num(errors)),
+            lend=True,
+        )
         for errors in forecasts.errors
     ]
     sums = _running_mean(rest, n)
@@ -102,7 +101,7 @@ def calibrate_by_windows(past: _Past) -> Null:
     )  # fmt: skip
 
 
-def calibrate_by_theory(past: _Past, whole: Signals | None) -> Null:
+def calibrate_by_theory(past: OwnPast, whole: Signals | None) -> Null:
     """Take the null from sampling theory: normal limits, the reference's own error on top of the window's.
 
     Windows that differ among themselves by more than their rows explain (Cochran's Q at .001) add their own spread.
@@ -123,36 +122,7 @@ def calibrate_by_theory(past: _Past, whole: Signals | None) -> Null:
     )  # fmt: skip
 
 
-def _read(series: SignalSeries | None, whole: Signals | None, policy: Policy) -> _Past:
-    source = series if series is not None else whole
-    if source is None:
-        raise InputError(
-            "Neither windows nor a reference to judge by. Train the model, or register it with rows."
-        )
-    wanted = [place for place, key in enumerate(source.keys) if key.kind in policy.kinds]
-    codes = column_places([source.keys[place] for place in wanted])[1]
-    order = np.array(wanted, dtype=np.int64)[np.argsort(codes, kind="stable")]
-    keys = tuple(source.keys[place] for place in order)
-    empty = np.zeros((0, len(keys)))
-    enough = series.rows >= policy.min_rows if series is not None else np.zeros(0, dtype=bool)
-    starts = series.starts[enough] if series is not None else np.zeros(0)
-    rows = series.rows[enough] if series is not None else np.zeros(0)
-    values = series.values[enough][:, order] if series is not None else empty
-    errors = series.errors[enough][:, order] if series is not None else empty
-    scale = Scale.of(keys)
-    return _Past(
-        keys=keys,
-        starts=starts,
-        rows=rows,
-        values=scale.put(values),
-        squares=_column_means(np.square(scale.put_errors(values, errors, rows=rows[:, None]))),
-        levels=look_levels(keys, policy=policy, windows=windows_in_budget(policy, starts=starts, rows=rows)),
-        sides=np.array([policy.side(key) for key in keys], dtype=np.int64),
-        policy=policy,
-    )
-
-
-def _facts(past: _Past) -> dict[str, Any]:
+def _facts(past: OwnPast) -> dict[str, Any]:
     """Return what both calibrations know of the past."""
     starts = past.starts
     return {
@@ -169,28 +139,20 @@ def _facts(past: _Past) -> dict[str, Any]:
 
 
 def _fit(
-    past: _Past,
+    past: OwnPast,
     deviations: FloatArray,
     squares: FloatArray,
     windows: FloatArray,
     lost: IntArray,
     leans: FloatArray,
+    *,
+    lend: bool = False,
 ) -> Limits:
     """Fit one of the three forms of look: it has a third of each signal's level."""
-    levels = past.levels * np.where(past.sides == 0, 1, 2) / 3
     return fit_limits(
-        deviations, squared_errors=squares, windows=windows, lost=lost, levels=levels, inflation=leans
-    )
-
-
-def _at_least_usual(values: FloatArray, keys: tuple[SignalKey, ...]) -> FloatArray:
-    """Raise values to the median of the kind's main signals: one column's few windows may look calmer than all do."""
-    usual = values.copy()
-    for kind in {key.kind for key in keys}:
-        mine = np.array([key.kind is kind for key in keys])
-        main = np.array([key.kind is kind and key.name in MAIN_SIGNALS for key in keys])
-        usual[mine] = np.maximum(values[mine], np.median(values[main if main.any() else mine]))
-    return usual
+        deviations, squared_errors=squares, windows=windows, lost=lost, inflation=leans,
+        levels=past.levels * np.where(past.sides == 0, 1, 2) / 3, groups=alike(past.keys), lend=lend,
+    )  # fmt: skip
 
 
 def _normal(between: FloatArray, own: FloatArray, levels: FloatArray) -> Limits:
@@ -201,10 +163,10 @@ def _normal(between: FloatArray, own: FloatArray, levels: FloatArray) -> Limits:
     )  # fmt: skip
 
 
-def _expected(past: _Past, whole: Signals | None) -> tuple[FloatArray, FloatArray]:
+def _expected(past: OwnPast, whole: Signals | None) -> tuple[FloatArray, FloatArray]:
     """Return what theory expects of each signal, and its sampling variance: NaN where nothing is known."""
     many = np.maximum(np.isfinite(past.values).sum(axis=0), 1)
-    means, variances = _column_means(past.values), past.squares / many
+    means, variances = column_means(past.values), past.squares / many
     if whole is None:
         return means, variances
     at = {key: place for place, key in enumerate(whole.keys)}
@@ -215,25 +177,18 @@ def _expected(past: _Past, whole: Signals | None) -> tuple[FloatArray, FloatArra
     return np.where(np.isfinite(values), values, means), np.where(np.isfinite(errors), errors**2, variances)
 
 
-def _between(past: _Past) -> FloatArray:
+def _between(past: OwnPast) -> FloatArray:
     """Return the variance between few windows where it is beyond doubt, else 0."""
     finite = np.isfinite(past.values)
     many = finite.sum(axis=0)
-    squares = np.where(finite, np.square(past.values - _column_means(past.values)), 0.0).sum(axis=0)
+    squares = np.where(finite, np.square(past.values - column_means(past.values)), 0.0).sum(axis=0)
     freedom = np.maximum(many - 1, 1)
     ratio = squares / np.maximum(np.nan_to_num(past.squares), 1e-24)
     unequal = (many > 1) & (chi2.sf(ratio, freedom) < _UNEQUAL)
     return np.where(unequal, np.maximum(squares / freedom - past.squares, 0.0), 0.0)
 
 
-def _column_means(values: FloatArray) -> FloatArray:
-    """Return the means of the finite values of each column, NaN where there is none."""
-    finite = np.isfinite(values)
-    many = finite.sum(axis=0)
-    return np.where(many > 0, np.where(finite, values, 0.0).sum(axis=0) / np.maximum(many, 1), np.nan)
-
-
-def _at_starts(expected: FloatArray, phases: IntArray, past: _Past) -> FloatArray:
+def _at_starts(expected: FloatArray, phases: IntArray, past: OwnPast) -> FloatArray:
     """Return what is expected of each of the past's windows, shape (m, k)."""
     if len(expected) == 1 or past.policy.window_length is None:
         return expected

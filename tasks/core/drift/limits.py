@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import t
 
+from tasks.core.drift.borrowing import borrow
 from tasks.core.metrics.scored import FloatArray, IntArray
 
 _LEAST_WINDOWS = 1.5
@@ -69,6 +70,8 @@ def fit_limits(
     lost: FloatArray | IntArray | float,
     levels: FloatArray,
     inflation: FloatArray,
+    groups: Sequence[IntArray] = (),
+    lend: bool = False,
 ) -> Limits:
     """Fit the limits of one form of look to its deviations in the model's own past.
 
@@ -87,12 +90,23 @@ def fit_limits(
         Level of a two-sided look.
     inflation : array, shape (k,)
         By what their dependence raises the variance of their mean square.
+    groups : sequence of array
+        Signals that may borrow from each other (`tasks.core.drift.borrowing`): none is then taken for calmer than they
+        are together.
+    lend : bool
+        Whether they lend each other degrees of freedom too; only for deviations that hardly depend on their own past.
     """
     count = np.isfinite(past).sum(axis=0)
     filled = np.where(np.isfinite(past), past, 0.0)
     part = 1 / np.maximum(windows, _LEAST_WINDOWS)
     mean_square = np.square(filled).sum(axis=0) / np.maximum(count, 1) / (1 - part)
     freedom = np.maximum((count - lost) / inflation, 1.0)
+    noise = np.maximum(np.nan_to_num(squared_errors), 1e-30)
+    for places in groups:
+        total = (np.maximum(mean_square - squared_errors, 0.0) + squared_errors)[places] / noise[places]
+        shared, more = borrow(total, freedom[places], filled[:, places])
+        mean_square[places] = np.where(np.isfinite(shared), shared * noise[places], mean_square[places])
+        freedom[places] = more if lend else freedom[places]
     return Limits(
         between=np.where(count > 1, np.maximum(mean_square - squared_errors, 0.0), np.nan)[None],
         factor=(1 + part)[None],
