@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deployments.cli.session import prepare_prefect, run_flow
+from deployments.demo.pages import collect_pages
 from deployments.demo.story import STORY, Chapter
 from tasks.core.config.model import merge
 
@@ -74,6 +75,8 @@ def _conclude(console: Console, happened: list[tuple[Chapter, dict[str, Any]]], 
     console.print(
         f"Ledger and aliases agree: {status['consistent']}. {seconds:.0f} s in all.", highlight=False
     )
+    for page in collect_pages("payments", HOME / "reports"):
+        console.print(f"Look at:     {page.relative_to(ROOT)}", highlight=False)
     console.print(
         "Look at it:  EVERGREEN_HOME=.evergreen-demo .venv/bin/evergreen up   (Prefect and MLflow pages)"
     )

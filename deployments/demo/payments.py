@@ -1,8 +1,8 @@
 """Synthetic card payments: seeded, reproducible day by day, with drift that is declared here.
 
-Nothing in it comes from a real card. From ``DRIFT_DAY`` on, over ``RAMP_DAYS``, customers buy more digital goods from
-new devices, and a new kind of fraud appears: small amounts for just those, which a model of the days before does not
-know.
+Nothing in it comes from a real card. On ``SALE_DAY`` alone digital goods sell more than ever: odd, but no drift. From
+``DRIFT_DAY`` on, over ``RAMP_DAYS``, customers buy more digital goods from new devices and a new kind of fraud appears:
+small amounts for just those, which a model of the days before does not know.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ FIRST_DAY = pd.Timestamp("2026-01-01", tz="UTC")
 LAST_DAY = 172
 DRIFT_DAY = 90
 RAMP_DAYS = 8
+SALE_DAY = 84
 ROWS_PER_DAY = 300
 MERCHANTS = ("groceries", "travel", "digital", "electronics", "restaurant", "fuel")
 HABITS = np.array([0.30, 0.10, 0.20, 0.10, 0.18, 0.12])
 SHIFT = np.array([-0.06, 0.0, 0.12, 0.0, -0.06, 0.0])
-"""Shares of the merchants, and how they move."""
+SALE = np.array([-0.10, 0.0, 0.24, 0.0, -0.10, -0.04])
+"""Shares of the merchants, how they move for good, and how on the day of the sale."""
 CHANNELS = ("chip", "online", "contactless")
 
 Array = npt.NDArray[np.float64]
@@ -64,7 +66,7 @@ def _one_day(day: int, seed: int) -> pd.DataFrame:
         "time": FIRST_DAY + pd.to_timedelta(day, unit="D") + pd.to_timedelta(seconds, unit="s"),
         "amount": np.round(rng.lognormal(3.4, 1.1, n), 2),
         "hour": seconds // 3600,
-        "merchant": rng.choice(MERCHANTS, size=n, p=HABITS + moved * SHIFT),
+        "merchant": rng.choice(MERCHANTS, size=n, p=HABITS + moved * SHIFT + (day == SALE_DAY) * SALE),
         "channel": rng.choice(CHANNELS, size=n, p=(0.35, 0.35, 0.30)),
         "card_age_days": rng.integers(1, 2500, n),
         "payments_last_hour": rng.poisson(0.6, n),

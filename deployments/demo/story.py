@@ -54,9 +54,22 @@ def _reign(who: str, until: str, changes: dict[str, Any] | None = None) -> list[
     ]
 
 
+def _watch(what: str, until: str, *, pages: bool = False) -> Chapter:
+    """Return a run of the monitor; Evidently's page costs seconds, so only the last one draws it."""
+    return Chapter(
+        title=f"Watch it: {what} (to {until})",
+        flow="flows.monitor:monitor",
+        parameters={"until": until},
+        changes={} if pages else {"monitoring": {"report_rows": 0}},
+    )
+
+
 STORY = [
     *_reign("the first model", "2026-03-16"),
     *_reign("a hasty one that sees two columns", "2026-03-16", HASTY),
+    _watch("a quiet stretch", "2026-03-26T12:00"),
+    _watch("one odd day", "2026-03-27T12:00"),
+    _watch("habits change for good", "2026-04-15T12:00", pages=True),
     *_reign("a new one after the drift", "2026-06-15"),
     Chapter(
         title="Roll back by hand", flow="flows.promote:rollback", parameters={"reason": "shown in the demo"}
