@@ -11,4 +11,5 @@ pytest_plugins = [
     "tests.support.mlflow_store",
     "tests.support.postgres",
     "tests.support.sinks",
+    "tests.support.watched_store",
 ]
