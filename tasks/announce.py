@@ -7,7 +7,7 @@ from prefect.events import emit_event
 
 from tasks.core.alerts.alert import Alert
 from tasks.core.alerts.events import alert_events
-from tasks.core.reign.history import reigns
+from tasks.core.reign.history import PLANS, reigns
 from tasks.core.reign.promote_report import promotion_markdown
 from tasks.core.verdict import StageResult, State
 from tasks.io.ledger import Ledger
@@ -22,7 +22,7 @@ def announce(result: StageResult, ledger: Ledger) -> StageResult:
         return result
     if result.state in EVENTS:
         emit_event(event=EVENTS[result.state], resource=resource_of(result.model), payload=result.to_dict())
-    page = promotion_markdown(result, reigns(ledger.read(model=result.model)))
+    page = promotion_markdown(result, reigns(ledger.read(model=result.model, stream=PLANS)))
     create_markdown_artifact(
         page, key=artifact_key("reigns", result.model), description="Who reigns, and why"
     )
