@@ -71,8 +71,8 @@ def _decide(function: Callable[..., StageResult], options: dict[str, Any]) -> St
 
 
 def _recorded(stage: str, result: StageResult, options: dict[str, Any]) -> StageResult:
-    """Record what the stage has not recorded itself; a dry run records nothing."""
-    if result.decision_id is not None or options.get("dry_run"):
+    """Record what the stage has not recorded itself; a dry run, or a look back, records nothing."""
+    if result.decision_id is not None or options.get("dry_run") or result.details.get("dry_run"):
         return result
     setup = open_setup(options["model"])
     return record_decision(setup, stage, replace(result, model=setup.model))
