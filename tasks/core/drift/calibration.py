@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from scipy.stats import chi2, norm
 
-from tasks.core.drift.autocorrelation import inflation, measure_persistence
+from tasks.core.drift.autocorrelation import Persistence, inflation, measure_persistence
 from tasks.core.drift.borrowing import alike, at_least_usual
 from tasks.core.drift.budget import Policy
 from tasks.core.drift.forecast import choose_gains, fit_forecasts
@@ -66,28 +65,12 @@ def calibrate_by_windows(past: OwnPast) -> Null:
     rest[missing] = np.nan
     filled = np.where(missing, 0.0, rest)
     spoilt = (seasons.needed > 0)[None]
-    persistence = measure_persistence(filled, noise=past.squares)
-    persistence = replace(
-        persistence,
-        share=at_least_usual(persistence.share, past.keys, by_main=False),
-        memory=at_least_usual(persistence.memory, past.keys),
-    )
+    persistence = _persistence(filled, past)
     windows = np.minimum(seasons.fewest, len(series) / persistence.of_mean)
     gains = at_least_usual(choose_gains(filled), past.keys)
     forecasts = fit_forecasts(filled, gains=gains, ahead=n)
     whole_season = np.where(seasons.phases > 1, seasons.fewest, np.inf)
-    jumps = [
-        _fit(
-            past,
-            errors,
-            past.squares,
-            whole_season,
-            seasons.phases,
-            inflation(np.nan_to_num(errors)),
-            lend=True,
-        )
-        for errors in forecasts.errors
-    ]
+    jumps = [_fit_jump(past, errors, whole_season, seasons.phases) for errors in forecasts.errors]
     sums = _running_mean(rest, n)
     return Null(
         phases=seasons.phases, needed=seasons.needed,
@@ -153,6 +136,19 @@ def _fit(
         deviations, squared_errors=squares, windows=windows, lost=lost, inflation=leans,
         levels=past.levels * np.where(past.sides == 0, 1, 2) / 3, groups=alike(past.keys), lend=lend,
     )  # fmt: skip
+
+
+def _fit_jump(past: OwnPast, errors: FloatArray, windows: FloatArray, lost: IntArray) -> Limits:
+    """Fit the look against forecasts of one age: their errors hardly lean on each other, so columns may lend."""
+    leans = inflation(np.nan_to_num(errors))
+    return _fit(past, errors, past.squares, windows, lost, leans, lend=True)
+
+
+def _persistence(series: FloatArray, past: OwnPast) -> Persistence:
+    """Measure how strongly signals hang on, none less than what is usual."""
+    found = measure_persistence(series, noise=past.squares)
+    share = at_least_usual(found.share, past.keys, by_main=False)
+    return Persistence(share=share, memory=at_least_usual(found.memory, past.keys))
 
 
 def _normal(between: FloatArray, own: FloatArray, levels: FloatArray) -> Limits:
