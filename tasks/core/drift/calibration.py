@@ -11,7 +11,7 @@ from tasks.core.drift.autocorrelation import Persistence, inflation, measure_per
 from tasks.core.drift.borrowing import alike, at_least_usual
 from tasks.core.drift.budget import Policy
 from tasks.core.drift.forecast import choose_gains, fit_forecasts
-from tasks.core.drift.limits import Limits, fit_limits, stack_limits
+from tasks.core.drift.limits import Limits, cap_limits, fit_limits, stack_limits
 from tasks.core.drift.null import Null, choose_null
 from tasks.core.drift.own_past import OwnPast, column_means, read_past
 from tasks.core.drift.scale import Scale
@@ -132,10 +132,11 @@ def _fit(
     lend: bool = False,
 ) -> Limits:
     """Fit one of the three forms of look: it has a third of each signal's level."""
-    return fit_limits(
+    limits = fit_limits(
         deviations, squared_errors=squares, windows=windows, lost=lost, inflation=leans,
         levels=past.levels * np.where(past.sides == 0, 1, 2) / 3, groups=alike(past.keys), lend=lend,
     )  # fmt: skip
+    return limits if lend else cap_limits(limits, deviations, squared_errors=squares, where=past.sides != 0)
 
 
 def _fit_jump(past: OwnPast, errors: FloatArray, windows: FloatArray, lost: IntArray) -> Limits:
