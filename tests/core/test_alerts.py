@@ -150,6 +150,7 @@ def test_the_text_says_since_when_how_much_how_sure_the_metric_the_next_step_and
         "Next: look upstream for a new source, unit or category; where the change is real and lasts, "
         "'evergreen train cards'.",
         "See http://mlflow/run",
+        "Message cards/inputs/1970-01-01T02:00:00+00:00/opened",
     ] == alert_text(alert).splitlines()
 
 

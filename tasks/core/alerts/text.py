@@ -21,7 +21,7 @@ def alert_title(alert: Alert) -> str:
 
 
 def alert_text(alert: Alert) -> str:
-    """Return the message: since when, what moved by how much and how sure, the metric, what to do, where to look."""
+    """Return the message: since when, what moved by how much, the metric, what to do, where to look, its stable key."""
     return "\n".join(_lines(alert))
 
 
@@ -39,6 +39,7 @@ def _lines(alert: Alert) -> Iterator[str]:
     yield f"Next: {next_step(alert)}"
     if alert.link:
         yield f"See {alert.link}"
+    yield f"Message {alert.key}"
 
 
 def next_step(alert: Alert) -> str:
