@@ -7,7 +7,7 @@ keyed by the window, so that a crash in between is mended by looking again: the 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -71,13 +71,17 @@ class WindowStream:
             return Head(memory=Memory.empty())
         window = Window(last.payload["start"], last.payload["end"])
         record = self.log.get_window(self.model, self.phase, window)
-        alert = last.payload.get("alert")
+        alert = Alert.from_dict(last.payload["alert"]) if last.payload.get("alert") else None
+        if record is None and alert is not None:
+            alert = replace(
+                alert, version=None
+            )  # nobody knows any more what its alarms moved away from: they end
         return Head(
             seq=last.seq,
             end=window.end,
             version=last.payload["version"],
             memory=Memory.from_dict(record.payload["memory"]) if record else Memory.empty(),
-            alert=Alert.from_dict(alert) if alert else None,
+            alert=alert,
         )
 
     def commit(self, seen: Seen, alert: Alert, *, after: int) -> Entry:

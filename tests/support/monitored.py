@@ -11,6 +11,7 @@ import pytest
 import yaml
 from prefect.logging import disable_run_logger
 
+from tasks.core.drift.words import Phase
 from tasks.guard import post_guard
 from tasks.io.setup import open_setup
 from tasks.monitor import look_at_windows, read_question
@@ -164,3 +165,35 @@ def said(window, kind):
 def told(result):
     """Return the codes of a result's reasons."""
     return [reason.code for reason in result.reasons]
+
+
+def adrift(*, begin, end, until):
+    """Return rows whose ``x`` is shifted in some hours."""
+    frame = make_rows(hours=until)
+    frame.loc[frame.index[hours(begin, end)], "x"] += 3.0
+    return frame
+
+
+def moment(hour):
+    """Return an hour after the beginning as text."""
+    return (BEGIN + np.timedelta64(hour, "h")).isoformat()
+
+
+def every(first, last):
+    """Return start and end of each of these hours."""
+    return [(float(hour), hour + 1.0) for hour in range(first, last)]
+
+
+def alerts(setup, phase="inputs"):
+    """Return the alert of each window."""
+    return [one["alert"] for one in entries(setup, phase)]
+
+
+def kept(setup):
+    """Return all that a look may leave: the ledger, and the log's windows."""
+    return setup.stores.ledger.read(), [setup.stores.log.windows(setup.model, phase) for phase in Phase]
+
+
+def hour_of(position):
+    """Return a position in hours after the beginning."""
+    return (position - BEGIN.timestamp()) / 3600
