@@ -15,9 +15,11 @@ from deployments.config_docs import CONFIG_DIR
 from deployments.demo.story import STORY
 from tasks.core.config import ModelConfig, parse_model
 from tasks.core.config.explain import section_of
+from tasks.core.data.clock import Window
 from tasks.core.gates.validate import validate_version
 from tasks.core.metrics.measure import metrics_of
 from tasks.core.verdict import Outcome, State
+from tasks.io.log import open_log
 from tasks.io.metric_paths import custom_metrics, import_function
 from tasks.io.model_files import load_foreign
 from tasks.io.tracking import Tracker
@@ -26,7 +28,8 @@ from tests.support.servers import ROOT
 
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("0*.md"))
 MANUALS = [ROOT / "README.md", ROOT / "docs" / "guide.md"]
-TEXTS = [*MANUALS, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "docs" / "limits.md", *DECISIONS]
+OTHERS = ("CONTRIBUTING.md", "CHANGELOG.md", "docs/limits.md", "docs/monitoring.md")
+TEXTS = [*MANUALS, *(ROOT / name for name in OTHERS), *DECISIONS]
 SECTIONS = "|".join(
     name for name in ModelConfig.model_fields if section_of(ModelConfig.model_fields[name].annotation)
 )
@@ -167,7 +170,7 @@ def test_the_guide_tells_what_to_do_in_every_state():
 def test_reasons_in_the_guide_are_said_by_the_code():
     code = "".join(file.read_text() for file in (ROOT / "tasks").rglob("*.py"))
     table = MANUALS[1].read_text(encoding="utf-8").split("## Reasons that come up")[1].split("\n## ")[0]
-    named = re.findall(r"^\| `(\w+)` \|", table, re.M)
+    named = re.findall(r"`(\w+)`", "".join(re.findall(r"^\|([^|]*)\|", table, re.M)))
     assert named
     built = {
         "below_baseline": "below_{'baseline'",
@@ -198,7 +201,7 @@ def examples(language, *, containing):
 def test_configurations_of_the_guide_are_read_without_an_error():
     minimal = yaml.safe_load((CONFIG_DIR / "payments.yaml").read_text())
     found = blocks(MANUALS[1], "yaml")
-    assert 3 == len(found)
+    assert 4 == len(found)
     for block in found:
         parse_model({"model": "example", **minimal, **yaml.safe_load(block)}, origin="docs/guide.md")
 
@@ -212,7 +215,7 @@ def team(tmp_path, monkeypatch):
         file.write_text(block)
     monkeypatch.syspath_prepend(str(tmp_path))
     yield tmp_path
-    for name in [name for name in sys.modules if name.split(".")[0] in ("team", "elsewhere")]:
+    for name in [name for name in sys.modules if name.split(".")[0] in ("team", "elsewhere", "serve")]:
         del sys.modules[name]
 
 
@@ -251,3 +254,20 @@ def test_the_guides_foreign_model_can_be_brought_in(team, mlflow_uri, monkeypatc
     foreign = load_foreign(uri, tracker=Tracker(mlflow_uri), config=make_config())
     assert ("x", "z") == foreign.inputs
     assert (len(features), 2) == foreign.predict_proba(features).shape
+
+
+def test_the_guides_answers_reach_the_log(team):
+    log = open_log(f"sqlite:///{team / 'log.db'}")
+    served = import_function("serve.answers:log_answer", key="the guide")
+    came_true = import_function("serve.answers:log_outcome", key="the guide")
+    asked = {"model": "payments", "name": "p-1"}
+    assert 1 == served(log, **asked, features={"amount": 12.5}, score=0.8, decision=1, version=3)
+    assert 1 == came_true(log, **asked, outcome=1)
+    rows = log.read_predictions("payments", Window(), target="fraud").rows
+    assert {
+        "amount": 12.5,
+        "fraud": 1,
+        "@score": 0.8,
+        "@decision": 1,
+        "@version": 3,
+    }.items() <= rows.frame.iloc[0].to_dict().items()
