@@ -15,6 +15,7 @@ from tasks.core.errors import DataError
 from tasks.core.metrics.scored import FloatArray, IntArray
 from tasks.core.profiles.column_profile import ColumnProfile
 from tasks.core.profiles.count import NULL, numeric_codes
+from tasks.core.profiles.count_cells import Scratch
 from tasks.core.profiles.count_columns import CategoryTally, NumericTally
 from tasks.core.profiles.grid import ColumnGrid
 from tasks.core.profiles.tokens import category_token
@@ -91,10 +92,10 @@ class CategoryCounter:
 Counter = NumberCounter | CategoryCounter
 
 
-def make_counter(name: str, grid: ColumnGrid, outcome: ColumnGrid | None) -> Counter:
+def make_counter(name: str, grid: ColumnGrid, outcome: ColumnGrid | None, scratch: Scratch) -> Counter:
     """Return what counts a column's arrays; with the outcome's grid also jointly with it."""
     if grid.kind == "numeric":
-        return NumberCounter(name=name, tally=NumericTally(grid=grid, outcome=outcome))
+        return NumberCounter(name=name, tally=NumericTally(grid=grid, outcome=outcome, scratch=scratch))
     return CategoryCounter(name=name, tally=CategoryTally(grid=grid, outcome=outcome))
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tasks.core.profiles.count import BLOCK
+from tasks.core.profiles.count_cells import Scratch
 from tasks.core.profiles.grid import Grid
 from tasks.core.profiles.profile import Profile
 from tasks.io.profile_arrow import make_counter
@@ -36,9 +38,13 @@ def profile_batches(batches: Iterable[Any], grid: Grid, *, columns: Sequence[str
     names = list(grid.columns) if columns is None else list(columns)
     joint = grid.outcome if grid.outcome in names else None
     outcome = grid.columns[joint] if joint is not None else None
-    counters = {name: make_counter(name, grid.columns[name], outcome) for name in names}
+    scratch = Scratch(BLOCK)
+    counters = {name: make_counter(name, grid.columns[name], outcome, scratch) for name in names}
+    schema = None
     for batch in batches:
-        require_columns(names, batch.schema.names, origin="a batch")
+        if schema is None or not batch.schema.equals(schema):
+            schema = batch.schema
+            require_columns(names, schema.names, origin="a batch")
         groups = outcome.coarse[counters[joint].codes(batch.column(joint))] if outcome and joint else None
         for name, counter in counters.items():
             counter.add(batch.column(name), groups)

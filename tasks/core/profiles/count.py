@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from tasks.core.metrics.scored import FloatArray, IntArray
-from tasks.core.profiles.count_cells import TOP, BitCells, Cells, LinearCells
+from tasks.core.profiles.count_cells import TOP, BitCells, Cells, LinearCells, Scratch
 
-BLOCK = 32_768
+BLOCK = 65_536
 """Rows counted at a time, so that what is worked on stays in the cache."""
 
 TABLE_PAYS = 4096
@@ -59,17 +60,20 @@ class EdgeTable:
         """Number of bins."""
         return len(self.edges) + 1
 
-    def count(self, values: FloatArray) -> IntArray:
+    def count(self, values: FloatArray, *, scratch: Scratch | None = None) -> IntArray:
         """Return the number of values in each bin, shape (bins,).
 
         Parameters
         ----------
         values : array, shape (n,)
             Finite.
+        scratch : Scratch, optional
+            Memory for ``BLOCK`` rows, to be used again.
         """
+        scratch = scratch or Scratch(min(len(values), BLOCK))
         total = np.zeros(self.bins, dtype=np.int64)
         for block in blocks(values):
-            total += self._count(block)
+            total += self._count(block, scratch)
         return total
 
     def codes(self, values: FloatArray) -> IntArray:
@@ -83,34 +87,41 @@ class EdgeTable:
     def _codes(self, values: FloatArray) -> IntArray:
         if self.cells is None:
             return np.searchsorted(self.edges, values, side="right")
-        codes = self._look_up(values, self.cells).astype(np.int64)
+        codes = self._look_up(values, self.cells, Scratch(len(values)))
         doubtful = np.flatnonzero(codes >= self.bins)
         codes[doubtful] = self._resolve(values[doubtful], codes[doubtful] - self.bins)
         return codes
 
-    def _count(self, values: FloatArray) -> IntArray:
+    def _count(self, values: FloatArray, scratch: Scratch) -> IntArray:
         if self.cells is None:
             return np.bincount(np.searchsorted(self.edges, values, side="right"), minlength=self.bins)
-        codes = self._look_up(values, self.cells)
+        codes = self._look_up(values, self.cells, scratch)
         counts = np.bincount(codes, minlength=self.bins)
         certain, by_cell = counts[: self.bins], counts[self.bins :]
         if len(by_cell):
-            doubtful = np.flatnonzero(codes >= self.bins)
-            cells = codes[doubtful].astype(np.int64) - self.bins
-            certain += self._count_doubtful(values[doubtful], cells, by_cell)
+            others = self._unequal(values, codes, scratch, many=3 * int(by_cell.sum()) > len(values))
+            cells = codes[others] - self.bins
+            certain[self.base[: len(by_cell)] + 1] += by_cell - np.bincount(cells, minlength=len(by_cell))
+            certain += np.bincount(self._resolve(values[others], cells), minlength=self.bins)
         return certain
 
-    def _count_doubtful(self, values: FloatArray, cells: IntArray, by_cell: IntArray) -> IntArray:
-        """Return the counts by bin of values in doubtful cells; where that is an atom, most are its first edge."""
-        others = np.flatnonzero(values != self.first[cells])
-        values, cells = values[others], cells[others]
-        at_first = by_cell - np.bincount(cells, minlength=len(by_cell))
-        counts = np.bincount(self._resolve(values, cells), minlength=self.bins)
-        counts[self.base[: len(by_cell)] + 1] += at_first
-        return counts
+    def _unequal(self, values: FloatArray, codes: IntArray, scratch: Scratch, *, many: bool) -> IntArray:
+        """Return the rows in doubtful cells whose value is not the cell's first edge, which is most of an atom's."""
+        if not many:
+            doubtful = np.flatnonzero(codes >= self.bins)
+            return doubtful[values[doubtful] != self.first[codes[doubtful] - self.bins]]
+        firsts = np.take(self._first_of_code, codes, out=scratch.spare[: len(codes)], mode="clip")
+        return np.flatnonzero((values != firsts) & (codes >= self.bins))
 
-    def _look_up(self, values: FloatArray, cells: Cells) -> npt.NDArray[np.uint16]:
-        return np.take(self.table, cells.of(values), mode="clip")
+    @cached_property
+    def _first_of_code(self) -> FloatArray:
+        return np.concatenate([np.zeros(self.bins), self.first])
+
+    def _look_up(self, values: FloatArray, cells: Cells, scratch: Scratch) -> IntArray:
+        cells_of_rows, codes = cells.of(values, scratch), scratch.whole[: len(values)]
+        small = np.take(self.table, cells_of_rows, out=scratch.small[: len(values)], mode="clip")
+        np.copyto(codes, small)  # in place of the cells: whole numbers are counted without a copy
+        return codes
 
     def _resolve(self, values: FloatArray, cells: IntArray) -> IntArray:
         """Return the bins of values in doubtful cells, given by number."""
@@ -164,7 +175,8 @@ def blocks(values: FloatArray) -> Iterator[FloatArray]:
 def _make_table(edges: FloatArray, cells: Cells) -> EdgeTable:
     places = np.clip(cells.of(edges), 0, TOP)
     doubtful, firsts, counts = np.unique(places, return_index=True, return_counts=True)
-    table = np.searchsorted(places, np.arange(TOP + 1)).astype(np.uint16)
+    inside = np.bincount(places, minlength=TOP + 1)
+    table = (np.cumsum(inside) - inside).astype(np.uint16)
     table[doubtful] = len(edges) + 1 + np.arange(len(doubtful))
     beyond = np.append(edges, np.inf)
     return EdgeTable(

@@ -9,8 +9,9 @@ import numpy as np
 from tasks.core.metrics.scored import FloatArray, IntArray
 from tasks.core.profiles.column_profile import ColumnProfile
 from tasks.core.profiles.count import BLOCK, NULL, numeric_codes
+from tasks.core.profiles.count_cells import Scratch
 from tasks.core.profiles.grid import ColumnGrid
-from tasks.core.profiles.moments import Moments, measure_moments
+from tasks.core.profiles.moments import Moments, block_moments
 
 
 @dataclass(kw_only=True, eq=False)
@@ -49,6 +50,8 @@ class NumericTally(_Tally):
     plus_inf: int = 0
     minus_inf: int = 0
     moments: Moments = field(default_factory=Moments)
+    scratch: Scratch | None = None
+    """Memory for ``BLOCK`` rows; columns that are counted in turn may share it."""
 
     def add(self, values: FloatArray, *, nulls: int = 0, groups: IntArray | None = None) -> None:
         """Count more rows.
@@ -85,17 +88,21 @@ class NumericTally(_Tally):
         )
 
     def _add(self, values: FloatArray, groups: IntArray | None) -> None:
-        finite, odd = _finite(values)
-        self.moments += measure_moments(finite)
-        if odd is not None:
-            self.plus_inf += int(np.isposinf(odd).sum())
-            self.minus_inf += int(np.isneginf(odd).sum())
-        if groups is None:
-            self.n += len(values)
-            self.nulls += 0 if odd is None else int(np.isnan(odd).sum())
-            self.counts += self.grid.edge_table(len(values)).count(finite)
-        else:
-            self.add_codes(numeric_codes(values, self.grid.edge_table(len(values))), groups)
+        finite, low, high = values, float(values.min()), float(values.max())
+        if not (np.isfinite(low) and np.isfinite(high)):
+            finite = values[np.isfinite(values)]
+            low, high = float(finite.min(initial=np.inf)), float(finite.max(initial=-np.inf))
+            self.plus_inf += int(np.isposinf(values).sum())
+            self.minus_inf += int(np.isneginf(values).sum())
+        if len(finite):
+            self.moments += block_moments(finite, low=low, high=high, scratch=self.scratch)
+        table = self.grid.edge_table(len(values))
+        if groups is not None:
+            self.add_codes(numeric_codes(values, table), groups)
+            return
+        self.n += len(values)
+        self.nulls += int(np.isnan(values).sum()) if len(finite) < len(values) else 0
+        self.counts += table.count(finite, scratch=self.scratch)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -113,12 +120,3 @@ class CategoryTally(_Tally):
         return ColumnProfile(
             n=self.n, nulls=self.nulls, counts=tuple(self.counts.tolist()), joint=self._joint()
         )
-
-
-def _finite(values: FloatArray) -> tuple[FloatArray, FloatArray | None]:
-    """Return the finite values, and the others where there are any."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        if np.isfinite(values.sum()):
-            return values, None
-    finite = np.isfinite(values)
-    return (values, None) if finite.all() else (values[finite], values[~finite])

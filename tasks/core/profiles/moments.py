@@ -8,6 +8,7 @@ import numpy as np
 
 from tasks.core.metrics.scored import FloatArray
 from tasks.core.profiles.count import blocks
+from tasks.core.profiles.count_cells import Scratch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,18 +47,18 @@ def measure_moments(values: FloatArray) -> Moments:
     """
     total = Moments()
     for block in blocks(values):
-        with np.errstate(over="ignore"):
-            mean = float(block.sum() / len(block))
-            if not np.isfinite(mean):
-                mean = float((block / len(block)).sum())
-            deviations = block - mean
-            np.multiply(deviations, deviations, out=deviations)
-            squares = float(deviations.sum())
-        total += Moments(
-            n=len(block),
-            minimum=float(block.min()),
-            maximum=float(block.max()),
-            mean=mean,
-            squares=squares,
-        )
+        total += block_moments(block, low=float(block.min()), high=float(block.max()))
     return total
+
+
+def block_moments(block: FloatArray, *, low: float, high: float, scratch: Scratch | None = None) -> Moments:
+    """Return the moments of finite values, shape (n,), n > 0, whose least and greatest are known."""
+    deviations = (scratch or Scratch(len(block))).floats[: len(block)]
+    with np.errstate(over="ignore"):
+        mean = float(block.sum()) / len(block)
+        if not np.isfinite(mean):
+            mean = float((block / len(block)).sum())
+        np.subtract(block, mean, out=deviations)
+        np.multiply(deviations, deviations, out=deviations)
+        squares = float(deviations.sum())
+    return Moments(n=len(block), minimum=low, maximum=high, mean=mean, squares=squares)
