@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from tasks.core.drift.page_performance import performance_picture
+from tasks.core.pages.performance import performance_picture
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA, PICTURES = ROOT.parent / "shared" / "data", ROOT / "docs" / "pictures"

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from tasks.core.drift.calibration_table import calibration_table, expected_false_alarms
-from tasks.core.drift.past import Past
 from tasks.core.drift.signals import SignalKey
-from tasks.core.drift.watch import Watch
 from tasks.core.drift.words import DriftKind
 from tasks.core.errors import NotLearnable
+from tasks.core.judging.calibration_table import calibration_table, expected_false_alarms
 from tasks.core.reign.plan import CHAMPION
+from tasks.core.watching.past import Past
+from tasks.core.watching.watch import Watch
 from tasks.guard import guard_version
 from tasks.io.models import load_model
 from tasks.io.setup import Setup
@@ -27,7 +27,7 @@ def show_calibration(setup: Setup) -> dict[str, Any]:
     -------
     dict
         ``state``, ``model``, ``version``, ``policy``, ``false_alarms`` (the budget, also per 90 days), ``limits``
-        (one row a column and kind, see `tasks.core.drift.calibration_table`, with ``past``: the quantiles of its
+        (one row a column and kind, see `tasks.core.judging.calibration_table`, with ``past``: the quantiles of its
         signal in the reference's own windows), ``sentences`` for people, ``reasons``.
 
     Raises

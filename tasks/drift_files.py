@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from tasks.core.data.kinds import ColumnKind, Kind, column_kind
 from tasks.core.drift.files import FilesDrift
-from tasks.core.drift.files_page import files_page
 from tasks.core.drift.measures import measure_columns
 from tasks.core.errors import DataError, InputError, unknown_name
+from tasks.core.pages.files_page import files_page
 from tasks.core.profiles.grid import MOST_CATEGORIES, ColumnGrid, Grid, make_grid
 from tasks.core.profiles.profile import Profile
 from tasks.io.pages import write_page

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tasks.core.data.clock import parse_position
-from tasks.core.drift.past import Past
 from tasks.core.drift.reference import Reference
-from tasks.core.drift.watch import Watch, prepare_watch
 from tasks.core.drift.words import Phase
 from tasks.core.errors import Held, NotLearnable
 from tasks.core.metrics.measure import deciding_metric
 from tasks.core.reign.plan import CHAMPION
+from tasks.core.watching.past import Past
+from tasks.core.watching.watch import Watch, prepare_watch
 from tasks.io.metric_paths import custom_metrics
 from tasks.io.models import LoadedModel, load_model, read_documents, read_optional
 from tasks.io.setup import Setup

@@ -11,7 +11,6 @@ import pandas as pd
 
 from tasks.core.alerts.alert import HEALTH, Alert
 from tasks.core.config.units import parse_span
-from tasks.core.drift.past import Past
 from tasks.core.drift.words import DriftKind, Phase
 from tasks.core.health.alert import health_alert
 from tasks.core.health.feed import UsualFeed, judge_rate, judge_silence, usual_feed
@@ -24,6 +23,7 @@ from tasks.core.health.machinery import (
     judge_servers,
 )
 from tasks.core.health.report import Check, HealthReport
+from tasks.core.watching.past import Past
 from tasks.io.alert_entries import last_run
 from tasks.io.models import LoadedModel
 from tasks.io.setup import Setup

@@ -15,16 +15,16 @@ from tasks.core.alerts.window import Teller, window_alert
 from tasks.core.data.clock import Window, parse_position
 from tasks.core.data.rows import Rows
 from tasks.core.data.zones import refuse_mixed_zones
-from tasks.core.drift.cutting import Cutting
-from tasks.core.drift.logged import with_logged_answers
-from tasks.core.drift.looking import Seen, close_reign, look_at, refuse_window, with_late_labels
-from tasks.core.drift.memory import Memory
-from tasks.core.drift.windows import Due, due_windows, windows_between
 from tasks.core.drift.words import Phase
 from tasks.core.errors import DataError
+from tasks.core.judging.memory import Memory
 from tasks.core.metrics.scored import FloatArray, Scored
 from tasks.core.seeds import seed_for
 from tasks.core.verdict import Reason
+from tasks.core.watching.cutting import Cutting
+from tasks.core.watching.logged import with_logged_answers
+from tasks.core.watching.looking import Seen, close_reign, look_at, refuse_window, with_late_labels
+from tasks.core.watching.windows import Due, due_windows, windows_between
 from tasks.data import open_source_of
 from tasks.guard import Guard
 from tasks.io.setup import Setup
@@ -72,7 +72,7 @@ class Looks:
     Attributes
     ----------
     looks : tuple of dict
-        In time order, with everything (`tasks.core.drift.looked.Looked.to_dict`).
+        In time order, with everything (`tasks.core.watching.looked.Looked.to_dict`).
     memory : Memory
         What the judge remembers at the end.
     due : Due

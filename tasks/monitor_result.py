@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 
 from tasks.core.data.clock import format_position
-from tasks.core.drift.conclusion import conclude_monitoring
-from tasks.core.drift.looked import merge_looks
-from tasks.core.drift.sample import draw_sample
-from tasks.core.drift.watched import Watched
 from tasks.core.drift.words import Phase
 from tasks.core.errors import DataError
 from tasks.core.health.report import HealthReport
+from tasks.core.pages.sample import draw_sample
+from tasks.core.pages.watched import Watched
 from tasks.core.profiles.profile import Profile
 from tasks.core.reign.history import PLANS, reigns
 from tasks.core.seeds import seed_for
 from tasks.core.verdict import Reason, StageResult
+from tasks.core.watching.conclusion import conclude_monitoring
+from tasks.core.watching.looked import merge_looks
 from tasks.guard import Guard
 from tasks.health import HealthFacts, check_health
 from tasks.io.setup import Setup

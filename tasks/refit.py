@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from tasks.core.data.rows import Rows
 from tasks.core.data.schema import Schema
 from tasks.core.data.split_plan import SplitPlan
-from tasks.core.drift.sample import frozen_sample
 from tasks.core.errors import NotLearnable
 from tasks.core.learning.features import outcomes, signature_features
 from tasks.core.learning.fitted import refit
 from tasks.core.learning.recipe import Recipe
-from tasks.core.learning.reference_items import refit_reference_items
-from tasks.core.learning.refit_items import check_same_classes, describe_refit
 from tasks.core.learning.version_tags import version_tags
 from tasks.core.logitems import LogItem
 from tasks.core.metrics.measure import deciding_metric
+from tasks.core.pages.sample import frozen_sample
+from tasks.core.records.reference_items import refit_reference_items
+from tasks.core.records.refit_items import check_same_classes, describe_refit
 from tasks.io.metric_paths import custom_metrics
 from tasks.io.models import read_documents, storing
 from tasks.io.references import read_past_document

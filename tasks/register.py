@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tasks.core.data.rows import Parts
-from tasks.core.learning.foreign import ForeignRecord, describe_foreign, examine_foreign
 from tasks.core.learning.version_tags import version_tags
 from tasks.core.metrics.base import Metric
 from tasks.core.metrics.measure import metrics_of
+from tasks.core.records.foreign import ForeignRecord, describe_foreign, examine_foreign
 from tasks.core.verdict import Reason, StageResult, State
 from tasks.data import load_parts
 from tasks.io.metric_paths import custom_metrics

@@ -7,8 +7,8 @@ from typing import Any
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
-from tasks.core.drift.report import monitoring_items, monitoring_markdown, moved_rows
-from tasks.core.drift.watched import Watched
+from tasks.core.pages.report import monitoring_items, monitoring_markdown, moved_rows
+from tasks.core.pages.watched import Watched
 from tasks.core.verdict import Reason, StageResult
 from tasks.io.evidently_page import EvidentlyPage, draw_evidently_page, read_sample
 from tasks.io.setup import Setup
@@ -31,7 +31,7 @@ def report_monitoring(
     result : StageResult
         The run's result.
     sample : mapping, optional
-        Rows of the newest window (`tasks.core.drift.sample.draw_sample`); without it there is no Evidently page.
+        Rows of the newest window (`tasks.core.pages.sample.draw_sample`); without it there is no Evidently page.
     """
     evidently = compare_samples(setup, result, sample)
     tracker = open_tracker(setup.stores)

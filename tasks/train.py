@@ -21,7 +21,8 @@ from tasks.core.learning.crossval import CandidateScores, cross_validate
 from tasks.core.learning.features import signature_features
 from tasks.core.learning.fitted import Fitted, fit_winner
 from tasks.core.learning.lesson import Choice, Lesson, choose_candidate, prepare_lesson
-from tasks.core.learning.training_items import (
+from tasks.core.learning.version_tags import version_tags
+from tasks.core.records.training_items import (
     candidate_rows,
     comparison_markdown,
     describe_candidate,
@@ -29,8 +30,7 @@ from tasks.core.learning.training_items import (
     describe_training,
     training_markdown,
 )
-from tasks.core.learning.training_result import training_result, training_sentence
-from tasks.core.learning.version_tags import version_tags
+from tasks.core.records.training_result import training_result, training_sentence
 from tasks.core.verdict import StageResult, State
 from tasks.io.metric_paths import custom_metrics
 from tasks.io.models import storing

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from deployments.cli.output import clean, print_result
 from deployments.cli.session import prepare_prefect, run_flow
-from tasks.core.drift.watched import listed, short_time
+from tasks.core.drift.phrases import listed, short_time
 from tasks.core.errors import InputError
 from tasks.io.setup import open_setup
 from tasks.io.store_checks import reach_servers

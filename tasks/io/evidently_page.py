@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tasks.core.drift.sample import Compared, compare_columns, sample_frame
+from tasks.core.pages.sample import Compared, compare_columns, sample_frame
 from tasks.core.verdict import Reason
 from tasks.io.models import FOLDER
 from tasks.io.tracking import open_tracker
@@ -48,7 +48,7 @@ def read_sample(setup: Setup, version: int) -> dict[str, Any] | None:
 def draw_evidently_page(
     reference: Mapping[str, Any] | None, current: Mapping[str, Any], *, private: frozenset[str] = frozenset()
 ) -> EvidentlyPage:
-    """Draw Evidently's drift preset on two samples in their JSON form (`tasks.core.drift.sample.draw_sample`).
+    """Draw Evidently's drift preset on two samples in their JSON form (`tasks.core.pages.sample.draw_sample`).
 
     Parameters
     ----------

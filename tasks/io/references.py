@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tasks.core.drift.past import Past
 from tasks.core.drift.reference import Reference
 from tasks.core.profiles.grid import Grid
+from tasks.core.watching.past import Past
 from tasks.io.models import FOLDER, read_documents
 from tasks.io.registry import VersionInfo
 from tasks.io.setup import Setup

@@ -13,10 +13,10 @@ from tasks.core.config import ModelConfig
 from tasks.core.data.clock import Window
 from tasks.core.data.columns import needed_columns
 from tasks.core.data.rows import Rows
-from tasks.core.drift.late import hide_late_labels, label_times
-from tasks.core.drift.windows import DueWindow
 from tasks.core.drift.words import Phase
 from tasks.core.metrics.scored import FloatArray
+from tasks.core.watching.late import hide_late_labels, label_times
+from tasks.core.watching.windows import DueWindow
 from tasks.io.log_records import KNOWN_AT
 from tasks.io.predictions import PredictionLog
 from tasks.io.sources import Source

@@ -13,11 +13,11 @@ from typing import Any
 
 from tasks.core.alerts.alert import Alert
 from tasks.core.data.clock import Window
-from tasks.core.drift.looking import Seen
-from tasks.core.drift.memory import Memory
 from tasks.core.drift.words import Phase
 from tasks.core.errors import Held
+from tasks.core.judging.memory import Memory
 from tasks.core.reign.ledger import Entry
+from tasks.core.watching.looking import Seen
 from tasks.io.ledger import Ledger
 from tasks.io.log import Log
 from tasks.io.log_records import WindowRecord

@@ -11,9 +11,9 @@ from tasks.core.alerts.text import alert_text, alert_title
 from tasks.core.alerts.window import Teller, window_alert
 from tasks.core.config.monitoring import AlertsConfig
 from tasks.core.data.clock import Window
-from tasks.core.drift.alarms import AlarmChange
-from tasks.core.drift.looked import Looked
 from tasks.core.drift.words import DriftKind, KindVerdict, Level, Moved, Phase
+from tasks.core.judging.alarms import AlarmChange
+from tasks.core.watching.looked import Looked
 
 HOUR = 3600.0
 DRIFT_ONLY, WARNINGS_TOO = AlertsConfig(), AlertsConfig(level="warning")

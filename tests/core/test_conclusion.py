@@ -1,8 +1,8 @@
 """How a monitoring run ends: quiet only where the newest window could be judged."""
 
-from tasks.core.drift.conclusion import conclude_monitoring, newest_levels
 from tasks.core.drift.words import DriftKind, Level
 from tasks.core.verdict import State
+from tasks.core.watching.conclusion import conclude_monitoring, newest_levels
 from tests.support.watching import insufficient, moved, verdict, window
 
 QUIET = [verdict(DriftKind.DATA), verdict(DriftKind.PREDICTION)]

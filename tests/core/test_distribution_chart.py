@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.core.drift.distribution_chart import distribution_svg
-from tasks.core.drift.histogram import CELLS, histogram
 from tasks.core.errors import InputError
+from tasks.core.pages.distribution_chart import distribution_svg
+from tasks.core.pages.histogram import CELLS, histogram
 from tasks.core.profiles.grid import make_grid
 from tasks.core.profiles.profile import measure_profile
 

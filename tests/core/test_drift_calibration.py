@@ -10,18 +10,18 @@ from statsmodels.tsa.stattools import acf
 
 from tasks.core.config import ModelConfig
 from tasks.core.config.units import parse_rate, parse_span
-from tasks.core.drift.autocorrelation import _autocorrelation, inflation, measure_persistence
-from tasks.core.drift.borrowing import at_least_usual, borrow
-from tasks.core.drift.budget import Policy, drift_policy, look_levels, windows_in_budget
-from tasks.core.drift.calibration import fit_null
-from tasks.core.drift.calibration_table import calibration_table, expected_false_alarms
-from tasks.core.drift.forecast import choose_gains, fit_forecasts
-from tasks.core.drift.null import join_nulls
-from tasks.core.drift.scale import Scale
-from tasks.core.drift.seasons import find_seasons
 from tasks.core.drift.signals import SignalKey, Signals, SignalSeries
 from tasks.core.drift.words import DriftKind
 from tasks.core.errors import InputError
+from tasks.core.judging.autocorrelation import _autocorrelation, inflation, measure_persistence
+from tasks.core.judging.borrowing import at_least_usual, borrow
+from tasks.core.judging.budget import Policy, drift_policy, look_levels, windows_in_budget
+from tasks.core.judging.calibration import fit_null
+from tasks.core.judging.calibration_table import calibration_table, expected_false_alarms
+from tasks.core.judging.forecast import choose_gains, fit_forecasts
+from tasks.core.judging.null import join_nulls
+from tasks.core.judging.scale import Scale
+from tasks.core.judging.seasons import find_seasons
 from tests.support.drift_streams import (
     HOUR,
     START,

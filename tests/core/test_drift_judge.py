@@ -5,16 +5,16 @@ import json
 import numpy as np
 import pytest
 
-from tasks.core.drift.alarms import close_alarms
-from tasks.core.drift.budget import Policy
-from tasks.core.drift.calibration import fit_null
-from tasks.core.drift.judge import judge_window
-from tasks.core.drift.literal import judge_literally
 from tasks.core.drift.measures import measure_columns
-from tasks.core.drift.memory import Memory
-from tasks.core.drift.null import join_nulls
 from tasks.core.drift.signals import SignalKey, Signals, SignalSeries, join_signals
 from tasks.core.drift.words import DriftKind, Level
+from tasks.core.judging.alarms import close_alarms
+from tasks.core.judging.budget import Policy
+from tasks.core.judging.calibration import fit_null
+from tasks.core.judging.judge import judge_window
+from tasks.core.judging.literal import judge_literally
+from tasks.core.judging.memory import Memory
+from tasks.core.judging.null import join_nulls
 from tasks.core.profiles.column_profile import ColumnProfile
 from tasks.core.profiles.profile import Profile
 from tests.support.drift_streams import HOUR, ROWS, START, draw_counts, policy, reference_profile, signals_of

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.core.drift.page import drift_page
-from tasks.core.drift.page_axis import MOST_CELLS, Axis, pool
-from tasks.core.drift.page_distributions import column_figure, side_shares
-from tasks.core.drift.page_heat import MOST_COLUMNS, cells_of, heat_map, map_columns
-from tasks.core.drift.page_performance import performance_chart, performance_picture, round_values
-from tasks.core.drift.page_words import advice, headline, insufficient_rows, limit_rows, signal_words
 from tasks.core.drift.words import DriftKind, Level
+from tasks.core.pages.axis import MOST_CELLS, Axis, pool
+from tasks.core.pages.distributions import column_figure, side_shares
+from tasks.core.pages.drift_page import drift_page
+from tasks.core.pages.heat import MOST_COLUMNS, cells_of, heat_map, map_columns
+from tasks.core.pages.performance import performance_chart, performance_picture, round_values
+from tasks.core.pages.phrases import advice, headline, insufficient_rows, limit_rows, signal_words
 from tasks.core.profiles.grid import make_grid
 from tasks.core.profiles.profile import measure_profile
 from tests.support.watching import (

@@ -7,9 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.core.drift.page import drift_page
-from tasks.core.drift.page_words import headline
-from tasks.core.drift.report import (
+from tasks.core.drift.words import DriftKind, Level
+from tasks.core.logitems import Json, Metrics, Tags, Text
+from tasks.core.pages.drift_page import drift_page
+from tasks.core.pages.phrases import headline
+from tasks.core.pages.report import (
     DOCUMENT,
     DRIFT_PAGE,
     EVIDENTLY_PAGE,
@@ -18,10 +20,8 @@ from tasks.core.drift.report import (
     moved_rows,
     window_metrics,
 )
-from tasks.core.drift.sample import compare_columns, draw_sample, frozen_sample, sample_frame
-from tasks.core.drift.watched import Watched
-from tasks.core.drift.words import DriftKind, Level
-from tasks.core.logitems import Json, Metrics, Tags, Text
+from tasks.core.pages.sample import compare_columns, draw_sample, frozen_sample, sample_frame
+from tasks.core.pages.watched import Watched
 from tasks.core.verdict import Reason, StageResult, State
 from tests.support.learning import learner, make_frame, make_rows, schema
 from tests.support.watching import (

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from tasks.core.config.units import parse_span
 from tasks.core.data.clock import Window, parse_position
-from tasks.core.drift.cutting import Cutting
-from tasks.core.drift.windows import due_windows, learned_reason, windows_between
 from tasks.core.drift.words import Phase
 from tasks.core.errors import ConfigError
+from tasks.core.watching.cutting import Cutting
+from tasks.core.watching.windows import due_windows, learned_reason, windows_between
 from tests.support.data_models import data_model
 
 HOUR, DAY = 3600.0, 86400.0

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tasks.core.drift.limits import cap_limits, fit_limits
+from tasks.core.judging.limits import cap_limits, fit_limits
 
 
 def fitted(past, *, freedom_lost=0.0, where=True):

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from tasks.core.data.rows import Rows
-from tasks.core.drift.logged import with_logged_answers
 from tasks.core.metrics.scored import Scored
+from tasks.core.watching.logged import with_logged_answers
 
 
 def scored(score, classes=("no", "yes"), label=("no", "no", "yes", "yes")):

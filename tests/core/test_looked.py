@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.data.clock import Window
-from tasks.core.drift.looked import MOST_MOVED, Looked, json_ready, merge_looks
 from tasks.core.drift.words import DriftKind, Level, Phase
 from tasks.core.verdict import Reason
+from tasks.core.watching.looked import MOST_MOVED, Looked, json_ready, merge_looks
 from tests.support.watching import insufficient, measure, moved, performance, verdict
 
 

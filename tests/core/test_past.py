@@ -10,17 +10,17 @@ from hypothesis import strategies as st
 
 from tasks.core.data.rows import Rows
 from tasks.core.drift.answers import answer_signals
-from tasks.core.drift.budget import drift_policy
-from tasks.core.drift.calibration import fit_null
-from tasks.core.drift.past import Past, merge_series, take_signals
-from tasks.core.drift.past_windows import MOST_WINDOWS, reference_past, refit_past
 from tasks.core.drift.profile_signals import prepare_signals
-from tasks.core.drift.series_packing import pack_series, unpack_series
 from tasks.core.drift.signals import SignalKey, SignalSeries
 from tasks.core.drift.words import DriftKind, Phase
+from tasks.core.judging.budget import drift_policy
+from tasks.core.judging.calibration import fit_null
 from tasks.core.profiles.grid import make_grid
 from tasks.core.profiles.profile import measure_profile
 from tasks.core.profiles.windows import count_windows
+from tasks.core.watching.past import Past, merge_series, take_signals
+from tasks.core.watching.past_windows import MOST_WINDOWS, reference_past, refit_past
+from tasks.core.watching.series_packing import pack_series, unpack_series
 from tests.support.answering import MINUTE, Trained
 
 HOUR = 3600.0

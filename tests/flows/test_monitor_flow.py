@@ -94,10 +94,6 @@ WRONG = {
     "a time that is none": (lambda: holding("at", "someday"), {}, (), "'at' holds 'someday'"),
     "no target column": (lambda: make_rows(hours=END).drop(columns="y"), {}, (), "'y' (data.target)"),
     "no clock": (lambda: make_rows(hours=END), {"data": {"time": None}}, (), "has no clock (data.time is not set)"),
-    "a moment that is none": (lambda: make_rows(hours=END), {}, ("--from", "someday"), "'someday'"),
-    "an end before the beginning": (
-        lambda: make_rows(hours=END), {}, ("--from", moment(END), "--to", moment(FIRST)), "must not end before",
-    ),
 }  # fmt: skip
 
 

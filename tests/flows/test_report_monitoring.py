@@ -8,8 +8,8 @@ from mlflow import MlflowClient
 from prefect import flow
 from prefect.client.orchestration import get_client
 
-from tasks.core.drift.sample import draw_sample
-from tasks.core.drift.watched import Watched
+from tasks.core.pages.sample import draw_sample
+from tasks.core.pages.watched import Watched
 from tasks.core.verdict import StageResult, State
 from tasks.report_monitoring import report_monitoring
 from tests.support.arena import Arena, train_version

@@ -8,10 +8,10 @@ import pytest
 
 from tasks.core.config.units import parse_span
 from tasks.core.data.clock import Window
-from tasks.core.drift.cutting import Cutting
-from tasks.core.drift.windows import DueWindow, due_windows
 from tasks.core.drift.words import Phase
 from tasks.core.errors import DataError
+from tasks.core.watching.cutting import Cutting
+from tasks.core.watching.windows import DueWindow, due_windows
 from tasks.io.fakes import MemoryLedger, MemoryLog
 from tasks.io.log_records import KnownOutcome, Prediction
 from tasks.io.sources import open_source

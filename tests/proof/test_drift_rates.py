@@ -8,13 +8,13 @@ import pytest
 from scipy.stats import chi2
 
 from tasks.core.config.units import Rate, Span
-from tasks.core.drift.budget import Policy
-from tasks.core.drift.calibration import fit_null
-from tasks.core.drift.judge import judge_window
-from tasks.core.drift.memory import Memory
 from tasks.core.drift.profile_signals import prepare_signals
 from tasks.core.drift.signals import SignalKey, Signals, SignalSeries, join_signals
 from tasks.core.drift.words import DriftKind
+from tasks.core.judging.budget import Policy
+from tasks.core.judging.calibration import fit_null
+from tasks.core.judging.judge import judge_window
+from tasks.core.judging.memory import Memory
 from tasks.core.profiles.grid import make_grid
 from tasks.core.profiles.profile import measure_profile
 from tasks.core.stats.two_sample import ks_from_counts

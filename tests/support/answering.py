@@ -4,12 +4,12 @@ import numpy as np
 
 from tasks.core.data.rows import Rows
 from tasks.core.drift.answers import watch_answers
-from tasks.core.drift.past_windows import reference_past
 from tasks.core.drift.reference import Reference, measure_worth
 from tasks.core.learning.features import class_labels, feature_frame, outcomes
 from tasks.core.metrics.measure import deciding_metric, metrics_of
 from tasks.core.metrics.scored import Scored
 from tasks.core.profiles.reference import reference_profiles
+from tasks.core.watching.past_windows import reference_past
 from tests.support.learning import learner, make_rows, schema
 
 MINUTE = 60.0

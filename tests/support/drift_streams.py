@@ -11,13 +11,13 @@ from scipy.signal import lfilter
 from scipy.stats import norm
 
 from tasks.core.config.units import Rate, Span
-from tasks.core.drift.budget import Policy
-from tasks.core.drift.calibration import fit_null
-from tasks.core.drift.judge import judge_window
-from tasks.core.drift.memory import Memory
 from tasks.core.drift.profile_signals import prepare_signals
 from tasks.core.drift.signals import Signals, SignalSeries
 from tasks.core.drift.words import DriftKind
+from tasks.core.judging.budget import Policy
+from tasks.core.judging.calibration import fit_null
+from tasks.core.judging.judge import judge_window
+from tasks.core.judging.memory import Memory
 from tasks.core.profiles.column_profile import ColumnProfile
 from tasks.core.profiles.grid import ColumnGrid, Grid
 from tasks.core.profiles.profile import Profile

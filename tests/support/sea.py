@@ -11,16 +11,16 @@ from tasks.core.config import parse_model
 from tasks.core.data.clock import Window
 from tasks.core.data.rows import Rows
 from tasks.core.data.schema import Schema
-from tasks.core.drift.looking import look_at
-from tasks.core.drift.memory import Memory
-from tasks.core.drift.past import Past
 from tasks.core.drift.reference import Reference
-from tasks.core.drift.watch import prepare_watch
-from tasks.core.drift.windows import DueWindow
 from tasks.core.drift.words import Phase
-from tasks.core.learning.reference_items import reference_items
+from tasks.core.judging.memory import Memory
 from tasks.core.learning.scoring import frame_scores, score_rows
 from tasks.core.metrics.measure import deciding_metric
+from tasks.core.records.reference_items import reference_items
+from tasks.core.watching.looking import look_at
+from tasks.core.watching.past import Past
+from tasks.core.watching.watch import prepare_watch
+from tasks.core.watching.windows import DueWindow
 
 FEATURES = ("f1", "f2", "f3")
 CHANGES = (12_500, 25_000, 37_500)

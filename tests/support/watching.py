@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pandas as pd
 
-from tasks.core.drift.watched import Watched
 from tasks.core.drift.words import DriftKind, KindVerdict, Level, Moved
+from tasks.core.pages.watched import Watched
 from tasks.core.profiles.grid import make_grid
 from tasks.core.profiles.profile import measure_profile
 from tasks.core.verdict import Reason

@@ -14,10 +14,10 @@ import numpy as np
 from sqlalchemy.engine import make_url
 
 from tasks.core.config.units import parse_span
-from tasks.core.drift.cutting import Cutting
-from tasks.core.drift.windows import due_windows
 from tasks.core.drift.words import Phase
 from tasks.core.reign.ledger import check_chain
+from tasks.core.watching.cutting import Cutting
+from tasks.core.watching.windows import due_windows
 from tasks.io.ledger import open_ledger
 from tasks.io.log import open_log
 from tasks.io.log_records import WindowRecord

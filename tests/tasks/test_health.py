@@ -8,11 +8,11 @@ import pytest
 
 from tasks import health, signs_of_life
 from tasks.alert import deliver_alerts
-from tasks.core.drift.past import Past
 from tasks.core.drift.signals import SignalSeries
 from tasks.core.drift.words import DriftKind
 from tasks.core.health.report import Condition
 from tasks.core.reign.plan import CHAMPION
+from tasks.core.watching.past import Past
 from tasks.health import HealthFacts, check_health
 from tasks.io.alert_entries import open_alarms
 from tasks.status import model_status

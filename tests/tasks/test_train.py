@@ -9,8 +9,8 @@ from sklearn.linear_model import LogisticRegression
 from tasks.core.contract.contract import Contract
 from tasks.core.data.split import unseen_rows
 from tasks.core.errors import InputError, NotLearnable
-from tasks.core.learning.training_result import training_result
 from tasks.core.profiles.profile import Profile
+from tasks.core.records.training_result import training_result
 from tasks.data import load_parts
 from tasks.io.models import load_model, read_documents
 from tasks.io.plots import holdout_figures, importance_figure

@@ -10,8 +10,8 @@ from typing import Any
 from tasks.core.alerts.alert import WARNED, Alarm, Alert, AlertLevel, next_alert
 from tasks.core.config.monitoring import AlertsConfig
 from tasks.core.data.clock import format_position
-from tasks.core.drift.looked import Looked
 from tasks.core.drift.words import KindVerdict, Level, Moved
+from tasks.core.watching.looked import Looked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ def window_alert(looked: Looked, before: Alert | None, *, teller: Teller) -> Ale
     Parameters
     ----------
     looked : Looked
-        What was seen; ``changes`` as `tasks.core.drift.alarms.AlarmChange.to_dict` gives them, ``psi`` by column
+        What was seen; ``changes`` as `tasks.core.judging.alarms.AlarmChange.to_dict` gives them, ``psi`` by column
         among ``columns``.
     before : Alert or None
         The alert of the same phase's look before.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tasks.core.drift.measures import ColumnMeasure
-from tasks.core.drift.watched import listed
+from tasks.core.drift.phrases import listed
 from tasks.core.verdict import Reason, State
 
 _NAMED = 6

@@ -130,7 +130,7 @@ def profile_signals(
     """Return the signals of one window; for many use `prepare_signals` once.
 
     Errors are those of the window's rows alone, were they independent: the reference's own error is known to what
-    the signals are judged by (`tasks.core.drift.null`).
+    the signals are judged by (`tasks.core.judging.null`).
     """
     return prepare_signals(reference, kind=kind, columns=columns, min_effect=min_effect).measure(window)
 

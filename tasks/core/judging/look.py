@@ -1,0 +1,171 @@
+"""One look at a window: its signals against what is expected, against their forecast, and with their neighbours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tasks.core.drift.signals import Signals
+from tasks.core.judging.memory import SETTLED, Memory, shortened
+from tasks.core.judging.null import Null
+from tasks.core.metrics.scored import BoolArray, FloatArray, IntArray
+
+CONFIRMS = 0.7
+"""Part of its limits that a column is held to while one of its last n - 1 windows moved."""
+_LARGEST_PULL = 2.0
+"""Standard deviations by which one window moves the forecast at most."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Look:
+    """What one window shows of k signals in c columns, by the three forms of look; on the signals' `Scale`.
+
+    Attributes
+    ----------
+    expected, rest : array, shape (k,)
+        What the season expects, and how far the window is off.
+    bases : array, shape (3, k)
+        What each form compares with: what is expected (``level``), the forecast (``jump``), what is expected
+        (``sustained``).
+    effects : array, shape (3, k)
+        How far the window (``sustained``: the mean of the last n) is off that; NaN where a form cannot look.
+    limits, spreads : array, shape (3, k)
+        Largest effect that is no move, the effect floor apart, and the standard deviation of the effect.
+    beyond : array of bool, shape (3, k)
+        Where a signal moved: beyond the limit and the floor.
+    ages : array, shape (k,)
+        Age of the forecast.
+    judged, moved, lasting : array of bool, shape (c,)
+        Columns with a signal that could be judged; that moved; that moved by ``sustained``.
+    """
+
+    expected: FloatArray
+    rest: FloatArray
+    bases: FloatArray
+    effects: FloatArray
+    limits: FloatArray
+    spreads: FloatArray
+    beyond: BoolArray
+    ages: IntArray
+    judged: BoolArray
+    moved: BoolArray
+    lasting: BoolArray
+
+
+def align(signals: Signals, null: Null) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return values, errors and floors in the order of the null's keys; NaN where the window has no such signal."""
+    if signals.keys == null.keys:
+        return signals.values, signals.errors, signals.floors
+    at = {key: place for place, key in enumerate(signals.keys)}
+    places = np.array([at.get(key, -1) for key in null.keys], dtype=np.int64)
+    return (
+        np.r_[signals.values, np.nan][places],
+        np.r_[signals.errors, np.nan][places],
+        np.r_[signals.floors, 0.0][places],
+    )
+
+
+def take_look(
+    signals: Signals, null: Null, memory: Memory, *, position: float, rows: int, violated: int
+) -> Look:
+    """Look at a window.
+
+    Parameters
+    ----------
+    signals : Signals
+        Of the window.
+    null, memory : Null, Memory
+        Of the phase.
+    position, rows : float, int
+        Where the window starts, and how many rows it has.
+    violated : int
+        k of n: so many of the last windows must be beyond half of the limit of ``sustained``, the newest among them,
+        so that one strange window does not pass for a lasting move.
+    """
+    values, raw_errors, floors = align(signals, null)
+    errors = null.scale.put_errors(values, raw_errors, rows=rows)
+    expected = null.expect(position)
+    rest = null.scale.put(values) - expected
+    squares = np.square(errors)
+    window = np.vstack([memory.recent, rest])
+    ages, spreads, quantiles = _forms(null, memory, squares)
+    suspect = (np.nan_to_num(memory.moved).sum(axis=0) > 0)[null.places]
+    limits = spreads * quantiles * np.where(suspect, CONFIRMS, 1.0)
+    bases = np.vstack([expected, expected + memory.forecast, expected])
+    effects = np.vstack([rest, rest - memory.forecast, window.mean(axis=0)])
+    side = np.where(null.sides == 0, np.sign(effects), null.sides)
+    beyond: BoolArray = np.asarray(effects * side > limits)
+    beyond[2] &= _lasts(window, limits[2] / 2, side[2], violated)
+    if beyond.any():
+        beyond &= _beyond_floor(bases, effects, floors, null)
+    return Look(
+        expected=expected, rest=rest, bases=bases, effects=effects, limits=limits, spreads=spreads,
+        beyond=beyond, ages=ages,
+        judged=_any(np.isfinite(limits[0]) & np.isfinite(rest + floors), null),
+        moved=_any(np.asarray(beyond.any(axis=0)), null),
+        lasting=_any(np.asarray(beyond[2]), null),
+    )  # fmt: skip
+
+
+def learn(look: Look, null: Null, memory: Memory, *, frozen: BoolArray) -> Memory:
+    """Return the memory after a look: columns that moved, or have an open alarm (``frozen``), teach no forecast.
+
+    A forecast that is too old to look by begins anew with the window.
+    """
+    n = len(null.recent) + 1
+    teaches = look.judged & ~look.moved & ~frozen
+    fresh = (memory.seen == 0) | (memory.age >= n)
+    seen = np.where(teaches, np.where(fresh, 1, np.minimum(memory.seen + 1, SETTLED)), memory.seen)
+    gain = np.maximum(null.gain, 1 / np.maximum(seen, 1)[null.places])
+    pull = look.effects[1]
+    bound = _LARGEST_PULL * look.spreads[1]
+    pull = np.where(np.isfinite(bound), np.clip(pull, -bound, bound), pull)
+    forecast = np.where(
+        (fresh[null.places]) | ~np.isfinite(memory.forecast), look.rest, memory.forecast + gain * pull
+    )
+    taught = teaches[null.places] & np.isfinite(look.rest)
+    flags = np.where(look.judged, look.moved, np.nan)[None]
+    moved = (
+        np.where(look.judged, np.vstack([memory.moved, flags])[1:], memory.moved) if n > 1 else memory.moved
+    )
+    return Memory(
+        recent=shortened(np.vstack([memory.recent, look.rest])[1:]),
+        forecast=shortened(np.where(taught, forecast, memory.forecast)),
+        seen=seen,
+        age=np.where(teaches, 0, memory.age + 1),
+        moved=moved,
+        alarms=memory.alarms,
+    )
+
+
+def _forms(null: Null, memory: Memory, squares: FloatArray) -> tuple[IntArray, FloatArray, FloatArray]:
+    """Return each forecast's age, and spreads and quantiles of the three forms, shape (3, k).
+
+    A forecast made of few windows is less sure; one that is too old says nothing.
+    """
+    oldest = len(null.recent)
+    ages = memory.age[null.places]
+    ripe = np.minimum(ages, oldest)
+    seen = np.maximum(memory.seen, 1)[null.places]
+    young = np.maximum(1 / seen - null.gain / (2 - null.gain), 0.0)
+    jump = np.where(ages <= oldest, null.jump.spread(squares, age=ripe) * np.sqrt(1 + young), np.nan)
+    spreads = [null.level.spread(squares), jump, null.sustained.spread(squares / (oldest + 1))]
+    quantiles = [null.level.quantiles(), null.jump.quantiles(age=ripe), null.sustained.quantiles()]
+    return ages, np.array(spreads), np.array(quantiles)
+
+
+def _beyond_floor(bases: FloatArray, effects: FloatArray, floors: FloatArray, null: Null) -> BoolArray:
+    """Return where the effect in the signal's own unit reaches its floor, shape (3, k)."""
+    moved = null.scale.back(bases + effects) - null.scale.back(bases)
+    return np.asarray(np.abs(moved) >= floors)
+
+
+def _lasts(window: FloatArray, half: FloatArray, side: FloatArray, violated: int) -> BoolArray:
+    """Return where enough windows, the newest among them, lie beyond half of the limit on the mean's side."""
+    past = window * side > half
+    return np.asarray(past[-1] & (past.sum(axis=0) >= violated))
+
+
+def _any(flags: BoolArray, null: Null) -> BoolArray:
+    return np.asarray(np.logical_or.reduceat(flags, null.firsts)) if len(flags) else np.zeros(0, dtype=bool)

@@ -1,0 +1,1 @@
+"""Pages: what monitoring shows to people."""

@@ -1,0 +1,175 @@
+"""A model that was trained elsewhere: which columns it takes, and what is kept with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from tasks.core.config import ModelConfig
+from tasks.core.contract.learn import learn_contract
+from tasks.core.data.rows import Parts
+from tasks.core.data.schema import Schema, infer_schema
+from tasks.core.errors import DataError
+from tasks.core.learning.baseline import all_baselines
+from tasks.core.learning.features import class_labels, outcomes
+from tasks.core.learning.fitted import pick_threshold
+from tasks.core.learning.recipe import Recipe, config_digest
+from tasks.core.learning.scoring import score_rows
+from tasks.core.logitems import Json, LogItem, Metrics, Params
+from tasks.core.metrics.measure import measure
+from tasks.core.metrics.registry import Metric
+from tasks.core.metrics.scored import Scored
+from tasks.core.pages.sample import frozen_sample
+from tasks.core.profiles.grid import Grid
+from tasks.core.records.reference_items import FOLDER, reference_items
+from tasks.core.records.training_items import baseline_metrics, shown_config
+from tasks.core.seeds import seed_for
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ForeignRecord:
+    """What the data say about a model that was trained elsewhere.
+
+    Attributes
+    ----------
+    schema, recipe : Schema, Recipe
+        Its columns; classes and threshold (no candidate: it cannot be fitted again).
+    holdout : Scored
+        Its answers on rows it has not learned from.
+    metrics : dict of str to float
+        On the holdout.
+    baselines : dict of str to dict
+        The same for each naive baseline.
+    """
+
+    schema: Schema
+    recipe: Recipe
+    holdout: Scored
+    metrics: dict[str, float]
+    baselines: dict[str, dict[str, float]]
+
+
+def examine_foreign(
+    estimator: Any, parts: Parts, config: ModelConfig, *, inputs: Sequence[str], metrics: Sequence[Metric]
+) -> ForeignRecord:
+    """Let a foreign model answer the holdout, and measure it beside the naive baselines.
+
+    Parameters
+    ----------
+    estimator : object
+        With ``predict``.
+    parts : Parts
+        Divided so that training ends where the model's did.
+    inputs : sequence of str
+        Columns it takes.
+    """
+    schema = foreign_schema(parts, config, inputs=inputs)
+    recipe = foreign_recipe(estimator, parts, schema, config)
+    scored = score_rows(
+        estimator, parts.holdout, schema=schema, config=config,
+        classes=recipe.classes, threshold=recipe.threshold.value,
+    )  # fmt: skip
+    return ForeignRecord(
+        schema=schema,
+        recipe=recipe,
+        holdout=scored,
+        metrics=measure(scored, metrics),
+        baselines=_baselines(recipe, parts, schema, config, metrics),
+    )
+
+
+def foreign_schema(parts: Parts, config: ModelConfig, *, inputs: Sequence[str] | None) -> Schema:
+    """Return the schema of a foreign model: the columns its signature names, else those of the configuration.
+
+    Parameters
+    ----------
+    inputs : sequence of str, optional
+        Input columns of the model's signature.
+
+    Raises
+    ------
+    DataError
+        When the data lack a column the model takes.
+    """
+    frame = parts.training.frame if len(parts.training) else parts.holdout.frame
+    schema = infer_schema(frame, config)
+    if inputs is None:
+        return schema
+    missing = [name for name in inputs if name not in schema.features]
+    if missing:
+        why = schema.dropped.get(missing[0]) or (
+            "it is no feature" if missing[0] in frame else "the data have none"
+        )
+        raise DataError(
+            f"The model takes the column '{missing[0]}', which cannot be used: {why}. Features of the data: "
+            f"{', '.join(schema.features)}. Add the column, or list it under data.numeric or data.categorical."
+        )
+    numeric, categorical = (
+        tuple(name for name in kind if name in inputs) for kind in (schema.numeric, schema.categorical)
+    )
+    return replace(schema, numeric=numeric, categorical=categorical)
+
+
+def foreign_recipe(estimator: Any, parts: Parts, schema: Schema, config: ModelConfig) -> Recipe:
+    """Return a recipe without a candidate: the classes of the data, and a threshold as the configuration says."""
+    y = np.concatenate([outcomes(p.frame, schema, config) for p in (parts.training, parts.holdout) if len(p)])
+    classes = class_labels(y, config)
+    scored = score_rows(estimator, parts.holdout, schema=schema, config=config, classes=classes)
+    return Recipe(
+        problem=config.problem.value,
+        candidate=None,
+        classes=classes,
+        threshold=pick_threshold(scored, config),
+        config_digest=config_digest(config),
+    )
+
+
+def describe_foreign(
+    record: ForeignRecord,
+    parts: Parts,
+    *,
+    config: ModelConfig,
+    uri: str,
+    metrics: Sequence[Metric],
+    earlier: Grid | None = None,
+) -> Iterator[LogItem]:
+    """Yield what the run of a registration holds; profile and contract come from the rows before its training's end."""
+    training, schema = parts.training, record.schema
+    yield Params({"uri": uri, "threshold": record.recipe.threshold.value, "training_rows": len(training)})
+    yield Metrics({**record.metrics, **baseline_metrics(record.baselines)})
+    documents = {
+        "schema": schema.to_dict(),
+        "split": parts.plan.to_dict(),
+        "recipe": record.recipe.to_dict(),
+        "contract": learn_contract(training.frame, schema=schema, config=config).to_dict(),
+        "config": shown_config(config),
+        **frozen_sample(training, schema=schema, config=config),
+    }
+    yield from (Json(f"{FOLDER}/{name}.json", content) for name, content in documents.items())
+    yield from reference_items(
+        training,
+        record.holdout,
+        schema=schema,
+        config=config,
+        metrics=metrics,
+        score_source="holdout",
+        earlier=earlier,
+    )
+
+
+def _baselines(
+    recipe: Recipe, parts: Parts, schema: Schema, config: ModelConfig, metrics: Sequence[Metric]
+) -> dict[str, dict[str, float]]:
+    """Measure the naive baselines on the holdout."""
+    answers = all_baselines(
+        training=parts.training,
+        rows=parts.holdout,
+        schema=schema,
+        config=config,
+        classes=recipe.classes,
+        rng=np.random.default_rng(seed_for(config.model, parts.fingerprint, "baseline")),
+    )
+    return {kind: measure(scored, metrics) for kind, scored in answers.items()}

@@ -1,0 +1,1 @@
+"""Watching: which windows are due, one look at each, and how a run ends."""
