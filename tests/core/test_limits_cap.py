@@ -1,40 +1,49 @@
-"""A past that wanders must not allow for everything: limits of a loss and a metric are held to four times its range."""
+"""A past that wanders must not allow for everything: how the limits of a loss and a metric are held."""
 
 import numpy as np
+import pytest
 
 from tasks.core.judging.limits import cap_limits, fit_limits
 
 
-def fitted(past, *, freedom_lost=0.0, where=True):
-    squares = np.full(past.shape[1], 1e-4)
+def fitted(past, *, usual=100.0, side=1):
+    """Return the limit of one signal before and after it is held."""
+    squares = np.full(1, 1e-4)
     limits = fit_limits(
         past,
         squared_errors=squares,
-        windows=np.full(past.shape[1], 2.0),
-        lost=np.full(past.shape[1], freedom_lost),
-        levels=np.full(past.shape[1], 1e-5),
-        inflation=np.full(past.shape[1], 8.0),
+        windows=np.full(1, 2.0),
+        lost=np.zeros(1),
+        levels=np.full(1, 1e-5),
+        inflation=np.full(1, 8.0),
     )
-    held = cap_limits(limits, past, squared_errors=squares, where=np.full(past.shape[1], where))
+    held = cap_limits(limits, past, squared_errors=squares, usual=np.full(1, usual), sides=np.full(1, side))
     return [float((one.spread(squares) * one.quantiles())[0]) for one in (limits, held)]
 
 
+def climb(windows):
+    return np.linspace(-1.0, 1.0, windows)[:, None]
+
+
 def test_sixteen_windows_that_climb_allow_for_four_times_their_farthest():
-    past = np.linspace(-1.0, 1.0, 16)[:, None]
-    free, held = fitted(past)
+    free, held = fitted(climb(16))
     assert (True, 4.0) == (free > 40.0, round(held, 9))
 
 
-def test_fewer_windows_and_other_signals_are_left_alone():
-    past = np.linspace(-1.0, 1.0, 15)[:, None]
-    assert fitted(past)[0] == fitted(past)[1]
-    past = np.linspace(-1.0, 1.0, 16)[:, None]
-    free, held = fitted(past, where=False)
+@pytest.mark.parametrize(("side", "usual", "limit"), [(1, 2.0, 2.0), (-1, 4.0, 2.0), (1, 0.1, 1.5)])
+def test_a_model_half_as_good_moved_unless_its_past_was_nearly_as_far(side, usual, limit):
+    assert limit == pytest.approx(fitted(climb(16), usual=usual, side=side)[1])
+    assert limit == pytest.approx(fitted(climb(10), usual=usual, side=side)[1])
+
+
+def test_nine_windows_and_signals_without_a_worse_side_are_left_alone():
+    free, held = fitted(climb(9))
+    assert free == held
+    free, held = fitted(climb(16), side=0)
     assert free == held
 
 
 def test_a_narrow_limit_stays_as_narrow():
-    rng = np.random.default_rng(0)
-    past = rng.normal(size=(400, 1))
+    past = np.random.default_rng(0).normal(size=(400, 1))
     free, held = fitted(past)
     assert free == held

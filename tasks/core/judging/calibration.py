@@ -136,7 +136,10 @@ def _fit(
         deviations, squared_errors=squares, windows=windows, lost=lost, inflation=leans,
         levels=past.levels * np.where(past.sides == 0, 1, 2) / 3, groups=alike(past.keys), lend=lend,
     )  # fmt: skip
-    return limits if lend else cap_limits(limits, deviations, squared_errors=squares, where=past.sides != 0)
+    if lend:
+        return limits
+    usual = np.nan_to_num(column_means(past.values), nan=np.inf)
+    return cap_limits(limits, deviations, squared_errors=squares, usual=usual, sides=past.sides)
 
 
 def _fit_jump(past: OwnPast, errors: FloatArray, windows: FloatArray, lost: IntArray) -> Limits:

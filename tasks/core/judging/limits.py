@@ -10,10 +10,11 @@ import numpy as np
 from scipy.stats import t
 
 from tasks.core.judging.borrowing import borrow
-from tasks.core.metrics.scored import BoolArray, FloatArray, IntArray
+from tasks.core.metrics.scored import FloatArray, IntArray
 
 _LEAST_WINDOWS = 1.5
 _FARTHEST, _ENOUGH_TO_CAP = 4.0, 16
+_WORN, _FEWEST_TO_CAP = 1.5, 10
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -117,11 +118,15 @@ def fit_limits(
     )
 
 
-def cap_limits(limits: Limits, past: FloatArray, *, squared_errors: FloatArray, where: BoolArray) -> Limits:
-    """Hold the limits of some signals to four times as far as the past ever was, where it has sixteen windows or more.
+def cap_limits(
+    limits: Limits, past: FloatArray, *, squared_errors: FloatArray, usual: FloatArray, sides: IntArray
+) -> Limits:
+    """Hold the limits of a loss and a metric: a past that wanders must not allow for everything.
 
-    A past that wanders knows little of its own range, and a t quantile of two or three degrees of freedom allows for
-    almost anything: an error that is four times the reference's would be quiet.
+    Few windows that hang together know little of their own range, and a t quantile of two degrees of freedom would
+    leave an error quiet that is four times the usual. From sixteen windows on, four times as far as the past ever
+    was is a move; from ten on, so is a model half as good as usual (twice the loss, half the score), if that is one
+    and a half times as far as the past ever was.
 
     Parameters
     ----------
@@ -129,21 +134,26 @@ def cap_limits(limits: Limits, past: FloatArray, *, squared_errors: FloatArray, 
         Deviations the limits were fitted to, NaN where there is none.
     squared_errors : array, shape (k,)
         Their mean sampling variance.
-    where : array of bool, shape (k,)
-        Signals to hold: a loss and a metric, of which a model has few.
+    usual : array, shape (k,)
+        What the signals are worth on the whole.
+    sides : array, shape (k,)
+        +1 for a loss, -1 for a score; signals with 0 are left alone.
 
     Notes
     -----
-    False alarms in 2,160 windows, k of n being 2 of 3, one signal, AR(.9) with sd .1 σ of 500 rows each, 300 draws:
-    .09 with 16 windows of the past, 0 with 40; AR(.95): .39 and .01; independent windows: 0.
+    False alarms of the first rule in 2,160 windows, k of n being 2 of 3, one signal, AR(.9) with sd .1 σ of 500 rows
+    each, 300 draws: .09 with 16 windows of the past, 0 with 40; AR(.95): .39 and .01; independent windows: 0. The
+    second has no such bound: it is about effect, not about chance.
     """
     known = np.isfinite(past)
-    farthest = _FARTHEST * np.abs(np.where(known, past, 0.0)).max(axis=0, initial=0.0)
-    held = where & (known.sum(axis=0) >= _ENOUGH_TO_CAP)
+    many = known.sum(axis=0)
+    farthest = np.abs(np.where(known, past, 0.0)).max(axis=0, initial=0.0)
+    half = np.maximum(_WORN * farthest, np.abs(usual) * np.where(sides > 0, 1.0, 0.5))
+    bound = np.where(many >= _FEWEST_TO_CAP, half, np.inf)
+    bound = np.where(many >= _ENOUGH_TO_CAP, np.fmin(bound, _FARTHEST * farthest), bound)
     spread = np.maximum(limits.spread(np.nan_to_num(squared_errors)), 1e-15)
-    return replace(
-        limits, quantile=np.where(held, np.fmin(limits.quantile, farthest / spread), limits.quantile)
-    )
+    quantile = np.fmin(limits.quantile, np.where(sides == 0, np.inf, bound) / spread)
+    return replace(limits, quantile=quantile)
 
 
 def stack_limits(several: Sequence[Limits]) -> Limits:
