@@ -110,24 +110,6 @@ def test_any_choice_of_kinds_is_looked_at(kinds, watched):
     assert [kinds] * 4 == [list(window["verdicts"]) for window in result.details["windows"][:4]]
 
 
-def test_memory_that_was_purged_begins_anew_and_the_run_goes_on(watched):
-    setup = watched.setup(make_rows(hours=END))
-    watch(setup, until=moment(FIRST + 3))
-    assert 0 < setup.stores.log.purge_windows(setup.model, written_before=datetime.now(UTC))
-    watch(setup)
-    assert every(FIRST, END - 1) == spans(setup, "inputs")
-
-
-def test_a_stream_stands_where_its_newest_entry_says(watched):
-    setup = watched.setup(make_rows(hours=END))
-    watch(setup)
-    guard = post_guard.fn(setup)
-    head = stream_of(setup, guard, Phase.INPUTS).head()
-    assert (5, END - 1, 1) == (head.seq, hour_of(head.end), head.version)
-    assert head.memory.fits(guard.watch.nulls[Phase.INPUTS])
-    assert read_question(setup, since=None, until=None, dry_run=False).records
-
-
 def test_alarms_end_when_nobody_knows_any_more_what_they_moved_away_from(watched):
     setup = watched.setup(adrift(begin=FIRST + 1, end=FIRST + 4, until=FIRST + 9))
     watch(setup, until=moment(FIRST + 4))

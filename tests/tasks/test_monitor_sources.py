@@ -1,4 +1,4 @@
-"""Every kind of problem, clock, source and database goes through both phases."""
+"""Windows of rows, lengths that change, the log of served predictions, and PostgreSQL."""
 
 from datetime import UTC, datetime
 
@@ -9,9 +9,7 @@ from tasks.core.verdict import State
 from tasks.io.log_records import KnownOutcome, Prediction
 from tests.support.monitored import (
     FIRST,
-    LEARNED,
     PER_HOUR,
-    Watched,
     entries,
     hours,
     make_rows,
@@ -19,39 +17,11 @@ from tests.support.monitored import (
     said,
     spans,
     told,
-    train_champion,
-    values_of,
     watch,
 )
 
 END = FIRST + 5
 NOW = datetime(2025, 4, 1, tzinfo=UTC)
-KINDS = ["data", "prediction", "outcome", "concept", "performance"]
-
-
-@pytest.mark.parametrize(
-    ("problem", "clock"), [("multiclass", "rows"), ("regression", "seconds"), ("ranking", "timestamp")]
-)
-def test_each_problem_and_clock_is_judged_in_all_kinds(
-    problem, clock, mlflow_template, tmp_path_factory, tmp_path, monkeypatch
-):
-    folder = tmp_path_factory.mktemp(problem)
-    rows = make_rows(problem, hours=LEARNED, clock=clock)
-    store = train_champion(folder, mlflow_template, rows, values_of(problem, clock=clock))
-    setup = Watched(tmp_path, store, monkeypatch).setup(rows, problem=problem, clock=clock)
-    length = float(PER_HOUR) if clock == "rows" else 3600.0
-    result = watch(setup, until=moment(FIRST + 8) if clock == "timestamp" else str((FIRST + 8) * length))
-    windows = result.details["windows"]
-    assert {length} == {window["end"] - window["start"] for window in windows}
-    assert len(windows) >= 6
-    judged = [window for window in windows if "outcome" in window["verdicts"]]
-    assert len(judged) >= len(windows) - 2
-    assert [KINDS] * len(judged) == [list(window["verdicts"]) for window in judged]
-    assert "insufficient" not in {level for window in judged for level in window["verdicts"].values()}
-    assert State.DRIFT is not result.state
-    measured = [window["performance"] for window in judged]
-    assert {False} == {one["estimated"] for one in measured}
-    assert {PER_HOUR // 8 if problem == "ranking" else PER_HOUR} == {one["n"] for one in measured}
 
 
 def test_windows_of_rows_go_along_a_clock_of_time(watched):
