@@ -71,7 +71,7 @@ def titles(webhook):
 @pytest.fixture
 def hook(monkeypatch, webhook):
     monkeypatch.setenv(
-        "HOOK", f"json://ada:s3cr3t-word@127.0.0.1:{webhook.port}/room/t0ken-t0ken?cto=0.5&rto=0.5"
+        "HOOK", f"json://ada:s3cr3t-word@127.0.0.1:{webhook.port}/room/t0ken-t0ken?cto=2&rto=1.5"
     )
     return "env:HOOK"
 
