@@ -54,6 +54,7 @@ def log_elsewhere(tracker, model, frame, **options):
     signature = mlflow.models.infer_signature(frame, model.predict(frame))
     options = {"signature": signature, "pip_requirements": [], **options}
     run_id = tracker.create_run("tested", "training", name="elsewhere")
+    mlflow.set_experiment(experiment_id=tracker.client.get_run(run_id).info.experiment_id)
     return mlflow.sklearn.log_model(model, name="model", run_id=run_id, **options).model_uri
 
 

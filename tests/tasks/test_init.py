@@ -33,7 +33,7 @@ LEAKS = {
 NO_FEATURES = {
     "elec2.csv": {"date_norm"},
     "bike_hour.csv": {"instant", "yr"},
-    "hkjc_racing_2016_2018.parquet": {"season", "__index_level_0__"},
+    "hkjc_racing_2016_2018.parquet": {"season"},
     "ulb_creditcard_undersampled.csv": {"orig_row"},
 }
 PROBLEMS = dict(zip(REAL, ("binary", "regression", "ranking", "binary", "binary"), strict=True))
