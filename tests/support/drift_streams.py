@@ -60,9 +60,9 @@ def means(rng, stream, windows, *, features=FEATURES):
     return 0.1 * lfilter([np.sqrt(1 - 0.9**2)], [1, -0.9], noise, axis=0)[100:]
 
 
-def draw_counts(rng, centres, *, rows=ROWS):
+def draw_counts(rng, centres, *, rows=ROWS, edges=EDGES):
     """Return counts over the reference's bins of so many normal rows around each centre, shape (..., bins)."""
-    below = norm.cdf(EDGES - centres[..., None])
+    below = norm.cdf(edges - centres[..., None])
     chances = np.diff(below, prepend=0.0, append=1.0, axis=-1)
     return rng.multinomial(rows, chances)
 
