@@ -117,6 +117,15 @@ def test_a_small_lasting_move_alarms_by_its_mean():
     assert judge.levels(0.0, 0.0, *[0.034] * 4)[-2:] == ["drift", "drift"]
 
 
+def test_a_strange_window_does_not_carry_an_ordinary_neighbour_past_the_limit_of_the_mean():
+    # 0.012 is 1.2 standard deviations: ordinary, though beyond half of the limit that a mean of three windows has.
+    judge = Judge(columns=1)
+    mean = judge.null.sustained.spread(np.full(1, SD**2 / 3)) * judge.null.sustained.quantiles()
+    assert mean[0] / 2 < 0.012
+    assert judge.levels(0.0, 0.0, 5.0, noise=0.0) == ["quiet", "quiet", "warning"]
+    assert judge.levels(0.012, 0.012, noise=0.0) == ["quiet", "quiet"]
+
+
 def test_moved_says_how_far_from_what_and_how_sure():
     judge = Judge()
     judge.see(0.0, noise=0.0)

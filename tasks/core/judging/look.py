@@ -12,7 +12,10 @@ from tasks.core.judging.null import Null
 from tasks.core.metrics.scored import BoolArray, FloatArray, IntArray
 
 CONFIRMS = 0.7
-"""Part of its limits that a column is held to while one of its last n - 1 windows moved."""
+"""Part of its limits (``level``, ``jump``) that a column is held to while one of its last n - 1 windows moved.
+
+The limit of ``sustained`` stays: the window that moved is in that mean already.
+"""
 _LARGEST_PULL = 2.0
 """Standard deviations by which one window moves the forecast at most."""
 
@@ -80,8 +83,7 @@ def take_look(
     position, rows : float, int
         Where the window starts, and how many rows it has.
     violated : int
-        k of n: so many of the last windows must be beyond half of the limit of ``sustained``, the newest among them,
-        so that one strange window does not pass for a lasting move.
+        k of n: so many of the last windows must be beyond half of the limit of ``sustained``, the newest among them.
     """
     values, raw_errors, floors = align(signals, null)
     errors = null.scale.put_errors(values, raw_errors, rows=rows)
@@ -91,12 +93,13 @@ def take_look(
     window = np.vstack([memory.recent, rest])
     ages, spreads, quantiles = _forms(null, memory, squares)
     suspect = (np.nan_to_num(memory.moved).sum(axis=0) > 0)[null.places]
-    limits = spreads * quantiles * np.where(suspect, CONFIRMS, 1.0)
+    limits = spreads * quantiles
+    limits[:2] *= np.where(suspect, CONFIRMS, 1.0)
     bases = np.vstack([expected, expected + memory.forecast, expected])
     effects = np.vstack([rest, rest - memory.forecast, window.mean(axis=0)])
     side = np.where(null.sides == 0, np.sign(effects), null.sides)
     beyond: BoolArray = np.asarray(effects * side > limits)
-    beyond[2] &= _lasts(window, limits[2] / 2, side[2], violated)
+    beyond[2] &= _lasts(window, limits, side[2], violated)
     if beyond.any():
         beyond &= _beyond_floor(bases, effects, floors, null)
     return Look(
@@ -161,10 +164,15 @@ def _beyond_floor(bases: FloatArray, effects: FloatArray, floors: FloatArray, nu
     return np.asarray(np.abs(moved) >= floors)
 
 
-def _lasts(window: FloatArray, half: FloatArray, side: FloatArray, violated: int) -> BoolArray:
-    """Return where enough windows, the newest among them, lie beyond half of the limit on the mean's side."""
-    past = window * side > half
-    return np.asarray(past[-1] & (past.sum(axis=0) >= violated))
+def _lasts(window: FloatArray, limits: FloatArray, side: FloatArray, violated: int) -> BoolArray:
+    """Return where enough windows, the newest among them, share in the mean's move, shape (k,).
+
+    Each must lie beyond half of the limit of ``sustained``; and no window counts in the mean for more than its own
+    limit (``level``), so that a strange one, however strange, does not carry ordinary neighbours past the mean's.
+    """
+    past = window * side > limits[2] / 2
+    held = np.clip(window, -limits[0], limits[0]).mean(axis=0) * side
+    return np.asarray(past[-1] & (past.sum(axis=0) >= violated) & (held > limits[2]))
 
 
 def _any(flags: BoolArray, null: Null) -> BoolArray:
