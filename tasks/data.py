@@ -34,6 +34,7 @@ def load_parts(
     refit: bool = False,
     plan: SplitPlan | None = None,
     also: Collection[str] = (),
+    change_at: float | None = None,
 ) -> Parts:
     """Return training, holdout and evaluation rows.
 
@@ -53,6 +54,9 @@ def load_parts(
         Divide by this plan (that of a version) instead of making one.
     also : collection of str, optional
         Further columns to read where the source has them, such as those of an older version.
+    change_at : float, optional
+        Position of the last detected change (in the clock's unit), where ``retraining.window: since_change`` begins;
+        only looked at to make a plan, of rows split by time.
 
     Raises
     ------
@@ -69,7 +73,7 @@ def load_parts(
         return _load_by_identity(source, end, plan, foreign, refit, also)
     whole = Window() if end is None else Window(end=end)
     slim = source.read_rows(whole, columns=clock_columns(config))
-    used = plan or plan_split(slim, config, until=end, trained_to=foreign, refit=refit)
+    used = plan or plan_split(slim, config, until=end, trained_to=foreign, refit=refit, change_at=change_at)
     needed = needed_columns(source.columns(), config, also=also)
     rows = source.read_rows(Window(rows_needed_from(slim, used), whole.end), columns=needed)
     parts = assign_parts(rows, used, drop_duplicates=config.data.drop_duplicates)

@@ -12,7 +12,7 @@ from tasks.core.learning.answers import answer, read_prediction
 from tasks.core.learning.features import class_labels, feature_frame, outcomes
 from tasks.core.learning.fitting import fit_candidate, group_sizes
 from tasks.core.learning.scoring import decide_labels, score_rows
-from tasks.core.learning.weights import class_weight_of_rows, recency, training_weights
+from tasks.core.learning.weights import class_weight_of_rows, training_weights
 from tests.support.learning import learner, make_frame, make_rows, schema
 
 
@@ -89,7 +89,7 @@ def test_equal_weights_are_no_weights():
 def test_weights_multiply_column_and_recency():
     # column 1, 2; the older row is a whole window back: 1/4. Product 0.25, 2; divided by its mean 1.125
     rows = Rows(pd.DataFrame({"y": [0, 1], "w": [1.0, 2.0]}), np.array([0.0, 10.0]))
-    config = learner(data={"weight": "w"}, retraining={"weighted": True})
+    config = learner(data={"weight": "w"}, retraining={"weighted": "recency"})
     found = training_weights(
         rows, rows.frame["y"], schema=schema(weight="w"), config=config, class_weights=False
     )
@@ -102,10 +102,6 @@ def test_impossible_weights_are_refused(bad):
     config = learner(data={"weight": "w"})
     with pytest.raises(ConfigError, match="finite and >= 0"):
         training_weights(rows, rows.frame["y"], schema=schema(weight="w"), config=config, class_weights=False)
-
-
-def test_recency_halves_with_half_the_window():
-    assert [0.25, 0.5, 1.0] == recency(np.array([0.0, 5.0, 10.0])).tolist()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tasks.core.data.clock import Window
 from tasks.core.data.split import Rows, SplitPlan, assign_parts, plan_split, unseen_rows
-from tasks.core.errors import NotLearnable
+from tasks.core.errors import InputError, NotLearnable
 from tests.support.data_models import data_model
 
 DAY = 86400.0
@@ -151,6 +151,108 @@ def test_rows_may_measure_windows_of_a_clock_of_time():
     assert (parts.evaluation.positions[0] - parts.holdout.positions[-1]) / 3600 == 4
 
 
+def test_a_window_of_months_holds_its_hours():
+    # 6mo are half of 365.25 days: 182.625 days, 4,383 hours.
+    config = data_model(
+        data={"time": "at"},
+        evaluation={"validation_window": "2d"},
+        retraining={"window": "6mo"},
+        split={"holdout": "3d"},
+    )
+    assert len(divide(hourly(24 * 250), config).training) == 4383
+
+
+def since_change(fewest, **sections):
+    retraining = {"window": "since_change", "min_rows_since_change": fewest}
+    return row_clock(retraining=retraining, **sections)
+
+
+def test_since_change_learns_and_holds_out_from_the_change_on():
+    # Evaluation 80..99. Since 40 there are 40 rows before it; the holdout is a quarter of those, 70..79.
+    parts = divide(counted(), since_change(20, split={"holdout": 0.25}), change_at=40.0)
+    assert times(parts.training) == list(range(40, 70))
+    assert times(parts.holdout) == list(range(70, 80))
+    assert parts.plan.notes == ()
+
+
+def test_since_change_reaches_back_for_enough_labelled_rows():
+    # Rows 5, 15, … have no label. Before 80 a holdout of a quarter and 30 rows are 40 labelled rows: 36..79 without
+    # 45, 55, 65 and 75. The holdout is the newest 10 of them, 69..79; the 30 before it are 36..68.
+    rows = counted()
+    rows = Rows(rows.frame.assign(y=rows.frame["y"].where(rows.frame["t"] % 10 != 5)), rows.positions)
+    parts = divide(rows, since_change(30, split={"holdout": 0.25}), change_at=75.0)
+    assert times(parts.holdout) == [t for t in range(69, 80) if t != 75]
+    assert times(parts.training) == [t for t in range(36, 69) if t % 10 != 5]
+    assert [note.code for note in parts.notes] == ["reaches_before_change"]
+
+
+def test_since_change_counts_only_rows_whose_label_was_known_in_time():
+    # Labels come 10 rows late: before the holdout at 60 the newest 20 known ones are 31..50.
+    config = since_change(20, data={"label_delay": "10 rows"}, split={"holdout": "11 rows"})
+    parts = divide(counted(), config, change_at=45.0)
+    assert times(parts.holdout) == list(range(60, 71))
+    assert times(parts.training) == list(range(31, 51))
+
+
+def test_since_change_without_a_change_learns_from_all_and_says_so():
+    parts = divide(counted(), since_change(20))
+    assert times(parts.training) == times(divide(counted(), row_clock()).training)
+    assert [note.code for note in parts.notes] == ["no_change_known"]
+
+
+def test_a_change_that_comes_after_all_rows_leaves_the_fewest():
+    parts = divide(counted(), since_change(30, split={"holdout": 0.25}), change_at=500.0)
+    assert times(parts.training) == list(range(40, 70))
+
+
+def test_a_refit_since_a_change_takes_all_rows_since_it():
+    parts = divide(counted(), since_change(20), refit=True, change_at=75.0)
+    assert times(parts.training) == list(range(75, 100))
+
+
+def test_a_group_that_began_before_the_change_is_left_out():
+    # Groups of 3 rows at 0, 2, 4 and 10, 12, 14, …: the one from 50 to 54 lies on both sides of 52.
+    config = ranking(
+        retraining={"window": "since_change", "min_rows_since_change": 5},
+        split={"holdout": "20 rows"},
+        evaluation={"validation_window": "30 rows"},
+    )
+    parts = divide(ranked([3] * 20, spread=2), config, change_at=52.0)
+    assert parts.training.frame["race"].min() == 6
+
+
+@pytest.mark.parametrize("refit", [False, True])
+def test_a_plan_keeps_the_change_and_gives_the_same_parts_again(refit):
+    config = since_change(20)
+    plan = plan_split(counted(), config, refit=refit, change_at=40.0)
+    stored = SplitPlan.from_dict(json.loads(json.dumps(plan.to_dict())))
+    assert (40.0, plan) == (stored.change_at, stored)
+    again = plan_split(counted(), config, refit=refit, change_at=stored.change_at)
+    assert again == plan
+
+
+def test_a_plan_stored_before_changes_were_known_is_still_read():
+    plan = plan_split(counted(), row_clock())
+    plain = plan.to_dict()
+    del plain["change_at"]
+    assert SplitPlan.from_dict(plain) == plan
+
+
+@pytest.mark.parametrize("change", [np.nan, np.inf])
+def test_a_change_that_is_no_point_of_the_clock_is_refused(change):
+    with pytest.raises(InputError, match="is no point of the clock"):
+        plan_split(counted(), since_change(20), change_at=change)
+
+
+@given(later=st.integers(1, 60), until=st.integers(60, 100), change=st.integers(0, 120))
+def test_rows_that_come_later_do_not_move_the_beginning_since_a_change(later, until, change):
+    config = since_change(25, split={"purge": "2 rows"}, data={"label_delay": "3 rows"})
+    before, after = (
+        divide(counted(n), config, until=float(until), change_at=float(change)) for n in (100, 100 + later)
+    )
+    assert (before.fingerprint, before.plan) == (after.fingerprint, after.plan)
+
+
 def test_max_rows_keeps_the_newest():
     parts = divide(counted(), row_clock(split={"holdout": 0.25, "max_rows": 10}))
     assert times(parts.training) == list(range(50, 60))
@@ -175,7 +277,7 @@ def ranking(**sections):
     return data_model(
         "ranking",
         data={"time": "t", "clock": "rows", "group": "race", **sections.pop("data", {})},
-        retraining={"window": "full"},
+        retraining=sections.pop("retraining", {"window": "full"}),
         **sections,
     )
 

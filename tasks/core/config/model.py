@@ -17,6 +17,7 @@ from tasks.core.config.training import TrainingConfig
 from tasks.core.config.units import Span
 from tasks.core.config.validation import ValidationConfig
 from tasks.core.errors import ConfigError
+from tasks.core.retraining.presets import preset_values
 
 _CLOCK_SPANS = (
     "evaluation.validation_window",
@@ -25,6 +26,7 @@ _CLOCK_SPANS = (
     "split.holdout",
     "data.label_delay",
     "retraining.window",
+    "retraining.half_life",
 )
 
 
@@ -93,6 +95,8 @@ def parse_model(
 ) -> ModelConfig:
     """Turn a mapping into a configuration.
 
+    The model's own values win over those of its preset (``retraining.preset``), and these over the defaults.
+
     Parameters
     ----------
     values : dict
@@ -108,7 +112,7 @@ def parse_model(
         Naming each wrong key, its value, what is allowed and the likeliest intended key.
     """
     try:
-        config = ModelConfig.model_validate(merge(defaults or {}, values))
+        config = ModelConfig.model_validate(_layered(defaults or {}, values))
     except ValidationError as error:
         raise ConfigError(explain_errors(error, ModelConfig, origin=origin)) from None
     _check_spans(config, values, origin)
@@ -126,6 +130,39 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         both = isinstance(value, dict) and isinstance(base.get(key), dict)
         merged[key] = merge(base[key], value) if both else value
     return merged
+
+
+def overlay_model(config: ModelConfig, overlay: dict[str, Any], *, origin: str) -> ModelConfig:
+    """Return a configuration with some values of some sections replaced; all else is the same.
+
+    Parameters
+    ----------
+    overlay : dict
+        Values by section, e.g. ``{"retraining": {"cooldown": "6h"}}``.
+    origin : str
+        What the values come from, for messages.
+
+    Raises
+    ------
+    ConfigError
+        Naming each wrong key, its value and what is allowed.
+    """
+    changed: dict[str, Any] = {}
+    for name, values in overlay.items():
+        kind: type[Section] = type(getattr(config, name))
+        try:
+            changed[name] = kind.model_validate(merge(getattr(config, name).model_dump(), values))
+        except ValidationError as error:
+            raise ConfigError(explain_errors(error, kind, origin=f"{origin} ({name})")) from None
+    return config.model_copy(update=changed)
+
+
+def _layered(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """Return values laid on their preset, laid on the defaults."""
+    merged = merge(defaults, values)
+    retraining = merged.get("retraining")
+    preset = preset_values(retraining.get("preset") if isinstance(retraining, dict) else None)
+    return merge(merge(defaults, preset), values) if preset else merged
 
 
 def _check_spans(config: ModelConfig, values: dict[str, Any], origin: str) -> None:

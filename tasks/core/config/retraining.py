@@ -1,23 +1,81 @@
-"""When and on what a model is trained again."""
+"""When a model is trained again, on what, and how often at most."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from tasks.core.config.section import OpenFraction, Section
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from tasks.core.config.quiet_hours import parse_quiet_hours
+from tasks.core.config.section import Count, Fraction, OpenFraction, Section
 from tasks.core.config.units import AnySpan, Duration, Span
+
+Trigger = Literal["data", "prediction", "outcome", "concept", "performance", "periodic", "labels"]
+TRIGGERS: tuple[Trigger, ...] = (
+    "data", "prediction", "outcome", "concept", "performance", "periodic", "labels",
+)  # fmt: skip
+Weighting = Literal[False, "recency", "similarity"]
+_FACTOR = Field(ge=1.0, le=16.0)
+
+
+def _weighting(value: object) -> object:
+    """Read a plain yes, and a written no."""
+    return "recency" if value is True else False if value == "none" else value
 
 
 class RetrainingConfig(Section):
-    """Window of training rows, triggers and cooldown."""
+    """Triggers, limits and strategy of retraining."""
 
-    window: Literal["full"] | AnySpan = Span(15552000.0, "seconds", "180d")
-    """Newest part of history that training learns from: a duration, a number of rows, or `full`."""
-    drift_threshold: OpenFraction = 0.25
-    """Drift level that asks for a retraining."""
+    run_mode: Literal["disabled", "dry_run", "enabled"] = "enabled"
+    """A dry run decides, reports and never acts."""
+    preset: Literal["literal"] | None = None
+    """Ready set of rules: `literal` is any p below 0.05 or an outcome shift above 2 %, once an hour at most. What is
+    written in the model's file wins over it."""
+    triggers: list[Trigger] = Field(
+        default=["data", "prediction", "outcome", "concept", "performance", "periodic"]
+    )
+    """What asks for a retraining: alarms of monitoring by kind of drift, `periodic` (`every`), `labels`
+    (`min_new_rows`). By hand it is always possible."""
+    every: AnySpan = Span(2592000.0, "seconds", "30d")
+    """Trigger `periodic`: so long after the last retraining (or the champion's training) the next one is due."""
+    min_new_rows: Count | None = None
+    """Trigger `labels`: so many rows labelled since the last retraining make one due."""
+    drift_threshold: Fraction = 0.25
+    """Least PSI of a column whose alarm (data, prediction) asks for a retraining; 0: every alarm does."""
+    outcome_shift: Fraction = 0.02
+    """Least total-variation shift of the outcome that asks."""
+    concept_rise: Fraction = 0.15
+    """Least relative rise of the champion's loss that asks; alarms of features' links with the outcome always do."""
     performance_drop: OpenFraction = 0.05
-    """Relative loss of performance that asks for a retraining."""
+    """Least relative loss of the metric that asks."""
     cooldown: Duration = Span(3600.0, "seconds", "1h")
-    """Shortest time between two retrainings of one model, whatever asked for them."""
-    weighted: bool = False
-    """Weight training rows by recency."""
+    """Shortest time between two retrainings of one model, whatever asked for them; failed ones count."""
+    max_per_30d: Count | None = None
+    """Most retrainings within 30 days."""
+    back_off: Annotated[float, _FACTOR] = 2.0
+    """Each retraining in a row that brought no new champion multiplies the cooldown by this, up to 8 times."""
+    hysteresis: Annotated[float, _FACTOR] = 1.5
+    """An alarm that was open when a challenger was refused asks again only when it is so many times as large."""
+    quiet_hours: list[str] = Field(default_factory=list)
+    """Hours in which nothing starts by itself, e.g. `22:00-06:00` or `22:00-06:00 Europe/Berlin` (default: UTC)."""
+    window: Literal["full", "since_change"] | AnySpan = Span(15552000.0, "seconds", "180d")
+    """What training learns from: the newest duration (`6mo`, `180d`) or number of rows, `full` history, or
+    `since_change`: all since the last detected change."""
+    min_rows_since_change: Count = 1000
+    """`window: since_change` reaches back at least so many rows."""
+    weighted: Annotated[Weighting, BeforeValidator(_weighting)] = False
+    """Weight of training rows: `recency` (or `true`: newer counts more, by `half_life`), `similarity` (the more a row
+    is like the newest window, the more it counts), or `false`."""
+    half_life: AnySpan | None = None
+    """`weighted: recency`: a row counts half as much as one so much newer; default: half the training rows' length."""
+
+    @field_validator("quiet_hours")
+    @classmethod
+    def _hours_can_be_read(cls, value: list[str]) -> list[str]:
+        return [str(parse_quiet_hours(hours)) for hours in value]
+
+    @model_validator(mode="after")
+    def _labels_are_counted(self) -> RetrainingConfig:
+        if "labels" in self.triggers and self.min_new_rows is None:
+            raise ValueError("retraining.triggers names 'labels': set retraining.min_new_rows, or remove it")
+        return self

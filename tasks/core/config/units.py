@@ -8,10 +8,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
-_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
-_DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(s|m|h|d|w)\s*$")
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "mo": 30.4375 * 86400.0}
+"""A month (``mo``) is a twelfth of 365.25 days, wherever it begins."""
+_DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(mo|s|m|h|d|w)\s*$")
 _ROWS = re.compile(r"^\s*(\d+)\s*(?:rows?)\s*$")
-_HELP = "a duration such as 30s, 15m, 1h, 7d, 2w, or a number of rows such as '500 rows'"
+_HELP = "a duration such as 30s, 15m, 1h, 7d, 2w, 6mo, or a number of rows such as '500 rows'"
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,11 @@ def parse_duration(value: Any) -> Span:
     """
     span = parse_span(value)
     if span.unit != "seconds":
-        raise ValueError(f"{value!r} is not a duration such as 30s, 15m, 1h, 7d, 2w")
+        raise ValueError(f"{value!r} is not a duration such as 30s, 15m, 1h, 7d, 2w, 6mo")
     return span
 
 
-_PATTERN = r"^\s*\d+(\.\d+)?\s*(s|m|h|d|w)\s*$"
+_PATTERN = r"^\s*\d+(\.\d+)?\s*(mo|s|m|h|d|w)\s*$"
 _TO_TEXT = PlainSerializer(str, return_type=str)
 AnySpan = Annotated[
     Span,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import numpy as np
@@ -14,7 +15,7 @@ from tasks.core.data.split_plan import SplitPlan
 from tasks.core.data.split_random import judge_forced_random, place_randomly, plan_random
 from tasks.core.data.split_time import plan_by_time, plan_refit
 from tasks.core.data.timeline import Timeline, make_timeline
-from tasks.core.errors import NotLearnable
+from tasks.core.errors import InputError, NotLearnable
 from tasks.core.verdict import Reason
 
 __all__ = [
@@ -56,6 +57,7 @@ def plan_split(
     until: float | None = None,
     trained_to: float | None = None,
     refit: bool = False,
+    change_at: float | None = None,
 ) -> SplitPlan:
     """Return how the rows are divided.
 
@@ -71,22 +73,31 @@ def plan_split(
         A model trained elsewhere has learned from all before this position.
     refit : bool
         Learn from all labelled rows, hold nothing out (rows in time order only).
+    change_at : float, optional
+        Position of the last detected change, where ``retraining.window: since_change`` begins. A random split takes
+        all history whatever the window, and does not look at it.
 
     Raises
     ------
+    InputError
+        When ``change_at`` is not finite.
     NotLearnable
         When a part would be empty (``no_labels``, ``too_few_rows``, ``nothing_unseen``), or when ``refit`` or
         ``trained_to`` is asked of rows without a clock (``no_clock``).
     ConfigError
         When a random split is forced on rows whose targets overlap.
     """
+    if change_at is not None and not math.isfinite(change_at):
+        raise InputError(
+            f"The change at {change_at} is no point of the clock. Give a finite position, or leave it out."
+        )
     draft = draft_plan(config, until=until)
     if draft.method == "random":
         return _plan_random(rows, draft, config, bare=not refit and trained_to is None)
     line = make_timeline(rows.frame, _positions(rows), draft)
-    return (
-        plan_refit(line, draft, config) if refit else plan_by_time(line, draft, config, trained_to=trained_to)
-    )
+    if refit:
+        return plan_refit(line, draft, config, change_at=change_at)
+    return plan_by_time(line, draft, config, trained_to=trained_to, change_at=change_at)
 
 
 def assign_parts(

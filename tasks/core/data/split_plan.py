@@ -29,6 +29,8 @@ class SplitPlan:
         As of when: nothing at or after it, no label known after it.
     unseen_from : float or None
         Rows from here on were neither learned from nor tuned on (method ``time``).
+    change_at : float or None
+        Position of the last detected change, where one was known: ``retraining.window: since_change`` begins here.
     purge, label_delay : Span
         The gap for overlapping targets; the time until a label is known where no column says it.
     time, label_time, group, target : str or None
@@ -54,6 +56,7 @@ class SplitPlan:
     evaluation: Window | None = None
     until: float | None = None
     unseen_from: float | None = None
+    change_at: float | None = None
     purge: Span = _NO_SPAN
     label_delay: Span = _NO_SPAN
     time: str | None = None
@@ -82,7 +85,8 @@ class SplitPlan:
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> SplitPlan:
-        """Return the plan written by ``to_dict``."""
+        """Return the plan written by ``to_dict``, also by one that knew of no changes yet."""
+        plain = {"change_at": None, **plain}
         windows: dict[str, Any] = {
             name: Window.from_dict(plain[name]) if plain[name] else None
             for name in ("training", "holdout", "evaluation")
@@ -102,6 +106,7 @@ _PLAIN = (
     "clock",
     "until",
     "unseen_from",
+    "change_at",
     "time",
     "time_format",
     "label_time",

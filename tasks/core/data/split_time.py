@@ -10,10 +10,11 @@ import numpy as np
 from tasks.core.config import ModelConfig
 from tasks.core.config.evaluation import EvaluationConfig
 from tasks.core.config.units import Span
-from tasks.core.data.clock import Window, format_position, span_length
+from tasks.core.data.clock import Window, format_position
 from tasks.core.data.split_plan import SplitPlan
-from tasks.core.data.timeline import Timeline
+from tasks.core.data.timeline import Timeline, newest_from, newest_rows_from
 from tasks.core.errors import NotLearnable
+from tasks.core.strategy import describe_start, training_start
 from tasks.core.verdict import Reason
 
 _FEWEST_EVALUATION_ROWS = 50
@@ -22,14 +23,20 @@ _DEFAULT_WINDOW = EvaluationConfig().validation_window
 
 
 def plan_by_time(
-    line: Timeline, draft: SplitPlan, config: ModelConfig, *, trained_to: float | None
+    line: Timeline,
+    draft: SplitPlan,
+    config: ModelConfig,
+    *,
+    trained_to: float | None,
+    change_at: float | None = None,
 ) -> SplitPlan:
     """Return the plan with its windows.
 
     Evaluation is the newest ``evaluation.validation_window`` of usable rows. Before it, ``retraining.window`` of
     rows are learned from; of what lies before evaluation the newest ``split.holdout`` is the holdout. A row is in
     an earlier part only when its label was known and the purge was over as the next part began. A model trained
-    elsewhere up to ``trained_to`` has learned from all before it: its holdout is what lies between.
+    elsewhere up to ``trained_to`` has learned from all before it: its holdout is what lies between. ``change_at`` is
+    the position of the last detected change, for ``retraining.window: since_change``.
 
     Raises
     ------
@@ -40,24 +47,29 @@ def plan_by_time(
     start, notes = _evaluation_start(line, config)
     evaluation = Window(start, line.after(line.last[line.usable], draft.until))
     before = line.usable & (line.ready <= start) & (line.last < start)
-    plan = dataclasses.replace(draft, evaluation=evaluation, unseen_from=start, notes=notes)
+    plan = dataclasses.replace(
+        draft, evaluation=evaluation, unseen_from=start, notes=notes, change_at=change_at
+    )
     if trained_to is not None:
         return _plan_foreign(line, plan, before, trained_to)
-    hold = _holdout_start(line, config, before)
+    hold = _holdout_start(line, config, before, change_at)
     held = before & (line.first >= hold)
-    learned = before & (line.ready <= hold) & (line.last < hold)
-    learned &= line.first >= _training_start(line, config, learned)
-    learned = _keep_newest(line, learned, config.split.max_rows)
+    learned = _keep_window(line, before & (line.ready <= hold) & (line.last < hold), config, change_at)
     _require_training(learned, config, start)
     return dataclasses.replace(
         plan,
         training=Window(float(line.first[learned].min()), line.after(line.last[learned], hold)),
         holdout=Window(float(hold), line.after(line.last[held], start)) if held.any() else None,
+        notes=(*notes, *describe_start(line.first[learned], config=config, change_at=change_at)),
     )
 
 
-def plan_refit(line: Timeline, draft: SplitPlan, config: ModelConfig) -> SplitPlan:
+def plan_refit(
+    line: Timeline, draft: SplitPlan, config: ModelConfig, *, change_at: float | None = None
+) -> SplitPlan:
     """Return the plan of a refit: the newest ``retraining.window`` of all usable rows, nothing held out.
+
+    ``change_at`` is the position of the last detected change, for ``retraining.window: since_change``.
 
     Raises
     ------
@@ -66,10 +78,14 @@ def plan_refit(line: Timeline, draft: SplitPlan, config: ModelConfig) -> SplitPl
     """
     _require_rows(line, draft)
     end = line.after(line.last[line.usable], draft.until)
-    learned = line.usable & (line.first >= _training_start(line, config, line.usable))
-    learned = _keep_newest(line, learned, config.split.max_rows)
-    training = Window(float(line.first[learned].min()), end)
-    return dataclasses.replace(draft, training=training, unseen_from=_all_ready(line, learned, end))
+    learned = _keep_window(line, line.usable, config, change_at)
+    return dataclasses.replace(
+        draft,
+        training=Window(float(line.first[learned].min()), end),
+        unseen_from=_all_ready(line, learned, end),
+        change_at=change_at,
+        notes=describe_start(line.first[learned], config=config, change_at=change_at),
+    )
 
 
 def _all_ready(line: Timeline, learned: np.ndarray, end: float) -> float:
@@ -109,7 +125,7 @@ def _evaluation_start(line: Timeline, config: ModelConfig) -> tuple[float, tuple
     usable = line.first[line.usable]
     end = line.after(line.last[line.usable])
     fits = not (clock == "rows" and span.unit == "seconds")
-    start = _newest(usable, span, end, clock) if fits else -math.inf
+    start = newest_from(usable, span, end=end, clock=clock) if fits else -math.inf
     count = int((usable >= start).sum())
     if span != _DEFAULT_WINDOW or (fits and _FEWEST_EVALUATION_ROWS <= count <= len(usable) / 2):
         return start, ()
@@ -121,38 +137,29 @@ def _evaluation_start(line: Timeline, config: ModelConfig) -> tuple[float, tuple
         observed=float(count),
         n=len(usable),
     )
-    return _newest_rows(usable, wanted), (note,)
+    return newest_rows_from(usable, wanted), (note,)
 
 
-def _holdout_start(line: Timeline, config: ModelConfig, before: np.ndarray) -> float:
+def _holdout_start(line: Timeline, config: ModelConfig, before: np.ndarray, change_at: float | None) -> float:
     """Return where the holdout begins, so that about ``retraining.window`` of rows is left before it."""
-    wanted, clock = config.split.holdout, config.data.clock
+    wanted = config.split.holdout
     places = line.first[before]
     end = line.after(line.last[before])
     if isinstance(wanted, Span):
-        return _newest(places, wanted, end, clock)
-    window = _training_window(config)
-    if window is not None and wanted < 1:
-        longer = dataclasses.replace(window, amount=window.amount / (1 - wanted))
-        places = places[places >= _newest(places, longer, end, clock)]
+        return newest_from(places, wanted, end=end, clock=config.data.clock)
+    start = training_start(places, end=end, config=config, change_at=change_at, held=wanted)
+    places = places[places >= start]
     count = math.ceil(wanted * len(places))
-    return _newest_rows(places, count) if count else end
+    return newest_rows_from(places, count) if count else end
 
 
-def _training_start(line: Timeline, config: ModelConfig, learned: np.ndarray) -> float:
-    """Return where training begins: ``retraining.window`` before the last row that may be learned from."""
-    window = _training_window(config)
-    if window is None:
-        return -math.inf
-    return _newest(line.first[learned], window, line.after(line.last[learned]), config.data.clock)
-
-
-def _training_window(config: ModelConfig) -> Span | None:
-    """Return ``retraining.window``; None for all of history, also where a default does not fit a clock of rows."""
-    window = config.retraining.window
-    if not isinstance(window, Span) or (config.data.clock == "rows" and window.unit == "seconds"):
-        return None
-    return window
+def _keep_window(
+    line: Timeline, learnable: np.ndarray, config: ModelConfig, change_at: float | None
+) -> np.ndarray:
+    """Return which of the rows that may be learned from are: those of ``retraining.window``, up to ``max_rows``."""
+    places, end = line.first[learnable], line.after(line.last[learnable])
+    start = training_start(places, end=end, config=config, change_at=change_at)
+    return _keep_newest(line, learnable & (line.first >= start), config.split.max_rows)
 
 
 def _keep_newest(line: Timeline, learned: np.ndarray, most: int | None) -> np.ndarray:
@@ -164,20 +171,6 @@ def _keep_newest(line: Timeline, learned: np.ndarray, most: int | None) -> np.nd
     if newest[most] == start < newest[0]:
         start = np.nextafter(start, math.inf)
     return learned & (line.first >= start)
-
-
-def _newest(places: np.ndarray, span: Span, end: float, clock: str) -> float:
-    """Return where the newest ``span`` before ``end`` begins."""
-    if span.unit == "rows" and clock != "rows":
-        return _newest_rows(places, math.ceil(span.amount))
-    return end - span_length(span, clock=clock)
-
-
-def _newest_rows(places: np.ndarray, count: int) -> float:
-    """Return the position at which the newest ``count`` rows begin (rows at one position stay whole)."""
-    if len(places) == 0:
-        return -math.inf
-    return float(np.sort(places)[-min(max(count, 1), len(places))])
 
 
 def _require_rows(line: Timeline, draft: SplitPlan) -> None:

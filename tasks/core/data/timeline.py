@@ -76,6 +76,32 @@ def make_timeline(frame: pd.DataFrame, positions: np.ndarray, plan: SplitPlan) -
     return Timeline(positions=positions, first=first, last=last, ready=ready, usable=usable)
 
 
+def newest_from(places: np.ndarray, span: Span, *, end: float, clock: str) -> float:
+    """Return the position at which the newest ``span`` before ``end`` begins.
+
+    Raises
+    ------
+    ConfigError
+        When the span is a duration and the clock counts rows.
+    """
+    if span.unit == "rows" and clock != "rows":
+        return newest_rows_from(places, math.ceil(span.amount))
+    return end - span_length(span, clock=clock)
+
+
+def newest_rows_from(places: np.ndarray, count: int) -> float:
+    """Return the position at which the newest ``count`` rows begin; -inf without rows.
+
+    Rows at one position stay whole; where there are fewer rows, it is that of the first.
+
+    >>> newest_rows_from(np.array([0.0, 1.0, 1.0, 2.0]), 2)
+    1.0
+    """
+    if len(places) == 0:
+        return -math.inf
+    return float(np.sort(places)[-min(max(count, 1), len(places))])
+
+
 def delayed(positions: np.ndarray, span: Span, *, clock: str) -> np.ndarray:
     """Return each position moved on by a span.
 

@@ -1,4 +1,4 @@
-"""Weights of training rows: a column, class weights, recency; their product."""
+"""Weights of training rows: a column, class weights, the strategy of retraining; their product."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tasks.core.data.rows import Rows
 from tasks.core.data.schema import Schema
 from tasks.core.errors import ConfigError
 from tasks.core.metrics.scored import Array, FloatArray
+from tasks.core.strategy import strategy_weights
 
 
 def training_weights(
@@ -27,17 +28,23 @@ def training_weights(
     class_weights : bool
         Apply ``training.class_weight`` here (for estimators without that parameter).
 
-    Notes
-    -----
-    With ``retraining.weighted`` a row counts half as much as one that is half the training window newer.
+    Raises
+    ------
+    ConfigError
+        When the column's weights are no weights, or ``retraining.weighted`` has no length on the model's clock.
+
+    See Also
+    --------
+    tasks.core.strategy.strategy_weights : ``retraining.weighted``, by recency or by similarity.
     """
     weights = np.ones(len(y))
     if schema.weight is not None:
         weights *= rows.frame[schema.weight].to_numpy(dtype=np.float64)
     if class_weights and config.training.class_weight is not None:
         weights *= class_weight_of_rows(y, config.training.class_weight)
-    if config.retraining.weighted and rows.positions is not None:
-        weights *= recency(rows.positions)
+    by_strategy = strategy_weights(rows, schema=schema, config=config)
+    if by_strategy is not None:
+        weights *= by_strategy
     if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0):
         raise ConfigError(
             f"Weights in column '{schema.weight}' must be finite and >= 0, and some > 0. "
@@ -76,15 +83,3 @@ def match_labels(labels: list[Any], class_weight: str | dict[str, float]) -> dic
             "Correct the name."
         )
     return {by_text[name]: float(weight) for name, weight in class_weight.items()}
-
-
-def recency(positions: FloatArray) -> FloatArray:
-    """Return weights that halve with half the window's length back from the newest row.
-
-    >>> recency(np.array([0.0, 50.0, 100.0])).tolist()
-    [0.25, 0.5, 1.0]
-    """
-    length = float(positions.max() - positions.min())
-    if length == 0:
-        return np.ones(len(positions))
-    return np.asarray(0.5 ** ((positions.max() - positions) / (length / 2)))

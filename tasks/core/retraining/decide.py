@@ -1,0 +1,239 @@
+"""Decide whether a retraining starts: the same function live and in replay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from tasks.core.config.quiet_hours import quiet_until
+from tasks.core.retraining.attempts import REFUSED, Attempt, RetrainHistory
+from tasks.core.retraining.due import due_triggers
+from tasks.core.retraining.policy import MONTH, MOST_BACK_OFF, RetrainPolicy
+from tasks.core.retraining.words import MANUAL, Asked, Cause, Moment, Outcome, RetrainDecision
+from tasks.core.verdict import Reason
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hold:
+    """One thing that holds a retraining, and until when (None: time alone does not end it)."""
+
+    reason: Reason
+    until: datetime | None = None
+
+
+def decide_retrain(
+    now: Moment, history: RetrainHistory, asked: Asked, policy: RetrainPolicy
+) -> RetrainDecision:
+    """Decide whether a retraining starts.
+
+    It starts when something asks (an alarm that is new or has grown, a date, new labels, a person) and nothing holds
+    it. Disabled, paused or in progress hold whoever asks; cooldown, back-off, budget, quiet hours and the data of a
+    version rolled back from yield to force. Quiet hours hold only what asks by itself.
+
+    Parameters
+    ----------
+    now : Moment
+        On the calendar, and how far the rows have come.
+    history : RetrainHistory
+        Folded from the ledger (`tasks.core.retraining.history.fold_history`).
+    asked : Asked
+        What asks now.
+    policy : RetrainPolicy
+        The model's rules.
+
+    Returns
+    -------
+    RetrainDecision
+        ``start`` with every cause; ``hold`` with everything that holds it; ``insufficient`` when nobody knows whether
+        anything asks (``not_judged``), or there is no label that the last retraining did not have (``no_new_labels``).
+    """
+    due = due_triggers(now, history, asked, policy)
+    alarms, stale = _fresh_alarms(history, asked, policy)
+    causes = (*alarms, *(one.cause() for one in due if one.due))
+    change_at = _change_at(causes, history)
+    if absolute := list(_absolute(history, policy)):
+        return _held(absolute, causes, change_at)
+    if not causes:
+        next_at = min((one.due_at for one in due if one.due_at is not None), default=None)
+        if stale:
+            return _nothing_new_asks(stale, list(_holds(now, history, asked, policy)), next_at)
+        return _nothing_asks(asked, next_at, due=[one.said for one in due])
+    if not asked.manual and history.last is not None and not asked.labels.after(history.last.labelled_to):
+        return _no_new_labels(history.last, causes, change_at)
+    holds = list(_holds(now, history, asked, policy))
+    if holds and asked.forced is None:
+        return _held(holds, causes, change_at)
+    forced = [_overridden(hold, asked.forced) for hold in holds]
+    return RetrainDecision(
+        outcome=Outcome.START,
+        reasons=(*map(_asks, causes), *forced),
+        causes=causes,
+        next_allowed_at=now.at + policy.cooldown,
+        change_at=change_at,
+    )
+
+
+def _absolute(history: RetrainHistory, policy: RetrainPolicy) -> Iterator[Hold]:
+    """Yield what holds a retraining whoever asks."""
+    if policy.run_mode == "disabled":
+        yield Hold(reason=Reason(code="disabled", message="retraining.run_mode is disabled."))
+    if history.pause is not None:
+        pause = history.pause
+        message = (
+            f"Paused since {pause.at:%Y-%m-%d %H:%M} UTC: {pause.why}. 'evergreen resume' ends the pause."
+        )
+        yield Hold(reason=Reason(code="paused", message=message))
+    if history.open is not None:
+        running = history.open
+        message = f"Retraining {running.claim} is in progress since {running.at:%Y-%m-%d %H:%M} UTC."
+        yield Hold(reason=Reason(code="in_progress", message=message), until=rested_at(history, policy))
+
+
+def _holds(now: Moment, history: RetrainHistory, asked: Asked, policy: RetrainPolicy) -> Iterator[Hold]:
+    """Yield what holds a retraining unless it is forced."""
+    yield from _cooling(now, history, policy)
+    yield from _over_budget(now, history, policy)
+    quiet = None if asked.manual else quiet_until(policy.quiet_hours, now.at)
+    if quiet is not None:
+        message = f"Quiet hours until {quiet:%H:%M} UTC (retraining.quiet_hours)."
+        yield Hold(reason=Reason(code="quiet_hours", message=message), until=quiet)
+    yield from _same_data_as_rolled_back(history, asked, policy)
+
+
+def _cooling(now: Moment, history: RetrainHistory, policy: RetrainPolicy) -> Iterator[Hold]:
+    """Yield cooldown and back-off: failed and refused attempts count like any other."""
+    last, rested = history.last, rested_at(history, policy)
+    if last is None or rested is None or now.at >= rested:
+        return
+    if now.at < last.at + policy.cooldown:
+        code, why = "cooldown", f"the cooldown of {policy.cooldown} is not over"
+    else:
+        code = "back_off"
+        why = f"{history.unhelpful} retraining(s) in a row brought no new champion (retraining.back_off)"
+    message = f"The last retraining started at {last.at:%Y-%m-%d %H:%M:%S} UTC and {why}."
+    reason = Reason(code=code, message=message, observed=last.at.isoformat(), limit=rested.isoformat())
+    yield Hold(reason=reason, until=rested)
+
+
+def rested_at(history: RetrainHistory, policy: RetrainPolicy) -> datetime | None:
+    """Return when cooldown and back-off of the newest attempt are over; None before the first. An open one may help."""
+    last = history.last
+    if last is None:
+        return None
+    unhelpful = 0 if last.open else history.unhelpful
+    return last.at + policy.cooldown * min(policy.back_off**unhelpful, MOST_BACK_OFF)
+
+
+def _over_budget(now: Moment, history: RetrainHistory, policy: RetrainPolicy) -> Iterator[Hold]:
+    if policy.max_per_30d is None:
+        return
+    recent = [one.at for one in history.attempts if one.at > now.at - MONTH]
+    if len(recent) < policy.max_per_30d:
+        return
+    until = sorted(recent)[-policy.max_per_30d] + MONTH
+    message = f"{len(recent)} retrainings within 30 days; retraining.max_per_30d allows {policy.max_per_30d}."
+    reason = Reason(code="budget", message=message, observed=len(recent), limit=policy.max_per_30d)
+    yield Hold(reason=reason, until=until)
+
+
+def _same_data_as_rolled_back(history: RetrainHistory, asked: Asked, policy: RetrainPolicy) -> Iterator[Hold]:
+    """Yield a hold while the rows are those of a version that was rolled back from."""
+    undone = [one for one in history.attempts if one.version in history.rolled_back]
+    if not undone:
+        return
+    rows = asked.labels.after(undone[-1].labelled_to)
+    if rows >= policy.fresh_rows:
+        return
+    message = (
+        f"Version {undone[-1].version} was rolled back from, and only {rows} rows were labelled since it was trained; "
+        f"{policy.fresh_rows} are needed before its data may challenge the restored champion again."
+    )
+    reason = Reason(code="rolled_back_data", message=message, observed=rows, limit=policy.fresh_rows, n=rows)
+    yield Hold(reason=reason)
+
+
+def _fresh_alarms(
+    history: RetrainHistory, asked: Asked, policy: RetrainPolicy
+) -> tuple[tuple[Cause, ...], tuple[Cause, ...]]:
+    """Part what asks anew from alarms that a refused challenger has answered already and that have not grown."""
+    last = history.last
+    known = {} if last is None or last.state not in REFUSED else {one.key: one for one in last.alarms}
+    stale = tuple(
+        cause for cause in asked.causes if cause.trigger != MANUAL and _is_answered(cause, known, policy)
+    )
+    return tuple(cause for cause in asked.causes if cause not in stale), stale
+
+
+def _is_answered(cause: Cause, known: dict[str, Cause], policy: RetrainPolicy) -> bool:
+    before = known.get(cause.key)
+    if before is None or before.since != cause.since:
+        return False
+    if cause.size is None or before.size is None:
+        return True
+    return cause.size < policy.hysteresis * before.size
+
+
+def _change_at(causes: tuple[Cause, ...], history: RetrainHistory) -> float | None:
+    """Return the newest change that is known: of an alarm that asks, else that of the last attempt."""
+    places = [cause.position for cause in causes if cause.position is not None]
+    before = history.last.change_at if history.last else None
+    return max([*places, *([before] if before is not None else [])], default=None)
+
+
+def _held(holds: list[Hold], causes: tuple[Cause, ...], change_at: float | None) -> RetrainDecision:
+    """Return a refusal; it ends when the last of what holds it does, if time ends all of them."""
+    ends = [hold.until for hold in holds]
+    known = [end for end in ends if end is not None]
+    return RetrainDecision(
+        outcome=Outcome.HOLD,
+        reasons=tuple(hold.reason for hold in holds),
+        causes=causes,
+        next_allowed_at=max(known) if len(known) == len(ends) else None,
+        change_at=change_at,
+    )
+
+
+def _nothing_new_asks(
+    stale: tuple[Cause, ...], holds: list[Hold], next_at: datetime | None
+) -> RetrainDecision:
+    """Return why nothing starts where only alarms ask that a refused challenger has answered already."""
+    names = ", ".join(cause.name or cause.trigger for cause in stale)
+    message = (
+        f"The alarm(s) of {names} were open when the last challenger was refused and have not grown since "
+        "(retraining.hysteresis)."
+    )
+    reason = Reason(code="hysteresis", message=message, observed=len(stale))
+    reasons = (*(hold.reason for hold in holds), reason)
+    return RetrainDecision(outcome=Outcome.HOLD, reasons=reasons, next_allowed_at=next_at)
+
+
+def _nothing_asks(asked: Asked, next_at: datetime | None, *, due: list[str]) -> RetrainDecision:
+    """Return why nothing starts where nothing asks: nobody knows, or nothing is due."""
+    if asked.judged:
+        reason = Reason(code="not_due", message=" ".join(["Nothing asks for a retraining.", *due]))
+        return RetrainDecision(outcome=Outcome.HOLD, reasons=(reason,), next_allowed_at=next_at)
+    message = "The newest windows could not be judged, so nobody knows whether anything drifts."
+    reason = Reason(code="not_judged", message=message)
+    return RetrainDecision(outcome=Outcome.INSUFFICIENT, reasons=(reason,), next_allowed_at=next_at)
+
+
+def _no_new_labels(last: Attempt, causes: tuple[Cause, ...], change_at: float | None) -> RetrainDecision:
+    message = (
+        f"No row was labelled since retraining {last.claim}; another one would learn the same. Wait for labels, or "
+        "start it by hand."
+    )
+    reason = Reason(code="no_new_labels", message=message, observed=0, limit=1, n=0)
+    return RetrainDecision(
+        outcome=Outcome.INSUFFICIENT, reasons=(reason,), causes=causes, change_at=change_at
+    )
+
+
+def _asks(cause: Cause) -> Reason:
+    return Reason(code=cause.trigger, message=cause.said, observed=cause.size, limit=cause.limit)
+
+
+def _overridden(hold: Hold, why: str | None) -> Reason:
+    return Reason(
+        code="forced", message=f"Forced ({why}) although: {hold.reason.message}", observed=hold.reason.code
+    )

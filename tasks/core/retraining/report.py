@@ -1,0 +1,90 @@
+"""How a run of retraining ends: as its last stage does, or with what holds it; and the page about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from tasks.core.retraining.attempts import Attempt, RetrainHistory
+from tasks.core.retraining.decide import rested_at
+from tasks.core.retraining.policy import RetrainPolicy
+from tasks.core.retraining.words import Outcome, RetrainDecision
+from tasks.core.verdict import Reason, StageResult, State
+
+_STATES = {Outcome.HOLD: State.HELD, Outcome.INSUFFICIENT: State.INSUFFICIENT, Outcome.START: State.HELD}
+
+
+def conclude_refusal(
+    model: str, decision: RetrainDecision, *, closed: Sequence[Reason] = (), dry_run: bool = False
+) -> StageResult:
+    """Return how a run ends that starts nothing: Held or Insufficient; of a dry run, what it would have done."""
+    reasons = decision.reasons
+    if dry_run:
+        would = "would start" if decision.starts else "would not start"
+        said = Reason(code="dry_run", message=f"A dry run: a retraining {would}; nothing was done.")
+        reasons = (said, *reasons)
+    details = {**_facts(decision), **({"dry_run": True} if dry_run else {})}
+    return StageResult(
+        state=_STATES[decision.outcome], model=model, reasons=(*reasons, *closed), details=details
+    )
+
+
+def conclude_busy(
+    model: str, history: RetrainHistory, *, now: datetime, policy: RetrainPolicy
+) -> StageResult:
+    """Return how a run ends that met another at work: Held, with the moment from which one may start again."""
+    free_at, running = rested_at(history, policy) or now + policy.cooldown, history.last
+    claim = f" ({running.claim}, since {running.at:%Y-%m-%d %H:%M:%S} UTC)" if running else ""
+    message = f"A retraining of '{model}' is in progress{claim}; one runs at a time."
+    details = {"outcome": Outcome.HOLD.value, "causes": [], "next_allowed_at": free_at.isoformat()}
+    return StageResult(
+        state=State.HELD, model=model, reasons=(Reason(code="in_progress", message=message),), details=details
+    )
+
+
+def conclude_retraining(
+    result: StageResult, attempt: Attempt, *, closed: Sequence[Reason] = ()
+) -> StageResult:
+    """Return how a retraining ends: as the last stage did, with the causes and what each stage said."""
+    causes = tuple(
+        Reason(code=cause.trigger, message=cause.said, observed=cause.size, limit=cause.limit)
+        for cause in attempt.causes
+    )
+    facts: dict[str, Any] = {
+        "outcome": Outcome.START.value,
+        "claim": attempt.claim,
+        "causes": [cause.to_dict() for cause in attempt.causes],
+        "forced": attempt.forced,
+        "resumed": attempt.resumed,
+        "stages": {name: dict(stage) for name, stage in attempt.stages.items()},
+    }
+    return replace(
+        result,
+        decision_id=None,
+        reasons=(*causes, *result.reasons, *closed),
+        details={**result.details, **facts, "evidence": result.decision_id},
+    )
+
+
+def retraining_markdown(result: StageResult) -> str:
+    """Return the page of a run: how it ended, what asked, what each stage said, when the next may start."""
+    facts = result.details
+    lines = [f"## {result.model}: {result.state.value}", ""]
+    lines += [f"- `{reason.code}` {reason.message}" for reason in result.reasons]
+    stages = facts.get("stages") or {}
+    if stages:
+        lines += ["", "| stage | ended | version | decision |", "| --- | --- | --- | --- |"]
+        lines += [
+            f"| {name} | {one['state']} | {one['version'] or '-'} | {one['decision_id'] or '-'} |"
+            for name, one in stages.items()
+        ]
+    if facts.get("next_allowed_at"):
+        lines += ["", f"The next retraining may start at {facts['next_allowed_at']}."]
+    return "\n".join(lines)
+
+
+def _facts(decision: RetrainDecision) -> dict[str, Any]:
+    plain = decision.to_dict()
+    return {name: plain[name] for name in ("outcome", "causes", "next_allowed_at")}

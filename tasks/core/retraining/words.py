@@ -1,0 +1,181 @@
+"""The words of retraining: a moment, a cause, what is asked, an attempt, a decision."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+from tasks.core.metrics.scored import FloatArray
+from tasks.core.verdict import Reason
+
+MANUAL = "manual"
+"""What asks when a person does."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moment:
+    """When something is decided: on the calendar, and on the model's own clock.
+
+    Attributes
+    ----------
+    at : datetime
+        Aware, UTC. Cooldown, budget and quiet hours go by it.
+    position : float | None
+        How far the rows have come on the model's clock; None where that is not known.
+    """
+
+    at: datetime
+    position: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cause:
+    """One thing that asks for a retraining.
+
+    Attributes
+    ----------
+    trigger : str
+        ``data``, ``prediction``, ``outcome``, ``concept``, ``performance``, ``periodic``, ``labels`` or ``manual``.
+    name : str
+        The column (or metric) of an alarm; empty for the others.
+    said : str
+        A sentence for people.
+    size, limit : float | None
+        How large it is and from what size on it asks; None where that has no number.
+    since : str | None
+        When the alarm began, as text on the model's clock.
+    position : float | None
+        The same as a position.
+    """
+
+    trigger: str
+    name: str = ""
+    said: str = ""
+    size: float | None = None
+    limit: float | None = None
+    since: str | None = None
+    position: float | None = None
+
+    @property
+    def key(self) -> str:
+        """What it is about, ``trigger:name``."""
+        return f"{self.trigger}:{self.name}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return dict(vars(self))
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Cause:
+        """Return the cause written by ``to_dict``."""
+        return cls(**plain)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Labels:
+    """Rows whose label is known now.
+
+    Attributes
+    ----------
+    positions : array, shape (n,)
+        Their positions, ascending; older ones than anybody asks for may be left out.
+    """
+
+    positions: FloatArray = field(default_factory=lambda: np.zeros(0))
+
+    @property
+    def newest(self) -> float | None:
+        """Position of the newest labelled row; None without any."""
+        return float(self.positions[-1]) if len(self.positions) else None
+
+    def after(self, position: float | None) -> int:
+        """Return how many labelled rows lie past a position (None: all)."""
+        if position is None:
+            return len(self.positions)
+        return len(self.positions) - int(np.searchsorted(self.positions, position, side="right"))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Asked:
+    """What asks for a retraining now, before anybody has looked whether it may start.
+
+    Attributes
+    ----------
+    causes : tuple of Cause
+        Alarms that are open and large enough, and ``manual`` where a person asks.
+    judged : bool
+        False when the newest windows could not be judged: no alarm then says nothing.
+    labels : Labels
+        Rows to learn from.
+    champion_since : datetime | None
+        When the champion came to the throne; None without one.
+    champion_learned_to : float | None
+        Position up to which the champion has learned; None where that is not known.
+    forced : str | None
+        Why a person overrides what holds it; None: nobody does.
+    """
+
+    causes: tuple[Cause, ...] = ()
+    judged: bool = True
+    labels: Labels = field(default_factory=Labels)
+    champion_since: datetime | None = None
+    champion_learned_to: float | None = None
+    forced: str | None = None
+
+    @property
+    def manual(self) -> bool:
+        """True when a person asks."""
+        return any(cause.trigger == MANUAL for cause in self.causes)
+
+
+class Outcome(StrEnum):
+    """What is decided."""
+
+    START = "start"
+    HOLD = "hold"
+    INSUFFICIENT = "insufficient"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainDecision:
+    """Whether a retraining starts, and why.
+
+    Attributes
+    ----------
+    outcome : Outcome
+        start, hold or insufficient.
+    reasons : tuple of Reason
+        Every cause that starts it, or everything that holds it.
+    causes : tuple of Cause
+        What asks.
+    next_allowed_at : datetime | None
+        When a retraining may start (or, where nothing asks, is due); None where no time alone changes that.
+    change_at : float | None
+        Position of the newest change that asks, for ``retraining.window: since_change``.
+    """
+
+    outcome: Outcome
+    reasons: tuple[Reason, ...]
+    causes: tuple[Cause, ...] = ()
+    next_allowed_at: datetime | None = None
+    change_at: float | None = None
+
+    @property
+    def starts(self) -> bool:
+        """True when it starts."""
+        return self.outcome is Outcome.START
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {
+            "outcome": self.outcome.value,
+            "reasons": [reason.to_dict() for reason in self.reasons],
+            "causes": [cause.to_dict() for cause in self.causes],
+            "next_allowed_at": self.next_allowed_at.isoformat() if self.next_allowed_at else None,
+            "change_at": self.change_at,
+        }
