@@ -1,4 +1,4 @@
-"""What runs by itself: each model's monitoring on its interval, and a training that drift can start."""
+"""What runs by itself: monitoring on its interval, a look at what is due, and a retraining that drift starts."""
 
 from __future__ import annotations
 
@@ -15,40 +15,50 @@ from tasks.core.config import ModelConfig
 
 _ANCHOR = datetime(2020, 1, 1, tzinfo=UTC)
 """Intervals count from here, so that deploying again moves no run."""
+_DAILY = timedelta(days=1)
+"""How often what is due by the calendar or by labels is looked for, unless it may be due more often."""
 REASON = "{{ ('performance' if 'performance' in event.event else 'drift') }}"
-"""What the training says it was asked by. Prefect appends a filter to the expression: hence the brackets."""
+"""What the retraining says it was asked by. Prefect appends a filter to the expression: hence the brackets."""
 
 
 def schedules_of(stage: str, config: ModelConfig) -> list[DeploymentScheduleCreate]:
-    """Return the schedules of a model's stage: monitoring every ``monitoring.interval``, off where it is disabled."""
-    if stage != "monitor":
-        return []
-    interval = timedelta(seconds=config.monitoring.interval.amount)
-    return [
-        DeploymentScheduleCreate(
-            slug="monitor",
-            schedule=IntervalSchedule(interval=interval, anchor_date=_ANCHOR, timezone="UTC"),
-            active=config.monitoring.run_mode != "disabled",
-        )
-    ]
+    """Return the schedules of a model's stage; off where its ``run_mode`` is disabled.
 
-
-def triggers_of(stage: str, model: str) -> list[DeploymentEventTrigger]:
-    """Return the triggers of a model's stage: drift and degraded performance start a training.
-
-    A new one is off, for the cooldown is not the trigger's: switch it on in Prefect's pages (Automations). Deploying
-    again leaves it as it is.
+    Monitoring runs every ``monitoring.interval``. Retraining looks once a day, or every ``retraining.every`` if that is
+    shorter, whether anything is due: most of these runs start nothing and end Held.
     """
-    if stage != "train":
+    if stage == "monitor":
+        return [
+            _schedule(stage, timedelta(seconds=config.monitoring.interval.amount), config.monitoring.run_mode)
+        ]
+    if stage == "retrain":
+        every = config.retraining.every
+        often = timedelta(seconds=every.amount) if every.unit == "seconds" and every.amount else _DAILY
+        return [_schedule(stage, min(often, _DAILY), config.retraining.run_mode)]
+    return []
+
+
+def schedule_parameters(stage: str) -> dict[str, Any]:
+    """Return the parameters of scheduled runs beside the model."""
+    return {"trigger": "schedule"} if stage == "retrain" else {}
+
+
+def triggers_of(stage: str, config: ModelConfig) -> list[DeploymentEventTrigger]:
+    """Return the triggers of a model's stage: drift and degraded performance ask for a retraining.
+
+    A new one is on unless ``retraining.run_mode`` is disabled: the cooldown is in the ledger, whatever asks. One that
+    somebody has switched off (or on) in Prefect's pages stays so when it is deployed again.
+    """
+    if stage != "retrain":
         return []
-    name = trigger_name(model)
-    parameters: dict[str, Any] = {"model": model, "trigger": REASON}
+    name = trigger_name(config.model)
+    parameters: dict[str, Any] = {"model": config.model, "trigger": REASON}
     return [
         DeploymentEventTrigger(
             name=name,
-            description=f"Train {model} when monitoring finds drift or degraded performance.",
-            enabled=_is_on(name),
-            match={"prefect.resource.id": f"evergreen.model.{model}"},
+            description=f"Retrain {config.model} when monitoring finds drift or degraded performance.",
+            enabled=_is_on(name, otherwise=config.retraining.run_mode != "disabled"),
+            match={"prefect.resource.id": f"evergreen.model.{config.model}"},
             expect={DETECTED, DEGRADED},
             for_each={"prefect.resource.id"},
             parameters=parameters,
@@ -57,11 +67,21 @@ def triggers_of(stage: str, model: str) -> list[DeploymentEventTrigger]:
 
 
 def trigger_name(model: str) -> str:
-    """Return the name of the automation that trains a model on drift."""
-    return f"evergreen-train-on-drift-{model}"
+    """Return the name of the automation that retrains a model on drift."""
+    return f"evergreen-retrain-on-drift-{model}"
 
 
-def _is_on(name: str) -> bool:
-    """Return whether somebody has switched an automation on."""
+def _schedule(slug: str, interval: timedelta, run_mode: str) -> DeploymentScheduleCreate:
+    return DeploymentScheduleCreate(
+        slug=slug,
+        schedule=IntervalSchedule(interval=interval, anchor_date=_ANCHOR, timezone="UTC"),
+        active=run_mode != "disabled",
+        parameters=schedule_parameters(slug),
+    )
+
+
+def _is_on(name: str, *, otherwise: bool) -> bool:
+    """Return whether an automation is on; ``otherwise`` where there is none yet."""
     with get_client(sync_client=True) as client:
-        return any(found.enabled for found in client.read_automations_by_name(name))
+        found = client.read_automations_by_name(name)
+    return any(one.enabled for one in found) if found else otherwise

@@ -25,6 +25,10 @@ FLOWS = {
     "train": ("flows/train.py:train", "Train {model} and register the winner as @candidate."),
     "validate": ("flows/validate.py:validate", "Pass the candidate of {model} through the gate."),
     "challenge": ("flows/challenge.py:challenge", "Let the challenger of {model} meet its champion."),
+    "retrain": (
+        "flows/retrain.py:retrain",
+        "Retrain {model} when something asks and nothing holds it: train, validate, challenge, promote or keep.",
+    ),
     "monitor": (
         "flows/monitor.py:monitor",
         "Watch {model}: drift, performance, health; tell whom it concerns.",
@@ -81,7 +85,7 @@ def _deploy(
             tags=[OURS, stage, model_tag(model)],
             description=description,
             schedules=schedules_of(stage, config),
-            triggers=[*triggers_of(stage, config.model)],
+            triggers=[*triggers_of(stage, config)],
             enforce_parameter_schema=True,
             concurrency_limit=ConcurrencyLimitConfig(
                 limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE

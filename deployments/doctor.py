@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 from deployments.servers import prefect_answers, read_servers
 from tasks.core.errors import EvergreenError
 from tasks.core.redact import redacted, without_credentials
+from tasks.io.clock import FROZEN
 from tasks.io.configs import find_model, list_models, read_config
 from tasks.io.settings import Settings, read_settings
 from tasks.io.setup import Stores
@@ -25,7 +26,7 @@ def run_checks() -> list[dict[str, Any]]:
     """Run every check; each answers with ``check``, ``ok`` and a ``message`` that says what to do."""
     settings = read_settings()
     checks: tuple[Callable[[Settings], Iterator[tuple[str, bool, str]]], ...] = (
-        _python, _packages, _disk, _prefect, _stores, _configs,
+        _python, _packages, _disk, _clock, _prefect, _stores, _configs,
     )  # fmt: skip
     return [
         {"check": name, "ok": ok, "message": message}
@@ -42,6 +43,12 @@ def _python(_: Settings) -> Iterator[tuple[str, bool, str]]:
         ok,
         found if ok else f"{found} found, 3.11 or newer is needed: run make setup PYTHON=python3.11",
     )
+
+
+def _clock(_: Settings) -> Iterator[tuple[str, bool, str]]:
+    told = os.environ.get(FROZEN)
+    message = f"{FROZEN} stops the clock of all decisions at {told}: unset it unless this is a rehearsal"
+    yield "clock", not told, message if told else "the computer's"
 
 
 def _packages(_: Settings) -> Iterator[tuple[str, bool, str]]:

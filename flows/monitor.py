@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from prefect import flow
 from prefect.client.schemas.objects import State
 
@@ -11,6 +9,7 @@ from tasks.alert import deliver_alerts
 from tasks.core.verdict import StageResult
 from tasks.fleet import conclude_fleet, fleet_models, visit
 from tasks.guard import post_guard
+from tasks.io.clock import utc_now
 from tasks.io.setup import open_setup
 from tasks.monitor import look_at_windows, read_question
 from tasks.monitor_result import Run, conclude_run, health_of, keep_history, tell_run, with_alerts
@@ -24,7 +23,7 @@ def monitor(
     model: ModelName, since: LookBack = None, until: Until = None, dry_run: DryRun = False
 ) -> StageResult:
     """Look at every window that is due, each once; raise, worsen and resolve alarms; tell whom it concerns."""
-    setup, started = open_setup(model), datetime.now(UTC)
+    setup, started = open_setup(model), utc_now()
     asked = read_question(setup, since=since, until=until, dry_run=dry_run)
     guard = post_guard(setup)
     looks = {phase: look_at_windows(setup, guard, asked, phase) for phase in guard.phases}

@@ -8,16 +8,27 @@ from tasks.core.verdict import StageResult
 from tasks.data import load_parts_task
 from tasks.io.setup import open_setup
 from tasks.outcomes import concluded
-from tasks.parameters import AsOf, ModelName, Trigger
-from tasks.train import choose, fit, keep, prepare, report_no_winner, report_training, try_candidate
+from tasks.parameters import AsOf, ModelName, Since, Trigger
+from tasks.train import (
+    change_position,
+    choose,
+    fit,
+    keep,
+    prepare,
+    report_no_winner,
+    report_training,
+    try_candidate,
+)
 
 
 @flow(name="train", flow_run_name="train-{model}", persist_result=False)
 @concluded("train")
-def train(model: ModelName, until: AsOf = None, trigger: Trigger = "manual") -> StageResult:
+def train(
+    model: ModelName, until: AsOf = None, trigger: Trigger = "manual", since: Since = None
+) -> StageResult:
     """Compare candidates by cross-validation, fit the winner, measure it on the holdout, register it."""
     setup = open_setup(model)
-    parts = load_parts_task(setup, until=until)
+    parts = load_parts_task(setup, until=until, change_at=change_position(setup, since))
     lesson = prepare(setup, parts)
     runs = [try_candidate(setup, lesson, candidate) for candidate in setup.config.training.candidates]
     choice = choose(setup, lesson, runs)

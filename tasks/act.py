@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from tasks.core.errors import Held
@@ -23,11 +23,6 @@ from tasks.io.registry import Registry
 Clock = Callable[[], datetime]
 Move = Callable[[Registry, str, Step], None]
 """Make one step on (registry, model); ``tasks/promote.py`` has the only one."""
-
-
-def utc_now() -> datetime:
-    """Return the computer's clock."""
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, kw_only=True)

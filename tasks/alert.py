@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 from tasks.announce import announce_monitoring
@@ -26,6 +25,7 @@ from tasks.core.alerts.text import alert_text, alert_title
 from tasks.core.errors import ConfigError, Unreachable
 from tasks.core.verdict import Reason
 from tasks.io.alert_entries import read_alerts, read_cursor
+from tasks.io.clock import utc_now
 from tasks.io.setup import Setup
 from tasks.retries import SIDE_EFFECT
 from tasks.stage_task import stage_task
@@ -56,9 +56,7 @@ def _tell(setup: Setup, channel: str, sleep: Callable[[float], None]) -> list[Re
         why = _attempt(due.alert, channel, sleep) if due.alert else None
         kind = FAILED if why else SENT if due.alert else SUPERSEDED
         payload = failed_payload(due, why) if why else settled_payload(due)
-        setup.stores.ledger.append(
-            model=setup.model, stream=STREAM, kind=kind, payload=payload, at=datetime.now(UTC)
-        )
+        setup.stores.ledger.append(model=setup.model, stream=STREAM, kind=kind, payload=payload, at=utc_now())
         reasons += [_reason(due, due.alert, why)] if due.alert else []
         if why:
             break

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from prefect.artifacts import create_markdown_artifact
 from prefect.events import emit_event
 
@@ -9,6 +11,7 @@ from tasks.core.alerts.alert import Alert
 from tasks.core.alerts.events import alert_events
 from tasks.core.reign.history import PLANS, reigns
 from tasks.core.reign.promote_report import promotion_markdown
+from tasks.core.retraining.attempts import Attempt
 from tasks.core.verdict import StageResult, State
 from tasks.io.ledger import Ledger
 from tasks.links import artifact_key
@@ -35,6 +38,19 @@ def announce_monitoring(alert: Alert) -> list[str]:
     for event in events:
         emit_event(event=event.name, resource=resource_of(alert.model), payload=event.payload, id=event.id)
     return [event.name for event in events]
+
+
+def announce_retraining(model: str, attempt: Attempt, result: StageResult | None = None) -> None:
+    """Emit the event of a retraining that starts, or of one that ended."""
+    payload: dict[str, Any] = {
+        "model": model,
+        "claim": attempt.claim,
+        "causes": [cause.to_dict() for cause in attempt.causes],
+    }
+    if result is not None:
+        payload |= {"state": result.state.value, "version": result.version}
+    event = "evergreen.retraining.started" if result is None else "evergreen.retraining.ended"
+    emit_event(event=event, resource=resource_of(model), payload=payload)
 
 
 def resource_of(model: str) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,7 @@ from tasks.core.health.machinery import (
 from tasks.core.health.report import Check, HealthReport
 from tasks.core.watching.past import Past
 from tasks.io.alert_entries import last_run
+from tasks.io.clock import utc_now
 from tasks.io.models import LoadedModel
 from tasks.io.setup import Setup
 from tasks.retries import SIDE_EFFECT
@@ -83,7 +84,7 @@ def check_health(setup: Setup, facts: HealthFacts) -> HealthReport:
 
 def record_health(setup: Setup, report: HealthReport, *, version: int | None) -> Alert:
     """Append to the stream ``health`` when a check fell ill, got worse or recovered; return the newest alert."""
-    ledger, now = setup.stores.ledger, datetime.now(UTC)
+    ledger, now = setup.stores.ledger, utc_now()
     while True:
         last = ledger.last(setup.model, HEALTH)
         before = Alert.from_dict(last.payload["alert"]) if last else None
@@ -157,7 +158,7 @@ def _machine_checks(setup: Setup, facts: HealthFacts, champion: LoadedModel | No
         ),
         judge_last_run(
             last_run(setup.stores.ledger, setup.model, before=facts.started),
-            datetime.now(UTC),
+            utc_now(),
             interval=config.monitoring.interval.amount,
         ),
     )

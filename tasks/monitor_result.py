@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from tasks.core.watching.conclusion import conclude_monitoring
 from tasks.core.watching.looked import merge_looks
 from tasks.guard import Guard
 from tasks.health import HealthFacts, check_health
+from tasks.io.clock import utc_now
 from tasks.io.setup import Setup
 from tasks.monitor import Asked, Looks, stream_of
 from tasks.report_monitoring import report_monitoring
@@ -136,7 +137,7 @@ def keep_history(setup: Setup, run: Run) -> int:
     oldest = min(float(entry.payload["start"]) for entry in kept)
     if run.guard.watch.clock != "rows":
         return setup.stores.log.purge_windows(setup.model, before=min(oldest, newest - length))
-    passed = datetime.now(UTC) - timedelta(seconds=length)
+    passed = utc_now() - timedelta(seconds=length)
     return setup.stores.log.purge_windows(
         setup.model, written_before=min(passed, *(entry.at for entry in kept))
     )

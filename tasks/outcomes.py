@@ -6,7 +6,6 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 from prefect import get_run_logger
@@ -15,6 +14,7 @@ from prefect.states import Completed, Failed
 
 from tasks.core.errors import Held, InputError, NotLearnable
 from tasks.core.verdict import Reason, StageResult, State
+from tasks.io.clock import utc_now
 from tasks.io.setup import Setup, open_setup
 from tasks.labels import label_run
 
@@ -55,7 +55,7 @@ def concluded(stage: str) -> Callable[[Callable[..., StageResult]], Callable[...
 def record_decision(setup: Setup, kind: str, result: StageResult) -> StageResult:
     """Append a decision to the ledger and return the result with its ``decision_id``."""
     entry = setup.stores.ledger.append(
-        model=setup.model, stream="decisions", kind=kind, payload=result.to_dict(), at=datetime.now(UTC)
+        model=setup.model, stream="decisions", kind=kind, payload=result.to_dict(), at=utc_now()
     )
     return replace(result, decision_id=entry.id)
 

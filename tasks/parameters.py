@@ -80,5 +80,19 @@ Evidence = Annotated[str | None, FormHints("Id of the decision this act rests on
 Why = Annotated[str, FormHints("Why; kept in the ledger with the act")]
 """Reason of an act."""
 
+Force = Annotated[bool, FormHints("Start although cooldown, budget or quiet hours hold it; needs a reason")]
+"""Whether a person overrides what holds a retraining."""
+
+WhyForced = Annotated[str | None, FormHints("Why it is forced; kept in the ledger")]
+"""Reason of a forced start."""
+
+Since = Annotated[
+    str | None,
+    FormHints(
+        "When the last change was detected, on the model's clock (for retraining.window: since_change)"
+    ),
+]
+"""The newest change that is known."""
+
 DryRun = Annotated[bool, FormHints("Decide and report, do not act")]
 """Whether to act."""

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, TypedDict, Unpack
 
-from tasks.act import Act, Clock, acting, read_realm, utc_now
+from tasks.act import Act, Clock, acting, read_realm
 from tasks.announce import announce
 from tasks.core.reign.history import unproved_plan
 from tasks.core.reign.plan import CANDIDATE, CHALLENGER, CHAMPION, FALLBACK, Plan, Step
 from tasks.core.reign.promote import plan_promotion, plan_repair, plan_rollback
 from tasks.core.reign.realm import ExpectedChampion, check_approved
 from tasks.core.verdict import Reason, StageResult, State
+from tasks.io.clock import utc_now
 from tasks.io.ledger import Ledger
 from tasks.io.registry import Registry
 from tasks.prove import Smoke, prove

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from tasks.core.health.machinery import judge_last_run
 from tasks.core.reign.status import describe_status
 from tasks.io.alert_entries import last_run, open_alarms
+from tasks.io.clock import utc_now
 from tasks.io.setup import Setup
+from tasks.pause import retraining_status
 
 _TAGS = {
     "validation_status": "validation_status",
@@ -33,7 +34,8 @@ def model_status(setup: Setup) -> dict[str, Any]:
             own = tags.get(view[role]["version"], {})
             view[role] |= {name: own[tag] for name, tag in _TAGS.items() if tag in own}
     state = "Consistent" if view["consistent"] else "Inconsistent"
-    now, interval = datetime.now(UTC), setup.config.monitoring.interval.amount
+    now, interval = utc_now(), setup.config.monitoring.interval.amount
     run = judge_last_run(last_run(ledger, setup.model, before=now), now, interval=interval)
     health = {"last_run": run.to_dict(), "open": open_alarms(ledger, setup.model)}
-    return {"state": state, "reasons": [], "model": setup.model, **view, "health": health}
+    told = {"health": health, "retraining": retraining_status(setup)}
+    return {"state": state, "reasons": [], "model": setup.model, **view, **told}

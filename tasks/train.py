@@ -16,7 +16,9 @@ from prefect.artifacts import (
 from prefect.runtime import flow_run
 
 from tasks.core.config.training import Candidate
+from tasks.core.data.clock import parse_position
 from tasks.core.data.rows import Parts
+from tasks.core.errors import InputError
 from tasks.core.learning.crossval import CandidateScores, cross_validate
 from tasks.core.learning.features import signature_features
 from tasks.core.learning.fitted import Fitted, fit_winner
@@ -44,6 +46,21 @@ from tasks.links import artifact_key
 from tasks.promote import set_candidate
 from tasks.retries import SIDE_EFFECT, TRANSIENT
 from tasks.stage_task import stage_task
+
+
+def change_position(setup: Setup, since: str | None) -> float | None:
+    """Return where the last change was detected, for ``retraining.window: since_change``; None: nowhere.
+
+    Raises
+    ------
+    InputError
+        When the moment is not on the model's clock, or there is none.
+    """
+    if since is None:
+        return None
+    if not setup.config.data.ordered:
+        raise InputError(f"'{since}' is a point of a clock, but the model has none. Leave it out.")
+    return parse_position(since, clock=setup.config.data.clock)
 
 
 @stage_task(**SIDE_EFFECT)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as json_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -77,9 +77,22 @@ def status(
         console.print(f"open: {line}", markup=False, highlight=False, soft_wrap=True)
     if result["health"]["last_run"]["condition"] == "warning":
         console.print(result["health"]["last_run"]["message"], markup=False, soft_wrap=True)
+    for line in _retraining_lines(result["retraining"]):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print(
         "consistent" if result["consistent"] else "NOT consistent: run 'evergreen reconcile'", markup=False
     )
+
+
+def _retraining_lines(told: dict[str, Any]) -> list[str]:
+    """Return a line for a pause and one for the newest retraining."""
+    lines = []
+    if told["paused"]:
+        lines.append(f"retraining paused since {told['paused']['since']}: {told['paused']['why']}")
+    if told["last"]:
+        last = told["last"]
+        lines.append(f"last retraining {last['at']} ({', '.join(last['causes'])}): {last['state']}")
+    return lines
 
 
 def doctor(json: Json = False) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any
 
 from tasks.core.alerts.alert import Alert
@@ -17,36 +16,13 @@ from tasks.core.drift.words import Phase
 from tasks.core.errors import Held
 from tasks.core.judging.memory import Memory
 from tasks.core.reign.ledger import Entry
+from tasks.core.watching.head import Head
 from tasks.core.watching.looking import Seen
+from tasks.io.clock import utc_now
 from tasks.io.ledger import Ledger
 from tasks.io.log import Log
 from tasks.io.log_records import WindowRecord
 from tasks.io.window_entries import KIND, stream_of
-
-
-@dataclass(frozen=True, kw_only=True)
-class Head:
-    """Where a stream stands.
-
-    Attributes
-    ----------
-    seq : int
-        Number of its last entry; 0 for an empty stream.
-    end : float | None
-        End of the last window; None before the first.
-    version : int | None
-        The champion that was looked at.
-    memory : Memory
-        What the judge remembers; empty where the log has been purged of it.
-    alert : Alert | None
-        The alert of the last look.
-    """
-
-    seq: int = 0
-    end: float | None = None
-    version: int | None = None
-    memory: Memory
-    alert: Alert | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +68,7 @@ class WindowStream:
         Held
             ``window_taken`` when another run has looked at this window meanwhile.
         """
-        looked, now = seen.looked, datetime.now(UTC)
+        looked, now = seen.looked, utc_now()
         self.log.put_window(
             WindowRecord(
                 model=self.model,

@@ -68,9 +68,15 @@ class Looked:
             "kinds": {verdict.kind.value: _short(verdict) for verdict in self.kinds},
             "changes": [dict(change) for change in self.changes],
             "performance": None if self.performance is None else dict(self.performance),
+            "psi": self._psi_of_moved(),
             "notes": [note.to_dict() for note in self.notes],
         }
         return json_ready(plain)
+
+    def _psi_of_moved(self) -> dict[str, float]:
+        """Return the PSI of the columns that moved, for who asks how far."""
+        moved = {one.column for verdict in self.kinds for one in verdict.moved[:MOST_MOVED]}
+        return {one["column"]: one["psi"] for one in self.columns if one["column"] in moved}
 
     def to_dict(self, *, clock: str) -> dict[str, Any]:
         """Return everything, with all moved columns and all distances."""

@@ -107,15 +107,16 @@ def due_windows(
     now : float
         The present on a clock of timestamps: later rows are counted, and make nothing due.
     until : float
-        As-of moment: as if nothing later were known.
+        As-of moment: as if nothing later were known, so that rows past it are no rows of the future either.
     most : int
         Most windows to return.
     """
     arrived = np.sort(positions[positions <= now])
     seen = arrived[arrived <= until]
-    notes = _future_note(positions[positions > now], now, cutting.clock)
+    future = positions[(positions > now) & (positions < until)]
+    notes = _future_note(future, now, cutting.clock)
     if not len(seen):
-        return Due(future=len(positions) - len(arrived), reasons=notes)
+        return Due(future=len(future), reasons=notes)
     full = min(cutting.full_to(seen), until)
     ready = full if phase is Phase.INPUTS else cutting.known_to(seen, until)
     if judged is None:
@@ -129,7 +130,7 @@ def due_windows(
         windows=_mark(found, seen, cutting=cutting, phase=phase, trained_to=trained_to),
         remaining=remaining,
         newest=float(seen[-1]),
-        future=len(positions) - len(arrived),
+        future=len(future),
         reasons=(*notes, *_remaining_note(remaining, len(found))),
     )
 
