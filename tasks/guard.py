@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tasks.core.data.clock import parse_position
-from tasks.core.drift.reference import Reference
-from tasks.core.drift.words import Phase
 from tasks.core.errors import Held, NotLearnable
 from tasks.core.metrics.measure import deciding_metric
+from tasks.core.records.frozen import Frozen
 from tasks.core.reign.plan import CHAMPION
+from tasks.core.watching import guard as guarding
 from tasks.core.watching.past import Past
-from tasks.core.watching.watch import Watch, prepare_watch
 from tasks.io.metric_paths import custom_metrics
 from tasks.io.models import LoadedModel, load_model, read_documents, read_optional
 from tasks.io.setup import Setup
@@ -20,22 +19,10 @@ from tasks.stage_task import stage_task
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Guard:
-    """The champion, its own past, and what it is watched by."""
+class Guard(guarding.Guard):
+    """The guard of a registered champion."""
 
     model: LoadedModel
-    past: Past
-    watch: Watch
-
-    @property
-    def version(self) -> int:
-        """The champion's version."""
-        return self.watch.version
-
-    @property
-    def phases(self) -> tuple[Phase, ...]:
-        """Phases whose kinds of drift are looked at; ``inputs`` always, for it cuts the windows of both."""
-        return tuple(phase for phase in Phase if phase is Phase.INPUTS or phase in self.watch.nulls)
 
 
 @stage_task(**TRANSIENT)
@@ -64,16 +51,15 @@ def guard_version(setup: Setup, model: LoadedModel) -> Guard:
     """Prepare the watch of a version from its documents."""
     kept = read_documents(setup, model.info, ("profile",))
     past = Past.from_dict(read_optional(setup, model.info, "past"))
-    watch = prepare_watch(
-        Reference.from_dict(kept["profile"]),
-        past,
+    prepared = guarding.prepare_guard(
+        model,
+        Frozen(profile=kept["profile"], past=past),
         config=setup.config,
-        schema=model.schema,
         metric=deciding_metric(setup.config, custom=custom_metrics(setup.config)),
         version=model.info.version,
         trained_to=_learned_to(model),
     )
-    return Guard(model=model, past=past, watch=watch)
+    return Guard(model=model, past=prepared.past, watch=prepared.watch)
 
 
 def _learned_to(model: LoadedModel) -> float | None:

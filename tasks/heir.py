@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from tasks.core.challenge.agreement import judge_agreement, measure_agreement
+from tasks.core.challenge.agreement import check_refit
 from tasks.core.data.rows import Parts
 from tasks.core.errors import NotLearnable
 from tasks.core.reign.realm import APPROVED, VALIDATION_STATUS
@@ -18,9 +16,6 @@ from tasks.prove import serving_smoke
 from tasks.refit import can_refit, refit_version
 from tasks.retries import SIDE_EFFECT
 from tasks.stage_task import stage_task
-
-_MOST_COMPARED = 10_000
-"""Rows on which a refit must agree with the judged version."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +38,11 @@ def prepare_heir(setup: Setup, parts: Parts, judged: int, *, until: str | None =
     if not setup.config.promotion.refit or not can_refit(setup, judged):
         return Heir(version=judged, reasons=(), story=f"{story}.")
     try:
-        schema, _ = read_split(setup, judged)
-        everything = load_parts(setup, until=until, refit=True, also=schema.features)
+        schema, plan = read_split(setup, judged)
+        # begins at the change that the judged version knew of: a later one was not part of what was judged
+        everything = load_parts(
+            setup, until=until, refit=True, also=schema.features, change_at=plan.change_at
+        )
         refit = refit_version(setup, judged, everything.training, plan=everything.plan)
     except NotLearnable as error:
         return Heir(
@@ -60,19 +58,9 @@ def prepare_heir(setup: Setup, parts: Parts, judged: int, *, until: str | None =
 
 
 def _gate_refit(setup: Setup, parts: Parts, judged: int, refit: int) -> Verdict:
-    """Pass the operational checks, and the agreement of scores with the judged version.
-
-    They are compared on the newest training rows, which both have learned from: where the refit alone has, a model
-    that remembers its rows answers differently by nature.
-    """
+    """Pass the operational checks, and the agreement of scores with the judged version."""
     smoke = serving_smoke(setup.stores)(setup.model, refit)
     if not smoke.passed:
         return smoke
-    newest = np.arange(max(len(parts.training) - _MOST_COMPARED, 0), len(parts.training))
-    rows = parts.training.take(newest)
-    before, after = (
-        load_model(setup, version).score(rows, config=setup.config) for version in (judged, refit)
-    )
-    return judge_agreement(
-        measure_agreement(before, after), bound=setup.config.promotion.refit_agreement, n=len(rows)
-    )
+    before, after = load_model(setup, judged), load_model(setup, refit)
+    return check_refit(before, after, parts.training, config=setup.config)

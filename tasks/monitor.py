@@ -5,32 +5,28 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
 from prefect import get_run_logger
 
-from tasks.core.alerts.window import Teller, window_alert
+from tasks.core.alerts.window import window_alert
 from tasks.core.data.clock import Window, parse_position
 from tasks.core.data.rows import Rows
-from tasks.core.data.zones import refuse_mixed_zones
 from tasks.core.drift.words import Phase
-from tasks.core.errors import DataError
 from tasks.core.judging.memory import Memory
-from tasks.core.metrics.scored import FloatArray, Scored
-from tasks.core.seeds import seed_for
-from tasks.core.verdict import Reason
+from tasks.core.metrics.scored import FloatArray
+from tasks.core.watching import guard as guarding
 from tasks.core.watching.cutting import Cutting
-from tasks.core.watching.logged import with_logged_answers
-from tasks.core.watching.looking import Seen, close_reign, look_at, refuse_window, with_late_labels
-from tasks.core.watching.windows import Due, due_windows, windows_between
+from tasks.core.watching.head import Head, after_look, frontier
+from tasks.core.watching.looking import Seen
+from tasks.core.watching.windows import Due, windows_between
 from tasks.data import open_source_of
 from tasks.guard import Guard
+from tasks.io.clock import utc_now
 from tasks.io.setup import Setup
 from tasks.io.window_entries import judged_since
-from tasks.io.window_rows import DataWindows, LogWindows, WindowRows, WindowSource, read_windows
-from tasks.io.window_stream import Head, WindowStream
+from tasks.io.window_rows import DataWindows, LogWindows, WindowSource, read_windows
+from tasks.io.window_stream import WindowStream
 from tasks.retries import TRANSIENT
 from tasks.stage_task import stage_task
 
@@ -102,7 +98,7 @@ def read_question(setup: Setup, *, since: str | None, until: str | None, dry_run
         When a moment is not on the model's clock.
     """
     clock = Cutting.of(setup.config).clock
-    now = datetime.now(UTC).timestamp() if clock == "timestamp" else math.inf
+    now = utc_now().timestamp() if clock == "timestamp" else math.inf
     return Asked(
         since=-math.inf if since is None else parse_position(since, clock=clock),
         until=math.inf if until is None else parse_position(until, clock=clock),
@@ -135,7 +131,7 @@ def look_at_windows(setup: Setup, guard: Guard, asked: Asked, phase: Phase) -> L
     told: list[Mapping[str, Any]] = []
     newest, seen = None, None
     for found in read_windows(source, due.windows, positions=positions):
-        seen = look(setup, guard, found, head)
+        seen = guarding.look(guard, found.due, found.rows, late=found.late, head=head, config=setup.config)
         if asked.records:
             head = commit(setup, guard, stream, seen, head)
         else:
@@ -154,29 +150,30 @@ def find_due(
     setup: Setup, guard: Guard, asked: Asked, phase: Phase, head: Head, source: WindowSource
 ) -> tuple[FloatArray, Due]:
     """Return the positions of the rows from the frontier on, and the windows to look at."""
-    cutting, learned = Cutting.of(setup.config), guard.watch.trained_to
+    learned = guard.watch.trained_to
     if asked.looks_back:
-        positions = source.positions(asked.since)
-        windows = windows_between(
-            positions,
-            cutting=cutting,
-            phase=phase,
-            window=Window(asked.since, asked.until),
-            trained_to=learned,
-        )
-        newest = float(positions[-1]) if len(positions) else None
-        return positions, Due(windows=windows, newest=newest)
-    frontier = head.end if head.end is not None else -math.inf if learned is None else learned
+        return _look_back(setup, asked, phase, source, learned=learned)
     judged = None
     if phase is Phase.OUTCOMES:
         judged = judged_since(setup.stores.ledger, setup.model, Phase.INPUTS, head.end)
-        frontier = min(frontier, judged[0].start) if judged else frontier
-        judged += unrecorded(setup, guard, asked, source) if asked.dry_run else []
-    positions = source.positions(frontier)
-    return positions, due_windows(
-        positions, cutting=cutting, phase=phase, last_end=head.end, trained_to=learned, judged=judged,
-        now=asked.now, until=asked.until, most=setup.config.monitoring.max_windows,
-    )  # fmt: skip
+    positions = source.positions(frontier(head, learned=learned, judged=judged))
+    if judged is not None and asked.dry_run:
+        judged += unrecorded(setup, guard, asked, source)
+    return positions, guarding.find_due(
+        positions, guard, phase, head, config=setup.config, judged=judged, now=asked.now, until=asked.until
+    )
+
+
+def _look_back(
+    setup: Setup, asked: Asked, phase: Phase, source: WindowSource, *, learned: float | None
+) -> tuple[FloatArray, Due]:
+    """Return the same for a past range that is looked at again."""
+    positions = source.positions(asked.since)
+    span = Window(asked.since, asked.until)
+    cutting = Cutting.of(setup.config)
+    windows = windows_between(positions, cutting=cutting, phase=phase, window=span, trained_to=learned)
+    newest = float(positions[-1]) if len(positions) else None
+    return positions, Due(windows=windows, newest=newest)
 
 
 def unrecorded(setup: Setup, guard: Guard, asked: Asked, source: WindowSource) -> list[Window]:
@@ -186,50 +183,11 @@ def unrecorded(setup: Setup, guard: Guard, asked: Asked, source: WindowSource) -
     return [each.window for each in due.windows]
 
 
-def look(setup: Setup, guard: Guard, found: WindowRows, head: Head) -> Seen:
-    """Look at one window; one that cannot be read is INSUFFICIENT by name, not a crash."""
-    changed = head.version is not None and head.version != guard.version
-    memory = Memory.empty() if changed else head.memory
-    rng = np.random.default_rng(seed_for(setup.model, str(found.due.window.start), found.due.phase.value))
-    try:
-        require_plain_times(setup, found.rows)
-        scored = answers_to(setup, guard, found.rows)
-        seen = look_at(guard.watch, found.due, found.rows, scored, memory=memory, rng=rng)
-    except DataError as error:
-        reason = Reason(code="unreadable", message=str(error), n=len(found.rows))
-        seen = refuse_window(guard.watch, found.due, reason, rows=len(found.rows), memory=memory)
-    seen = with_late_labels(seen, found.late)
-    return close_reign(seen, head.memory) if changed else seen
-
-
-def require_plain_times(setup: Setup, rows: Rows) -> None:
-    """Check that the rows' own times say which window they belong to."""
-    data = setup.config.data
-    if data.clock == "timestamp" and data.time in rows.frame:
-        refuse_mixed_zones(rows.frame[data.time])
-
-
-def answers_to(setup: Setup, guard: Guard, rows: Rows) -> Scored:
-    """Return the champion's answers: those it gave where they were logged, else what it would say."""
-    scored = guard.model.score(rows, config=setup.config)
-    if setup.config.monitoring.source == "log":
-        return with_logged_answers(scored, rows, version=guard.version)
-    return scored
-
-
 def commit(setup: Setup, guard: Guard, stream: WindowStream, seen: Seen, head: Head) -> Head:
     """Commit a look with its alert; return where the stream stands then."""
-    teller = Teller(
-        model=setup.model,
-        clock=guard.watch.clock,
-        config=setup.config.alerts,
-        private=frozenset(setup.config.data.private),
-    )
-    alert = window_alert(seen.looked, head.alert, teller=teller)
+    alert = window_alert(seen.looked, head.alert, teller=guarding.teller_of(guard, config=setup.config))
     entry = stream.commit(seen, alert, after=head.seq)
-    return Head(
-        seq=entry.seq, end=seen.looked.window.end, version=guard.version, memory=seen.memory, alert=alert
-    )
+    return after_look(head, seen, alert, seq=entry.seq)
 
 
 def report_progress(done: int, total: int, look: Mapping[str, Any]) -> None:

@@ -14,15 +14,14 @@ from tasks.core.contract.learn import apply_limits
 from tasks.core.data.rows import Parts
 from tasks.core.errors import NotLearnable
 from tasks.core.gates.context import GateContext
+from tasks.core.gates.gather import gather_context, judge_gates
 from tasks.core.gates.outcome import conclude_validation, version_tags
 from tasks.core.gates.report import describe_validation, validation_markdown
 from tasks.core.gates.smoke import SmokeReport
-from tasks.core.gates.validate import GateDecision, validate_version
-from tasks.core.learning.baseline import all_baselines
+from tasks.core.gates.validate import GateDecision
 from tasks.core.learning.features import feature_frame
 from tasks.core.metrics.measure import measure, metrics_of
 from tasks.core.reign.plan import CANDIDATE, CHAMPION
-from tasks.core.seeds import seed_for
 from tasks.core.verdict import StageResult, State
 from tasks.io.contracts import check_contract
 from tasks.io.metric_paths import custom_metrics, import_function
@@ -93,18 +92,14 @@ def measure_candidate(
     setup: Setup, candidate: LoadedModel, parts: Parts, checked: Checked, smoke: SmokeReport
 ) -> GateContext:
     """Score the holdout with the version and with the naive baselines, and gather what the gates judge."""
-    return GateContext(
-        config=setup.config,
-        schema=candidate.schema,
+    return gather_context(
+        setup.config,
+        candidate,
+        parts,
         version=candidate.info.version,
-        holdout=parts.holdout,
-        scored=candidate.score(parts.holdout, config=setup.config),
-        baselines=_baselines(setup, candidate, parts),
         metrics=metrics_of(setup.config, custom=custom_metrics(setup.config)),
-        windows={name: getattr(parts, name).frame for name in ("training", "holdout", "evaluation")},
         contract=checked.results,
         smoke=smoke,
-        warnings=parts.warnings,
     )
 
 
@@ -112,9 +107,7 @@ def measure_candidate(
 def judge_candidate(context: GateContext) -> GateDecision:
     """Run every gate, the team's own too, and decide."""
     paths = context.config.validation.gates
-    gates = {path: import_function(path, key="validation.gates") for path in paths}
-    seed = seed_for(context.config.model, context.holdout.fingerprint, "validate")
-    return validate_version(context, gates=gates, rng=np.random.default_rng(seed))
+    return judge_gates(context, gates={path: import_function(path, key="validation.gates") for path in paths})
 
 
 @stage_task(**TRANSIENT)
@@ -162,15 +155,3 @@ def _admit_or_dismiss(setup: Setup, version: int, tags: dict[str, str], *, state
     registry.set_tags(model, version, tags)
     act = admit_challenger if state is State.APPROVED else dismiss_challenger
     act(registry, ledger, model=model, version=version)
-
-
-def _baselines(setup: Setup, candidate: LoadedModel, parts: Parts) -> dict[str, Any]:
-    """Score the holdout without a model, in each way that makes sense."""
-    return all_baselines(
-        training=parts.training,
-        rows=parts.holdout,
-        schema=candidate.schema,
-        config=setup.config,
-        classes=candidate.classes,
-        rng=np.random.default_rng(seed_for(setup.model, parts.holdout.fingerprint, "baseline")),
-    )

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import tasks.core.challenge.agreement
 import tasks.crown
 import tasks.heir
 from tasks.core.challenge.opponents import EVALUATED_AS
@@ -85,7 +86,7 @@ def test_a_superior_challenger_is_refitted_on_all_labelled_rows(arena, smoke_pas
 
 
 def test_a_refit_that_answers_differently_is_left_unpromoted(arena, smoke_passes, monkeypatch):
-    monkeypatch.setattr(tasks.heir, "measure_agreement", lambda *_: 0.2)
+    monkeypatch.setattr(tasks.core.challenge.agreement, "measure_agreement", lambda *_: 0.2)
     setup = arena.setup()
     enthrone(setup, challenger=STRONG, champion=WEAK)
     _, parts, _ = meet(setup)

@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 import pytest
 from prefect.logging import disable_run_logger
 
-import tasks.monitor
 import tasks.monitor_result
 from tasks.core.drift.words import Phase
 from tasks.core.errors import ConfigError, Held, InputError, NotLearnable
 from tasks.core.verdict import State
+from tasks.core.watching import guard as guarding
 from tasks.guard import post_guard
 from tasks.monitor import look_at_windows, read_question, stream_of
 from tasks.monitor_result import Run, keep_history
@@ -76,15 +76,15 @@ def test_a_model_without_a_clock_is_told_what_to_configure(watched):
 
 def test_one_of_two_runs_that_meet_is_held_and_no_window_is_judged_twice(watched, monkeypatch):
     setup = watched.setup(make_rows(hours=END))
-    look, others = tasks.monitor.look, []
+    look, others = guarding.look, []
 
-    def look_while_another_run_goes_by(*arguments):
+    def look_while_another_run_goes_by(*arguments, **options):
         if not others:
             others.append(None)
             others.append(watch(setup))
-        return look(*arguments)
+        return look(*arguments, **options)
 
-    monkeypatch.setattr(tasks.monitor, "look", look_while_another_run_goes_by)
+    monkeypatch.setattr(guarding, "look", look_while_another_run_goes_by)
     with pytest.raises(Held, match="Another run has looked at the window"):
         watch(setup)
     assert every(FIRST, END - 1) == spans(setup, "inputs")

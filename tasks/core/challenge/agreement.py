@@ -5,8 +5,33 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import spearmanr
 
+from tasks.core.config import ModelConfig
+from tasks.core.data.rows import Rows
+from tasks.core.learning.scorer import Scorer
 from tasks.core.metrics.scored import Scored
 from tasks.core.verdict import Outcome, Reason, Verdict
+
+MOST_COMPARED = 10_000
+"""Rows on which a refit must agree with the judged version."""
+
+
+def check_refit(judged: Scorer, refit: Scorer, training: Rows, *, config: ModelConfig) -> Verdict:
+    """Judge whether a refit answers the newest training rows as the judged version does.
+
+    Both have learned from these: where the refit alone has, a model that remembers its rows answers differently by
+    nature.
+
+    Parameters
+    ----------
+    training : Rows
+        Training rows of the split as of the challenge; the newest 10,000 are compared.
+    config : ModelConfig
+        ``promotion.refit_agreement`` is the bound.
+    """
+    newest = np.arange(max(len(training) - MOST_COMPARED, 0), len(training))
+    rows = training.take(newest)
+    agreement = measure_agreement(judged.score(rows, config=config), refit.score(rows, config=config))
+    return judge_agreement(agreement, bound=config.promotion.refit_agreement, n=len(rows))
 
 
 def measure_agreement(judged: Scored, refit: Scored) -> float:

@@ -7,13 +7,16 @@ from collections.abc import Iterable
 from dataclasses import asdict, replace
 from typing import Any
 
+import numpy as np
+
 from tasks.core.challenge.alpha import AlphaLook
-from tasks.core.challenge.judge import ChallengeDecision
+from tasks.core.challenge.judge import ChallengeDecision, judge_challenge, measure_difference
 from tasks.core.challenge.match import Match
 from tasks.core.challenge.opponents import Opponents
 from tasks.core.challenge.rule import Rule
 from tasks.core.config import ModelConfig
 from tasks.core.reign.ledger import Entry, canonical_json
+from tasks.core.seeds import seed_for
 from tasks.core.verdict import Outcome, Reason, StageResult, State
 
 JUDGEMENT = "judgement"
@@ -51,6 +54,34 @@ def pose_question(config: ModelConfig, opponents: Opponents, match: Match, rule:
 
 
 _ASKED = ("business", "custom_metrics", "dependence", "block")
+
+
+def judge_match(
+    config: ModelConfig, opponents: Opponents, match: Match, *, look: AlphaLook, rule: Rule, question: str
+) -> StageResult:
+    """Measure how much better the challenger is, at the level that a look may spend, and judge it by the rule.
+
+    Parameters
+    ----------
+    look : AlphaLook
+        What this look spends.
+    rule, question : Rule, str
+        From ``choose_rule`` and ``pose_question``.
+
+    Raises
+    ------
+    NotLearnable
+        When the two cannot be compared.
+    """
+    difference = measure_difference(
+        match.metric, match.champion, match.challenger, level=look.alpha, blocks=match.blocks,
+        rng=np.random.default_rng(seed_for(config.model, match.fingerprint, "challenge")),
+        draws=config.evaluation.bootstrap,
+    )  # fmt: skip
+    return conclude_match(
+        judge_challenge(difference, rule), config=config, opponents=opponents, match=match, look=look,
+        question=question,
+    )  # fmt: skip
 
 
 def conclude_match(

@@ -17,7 +17,7 @@ from tasks.core.learning.fitting import fit_candidate
 from tasks.core.learning.importance import Importance, measure_importance
 from tasks.core.learning.lesson import Choice, Lesson
 from tasks.core.learning.recipe import Recipe, config_digest
-from tasks.core.learning.scoring import score_rows
+from tasks.core.learning.scoring import decided_by, score_rows
 from tasks.core.learning.threshold import Threshold, choose_threshold
 from tasks.core.metrics.measure import measure
 from tasks.core.metrics.scored import Scored
@@ -25,8 +25,8 @@ from tasks.core.seeds import seed_for
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Fitted:
-    """A fitted model and what the holdout says about it.
+class Winner:
+    """A fitted model and its answers on the holdout: all that later decisions take.
 
     Attributes
     ----------
@@ -36,6 +36,19 @@ class Fitted:
         How it came about, classes and threshold.
     holdout : Scored
         Answers on the holdout.
+    """
+
+    estimator: Any
+    recipe: Recipe
+    holdout: Scored
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Fitted(Winner):
+    """A winner and what the holdout says about it.
+
+    Attributes
+    ----------
     metrics : dict of str to float
         By metric, on the holdout; undefined ones are left out.
     baselines : dict of str to dict
@@ -44,9 +57,6 @@ class Fitted:
         By permutation, on the holdout; empty without one.
     """
 
-    estimator: Any
-    recipe: Recipe
-    holdout: Scored
     metrics: dict[str, float]
     baselines: dict[str, dict[str, float]]
     importances: tuple[Importance, ...]
@@ -62,30 +72,41 @@ def fit_winner(lesson: Lesson, choice: Choice, config: ModelConfig) -> Fitted:
     ValueError
         When no candidate was chosen.
     """
+    model, winner = _fit(lesson, choice, config)
+    return Fitted(
+        **vars(winner),
+        metrics=measure(winner.holdout, lesson.metrics),
+        baselines=measure_baselines(lesson, config),
+        importances=measure_importance(
+            model,
+            lesson.parts.holdout,
+            schema=lesson.schema,
+            config=config,
+            metric=lesson.metric,
+            classes=lesson.classes,
+            threshold=winner.recipe.threshold.value,
+            rng=np.random.default_rng(seed_for(config.model, lesson.parts.fingerprint, "importance")),
+        ),
+    )
+
+
+def fit_chosen(lesson: Lesson, choice: Choice, config: ModelConfig) -> Winner:
+    """Fit the same winner as ``fit_winner`` without measuring and explaining it, which decides nothing."""
+    return _fit(lesson, choice, config)[1]
+
+
+def _fit(lesson: Lesson, choice: Choice, config: ModelConfig) -> tuple[Any, Winner]:
+    """Return the fitted pipeline, and the winner it serves as."""
     if choice.candidate is None:
         raise ValueError("No candidate was chosen, so there is nothing to fit.")
     options: dict[str, Any] = {"schema": lesson.schema, "config": config}
     model = fit_candidate(choice.candidate, lesson.parts.training, settings=choice.settings, **options)
-    holdout = lesson.parts.holdout
-    scored = score_rows(model, holdout, classes=lesson.classes, **options)
+    scored = score_rows(model, lesson.parts.holdout, classes=lesson.classes, **options)
     threshold = pick_threshold(scored, config)
-    scored = score_rows(model, holdout, classes=lesson.classes, threshold=threshold.value, **options)
-    return Fitted(
-        estimator=with_threshold(model, threshold, classes=lesson.classes),
-        recipe=make_recipe(choice, lesson.classes, threshold, config),
-        holdout=scored,
-        metrics=measure(scored, lesson.metrics),
-        baselines=measure_baselines(lesson, config),
-        importances=measure_importance(
-            model,
-            holdout,
-            metric=lesson.metric,
-            classes=lesson.classes,
-            threshold=threshold.value,
-            rng=np.random.default_rng(seed_for(config.model, lesson.parts.fingerprint, "importance")),
-            **options,
-        ),
-    )
+    estimator = with_threshold(model, threshold, classes=lesson.classes)
+    recipe = make_recipe(choice, lesson.classes, threshold, config)
+    decided = decided_by(scored, threshold.value)
+    return model, Winner(estimator=estimator, recipe=recipe, holdout=decided)
 
 
 def refit(recipe: Recipe, rows: Rows, *, schema: Schema, config: ModelConfig) -> Any:

@@ -13,11 +13,11 @@ from tasks.core.learning.compare import Comparison
 from tasks.core.learning.crossval import CandidateScores
 from tasks.core.learning.fitted import Fitted
 from tasks.core.learning.lesson import Choice, Lesson
-from tasks.core.learning.scoring import decided_by
 from tasks.core.logitems import Json, LogItem, Metrics, Params, Table, Text
 from tasks.core.pages.sample import frozen_sample
 from tasks.core.profiles.grid import Grid
-from tasks.core.records.reference_items import FOLDER, reference_items
+from tasks.core.records.frozen import freeze_training
+from tasks.core.records.reference_items import FOLDER, frozen_items
 from tasks.core.redact import redacted
 
 
@@ -48,9 +48,6 @@ def version_documents(
 ) -> Iterator[LogItem]:
     """Yield the documents stored with a version under ``evergreen/``."""
     training, schema = lesson.parts.training, lesson.schema
-    run = choice.chosen_run
-    scored, source = (run.out_of_fold, "out_of_fold") if run else (fitted.holdout, "holdout")
-    scored = decided_by(scored, fitted.recipe.threshold.value)
     contract = learn_contract(training.frame, schema=schema, config=config)
     documents: dict[str, Any] = {
         "schema": schema.to_dict(),
@@ -61,15 +58,7 @@ def version_documents(
         **frozen_sample(training, schema=schema, config=config),
     }
     yield from (Json(f"{FOLDER}/{name}.json", content) for name, content in documents.items())
-    yield from reference_items(
-        training,
-        scored,
-        schema=schema,
-        config=config,
-        metrics=lesson.metrics,
-        score_source=source,
-        earlier=earlier,
-    )
+    yield from frozen_items(freeze_training(lesson, choice, fitted, config, earlier=earlier))
 
 
 def describe_candidate(run: CandidateScores, *, chosen: bool) -> Iterator[LogItem]:

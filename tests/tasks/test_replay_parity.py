@@ -1,0 +1,163 @@
+"""The same history through the live stages with a stopped clock, and through a replay: the same decisions.
+
+Everything but Prefect: the stages' own functions on a real MLflow store and a real ledger.
+"""
+
+import shutil
+
+import pytest
+import yaml
+
+import tasks.promote
+import tasks.retrain
+from tasks.challenge import arrange_match, find_opponents, judge_match, load_ground
+from tasks.core.data.clock import format_position
+from tasks.core.drift.words import Phase
+from tasks.core.errors import NotLearnable
+from tasks.core.verdict import Outcome, Reason, StageResult, State, Verdict
+from tasks.crown import crown_heir
+from tasks.data import load_parts
+from tasks.heir import prepare_heir
+from tasks.io.clock import FROZEN
+from tasks.io.setup import open_setup
+from tasks.retrain import gather_causes, read_request, under_claim
+from tasks.retrain_walk import TRAIN, VALIDATE
+from tasks.train import change_position, choose, fit, keep, prepare, try_candidate
+from tasks.validate import apply_validation, check_windows, find_candidate, judge_candidate, measure_candidate
+from tests.support.monitored import entries, watch
+from tests.support.replaying import begin, make_config, make_frame, place_of, replayed
+
+PASSED = Verdict(outcome=Outcome.PASS)
+
+
+class Subflow:
+    """A stage run as a function, whose result is read as a Prefect state's is."""
+
+    def __init__(self, stage):
+        self.stage = stage
+
+    def __call__(self, *, model, return_state=True, **options):
+        setup = open_setup(model)
+        try:
+            self.found = self.stage(setup, **options)
+        except NotLearnable as error:
+            reasons = (Reason.from_error(error),)
+            self.found = StageResult(state=State.INSUFFICIENT, model=setup.model, reasons=reasons)
+        return self
+
+    def result(self):
+        return self.found.to_dict()
+
+
+def train(setup, *, until, trigger="manual", since=None):
+    parts = load_parts(setup, until=until, change_at=change_position(setup, since))
+    lesson = prepare.fn(setup, parts)
+    runs = [try_candidate.fn(setup, lesson, one) for one in setup.config.training.candidates]
+    choice = choose.fn(setup, lesson, runs)
+    info = keep.fn(setup, lesson, choice, fit.fn(setup, lesson, choice), trigger=trigger)
+    return StageResult(state=State.TRAINED, model=setup.model, version=info.version)
+
+
+def validate(setup, *, version):
+    candidate = find_candidate.fn(setup, version)
+    parts = load_parts(setup, plan=candidate.plan, also=candidate.columns)
+    checked = check_windows.fn(setup, candidate, parts)
+    context = measure_candidate.fn(setup, candidate, parts, checked, None)
+    return apply_validation.fn(setup, context, judge_candidate.fn(context), {})
+
+
+def challenge(setup, *, until):
+    opponents = find_opponents.fn(setup)
+    parts = load_ground.fn(setup, opponents, until=until)
+    judged = judge_match.fn(setup, opponents, arrange_match.fn(setup, opponents, parts))
+    if judged.state is not State.WON:
+        return judged
+    heir = prepare_heir.fn(setup, parts, opponents.challenger, until=until)
+    return crown_heir(setup, judged, opponents, heir, Reason(code="approved", message="By policy."))
+
+
+def stages(walk):
+    until = walk.attempt.until
+    trained = walk.stage(TRAIN, Subflow(train), until=until, trigger=walk.trigger, since=walk.since)
+    if trained.state is not State.TRAINED:
+        return trained
+    approved = walk.stage(VALIDATE, Subflow(validate), version=trained.version)
+    if approved.state is not State.APPROVED:
+        return approved
+    return walk.challenge(Subflow(challenge), until=until)
+
+
+@pytest.fixture
+def live(mlflow_template, tmp_path, monkeypatch):
+    """Stores of their own, nothing that needs a server or a fresh process."""
+    shutil.copy(mlflow_template, tmp_path / "mlflow.db")
+    monkeypatch.setenv("EVERGREEN_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    for name in ("EVERGREEN_LEDGER_URL", "EVERGREEN_LOG_URL"):
+        monkeypatch.delenv(name, raising=False)
+    smoke = lambda stores: lambda model, version: PASSED  # noqa: E731
+    for module in ("tasks.heir", "tasks.crown"):
+        monkeypatch.setattr(f"{module}.serving_smoke", smoke)
+    monkeypatch.setattr("tasks.crown.promote_task", tasks.promote.apply_promotion)
+    monkeypatch.setattr(tasks.retrain, "announce_retraining", lambda *_: None)
+    return tmp_path
+
+
+def stop_at(monkeypatch, at):
+    monkeypatch.setenv(FROZEN, at.isoformat())
+
+
+def open_model(folder, frame, config):
+    frame.to_csv(folder / "rows.csv", index=False)
+    values = config.model_dump(mode="json")
+    path = folder / "tested.yaml"
+    path.write_text(yaml.safe_dump({**values, "contract": {**values["contract"], "enabled": False}}))
+    return open_setup(str(path))
+
+
+def run_live(setup, beginning, monkeypatch):
+    """Go through the history as it would have been lived; return each decision, its end and the champion."""
+    text = lambda tick: format_position(tick.until, clock="timestamp")  # noqa: E731
+    stop_at(monkeypatch, beginning.start.at)
+    first = train(setup, until=text(beginning.start))
+    validate(setup, version=first.version)
+    assert challenge(setup, until=text(beginning.start)).state is State.PROMOTED
+    lived = []
+    for tick in beginning.ticks:
+        stop_at(monkeypatch, tick.at)
+        watch(setup, until=text(tick))
+        request = read_request(
+            setup, trigger="schedule", force=False, reason=None, until=text(tick), dry_run=False
+        )
+        found = under_claim(setup, request, gather_causes.fn(setup, request), stages)
+        lived.append((found, setup.stores.registry.aliases(setup.model)["champion"]))
+    return lived
+
+
+@pytest.mark.parametrize(
+    ("start", "sections"),
+    [
+        (26, {}),
+        (34, {"data": {"label_delay": "3d"}, "retraining": {"window": "since_change", "min_rows_since_change": 300}}),
+    ],
+    ids=["at once", "late labels, since the change"],
+)  # fmt: skip
+def test_live_and_replay_decide_the_same(live, monkeypatch, start, sections):
+    frame = make_frame(days=start + 44, flip=start + 8)
+    config = make_config(contract={"enabled": False}, **sections)
+    beginning = begin(frame, config, start=place_of(start))
+    policy = replayed(beginning).policies[0]
+    assert State.PROMOTED in {step.state for step in policy.steps}
+    setup = open_model(live, frame, config)
+    lived = run_live(setup, beginning, monkeypatch)
+    champions = [*(step.version for step in policy.steps[1:]), None]
+    for step, (found, champion), after in zip(policy.steps, lived, champions, strict=True):
+        plain, where = step.decision, step.tick.at
+        assert (where, plain["outcome"]) == (where, found.details["outcome"])
+        assert (where, plain["causes"]) == (where, found.details["causes"])
+        if step.state is not None:
+            assert (where, step.state, step.made) == (where, found.state, found.version)
+            ends = {reason.message for reason in step.reasons}
+            assert ends <= {reason.message for reason in found.reasons}
+        assert after in (None, champion)
+    assert entries(setup, Phase.INPUTS.value)
