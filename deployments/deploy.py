@@ -29,6 +29,7 @@ FLOWS = {
         "flows/retrain.py:retrain",
         "Retrain {model} when something asks and nothing holds it: train, validate, challenge, promote or keep.",
     ),
+    "replay": ("flows/replay.py:replay", "Replay policies of retraining over the history of {model}."),
     "monitor": (
         "flows/monitor.py:monitor",
         "Watch {model}: drift, performance, health; tell whom it concerns.",

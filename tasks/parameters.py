@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, GetJsonSchemaHandler
 
@@ -93,6 +93,34 @@ Since = Annotated[
     ),
 ]
 """The newest change that is known."""
+
+Policies = Annotated[
+    str,
+    FormHints("Policies to compare, by comma: configured, never, every, periodic:SPAN, literal"),
+]
+"""Names of policies."""
+
+StartAt = Annotated[
+    str | None,
+    FormHints("Train the first model as of this moment of the clock (default: after 30 % of the rows)"),
+]
+"""Where a replay begins."""
+
+Full = Annotated[
+    bool,
+    FormHints(
+        "All candidates compete in each retraining, and contracts are checked (default: the first winner)"
+    ),
+]
+"""Whether candidates are searched anew."""
+
+SearchMethod = Annotated[
+    Literal["grid", "random"] | None, FormHints("Also search for settings: grid or random (default: do not)")
+]
+"""How settings are searched."""
+
+TrialCount = Annotated[int, Field(ge=1, le=500), FormHints("Settings that a search tries")]
+"""How many settings are tried."""
 
 DryRun = Annotated[bool, FormHints("Decide and report, do not act")]
 """Whether to act."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json as json_module
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from deployments.cli.output import clean, print_result
+from deployments.cli.output import clean, note, print_result
+from deployments.cli.replayed import show_replay
 from deployments.cli.session import prepare_prefect, run_flow
 from deployments.cli.stages import AsOf, DryRun, Json, Model
 from tasks.core.errors import InputError
@@ -21,7 +23,7 @@ Because = Annotated[str, typer.Option("--why", help="Reason, kept in the ledger.
 
 def add_commands(app: typer.Typer) -> None:
     """Register this module's commands."""
-    for command in (retrain, due, pause, resume):
+    for command in (retrain, replay, due, pause, resume):
         app.command()(command)
 
 
@@ -50,6 +52,51 @@ def retrain(
     print_result({"next_allowed_at": None, "causes": [], "stages": {}, **result}, as_json=json)
     if result.get("next_allowed_at") and not json:
         print(f"  next allowed at {result['next_allowed_at']}")
+
+
+def replay(
+    model: Model,
+    policies: Annotated[
+        str, typer.Option(help="Policies by comma: configured, never, every, periodic:SPAN, literal.")
+    ] = "configured,never,every,periodic:30d,literal",
+    since: Annotated[
+        str | None,
+        typer.Option("--from", help="Train the first model as of here (default: after 30 % of the rows)."),
+    ] = None,
+    until: AsOf = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="All candidates compete in each retraining; contracts are checked.")
+    ] = False,
+    search: Annotated[
+        str | None, typer.Option(help="Also search for settings: grid or random; prints the YAML to paste.")
+    ] = None,
+    trials: Annotated[int, typer.Option(min=1, max=500, help="Settings that --search tries.")] = 20,
+    html: Annotated[Path | None, typer.Option("--html", help="Also write the page here.")] = None,
+    json: Json = False,
+) -> None:
+    """Show what policies of retraining would have done on the model's own history, before one is switched on."""
+    setup = open_setup(model)
+    reach_servers(setup.settings)
+    prepare_prefect(setup.settings)
+    options = {
+        "policies": policies, "since": since, "until": until, "full": full, "search": search, "trials": trials,
+    }  # fmt: skip
+    result = run_flow("flows.replay:replay", {"model": model, **options})
+    if html is not None:
+        _copy_page(setup, result["run_id"], html)
+    if json:
+        print(json_module.dumps(clean({"policies": [], **result}), default=str, allow_nan=False))
+    else:
+        show_replay(result)
+
+
+def _copy_page(setup: Setup, run_id: str, path: Path) -> None:
+    from tasks.io.tracking import open_tracker
+
+    page = Path(open_tracker(setup.stores).client.download_artifacts(run_id, "replay.html"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page.read_text(encoding="utf-8"), encoding="utf-8")
+    note(f"Wrote {path}.")
 
 
 def due(

@@ -48,6 +48,9 @@ def _play(console: Console, number: int, chapter: Chapter) -> tuple[Chapter, dic
     """Write the chapter's configuration, run its flow, say how it ended."""
     values = merge(yaml.safe_load((ROOT / "config" / "payments.yaml").read_text()), chapter.changes)
     (HOME / "config" / "payments.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    os.environ["EVERGREEN_NOW"] = (
+        f"{chapter.now}+00:00" if "T" in chapter.now else f"{chapter.now}T00:00+00:00"
+    )
     with console.status(f"{number:2}/{len(STORY)}  {chapter.title} ..."):
         result = run_flow(chapter.flow, {"model": "payments", **chapter.parameters})
     console.print(
@@ -60,7 +63,8 @@ def _conclude(console: Console, happened: list[tuple[Chapter, dict[str, Any]]], 
     from tasks.io.setup import open_setup
     from tasks.status import model_status
 
-    table = Table("step", "state", "version", "why", title="What happened")
+    table = Table("step", "state", "version", title="What happened")
+    table.add_column("why", no_wrap=True, overflow="ellipsis")
     for chapter, result in happened:
         why = result["reasons"][0]["message"] if result["reasons"] else ""
         table.add_row(chapter.title, result["state"], str(result.get("version") or "-"), why)

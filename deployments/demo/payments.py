@@ -2,7 +2,8 @@
 
 Nothing in it comes from a real card. On ``SALE_DAY`` alone digital goods sell more than ever: odd, but no drift. From
 ``DRIFT_DAY`` on, over ``RAMP_DAYS``, customers buy more digital goods from new devices and a new kind of fraud appears:
-small amounts for just those, which a model of the days before does not know.
+small amounts for just those, which a model of the days before does not know. From ``NEXT_DAY`` on another wallet
+spreads, so that new devices pay more often still.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ LAST_DAY = 172
 DRIFT_DAY = 90
 RAMP_DAYS = 8
 SALE_DAY = 84
+NEXT_DAY = 128
 ROWS_PER_DAY = 300
 MERCHANTS = ("groceries", "travel", "digital", "electronics", "restaurant", "fuel")
 HABITS = np.array([0.30, 0.10, 0.20, 0.10, 0.18, 0.12])
@@ -71,7 +73,7 @@ def _one_day(day: int, seed: int) -> pd.DataFrame:
         "card_age_days": rng.integers(1, 2500, n),
         "payments_last_hour": rng.poisson(0.6, n),
         "distance_km": np.round(rng.gamma(1.2, 18.0, n), 1),
-        "new_device": (rng.random(n) < 0.15 + 0.10 * moved).astype(int),
+        "new_device": (rng.random(n) < 0.15 + 0.10 * moved + 0.25 * (day >= NEXT_DAY)).astype(int),
         "country_risk": np.round(rng.beta(2, 6, n), 3),
     }
     frame = pd.DataFrame(columns)

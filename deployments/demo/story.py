@@ -29,6 +29,8 @@ class Chapter:
         ``module:function``.
     parameters : dict
         Beside the model.
+    now : str
+        The moment that decisions take for now.
     changes : dict
         What this chapter's configuration changes in config/payments.yaml.
     """
@@ -36,6 +38,7 @@ class Chapter:
     title: str
     flow: str
     parameters: dict[str, Any] = field(default_factory=dict)
+    now: str = ""
     changes: dict[str, Any] = field(default_factory=dict)
 
 
@@ -45,13 +48,31 @@ def _reign(who: str, until: str, changes: dict[str, Any] | None = None) -> list[
     as_of = {"until": until}
     return [
         Chapter(
-            title=f"Train {who} (as of {until})", flow="flows.train:train", parameters=as_of, changes=own
+            title=f"Train {who} (as of {until})",
+            flow="flows.train:train",
+            parameters=as_of,
+            changes=own,
+            now=until,
         ),
-        Chapter(title="Pass it through the gate", flow="flows.validate:validate", changes=own),
+        Chapter(title="Pass it through the gate", flow="flows.validate:validate", changes=own, now=until),
         Chapter(
-            title="Challenge the throne", flow="flows.challenge:challenge", parameters=as_of, changes=own
+            title="Challenge the throne",
+            flow="flows.challenge:challenge",
+            parameters=as_of,
+            changes=own,
+            now=until,
         ),
     ]
+
+
+def _retrain(what: str, until: str) -> Chapter:
+    """Return a run that a drift event asks for."""
+    return Chapter(
+        title=f"{what} (as of {until})",
+        flow="flows.retrain:retrain",
+        parameters={"until": until, "trigger": "drift"},
+        now=until,
+    )
 
 
 def _watch(what: str, until: str, *, pages: bool = False) -> Chapter:
@@ -60,6 +81,7 @@ def _watch(what: str, until: str, *, pages: bool = False) -> Chapter:
         title=f"Watch it: {what} (to {until})",
         flow="flows.monitor:monitor",
         parameters={"until": until},
+        now=until,
         changes={} if pages else {"monitoring": {"report_rows": 0}},
     )
 
@@ -69,9 +91,24 @@ STORY = [
     *_reign("a hasty one that sees two columns", "2026-03-16", HASTY),
     _watch("a quiet stretch", "2026-03-26T12:00"),
     _watch("one odd day", "2026-03-27T12:00"),
-    _watch("habits change for good", "2026-04-15T12:00", pages=True),
-    *_reign("a new one after the drift", "2026-06-15"),
+    _watch("habits change for good", "2026-05-05T12:00"),
+    _retrain("The alarm asks for a retraining", "2026-05-05T12:00"),
+    _watch("another wallet spreads", "2026-05-13T12:00", pages=True),
+    _retrain("The next alarm asks too soon", "2026-05-13T12:00"),
     Chapter(
-        title="Roll back by hand", flow="flows.promote:rollback", parameters={"reason": "shown in the demo"}
+        title="Replay what other policies would have done",
+        flow="flows.replay:replay",
+        parameters={
+            "policies": "configured,never,every,periodic:30d",
+            "since": "2026-03-16",
+            "until": "2026-05-14",
+        },
+        now="2026-05-14",
+    ),
+    Chapter(
+        title="Roll back by hand",
+        flow="flows.promote:rollback",
+        parameters={"reason": "shown in the demo"},
+        now="2026-05-14",
     ),
 ]

@@ -37,6 +37,7 @@ class State(StrEnum):
     QUIET = "Quiet"
     WARNING = "Warning"
     DRIFT = "Drift"
+    REPLAYED = "Replayed"
     HELD = "Held"
     INSUFFICIENT = "Insufficient"
     INPUT_ERROR = "InputError"

@@ -1,4 +1,4 @@
-"""Monitoring runs on its interval, and an alarm's event starts a training: on a real server."""
+"""Monitoring runs on its interval, what is due is looked for, and an alarm's event asks for a retraining."""
 
 from itertools import pairwise
 
@@ -42,10 +42,12 @@ def scheduled_like_monitoring(monkeypatch):
     monkeypatch.setattr(deploy, "FLOWS", flows)
 
 
-def runs_of(client, deployment):
-    return client.read_flow_runs(
+def runs_of(client, deployment, *, scheduled=False):
+    """Return a deployment's runs: those that an event began, or those that the calendar will begin."""
+    runs = client.read_flow_runs(
         deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment.id]))
     )
+    return [run for run in runs if run.auto_scheduled is scheduled]
 
 
 def test_a_deployed_schedule_makes_scheduled_runs_every_interval(client, folder, monkeypatch):
@@ -53,8 +55,8 @@ def test_a_deployed_schedule_makes_scheduled_runs_every_interval(client, folder,
     write_model(folder, "hourly", monitoring={"interval": "2h"})
     deploy_models(read_settings())
     deployment = client.read_deployment_by_name("reconcile/hourly")
-    wait_for(lambda: len(runs_of(client, deployment)) > 2, seconds=90, what="a scheduled run")
-    runs = sorted(runs_of(client, deployment), key=lambda run: run.expected_start_time)
+    wait_for(lambda: len(runs_of(client, deployment, scheduled=True)) > 2, seconds=90, what="a scheduled run")
+    runs = sorted(runs_of(client, deployment, scheduled=True), key=lambda run: run.expected_start_time)
     assert {"SCHEDULED"} == {run.state.type.value for run in runs}
     steps = {(b.expected_start_time - a.expected_start_time).total_seconds() for a, b in pairwise(runs)}
     assert {7200.0} == steps
@@ -93,42 +95,57 @@ def only(client, name):
     return automation
 
 
-def test_the_automation_that_trains_on_drift_is_off_until_it_is_switched_on_and_stays_on(client, folder):
+def test_the_automation_that_retrains_on_drift_stays_as_it_was_set(client, folder):
     write_model(folder, "switched")
     deploy_models(read_settings())
     name = trigger_name("switched")
-    assert only(client, name).enabled is False
-    client.resume_automation(only(client, name).id)
-    deploy_models(read_settings())
     assert only(client, name).enabled is True
     client.pause_automation(only(client, name).id)
     deploy_models(read_settings())
     assert only(client, name).enabled is False
+    client.resume_automation(only(client, name).id)
+    deploy_models(read_settings())
+    assert only(client, name).enabled is True
+
+
+def test_where_retraining_is_disabled_neither_events_nor_the_calendar_ask_for_it(client, folder):
+    write_model(folder, "off", retraining={"run_mode": "disabled"})
+    deploy_models(read_settings())
+    assert only(client, trigger_name("off")).enabled is False
+    (schedule,) = client.read_deployment_by_name("retrain/off").schedules
+    assert schedule.active is False
+
+
+@pytest.mark.parametrize(("every", "hours"), [("30d", 24), ("6h", 6), ("500 rows", 24)])
+def test_what_is_due_is_looked_for_once_a_day_or_as_often_as_it_may_be(client, folder, every, hours):
+    write_model(folder, "daily", retraining={"every": every})
+    deploy_models(read_settings())
+    (schedule,) = client.read_deployment_by_name("retrain/daily").schedules
+    assert (hours * 3600.0, True) == (schedule.schedule.interval.total_seconds(), schedule.active)
+    assert {"trigger": "schedule"} == schedule.parameters
 
 
 @pytest.mark.timeout(200)
-def test_an_alarms_event_starts_a_training_of_its_model_once(client, folder, monkeypatch):
-    monkeypatch.setattr(deploy, "FLOWS", {"train": deploy.FLOWS["train"]})
+def test_an_alarms_event_asks_for_a_retraining_of_its_model_once(client, folder, monkeypatch):
+    monkeypatch.setattr(deploy, "FLOWS", {"retrain": deploy.FLOWS["retrain"]})
     for name in ("drifting", "steady"):
         write_model(folder, name)
     deploy_models(read_settings())
-    for name in ("drifting", "steady"):
-        client.resume_automation(only(client, trigger_name(name)).id)
-    deployment = client.read_deployment_by_name("train/drifting")
+    deployment = client.read_deployment_by_name("retrain/drifting")
 
     def announced():  # the trigger's own process learns of it a moment after it was switched on
         announce_monitoring(alert("drifting"))
         return runs_of(client, deployment)
 
-    wait_for(announced, seconds=90, what="a training")
+    wait_for(announced, seconds=90, what="a retraining")
     announce_monitoring(alert("drifting"))
     announce_monitoring(alert("drifting", "performance"))
-    wait_for(lambda: len(runs_of(client, deployment)) > 1, seconds=60, what="a training for performance")
+    wait_for(lambda: len(runs_of(client, deployment)) > 1, seconds=60, what="a retraining for performance")
     EventsWorker.drain_all(timeout=10)
     runs = runs_of(client, deployment)
     asked = sorted((run.parameters["model"], run.parameters["trigger"]) for run in runs)
     assert [("drifting", "drift"), ("drifting", "performance")] == asked
-    assert [] == runs_of(client, client.read_deployment_by_name("train/steady"))
+    assert [] == runs_of(client, client.read_deployment_by_name("retrain/steady"))
 
 
 def test_prefect_yamls_trigger_is_valid_off_and_like_the_models_own():

@@ -1,0 +1,214 @@
+"""Quality against retrainings: the policies with their front and gaps, and what a search tried and confirmed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from typing import Any, NamedTuple
+
+from tasks.core.drift.phrases import short_time
+from tasks.core.pages.replay_phrases import interval, number, times
+from tasks.core.pages.replayed import Replayed
+from tasks.core.pages.watched import real
+from tasks.core.replay.regret import pareto_front
+from tasks.io.replay_looks import INK, SOFT, Look, Trace, axis, layout, looks_of, plot_html
+
+TRIAL = Look("#009E73", "solid", "circle")
+LEAST = 0.01
+"""Share of the quality that the vertical axis spans at least, so that a trifle looks like one."""
+_CHARACTER, _ROW = 7.2, 18
+"""Pixels that a letter and a line of a label take."""
+
+
+class Point(NamedTuple):
+    """A policy on the plot: how many retrainings, which quality, what is written beside it."""
+
+    name: str
+    x: float
+    y: float
+    label: str
+    hover: str
+    look: Look
+
+
+class Panel(NamedTuple):
+    """The frame of some points: ranges of both axes, and its size in pixels where the page is narrow."""
+
+    x: tuple[float, float]
+    y: tuple[float, float]
+    width: float
+    height: float
+
+    @classmethod
+    def around(cls, points: Sequence[Point], *, width: float, height: float) -> Panel:
+        """Return a frame with room for labels."""
+        most = max([one.x for one in points], default=0.0) or 1.0
+        ys = [one.y for one in points] or [0.0]
+        room = (max(ys) - min(ys)) or abs(max(ys)) * 0.02 or 1.0
+        return cls((-0.06 * most, 1.14 * most), (min(ys) - 0.25 * room, max(ys) + 0.25 * room), width, height)
+
+    def pixels(self, one: Point) -> tuple[float, float]:
+        """Return where a point lies, from the upper left corner."""
+        (left, right), (low, high) = self.x, self.y
+        return (one.x - left) / (right - left) * self.width, (high - one.y) / (high - low) * self.height
+
+
+def pareto_plot(told: Replayed) -> str:
+    """Draw mean quality against retrainings, the front as steps, and each policy's gap to the best in hindsight."""
+    looks = looks_of([one["policy"] for one in told.policies])
+    by_name = {one["policy"]: one for one in told.policies}
+    points = [
+        _point(by_name[one["policy"]], looks[one["policy"]], label=f"{one['policy']}: {_gap(one['gap'])}")
+        for one in told.pareto
+        if math.isfinite(real(one["quality"]))
+    ]
+    panel = Panel.around(points, width=500, height=300)
+    best = told.best
+    traces = [*_front(points, told.sign, panel, name="front"), *map(_dot, points)]
+    shape = layout(
+        height=440,
+        showlegend=False,
+        xaxis=axis("retrainings", range=list(panel.x), tickformat=",d", **_whole(panel)),
+        yaxis=axis(f"mean {told.metric} ({told.direction})", range=list(panel.y)),
+        annotations=list(_labels(points, panel, axes=("x", "y"))),
+        shapes=[_best_line(real(best["mean"])), *(_drop(one, real(best["mean"])) for one in points)] if best else [],
+    )  # fmt: skip
+    return plot_html(traces, shape, name="quality-against-retrainings")
+
+
+def search_plot(told: Replayed, search: Mapping[str, Any]) -> str:
+    """Draw what a search tried on the first part of history, beside what was confirmed on the part not seen."""
+    names = [one["policy"] for one in told.policies]
+    chosen = {one["policy"] for one in search["chosen"]}
+    sides = (
+        ("tried on the first part", search["trials"]),
+        (f"confirmed from {short_time(search['unseen_from'])} on", search["unseen"]),
+    )
+    traces, marks, axes = list[Trace](), list[dict[str, Any]](), dict[str, Any]()
+    for side, (title, summaries) in enumerate(sides):
+        number_ = "" if side == 0 else "2"
+        points = list(_search_points(summaries, looks_of(names), chosen))
+        panel = Panel.around(points, width=230, height=280)
+        drawn = [*_front(points, told.sign, panel, name="front"), *map(_dot, points)]
+        traces += [{**one, "xaxis": f"x{number_}", "yaxis": f"y{number_}"} for one in drawn]
+        marks += _labels([one for one in points if one.label], panel, axes=(f"x{number_}", f"y{number_}"))
+        domain = [0, 0.44] if side == 0 else [0.56, 1]
+        axes[f"xaxis{number_}"] = axis("retrainings", range=list(panel.x), domain=domain, tickformat=",d",
+                                       anchor=f"y{number_}", **_whole(panel))  # fmt: skip
+        axes[f"yaxis{number_}"] = axis(
+            f"mean {told.metric}" if side == 0 else "", range=list(panel.y), anchor=f"x{number_}"
+        )
+        marks.append({"xref": "paper", "yref": "paper", "x": domain[0], "y": 1.02, "xanchor": "left",
+                      "yanchor": "bottom", "showarrow": False, "text": f"<b>{escape(title)}</b>"})  # fmt: skip
+    shape = layout(height=420, showlegend=False, annotations=marks, **axes)
+    return plot_html(traces, shape, name="search")
+
+
+def _search_points(
+    summaries: Sequence[Mapping[str, Any]], looks: Mapping[str, Look], chosen: set[str]
+) -> Iterator[Point]:
+    """Yield the points of a part; only the chosen settings and the policies beside them bear their name."""
+    for one in summaries:
+        if math.isfinite(real(one["mean"])):
+            name = one["policy"]
+            named = name in chosen or "overlay" not in one or one["overlay"] is None
+            look = looks.get(name, TRIAL if name in chosen else Look(INK, "solid", "circle-open"))
+            yield _point(one, look, label=name if named else "")
+
+
+def _point(one: Mapping[str, Any], look: Look, *, label: str) -> Point:
+    hover = (
+        f"{one['policy']}: {number(one['mean'])} {interval(*one['mean_interval'])}, {times(one['retrainings'])}, "
+        f"{one['promotions']:,} promoted, worst window {number(one['worst'])}"
+    )
+    return Point(one["policy"], float(one["retrainings"]), float(one["mean"]), label, hover, look)
+
+
+def _gap(gap: Any) -> str:
+    return "best" if gap == 0 else f"{number(gap)} behind"
+
+
+def _dot(one: Point) -> Trace:
+    size = 13 if one.label else 7
+    return {
+        "type": "scatter", "mode": "markers", "x": [one.x], "y": [one.y], "name": escape(one.name),
+        "text": [escape(one.hover)], "hoverinfo": "text",
+        "marker": {"symbol": one.look.symbol, "size": size, "color": one.look.colour},
+    }  # fmt: skip
+
+
+def _front(points: Sequence[Point], sign: int, panel: Panel, *, name: str) -> list[Trace]:
+    """Return the best quality for each number of retrainings as steps."""
+    places = pareto_front([(one.y, one.x) for one in points], sign=sign)
+    if not places:
+        return []
+    best = [points[place] for place in places]
+    return [
+        {
+            "type": "scatter", "mode": "lines", "x": [*(one.x for one in best), panel.x[1]],
+            "y": [*(one.y for one in best), best[-1].y], "name": name, "hoverinfo": "skip",
+            "line": {"shape": "hv", "color": INK, "width": 1.5, "dash": "dot"},
+        }
+    ]  # fmt: skip
+
+
+def _best_line(best: float) -> dict[str, Any]:
+    return {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": best, "y1": best, "layer": "below",
+            "line": {"color": SOFT, "width": 2}}  # fmt: skip
+
+
+def _drop(one: Point, best: float) -> dict[str, Any]:
+    """Return the line from a point to the best quality."""
+    return {"type": "line", "x0": one.x, "x1": one.x, "y0": one.y, "y1": best, "layer": "below",
+            "line": {"color": one.look.colour, "width": 1, "dash": "dot"}}  # fmt: skip
+
+
+def _whole(panel: Panel) -> dict[str, Any]:
+    """Return ticks at whole numbers where there are few."""
+    return {"dtick": 1} if panel.x[1] <= 10 else {}
+
+
+_FAR = (-34, 34, -52, 52, -70, 70, -90, 90)
+_OFFSETS = (
+    (12, 0, "left"), (-12, 0, "right"), (0, -18, "center"), (0, 18, "center"), (14, -16, "left"), (14, 16, "left"),
+    (-14, -16, "right"), (-14, 16, "right"), *((14, dy, "left") for dy in _FAR),
+    *((-14, dy, "right") for dy in _FAR),
+)  # fmt: skip
+
+
+def _labels(points: Sequence[Point], panel: Panel, *, axes: tuple[str, str]) -> Iterator[dict[str, Any]]:
+    """Yield the labels, each at the first place where it covers no point and no other label."""
+    taken = [_box(*panel.pixels(one), 0, "dot") for one in points]
+    for one in sorted(points, key=lambda one: (one.y, one.x)):
+        x, y = panel.pixels(one)
+        wide = _CHARACTER * len(one.label)
+        boxes = [(dx, dy, anchor, _box(x + dx, y + dy, wide, anchor)) for dx, dy, anchor in _OFFSETS]
+        free = [
+            found
+            for found in boxes
+            if _inside(found[3], panel) and not any(_meet(found[3], other) for other in taken)
+        ]
+        dx, dy, anchor, box = (free or boxes)[0]
+        taken.append(box)
+        yield {
+            "xref": axes[0], "yref": axes[1], "x": one.x, "y": one.y, "text": escape(one.label), "ax": dx, "ay": dy,
+            "xanchor": anchor, "showarrow": True, "arrowhead": 0, "arrowwidth": 1, "arrowcolor": SOFT,
+            "standoff": 6, "font": {"size": 12},
+        }  # fmt: skip
+
+
+def _box(x: float, y: float, wide: float, anchor: str) -> tuple[float, float, float, float]:
+    """Return left, top, right and bottom of a label, or of a dot."""
+    if anchor == "dot":
+        return x - 8, y - 8, x + 8, y + 8
+    left = {"left": x, "right": x - wide, "center": x - wide / 2}[anchor]
+    return left, y - _ROW / 2, left + wide, y + _ROW / 2
+
+
+def _meet(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def _inside(box: tuple[float, ...], panel: Panel) -> bool:
+    return box[0] >= 0 and box[2] <= panel.width and box[1] >= 0 and box[3] <= panel.height
