@@ -63,8 +63,9 @@ def _conclude(console: Console, happened: list[tuple[Chapter, dict[str, Any]]], 
     from tasks.io.setup import open_setup
     from tasks.status import model_status
 
-    table = Table("step", "state", "version", title="What happened")
-    table.add_column("why", no_wrap=True, overflow="ellipsis")
+    table = Table(title="What happened", expand=True)
+    for name, room in (("step", None), ("state", None), ("version", None), ("why", 1)):
+        table.add_column(name, no_wrap=True, overflow="ellipsis", ratio=room)
     for chapter, result in happened:
         why = result["reasons"][0]["message"] if result["reasons"] else ""
         table.add_row(chapter.title, result["state"], str(result.get("version") or "-"), why)

@@ -11,7 +11,7 @@ from tasks.core.pages.replay_phrases import headline
 from tasks.core.pages.replay_report import replay_items, replay_markdown, replay_rows
 from tasks.core.pages.replay_search import policy_yaml, search_headline
 from tasks.core.pages.replay_sections import decision_rows
-from tasks.core.pages.replayed import Replayed, metric_sign, opened
+from tasks.core.pages.replayed import Replayed, opened
 from tasks.core.verdict import State
 from tests.support.replay_results import CAUSE, NOTE, found, held, policy, started, told, usual
 
@@ -66,14 +66,6 @@ def test_an_error_is_told_as_one():
     assert "configured reaches 11.17, 1.167 (11.67%) behind the best, with 1 retraining." == mine
     assert "1.117 times its error with 1 against 3 retrainings (33%)" in every
     assert "configured beats never by 3.167 a window" in never
-
-
-def test_the_direction_follows_from_the_worst_windows():
-    assert (1, -1, 1) == (
-        metric_sign([{"mean": 0.8, "worst": 0.6}]),
-        metric_sign([{"mean": None, "worst": None}, {"mean": 3.0, "worst": 4.0}]),
-        metric_sign([{"mean": 0.5, "worst": 0.5}]),
-    )
 
 
 def test_the_last_label_is_said_plainly_where_it_beats_every_model_on_accuracy():

@@ -58,7 +58,7 @@ class Replayed:
             metric=str(policies[0]["metric"]),
             clock=str(result["clock"]),
             start=str(result["start"]),
-            sign=metric_sign([*policies, *([baseline] if baseline else [])]),
+            sign=1 if policies[0]["higher_is_better"] else -1,
             policies=policies,
             baseline=baseline,
             pareto=tuple(result["pareto"]),
@@ -103,17 +103,6 @@ class Replayed:
     def leads(self, one: Mapping[str, Any], other: Mapping[str, Any]) -> FloatArray:
         """Return by how much one is better in each window; NaN where either has no value."""
         return self.sign * (values_of(one) - values_of(other))
-
-
-def metric_sign(summaries: Sequence[Mapping[str, Any]]) -> int:
-    """Return the direction of a metric that is not named: its worst window lies below the mean, or above it.
-
-    >>> metric_sign([{"mean": 0.8, "worst": 0.7}]), metric_sign([{"mean": 10.0, "worst": 15.0}])
-    (1, -1)
-    """
-    above = [real(one["mean"]) - real(one["worst"]) for one in summaries]
-    widest = max((value for value in above if math.isfinite(value)), key=abs, default=0.0)
-    return -1 if widest < 0 else 1
 
 
 def values_of(policy: Mapping[str, Any]) -> FloatArray:

@@ -116,6 +116,7 @@ class PolicyResult:
         plain = {
             "policy": self.name,
             "metric": self.metric,
+            "higher_is_better": self.sign > 0,
             "mean": self.mean,
             "mean_interval": list(self.mean_interval),
             "undefined": int(np.isnan(self.values).sum()),

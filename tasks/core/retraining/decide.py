@@ -9,7 +9,7 @@ from datetime import datetime
 from tasks.core.config.quiet_hours import quiet_until
 from tasks.core.retraining.attempts import REFUSED, Attempt, RetrainHistory
 from tasks.core.retraining.due import due_triggers
-from tasks.core.retraining.policy import MONTH, MOST_BACK_OFF, RetrainPolicy
+from tasks.core.retraining.policy import MONTH, MOST_BACK_OFF, RetrainPolicy, length_text
 from tasks.core.retraining.words import MANUAL, Asked, Cause, Moment, Outcome, RetrainDecision
 from tasks.core.verdict import Reason
 
@@ -107,7 +107,7 @@ def _cooling(now: Moment, history: RetrainHistory, policy: RetrainPolicy) -> Ite
     if last is None or rested is None or now.at >= rested:
         return
     if now.at < last.at + policy.cooldown:
-        code, why = "cooldown", f"the cooldown of {policy.cooldown} is not over"
+        code, why = "cooldown", f"the cooldown of {length_text(policy.cooldown)} is not over"
     else:
         code = "back_off"
         why = f"{history.unhelpful} retraining(s) in a row brought no new champion (retraining.back_off)"

@@ -17,6 +17,18 @@ MONTH = timedelta(days=30)
 _MONTHLY = Span(2592000.0, "seconds", "30d")
 
 
+def length_text(length: timedelta) -> str:
+    """Return a duration as people write it.
+
+    >>> length_text(timedelta(days=14)), length_text(timedelta(hours=1)), length_text(timedelta(minutes=90))
+    ('14d', '1h', '1.5h')
+    """
+    seconds = length.total_seconds()
+    units = (("d", 86400.0), ("h", 3600.0), ("m", 60.0))
+    unit, size = next(((unit, size) for unit, size in units if seconds >= size), ("s", 1.0))
+    return f"{seconds / size:g}{unit}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class RetrainPolicy:
     """When a retraining may start.
