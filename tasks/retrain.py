@@ -168,8 +168,8 @@ def _walk(walk: Walk, stages: Callable[[Walk], StageResult]) -> StageResult:
         walk.desk.end(walk.attempt, state, version=walk.version, reasons=(why,))
         raise
     told = conclude_retraining(result, walk.attempt, closed=walk.desk.closed)
+    walk.tag(told)  # before the end is written: what comes after it, no later run would make up for
     walk.desk.end(walk.attempt, told.state, version=told.version, reasons=told.reasons)
-    walk.tag(told)
     announce_retraining(walk.setup.model, walk.attempt, told)
     return told
 

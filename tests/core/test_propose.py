@@ -27,6 +27,7 @@ def every(step, *, days):
 def test_half_hourly_rows_of_years_are_evaluated_on_28_days():
     assert windows(every(1_800, days=944)) == {
         "evaluation.validation_window": "28d",
+        "split.holdout": "14d",
         "monitoring.window": "14d",
         "retraining.window": "270d",
     }
@@ -35,6 +36,7 @@ def test_half_hourly_rows_of_years_are_evaluated_on_28_days():
 def test_hourly_rows_take_longer_to_make_a_thousand():
     assert windows(every(3_600, days=730)) == {
         "evaluation.validation_window": "42d",
+        "split.holdout": "21d",
         "monitoring.window": "21d",
         "retraining.window": "545d",
     }
@@ -91,6 +93,34 @@ def test_an_evaluation_window_takes_a_fifth_at_most_and_seven_blocks_at_least(st
     inside = positions[positions > positions[-1] - length]
     assert length <= 0.2 * (positions[-1] - positions[0])
     assert len(np.unique(inside // block)) >= 7
+
+
+@pytest.mark.parametrize(("step", "days"), [(600.0, 200), (3_600.0, 1_000), (600.0, 700)])
+def test_a_holdout_has_what_the_gate_needs_and_fifteen_percent_of_the_training_window_at_most(step, days):
+    positions = every(step, days=days)
+    proposed = windows(positions)
+    training, held = proposed["retraining.window"], seconds(proposed["split.holdout"])
+    learned = 0.8 * days * DAY if training == "full" else seconds(training)
+
+    assert held <= 0.15 * learned
+    assert held / step >= 500
+    assert held / DAY >= 14
+
+
+def test_a_holdout_of_a_ranking_holds_fifty_groups():
+    positions = np.repeat(every(DAY, days=1_200), 20)
+    few, many = np.arange(24_000) // 20, np.arange(24_000) // 4
+
+    # 20 rows a day: 500 take 25 days; one group a day: fifty take as many days
+    assert windows(positions, group=many)["split.holdout"] == "28d"
+    assert windows(positions, group=few)["split.holdout"] == "56d"
+
+
+def test_where_a_holdout_for_the_gate_would_be_long_the_default_share_stays():
+    assert "split.holdout" not in windows(every(DAY, days=1_095))
+    assert "split.holdout" not in windows(every(60, days=60))
+    assert "split.holdout" not in windows(np.arange(2_000.0), clock="rows")
+    assert windows(np.arange(50_000.0), clock="rows")["split.holdout"] == "1000 rows"
 
 
 def test_without_a_clock_few_rows_are_held_out_in_a_larger_share():

@@ -16,6 +16,7 @@ from tasks.init import init_config, model_name
 from tasks.io.config_writer import name_source
 from tasks.io.configs import read_config
 from tasks.io.sources import open_source
+from tests.support.ageing import ageing_stream
 from tests.support.leaky import fair_set, plant
 from tests.support.realdata import real_file
 
@@ -36,6 +37,7 @@ NO_FEATURES = {
     "hkjc_racing_2016_2018.parquet": {"season"},
     "ulb_creditcard_undersampled.csv": {"orig_row"},
 }
+AGEING = {"elec2.csv", "bike_hour.csv"}
 PROBLEMS = dict(zip(REAL, ("binary", "regression", "ranking", "binary", "binary"), strict=True))
 
 
@@ -92,6 +94,39 @@ def test_the_proposed_windows_fit_the_data(name, folder):
     assert result["rows"] == len(rows)
 
 
+@pytest.mark.realdata
+@pytest.mark.parametrize("name", REAL)
+def test_equals_take_over_only_where_real_models_surely_age(name, folder):
+    result = init_config(str(real_file(name)), out="m.yaml", **REAL[name])
+    config = read_config(folder / "m.yaml")
+
+    ages = name in AGEING
+    assert (config.evaluation.policy == "non_inferiority") == ages
+    assert (config.retraining.back_off == 1.0) == ages
+    assert {"evaluation.policy", "evaluation.margin", "retraining.back_off"} <= set(
+        result["proposed"]
+    ) or not ages
+
+
+def test_a_stream_that_turns_is_written_with_what_was_measured(folder):
+    frame, positions = ageing_stream(0, days=300, turn=1.5)
+    frame["at"] = pd.to_datetime(positions, unit="s", utc=True)
+    init_config(write_csv(folder, frame), target="y", time="at", out="m.yaml")
+
+    text = " ".join((folder / "m.yaml").read_text().replace("#", "").split())
+    assert "a newer one that is not worse takes over policy: non_inferiority" in text
+    config = read_config(folder / "m.yaml")
+    assert config.evaluation.margin == config.evaluation.min_improvement
+
+
+def test_a_stream_that_stays_keeps_the_default_policy(folder):
+    frame, positions = ageing_stream(0)
+    frame["at"] = pd.to_datetime(positions, unit="s", utc=True)
+    result = init_config(write_csv(folder, frame), target="y", time="at", out="m.yaml")
+
+    assert not {"evaluation.policy", "evaluation.margin", "retraining.back_off"} & set(result["proposed"])
+
+
 def test_what_is_written_reads_over_the_defaults(folder):
     frame, planted = plant(fair_set(0, n=600), "two parts")
     result = init_config(write_csv(folder, frame), target="y", time="at", out="conf/model.yaml")
@@ -111,7 +146,7 @@ def test_every_proposed_key_says_why(folder):
     init_config(write_csv(folder), target="y", time="at", out="m.yaml")
 
     lines = (folder / "m.yaml").read_text().splitlines()
-    for key in ("problem:", "  metric:", "  validation_window:", "  window:", "  candidates:"):
+    for key in ("problem:", "  metric:", "  validation_window:", "  window:", "  cooldown:", "  candidates:"):
         at = next(i for i, line in enumerate(lines) if line.startswith(key))
         assert lines[at - 1].lstrip().startswith("#")
 

@@ -10,9 +10,12 @@ import pandas as pd
 
 from tasks.core.data.inspect_columns import ColumnFacts
 from tasks.core.data.kinds import Kind
+from tasks.core.data.rows import Rows
 from tasks.core.leaks import Suspect
 from tasks.core.propose.candidates import METRICS, propose_candidates
 from tasks.core.propose.clock import FoundClock
+from tasks.core.propose.freshness import Freshness, measure_freshness
+from tasks.core.propose.pace import propose_pace, propose_succession
 from tasks.core.propose.spans import Entry, resemblance
 from tasks.core.propose.windows import propose_windows
 from tasks.core.verdict import Reason
@@ -45,6 +48,8 @@ class Material:
         Number of all rows.
     times : mapping of str to FoundClock
         Columns of the sample that read as times.
+    history : Rows or None
+        Rows evenly over all of history, groups whole; None without a clock.
     """
 
     sample: pd.DataFrame
@@ -58,6 +63,7 @@ class Material:
     groups: np.ndarray | None
     rows: int
     times: Mapping[str, FoundClock] = field(default_factory=dict)
+    history: Rows | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,16 +100,18 @@ def propose(material: Material) -> Proposal:
     exclude = list_excluded(material)
     used = [name for name in material.facts if name not in exclude and name not in _roles(material)]
     kinds = material.facts
+    numeric = tuple(name for name in used if kinds[name].kind is Kind.NUMERIC)
+    categorical = tuple(name for name in used if kinds[name].kind is not Kind.NUMERIC)
     return Proposal(
         problem=material.problem,
         exclude=exclude,
-        numeric=tuple(name for name in used if kinds[name].kind is Kind.NUMERIC),
-        categorical=tuple(name for name in used if kinds[name].kind is not Kind.NUMERIC),
+        numeric=numeric,
+        categorical=categorical,
         entries=(
             Entry(
                 key="evaluation.metric", value=METRICS[material.problem], why="the usual one for this problem"
             ),
-            *_windows(material),
+            *_windows(material, numeric=numeric, categorical=categorical),
         ),
         candidates=propose_candidates(material.problem, rows=material.rows),
         warnings=(
@@ -145,19 +153,33 @@ def _why_time(name: str, material: Material) -> str:
     return "a timestamp beside the clock"
 
 
-def _windows(material: Material) -> tuple[Entry, ...]:
+def _windows(
+    material: Material, *, numeric: tuple[str, ...], categorical: tuple[str, ...]
+) -> tuple[Entry, ...]:
     clock = material.clock
+    kind = clock.clock if clock else "timestamp"
     lasting = 0.0
     if clock is not None and material.problem == "regression":
         values = material.sample[material.target].to_numpy(dtype=float, na_value=np.nan)
         lasting = resemblance(values, clock.positions)
-    return propose_windows(
-        material.positions,
-        clock=clock.clock if clock else "timestamp",
-        rows=material.rows,
-        group=material.groups,
-        lasting=lasting,
+    windows = propose_windows(
+        material.positions, clock=kind, rows=material.rows, group=material.groups, lasting=lasting
     )
+    pace = propose_pace(windows, material.positions, clock=kind)
+    found = _freshness(material, kind, numeric=numeric, categorical=categorical, gap=lasting)
+    return (*windows, *pace, *propose_succession(found))
+
+
+def _freshness(
+    material: Material, clock: str, *, numeric: tuple[str, ...], categorical: tuple[str, ...], gap: float
+) -> Freshness | None:
+    past = material.history
+    if past is None or past.positions is None:
+        return None
+    return measure_freshness(
+        past.frame, past.positions, problem=material.problem, target=material.target, numeric=numeric,
+        categorical=categorical, clock=clock, group=material.group, gap=gap,
+    )  # fmt: skip
 
 
 def _doubts(material: Material) -> list[Reason]:

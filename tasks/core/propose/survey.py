@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.core.data.inspect_columns import inspect_columns
+from tasks.core.data.rows import Rows
 from tasks.core.errors import DataError, unknown_name
 from tasks.core.leaks import Suspect, find_leaks, gather_material
 from tasks.core.propose.candidates import guess_problem
@@ -14,6 +15,8 @@ from tasks.core.propose.proposal import Material
 
 LOOK_ROWS = 20_000
 """Rows that columns and leaks are judged on."""
+HISTORY_ROWS = 60_000
+"""Rows over all of history that freshness is measured on."""
 STRETCHES = 20
 """Contiguous stretches of history the rows are taken from, so that neighbours stay neighbours."""
 
@@ -93,6 +96,7 @@ def survey(
         groups=pd.factorize(frame[group].iloc[order])[0] if group else None,
         rows=len(order),
         times=times,
+        history=None if clock is None else _history(frame, clock, order, group=group),
     )
     return material, why
 
@@ -110,6 +114,22 @@ def choose_rows(n: int, *, timed: bool, rng: np.random.Generator) -> np.ndarray:
     size = LOOK_ROWS // STRETCHES
     starts = np.linspace(0, n - size, STRETCHES).astype(np.int64)
     return (starts[:, None] + np.arange(size)).ravel()
+
+
+def thin_history(n: int, *, groups: np.ndarray | None = None) -> np.ndarray:
+    """Return ascending places of at most 60,000 rows, evenly over n; groups stay whole.
+
+    >>> len(thin_history(100)), len(thin_history(150_000)), len(thin_history(4, groups=np.array([0, 0, 1, 1])))
+    (100, 50000, 4)
+    """
+    step = max(1, -(-n // HISTORY_ROWS))
+    return np.flatnonzero((np.arange(n) if groups is None else groups) % step == 0)
+
+
+def _history(frame: pd.DataFrame, clock: FoundClock, order: np.ndarray, *, group: str | None) -> Rows:
+    groups = pd.factorize(frame[group].iloc[order])[0] if group else None
+    chosen = order[thin_history(len(order), groups=groups)]
+    return Rows(frame.iloc[chosen].reset_index(drop=True), clock.positions[chosen])
 
 
 def _labelled(frame: pd.DataFrame, target: str, group: str | None) -> np.ndarray:

@@ -13,6 +13,8 @@ BLOCKS, FEWEST_BLOCKS = 28, 7
 EVALUATION_ROWS, EVALUATION_GROUPS = 1_000, 100
 LOOK_ROWS, LONGEST_LOOK = 500, 56 * DAY
 TRAINING_ROWS = 10_000
+HELD_SHARE, HELD_ROWS, HELD_BLOCKS, HELD_GROUPS = 0.15, 500, 2 * FEWEST_BLOCKS, 50
+"""A holdout: at most this share of the training window (the default), and what the gate needs."""
 MOST_ROWS = 200_000
 """More training rows than this take minutes and rarely help."""
 
@@ -44,12 +46,13 @@ def propose_windows(
         return _without_clock(rows)
     if clock == "rows":
         return _by_rows(positions, lasting)
+    evaluation, retraining = _evaluation(positions, group), _retraining(positions, group)
     return (
-        *_evaluation(positions, group),
-        *_holdout(rows),
+        *evaluation,
+        *(_holdout(rows) or _held_span(positions, group, chosen=[*evaluation, *retraining])),
         *_purge(positions, lasting),
         _monitoring(positions),
-        *_retraining(positions, group),
+        *retraining,
     )
 
 
@@ -65,6 +68,38 @@ def _holdout(rows: int) -> tuple[Entry, ...]:
             key="split.holdout", value=0.25, why=f"{rows} rows are few; the gate needs 50 of them at least"
         ),
     )
+
+
+def _held_span(positions: np.ndarray, group: np.ndarray | None, *, chosen: list[Entry]) -> tuple[Entry, ...]:
+    """Propose the shortest holdout the gate can judge on, four times in five; a longer one makes challengers staler."""
+    values = {entry.key: entry.value for entry in chosen}
+    history, window, block = positions[-1] - positions[0], values["retraining.window"], DAY
+    if "evaluation.block" in values:
+        block = seconds(values["evaluation.block"])
+    most = HELD_SHARE * ((1 - SHARE) * history if window == "full" else seconds(window))
+    for text in LENGTHS:
+        length = seconds(text)
+        if length > most:
+            break
+        if length < HELD_BLOCKS * block:
+            continue
+        place = np.floor((positions - positions[0]) / length)
+        rows = _usual(place)
+        enough = rows >= HELD_ROWS and _usual(place, np.floor(positions / block)) >= HELD_BLOCKS
+        if enough and (group is None or _usual(place, group) >= HELD_GROUPS):
+            why = (
+                f"about {rows:,.0f} rows, which the gate can judge on; more would make each challenger staler"
+            )
+            return (Entry(key="split.holdout", value=text, why=why),)
+    return ()
+
+
+def _usual(place: np.ndarray, code: np.ndarray | None = None) -> float:
+    """Return how many rows (distinct codes) four of five whole windows have at least, given each row's window."""
+    if code is not None:
+        place = np.unique(np.column_stack([place, code]), axis=0)[:, 0]
+    counts = np.bincount(place.astype(np.int64))[:-1]
+    return float(np.quantile(counts, 0.2)) if len(counts) else 0.0
 
 
 def _by_rows(positions: np.ndarray, lasting: float) -> tuple[Entry, ...]:
@@ -84,8 +119,17 @@ def _by_rows(positions: np.ndarray, lasting: float) -> tuple[Entry, ...]:
             why="neighbouring targets overlap: they resemble",
         )
     ]
+    learned = n - window if training == "full" else int(training.removesuffix(" rows"))
+    held = [
+        Entry(
+            key="split.holdout",
+            value=f"{2 * HELD_ROWS} rows",
+            why="enough for the gate; a longer one makes each challenger staler",
+        )
+    ]
     return (
         Entry(key="evaluation.validation_window", value=f"{window} rows", why=every),
+        *(held if 2 * HELD_ROWS <= HELD_SHARE * learned else []),
         *(purge if lasting else []),
         Entry(key="monitoring.window", value=f"{look} rows", why="one look needs 500 rows or more"),
         Entry(key="retraining.window", value=training, why="enough to learn from, recent enough to hold"),

@@ -1,0 +1,214 @@
+"""Ninety stationary days, a retraining forced every week: how often an equal challenger takes the throne.
+
+Both sides are one recipe fitted on 28 days of the same stream, so neither is better but by luck. Rates: docs/limits.md.
+"""
+
+import multiprocessing
+import os
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.signal import lfilter
+from scipy.stats import norm
+from threadpoolctl import threadpool_limits
+
+from tasks.core.data.rows import Rows
+from tasks.core.metrics.registry import get_metric
+from tasks.core.replay.conduct import Governed
+from tasks.core.replay.first import begin_replay
+from tasks.core.replay.policies import parse_policy
+from tasks.core.replay.stages import Court
+from tasks.core.replay.watching import Watched
+from tasks.core.verdict import State
+from tests.support.learning import learner
+from tests.support.rates import lower_bound, upper_bound
+from tests.support.replaying import BEGIN, KINDS, make_history
+
+pytestmark = [pytest.mark.proof, pytest.mark.timeout(7200)]
+SEEDS, PER_DAY, LEARNED, WATCHED = 200, 40, 42, 91
+LEAST = {"default": 0.02, "any": 0.0}
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What a stream is: its problem and metric, and which of its daily means follow AR(.9) with sd 0.5."""
+
+    name: str
+    problem: str
+    metric: str
+    wandering: frozenset = frozenset()
+
+
+STREAMS = {
+    one.name: one
+    for one in (
+        Stream("logistic, independent rows", "binary", "roc_auc"),
+        Stream("logistic, AR(.9) daily means", "binary", "roc_auc", frozenset({"x", "z", "level"})),
+        Stream("linear, independent rows", "regression", "rmse"),
+        Stream("linear, AR(.9) daily means", "regression", "rmse", frozenset({"x", "z"})),
+    )
+}
+UNSEEN = Stream("linear, an unseen level AR(.9)", "regression", "rmse", frozenset({"x", "z", "level"}))
+
+
+def make_stream(stream, rng, *, days=LEARNED + WATCHED + 1, phi=0.9):
+    """Return rows of a stream; ``phi`` 0 draws each day's means anew."""
+
+    def mean(name):
+        if name not in stream.wandering:
+            return np.zeros(days * PER_DAY)
+        noise = rng.normal(size=days + 100)
+        return 0.5 * np.repeat(lfilter([np.sqrt(1 - phi**2)], [1, -phi], noise)[100:], PER_DAY)
+
+    n = days * PER_DAY
+    frame = pd.DataFrame({"at": BEGIN + pd.to_timedelta(np.arange(n) * 86400 / PER_DAY, unit="s")})
+    frame["x"], frame["z"] = (rng.normal(size=n) + mean(name) for name in ("x", "z"))
+    strength = 1.5 * frame["x"] + 0.5 * frame["z"] + mean("level")
+    if stream.problem == "binary":
+        frame["y"] = (strength + rng.logistic(size=n) > 0).astype(int)
+    else:
+        frame["y"] = strength + rng.normal(size=n)
+    return frame
+
+
+def configure(stream, *, least):
+    """Return the model under a policy that forces a retraining every week."""
+    config = learner(
+        stream.problem,
+        candidates=({"name": "one", "estimator": f"sklearn.linear_model.{KINDS[stream.problem]}"},),
+        data={"time": "at"},
+        evaluation={"metric": stream.metric, "min_improvement": least},
+        monitoring={"window": "7d"},
+        retraining={"window": "28d"},
+        contract={"enabled": False},
+        validation={"leakage_score": 1.0},
+    )
+    return parse_policy("periodic:7d", config).config
+
+
+class Asleep:
+    """Who watches nothing: these retrainings go by the calendar alone."""
+
+    entries = ()
+
+    def watch(self, *_):
+        return Watched()
+
+
+def replay_quarter(stream, seed, least):
+    """Replay one stream; return one (state, reason, alpha, gain) a challenge against a champion, and the rest."""
+    config = configure(stream, least=least)
+    frame = make_stream(stream, np.random.default_rng([seed, 20260401]))
+    begun = begin_replay(make_history(frame, config), config, start=BEGIN.timestamp() + LEARNED * 86400.0)
+    court = Court(
+        config=begun.recipe(config), history=begun.history, ledger=begun.ledger.copy(), tools=begun.tools
+    )
+    run = Governed(court, begun.throne)
+    run.watchman = Asleep()
+    challenges, others = [], Counter()
+    for tick in begun.ticks:
+        champion, looks = run.champion, len(court.ledger.read("alpha"))
+        walked = run.act(tick).walked
+        if len(court.ledger.read("alpha")) == looks:
+            others[walked.state.value if walked else "not started"] += 1
+            continue
+        alpha = court.ledger.read("alpha")[-1].payload["alpha"]
+        gain = true_gain(stream, config, champion, walked) if walked.state is State.PROMOTED else None
+        challenges.append((walked.state.value, walked.reasons[0].code, alpha, gain))
+    return challenges, others
+
+
+def true_gain(stream, config, champion, walked):
+    """Return how much better the challenger is in the long run: on two thousand days whose means are drawn anew."""
+    frame = make_stream(stream, np.random.default_rng(5), days=2_000, phi=0.0)
+    rows = Rows(frame, np.arange(len(frame), dtype=float))
+    metric = get_metric(stream.metric, problem=stream.problem)
+    old, new = (metric(one.model.score(rows, config=config)) for one in (champion, walked.trained))
+    return float(metric.sign * (new - old))
+
+
+@pytest.fixture(scope="module")
+def measured():
+    """Replays by stream and rule, each done at first use."""
+    return {}
+
+
+def measure(measured, stream, rule):
+    """Replay all seeds of a stream under a rule; return the counts."""
+    if (stream.name, rule) not in measured:
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(2, mp_context=spawn, initializer=threadpool_limits, initargs=(1,)) as pool:
+            jobs = [pool.submit(replay_quarter, stream, seed, LEAST[rule]) for seed in range(SEEDS)]
+            found = [job.result() for job in jobs]
+        measured[stream.name, rule] = summary = summarise(found)
+        report(summary, stream, rule)
+    return measured[stream.name, rule]
+
+
+def summarise(found):
+    """Count what challenges ended as."""
+    quarters = [challenges for challenges, _ in found]
+    every = [one for challenges in quarters for one in challenges]
+    hits, undecided = (count(quarters, state) for state in ("Promoted", "Insufficient"))
+    held = np.array([len(challenges) for challenges in quarters])
+    return SimpleNamespace(
+        challenges=len(every),
+        promoted=int(hits.sum()),
+        bound=bound(hits, held),
+        bound_of_decided=bound(hits, held - undecided),
+        wrong=sum(one[3] <= 0 for one in every if one[0] == "Promoted"),
+        insufficient=int(undecided.sum()),
+        quarters=float((hits > 0).mean()),
+        alphas=(min(one[2] for one in every), max(one[2] for one in every)),
+        states=Counter(one[:2] for one in every),
+        others=sum((others for _, others in found), Counter()),
+    )
+
+
+def count(quarters, state):
+    """Return how many challenges of each quarter ended so."""
+    return np.array([sum(one[0] == state for one in challenges) for challenges in quarters])
+
+
+def bound(hits, held):
+    """Return the upper 95 % bound of a share: the exact one, or that which lets a stream's weeks hang together."""
+    share = hits.sum() / held.sum()
+    spread = np.sqrt(((hits - share * held) ** 2).sum() * len(hits) / (len(hits) - 1)) / held.sum()
+    exact = upper_bound(int(hits.sum()), int(held.sum()), confidence=0.95)
+    return max(exact, float(share + norm.ppf(0.95) * spread))
+
+
+def report(found, stream, rule):
+    """Show the row of docs/limits.md."""
+    share, decided = found.promoted / found.challenges, found.challenges - found.insufficient
+    print(
+        f"\n| {stream.name} | {LEAST[rule]:g} | {found.challenges} | {found.insufficient} | {found.promoted} | "
+        f"{share:.2%} ({found.bound:.2%}) | {found.promoted / decided:.2%} ({found.bound_of_decided:.2%}) | "
+        f"{found.wrong} | {found.quarters:.1%} |"
+    )
+    if os.environ.get("SHOW_RATES"):
+        print(f"  alphas {found.alphas}, {dict(found.states)}, without a challenge: {dict(found.others)}")
+
+
+@pytest.mark.parametrize("rule", LEAST)
+@pytest.mark.parametrize("name", STREAMS)
+def test_of_the_weekly_challenges_of_a_stationary_quarter_at_most_one_in_twenty_promotes(
+    measured, name, rule
+):
+    found = measure(measured, STREAMS[name], rule)
+    assert found.challenges >= 12 * SEEDS
+    assert max(found.bound, found.bound_of_decided) <= 0.05  # also where what ended Insufficient is left out
+
+
+@pytest.mark.parametrize("rule", LEAST)
+def test_where_models_differ_by_what_they_happened_to_see_most_of_those_promoted_are_better_in_the_long_run(
+    measured, rule
+):
+    found = measure(measured, UNSEEN, rule)
+    assert upper_bound(found.wrong, found.challenges, confidence=0.95) <= 0.05
+    assert lower_bound(found.promoted - found.wrong, found.promoted) > 0.5
