@@ -76,7 +76,9 @@ def assert_settled(place, *, resumed, states=frozenset({State.PROMOTED})):
     if attempt.state is State.PROMOTED:
         assert {"champion": attempt.version, "fallback": 1} == found.aliases
         assert {attempt.version, attempt.stages["train"]["version"]} == mine
-    assert {found.aliases[name] for name in ("challenger", "candidate") if name in found.aliases} <= mine
+    moved = dict(found.aliases.items() - place.before.items())
+    assert set(moved) <= {"champion", "fallback", "challenger", "candidate"}
+    assert set(moved.values()) - {1} <= mine  # 1 is the champion of before
     assert attempt.claim == found.status["retraining"]["last"]["claim"]
     held = place.held()
     assert (0, "Held", "cooldown") == (held.exit_code, held.state, held.codes[0])
@@ -124,7 +126,7 @@ def test_a_refit_that_its_owner_did_not_live_to_crown_is_made_again_and_one_that
 
 def test_a_challenge_that_kept_the_champion_is_not_held_twice(places):
     place = places(turned=False)
-    for point in ("after decisions judgement:1", "after decisions challenge:1"):
+    for point in ("after decisions judgement:1", "before retraining stage challenge:1"):
         assert place.retrain_until(point) is None, f"{point} was not reached"
     assert place.retrain_until(None)["state"] in {"Kept", "Insufficient"}
     assert_settled(place, resumed=2, states={State.KEPT, State.INSUFFICIENT})

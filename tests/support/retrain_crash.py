@@ -63,6 +63,7 @@ class Place:
         self.registry, self.ledger = self.setup.stores.registry, self.setup.stores.ledger
         self.model = self.setup.model
         reconcile(self.registry, self.ledger, model=self.model)  # the ledger takes note of the champion
+        self.before = self.registry.aliases(self.model)
 
     def start(self, program=DYING, *, name="out", **environ):
         """Start ``retrain`` as a process group of its own."""
