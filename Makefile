@@ -20,18 +20,19 @@ $(STAMP): requirements.lock pyproject.toml
 
 setup: $(STAMP)  ## make .venv from the hash-checked lock
 
-demo: $(STAMP)  ## the whole first reign on generated card payments: train, keep out, promote, roll back
+demo: $(STAMP)  ## the whole loop on generated card payments: train, keep out, promote, watch, retrain, replay, roll back
 	@$(BIN)/python -m deployments.demo
 
 clean-demo:  ## remove what the demo left
 	rm -rf .evergreen-demo
 
-test: $(STAMP)  ## all tests but the long proofs; those that need a Prefect server run beside the others
-	@$(BIN)/python -m pytest -q -m "not proof" --ignore=tests/flows --ignore=tests/e2e > $(VENV)/alone.log 2>&1 & \
-	alone=$$!; \
-	$(BIN)/python -m pytest -q -m "not proof" tests/flows tests/e2e; served=$$?; \
-	wait $$alone; alone=$$?; cat $(VENV)/alone.log; \
-	exit $$((served | alone))
+TEST := $(BIN)/python -m pytest -q -m "not proof"
+test: $(STAMP)  ## all tests but the long proofs: those that need a Prefect server, those of the core, and the rest side by side
+	@$(TEST) tests --ignore=tests/flows --ignore=tests/e2e --ignore=tests/core > $(VENV)/alone.log 2>&1 & alone=$$!; \
+	$(TEST) tests/core tasks/core > $(VENV)/core.log 2>&1 & core=$$!; \
+	$(TEST) tests/flows tests/e2e; served=$$?; \
+	wait $$alone; alone=$$?; wait $$core; core=$$?; cat $(VENV)/alone.log $(VENV)/core.log; \
+	exit $$((served | alone | core))
 
 check: $(STAMP)  ## format, lint, types, architecture
 	@$(BIN)/ruff format --check .
@@ -44,7 +45,7 @@ format: $(STAMP)  ## format the code and mend what lint can mend
 	@$(BIN)/ruff check --fix .
 
 proof: $(STAMP)  ## long simulations, kill and load tests
-	@$(BIN)/python -m pytest -q -m proof --timeout 7200 tests/proof
+	@$(BIN)/python -m pytest -q -m proof --timeout 7200 tests
 
 bench: $(STAMP)  ## benchmarks, with their tables under benchmarks/
 	@$(BIN)/python -m benchmarks

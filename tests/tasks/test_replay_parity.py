@@ -134,11 +134,16 @@ def run_live(setup, beginning, monkeypatch):
     return lived
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("start", "sections"),
     [
         (26, {}),
-        (34, {"data": {"label_delay": "3d"}, "retraining": {"window": "since_change", "min_rows_since_change": 300}}),
+        pytest.param(
+            34,
+            {"data": {"label_delay": "3d"}, "retraining": {"window": "since_change", "min_rows_since_change": 300}},
+            marks=pytest.mark.proof,
+        ),
     ],
     ids=["at once", "late labels, since the change"],
 )  # fmt: skip
