@@ -28,6 +28,7 @@ from tasks.io.metric_paths import custom_metrics, import_function
 from tasks.io.models import LoadedModel, load_model, read_documents
 from tasks.io.setup import Setup
 from tasks.io.smoke import smoke_version
+from tasks.io.smoke_nursery import NURSERY
 from tasks.io.tracking import open_tracker
 from tasks.links import artifact_key
 from tasks.outcomes import record_decision
@@ -53,6 +54,7 @@ def find_candidate(setup: Setup, version: int | None = None) -> LoadedModel:
             "no_candidate",
             f"'{setup.model}' has no @candidate to validate. Run 'evergreen train {setup.model}' first.",
         )
+    NURSERY.warm()  # imports while the rows are read and measured
     return load_model(setup, chosen)
 
 

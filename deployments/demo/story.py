@@ -100,7 +100,7 @@ STORY = [
         flow="flows.replay:replay",
         parameters={
             "policies": "configured,never,every,periodic:30d",
-            "since": "2026-03-16",
+            "since": "2026-03-26",
             "until": "2026-05-14",
         },
         now="2026-05-14",

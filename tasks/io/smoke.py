@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +14,10 @@ from tasks.core.gates.smoke import SmokeProbe, SmokeReport, judge_smoke
 from tasks.core.reign.plan import CANDIDATE, CHALLENGER, CHAMPION
 from tasks.core.verdict import Verdict
 from tasks.io.registry import Registry
+from tasks.io.smoke_nursery import NURSERY
 
 _TIMEOUT_S = 180.0
 _SAMPLE_ROWS = 1_000
-_ROOT = Path(__file__).resolve().parents[2]
 
 
 def smoke_version(
@@ -87,28 +85,18 @@ def _serving_uri(model: str, version: int, aliases: dict[str, int]) -> str:
 
 def _run(place: Path, *, tracking_uri: str, timeout_s: float) -> SmokeProbe | None:
     """Run the process; return what went wrong with the process itself, or None."""
-    paths = [str(_ROOT), *(path for path in sys.path if path)]
     environment = {
         **os.environ,
         "MLFLOW_TRACKING_URI": tracking_uri,
-        "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     }
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "tasks.io.smoke_child", str(place)],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
+    ended = NURSERY.run(place, environment=environment, timeout_s=timeout_s)
+    if ended is None:
         return SmokeProbe(name="process", passed=False, message=f"no answer within {timeout_s:g} s.")
-    if done.returncode != 0 or not (place / "result.json").is_file():
-        last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "no output")
-        message = f"the process ended with code {done.returncode}: {last}"
-        return SmokeProbe(name="process", passed=False, message=message)
+    code, said = ended
+    if code != 0 or not (place / "result.json").is_file():
+        last = next((line for line in reversed(said.splitlines()) if line.strip()), "no output")
+        return SmokeProbe(name="process", passed=False, message=f"the process ended with code {code}: {last}")
     return None
 
 

@@ -1,4 +1,4 @@
-"""The fresh process of a smoke test: ``python -m tasks.io.smoke_child FOLDER``.
+"""What the fresh process of a smoke test does (`tasks.io.smoke_nursery` forks it).
 
 FOLDER holds ``request.json`` and perhaps ``rows.parquet``; the answer is written to ``result.json``. Whatever
 a model raises is an observation here, not an error: it fails the probe and is told to the parent.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -224,7 +223,3 @@ def _time(ask: Ask, frame: pd.DataFrame, *, most: int) -> dict[str, Any]:
         taken.append((time.perf_counter() - started) * 1e3)
     p50, p95 = np.percentile(taken, [50, 95])
     return {"p50_ms": float(p50), "p95_ms": float(p95), "rows": len(frame), "repeats": len(taken)}
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

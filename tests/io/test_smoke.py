@@ -1,5 +1,8 @@
 """The smoke test against real models in a real MLflow store, each asked in a fresh process."""
 
+import os
+import signal
+
 import pandas as pd
 import pytest
 from sklearn.compose import make_column_transformer
@@ -12,6 +15,7 @@ from tasks.core.gates.smoke import judge_smoke
 from tasks.io.models import log_model
 from tasks.io.registry import MlflowRegistry
 from tasks.io.smoke import smoke_verdict, smoke_version
+from tasks.io.smoke_nursery import NURSERY
 from tasks.io.tracking import Tracker
 
 FEATURES = pd.DataFrame({"age": [20.0, 60.0, None, 40.0] * 25, "city": ["a", "b", "a", "b"] * 25})
@@ -85,3 +89,18 @@ def test_private_columns_may_be_withheld_from_the_process(registered):
     version = registered(pipeline(handle_unknown="ignore"))
     report = smoke_version(**version, rows=FEATURES.assign(city=float("nan")))
     assert judge_smoke(report).passed, report.probes
+
+
+def test_tests_go_on_after_the_process_they_are_forked_from_was_killed(registered):
+    version = registered(pipeline(handle_unknown="ignore"))
+    assert judge_smoke(smoke_version(**version)).passed
+    process, _ = NURSERY._running()
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert judge_smoke(smoke_version(**version)).passed
+
+
+def test_a_process_that_fails_before_it_answers_is_told_with_its_last_words(tmp_path):
+    code, said = NURSERY.run(tmp_path, environment=dict(os.environ), timeout_s=60)
+    assert code == 1
+    assert "request.json" in said.splitlines()[-1]
