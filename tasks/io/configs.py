@@ -22,6 +22,8 @@ def list_models(config_dir: Path) -> list[str]:
 def find_model(model: str, *, config_dir: Path) -> Path:
     """Return the file of a model given by name (``fraud``) or by path (``team/fraud.yaml``).
 
+    A name is the file's, else the registered model's (``prod.fraud``), which events and services go by.
+
     Raises
     ------
     ConfigError
@@ -38,6 +40,12 @@ def find_model(model: str, *, config_dir: Path) -> Path:
         return path.absolute()
     path = config_dir / f"{model}.yaml"
     if model in _RESERVED or not path.is_file():
+        registered = _files_of(model, config_dir)
+        if len(registered) > 1:
+            names = " and ".join(file.name for file in registered)
+            raise ConfigError(f"'{model}' is the model of {names}. Name one of the files instead.")
+        if registered:
+            return registered[0]
         raise unknown_name("model", model, list_models(config_dir), where=f"the folder {config_dir.name}/")
     return path
 
@@ -49,6 +57,13 @@ def read_config(path: Path) -> ModelConfig:
     base = path.parent / "base.yaml"
     defaults = _read_yaml(base if base.is_file() else _PROJECT_CONFIG / "base.yaml")
     return parse_model(values, defaults=defaults, origin=_shown(path))
+
+
+def _files_of(model: str, config_dir: Path) -> list[Path]:
+    """Return the files whose key ``model`` names a registered model."""
+    files = [config_dir / f"{name}.yaml" for name in list_models(config_dir)]
+    mentioned = [file for file in files if model in file.read_text(encoding="utf-8", errors="replace")]
+    return [file for file in mentioned if _read_yaml(file).get("model") == model]
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

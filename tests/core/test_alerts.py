@@ -148,7 +148,7 @@ def test_the_text_says_since_when_how_much_how_sure_the_metric_the_next_step_and
         "  age (data): location 0.62 instead of 0.5 (confidence 0.9995), since 1970-01-01T00:00:00+00:00",
         "Performance: roc_auc 0.8 (95 % interval 0.78 to 0.82), reference 0.9: 11.1 % worse, estimated without labels.",
         "Next: look upstream for a new source, unit or category; where the change is real and lasts, "
-        "'evergreen train cards'.",
+        "'evergreen retrain cards'.",
         "See http://mlflow/run",
         "Message cards/inputs/1970-01-01T02:00:00+00:00/opened",
     ] == alert_text(alert).splitlines()
@@ -156,7 +156,7 @@ def test_the_text_says_since_when_how_much_how_sure_the_metric_the_next_step_and
 
 @pytest.mark.parametrize(
     ("kind", "words"),
-    [(DriftKind.PERFORMANCE, "evergreen rollback cards"), (DriftKind.DATA, "evergreen train cards")],
+    [(DriftKind.PERFORMANCE, "evergreen rollback cards"), (DriftKind.DATA, "evergreen retrain cards")],
 )
 def test_the_next_step_fits_the_kind(kind, words):
     assert words in alert_text(tell(look(0, change("x", "opened", kind)))[0])

@@ -157,7 +157,7 @@ def test_lost_performance_asks_for_training_and_a_new_link_for_a_look_at_the_lab
         told=[window(0, verdicts=[verdict(kind, moved("x", kind))], performance=performance(0.7))]
     )
     assert word in advice(adrift)
-    assert "evergreen train tested" in advice(adrift)
+    assert "evergreen retrain tested" in advice(adrift)
 
 
 def test_late_labels_leave_the_newest_judged_level_standing():

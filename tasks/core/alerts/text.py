@@ -55,12 +55,12 @@ def next_step(alert: Alert) -> str:
         return "wait: one window alone is no alarm."
     if kinds & _OF_ANSWERS:
         return (
-            f"train on newer rows ('evergreen train {alert.model}', then validate and challenge), or return to the "
-            f"former champion ('evergreen rollback {alert.model}')."
+            f"train on newer rows ('evergreen retrain {alert.model}'), or return to the former "
+            f"champion ('evergreen rollback {alert.model}')."
         )
     return (
         "look upstream for a new source, unit or category; where the change is real and lasts, "
-        f"'evergreen train {alert.model}'."
+        f"'evergreen retrain {alert.model}'."
     )
 
 

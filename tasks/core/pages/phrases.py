@@ -61,7 +61,7 @@ def advice(watched: Watched) -> str:
         return "Nothing to do."
     if watched.level is Level.WARNING:
         return "One look is no proof: the next windows decide whether it is an alarm."
-    again = f"train anew and let the new version meet the champion (evergreen train {model})"
+    again = f"train anew and let the new version meet the champion (evergreen retrain {model})"
     if now.get(DriftKind.PERFORMANCE) is Level.DRIFT:
         return f"The model is worse than it was: {again}."
     if Level.DRIFT in (now.get(DriftKind.CONCEPT), now.get(DriftKind.OUTCOME)):
