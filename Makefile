@@ -26,7 +26,8 @@ demo: $(STAMP)  ## the whole loop on generated card payments: train, keep out, p
 clean-demo:  ## remove what the demo left
 	rm -rf .evergreen-demo
 
-TEST := $(BIN)/python -m pytest -q -m "not proof"
+# One thread each: the three run side by side, and teams of threads in them would wait for one another.
+TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not proof"
 test: $(STAMP)  ## all tests but the long proofs: those that need a Prefect server, those of the core, and the rest side by side
 	@$(TEST) tests --ignore=tests/flows --ignore=tests/e2e --ignore=tests/core > $(VENV)/alone.log 2>&1 & alone=$$!; \
 	$(TEST) tests/core tasks/core > $(VENV)/core.log 2>&1 & core=$$!; \
