@@ -184,9 +184,7 @@ def compile_head(model: Any, *, kind: str) -> Head:
         return _forest([one.tree_ for one in model.estimators_], model, kind)
     if type(model) in _TREES:
         return _forest([model.tree_], model, kind)
-    if type(model) in _LOGISTIC or (
-        isinstance(model, LinearModel) and type(model).predict is LinearModel.predict
-    ):
+    if type(model) in _LOGISTIC or (isinstance(model, LinearModel) and np.ndim(model.coef_) == 1):
         weights = np.atleast_2d(np.asarray(model.coef_, dtype=np.float64))
         offsets = np.atleast_1d(np.asarray(model.intercept_, dtype=np.float64))
         if (len(weights) == 1) is (kind == "classes"):
