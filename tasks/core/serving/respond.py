@@ -91,7 +91,7 @@ def to_mlflow_body(rows: Sequence[Answered]) -> bytes:
 def to_refusal(refused: Refused) -> bytes:
     """Return the body of a refusal; its status is the response's own.
 
-    >>> to_refusal(Refused(422, "no_rows", "'records' holds no rows. Send at least one.", field="records"))
-    b'{"error":{"code":"no_rows","message":"\'records\' holds no rows. Send at least one.","field":"records"}}'
+    >>> to_refusal(Refused(422, "no_rows", "No rows. Send at least one.", field="records"))
+    b'{"error":{"code":"no_rows","message":"No rows. Send at least one.","field":"records"}}'
     """
     return _encode(refused.to_dict())
