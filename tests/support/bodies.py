@@ -58,44 +58,58 @@ VALUES = st.recursive(
 )
 
 
-def rows_of(signature, *, values=SCALARS):
-    """Return a strategy of rows: mostly as the signature wants them, sometimes with other values, less or more."""
-    good = {
-        "number": st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.integers(-5, 5), st.none()),
-        "text": st.one_of(st.sampled_from(["red", "a\\b", 'say "so"', "é"]), st.none()),
-        "any": st.one_of(st.integers(-5, 5), st.sampled_from(["red", True, 2.5, None])),
-        "int64": st.integers(-(2**60), 2**60),
-        "boolean": st.booleans(),
-    }
-    fields = {
-        column.name: st.one_of(*[good[column.only or column.kind]] * 5, values)
-        for column in signature.columns
-    }
-    extra = dict.fromkeys((*signature.context, "unknown"), SCALARS) if signature.context else {"z": SCALARS}
-    return st.fixed_dictionaries(fields, optional=extra)
+GOOD = {
+    "number": st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.integers(-5, 5), st.none()),
+    "text": st.sampled_from(["red", "blue", "", None, "a\\b", 'say "so"', "é", "Zeichen"]),
+    "any": st.sampled_from([-5, 3, 2.5, True, "red", None, "3"]),
+    "int64": st.integers(-(2**50), 2**50),
+    "boolean": st.booleans(),
+}
+CONTEXT = {"who": st.sampled_from(["a", 7, None]), "when": st.sampled_from(["2026-01-02", 12.5, None])}
+BESIDE = {
+    "ids": lambda n: st.just([f"p{i}" for i in range(n)]),
+    "entities": lambda n: st.lists(st.sampled_from(["a", "é", 7, None]), min_size=n, max_size=n),
+    "at": lambda n: st.one_of(
+        st.sampled_from(["2026-01-02T03:04:05Z", 12, None]), st.just(["2026-01-02"] * n)
+    ),
+}
+ODDITIES = ("none", "none", "none", "value", "column", "beside", "text")
+
+
+def good_rows(signature):
+    """Return a strategy of rows as the signature wants them, some with context."""
+    fields = {column.name: GOOD[column.only or column.kind] for column in signature.columns}
+    context = {name: CONTEXT[name] for name in signature.context}
+    return st.lists(st.fixed_dictionaries(fields, optional=context), min_size=1, max_size=SMALL.rows)
 
 
 @st.composite
 def near_bodies(draw, signature):
-    """Return bodies that are almost right: the right shape with odd values, keys and punctuation."""
-    rows = draw(st.lists(rows_of(signature), max_size=7))
-    names = list(signature.names) if draw(st.booleans()) else [*signature.names, *signature.context]
+    """Return bodies that are right, or wrong in one respect: a value, a column, what stands beside, or the text."""
+    odd = draw(st.sampled_from(ODDITIES))
+    rows = draw(good_rows(signature))
+    if odd == "value":
+        rows[draw(st.integers(0, len(rows) - 1))][draw(st.sampled_from(signature.names))] = draw(VALUES)
+    if odd == "column":
+        draw(st.sampled_from(rows)).pop(draw(st.sampled_from(signature.names)))
+        rows[0] |= draw(st.dictionaries(st.sampled_from(["unknown", *signature.names]), SCALARS, max_size=1))
     form = draw(st.sampled_from(FORMS))
-    if form in ("records", "dataframe_records", "instances") and draw(st.booleans()):
+    names = list(draw(st.permutations(signature.names)))
+    whole = all(name in row for row in rows for name in names)
+    if form in ("records", "dataframe_records", "instances") or not whole:
         document = {form: rows}
     else:
-        filled = [{name: row.get(name) for name in names} for row in rows]
-        document = in_form(form, filled, names=names, listed=draw(st.booleans()))
-    beside = st.one_of(VALUES, st.lists(st.one_of(st.text(max_size=5), st.integers()), max_size=7))
-    document |= draw(
-        st.dictionaries(st.sampled_from(["ids", "entities", "at", "index", "params"]), beside, max_size=2)
-    )
+        listed = form == "inputs" and draw(st.booleans())
+        document = in_form(form, rows, names=signature.names if listed else names, listed=listed)
+    for name in draw(st.lists(st.sampled_from(list(BESIDE)), max_size=2)):
+        document[name] = draw(VALUES if odd == "beside" else BESIDE[name](len(rows)))
+    if odd == "beside":
+        document |= draw(st.dictionaries(st.sampled_from(["params", *FORMS]), VALUES, max_size=1))
     text = json.dumps(document, ensure_ascii=draw(st.booleans()))
-    if draw(st.integers(0, 9)) == 0:
-        old = draw(st.sampled_from(['"x"', ":", ",", "]", "0", '"records"', "null"]))
-        text = text.replace(
-            old, draw(st.sampled_from(['"n"', '"x","x"', "{}", "", "1e999", "NaN", "[[[[[[", "\\u12"])), 1
-        )
+    if odd == "text":
+        old = draw(st.sampled_from(['"x"', ":", ",", "]", "0", '"records"', "null", "{"]))
+        new = draw(st.sampled_from(['"n"', '"x":1,"x"', '{"x":1,', "", "1e999", "NaN", "[[[[[[", "\\u12"]))
+        text = text.replace(old, new, 1)
     return text.encode("utf-8", errors="surrogatepass")
 
 

@@ -151,10 +151,10 @@ class ArrayHead:
 
     def outputs(self, matrix: FloatArray) -> FloatArray:
         """Return what the estimator answers; `Refused` where it refuses."""
+        given = cast(pd.DataFrame, matrix)
         try:
-            return answer(
-                self.estimator, cast(pd.DataFrame, matrix), problem=self.problem, classes=self.classes
-            )
+            with np.errstate(over="ignore", invalid="ignore"):
+                return answer(self.estimator, given, problem=self.problem, classes=self.classes)
         except (InputError, ValueError, TypeError) as error:
             raise model_refuses(" ".join(str(error).split())[:300]) from error
 
