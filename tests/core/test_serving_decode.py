@@ -235,7 +235,8 @@ def test_most_usual_bodies_take_the_quick_way():
     row = {"x": 1.5, "y y": 2}
     for form in ("records", "dataframe_records", "dataframe_split"):
         assert NUMBERS.read_fast(dumps(in_form(form, [row], names=["y y", "x"]))) is not None
-    assert MIXED.read_fast(dumps({"records": [{**GOOD, "who": "a"}], "ids": ["p"]})) is not None
+        assert MIXED.read_fast(dumps(in_form(form, [{**GOOD, "who": "a"}], names=[*GOOD, "who"]))) is not None
+    assert MIXED.read_fast(dumps({"records": [GOOD], "ids": ["p"], "at": 3})) is not None
     assert NUMBERS.read_fast(b'{"records":[{"x":1,"x":1,"y y":2}]}') is None
 
 

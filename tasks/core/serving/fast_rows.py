@@ -25,10 +25,11 @@ _BESIDE: tuple[tuple[str, Any], ...] = (
     ("entities", list[str | int | float | None] | None),
     ("at", _TIME | list[_TIME]),
 )
+_NOTHING = (object(),)
 _RECORDS = ("records", "dataframe_records")
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, slots=True)
 class FastRows:
     """Rows as they were read: values by column, types checked.
 
@@ -72,10 +73,12 @@ class Reader:
         self._context = tuple(context)
         ordered = [column for column in columns if column.kind == "number"] + self._others
         self._plain = not self._others and not context
-        cell = float | None if all(column.nullable for column in columns) else float
-        split = cell if self._plain and columns else None
-        self._decode = msgspec.json.Decoder(_body_type(ordered, self._context, split)).decode
+        cell: Any = _PLAIN
+        if self._plain:
+            cell = float | None if all(column.nullable for column in columns) else float
+        self._decode = msgspec.json.Decoder(_body_type(ordered, self._context, cell)).decode
         self._places = {name: at for at, name in enumerate(self._numbers)}
+        self._types = [(column.name, column.types) for column in ordered]
 
     def read(self, body: bytes) -> FastRows | None:
         """Return the rows of a body; None where they must be read the general way."""
@@ -127,7 +130,12 @@ class Reader:
         """Return the same for ``dataframe_split``; None where it is not as it should be."""
         names, data = split.columns, split.data
         p = len(self._numbers)
-        if not alone or not data or len(names) != p or any(len(row) != p for row in data):
+        if not alone or not data or any(len(row) != len(names) for row in data):
+            return None
+        texts += 3 + len(names) + (split.index is not UNSET)
+        if not self._plain:
+            return self._mixed(names, data, texts, beside)
+        if len(names) != p:
             return None
         places = [self._places.get(name, -1) for name in names]
         if places != list(range(p)):
@@ -137,8 +145,32 @@ class Reader:
             numbers[:, places] = data
         else:
             numbers = np.array(data, dtype=np.float64)
-        texts += 3 + p + (split.index is not UNSET)
         return texts, FastRows(len(data), numbers, beside=beside)
+
+    def _mixed(
+        self, names: list[str], data: list[list[Any]], texts: int, beside: dict[str, Any]
+    ) -> tuple[int, FastRows] | None:
+        """Return the same where columns hold more than numbers."""
+        columns = {name: list(values) for name, values in zip(names, zip(*data, strict=True), strict=True)}
+        known = [
+            types for name, types in self._types if types.issuperset(map(type, columns.get(name, _NOTHING)))
+        ]
+        context = {name: columns[name] for name in self._context if name in columns}
+        if (
+            len(known) != len(self._types)
+            or len(names) != len(known) + len(context)
+            or len(columns) != len(names)
+        ):
+            return None
+        numbers = np.empty((len(data), len(self._numbers)))
+        try:
+            for at, name in enumerate(self._numbers):
+                numbers[:, at] = columns[name]
+        except OverflowError:
+            return None
+        others = [columns[column.name] for column in self._others]
+        texts += _texts_in(others) + _texts_in(context.values())
+        return texts, FastRows(len(data), numbers, others, context, beside)
 
 
 def make_reader(columns: Sequence[Column], context: Sequence[str]) -> Callable[[bytes], FastRows | None]:
@@ -146,7 +178,7 @@ def make_reader(columns: Sequence[Column], context: Sequence[str]) -> Callable[[
     return Reader(columns, context).read
 
 
-def _body_type(columns: Sequence[Column], context: Sequence[str], split: Any) -> Any:
+def _body_type(columns: Sequence[Column], context: Sequence[str], cell: Any) -> Any:
     """Return the type of a body, its fields renamed so that columns may be called anything."""
     fields = [(f"f{i}", _type_of(column)) for i, column in enumerate(columns)]
     more = [(f"c{i}", _PLAIN | msgspec.UnsetType, UNSET) for i in range(len(context))]
@@ -156,14 +188,12 @@ def _body_type(columns: Sequence[Column], context: Sequence[str], split: Any) ->
     rows: Any = list[msgspec.defstruct("Row", [*fields, *more], rename=renamed, **options)]  # type: ignore[misc]
     optional = [*_BESIDE, *((name, rows) for name in _RECORDS)]
     body = [(name, kind | msgspec.UnsetType, UNSET) for name, kind in optional]
-    table: Any = msgspec.UnsetType
-    if split is not None:
-        inside = [
-            ("columns", list[str]),
-            ("data", list[list[split]]),
-            ("index", list[int] | msgspec.UnsetType, UNSET),
-        ]
-        table = msgspec.defstruct("Split", inside, **options) | msgspec.UnsetType  # type: ignore[arg-type]
+    inside: list[Any] = [
+        ("columns", list[str]),
+        ("data", list[list[cell]]),
+        ("index", list[int] | msgspec.UnsetType, UNSET),
+    ]
+    table = msgspec.defstruct("Split", inside, **options) | msgspec.UnsetType
     return msgspec.defstruct("Body", [*body, ("dataframe_split", table, UNSET)], **options)
 
 
