@@ -47,6 +47,22 @@ RECIPES = [
     ("sklearn.ensemble.ExtraTreesClassifier", "multiclass", {"n_estimators": 5}, "trees"),
     ("sklearn.ensemble.RandomForestRegressor", "regression", {"n_estimators": 5}, "trees"),
     ("sklearn.tree.DecisionTreeClassifier", "multiclass", {}, "trees"),
+    ("lightgbm.LGBMClassifier", "binary", {"n_estimators": 6, "deterministic": True}, "trees as bits"),
+    ("lightgbm.LGBMClassifier", "multiclass", {"n_estimators": 4}, "trees as bits"),
+    (
+        "lightgbm.LGBMRegressor",
+        "regression",
+        {"n_estimators": 4, "num_leaves": 80, "min_child_samples": 1},
+        "trees as bits",
+    ),
+    ("lightgbm.LGBMRegressor", "regression", {"n_estimators": 4, "objective": "poisson"}, "trees as bits"),
+    ("lightgbm.LGBMRegressor", "regression", {"n_estimators": 4, "use_missing": False}, "trees as bits"),
+    (
+        "lightgbm.LGBMRegressor",
+        "regression",
+        {"n_estimators": 4, "zero_as_missing": True},
+        "estimator on arrays",
+    ),
     ("sklearn.svm.LinearSVC", "binary", {}, "estimator on arrays"),
     ("sklearn.ensemble.GradientBoostingRegressor", "regression", {"n_estimators": 5}, "estimator on arrays"),
     ("sklearn.linear_model.PoissonRegressor", "regression", {}, "estimator on arrays"),
@@ -230,7 +246,7 @@ def test_waiting_requests_are_scored_together_and_answered_apart():
 
 def test_a_form_that_answers_differently_is_not_taken(monkeypatch):
     scorer, config = train(f"{HGB}Classifier", params={"max_iter": 3})
-    monkeypatch.setattr("tasks.core.serving.heads.expit", lambda sums: 1 / (1 + np.exp(-sums)) + 1e-9)
+    monkeypatch.setattr("tasks.core.serving.links.expit", lambda sums: 1 / (1 + np.exp(-sums)) + 1e-9)
     model = compile_model(scorer, config=config)
     assert "estimator on arrays" == model.form
 
