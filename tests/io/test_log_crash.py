@@ -5,7 +5,7 @@ from tests.support.races import race
 
 
 def test_killed_at_every_step_nothing_acknowledged_is_lost_and_nothing_is_double(tmp_path):
-    (found,) = race(enumerate_log_crashes, [(str(tmp_path / "logs"), None)])
+    (found,) = race(enumerate_log_crashes, [(str(tmp_path / "logs"), None, [["b-0", "b-1"]])])
     met = " ".join(where for where, _ in found)
     for step in ("before commit", "after commit", "after insert_predictions", "acknowledged"):
         assert step in met

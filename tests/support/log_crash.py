@@ -18,7 +18,7 @@ from tasks.io.log_store import open_store
 from tasks.io.log_writer import LogWriter
 from tasks.io.served import Served, ShadowScore
 from tests.support.crashing import Points
-from tests.support.postgres import create_database
+from tests.support.postgres import create_database, execute
 
 MODEL = "fraud"
 STEPS = (
@@ -35,7 +35,7 @@ REQUESTS = [["a-0"], ["b-0", "b-1", "b-2"], ["c-0"], ["b-0", "b-1", "b-2"], ["d-
 """Ids of the rows of each request, in the order in which they come; one comes twice."""
 
 
-def write_all(log, attempt, acknowledge, points=None):
+def write_all(log, requests, attempt, acknowledge, points=None):
     """Put each request and its outcomes one after the other; tell what was acknowledged as soon as it is.
 
     Each attempt gives answers of its own, so that the first one that was stored can be told from later ones.
@@ -44,7 +44,7 @@ def write_all(log, attempt, acknowledge, points=None):
     if points is not None:
         _watch(store, points)
     writer = LogWriter(store)
-    for position, ids in enumerate(REQUESTS):
+    for position, ids in enumerate(requests):
         shadow = ShadowScore(variant="night", version=2, score=float(attempt))
         rows = [
             Served(
@@ -84,7 +84,7 @@ def _watched(name, method, points):
     return step
 
 
-def run_until(url, attempt, crash_at, labels_to):
+def run_until(url, requests, attempt, crash_at, labels_to):
     """Write in a forked process that dies at its point; return how it ended and what it acknowledged."""
     heard, told = os.pipe()
     child = os.fork()
@@ -96,7 +96,7 @@ def run_until(url, attempt, crash_at, labels_to):
                 os.write(told, json.dumps(what).encode() + b"\n")
                 points.reach("acknowledged")
 
-            write_all(url, attempt, acknowledge, points)
+            write_all(url, requests, attempt, acknowledge, points)
             Path(labels_to).write_text(json.dumps(points.labels))
             os._exit(0)
         finally:
@@ -121,23 +121,23 @@ def found_in(url):
     }
 
 
-def faults_of(url, acknowledged, *, complete):
+def faults_of(url, requests, acknowledged, *, complete):
     """Return what is wrong: acknowledged rows that are missing or changed, rows that are double, torn requests."""
     found = found_in(url)
     wrong = [f"lost {what}" for what in acknowledged if what[1:] not in found[what[0]]]
     for kind, pairs in found.items():
         ids = [pair if kind == "shadow" else pair[0] for pair in pairs]
         wrong += [f"double {kind} {name}" for name in set(ids) if ids.count(name) > 1]
-        if complete and kind != "outcome" and set(ids) != {name for request in REQUESTS for name in request}:
+        if complete and kind != "outcome" and set(ids) != {name for request in requests for name in request}:
             wrong.append(f"incomplete {kind}: {ids}")
     there = {pair[0] for pair in found["prediction"]}
-    wrong += [f"torn {ids}" for ids in REQUESTS if there & set(ids) and not set(ids) <= there]
+    wrong += [f"torn {ids}" for ids in requests if there & set(ids) and not set(ids) <= there]
     if set(found["shadow"]) != there:
         wrong.append(f"shadows of {found['shadow']}, predictions of {sorted(there)}")
     return wrong
 
 
-def enumerate_log_crashes(folder, server):
+def enumerate_log_crashes(folder, server, requests):
     """Return, for the whole run and then for each of its points, the label and the faults that were found.
 
     After each kill a client asks everything again, is killed too, at another point, and asks once more.
@@ -146,33 +146,37 @@ def enumerate_log_crashes(folder, server):
     labels_to = Path(folder) / "labels.json"
     places = _Places(Path(folder), None if server is None else make_url(server))
     url = places.make()
-    status, acknowledged = run_until(url, 0, None, labels_to)
+    status, acknowledged = run_until(url, requests, 0, None, labels_to)
     assert status == 0
     labels = json.loads(labels_to.read_text())
-    results = [("no crash", faults_of(url, acknowledged, complete=True))]
+    results = [("no crash", faults_of(url, requests, acknowledged, complete=True))]
     for point, label in enumerate(labels, start=1):
         url, acknowledged, wrong = places.make(), [], []
         for attempt, crash_at in enumerate((point, 1 + point * 7 % len(labels), None)):
-            status, heard = run_until(url, attempt, crash_at, labels_to)
+            status, heard = run_until(url, requests, attempt, crash_at, labels_to)
             assert status == 0 or os.WTERMSIG(status) == signal.SIGKILL
             assert status == 0 or crash_at is not None
             acknowledged += heard
-            wrong += faults_of(url, acknowledged, complete=crash_at is None)
+            wrong += faults_of(url, requests, acknowledged, complete=crash_at is None)
         results.append((f"point {point} of {len(labels)}: {label}", wrong))
     return results
 
 
 class _Places:
-    """An empty, migrated log for each try: copies of one SQLite file, or of one PostgreSQL database."""
+    """An empty, migrated log for each try: copies of one SQLite file, or one PostgreSQL database emptied again."""
 
     def __init__(self, folder, server):
-        self._folder, self._server, self._made = folder, server, 0
-        self._empty = f"sqlite:///{folder}/empty.db" if server is None else create_database(server)
-        found_in(self._empty)
+        self._folder, self._made = folder, 0
+        self._shared = None if server is None else create_database(server)
+        found_in(self._shared or f"sqlite:///{folder}/empty.db")
 
     def make(self):
         self._made += 1
-        if self._server is not None:
-            return create_database(self._server, template=make_url(self._empty).database)
+        if self._shared is not None:
+            execute(
+                self._shared,
+                "TRUNCATE evergreen_log.predictions, evergreen_log.outcomes, evergreen_log.shadows",
+            )
+            return self._shared
         shutil.copy(self._folder / "empty.db", self._folder / f"{self._made}.db")
         return f"sqlite:///{self._folder}/{self._made}.db"
