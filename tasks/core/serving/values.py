@@ -1,0 +1,123 @@
+"""The values of one column, checked against what the signature says it holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tasks.core.metrics.scored import FloatArray
+from tasks.core.serving.refused import Limits, Refused, shown
+from tasks.core.serving.signature import Column
+from tasks.core.serving.table import Table
+
+_NUMBERS: frozenset[type] = frozenset((float, int, type(None)))
+_TEXTS: frozenset[type] = frozenset((str, type(None)))
+_ANY: frozenset[type] = frozenset((str, float, int, bool, type(None)))
+_WHOLE_WITHIN = {"int64": 2.0**53, "int32": 2.0**31 - 1}
+_WANTED = {"number": "a number", "text": "text", "any": "text, a number, true or false"}
+
+
+def read_numbers(table: Table, columns: tuple[Column, ...]) -> FloatArray:
+    """Return the columns of numbers, shape (n, p); NaN where one is missing.
+
+    Raises
+    ------
+    Refused
+        ``wrong_type``, ``null_not_allowed``, ``number_out_of_range`` or ``not_whole``.
+    """
+    numbers = np.empty((table.n, len(columns)))
+    for at, column in enumerate(columns):
+        values = table.columns[column.name]
+        _check_types(values, column, table, _NUMBERS)
+        try:
+            numbers[:, at] = values
+        except OverflowError:
+            raise _too_great(values, column, table) from None
+        if column.only:
+            _check_whole(numbers[:, at], column, table)
+    return numbers
+
+
+def read_values(table: Table, column: Column, *, limits: Limits) -> list[Any]:
+    """Return a column that is no number as a list; None where a value is missing.
+
+    Raises
+    ------
+    Refused
+        ``wrong_type``, ``null_not_allowed``, ``text_too_long`` or ``number_out_of_range``.
+    """
+    values = table.columns[column.name]
+    allowed: frozenset[type] = (
+        frozenset((bool,)) if column.only == "boolean" else _TEXTS if column.kind == "text" else _ANY
+    )
+    _check_types(values, column, table, allowed)
+    for i, value in enumerate(values):
+        if isinstance(value, str) and len(value) > limits.text:
+            raise Refused(
+                422,
+                "text_too_long",
+                f"Column '{column.name}' holds a text of {len(value)} characters ({shown(value)}); at most "
+                f"{limits.text} are allowed. Shorten it.",
+                field=table.where(column.name, i),
+            )
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise _out_of_range(column, table, i)
+    return values
+
+
+def _check_types(values: list[Any], column: Column, table: Table, allowed: frozenset[type]) -> None:
+    types = set(map(type, values))
+    if types <= allowed and (column.nullable or type(None) not in types):
+        return
+    for i, value in enumerate(values):
+        if value is None and not column.nullable:
+            raise Refused(
+                422,
+                "null_not_allowed",
+                f"Column '{column.name}' holds null, and the model takes no missing values there. Send "
+                f"{_wanted(column)}.",
+                field=table.where(column.name, i),
+            )
+        if type(value) not in allowed:
+            null = ", or null where it is missing" if column.nullable else ""
+            raise Refused(
+                422,
+                "wrong_type",
+                f"Column '{column.name}' holds {shown(value)}, which is not {_wanted(column)}. Send "
+                f"{_wanted(column)}{null}.",
+                field=table.where(column.name, i),
+            )
+
+
+def _check_whole(values: FloatArray, column: Column, table: Table) -> None:
+    wrong = (values != np.floor(values)) | (np.abs(values) > _WHOLE_WITHIN[column.only])
+    if wrong.any():
+        i = int(np.argmax(wrong))
+        raise Refused(
+            422,
+            "not_whole",
+            f"Column '{column.name}' holds {values[i]:.15g}, and the model takes whole numbers ({column.only}) there. "
+            "Send a whole number.",
+            field=table.where(column.name, i),
+        )
+
+
+def _too_great(values: list[Any], column: Column, table: Table) -> Refused:
+    limit = 2**1024 - 2**970  # from here on a float would be infinite
+    return _out_of_range(
+        column, table, next(i for i, v in enumerate(values) if v is not None and abs(v) >= limit)
+    )
+
+
+def _out_of_range(column: Column, table: Table, row: int) -> Refused:
+    return Refused(
+        422,
+        "number_out_of_range",
+        f"Column '{column.name}' holds a whole number too great to be kept exactly. Send a smaller one, or text.",
+        field=table.where(column.name, row),
+    )
+
+
+def _wanted(column: Column) -> str:
+    return "true or false" if column.only == "boolean" else _WANTED[column.kind]
