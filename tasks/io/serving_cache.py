@@ -57,7 +57,7 @@ class ServingCache:
         if facts is None or not (info is None or _is_same(info, facts)):
             facts = self._fetch(info or self._setup.stores.registry.version(self._setup.model, version))
         return build_model(
-            self._setup, _info(facts["info"]), facts["documents"], uri=str(self._place(version) / _FILES)
+            self._setup, _info(facts["info"]), facts["documents"], uri=str(self.files(version))
         )
 
     def remember(self, aliases: dict[str, int], *, traffic: Any, at: datetime) -> None:
@@ -76,6 +76,10 @@ class ServingCache:
     def has(self, version: int) -> bool:
         """Return True when a version is here, whole."""
         return self._facts(version) is not None
+
+    def files(self, version: int) -> Path:
+        """Return the folder of a version's MLflow model."""
+        return self._place(version) / _FILES
 
     def prune(self, keep: Collection[int]) -> None:
         """Remove versions that are not served any more."""

@@ -1,0 +1,80 @@
+"""The last look at a version before it answers: the rows it is asked for, and whether its answers will do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tasks.core.errors import EvergreenError, InputError
+from tasks.core.metrics.scored import FloatArray
+from tasks.core.serving.batch import Batch
+from tasks.core.serving.compiled import CompiledModel
+from tasks.core.serving.decode import read_document
+from tasks.core.serving.refused import Limits, Refused
+from tasks.core.serving.signature import Column, Signature
+
+_SAMPLES = {"number": (0.0, 1.0), "text": ("a", "b"), "any": ("a", "b")}
+_TOLERANCE = 1e-9
+
+
+class SmokeFailed(EvergreenError):
+    """A version that must not answer."""
+
+    code = "smoke_failed"
+
+
+def smoke_rows(signature: Signature, example: Sequence[Mapping[str, Any]] = ()) -> Batch:
+    """Return rows to ask a version for: its own example, where that fits its signature, else made-up ones.
+
+    Parameters
+    ----------
+    signature : Signature
+        What it takes.
+    example : sequence of mapping
+        Rows of the model's input example, by column; missing values are None.
+    """
+    limits = Limits(rows=max(len(example), 2))
+    made_up = [{column.name: _sample(column, at) for column in signature.columns} for at in (0, 1)]
+    if example:
+        known = [{name: row.get(name) for name in signature.names} for row in example]
+        try:
+            return read_document({"records": known}, signature=signature, limits=limits)
+        except Refused:  # an example whose private columns are blank may lack what the model insists on
+            pass
+    return read_document({"records": made_up}, signature=signature, limits=limits)
+
+
+def prove_version(model: CompiledModel, rows: Batch, *, expected: FloatArray | None = None) -> None:
+    """Ask a version for rows, as the service will.
+
+    Parameters
+    ----------
+    model : CompiledModel
+        In the form that will answer.
+    rows : Batch, n rows
+        `smoke_rows`.
+    expected : array, shape (n,) or (n, k), optional
+        The estimator's own answers to the same rows.
+
+    Raises
+    ------
+    SmokeFailed
+        When it raises, answers other than one finite score a row, or differs from ``expected``.
+    """
+    try:
+        scores = np.asarray(model.score(rows).scores)
+    except InputError as error:
+        raise SmokeFailed(f"It fails on {rows.n} rows of its own example: {error}") from error
+    if len(scores) != rows.n or not np.isfinite(scores).all():
+        raise SmokeFailed(f"Its answers to {rows.n} rows are not one finite score each.")
+    if expected is not None and not np.allclose(scores, expected, rtol=_TOLERANCE, atol=_TOLERANCE):
+        worst = float(np.max(np.abs(scores - expected)))
+        raise SmokeFailed(f"Its fast form differs from the estimator by {worst:.3g}; {_TOLERANCE:g} is allowed.")
+
+
+def _sample(column: Column, at: int) -> Any:
+    if column.only == "boolean":
+        return bool(at)
+    return _SAMPLES[column.kind][at]
