@@ -143,7 +143,7 @@ def to_json(value: Any) -> str:
     '{"at":"2026-01-02T00:00:00","n":3,"x":null}'
     """
     try:
-        return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError) as error:
         raise InputError(
             f"{value!r} cannot be logged ({error}). Allowed: text, finite numbers, true, false, null, times, lists "
@@ -204,11 +204,12 @@ def _finite(position: float, prediction_id: str) -> float:
     return float(position)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return a value in terms of JSON: NumPy's, Decimal and times turned into numbers and text, NaN into None."""
     if isinstance(value, Mapping):
-        return {str(name): _plain(each) for name, each in value.items()}
+        return {str(name): plain(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [plain(each) for each in value]
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or value is pd.NaT or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
