@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from deployments.service.live import Live
 from deployments.service.scoring import Row
 from tasks.core.serving.batch import Batch
+from tasks.core.serving.private import Concealer
 from tasks.io.log_ids import fresh_id
 from tasks.io.served import Served
 
-Conceal = Callable[[list[dict[str, Any]]], Any]
+_NOTHING: list[Any] = [b"{}"]
 
 
 @dataclass(slots=True, eq=False)
@@ -68,15 +69,18 @@ def ids_of(batch: Batch, *, key: str | None, who: str) -> tuple[list[str], bool]
     return [f"{digest}-{row}" for row in range(batch.n)], True
 
 
-def served_rows(asked: Asked, rows: Sequence[Row], features: Sequence[Any]) -> list[Served]:
-    """Return the rows of a request as they are logged and answered."""
-    entities = asked.batch.entities or [None] * asked.batch.n
+def served_rows(asked: Asked, rows: Sequence[Row], *, conceal: Concealer | None) -> list[Served]:
+    """Return the rows of a request as they are answered, with what the log may hold of them (None: there is no log)."""
+    batch = asked.batch
+    entities, features = batch.entities, _NOTHING * batch.n
+    if conceal is not None:
+        entities, features = conceal.entities(entities), conceal.rows(batch.rows())
     return [
         Served(
             prediction_id=name, position=position, version=version, variant=variant, entity=entity,
             score=score, decision=decision, features=known,
         )
         for name, position, entity, known, (score, decision, version, variant) in zip(
-            asked.ids, asked.positions, entities, features, rows, strict=True
+            asked.ids, asked.positions, entities or [None] * batch.n, features, rows, strict=True
         )
     ]  # fmt: skip

@@ -7,17 +7,17 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from typing import Any
 
-from deployments.service.asked import Asked, Conceal, served_rows
+from deployments.service.asked import Asked, served_rows
 from deployments.service.metrics import Metrics
 from deployments.service.problems import overloaded, too_slow
-from deployments.service.scoring import Row, Shadowed, score_rows
+from deployments.service.scoring import Row, score_rows
 from deployments.service.shadows import Shadows
 from deployments.service.trouble import problem_of
 from tasks.core.config.serving import ServingConfig
 from tasks.core.errors import EvergreenError
 from tasks.core.serving.batch import concat
+from tasks.core.serving.private import Concealer
 from tasks.io.log_writer import LogWriter
 from tasks.io.served import Served
 
@@ -39,8 +39,8 @@ class Desk:
         Its limits.
     writer : LogWriter or None
         The log; None keeps nothing.
-    conceal : callable
-        Turns the rows of a batch into what the log may hold of them.
+    conceal : Concealer
+        What the log may hold of rows.
     metrics : Metrics
         Where batches are counted.
     pool : Executor
@@ -53,7 +53,7 @@ class Desk:
         config: ServingConfig,
         *,
         writer: LogWriter | None,
-        conceal: Conceal,
+        conceal: Concealer,
         metrics: Metrics,
         pool: Executor,
     ) -> None:
@@ -66,7 +66,7 @@ class Desk:
         self._batch_rows = metrics.batch_rows.labels(model)
         self._logged = metrics.logged.labels(model)
         metrics.waiting.labels(model).set_function(lambda: len(self._open))
-        self._shadows = Shadows(model, writer=writer, metrics=metrics, pool=pool)
+        self._shadows = Shadows(model, writer=writer, metrics=metrics, pool=pool) if writer else None
         self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
 
     @property
@@ -120,7 +120,7 @@ class Desk:
             group.append(self._waiting.popleft())
         return group
 
-    def _finish(self, group: list[Asked], done: _Predicted | Exception) -> None:
+    def _finish(self, group: list[Asked], done: list[Row] | Exception) -> None:
         """Log what was predicted; where a batch failed, each of its requests is asked alone."""
         if isinstance(done, Exception):
             if len(group) == 1:
@@ -129,14 +129,11 @@ class Desk:
                 for asked in group:
                     self._finish([asked], _predict([asked]))
             return
-        self._batch_rows.observe(len(done.rows))
-        features: Sequence[Any] = done.features(self._conceal if self._writer else None)
+        self._batch_rows.observe(len(done))
         place = 0
         for asked in group:
-            part = slice(place, place := place + asked.batch.n)
-            self._log(asked, served_rows(asked, done.rows[part], features[part]))
-        if done.shadowed:
-            self._shadows.score(done.whole, done.shadowed, [name for asked in group for name in asked.ids])
+            rows = done[place : (place := place + asked.batch.n)]
+            self._log(asked, served_rows(asked, rows, conceal=self._conceal if self._writer else None))
 
     def _log(self, asked: Asked, rows: list[Served]) -> None:
         if self._writer is None:
@@ -147,13 +144,18 @@ class Desk:
         except EvergreenError as error:  # the queue is full, or a row is nothing the log can hold
             _settle(asked, problem_of(error, self._model))
         else:
-            written.add_done_callback(lambda future: self._written(asked, future))
+            written.add_done_callback(lambda future: self._written(asked, rows, future))
 
-    def _written(self, asked: Asked, future: asyncio.Future[Sequence[Served]]) -> None:
+    def _written(self, asked: Asked, rows: list[Served], future: asyncio.Future[Sequence[Served]]) -> None:
         error = future.exception()
-        if error is None:
+        if error is not None:
+            _settle(asked, problem_of(error, self._model))
+            return
+        _settle(asked, future.result())
+        if future.result() is rows:  # not one that was answered before
             self._logged.inc(asked.batch.n)
-        _settle(asked, future.result() if error is None else problem_of(error, self._model))
+            if self._shadows and asked.live.plan.shadows:
+                self._shadows.add(asked.live, asked.batch, asked.ids)
 
     def _sweep(self) -> None:
         """Answer those who have waited too long; they stand in the order in which they came."""
@@ -165,27 +167,11 @@ class Desk:
         self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
 
 
-class _Predicted:
-    """What one call said of the rows of a group."""
-
-    def __init__(self, group: Sequence[Asked]) -> None:
-        batches = [asked.batch for asked in group]
-        self._batches = batches
-        self.whole = concat(batches)
-        ids = [name for asked in group for name in asked.ids]
-        found: tuple[list[Row], list[Shadowed]] = score_rows(group[0].live, batches, self.whole, ids)
-        self.rows, self.shadowed = found
-
-    def features(self, conceal: Conceal | None) -> Sequence[Any]:
-        """Return what the log holds of each row; nothing where there is no log."""
-        if conceal is None:
-            return [b"{}"] * len(self.rows)
-        return conceal([row for batch in self._batches for row in batch.rows()])
-
-
-def _predict(group: Sequence[Asked]) -> _Predicted | Exception:
+def _predict(group: Sequence[Asked]) -> list[Row] | Exception:
+    batches = [asked.batch for asked in group]
     try:
-        return _Predicted(group)
+        ids = [name for asked in group for name in asked.ids]
+        return score_rows(group[0].live, batches, concat(batches), ids)
     except Exception as error:  # whatever a model raises is told to those who asked, and to nobody else
         return error
 

@@ -38,10 +38,21 @@ class ServedVersion:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Arm:
-    """A variant with the versions that answer for it, and their weights."""
+    """A variant with the versions that answer for it, and their weights.
+
+    Attributes
+    ----------
+    variant : Variant
+        The variant.
+    members : tuple of (ServedVersion, float)
+        Who answers for it.
+    threshold : float
+        Where an ensemble's scores become decisions (binary): the champion's.
+    """
 
     variant: Variant
     members: tuple[tuple[ServedVersion, float], ...]
+    threshold: float = 0.5
 
     @property
     def version(self) -> int | None:

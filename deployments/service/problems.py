@@ -104,3 +104,8 @@ def too_slow(seconds: float) -> Problem:
         "is one prediction, however often it is sent.",
         retry_after=1,
     )
+
+
+def internal() -> Problem:
+    """Return the answer where the service itself fails."""
+    return Problem(500, "internal", "The service failed; its log says where. Nothing was promised; try again.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from deployments.service.live import Arm, Live
@@ -17,17 +16,9 @@ Row = tuple[Any, Any, int | None, str]
 CHAMPION = "champion"
 
 
-@dataclass(frozen=True, slots=True)
-class Shadowed:
-    """Rows that a shadow is to score, by their places in the whole batch."""
-
-    arm: Arm
-    places: Sequence[int]
-
-
 def score_rows(
     live: Live, batches: Sequence[Batch], whole: Batch, ids: Sequence[str]
-) -> tuple[list[Row], list[Shadowed]]:
+) -> list[Row]:
     """Answer the rows of several requests, one after the other.
 
     Parameters
@@ -43,30 +34,25 @@ def score_rows(
 
     Returns
     -------
-    list of Row, list of Shadowed
-        One answer a row; and what shadows are to be asked for later.
+    list of Row
+        One answer a row.
     """
 
     if live.plan.is_plain:
         answers = live.champion.model.score(whole)
-        return _rows(answers, live.champion.number, CHAMPION), []
-    routes = [live.assigner.route(key) for key in _keys(batches, ids)]
+        return _rows(answers, live.champion.number, CHAMPION)
     by_arm: dict[str, list[int]] = {}
-    shadowed: dict[str, list[int]] = {}
-    for place, route in enumerate(routes):
-        name = route.variant.name
+    for place, key in enumerate(row_keys(batches, ids)):
+        name = live.assigner.route(key).variant.name
         by_arm.setdefault(name if name in live.arms else CHAMPION, []).append(place)
-        for shadow in route.shadows:
-            if shadow.name in live.arms:
-                shadowed.setdefault(shadow.name, []).append(place)
     rows: list[Any] = [None] * whole.n
     for name, places in by_arm.items():
-        for place, row in zip(places, answer_arm(live, live.arms[name], _take(whole, places)), strict=True):
+        for place, row in zip(places, answer_arm(live.arms[name], _take(whole, places)), strict=True):
             rows[place] = row
-    return rows, [Shadowed(live.arms[name], places) for name, places in shadowed.items()]
+    return rows
 
 
-def answer_arm(live: Live, arm: Arm, batch: Batch) -> list[Row]:
+def answer_arm(arm: Arm, batch: Batch) -> list[Row]:
     """Return an arm's answers: its version's own, or the weighted mean of its members, decided as the champion does."""
     answers = [version.model.score(recut(batch, version.model.signature)) for version, _ in arm.members]
     if len(answers) == 1:
@@ -75,7 +61,7 @@ def answer_arm(live: Live, arm: Arm, batch: Batch) -> list[Row]:
     classes = answers[0].classes
     decisions: list[Any] = [None] * batch.n
     if classes:
-        decisions = blend_decisions(scores, classes=classes, threshold=live.champion.threshold)
+        decisions = blend_decisions(scores, classes=classes, threshold=arm.threshold)
     return _rows(Answers(scores, decisions, classes), None, arm.variant.name)
 
 
@@ -84,7 +70,7 @@ def _rows(answers: Answers, version: int | None, variant: str) -> list[Row]:
     return [(s, d, version, variant) for s, d in zip(scores, answers.decisions, strict=True)]
 
 
-def _keys(batches: Sequence[Batch], ids: Sequence[str]) -> list[str]:
+def row_keys(batches: Sequence[Batch], ids: Sequence[str]) -> list[str]:
     """Return what each row is assigned by: its entity, else its own id."""
     entities: list[str | None] = []
     for batch in batches:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,11 +14,11 @@ from tasks.io.clock import utc_now
 from tasks.io.log_batch import Put
 from tasks.io.log_database import LOG
 from tasks.io.log_delivery import Delivery, to_threads
-from tasks.io.log_encode import encode_outcomes, encode_rows, encode_shadows
+from tasks.io.log_encode import encode_outcomes, encode_rows, encode_shadow, encode_shadows
 from tasks.io.log_records import KnownOutcome
 from tasks.io.log_retry import PatientStore
 from tasks.io.log_store import make_store
-from tasks.io.served import QueueFull, Served, WriterState
+from tasks.io.served import QueueFull, Served, ShadowScore, WriterState
 
 
 class LogWriter:
@@ -103,6 +103,17 @@ class LogWriter:
         records = encode_rows(model, rows)
         shadows = encode_shadows(model, rows)
         return self._enqueue(Put(len(rows), rows, records=records, shadows=shadows, keyed=keyed))
+
+    def put_shadows(self, model: str, said: Mapping[str, ShadowScore]) -> Any:
+        """Take what a shadow said of rows that are written already, by prediction id.
+
+        Returns
+        -------
+        Future
+            Settled once they are written; what is there already stays. Errors as `put`.
+        """
+        shadows = [encode_shadow(model, name, one) for name, one in said.items()]
+        return self._enqueue(Put(len(said), (), shadows=shadows))
 
     def put_outcomes(self, model: str, known: Sequence[KnownOutcome]) -> Any:
         """Take outcomes, known before or after their predictions are; each is written once.
