@@ -89,7 +89,7 @@ def _quotes_within(values: Iterable[Any], depth: int) -> int:
 
 def _refuse_duplicates(body: bytes) -> None:
     """Read the body once more, slowly, and refuse a key that stands twice in one object."""
-    json.loads(body, object_pairs_hook=_distinct, parse_int=float, parse_float=float)
+    json.loads(body.decode(), object_pairs_hook=_distinct, parse_int=float, parse_float=float)
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

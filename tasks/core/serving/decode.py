@@ -7,11 +7,12 @@ from typing import Any
 from tasks.core.serving.batch import Batch
 from tasks.core.serving.beside import read_entities, read_ids, read_times
 from tasks.core.serving.body import read_body
+from tasks.core.serving.fast_rows import FastRows
 from tasks.core.serving.forms import read_table
 from tasks.core.serving.refused import Limits, Refused
 from tasks.core.serving.signature import Column, Signature
 from tasks.core.serving.table import Table
-from tasks.core.serving.values import read_numbers, read_values
+from tasks.core.serving.values import fits, read_numbers, read_values, whole_where_asked
 
 __all__ = ["Limits", "Refused", "decode"]
 
@@ -34,38 +35,76 @@ def decode(body: bytes, *, signature: Signature, limits: Limits) -> Batch:
     Refused
         For whatever is wrong; no other exception leaves this function.
     """
-    return read_document(read_body(body, limits=limits), signature=signature, limits=limits)
+    if len(body) <= limits.body_bytes:
+        rows = signature.read_fast(body)
+        if rows is not None and _within(rows, signature, limits):
+            return _from_rows(rows, signature)
+    return decode_generally(body, signature=signature, limits=limits)
 
 
-def read_document(document: dict[str, Any], *, signature: Signature, limits: Limits) -> Batch:
-    """Return the rows of a request that was parsed; errors as `decode`."""
+def decode_generally(body: bytes, *, signature: Signature, limits: Limits) -> Batch:
+    """Return the rows of a request in any accepted shape; `decode` without its quick way for records."""
+    document = read_body(body, limits=limits)
     table = read_table(document, signature=signature, limits=limits)
-    n = table.n
     numbers = read_numbers(table, signature.numbers)
-    texts = tuple(read_values(table, column, limits=limits) for column in signature.texts)
+    texts = [read_values(table, column, limits=limits) for column in signature.texts]
     context = {
         name: read_values(table, Column(name, "any"), limits=limits)
         for name in signature.context
         if name in table.columns
     }
-    entities = read_entities(document.get("entities"), n=n)
-    if entities is None:
-        entities = read_entities(_role(signature.entity, table), n=n, field=signature.entity or "")
-    times = read_times(document.get("at"), n=n, signature=signature)
-    if times is None:
-        times = read_times(_role(signature.time, table), n=n, signature=signature, field=signature.time or "")
-    return Batch(
-        signature=signature,
-        n=n,
-        numbers=numbers,
-        texts=texts,
-        context=context,
-        ids=read_ids(document.get("ids"), n=n),
-        entities=entities,
-        at=times,
+    rows = FastRows(table.n, numbers, texts, context, document)
+    return _batch(
+        rows, signature, entities=_role(signature.entity, table), times=_role(signature.time, table)
+    )
+
+
+def _from_rows(rows: FastRows, signature: Signature) -> Batch:
+    if not rows.beside and signature.entity is None and signature.time is None:
+        return Batch(signature, rows.n, rows.numbers, tuple(rows.others), rows.context)
+    return _batch(
+        rows,
+        signature,
+        entities=_values(signature.entity, rows, signature),
+        times=_values(signature.time, rows, signature),
+    )
+
+
+def _batch(
+    rows: FastRows, signature: Signature, *, entities: list[Any] | None, times: list[Any] | None
+) -> Batch:
+    """Put a batch together; what stands beside the rows goes before what stands in a column of theirs."""
+    n, beside = rows.n, rows.beside
+    who = read_entities(beside.get("entities"), n=n)
+    when = read_times(beside.get("at"), n=n, signature=signature)
+    if who is None and entities is not None:
+        who = read_entities(entities, n=n, field=str(signature.entity))
+    if when is None and times is not None:
+        when = read_times(times, n=n, signature=signature, field=str(signature.time))
+    ids = read_ids(beside.get("ids"), n=n)
+    return Batch(signature, n, rows.numbers, tuple(rows.others), rows.context, ids, who, when)
+
+
+def _within(rows: FastRows, signature: Signature, limits: Limits) -> bool:
+    """Tell whether rows that were read quickly keep the rules that their types alone do not say."""
+    return (
+        rows.n <= limits.rows
+        and all(fits(values, limits) for values in rows.others)
+        and all(fits(values, limits) for values in rows.context.values())
+        and whole_where_asked(rows.numbers, signature.numbers)
     )
 
 
 def _role(name: str | None, table: Table) -> list[Any] | None:
     """Return the values of the column with a role; None where the request did not bring it."""
     return None if name is None else table.columns.get(name)
+
+
+def _values(name: str | None, rows: FastRows, signature: Signature) -> list[Any] | None:
+    """Return the same for rows that were read quickly."""
+    if name is None or name in rows.context or name not in signature.names:
+        return rows.context.get(name or "")
+    numbers = [column.name for column in signature.numbers]
+    if name in numbers:
+        return [None if value != value else value for value in rows.numbers[:, numbers.index(name)].tolist()]  # noqa: PLR0124
+    return rows.others[[column.name for column in signature.texts].index(name)]

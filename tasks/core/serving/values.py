@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tasks.core.metrics.scored import FloatArray
 from tasks.core.serving.refused import Limits, Refused, shown
 from tasks.core.serving.signature import Column
 from tasks.core.serving.table import Table
 
+BoolArray = npt.NDArray[np.bool_]
 _NUMBERS: frozenset[type] = frozenset((float, int, type(None)))
 _TEXTS: frozenset[type] = frozenset((str, type(None)))
 _ANY: frozenset[type] = frozenset((str, float, int, bool, type(None)))
@@ -52,18 +54,40 @@ def read_values(table: Table, column: Column, *, limits: Limits) -> list[Any]:
         frozenset((bool,)) if column.only == "boolean" else _TEXTS if column.kind == "text" else _ANY
     )
     _check_types(values, column, table, allowed)
-    for i, value in enumerate(values):
-        if isinstance(value, str) and len(value) > limits.text:
-            raise Refused(
-                422,
-                "text_too_long",
-                f"Column '{column.name}' holds a text of {len(value)} characters ({shown(value)}); at most "
-                f"{limits.text} are allowed. Shorten it.",
-                field=table.where(column.name, i),
-            )
-        if isinstance(value, int) and not -(2**63) <= value < 2**63:
-            raise _out_of_range(column, table, i)
+    if not fits(values, limits):
+        _refuse_misfit(values, column, table, limits)
     return values
+
+
+def fits(values: list[Any], limits: Limits) -> bool:
+    """Tell whether every text is short enough and every whole number within 64 bits."""
+    return not any(_misfit(value, limits) for value in values)
+
+
+def whole_where_asked(numbers: FloatArray, columns: tuple[Column, ...]) -> bool:
+    """Tell whether the columns that ask for whole numbers hold nothing else."""
+    return not any(
+        _not_whole(numbers[:, at], column).any() for at, column in enumerate(columns) if column.only
+    )
+
+
+def _misfit(value: Any, limits: Limits) -> bool:
+    if isinstance(value, str):
+        return len(value) > limits.text
+    return isinstance(value, int) and not -(2**63) <= value < 2**63
+
+
+def _refuse_misfit(values: list[Any], column: Column, table: Table, limits: Limits) -> None:
+    i = next(i for i, value in enumerate(values) if _misfit(value, limits))
+    if not isinstance(values[i], str):
+        raise _out_of_range(column, table, i)
+    raise Refused(
+        422,
+        "text_too_long",
+        f"Column '{column.name}' holds a text of {len(values[i])} characters ({shown(values[i])}); at most "
+        f"{limits.text} are allowed. Shorten it.",
+        field=table.where(column.name, i),
+    )
 
 
 def _check_types(values: list[Any], column: Column, table: Table, allowed: frozenset[type]) -> None:
@@ -91,7 +115,7 @@ def _check_types(values: list[Any], column: Column, table: Table, allowed: froze
 
 
 def _check_whole(values: FloatArray, column: Column, table: Table) -> None:
-    wrong = (values != np.floor(values)) | (np.abs(values) > _WHOLE_WITHIN[column.only])
+    wrong = _not_whole(values, column)
     if wrong.any():
         i = int(np.argmax(wrong))
         raise Refused(
@@ -101,6 +125,11 @@ def _check_whole(values: FloatArray, column: Column, table: Table) -> None:
             "Send a whole number.",
             field=table.where(column.name, i),
         )
+
+
+def _not_whole(values: FloatArray, column: Column) -> BoolArray:
+    found: BoolArray = (values != np.floor(values)) | (np.abs(values) > _WHOLE_WITHIN[column.only])
+    return found
 
 
 def _too_great(values: list[Any], column: Column, table: Table) -> Refused:
