@@ -6,6 +6,8 @@ import logging
 import os
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
 from deployments.service.loading import reason_of
 from tasks.core.health.report import Condition, HealthReport, check
@@ -51,11 +53,33 @@ class Alarm:
 
     def _deliver(self) -> None:
         """Send what is due in a process of its own: channels may be slow, and a service needs no Prefect."""
-        program = "import sys; from deployments.cli import main; sys.argv[1:] = ['alert', sys.argv[1], '--deliver', '--json']; main()"
-        command = [sys.executable, "-c", program, str(self._setup.path)]
+        command = [
+            sys.executable,
+            "-m",
+            "deployments.cli",
+            "alert",
+            str(self._setup.path),
+            "--deliver",
+            "--json",
+        ]
         logs = self._setup.settings.home / "logs"
         logs.mkdir(parents=True, exist_ok=True)
         with (logs / "alerts.log").open("ab") as out:
-            subprocess.Popen(
-                command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True, env={**os.environ},
-            )  # fmt: skip
+            child = subprocess.Popen(
+                command,
+                stdout=out,
+                stderr=out,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                env=_environ(),
+            )
+        threading.Thread(target=child.wait, name="evergreen-alert", daemon=True).start()
+
+
+def _environ() -> dict[str, str]:
+    """Return this environment, with this code first on the path wherever the service was started."""
+    root = str(Path(__file__).resolve().parents[2])
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
+    }

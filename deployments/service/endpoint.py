@@ -48,8 +48,16 @@ class Endpoint(ABC):
             status, body, headers = problem_answer(problem)
         except Gone:
             return
-        except Exception as error:  # a bug of ours: the client hears that, the server's log where, nobody a row
-            logger.error("%s %s: %s at %s", self._counter.served.name, self._name, type(error).__name__, place_of(error))
+        except (
+            Exception
+        ) as error:  # a bug of ours: the client hears that, the server's log where, nobody a row
+            logger.error(
+                "%s %s: %s at %s",
+                self._counter.served.name,
+                self._name,
+                type(error).__name__,
+                place_of(error),
+            )
             status, body, headers = problem_answer(internal())
         await send_answer(send, status, body, headers)
         self._tally.count(status, time.perf_counter() - started)

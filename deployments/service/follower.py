@@ -12,10 +12,9 @@ from deployments.service.live import Arm, Live, Refusal, ServedModel, ServedVers
 from deployments.service.loading import check_columns, reason_of, take_version
 from deployments.service.metrics import Metrics
 from tasks.core.reign.plan import CHAMPION
-from tasks.core.serving.smoke import SmokeFailed
 from tasks.core.traffic.ensemble import agreed_classes
 from tasks.core.traffic.plan import TrafficPlan
-from tasks.core.traffic.variant import Role, Variant
+from tasks.core.traffic.variant import Variant
 from tasks.io.clock import utc_now
 from tasks.io.serving_cache import ServingCache
 from tasks.io.setup import Setup
@@ -87,7 +86,9 @@ class Follower:
         while not self._stop.is_set():
             try:
                 self.look()
-            except Exception as error:  # the thread must not die: what is live goes on, and the next look may succeed
+            except (
+                Exception
+            ) as error:  # the thread must not die: what is live goes on, and the next look may succeed
                 logger.exception("%s: following failed: %s", self._setup.model, reason_of(error))
             self._stop.wait(self._served.config.serving.poll.amount)
 
@@ -142,7 +143,7 @@ class Follower:
         """Make what is wanted live, as far as it will do; in one assignment."""
         wanted = self._take(champion, CHAMPION)
         before = self._served.live
-        first = wanted or (before.champion if before else None)
+        first = wanted or (before.champion if before else self._last_champion(champion))
         if first is None or plan is None:
             self._tell_refusals({champion})
             return
@@ -150,8 +151,15 @@ class Follower:
         arms |= {one.name: arm for one in plan.variants[1:] if (arm := self._arm(one, first)) is not None}
         self._tell_refusals({champion, *plan.versions})
         if before is None or before.champion is not first or before.plan != plan or _changed(before, arms):
-            self._served.live = Live(champion=first, plan=plan, arms=arms)
-            self._went_live(plan, complete=wanted is not None)
+            live = Live(champion=first, plan=plan, arms=arms)
+            self._served.live = live
+            self._went_live(plan, live, complete=wanted is not None)
+
+    def _last_champion(self, refused: int) -> ServedVersion | None:
+        """Return the champion that was served last on this machine, where the one that is wanted was refused."""
+        last = self._cache.last_good()
+        number = last["aliases"][CHAMPION] if last else refused
+        return self._take(number, CHAMPION) if number != refused else None
 
     def _arm(self, variant: Variant, champion: ServedVersion) -> Arm | None:
         """Return the arm of a variant; None when one of its versions will not do, so that the champion answers."""
@@ -177,12 +185,16 @@ class Follower:
             return None
         try:
             version = take_version(self._setup, self._cache, number)
-        except Exception as error:  # files, code and answers of a version are its author's; none may stop the service
+        except (
+            Exception
+        ) as error:  # files, code and answers of a version are its author's; none may stop the service
             self._refuse(number, role, error)
             return None
         self._loaded[number] = version
         self._refused.pop(number, None)
-        logger.info("%s: version %d loaded (%s) for '%s'", self._setup.model, number, version.model.form, role)
+        logger.info(
+            "%s: version %d loaded (%s) for '%s'", self._setup.model, number, version.model.form, role
+        )
         return version
 
     def _refuse(self, number: int, role: str, error: Exception) -> None:
@@ -198,18 +210,20 @@ class Follower:
         self._served.refused = tuple(self._refused.values())
         live = self._served.live
         serving = f"version {live.champion.number} goes on serving" if live else "nothing is served"
-        said = "; ".join(f"version {one.version} was refused as {one.role}: {one.why}" for one in self._served.refused)
-        self._alarm.tell(f"{said}; {serving}" if said else None, version=live.champion.number if live else None)
+        said = "; ".join(
+            f"version {one.version} was refused as {one.role}: {one.why}" for one in self._served.refused
+        )
+        self._alarm.tell(
+            f"{said}; {serving}" if said else None, version=live.champion.number if live else None
+        )
 
-    def _went_live(self, plan: TrafficPlan, *, complete: bool) -> None:
-        live: Any = self._served.live
-        roles = {f"{one.role.value}" if one.role is Role.CHAMPION else one.name for one in plan.variants}
+    def _went_live(self, plan: TrafficPlan, live: Live, *, complete: bool) -> None:
         logger.info("%s: live: %s", self._setup.model, ", ".join(f"{k}={v}" for k, v in live.numbers.items()))
-        self._metrics.show_versions(self._setup.model, {name: v for name, v in live.numbers.items() if roles})
+        self._metrics.show_versions(self._setup.model, live.numbers)
         needed = set(live.numbers.values())
         self._loaded = {number: one for number, one in self._loaded.items() if number in needed}
         if complete:
-            self._cache.remember({**self._served.aliases}, traffic=plan.to_dict(), at=utc_now())
+            self._cache.remember(self._served.aliases, traffic=plan.to_dict(), at=utc_now())
             self._cache.prune(needed)
 
 
@@ -218,6 +232,3 @@ def _changed(before: Live, arms: dict[str, Arm]) -> bool:
         return {name: tuple(version.number for version, _ in arm.members) for name, arm in of.items()}
 
     return members(before.arms) != members(arms)
-
-
-__all__ = ["Follower", "SmokeFailed"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from tasks.core.config import ModelConfig
 from tasks.core.serving.compiled import CompiledModel
@@ -26,6 +27,8 @@ class ServedVersion:
         What answers.
     threshold : float
         Where its scores become decisions (binary).
+    classes : tuple
+        In the order of its scores; empty where there are none.
     since : datetime
         When it was loaded.
     """
@@ -33,6 +36,7 @@ class ServedVersion:
     number: int
     model: CompiledModel
     threshold: float
+    classes: tuple[Any, ...]
     since: datetime
 
 

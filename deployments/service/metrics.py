@@ -23,7 +23,10 @@ class Metrics:
         names = ["model", "endpoint", "code"]
         self.requests = counter("evergreen_requests", "Requests by HTTP status.", names)
         self.seconds = histogram(
-            "evergreen_request_seconds", "Time from a request's head to its answer.", ["model"], buckets=_SECONDS
+            "evergreen_request_seconds",
+            "Time from a request's head to its answer.",
+            ["model"],
+            buckets=_SECONDS,
         )
         self.batch_rows = histogram(
             "evergreen_batch_rows", "Rows of one call of a model.", ["model"], buckets=_ROWS
@@ -37,7 +40,9 @@ class Metrics:
         )
         self.refused = counter("evergreen_refused_loads", "Versions that were not taken.", ["model"])
         self.shadow_rows = counter(
-            "evergreen_shadow_rows", "Rows that shadows scored, or failed to.", ["model", "version", "outcome"]
+            "evergreen_shadow_rows",
+            "Rows that shadows scored, or failed to.",
+            ["model", "version", "outcome"],
         )
         self.registry_up = gauge("evergreen_registry_up", "1 while the registry answers.", ["model"])
 

@@ -44,7 +44,9 @@ class Outcomes(Endpoint):
         head = read_head(scope["headers"])
         counter.admit(head, scope)
         if self._writer is None:
-            raise Problem(409, "no_log", "This model keeps no log (serving.log: off), so outcomes belong nowhere.")
+            raise Problem(
+                409, "no_log", "This model keeps no log (serving.log: off), so outcomes belong nowhere."
+            )
         body = await read_body(receive, head, most=counter.limits.body_bytes, timeout=counter.timeout)
         try:
             known = self._read(body)
@@ -85,7 +87,10 @@ class Outcomes(Endpoint):
     def _outcome(self, one: Any, field: str) -> KnownOutcome:
         if not isinstance(one, dict) or not {"id", "outcome"} <= one.keys() <= _KEYS:
             raise Refused(
-                422, "wrong_shape", f"'{field}' must be an object with id, outcome and perhaps known_at.", field=field
+                422,
+                "wrong_shape",
+                f"'{field}' must be an object with id, outcome and perhaps known_at.",
+                field=field,
             )
         name, outcome = one["id"], one["outcome"]
         if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_ID:
@@ -99,7 +104,9 @@ class Outcomes(Endpoint):
         """Check that an outcome is a class or a number, as the model's problem has it."""
         problem = self._counter.served.config.problem.value
         number = isinstance(outcome, int | float) and not isinstance(outcome, bool) and math.isfinite(outcome)
-        label = isinstance(outcome, bool | int) or (isinstance(outcome, str) and len(outcome) <= _LONGEST_TEXT)
+        label = isinstance(outcome, bool | int) or (
+            isinstance(outcome, str) and len(outcome) <= _LONGEST_TEXT
+        )
         if number or (label and problem in ("binary", "multiclass")):
             return
         wanted = "a class" if problem in ("binary", "multiclass") else "a number"
@@ -115,6 +122,8 @@ class Outcomes(Endpoint):
         if given is None:
             return self._counter.positions.now(field=f"{field}.known_at")
         if live is None:
-            raise Problem(503, "not_ready", f"The model '{config.model}' is not ready. Try again soon.", retry_after=2)
+            raise Problem(
+                503, "not_ready", f"The model '{config.model}' is not ready. Try again soon.", retry_after=2
+            )
         times = read_times([given], n=1, signature=live.signature, field=f"{field}.known_at")
         return float(times[0])  # type: ignore[index, arg-type]

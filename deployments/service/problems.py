@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
-Scope = dict[str, Any]
+Scope = MutableMapping[str, Any]
 Headers = list[tuple[bytes, bytes]]
 
 _JSON = (b"content-type", b"application/json")
@@ -79,7 +79,9 @@ async def send_answer(send: Send, status: int, body: bytes, headers: Headers | t
 
 def loading(model: str, why: str) -> Problem:
     """Return the answer of a model that has no version to answer with yet."""
-    return Problem(503, "not_ready", f"The model '{model}' is not ready: {why} Try again soon.", retry_after=2)
+    return Problem(
+        503, "not_ready", f"The model '{model}' is not ready: {why} Try again soon.", retry_after=2
+    )
 
 
 def unknown_model(name: str, served: list[str]) -> Problem:
@@ -91,7 +93,10 @@ def unknown_model(name: str, served: list[str]) -> Problem:
 def overloaded(most: int) -> Problem:
     """Return the answer of a service in which too many requests wait already."""
     return Problem(
-        503, "overloaded", f"{most} requests wait already (serving.max_waiting); try again soon.", retry_after=1
+        503,
+        "overloaded",
+        f"{most} requests wait already (serving.max_waiting); try again soon.",
+        retry_after=1,
     )
 
 
@@ -108,4 +113,6 @@ def too_slow(seconds: float) -> Problem:
 
 def internal() -> Problem:
     """Return the answer where the service itself fails."""
-    return Problem(500, "internal", "The service failed; its log says where. Nothing was promised; try again.")
+    return Problem(
+        500, "internal", "The service failed; its log says where. Nothing was promised; try again."
+    )

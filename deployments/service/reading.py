@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import Any
 
 from deployments.service.problems import Gone, Headers, Problem, Receive
 
@@ -88,16 +89,19 @@ async def read_body(receive: Receive, head: Head, *, most: int, timeout: float) 
             return await _rest(receive, message, most)
     except TimeoutError:
         raise Problem(
-            408, "request_timeout", f"The request did not arrive within {timeout:g} s. Send it faster.", close=True
+            408,
+            "request_timeout",
+            f"The request did not arrive within {timeout:g} s. Send it faster.",
+            close=True,
         ) from None
 
 
-async def _rest(receive: Receive, message: dict[str, object], most: int) -> bytes:
+async def _rest(receive: Receive, message: dict[str, Any], most: int) -> bytes:
     body = bytearray()
     while True:
         if message["type"] == "http.disconnect":
             raise Gone
-        body += message.get("body", b"")  # type: ignore[operator]
+        body += message.get("body", b"")
         _whole(body, most)
         if not message.get("more_body"):
             return bytes(body)

@@ -16,9 +16,7 @@ Row = tuple[Any, Any, int | None, str]
 CHAMPION = "champion"
 
 
-def score_rows(
-    live: Live, batches: Sequence[Batch], whole: Batch, ids: Sequence[str]
-) -> list[Row]:
+def score_rows(live: Live, batches: Sequence[Batch], whole: Batch, ids: Sequence[str]) -> list[Row]:
     """Answer the rows of several requests, one after the other.
 
     Parameters
@@ -37,7 +35,6 @@ def score_rows(
     list of Row
         One answer a row.
     """
-
     if live.plan.is_plain:
         answers = live.champion.model.score(whole)
         return _rows(answers, live.champion.number, CHAMPION)

@@ -20,22 +20,25 @@ def problem_of(error: BaseException, model: str) -> Problem:
         return error
     if isinstance(error, Refused):
         return Problem(error.status, error.code, error.message, field=error.field)
+    if isinstance(error, QueueFull | Unreachable):
+        return _log_fails(error, model)
+    if isinstance(error, InputError):
+        taken = isinstance(error, IdTaken)
+        return Problem(409 if taken else 422, error.code, str(error), field="ids" if taken else None)
+    return _model_fails(error, model)
+
+
+def _log_fails(error: QueueFull | Unreachable, model: str) -> Problem:
     if isinstance(error, QueueFull):
         return Problem(503, "log_full", str(error), retry_after=error.retry_after)
-    if isinstance(error, IdTaken):
-        return Problem(409, error.code, str(error), field="ids")
-    if isinstance(error, Unreachable):
-        logger.error("%s: the log does not answer: %s", model, error)
-        return Problem(
-            503,
-            "log_unreachable",
-            "The log does not answer, so nothing can be promised. Try again; with the same Idempotency-Key it is one "
-            "prediction, however often it is sent.",
-            retry_after=2,
-        )
-    if isinstance(error, InputError):
-        return Problem(422, error.code, str(error))
-    return _model_fails(error, model)
+    logger.error("%s: the log does not answer: %s", model, error)
+    return Problem(
+        503,
+        "log_unreachable",
+        "The log does not answer, so nothing can be promised. Try again; with the same Idempotency-Key it is one "
+        "prediction, however often it is sent.",
+        retry_after=2,
+    )
 
 
 def _model_fails(error: BaseException, model: str) -> Problem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,9 +10,10 @@ import numpy as np
 
 from tasks.core.errors import EvergreenError, InputError
 from tasks.core.metrics.scored import FloatArray
+from tasks.core.serving.answers import Answers
 from tasks.core.serving.batch import Batch
 from tasks.core.serving.compiled import CompiledModel
-from tasks.core.serving.decode import read_document
+from tasks.core.serving.decode import decode
 from tasks.core.serving.refused import Limits, Refused
 from tasks.core.serving.signature import Column, Signature
 
@@ -40,13 +42,13 @@ def smoke_rows(signature: Signature, example: Sequence[Mapping[str, Any]] = ()) 
     if example:
         known = [{name: row.get(name) for name in signature.names} for row in example]
         try:
-            return read_document({"records": known}, signature=signature, limits=limits)
+            return decode(_body(known), signature=signature, limits=limits)
         except Refused:  # an example whose private columns are blank may lack what the model insists on
             pass
-    return read_document({"records": made_up}, signature=signature, limits=limits)
+    return decode(_body(made_up), signature=signature, limits=limits)
 
 
-def prove_version(model: CompiledModel, rows: Batch, *, expected: FloatArray | None = None) -> None:
+def prove_version(model: CompiledModel, rows: Batch, *, expected: FloatArray | None = None) -> Answers:
     """Ask a version for rows, as the service will.
 
     Parameters
@@ -58,20 +60,33 @@ def prove_version(model: CompiledModel, rows: Batch, *, expected: FloatArray | N
     expected : array, shape (n,) or (n, k), optional
         The estimator's own answers to the same rows.
 
+    Returns
+    -------
+    Answers
+        What it said.
+
     Raises
     ------
     SmokeFailed
         When it raises, answers other than one finite score a row, or differs from ``expected``.
     """
     try:
-        scores = np.asarray(model.score(rows).scores)
+        answers = model.score(rows)
     except InputError as error:
         raise SmokeFailed(f"It fails on {rows.n} rows of its own example: {error}") from error
+    scores = np.asarray(answers.scores)
     if len(scores) != rows.n or not np.isfinite(scores).all():
         raise SmokeFailed(f"Its answers to {rows.n} rows are not one finite score each.")
     if expected is not None and not np.allclose(scores, expected, rtol=_TOLERANCE, atol=_TOLERANCE):
         worst = float(np.max(np.abs(scores - expected)))
-        raise SmokeFailed(f"Its fast form differs from the estimator by {worst:.3g}; {_TOLERANCE:g} is allowed.")
+        raise SmokeFailed(
+            f"Its fast form differs from the estimator by {worst:.3g}; {_TOLERANCE:g} is allowed."
+        )
+    return answers
+
+
+def _body(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    return json.dumps({"records": rows}, allow_nan=False).encode()
 
 
 def _sample(column: Column, at: int) -> Any:
