@@ -13,7 +13,7 @@ from tasks.core.learning.answers import answer
 from tasks.core.metrics.scored import FloatArray
 from tasks.core.serving.answers import Answers, Decider
 from tasks.core.serving.batch import Batch
-from tasks.core.serving.refused import Refused
+from tasks.core.serving.refused import model_refuses
 from tasks.core.serving.signature import Signature
 
 
@@ -52,7 +52,7 @@ class FrameModel:
         scores = self.scores(batch)
         if not np.isfinite(scores).all():
             row = int(np.argmin(np.isfinite(scores).reshape(batch.n, -1).all(axis=1)))
-            raise _refuses(f"it answers row {row} with no finite number")
+            raise model_refuses(f"it answers row {row} with no finite number")
         return self.decider.decide(scores)
 
     def scores(self, batch: Batch) -> FloatArray:
@@ -61,7 +61,7 @@ class FrameModel:
         try:
             return answer(self.estimator, frame, problem=self.problem, classes=self.decider.classes)
         except (InputError, ValueError, TypeError) as error:
-            raise _refuses(" ".join(str(error).split())[:300]) from error
+            raise model_refuses(" ".join(str(error).split())[:300]) from error
 
 
 def batch_frame(batch: Batch) -> pd.DataFrame:
@@ -74,11 +74,3 @@ def batch_frame(batch: Batch) -> pd.DataFrame:
         filled = [np.nan if value is None else value for value in values]
         frame[column.name] = pd.Series(filled, dtype=object)
     return frame[list(signature.names)]
-
-
-def _refuses(why: str) -> Refused:
-    return Refused(
-        422,
-        "model_refuses",
-        f"The model cannot score these rows ({why}). Correct the values, or ask whoever trained the model.",
-    )

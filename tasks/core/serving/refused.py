@@ -56,6 +56,15 @@ class Limits:
     text: int = 1_000
 
 
+def model_refuses(why: str) -> Refused:
+    """Return the refusal of rows that fit the signature, and that the model itself does not take."""
+    return Refused(
+        422,
+        "model_refuses",
+        f"The model cannot score these rows ({why}). Correct the values, or ask whoever trained the model.",
+    )
+
+
 def shown(value: Any) -> str:
     """Return a value for a message, shortened.
 
