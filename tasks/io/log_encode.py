@@ -42,7 +42,7 @@ def encode_rows(model: str, rows: Sequence[Served]) -> list[Record]:
 
 def encode_shadows(model: str, rows: Sequence[Served]) -> list[ShadowRecord]:
     """Return the records of what shadows said of the rows; errors as above."""
-    return [encode_shadow(model, row.prediction_id, each) for row in rows for each in row.shadows]
+    return [shadow_record(model, row.prediction_id, each) for row in rows for each in row.shadows]
 
 
 def encode_outcomes(model: str, known: Sequence[KnownOutcome]) -> list[OutcomeRecord]:
@@ -73,8 +73,8 @@ def _record(model: str, row: Served) -> Record:
     )
 
 
-def encode_shadow(model: str, name: str, shadow: ShadowScore) -> ShadowRecord:
-    """Return the record of what a shadow said of one row; errors as above."""
+def shadow_record(model: str, name: str, shadow: ShadowScore) -> ShadowRecord:
+    """Return the record of what a shadow said of a prediction; errors as above."""
     variant = _text(shadow.variant, "variant", LONGEST_VARIANT)
     return model, name, variant, shadow.version, _json(shadow.score, name), _json(shadow.decision, name)
 

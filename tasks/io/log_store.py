@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from sqlalchemy.engine import URL
-
 from tasks.core.serving.once import Key, OutcomeRecord, Record
+from tasks.io.log_database import LOG
 from tasks.io.log_encode import ShadowRecord
 
 
@@ -32,7 +31,7 @@ class LogStore(Protocol):
         """Insert what is not there; return how many that were."""
 
     def insert_shadows(self, records: Sequence[ShadowRecord]) -> None:
-        """Insert what is not there."""
+        """Insert what is not there, of predictions that are."""
 
     def insert_outcomes(self, records: Sequence[OutcomeRecord], *, at: str) -> int:
         """Insert what is not there; return how many that were."""
@@ -44,15 +43,23 @@ class LogStore(Protocol):
         """Close the connection, with it whatever was not committed."""
 
 
-def make_store(url: URL, *, schema: str, timeout: float) -> LogStore:
-    """Return the store of a log's parsed URL; it waits at most ``timeout`` seconds for others' locks."""
-    if url.drivername.startswith("sqlite"):
+def open_store(url: str, *, timeout: float) -> LogStore:
+    """Return the store of a log, which is migrated when needed; it waits at most ``timeout`` seconds for others' locks.
+
+    Raises
+    ------
+    ConfigError
+        For a URL of another kind. ``Unreachable`` when the database does not answer.
+    """
+    parsed = LOG.parse_url(url)
+    LOG.migrate(LOG.make_engine(parsed))
+    if parsed.drivername.startswith("sqlite"):
         from tasks.io.log_store_sqlite import SqliteStore
 
-        return SqliteStore(str(url.database), timeout=timeout)
+        return SqliteStore(str(parsed.database), timeout=timeout)
     from tasks.io.log_store_postgres import PostgresStore
 
-    return PostgresStore(url, schema=schema, timeout=timeout)
+    return PostgresStore(parsed, schema=str(LOG.schema), timeout=timeout)
 
 
 def by_model(keys: Iterable[Key]) -> dict[str, list[str]]:

@@ -18,16 +18,19 @@ _TYPES = {"position": "::float8", "known_at": "::float8", "version": "::integer"
 _SHADOWS = ("model", "prediction_id", "variant", "version", "score", "decision")
 
 
-def _insertion(table: str, fields: tuple[str, ...], *, dated: bool = True) -> str:
+_PREDICTED = "EXISTS (SELECT 1 FROM predictions AS p WHERE p.model = row->>0 AND p.prediction_id = row->>1)"
+
+
+def _insertion(table: str, fields: tuple[str, ...], *, dated: bool = True, where: str = "TRUE") -> str:
     chosen = [f"(row->>{number}){_TYPES.get(name, '')}" for number, name in enumerate(fields)]
     columns = [*fields, *(["at"] if dated else [])]
-    head = f"INSERT INTO {table} ({', '.join(columns)}) SELECT {', '.join(chosen)}"
-    return f"{head}{', %s' if dated else ''} FROM json_array_elements(%s::json) AS row ON CONFLICT DO NOTHING"
+    head = f"INSERT INTO {table} ({', '.join(columns)}) SELECT {', '.join(chosen)}{', %s' if dated else ''}"
+    return f"{head} FROM json_array_elements(%s::json) AS row WHERE {where} ON CONFLICT DO NOTHING"
 
 
 _INTO_PREDICTIONS = _insertion("predictions", Record._fields)
 _INTO_OUTCOMES = _insertion("outcomes", OutcomeRecord._fields)
-_INTO_SHADOWS = _insertion("shadows", _SHADOWS, dated=False)
+_INTO_SHADOWS = _insertion("shadows", _SHADOWS, dated=False, where=_PREDICTED)
 _DURABLE = (
     "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
 )
@@ -72,7 +75,7 @@ class PostgresStore:
         return self._insert(_INTO_PREDICTIONS, records, at)
 
     def insert_shadows(self, records: Sequence[ShadowRecord]) -> None:
-        """Insert what is not there."""
+        """Insert what is not there, of predictions that are."""
         self._insert(_INTO_SHADOWS, records)
 
     def insert_outcomes(self, records: Sequence[OutcomeRecord], *, at: str) -> int:

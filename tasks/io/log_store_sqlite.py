@@ -20,6 +20,7 @@ _AT = "at"
 _PREDICTIONS = (*Record._fields, _AT)
 _OUTCOMES = (*OutcomeRecord._fields, _AT)
 _SHADOWS = ("model", "prediction_id", "variant", "version", "score", "decision")
+_PREDICTED = "EXISTS (SELECT 1 FROM predictions WHERE model = column1 AND prediction_id = column2)"
 
 
 class SqliteStore:
@@ -67,8 +68,8 @@ class SqliteStore:
         return self._insert("predictions", _PREDICTIONS, [(*record, at) for record in records])
 
     def insert_shadows(self, records: Sequence[ShadowRecord]) -> None:
-        """Insert what is not there."""
-        self._insert("shadows", _SHADOWS, records)
+        """Insert what is not there, of predictions that are."""
+        self._insert("shadows", _SHADOWS, records, where=_PREDICTED)
 
     def insert_outcomes(self, records: Sequence[OutcomeRecord], *, at: str) -> int:
         """Insert what is not there; return how many that were."""
@@ -93,10 +94,12 @@ class SqliteStore:
             raise sqlite3.OperationalError("no transaction was begun")
         return self._open
 
-    def _insert(self, table: str, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> int:
+    def _insert(
+        self, table: str, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]], *, where: str = "TRUE"
+    ) -> int:
         inserted = 0
         for part in _parts(rows):
-            statement = _insertion(table, columns, len(part))
+            statement = _insertion(table, columns, len(part), where)
             inserted += self._connection.execute(statement, tuple(chain.from_iterable(part))).rowcount
         return inserted
 
@@ -111,11 +114,10 @@ class SqliteStore:
 
 
 @cache
-def _insertion(table: str, columns: tuple[str, ...], rows: int) -> str:
-    row = f"({', '.join('?' * len(columns))})"
-    return (
-        f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join([row] * rows)} ON CONFLICT DO NOTHING"
-    )
+def _insertion(table: str, columns: tuple[str, ...], rows: int, where: str) -> str:
+    values = ", ".join([f"({', '.join('?' * len(columns))})"] * rows)
+    chosen = f"SELECT * FROM (VALUES {values}) WHERE {where}"
+    return f"INSERT INTO {table} ({', '.join(columns)}) {chosen} ON CONFLICT DO NOTHING"
 
 
 def _parts(rows: Sequence[tuple[Any, ...]]) -> Iterator[Sequence[tuple[Any, ...]]]:

@@ -12,12 +12,11 @@ from tasks.core.errors import Unreachable
 from tasks.core.reign.ledger import instant
 from tasks.io.clock import utc_now
 from tasks.io.log_batch import Put
-from tasks.io.log_database import LOG
 from tasks.io.log_delivery import Delivery, to_threads
-from tasks.io.log_encode import encode_outcomes, encode_rows, encode_shadow, encode_shadows
+from tasks.io.log_encode import encode_outcomes, encode_rows, encode_shadows, shadow_record
 from tasks.io.log_records import KnownOutcome
 from tasks.io.log_retry import PatientStore
-from tasks.io.log_store import make_store
+from tasks.io.log_store import LogStore, open_store
 from tasks.io.served import QueueFull, Served, ShadowScore, WriterState
 
 
@@ -29,8 +28,8 @@ class LogWriter:
 
     Parameters
     ----------
-    url : str
-        The log; migrated when needed.
+    log : str or LogStore
+        URL of the log, which is migrated when needed; or a store, such as `tasks.io.log_store_memory.MemoryStore`.
     capacity : int
         Most rows that may wait or be in the making.
     most_rows : int
@@ -51,7 +50,7 @@ class LogWriter:
 
     def __init__(
         self,
-        url: str,
+        log: str | LogStore,
         *,
         capacity: int = 10_000,
         most_rows: int = 512,
@@ -59,9 +58,7 @@ class LogWriter:
         delivery: Delivery | None = None,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
-        parsed = LOG.parse_url(url)
-        LOG.migrate(LOG.make_engine(parsed))
-        store = make_store(parsed, schema=str(LOG.schema), timeout=patience / 2)
+        store = open_store(log, timeout=patience / 2) if isinstance(log, str) else log
         self._store = PatientStore(store, patience=patience)
         self._capacity, self._most_rows, self._patience, self._now = capacity, most_rows, patience, now
         self._delivery = to_threads() if delivery is None else delivery
@@ -104,17 +101,6 @@ class LogWriter:
         shadows = encode_shadows(model, rows)
         return self._enqueue(Put(len(rows), rows, records=records, shadows=shadows, keyed=keyed))
 
-    def put_shadows(self, model: str, said: Mapping[str, ShadowScore]) -> Any:
-        """Take what a shadow said of rows that are written already, by prediction id.
-
-        Returns
-        -------
-        Future
-            Settled once they are written; what is there already stays. Errors as `put`.
-        """
-        shadows = [encode_shadow(model, name, one) for name, one in said.items()]
-        return self._enqueue(Put(len(said), (), shadows=shadows))
-
     def put_outcomes(self, model: str, known: Sequence[KnownOutcome]) -> Any:
         """Take outcomes, known before or after their predictions are; each is written once.
 
@@ -130,6 +116,19 @@ class LogWriter:
             As `put`.
         """
         return self._enqueue(Put(len(known), known, outcomes=encode_outcomes(model, known)))
+
+    def put_shadows(self, model: str, said: Mapping[str, ShadowScore]) -> None:
+        """Take what a shadow said later of predictions that were put before, by id; nobody is told when it is written.
+
+        Of a prediction that is not in the log nothing is kept; what a variant said of one first, stays.
+
+        Raises
+        ------
+        QueueFull, InputError
+            As `put`.
+        """
+        shadows = [shadow_record(model, name, each) for name, each in said.items()]
+        self._enqueue(Put(len(said), (), shadows=shadows), heard=False)
 
     def state(self) -> WriterState:
         """Return depth, capacity and counters, for metrics and readiness."""
@@ -152,8 +151,9 @@ class LogWriter:
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
-    def _enqueue(self, put: Put) -> Any:
-        put.future = self._delivery.make()
+    def _enqueue(self, put: Put, *, heard: bool = True) -> Any:
+        if heard:
+            put.future = self._delivery.make()
         with self._lock:
             if self._stopping:
                 raise QueueFull("The log's writer is stopping. Ask another instance.", retry_after=1.0)
@@ -182,9 +182,8 @@ class LogWriter:
                 self._rows + rows,
                 self._failed + failed,
             )
-            self._delivery.hand_over(
-                [(put.future, result) for put, result in zip(puts, results, strict=True)]
-            )
+            settled = [(put.future, result) for put, result in zip(puts, results, strict=True)]
+            self._delivery.hand_over([pair for pair in settled if pair[0] is not None])
         self._store.close()
 
     def _take(self) -> list[Put]:
