@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
 from typing import Any
 
 from deployments.service.alarm import Alarm
 from deployments.service.live import Arm, Live, Refusal, ServedModel, ServedVersion
 from deployments.service.loading import check_columns, reason_of, take_version
 from deployments.service.metrics import Metrics
+from deployments.service.wanted import wanted_traffic
 from tasks.core.reign.plan import CHAMPION
 from tasks.core.traffic.ensemble import agreed_classes
 from tasks.core.traffic.plan import TrafficPlan
@@ -36,8 +36,6 @@ class Follower:
         What is assigned to.
     metrics : Metrics
         Where versions are shown.
-    wanted : callable
-        Returns the traffic plan that is wanted, for a champion.
     alarm : Alarm
         Told of refused versions.
     """
@@ -48,11 +46,10 @@ class Follower:
         served: ServedModel,
         *,
         metrics: Metrics,
-        wanted: Callable[[int], TrafficPlan],
         alarm: Alarm,
     ) -> None:
         self._setup, self._served, self._metrics = setup, served, metrics
-        self._wanted, self._alarm = wanted, alarm
+        self._alarm = alarm
         self._cache = ServingCache(setup)
         self._loaded: dict[int, ServedVersion] = {}
         self._refused: dict[int, Refusal] = {}
@@ -113,7 +110,7 @@ class Follower:
     def _ask_plan(self, champion: int) -> TrafficPlan | None:
         """Return the plan that is wanted; the last one while the ledger does not answer."""
         try:
-            self._plan = self._wanted(champion)
+            self._plan = wanted_traffic(self._setup, champion).plan
         except Exception as error:  # as above; whoever was in an arm stays there
             logger.warning("%s: the traffic plan cannot be read: %s", self._setup.model, reason_of(error))
         return self._plan

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from deployments.service.live import ServedVersion
 from tasks.core.errors import EvergreenError
-from tasks.core.metrics.scored import FloatArray
 from tasks.core.redact import without_credentials
-from tasks.core.serving.answers import decider_of
-from tasks.core.serving.batch import Batch
-from tasks.core.serving.compiled import CompiledModel, compile_model
-from tasks.core.serving.frame_model import FrameModel
+from tasks.core.serving.compiled import compile_model
 from tasks.core.serving.signature import Signature
 from tasks.core.serving.smoke import SmokeFailed, prove_version, smoke_rows
 from tasks.io.clock import utc_now
-from tasks.io.models import LoadedModel
 from tasks.io.serving_cache import ServingCache
 from tasks.io.setup import Setup
 
@@ -32,9 +29,9 @@ def take_version(setup: Setup, cache: ServingCache, number: int) -> ServedVersio
         Whatever its files or its code raise; `reason_of` tells it.
     """
     loaded = cache.load(number)
-    compiled = compile_model(loaded, config=setup.config)
-    rows = smoke_rows(compiled.signature, read_example(cache.files(number), compiled.signature))
-    answers = prove_version(compiled, rows, expected=_own_answers(setup, loaded, compiled, rows))
+    example = read_example(cache.files(number))
+    compiled = compile_model(loaded, config=setup.config, example=example)
+    answers = prove_version(compiled, smoke_rows(compiled.signature, _records(example)))
     return ServedVersion(
         number=number, model=compiled, threshold=loaded.threshold, classes=answers.classes, since=utc_now()
     )
@@ -62,15 +59,12 @@ def check_columns(served: Signature, wanted: Signature) -> None:
         raise SmokeFailed(f"It takes another kind of value in {', '.join(other[:5])} than the champion.")
 
 
-def read_example(files: Path, signature: Signature) -> list[dict[str, Any]]:
-    """Return the rows of a model's input example; none where it has none that can be read."""
+def read_example(files: Path) -> pd.DataFrame | None:
+    """Return a model's input example; None where it has none that is a data frame."""
     from mlflow.models import Model
 
     example: Any = Model.load(str(files)).load_input_example(str(files))
-    if not hasattr(example, "to_dict"):
-        return []
-    plain = example.astype(object).where(example.notna(), None)
-    return [{str(name): _plain(value) for name, value in row.items()} for row in plain.to_dict("records")]
+    return example if isinstance(example, pd.DataFrame) else None
 
 
 def reason_of(error: Exception) -> str:
@@ -79,20 +73,14 @@ def reason_of(error: Exception) -> str:
     return " ".join(without_credentials(said).split())[:300].rstrip(".")
 
 
-def _own_answers(
-    setup: Setup, loaded: LoadedModel, compiled: CompiledModel, rows: Batch
-) -> FloatArray | None:
-    """Return the estimator's own answers, where the version answers in another form."""
-    if isinstance(compiled, FrameModel):
-        return None
-    own = FrameModel(
-        signature=compiled.signature,
-        estimator=loaded.estimator,
-        problem=setup.config.problem.value,
-        decider=decider_of(loaded.recipe, setup.config),
-    )
-    return own.score(rows).scores
+def _records(example: pd.DataFrame | None) -> list[dict[str, Any]]:
+    """Return rows as a client would send them."""
+    if example is None:
+        return []
+    return [{str(name): _plain(value) for name, value in row.items()} for row in example.to_dict("records")]
 
 
 def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -20,7 +20,6 @@ from deployments.service.metrics import Metrics
 from deployments.service.outcomes import Outcomes
 from deployments.service.positions import Positions
 from deployments.service.predict import Predict
-from deployments.service.wanted import wanted_plan
 from tasks.core.errors import ConfigError
 from tasks.core.serving.private import Concealer
 from tasks.io.log_delivery import to_loop
@@ -112,9 +111,7 @@ class Service:
             f"/models/{name}/invocations": Predict(counter, answer=mlflow_answer, endpoint="invocations"),
             f"/models/{name}/outcomes": Outcomes(counter, writer=writer),
         }
-        follower = Follower(
-            setup, served, metrics=self.metrics, wanted=wanted_plan(setup), alarm=Alarm(setup)
-        )
+        follower = Follower(setup, served, metrics=self.metrics, alarm=Alarm(setup))
         self._followers.append(follower)
         follower.start()
 

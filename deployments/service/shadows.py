@@ -7,7 +7,6 @@ import logging
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import Any
 
 from deployments.service.live import Arm, Live
 from deployments.service.metrics import Metrics
@@ -100,14 +99,11 @@ class Shadows:
             for name, (score, decision, version, variant) in zip(ids, rows, strict=True)
         }
         try:
-            written = self._writer.put_shadows(self._model, said)
+            self._writer.put_shadows(self._model, said)
         except EvergreenError:  # the queue is full: predictions come first
             self._count(arm, "left_out", len(ids))
         else:
-            written.add_done_callback(lambda future: self._kept(arm, len(ids), future))
-
-    def _kept(self, arm: Arm, rows: int, written: asyncio.Future[Any]) -> None:
-        self._count(arm, "left_out" if written.exception() else "scored", rows)
+            self._count(arm, "scored", len(ids))
 
     def _count(self, arm: Arm, outcome: str, rows: int) -> None:
         self._rows.labels(self._model, str(arm.version or "ensemble"), outcome).inc(rows)
