@@ -71,6 +71,7 @@ def make_app(service: Service) -> ServiceApp:
     )
     _add_signs_of_life(app, service)
     _add_facts(app, service)
+    _add_strangers(app, service)
     _add_problems(app)
     return app
 
@@ -132,6 +133,17 @@ def _add_facts(app: FastAPI, service: Service) -> None:
         if endpoint is None:
             raise unknown_model(name, list(service.models))
         return Raw(endpoint)
+
+
+def _add_strangers(app: FastAPI, service: Service) -> None:
+    """Answer for models that are not served: the paths of those that are were found before the router."""
+
+    @app.post("/models/{model}/predict", include_in_schema=False)
+    @app.post("/models/{model}/invocations", include_in_schema=False)
+    @app.post("/models/{model}/outcomes", include_in_schema=False)
+    async def stranger(model: str, request: Request) -> Response:
+        service.guard.admit(read_head(request.scope["headers"]).secret, request.scope)
+        raise unknown_model(model, list(service.models))
 
 
 class Raw(Response):

@@ -10,11 +10,11 @@ import orjson
 from deployments.service.counter import Counter
 from deployments.service.endpoint import Endpoint
 from deployments.service.problems import Problem, Receive, Scope
-from deployments.service.reading import read_body, read_head
+from deployments.service.reading import read_head
 from deployments.service.trouble import problem_of
 from tasks.core.errors import EvergreenError
 from tasks.core.serving.beside import read_times
-from tasks.core.serving.body import read_body as read_document
+from tasks.core.serving.body import read_body
 from tasks.core.serving.refused import Refused
 from tasks.io.log_records import KnownOutcome
 from tasks.io.log_writer import LogWriter
@@ -47,7 +47,7 @@ class Outcomes(Endpoint):
             raise Problem(
                 409, "no_log", "This model keeps no log (serving.log: off), so outcomes belong nowhere."
             )
-        body = await read_body(receive, head, most=counter.limits.body_bytes, timeout=counter.timeout)
+        body = await counter.read(receive, head)
         try:
             known = self._read(body)
             receipt = await self._writer.put_outcomes(counter.served.name, known)
@@ -65,7 +65,7 @@ class Outcomes(Endpoint):
         return orjson.dumps({"written": receipt.written, "known": receipt.known})
 
     def _read(self, body: bytes) -> list[KnownOutcome]:
-        document = read_document(body, limits=self._counter.limits)
+        document = read_body(body, limits=self._counter.limits)
         given = document.get("outcomes")
         if set(document) != {"outcomes"} or not isinstance(given, list) or not given:
             raise Refused(

@@ -8,7 +8,7 @@ from deployments.service.asked import Asked, ids_of
 from deployments.service.counter import Counter
 from deployments.service.endpoint import Endpoint
 from deployments.service.problems import Receive, Scope, loading
-from deployments.service.reading import Head, read_body, read_head
+from deployments.service.reading import Head, read_head
 from deployments.service.trouble import problem_of
 from tasks.core.serving.decode import decode
 from tasks.core.serving.refused import Refused
@@ -39,7 +39,7 @@ class Predict(Endpoint):
         counter = self._counter
         head = read_head(scope["headers"])
         who = counter.admit(head, scope)
-        body = await read_body(receive, head, most=counter.limits.body_bytes, timeout=counter.timeout)
+        body = await counter.read(receive, head)
         asked = self._ask(body, head, who)
         rows = await counter.desk.ask(asked)
         return self._answer(counter.served.name, rows)

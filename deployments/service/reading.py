@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
+from deployments.service.patience import Patience
 from deployments.service.problems import Gone, Headers, Problem, Receive
 
 MODEL_HEADER = "x-evergreen-model"
@@ -62,7 +63,7 @@ def read_head(headers: Headers) -> Head:
     return head
 
 
-async def read_body(receive: Receive, head: Head, *, most: int, timeout: float) -> bytes:
+async def read_body(receive: Receive, head: Head, *, most: int, timeout: float, patience: Patience) -> bytes:
     """Return the whole body.
 
     Parameters
@@ -71,6 +72,8 @@ async def read_body(receive: Receive, head: Head, *, most: int, timeout: float) 
         Largest body in bytes; a larger one that says so is refused before it is read.
     timeout : float
         Seconds the client may take to send it.
+    patience : Patience
+        The clock.
 
     Raises
     ------
@@ -81,19 +84,18 @@ async def read_body(receive: Receive, head: Head, *, most: int, timeout: float) 
     """
     if head.length is not None and head.length > most:
         raise _too_large(most)
+    task = patience.begin(timeout)
     try:
-        async with asyncio.timeout(timeout):
-            message = await receive()
-            if message["type"] == "http.request" and not message.get("more_body"):
-                return _whole(message.get("body", b""), most)
-            return await _rest(receive, message, most)
-    except TimeoutError:
-        raise Problem(
-            408,
-            "request_timeout",
-            f"The request did not arrive within {timeout:g} s. Send it faster.",
-            close=True,
-        ) from None
+        message = await receive()
+        if message["type"] == "http.request" and not message.get("more_body"):
+            return _whole(message.get("body", b""), most)
+        return await _rest(receive, message, most)
+    except asyncio.CancelledError:
+        if patience.is_over(task):
+            raise _too_late(timeout) from None
+        raise
+    finally:
+        patience.end(task)
 
 
 async def _rest(receive: Receive, message: dict[str, Any], most: int) -> bytes:
@@ -112,6 +114,15 @@ def _whole(body: bytes | bytearray, most: int) -> bytes:
     if len(body) > most:
         raise _too_large(most)
     return body  # type: ignore[return-value]
+
+
+def _too_late(timeout: float) -> Problem:
+    return Problem(
+        408,
+        "request_timeout",
+        f"The request did not arrive within {timeout:g} s. Send it faster.",
+        close=True,
+    )
 
 
 def _too_large(most: int) -> Problem:

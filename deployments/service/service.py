@@ -18,6 +18,7 @@ from deployments.service.live import ServedModel
 from deployments.service.loading import reason_of
 from deployments.service.metrics import Metrics
 from deployments.service.outcomes import Outcomes
+from deployments.service.patience import Patience
 from deployments.service.positions import Positions
 from deployments.service.predict import Predict
 from tasks.core.errors import ConfigError
@@ -65,6 +66,7 @@ class Service:
     async def start(self) -> None:
         """Open the log, begin to follow the aliases, and open the counters."""
         loop = asyncio.get_running_loop()
+        self._patience = Patience()
         if any(served.config.serving.log == "durable" for served in self.models.values()):
             url = next(iter(self.setups.values())).settings.log_url
             self.writer = await asyncio.to_thread(LogWriter, url, delivery=to_loop(loop))
@@ -84,6 +86,7 @@ class Service:
             self._watch.cancel()
         for desk in self._desks:
             desk.close()
+        self._patience.close()
         if self.writer is not None and not await asyncio.to_thread(self.writer.stop, timeout=_DRAIN_S):
             logger.error("The log did not take all in %g s; nothing that was answered is missing", _DRAIN_S)
         await asyncio.to_thread(self._pool.shutdown)
@@ -104,13 +107,22 @@ class Service:
             ),
         )  # fmt: skip
         positions = Positions(config.data.clock, newest=newest, column=config.data.time)
-        counter = Counter(served, guard=self.guard, desk=desk, positions=positions, metrics=self.metrics)
+        counter = Counter(
+            served,
+            guard=self.guard,
+            desk=desk,
+            positions=positions,
+            metrics=self.metrics,
+            patience=self._patience,
+        )
         self._desks.append(desk)
         self.routes |= {
             f"/models/{name}/predict": Predict(counter, answer=own_answer, endpoint="predict"),
             f"/models/{name}/invocations": Predict(counter, answer=mlflow_answer, endpoint="invocations"),
             f"/models/{name}/outcomes": Outcomes(counter, writer=writer),
         }
+        if len(self.setups) == 1:
+            self.routes["/invocations"] = self.routes[f"/models/{name}/invocations"]
         follower = Follower(setup, served, metrics=self.metrics, alarm=Alarm(setup))
         self._followers.append(follower)
         follower.start()
