@@ -149,5 +149,6 @@ def test_private_columns_are_hashed_or_left_out_of_the_log(watched, how):
         assert "colour" not in frame
         return
     first, second, third = sorted(frame["colour"], key=list(frame["colour"]).count, reverse=True)
-    assert (first == second) and (first != third)
+    assert first == second
+    assert first != third
     assert "red" not in first
