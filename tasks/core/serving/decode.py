@@ -12,7 +12,7 @@ from tasks.core.serving.forms import read_table
 from tasks.core.serving.refused import Limits, Refused
 from tasks.core.serving.signature import Column, Signature
 from tasks.core.serving.table import Table
-from tasks.core.serving.values import fits, read_numbers, read_values, whole_where_asked
+from tasks.core.serving.values import are_whole, fits, read_numbers, read_values
 
 __all__ = ["Limits", "Refused", "decode"]
 
@@ -89,9 +89,12 @@ def _within(rows: FastRows, signature: Signature, limits: Limits) -> bool:
     """Tell whether rows that were read quickly keep the rules that their types alone do not say."""
     return (
         rows.n <= limits.rows
-        and all(fits(values, limits) for values in rows.others)
-        and all(fits(values, limits) for values in rows.context.values())
-        and whole_where_asked(rows.numbers, signature.numbers)
+        and (not rows.others or all(fits(values, limits) for values in rows.others))
+        and (not rows.context or all(fits(values, limits) for values in rows.context.values()))
+        and (
+            not signature.whole
+            or all(are_whole(rows.numbers[:, at], column) for at, column in signature.whole)
+        )
     )
 
 

@@ -59,7 +59,8 @@ class FrameModel:
         """Return the scores before anything is decided; errors as `score`."""
         frame = batch_frame(batch)
         try:
-            return answer(self.estimator, frame, problem=self.problem, classes=self.decider.classes)
+            with np.errstate(over="ignore", invalid="ignore"):
+                return answer(self.estimator, frame, problem=self.problem, classes=self.decider.classes)
         except (InputError, ValueError, TypeError) as error:
             raise model_refuses(" ".join(str(error).split())[:300]) from error
 

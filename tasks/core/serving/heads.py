@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -25,6 +26,8 @@ from tasks.core.errors import InputError
 from tasks.core.learning.answers import answer
 from tasks.core.metrics.scored import FloatArray
 from tasks.core.serving.boosting_trees import boosting_ensemble
+from tasks.core.serving.lightgbm_trees import lightgbm_ensemble
+from tasks.core.serving.links import boosting_link, lightgbm_link
 from tasks.core.serving.masks import MaskTables, make_masks
 from tasks.core.serving.refused import model_refuses
 from tasks.core.serving.trees import NotCompiled
@@ -52,24 +55,15 @@ class Head(Protocol):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BoostingHead:
-    """Boosted trees as tables of bits, and the loss that turns sums into answers."""
+    """Boosted trees as tables of bits, and what turns sums of shape (n, k) into answers."""
 
     tables: MaskTables
-    loss: Any
-    kind: str
+    link: Callable[[FloatArray], FloatArray]
     form: str = "trees as bits"
 
     def outputs(self, matrix: FloatArray) -> FloatArray:
         """Return P(second class), probabilities or predictions."""
-        sums = self.tables.sums(matrix)
-        if self.kind == "binary":
-            probability: FloatArray = expit(sums[:, 0])
-            return probability
-        if self.kind == "classes":
-            found: FloatArray = self.loss.predict_proba(sums)
-            return found
-        values: FloatArray = self.loss.link.inverse(sums[:, 0])
-        return values
+        return self.link(self.tables.sums(matrix))
 
     def edges(self, column: int) -> FloatArray:
         """Return the thresholds of a column."""
@@ -151,10 +145,10 @@ class ArrayHead:
 
     def outputs(self, matrix: FloatArray) -> FloatArray:
         """Return what the estimator answers; `Refused` where it refuses."""
+        given = cast(pd.DataFrame, matrix)
         try:
-            return answer(
-                self.estimator, cast(pd.DataFrame, matrix), problem=self.problem, classes=self.classes
-            )
+            with np.errstate(over="ignore", invalid="ignore"):
+                return answer(self.estimator, given, problem=self.problem, classes=self.classes)
         except (InputError, ValueError, TypeError) as error:
             raise model_refuses(" ".join(str(error).split())[:300]) from error
 
@@ -179,14 +173,15 @@ def compile_head(model: Any, *, kind: str) -> Head:
         When it has none.
     """
     if type(model) in _BOOSTING:
-        return BoostingHead(tables=make_masks(boosting_ensemble(model)), loss=model._loss, kind=kind)
+        return BoostingHead(tables=make_masks(boosting_ensemble(model)), link=boosting_link(model, kind))
+    if type(model).__module__.startswith("lightgbm.") and hasattr(model, "booster_"):
+        dumped = model.booster_.dump_model()
+        return BoostingHead(tables=make_masks(lightgbm_ensemble(dumped)), link=lightgbm_link(dumped, kind))
     if type(model) in _FORESTS:
         return _forest([one.tree_ for one in model.estimators_], model, kind)
     if type(model) in _TREES:
         return _forest([model.tree_], model, kind)
-    if type(model) in _LOGISTIC or (
-        isinstance(model, LinearModel) and type(model).predict is LinearModel.predict
-    ):
+    if type(model) in _LOGISTIC or (isinstance(model, LinearModel) and np.ndim(model.coef_) == 1):
         weights = np.atleast_2d(np.asarray(model.coef_, dtype=np.float64))
         offsets = np.atleast_1d(np.asarray(model.intercept_, dtype=np.float64))
         if (len(weights) == 1) is (kind == "classes"):

@@ -118,19 +118,19 @@ class MaskTables:
         return np.add.accumulate(terms, axis=1)[:, -1]
 
 
-def make_masks(ensemble: Ensemble, *, most_bytes: int = MOST_BYTES) -> MaskTables:
+def make_masks(ensemble: Ensemble, *, most_bytes: int | None = None) -> MaskTables:
     """Return the tables of an ensemble.
 
     Raises
     ------
     NotCompiled
-        When they would need more than ``most_bytes``.
+        When they would need more than ``most_bytes`` (64 MB by default).
     """
     cells = make_cells(ensemble)
     wide = 32 if ensemble.widest <= 32 else 64
     words = -(-ensemble.widest // wide)
     needed = cells.count * len(ensemble.trees) * words * wide // 8
-    if needed > most_bytes:
+    if needed > (MOST_BYTES if most_bytes is None else most_bytes):
         raise NotCompiled(f"its tables would need {needed / 2**20:.0f} MB")
     bits = np.full((cells.count, len(ensemble.trees), words), -1, dtype=f"i{wide // 8}").view(f"u{wide // 8}")
     leaves = np.zeros((len(ensemble.trees), words, wide))

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 from tasks.core.config import ModelConfig
 from tasks.core.data.schema import Schema
 from tasks.core.serving.fast_rows import FastRows, make_reader
+from tasks.core.serving.kinds import Kind, types_of
 
-Kind = Literal["number", "text", "any"]
 _NUMBERS = {"double": "", "float": "", "long": "int64", "integer": "int32"}
 
 
@@ -35,6 +34,11 @@ class Column:
     kind: Kind
     nullable: bool = True
     only: str = ""
+
+    @property
+    def types(self) -> frozenset[type]:
+        """Python types of its values."""
+        return types_of(self.kind, only=self.only, nullable=self.nullable)
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,11 @@ class Signature:
     def texts(self) -> tuple[Column, ...]:
         """Columns of `Batch.texts`, in order."""
         return tuple(column for column in self.columns if column.kind != "number")
+
+    @cached_property
+    def whole(self) -> tuple[tuple[int, Column], ...]:
+        """Columns of whole numbers, with their places in `Batch.numbers`."""
+        return tuple((at, column) for at, column in enumerate(self.numbers) if column.only)
 
     @cached_property
     def read_fast(self) -> Callable[[bytes], FastRows | None]:

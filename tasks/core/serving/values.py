@@ -13,9 +13,6 @@ from tasks.core.serving.signature import Column
 from tasks.core.serving.table import Table
 
 BoolArray = npt.NDArray[np.bool_]
-_NUMBERS: frozenset[type] = frozenset((float, int, type(None)))
-_TEXTS: frozenset[type] = frozenset((str, type(None)))
-_ANY: frozenset[type] = frozenset((str, float, int, bool, type(None)))
 _WHOLE_WITHIN = {"int64": 2.0**53, "int32": 2.0**31 - 1}
 _WANTED = {"number": "a number", "text": "text", "any": "text, a number, true or false"}
 
@@ -31,7 +28,7 @@ def read_numbers(table: Table, columns: tuple[Column, ...]) -> FloatArray:
     numbers = np.empty((table.n, len(columns)))
     for at, column in enumerate(columns):
         values = table.columns[column.name]
-        _check_types(values, column, table, _NUMBERS)
+        _check_types(values, column, table)
         try:
             numbers[:, at] = values
         except OverflowError:
@@ -50,10 +47,7 @@ def read_values(table: Table, column: Column, *, limits: Limits) -> list[Any]:
         ``wrong_type``, ``null_not_allowed``, ``text_too_long`` or ``number_out_of_range``.
     """
     values = table.columns[column.name]
-    allowed: frozenset[type] = (
-        frozenset((bool,)) if column.only == "boolean" else _TEXTS if column.kind == "text" else _ANY
-    )
-    _check_types(values, column, table, allowed)
+    _check_types(values, column, table)
     if not fits(values, limits):
         _refuse_misfit(values, column, table, limits)
     return values
@@ -64,11 +58,9 @@ def fits(values: list[Any], limits: Limits) -> bool:
     return not any(_misfit(value, limits) for value in values)
 
 
-def whole_where_asked(numbers: FloatArray, columns: tuple[Column, ...]) -> bool:
-    """Tell whether the columns that ask for whole numbers hold nothing else."""
-    return not any(
-        _not_whole(numbers[:, at], column).any() for at, column in enumerate(columns) if column.only
-    )
+def are_whole(numbers: FloatArray, column: Column) -> bool:
+    """Tell whether a column that asks for whole numbers holds nothing else."""
+    return not _not_whole(numbers, column).any()
 
 
 def _misfit(value: Any, limits: Limits) -> bool:
@@ -90,9 +82,9 @@ def _refuse_misfit(values: list[Any], column: Column, table: Table, limits: Limi
     )
 
 
-def _check_types(values: list[Any], column: Column, table: Table, allowed: frozenset[type]) -> None:
-    types = set(map(type, values))
-    if types <= allowed and (column.nullable or type(None) not in types):
+def _check_types(values: list[Any], column: Column, table: Table) -> None:
+    allowed = column.types
+    if allowed.issuperset(map(type, values)):
         return
     for i, value in enumerate(values):
         if value is None and not column.nullable:
