@@ -50,9 +50,8 @@ class SqliteStore:
                 cached_statements=256,
                 check_same_thread=False,
             )
-            self._open.execute(
-                "PRAGMA synchronous = FULL"
-            )  # a commit returns when its WAL frames are on the disk
+            # A commit returns when its frames of the WAL are on the disk.
+            self._open.execute("PRAGMA synchronous = FULL")
         self._connection.execute("BEGIN IMMEDIATE")
 
     def predictions(self, keys: Iterable[Key]) -> dict[Key, Record]:
