@@ -69,7 +69,7 @@ def frame_scores(
     schema = schema.with_roles_of(config)
     label = decide_labels(score, classes=classes, threshold=threshold)
     if config.problem == "binary":
-        score, classes = _towards_positive(score, classes, config)
+        score, classes = towards_positive(score, classes, config)
     return Scored(
         y=outcomes(rows.frame, schema, config),
         score=score,
@@ -99,10 +99,10 @@ def decided_by(scored: Scored, threshold: float) -> Scored:
     return replace(scored, label=decide_labels(scored.score, classes=scored.classes, threshold=threshold))
 
 
-def _towards_positive(
+def towards_positive(
     score: FloatArray, classes: tuple[Any, ...], config: ModelConfig
 ) -> tuple[FloatArray, tuple[Any, ...]]:
-    """Turn P(class 1) into P(positive) where a version was trained with the other class as the positive one."""
+    """Return P(positive) and its classes, where a version was trained with the other class as the positive one."""
     positive = config.data.positive_class
     positive = max(classes) if positive is None else positive
     if positive == classes[1]:
