@@ -14,6 +14,7 @@ from tasks.core.config.monitoring import AlertsConfig, DriftConfig, MonitoringCo
 from tasks.core.config.retraining import RetrainingConfig
 from tasks.core.config.section import Section
 from tasks.core.config.serving import ServingConfig
+from tasks.core.config.traffic import TrafficConfig
 from tasks.core.config.training import TrainingConfig
 from tasks.core.config.units import Span
 from tasks.core.config.validation import ValidationConfig
@@ -61,6 +62,7 @@ class ModelConfig(Section):
     alerts: AlertsConfig = AlertsConfig()
     retraining: RetrainingConfig = RetrainingConfig()
     serving: ServingConfig = ServingConfig()
+    traffic: TrafficConfig = TrafficConfig()
 
     @model_validator(mode="after")
     def _roles_fit_the_problem(self) -> ModelConfig:

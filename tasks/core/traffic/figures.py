@@ -52,7 +52,7 @@ class ArmFigures:
     @property
     def mean_rank(self) -> float:
         """Mean rank of the scores; NaN without any."""
-        return sum(rank * count for rank, count in self.ranks) / self.scored if self.ranks else math.nan
+        return sum(rank * count for rank, count in self.ranks) / self.scored if self.scored else math.nan
 
     def __add__(self, other: ArmFigures) -> ArmFigures:
         """Add what another process counted in the same arm and round."""

@@ -174,7 +174,7 @@ def _judge_latency(
 def _judge_score(
     arm: ArmFigures, champion: ArmFigures, share: float, limits: Limits, needed: float
 ) -> Guardrail | None:
-    if limits.score_shift is None or not arm.ranks or not champion.ranks or share >= 1.0:
+    if limits.score_shift is None or not arm.scored or not champion.scored or share >= 1.0:
         return None
     evidence = other_mean(arm.ranks, champion.ranks, share=share, tolerance=limits.score_shift)
     shift = arm.mean_rank - champion.mean_rank
