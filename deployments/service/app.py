@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version as installed_version
@@ -25,6 +26,9 @@ from deployments.service.problems import (
 )
 from deployments.service.reading import MODEL_HEADER, read_head
 from deployments.service.service import Service
+from deployments.service.trouble import place_of
+
+logger = logging.getLogger(__name__)
 
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -185,5 +189,8 @@ def _add_problems(app: FastAPI) -> None:
         )
 
     @app.exception_handler(Exception)
-    async def of_bugs(_: Request, error: Exception) -> Response:
+    async def of_bugs(request: Request, error: Exception) -> Response:
+        logger.error(
+            "%s %s: %s at %s", request.method, request.url.path, type(error).__name__, place_of(error)
+        )
         return said(internal())

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 
 from deployments.service.asked import Asked, served_rows
+from deployments.service.canary import Canary
 from deployments.service.metrics import Metrics
 from deployments.service.problems import overloaded, too_slow
-from deployments.service.scoring import Row, score_rows
+from deployments.service.scoring import Routed, Row, score_rows
 from deployments.service.shadows import Shadows
 from deployments.service.trouble import problem_of
 from tasks.core.config.serving import ServingConfig
@@ -26,6 +27,9 @@ logger = logging.getLogger(__name__)
 _INLINE_ROWS = 256
 """Larger batches are scored in a thread, so that the loop goes on answering others."""
 _SWEEP_S = 0.25
+
+Predicted = tuple[list[Row], list[Routed]]
+"""Answers of all rows of a group, and who was meant to give them."""
 
 
 class Desk:
@@ -45,6 +49,8 @@ class Desk:
         Where batches are counted.
     pool : Executor
         Scores large batches, and shadows.
+    canary : Canary
+        Watches who answers beside the champion.
     """
 
     def __init__(
@@ -56,10 +62,11 @@ class Desk:
         conceal: Concealer,
         metrics: Metrics,
         pool: Executor,
+        canary: Canary,
     ) -> None:
         self._model, self._config, self._writer, self._conceal = model, config, writer, conceal
         self._loop = asyncio.get_running_loop()
-        self._pool = pool
+        self._pool, self._canary = pool, canary
         self._waiting: deque[Asked] = deque()
         self._open: dict[Asked, None] = {}
         self._due = False
@@ -120,7 +127,7 @@ class Desk:
             group.append(self._waiting.popleft())
         return group
 
-    def _finish(self, group: list[Asked], done: list[Row] | Exception) -> None:
+    def _finish(self, group: list[Asked], done: Predicted | Exception) -> None:
         """Log what was predicted; where a batch failed, each of its requests is asked alone."""
         if isinstance(done, Exception):
             if len(group) == 1:
@@ -129,10 +136,13 @@ class Desk:
                 for asked in group:
                     self._finish([asked], _predict([asked]))
             return
-        self._batch_rows.observe(len(done))
+        found, routed = done
+        self._batch_rows.observe(len(found))
+        if routed:
+            self._canary.count(group[0].live, found, routed)
         place = 0
         for asked in group:
-            rows = done[place : (place := place + asked.batch.n)]
+            rows = found[place : (place := place + asked.batch.n)]
             self._log(asked, served_rows(asked, rows, conceal=self._conceal if self._writer else None))
 
     def _log(self, asked: Asked, rows: list[Served]) -> None:
@@ -167,7 +177,7 @@ class Desk:
         self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
 
 
-def _predict(group: Sequence[Asked]) -> list[Row] | Exception:
+def _predict(group: Sequence[Asked]) -> Predicted | Exception:
     batches = [asked.batch for asked in group]
     try:
         ids = [name for asked in group for name in asked.ids]

@@ -7,22 +7,19 @@ import threading
 from typing import Any
 
 from deployments.service.alarm import Alarm
-from deployments.service.live import Arm, Live, Refusal, ServedModel, ServedVersion
-from deployments.service.loading import check_columns, reason_of, take_version
+from deployments.service.live import Arm, Live, ServedModel, ServedVersion
+from deployments.service.loading import reason_of
 from deployments.service.metrics import Metrics
-from deployments.service.wanted import wanted_traffic
+from deployments.service.taken import Taken
 from tasks.core.reign.plan import CHAMPION
-from tasks.core.traffic.ensemble import agreed_classes
 from tasks.core.traffic.plan import TrafficPlan
-from tasks.core.traffic.variant import Variant
+from tasks.core.traffic.state import TrafficState
 from tasks.io.clock import utc_now
 from tasks.io.serving_cache import ServingCache
 from tasks.io.setup import Setup
+from tasks.traffic import settle, traffic_in_force
 
 logger = logging.getLogger(__name__)
-
-_AGAIN_S = 30.0
-"""A refused version is tried again after this: what is wrong may be this machine."""
 
 
 class Follower:
@@ -51,9 +48,10 @@ class Follower:
         self._setup, self._served, self._metrics = setup, served, metrics
         self._alarm = alarm
         self._cache = ServingCache(setup)
-        self._loaded: dict[int, ServedVersion] = {}
-        self._refused: dict[int, Refusal] = {}
-        self._plan: TrafficPlan | None = None
+        self._taken = Taken(setup, self._cache, metrics=metrics)
+        self._traffic: TrafficState | None = None
+        self._stopped: TrafficState | None = None
+        self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"evergreen-follow-{setup.model}", daemon=True)
 
@@ -76,7 +74,7 @@ class Follower:
             self._lost_champion(aliases)
             return
         self._served.aliases = aliases
-        self._serve(champion, self._ask_plan(champion))
+        self._serve(champion, self._ask_traffic(champion))
         self._served.from_cache = False
 
     def _run(self) -> None:
@@ -107,13 +105,25 @@ class Follower:
         self._metrics.registry_up.labels(self._setup.model).set(1)
         return aliases
 
-    def _ask_plan(self, champion: int) -> TrafficPlan | None:
-        """Return the plan that is wanted; the last one while the ledger does not answer."""
+    def _ask_traffic(self, champion: int) -> TrafficState | None:
+        """Return the traffic that is wanted; the last one while the ledger does not answer.
+
+        What was stopped here stays stopped until somebody has written something newer.
+        """
+        ledger, model = self._setup.stores.ledger, self._setup.model
         try:
-            self._plan = wanted_traffic(self._setup, champion).plan
+            before = self._served.live
+            if before is None or before.champion.number != champion:
+                settle(ledger, model, champion=champion, at=utc_now())
+            found = traffic_in_force(ledger, model, champion=champion)
         except Exception as error:  # as above; whoever was in an arm stays there
-            logger.warning("%s: the traffic plan cannot be read: %s", self._setup.model, reason_of(error))
-        return self._plan
+            logger.warning("%s: the traffic cannot be read: %s", model, reason_of(error))
+            return self._traffic
+        if self._stopped is not None and self._stopped.seq == found.seq:
+            found = self._stopped
+        if found != self._traffic:
+            self._traffic = found
+        return self._traffic
 
     def _begin_from_cache(self) -> None:
         """Serve what was served last, from the copies on disk, when nothing is live yet."""
@@ -121,8 +131,8 @@ class Follower:
         if last is None:
             return
         self._served.aliases = dict(last["aliases"])
-        self._plan = TrafficPlan.from_dict(last["traffic"])
-        self._serve(last["aliases"][CHAMPION], self._plan)
+        self._traffic = TrafficState(plan=TrafficPlan.from_dict(last["traffic"]))
+        self._serve(last["aliases"][CHAMPION], self._traffic)
         if self._served.live is not None:
             self._served.from_cache = True
             logger.warning(
@@ -136,75 +146,47 @@ class Follower:
         if self._served.live is not None:
             self._alarm.tell("The alias @champion is gone; the last champion goes on serving", version=None)
 
-    def _serve(self, champion: int, plan: TrafficPlan | None) -> None:
+    def _serve(self, champion: int, traffic: TrafficState | None) -> None:
         """Make what is wanted live, as far as it will do; in one assignment."""
-        wanted = self._take(champion, CHAMPION)
+        wanted = self._taken.take(champion, CHAMPION)
         before = self._served.live
         first = wanted or (before.champion if before else self._last_champion(champion))
-        if first is None or plan is None:
+        if first is None or traffic is None:
             self._tell_refusals({champion})
             return
-        arms = {CHAMPION: Arm(variant=plan.champion, members=((first, 1.0),), threshold=first.threshold)}
-        arms |= {one.name: arm for one in plan.variants[1:] if (arm := self._arm(one, first)) is not None}
-        self._tell_refusals({champion, *plan.versions})
-        if before is None or before.champion is not first or before.plan != plan or _changed(before, arms):
-            live = Live(champion=first, plan=plan, arms=arms)
-            self._served.live = live
-            self._went_live(plan, live, complete=wanted is not None)
+        arms = self._taken.arms(traffic.plan, first)
+        self._tell_refusals({champion, *traffic.plan.versions})
+        if (
+            before is None
+            or before.champion is not first
+            or before.traffic is not traffic
+            or _differ(before, arms)
+        ):
+            live = Live(champion=first, traffic=traffic, arms=arms)
+            with self._lock:  # what was stopped in the meantime stays stopped
+                if traffic is not self._traffic:
+                    return
+                self._served.live = live
+            self._went_live(live, complete=wanted is not None)
+
+    def stop_challengers(self, state: TrafficState) -> None:
+        """Let the champion answer everything at once, whatever the ledger says until something newer is in it."""
+        with self._lock:
+            live = self._served.live
+            self._stopped = self._traffic = state
+            if live is not None:
+                arms = {one.name: live.arms[one.name] for one in state.plan.variants if one.name in live.arms}
+                self._served.live = Live(champion=live.champion, traffic=state, arms=arms)
 
     def _last_champion(self, refused: int) -> ServedVersion | None:
         """Return the champion that was served last on this machine, where the one that is wanted was refused."""
         last = self._cache.last_good()
         number = last["aliases"][CHAMPION] if last else refused
-        return self._take(number, CHAMPION) if number != refused else None
-
-    def _arm(self, variant: Variant, champion: ServedVersion) -> Arm | None:
-        """Return the arm of a variant; None when one of its versions will not do, so that the champion answers."""
-        taken = [(self._take(version, variant.name), weight) for version, weight in variant.members]
-        members = tuple((version, weight) for version, weight in taken if version is not None)
-        if len(members) < len(taken):
-            return None
-        try:
-            for version, _ in members:
-                check_columns(champion.model.signature, version.model.signature)
-            agreed_classes({one.number: one.classes for one, _ in members}, name=variant.name)
-        except Exception as error:  # whatever is wrong with it, the champion answers in its place
-            self._refuse(members[0][0].number, variant.name, error)
-            return None
-        return Arm(variant=variant, members=members, threshold=champion.threshold)
-
-    def _take(self, number: int, role: str) -> ServedVersion | None:
-        """Return a version that may answer, loaded at most once; None when it is refused."""
-        if number in self._loaded:
-            return self._loaded[number]
-        former = self._refused.get(number)
-        if former is not None and (utc_now() - former.at).total_seconds() < _AGAIN_S:
-            return None
-        try:
-            version = take_version(self._setup, self._cache, number)
-        except (
-            Exception
-        ) as error:  # files, code and answers of a version are its author's; none may stop the service
-            self._refuse(number, role, error)
-            return None
-        self._loaded[number] = version
-        self._refused.pop(number, None)
-        logger.info(
-            "%s: version %d loaded (%s) for '%s'", self._setup.model, number, version.model.form, role
-        )
-        return version
-
-    def _refuse(self, number: int, role: str, error: Exception) -> None:
-        why = reason_of(error)
-        if number not in self._refused:
-            logger.error("%s: version %d is refused for '%s': %s", self._setup.model, number, role, why)
-            self._metrics.refused.labels(self._setup.model).inc()
-        self._refused[number] = Refusal(version=number, role=role, why=why, at=utc_now())
+        return self._taken.take(number, CHAMPION) if number != refused else None
 
     def _tell_refusals(self, wanted: set[int]) -> None:
         """Keep the refusals of what is wanted; open or close the alarm."""
-        self._refused = {number: one for number, one in self._refused.items() if number in wanted}
-        self._served.refused = tuple(self._refused.values())
+        self._served.refused = self._taken.refusals(wanted)
         live = self._served.live
         serving = f"version {live.champion.number} goes on serving" if live else "nothing is served"
         said = "; ".join(
@@ -214,17 +196,17 @@ class Follower:
             f"{said}; {serving}" if said else None, version=live.champion.number if live else None
         )
 
-    def _went_live(self, plan: TrafficPlan, live: Live, *, complete: bool) -> None:
+    def _went_live(self, live: Live, *, complete: bool) -> None:
         logger.info("%s: live: %s", self._setup.model, ", ".join(f"{k}={v}" for k, v in live.numbers.items()))
         self._metrics.show_versions(self._setup.model, live.numbers)
         needed = set(live.numbers.values())
-        self._loaded = {number: one for number, one in self._loaded.items() if number in needed}
+        self._taken.keep(needed)
         if complete:
-            self._cache.remember(self._served.aliases, traffic=plan.to_dict(), at=utc_now())
+            self._cache.remember(self._served.aliases, traffic=live.plan.to_dict(), at=utc_now())
             self._cache.prune(needed)
 
 
-def _changed(before: Live, arms: dict[str, Arm]) -> bool:
+def _differ(before: Live, arms: dict[str, Arm]) -> bool:
     def members(of: Any) -> dict[str, tuple[int, ...]]:
         return {name: tuple(version.number for version, _ in arm.members) for name, arm in of.items()}
 

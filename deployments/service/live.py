@@ -12,6 +12,7 @@ from tasks.core.serving.compiled import CompiledModel
 from tasks.core.serving.signature import Signature
 from tasks.core.traffic.assign import Assigner
 from tasks.core.traffic.plan import TrafficPlan
+from tasks.core.traffic.state import TrafficState
 from tasks.core.traffic.variant import Variant
 
 
@@ -72,19 +73,24 @@ class Live:
     ----------
     champion : ServedVersion
         What answers, unless the plan says otherwise.
-    plan : TrafficPlan
-        Who answers whom.
+    traffic : TrafficState
+        Who answers whom, and why.
     arms : mapping of str to Arm
         By the variant's name; a variant that cannot answer is not among them, and the champion answers for it.
     """
 
     champion: ServedVersion
-    plan: TrafficPlan
+    traffic: TrafficState
     arms: Mapping[str, Arm]
     assigner: Assigner = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "assigner", Assigner(self.plan))
+        object.__setattr__(self, "assigner", Assigner(self.traffic.plan))
+
+    @property
+    def plan(self) -> TrafficPlan:
+        """Who answers whom."""
+        return self.traffic.plan
 
     @property
     def signature(self) -> Signature:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from deployments.service.alarm import Alarm
 from deployments.service.answers import mlflow_answer, own_answer
+from deployments.service.canary import Canary
 from deployments.service.counter import Counter
 from deployments.service.desk import Desk
 from deployments.service.endpoint import Endpoint
@@ -61,7 +62,7 @@ class Service:
         self._followers: list[Follower] = []
         self._desks: list[Desk] = []
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="evergreen-score")
-        self._watch: asyncio.Task[None] | None = None
+        self._watches: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Open the log, begin to follow the aliases, and open the counters."""
@@ -73,7 +74,7 @@ class Service:
             self.metrics.watch_queue(lambda: self.writer.state().depth if self.writer else 0.0)
         for name, setup in self.setups.items():
             await self._open(name, setup)
-        self._watch = loop.create_task(self._watch_keys())
+        self._watches.append(loop.create_task(self._watch_keys()))
 
     async def stop(self) -> None:
         """Answer who still waits, write what is promised, and end."""
@@ -82,8 +83,8 @@ class Service:
         deadline = asyncio.get_running_loop().time() + _DRAIN_S
         while any(desk.busy for desk in self._desks) and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(0.01)
-        if self._watch is not None:
-            self._watch.cancel()
+        for watch in self._watches:
+            watch.cancel()
         for desk in self._desks:
             desk.close()
         self._patience.close()
@@ -99,8 +100,12 @@ class Service:
         served, config = self.models[name], setup.config
         writer = self.writer if config.serving.log == "durable" else None
         newest = await asyncio.to_thread(setup.stores.log.newest_position, name) if writer else None
+        follower = Follower(setup, served, metrics=self.metrics, alarm=Alarm(setup))
+        canary = Canary(setup, served, stop=follower.stop_challengers)
+        self._watches.append(asyncio.get_running_loop().create_task(canary.run()))
         desk = Desk(
             name, config.serving, writer=writer, metrics=self.metrics, pool=self._pool,
+            canary=canary,
             conceal=Concealer(
                 config.data.private, entity=config.data.entity, how=config.serving.private,
                 key=private_key(setup.settings),
@@ -123,7 +128,6 @@ class Service:
         }
         if len(self.setups) == 1:
             self.routes["/invocations"] = self.routes[f"/models/{name}/invocations"]
-        follower = Follower(setup, served, metrics=self.metrics, alarm=Alarm(setup))
         self._followers.append(follower)
         follower.start()
 
