@@ -34,6 +34,7 @@ FLOWS = {
         "flows/monitor.py:monitor",
         "Watch {model}: drift, performance, health; tell whom it concerns.",
     ),
+    "score": ("flows/score.py:score", "Score a table or files by the champion of {model}."),
     "register": ("flows/register.py:register", "Bring in a {model} that was trained elsewhere."),
     "promote": ("flows/promote.py:promote", "Make a version of {model} the champion by hand."),
     "rollback": ("flows/promote.py:rollback", "Return {model} to its fallback, or to a named version."),

@@ -124,3 +124,57 @@ TrialCount = Annotated[int, Field(ge=1, le=500), FormHints("Settings that a sear
 
 DryRun = Annotated[bool, FormHints("Decide and report, do not act")]
 """Whether to act."""
+
+BatchTarget = Annotated[
+    str,
+    FormHints("Where predictions go: a Parquet file, or the SQLAlchemy URL of a database (with to_table)"),
+]
+"""Target of batch scoring."""
+
+BatchSource = Annotated[
+    str | None,
+    FormHints("What is scored: CSV, Parquet, an SQLAlchemy URL or a function (default: data.source)"),
+]
+"""Source of batch scoring."""
+
+SourceTable = Annotated[str | None, FormHints("Table of a source that is a database")]
+"""Table that is read."""
+
+SourceQuery = Annotated[str | None, FormHints("Query on a source that is a database")]
+"""Query that is read."""
+
+TargetTable = Annotated[
+    str | None, FormHints("Table of a target that is a database; made where it is missing")
+]
+"""Table that is written."""
+
+BatchMode = Annotated[
+    Literal["append", "replace"],
+    FormHints("append: rows of the table that are there stay; replace: it holds these predictions alone"),
+]
+"""What becomes of a table's rows."""
+
+KeptColumns = Annotated[
+    list[str] | None, FormHints("Columns of the source to write beside the predictions, e.g. its key")
+]
+"""Columns written beside predictions."""
+
+VersionOrAlias = Annotated[
+    str | None, FormHints("Version number or alias that scores (default: the champion)")
+]
+"""Who scores."""
+
+LogPredictions = Annotated[bool, FormHints("Write predictions to the prediction log, as live ones are")]
+"""Whether predictions are logged."""
+
+WhereNoClock = Annotated[str | None, FormHints("Moment of all rows, where the model has no clock")]
+"""Position of rows without a clock."""
+
+SliceStart = Annotated[str | None, FormHints("Score rows from this moment of the clock on (default: all)")]
+"""Start of the slice that is scored."""
+
+SliceEnd = Annotated[str | None, FormHints("Score rows before this moment of the clock (default: all)")]
+"""End of the slice that is scored."""
+
+PartRows = Annotated[int, Field(ge=1), FormHints("Rows in memory at once")]
+"""Rows of a part."""

@@ -38,6 +38,7 @@ class State(StrEnum):
     WARNING = "Warning"
     DRIFT = "Drift"
     REPLAYED = "Replayed"
+    SCORED = "Scored"
     HELD = "Held"
     INSUFFICIENT = "Insufficient"
     INPUT_ERROR = "InputError"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -36,6 +36,9 @@ class Loader(Protocol):
 
     def load(self, columns: Sequence[str], window: Window | None) -> pd.DataFrame:
         """Return these columns of at least the window's rows; the index numbers the rows where order counts."""
+
+    def stream(self, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
+        """Yield these columns of all rows part by part, always in the same order where the source has one."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -54,6 +54,20 @@ class ParquetLoader:
                 f"{self.origin} cannot be read as Parquet: {_first_line(error)} Write it again."
             ) from error
 
+    def stream(self, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
+        """Yield all rows in batches, in their order; of a file no more is held than a few batches."""
+        schema = self._schema()
+        try:
+            dataset = ds.dataset(
+                list(self.files.paths), schema=schema, format="parquet", filesystem=self.files.system
+            )
+            for batch in dataset.scanner(columns=list(columns), batch_readahead=1).to_batches():
+                yield _to_frame(pa.Table.from_batches([batch]))
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(
+                f"{self.origin} cannot be read as Parquet: {_first_line(error)} Write it again."
+            ) from error
+
     def _narrow(self, batches: Iterator[Any], window: Window) -> pd.DataFrame:
         kept: list[pd.DataFrame] = []
         offset = 0

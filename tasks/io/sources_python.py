@@ -44,12 +44,7 @@ class PythonLoader:
         """Return the window's rows, frame by frame."""
         kept, offset = [], 0
         for frame in self._frames(columns, window):
-            require_distinct([str(name) for name in frame.columns], origin=self.origin)
-            missing = [name for name in columns if name not in frame.columns]
-            if missing:
-                raise DataError(
-                    f"A frame of {self.origin} lacks column '{missing[0]}'. Yield it in every frame."
-                )
+            self._require(frame, columns)
             counted = frame.set_axis(pd.RangeIndex(offset, offset + len(frame)))
             offset += len(frame)
             positions = self.clock.positions(counted) if window else None
@@ -57,6 +52,12 @@ class PythonLoader:
             kept.append(inside[list(columns)])
         filled = [frame for frame in kept if len(frame)] or kept[:1]
         return pd.concat(filled) if len(filled) > 1 else filled[0]
+
+    def stream(self, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
+        """Yield all rows, frame by frame as the function gives them."""
+        for frame in self._frames(columns, None):
+            self._require(frame, columns)
+            yield frame[list(columns)]
 
     def _frames(self, columns: Sequence[str] | None, window: Window | None) -> Iterator[pd.DataFrame]:
         function = self._function()
@@ -77,6 +78,12 @@ class PythonLoader:
             yield result
             return
         yield from self._checked(result)
+
+    def _require(self, frame: pd.DataFrame, columns: Sequence[str]) -> None:
+        require_distinct([str(name) for name in frame.columns], origin=self.origin)
+        missing = [name for name in columns if name not in frame.columns]
+        if missing:
+            raise DataError(f"A frame of {self.origin} lacks column '{missing[0]}'. Yield it in every frame.")
 
     def _checked(self, result: Any) -> Iterator[pd.DataFrame]:
         frames: Iterable[Any] = result if isinstance(result, Iterable) else (result,)

@@ -85,6 +85,18 @@ class SqlLoader:
             rows = [tuple(row) for row in result]
         return pd.DataFrame.from_records(rows, columns=list(columns), coerce_float=True)
 
+    def stream(self, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
+        """Yield all rows in batches, in the order of the clock where there is one."""
+        relation = self._relation(columns)
+        statement: Any = sa.select(*(relation.c[name] for name in columns))
+        if self.clock.column is not None:
+            statement = statement.order_by(relation.c[self.clock.column])
+        with self._connect() as connection:
+            options = connection.execution_options(stream_results=True, yield_per=_BATCH)
+            for batch in options.execute(statement).partitions(_BATCH):
+                rows = [tuple(row) for row in batch]
+                yield pd.DataFrame.from_records(rows, columns=list(columns), coerce_float=True)
+
     @cached_property
     def _engine(self) -> sa.Engine:
         try:

@@ -30,6 +30,11 @@ class Rows:
     def __len__(self) -> int:
         return len(self.frame)
 
+    @property
+    def places(self) -> np.ndarray:
+        """Positions of rows that are known to have some; 0 each without a clock."""
+        return np.zeros(len(self.frame)) if self.positions is None else self.positions
+
     def take(self, chosen: np.ndarray) -> Rows:
         """Return the rows of a boolean mask or of integer places, their index renumbered."""
         places = np.flatnonzero(chosen) if chosen.dtype == bool else chosen

@@ -69,7 +69,7 @@ def frame_scores(
     schema = schema.with_roles_of(config)
     label = decide_labels(score, classes=classes, threshold=threshold)
     if config.problem == "binary":
-        score, classes = _towards_positive(score, classes, config)
+        score, classes = towards_positive(score, classes, config)
     return Scored(
         y=outcomes(rows.frame, schema, config),
         score=score,
@@ -119,10 +119,10 @@ def is_turned(classes: tuple[Any, ...], config: ModelConfig) -> bool:
     return bool(positive != classes[1])
 
 
-def _towards_positive(
+def towards_positive(
     score: FloatArray, classes: tuple[Any, ...], config: ModelConfig
 ) -> tuple[FloatArray, tuple[Any, ...]]:
-    """Turn P(class 1) into P(positive) where the two are not the same."""
+    """Return P(positive) and its classes, where a version was trained with the other class as the positive one."""
     return (1.0 - score, classes[::-1]) if is_turned(classes, config) else (score, classes)
 
 
