@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo clean-demo test check format proof bench bench-challenge bench-drift config-docs lock clean
+.PHONY: help setup demo clean-demo test check format proof bench bench-challenge bench-drift bench-serving config-docs lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -55,6 +55,9 @@ bench-challenge: $(STAMP)  ## champion against challenger on 100,000 rows, ours 
 
 bench-drift: $(STAMP)  ## drift of 1,000,000 rows x 100 columns, ours beside Evidently and a bare scan (10 minutes, 10 GB)
 	@$(BIN)/python -m benchmarks drift
+
+bench-serving: $(STAMP)  ## requests a second and latency, `evergreen serve` beside `mlflow models serve` (10 minutes)
+	@$(BIN)/python -m benchmarks serving
 
 config-docs: $(STAMP)  ## write config/base.yaml, config/schema.json and config/README.md from the typed models
 	@$(BIN)/python -m deployments.config_docs

@@ -7,10 +7,10 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from benchmarks import challenge, drift
+from benchmarks import challenge, drift, serving
 from benchmarks.measured import machine, table
 
-BENCHMARKS = {"challenge": challenge.run, "drift": drift.run}
+BENCHMARKS = {"challenge": challenge.run, "drift": drift.run, "serving": serving.run}
 RESULTS = Path(__file__).with_name("RESULTS.md")
 HEAD = """# Measured against peers
 

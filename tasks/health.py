@@ -9,10 +9,8 @@ from datetime import datetime
 import numpy as np
 import pandas as pd
 
-from tasks.core.alerts.alert import HEALTH, Alert
 from tasks.core.config.units import parse_span
 from tasks.core.drift.words import DriftKind, Phase
-from tasks.core.health.alert import health_alert
 from tasks.core.health.feed import UsualFeed, judge_rate, judge_silence, usual_feed
 from tasks.core.health.labels import judge_labels
 from tasks.core.health.machinery import (
@@ -24,6 +22,7 @@ from tasks.core.health.machinery import (
 )
 from tasks.core.health.report import Check, HealthReport
 from tasks.core.watching.past import Past
+from tasks.health_record import record_health
 from tasks.io.alert_entries import last_run
 from tasks.io.clock import utc_now
 from tasks.io.models import LoadedModel
@@ -80,25 +79,6 @@ def check_health(setup: Setup, facts: HealthFacts) -> HealthReport:
     )
     record_health(setup, report, version=version)
     return report
-
-
-def record_health(setup: Setup, report: HealthReport, *, version: int | None) -> Alert:
-    """Append to the stream ``health`` when a check fell ill, got worse or recovered; return the newest alert."""
-    ledger, now = setup.stores.ledger, utc_now()
-    while True:
-        last = ledger.last(setup.model, HEALTH)
-        before = Alert.from_dict(last.payload["alert"]) if last else None
-        alert = health_alert(
-            report, before, model=setup.model, version=version, now=now, config=setup.config.alerts
-        )
-        if not alert.speaks:
-            return before or alert
-        payload = {**report.to_dict(), "version": version, "alert": alert.to_dict()}
-        after = last.seq if last else 0
-        if ledger.follow(
-            model=setup.model, stream=HEALTH, after=after, kind="changed", payload=payload, at=now
-        ):
-            return alert
 
 
 def _feed_checks(setup: Setup, facts: HealthFacts, champion: LoadedModel | None) -> tuple[Check, ...]:

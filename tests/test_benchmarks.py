@@ -39,7 +39,7 @@ def test_a_run_writes_its_table_and_keeps_those_of_others():
 
 def test_an_unknown_benchmark_is_named(capsys):
     assert 2 == bench.main(["speed"])
-    assert "Unknown benchmark 'speed'. Known: challenge, drift." in capsys.readouterr().err
+    assert "Unknown benchmark 'speed'. Known: challenge, drift, serving." in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,15 @@ import typer
 from deployments.cli.output import alarm_lines, clean
 from deployments.cli.session import prepare_prefect
 from deployments.cli.stages import Json, Model
+from tasks.core.errors import InputError
 from tasks.io.setup import Setup, open_setup
 from tasks.io.store_checks import reach_servers
 
 Test = Annotated[bool, typer.Option("--test", help="Send a test message to every channel of alerts.notify.")]
+
+Deliver = Annotated[
+    bool, typer.Option("--deliver", help="Tell channels and automations now what they were not told yet.")
+]
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -21,12 +26,14 @@ def add_commands(app: typer.Typer) -> None:
     app.command()(alert)
 
 
-def alert(model: Model, test: Test = False, json: Json = False) -> None:
-    """Show what is open; with --test send a test message to every channel and say whether it arrived."""
+def alert(model: Model, test: Test = False, deliver: Deliver = False, json: Json = False) -> None:
+    """Show what is open; --test sends a test message to every channel, --deliver what waits to be told."""
+    if test and deliver:
+        raise InputError("--test and --deliver are two things; give one of them.")
     setup = open_setup(model)
-    if test and any(not name.startswith("env:") for name in setup.config.alerts.notify):
+    if deliver or (test and any(not name.startswith("env:") for name in setup.config.alerts.notify)):
         prepare_prefect(setup.settings)
-    result = _try_out(setup) if test else _open(setup)
+    result = _try_out(setup) if test else _deliver(setup) if deliver else _open(setup)
     if json:
         print(json_module.dumps(clean(result)))
     else:
@@ -52,6 +59,14 @@ def _try_out(setup: Setup) -> dict[str, Any]:
     return {"state": state, "model": setup.model, "reasons": reasons, "channels": answers}
 
 
+def _deliver(setup: Setup) -> dict[str, Any]:
+    from tasks.alert import deliver_alerts
+
+    reasons = [reason.to_dict() for reason in deliver_alerts.fn(setup)]
+    failed = any(reason["code"] == "alert_not_delivered" for reason in reasons)
+    return {"state": "Failed" if failed else "Delivered", "model": setup.model, "reasons": reasons}
+
+
 def _open(setup: Setup) -> dict[str, Any]:
     from tasks.io.alert_entries import open_alarms
 
@@ -67,6 +82,8 @@ def _show(result: dict[str, Any]) -> None:
     print(f"{result['model']}: {result['state']}")
     for answer in result.get("channels", []):
         print(f"  {'arrived ' if answer['arrived'] else 'FAILED  '} {answer['channel']}: {answer['message']}")
+    for reason in result["reasons"] if "channels" not in result else []:
+        print(f"  {reason['message']}")
     for line in alarm_lines(result.get("open", [])):
         print(f"  {line}")
     if "open" in result and not result["notify"]:

@@ -16,6 +16,7 @@ from deployments.cli import (
     retraining,
     scoring,
     servers,
+    serving,
     stages,
     traffic,
 )
@@ -31,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for module in (inspection, stages, monitoring, retraining, drift, alert, scoring, traffic, servers):
+for module in (inspection, stages, monitoring, retraining, drift, alert, scoring, traffic, servers, serving):
     module.add_commands(app)
 
 

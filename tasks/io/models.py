@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 FOLDER = "evergreen"
 """Folder of our documents among a run's artifacts."""
+NEEDED = ("schema", "split", "recipe")
+"""Documents without which a version cannot score."""
 _REQUIREMENTS = ("scikit-learn", "numpy", "scipy", "pandas", "skops")
 
 
@@ -115,9 +117,28 @@ def load_model(setup: Setup, version: int) -> LoadedModel:
         When its files hold types or code that are not allowed, or it was not registered by Evergreen.
     """
     info = setup.stores.registry.version(setup.model, version)
-    documents = read_documents(setup, info, ("schema", "split", "recipe"))
+    documents = read_documents(setup, info, NEEDED)
+    return build_model(setup, info, documents, uri=f"models:/{setup.model}/{version}")
+
+
+def build_model(setup: Setup, info: VersionInfo, documents: Mapping[str, Any], *, uri: str) -> LoadedModel:
+    """Load a version's files, and put them together with its documents.
+
+    Parameters
+    ----------
+    info : VersionInfo
+        The registered version.
+    documents : mapping
+        `NEEDED`, as they are stored with the version.
+    uri : str
+        Where its files are; a local folder works without a registry.
+
+    Raises
+    ------
+    InputError
+        When its files hold types or code that are not allowed.
+    """
     recipe = Recipe.from_dict(documents["recipe"])
-    uri = f"models:/{setup.model}/{version}"
     load = load_foreign if recipe.candidate is None else load_estimator
     return LoadedModel(
         info=info,

@@ -21,7 +21,8 @@ def health_alert(
     """Return the alert of a health report; it says something only when a check fell ill, got worse or recovered.
 
     A failed check is an alarm; one that warns is, where ``alerts.level`` is ``warning``. A check that does not
-    apply now leaves its alarm as it is.
+    apply now, or is not in the report, leaves its alarm as it is: monitoring and the prediction service each report
+    what they check.
 
     Parameters
     ----------
@@ -39,7 +40,9 @@ def health_alert(
     at = now.isoformat(timespec="seconds")
     former = {alarm.name: alarm for alarm in before.open} if before else {}
     alarms = [_alarm(check, former.get(check.name), at, config) for check in report.checks]
-    present = tuple(alarm for alarm in alarms if alarm)
+    checked = {check.name for check in report.checks}
+    others = [alarm for name, alarm in former.items() if name not in checked]
+    present = (*others, *(alarm for alarm in alarms if alarm))
     worse = [alarm.key for alarm in present if alarm.name in former and _grew(former[alarm.name], alarm)]
     alert = Alert(model=model, topic=HEALTH, version=version, number=0, start=at, end=at, open=present)
     return next_alert(before, alert, worsened=worse)

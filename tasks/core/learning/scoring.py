@@ -99,22 +99,31 @@ def decided_by(scored: Scored, threshold: float) -> Scored:
     return replace(scored, label=decide_labels(scored.score, classes=scored.classes, threshold=threshold))
 
 
-def towards_positive(
-    score: FloatArray, classes: tuple[Any, ...], config: ModelConfig
-) -> tuple[FloatArray, tuple[Any, ...]]:
-    """Return P(positive) and its classes, where a version was trained with the other class as the positive one."""
+def is_turned(classes: tuple[Any, ...], config: ModelConfig) -> bool:
+    """Tell whether a version was trained with the other class as the positive one (binary).
+
+    Raises
+    ------
+    NotLearnable
+        ``classes_changed``: the configuration's positive class is none of the version's.
+    """
     positive = config.data.positive_class
     positive = max(classes) if positive is None else positive
-    if positive == classes[1]:
-        return score, classes
-    if positive != classes[0]:
+    if positive not in classes:
         raise NotLearnable(
             "classes_changed",
             f"data.positive_class {positive!r} is unknown to a version that learned the classes "
             f"{', '.join(map(repr, classes))}. Train a new version, or restore data.positive_class.",
             observed=str(positive),
         )
-    return 1.0 - score, classes[::-1]
+    return bool(positive != classes[1])
+
+
+def towards_positive(
+    score: FloatArray, classes: tuple[Any, ...], config: ModelConfig
+) -> tuple[FloatArray, tuple[Any, ...]]:
+    """Return P(positive) and its classes, where a version was trained with the other class as the positive one."""
+    return (1.0 - score, classes[::-1]) if is_turned(classes, config) else (score, classes)
 
 
 def _value(frame: pd.DataFrame, schema: Schema) -> FloatArray | None:

@@ -1,0 +1,5 @@
+"""``python -m deployments.cli``: the command where nothing is installed."""
+
+from deployments.cli import main
+
+main()

@@ -1,0 +1,142 @@
+"""Commands about serving: serve, and the keys of those who may ask."""
+
+from __future__ import annotations
+
+import json as json_module
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deployments.cli.output import note
+from deployments.cli.session import quiet_environment
+from tasks.core.config.units import parse_duration
+from tasks.core.errors import InputError
+from tasks.io.clock import utc_now
+from tasks.io.serving_keys import create_key, keys_path, read_keys, revoke_key
+from tasks.io.settings import read_settings
+from tasks.io.setup import open_setup
+
+Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on stdout.")]
+Models = Annotated[
+    list[str], typer.Argument(metavar="MODEL...", help="Names under config/, or paths of YAML files.")
+]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="What the key is called, e.g. the client's name.")]
+_FAIL_FAST = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
+"""A registry that is away is asked again at the next look; MLflow's own retries would take minutes."""
+
+keys = typer.Typer(help="API keys of the prediction service.", no_args_is_help=True)
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Register this module's commands."""
+    app.command()(serve)
+    keys.command("create")(key_create)
+    keys.command("list")(key_list)
+    keys.command("revoke")(key_revoke)
+    app.add_typer(keys, name="key")
+
+
+def serve(
+    models: Models,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free one.")] = 8000,
+    tls_cert: Annotated[Path | None, typer.Option(help="PEM file of the certificate (chain).")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="PEM file of its private key.")] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Listen beyond this machine although there are no API keys.")
+    ] = False,
+    drain: Annotated[
+        int, typer.Option(min=1, help="Seconds that requests in flight may take after SIGTERM.")
+    ] = 30,
+) -> None:
+    """Serve predictions of each model's @champion, until SIGTERM or Ctrl-C."""
+    setups = [open_setup(model) for model in models]
+    names = [setup.model for setup in setups]
+    if len(set(names)) < len(names):
+        raise InputError(f"A model is named twice: {', '.join(names)}. Name each once.")
+    quiet_environment(setups[0].settings)
+    for name, value in _FAIL_FAST.items():
+        os.environ.setdefault(name, value)
+    from deployments.service.run import Place, bind, check_place, run_service, say_on_stderr
+    from deployments.service.service import Service
+
+    place = Place(host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, insecure=insecure, drain=drain)
+    service = Service(setups)
+    check_place(place, guarded=service.guard.keys.guarded)
+    listener = bind(place)
+    url = f"{place.scheme}://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+    print(f"{url}/models/{names[0]}/predict", flush=True)
+    note(
+        f"Serving {', '.join(names)} on {url} ({url}/docs describes it, {url}/ready says when). Ctrl-C ends it."
+    )
+    say_on_stderr()
+    run_service(service, place, listener)
+
+
+def key_create(
+    name: Name,
+    expires: Annotated[
+        str | None, typer.Option(help="How long it is good for, e.g. 90d; default: for ever.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Create a key and print its secret, which is kept nowhere and shown only now."""
+    now = utc_now()
+    until = now + timedelta(seconds=_seconds(expires)) if expires else None
+    path = keys_path(read_settings())
+    secret = create_key(path, name, at=now, expires=until)
+    if json:
+        said = {"state": "Created", "reasons": [], "name": name, "secret": secret}
+        print(json_module.dumps({**said, "expires": until.isoformat() if until else None}))
+        return
+    print(secret)
+    note(
+        f"Key '{name}' is in {path} as a digest; its secret is shown this once. "
+        "Services take it within a second."
+    )
+
+
+def key_list(json: Json = False) -> None:
+    """List the keys: names and dates; secrets are not known."""
+    found = read_keys(keys_path(read_settings()))
+    now = utc_now()
+    rows = [
+        {
+            "name": key.name,
+            "created": key.created.isoformat(timespec="seconds"),
+            "expires": key.expires.isoformat(timespec="seconds") if key.expires else None,
+            "expired": key.expires is not None and key.expires <= now,
+        }
+        for key in found
+    ]
+    if json:
+        print(json_module.dumps({"state": "Listed", "reasons": [], "keys": rows}))
+        return
+    for row in rows:
+        ends = (
+            f"{'expired' if row['expired'] else 'expires'} {row['expires']}"
+            if row["expires"]
+            else "never expires"
+        )
+        print(f"{row['name']:24} created {row['created']}  {ends}")
+    if not rows:
+        print("There are no keys: the service listens on this machine alone, for everybody on it.")
+
+
+def key_revoke(name: Name, json: Json = False) -> None:
+    """Revoke a key: running services refuse it within a second."""
+    revoke_key(keys_path(read_settings()), name)
+    if json:
+        print(json_module.dumps({"state": "Revoked", "reasons": [], "name": name}))
+    else:
+        print(f"revoked: {name}")
+
+
+def _seconds(text: str) -> float:
+    try:
+        return parse_duration(text).amount
+    except ValueError as error:
+        raise InputError(f"Wrong value '{text}' for --expires: {error}.") from None

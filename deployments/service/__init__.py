@@ -1,0 +1,1 @@
+"""The prediction service: one process, one event loop, models that follow their aliases."""

@@ -1,0 +1,90 @@
+"""Watch the arms that answer beside the champion: count each row, judge every second, send back what will not do."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from deployments.service.live import Live, ServedModel
+from deployments.service.loading import reason_of
+from deployments.service.scoring import Routed, Row
+from tasks.core.traffic.decide import Act, TrafficDecision
+from tasks.core.traffic.state import TrafficState
+from tasks.core.traffic.watch import TrafficWatch
+from tasks.io.clock import utc_now
+from tasks.io.setup import Setup
+from tasks.traffic import write_decision
+
+logger = logging.getLogger(__name__)
+
+_EVERY_S = 1.0
+
+
+class Canary:
+    """Counts and judges in the event loop; it decides for this process and tells the ledger.
+
+    Parameters
+    ----------
+    setup : Setup
+        The model.
+    served : ServedModel
+        What is live.
+    stop : callable
+        Takes up at once, from a thread, a state in which the champion answers everything.
+    """
+
+    def __init__(self, setup: Setup, served: ServedModel, *, stop: Callable[[TrafficState], None]) -> None:
+        self._setup, self._served, self._stop = setup, served, stop
+        self._watch: TrafficWatch | None = None
+
+    def count(self, live: Live, rows: Sequence[Row], routed: Sequence[Routed]) -> None:
+        """Count rows that were answered, with who answered them; rows of a former plan are nobody's."""
+        watch = self._watch
+        if watch is None or live.traffic is not watch.state:
+            return
+        counts = watch.counts
+        for row, one in zip(rows, routed, strict=True):
+            if one.failed:
+                counts.add_error(one.index, one.hashed)
+            elif one.answered:
+                counts.add(one.index, one.hashed, one.seconds, _plain(row[0]))
+
+    async def run(self) -> None:
+        """Follow what is live, and judge, until cancelled."""
+        while True:
+            await asyncio.sleep(_EVERY_S)
+            try:
+                await self._look()
+            except Exception as error:  # a canary that cannot be judged goes on as it is, and that is said
+                logger.error("%s: the traffic cannot be judged: %s", self._setup.model, reason_of(error))
+
+    async def _look(self) -> None:
+        live = self._served.live
+        if live is None or (live.plan.is_plain and self._watch is None):
+            return
+        now, champion = utc_now(), live.champion.number
+        if self._watch is None:
+            limits = self._setup.config.traffic.limits
+            self._watch = TrafficWatch(live.traffic, champion=champion, limits=limits, now=now)
+        elif live.traffic is not self._watch.state or champion != self._watch.champion:
+            self._watch.follow(live.traffic, champion=champion, now=now)
+            self._watch.state = live.traffic  # equal, perhaps, but rows are counted by what is live
+        decision = self._watch.decide(now=now)
+        if decision.kind is not None:
+            await self._act(decision)
+
+    async def _act(self, decision: TrafficDecision) -> None:
+        said = "; ".join(reason.message for reason in decision.reasons)
+        logger.warning("%s: traffic: %s: %s", self._setup.model, decision.act.value, said)
+        if decision.act is Act.STOP:
+            await asyncio.to_thread(self._stop, decision.state)
+        ledger, model = self._setup.stores.ledger, self._setup.model
+        await asyncio.to_thread(write_decision, ledger, model, decision, at=utc_now())
+
+
+def _plain(score: object) -> float:
+    """Return what guardrails compare: P(positive), the largest probability, or the prediction."""
+    if isinstance(score, dict):
+        return float(max(score.values()))
+    return float(score)  # type: ignore[arg-type]

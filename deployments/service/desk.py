@@ -1,0 +1,195 @@
+"""Where requests of one model wait: those of one turn of the loop are predicted together, logged, and answered."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Executor
+
+from deployments.service.asked import Asked, served_rows
+from deployments.service.canary import Canary
+from deployments.service.metrics import Metrics
+from deployments.service.problems import overloaded, too_slow
+from deployments.service.scoring import Routed, Row, score_rows
+from deployments.service.shadows import Shadows
+from deployments.service.trouble import problem_of
+from tasks.core.config.serving import ServingConfig
+from tasks.core.errors import EvergreenError
+from tasks.core.serving.batch import concat
+from tasks.core.serving.private import Concealer
+from tasks.io.log_writer import LogWriter
+from tasks.io.served import Served
+
+logger = logging.getLogger(__name__)
+
+_INLINE_ROWS = 256
+"""Larger batches are scored in a thread, so that the loop goes on answering others."""
+_SWEEP_S = 0.25
+
+Predicted = tuple[list[Row], list[Routed]]
+"""Answers of all rows of a group, and who was meant to give them."""
+
+
+class Desk:
+    """Predicts for requests that wait.
+
+    Parameters
+    ----------
+    model : str
+        Registered model.
+    config : ServingConfig
+        Its limits.
+    writer : LogWriter or None
+        The log; None keeps nothing.
+    conceal : Concealer
+        What the log may hold of rows.
+    metrics : Metrics
+        Where batches are counted.
+    pool : Executor
+        Scores large batches, and shadows.
+    canary : Canary
+        Watches who answers beside the champion.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        config: ServingConfig,
+        *,
+        writer: LogWriter | None,
+        conceal: Concealer,
+        metrics: Metrics,
+        pool: Executor,
+        canary: Canary,
+    ) -> None:
+        self._model, self._config, self._writer, self._conceal = model, config, writer, conceal
+        self._loop = asyncio.get_running_loop()
+        self._pool, self._canary = pool, canary
+        self._waiting: deque[Asked] = deque()
+        self._open: dict[Asked, None] = {}
+        self._due = False
+        self._batch_rows = metrics.batch_rows.labels(model)
+        self._logged = metrics.logged.labels(model)
+        metrics.waiting.labels(model).set_function(lambda: len(self._open))
+        self._shadows = Shadows(model, writer=writer, metrics=metrics, pool=pool) if writer else None
+        self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
+
+    @property
+    def busy(self) -> bool:
+        """True while a request waits for its answer."""
+        return bool(self._open)
+
+    async def ask(self, asked: Asked) -> Sequence[Served]:
+        """Return the rows of a request as they were answered (and logged).
+
+        Raises
+        ------
+        Problem
+            503 when too many wait, or there was no answer in time; what else went wrong, as `problem_of` says it.
+        """
+        if len(self._open) >= self._config.max_waiting:
+            raise overloaded(self._config.max_waiting)
+        self._open[asked] = None
+        self._waiting.append(asked)
+        if not self._due:
+            self._due = True
+            self._loop.call_soon(self._turn)
+        try:
+            return await asked.future
+        finally:
+            self._open.pop(asked, None)
+
+    def close(self) -> None:
+        """Stop the clock; who waits has been answered."""
+        self._sweeper.cancel()
+
+    def _turn(self) -> None:
+        """Predict for all that wait now."""
+        self._due = False
+        while self._waiting:
+            group = self._next_group()
+            if sum(asked.batch.n for asked in group) <= _INLINE_ROWS:
+                self._finish(group, _predict(group))
+            else:
+                task = self._loop.run_in_executor(self._pool, _predict, group)
+                task.add_done_callback(lambda done, group=group: self._finish(group, done.result()))  # type: ignore[misc]
+
+    def _next_group(self) -> list[Asked]:
+        """Take requests that are answered by the same picture, as many as fit in one call; at least one."""
+        group = [self._waiting.popleft()]
+        rows, live = group[0].batch.n, group[0].live
+        while self._waiting and self._waiting[0].live is live:
+            rows += self._waiting[0].batch.n
+            if rows > self._config.batch_rows:
+                break
+            group.append(self._waiting.popleft())
+        return group
+
+    def _finish(self, group: list[Asked], done: Predicted | Exception) -> None:
+        """Log what was predicted; where a batch failed, each of its requests is asked alone."""
+        if isinstance(done, Exception):
+            if len(group) == 1:
+                _settle(group[0], problem_of(done, self._model))
+            else:
+                for asked in group:
+                    self._finish([asked], _predict([asked]))
+            return
+        found, routed = done
+        self._batch_rows.observe(len(found))
+        if routed:
+            self._canary.count(group[0].live, found, routed)
+        place = 0
+        for asked in group:
+            rows = found[place : (place := place + asked.batch.n)]
+            self._log(asked, served_rows(asked, rows, conceal=self._conceal if self._writer else None))
+
+    def _log(self, asked: Asked, rows: list[Served]) -> None:
+        if self._writer is None:
+            _settle(asked, rows)
+            return
+        try:
+            written = self._writer.put(self._model, rows, keyed=asked.keyed)
+        except EvergreenError as error:  # the queue is full, or a row is nothing the log can hold
+            _settle(asked, problem_of(error, self._model))
+        else:
+            written.add_done_callback(lambda future: self._written(asked, rows, future))
+
+    def _written(self, asked: Asked, rows: list[Served], future: asyncio.Future[Sequence[Served]]) -> None:
+        error = future.exception()
+        if error is not None:
+            _settle(asked, problem_of(error, self._model))
+            return
+        _settle(asked, future.result())
+        if future.result() is rows:  # not one that was answered before
+            self._logged.inc(asked.batch.n)
+            if self._shadows and asked.live.plan.shadows:
+                self._shadows.add(asked.live, asked.batch, asked.ids)
+
+    def _sweep(self) -> None:
+        """Answer those who have waited too long; they stand in the order in which they came."""
+        now = self._loop.time()
+        for asked in list(self._open):
+            if asked.deadline > now:
+                break
+            _settle(asked, too_slow(self._config.timeout.amount))
+        self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
+
+
+def _predict(group: Sequence[Asked]) -> Predicted | Exception:
+    batches = [asked.batch for asked in group]
+    try:
+        ids = [name for asked in group for name in asked.ids]
+        return score_rows(group[0].live, batches, concat(batches), ids)
+    except Exception as error:  # whatever a model raises is told to those who asked, and to nobody else
+        return error
+
+
+def _settle(asked: Asked, result: Sequence[Served] | Exception) -> None:
+    if asked.future.done():  # nobody waits any more
+        return
+    if isinstance(result, Exception):
+        asked.future.set_exception(result)
+    else:
+        asked.future.set_result(result)

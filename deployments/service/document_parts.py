@@ -1,0 +1,223 @@
+"""Parts of the OpenAPI document: bodies, answers and errors, each with an example."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_ROW = {"amount": 12.5, "country": "DE"}
+_ID = "019abc4f7d1e5b0c9f2a4d6e8f10"
+_PREDICTION = {"id": _ID, "version": 7, "variant": "champion", "score": 0.93, "decision": 1}
+_VALUE: dict[str, Any] = {"type": ["string", "number", "boolean", "null"]}
+
+SCHEMAS: dict[str, Any] = {
+    "Error": {
+        "type": "object",
+        "required": ["error"],
+        "properties": {
+            "error": {
+                "type": "object",
+                "required": ["code", "message", "field"],
+                "properties": {
+                    "code": {"type": "string"},
+                    "message": {"type": "string"},
+                    "field": {"type": ["string", "null"]},
+                },
+            }
+        },
+    },
+    "Prediction": {
+        "type": "object",
+        "required": ["id", "version", "variant", "score", "decision"],
+        "properties": {
+            "id": {"type": "string"},
+            "version": {"type": ["integer", "null"], "description": "null for an ensemble"},
+            "variant": {"type": "string"},
+            "score": {
+                "description": "P(positive); one probability a class (multiclass); or the predicted number",
+                "oneOf": [{"type": "number"}, {"type": "object", "additionalProperties": {"type": "number"}}],
+            },
+            "decision": _VALUE,
+        },
+    },
+    "Row": {"type": "object", "additionalProperties": _VALUE},
+    "Columns": {"type": "object", "additionalProperties": {"type": "array", "items": _VALUE}},
+}
+
+MODEL_PARAMETER: dict[str, Any] = {"name": "model", "in": "path", "required": True}
+KEY_HEADER: dict[str, Any] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "The same key with the same rows is the same prediction; with other rows it is refused (409).",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~]+$"},
+}
+
+_EXAMPLES: dict[str, Any] = {
+    "records": {"summary": "rows as objects", "value": {"records": [_ROW]}},
+    "columns": {"summary": "values by column", "value": {"columns": {"amount": [12.5], "country": ["DE"]}}},
+    "beside": {
+        "summary": "with ids, entities and times of the client's own",
+        "value": {
+            "records": [_ROW],
+            "ids": ["order-17"],
+            "entities": ["customer-4"],
+            "at": ["2026-01-31T12:00:00Z"],
+        },
+    },
+    "dataframe_split": {
+        "summary": "MLflow: dataframe_split",
+        "value": {"dataframe_split": {"columns": ["amount", "country"], "data": [[12.5, "DE"]]}},
+    },
+    "dataframe_records": {"summary": "MLflow: dataframe_records", "value": {"dataframe_records": [_ROW]}},
+    "inputs": {"summary": "MLflow: inputs", "value": {"inputs": {"amount": [12.5], "country": ["DE"]}}},
+    "instances": {"summary": "MLflow, TensorFlow: instances", "value": {"instances": [_ROW]}},
+}
+
+
+def row_bodies() -> dict[str, Any]:
+    """Return the body of a prediction: exactly one of the keys that hold rows."""
+    rows = {"type": "array", "minItems": 1, "items": {"$ref": "#/components/schemas/Row"}}
+    columns = {"$ref": "#/components/schemas/Columns"}
+    split = {
+        "type": "object",
+        "required": ["columns", "data"],
+        "properties": {
+            "columns": {"type": "array", "items": {"type": "string"}},
+            "data": {"type": "array", "minItems": 1, "items": {"type": "array", "items": _VALUE}},
+            "index": {"type": "array"},
+        },
+        "additionalProperties": False,
+    }
+    lists = {"type": "array", "minItems": 1, "items": {"type": "array", "items": _VALUE}}
+    shapes = {
+        "records": rows, "columns": columns, "dataframe_split": split, "dataframe_records": rows,
+        "inputs": {"anyOf": [columns, rows, lists]}, "instances": {"anyOf": [columns, rows, lists]},
+    }  # fmt: skip
+    beside = {
+        "ids": {"type": "array", "items": {"type": "string", "minLength": 1, "maxLength": 200}},
+        "entities": {"type": "array", "items": {"type": ["string", "integer", "null"]}},
+        "at": {
+            "anyOf": [
+                {"type": ["string", "number"]},
+                {"type": "array", "items": {"type": ["string", "number", "null"]}},
+            ]
+        },
+    }
+    one_of = [
+        {
+            "type": "object",
+            "required": [key],
+            "properties": {key: shape, **beside},
+            "additionalProperties": False,
+        }
+        for key, shape in shapes.items()
+    ]
+    return {
+        "required": True,
+        "content": {"application/json": {"schema": {"oneOf": one_of}, "examples": _EXAMPLES}},
+    }
+
+
+def _answer(description: str, schema: dict[str, Any], example: Any) -> dict[str, Any]:
+    return {
+        "description": description,
+        "content": {"application/json": {"schema": schema, "example": example}},
+    }
+
+
+PREDICTION_ANSWER = _answer(
+    "One prediction a row, in the order of the rows.",
+    {
+        "type": "object",
+        "required": ["model", "predictions"],
+        "properties": {
+            "model": {"type": "string"},
+            "predictions": {"type": "array", "items": {"$ref": "#/components/schemas/Prediction"}},
+        },
+    },
+    {"model": "payments", "predictions": [_PREDICTION]},
+)
+
+INVOCATION_ANSWER = _answer(
+    "What MLflow's server answers, and beside it ids, versions and variants.",
+    {
+        "type": "object",
+        "required": ["predictions", "model", "ids", "versions", "variants"],
+        "properties": {
+            "predictions": {"type": "array", "items": {}},
+            "model": {"type": "string"},
+            "ids": {"type": "array", "items": {"type": "string"}},
+            "versions": {"type": "array", "items": {"type": ["integer", "null"]}},
+            "variants": {"type": "array", "items": {"type": "string"}},
+        },
+    },
+    {"predictions": [1], "model": "payments", "ids": [_ID], "versions": [7], "variants": ["champion"]},
+)
+
+OUTCOMES_BODY: dict[str, Any] = {
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "required": ["outcomes"],
+                "additionalProperties": False,
+                "properties": {
+                    "outcomes": {
+                        "type": "array",
+                        "minItems": 1,
+                        "items": {
+                            "type": "object",
+                            "required": ["id", "outcome"],
+                            "additionalProperties": False,
+                            "properties": {
+                                "id": {"type": "string", "minLength": 1, "maxLength": 255},
+                                "outcome": {"type": ["string", "number", "boolean"]},
+                                "known_at": {"type": ["string", "number", "null"]},
+                            },
+                        },
+                    }
+                },
+            },
+            "example": {"outcomes": [{"id": _ID, "outcome": 1, "known_at": "2026-02-28T09:00:00Z"}]},
+        }
+    },
+}
+
+OUTCOMES_ANSWER = _answer(
+    "How many are new, and how many were known with the same value.",
+    {
+        "type": "object",
+        "required": ["written", "known"],
+        "properties": {"written": {"type": "integer"}, "known": {"type": "integer"}},
+    },
+    {"written": 1, "known": 0},
+)
+
+_SAID = {
+    400: ("The body is no JSON of a known shape.", "invalid_json", "The body is no JSON.", None),
+    401: ("No API key, or one that is not known.", "no_key", "This service needs an API key.", None),
+    404: ("No such model.", "unknown_model", "Unknown model 'fraud'. Served here: payments.", "model"),
+    408: ("The request did not arrive in time.", "request_timeout", "It did not arrive within 10 s.", None),
+    409: (
+        "An id or a key stands for something else.",
+        "id_taken",
+        "Prediction 'order-17' is in the log.",
+        "ids",
+    ),
+    413: ("Too many rows, or too large a body.", "too_many_rows", "At most 1000 are allowed.", "records"),
+    415: ("Not JSON.", "unsupported_media_type", "Allowed: application/json.", "Content-Type"),
+    422: ("A column or value is wrong.", "wrong_type", "Column 'amount' holds 'abc'.", "records[0].amount"),
+    429: ("Too many requests of this key; see Retry-After.", "too_many_requests", "Try again in 1 s.", None),
+    500: ("The service failed; nothing was promised.", "internal", "The service failed.", None),
+    503: ("Not ready, or too much waits; see Retry-After.", "overloaded", "Try again soon.", None),
+}
+
+ERRORS: dict[int, dict[str, Any]] = {
+    status: _answer(
+        description,
+        {"$ref": "#/components/schemas/Error"},
+        {"error": {"code": code, "message": message, "field": field}},
+    )
+    for status, (description, code, message, field) in _SAID.items()
+}

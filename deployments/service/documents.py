@@ -1,0 +1,125 @@
+"""The OpenAPI document of the raw endpoints, written by hand: every shape of body, every answer, every error."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from deployments.service.document_parts import (
+    ERRORS,
+    INVOCATION_ANSWER,
+    KEY_HEADER,
+    MODEL_PARAMETER,
+    OUTCOMES_ANSWER,
+    OUTCOMES_BODY,
+    PREDICTION_ANSWER,
+    SCHEMAS,
+    row_bodies,
+)
+from deployments.service.reading import MODEL_HEADER
+
+if TYPE_CHECKING:
+    from deployments.service.service import Service
+
+_OPEN = ("/health", "/ping", "/version", "/ready")
+
+
+def describe(document: dict[str, Any], service: Service) -> dict[str, Any]:
+    """Return the document with the raw endpoints, their errors, and the two ways of sending a key."""
+    components = document.setdefault("components", {})
+    components.setdefault("schemas", {}).update(SCHEMAS)
+    components["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer"},
+        "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    }
+    models = list(service.models)
+    paths = document["paths"]
+    _add_errors(paths, models)
+    paths["/models/{model}/predict"] = {"post": _prediction(models)}
+    paths["/models/{model}/invocations"] = {"post": _invocation([_model(models)])}
+    header = {
+        "name": MODEL_HEADER,
+        "in": "header",
+        "required": len(models) > 1,
+        "schema": {"type": "string", "enum": models},
+    }
+    paths["/invocations"] = {"post": _invocation([header])}
+    paths["/models/{model}/outcomes"] = {"post": _outcomes(models)}
+    return document
+
+
+def _prediction(models: list[str]) -> dict[str, Any]:
+    return {
+        "tags": ["predictions"],
+        "operationId": "predict",
+        "summary": "Predict for one or many rows.",
+        "description": "A prediction that is answered with 200 is in the log, durably (serving.log: durable). With an "
+        "Idempotency-Key, or ids of the client's own, a request that is sent again is the same prediction.",
+        "parameters": [_model(models), KEY_HEADER],
+        "requestBody": row_bodies(),
+        "responses": {
+            "200": PREDICTION_ANSWER,
+            **_errors(400, 401, 404, 408, 409, 413, 415, 422, 429, 500, 503),
+        },
+        "security": _security(),
+    }
+
+
+def _invocation(parameters: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "tags": ["predictions"],
+        "summary": "Predict, with the answer of MLflow's own server.",
+        "parameters": [*parameters, KEY_HEADER],
+        "requestBody": row_bodies(),
+        "responses": {
+            "200": INVOCATION_ANSWER,
+            **_errors(400, 401, 404, 408, 409, 413, 415, 422, 429, 500, 503),
+        },
+        "security": _security(),
+    }
+
+
+def _outcomes(models: list[str]) -> dict[str, Any]:
+    return {
+        "tags": ["outcomes"],
+        "operationId": "outcomes",
+        "summary": "Say what came true, by prediction id.",
+        "description": "Before or after the prediction is known here, in any order, as often as you like: the first "
+        "value stays. One that contradicts it is refused (409), and holds up no other.",
+        "parameters": [_model(models)],
+        "requestBody": OUTCOMES_BODY,
+        "responses": {
+            "200": OUTCOMES_ANSWER,
+            **_errors(400, 401, 404, 408, 409, 413, 415, 422, 429, 500, 503),
+        },
+        "security": _security(),
+    }
+
+
+def _add_errors(paths: dict[str, Any], models: list[str]) -> None:
+    """Say what the endpoints of FastAPI's own answer beside 200."""
+    for path, methods in paths.items():
+        for operation in methods.values():
+            operation["responses"].pop("422", None)
+            if path not in _OPEN:
+                operation["security"] = _security()
+                operation["responses"] |= _errors(401, 404) if "{model}" in path else _errors(401)
+            for parameter in operation.get("parameters", ()):
+                if parameter["name"] == "model":
+                    parameter["schema"] = {"type": "string", "enum": models}
+    ready = paths["/ready"]["get"]["responses"]
+    ready["200"]["content"] = ready["200"].get("content") or {
+        "application/json": {"schema": {"type": "object"}}
+    }
+    ready["503"] = {"description": "Not ready, and why.", "content": ready["200"]["content"]}
+
+
+def _errors(*statuses: int) -> dict[str, Any]:
+    return {str(status): ERRORS[status] for status in statuses}
+
+
+def _model(models: list[str]) -> dict[str, Any]:
+    return {**MODEL_PARAMETER, "schema": {"type": "string", "enum": models}}
+
+
+def _security() -> list[dict[str, Any]]:
+    return [{}, {"bearer": []}, {"header": []}]

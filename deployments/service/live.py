@@ -1,0 +1,176 @@
+"""What is served at this moment: one frozen picture, replaced as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from tasks.core.config import ModelConfig
+from tasks.core.serving.compiled import CompiledModel
+from tasks.core.serving.signature import Signature
+from tasks.core.traffic.assign import Assigner
+from tasks.core.traffic.plan import TrafficPlan
+from tasks.core.traffic.state import TrafficState
+from tasks.core.traffic.variant import Variant
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ServedVersion:
+    """A version that passed its smoke test.
+
+    Attributes
+    ----------
+    number : int
+        Its number in the registry.
+    model : CompiledModel
+        What answers.
+    threshold : float
+        Where its scores become decisions (binary).
+    classes : tuple
+        In the order of its scores; empty where there are none.
+    since : datetime
+        When it was loaded.
+    """
+
+    number: int
+    model: CompiledModel
+    threshold: float
+    classes: tuple[Any, ...]
+    since: datetime
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Arm:
+    """A variant with the versions that answer for it, and their weights.
+
+    Attributes
+    ----------
+    variant : Variant
+        The variant.
+    members : tuple of (ServedVersion, float)
+        Who answers for it.
+    threshold : float
+        Where an ensemble's scores become decisions (binary): the champion's.
+    """
+
+    variant: Variant
+    members: tuple[tuple[ServedVersion, float], ...]
+    threshold: float = 0.5
+
+    @property
+    def version(self) -> int | None:
+        """The one version that answers; None for an ensemble."""
+        return self.members[0][0].number if len(self.members) == 1 else None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Live:
+    """All that a request needs; requests in flight keep the picture they began with.
+
+    Attributes
+    ----------
+    champion : ServedVersion
+        What answers, unless the plan says otherwise.
+    traffic : TrafficState
+        Who answers whom, and why.
+    arms : mapping of str to Arm
+        By the variant's name; a variant that cannot answer is not among them, and the champion answers for it.
+    """
+
+    champion: ServedVersion
+    traffic: TrafficState
+    arms: Mapping[str, Arm]
+    assigner: Assigner = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "assigner", Assigner(self.traffic.plan))
+
+    @property
+    def plan(self) -> TrafficPlan:
+        """Who answers whom."""
+        return self.traffic.plan
+
+    @property
+    def signature(self) -> Signature:
+        """What requests are checked against: the champion's."""
+        return self.champion.model.signature
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """Versions that are served, by the name of the variant (and ``variant/version`` in an ensemble)."""
+        found = {}
+        for name, arm in self.arms.items():
+            for version, _ in arm.members:
+                found[name if len(arm.members) == 1 else f"{name}/{version.number}"] = version.number
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """A version that was not taken.
+
+    Attributes
+    ----------
+    version : int
+        Its number.
+    role : str
+        What it was wanted for: ``champion``, or the name of a variant.
+    why : str
+        What went wrong, without values of any row.
+    at : datetime
+        When.
+    """
+
+    version: int
+    role: str
+    why: str
+    at: datetime
+
+
+@dataclass(kw_only=True, eq=False)
+class ServedModel:
+    """One model of the service: its configuration, and the picture that is live.
+
+    Attributes
+    ----------
+    config : ModelConfig
+        Its configuration.
+    live : Live | None
+        Assigned by the follower alone, in one step; None until a version was taken.
+    aliases : dict of str to int
+        As the registry had them last.
+    refused : tuple of Refusal
+        Versions that are wanted and were not taken.
+    registry_trouble : str | None
+        Why the registry cannot be asked; None while it answers.
+    away_since : datetime | None
+        Since when it does not.
+    from_cache : bool
+        True while what is live was begun from the copy on disk, and the registry has not confirmed it.
+    """
+
+    config: ModelConfig
+    live: Live | None = None
+    aliases: dict[str, int] = field(default_factory=dict)
+    refused: tuple[Refusal, ...] = ()
+    registry_trouble: str | None = None
+    away_since: datetime | None = None
+    from_cache: bool = False
+
+    @property
+    def name(self) -> str:
+        """Registered model name."""
+        return self.config.model
+
+    @property
+    def waits_for(self) -> str | None:
+        """Why there is nothing to answer with yet; None when there is."""
+        if self.live is not None:
+            return None
+        if self.refused:
+            return f"version {self.refused[0].version} was refused ({self.refused[0].why})."
+        if self.registry_trouble:
+            return f"{self.registry_trouble}."
+        return "there is no @champion yet, or it is being loaded."

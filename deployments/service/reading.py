@@ -1,0 +1,169 @@
+"""Read a request: its headers in one pass, its body within limits."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from deployments.service.patience import Patience
+from deployments.service.problems import Gone, Headers, Problem, Receive
+
+MODEL_HEADER = "x-evergreen-model"
+_MOST_KEY = 200
+
+
+@dataclass(slots=True)
+class Head:
+    """What the headers of a request say, as far as it matters here.
+
+    Attributes
+    ----------
+    secret : bytes | None
+        API key, from ``Authorization: Bearer …`` or ``X-API-Key``.
+    length : int | None
+        ``Content-Length``; None for a body in chunks.
+    idempotency_key : str | None
+        ``Idempotency-Key``.
+    model : str | None
+        ``X-Evergreen-Model``: which model ``/invocations`` means where several are served.
+    """
+
+    secret: bytes | None = None
+    length: int | None = None
+    idempotency_key: str | None = None
+    model: str | None = None
+
+
+def read_head(headers: Headers) -> Head:
+    """Read the headers.
+
+    Raises
+    ------
+    Problem
+        400 for a header that cannot be, 415 for a body of another kind than JSON.
+    """
+    head = Head()
+    for name, value in headers:
+        if name == b"content-length":
+            head.length = int(value) if value.isdigit() else None
+        elif name == b"content-type":
+            _check_type(value)
+        elif name == b"authorization":
+            if value[:7].lower() == b"bearer ":
+                head.secret = value[7:].strip()
+        elif name == b"x-api-key":
+            head.secret = value.strip()
+        elif name == b"idempotency-key":
+            head.idempotency_key = _key(value)
+        elif name == b"content-encoding":
+            _check_encoding(value)
+        elif name == b"x-evergreen-model":
+            head.model = value.decode("latin-1")
+    return head
+
+
+async def read_body(receive: Receive, head: Head, *, most: int, timeout: float, patience: Patience) -> bytes:
+    """Return the whole body.
+
+    Parameters
+    ----------
+    most : int
+        Largest body in bytes; a larger one that says so is refused before it is read.
+    timeout : float
+        Seconds the client may take to send it.
+    patience : Patience
+        The clock.
+
+    Raises
+    ------
+    Problem
+        408 for a body that does not arrive in time, 413 for one that is too large.
+    Gone
+        When the client went away.
+    """
+    if head.length is not None and head.length > most:
+        raise _too_large(most)
+    task = patience.begin(timeout)
+    try:
+        message = await receive()
+        if message["type"] == "http.request" and not message.get("more_body"):
+            return _whole(message.get("body", b""), most)
+        return await _rest(receive, message, most)
+    except asyncio.CancelledError:
+        if patience.is_over(task):
+            raise _too_late(timeout) from None
+        raise
+    finally:
+        patience.end(task)
+
+
+async def _rest(receive: Receive, message: dict[str, Any], most: int) -> bytes:
+    body = bytearray()
+    while True:
+        if message["type"] == "http.disconnect":
+            raise Gone
+        body += message.get("body", b"")
+        _whole(body, most)
+        if not message.get("more_body"):
+            return bytes(body)
+        message = await receive()
+
+
+def _whole(body: bytes | bytearray, most: int) -> bytes:
+    if len(body) > most:
+        raise _too_large(most)
+    return body  # type: ignore[return-value]
+
+
+def _too_late(timeout: float) -> Problem:
+    return Problem(
+        408,
+        "request_timeout",
+        f"The request did not arrive within {timeout:g} s. Send it faster.",
+        close=True,
+    )
+
+
+def _too_large(most: int) -> Problem:
+    return Problem(
+        413,
+        "body_too_large",
+        f"The body is larger than the {most:,} bytes that are allowed (serving.max_body_mb). Send fewer rows at once.",
+        close=True,
+    )
+
+
+def _check_type(value: bytes) -> None:
+    kind = value.partition(b";")[0].strip().lower()
+    if kind not in (b"application/json", b"") and not kind.endswith(b"+json"):
+        raise Problem(
+            415,
+            "unsupported_media_type",
+            f"Content-Type '{kind[:60].decode('latin-1')}' is not read here. Allowed: application/json.",
+            field="Content-Type",
+            close=True,
+        )
+
+
+def _check_encoding(value: bytes) -> None:
+    if value.strip().lower() != b"identity":
+        raise Problem(
+            415,
+            "unsupported_encoding",
+            f"Content-Encoding '{value[:60].decode('latin-1')}' is not read here. Send the body as it is.",
+            field="Content-Encoding",
+            close=True,
+        )
+
+
+def _key(value: bytes) -> str:
+    text = value.strip().decode("latin-1")
+    if not text or len(text) > _MOST_KEY or not text.isprintable() or not text.isascii():
+        raise Problem(
+            400,
+            "bad_idempotency_key",
+            f"An Idempotency-Key has 1 to {_MOST_KEY} printable ASCII characters, e.g. a UUID. Send such a one.",
+            field="Idempotency-Key",
+        )
+    return text

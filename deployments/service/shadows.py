@@ -1,0 +1,120 @@
+"""Shadows: they score the rows that others answered, afterwards and aside; nobody waits for them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+
+from deployments.service.live import Arm, Live
+from deployments.service.metrics import Metrics
+from deployments.service.scoring import Row, answer_arm, row_keys
+from deployments.service.trouble import place_of
+from tasks.core.errors import EvergreenError
+from tasks.core.serving.batch import Batch, concat
+from tasks.io.log_writer import LogWriter
+from tasks.io.served import ShadowScore
+
+logger = logging.getLogger(__name__)
+
+_MOST_ROWS = 4096
+"""Rows that may wait for shadows; further ones are left out, and counted."""
+
+
+@dataclass(eq=False)
+class _Pending:
+    """Rows that wait for one arm, and their prediction ids."""
+
+    batches: list[Batch] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+
+
+class Shadows:
+    """Asks shadows in a thread, all rows that wait at once, and logs what they say.
+
+    Parameters
+    ----------
+    model : str
+        Registered model.
+    writer : LogWriter
+        The log: without one nobody would learn what shadows say.
+    metrics : Metrics
+        Counts rows scored, failed and left out.
+    pool : Executor
+        Where they are scored.
+    """
+
+    def __init__(self, model: str, *, writer: LogWriter, metrics: Metrics, pool: Executor) -> None:
+        self._model, self._writer, self._pool = model, writer, pool
+        self._rows = metrics.shadow_rows
+        self._loop = asyncio.get_running_loop()
+        self._pending: dict[Arm, _Pending] = {}
+        self._waiting = 0
+        self._running = False
+
+    def add(self, live: Live, batch: Batch, ids: Sequence[str]) -> None:
+        """Have the shadows of logged rows score them, soon; returns at once."""
+        for place, key in enumerate(row_keys([batch], ids)):
+            for shadow in live.assigner.route(key).shadows:
+                if shadow.name in live.arms:
+                    one = batch if batch.n == 1 else batch.take([place])
+                    self._add(live.arms[shadow.name], one, ids[place])
+        self._start()
+
+    def _add(self, arm: Arm, row: Batch, name: str) -> None:
+        if self._waiting >= _MOST_ROWS:
+            self._count(arm, "left_out", 1)
+            return
+        self._waiting += 1
+        pending = self._pending.setdefault(arm, _Pending())
+        pending.batches.append(row)
+        pending.ids.append(name)
+
+    def _start(self) -> None:
+        if self._running or not self._pending:
+            return
+        self._running = True
+        taken, self._pending, self._waiting = self._pending, {}, 0
+        task = self._loop.run_in_executor(self._pool, _ask_all, taken)
+        task.add_done_callback(self._scored)
+
+    def _scored(self, done: asyncio.Future[list[tuple[Arm, list[str], list[Row] | Exception]]]) -> None:
+        self._running = False
+        for arm, ids, rows in done.result():
+            if isinstance(rows, Exception):
+                self._count(arm, "failed", len(ids))
+                logger.warning(
+                    "%s: shadow '%s' fails: %s at %s",
+                    self._model, arm.variant.name, type(rows).__name__, place_of(rows),
+                )  # fmt: skip
+            else:
+                self._keep(arm, ids, rows)
+        self._start()
+
+    def _keep(self, arm: Arm, ids: Sequence[str], rows: Sequence[Row]) -> None:
+        said = {
+            name: ShadowScore(variant=variant, version=version, score=score, decision=decision)
+            for name, (score, decision, version, variant) in zip(ids, rows, strict=True)
+        }
+        try:
+            self._writer.put_shadows(self._model, said)
+        except EvergreenError:  # the queue is full: predictions come first
+            self._count(arm, "left_out", len(ids))
+        else:
+            self._count(arm, "scored", len(ids))
+
+    def _count(self, arm: Arm, outcome: str, rows: int) -> None:
+        self._rows.labels(self._model, str(arm.version or "ensemble"), outcome).inc(rows)
+
+
+def _ask_all(pending: dict[Arm, _Pending]) -> list[tuple[Arm, list[str], list[Row] | Exception]]:
+    return [(arm, waiting.ids, _ask(arm, waiting.batches)) for arm, waiting in pending.items()]
+
+
+def _ask(arm: Arm, batches: Sequence[Batch]) -> list[Row] | Exception:
+    try:
+        return answer_arm(arm, concat(batches))
+    except Exception as error:  # a shadow's failure is its own: it is counted, and nobody's answer is touched
+        return error

@@ -1,0 +1,1 @@
+"""Who may ask the prediction service, and how often: API keys and token buckets."""

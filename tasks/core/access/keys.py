@@ -1,0 +1,148 @@
+"""API keys: kept as digests, found in constant time, several at once so that they can be rotated."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from tasks.core.errors import InputError, unknown_name
+
+PREFIX = "evg_"
+"""What every key begins with, so that scanners for leaked secrets know one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiKey:
+    """One key as it is kept: its secret cannot be read back.
+
+    Attributes
+    ----------
+    name : str
+        What people call it; shown in metrics and logs.
+    digest : str
+        SHA-256 of the secret, in hex. A secret has 256 random bits, so that guessing it from a digest is hopeless
+        and a slow hash would gain nothing.
+    created : datetime
+        Aware.
+    expires : datetime | None
+        From when on it is refused; None: never.
+    """
+
+    name: str
+    digest: str
+    created: datetime
+    expires: datetime | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        expires = self.expires.isoformat() if self.expires else None
+        return {
+            "name": self.name,
+            "digest": self.digest,
+            "created": self.created.isoformat(),
+            "expires": expires,
+        }
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> ApiKey:
+        """Return the key written by ``to_dict``."""
+        expires = plain.get("expires")
+        return cls(
+            name=plain["name"],
+            digest=plain["digest"],
+            created=datetime.fromisoformat(plain["created"]),
+            expires=datetime.fromisoformat(expires) if expires else None,
+        )
+
+
+@dataclass(frozen=True)
+class KeyRing:
+    """All keys, ready to be asked.
+
+    Examples
+    --------
+    >>> from datetime import UTC
+    >>> key = ApiKey(name="web", digest=digest_of(b"evg_1"), created=datetime(2026, 1, 1, tzinfo=UTC))
+    >>> KeyRing((key,)).find(b"evg_1", now=0.0), KeyRing((key,)).find(b"evg_2", now=0.0)
+    ('web', None)
+    """
+
+    keys: tuple[ApiKey, ...] = ()
+    _known: tuple[tuple[bytes, str, float], ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        never = float("inf")
+        known = tuple(
+            (bytes.fromhex(key.digest), key.name, key.expires.timestamp() if key.expires else never)
+            for key in self.keys
+        )
+        object.__setattr__(self, "_known", known)
+
+    def find(self, secret: bytes, *, now: float) -> str | None:
+        """Return the name of the key with this secret; None when there is none, or it has expired.
+
+        Every key is compared, each in constant time: how long it takes tells nothing.
+        """
+        digest = hashlib.sha256(secret).digest()
+        found = None
+        for known, name, expires in self._known:
+            if hmac.compare_digest(known, digest) and now < expires:
+                found = name
+        return found
+
+
+def digest_of(secret: bytes) -> str:
+    """Return the digest a secret is kept as."""
+    return hashlib.sha256(secret).hexdigest()
+
+
+def add_key(keys: Sequence[ApiKey], key: ApiKey) -> tuple[ApiKey, ...]:
+    """Return the keys with another one.
+
+    Raises
+    ------
+    InputError
+        When the name is taken, or is no name.
+    """
+    if not key.name or len(key.name) > 64 or not all(sign.isalnum() or sign in "-_." for sign in key.name):
+        raise InputError(
+            f"'{key.name}' is no name of a key. Allowed: up to 64 letters, digits, '-', '_' and '.'. Choose such a one."
+        )
+    if any(known.name == key.name for known in keys):
+        raise InputError(
+            f"There is a key '{key.name}' already. Names are used once: create the next one under another name, "
+            "give it to the client, then revoke this one."
+        )
+    return (*keys, key)
+
+
+def remove_key(keys: Sequence[ApiKey], name: str) -> tuple[ApiKey, ...]:
+    """Return the keys without one.
+
+    Raises
+    ------
+    UnknownName
+        When there is no key of that name.
+    """
+    names = [key.name for key in keys]
+    if name not in names:
+        raise unknown_name("key", name, names)
+    return tuple(key for key in keys if key.name != name)
+
+
+def bearer(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+    """Return the secret of a request: ``Authorization: Bearer …`` or ``X-API-Key``; None without either.
+
+    >>> bearer([(b"authorization", b"Bearer evg_1")]), bearer([(b"x-api-key", b"evg_2")]), bearer([])
+    (b'evg_1', b'evg_2', None)
+    """
+    for name, value in headers:
+        if name == b"authorization" and value[:7].lower() == b"bearer ":
+            return value[7:].strip()
+        if name == b"x-api-key":
+            return value.strip()
+    return None

@@ -1,0 +1,101 @@
+"""Rows to be scored, as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.core.metrics.scored import FloatArray
+from tasks.core.serving.signature import Signature
+
+_ABSENT: Mapping[str, list[Any]] = {}
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Batch:
+    """Rows that were checked against a signature.
+
+    Attributes
+    ----------
+    signature : Signature
+        What they were checked against.
+    n : int
+        Number of rows.
+    numbers : array, shape (n, p)
+        Columns of numbers (`Signature.numbers`), in C order; NaN where missing.
+    texts : tuple of list
+        One list of n values for each other column (`Signature.texts`); None where missing.
+    context : mapping of str to list
+        Columns that are not scored, as given; only those the request brought.
+    ids : list of str | None
+        Prediction ids the client chose (its idempotency keys).
+    entities : list | None
+        Who each row is about, as given beside the rows or in the entity's column.
+    at : list of float | None
+        When each row happened, on the model's clock, as given beside the rows or in the clock's column.
+    """
+
+    signature: Signature
+    n: int
+    numbers: FloatArray
+    texts: tuple[list[Any], ...] = ()
+    context: Mapping[str, list[Any]] = field(default_factory=lambda: _ABSENT)
+    ids: list[str] | None = None
+    entities: list[Any] | None = None
+    at: list[float | None] | None = None
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return each row by column, features first, then context; None where missing: what the log stores."""
+        numbers = [[None if v != v else v for v in row] for row in self.numbers.tolist()]  # noqa: PLR0124
+        names = [column.name for column in self.signature.numbers]
+        rows = [dict(zip(names, row, strict=True)) for row in numbers]
+        others = [*zip(self.signature.texts, self.texts, strict=True)]
+        named = chain(((column.name, values) for column, values in others), self.context.items())
+        for name, values in named:
+            for row, value in zip(rows, values, strict=True):
+                row[name] = value
+        return rows
+
+    def take(self, indices: Sequence[int]) -> Batch:
+        """Return some of the rows, in the order given."""
+        at = list(indices)
+
+        def pick(values: list[Any]) -> list[Any]:
+            return [values[i] for i in at]
+
+        return Batch(
+            signature=self.signature,
+            n=len(at),
+            numbers=np.ascontiguousarray(self.numbers[at]),
+            texts=tuple(pick(values) for values in self.texts),
+            context={name: pick(values) for name, values in self.context.items()},
+            ids=None if self.ids is None else pick(self.ids),
+            entities=None if self.entities is None else pick(self.entities),
+            at=None if self.at is None else pick(self.at),
+        )
+
+
+def concat(batches: Sequence[Batch]) -> Batch:
+    """Return the rows of several batches, one after the other, as far as a model needs them.
+
+    Context, ids, entities and times stay with the single batches: they are not scored.
+
+    Raises
+    ------
+    ValueError
+        When there is no batch.
+    """
+    if not batches:
+        raise ValueError("No batches to join; give at least one.")
+    first = batches[0]
+    if len(batches) == 1:
+        return first
+    numbers: npt.NDArray[np.float64] = np.concatenate([batch.numbers for batch in batches])
+    joined = zip(*(batch.texts for batch in batches), strict=True)
+    texts = tuple([value for part in parts for value in part] for parts in joined)
+    return Batch(signature=first.signature, n=len(numbers), numbers=numbers, texts=texts)

@@ -1,0 +1,81 @@
+"""The last look at a version before it answers: the rows it is asked for, and whether its answers will do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tasks.core.errors import EvergreenError, InputError
+from tasks.core.serving.answers import Answers
+from tasks.core.serving.batch import Batch
+from tasks.core.serving.compiled import CompiledModel
+from tasks.core.serving.decode import decode
+from tasks.core.serving.refused import Limits, Refused
+from tasks.core.serving.signature import Column, Signature
+
+_SAMPLES = {"number": (0.0, 1.0), "text": ("a", "b"), "any": ("a", "b")}
+
+
+class SmokeFailed(EvergreenError):
+    """A version that must not answer."""
+
+    code = "smoke_failed"
+
+
+def smoke_rows(signature: Signature, example: Sequence[Mapping[str, Any]] = ()) -> Batch:
+    """Return rows to ask a version for: its own example, where that fits its signature, else made-up ones.
+
+    Parameters
+    ----------
+    signature : Signature
+        What it takes.
+    example : sequence of mapping
+        Rows of the model's input example, by column; missing values are None.
+    """
+    limits = Limits(rows=max(len(example), 2))
+    made_up = [{column.name: _sample(column, at) for column in signature.columns} for at in (0, 1)]
+    if example:
+        known = [{name: row.get(name) for name in signature.names} for row in example]
+        try:
+            return decode(_body(known), signature=signature, limits=limits)
+        except Refused:  # an example whose private columns are blank may lack what the model insists on
+            pass
+    return decode(_body(made_up), signature=signature, limits=limits)
+
+
+def prove_version(model: CompiledModel, rows: Batch) -> Answers:
+    """Ask a version for rows, as the service will, and return what it says.
+
+    Parameters
+    ----------
+    model : CompiledModel
+        In the form that will answer; that it equals the estimator was seen when it was compiled.
+    rows : Batch, n rows
+        `smoke_rows`.
+
+    Raises
+    ------
+    SmokeFailed
+        When it raises, or answers other than one finite score a row.
+    """
+    try:
+        answers = model.score(rows)
+    except InputError as error:
+        raise SmokeFailed(f"It fails on {rows.n} rows of its own example: {error}") from error
+    scores = np.asarray(answers.scores)
+    if len(scores) != rows.n or not np.isfinite(scores).all():
+        raise SmokeFailed(f"Its answers to {rows.n} rows are not one finite score each.")
+    return answers
+
+
+def _body(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    return json.dumps({"records": rows}, allow_nan=False).encode()
+
+
+def _sample(column: Column, at: int) -> Any:
+    if column.only == "boolean":
+        return bool(at)
+    return _SAMPLES[column.kind][at]

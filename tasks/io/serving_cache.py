@@ -1,0 +1,165 @@
+"""Versions as they are served, kept on disk: a service starts and serves while the registry is away."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Collection
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from tasks.core.errors import InputError
+from tasks.io.model_files import fetch_model
+from tasks.io.models import NEEDED, LoadedModel, build_model, read_documents
+from tasks.io.registry import VersionInfo
+from tasks.io.setup import Setup
+from tasks.io.tracking import answered
+
+_FILES, _FACTS, _LAST = "model", "version.json", "last-good.json"
+
+
+class ServingCache:
+    """One model's versions on this machine: files, documents, and a digest over all of them.
+
+    A version is always loaded from here, with the type checks of every load, so that what an outage needs is used
+    every day.
+
+    Parameters
+    ----------
+    setup : Setup
+        The model; its cache lies in the home folder.
+    """
+
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+        self.folder = setup.settings.home / "serving" / quote(setup.model, safe="")
+
+    def load(self, version: int) -> LoadedModel:
+        """Return a version, fetched from the registry unless it is here already.
+
+        Raises
+        ------
+        UnknownName
+            When there is no such version.
+        InputError
+            When its files hold what is not allowed, or it was not registered by Evergreen.
+        Exception
+            Whatever the registry raises when it is away and the version is not here.
+        """
+        info = self._registered(version)
+        facts = self._facts(version)
+        if facts is None or not (info is None or _is_same(info, facts)):
+            facts = self._fetch(info or self._setup.stores.registry.version(self._setup.model, version))
+        return build_model(
+            self._setup, _info(facts["info"]), facts["documents"], uri=str(self.files(version))
+        )
+
+    def remember(self, aliases: dict[str, int], *, traffic: Any, at: datetime) -> None:
+        """Note what is served: it is what a start without the registry begins with."""
+        plain = {"aliases": aliases, "traffic": traffic, "at": at.isoformat()}
+        _write(self.folder / _LAST, json.dumps(plain))
+
+    def last_good(self) -> dict[str, Any] | None:
+        """Return what was served last (``aliases``, ``traffic``, ``at``); None when nothing ever was."""
+        try:
+            found: dict[str, Any] = json.loads((self.folder / _LAST).read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return None
+        return found
+
+    def has(self, version: int) -> bool:
+        """Return True when a version is here, whole."""
+        return self._facts(version) is not None
+
+    def files(self, version: int) -> Path:
+        """Return the folder of a version's MLflow model."""
+        return self._place(version) / _FILES
+
+    def prune(self, keep: Collection[int]) -> None:
+        """Remove versions that are not served any more."""
+        for place in self.folder.iterdir() if self.folder.is_dir() else ():
+            if place.name.isdigit() and int(place.name) not in keep:
+                shutil.rmtree(place)
+
+    def _place(self, version: int) -> Path:
+        return self.folder / str(version)
+
+    def _registered(self, version: int) -> VersionInfo | None:
+        """Return what the registry knows of a version; None when it does not answer."""
+        try:
+            return self._setup.stores.registry.version(self._setup.model, version)
+        except InputError:
+            raise
+        except Exception:  # a store that is away raises what it likes; what is here is served all the same
+            return None
+
+    def _facts(self, version: int) -> dict[str, Any] | None:
+        """Return what is known of a version; None unless all its files are as they were fetched."""
+        place = self._place(version)
+        try:
+            facts: dict[str, Any] = json.loads((place / _FACTS).read_text(encoding="utf-8"))
+            return facts if facts["digest"] == _digest(place / _FILES, facts) else None
+        except (OSError, ValueError, KeyError):
+            return None
+
+    def _fetch(self, info: VersionInfo) -> dict[str, Any]:
+        """Download beside the place and rename: a version is here whole, or not at all."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self.folder, prefix=".fetch-") as name:
+            place = Path(name) / "version"
+            self._download(f"models:/{info.model}/{info.version}", place)
+            facts: dict[str, Any] = {
+                "info": {**asdict(info), "created_at": info.created_at.isoformat()},
+                "documents": read_documents(self._setup, info, NEEDED),
+            }
+            facts["digest"] = _digest(place / _FILES, facts)
+            _write(place / _FACTS, json.dumps(facts))
+            shutil.rmtree(self._place(info.version), ignore_errors=True)
+            place.rename(self._place(info.version))
+        return facts
+
+    def _download(self, uri: str, place: Path) -> None:
+        import mlflow
+
+        tracking_uri = self._setup.stores.tracking_uri
+        mlflow.set_tracking_uri(tracking_uri)
+        with answered(tracking_uri), tempfile.TemporaryDirectory(dir=place.parent) as name:
+            shutil.copytree(fetch_model(uri, Path(name)), place / _FILES)
+
+
+def _is_same(info: VersionInfo, facts: dict[str, Any]) -> bool:
+    """Return False when the registry means other files by this number: the model was deleted and made anew."""
+    kept = _info(facts["info"])
+    return (info.run_id, info.source, info.created_at) == (kept.run_id, kept.source, kept.created_at)
+
+
+def _info(plain: dict[str, Any]) -> VersionInfo:
+    return VersionInfo(**{**plain, "created_at": datetime.fromisoformat(plain["created_at"])})
+
+
+def _digest(files: Path, facts: dict[str, Any]) -> str:
+    """Return SHA-256 over the names and bytes of all files, and over the documents."""
+    seen = hashlib.sha256()
+    for path in sorted(path for path in files.rglob("*") if path.is_file()):
+        seen.update(f"{path.relative_to(files).as_posix()}\0{path.stat().st_size}\0".encode())
+        with path.open("rb") as file:
+            seen.update(hashlib.file_digest(file, "sha256").digest())
+    kept = {name: facts[name] for name in ("info", "documents")}
+    seen.update(json.dumps(kept, sort_keys=True).encode())
+    return seen.hexdigest()
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    with fresh.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)

@@ -1,0 +1,127 @@
+"""The file of API keys: written whole, read again when it changes."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from tasks.core.access.keys import PREFIX, ApiKey, KeyRing, add_key, digest_of, remove_key
+from tasks.core.errors import ConfigError
+from tasks.io.settings import Settings
+
+VARIABLE = "EVERGREEN_KEYS"
+
+
+def keys_path(settings: Settings) -> Path:
+    """Return the file of keys: ``EVERGREEN_KEYS``, by default ``serving-keys.json`` in the home folder."""
+    return Path(os.environ.get(VARIABLE) or settings.home / "serving-keys.json").absolute()
+
+
+def read_keys(path: Path) -> tuple[ApiKey, ...]:
+    """Return the keys of a file; none when there is no file.
+
+    Raises
+    ------
+    ConfigError
+        When it is no file of keys.
+    """
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        return tuple(map(ApiKey.from_dict, plain["keys"]))
+    except FileNotFoundError:
+        return ()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"The file of keys '{path}' cannot be read ({type(error).__name__}). It holds what 'evergreen key create' "
+            "writes; restore it, or remove it and create the keys anew."
+        ) from error
+
+
+def create_key(path: Path, name: str, *, at: datetime, expires: datetime | None = None) -> str:
+    """Add a key to the file and return its secret, which is kept nowhere.
+
+    Raises
+    ------
+    InputError
+        When the name is taken or is no name.
+    """
+    secret = PREFIX + secrets.token_urlsafe(32)
+    key = ApiKey(name=name, digest=digest_of(secret.encode()), created=at, expires=expires)
+    with _alone(path):
+        _write(path, add_key(read_keys(path), key))
+    return secret
+
+
+def revoke_key(path: Path, name: str) -> None:
+    """Remove a key from the file; running services refuse it within a second.
+
+    Raises
+    ------
+    UnknownName
+        When there is no key of that name.
+    """
+    with _alone(path):
+        _write(path, remove_key(read_keys(path), name))
+
+
+class WatchedKeys:
+    """The keys of a file as it is now; `refresh` reads it again when it has changed.
+
+    A service that has known keys stays guarded: without any key left nobody is let in.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._mark = _mark(path)
+        self.ring = KeyRing(read_keys(path))
+        self.guarded = bool(self.ring.keys)
+
+    def refresh(self) -> bool:
+        """Read the file again if it has changed; return True when it was read.
+
+        Raises
+        ------
+        ConfigError
+            When it cannot be read; the keys stay as they were.
+        """
+        mark = _mark(self.path)
+        if mark == self._mark:
+            return False
+        self.ring = KeyRing(read_keys(self.path))
+        self.guarded = self.guarded or bool(self.ring.keys)
+        self._mark = mark
+        return True
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Let one writer at a time change the file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{path.name}.lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _mark(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _write(path: Path, keys: Sequence[ApiKey]) -> None:
+    """Write beside the file and rename: who reads sees the old keys or the new ones; only the owner may."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        json.dump({"keys": [key.to_dict() for key in keys]}, file, indent=2)
+        file.flush()
+        os.fsync(file.fileno())
+    Path(name).replace(path)

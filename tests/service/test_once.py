@@ -1,0 +1,131 @@
+"""The same request under the same key is one prediction, however often it is sent; another one is refused."""
+
+import asyncio
+
+import pytest
+
+from tests.support.serving import OUTCOMES, ROW, error_of, logged, model_of, predict, predicted, serve
+
+OTHER = {**ROW, "x": 2.0}
+
+
+@pytest.fixture
+def model(watched):
+    return model_of(watched)
+
+
+def keyed(key):
+    return {"Idempotency-Key": key}
+
+
+def test_a_repeated_request_is_the_same_prediction(model):
+    async def scenario(client):
+        return [await predicted(client, ROW, OTHER, headers=keyed("k-1")) for _ in range(3)]
+
+    first, *again = serve(scenario, model)
+    assert [first, first] == again
+    assert 2 == len(logged(model))
+
+
+def test_repeats_that_arrive_at_once_are_one_prediction(model):
+    async def scenario(client):
+        return await asyncio.gather(*(predicted(client, ROW, headers=keyed("k-1")) for _ in range(8)))
+
+    answers = serve(scenario, model)
+    assert 1 == len({one[0]["id"] for one in answers}) == len(logged(model))
+
+
+def test_a_repeat_after_a_restart_and_a_new_champion_gets_the_first_answer(model):
+    async def scenario(client):
+        return await predicted(client, ROW, headers=keyed("k-1"))
+
+    first = serve(scenario, model)
+    model.stores.registry.set_alias("tested", "champion", 2)
+    assert first == serve(scenario, model)
+
+
+def test_the_same_key_for_other_rows_is_refused(model):
+    async def scenario(client):
+        await predicted(client, ROW, headers=keyed("k-1"))
+        other = await predict(client, OTHER, headers=keyed("k-1"))
+        more = await predict(client, ROW, ROW, headers=keyed("k-1"))
+        return error_of(other), error_of(more)
+
+    assert ((409, "id_taken", "ids"), (409, "id_taken", "ids")) == serve(scenario, model)
+    assert 1 == len(logged(model))
+
+
+def test_ids_of_the_clients_own_are_kept_and_taken_once(model):
+    async def scenario(client):
+        first = await predicted(client, ROW, OTHER, ids=["a", "b"])
+        again = await predicted(client, ROW, OTHER, ids=["a", "b"])
+        return first, again, error_of(await predict(client, OTHER, ids=["a"]))
+
+    first, again, refused = serve(scenario, model)
+    assert ["a", "b"] == [one["id"] for one in first]
+    assert first == again
+    assert (409, "id_taken", "ids") == refused
+
+
+@pytest.mark.parametrize("key", ["", "x" * 201, "tab\tbed"])
+def test_a_key_that_is_none_is_refused(model, key):
+    async def scenario(client):
+        return await predict(client, ROW, headers=keyed(key))
+
+    assert (400, "bad_idempotency_key", "Idempotency-Key") == error_of(serve(scenario, model))
+
+
+async def say(client, *outcomes):
+    return await client.post(OUTCOMES, json={"outcomes": list(outcomes)})
+
+
+def test_outcomes_join_their_predictions_whenever_they_come(model):
+    async def scenario(client):
+        early = await say(client, {"id": "a", "outcome": "yes"})
+        await predicted(client, ROW, OTHER, ids=["a", "b"])
+        late = await say(
+            client,
+            {"id": "b", "outcome": "no", "known_at": "2027-01-01T00:00:00Z"},
+            {"id": "a", "outcome": "yes"},
+        )
+        return early.json(), late.json()
+
+    early, late = serve(scenario, model)
+    assert ({"written": 1, "known": 0}, {"written": 1, "known": 1}) == (early, late)
+    frame = logged(model).sort_values("x")
+    assert ["yes", "no"] == frame["@outcome"].tolist()
+
+
+def test_an_outcome_that_contradicts_is_refused_and_holds_up_no_other(model):
+    async def scenario(client):
+        await predicted(client, ROW, OTHER, ids=["a", "b"])
+        await say(client, {"id": "a", "outcome": "yes"})
+        answer = await say(client, {"id": "a", "outcome": "no"}, {"id": "b", "outcome": "no"})
+        return answer
+
+    answer = serve(scenario, model)
+    assert (409, "outcome_taken", "outcomes") == error_of(answer)
+    assert "(a)" in answer.text
+    assert ["yes", "no"] == logged(model).sort_values("x")["@outcome"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"outcomes": []}, (400, "wrong_shape", "outcomes")),
+        ({"outcomes": [{"id": "a"}]}, (422, "wrong_shape", "outcomes[0]")),
+        ({"outcomes": [{"id": "", "outcome": "yes"}]}, (422, "invalid_id", "outcomes[0].id")),
+        ({"outcomes": [{"id": "a", "outcome": None}]}, (422, "wrong_type", "outcomes[0].outcome")),
+        ({"outcomes": [{"id": "a", "outcome": [1]}]}, (422, "wrong_type", "outcomes[0].outcome")),
+        (
+            {"outcomes": [{"id": "a", "outcome": "yes", "known_at": "soon"}]},
+            (422, "invalid_time", "outcomes[0].known_at[0]"),
+        ),
+        ({"outcomes": [{"id": "a", "outcome": "yes"}], "more": 1}, (400, "wrong_shape", "outcomes")),
+    ],
+)
+def test_wrong_outcomes_are_refused_by_the_field(model, body, expected):
+    async def scenario(client):
+        return await client.post(OUTCOMES, json=body)
+
+    assert expected == error_of(serve(scenario, model))

@@ -1,0 +1,275 @@
+"""Whatever is wrong with a request is a 4xx that names the field; too much is a 503 or 429 that says when."""
+
+import asyncio
+
+import pytest
+
+from deployments.service.app import make_app
+from deployments.service.service import Service
+from tests.support.serving import PREDICT, ROW, error_of, model_of, predict, predicted, rows, serve
+
+WRONG = [
+    ({"records": [{**ROW, "x": "many"}]}, (422, "wrong_type", "records[0].x")),
+    ({"records": [{**ROW, "amount": 1}]}, (422, "unknown_column", "records[0].amount")),
+    ({"records": [{"x": 1.0, "z": 1.0}]}, (422, "missing_column", "records[0].colour")),
+    ({"records": []}, (422, "no_rows", "records")),
+    ({"rows": [ROW]}, (400, "unknown_key", "rows")),
+    ({"columns": {"x": [1.0], "z": [1.0, 2.0], "colour": ["red"]}}, (422, "ragged", "columns.z")),
+    ({"records": [ROW], "ids": ["a", "b"]}, (422, "wrong_count", "ids")),
+    ({"records": [ROW, ROW], "ids": ["a", "a"]}, (422, "duplicate_id", "ids[1]")),
+    ({"records": [ROW] * 11}, (413, "too_many_rows", "records")),
+    ([ROW], (400, "not_an_object", None)),
+]
+
+
+@pytest.fixture
+def model(watched):
+    return model_of(watched, serving={"max_rows": 10, "max_body_mb": 0.01})
+
+
+@pytest.mark.parametrize(("body", "expected"), WRONG, ids=[expected[1] for _, expected in WRONG])
+def test_a_wrong_body_is_refused_by_the_field(model, body, expected):
+    async def scenario(client):
+        return await client.post(PREDICT, json=body)
+
+    assert expected == error_of(serve(scenario, model))
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"NaN", b'{"records": [{"x": NaN}]}', b"\xff\xfe", b"null"])
+def test_a_body_that_is_no_json_is_refused(model, body):
+    async def scenario(client):
+        return await client.post(PREDICT, content=body, headers={"content-type": "application/json"})
+
+    assert 400 == serve(scenario, model).status_code
+
+
+def test_another_media_type_or_encoding_is_refused(model):
+    async def scenario(client):
+        csv = await client.post(PREDICT, content=b"x\n1", headers={"content-type": "text/csv"})
+        packed = await client.post(PREDICT, json={"records": [ROW]}, headers={"content-encoding": "gzip"})
+        return error_of(csv), error_of(packed)
+
+    expected = (
+        (415, "unsupported_media_type", "Content-Type"),
+        (415, "unsupported_encoding", "Content-Encoding"),
+    )
+    assert expected == serve(scenario, model)
+
+
+def test_a_body_that_says_it_is_too_large_is_refused_before_it_is_read(model):
+    async def scenario(client):
+        read = []
+
+        async def receive():
+            read.append(1)
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        sent = []
+
+        async def send(message):
+            sent.append(message)
+
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": PREDICT,
+            "headers": [(b"content-length", b"99999999")],
+        }
+        await client.service.routes[PREDICT](scope, receive, send)
+        return sent[0]["status"], read
+
+    assert (413, []) == serve(scenario, model)
+
+
+def test_a_body_in_chunks_is_refused_as_soon_as_it_is_too_large(model):
+    async def scenario(client):
+        async def chunks():
+            for _ in range(100):
+                yield b"x" * 1000
+
+        return error_of(
+            await client.post(PREDICT, content=chunks(), headers={"content-type": "application/json"})
+        )
+
+    assert (413, "body_too_large", None) == serve(scenario, model)
+
+
+def test_a_client_that_never_sends_its_body_is_told_so(watched):
+    model = model_of(watched, serving={"timeout": "0.2s"})
+
+    async def scenario(client):
+        sent = []
+
+        async def send(message):
+            sent.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": PREDICT, "headers": [(b"content-length", b"10")]}
+        await client.service.routes[PREDICT](scope, asyncio.Event().wait, send)
+        return sent[0]["status"]
+
+    assert 408 == serve(scenario, model)
+
+
+def test_a_client_that_goes_away_is_not_answered(model):
+    async def scenario(client):
+        async def receive():
+            return {"type": "http.disconnect"}
+
+        sent = []
+        scope = {"type": "http", "method": "POST", "path": PREDICT, "headers": []}
+        await client.service.routes[PREDICT](scope, receive, sent.append)
+        return sent
+
+    assert [] == serve(scenario, model)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "expected"),
+    [
+        ("POST", "/models/nobody/predict", (404, "unknown_model", "model")),
+        ("POST", "/models/nobody/outcomes", (404, "unknown_model", "model")),
+        ("GET", "/models/nobody", (404, "unknown_model", "model")),
+        ("GET", "/nowhere", (404, "not_found", None)),
+        ("GET", PREDICT, (405, "method_not_allowed", None)),
+        ("DELETE", "/models/tested", (405, "method_not_allowed", None)),
+    ],
+)
+def test_what_is_not_here_is_said(model, method, path, expected):
+    async def scenario(client):
+        return await client.request(method, path)
+
+    assert expected == error_of(serve(scenario, model))
+
+
+def test_more_than_may_wait_is_turned_away_with_a_time(watched):
+    model = model_of(watched, serving={"max_waiting": 4})
+
+    async def scenario(client):
+        return await asyncio.gather(*(predict(client, row) for row in rows(12)))
+
+    answers = serve(scenario, model)
+    assert {200: 4, 503: 8} == {
+        status: [a.status_code for a in answers].count(status) for status in (200, 503)
+    }
+    refused = [answer for answer in answers if answer.status_code == 503]
+    assert {((503, "overloaded", None), "1")} == {
+        (error_of(one), one.headers["retry-after"]) for one in refused
+    }
+
+
+def test_a_full_log_is_back_pressure_and_not_silence(model):
+    async def scenario(client):
+        client.service.writer.stop(timeout=10)
+        return await predict(client, ROW)
+
+    answer = serve(scenario, model)
+    assert (503, "log_full", None) == error_of(answer)
+    assert "retry-after" in answer.headers
+
+
+def test_a_rate_is_held_for_each_client(watched):
+    model = model_of(watched, serving={"rate_limit": 0.1, "rate_burst": 3})
+
+    async def scenario(client):
+        return [await predict(client, ROW) for _ in range(4)]
+
+    answers = serve(scenario, model)
+    assert [200, 200, 200, 429] == [answer.status_code for answer in answers]
+    assert 8 <= int(answers[-1].headers["retry-after"]) <= 10
+
+
+def test_a_model_that_raises_is_told_by_its_kind_alone(model, caplog):
+    class Raises:
+        def __init__(self, signature):
+            self.signature = signature
+
+        def score(self, batch):
+            raise KeyError("the secret of a row")
+
+    async def scenario(client):
+        live = client.service.models["tested"].live
+        object.__setattr__(live.champion, "model", Raises(live.signature))
+        return await predict(client, ROW)
+
+    answer = serve(scenario, model)
+    assert (422, "model_refuses", None) == error_of(answer)
+    assert "KeyError" in answer.text
+    assert "secret" not in answer.text + caplog.text
+
+
+def test_one_request_that_the_model_refuses_spoils_no_other(model):
+    async def scenario(client):
+        live = client.service.models["tested"].live
+        real = live.champion.model
+
+        class Picky:
+            signature = real.signature
+
+            def score(self, batch):
+                if (batch.numbers[:, 0] > 5).any():
+                    raise ZeroDivisionError
+                return real.score(batch)
+
+        object.__setattr__(live.champion, "model", Picky())
+        return await asyncio.gather(*(predict(client, {**ROW, "x": x}) for x in (0.0, 9.0, 1.0)))
+
+    assert [200, 422, 200] == [answer.status_code for answer in serve(scenario, model)]
+
+
+def test_nothing_is_said_across_origins(model):
+    async def scenario(client):
+        return await client.get("/ready", headers={"origin": "https://elsewhere.example"})
+
+    assert not [name for name in serve(scenario, model).headers if name.startswith("access-control")]
+
+
+def test_a_model_without_a_champion_is_not_ready_and_says_why(watched):
+    model = model_of(watched)
+    model.stores.registry.delete_alias("tested", "champion")
+
+    async def scenario(client):
+        return await client.get("/ready"), await predict(client, ROW), await client.get("/health")
+
+    ready, refused, health = serve(scenario, model, ready=False)
+    assert (503, 200) == (ready.status_code, health.status_code)
+    assert "no @champion" in ready.json()["models"]["tested"]["waits_for"]
+    assert (503, "not_ready", None) == error_of(refused)
+
+
+def test_several_models_are_told_apart(watched, tmp_path):
+    first = model_of(watched)
+    other = tmp_path / "other.yaml"
+    other.write_text((tmp_path / "tested.yaml").read_text() + "model: other\n")
+    from tasks.io.setup import open_setup
+
+    second = open_setup(str(other))
+
+    async def scenario(client):
+        unnamed = await client.post("/invocations", json={"records": [ROW]})
+        named = await client.post(
+            "/invocations", json={"records": [ROW]}, headers={"X-Evergreen-Model": "tested"}
+        )
+        return error_of(unnamed), named.status_code, (await client.get("/models")).json()
+
+    async def run(client):
+        from tests.support.serving import until
+
+        await until(lambda: predict(client, ROW), lambda answer: answer.status_code == 200)
+        return await scenario(client)
+
+    unnamed, named, listed = serve(run, first, second, ready=False)
+    assert (400, "which_model", "x-evergreen-model") == unnamed
+    assert (200, {"models": ["tested", "other"]}) == (named, listed)
+
+
+def test_the_same_app_answers_plain_requests_too(model):
+    app = make_app(Service([model]))
+    assert {"/health", "/ready", "/ping", "/version", "/metrics"} <= {route.path for route in app.routes}
+
+
+def test_two_rows_with_one_key_each_are_two_predictions(model):
+    async def scenario(client):
+        return await predicted(client, ROW, ids=["a"]), await predicted(client, ROW, ids=["b"])
+
+    first, second = serve(scenario, model)
+    assert ("a", "b") == (first[0]["id"], second[0]["id"])

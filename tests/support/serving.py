@@ -1,0 +1,136 @@
+"""A model with trained versions on a real MLflow store, served for tests."""
+
+import asyncio
+import contextlib
+import shutil
+
+import httpx
+import numpy as np
+import skops.io
+
+from deployments.service.app import make_app
+from deployments.service.service import Service
+from tasks.core.data.clock import Window
+from tasks.io.model_files import fetch_model
+from tasks.io.models import load_model
+from tests.support.monitored import make_rows
+
+ROW = {"x": 0.4, "z": -1.0, "colour": "red"}
+PREDICT, OUTCOMES = "/models/tested/predict", "/models/tested/outcomes"
+QUICK = {"poll": "0.1s"}
+
+
+def rows(count, *, seed=5):
+    """Return rows as clients send them."""
+    frame = make_rows(hours=-(-count // 40), seed=seed).head(count)
+    return frame[["x", "z", "colour"]].to_dict("records")
+
+
+def model_of(watched, **sections):
+    """Return the watched model (two versions, the first is champion), configured to be looked after quickly."""
+    serving = {**QUICK, **sections.pop("serving", {})}
+    return watched.setup(make_rows(hours=150), serving=serving, **sections)
+
+
+@contextlib.asynccontextmanager
+async def serving(*setups, ready=True, client=("127.0.0.1", 1234)):
+    """Serve models by ASGI alone; yield an HTTP client whose ``service`` is the service."""
+    app = make_app(Service(setups))
+    async with app.router.lifespan_context(app):
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=client)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as asking:
+            asking.service = app.service
+            if ready:
+                await until_ready(asking)
+            yield asking
+
+
+async def until_ready(client):
+    """Wait until ``/ready`` says so."""
+    await until(lambda: client.get("/ready"), lambda answer: answer.status_code == 200)
+
+
+async def until(ask, good, *, seconds=60.0):
+    """Ask until the answer is good; return it."""
+    async with asyncio.timeout(seconds):
+        while not good(answer := await ask()):
+            await asyncio.sleep(0.02)
+    return answer
+
+
+def serve(scenario, *setups, **options):
+    """Run a coroutine function against a service of these models; return what it returns."""
+
+    async def run():
+        async with serving(*setups, **options) as client:
+            return await scenario(client)
+
+    return asyncio.run(run())
+
+
+async def predict(client, *records, path=PREDICT, headers=None, **beside):
+    """Ask for predictions; return the answer."""
+    return await client.post(path, json={"records": list(records), **beside}, headers=headers or {})
+
+
+async def predicted(client, *records, **options):
+    """Ask for predictions that must be answered; return them."""
+    answer = await predict(client, *records, **options)
+    assert 200 == answer.status_code, answer.text
+    return answer.json()["predictions"]
+
+
+async def facts(client, model="tested"):
+    """Return what the service says of a model."""
+    return (await client.get(f"/models/{model}")).json()
+
+
+def error_of(answer):
+    """Return status, code and field of a refusal."""
+    error = answer.json()["error"]
+    return answer.status_code, error["code"], error["field"]
+
+
+def logged(setup):
+    """Return the frame of all that was logged, in clock order."""
+    return setup.stores.log.read_predictions(setup.model, Window()).rows.frame
+
+
+def own_scores(setup, version, records):
+    """Return what a version's estimator itself says: P(positive) of each row."""
+    import pandas as pd
+
+    from tasks.core.learning.answers import answer
+    from tasks.core.learning.features import feature_frame
+
+    loaded = load_model(setup, version)
+    features = feature_frame(pd.DataFrame(records), loaded.schema)
+    return answer(loaded.estimator, features, problem=setup.config.problem.value, classes=loaded.classes)
+
+
+def register_broken(setup, folder):
+    """Register a version that loads, has all its documents, and answers with what is no number; return it."""
+    registry = setup.stores.registry
+    good = registry.version(setup.model, 2)
+    local = fetch_model(f"models:/{setup.model}/2", folder / "fetched")
+    place = folder / "broken"
+    shutil.copytree(local, place)
+    estimator = load_model(setup, 2).estimator
+    _spoil(estimator)
+    skops.io.dump(estimator, place / "model.skops")
+    tags = {"evergreen.run": good.tags.get("evergreen.run") or good.run_id}
+    return registry.register(setup.model, source=str(place), run_id=None, tags=tags).version
+
+
+def register_stranger(setup, folder):
+    """Register a version without Evergreen's documents; return it."""
+    local = fetch_model(f"models:/{setup.model}/2", folder / "stranger")
+    return setup.stores.registry.register(setup.model, source=str(local), run_id=None).version
+
+
+def _spoil(estimator):
+    parts = [estimator, *estimator.get_params(deep=True).values()]
+    linear = [part for part in parts if hasattr(part, "coef_")]
+    assert linear
+    for part in linear:
+        part.coef_ = np.full_like(part.coef_, np.nan)
