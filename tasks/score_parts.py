@@ -96,11 +96,12 @@ def _mark(ids: list[str], config: ModelConfig) -> str:
 
 
 def _log(setup: Setup, scorer: Scorer, scored: ScoredPart, job: BatchJob) -> int:
-    """Write predictions to the log as the service does, without private columns; return how many are new."""
+    """Write predictions to the log, without private columns and entities; return how many are new."""
     data = setup.config.data
+    entity = None if data.entity in data.private else data.entity
     public = [name for name in scorer.schema.features if name not in data.private]
     features = scored.frame[public].to_dict("records")
-    entities = scored.frame[data.entity].tolist() if data.entity else [None] * len(scored)
+    entities = scored.frame[entity].tolist() if entity else [None] * len(scored)
     served = (
         Prediction(
             prediction_id=name,
@@ -110,9 +111,9 @@ def _log(setup: Setup, scorer: Scorer, scored: ScoredPart, job: BatchJob) -> int
             decision=decision,
             version=job.version,
             variant=VARIANT,
-            entity=entity_key(entity),
+            entity=entity_key(who),
         )
-        for name, position, row, score, decision, entity in zip(
+        for name, position, row, score, decision, who in zip(
             scored.ids,
             scored.positions,
             features,

@@ -80,6 +80,19 @@ def test_predictions_are_logged_as_live_ones_are(scoring, rows):
     assert rows["x"].tolist() == found["x"].tolist()
 
 
+@pytest.mark.parametrize("private", [[], ["z", "who"]])
+def test_entities_are_logged_and_private_columns_are_not(scoring, rows, private):
+    data = scoring.config.data.model_copy(update={"entity": "who", "private": private})
+    setup = replace(scoring, config=scoring.config.model_copy(update={"data": data}))
+    rows.assign(who=np.arange(len(rows)) % 7).to_csv("new.csv", index=False)
+    score(setup)
+    assert ("z" in logged(setup)) != bool(private)
+    engine = sa.create_engine(setup.settings.log_url, poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        found = set(connection.execute(sa.text("SELECT entity FROM predictions")).scalars())
+    assert found == ({None} if private else {str(n) for n in range(7)})
+
+
 def test_without_the_log_nothing_is_logged(scoring):
     assert 0 == score(scoring, log=False).logged
     assert logged(scoring).empty
