@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from tasks.core.ab.checks import MIN_UNITS
-from tasks.core.ab.definition import Arm, LiveTest
 from tasks.core.ab.measured import hits_bounds
 from tasks.core.ab.metric import choose_clip
 from tasks.core.ab.need import needed_units, plan_units
@@ -13,51 +12,20 @@ from tasks.core.stats.sequential import confidence_sequence
 from tasks.core.stats.sequential_arms import compare_arms, compare_pairs
 from tasks.core.stats.sequential_counts import log_mcnemar_e_value, log_split_e_value
 from tests.support.live_streams import (
+    ALPHA,
     LOOKS,
+    arms,
     hit_batches,
     pareto,
     purchases,
+    rated_test,
+    show,
     value_batches,
+    winners,
 )
 from tests.support.rates import lower_bound, upper_bound
 
 TRIALS = 1_000
-ALPHA = 0.05
-
-
-def live_test(*, share=0.5, mode="arms", effect=0.02, metric="accuracy"):
-    return LiveTest(
-        name="t", hypothesis="the new one is better", metric=metric, mode=mode, start=0.0, longest=1e9, alpha=ALPHA,
-        control=Arm(name="champion", version=1, share=1 - share if mode == "arms" else 1.0),
-        challengers=(Arm(name="new", version=2, share=share if mode == "arms" else 1.0),), min_improvement=effect,
-    )  # fmt: skip
-
-
-def winners(effect, test, *, least, error=None):
-    """Return by trial whether the sequence ever excluded 0, above and below, and whether a fixed z-test did."""
-    low, high = confidence_sequence(effect.estimate, effect.standard_error, alpha=ALPHA, scale=test.scale)
-    enough = effect.least >= least
-    with np.errstate(divide="ignore", invalid="ignore"):
-        literal = np.abs(effect.estimate / (effect.standard_error if error is None else error)) > 1.96
-    return [(mask & enough).any(axis=-1) for mask in (low > 0, high < 0, literal)]
-
-
-def arms(pair, test):
-    running = [side.accumulate() for side in pair]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        welch = np.sqrt(sum(side.covariance()[..., 1, 1] / side.n for side in running))
-    return winners(compare_arms(*running), test, least=MIN_UNITS["arms"], error=welch)
-
-
-def show(what, better, worse, literal):
-    false = int((better | worse).sum())
-    bound = upper_bound(false, len(better))
-    print(
-        f"\n| {what} | {false / len(better):.4f} (at most {bound:.4f}) | {better.mean():.4f} / {worse.mean():.4f} | "
-        f"{literal.mean():.3f} |",
-        end="",
-    )
-    return bound
 
 
 @pytest.mark.parametrize("share", [0.5, 0.1])
@@ -65,7 +33,7 @@ def show(what, better, worse, literal):
 def test_equal_arms_are_told_apart_by_accuracy_in_at_most_one_of_twenty_tests(share, right):
     rng = np.random.default_rng(50 + int(100 * share))
     batches = hit_batches(rng, trials=2 * TRIALS, batch=40, share=share, control=right, challenger=right)
-    better, worse, literal = arms(batches, live_test(share=share))
+    better, worse, literal = arms(batches, rated_test(share=share))
     assert show(f"accuracy {right}, arms {1 - share:.0%}/{share:.0%}", better, worse, literal) <= ALPHA
     assert (
         lower_bound(int(literal.sum()), 2 * TRIALS) > 2 * ALPHA
@@ -77,7 +45,7 @@ def test_equal_arms_are_told_apart_by_clipped_profit_at_ninety_to_ten_in_at_most
     rng = np.random.default_rng(17)
     past = draw(rng, (5_000,))
     clip = choose_clip(past)
-    test = live_test(share=0.1, metric="business_value", effect=0.1 * np.clip(past, *clip).std())
+    test = rated_test(share=0.1, metric="business_value", effect=0.1 * np.clip(past, *clip).std())
     batches = value_batches(rng, draw, trials=TRIALS, batch=20, share=0.1, clip=clip)
     better, worse, literal = arms(batches, test)
     assert show(f"profit ({draw.__name__}) clipped, arms 90/10", better, worse, literal) <= ALPHA
@@ -86,7 +54,7 @@ def test_equal_arms_are_told_apart_by_clipped_profit_at_ninety_to_ten_in_at_most
 
 @pytest.mark.parametrize("share", [0.5, 0.1])
 def test_arms_better_by_the_minimum_are_found_at_the_stated_need(share):
-    rng, test = np.random.default_rng(3), live_test(share=share)
+    rng, test = np.random.default_rng(3), rated_test(share=share)
     units = plan_units(test, test.challengers[0], sd=np.sqrt(0.9 * 0.1))
     batches = hit_batches(
         rng, trials=TRIALS, batch=-(-units // LOOKS), share=share, control=0.9, challenger=0.92
@@ -106,7 +74,7 @@ def test_clipped_profit_better_by_the_minimum_is_found_by_the_need_that_an_early
     past = draw(rng, (5_000,))
     clip = choose_clip(past)
     sd = np.clip(past, *clip).std()
-    test = live_test(share=0.1, metric="business_value", effect=0.15 * sd)
+    test = rated_test(share=0.1, metric="business_value", effect=0.15 * sd)
     batch = -(-2 * plan_units(test, test.challengers[0], sd=sd) // LOOKS)
     pair = value_batches(
         rng, lambda rng, shape: np.clip(draw(rng, shape), *clip), trials=TRIALS // 2, batch=batch, share=0.1,
@@ -137,7 +105,7 @@ def discordances(rng, *, lost, won, batch):
 @pytest.mark.parametrize("share", [0.05, 0.005])
 def test_equal_pairs_are_told_apart_by_the_e_value_in_at_most_one_of_twenty(share):
     b, c, n = discordances(np.random.default_rng(7), lost=share, won=share, batch=20)
-    test = live_test(mode="paired")
+    test = rated_test(mode="paired")
     over = log_mcnemar_e_value(b, c, concentration=test.concentration) >= -np.log(ALPHA)
     literal = (b - c) ** 2 > 1.96**2 * (b + c)
     found = [mask.any(axis=1) for mask in (over & (c > b), over & (b > c), literal & (n >= 30))]
@@ -146,7 +114,7 @@ def test_equal_pairs_are_told_apart_by_the_e_value_in_at_most_one_of_twenty(shar
 
 
 def test_pairs_better_by_the_minimum_are_found_at_the_stated_need_and_their_bounds_hold_throughout():
-    test = live_test(mode="paired")
+    test = rated_test(mode="paired")
     sd = np.sqrt(0.1 - 0.02**2)  # a tenth of the rows discordant, better by .02
     units = plan_units(test, test.challengers[0], sd=sd)
     b, c, n = discordances(np.random.default_rng(8), lost=0.04, won=0.06, batch=-(-units // LOOKS))
@@ -166,7 +134,7 @@ def test_pairs_better_by_the_minimum_are_found_at_the_stated_need_and_their_boun
 def test_equal_pairs_are_told_apart_by_clipped_profit_in_at_most_one_of_twenty():
     rng = np.random.default_rng(11)
     clip = choose_clip(purchases(rng, (5_000,)))
-    test = live_test(mode="paired", metric="business_value", effect=0.5)
+    test = rated_test(mode="paired", metric="business_value", effect=0.5)
     worth = np.clip(purchases(rng, (TRIALS, LOOKS, 10)), *clip)
     swap = rng.random((TRIALS, LOOKS, 10), dtype=np.float32)  # one row in five earns on one side only
     values = np.stack([np.ones(worth.shape), worth * (swap > 0.1), worth * (swap < 0.9)], axis=-1)
@@ -210,7 +178,7 @@ def returning(rng, *, trials, entities, looks, rows):
 
 @pytest.mark.parametrize("share", [0.5, 0.2])
 def test_entities_that_return_make_no_false_winners_when_they_are_the_unit(share):
-    rng, test = np.random.default_rng(21), live_test(share=share)
+    rng, test = np.random.default_rng(21), rated_test(share=share)
     by_entity, by_row = np.zeros((2, 400), dtype=bool)
     for trial in range(400):
         n, right = (x[0].astype(float) for x in returning(rng, trials=1, entities=300, looks=60, rows=0.5))

@@ -2,9 +2,50 @@
 
 import numpy as np
 
+from tasks.core.ab.checks import MIN_UNITS
+from tasks.core.ab.definition import Arm, LiveTest
 from tasks.core.stats.joint_moments import JointMoments
+from tasks.core.stats.sequential import confidence_sequence
+from tasks.core.stats.sequential_arms import compare_arms
+from tests.support.rates import upper_bound
 
 LOOKS = 500
+ALPHA = 0.05
+
+
+def rated_test(*, share=0.5, mode="arms", effect=0.02, metric="accuracy"):
+    return LiveTest(
+        name="t", hypothesis="the new one is better", metric=metric, mode=mode, start=0.0, longest=1e9, alpha=ALPHA,
+        control=Arm(name="champion", version=1, share=1 - share if mode == "arms" else 1.0),
+        challengers=(Arm(name="new", version=2, share=share if mode == "arms" else 1.0),), min_improvement=effect,
+    )  # fmt: skip
+
+
+def winners(effect, test, *, least, error=None):
+    """Return by trial whether the sequence ever excluded 0, above and below, and whether a fixed z-test did."""
+    low, high = confidence_sequence(effect.estimate, effect.standard_error, alpha=ALPHA, scale=test.scale)
+    enough = effect.least >= least
+    with np.errstate(divide="ignore", invalid="ignore"):
+        literal = np.abs(effect.estimate / (effect.standard_error if error is None else error)) > 1.96
+    return [(mask & enough).any(axis=-1) for mask in (low > 0, high < 0, literal)]
+
+
+def arms(pair, test):
+    running = [side.accumulate() for side in pair]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        welch = np.sqrt(sum(side.covariance()[..., 1, 1] / side.n for side in running))
+    return winners(compare_arms(*running), test, least=MIN_UNITS["arms"], error=welch)
+
+
+def show(what, better, worse, literal):
+    false = int((better | worse).sum())
+    bound = upper_bound(false, len(better))
+    print(
+        f"\n| {what} | {false / len(better):.4f} (at most {bound:.4f}) | {better.mean():.4f} / {worse.mean():.4f} | "
+        f"{literal.mean():.3f} |",
+        end="",
+    )
+    return bound
 
 
 def moments_of_sums(n, total, squares):
