@@ -19,7 +19,8 @@ from tasks.core.profiles.profile import Profile, add_profiles
 from tasks.core.reign.ledger import canonical_json, instant
 from tasks.io.log_database import LOG, grids, windows
 from tasks.io.log_records import WindowRecord
-from tasks.io.predictions import CHUNK, PredictionLog, SqlPredictions
+from tasks.io.prediction_log import PredictionLog
+from tasks.io.predictions import CHUNK, SqlPredictions
 
 
 class WindowLog(Protocol):

@@ -1,4 +1,4 @@
-"""The log's database: grids and windows of the monitor, served predictions and their outcomes.
+"""The log's database: grids and windows of the monitor, served predictions, what shadows said of them, outcomes.
 
 Beside the ledger, not in it: much is written and deleted here, and must never hold up a claim there.
 """
@@ -44,6 +44,18 @@ predictions = Table(
     Column("decision", Text, nullable=False),
     Column("features", Text, nullable=False),
     Index("predictions_by_position", "model", "position"),
+    Index("predictions_by_variant", "model", "variant", "position"),
+)
+
+shadows = Table(
+    "shadows",
+    metadata,
+    Column("model", String(255), primary_key=True),
+    Column("prediction_id", String(255), primary_key=True),
+    Column("variant", String(64), primary_key=True),
+    Column("version", Integer),
+    Column("score", Text, nullable=False),
+    Column("decision", Text, nullable=False),
 )
 
 outcomes = Table(
@@ -61,7 +73,7 @@ LOG = Database(
     name="log",
     variable="EVERGREEN_LOG_URL",
     metadata=metadata,
-    head="0001",
+    head="0002",
     migrations="log_migrations",
     schema="evergreen_log",
 )

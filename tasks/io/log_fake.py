@@ -16,7 +16,9 @@ from tasks.core.drift.words import Phase
 from tasks.core.errors import InputError
 from tasks.core.metrics.scored import FloatArray
 from tasks.core.profiles.grid import Grid
+from tasks.core.serving.once import IdTaken
 from tasks.io.log import unknown_grid, unpack, window_values
+from tasks.io.log_encode import ShadowRecord, shadow_record
 from tasks.io.log_records import (
     KnownOutcome,
     LoggedRows,
@@ -26,7 +28,8 @@ from tasks.io.log_records import (
     outcome_values,
     prediction_values,
 )
-from tasks.io.predictions import other_content
+from tasks.io.predictions import same_content
+from tasks.io.served import ShadowScore
 
 _Stored = dict[tuple[str, str], dict[str, Any]]
 
@@ -37,8 +40,9 @@ class MemoryLog:
     def __init__(self) -> None:
         self._windows: dict[tuple[str, Phase, float, float], WindowRecord] = {}
         self._grids: dict[str, Grid] = {}
-        self._predictions: _Stored = {}
-        self._outcomes: _Stored = {}
+        self.stored_predictions: _Stored = {}
+        self.stored_outcomes: _Stored = {}
+        self.stored_shadows: dict[tuple[str, str, str], ShadowRecord] = {}
 
     def put_window(self, record: WindowRecord, *, grids: Iterable[Grid] = ()) -> None:
         """Write what a look found; a second time replaces the first."""
@@ -82,11 +86,20 @@ class MemoryLog:
 
     def append_predictions(self, model: str, served: Iterable[Prediction], *, at: datetime) -> int:
         """Write predictions that are not there yet; return how many those were."""
-        return _append(self._predictions, [prediction_values(model, each) for each in served])
+        return _append(self.stored_predictions, [prediction_values(model, each) for each in served])
 
     def append_outcomes(self, model: str, known: Iterable[KnownOutcome], *, at: datetime) -> int:
         """Write outcomes that are not there yet."""
-        return _append(self._outcomes, [outcome_values(model, each) for each in known])
+        return _append(self.stored_outcomes, [outcome_values(model, each) for each in known])
+
+    def append_shadows(self, model: str, said: Iterable[tuple[str, ShadowScore]]) -> int:
+        """Write what shadows said of predictions that are there, by id, each once; return how many were new."""
+        before = len(self.stored_shadows)
+        for name, each in said:
+            if (model, name) in self.stored_predictions:
+                record = shadow_record(model, name, each)
+                self.stored_shadows.setdefault(record[:3], record)
+        return len(self.stored_shadows) - before
 
     def read_predictions(
         self,
@@ -96,14 +109,30 @@ class MemoryLog:
         known_by: float = math.inf,
         target: str | None = None,
         numeric: Sequence[str] = (),
+        variant: str | None = None,
     ) -> LoggedRows:
-        """Return a window's predictions in clock order."""
-        nothing = {"outcome": None, "known_at": None}
-        rows = sorted(
-            (row for row in self._of(model) if window.start <= row["position"] < window.end),
-            key=lambda row: (row["position"], row["prediction_id"]),
-        )
-        stored = [{**row, **self._outcomes.get((model, row["prediction_id"]), nothing)} for row in rows]
+        """Return a window's predictions in clock order, each served one once."""
+        stored = [row for row in self._inside(model, window) if variant in (None, row["variant"])]
+        return logged_rows(stored, known_by=known_by, target=target, numeric=tuple(numeric))
+
+    def read_shadows(
+        self,
+        model: str,
+        window: Window,
+        *,
+        known_by: float = math.inf,
+        target: str | None = None,
+        numeric: Sequence[str] = (),
+        variant: str | None = None,
+    ) -> LoggedRows:
+        """Return what shadows said of a window's predictions, as if each had served them."""
+        said: dict[str, list[dict[str, Any]]] = {}
+        for key, record in sorted(self.stored_shadows.items()):
+            if key[0] == model and variant in (None, key[2]):
+                answer = dict(zip(("variant", "version", "score", "decision"), record[2:], strict=True))
+                said.setdefault(key[1], []).append(answer)
+        rows = self._inside(model, window)
+        stored = [{**row, **answer} for row in rows for answer in said.get(row["prediction_id"], [])]
         return logged_rows(stored, known_by=known_by, target=target, numeric=tuple(numeric))
 
     def newest_position(self, model: str, *, until: float = math.inf) -> float | None:
@@ -120,20 +149,34 @@ class MemoryLog:
         return dict(sorted(Counter(math.floor(position / by) * by for position in inside).items()))
 
     def purge_predictions(self, model: str, *, before: float) -> int:
-        """Delete predictions before a position, with their outcomes; return how many."""
-        old = [key for key, row in self._predictions.items() if key[0] == model and row["position"] < before]
+        """Delete predictions before a position, with outcomes and shadow scores; return how many."""
+        old = {
+            key
+            for key, row in self.stored_predictions.items()
+            if key[0] == model and row["position"] < before
+        }
         for key in old:
-            del self._predictions[key]
+            del self.stored_predictions[key]
         keep = {
             key: row
-            for key, row in self._outcomes.items()
+            for key, row in self.stored_outcomes.items()
             if key[0] != model or (key not in old and row["known_at"] >= before)
         }
-        self._outcomes = keep
+        self.stored_outcomes = keep
+        self.stored_shadows = {key: row for key, row in self.stored_shadows.items() if key[:2] not in old}
         return len(old)
 
+    def _inside(self, model: str, window: Window) -> list[dict[str, Any]]:
+        """Return a window's predictions with their outcomes, in clock order."""
+        nothing = {"outcome": None, "known_at": None}
+        rows = sorted(
+            (row for row in self._of(model) if window.start <= row["position"] < window.end),
+            key=lambda row: (row["position"], row["prediction_id"]),
+        )
+        return [{**row, **self.stored_outcomes.get((model, row["prediction_id"]), nothing)} for row in rows]
+
     def _of(self, model: str) -> list[dict[str, Any]]:
-        return [row for key, row in self._predictions.items() if key[0] == model]
+        return [row for key, row in self.stored_predictions.items() if key[0] == model]
 
 
 def _append(stored: _Stored, values: list[dict[str, Any]]) -> int:
@@ -141,6 +184,6 @@ def _append(stored: _Stored, values: list[dict[str, Any]]) -> int:
     for row in values:
         key = (row["model"], row["prediction_id"])
         fresh += key not in stored
-        if stored.setdefault(key, row) != row:
-            raise other_content(row["prediction_id"])
+        if not same_content(stored.setdefault(key, row), row):
+            raise IdTaken(row["prediction_id"])
     return fresh

@@ -23,6 +23,9 @@ from tasks.core.profiles.reference import DECISION, OUTCOME, SCORE
 VERSION, KNOWN_AT = "@version", "@known_at"
 """Columns of logged rows: the version that answered, and when the outcome became known."""
 
+VARIANT, ENTITY, PREDICTION_ID = "@variant", "@entity", "@prediction_id"
+"""Columns of logged rows: the arm that answered, who it was about, and the row's own name."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class WindowRecord:
@@ -143,7 +146,7 @@ def to_json(value: Any) -> str:
     '{"at":"2026-01-02T00:00:00","n":3,"x":null}'
     """
     try:
-        return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError) as error:
         raise InputError(
             f"{value!r} cannot be logged ({error}). Allowed: text, finite numbers, true, false, null, times, lists "
@@ -159,8 +162,8 @@ def logged_rows(
     Parameters
     ----------
     stored : list of dict
-        ``position``, ``version``, ``score``, ``decision``, ``features``, ``outcome``, ``known_at`` (the last two may be
-        None) of each.
+        ``prediction_id``, ``position``, ``version``, ``variant``, ``entity``, ``score``, ``decision``, ``features``,
+        ``outcome``, ``known_at`` (the last two may be None) of each.
     known_by : float
         Outcomes that became known later are left out and counted.
     target : str, optional
@@ -174,6 +177,9 @@ def logged_rows(
         **_scores([json.loads(row["score"]) for row in stored]),
         DECISION: [json.loads(row["decision"]) for row in stored],
         VERSION: [row["version"] for row in stored],
+        VARIANT: [row["variant"] for row in stored],
+        ENTITY: [row["entity"] for row in stored],
+        PREDICTION_ID: [row["prediction_id"] for row in stored],
         KNOWN_AT: np.array([row["known_at"] for row in stored], dtype=np.float64),
         target or OUTCOME: [
             json.loads(row["outcome"]) if yes else None for yes, row in zip(timely, stored, strict=True)
@@ -204,11 +210,12 @@ def _finite(position: float, prediction_id: str) -> float:
     return float(position)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return a value in terms of JSON: NumPy's, Decimal and times turned into numbers and text, NaN into None."""
     if isinstance(value, Mapping):
-        return {str(name): _plain(each) for name, each in value.items()}
+        return {str(name): plain(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [plain(each) for each in value]
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or value is pd.NaT or value is pd.NA or (isinstance(value, float) and math.isnan(value)):

@@ -18,7 +18,7 @@ from tasks.core.metrics.scored import FloatArray
 from tasks.core.watching.late import hide_late_labels, label_times
 from tasks.core.watching.windows import DueWindow
 from tasks.io.log_records import KNOWN_AT
-from tasks.io.predictions import PredictionLog
+from tasks.io.prediction_log import PredictionLog
 from tasks.io.sources import Source
 from tasks.io.sources_parquet import ParquetLoader
 from tasks.io.sources_sql import SqlLoader

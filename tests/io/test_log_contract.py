@@ -154,7 +154,10 @@ def test_ledger_and_log_share_a_postgresql_database_without_meeting(postgres_url
     open_log(postgres_url).put_window(record(0, 1))
     query = "SELECT schemaname, tablename FROM pg_tables WHERE schemaname IN ('public', 'evergreen_log')"
     assert sorted(tuple(row) for row in execute(postgres_url, query)) == [
-        *(("evergreen_log", name) for name in ("evergreen_log_version", "grids", "outcomes", "predictions")),
+        *(
+            ("evergreen_log", name)
+            for name in ("evergreen_log_version", "grids", "outcomes", "predictions", "shadows")
+        ),
         ("evergreen_log", "windows"),
         ("public", "evergreen_ledger"),
         ("public", "evergreen_ledger_version"),

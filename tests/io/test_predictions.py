@@ -11,6 +11,7 @@ from tasks.core.errors import InputError
 from tasks.io import predictions
 from tasks.io.log import open_log
 from tasks.io.log_records import KnownOutcome, Prediction
+from tasks.io.served import ShadowScore
 from tests.support.logs import LOGS, MODEL, NOW, new_log
 from tests.support.races import append_all, race
 
@@ -44,7 +45,8 @@ def append(log, *numbers, model=MODEL):
 
 
 def test_a_window_is_read_in_clock_order_with_what_was_asked_and_answered(log):
-    append(log, 3, 1, 2, 5)
+    log.append_predictions(MODEL, [served(1, variant="blue")], at=NOW)
+    append(log, 3, 2, 5)
     append(log, 2, model="churn")
     log.append_outcomes(MODEL, [known(number, known_at=7.5) for number in (1, 2, 3)], at=NOW)
     rows = log.read_predictions(MODEL, Window(1.0, 5.0)).rows
@@ -55,6 +57,9 @@ def test_a_window_is_read_in_clock_order_with_what_was_asked_and_answered(log):
         "@score": [0.1, 0.2, 0.3],
         "@decision": [1, 0, 1],
         "@version": [3, 3, 3],
+        "@variant": ["blue", None, None],
+        "@entity": ["ada", "ada", "ada"],
+        "@prediction_id": ["p1", "p2", "p3"],
         "@known_at": [7.5, 7.5, 7.5],
         "@outcome": [1, 1, 1],
     }
@@ -145,6 +150,61 @@ def test_an_outcome_is_written_once(log):
         log.append_outcomes(MODEL, [known(1, outcome=0)], at=NOW)
 
 
+def test_the_same_outcome_that_became_known_again_changes_nothing(log):
+    append(log, 1)
+    assert log.append_outcomes(MODEL, [known(1, known_at=5.0), known(1, known_at=6.0)], at=NOW) == 1
+    assert log.append_outcomes(MODEL, [known(1, outcome=1.0, known_at=9.0)], at=NOW) == 0
+    assert log.read_predictions(MODEL, EVER).rows.frame["@known_at"].tolist() == [5.0]
+
+
+def test_rows_of_one_variant_are_read_by_its_name(log):
+    arms = ["champion", "blue", "champion", "blue"]
+    log.append_predictions(MODEL, [served(n, variant=arm) for n, arm in enumerate(arms)], at=NOW)
+    assert log.read_predictions(MODEL, EVER, variant="blue").rows.positions.tolist() == [1.0, 3.0]
+    assert log.read_predictions(MODEL, Window(2.0), variant="blue").rows.positions.tolist() == [3.0]
+    assert len(log.read_predictions(MODEL, EVER, variant="green").rows) == 0
+
+
+def said(variant, score, version=4):
+    return ShadowScore(variant=variant, version=version, score=score, decision=int(score > 0.5))
+
+
+def test_what_shadows_said_reads_like_what_was_served_and_is_paired_by_id(log):
+    append(log, 1, 2, 3)
+    append(log, 2, model="churn")
+    log.append_outcomes(MODEL, [known(2, known_at=7.0)], at=NOW)
+    shadowed = [
+        ("p2", said("night", 0.75)),
+        ("p1", said("night", 0.25)),
+        ("p2", said("dusk", 0.5, version=None)),
+    ]
+    assert log.append_shadows(MODEL, shadowed) == 3
+    frame = log.read_shadows(MODEL, EVER, target="y").rows.frame
+    assert frame.drop(columns=["@version", "@known_at", "y"]).to_dict("list") == {
+        "c": ["b", "a", "a"],
+        "x": [0.5, 1.0, 1.0],
+        "@score": [0.25, 0.5, 0.75],
+        "@decision": [0, 0, 1],
+        "@variant": ["night", "dusk", "night"],
+        "@entity": ["ada", "ada", "ada"],
+        "@prediction_id": ["p1", "p2", "p2"],
+    }
+    assert frame["@version"].fillna(-1).tolist() == [4, -1, 4]
+    assert frame["y"].fillna(-1).tolist() == [-1, 1, 1]
+    assert log.read_shadows(MODEL, Window(2.0), variant="night").rows.positions.tolist() == [2.0]
+    assert log.read_shadows(MODEL, EVER, known_by=6.0).late == 2
+    assert log.read_predictions(MODEL, EVER).rows.positions.tolist() == [1.0, 2.0, 3.0]
+
+
+def test_a_shadow_is_heard_once_and_only_of_what_was_served(log):
+    append(log, 1)
+    assert log.append_shadows(MODEL, [("p1", said("night", 0.25)), ("p7", said("night", 0.25))]) == 1
+    assert log.append_shadows(MODEL, [("p1", said("night", 0.75))]) == 0
+    append(log, 7)
+    frame = log.read_shadows(MODEL, EVER).rows.frame
+    assert (frame["@prediction_id"].tolist(), frame["@score"].tolist()) == (["p1"], [0.25])
+
+
 def test_the_newest_position_may_be_asked_up_to_a_moment(log):
     assert log.newest_position(MODEL) is None
     append(log, 1, 5, 3)
@@ -171,13 +231,18 @@ def test_a_purge_takes_predictions_before_a_position_with_their_outcomes(log, mo
     monkeypatch.setattr(predictions, "CHUNK", 2)
     append(log, *range(8))
     append(log, 0, model="churn")
+    for model in (MODEL, "churn"):
+        log.append_shadows(model, [(f"p{n}", said("night", 0.5)) for n in range(8)])
     log.append_outcomes(MODEL, [known(n, known_at=20.0) for n in range(8)], at=NOW)
     log.append_outcomes(MODEL, [known(99, known_at=1.0)], at=NOW)
     assert log.purge_predictions(MODEL, before=5.0) == 5
     assert log.positions(MODEL).tolist() == [5.0, 6.0, 7.0]
     assert log.positions("churn").tolist() == [0.0]
+    assert len(log.read_shadows("churn", EVER).rows) == 1
     # What was purged may come again under its old name: neither it nor its outcome is remembered.
     assert log.append_outcomes(MODEL, [known(n, outcome=0) for n in (0, 4, 99)], at=NOW) == 3
+    append(log, *range(5))
+    assert log.read_shadows(MODEL, EVER).rows.positions.tolist() == [5.0, 6.0, 7.0]
     with pytest.raises(InputError, match="'p5'"):
         log.append_outcomes(MODEL, [known(5, outcome=0)], at=NOW)
 

@@ -1,0 +1,151 @@
+"""An id is written once: which rows of a batch are new, which were answered before, and which must be refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from tasks.core.errors import InputError
+
+Key = tuple[str, str]
+"""Model and prediction id."""
+
+
+class Record(NamedTuple):
+    """A prediction as the log stores it, but for the time of writing; the last three are JSON."""
+
+    model: str
+    prediction_id: str
+    position: float
+    version: int | None
+    variant: str | None
+    entity: str | None
+    score: str
+    decision: str
+    features: str
+
+
+class OutcomeRecord(NamedTuple):
+    """An outcome as the log stores it, but for the time of writing; ``outcome`` is JSON."""
+
+    model: str
+    prediction_id: str
+    outcome: str
+    known_at: float
+
+
+class IdTaken(InputError):
+    """An id that was used for something else.
+
+    Attributes
+    ----------
+    prediction_id : str
+        The id.
+    """
+
+    code = "id_taken"
+
+    def __init__(self, prediction_id: str) -> None:
+        super().__init__(
+            f"Prediction '{prediction_id}' is in the log with another content. An id is written once: the same again "
+            "changes nothing, another answer needs an id of its own."
+        )
+        self.prediction_id = prediction_id
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where the puts of a batch go.
+
+    Attributes
+    ----------
+    fresh : list of int
+        Numbers of the puts to insert.
+    again : dict of int to list of Record
+        Puts that are there already, with what is stored: their first answers.
+    refused : dict of int to str
+        Puts of which an id means something else, with that id.
+    """
+
+    fresh: list[int] = field(default_factory=list)
+    again: dict[int, list[Record]] = field(default_factory=dict)
+    refused: dict[int, str] = field(default_factory=dict)
+
+
+def place(puts: Sequence[Sequence[Record]], there: Mapping[Key, Record]) -> Placement:
+    """Place each put (the rows of one request) as a whole: new, answered before, or refused.
+
+    A request that is there in part is another request under the same key: no row of it is written. Where two puts of
+    the batch bear the same ids, the first one is what the second finds.
+    """
+    placement, meant = Placement(), dict(there)
+    for number, rows in enumerate(puts):
+        found = [meant.get(row[:2]) for row in rows]
+        if not any(found):
+            placement.fresh.append(number)
+            meant.update((row[:2], row) for row in rows)
+            continue
+        stored = [
+            old for old, row in zip(found, rows, strict=True) if old is not None and same_request(old, row)
+        ]
+        if len(stored) == len(rows):
+            placement.again[number] = stored
+        else:
+            placement.refused[number] = _first_other(rows, found)
+    return placement
+
+
+def place_outcomes(
+    puts: Sequence[Sequence[OutcomeRecord]], there: Mapping[Key, OutcomeRecord]
+) -> tuple[list[OutcomeRecord], list[tuple[int, int, tuple[str, ...]]]]:
+    """Return the outcomes to insert, and for each put how many of its are new, how many known, and the refused ids.
+
+    Each outcome is placed by itself: one that contradicts what is known holds up no other.
+    """
+    fresh, counts, meant = [], [], dict(there)
+    for rows in puts:
+        new, refused = 0, []
+        for row in rows:
+            old = meant.setdefault(row[:2], row)
+            if old is row:
+                fresh.append(row)
+                new += 1
+            elif not same_value(old.outcome, row.outcome):
+                refused.append(row.prediction_id)
+        counts.append((new, len(rows) - new - len(refused), tuple(refused)))
+    return fresh, counts
+
+
+def same_request(old: Record, new: Record) -> bool:
+    """Whether two records answer the same request: the same features of the same entity.
+
+    Position, version and answer may differ: a request that is sent again comes later, maybe to another champion.
+    """
+    return old.entity == new.entity and same_value(old.features, new.features)
+
+
+def same_value(one: str, other: str) -> bool:
+    """Whether two JSON texts mean the same.
+
+    >>> same_value('{"a":1,"b":null}', '{"b":null,"a":1.0}'), same_value('"1"', "1"), same_value("true", "1")
+    (True, False, False)
+    """
+    return one == other or _typed(json.loads(one)) == _typed(json.loads(other))
+
+
+def _typed(value: Any) -> Any:
+    """Return a value in which true is not 1."""
+    if isinstance(value, dict):
+        return {name: _typed(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_typed(each) for each in value]
+    return ("bool", value) if isinstance(value, bool) else value
+
+
+def _first_other(rows: Sequence[Record], found: Sequence[Record | None]) -> str:
+    """Return the id that means something else; where none does, the first that is there: its request had other rows."""
+    pairs = [(old, row) for old, row in zip(found, rows, strict=True) if old is not None]
+    others = [row for old, row in pairs if not same_request(old, row)]
+    return (others or [row for _, row in pairs])[0].prediction_id

@@ -1,0 +1,87 @@
+"""How the log's writer meets a database that fails: again for a while, then each put is told."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tasks.core.errors import Unreachable
+from tasks.io.log_batch import Interfered, Put, write_batch
+from tasks.io.log_store import LogStore
+
+logger = logging.getLogger(__name__)
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
+
+
+class PatientStore:
+    """Writes batches to a store that may fail.
+
+    Parameters
+    ----------
+    store : LogStore
+        Where to.
+    patience : float
+        Seconds a batch is tried again while the database fails. As long as it stays down, later batches are tried once:
+        else a queue of them would take hours to fail.
+
+    Attributes
+    ----------
+    down : bool
+        Whether the last try failed.
+    retries : int
+        Tries that failed or met another writer.
+    """
+
+    def __init__(self, store: LogStore, *, patience: float) -> None:
+        self._store, self._patience = store, patience
+        self.down, self.retries = False, 0
+
+    def write(self, puts: Sequence[Put], *, at: Callable[[], str]) -> list[Any]:
+        """Return what each put's future gets; what nobody can write becomes that put's exception, and only its."""
+        try:
+            return self._try(puts, at)
+        except self._store.failures as error:
+            logger.error("%d requests were not written to the log: %s", len(puts), error)
+            return [_unwritten(error)] * len(puts)
+        except Exception as error:  # handed to whoever put it; the thread that serves all others lives on
+            self._store.drop()
+            if len(puts) == 1:
+                logger.exception("A request was not written to the log.")
+                return [error]
+        return [result for put in puts for result in self.write([put], at=at)]
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._store.drop()
+
+    def _try(self, puts: Sequence[Put], at: Callable[[], str]) -> list[Any]:
+        """Write, again and again while the database fails and patience lasts."""
+        deadline = time.monotonic() + (0.0 if self.down else self._patience)
+        pause, look = _FIRST_PAUSE, False
+        while True:
+            try:
+                results = write_batch(self._store, puts, at=at(), look=look)
+            except Interfered:
+                self._store.drop()
+                self.retries += 1
+            except self._store.failures as error:
+                self._store.drop()
+                self.retries += 1
+                self.down = True
+                if time.monotonic() + pause > deadline:
+                    raise
+                logger.warning("The log does not take a batch (%s); trying again.", error)
+                time.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+            else:
+                self.down = False
+                return results
+            look = True
+
+
+def _unwritten(error: Exception) -> Unreachable:
+    why = " ".join(str(error).split()).rstrip(".")
+    return Unreachable(f"The log did not take the request ({why}). Try again; the same id may be used.")

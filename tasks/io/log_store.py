@@ -1,0 +1,70 @@
+"""What the log's writer does to a database: one kept connection, raw statements, a transaction a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+from tasks.core.serving.once import Key, OutcomeRecord, Record
+from tasks.io.log_database import LOG
+from tasks.io.log_encode import ShadowRecord
+
+
+class LogStore(Protocol):
+    """A connection that is opened by ``begin`` when there is none, and dropped by ``drop`` after any failure.
+
+    What is worth trying again with a new connection is raised as ``failures``.
+    """
+
+    failures: tuple[type[Exception], ...]
+
+    def begin(self) -> None:
+        """Begin a transaction."""
+
+    def predictions(self, keys: Iterable[Key]) -> Mapping[Key, Record]:
+        """Return those that are there."""
+
+    def outcomes(self, keys: Iterable[Key]) -> Mapping[Key, OutcomeRecord]:
+        """Return those that are there."""
+
+    def insert_predictions(self, records: Sequence[Record], *, at: str) -> int:
+        """Insert what is not there; return how many that were."""
+
+    def insert_shadows(self, records: Sequence[ShadowRecord]) -> None:
+        """Insert what is not there, of predictions that are."""
+
+    def insert_outcomes(self, records: Sequence[OutcomeRecord], *, at: str) -> int:
+        """Insert what is not there; return how many that were."""
+
+    def commit(self) -> None:
+        """Commit, and return when the disk has it."""
+
+    def drop(self) -> None:
+        """Close the connection, with it whatever was not committed."""
+
+
+def open_store(url: str, *, timeout: float) -> LogStore:
+    """Return the store of a log, which is migrated when needed; it waits at most ``timeout`` seconds for others' locks.
+
+    Raises
+    ------
+    ConfigError
+        For a URL of another kind. ``Unreachable`` when the database does not answer.
+    """
+    parsed = LOG.parse_url(url)
+    LOG.migrate(LOG.make_engine(parsed))
+    if parsed.drivername.startswith("sqlite"):
+        from tasks.io.log_store_sqlite import SqliteStore
+
+        return SqliteStore(str(parsed.database), timeout=timeout)
+    from tasks.io.log_store_postgres import PostgresStore
+
+    return PostgresStore(parsed, schema=str(LOG.schema), timeout=timeout)
+
+
+def by_model(keys: Iterable[Key]) -> dict[str, list[str]]:
+    """Return the ids of each model."""
+    ids: dict[str, list[str]] = {}
+    for model, name in keys:
+        ids.setdefault(model, []).append(name)
+    return ids

@@ -1,0 +1,203 @@
+"""The log's writer: what it says is written is on the disk. One thread, one commit for whatever waits."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from tasks.core.errors import Unreachable
+from tasks.core.reign.ledger import instant
+from tasks.io.clock import utc_now
+from tasks.io.log_batch import Put
+from tasks.io.log_delivery import Delivery, to_threads
+from tasks.io.log_encode import encode_outcomes, encode_rows, encode_shadows, shadow_record
+from tasks.io.log_records import KnownOutcome
+from tasks.io.log_retry import PatientStore
+from tasks.io.log_store import LogStore, open_store
+from tasks.io.served import QueueFull, Served, ShadowScore, WriterState
+
+
+class LogWriter:
+    """Writes served rows and outcomes to the log, durably and in groups.
+
+    Whatever waits is committed together, so the price of a sync to disk is shared. ``put`` never waits: it raises
+    `QueueFull`, or returns a future that is settled when the rows are on the disk of the database.
+
+    Parameters
+    ----------
+    log : str or LogStore
+        URL of the log, which is migrated when needed; or a store, such as `tasks.io.log_store_memory.MemoryStore`.
+    capacity : int
+        Most rows that may wait or be in the making.
+    most_rows : int
+        Most rows a transaction, unless one request alone has more.
+    patience : float
+        Seconds a batch is tried again when the database fails, before its futures do; as long as it stays down, later
+        batches are tried once.
+    delivery : Delivery, optional
+        How results come back: to threads by default, `tasks.io.log_delivery.to_loop` for an event loop.
+    now : callable, optional
+        The clock that dates rows.
+
+    Raises
+    ------
+    ConfigError
+        For a URL of another kind. ``Unreachable`` when the database does not answer.
+    """
+
+    def __init__(
+        self,
+        log: str | LogStore,
+        *,
+        capacity: int = 10_000,
+        most_rows: int = 512,
+        patience: float = 5.0,
+        delivery: Delivery | None = None,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        store = open_store(log, timeout=patience / 2) if isinstance(log, str) else log
+        self._store = PatientStore(store, patience=patience)
+        self._capacity, self._most_rows, self._patience, self._now = capacity, most_rows, patience, now
+        self._delivery = to_threads() if delivery is None else delivery
+        self._queue: queue.SimpleQueue[Put | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._depth = self._batches = self._rows = self._failed = 0
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="evergreen-log-writer", daemon=True)
+        self._thread.start()
+
+    def put(self, model: str, rows: Sequence[Served], *, keyed: bool = False) -> Any:
+        """Take the rows of one request; they are written all or none.
+
+        Parameters
+        ----------
+        model : str
+            Registered model.
+        rows : sequence of Served
+            With different ids.
+        keyed : bool
+            Whether the ids are made from a client's key, so that they may be there already; fresh ids need no look.
+
+        Returns
+        -------
+        Future of sequence of Served
+            ``rows`` itself once they are written; where the same request was written before, its *first* answers as
+            they are stored (without shadows, features as bytes). It raises ``IdTaken``, naming the id, where an id
+            stands for other features, another entity or a request of other rows: nothing is written then;
+            ``Unreachable`` when the database failed for longer than ``patience``: the rows may be there or not, and
+            the same ids may be put again.
+
+        Raises
+        ------
+        QueueFull
+            At once, when more would wait than ``capacity``, or the writer is stopping.
+        InputError
+            At once, when a row is nothing the log can hold.
+        """
+        records = encode_rows(model, rows)
+        shadows = encode_shadows(model, rows)
+        return self._enqueue(Put(len(rows), rows, records=records, shadows=shadows, keyed=keyed))
+
+    def put_outcomes(self, model: str, known: Sequence[KnownOutcome]) -> Any:
+        """Take outcomes, known before or after their predictions are; each is written once.
+
+        Returns
+        -------
+        Future of OutcomeReceipt
+            How many are new, how many were known, and the ids whose outcome is there with *another value*: those stay
+            as they are, all others of the batch are written. When it became known counts from the first time.
+
+        Raises
+        ------
+        QueueFull, InputError
+            As `put`.
+        """
+        return self._enqueue(Put(len(known), known, outcomes=encode_outcomes(model, known)))
+
+    def put_shadows(self, model: str, said: Mapping[str, ShadowScore]) -> None:
+        """Take what a shadow said later of predictions that were put before, by id; nobody is told when it is written.
+
+        Of a prediction that is not in the log nothing is kept; what a variant said of one first, stays.
+
+        Raises
+        ------
+        QueueFull, InputError
+            As `put`.
+        """
+        shadows = [shadow_record(model, name, each) for name, each in said.items()]
+        self._enqueue(Put(len(said), (), shadows=shadows), heard=False)
+
+    def state(self) -> WriterState:
+        """Return depth, capacity and counters, for metrics and readiness."""
+        return WriterState(
+            depth=self._depth,
+            capacity=self._capacity,
+            batches=self._batches,
+            rows=self._rows,
+            failed=self._failed,
+            retries=self._store.retries,
+            down=self._store.down,
+        )
+
+    def stop(self, *, timeout: float | None = None) -> bool:
+        """Take nothing more, write what waits, and close; return whether that was done within ``timeout`` seconds."""
+        with self._lock:
+            already, self._stopping = self._stopping, True
+            if not already:
+                self._queue.put(None)
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _enqueue(self, put: Put, *, heard: bool = True) -> Any:
+        if heard:
+            put.future = self._delivery.make()
+        with self._lock:
+            if self._stopping:
+                raise QueueFull("The log's writer is stopping. Ask another instance.", retry_after=1.0)
+            if self._depth + put.rows > self._capacity:
+                raise self._full(put.rows)
+            self._depth += put.rows
+            self._queue.put(put)
+        return put.future
+
+    def _full(self, rows: int) -> QueueFull:
+        return QueueFull(
+            f"{self._depth} rows wait for the log, {rows} more are too many: at most {self._capacity} may. "
+            "Try again, or send fewer rows at once.",
+            retry_after=self._patience if self._store.down else 1.0,
+        )
+
+    def _run(self) -> None:
+        while puts := self._take():
+            results = self._store.write(puts, at=lambda: instant(self._now()))
+            rows = sum(put.rows for put in puts)
+            with self._lock:
+                self._depth -= rows
+            failed = sum(isinstance(result, Unreachable) for result in results)
+            self._batches, self._rows, self._failed = (
+                self._batches + 1,
+                self._rows + rows,
+                self._failed + failed,
+            )
+            settled = [(put.future, result) for put, result in zip(puts, results, strict=True)]
+            self._delivery.hand_over([pair for pair in settled if pair[0] is not None])
+        self._store.close()
+
+    def _take(self) -> list[Put]:
+        """Wait for a put, and take along whatever is there; nothing when the writer was stopped."""
+        puts: list[Put] = []
+        rows = 0
+        try:
+            while rows < self._most_rows:
+                put = self._queue.get(block=not puts)
+                if put is None:
+                    self._queue.put(None)  # the end: found again once these are written
+                    break
+                puts.append(put)
+                rows += put.rows
+        except queue.Empty:
+            pass
+        return puts
