@@ -10,6 +10,7 @@ from tasks.io.alert_entries import last_run, open_alarms
 from tasks.io.clock import utc_now
 from tasks.io.setup import Setup
 from tasks.pause import retraining_status
+from tasks.traffic import traffic_status
 
 _TAGS = {
     "validation_status": "validation_status",
@@ -37,5 +38,5 @@ def model_status(setup: Setup) -> dict[str, Any]:
     now, interval = utc_now(), setup.config.monitoring.interval.amount
     run = judge_last_run(last_run(ledger, setup.model, before=now), now, interval=interval)
     health = {"last_run": run.to_dict(), "open": open_alarms(ledger, setup.model)}
-    told = {"health": health, "retraining": retraining_status(setup)}
+    told = {"health": health, "retraining": retraining_status(setup), "traffic": traffic_status(setup)}
     return {"state": state, "reasons": [], "model": setup.model, **view, **told}

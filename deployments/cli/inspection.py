@@ -79,6 +79,9 @@ def status(
         console.print(result["health"]["last_run"]["message"], markup=False, soft_wrap=True)
     for line in _retraining_lines(result["retraining"]):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+    for one in (result["traffic"] or {"variants": []})["variants"]:
+        said = f"traffic: {one['share']:.2%} {one['role']} {one['name']} ({one['label']})"
+        console.print(said, markup=False, highlight=False, soft_wrap=True)
     console.print(
         "consistent" if result["consistent"] else "NOT consistent: run 'evergreen reconcile'", markup=False
     )

@@ -13,6 +13,7 @@ from tasks.core.config.explain import explain_errors
 from tasks.core.config.monitoring import AlertsConfig, DriftConfig, MonitoringConfig
 from tasks.core.config.retraining import RetrainingConfig
 from tasks.core.config.section import Section
+from tasks.core.config.traffic import TrafficConfig
 from tasks.core.config.training import TrainingConfig
 from tasks.core.config.units import Span
 from tasks.core.config.validation import ValidationConfig
@@ -59,6 +60,7 @@ class ModelConfig(Section):
     drift: DriftConfig = DriftConfig()
     alerts: AlertsConfig = AlertsConfig()
     retraining: RetrainingConfig = RetrainingConfig()
+    traffic: TrafficConfig = TrafficConfig()
 
     @model_validator(mode="after")
     def _roles_fit_the_problem(self) -> ModelConfig:

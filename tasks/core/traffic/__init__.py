@@ -1,0 +1,1 @@
+"""Who answers whom: variants and their shares, sticky assignment, canary ramps and the guardrails around them."""

@@ -1,0 +1,197 @@
+"""Decide on traffic: hold the step, go on, done, or send everything back to the champion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from tasks.core.traffic.figures import ArmFigures
+from tasks.core.traffic.guardrails import Guardrail, judge_arm
+from tasks.core.traffic.limits import Limits, round_level
+from tasks.core.traffic.ramp import Ramp
+from tasks.core.traffic.state import DONE, STEPPED, STOPPED, TrafficState, without_challengers
+from tasks.core.traffic.variant import Variant
+from tasks.core.verdict import Reason
+
+PATIENCE = 4
+"""A doubtful round goes on up to so many times its least rows; then the next begins, at the same step."""
+
+
+class Act(StrEnum):
+    """What is decided."""
+
+    HOLD = "hold"
+    STEP = "step"
+    DONE = "done"
+    STOP = "stop"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """The round that is judged.
+
+    Attributes
+    ----------
+    number : int
+        Since the traffic was set (`round_number`).
+    since : datetime
+        When it began.
+    figures : tuple of ArmFigures
+        What was counted in it, by variant of the plan.
+    """
+
+    number: int
+    since: datetime
+    figures: tuple[ArmFigures, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrafficDecision:
+    """What is decided, and why.
+
+    Attributes
+    ----------
+    act : Act
+        hold, step, done or stop.
+    state : TrafficState
+        What is wanted from now on; the same while it holds.
+    guardrails : tuple of Guardrail
+        What they say.
+    reasons : tuple of Reason
+        Why.
+    next_round : bool
+        Whether the round is over, so that new counters begin.
+    """
+
+    act: Act
+    state: TrafficState
+    guardrails: tuple[Guardrail, ...] = ()
+    reasons: tuple[Reason, ...] = ()
+    next_round: bool = False
+
+    @property
+    def kind(self) -> str | None:
+        """Kind of the entry that says it; None: nothing is written."""
+        return {Act.STEP: STEPPED, Act.DONE: DONE, Act.STOP: STOPPED}.get(self.act)
+
+    def to_payload(self) -> dict[str, Any]:
+        """Return what its entry holds: the state, and what the guardrails said."""
+        return {**self.state.to_payload(), "guardrails": [one.to_dict() for one in self.guardrails]}
+
+
+def decide_traffic(
+    state: TrafficState, seen: Round, *, now: datetime, limits: Limits, processes: int = 1
+) -> TrafficDecision:
+    """Decide what becomes of a model's traffic.
+
+    Parameters
+    ----------
+    state : TrafficState
+        What is in force (`in_force`).
+    seen : Round
+        What happened since the round began.
+    now : datetime
+        Aware.
+    limits : Limits
+        What arms are held to; a ramp brings its own rows and time.
+    processes : int
+        How many processes watch the same traffic, each by its own counters.
+    """
+    arms = state.plan.challengers
+    figures = {one.name: ArmFigures(name=one.name) for one in state.plan.variants}
+    figures |= {one.name: one for one in seen.figures}
+    if not arms:
+        return TrafficDecision(act=Act.HOLD, state=state, next_round=now - seen.since >= limits.min_time)
+    level = round_level(limits, number=seen.number, arms=len(arms), processes=processes)
+    found = tuple(one for arm in arms for one in _judge(state, arm, figures, limits, level))
+    tripped = [one for one in found if one.tripped]
+    if tripped:
+        return stop_traffic(state, [one.to_reason() for one in tripped], guardrails=found)
+    pace = state.ramp or Ramp(arm=arms[0].name, min_rows=limits.min_rows, min_time=limits.min_time)
+    rows = figures[pace.arm].rows
+    if rows < pace.min_rows or now - seen.since < pace.min_time:
+        return TrafficDecision(
+            act=Act.HOLD, state=state, guardrails=found, reasons=(_early(pace, rows, now - seen.since),)
+        )
+    doubts = [one.to_reason() for one in found if one.doubtful]
+    if doubts:
+        over = rows >= PATIENCE * pace.min_rows
+        return TrafficDecision(
+            act=Act.HOLD, state=state, guardrails=found, reasons=tuple(doubts), next_round=over
+        )
+    return _go_on(state, found, baseline=figures[state.plan.champion.name], rows=rows)
+
+
+def stop_traffic(
+    state: TrafficState, reasons: Sequence[Reason], *, guardrails: tuple[Guardrail, ...] = ()
+) -> TrafficDecision:
+    """Decide to send everything back to the champion; shadows go on."""
+    back = replace(
+        state,
+        plan=without_challengers(state.plan),
+        ramp=None,
+        step=None,
+        reasons=tuple(reasons),
+        baseline=None,
+    )
+    return TrafficDecision(
+        act=Act.STOP, state=back, guardrails=guardrails, reasons=tuple(reasons), next_round=True
+    )
+
+
+def _judge(
+    state: TrafficState, arm: Variant, figures: dict[str, ArmFigures], limits: Limits, level: float
+) -> tuple[Guardrail, ...]:
+    champion = state.plan.champion
+    together = arm.cells + champion.cells
+    return judge_arm(
+        figures[arm.name],
+        figures[champion.name],
+        share=arm.cells / together if together else 0.0,
+        limits=limits,
+        level=level,
+        baseline=state.baseline,
+    )
+
+
+def _go_on(
+    state: TrafficState, found: tuple[Guardrail, ...], *, baseline: ArmFigures, rows: int
+) -> TrafficDecision:
+    """Return the next step of the ramp, or its end, or the next round of a plan without one."""
+    ramp, step = state.ramp, state.step
+    if ramp is None or step is None:
+        return TrafficDecision(act=Act.HOLD, state=state, guardrails=found, next_round=True)
+    known = baseline if baseline.timed else state.baseline
+    if step + 1 < len(ramp.steps):
+        share = ramp.steps[step + 1]
+        why = Reason(
+            code="step_passed",
+            message=f"'{ramp.arm}' answered {rows} rows at {ramp.steps[step]:.2%} without a guardrail; it gets "
+            f"{share:.2%}.",
+            observed=rows,
+            limit=ramp.min_rows,
+        )
+        plan = state.plan.with_share(ramp.arm, share)
+        further = replace(state, plan=plan, step=step + 1, reasons=(why,), baseline=known)
+        return TrafficDecision(act=Act.STEP, state=further, guardrails=found, reasons=(why,), next_round=True)
+    why = Reason(
+        code="ramp_done",
+        message=f"'{ramp.arm}' passed the last step of its ramp and stays at {ramp.steps[step]:.2%}.",
+        observed=rows,
+        limit=ramp.min_rows,
+    )
+    done = replace(state, ramp=None, step=None, reasons=(why,), baseline=known)
+    return TrafficDecision(act=Act.DONE, state=done, guardrails=found, reasons=(why,), next_round=True)
+
+
+def _early(pace: Ramp, rows: int, passed: timedelta) -> Reason:
+    return Reason(
+        code="round_not_over",
+        message=f"'{pace.arm}' answered {rows} of at least {pace.min_rows} rows in "
+        f"{passed.total_seconds():.0f} of at least {pace.min_time.total_seconds():.0f} s.",
+        observed=rows,
+        limit=pace.min_rows,
+    )

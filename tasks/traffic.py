@@ -1,0 +1,223 @@
+"""Set, ramp, stop and show a model's traffic, and follow it: small acts that need no run and no Prefect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from tasks.core.errors import InputError
+from tasks.core.reign.history import PLANS, reigns
+from tasks.core.reign.ledger import Entry
+from tasks.core.reign.plan import CHAMPION
+from tasks.core.traffic.acts import Known, begin_ramp, set_traffic, settle_traffic
+from tasks.core.traffic.decide import TrafficDecision, stop_traffic
+from tasks.core.traffic.ramp import Ramp
+from tasks.core.traffic.spell import read_variant
+from tasks.core.traffic.state import (
+    SET,
+    TRAFFIC,
+    TrafficState,
+    describe,
+    fold_traffic,
+    in_force,
+    reigned_since,
+)
+from tasks.core.traffic.variant import Role
+from tasks.core.verdict import Reason
+from tasks.io.clock import utc_now
+from tasks.io.ledger import Ledger
+from tasks.io.setup import Setup
+
+
+def read_traffic(ledger: Ledger, model: str) -> TrafficState:
+    """Return what is wanted of a model's traffic: one entry is read."""
+    return fold_traffic(ledger.read_tail(model, TRAFFIC, 1), model=model)
+
+
+def traffic_in_force(ledger: Ledger, model: str, *, champion: int | None) -> TrafficState:
+    """Return the traffic to be followed now: without variants that came to the throne since it was set."""
+    state = read_traffic(ledger, model)
+    if state.plan.is_plain:
+        return state
+    reigned = reigned_since(reigns(ledger.read(model=model, stream=PLANS)), state)
+    return in_force(state, champion=champion, reigned=reigned)
+
+
+def write_decision(ledger: Ledger, model: str, decision: TrafficDecision, *, at: datetime) -> Entry | None:
+    """Write what was decided, unless the traffic was changed since; None then, and where nothing is to be written.
+
+    Of many processes that decide at once one writes. The others read what it wrote, and follow.
+    """
+    if decision.kind is None:
+        return None
+    return ledger.follow(
+        model=model,
+        stream=TRAFFIC,
+        after=decision.state.seq,
+        kind=decision.kind,
+        payload=decision.to_payload(),
+        at=at,
+    )
+
+
+def settle(ledger: Ledger, model: str, *, champion: int, at: datetime) -> Entry | None:
+    """Write the end of variants that became champion; None where there are none."""
+    state = read_traffic(ledger, model)
+    effective = traffic_in_force(ledger, model, champion=champion)
+    decision = settle_traffic(state, effective, champion=champion)
+    return None if decision is None else write_decision(ledger, model, decision, at=at)
+
+
+def set_variants(
+    setup: Setup,
+    *,
+    challengers: Sequence[str],
+    shadows: Sequence[str],
+    why: str = "",
+    dry_run: bool = False,
+) -> dict[str, Any]:
+    """Set who answers and who scores along, in place of all before.
+
+    Parameters
+    ----------
+    setup : Setup
+        The model.
+    challengers, shadows : sequence of str
+        As people write them (`tasks.core.traffic.spell`); shadows score all rows where they say no share.
+    why : str
+        Reason, kept in the ledger.
+    dry_run : bool
+        Say what would be set.
+
+    Raises
+    ------
+    InputError
+        When nothing is named, or something of it is not allowed.
+    """
+    if not challengers and not shadows:
+        raise InputError(
+            f"Nothing to set for '{setup.model}'. Name a challenger (--challenger 8@10%) or a shadow (--shadow 9); "
+            f"to send everything back to the champion: 'evergreen traffic stop {setup.model}'."
+        )
+    aliases = setup.stores.registry.aliases(setup.model)
+    wanted = [read_variant(text, role=Role.CHALLENGER, aliases=aliases) for text in challengers]
+    wanted += [read_variant(text, role=Role.SHADOW, aliases=aliases, share=1.0) for text in shadows]
+
+    def decide(state: TrafficState, now: datetime) -> TrafficState:
+        return set_traffic(state, wanted, model=setup.model, known=_known(setup), why=why, now=now)
+
+    return _set(setup, decide, dry_run=dry_run)
+
+
+def ramp_variant(
+    setup: Setup,
+    *,
+    canary: str,
+    steps: Sequence[float] | None = None,
+    min_rows: int | None = None,
+    min_time: timedelta | None = None,
+    why: str = "",
+    dry_run: bool = False,
+) -> dict[str, Any]:
+    """Begin a canary ramp, beside the variants there are; steps, rows and time from the configuration by default."""
+    aliases, config = setup.stores.registry.aliases(setup.model), setup.config.traffic
+    first = tuple(steps or config.steps)
+    variant = read_variant(canary, role=Role.CHALLENGER, aliases=aliases, share=first[0])
+    ramp = Ramp(
+        arm=variant.name,
+        steps=first,
+        min_rows=min_rows or config.min_rows,
+        min_time=config.limits.min_time if min_time is None else min_time,
+    )
+
+    def decide(state: TrafficState, now: datetime) -> TrafficState:
+        wanted, wound = begin_ramp(state, variant, ramp)
+        return set_traffic(
+            state, wanted, model=setup.model, known=_known(setup), why=why, now=now, ramp=wound
+        )
+
+    return _set(setup, decide, dry_run=dry_run)
+
+
+def stop_variants(setup: Setup, *, why: str, dry_run: bool = False) -> dict[str, Any]:
+    """Send everything back to the champion; shadows go on until they are set anew.
+
+    Raises
+    ------
+    InputError
+        Without a reason.
+    """
+    if not why.strip():
+        raise InputError("Stopping needs a reason, which is kept in the ledger: add --why 'TEXT'.")
+    ledger, model = setup.stores.ledger, setup.model
+    while True:
+        state = read_traffic(ledger, model)
+        if not state.plan.challengers:
+            message = f"The champion of '{model}' answers everything already."
+            return _told(setup, state, "Unchanged", [Reason(code="unchanged", message=message)])
+        decision = stop_traffic(state, [Reason(code="stopped_by_hand", message=why.strip())])
+        if dry_run:
+            return _told(setup, decision.state, "Stopped", decision.reasons, dry_run=True)
+        entry = write_decision(ledger, model, decision, at=utc_now())
+        if entry is not None:
+            return _told(setup, decision.state, "Stopped", decision.reasons, entry=entry)
+
+
+def show_traffic(setup: Setup) -> dict[str, Any]:
+    """Return who answers and who scores along, the ramp, and why; it only reads."""
+    champion = setup.stores.registry.aliases(setup.model).get(CHAMPION)
+    state = traffic_in_force(setup.stores.ledger, setup.model, champion=champion)
+    word = "Ramping" if state.ramp is not None else "Plain" if state.plan.is_plain else "Shared"
+    return {**_told(setup, state, word, state.reasons), "champion": champion}
+
+
+def traffic_status(setup: Setup) -> dict[str, Any] | None:
+    """Return what `evergreen status` tells; None while the champion answers everything alone."""
+    shown = show_traffic(setup)
+    return None if shown["state"] == "Plain" else shown["traffic"]
+
+
+def _set(
+    setup: Setup, decide: Callable[[TrafficState, datetime], TrafficState], *, dry_run: bool
+) -> dict[str, Any]:
+    """Read what is wanted, decide, append; when another was faster, read and decide again."""
+    ledger, model = setup.stores.ledger, setup.model
+    while True:
+        now = utc_now()
+        state = read_traffic(ledger, model)
+        champion = setup.stores.registry.aliases(model).get(CHAMPION)
+        wanted = decide(traffic_in_force(ledger, model, champion=champion), now)
+        word = "Set" if wanted.ramp is None else "Ramping"
+        if dry_run:
+            return _told(setup, wanted, word, wanted.reasons, dry_run=True)
+        entry = ledger.follow(
+            model=model, stream=TRAFFIC, after=state.seq, kind=SET, payload=wanted.to_payload(), at=now
+        )
+        if entry is not None:
+            return _told(setup, wanted, word, wanted.reasons, entry=entry)
+
+
+def _known(setup: Setup) -> Known:
+    registry, model = setup.stores.registry, setup.model
+    versions = {one.version: one.tags for one in registry.versions(model)}
+    return Known(champion=registry.aliases(model).get(CHAMPION), versions=versions)
+
+
+def _told(
+    setup: Setup,
+    state: TrafficState,
+    word: str,
+    reasons: Sequence[Reason],
+    *,
+    entry: Entry | None = None,
+    dry_run: bool = False,
+) -> dict[str, Any]:
+    return {
+        "state": word,
+        "model": setup.model,
+        "reasons": [one.to_dict() for one in reasons],
+        "decision_id": entry.id if entry else None,
+        "dry_run": dry_run,
+        "traffic": describe(state),
+    }

@@ -1,0 +1,135 @@
+"""Canary ramps played through with made-up requests: the champion's arm and a canary that is as good, or is not."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+
+from tasks.core.traffic.decide import Act, Round, decide_traffic
+from tasks.core.traffic.figures import ArmFigures
+from tasks.core.traffic.limits import Limits, round_number
+from tasks.core.traffic.plan import plan_traffic
+from tasks.core.traffic.ramp import Ramp
+from tasks.core.traffic.reference import measure_reference
+from tasks.core.traffic.state import TrafficState
+from tasks.core.traffic.variant import Role, Variant
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+CANARY = Variant(name="v8", role=Role.CHALLENGER, share=0.01, members=((8, 1.0),))
+
+
+@dataclass(frozen=True)
+class World:
+    """How requests of both arms come out; what differs in the canary is its own."""
+
+    errors: float = 0.01
+    canary_errors: float = 0.01
+    slower: float = 1.0
+    shift: float = 0.0
+    """By how much the canary's scores are moved, in ranks of the champion's."""
+    spread: float = 0.5
+    """Standard deviation of the logarithm of latencies."""
+
+    def latencies(self, rng, n, canary):
+        """Return latencies in seconds."""
+        return 0.01 * rng.lognormal(0.0, self.spread, n) * np.where(canary, self.slower, 1.0)
+
+    def scores(self, rng, n, canary):
+        """Return scores whose rank in the canary is higher by ``shift`` on average: u -> 1 - (1 - u)^b."""
+        return 1.0 - (1.0 - rng.random(n)) ** np.where(canary, 1.0 / (0.5 - self.shift) - 1.0, 1.0)
+
+
+def play_ramp(world, rng, *, ramp=None, limits=None, looks=10):
+    """Play a ramp to its end, with ``looks`` judgements in the least rows of a round; every row is an entity.
+
+    Returns
+    -------
+    tuple of (Act, int)
+        How it ended, and how many rows the canary answered until then.
+    """
+    limits = limits or Limits(min_rows=200, min_time=MINUTE)
+    ramp = ramp or Ramp(arm="v8", min_rows=limits.min_rows, min_time=limits.min_time)
+    state = TrafficState(
+        plan=plan_traffic([CANARY], salt="s").with_share("v8", ramp.steps[0]), set_at=START, ramp=ramp, step=0
+    )
+    now, number, served = START, 0, 0
+    reference = _reference(world, rng)
+    while True:
+        number = round_number(set_at=START, now=now, min_time=limits.min_time, before=number)
+        tally, since = _Tally(reference), now
+        for look in range(1, 100 * looks):
+            n = int(np.ceil(ramp.min_rows / looks / state.plan.variant("v8").share))
+            served += tally.serve(world, rng, n, share=state.plan.variant("v8").share)
+            now = since + look * MINUTE / looks
+            decision = decide_traffic(
+                state, Round(number=number, since=since, figures=tally.figures()), now=now, limits=limits
+            )
+            if decision.act in (Act.STOP, Act.DONE):
+                return decision.act, served
+            state = decision.state
+            if decision.next_round:
+                break
+        reference = tally.next_reference()
+
+
+def rate_of(world, *, trials, seed, wanted=Act.STOP, **options):
+    """Return the share of ramps that end so, and the median of rows the canary answered in these."""
+    ends = [play_ramp(world, np.random.default_rng([seed, n]), **options) for n in range(trials)]
+    rows = [served for act, served in ends if act is wanted]
+    return len(rows) / trials, float(np.median(rows)) if rows else float("nan")
+
+
+def _reference(world, rng):
+    nobody = np.zeros(200, dtype=bool)
+    return measure_reference(world.latencies(rng, 200, nobody), world.scores(rng, 200, nobody))
+
+
+class _Tally:
+    """Counts like `RoundCounts`, many rows at once."""
+
+    def __init__(self, reference, ratio=1.5):
+        self.reference = reference
+        self.limits = np.array([reference.slow_over, ratio * reference.slow_over])
+        self.sums = np.zeros((2, 4), dtype=int)
+        self.ranks = np.zeros((2, len(reference.ranks)), dtype=int)
+        self.recent = ([], [])
+
+    def serve(self, world, rng, n, *, share):
+        canary = rng.random(n) < share
+        failed = rng.random(n) < np.where(canary, world.canary_errors, world.errors)
+        latency, score = world.latencies(rng, n, canary), world.scores(rng, n, canary)
+        slow = latency > self.limits[canary.astype(int)]
+        for arm in (0, 1):
+            own = canary == bool(arm)
+            good = own & ~failed
+            self.sums[arm] += [own.sum(), (own & failed).sum(), good.sum(), (good & slow).sum()]
+            self.ranks[arm] += np.bincount(
+                np.searchsorted(self.reference.edges, score[good]), minlength=len(self.reference.ranks)
+            )
+        kept = ~canary & ~failed
+        self.recent = (latency[kept][-500:], score[kept][-500:])
+        return int(canary.sum())
+
+    def figures(self):
+        return tuple(
+            ArmFigures(
+                name=name,
+                rows=int(rows),
+                errors=int(errors),
+                erred=int(errors),
+                timed=int(timed),
+                slow=int(slow),
+                ranks=tuple(
+                    (rank, int(count))
+                    for rank, count in zip(self.reference.ranks, ranks, strict=True)
+                    if count
+                ),
+            )
+            for name, (rows, errors, timed, slow), ranks in zip(
+                ("champion", "v8"), self.sums, self.ranks, strict=True
+            )
+        )
+
+    def next_reference(self):
+        return measure_reference(*self.recent) if len(self.recent[0]) >= 200 else self.reference
