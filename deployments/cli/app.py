@@ -8,7 +8,7 @@ import traceback
 import typer
 from typer.exceptions import TyperException
 
-from deployments.cli import alert, drift, inspection, monitoring, retraining, servers, stages, traffic
+from deployments.cli import ab, alert, drift, inspection, monitoring, retraining, servers, stages, traffic
 from deployments.cli.output import note, print_error
 from tasks.core.errors import EvergreenError, InputError
 from tasks.core.redact import without_credentials
@@ -21,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for module in (inspection, stages, monitoring, retraining, drift, alert, traffic, servers):
+for module in (inspection, stages, monitoring, retraining, drift, alert, traffic, ab, servers):
     module.add_commands(app)
 
 

@@ -38,6 +38,8 @@ class State(StrEnum):
     WARNING = "Warning"
     DRIFT = "Drift"
     REPLAYED = "Replayed"
+    TESTING = "Testing"
+    ABORTED = "Aborted"
     HELD = "Held"
     INSUFFICIENT = "Insufficient"
     INPUT_ERROR = "InputError"

@@ -16,6 +16,7 @@ from tests.support.live_streams import (
     LOOKS,
     arms,
     hit_batches,
+    moments_of_sums,
     pareto,
     purchases,
     rated_test,
@@ -47,9 +48,20 @@ def test_equal_arms_are_told_apart_by_clipped_profit_at_ninety_to_ten_in_at_most
     clip = choose_clip(past)
     test = rated_test(share=0.1, metric="business_value", effect=0.1 * np.clip(past, *clip).std())
     batches = value_batches(rng, draw, trials=TRIALS, batch=20, share=0.1, clip=clip)
-    better, worse, literal = arms(batches, test)
+    better, worse, literal = arms(batches, test, span=clip[1] - clip[0])
     assert show(f"profit ({draw.__name__}) clipped, arms 90/10", better, worse, literal) <= ALPHA
     assert lower_bound(int(literal.sum()), TRIALS) > 2 * ALPHA
+
+
+@pytest.mark.parametrize("times", [2, 5])
+def test_equal_means_of_unequal_spread_are_told_apart_in_at_most_one_of_twenty(times):
+    """The small arm wins rarer and more: the same mean, several times the variance."""
+    rng, shape = np.random.default_rng(19), (2 * TRIALS, LOOKS)
+    n = rng.binomial(20, 0.1, shape)
+    wins, others = rng.binomial(n, 0.1 / times), rng.binomial(20 - n, 0.1)
+    pair = moments_of_sums(20 - n, others, others), moments_of_sums(n, times * wins, times**2 * wins)
+    found = arms(pair, rated_test(share=0.1, metric="business_value", effect=0.05), span=float(times))
+    assert show(f"same mean, {times} times the stake, arms 90/10", *found) <= ALPHA
 
 
 @pytest.mark.parametrize("share", [0.5, 0.1])
@@ -80,7 +92,7 @@ def test_clipped_profit_better_by_the_minimum_is_found_by_the_need_that_an_early
         rng, lambda rng, shape: np.clip(draw(rng, shape), *clip), trials=TRIALS // 2, batch=batch, share=0.1,
         clip=None, better_by=test.effect,
     )  # fmt: skip
-    effect = compare_arms(*(side.accumulate() for side in pair))
+    effect = compare_arms(*(side.accumulate() for side in pair), span=clip[1] - clip[0])
     low, _ = confidence_sequence(effect.estimate, effect.standard_error, alpha=ALPHA, scale=test.scale)
     stated = [
         needed_units(test, standard_error=one, n=early * batch) for one in effect.standard_error[:, early - 1]
@@ -187,7 +199,7 @@ def test_entities_that_return_make_no_false_winners_when_they_are_the_unit(share
         for mask in (~variant, variant):
             units = np.stack([n[mask], right[mask]], axis=-1).swapaxes(0, 1)  # (looks, units, 2)
             both.append(JointMoments.of(units))
-        effect = compare_arms(*both)
+        effect = compare_arms(*both, span=1.0)
         low, high = confidence_sequence(effect.estimate, effect.standard_error, alpha=ALPHA, scale=test.scale)
         by_entity[trial] = ((low > 0) | (high < 0)).any()
         total, hit = (np.array([x[~variant].sum(0), x[variant].sum(0)]) for x in (n, right))

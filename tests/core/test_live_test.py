@@ -165,7 +165,7 @@ def test_a_better_arm_is_superior_and_a_worse_one_inferior():
 
 def test_equal_arms_become_equivalent_and_are_undecided_before():
     rng = np.random.default_rng(2)
-    few = only(look(live_test(), two_arms(rng, n=400, challenger=0.7)))
+    few = only(look(live_test(), two_arms(rng, n=600, challenger=0.7)))
     many = only(look(live_test(), two_arms(rng, n=40_000, challenger=0.7)))
     assert ("undecided", "equivalent") == (few.verdict, many.verdict)
     assert few.need.still == few.need.units - few.measured.n > 1_000
@@ -175,9 +175,9 @@ def test_equal_arms_become_equivalent_and_are_undecided_before():
 def test_what_is_needed_follows_from_the_rate_and_the_follow_up():
     rng = np.random.default_rng(3)
     test = live_test(follow_up=DAY)
-    answered = two_arms(rng, n=400, challenger=0.7, positions=np.linspace(0, 4 * DAY, 400))
+    answered = two_arms(rng, n=600, challenger=0.7, positions=np.linspace(0, 4 * DAY, 600))
     need = only(look(test, answered, now=5 * DAY)).need
-    assert need.still / 400 * 4 * DAY + DAY == pytest.approx(need.time)
+    assert need.still / 600 * 4 * DAY + DAY == pytest.approx(need.time)
 
 
 def test_strict_and_non_inferior_rules_are_those_of_the_challenge():
@@ -216,13 +216,13 @@ def test_batches_add_up_to_the_evidence_of_all_rows():
 
 def test_rows_of_one_entity_are_one_unit():
     rng = np.random.default_rng(6)
-    variant = np.where(np.arange(200) < 100, "new", "champion")
-    good = rng.random(200) < 0.7
-    rows = np.repeat(np.arange(200), 20)  # each entity is always right, or never
+    variant = np.where(np.arange(400) < 200, "new", "champion")
+    good = rng.random(400) < 0.7
+    rows = np.repeat(np.arange(400), 20)  # each entity is always right, or never
     answered = answers(variant[rows], good[rows], units=[f"e{i}" for i in rows])
     measured = only(look(live_test(), answered)).measured
-    assert (100, 100, True) == (measured.n_control, measured.n_challenger, measured.repeated)
-    assert measured.standard_error > 0.06  # row by row it would be .014
+    assert (200, 200, True) == (measured.n_control, measured.n_challenger, measured.repeated)
+    assert measured.standard_error > 0.04  # row by row it would be .010
 
 
 def test_units_answered_by_both_arms_count_in_neither_and_many_stop_the_test():
@@ -289,8 +289,18 @@ def test_an_empty_arm_decides_nothing():
     assert "undecided" == only(look(live_test("paired"), answered)).verdict
 
 
-def test_arms_that_never_differ_decide_nothing():
-    found = only(look(live_test(), two_arms(np.random.default_rng(12), control=1.0, challenger=1.0)))
+def test_arms_that_are_always_right_are_equivalent_when_they_are_many_enough_to_rule_out_what_was_not_seen():
+    rng = np.random.default_rng(12)
+    small, large = (live_test(min_improvement=least) for least in (0.001, 0.05))
+    answered = two_arms(rng, control=1.0, challenger=1.0)
+    assert ["undecided", "equivalent"] == [only(look(test, answered)).verdict for test in (small, large)]
+    assert 400 == only(look(large, answered)).need.units
+
+
+def test_unbounded_values_that_never_vary_decide_nothing():
+    answered = two_arms(np.random.default_rng(12), control=1.0, challenger=1.0)
+    test = live_test()
+    found = only(look_at(test, evidence_of(test, answered), now=NOW))
     assert ("undecided", None) == (found.verdict, found.need.units)
     assert (-np.inf, np.inf) == (found.measured.low, found.measured.high)
     assert found.measured.to_dict()["low"] is None

@@ -30,11 +30,11 @@ def winners(effect, test, *, least, error=None):
     return [(mask & enough).any(axis=-1) for mask in (low > 0, high < 0, literal)]
 
 
-def arms(pair, test):
+def arms(pair, test, *, span=1.0):
     running = [side.accumulate() for side in pair]
     with np.errstate(divide="ignore", invalid="ignore"):
         welch = np.sqrt(sum(side.covariance()[..., 1, 1] / side.n for side in running))
-    return winners(compare_arms(*running), test, least=MIN_UNITS["arms"], error=welch)
+    return winners(compare_arms(*running, span=span), test, least=MIN_UNITS["arms"], error=welch)
 
 
 def show(what, better, worse, literal):

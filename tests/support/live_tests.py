@@ -5,7 +5,7 @@ import numpy as np
 from tasks.core.ab.definition import Arm, LiveTest
 from tasks.core.ab.gather import gather
 from tasks.core.ab.look import look_at
-from tasks.core.ab.metric import is_hits, live_metric
+from tasks.core.ab.metric import is_hits, live_metric, span_of
 from tasks.core.ab.observations import Answered, observe
 from tasks.core.metrics.scored import Scored
 
@@ -62,4 +62,4 @@ def look(test, answered, *, now=40 * DAY, metric="accuracy", problem="binary", c
     """Gather the evidence of answers and look at it."""
     found = live_metric(metric, problem=problem)
     evidence = gather(observe(answered, found), test, now=now, clip=clip)
-    return look_at(test, evidence, now=now, hits=is_hits(found), guards=guards)
+    return look_at(test, evidence, now=now, hits=is_hits(found), span=span_of(found, clip), guards=guards)

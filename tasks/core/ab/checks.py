@@ -10,7 +10,7 @@ from tasks.core.ab.evidence import Evidence
 from tasks.core.stats.sequential_counts import log_split_e_value
 from tasks.core.verdict import Reason
 
-MIN_UNITS = {"arms": 100, "paired": 30}
+MIN_UNITS = {"arms": 200, "paired": 30}
 """Units on the smaller side (pairs) below which nothing is judged: spreads are not known yet."""
 _MOST_ASTRAY = 0.01
 """Share of units in two arms, of answers that failed, of rows that a shadow missed, which is still put up with."""

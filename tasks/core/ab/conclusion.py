@@ -11,6 +11,8 @@ from tasks.core.ab.definition import Arm, LiveTest
 from tasks.core.ab.look import EQUIVALENT, INFERIOR, Judged, Look
 from tasks.core.verdict import Reason
 
+REIGNS_ALREADY = "reigns_already"
+"""Code of the reason that a challenger has the throne, so that nothing is left to promote."""
 _BROKEN = frozenset(
     {"sample_ratio_mismatch", "labels_differ", "units_cross", "answers_fail", "shadow_misses"}
 )
@@ -74,10 +76,14 @@ def conclude(
     Returns
     -------
     Conclusion
-        In this order: abort (the champion moved, a guardrail, a check that cannot mend itself), promote the best of
+        In this order: done, where a challenger reigns already (a promotion whose end was not written, or a person's);
+        abort (the champion moved, a guardrail, a check that cannot mend itself), promote the best of
         those who satisfy the policy, keep where all are equivalent or inferior, expire at the longest duration and
         its follow-up, else go on.
     """
+    reigning = [arm for arm in test.challengers if arm.version is not None and arm.version == champion]
+    if reigning:
+        return Conclusion(action=Action.PROMOTE, winner=reigning[0], reasons=(_reigns(reigning[0]),))
     void = _champion_moved(test, champion)
     broken = (*void, *tripped, *_guardrails(look), *_unsound(look))
     if broken:
@@ -91,6 +97,21 @@ def conclude(
     if look.now >= test.end + (test.follow_up or 0.0):
         return Conclusion(action=Action.EXPIRE, reasons=(_expired(test), *reasons))
     return Conclusion(action=Action.GO_ON, reasons=reasons)
+
+
+def end_now(conclusion: Conclusion) -> Conclusion:
+    """Return how a test that could go on ends when a person ends it: the champion is kept."""
+    reason = Reason(code="ended_by_hand", message="Ended by hand before a verdict: the champion is kept.")
+    return Conclusion(action=Action.KEEP, reasons=(reason, *conclusion.reasons))
+
+
+def _reigns(arm: Arm) -> Reason:
+    return Reason(
+        code=REIGNS_ALREADY,
+        message=f"Version {arm.version} reigns already.",
+        observed=arm.version,
+        limit=None,
+    )
 
 
 def _winner(judged: Sequence[Judged]) -> Judged | None:

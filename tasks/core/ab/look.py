@@ -100,6 +100,7 @@ def look_at(
     *,
     now: float,
     hits: bool = False,
+    span: float = 0.0,
     guards: Mapping[str, Evidence] | None = None,
 ) -> Look:
     """Judge a live test by the evidence so far.
@@ -112,6 +113,8 @@ def look_at(
         Position on the clock.
     hits : bool
         Whether the metric is right or wrong a row (`tasks.core.ab.metric.is_hits`).
+    span : float
+        Greatest difference of two of its values (`tasks.core.ab.metric.span_of`); 0 where there is none.
     guards : mapping of str to Evidence, optional
         Of each guardrail's metric, by name.
 
@@ -119,12 +122,12 @@ def look_at(
     -------
     Look
         A verdict other than ``undecided`` is false with probability at most ``test.alpha`` over all looks ever
-        taken. It is ``undecided`` while a check fails, or an arm has fewer than 100 units (30 pairs).
+        taken. It is ``undecided`` while a check fails, or an arm has fewer than 200 units (30 pairs).
     """
     refusals = check_test(evidence, test)
     until = min(now - (test.follow_up or 0.0), test.end)
     judged = tuple(
-        _judge(test, evidence, arm, until=until, hits=hits, refusals=refusals, guards=guards or {})
+        _judge(test, evidence, arm, until=until, hits=hits, span=span, refusals=refusals, guards=guards or {})
         for arm in test.challengers
     )
     shown = {name: dict(side.counts) for name, side in evidence.sides.items()}
@@ -140,10 +143,11 @@ def _judge(
     *,
     until: float,
     hits: bool,
+    span: float,
     refusals: Sequence[Reason],
     guards: Mapping[str, Evidence],
 ) -> Judged:
-    measured = measure(evidence, test, arm, alpha=test.alpha_each, scale=test.scale, hits=hits)
+    measured = measure(evidence, test, arm, alpha=test.alpha_each, scale=test.scale, hits=hits, span=span)
     stops = (*refusals, *_too_few(test, measured))
     verdict = UNDECIDED if stops else name_verdict(measured.low, measured.high, test)
     need = what_is_needed(

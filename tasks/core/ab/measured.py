@@ -72,7 +72,14 @@ class Measured:
 
 
 def measure(
-    evidence: Evidence, test: LiveTest, challenger: Arm, *, alpha: float, scale: float, hits: bool
+    evidence: Evidence,
+    test: LiveTest,
+    challenger: Arm,
+    *,
+    alpha: float,
+    scale: float,
+    hits: bool,
+    span: float = 0.0,
 ) -> Measured:
     """Measure one challenger.
 
@@ -84,9 +91,11 @@ def measure(
         Of the confidence sequence.
     hits : bool
         Whether the metric's values are right or wrong.
+    span : float
+        Greatest difference of two of its values (`tasks.core.ab.metric.span_of`), for arms.
     """
     if test.mode == ARMS:
-        return _measure_arms(evidence, test, challenger, alpha=alpha, scale=scale)
+        return _measure_arms(evidence, test, challenger, alpha=alpha, scale=scale, span=span)
     side = evidence.side(challenger.name)
     effect = compare_pairs(side.moments())
     if hits and not side.table.repeats:
@@ -95,7 +104,7 @@ def measure(
 
 
 def _measure_arms(
-    evidence: Evidence, test: LiveTest, challenger: Arm, *, alpha: float, scale: float
+    evidence: Evidence, test: LiveTest, challenger: Arm, *, alpha: float, scale: float, span: float
 ) -> Measured:
     crossed = evidence.crossed()
     sides = [evidence.side(test.control.name), evidence.side(challenger.name)]
@@ -103,7 +112,9 @@ def _measure_arms(
     if not test.adjust or any(side.counts["uncovered"] for side in sides):
         moments = [_without_covariate(one) for one in moments]
     repeated = any(side.table.without(crossed).repeats for side in sides)
-    return _by_sequence(compare_arms(*moments), alpha=alpha, scale=scale, repeated=repeated, paired=False)
+    return _by_sequence(
+        compare_arms(*moments, span=span), alpha=alpha, scale=scale, repeated=repeated, paired=False
+    )
 
 
 def _without_covariate(moments: JointMoments) -> JointMoments:

@@ -131,6 +131,13 @@ def choose_clip(values: Any, *, quantile: float = 0.99) -> tuple[float, float]:
     return low, high
 
 
+def span_of(metric: Metric, clip: tuple[float, float] | None) -> float:
+    """Return the greatest difference of two values of a row: 1 for metrics bounded by 0 and 1, 0 where unbounded."""
+    if clip is not None:
+        return clip[1] - clip[0]
+    return 1.0 if metric.bounded else 0.0
+
+
 def clip_values(values: FloatArray, clip: tuple[float, float] | None) -> FloatArray:
     """Return values within bounds; as they are without any. NaN stays NaN."""
     return values if clip is None else np.clip(values, *clip)

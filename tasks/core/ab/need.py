@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tasks.core.ab.checks import MIN_UNITS
 from tasks.core.ab.definition import ARMS, Arm, LiveTest
 from tasks.core.stats.sequential_plan import needed_information
 
@@ -58,7 +59,17 @@ def needed_units(test: LiveTest, *, standard_error: float, n: int) -> int | None
     power = test.power + _RESERVE * (1 - test.power)
     wanted = needed_information(alpha=test.alpha_each, power=power) / test.planned**2
     units = n * standard_error**2 * wanted
-    return math.ceil(units) if units <= _MOST else None
+    return max(math.ceil(units), _least(test)) if units <= _MOST else None
+
+
+def _least(test: LiveTest) -> int:
+    """Return the units below which nothing is judged, of both arms (or pairs)."""
+    if test.mode != ARMS:
+        return MIN_UNITS[test.mode]
+    smallest = min(arm.share for arm in test.challengers)
+    return math.ceil(
+        MIN_UNITS[test.mode] * (test.control.share + smallest) / min(test.control.share, smallest)
+    )
 
 
 def plan_units(test: LiveTest, challenger: Arm, *, sd: float) -> int | None:

@@ -44,7 +44,7 @@ class Effect:
         return np.minimum(self.n_control, self.n_variant)
 
 
-def compare_arms(control: JointMoments, variant: JointMoments) -> Effect:
+def compare_arms(control: JointMoments, variant: JointMoments, *, span: float = 0.0) -> Effect:
     """Compare two independent arms of any sizes.
 
     Parameters
@@ -52,6 +52,10 @@ def compare_arms(control: JointMoments, variant: JointMoments) -> Effect:
     control, variant : JointMoments, c = 2 or 3
         Per unit of randomisation: how many rows it brought, the sum of the metric's values over them, and (c = 3)
         the sum of a covariate that the arm cannot have changed, such as the champion's score of the row.
+    span : float
+        Greatest difference of two values of a row (1 for shares right, the distance of the bounds of clipping); 0
+        where there is none. Each arm's variance is raised as if it had two values more, that far from its mean:
+        rare large values that an arm has not met yet may exist.
 
     Returns
     -------
@@ -59,7 +63,8 @@ def compare_arms(control: JointMoments, variant: JointMoments) -> Effect:
         Difference of the means a row (ratios of sums, by the delta method, so that rows of one unit may depend on
         each other). The variance is the larger of that by arms and the pooled one: a small arm that has not met
         the rare large values yet underestimates both its mean and its spread, and would be called worse too often
-        (docs/limits.md). With a covariate the difference is adjusted by the pooled slope (CUPED) where that takes
+        (docs/limits.md); ``span`` helps where the arms' spreads differ. With a covariate the difference is adjusted
+        by the pooled slope (CUPED) where that takes
         away at least 1 % of the variance. NaN below two units in an arm.
 
     Notes
@@ -76,8 +81,11 @@ def compare_arms(control: JointMoments, variant: JointMoments) -> Effect:
     """
     (mean_a, spread_a), (mean_b, spread_b) = _per_row(control), _per_row(variant)
     difference = mean_b - mean_a
+    unseen = np.zeros(spread_a.shape[-2:])
+    unseen[0, 0] = 2 * span**2
     n_a, n_b = (np.asarray(side.n)[..., None, None] for side in (control, variant))
     with np.errstate(divide="ignore", invalid="ignore"):
+        spread_a, spread_b = spread_a + unseen / n_a, spread_b + unseen / n_b
         apart = spread_a / n_a + spread_b / n_b
         pooled = ((n_a - 1) * spread_a + (n_b - 1) * spread_b) / (n_a + n_b - 2) * (1 / n_a + 1 / n_b)
         slope = _slope(apart)
