@@ -160,6 +160,8 @@ def _by_group(answered: Answered, metric: Metric) -> Observations:
 
 def _unanswered(scored: Scored) -> BoolArray:
     """Tell which rows have neither a finite score nor a decision: the model failed on them, whatever a metric says."""
+    if not len(scored):
+        return np.zeros(0, dtype=np.bool_)
     none = np.ones(len(scored), dtype=np.bool_)
     if scored.label is not None:
         blank = (one is None or (isinstance(one, float) and math.isnan(one)) for one in scored.label.tolist())
