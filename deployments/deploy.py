@@ -25,6 +25,10 @@ FLOWS = {
     "train": ("flows/train.py:train", "Train {model} and register the winner as @candidate."),
     "validate": ("flows/validate.py:validate", "Pass the candidate of {model} through the gate."),
     "challenge": ("flows/challenge.py:challenge", "Let the challenger of {model} meet its champion."),
+    "ab-test": (
+        "flows/ab_test.py:ab_test",
+        "Look at the live test of {model}: go on, promote the winner, keep, or abort.",
+    ),
     "retrain": (
         "flows/retrain.py:retrain",
         "Retrain {model} when something asks and nothing holds it: train, validate, challenge, promote or keep.",

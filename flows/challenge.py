@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from prefect import flow
 
-from tasks.approval import ask_approval
+from tasks.approval import approve_by_policy
 from tasks.challenge import arrange_match, find_opponents, judge_match, load_ground, report_challenge
 from tasks.core.challenge.report import challenge_markdown
-from tasks.core.verdict import Reason, StageResult, State
+from tasks.core.verdict import StageResult, State
 from tasks.crown import crown_heir
 from tasks.heir import prepare_heir
-from tasks.io.setup import Setup, open_setup
+from tasks.io.setup import open_setup
 from tasks.outcomes import concluded
 from tasks.parameters import AsOf, DryRun, ModelName
 
@@ -27,19 +27,8 @@ def challenge(model: ModelName, until: AsOf = None, dry_run: DryRun = False) -> 
     report_challenge(setup, judged)
     if dry_run or judged.state is not State.WON:
         return judged
-    answer = approval(setup, judged)
+    answer = approve_by_policy(setup, judged, question=challenge_markdown(judged))
     if answer.code != "approved":
         return judged.ends(State.KEPT, answer)
     heir = prepare_heir(setup, parts, opponents.challenger, until=until)
     return crown_heir(setup, judged, opponents, heir, answer)
-
-
-def approval(setup: Setup, judged: StageResult) -> Reason:
-    """Return the answer of the policy, or of the person it asks."""
-    policy = setup.config.promotion
-    if policy.approval == "auto":
-        return Reason(code="approved", message="Approved by policy (promotion.approval: auto).")
-    question = challenge_markdown(judged)
-    return ask_approval(
-        key=str(judged.decision_id), question=question, timeout=policy.approval_timeout.amount
-    )

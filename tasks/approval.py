@@ -17,7 +17,8 @@ from prefect.input import RunInput
 from prefect.runtime import flow_run
 from pydantic import Field
 
-from tasks.core.verdict import Reason
+from tasks.core.verdict import Reason, StageResult
+from tasks.io.setup import Setup
 from tasks.links import artifact_key
 
 GRACE_S = 600
@@ -29,6 +30,16 @@ class Approval(RunInput):
 
     approve: bool = Field(default=False, title="Promote", description="Yes promotes, no keeps the champion")
     why: str = Field(default="", title="Why", description="Kept in the ledger with the decision")
+
+
+def approve_by_policy(setup: Setup, judged: StageResult, *, question: str) -> Reason:
+    """Return the answer of the policy (``promotion.approval``), or of the person it asks."""
+    policy = setup.config.promotion
+    if policy.approval == "auto":
+        return Reason(code="approved", message="Approved by policy (promotion.approval: auto).")
+    return ask_approval(
+        key=str(judged.decision_id), question=question, timeout=policy.approval_timeout.amount
+    )
 
 
 def ask_approval(*, key: str, question: str, timeout: float) -> Reason:

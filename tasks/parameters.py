@@ -122,6 +122,9 @@ SearchMethod = Annotated[
 TrialCount = Annotated[int, Field(ge=1, le=500), FormHints("Settings that a search tries")]
 """How many settings are tried."""
 
+EndNow = Annotated[bool, FormHints("End the live test now: promote who has won, else keep the champion")]
+"""Whether a live test ends with this look."""
+
 DryRun = Annotated[bool, FormHints("Decide and report, do not act")]
 """Whether to act."""
 

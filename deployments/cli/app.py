@@ -9,6 +9,7 @@ import typer
 from typer.exceptions import TyperException
 
 from deployments.cli import (
+    ab,
     alert,
     drift,
     inspection,
@@ -32,7 +33,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for module in (inspection, stages, monitoring, retraining, drift, alert, scoring, traffic, servers, serving):
+for module in (
+    inspection,
+    stages,
+    monitoring,
+    retraining,
+    drift,
+    alert,
+    scoring,
+    traffic,
+    ab,
+    servers,
+    serving,
+):
     module.add_commands(app)
 
 

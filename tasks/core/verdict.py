@@ -39,6 +39,8 @@ class State(StrEnum):
     DRIFT = "Drift"
     REPLAYED = "Replayed"
     SCORED = "Scored"
+    TESTING = "Testing"
+    ABORTED = "Aborted"
     HELD = "Held"
     INSUFFICIENT = "Insufficient"
     INPUT_ERROR = "InputError"

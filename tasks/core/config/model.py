@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 from tasks.core.config.data import ContractConfig, DataConfig, SplitConfig
 from tasks.core.config.evaluation import EvaluationConfig, PromotionConfig
 from tasks.core.config.explain import explain_errors
+from tasks.core.config.live import LiveConfig
 from tasks.core.config.monitoring import AlertsConfig, DriftConfig, MonitoringConfig
 from tasks.core.config.retraining import RetrainingConfig
 from tasks.core.config.section import Section
@@ -27,6 +28,8 @@ _CLOCK_SPANS = (
     "split.purge",
     "split.holdout",
     "data.label_delay",
+    "live.longest",
+    "live.follow_up",
     "retraining.window",
     "retraining.half_life",
 )
@@ -57,6 +60,7 @@ class ModelConfig(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     validation: ValidationConfig = ValidationConfig()
     promotion: PromotionConfig = PromotionConfig()
+    live: LiveConfig = LiveConfig()
     monitoring: MonitoringConfig = MonitoringConfig()
     drift: DriftConfig = DriftConfig()
     alerts: AlertsConfig = AlertsConfig()

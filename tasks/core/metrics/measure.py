@@ -31,7 +31,7 @@ def deciding_metric(config: ModelConfig, *, custom: Mapping[str, Metric] | None 
         When no metric has this name for this problem.
     """
     problem = config.problem.value
-    own = {**(custom or {}), **_business(config)}
+    own = {**(custom or {}), **business_of(config)}
     return get_metric(config.evaluation.metric or default_metric(problem), problem=problem, custom=own)
 
 
@@ -47,7 +47,7 @@ def metrics_of(config: ModelConfig, *, custom: Mapping[str, Metric] | None = Non
         When a name is unknown for this problem.
     """
     problem = config.problem.value
-    own = {**(custom or {}), **_business(config)}
+    own = {**(custom or {}), **business_of(config)}
     names = [*config.evaluation.metrics, *own, *_SHOWN[problem]]
     found = [deciding_metric(config, custom=own)]
     found += [get_metric(name, problem=problem, custom=own) for name in names]
@@ -60,7 +60,8 @@ def measure(scored: Scored, metrics: Sequence[Metric]) -> dict[str, float]:
     return {name: value for name, value in values.items() if np.isfinite(value)}
 
 
-def _business(config: ModelConfig) -> dict[str, Metric]:
+def business_of(config: ModelConfig) -> dict[str, Metric]:
+    """Return the business metric by its name where it is configured."""
     business = config.evaluation.business
     if business is None:
         return {}

@@ -1,0 +1,37 @@
+"""Look at the live test of a model, and end it when the evidence, the time or a guardrail says so."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from tasks.ab_test import close_test, crown_winner, judge_test, look_at_test, open_test, report_test
+from tasks.approval import approve_by_policy
+from tasks.core.ab.report import live_markdown
+from tasks.core.verdict import StageResult, State
+from tasks.io.setup import open_setup
+from tasks.outcomes import concluded
+from tasks.parameters import DryRun, EndNow, ModelName
+
+
+@flow(name="ab-test", flow_run_name="ab-test-{model}", persist_result=False)
+@concluded("ab-test")
+def ab_test(model: ModelName, end: EndNow = False, dry_run: DryRun = False) -> StageResult:
+    """Judge champion and challenger on live traffic at any time: go on, promote the winner, keep, or abort."""
+    setup = open_setup(model)
+    state = open_test(setup, dry_run=dry_run)
+    seen = look_at_test(setup, state, dry_run=dry_run)
+    judged = judge_test(setup, state, seen, end=end, dry_run=dry_run)
+    report_test(setup, state, judged)
+    if dry_run or judged.state is State.TESTING:
+        return judged
+    if judged.state is State.WON:
+        answer = approve_by_policy(setup, judged, question=live_markdown(state.test, judged))
+        if answer.code != "approved":
+            close_test(setup, state, judged)
+            return judged.ends(State.KEPT, answer)
+        crowned = crown_winner(setup, state, judged, answer)
+        if crowned.state is not State.PROMOTED:
+            return crowned
+        judged = crowned
+    close_test(setup, state, judged)
+    return judged

@@ -1,0 +1,106 @@
+"""What a live test is judged on: its rows from the log, and what was known of the champion before it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from tasks.challenge import load_ground
+from tasks.core.ab.definition import PAIRED, LiveTest
+from tasks.core.ab.frame import join_rows, read_answers
+from tasks.core.ab.gather import gather
+from tasks.core.ab.look import Look, look_at
+from tasks.core.ab.maturity import Maturity, measure_maturity
+from tasks.core.ab.metric import is_hits, span_of
+from tasks.core.ab.observations import Answered, observe
+from tasks.core.ab.planning import guard_metrics, metric_of_test
+from tasks.core.challenge.opponents import Opponents
+from tasks.core.data.clock import Window
+from tasks.core.data.rows import Rows
+from tasks.core.errors import NotLearnable
+from tasks.core.learning.recipe import Recipe
+from tasks.core.metrics.base import Metric
+from tasks.core.metrics.scored import Scored
+from tasks.io.clock import utc_now
+from tasks.io.metric_paths import custom_metrics
+from tasks.io.models import load_model, read_documents
+from tasks.io.setup import Setup
+
+_COHORTS = 30.0
+_AGES = 10
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Seen:
+    """A look, and how complete its labels are."""
+
+    look: Look
+    maturity: Maturity
+
+
+def look_now(setup: Setup, test: LiveTest) -> Seen:
+    """Read a test's rows from the log and judge them as of now; nothing is written."""
+    now = now_on_clock(setup)
+    answered = _read(setup, test, now=now)
+    metric = _metric(setup, test.metric)
+    rails = {rail.metric: rail for rail in test.guardrails}
+    guards = {
+        name: gather(observe(answered, found), test, now=now, clip=rails[name].clip)
+        for name, found in guard_metrics(setup.config, custom=custom_metrics(setup.config)).items()
+        if name in rails
+    }
+    evidence = gather(observe(answered, metric), test, now=now, clip=test.clip)
+    look = look_at(
+        test, evidence, now=now, hits=is_hits(metric), span=span_of(metric, test.clip), guards=guards
+    )
+    return Seen(look=look, maturity=_maturity(test, answered, now=now))
+
+
+def past_of_champion(setup: Setup, opponents: Opponents) -> Scored | None:
+    """Return the champion's answers to the rows that neither side learned from; None where nothing can be read."""
+    if opponents.champion is None:
+        return None
+    try:
+        parts = load_ground.fn(setup, opponents)
+    except NotLearnable:
+        return None
+    return load_model(setup, opponents.champion).score(parts.evaluation, config=setup.config)
+
+
+def now_on_clock(setup: Setup) -> float:
+    """Return the present on the model's clock: as far as the newest prediction where it does not tell the time."""
+    if setup.config.data.clock == "timestamp":
+        return utc_now().timestamp()
+    newest = setup.stores.log.newest_position(setup.model)
+    return 0.0 if newest is None else newest
+
+
+def _read(setup: Setup, test: LiveTest, *, now: float) -> Answered:
+    """Read the control's rows, and the challengers' own or (paired) what they said of the control's."""
+    log, config = setup.stores.log, setup.config
+    window = Window(test.start, math.nextafter(max(min(test.end, now), test.start), math.inf))
+    parts: list[Rows] = []
+    for arm in test.arms:
+        shadow = test.mode == PAIRED and arm is not test.control
+        read = log.read_shadows if shadow else log.read_predictions
+        parts.append(
+            read(setup.model, window, variant=arm.name, known_by=now, target=config.data.target).rows
+        )
+    info = setup.stores.registry.version(setup.model, int(test.control.version or 0))
+    recipe = Recipe.from_dict(read_documents(setup, info, ("recipe",))["recipe"])
+    return read_answers(join_rows(parts), config=config, classes=recipe.classes)
+
+
+def _metric(setup: Setup, name: str) -> Metric:
+    live = setup.config.live.model_copy(update={"metric": name})
+    config = setup.config.model_copy(update={"live": live})
+    return metric_of_test(config, custom=custom_metrics(setup.config))
+
+
+def _maturity(test: LiveTest, answered: Answered, *, now: float) -> Maturity:
+    """Return labels by cohort (a thirtieth of the longest duration) and age, of the control's rows."""
+    control = answered.take(answered.variants == test.control.name)
+    length = test.longest / _COHORTS
+    reach = test.follow_up or test.longest / 3
+    ages = [reach * (step + 1) / _AGES for step in range(_AGES)]
+    return measure_maturity(control.positions, control.known_at, now=now, length=length, ages=ages)

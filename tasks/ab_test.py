@@ -1,0 +1,157 @@
+"""A look at a live test, and what follows: go on, promote through the one promotion task, keep, or abort."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from prefect.artifacts import create_markdown_artifact
+
+from tasks.ab_desk import create_test, end_test, read_tests
+from tasks.ab_material import Seen, look_now
+from tasks.ab_traffic import share_traffic, traffic_stopped
+from tasks.core.ab.admission import admitted_challenger
+from tasks.core.ab.conclusion import REIGNS_ALREADY, Action, Conclusion, conclude, end_now
+from tasks.core.ab.history import AB, LOOKED, TestState, look_payload, running_test
+from tasks.core.ab.report import live_items, live_markdown
+from tasks.core.challenge.opponents import Opponents
+from tasks.core.errors import NotLearnable
+from tasks.core.reign.plan import CHALLENGER, CHAMPION
+from tasks.core.verdict import Reason, StageResult, State
+from tasks.core.watching.looked import json_ready
+from tasks.crown import crown_heir
+from tasks.heir import Heir
+from tasks.io.ab_figures import trace_figure
+from tasks.io.ab_page import draw_live_page
+from tasks.io.clock import utc_now
+from tasks.io.setup import Setup
+from tasks.io.tracking import open_tracker
+from tasks.links import artifact_key
+from tasks.outcomes import record_decision
+from tasks.retries import SIDE_EFFECT, TRANSIENT
+from tasks.stage_task import stage_task
+
+_STATES = {
+    Action.GO_ON: State.TESTING,
+    Action.PROMOTE: State.WON,
+    Action.KEEP: State.KEPT,
+    Action.EXPIRE: State.KEPT,
+    Action.ABORT: State.ABORTED,
+}
+
+
+@stage_task(**SIDE_EFFECT)
+def open_test(setup: Setup, *, dry_run: bool = False) -> TestState:
+    """Return the test that runs; begin one for a challenger that was admitted and has not been tested yet.
+
+    Raises
+    ------
+    NotLearnable
+        ``no_live_test``: none runs, and nobody waits for one.
+    """
+    ledger, model = setup.stores.ledger, setup.model
+    running = running_test(read_tests(setup))
+    if running is None and not dry_run:
+        aliases = setup.stores.registry.aliases(model)
+        waiting = admitted_challenger(
+            ledger.read(model=model, stream="decisions"), read_tests(setup), path=setup.config.promotion.path,
+            challenger=aliases.get(CHALLENGER), champion=aliases.get(CHAMPION),
+        )  # fmt: skip
+        if waiting is not None:
+            create_test(setup, challenger=waiting)
+            running = running_test(read_tests(setup))
+    if running is None:
+        raise NotLearnable(
+            "no_live_test",
+            f"No live test of '{model}' runs, and no admitted challenger waits for one. Begin one by "
+            f"'evergreen ab create {model}'.",
+        )
+    if not dry_run and not traffic_stopped(setup, running):
+        share_traffic(setup, running.test)
+    return running
+
+
+@stage_task(**TRANSIENT)
+def look_at_test(setup: Setup, state: TestState, *, dry_run: bool = False) -> Seen:
+    """Judge the evidence as of now and keep the look in the ledger; a dry run keeps nothing."""
+    seen = look_now(setup, state.test)
+    if not dry_run:
+        payload = look_payload(state.test, seen.look)
+        setup.stores.ledger.append(model=setup.model, stream=AB, kind=LOOKED, payload=payload, at=utc_now())
+    return seen
+
+
+@stage_task(**SIDE_EFFECT)
+def judge_test(
+    setup: Setup, state: TestState, seen: Seen, *, end: bool = False, dry_run: bool = False
+) -> StageResult:
+    """Decide what follows from a look, and keep the decision where it ends the test.
+
+    Parameters
+    ----------
+    end : bool
+        End the test now: who has won is promoted, else the champion is kept.
+    """
+    champion = setup.stores.registry.aliases(setup.model).get(CHAMPION)
+    ended = conclude(state.test, seen.look, champion=champion, tripped=traffic_stopped(setup, state))
+    if end and not ended.ends:
+        ended = end_now(ended)
+    result = _result(setup, state, seen, ended)
+    if dry_run:
+        return replace(result, details={**result.details, "dry_run": True})
+    return record_decision(setup, "live_test", result) if ended.ends else result
+
+
+@stage_task(**SIDE_EFFECT)
+def close_test(setup: Setup, state: TestState, judged: StageResult) -> None:
+    """Write the end of a test, and send the traffic back."""
+    reasons = tuple(Reason(**reason) for reason in judged.details["conclusion"]["reasons"])
+    ended = Conclusion(
+        action=Action(judged.details["conclusion"]["action"]), reasons=reasons, winner=_winner(state, judged)
+    )
+    end_test(setup, state.test, ended, by="ab-test")
+
+
+def crown_winner(setup: Setup, state: TestState, judged: StageResult, answer: Reason) -> StageResult:
+    """Promote the version that was tested, as it is: the evidence is about it and no other."""
+    version = int(judged.version or 0)
+    opponents = Opponents(challenger=version, champion=state.test.control.version)
+    story = f"Version {version} was superior in live test '{state.test.name}'."
+    return crown_heir(setup, judged, opponents, Heir(version=version, reasons=(), story=story), answer)
+
+
+@stage_task(**TRANSIENT)
+def report_test(setup: Setup, state: TestState, judged: StageResult) -> None:
+    """Show the look in the Prefect UI and log it, with the sequence over time, to MLflow (``<model>/ab_testing``)."""
+    shown = next(one for one in read_tests(setup) if one.test.name == state.test.name)
+    traces = {arm.name: shown.trace(arm.name) for arm in state.test.challengers}
+    page = live_markdown(state.test, judged)
+    create_markdown_artifact(page, key=artifact_key("ab-test", setup.model), description="Live test")
+    tracker = open_tracker(setup.stores)
+    tags = {"evergreen.stage": "ab-test", "evergreen.live_test": state.test.name}
+    name = f"{state.test.name}-look-{len(shown.looks)}"
+    with tracker.run(setup.model, "ab_testing", name=name, tags=tags) as run_id:
+        drawn = draw_live_page(state.test, judged, traces, clock=setup.config.data.clock)
+        items = live_items(state.test, judged, traces, page=page, html=drawn)
+        figures = [trace_figure(state.test, arm, points) for arm, points in traces.items() if points]
+        tracker.write_items(run_id, [*items, *figures])
+
+
+def _result(setup: Setup, state: TestState, seen: Seen, ended: Conclusion) -> StageResult:
+    details: dict[str, Any] = {
+        "test": state.test.name, "metric": state.test.metric, "mode": state.test.mode,
+        "look": seen.look.to_dict(), "maturity": seen.maturity.to_dict(), "conclusion": ended.to_dict(),
+    }  # fmt: skip
+    version = ended.winner.version if ended.winner else state.test.challengers[0].version
+    crowned = any(reason.code == REIGNS_ALREADY for reason in ended.reasons)
+    return StageResult(
+        state=State.PROMOTED if crowned else _STATES[ended.action], model=setup.model, reasons=ended.reasons,
+        version=version, details=json_ready(details),
+    )  # fmt: skip
+
+
+def _winner(state: TestState, judged: StageResult) -> Any:
+    named = judged.details["conclusion"]["winner"]
+    return (
+        None if named is None else next(arm for arm in state.test.challengers if arm.name == named["variant"])
+    )

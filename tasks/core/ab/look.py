@@ -1,0 +1,232 @@
+"""One look at a live test: what each challenger's evidence says, at any time and as often as one likes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.core.ab.checks import MIN_UNITS, check_test, split_facts
+from tasks.core.ab.definition import Arm, LiveTest
+from tasks.core.ab.evidence import Evidence
+from tasks.core.ab.measured import Measured, measure
+from tasks.core.ab.need import Need, what_is_needed
+from tasks.core.stats.sequential import SCALE
+from tasks.core.verdict import Reason
+
+SUPERIOR, EQUIVALENT, INFERIOR, UNDECIDED = "superior", "equivalent", "inferior", "undecided"
+GUARD_LEVEL = 0.05
+"""Level at which all guardrails together send a harmless challenger home."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """What a look says of one challenger.
+
+    Attributes
+    ----------
+    arm : Arm
+        The challenger.
+    verdict : str
+        ``superior``, ``equivalent``, ``inferior`` or ``undecided``.
+    promotes : bool
+        Whether the policy is satisfied.
+    measured : Measured
+        The improvement with its sequence.
+    need : Need
+        What is missing for the planned power.
+    reasons : tuple of Reason
+        What decided, or what forbids a decision.
+    tripped : tuple of Reason
+        Guardrails that it breaks.
+    """
+
+    arm: Arm
+    verdict: str
+    promotes: bool
+    measured: Measured
+    need: Need
+    reasons: tuple[Reason, ...]
+    tripped: tuple[Reason, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form, the measured numbers at the top level."""
+        return {
+            "variant": self.arm.name, "version": self.arm.version, "verdict": self.verdict,
+            "promotes": self.promotes, **self.measured.to_dict(), "need": self.need.to_dict(),
+            "reasons": [reason.to_dict() for reason in self.reasons],
+            "tripped": [reason.to_dict() for reason in self.tripped],
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """A look at all challengers.
+
+    Attributes
+    ----------
+    now, until : float
+        Position of the look, and up to which predictions were old enough to count.
+    judged : tuple of Judged
+        One a challenger.
+    split : dict
+        The check of the split; empty for pairs.
+    counts : dict of str to dict
+        Rows by arm (or challenger): due, labelled, counted, undefined, clipped, unpaired.
+    alpha : float
+        Of the whole test.
+    """
+
+    now: float
+    until: float
+    judged: tuple[Judged, ...]
+    split: Mapping[str, Any]
+    counts: Mapping[str, Mapping[str, int]]
+    alpha: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {
+            "now": self.now, "until": self.until, "alpha": self.alpha, "split": dict(self.split),
+            "counts": {name: dict(counts) for name, counts in self.counts.items()},
+            "challengers": [one.to_dict() for one in self.judged],
+        }  # fmt: skip
+
+
+def look_at(
+    test: LiveTest,
+    evidence: Evidence,
+    *,
+    now: float,
+    hits: bool = False,
+    span: float = 0.0,
+    guards: Mapping[str, Evidence] | None = None,
+) -> Look:
+    """Judge a live test by the evidence so far.
+
+    Parameters
+    ----------
+    evidence : Evidence
+        Of the metric that decides (`gather`).
+    now : float
+        Position on the clock.
+    hits : bool
+        Whether the metric is right or wrong a row (`tasks.core.ab.metric.is_hits`).
+    span : float
+        Greatest difference of two of its values (`tasks.core.ab.metric.span_of`); 0 where there is none.
+    guards : mapping of str to Evidence, optional
+        Of each guardrail's metric, by name.
+
+    Returns
+    -------
+    Look
+        A verdict other than ``undecided`` is false with probability at most ``test.alpha`` over all looks ever
+        taken. It is ``undecided`` while a check fails, or an arm has fewer than 200 units (30 pairs).
+    """
+    refusals = check_test(evidence, test)
+    until = min(now - (test.follow_up or 0.0), test.end)
+    judged = tuple(
+        _judge(test, evidence, arm, until=until, hits=hits, span=span, refusals=refusals, guards=guards or {})
+        for arm in test.challengers
+    )
+    shown = {name: dict(side.counts) for name, side in evidence.sides.items()}
+    return Look(
+        now=now, until=until, judged=judged, split=split_facts(evidence, test), counts=shown, alpha=test.alpha
+    )
+
+
+def _judge(
+    test: LiveTest,
+    evidence: Evidence,
+    arm: Arm,
+    *,
+    until: float,
+    hits: bool,
+    span: float,
+    refusals: Sequence[Reason],
+    guards: Mapping[str, Evidence],
+) -> Judged:
+    measured = measure(evidence, test, arm, alpha=test.alpha_each, scale=test.scale, hits=hits, span=span)
+    stops = (*refusals, *_too_few(test, measured))
+    verdict = UNDECIDED if stops else name_verdict(measured.low, measured.high, test)
+    need = what_is_needed(
+        test, standard_error=measured.standard_error, n=measured.n, until=until, decided=verdict != UNDECIDED
+    )
+    reasons = stops or (_reason(test, arm, measured, verdict, need),)
+    return Judged(
+        arm=arm, verdict=verdict, promotes=not stops and promotes(measured.low, measured.high, test),
+        measured=measured, need=need, reasons=reasons, tripped=_tripped(test, arm, guards),
+    )  # fmt: skip
+
+
+def promotes(low: float, high: float, test: LiveTest) -> bool:
+    """Return whether the policy is satisfied by a sequence's bounds.
+
+    ``superiority``: surely better, and not surely by less than ``min_improvement``; ``strict``: surely better by
+    ``min_improvement``; ``non_inferiority``: surely not worse by ``margin``.
+    """
+    if test.policy == "non_inferiority":
+        return low > -test.margin_effect
+    return low >= test.effect if test.strict else low > 0 and high >= test.effect
+
+
+def name_verdict(low: float, high: float, test: LiveTest) -> str:
+    """Return the verdict's word for a sequence's bounds."""
+    better = low >= test.effect if test.strict else low > 0 and high >= test.effect
+    if better:
+        return SUPERIOR
+    if (-test.effect < low and high < test.effect) or promotes(low, high, test):
+        return EQUIVALENT
+    return INFERIOR if high < 0 else UNDECIDED
+
+
+def _too_few(test: LiveTest, measured: Measured) -> tuple[Reason, ...]:
+    least, limit = min(measured.n_control, measured.n_challenger), MIN_UNITS[test.mode]
+    if least >= limit:
+        return ()
+    what = "pairs" if measured.paired else "units in the smaller arm"
+    return (
+        Reason(
+            code="too_few_units",
+            message=f"{least} {what} with a known outcome; {limit} are needed before anything is judged.",
+            observed=least, limit=limit, n=measured.n,
+        ),
+    )  # fmt: skip
+
+
+def _reason(test: LiveTest, arm: Arm, measured: Measured, verdict: str, need: Need) -> Reason:
+    low, high = measured.low, measured.high
+    text = f"{arm.name}, {test.metric}: {measured.improvement:+.4g} [{low:+.4g}, {high:+.4g}]"
+    more = (
+        "the spread is not known yet" if need.still is None else f"about {need.still} more units would tell"
+    )
+    sentence = {
+        SUPERIOR: f"{text}, better than the champion.",
+        EQUIVALENT: f"{text}, no difference that matters (±{test.effect:g}).",
+        INFERIOR: f"{text}, worse than the champion.",
+        UNDECIDED: f"{text}: {more}.",
+    }[verdict]
+    limit = need.units if verdict == UNDECIDED else test.effect
+    observed = measured.n if verdict == UNDECIDED else measured.improvement
+    code = "non_inferior" if verdict == EQUIVALENT and promotes(low, high, test) else verdict
+    return Reason(code=code, message=sentence, observed=observed, limit=limit, n=measured.n)
+
+
+def _tripped(test: LiveTest, arm: Arm, guards: Mapping[str, Evidence]) -> tuple[Reason, ...]:
+    """Return the guardrails that a challenger breaks; too few units break none."""
+    found = []
+    for rail in test.guardrails:
+        if rail.metric not in guards:
+            continue
+        level = GUARD_LEVEL / len(test.guardrails) / len(test.challengers)
+        seen = measure(guards[rail.metric], test, arm, alpha=level, scale=SCALE * rail.most_worse, hits=False)
+        if not _too_few(test, seen) and math.isfinite(seen.high) and seen.high < -rail.most_worse:
+            text = f"{arm.name}, {rail.metric}: {seen.improvement:+.4g} [{seen.low:+.4g}, {seen.high:+.4g}]"
+            found.append(
+                Reason(
+                    code="guardrail", message=f"{text}, worse by more than {rail.most_worse:g}.",
+                    observed=seen.improvement, limit=-rail.most_worse, n=seen.n,
+                )
+            )  # fmt: skip
+    return tuple(found)

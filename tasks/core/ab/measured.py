@@ -1,0 +1,176 @@
+"""How much better a challenger does, with the sequence it is known by, from the evidence."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from tasks.core.ab.definition import ARMS, Arm, LiveTest
+from tasks.core.ab.evidence import Evidence, Side
+from tasks.core.stats.joint_moments import JointMoments
+from tasks.core.stats.sequential import confidence_sequence, log_e_value
+from tasks.core.stats.sequential_arms import Effect, compare_arms, compare_pairs
+from tasks.core.stats.sequential_counts import log_mcnemar_e_value, win_share_sequence
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A challenger against the control, in the metric's own unit; greater is always better.
+
+    Attributes
+    ----------
+    test : str
+        ``confidence_sequence``, or ``mcnemar_e_value`` for right-or-wrong pairs of independent rows.
+    improvement, low, high : float
+        Challenger less control a row, and its confidence sequence; infinite where nothing is known yet.
+    standard_error : float
+        NaN where nothing has varied yet.
+    log_e_value : float
+        Log of the evidence against no difference.
+    control, challenger : float
+        Mean of each; of a loss or error its negative. With a covariate these are unadjusted.
+    n_control, n_challenger : int
+        Units on each side (pairs: the same).
+    reduction : float
+        Share of the variance that the champion's score took away.
+    repeated : bool
+        Whether units brought more than one row.
+    lost, won : int or None
+        Discordant pairs, where values are right or wrong.
+    paired : bool
+        Whether both answered the same rows.
+    """
+
+    test: str
+    improvement: float
+    low: float
+    high: float
+    standard_error: float
+    log_e_value: float
+    control: float
+    challenger: float
+    n_control: int
+    n_challenger: int
+    reduction: float = 0.0
+    repeated: bool = False
+    lost: int | None = None
+    won: int | None = None
+    paired: bool = False
+
+    @property
+    def n(self) -> int:
+        """Units that the test has: of both arms, or pairs."""
+        return self.n_control if self.paired else self.n_control + self.n_challenger
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form; numbers that are not finite become null."""
+        plain = asdict(self)
+        return {name: None if _endless(value) else value for name, value in plain.items()}
+
+
+def measure(
+    evidence: Evidence,
+    test: LiveTest,
+    challenger: Arm,
+    *,
+    alpha: float,
+    scale: float,
+    hits: bool,
+    span: float = 0.0,
+) -> Measured:
+    """Measure one challenger.
+
+    Parameters
+    ----------
+    evidence : Evidence
+        Of one metric.
+    alpha, scale : float
+        Of the confidence sequence.
+    hits : bool
+        Whether the metric's values are right or wrong.
+    span : float
+        Greatest difference of two of its values (`tasks.core.ab.metric.span_of`), for arms.
+    """
+    if test.mode == ARMS:
+        return _measure_arms(evidence, test, challenger, alpha=alpha, scale=scale, span=span)
+    side = evidence.side(challenger.name)
+    effect = compare_pairs(side.moments())
+    if hits and not side.table.repeats:
+        return _measure_hits(side, effect, test, alpha=alpha, scale=scale)
+    return _by_sequence(effect, alpha=alpha, scale=scale, repeated=side.table.repeats, paired=True)
+
+
+def _measure_arms(
+    evidence: Evidence, test: LiveTest, challenger: Arm, *, alpha: float, scale: float, span: float
+) -> Measured:
+    crossed = evidence.crossed()
+    sides = [evidence.side(test.control.name), evidence.side(challenger.name)]
+    moments = [side.moments(without=crossed) for side in sides]
+    if not test.adjust or any(side.counts["uncovered"] for side in sides):
+        moments = [_without_covariate(one) for one in moments]
+    repeated = any(side.table.without(crossed).repeats for side in sides)
+    return _by_sequence(
+        compare_arms(*moments, span=span), alpha=alpha, scale=scale, repeated=repeated, paired=False
+    )
+
+
+def _without_covariate(moments: JointMoments) -> JointMoments:
+    return JointMoments(n=moments.n, mean=moments.mean[:2], comoments=moments.comoments[:2, :2])
+
+
+def _by_sequence(effect: Effect, *, alpha: float, scale: float, repeated: bool, paired: bool) -> Measured:
+    low, high = confidence_sequence(effect.estimate, effect.standard_error, alpha=alpha, scale=scale)
+    return Measured(
+        test="confidence_sequence", low=float(low), high=float(high),
+        log_e_value=float(log_e_value(effect.estimate, effect.standard_error, scale=scale)),
+        repeated=repeated, paired=paired, **_means(effect),
+    )  # fmt: skip
+
+
+def _means(effect: Effect) -> dict[str, Any]:
+    reduction = float(effect.reduction)
+    return {
+        "improvement": float(effect.estimate), "standard_error": float(effect.standard_error),
+        "control": float(effect.control), "challenger": float(effect.variant),
+        "n_control": int(effect.n_control), "n_challenger": int(effect.n_variant),
+        "reduction": reduction if math.isfinite(reduction) else 0.0,
+    }  # fmt: skip
+
+
+def _measure_hits(side: Side, effect: Effect, test: LiveTest, *, alpha: float, scale: float) -> Measured:
+    low, high = hits_bounds(
+        side.lost, side.won, effect.n_control, alpha=alpha, scale=scale, concentration=test.concentration
+    )
+    evidence = log_mcnemar_e_value(side.lost, side.won, concentration=test.concentration)
+    return Measured(
+        test="mcnemar_e_value", low=float(low), high=float(high), log_e_value=float(evidence), paired=True,
+        lost=side.lost, won=side.won, **_means(effect),
+    )  # fmt: skip
+
+
+def hits_bounds(lost: Any, won: Any, n: Any, *, alpha: float, scale: float, concentration: float) -> Any:
+    """Return both bounds of the difference of two shares right on the same n rows, shape (…).
+
+    (2 p - 1) (lost + won) / n at the exact bounds of p, the share of discordant pairs won: 0 is left out exactly
+    where the e-value reaches 1 / alpha. On the other side, and where 0 is inside, the bound is no nearer than that
+    of the mean's confidence sequence with one row more in each discordant cell, since the number of discordant
+    rows is known by chance too. From -inf to inf without rows.
+    """
+    b, c, rows = np.broadcast_arrays(*(np.asarray(each, dtype=np.float64) for each in (lost, won, n)))
+    known = rows > 0
+    safe = np.where(known, rows, 1.0)
+    share_low, share_high = win_share_sequence(b, c, alpha=alpha, concentration=concentration)
+    near, far = (2 * share_low - 1) * (b + c) / safe, (2 * share_high - 1) * (b + c) / safe
+    mean = (c - b) / safe
+    error = np.sqrt(np.maximum((b + c + 2) / (safe + 2) - mean**2, 0.0) / (safe + 2))
+    wide_low, wide_high = confidence_sequence(mean, error, alpha=alpha, scale=scale)
+    low = np.where(near > 0, near, np.minimum(near, wide_low))
+    high = np.where(far < 0, far, np.maximum(far, wide_high))
+    return np.where(known, low, -np.inf), np.where(known, high, np.inf)
+
+
+def _endless(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)

@@ -1,0 +1,172 @@
+"""Exact evidence on counts at any time: discordant pairs (McNemar), and whether a split is the one declared."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import betaln, gammaln, xlog1py, xlogy
+
+from tasks.core.errors import DataError
+from tasks.core.stats.sequential import Bounds
+
+FloatArray = npt.NDArray[np.float64]
+
+CONCENTRATION = 15.0
+"""Of the mixture over the share of discordant pairs won: looks for shares some .09 away from a half."""
+_FOCUS = 100.0  # of the mixture over splits: looks for shares a few hundredths away from those declared
+_STEPS = 60  # halvings of a bracket
+
+
+def mixture_concentration(min_improvement: float, *, discordance: float = 0.1) -> float:
+    """Return the concentration that finds a given improvement with the fewest rows.
+
+    Parameters
+    ----------
+    min_improvement : float
+        Difference of the shares right, > 0.
+    discordance : float
+        Expected share of rows on which exactly one of the two is right.
+
+    Notes
+    -----
+    The standard deviation of Beta(a, a), 1 / sqrt(8 a + 4), is set to 0.9 (`SCALE`) times the distance of the
+    share won from a half, ``min_improvement / (2 discordance)``.
+
+    >>> round(mixture_concentration(0.02), 2)
+    14.93
+    """
+    apart = 0.9 * min(min_improvement / (2 * discordance), 0.5)
+    return max((1 / (4 * apart * apart) - 1) / 2, 0.5)
+
+
+def log_mcnemar_e_value(b: Any, c: Any, *, concentration: float = CONCENTRATION) -> FloatArray:
+    """Return the log of `mcnemar_e_value`, shape (…)."""
+    return _log_share_e_value(*_counts(b, c), 0.5, concentration)
+
+
+def mcnemar_e_value(b: Any, c: Any, *, concentration: float = CONCENTRATION) -> Any:
+    """Test paired discordances at any time: the e-value against 'either is equally often the one that is right'.
+
+    Under the null each discordant pair is won by either side with probability 1/2, given the past, so that the
+    e-value is a martingale with mean 1: it ever reaches 1 / alpha with probability at most alpha (Ville 1939),
+    exactly, at any sample size and after any number of looks. Pairs must be independent: rows of one entity are
+    not, and want `compare_pairs` by entity. At one look fixed beforehand `mcnemar` needs fewer pairs.
+
+    Parameters
+    ----------
+    b, c : array of int, shape (…)
+        Rows on which only the first, and only the second, is right, as of each look.
+    concentration : float
+        ``a`` of the mixing Beta(a, a), > 0; fixed before the first look (`mixture_concentration`).
+
+    Returns
+    -------
+    float or array, shape (…)
+        1 without discordant pairs.
+
+    Raises
+    ------
+    DataError
+        On negative counts.
+
+    Notes
+    -----
+    The beta-binomial mixture of Robbins (1970): B(a + b, a + c) / B(a, a) * 2^(b + c).
+
+    Examples
+    --------
+    With a = 1 it is 2^m / ((m + 1) C(m, c)): for 0 and 3 of 3, 8 / 4.
+
+    >>> round(mcnemar_e_value(0, 3, concentration=1.0), 9)
+    2.0
+    """
+    value = np.exp(np.minimum(log_mcnemar_e_value(b, c, concentration=concentration), 700.0))
+    return float(value) if value.ndim == 0 else value
+
+
+def win_share_sequence(b: Any, c: Any, *, alpha: float, concentration: float = CONCENTRATION) -> Bounds:
+    """Return the exact confidence sequence of the share of discordant pairs that the second wins.
+
+    All shares p whose own mixture e-value stays below 1 / alpha; it excludes 1/2 exactly where `mcnemar_e_value`
+    reaches 1 / alpha.
+
+    >>> low, high = win_share_sequence(10, 40, alpha=0.05)
+    >>> round(float(low), 3), round(float(high), 3)
+    (0.542, 0.952)
+    """
+    lost, won = np.broadcast_arrays(*_counts(b, c))
+    top = math.log(1 / alpha)
+    centre = np.divide(won, won + lost, out=np.full(won.shape, 0.5), where=won + lost > 0)
+
+    def edge(outer: float) -> FloatArray:
+        inside, outside = centre.copy(), np.full(centre.shape, outer)
+        for _ in range(_STEPS):
+            middle = (inside + outside) / 2
+            kept = _log_share_e_value(lost, won, middle, concentration) < top
+            inside, outside = np.where(kept, middle, inside), np.where(kept, outside, middle)
+        return np.asarray(inside)
+
+    return Bounds(edge(0.0), edge(1.0))
+
+
+def log_split_e_value(counts: Any, shares: Any, *, focus: float = _FOCUS) -> FloatArray:
+    """Return the log e-value against 'units fall into the arms by the declared shares' (sample-ratio mismatch).
+
+    Under the null each unit falls into an arm with the declared probability, whatever came before; the e-value
+    reaches 1 / level ever with probability at most ``level``, after any number of looks.
+
+    Parameters
+    ----------
+    counts : array, shape (…, k)
+        *Units of randomisation* (entities, not their rows) in each arm.
+    shares : array, shape (k,)
+        Declared shares, > 0; they are scaled to sum to 1.
+    focus : float
+        Concentration of the mixture about the declared shares.
+
+    Returns
+    -------
+    array, shape (…)
+        0 without units.
+
+    Raises
+    ------
+    DataError
+        On negative counts, other lengths, or shares that are not positive.
+
+    Notes
+    -----
+    The Dirichlet-multinomial mixture of Lindon & Malek (2022), *Anytime-valid inference for multinomial count data*.
+
+    Examples
+    --------
+    >>> bool(log_split_e_value([900, 100], [0.9, 0.1]) < 0), bool(log_split_e_value([800, 200], [0.9, 0.1]) > 20)
+    (True, True)
+    """
+    n, p = np.asarray(counts, dtype=np.float64), np.asarray(shares, dtype=np.float64)
+    if n.shape[-1:] != p.shape or not (p > 0).all() or not (n >= 0).all():
+        raise DataError(
+            f"Counts of shape {n.shape} and shares {p.tolist()} are no split. "
+            "Allowed: one count >= 0 and one share > 0 an arm."
+        )
+    p = p / p.sum()
+    prior = focus * p
+    mixed = gammaln(prior + n).sum(-1) - gammaln(prior).sum() + gammaln(focus) - gammaln(focus + n.sum(-1))
+    return np.asarray(mixed - (n * np.log(p)).sum(-1))
+
+
+def _log_share_e_value(lost: FloatArray, won: FloatArray, share: Any, a: float) -> FloatArray:
+    """Return the log of the mixture likelihood over the likelihood of a share won."""
+    p = np.asarray(share, dtype=np.float64)
+    mixed = betaln(a + won, a + lost) - betaln(a, a)
+    return np.asarray(mixed - xlogy(won, p) - xlog1py(lost, -p))
+
+
+def _counts(b: Any, c: Any) -> tuple[FloatArray, FloatArray]:
+    lost, won = np.asarray(b, dtype=np.float64), np.asarray(c, dtype=np.float64)
+    if not (lost >= 0).all() or not (won >= 0).all():
+        raise DataError(f"Discordant counts are {b} and {c}. Allowed: counts from 0 on.")
+    return lost, won

@@ -1,0 +1,98 @@
+"""Simulated live tests, many trials side by side: each holds the moments of each batch, shape (trials, looks)."""
+
+import numpy as np
+
+from tasks.core.ab.checks import MIN_UNITS
+from tasks.core.ab.definition import Arm, LiveTest
+from tasks.core.stats.joint_moments import JointMoments
+from tasks.core.stats.sequential import confidence_sequence
+from tasks.core.stats.sequential_arms import compare_arms
+from tests.support.rates import upper_bound
+
+LOOKS = 500
+ALPHA = 0.05
+
+
+def rated_test(*, share=0.5, mode="arms", effect=0.02, metric="accuracy"):
+    return LiveTest(
+        name="t", hypothesis="the new one is better", metric=metric, mode=mode, start=0.0, longest=1e9, alpha=ALPHA,
+        control=Arm(name="champion", version=1, share=1 - share if mode == "arms" else 1.0),
+        challengers=(Arm(name="new", version=2, share=share if mode == "arms" else 1.0),), min_improvement=effect,
+    )  # fmt: skip
+
+
+def winners(effect, test, *, least, error=None):
+    """Return by trial whether the sequence ever excluded 0, above and below, and whether a fixed z-test did."""
+    low, high = confidence_sequence(effect.estimate, effect.standard_error, alpha=ALPHA, scale=test.scale)
+    enough = effect.least >= least
+    with np.errstate(divide="ignore", invalid="ignore"):
+        literal = np.abs(effect.estimate / (effect.standard_error if error is None else error)) > 1.96
+    return [(mask & enough).any(axis=-1) for mask in (low > 0, high < 0, literal)]
+
+
+def arms(pair, test, *, span=1.0):
+    running = [side.accumulate() for side in pair]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        welch = np.sqrt(sum(side.covariance()[..., 1, 1] / side.n for side in running))
+    return winners(compare_arms(*running, span=span), test, least=MIN_UNITS["arms"], error=welch)
+
+
+def show(what, better, worse, literal):
+    false = int((better | worse).sum())
+    bound = upper_bound(false, len(better))
+    print(
+        f"\n| {what} | {false / len(better):.4f} (at most {bound:.4f}) | {better.mean():.4f} / {worse.mean():.4f} | "
+        f"{literal.mean():.3f} |",
+        end="",
+    )
+    return bound
+
+
+def moments_of_sums(n, total, squares):
+    """Return the moments of single rows (a one and a value a row) from counts, sums and sums of squares."""
+    n, total, squares = (np.asarray(x, dtype=float) for x in (n, total, squares))
+    mean = np.divide(total, n, out=np.zeros(n.shape), where=n > 0)
+    comoments = np.zeros((*n.shape, 2, 2))
+    comoments[..., 1, 1] = np.maximum(squares - n * mean**2, 0.0)
+    return JointMoments(n=n, mean=np.stack([np.where(n > 0, 1.0, 0.0), mean], -1), comoments=comoments)
+
+
+def hit_batches(rng, *, trials, batch, share, control, challenger, looks=LOOKS):
+    """Return both arms' moments by batch of right-or-wrong values with these shares right."""
+    shape = (trials, looks)
+    n = rng.binomial(batch, share, shape)
+    right = rng.binomial(n, challenger)
+    others = rng.binomial(batch - n, control)
+    return moments_of_sums(batch - n, others, others), moments_of_sums(n, right, right)
+
+
+def value_batches(rng, draw, *, trials, batch, share, clip, better_by=0.0, looks=LOOKS, chunk=50):
+    """Return both arms' moments by batch of values that ``draw(rng, shape)`` gives, clipped or (None) as they are."""
+    parts = []
+    for first in range(0, trials, chunk):
+        shape = (min(chunk, trials - first), looks, batch)
+        arm = rng.random(shape, dtype=np.float32) < share
+        raw = draw(rng, shape) + better_by * arm
+        x = raw if clip is None else np.clip(raw, *clip)
+        theirs = np.where(arm, x, 0.0)
+        ones, all_of = [arm.sum(-1), theirs.sum(-1), (theirs * theirs).sum(-1)], [x.sum(-1), (x * x).sum(-1)]
+        parts.append([batch - ones[0], all_of[0] - ones[1], all_of[1] - ones[2], *ones])
+    sums = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    return moments_of_sums(*sums[:3]), moments_of_sums(*sums[3:])
+
+
+def purchases(rng, shape):
+    """Profit a row: nine in ten buy nothing and cost one; the others' baskets are lognormal with a heavy tail."""
+    buys = rng.random(shape, dtype=np.float32) < 0.1
+    basket = np.exp(1.5 * rng.standard_normal(shape, dtype=np.float32) + 2.0)
+    return np.where(buys, basket, 0.0) - 1.0
+
+
+def pareto(rng, shape):
+    """Profit a row with infinite variance: Pareto of index 1.5, less its mean."""
+    return (1.0 - rng.random(shape, dtype=np.float32)) ** (-1 / 1.5) - 3.0
+
+
+def first_crossing(mask):
+    """Return the number of the first look at which the mask holds, per trial; the number of looks where never."""
+    return np.where(mask.any(axis=-1), mask.argmax(axis=-1), mask.shape[-1])

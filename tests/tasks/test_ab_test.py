@@ -1,0 +1,259 @@
+"""A live test from its creation to the promotion of its winner, on a real MLflow store, ledger and log."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+
+import tasks.crown
+from tasks.ab_desk import abort_test, create_test, read_tests, status_of
+from tasks.ab_test import close_test, crown_winner, judge_test, look_at_test, open_test
+from tasks.core.ab.history import running_test
+from tasks.core.challenge.judgement import JUDGEMENT
+from tasks.core.errors import InputError, NotLearnable
+from tasks.core.verdict import Outcome, Reason, StageResult, State, Verdict
+from tasks.io.clock import FROZEN
+from tasks.io.log_records import KnownOutcome, Prediction
+from tasks.io.served import ShadowScore
+from tasks.outcomes import record_decision
+from tasks.promote import apply_promotion
+from tasks.traffic import read_traffic, stop_variants
+from tests.support.arena import Arena, enthrone, spent, train_version
+
+WEAK, STRONG = 1, 2
+START = datetime(2026, 6, 1, tzinfo=UTC)
+HIDDEN = {"exclude": {"signal": "hidden from the weak one"}}
+YES = Reason(code="approved", message="Approved.")
+
+
+@pytest.fixture(scope="module")
+def trained(mlflow_template, tmp_path_factory):
+    """Train two versions once; return the path of their store."""
+    folder = tmp_path_factory.mktemp("live")
+    with pytest.MonkeyPatch.context() as patch:
+        arena = Arena(folder, f"sqlite:///{folder}/mlflow.db", patch, start=mlflow_template)
+        assert (WEAK, STRONG) == tuple(
+            train_version(arena.setup(**sections)) for sections in ({"data": HIDDEN}, {})
+        )
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def arena(trained, tmp_path, monkeypatch):
+    """The two versions in stores of the test's own, at a moment that stands still; smoke tests pass."""
+    passed = Verdict(outcome=Outcome.PASS)
+    monkeypatch.setattr(tasks.crown, "serving_smoke", lambda stores: lambda model, version: passed)
+    monkeypatch.setattr(tasks.crown, "promote_task", apply_promotion)
+    monkeypatch.setenv(FROZEN, START.isoformat())
+    return Arena(tmp_path, f"sqlite:///{tmp_path}/mlflow.db", monkeypatch, start=trained)
+
+
+def begin(arena, *, path="ab", champion=WEAK, challenger=STRONG, **live):
+    chosen = {"metric": "accuracy", "share": 0.5, "min_improvement": 0.1, "longest": "5d", **live}
+    setup = arena.setup(promotion={"path": path}, live=chosen)
+    enthrone(setup, champion=champion, challenger=challenger)
+    return setup
+
+
+def later(monkeypatch, **passed):
+    monkeypatch.setenv(FROZEN, (START + timedelta(**passed)).isoformat())
+
+
+def answer(right, truth):
+    decision = truth if right else {"yes": "no", "no": "yes"}[truth]
+    return {"score": 0.9 if decision == "yes" else 0.1, "decision": decision}
+
+
+def serve(setup, monkeypatch, *, champion, challenger, rows=1_200, shadow=False, hours=24):
+    """Log answers of both with these shares right, an outcome each; then let the time pass."""
+    rng = np.random.default_rng(5)
+    begun = START.timestamp() + 1
+    log, model = setup.stores.log, setup.model
+    predictions, outcomes, said = [], [], []
+    for i, truth in enumerate(rng.choice(["yes", "no"], rows)):
+        name, place = f"row-{i}", begun + i * (hours * 3600 - 10) / rows
+        theirs = not shadow and rng.random() < 0.5
+        mine = answer(rng.random() < (challenger if theirs else champion), truth)
+        variant, version = (f"v{STRONG}", STRONG) if theirs else ("champion", WEAK)
+        predictions.append(
+            Prediction(
+                prediction_id=name, position=place, features={"noise": 0.1}, version=version, variant=variant, **mine
+            )
+        )  # fmt: skip
+        outcomes.append(KnownOutcome(prediction_id=name, outcome=str(truth), known_at=place))
+        said.append(
+            (
+                name,
+                ShadowScore(variant=f"v{STRONG}", version=STRONG, **answer(rng.random() < challenger, truth)),
+            )
+        )
+    log.append_predictions(model, predictions, at=START)
+    if shadow:
+        log.append_shadows(model, said)
+    log.append_outcomes(model, outcomes, at=START)
+    later(monkeypatch, hours=hours)
+
+
+def look(setup, **options):
+    state = open_test.fn(setup)
+    return state, judge_test.fn(setup, state, look_at_test.fn(setup, state), **options)
+
+
+def champion_of(setup):
+    return setup.stores.registry.aliases(setup.model)["champion"]
+
+
+def test_a_test_is_written_down_spends_alpha_and_shares_the_traffic(arena):
+    setup = begin(arena)
+    told = create_test(setup, hypothesis="It knows the signal.")
+    assert ("Testing", "accuracy", "arms") == (told["state"], told["test"]["metric"], told["test"]["mode"])
+    assert {"version": STRONG, "share": 0.5} == told["test"]["arms"]["v2"]
+    assert [0.0125] == spent(setup)
+    plan = read_traffic(setup.stores.ledger, setup.model).plan
+    assert [(STRONG, 0.5)] == [(one.version, one.share) for one in plan.challengers]
+    with pytest.raises(InputError, match="is running"):
+        create_test(setup, name="another")
+    assert [0.0125] == spent(setup)
+
+
+def test_a_dry_run_says_what_would_be_tested_and_writes_nothing(arena):
+    setup = begin(arena)
+    told = create_test(setup, dry_run=True, alpha=0.02, live={"share": 0.2})
+    assert ("Planned", 0.02, 0.2) == (
+        told["state"],
+        told["test"]["alpha"],
+        told["test"]["arms"]["v2"]["share"],
+    )
+    assert ([], ()) == (spent(setup), read_tests(setup))
+    assert read_traffic(setup.stores.ledger, setup.model).plan.is_plain
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"challenger": WEAK}, "is the champion"),
+        ({"challenger": 9}, "9"),
+        ({"live": {"metric": "roc_auc"}}, "no mean over rows"),
+        ({"live": {"longest": "500 rows"}}, "no length"),
+        ({"live": {"shar": 0.1}}, "shar"),
+        ({"alpha": 0.2}, "0.05 is left"),
+    ],
+)
+def test_what_cannot_be_tested_is_refused_and_costs_nothing(arena, options, said):
+    setup = begin(arena)
+    with pytest.raises(InputError, match=said):
+        create_test(setup, **options)
+    assert ([], ()) == (spent(setup), read_tests(setup))
+
+
+def test_a_superior_arm_is_promoted_and_has_all_the_traffic(arena, monkeypatch):
+    setup = begin(arena)
+    create_test(setup)
+    serve(setup, monkeypatch, champion=0.6, challenger=0.9)
+    status = status_of(setup)
+    assert ("Testing", "promote", "superior") == (
+        status["state"], status["action"], status["look"]["challengers"][0]["verdict"],
+    )  # fmt: skip
+    state, judged = look(setup)
+    assert (State.WON, STRONG) == (judged.state, judged.version)
+    crowned = crown_winner(setup, state, judged, YES)
+    close_test.fn(setup, state, crowned)
+    assert (State.PROMOTED, STRONG) == (crowned.state, champion_of(setup))
+    assert running_test(read_tests(setup)) is None
+    told = status_of(setup)
+    assert ("Promoted", "promote", 1) == (told["state"], told["ended"]["action"], len(told["trace"]))
+    assert read_traffic(setup.stores.ledger, setup.model).plan.is_plain
+
+
+def test_a_promotion_whose_end_was_not_written_is_finished_by_the_next_look(arena, monkeypatch):
+    setup = begin(arena)
+    create_test(setup)
+    serve(setup, monkeypatch, champion=0.6, challenger=0.9)
+    state, judged = look(setup)
+    crown_winner(setup, state, judged, YES)  # and the process dies
+    state, again = look(setup)
+    assert (State.PROMOTED, ["reigns_already"]) == (again.state, [r.code for r in again.reasons])
+    close_test.fn(setup, state, again)
+    assert "promote" == read_tests(setup)[-1].status
+
+
+def test_a_worse_arm_leaves_the_champion_and_gives_its_traffic_back(arena, monkeypatch):
+    setup = begin(arena)
+    create_test(setup)
+    serve(setup, monkeypatch, champion=0.9, challenger=0.6)
+    state, judged = look(setup)
+    close_test.fn(setup, state, judged)
+    assert (State.KEPT, WEAK) == (judged.state, champion_of(setup))
+    assert not read_traffic(setup.stores.ledger, setup.model).plan.challengers
+
+
+def test_an_undecided_test_goes_on_and_each_look_is_kept(arena, monkeypatch):
+    setup = begin(arena)
+    create_test(setup)
+    serve(setup, monkeypatch, champion=0.7, challenger=0.74, rows=600)
+    for _ in range(2):
+        _, judged = look(setup)
+        assert State.TESTING is judged.state
+    assert 2 == len(read_tests(setup)[0].looks)
+    assert judged.decision_id is None
+    _, ended = look(setup, end=True)
+    assert (State.KEPT, "ended_by_hand") == (ended.state, ended.reasons[0].code)
+    later(monkeypatch, days=6)
+    _, expired = look(setup)
+    assert (State.KEPT, "expired") == (expired.state, expired.reasons[0].code)
+
+
+def test_a_shadow_is_judged_by_pairs(arena, monkeypatch):
+    setup = begin(arena, path="shadow")
+    create_test(setup)
+    assert [STRONG] == [one.version for one in read_traffic(setup.stores.ledger, setup.model).plan.shadows]
+    serve(setup, monkeypatch, champion=0.6, challenger=0.9, shadow=True)
+    state, judged = look(setup)
+    (one,) = judged.details["look"]["challengers"]
+    assert (State.WON, "mcnemar_e_value", 1_200) == (judged.state, one["test"], one["n_control"])
+    assert State.PROMOTED is crown_winner(setup, state, judged, YES).state
+
+
+def test_traffic_that_was_sent_back_by_a_guardrail_aborts_the_test(arena, monkeypatch):
+    setup = begin(arena)
+    create_test(setup)
+    stop_variants(setup, why="p99 of the challenger is 2 s")
+    serve(setup, monkeypatch, champion=0.6, challenger=0.9)
+    state, judged = look(setup)
+    assert (State.ABORTED, WEAK) == (judged.state, champion_of(setup))
+    assert "2 s" in judged.reasons[0].message
+    close_test.fn(setup, state, judged)
+    assert "abort" == read_tests(setup)[0].status
+
+
+def test_a_person_may_abort_with_a_reason(arena):
+    setup = begin(arena)
+    create_test(setup)
+    with pytest.raises(InputError, match="needs a reason"):
+        abort_test(setup, why=" ")
+    assert "Aborted" == abort_test(setup, why="The label feed is broken.")["state"]
+    with pytest.raises(InputError, match="is over"):
+        abort_test(setup, why="again")
+    assert not read_traffic(setup.stores.ledger, setup.model).plan.challengers
+
+
+def test_an_admitted_challenger_gets_its_test_once(arena):
+    setup = begin(arena)
+    with pytest.raises(NotLearnable, match="No live test"):
+        open_test.fn(setup)
+    record_decision(setup, JUDGEMENT, StageResult(state=State.ADMITTED, model=setup.model, version=STRONG))
+    state = open_test.fn(setup)
+    assert (STRONG, WEAK) == (state.test.challengers[0].version, state.test.control.version)
+    abort_test(setup, why="stop")
+    with pytest.raises(NotLearnable, match="No live test"):
+        open_test.fn(setup)
+
+
+def test_losses_are_clipped_and_read_relative_to_what_the_champion_was_worth_before(arena, monkeypatch):
+    setup = begin(arena, metric="log_loss", min_improvement=0.2)
+    told = create_test(setup)["test"]
+    assert told["baseline"] < 0  # the negative of a loss
+    assert abs(told["baseline"]) * 0.2 == pytest.approx(told["effect"])
+    assert told["clip"][0] < told["clip"][1] <= 0
+    serve(setup, monkeypatch, champion=0.6, challenger=0.9)
+    assert "superior" == status_of(setup)["look"]["challengers"][0]["verdict"]
