@@ -13,6 +13,7 @@ from rich.table import Table
 
 from deployments.cli.session import prepare_prefect, run_flow
 from deployments.demo.pages import collect_pages
+from deployments.demo.serving import serve_until_asked
 from deployments.demo.story import STORY, Chapter
 from tasks.core.config.model import merge
 
@@ -86,6 +87,7 @@ def _conclude(console: Console, happened: list[tuple[Chapter, dict[str, Any]]], 
         "Look at it:  EVERGREEN_HOME=.evergreen-demo .venv/bin/evergreen up   (Prefect and MLflow pages)"
     )
     console.print("Clean up:    make clean-demo")
+    serve_until_asked(console, HOME)
 
 
 if __name__ == "__main__":

@@ -234,6 +234,12 @@ def test_where_live_evidence_comes_next_a_won_challenge_admits(arena):
     assert State.ADMITTED is judge(setup).state
 
 
+def test_the_first_champion_is_promoted_on_every_path_for_nobody_is_there_to_be_tested_beside(arena):
+    setup = arena.setup(promotion={"path": "ab"})
+    enthrone(setup, challenger=STRONG)
+    assert State.WON is judge(setup).state
+
+
 def test_a_challenger_keeps_its_rows_when_a_random_split_is_seeded_anew(mlflow_uri, tmp_path, monkeypatch):
     arena = Arena(tmp_path, mlflow_uri, monkeypatch)
     setup = arena.setup(timed=False)

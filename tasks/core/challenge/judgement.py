@@ -93,8 +93,12 @@ def conclude_match(
     look: AlphaLook,
     question: str,
 ) -> StageResult:
-    """Return how a challenge stands after its match; a won one promotes, or admits where live evidence comes next."""
-    won = State.WON if config.promotion.path == "offline" else State.ADMITTED
+    """Return how a challenge stands after its match; a won one promotes, or admits where live evidence comes next.
+
+    The first champion has nobody to be tested beside, and is promoted on every path.
+    """
+    offline = config.promotion.path == "offline" or opponents.champion is None
+    won = State.WON if offline else State.ADMITTED
     states = {Outcome.PASS: won, Outcome.FAIL: State.KEPT, Outcome.INSUFFICIENT: State.INSUFFICIENT}
     facts = decision.to_dict()
     facts.pop("reasons")
