@@ -69,7 +69,7 @@ def served(machine):
     try:
         url = process.stdout.readline().strip().removesuffix("/predict")
         assert url, (machine.folder / "service.log").read_text()
-        wait_for(lambda: ask(url) and ask(url)["ready"], seconds=60, what="the service's start")
+        wait_for(lambda: ask(url)["live"], seconds=60, what="the service's start")
         yield url
     finally:
         process.terminate()
