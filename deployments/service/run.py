@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import signal
 import socket
 import sys
 from dataclasses import dataclass
@@ -112,6 +113,8 @@ def bind(place: Place) -> socket.socket:
 def run_service(service: Service, place: Place, listener: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT: then no new connection is taken, and those in flight are answered."""
     sys.setswitchinterval(_SWITCH_S)
+    for number in (signal.SIGTERM, signal.SIGINT):  # the server raises the signal again once it has drained
+        signal.signal(number, lambda *_: None)
     config = uvicorn.Config(
         make_app(service),
         http="httptools",
