@@ -12,13 +12,14 @@ from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, OneHotEncoder, Rob
 
 from tasks.core.errors import NotLearnable
 from tasks.core.learning.features import feature_frame
+from tasks.core.learning.fitting import fit_candidate
 from tasks.core.learning.recipe import Recipe
 from tasks.core.learning.scorer import Scorer
 from tasks.core.serving.compiled import compile_model
 from tasks.core.serving.decode import Refused
 from tasks.core.serving.together import score_together
 from tasks.io.foreign import ForeignModel
-from tests.support.learning import learner
+from tests.support.learning import learner, make_rows, schema
 from tests.support.served import NUMBERS, batch_of, plan, served_frame, train
 
 HGB = "sklearn.ensemble.HistGradientBoosting"
@@ -193,6 +194,40 @@ def test_a_foreign_model_fitted_on_an_array_is_compiled():
         model.predict(strange_frame("regression")[["a", "b"]]).tobytes()
         == compiled.score(batch).scores.tobytes()
     )
+
+
+def test_a_column_of_32_bits_is_left_to_the_estimator():
+    frame = served_frame("regression", n=200)
+    trees = HistGradientBoostingRegressor(max_iter=2).fit(frame[["a", "b"]], frame["y"])
+    scorer, config = foreign(trees, {"a": "float", "b": "double"}, "regression")
+    model = compile_model(scorer, config=config)
+    assert "frame" == model.form
+    narrow = frame[["a", "b"]].astype({"a": np.float32})
+    assert trees.predict(narrow).tolist() == model.score(batch_of(frame, model.signature)).plain_scores()
+
+
+def test_trees_without_preprocessing_are_compiled():
+    scorer, config = train(
+        f"{HGB}Regressor", "regression", params={"max_iter": 5}, categorical=(), preprocess="none"
+    )
+    model = compile_model(scorer, config=config)
+    frame = strange_frame("regression")
+    assert "trees as bits" == model.form
+    scores, _ = own_answers(scorer, frame, "regression")
+    assert scores.tolist() == model.score(batch_of(frame, model.signature)).plain_scores()
+
+
+def test_a_ranker_is_compiled_and_decides_nothing():
+    candidate = {"name": "ranker", "estimator": "lightgbm.LGBMRanker", "params": {"n_estimators": 4}}
+    config = learner("ranking", candidates=(candidate,), data={"group": "race"})
+    rows, columns = make_rows("ranking"), schema(group="race")
+    fitted = fit_candidate(config.training.candidates[0], rows, schema=columns, config=config)
+    recipe = Recipe(problem="ranking", candidate=config.training.candidates[0])
+    model = compile_model(Scorer(estimator=fitted, schema=columns, plan=plan(), recipe=recipe), config=config)
+    answers = model.score(batch_of(rows.frame, model.signature))
+    assert ("trees as bits", ("race",)) == (model.form, model.signature.context)
+    assert ({None}, ()) == (set(answers.decisions), answers.classes)
+    np.testing.assert_allclose(answers.scores, fitted.predict(feature_frame(rows.frame, columns)), atol=1e-12)
 
 
 def test_missing_values_are_allowed_where_a_foreign_model_takes_them():

@@ -135,6 +135,8 @@ def test_a_time_format_of_the_model_is_used():
         ({"records": ROWS, "entities": ["a", 1.5]}, "invalid_entity", "entities[1]"),
         ({"records": ROWS, "at": "yesterday"}, "invalid_time", "at[0]"),
         ({"records": ROWS, "at": [1, True]}, "invalid_time", "at[1]"),
+        ({"records": ROWS, "at": 1e12}, "invalid_time", "at[0]"),
+        ({"records": ROWS, "at": "9999-12-31T23:59:59-23:59"}, "invalid_time", "at[0]"),
     ],
 )
 def test_what_is_wrong_is_refused_with_its_field(document, code, field):
@@ -150,6 +152,7 @@ def test_what_is_wrong_is_refused_with_its_field(document, code, field):
         ({"n": 2**60}, "not_whole", "n"),
         ({"colour": 1}, "wrong_type", "colour"),
         ({"colour": "x" * 41}, "text_too_long", "colour"),
+        ({"colour": "a\0b"}, "invalid_text", "colour"),
         ({"grade": 2**70}, "number_out_of_range", "grade"),
         ({"grade": [1]}, "wrong_type", "grade"),
         ({"flag": 1}, "wrong_type", "flag"),
@@ -165,6 +168,16 @@ def test_each_kind_of_column_has_its_rules(change, code, field):
 def test_the_body_is_measured_before_it_is_read():
     found = refusal(b"[" * (SMALL.body_bytes + 1))
     assert (413, "body_too_large") == (found.status, found.code)
+
+
+def test_hostile_bodies_are_refused_without_much_work():
+    limits = Limits(rows=100)
+    scattered = b'{"records":[' + b"[]," * 20_000 + b"[]]}"
+    assert "too_many_parts" == refusal(scattered, limits=limits).code
+    keys = b",".join(b'"k%d":1' % i for i in range(20_000))
+    assert "duplicate_key" == refusal(b'{"records":[{' + keys + b',"k19999":2}]}', limits=limits).code
+    found = refusal({"records": [{"x" * 1_000_000: 1}]}, limits=limits)
+    assert len(found.message) + len(found.field) < 600
 
 
 def test_messages_say_what_the_value_what_is_allowed_and_what_to_do():

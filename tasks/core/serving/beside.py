@@ -11,6 +11,7 @@ from tasks.core.serving.signature import Signature
 from tasks.core.serving.table import wrong_shape
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST, _LAST = -62_135_596_800, 253_402_300_800
 _LONGEST_ID = 200
 
 
@@ -121,6 +122,8 @@ def _position(value: Any, signature: Signature, field: str) -> float | None:
 def _numbered(value: float, signature: Signature, field: str) -> float:
     if signature.clock == "timestamp" and signature.time_format:
         return _timed(f"{value:.0f}", signature, field)
+    if signature.clock == "timestamp":
+        return _within(value, value, signature, field)
     return value
 
 
@@ -131,9 +134,16 @@ def _timed(text: str, signature: Signature, field: str) -> float:
         else:
             found = datetime.fromisoformat(text)
         aware = found if found.tzinfo is not None else found.replace(tzinfo=UTC)
-        return (aware - _EPOCH).total_seconds()
-    except (ValueError, OverflowError):
+    except ValueError:
         raise _invalid(text, signature, field) from None
+    return _within((aware - _EPOCH).total_seconds(), text, signature, field)
+
+
+def _within(seconds: float, given: Any, signature: Signature, field: str) -> float:
+    """Return seconds that a time of the years 1 to 9999 may have."""
+    if not _FIRST <= seconds < _LAST:
+        raise _invalid(given, signature, field)
+    return seconds
 
 
 def _invalid(value: Any, signature: Signature, field: str) -> Refused:

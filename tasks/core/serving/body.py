@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -11,7 +11,7 @@ import msgspec
 from tasks.core.serving.refused import Limits, Refused
 
 _DEEPEST = 5
-_NEVER_TEXT = frozenset((float, int, type(None), bool))
+_COLUMNS = 10_000
 
 
 def read_body(body: bytes, *, limits: Limits) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def read_body(body: bytes, *, limits: Limits) -> dict[str, Any]:
     ------
     Refused
         ``body_too_large``, ``invalid_utf8``, ``invalid_json``, ``number_out_of_range``, ``too_deep``,
-        ``not_an_object`` or ``duplicate_key``.
+        ``too_many_parts``, ``not_an_object`` or ``duplicate_key``.
     """
     if len(body) > limits.body_bytes:
         raise Refused(
@@ -37,7 +37,7 @@ def read_body(body: bytes, *, limits: Limits) -> dict[str, Any]:
             "The body is not a JSON object. Send "
             '{"records": [{…}]}, {"columns": {…}}, or one of MLflow\'s forms such as {"dataframe_split": {…}}.',
         )
-    quotes = _quotes(document, _DEEPEST)
+    quotes = _quotes(document, most=limits.rows + _COLUMNS)
     if b"\\" in body or quotes != body.count(b'"'):
         _refuse_duplicates(body)
     return document
@@ -66,25 +66,34 @@ def _parse(body: bytes) -> Any:
         ) from None
 
 
-def _quotes(value: Any, depth: int) -> int:
-    """Return how many quotation marks a value has as JSON without escapes; it must not be too deep.
+def _quotes(document: dict[str, Any], *, most: int) -> int:
+    """Return how many quotation marks a document has as JSON without escapes; it must be neither deep nor scattered.
 
     A body in which a key is repeated has more than its parsed form.
     """
-    if isinstance(value, str):
-        return 2
-    if not isinstance(value, list | dict):
-        return 0
-    if depth == 0:
-        raise _too_deep()
-    if isinstance(value, list):
-        return _quotes_within(value, depth)
-    return 2 * len(value) + _quotes_within(value.values(), depth)
-
-
-def _quotes_within(values: Iterable[Any], depth: int) -> int:
-    types = set(map(type, values))
-    return 0 if types <= _NEVER_TEXT else sum(_quotes(each, depth - 1) for each in values)
+    quotes = 0
+    level: list[Any] = [document]
+    for _ in range(_DEEPEST):
+        below: list[Any] = []
+        for each in level:
+            values = list(each.values()) if isinstance(each, dict) else each
+            quotes += 2 * len(each) if isinstance(each, dict) else 0
+            types = set(map(type, values))
+            if str in types:
+                quotes += 2 * sum(type(value) is str for value in values)
+            if list in types or dict in types:
+                below += [value for value in values if isinstance(value, list | dict)]
+        if not below:
+            return quotes
+        if len(below) > most:
+            raise Refused(
+                413,
+                "too_many_parts",
+                f"The body holds {len(below)} lists and objects side by side; at most {most} are allowed. Send fewer "
+                "rows at once.",
+            )
+        level = below
+    raise _too_deep()
 
 
 def _refuse_duplicates(body: bytes) -> None:
@@ -95,8 +104,7 @@ def _refuse_duplicates(body: bytes) -> None:
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
         raise Refused(
             400,
             "duplicate_key",

@@ -7,7 +7,7 @@ from typing import Any
 
 from tasks.core.errors import InputError
 
-_LONGEST = 60
+_LONGEST, _LONGEST_FIELD = 60, 200
 
 
 class Refused(InputError):
@@ -29,7 +29,7 @@ class Refused(InputError):
         super().__init__(message)
         self.status = status
         self.code = code
-        self.field = field
+        self.field = field if field is None or len(field) <= _LONGEST_FIELD else f"{field[:_LONGEST_FIELD]}…"
         self.message = message
 
     def to_dict(self) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def require_known(name: Any, signature: Signature, *, field: str) -> None:
     """Refuse a column that the model does not take (``unknown_column``)."""
     if name in signature.allowed:
         return
-    hint = did_you_mean(str(name), sorted(signature.allowed))
+    hint = did_you_mean(str(name)[:60], sorted(signature.allowed))
     raise Refused(
         422,
         "unknown_column",

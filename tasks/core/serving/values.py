@@ -44,7 +44,7 @@ def read_values(table: Table, column: Column, *, limits: Limits) -> list[Any]:
     Raises
     ------
     Refused
-        ``wrong_type``, ``null_not_allowed``, ``text_too_long`` or ``number_out_of_range``.
+        ``wrong_type``, ``null_not_allowed``, ``text_too_long``, ``invalid_text`` or ``number_out_of_range``.
     """
     values = table.columns[column.name]
     _check_types(values, column, table)
@@ -54,7 +54,7 @@ def read_values(table: Table, column: Column, *, limits: Limits) -> list[Any]:
 
 
 def fits(values: list[Any], limits: Limits) -> bool:
-    """Tell whether every text is short enough and every whole number within 64 bits."""
+    """Tell whether every text is short enough (and no database refuses it), every whole number within 64 bits."""
     return not any(_misfit(value, limits) for value in values)
 
 
@@ -65,7 +65,7 @@ def are_whole(numbers: FloatArray, column: Column) -> bool:
 
 def _misfit(value: Any, limits: Limits) -> bool:
     if isinstance(value, str):
-        return len(value) > limits.text
+        return len(value) > limits.text or "\0" in value
     return isinstance(value, int) and not -(2**63) <= value < 2**63
 
 
@@ -73,6 +73,14 @@ def _refuse_misfit(values: list[Any], column: Column, table: Table, limits: Limi
     i = next(i for i, value in enumerate(values) if _misfit(value, limits))
     if not isinstance(values[i], str):
         raise _out_of_range(column, table, i)
+    if "\0" in values[i]:
+        raise Refused(
+            422,
+            "invalid_text",
+            f"Column '{column.name}' holds a text with a null character ({shown(values[i])}), which databases do not "
+            "keep. Remove it.",
+            field=table.where(column.name, i),
+        )
     raise Refused(
         422,
         "text_too_long",
