@@ -71,24 +71,12 @@ def environ(folder: Path) -> dict[str, str]:
     }
 
 
-def rows_asked(name: str) -> list[list[Any]]:
-    """Return the rows that are asked for, in the order of the model's columns."""
-    rows: list[list[Any]] = make_rows()[MODELS[name]].tail(ASKED).astype(object).to_numpy().tolist()
-    return rows
-
-
-def peer_bodies(name: str) -> list[bytes]:
-    """Return one-row requests in MLflow's form."""
-    rows = rows_asked(name)
+def bodies(name: str) -> list[bytes]:
+    """Return one-row requests in MLflow's form, which both sides take."""
+    rows = make_rows()[MODELS[name]].tail(ASKED).astype(object).to_numpy().tolist()
     return [
         json.dumps({"dataframe_split": {"columns": MODELS[name], "data": [row]}}).encode() for row in rows
     ]
-
-
-def own_bodies(name: str) -> list[bytes]:
-    """Return one-row requests in Evergreen's form."""
-    rows = rows_asked(name)
-    return [json.dumps({"records": [dict(zip(MODELS[name], row, strict=True))]}).encode() for row in rows]
 
 
 def _pipeline(name: str) -> Pipeline:

@@ -80,12 +80,16 @@ def shadow_record(model: str, name: str, shadow: ShadowScore) -> ShadowRecord:
 
 
 def _json(value: Any, name: str) -> str:
-    """Return a value's JSON; whatever the fast encoder does otherwise is left to the careful one."""
+    """Return a value's JSON; whatever the fast ways do otherwise is left to the careful one."""
     kind = value.__class__
     if kind is float:
         if value in _INFINITE:
             raise _unsayable(value, name)
         return "null" if math.isnan(value) else repr(value)
+    if kind is int:
+        return str(value)
+    if value is None:
+        return "null"
     if isinstance(value, Mapping):
         if _INFINITE[0] in value.values() or _INFINITE[1] in value.values():
             raise _unsayable(value, name)

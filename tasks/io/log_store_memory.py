@@ -61,6 +61,9 @@ class MemoryStore:
         self._staged = []
 
     def _stage(self, table: dict[Any, Any], rows: Sequence[tuple[Any, Any]]) -> int:
-        fresh = {key: row for key, row in rows if key not in table}
+        fresh: dict[Any, Any] = {}
+        for key, row in rows:
+            if key not in table:
+                fresh.setdefault(key, row)
         self._staged += [(table, key, row) for key, row in fresh.items()]
         return len(fresh)

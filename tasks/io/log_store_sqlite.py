@@ -15,7 +15,7 @@ from tasks.io.log_encode import ShadowRecord
 from tasks.io.log_store import by_model
 
 _ROWS = 64
-"""Most rows a statement; fewer are split into powers of two, so that few statements are prepared, and kept."""
+"""Most rows a statement. Statements of each size are prepared once, and kept."""
 _AT = "at"
 _PREDICTIONS = (*Record._fields, _AT)
 _OUTCOMES = (*OutcomeRecord._fields, _AT)
@@ -97,7 +97,8 @@ class SqliteStore:
         self, table: str, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]], *, where: str = "TRUE"
     ) -> int:
         inserted = 0
-        for part in _parts(rows):
+        for start in range(0, len(rows), _ROWS):
+            part = rows[start : start + _ROWS]
             statement = _insertion(table, columns, len(part), where)
             inserted += self._connection.execute(statement, tuple(chain.from_iterable(part))).rowcount
         return inserted
@@ -117,12 +118,3 @@ def _insertion(table: str, columns: tuple[str, ...], rows: int, where: str) -> s
     values = ", ".join([f"({', '.join('?' * len(columns))})"] * rows)
     chosen = f"SELECT * FROM (VALUES {values}) WHERE {where}"
     return f"INSERT INTO {table} ({', '.join(columns)}) {chosen} ON CONFLICT DO NOTHING"
-
-
-def _parts(rows: Sequence[tuple[Any, ...]]) -> Iterator[Sequence[tuple[Any, ...]]]:
-    start, size = 0, _ROWS
-    while start < len(rows):
-        while size > len(rows) - start:
-            size //= 2
-        yield rows[start : start + size]
-        start += size

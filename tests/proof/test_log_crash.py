@@ -5,7 +5,7 @@ import pytest
 from tasks.io.log import open_log
 from tests.support.crashing import ask
 from tests.support.log_crash import REQUESTS, enumerate_log_crashes
-from tests.support.log_load import faults_in, load_and_kill
+from tests.support.log_load import faults_in, load_and_kill, outlive
 
 ROWS = 100_000
 
@@ -34,4 +34,13 @@ def test_a_hundred_thousand_predictions_under_five_kills_are_all_there_once(stor
     acknowledged = load_and_kill(url, ROWS, tmp_path)
     found = faults_in(url, ROWS, acknowledged)
     print(f"\n{store}: {len(acknowledged)} acknowledged, {found}")
+    assert found == {"missing": 0, "changed": 0, "double": 0, "unasked": 0, "unheard": 0}
+
+
+def test_a_writer_outlives_five_crashes_of_its_postgresql_server(postgres_url, tmp_path):
+    open_log(postgres_url)
+    rows, kills = 6000, 5
+    acknowledged = outlive(postgres_url, rows, tmp_path / "heard", kills=kills)
+    found = faults_in(postgres_url, rows, acknowledged)
+    print(f"\n{kills} crashes of the server, {len(acknowledged)} acknowledged, {found}")
     assert found == {"missing": 0, "changed": 0, "double": 0, "unasked": 0, "unheard": 0}

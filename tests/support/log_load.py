@@ -1,6 +1,7 @@
 """Processes that write predictions as fast as they can, are killed by -9, and begin again where they were."""
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -9,12 +10,15 @@ import sys
 import time
 from pathlib import Path
 
+from sqlalchemy.exc import OperationalError
+
 from tasks.core.data.clock import Window
 from tasks.io.log import open_log
 from tasks.io.log_delivery import to_loop
 from tasks.io.log_writer import LogWriter
 from tasks.io.served import QueueFull, Served
 from tests.support.crashing import start
+from tests.support.postgres import execute
 
 MODEL, CLIENTS = "fraud", 64
 
@@ -85,6 +89,30 @@ def load_and_kill(url, rows, folder, *, processes=2, kills=5, seed=0):
         runner.join()
         assert runner.exitcode == 0
     return [pair for path in paths for pair in heard(path)]
+
+
+def outlive(url, rows, path, *, kills):
+    """Write by one process while the writer's session of the server is killed by -9: the whole server starts anew."""
+    runner = start(serve, url, range(rows), 0, str(path))
+    for turn in range(kills):
+        _wait_until(lambda turn=turn: _lines(path) >= rows * (turn + 1) // (kills + 1), [runner])
+        for (session,) in _sessions(url):
+            os.kill(session, signal.SIGKILL)
+    runner.join()
+    assert runner.exitcode == 0
+    return heard(path)
+
+
+def _sessions(url):
+    """Return the processes of the server that serve the writer; waits for one while the server recovers."""
+    query = "SELECT pid FROM pg_stat_activity WHERE application_name = 'evergreen-log-writer'"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OperationalError):
+            if found := execute(url, query):
+                return found
+        time.sleep(0.05)
+    raise AssertionError("the writer did not come back")
 
 
 def faults_in(url, rows, acknowledged):
