@@ -41,8 +41,9 @@ def build(folder: Path) -> None:
 
     The environment must name the folder's stores (`environ`).
     """
-    from tasks.core.reign.plan import CHAMPION
+    from tasks.core.reign.plan import CHAMPION, Step
     from tasks.io.setup import open_setup
+    from tasks.promote import move
     from tasks.register import register_model
 
     frame = make_rows()
@@ -54,8 +55,7 @@ def build(folder: Path) -> None:
         path = str(folder / "config" / f"{name}-off.yaml")
         uri = _log(name, _pipeline(name).fit(frame[columns], frame["y"]), frame[columns])
         register_model(path, uri, trained_to=frame["at"].iloc[ROWS // 2].isoformat())
-        setup = open_setup(path)
-        setup.stores.registry.set_alias(name, CHAMPION, 1)
+        move(open_setup(path).stores.registry, name, Step(action="set_alias", alias=CHAMPION, version=1))
 
 
 def environ(folder: Path) -> dict[str, str]:
