@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.serving_models import MODELS, environ, own_bodies, peer_bodies
+from benchmarks.serving_models import MODELS, bodies, environ
 from benchmarks.serving_sides import Side, load, requests_of, scores, sides, started
 
 CLIENTS = (32, 1)
@@ -37,14 +37,14 @@ def run() -> str:
 
 def measure(model: str, folder: Path) -> Found:
     """Return what clients saw of each server: the median of some rounds in turn."""
-    asked = {"mlflow": peer_bodies(model), "off": own_bodies(model), "durable": own_bodies(model)}
+    asked = bodies(model)
     seen: dict[tuple[str, int], list[dict[str, Any]]] = {}
     answers: dict[str, list[float]] = {}
     for _ in range(ROUNDS):
         for side in sides(model):
-            place = write_requests(side, asked[side.name], folder)
+            place = write_requests(side, asked, folder)
             with started(side, folder, environ(folder)) as port:
-                answers[side.name] = scores(side, port, asked[side.name])
+                answers[side.name] = scores(side, port, asked)
                 for clients in CLIENTS:
                     one = load(port, place, clients=clients, seconds=SECONDS[side.name])
                     seen.setdefault((side.name, clients), []).append(one)
@@ -134,8 +134,7 @@ _TITLES = {
     "texts": "the same with 4 text columns more (no bar)",
 }
 _HEAD = (
-    "One-row requests with the same rows over kept connections, each server in its own form (`dataframe_split`, "
-    "`records`), "
+    "One-row requests, the same bytes for every server (`dataframe_split`), over kept connections, "
     f"checked against the signature on both sides; {os.cpu_count()} cores, one worker each on the first, the load on "
     "the second (raw sockets, prebuilt bytes). "
     f"Median of {ROUNDS} rounds in turn; every score of every round was the same on all sides (to 1e-9)."

@@ -55,8 +55,7 @@ def build(folder: Path) -> None:
         path = str(folder / "config" / f"{name}-off.yaml")
         uri = _log(name, _pipeline(name).fit(frame[columns], frame["y"]), frame[columns])
         register_model(path, uri, trained_to=frame["at"].iloc[ROWS // 2].isoformat())
-        setup = open_setup(path)
-        move(setup.stores.registry, name, Step(action="set_alias", alias=CHAMPION, version=1))
+        move(open_setup(path).stores.registry, name, Step(action="set_alias", alias=CHAMPION, version=1))
 
 
 def environ(folder: Path) -> dict[str, str]:
@@ -72,24 +71,12 @@ def environ(folder: Path) -> dict[str, str]:
     }
 
 
-def rows_asked(name: str) -> list[list[Any]]:
-    """Return the rows that are asked for, in the order of the model's columns."""
-    rows: list[list[Any]] = make_rows()[MODELS[name]].tail(ASKED).astype(object).to_numpy().tolist()
-    return rows
-
-
-def peer_bodies(name: str) -> list[bytes]:
-    """Return one-row requests in MLflow's form."""
-    rows = rows_asked(name)
+def bodies(name: str) -> list[bytes]:
+    """Return one-row requests in MLflow's form, which both sides take."""
+    rows = make_rows()[MODELS[name]].tail(ASKED).astype(object).to_numpy().tolist()
     return [
         json.dumps({"dataframe_split": {"columns": MODELS[name], "data": [row]}}).encode() for row in rows
     ]
-
-
-def own_bodies(name: str) -> list[bytes]:
-    """Return one-row requests in Evergreen's form."""
-    rows = rows_asked(name)
-    return [json.dumps({"records": [dict(zip(MODELS[name], row, strict=True))]}).encode() for row in rows]
 
 
 def _pipeline(name: str) -> Pipeline:

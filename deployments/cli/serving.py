@@ -63,6 +63,8 @@ def serve(
     from deployments.service.run import Place, bind, check_place, run_service, say_on_stderr
     from deployments.service.service import Service
 
+    if any(setup.config.serving.log == "durable" for setup in setups):
+        _ = setups[0].stores.log  # one that cannot be opened is said now, with an exit code
     place = Place(host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, insecure=insecure, drain=drain)
     service = Service(setups)
     check_place(place, guarded=service.guard.keys.guarded)

@@ -51,9 +51,8 @@ class ServiceApp(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document, the raw endpoints included."""
-        if not self.openapi_schema:
-            self.openapi_schema = describe(super().openapi(), self.service)
-        return self.openapi_schema
+        self.openapi_schema = None  # its examples change with what is served
+        return describe(super().openapi(), self.service)
 
 
 def make_app(service: Service) -> ServiceApp:

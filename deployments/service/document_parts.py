@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-_ROW = {"amount": 12.5, "country": "DE"}
 _ID = "019abc4f7d1e5b0c9f2a4d6e8f10"
 _PREDICTION = {"id": _ID, "version": 7, "variant": "champion", "score": 0.93, "decision": 1}
 _VALUE: dict[str, Any] = {"type": ["string", "number", "boolean", "null"]}
@@ -52,30 +51,32 @@ KEY_HEADER: dict[str, Any] = {
     "schema": {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~]+$"},
 }
 
-_EXAMPLES: dict[str, Any] = {
-    "records": {"summary": "rows as objects", "value": {"records": [_ROW]}},
-    "columns": {"summary": "values by column", "value": {"columns": {"amount": [12.5], "country": ["DE"]}}},
-    "beside": {
-        "summary": "with ids, entities and times of the client's own",
-        "value": {
-            "records": [_ROW],
-            "ids": ["order-17"],
-            "entities": ["customer-4"],
-            "at": ["2026-01-31T12:00:00Z"],
-        },
-    },
-    "dataframe_split": {
-        "summary": "MLflow: dataframe_split",
-        "value": {"dataframe_split": {"columns": ["amount", "country"], "data": [[12.5, "DE"]]}},
-    },
-    "dataframe_records": {"summary": "MLflow: dataframe_records", "value": {"dataframe_records": [_ROW]}},
-    "inputs": {"summary": "MLflow: inputs", "value": {"inputs": {"amount": [12.5], "country": ["DE"]}}},
-    "instances": {"summary": "MLflow, TensorFlow: instances", "value": {"instances": [_ROW]}},
-}
+
+def body_examples(row: dict[str, Any]) -> dict[str, Any]:
+    """Return an example of every shape of body, by name, with one row."""
+    names, values = list(row), list(row.values())
+    columns = {name: [value] for name, value in row.items()}
+    beside = {"ids": ["order-17"], "entities": ["customer-4"], "at": [1769860800.0]}
+    shapes = {
+        "records": ("rows as objects", {"records": [row]}),
+        "columns": ("values by column", {"columns": columns}),
+        "beside": ("with ids, entities and times of the client's own", {"records": [row], **beside}),
+        "dataframe_split": ("MLflow", {"dataframe_split": {"columns": names, "data": [values]}}),
+        "dataframe_records": ("MLflow", {"dataframe_records": [row]}),
+        "inputs": ("MLflow", {"inputs": columns}),
+        "instances": ("MLflow, as TensorFlow", {"instances": [row]}),
+    }
+    return {name: {"summary": summary, "value": value} for name, (summary, value) in shapes.items()}
 
 
-def row_bodies() -> dict[str, Any]:
-    """Return the body of a prediction: exactly one of the keys that hold rows."""
+def row_bodies(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the body of a prediction: exactly one of the keys that hold rows.
+
+    Parameters
+    ----------
+    row : dict
+        A row of the model that is served, for the examples.
+    """
     rows = {"type": "array", "minItems": 1, "items": {"$ref": "#/components/schemas/Row"}}
     columns = {"$ref": "#/components/schemas/Columns"}
     split = {
@@ -114,7 +115,7 @@ def row_bodies() -> dict[str, Any]:
     ]
     return {
         "required": True,
-        "content": {"application/json": {"schema": {"oneOf": one_of}, "examples": _EXAMPLES}},
+        "content": {"application/json": {"schema": {"oneOf": one_of}, "examples": body_examples(row)}},
     }
 
 

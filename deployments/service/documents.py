@@ -16,6 +16,7 @@ from deployments.service.document_parts import (
     row_bodies,
 )
 from deployments.service.reading import MODEL_HEADER
+from tasks.core.serving.smoke import example_row
 
 if TYPE_CHECKING:
     from deployments.service.service import Service
@@ -33,21 +34,30 @@ def describe(document: dict[str, Any], service: Service) -> dict[str, Any]:
     }
     models = list(service.models)
     paths = document["paths"]
+    row = _row(service)
     _add_errors(paths, models)
-    paths["/models/{model}/predict"] = {"post": _prediction(models)}
-    paths["/models/{model}/invocations"] = {"post": _invocation([_model(models)])}
+    paths["/models/{model}/predict"] = {"post": _prediction(models, row)}
+    paths["/models/{model}/invocations"] = {"post": _invocation([_model(models)], row)}
     header = {
         "name": MODEL_HEADER,
         "in": "header",
         "required": len(models) > 1,
         "schema": {"type": "string", "enum": models},
     }
-    paths["/invocations"] = {"post": _invocation([header])}
+    paths["/invocations"] = {"post": _invocation([header], row)}
     paths["/models/{model}/outcomes"] = {"post": _outcomes(models)}
     return document
 
 
-def _prediction(models: list[str]) -> dict[str, Any]:
+def _row(service: Service) -> dict[str, Any]:
+    """Return a row that the first model which is live takes; one of nobody's while none is."""
+    for served in service.models.values():
+        if served.live is not None:
+            return example_row(served.live.signature)
+    return {"amount": 12.5, "country": "DE"}
+
+
+def _prediction(models: list[str], row: dict[str, Any]) -> dict[str, Any]:
     return {
         "tags": ["predictions"],
         "operationId": "predict",
@@ -55,7 +65,7 @@ def _prediction(models: list[str]) -> dict[str, Any]:
         "description": "A prediction that is answered with 200 is in the log, durably (serving.log: durable). With an "
         "Idempotency-Key, or ids of the client's own, a request that is sent again is the same prediction.",
         "parameters": [_model(models), KEY_HEADER],
-        "requestBody": row_bodies(),
+        "requestBody": row_bodies(row),
         "responses": {
             "200": PREDICTION_ANSWER,
             **_errors(400, 401, 404, 408, 409, 413, 415, 422, 429, 500, 503),
@@ -64,12 +74,12 @@ def _prediction(models: list[str]) -> dict[str, Any]:
     }
 
 
-def _invocation(parameters: list[dict[str, Any]]) -> dict[str, Any]:
+def _invocation(parameters: list[dict[str, Any]], row: dict[str, Any]) -> dict[str, Any]:
     return {
         "tags": ["predictions"],
         "summary": "Predict, with the answer of MLflow's own server.",
         "parameters": [*parameters, KEY_HEADER],
-        "requestBody": row_bodies(),
+        "requestBody": row_bodies(row),
         "responses": {
             "200": INVOCATION_ANSWER,
             **_errors(400, 401, 404, 408, 409, 413, 415, 422, 429, 500, 503),

@@ -11,6 +11,7 @@ from deployments.service.live import Arm, Live, ServedModel, ServedVersion
 from deployments.service.loading import reason_of
 from deployments.service.metrics import Metrics
 from deployments.service.taken import Taken
+from deployments.service.trouble import place_of
 from tasks.core.reign.plan import CHAMPION
 from tasks.core.traffic.plan import TrafficPlan
 from tasks.core.traffic.state import TrafficState
@@ -84,7 +85,9 @@ class Follower:
             except (
                 Exception
             ) as error:  # the thread must not die: what is live goes on, and the next look may succeed
-                logger.exception("%s: following failed: %s", self._setup.model, reason_of(error))
+                logger.error(
+                    "%s: following failed: %s at %s", self._setup.model, reason_of(error), place_of(error)
+                )
             self._stop.wait(self._served.config.serving.poll.amount)
 
     def _ask_registry(self) -> dict[str, int] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import signal
 import socket
 import sys
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import uvicorn
 
 from deployments.service.app import make_app
 from deployments.service.service import Service
-from tasks.core.errors import InputError
+from tasks.core.errors import EvergreenError, InputError
 
 logger = logging.getLogger(__name__)
 
@@ -110,8 +111,16 @@ def bind(place: Place) -> socket.socket:
 
 
 def run_service(service: Service, place: Place, listener: socket.socket) -> None:
-    """Serve until SIGTERM or SIGINT: then no new connection is taken, and those in flight are answered."""
+    """Serve until SIGTERM or SIGINT: then no new connection is taken, and those in flight are answered.
+
+    Raises
+    ------
+    EvergreenError
+        When it could not start.
+    """
     sys.setswitchinterval(_SWITCH_S)
+    for number in (signal.SIGTERM, signal.SIGINT):  # the server raises the signal again once it has drained
+        signal.signal(number, lambda *_: None)
     config = uvicorn.Config(
         make_app(service),
         http="httptools",
@@ -128,7 +137,10 @@ def run_service(service: Service, place: Place, listener: socket.socket) -> None
         ssl_certfile=place.tls_cert,
         ssl_keyfile=place.tls_key,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    server = uvicorn.Server(config)
+    server.run(sockets=[listener])
+    if not server.started:
+        raise EvergreenError("The service did not start; its log above says why.")
 
 
 def say_on_stderr() -> None:

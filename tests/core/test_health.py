@@ -217,3 +217,18 @@ def test_a_report_is_as_ill_as_its_worst_check_that_applies():
     checks = [check("a", OK, ""), check("b", NO, ""), check("c", WARNING, "")]
     assert (OK, WARNING) == tuple(HealthReport(checks=tuple(c)).condition for c in (checks[:2], checks))
     assert ["c_warning"] == [reason.code for reason in HealthReport(checks=tuple(checks)).reasons]
+
+
+def test_who_reports_one_check_leaves_the_alarms_of_other_checks_open():
+    def told(before, *checks):
+        report, config = HealthReport(checks=checks), AlertsConfig()
+        return health_alert(report, before, model="m", version=1, now=NOW, config=config)
+
+    first = told(None, check("disk", FAILED, "full."), check("champion", OK, "well."))
+    second = told(first, check("serving", FAILED, "version 2 was refused."))
+    third = told(second, check("disk", OK, "room."), check("champion", OK, "well."))
+    assert ["disk", "serving"] == [alarm.name for alarm in second.open]
+    assert (["disk"], ["serving"]) == (
+        [alarm.name for alarm in third.resolved],
+        [alarm.name for alarm in third.open],
+    )

@@ -10,6 +10,8 @@ from deployments.cli.app import run
 from tasks.channels import open_channel
 from tasks.core.alerts.alert import Alarm, Alert, AlertLevel, next_alert
 from tasks.core.errors import ConfigError, Unreachable
+from tasks.core.health.report import Condition, HealthReport, check
+from tasks.health_record import record_health
 from tasks.io.setup import open_setup
 from tests.support.commands import command
 from tests.support.reigning import write_model
@@ -121,3 +123,17 @@ def test_without_test_the_command_shows_what_is_open(configure, capsys):
     shown = capsys.readouterr().out
     assert "drift    x (data): moved, since then" in shown
     assert "nobody is told" in shown
+
+
+def test_what_waits_is_delivered_at_once_and_only_once(configure, hook, webhook):
+    path = configure(hook)
+    setup = open_setup(str(path))
+    refused = check("serving", Condition.FAILED, "version 3 was refused as champion.")
+    record_health(setup, HealthReport(checks=(refused,)), version=2)
+    first, again = command("alert", path, "--deliver"), command("alert", path, "--deliver")
+    assert (0, "Delivered") == (first.exit_code, first.state), first
+    assert ["alert_sent", "alert_sent"] == first.codes
+    assert [] == again.codes
+    assert ["[critical] told: serving (health)"] == [body["title"] for body in webhook.got]
+    both = command("alert", path, "--deliver", "--test")
+    assert (2, "InputError") == (both.exit_code, both.state)

@@ -6,6 +6,7 @@ import pytest
 
 from deployments.service.app import make_app
 from deployments.service.service import Service
+from tasks.core.errors import Unreachable
 from tests.support.serving import PREDICT, ROW, error_of, model_of, predict, predicted, rows, serve
 
 WRONG = [
@@ -108,6 +109,31 @@ def test_a_client_that_never_sends_its_body_is_told_so(watched):
         return sent[0]["status"]
 
     assert 408 == serve(scenario, model)
+
+
+def test_an_answer_that_takes_too_long_is_not_waited_for(watched, monkeypatch):
+    model = model_of(watched, serving={"timeout": "0.3s"})
+
+    async def scenario(client):
+        loop = asyncio.get_running_loop()
+        monkeypatch.setattr(client.service.writer, "put", lambda *_, **__: loop.create_future())
+        return await predict(client, ROW)
+
+    answer = serve(scenario, model)
+    assert (503, "too_slow", None) == error_of(answer)
+    assert "1" == answer.headers["retry-after"]
+
+
+def test_a_log_that_does_not_answer_is_told_with_a_time(model, monkeypatch):
+    async def scenario(client):
+        failed = asyncio.get_running_loop().create_future()
+        failed.set_exception(Unreachable("the log does not answer"))
+        monkeypatch.setattr(client.service.writer, "put", lambda *_, **__: failed)
+        return await predict(client, ROW)
+
+    answer = serve(scenario, model)
+    assert (503, "log_unreachable", None) == error_of(answer)
+    assert "2" == answer.headers["retry-after"]
 
 
 def test_a_client_that_goes_away_is_not_answered(model):

@@ -1,89 +1,95 @@
-"""Versions to serve, trained on small made-up rows by the project's own pipelines."""
+"""A service in a process of its own, as `evergreen serve` starts it, and clients that keep asking it."""
 
-import numpy as np
-import pandas as pd
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
 
-from tasks.core.data.rows import Rows
-from tasks.core.data.schema import Schema
-from tasks.core.data.split_plan import SplitPlan
-from tasks.core.learning.features import class_labels, outcomes
-from tasks.core.learning.fitted import with_threshold
-from tasks.core.learning.fitting import fit_candidate
-from tasks.core.learning.recipe import Recipe
-from tasks.core.learning.scorer import Scorer
-from tasks.core.learning.threshold import Threshold
-from tasks.core.serving.batch import Batch
-from tasks.core.serving.decode import Limits
-from tests.support.learning import learner
+import httpx
 
-NUMBERS, CATEGORIES = ("a", "b", "c"), ("colour", "grade")
-LIMITS = Limits()
-COLOURS = ["red", "green", "blue", "plum"]
+from tests.support.servers import ROOT
+from tests.support.serving import PREDICT, ROW
 
 
-def served_frame(problem="binary", *, n=400, seed=0):
-    """Return rows with missing values, text categories and categories that are numbers."""
-    rng = np.random.default_rng(seed)
-    frame = pd.DataFrame(
-        {
-            "a": rng.normal(size=n),
-            "b": rng.normal(size=n) * 100 + 7,
-            "c": rng.integers(0, 5, size=n).astype(float),
-            "colour": rng.choice(COLOURS, size=n),
-            "grade": rng.choice(np.array([1, 2, 3, True, 7], dtype=object), size=n),
-        }
-    )
-    frame.loc[rng.random(n) < 0.1, "a"] = np.nan
-    frame.loc[rng.random(n) < 0.1, "colour"] = None
-    strength = frame["a"].fillna(0.5) + frame["b"] / 100 + (frame["colour"] == "red") - (frame["c"] == 2)
-    strength += rng.normal(scale=0.3, size=n)
-    if problem == "binary":
-        frame["y"] = np.where(strength > 0, "yes", "no")
-    elif problem == "multiclass":
-        frame["y"] = pd.cut(strength, [-np.inf, -1, 1, np.inf], labels=["low", "mid", "top"]).astype(str)
-    else:
-        frame["y"] = np.exp(strength / 3)
-    return frame
+class Served:
+    """A running service."""
+
+    def __init__(self, process, url, log):
+        self.process, self.url, self._log = process, url, log
+
+    def said(self):
+        """Return what it wrote on stderr."""
+        return self._log.read_text()
+
+    def end(self, signal_number=signal.SIGTERM):
+        """Ask it to end."""
+        self.process.send_signal(signal_number)
+
+    def ready(self, client):
+        """Return whether it is ready."""
+        try:
+            return client.get(f"{self.url}/ready").status_code == 200
+        except httpx.TransportError:
+            return False
 
 
-def train(
-    path,
-    problem="binary",
-    *,
-    params=None,
-    n=400,
-    numeric=NUMBERS,
-    categorical=CATEGORIES,
-    threshold=0.4,
-    data=None,
-    **candidate,
-):
-    """Return a version as `tasks.core.learning` trains it, and its configuration."""
-    chosen = {"name": "tested", "estimator": path, "params": params or {}, **candidate}
-    config = learner(problem, candidates=(chosen,), data=data)
-    schema = Schema(target="y", numeric=numeric, categorical=categorical)
-    frame = served_frame(problem, n=n)
-    rows = Rows(frame, np.arange(n) * 3600.0)
-    classes = class_labels(outcomes(frame, schema, config), config)
-    model = fit_candidate(config.training.candidates[0], rows, schema=schema, config=config)
-    cut = Threshold(value=threshold if problem == "binary" else 0.5, method="fixed")
-    recipe = Recipe(problem=problem, candidate=config.training.candidates[0], classes=classes, threshold=cut)
-    estimator = with_threshold(model, cut, classes=classes)
-    return Scorer(estimator=estimator, schema=schema, plan=plan(), recipe=recipe), config
+@contextlib.contextmanager
+def started(setup, folder, *options, verify=True):
+    """Start a service of one model, wait until it is ready, and end it."""
+    log = folder / "serve.log"
+    command = [sys.executable, "-m", "deployments.cli", "serve", str(setup.path), "--port", "0", *options]
+    with log.open("ab") as err:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=err, cwd=ROOT, env={**os.environ}, text=True
+        )
+    try:
+        url = process.stdout.readline().strip().removesuffix(PREDICT)
+        assert url, log.read_text()
+        made = Served(process, url, log)
+        with httpx.Client(verify=verify) as client:
+            deadline = time.monotonic() + 120
+            while not made.ready(client):
+                assert process.poll() is None, made.said()
+                assert time.monotonic() < deadline, made.said()
+                time.sleep(0.1)
+        yield made
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.wait(timeout=60)
+        process.stdout.close()
 
 
-def plan():
-    """Return a plan; serving does not look at it."""
-    return SplitPlan.__new__(SplitPlan)
+class Load:
+    """Clients that ask one after the other until they are told to stop; what they saw, and when."""
 
+    def __init__(self, url, *, clients):
+        self._url, self._many = url, clients
+        self.answers, self.failures = [], []
+        self._stop = asyncio.Event()
 
-def batch_of(frame, signature):
-    """Return rows of a frame as a batch."""
-    numbers = [column.name for column in signature.numbers]
-    texts = [column.name for column in signature.texts]
-    return Batch(
-        signature=signature,
-        n=len(frame),
-        numbers=frame[numbers].to_numpy(dtype=np.float64).reshape(len(frame), len(numbers)),
-        texts=tuple([None if pd.isna(value) else value for value in frame[name]] for name in texts),
-    )
+    async def __aenter__(self):
+        self._client = httpx.AsyncClient(base_url=self._url, timeout=30)
+        self._tasks = [asyncio.create_task(self._ask(number)) for number in range(self._many)]
+        return self
+
+    async def __aexit__(self, *_):
+        self._stop.set()
+        await asyncio.gather(*self._tasks)
+        await self._client.aclose()
+
+    async def _ask(self, number):
+        count = 0
+        while not self._stop.is_set():
+            name, count = f"c{number}-{count}", count + 1
+            sent = time.time()
+            try:
+                answer = await self._client.post(PREDICT, json={"records": [ROW], "ids": [name]})
+            except httpx.TransportError as error:
+                self.failures.append((sent, type(error).__name__))
+                continue
+            version = answer.json()["predictions"][0]["version"] if answer.status_code == 200 else None
+            self.answers.append((sent, time.time(), name, answer.status_code, version))

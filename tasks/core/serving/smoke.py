@@ -36,7 +36,7 @@ def smoke_rows(signature: Signature, example: Sequence[Mapping[str, Any]] = ()) 
         Rows of the model's input example, by column; missing values are None.
     """
     limits = Limits(rows=max(len(example), 2))
-    made_up = [{column.name: _sample(column, at) for column in signature.columns} for at in (0, 1)]
+    made_up = [example_row(signature, at) for at in (0, 1)]
     if example:
         known = [{name: row.get(name) for name in signature.names} for row in example]
         try:
@@ -44,6 +44,11 @@ def smoke_rows(signature: Signature, example: Sequence[Mapping[str, Any]] = ()) 
         except Refused:  # an example whose private columns are blank may lack what the model insists on
             pass
     return decode(_body(made_up), signature=signature, limits=limits)
+
+
+def example_row(signature: Signature, at: int = 0) -> dict[str, Any]:
+    """Return a made-up row, the first or the second, that a signature admits."""
+    return {column.name: _sample(column, at) for column in signature.columns}
 
 
 def prove_version(model: CompiledModel, rows: Batch) -> Answers:

@@ -1,0 +1,89 @@
+"""The file of keys is written whole, one writer at a time, and read again only when it has changed."""
+
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tasks.core.errors import ConfigError, InputError
+from tasks.io.serving_keys import WatchedKeys, create_key, read_keys, revoke_key
+from tasks.io.serving_secret import private_key
+from tasks.io.settings import read_settings
+
+NOW = datetime(2026, 11, 26, tzinfo=UTC)
+
+
+def test_a_key_is_found_by_its_secret_until_it_expires_or_is_revoked(tmp_path):
+    path = tmp_path / "keys.json"
+    secret = create_key(path, "web", at=NOW, expires=NOW + timedelta(days=1)).encode()
+    keys = WatchedKeys(path)
+    assert "web" == keys.ring.find(secret, now=NOW.timestamp())
+    assert keys.ring.find(secret, now=NOW.timestamp() + 86400) is None
+    assert keys.ring.find(secret + b"x", now=NOW.timestamp()) is None
+    revoke_key(path, "web")
+    assert keys.refresh()
+    assert keys.ring.find(secret, now=NOW.timestamp()) is None
+
+
+def test_a_file_that_is_as_it_was_is_not_read_again(tmp_path):
+    path = tmp_path / "keys.json"
+    create_key(path, "web", at=NOW)
+    keys = WatchedKeys(path)
+    assert not keys.refresh()
+    create_key(path, "batch", at=NOW)
+    assert (True, False) == (keys.refresh(), keys.refresh())
+    assert ["web", "batch"] == [key.name for key in keys.ring.keys]
+
+
+def test_once_guarded_a_service_stays_guarded(tmp_path):
+    path = tmp_path / "keys.json"
+    keys = WatchedKeys(path)
+    assert not keys.guarded
+    create_key(path, "web", at=NOW)
+    keys.refresh()
+    path.unlink()
+    keys.refresh()
+    assert keys.guarded
+    assert () == keys.ring.keys
+
+
+def test_a_file_that_breaks_leaves_the_keys_as_they_were(tmp_path):
+    path = tmp_path / "keys.json"
+    secret = create_key(path, "web", at=NOW).encode()
+    keys = WatchedKeys(path)
+    path.write_text("[]")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        keys.refresh()
+    assert "web" == keys.ring.find(secret, now=0.0)
+
+
+def test_many_writers_lose_no_key(tmp_path):
+    path = tmp_path / "keys.json"
+    threads = [
+        threading.Thread(target=create_key, args=(path, f"k{n}"), kwargs={"at": NOW}) for n in range(16)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {f"k{n}" for n in range(16)} == {key.name for key in read_keys(path)}
+
+
+@pytest.mark.parametrize("name", ["", "a b", "x" * 65, "web"])
+def test_a_name_that_is_none_or_taken_is_refused(tmp_path, name):
+    path = tmp_path / "keys.json"
+    create_key(path, "web", at=NOW)
+    with pytest.raises(InputError):
+        create_key(path, name, at=NOW)
+
+
+def test_the_private_key_is_made_once_and_may_be_told(tmp_path, monkeypatch):
+    settings = read_settings({"EVERGREEN_HOME": str(tmp_path / "home")})
+    first = private_key(settings)
+    assert (first, 32) == (private_key(settings), len(first))
+    assert 0o600 == (tmp_path / "home" / "private.key").stat().st_mode & 0o777
+    monkeypatch.setenv("EVERGREEN_PRIVATE_KEY", "ab" * 32)
+    assert bytes.fromhex("ab" * 32) == private_key(settings)
+    monkeypatch.setenv("EVERGREEN_PRIVATE_KEY", "ab")
+    with pytest.raises(ConfigError, match="EVERGREEN_PRIVATE_KEY"):
+        private_key(settings)

@@ -1,0 +1,82 @@
+"""The service as people start it: it drains on SIGTERM, speaks TLS, and fails early where something is wrong."""
+
+import asyncio
+import ssl
+import subprocess
+import time
+
+import httpx
+import pytest
+
+from deployments.cli.app import run
+from tests.support.served import Load, started
+from tests.support.serving import PREDICT, ROW, logged, model_of
+
+
+@pytest.fixture
+def model(watched):
+    return model_of(watched)
+
+
+def test_nothing_that_was_answered_is_lost_when_the_service_is_told_to_end(model, tmp_path):
+    async def scenario(served):
+        async with Load(served.url, clients=8) as load:
+            await asyncio.sleep(1.0)
+            told = time.time()
+            served.end()
+            await asyncio.to_thread(served.process.wait, 60)
+        return told, load
+
+    with started(model, tmp_path) as served:
+        told, load = asyncio.run(scenario(served))
+        code = served.process.returncode
+    acknowledged = [name for _, _, name, status, _ in load.answers if status == 200]
+    assert 0 == code
+    assert {200} == {status for _, _, _, status, _ in load.answers}
+    assert [] == [failure for failure in load.failures if failure[0] < told]
+    assert 20 < len(acknowledged)
+    names = ids_in_log(model)
+    assert len(names) == len(set(names))
+    assert set(acknowledged) <= set(names)
+    assert len(acknowledged) <= len(logged(model))
+
+
+def ids_in_log(model):
+    from sqlalchemy import create_engine, text
+
+    with create_engine(str(model.stores.log.url)).connect() as connection:
+        return list(connection.execute(text("select prediction_id from predictions")).scalars())
+
+
+def test_tls_by_two_files(model, tmp_path):
+    pair = [tmp_path / "cert.pem", tmp_path / "key.pem"]
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+         "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-out", pair[0], "-keyout", pair[1]],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    options = ["--tls-cert", str(pair[0]), "--tls-key", str(pair[1])]
+    trust = ssl.create_default_context(cafile=str(pair[0]))
+    with started(model, tmp_path, *options, verify=trust) as served:
+        answer = httpx.post(f"{served.url}{PREDICT}", json={"records": [ROW]}, verify=trust)
+        with pytest.raises(httpx.TransportError):
+            httpx.get(served.url.replace("https", "http"))
+    assert served.url.startswith("https://127.0.0.1:")
+    assert 200 == answer.status_code
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nobody"], "nobody"),
+        (["tested", "tested"], "named twice"),
+        (["tested", "--host", "0.0.0.0"], "there are no API keys"),
+        (["tested", "--host", "203.0.113.7", "--insecure"], "Cannot listen on 203.0.113.7"),
+        (["tested", "--tls-cert", "cert.pem"], "TLS needs both"),
+        ([], "Missing argument"),
+    ],
+)
+def test_what_cannot_be_served_is_said_before_anything_starts(model, monkeypatch, capsys, words, said):
+    monkeypatch.setenv("EVERGREEN_CONFIG", str(model.base))
+    assert 2 == run(["serve", *words])
+    assert said in capsys.readouterr().err
