@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -56,7 +57,9 @@ def test_levels_of_all_rounds_add_up_to_what_is_allowed():
     limits = Limits(false_aborts=0.05)
     spent = sum(6 * round_level(limits, number=n, arms=2) for n in range(1, 100_000))
     assert 0.05 == pytest.approx(spent, rel=1e-4)
-    assert round_level(limits, number=3, arms=1) == 4 * round_level(limits, number=3, arms=2, processes=2)
+    assert round_level(limits, number=3, arms=1) == 4 * round_level(
+        replace(limits, processes=2), number=3, arms=2
+    )
 
 
 def test_a_restarted_process_goes_on_with_the_number_that_time_tells():

@@ -20,7 +20,7 @@ def stop_once(url):
     state = traffic_in_force(ledger, "fraud", champion=7)
     entry = None
     if state.plan.challengers:
-        decision = decide_traffic(state, bad_round(), now=now, limits=Limits(), processes=12)
+        decision = decide_traffic(state, bad_round(), now=now, limits=Limits(processes=12))
         entry = write_decision(ledger, "fraud", decision, at=now)
     after = traffic_in_force(ledger, "fraud", champion=7)
     return entry is not None, [one.name for one in after.plan.variants]
