@@ -10,11 +10,13 @@ from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.events import DeploymentEventTrigger
 
+from tasks.core.ab.admission import LIVE_PATHS
 from tasks.core.alerts.events import DEGRADED, DETECTED
 from tasks.core.config import ModelConfig
 
 _ANCHOR = datetime(2020, 1, 1, tzinfo=UTC)
 """Intervals count from here, so that deploying again moves no run."""
+_HOURLY = timedelta(hours=1)
 _DAILY = timedelta(days=1)
 """How often what is due by the calendar or by labels is looked for, unless it may be due more often."""
 REASON = "{{ ('performance' if 'performance' in event.event else 'drift') }}"
@@ -25,7 +27,8 @@ def schedules_of(stage: str, config: ModelConfig) -> list[DeploymentScheduleCrea
     """Return the schedules of a model's stage; off where its ``run_mode`` is disabled.
 
     Monitoring runs every ``monitoring.interval``. Retraining looks once a day, or every ``retraining.every`` if that is
-    shorter, whether anything is due: most of these runs start nothing and end Held.
+    shorter, whether anything is due: most of these runs start nothing and end Held. Live tests are looked at every
+    hour where ``promotion.path`` asks for live evidence.
     """
     if stage == "monitor":
         return [
@@ -35,6 +38,8 @@ def schedules_of(stage: str, config: ModelConfig) -> list[DeploymentScheduleCrea
         every = config.retraining.every
         often = timedelta(seconds=every.amount) if every.unit == "seconds" and every.amount else _DAILY
         return [_schedule(stage, min(often, _DAILY), config.retraining.run_mode)]
+    if stage == "ab-test":
+        return [_schedule(stage, _HOURLY, "enabled")] if config.promotion.path in LIVE_PATHS else []
     return []
 
 

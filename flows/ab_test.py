@@ -26,12 +26,10 @@ def ab_test(model: ModelName, end: EndNow = False, dry_run: DryRun = False) -> S
         return judged
     if judged.state is State.WON:
         answer = approve_by_policy(setup, judged, question=live_markdown(state.test, judged))
-        if answer.code != "approved":
-            close_test(setup, state, judged)
-            return judged.ends(State.KEPT, answer)
-        crowned = crown_winner(setup, state, judged, answer)
-        if crowned.state is not State.PROMOTED:
-            return crowned
-        judged = crowned
-    close_test(setup, state, judged)
+        if answer.code == "approved":
+            judged = crown_winner(setup, state, judged, answer)
+        else:
+            judged = judged.ends(State.KEPT, answer)
+    if judged.state is not State.HELD:
+        close_test(setup, state, judged)
     return judged

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from tasks.ab_material import look_now, now_on_clock, past_of_champion
-from tasks.ab_traffic import share_traffic, take_back_traffic, traffic_stopped
+from tasks.ab_traffic import share_traffic, take_back_traffic, traffic_changed
 from tasks.core.ab.conclusion import Action, Conclusion, conclude
 from tasks.core.ab.definition import LiveTest
 from tasks.core.ab.history import (
@@ -38,6 +38,9 @@ from tasks.core.watching.looked import json_ready
 from tasks.io.clock import utc_now
 from tasks.io.metric_paths import custom_metrics
 from tasks.io.setup import Setup
+
+GRACE_S = 10.0
+"""A test counts from so many seconds after its creation: services follow the traffic within five."""
 
 
 def create_test(
@@ -76,6 +79,7 @@ def create_test(
     look = _alpha(setup, wanted=alpha)
     test = _plan(setup, opponents, look, name=name, hypothesis=hypothesis, mode=mode)
     create_payload(setup.stores.ledger.read(model=setup.model, stream=AB), test)
+    share_traffic(setup, test, dry_run=True)  # what cannot be shared is said before anything is spent
     if dry_run:
         return _told(setup, "Planned", test, [], dry_run=True, alpha_left=look.left_after)
     _spend(setup, test, wanted=alpha)
@@ -100,7 +104,7 @@ def status_of(setup: Setup, *, name: str | None = None) -> dict[str, Any]:
     if state.ended is None:
         seen = look_now(setup, state.test)
         champion = setup.stores.registry.aliases(setup.model).get(CHAMPION)
-        ended = conclude(state.test, seen.look, champion=champion, tripped=traffic_stopped(setup, state))
+        ended = conclude(state.test, seen.look, champion=champion, tripped=traffic_changed(setup, state))
         shown |= {
             "look": seen.look.to_dict(),
             "maturity": seen.maturity.to_dict(),
@@ -184,7 +188,7 @@ def _plan(
     unbounded = any(not one.bounded for one in (metric, *guards.values()))
     champion, challenger = int(opponents.champion or 0), opponents.challenger
     used = len(read_tests(setup))
-    start = now_on_clock(setup)
+    start = now_on_clock(setup) + (GRACE_S if config.data.clock == "timestamp" else 0.0)
     return plan_test(
         config,
         Sides(champion=champion, challenger=challenger, start=math.nextafter(start, math.inf), alpha=look.alpha),

@@ -9,7 +9,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from tasks.ab_desk import create_test, end_test, read_tests
 from tasks.ab_material import Seen, look_now
-from tasks.ab_traffic import share_traffic, traffic_stopped
+from tasks.ab_traffic import share_traffic, traffic_changed
 from tasks.core.ab.admission import admitted_challenger
 from tasks.core.ab.conclusion import REIGNS_ALREADY, Action, Conclusion, conclude, end_now
 from tasks.core.ab.history import AB, LOOKED, TestState, look_payload, running_test
@@ -66,7 +66,7 @@ def open_test(setup: Setup, *, dry_run: bool = False) -> TestState:
             f"No live test of '{model}' runs, and no admitted challenger waits for one. Begin one by "
             f"'evergreen ab create {model}'.",
         )
-    if not dry_run and not traffic_stopped(setup, running):
+    if not dry_run and not traffic_changed(setup, running):
         share_traffic(setup, running.test)
     return running
 
@@ -93,7 +93,7 @@ def judge_test(
         End the test now: who has won is promoted, else the champion is kept.
     """
     champion = setup.stores.registry.aliases(setup.model).get(CHAMPION)
-    ended = conclude(state.test, seen.look, champion=champion, tripped=traffic_stopped(setup, state))
+    ended = conclude(state.test, seen.look, champion=champion, tripped=traffic_changed(setup, state))
     if end and not ended.ends:
         ended = end_now(ended)
     result = _result(setup, state, seen, ended)
@@ -104,11 +104,17 @@ def judge_test(
 
 @stage_task(**SIDE_EFFECT)
 def close_test(setup: Setup, state: TestState, judged: StageResult) -> None:
-    """Write the end of a test, and send the traffic back."""
-    reasons = tuple(Reason(**reason) for reason in judged.details["conclusion"]["reasons"])
-    ended = Conclusion(
-        action=Action(judged.details["conclusion"]["action"]), reasons=reasons, winner=_winner(state, judged)
-    )
+    """Write the end of a test, and send the traffic back.
+
+    Who won and was not approved leaves the champion; who won and did not stay on the throne aborts the test.
+    """
+    concluded = Conclusion.from_dict(judged.details["conclusion"], state.test)
+    ends = {State.PROMOTED: Action.PROMOTE, State.ABORTED: Action.ABORT, State.KEPT: Action.KEEP}
+    action = ends.get(judged.state, Action.ABORT)
+    if action is Action.KEEP and concluded.action is Action.EXPIRE:
+        action = Action.EXPIRE
+    winner = concluded.winner if action is Action.PROMOTE else None
+    ended = Conclusion(action=action, reasons=judged.reasons, winner=winner)
     end_test(setup, state.test, ended, by="ab-test")
 
 
@@ -148,10 +154,3 @@ def _result(setup: Setup, state: TestState, seen: Seen, ended: Conclusion) -> St
         state=State.PROMOTED if crowned else _STATES[ended.action], model=setup.model, reasons=ended.reasons,
         version=version, details=json_ready(details),
     )  # fmt: skip
-
-
-def _winner(state: TestState, judged: StageResult) -> Any:
-    named = judged.details["conclusion"]["winner"]
-    return (
-        None if named is None else next(arm for arm in state.test.challengers if arm.name == named["variant"])
-    )

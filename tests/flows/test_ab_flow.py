@@ -47,7 +47,7 @@ def said(capsys, *arguments):
 def serve(setup, *, rows=900):
     """Log answers of both arms: the champion is right in six of ten, the challenger in nine."""
     rng = np.random.default_rng(3)
-    place = START.timestamp() + 1 + np.arange(rows) * 60
+    place = START.timestamp() + 11 + np.arange(rows) * 60
     new = rng.random(rows) < 0.5
     right = rng.random(rows) < np.where(new, 0.9, 0.6)
     truth = rng.integers(0, 2, rows)

@@ -17,7 +17,7 @@ from tasks.io.log_records import KnownOutcome, Prediction
 from tasks.io.served import ShadowScore
 from tasks.outcomes import record_decision
 from tasks.promote import apply_promotion
-from tasks.traffic import read_traffic, stop_variants
+from tasks.traffic import read_traffic, set_variants, stop_variants
 from tests.support.arena import Arena, enthrone, spent, train_version
 
 WEAK, STRONG = 1, 2
@@ -67,7 +67,7 @@ def answer(right, truth):
 def serve(setup, monkeypatch, *, champion, challenger, rows=1_200, shadow=False, hours=24):
     """Log answers of both with these shares right, an outcome each; then let the time pass."""
     rng = np.random.default_rng(5)
-    begun = START.timestamp() + 1
+    begun = START.timestamp() + 11
     log, model = setup.stores.log, setup.model
     predictions, outcomes, said = [], [], []
     for i, truth in enumerate(rng.choice(["yes", "no"], rows)):
@@ -224,6 +224,51 @@ def test_traffic_that_was_sent_back_by_a_guardrail_aborts_the_test(arena, monkey
     assert "2 s" in judged.reasons[0].message
     close_test.fn(setup, state, judged)
     assert "abort" == read_tests(setup)[0].status
+
+
+def test_traffic_that_somebody_set_anew_aborts_the_test_and_stays(arena, monkeypatch):
+    setup = begin(arena)
+    create_test(setup)
+    set_variants(setup, challengers=["other=2@5%"], shadows=[])
+    serve(setup, monkeypatch, champion=0.6, challenger=0.9)
+    _, judged = look(setup)
+    assert (State.ABORTED, ["traffic_changed"]) == (judged.state, [reason.code for reason in judged.reasons])
+    assert ["other"] == [one.name for one in read_traffic(setup.stores.ledger, setup.model).plan.challengers]
+
+
+def test_other_challengers_are_not_pushed_aside_and_other_shadows_go_on(arena):
+    setup = begin(arena)
+    set_variants(setup, challengers=["other=2@5%"], shadows=[])
+    with pytest.raises(InputError, match="answers a part of the traffic already"):
+        create_test(setup)
+    set_variants(setup, challengers=[], shadows=["watcher=2@20%"])
+    create_test(setup)
+    plan = read_traffic(setup.stores.ledger, setup.model).plan
+    assert ([("v2", 0.5)], [("watcher", 0.2)]) == (
+        [(one.name, one.share) for one in plan.challengers], [(one.name, one.share) for one in plan.shadows],
+    )  # fmt: skip
+
+
+def test_shares_that_traffic_cannot_have_cost_nothing(arena):
+    setup = begin(arena, share=0.123456)
+    with pytest.raises(InputError, match=r"0\.01 %"):
+        create_test(setup)
+    assert ([], ()) == (spent(setup), read_tests(setup))
+
+
+def test_a_winner_that_nobody_approves_leaves_the_champion_and_one_that_falls_aborts(arena, monkeypatch):
+    setup = begin(arena)
+    create_test(setup)
+    serve(setup, monkeypatch, champion=0.6, challenger=0.9)
+    state, judged = look(setup)
+    no = Reason(code="not_approved", message="Not approved.")
+    close_test.fn(setup, state, judged.ends(State.KEPT, no))
+    ended = read_tests(setup)[0].ended
+    assert ("keep", None, "not_approved") == (ended["action"], ended["winner"], ended["reasons"][-1]["code"])
+    create_test(setup, name="again")
+    state = running_test(read_tests(setup))
+    close_test.fn(setup, state, judged.ends(State.ROLLED_BACK))
+    assert "abort" == read_tests(setup)[-1].status
 
 
 def test_a_person_may_abort_with_a_reason(arena):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -51,6 +51,16 @@ class Conclusion:
     def ends(self) -> bool:
         """Whether the test is over."""
         return self.action is not Action.GO_ON
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any], test: LiveTest) -> Conclusion:
+        """Return the conclusion written by ``to_dict``."""
+        named = (plain["winner"] or {}).get("variant")
+        return cls(
+            action=Action(plain["action"]),
+            reasons=tuple(Reason(**reason) for reason in plain["reasons"]),
+            winner=next((arm for arm in test.challengers if arm.name == named), None),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
