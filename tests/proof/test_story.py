@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import time
+from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 import numpy as np
@@ -69,11 +70,18 @@ def served(machine):
     try:
         url = process.stdout.readline().strip().removesuffix("/predict")
         assert url, (machine.folder / "service.log").read_text()
-        wait_for(lambda: ask(url)["live"], seconds=60, what="the service's start")
+        wait_for(lambda: is_live(url), seconds=60, what="the service's start")
         yield url
     finally:
         process.terminate()
         assert 0 == process.wait(timeout=60)
+
+
+def is_live(url):
+    try:
+        return ask(url)["live"]
+    except URLError:  # it does not listen yet
+        return False
 
 
 def ask(url, path="", body=None):
