@@ -47,19 +47,7 @@ def score(
     """Score in parts; what a killed run had finished is taken up, and the target gets all at once or nothing."""
     setup = open_setup(model)
     batch = plan_batch(
-        setup,
-        to=to,
-        source=source,
-        table=table,
-        query=query,
-        to_table=to_table,
-        mode=mode,
-        keep=keep or (),
-        version=version,
-        log=log,
-        at=at,
-        since=since,
-        until=until,
-        rows=rows,
-    )
+        setup, to=to, source=source, table=table, query=query, to_table=to_table, mode=mode, keep=keep or (),
+        version=version, log=log, at=at, since=since, until=until, rows=rows,
+    )  # fmt: skip
     return report_batch(setup, batch, score_batch(setup, batch))

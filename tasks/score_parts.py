@@ -15,12 +15,14 @@ from tasks.core.config import ModelConfig
 from tasks.core.data.clock import Window
 from tasks.core.data.rows import Rows
 from tasks.core.learning.scorer import Scorer
+from tasks.core.serving.private import Concealer
 from tasks.core.traffic.assign import entity_key
 from tasks.io.batch_rows import read_parts
 from tasks.io.batch_stage import BatchStage, write_whole
 from tasks.io.batch_table import write_table
 from tasks.io.clock import utc_now
 from tasks.io.log_records import Prediction
+from tasks.io.serving_secret import private_key
 from tasks.io.setup import Setup
 from tasks.io.sources import Source
 
@@ -63,7 +65,7 @@ def score_parts(setup: Setup, job: BatchJob, source: Source, scorer: Scorer, sta
             continue
         scored = score_part(scorer, part, ids, config=setup.config)
         if job.logged:
-            work = replace(work, logged=work.logged + _log(setup, scorer, scored, job))
+            work = replace(work, logged=work.logged + _log(setup, scored, job))
         stage.put(number, mark, output_frame(scored, version=job.version, keep=job.keep))
     return work
 
@@ -95,12 +97,15 @@ def _mark(ids: list[str], config: ModelConfig) -> str:
     return hashlib.sha256("\n".join([repr(config.data.positive_class), *ids]).encode()).hexdigest()
 
 
-def _log(setup: Setup, scorer: Scorer, scored: ScoredPart, job: BatchJob) -> int:
-    """Write predictions to the log as the service does, without private columns; return how many are new."""
+def _log(setup: Setup, scored: ScoredPart, job: BatchJob) -> int:
+    """Write predictions to the log as the service does, private values concealed; return how many are new."""
     data = setup.config.data
-    public = [name for name in scorer.schema.features if name not in data.private]
-    features = scored.frame[public].to_dict("records")
-    entities = scored.frame[data.entity].tolist() if data.entity else [None] * len(scored)
+    conceal = Concealer(
+        data.private, entity=data.entity, how=setup.config.serving.private, key=private_key(setup.settings)
+    )
+    features = conceal.rows(scored.logged_features)
+    named = [entity_key(who) for who in scored.frame[data.entity].tolist()] if data.entity else None
+    entities = conceal.entities(named) or [None] * len(scored)
     served = (
         Prediction(
             prediction_id=name,
@@ -110,9 +115,9 @@ def _log(setup: Setup, scorer: Scorer, scored: ScoredPart, job: BatchJob) -> int
             decision=decision,
             version=job.version,
             variant=VARIANT,
-            entity=entity_key(entity),
+            entity=who,
         )
-        for name, position, row, score, decision, entity in zip(
+        for name, position, row, score, decision, who in zip(
             scored.ids,
             scored.positions,
             features,

@@ -28,7 +28,9 @@ from tests.support.servers import ROOT
 
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("0*.md"))
 MANUALS = [ROOT / "README.md", ROOT / "docs" / "guide.md"]
-OTHERS = ("CONTRIBUTING.md", "CHANGELOG.md", "docs/limits.md", "docs/monitoring.md", "docs/serving.md")
+OTHERS = (
+    "CONTRIBUTING.md", "CHANGELOG.md", "docs/limits.md", "docs/monitoring.md", "docs/serving.md", "docs/traffic.md",
+)  # fmt: skip
 TEXTS = [*MANUALS, *(ROOT / name for name in OTHERS), *DECISIONS]
 SECTIONS = "|".join(
     name for name in ModelConfig.model_fields if section_of(ModelConfig.model_fields[name].annotation)

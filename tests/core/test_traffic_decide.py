@@ -56,8 +56,8 @@ def seen(rows, *, number=1, since=NOW, errors=0, champion_rows=2000):
     return Round(number=number, since=since, figures=(champion, arm))
 
 
-def decide(state, round_, *, after=TEN, **options):
-    return decide_traffic(state, round_, now=round_.since + after, limits=LIMITS, **options)
+def decide(state, round_, *, after=TEN, limits=LIMITS):
+    return decide_traffic(state, round_, now=round_.since + after, limits=limits)
 
 
 # ramps
@@ -117,7 +117,7 @@ def test_a_plan_without_a_ramp_is_watched_round_after_round():
 def test_later_rounds_and_more_processes_need_more_evidence():
     first = decide(ramping(), seen(100)).guardrails[0].needed
     assert first < decide(ramping(), seen(100, number=7)).guardrails[0].needed
-    assert first < decide(ramping(), seen(100), processes=4).guardrails[0].needed
+    assert first < decide(ramping(), seen(100), limits=replace(LIMITS, processes=4)).guardrails[0].needed
 
 
 def test_an_arm_nobody_counted_yet_is_judged_on_nothing():

@@ -24,8 +24,8 @@ def ramping(**changes):
     return replace(TrafficState(plan=plan, seq=1, set_at=START, ramp=RAMP, step=0), **changes)
 
 
-def watching(state=None, **options):
-    return TrafficWatch(state or ramping(), champion=7, limits=LIMITS, now=START, **options)
+def watching(state=None):
+    return TrafficWatch(state or ramping(), champion=7, limits=LIMITS, now=START)
 
 
 def serve(watch, rng, rows, *, errors=0.01, slower=1.0):

@@ -133,3 +133,39 @@ class _Tally:
 
     def next_reference(self):
         return measure_reference(*self.recent) if len(self.recent[0]) >= 200 else self.reference
+
+
+def literal_rate(world, *, trials, seed, limits=None, looks=10):
+    """Return the share of ramps that three fixed-sample tests at 5 % send back, looked at as often."""
+    return float(
+        np.mean([_literal(world, np.random.default_rng([seed, n]), limits, looks) for n in range(trials)])
+    )
+
+
+def _literal(world, rng, limits, looks):
+    limits = limits or Limits(min_rows=200, min_time=MINUTE)
+    reference = _reference(world, rng)
+    for share in (0.01, 0.05, 0.25, 0.5):
+        tally = _Tally(reference)
+        for _ in range(looks):
+            tally.serve(world, rng, int(np.ceil(limits.min_rows / looks / share)), share=share)
+            champion, arm = tally.figures()
+            tests = (
+                _z(arm.errors, arm.rows, champion.errors, champion.rows),
+                _z(arm.slow, arm.timed, champion.slow, champion.timed),
+                abs(arm.mean_rank - champion.mean_rank) / np.sqrt((1 / arm.scored + 1 / champion.scored) / 12)
+                if arm.scored and champion.scored
+                else 0.0,
+            )
+            if max(tests[0] / 1.645, tests[1] / 1.645, tests[2] / 1.96) > 1:
+                return True
+    return False
+
+
+def _z(events, n, events_before, n_before):
+    """Return the statistic of two proportions, positive where the first is larger."""
+    if not n or not n_before:
+        return 0.0
+    pooled = (events + events_before) / (n + n_before)
+    error = np.sqrt(pooled * (1 - pooled) * (1 / n + 1 / n_before))
+    return (events / n - events_before / n_before) / error if error else 0.0

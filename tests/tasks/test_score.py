@@ -80,6 +80,36 @@ def test_predictions_are_logged_as_live_ones_are(scoring, rows):
     assert rows["x"].tolist() == found["x"].tolist()
 
 
+@pytest.mark.parametrize(
+    ("private", "how"), [([], "hash"), (["z", "who"], "hash"), (["z", "who"], "leave_out")]
+)
+def test_entities_are_logged_and_private_columns_are_concealed(scoring, rows, private, how):
+    data = scoring.config.data.model_copy(update={"entity": "who", "private": private})
+    serving = scoring.config.serving.model_copy(update={"private": how})
+    setup = replace(scoring, config=scoring.config.model_copy(update={"data": data, "serving": serving}))
+    rows.assign(who=np.arange(len(rows)) % 7).to_csv("new.csv", index=False)
+    score(setup)
+    found = logged(setup)
+    who = set(found["@entity"])
+    if how == "leave_out":
+        assert "z" not in found
+        assert {None} == who
+    elif private:
+        assert all(str(value).startswith("h:") for value in [*found["z"], *who])
+        assert 7 == len(who)
+    else:
+        assert rows["z"].tolist() == found["z"].tolist()
+        assert {str(n) for n in range(7)} == who
+
+
+def test_whole_numbers_are_logged_alike_from_any_format(scoring, rows):
+    whole = rows.assign(x=np.arange(len(rows)) % 5)
+    whole.to_csv("whole.csv", index=False)
+    whole.astype({"x": float}).to_parquet("whole.parquet")
+    assert len(rows) == score(scoring, source="whole.csv").logged
+    assert 0 == score(scoring, source="whole.parquet").logged
+
+
 def test_without_the_log_nothing_is_logged(scoring):
     assert 0 == score(scoring, log=False).logged
     assert logged(scoring).empty

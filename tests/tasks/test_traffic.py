@@ -27,6 +27,8 @@ from tasks.traffic import (
     traffic_status,
     write_decision,
 )
+from tests.support.races import race
+from tests.support.traffic_races import bad_round, stop_once
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
@@ -70,11 +72,6 @@ def setup_on(ledger, **traffic):
 
 def champion_of(setup):
     return setup.stores.registry.aliases("fraud")["champion"]
-
-
-def bad_round(rows=400):
-    arm = ArmFigures(name="v8", rows=rows, errors=rows // 2, erred=rows // 2)
-    return Round(number=1, since=utc_now(), figures=(ArmFigures(name="champion", rows=rows), arm))
 
 
 def test_what_is_set_is_shown_and_kept_in_the_ledger(setup):
@@ -144,6 +141,17 @@ def test_of_services_that_decide_at_once_one_writes_and_all_follow(setup):
     after = traffic_in_force(ledger, "fraud", champion=7)
     assert ("stopped", True, "guardrail_errors") == (after.kind, after.plan.is_plain, after.reasons[0].code)
     assert () == check_chain(ledger.read(model="fraud"))
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_of_twelve_processes_that_see_a_bad_canary_one_writes_and_all_send_it_back(kind, request, tmp_path):
+    url = f"sqlite:///{tmp_path}/race.db" if kind == "sqlite" else request.getfixturevalue("postgres_url")
+    setup = setup_on(open_ledger(url))
+    ramp_variant(setup, canary="8")
+    answers = race(stop_once, [(url,)] * 12)
+    assert 1 == sum(mine for mine, _ in answers)
+    assert [["champion"]] * 12 == [names for _, names in answers]
+    assert ["set", "stopped"] == [one.kind for one in open_ledger(url).read(model="fraud", stream="traffic")]
 
 
 def test_a_service_steps_the_ramp_and_a_person_who_was_faster_is_not_overruled(ledger):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from deployments.cli.app import run
 from tasks.io.setup import open_setup
 from tests.support.commands import command
 from tests.support.reigning import write_model
@@ -41,6 +42,16 @@ def test_traffic_is_set_shown_ramped_and_stopped_by_command(path):
         told.state,
     )
     assert ["champion", "v3"] == [one["name"] for one in command("status", path).json["traffic"]["variants"]]
+
+
+def test_people_read_who_answers_and_where_the_ramp_stands(path, capsys):
+    assert 0 == run(["traffic", "ramp", str(path), "2", "--steps", "5%,50%", "--why", "try it"])
+    said = capsys.readouterr().out
+    for part in ("fraud: Ramping", "try it", "95.00%  champion (@champion)", "5.00%  v2 (version 2)"):
+        assert part in said
+    assert "ramp of 'v2' at step 1 of 2 (5.00%, 50.00%), each at least 500 rows and 600 s" in said
+    assert 0 == run(["status", str(path)])
+    assert "traffic: 5.00% challenger v2 (version 2)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,8 @@ class ScoredPart:
     ----------
     frame : DataFrame, shape (n, …)
         The rows as read.
+    features : DataFrame, shape (n, p)
+        What the version was asked: numbers as floats, categories as they are.
     positions : array, shape (n,)
         Their places on the clock.
     ids : list of str
@@ -43,6 +46,7 @@ class ScoredPart:
     """
 
     frame: pd.DataFrame
+    features: pd.DataFrame
     positions: FloatArray
     ids: list[str]
     scores: FloatArray
@@ -51,6 +55,18 @@ class ScoredPart:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def logged_features(self) -> list[dict[str, Any]]:
+        """Features as the prediction log has them: missing ones None, and 1.0 of a category the same as 1."""
+        names = [str(name) for name in self.features]
+        columns = [[_plain(value) for value in self.features[name].tolist()] for name in self.features]
+        numbers = [self.features[name].dtype.kind == "f" for name in self.features]
+        told = [
+            column if number else [_whole(value) for value in column]
+            for column, number in zip(columns, numbers, strict=True)
+        ]
+        return [dict(zip(names, row, strict=True)) for row in zip(*told, strict=True)]
 
     @property
     def logged_scores(self) -> list[Any]:
@@ -91,13 +107,8 @@ def score_part(scorer: Scorer, part: Rows, ids: list[str], *, config: ModelConfi
     DataError
         When a feature is missing or holds what it must not, or a score is not finite.
     """
-    frame = part.frame
-    scores = answer(
-        scorer.estimator,
-        feature_frame(frame, scorer.schema),
-        problem=config.problem.value,
-        classes=scorer.classes,
-    )
+    features = feature_frame(part.frame, scorer.schema)
+    scores = answer(scorer.estimator, features, problem=config.problem.value, classes=scorer.classes)
     scores = _steady(scores)
     labels = decide_labels(scores, classes=scorer.classes, threshold=scorer.threshold)
     decisions = (scores if labels is None else labels).tolist()
@@ -107,11 +118,17 @@ def score_part(scorer: Scorer, part: Rows, ids: list[str], *, config: ModelConfi
     finite = np.isfinite(scores).reshape(len(scores), -1).all(axis=1)
     if not finite.all():
         raise DataError(
-            f"Row {frame.index[int(np.argmin(finite))]} gets a score that is no finite number. Look at its features; "
-            "a model that answers so cannot be used for it."
+            f"Row {part.frame.index[int(np.argmin(finite))]} gets a score that is no finite number. Look at its "
+            "features; a model that answers so cannot be used for it."
         )
     return ScoredPart(
-        frame=frame, positions=part.places, ids=ids, scores=scores, decisions=decisions, classes=classes
+        frame=part.frame,
+        features=features,
+        positions=part.places,
+        ids=ids,
+        scores=scores,
+        decisions=decisions,
+        classes=classes,
     )
 
 
@@ -131,3 +148,12 @@ def output_frame(part: ScoredPart, *, version: int, keep: tuple[str, ...]) -> pd
 def _steady(scores: FloatArray) -> FloatArray:
     flat = [float(f"{score:.12g}") for score in scores.ravel().tolist()]
     return np.array(flat, dtype=np.float64).reshape(scores.shape)
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _whole(value: Any) -> Any:
+    """Return a float that is a whole number as that number: a column with gaps reads 1 as 1.0."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value

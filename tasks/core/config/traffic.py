@@ -34,6 +34,8 @@ class TrafficConfig(Section):
     watched."""
     false_aborts: OpenFraction = 0.05
     """Probability that challengers as good as the champion are ever sent back, over a whole ramp and all after it."""
+    processes: Count = 1
+    """Service processes that serve the model at once: each judges what it serves, and spends its part."""
 
     @field_validator("steps")
     @classmethod
@@ -53,4 +55,5 @@ class TrafficConfig(Section):
             false_aborts=self.false_aborts,
             min_rows=self.min_rows,
             min_time=timedelta(seconds=self.min_time.amount),
+            processes=self.processes,
         )

@@ -82,9 +82,7 @@ class TrafficDecision:
         return {**self.state.to_payload(), "guardrails": [one.to_dict() for one in self.guardrails]}
 
 
-def decide_traffic(
-    state: TrafficState, seen: Round, *, now: datetime, limits: Limits, processes: int = 1
-) -> TrafficDecision:
+def decide_traffic(state: TrafficState, seen: Round, *, now: datetime, limits: Limits) -> TrafficDecision:
     """Decide what becomes of a model's traffic.
 
     Parameters
@@ -97,15 +95,13 @@ def decide_traffic(
         Aware.
     limits : Limits
         What arms are held to; a ramp brings its own rows and time.
-    processes : int
-        How many processes watch the same traffic, each by its own counters.
     """
     arms = state.plan.challengers
     figures = {one.name: ArmFigures(name=one.name) for one in state.plan.variants}
     figures |= {one.name: one for one in seen.figures}
     if not arms:
         return TrafficDecision(act=Act.HOLD, state=state, next_round=now - seen.since >= limits.min_time)
-    level = round_level(limits, number=seen.number, arms=len(arms), processes=processes)
+    level = round_level(limits, number=seen.number, arms=len(arms))
     found = tuple(one for arm in arms for one in _judge(state, arm, figures, limits, level))
     tripped = [one for one in found if one.tripped]
     if tripped:

@@ -28,6 +28,8 @@ class Limits:
         Rows of an arm that a round needs at least.
     min_time : timedelta
         Shortest round.
+    processes : int
+        How many processes watch the same traffic, each what it serves itself.
     """
 
     error_rise: float | None = 0.005
@@ -36,9 +38,10 @@ class Limits:
     false_aborts: float = 0.05
     min_rows: int = 500
     min_time: timedelta = timedelta(minutes=10)
+    processes: int = 1
 
 
-def round_level(limits: Limits, *, number: int, arms: int, processes: int = 1) -> float:
+def round_level(limits: Limits, *, number: int, arms: int) -> float:
     """Return the level of one guardrail of one arm in one round.
 
     The n-th round spends ``1 / (n (n + 1))`` of the whole, which adds up to 1 over all rounds there will ever be; a
@@ -48,13 +51,13 @@ def round_level(limits: Limits, *, number: int, arms: int, processes: int = 1) -
     ----------
     number : int
         1, 2, 3, … since the traffic was set.
-    arms, processes : int
-        Challengers watched, and processes that each watch what they serve.
+    arms : int
+        Challengers watched.
 
     >>> round_level(Limits(), number=1, arms=1) == 0.05 / 2 / 3
     True
     """
-    return limits.false_aborts / (number * (number + 1) * len(GUARDRAILS) * arms * processes)
+    return limits.false_aborts / (number * (number + 1) * len(GUARDRAILS) * arms * limits.processes)
 
 
 def round_number(*, set_at: datetime, now: datetime, min_time: timedelta, before: int = 0) -> int:

@@ -27,8 +27,6 @@ class TrafficWatch:
         What arms are held to.
     now : datetime
         Aware.
-    processes : int
-        How many processes watch the same traffic, each what it serves.
 
     Attributes
     ----------
@@ -38,13 +36,11 @@ class TrafficWatch:
         Of the round.
     """
 
-    def __init__(
-        self, state: TrafficState, *, champion: int | None, limits: Limits, now: datetime, processes: int = 1
-    ) -> None:
+    def __init__(self, state: TrafficState, *, champion: int | None, limits: Limits, now: datetime) -> None:
         self.state = state
         self.champion = champion
         self.assigner = Assigner(state.plan)
-        self._limits, self._processes = limits, processes
+        self._limits = limits
         self._number = 0
         self._begin(RoundCounts(state.plan, latency_ratio=limits.latency_ratio or 1.0), now)
 
@@ -73,7 +69,7 @@ class TrafficWatch:
         whoever wrote it; on ``Act.STOP`` it follows ``decision.state`` at once, written or not.
         """
         seen = Round(number=self._number, since=self._since, figures=self.counts.figures())
-        decision = decide_traffic(self.state, seen, now=now, limits=self._limits, processes=self._processes)
+        decision = decide_traffic(self.state, seen, now=now, limits=self._limits)
         if decision.next_round and decision.kind is None:
             self._begin(self.counts.next_round(self.state.plan), now)
         return decision
