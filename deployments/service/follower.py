@@ -203,10 +203,10 @@ class Follower:
         logger.info("%s: live: %s", self._setup.model, ", ".join(f"{k}={v}" for k, v in live.numbers.items()))
         self._metrics.show_versions(self._setup.model, live.numbers)
         needed = set(live.numbers.values())
-        self._taken.keep(needed)
+        kept = self._taken.keep(needed)
         if complete:
             self._cache.remember(self._served.aliases, traffic=live.plan.to_dict(), at=utc_now())
-            self._cache.prune(needed)
+            self._cache.prune(kept)
 
 
 def _differ(before: Live, arms: dict[str, Arm]) -> bool:

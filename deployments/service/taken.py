@@ -17,6 +17,8 @@ from tasks.io.setup import Setup
 
 logger = logging.getLogger(__name__)
 
+_FORMER = 2
+"""Versions kept in memory, and on disk, after they have answered last."""
 _AGAIN_S = 10.0
 """A refused version is tried again after this: what is wrong may be this machine."""
 
@@ -69,9 +71,20 @@ class Taken:
         self._refused = {number: one for number, one in self._refused.items() if number in wanted}
         return tuple(self._refused.values())
 
-    def keep(self, needed: Collection[int]) -> None:
-        """Let go of versions that do not answer any more."""
-        self._loaded = {number: one for number, one in self._loaded.items() if number in needed}
+    def keep(self, needed: Collection[int]) -> frozenset[int]:
+        """Let go of versions that do not answer any more, but for the newest ones: a way back is taken at once.
+
+        Returns
+        -------
+        frozenset of int
+            Those that are kept.
+        """
+        former = [number for number in self._loaded if number not in needed]
+        for number in former[:-_FORMER]:
+            del self._loaded[number]
+        for number in needed:  # whoever answers now is the last to be let go
+            self._loaded[number] = self._loaded.pop(number)
+        return frozenset(self._loaded)
 
     def _arm(self, variant: Variant, champion: ServedVersion) -> Arm | None:
         """Return the arm of a variant; None when one of its versions will not do, so that the champion answers."""

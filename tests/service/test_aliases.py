@@ -14,6 +14,7 @@ from tests.support.serving import (
     own_scores,
     predict,
     predicted,
+    register_again,
     register_broken,
     register_stranger,
     serve,
@@ -201,14 +202,16 @@ def test_a_lost_alias_is_told_and_the_last_champion_goes_on(watched, monkeypatch
     assert [1] == sent
 
 
-def test_versions_that_are_not_served_any_more_are_removed_from_disk(watched):
+def test_former_versions_are_kept_for_a_way_back_and_older_ones_are_removed(watched):
     model = model_of(watched)
+    versions = [register_again(model, 2) for _ in range(3)]
 
     async def scenario(client):
-        await asyncio.to_thread(crown, model, 2)
-        await until(lambda: predicted(client, ROW), lambda found: found[0]["version"] == 2)
+        for version in (2, *versions):
+            await asyncio.to_thread(crown, model, version)
+            await until(lambda: predicted(client, ROW), lambda found, v=version: found[0]["version"] == v)
         cache = ServingCache(model)
-        await until(lambda: asyncio.to_thread(cache.has, 1), lambda there: not there)
-        return cache.has(2)
+        await until(lambda: asyncio.to_thread(cache.has, 2), lambda there: not there)
+        return [cache.has(version) for version in (1, 2, *versions)]
 
-    assert serve(scenario, model)
+    assert [False, False, True, True, True] == serve(scenario, model)

@@ -50,7 +50,7 @@ def started(setup, folder, *options, verify=True):
         assert url, log.read_text()
         made = Served(process, url, log)
         with httpx.Client(verify=verify) as client:
-            deadline = time.monotonic() + 120
+            deadline = time.monotonic() + 240
             while not made.ready(client):
                 assert process.poll() is None, made.said()
                 assert time.monotonic() < deadline, made.said()

@@ -122,6 +122,14 @@ def register_broken(setup, folder):
     return registry.register(setup.model, source=str(place), run_id=None, tags=tags).version
 
 
+def register_again(setup, version):
+    """Register a version once more, as the next one; return it."""
+    registry = setup.stores.registry
+    good = registry.version(setup.model, version)
+    tags = {"evergreen.run": good.tags.get("evergreen.run") or good.run_id, "validation_status": "approved"}
+    return registry.register(setup.model, source=good.source, run_id=good.run_id, tags=tags).version
+
+
 def register_stranger(setup, folder):
     """Register a version without Evergreen's documents; return it."""
     local = fetch_model(f"models:/{setup.model}/2", folder / "stranger")
