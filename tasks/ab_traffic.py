@@ -36,7 +36,9 @@ def share_traffic(setup: Setup, test: LiveTest, *, dry_run: bool = False) -> Non
     shadows = [*kept, *texts] if test.mode == PAIRED else kept
     challengers = [] if test.mode == PAIRED else texts
     why = f"Live test '{test.name}'."
-    set_variants(setup, challengers=challengers, shadows=shadows, why=why, dry_run=dry_run)
+    set_variants(
+        setup, challengers=challengers, shadows=shadows, judged=sorted(ours), why=why, dry_run=dry_run
+    )
 
 
 def has_arms(plan: TrafficPlan, test: LiveTest) -> bool:

@@ -74,6 +74,7 @@ def set_variants(
     *,
     challengers: Sequence[str],
     shadows: Sequence[str],
+    judged: Sequence[str] = (),
     why: str = "",
     dry_run: bool = False,
 ) -> dict[str, Any]:
@@ -85,6 +86,8 @@ def set_variants(
         The model.
     challengers, shadows : sequence of str
         As people write them (`tasks.core.traffic.spell`); shadows score all rows where they say no share.
+    judged : sequence of str
+        Names of arms whose outcomes a live test judges.
     why : str
         Reason, kept in the ledger.
     dry_run : bool
@@ -105,7 +108,9 @@ def set_variants(
     wanted += [read_variant(text, role=Role.SHADOW, aliases=aliases, share=1.0) for text in shadows]
 
     def decide(state: TrafficState, now: datetime) -> TrafficState:
-        return set_traffic(state, wanted, model=setup.model, known=_known(setup), why=why, now=now)
+        return set_traffic(
+            state, wanted, model=setup.model, known=_known(setup), why=why, now=now, judged=judged
+        )
 
     return _set(setup, decide, dry_run=dry_run)
 

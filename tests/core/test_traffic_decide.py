@@ -106,6 +106,18 @@ def test_a_doubt_holds_the_step_and_in_the_end_begins_a_new_round():
     assert (Act.HOLD, True, ramping().step) == (patient.act, patient.next_round, patient.state.step)
 
 
+def test_an_arm_whose_outcomes_are_judged_may_score_otherwise_but_not_fail():
+    usual = ArmFigures(name="champion", rows=500, ranks=((0.25, 250), (0.75, 250)))
+    other = ArmFigures(name="v8", rows=500, ranks=((0.1, 500),))
+    moved = Round(number=1, since=NOW, figures=(usual, other))
+    assert ["guardrail_score"] == [reason.code for reason in decide(wanted(EIGHT), moved).reasons]
+    tested = wanted(EIGHT, judged=["v8"])
+    assert Act.HOLD is decide(tested, moved).act
+    assert Act.STOP is decide(tested, seen(100, errors=50)).act
+    entry = next_entry(None, model="fraud", stream=TRAFFIC, at=NOW, kind="set", payload=tested.to_payload())
+    assert ("v8",) == fold_traffic([entry], model="fraud").judged
+
+
 def test_a_plan_without_a_ramp_is_watched_round_after_round():
     state = wanted(EIGHT)
     assert (Act.HOLD, True, ()) == (

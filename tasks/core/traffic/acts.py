@@ -34,6 +34,7 @@ def set_traffic(
     why: str,
     now: datetime,
     ramp: Ramp | None = None,
+    judged: Sequence[str] = (),
 ) -> TrafficState:
     """Return the traffic that a person wants, in place of all that was wanted before.
 
@@ -56,6 +57,8 @@ def set_traffic(
         Aware.
     ramp : Ramp | None
         A ramp of one of the challengers, whose share is the ramp's first step.
+    judged : sequence of str
+        Arms whose outcomes a live test judges; they are watched for errors and latency alone.
 
     Raises
     ------
@@ -74,8 +77,9 @@ def set_traffic(
     why = why.strip() or "Set by hand."
     reason = Reason(code="set", message=why)
     return TrafficState(
-        plan=plan, seq=state.seq, set_at=now, ramp=ramp, step=None if ramp is None else 0, reasons=(reason,)
-    )
+        plan=plan, seq=state.seq, set_at=now, ramp=ramp, step=None if ramp is None else 0, reasons=(reason,),
+        judged=tuple(judged),
+    )  # fmt: skip
 
 
 def begin_ramp(state: TrafficState, canary: Variant, ramp: Ramp) -> tuple[list[Variant], Ramp]:

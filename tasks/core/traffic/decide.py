@@ -143,6 +143,10 @@ def _judge(
 ) -> tuple[Guardrail, ...]:
     champion = state.plan.champion
     together = arm.cells + champion.cells
+    if (
+        arm.name in state.judged
+    ):  # a model of newer rows is meant to score differently; its outcomes tell how well
+        limits = replace(limits, score_shift=None)
     return judge_arm(
         figures[arm.name],
         figures[champion.name],

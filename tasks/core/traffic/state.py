@@ -44,6 +44,8 @@ class TrafficState:
         Why the newest entry was written.
     baseline : ArmFigures | None
         The champion's arm in the round before the newest step.
+    judged : tuple of str
+        Arms whose outcomes a live test judges: their scores may differ from the champion's.
     """
 
     plan: TrafficPlan
@@ -55,6 +57,7 @@ class TrafficState:
     step: int | None = None
     reasons: tuple[Reason, ...] = ()
     baseline: ArmFigures | None = None
+    judged: tuple[str, ...] = ()
 
     def to_payload(self) -> dict[str, Any]:
         """Return what an entry of the stream holds: the whole state, so that the newest entry says everything."""
@@ -65,6 +68,7 @@ class TrafficState:
             "step": self.step,
             "reasons": [reason.to_dict() for reason in self.reasons],
             "baseline": self.baseline.to_payload() if self.baseline else None,
+            "judged": list(self.judged),
         }
 
 
@@ -91,6 +95,7 @@ def fold_traffic(entries: Iterable[Entry], *, model: str) -> TrafficState:
         step=payload["step"],
         reasons=tuple(Reason(**reason) for reason in payload["reasons"]),
         baseline=ArmFigures.from_payload(baseline) if baseline else None,
+        judged=tuple(payload["judged"]),
     )
 
 
