@@ -47,7 +47,7 @@ def serve_until_asked(console: Console, home: Path) -> None:
             _wait_for_enter(console)
     finally:
         service.terminate()
-        service.wait()
+        service.communicate()
     console.print("The service has ended.")
 
 

@@ -6,6 +6,7 @@ import yaml
 
 from deployments.config_docs import CONFIG_DIR
 from deployments.demo.payments import DRIFT_DAY, FIRST_DAY, LAST_DAY, ROWS_PER_DAY, card_payments
+from deployments.demo.serving import PAYMENT
 from deployments.demo.story import STORY
 from tasks.core.config import parse_model
 from tasks.core.config.model import merge
@@ -50,3 +51,7 @@ def test_every_chapter_has_a_valid_configuration_and_a_flow(chapter):
     parse_model(merge(base, chapter.changes) | {"model": "payments"}, origin=chapter.title)
     module, function = chapter.flow.split(":")
     assert callable(getattr(importlib.import_module(module), function))
+
+
+def test_the_payment_that_is_asked_about_has_every_feature():
+    assert set(payments(0, 1).columns) - {"payment_id", "time", "fraud"} == set(PAYMENT)

@@ -74,7 +74,8 @@ def served(machine):
         yield url
     finally:
         process.terminate()
-        assert 0 == process.wait(timeout=60)
+        process.communicate(timeout=60)
+    assert 0 == process.returncode
 
 
 def is_live(url):
