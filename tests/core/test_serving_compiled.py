@@ -20,7 +20,7 @@ from tasks.core.serving.decode import Refused
 from tasks.core.serving.together import score_together
 from tasks.io.foreign import ForeignModel
 from tests.support.learning import learner, make_rows, schema
-from tests.support.served import NUMBERS, batch_of, plan, served_frame, train
+from tests.support.models_to_serve import NUMBERS, batch_of, plan, served_frame, train
 
 HGB = "sklearn.ensemble.HistGradientBoosting"
 RECIPES = [
