@@ -114,7 +114,10 @@ class AnswerWatch:
         """Read a window whose labels are due; too few of them make every kind INSUFFICIENT."""
         known = is_labelled(scored)
         rows = scored.take(known)
-        profile = measure_profile(features[known].assign(**{OUTCOME: rows.y}), self.reference.inputs.grid)
+        inputs = self.reference.inputs
+        profile = measure_profile(
+            features[known].assign(**{OUTCOME: rows.y}), inputs.grid, columns=list(inputs.columns)
+        )
         few = too_few_labelled(len(rows), len(scored), least=self.config.monitoring.min_rows)
         if few is not None:
             kinds = (DriftKind.OUTCOME, DriftKind.CONCEPT, DriftKind.PERFORMANCE)
