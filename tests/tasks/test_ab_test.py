@@ -211,7 +211,31 @@ def test_a_shadow_is_judged_by_pairs(arena, monkeypatch):
     state, judged = look(setup)
     (one,) = judged.details["look"]["challengers"]
     assert (State.WON, "mcnemar_e_value", 1_200) == (judged.state, one["test"], one["n_control"])
-    assert State.PROMOTED is crown_winner(setup, state, judged, YES).state
+    crowned = crown_winner(setup, state, judged, YES)
+    assert State.PROMOTED is crowned.state
+    close_test.fn(setup, state, crowned)
+    assert read_traffic(setup.stores.ledger, setup.model).plan.is_plain
+
+
+def test_a_shadow_ends_with_its_test_and_the_others_go_on(arena):
+    setup = begin(arena, path="shadow")
+    set_variants(setup, challengers=[], shadows=["watcher=2@20%"])
+    create_test(setup)
+    assert ["watcher", "v2"] == [
+        one.name for one in read_traffic(setup.stores.ledger, setup.model).plan.shadows
+    ]
+    abort_test(setup, why="The label feed is broken.")
+    after = read_traffic(setup.stores.ledger, setup.model)
+    assert [("watcher", 0.2)] == [(one.name, one.share) for one in after.plan.shadows]
+    assert ("done", "test_over", ()) == (after.kind, after.reasons[0].code, after.judged)
+
+
+def test_a_shadow_that_somebody_set_anew_is_not_the_test_s_to_end(arena):
+    setup = begin(arena, path="shadow")
+    create_test(setup)
+    set_variants(setup, challengers=[], shadows=["v2=2@20%"])
+    abort_test(setup, why="The label feed is broken.")
+    assert [0.2] == [one.share for one in read_traffic(setup.stores.ledger, setup.model).plan.shadows]
 
 
 def test_traffic_that_was_sent_back_by_a_guardrail_aborts_the_test(arena, monkeypatch):
@@ -231,7 +255,8 @@ def test_traffic_that_somebody_set_anew_aborts_the_test_and_stays(arena, monkeyp
     create_test(setup)
     set_variants(setup, challengers=["other=2@5%"], shadows=[])
     serve(setup, monkeypatch, champion=0.6, challenger=0.9)
-    _, judged = look(setup)
+    state, judged = look(setup)
+    close_test.fn(setup, state, judged)
     assert (State.ABORTED, ["traffic_changed"]) == (judged.state, [reason.code for reason in judged.reasons])
     assert ["other"] == [one.name for one in read_traffic(setup.stores.ledger, setup.model).plan.challengers]
 
