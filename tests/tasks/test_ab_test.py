@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import tasks.crown
+from deployments.cli.app import run
 from tasks.ab_desk import abort_test, create_test, read_tests, status_of
 from tasks.ab_test import close_test, crown_winner, judge_test, look_at_test, open_test
 from tasks.core.ab.history import running_test
@@ -17,6 +18,7 @@ from tasks.io.log_records import KnownOutcome, Prediction
 from tasks.io.served import ShadowScore
 from tasks.outcomes import record_decision
 from tasks.promote import apply_promotion
+from tasks.status import model_status
 from tasks.traffic import read_traffic, set_variants, stop_variants
 from tests.support.arena import Arena, enthrone, spent, train_version
 
@@ -327,3 +329,27 @@ def test_losses_are_clipped_and_read_relative_to_what_the_champion_was_worth_bef
     assert told["clip"][0] < told["clip"][1] <= 0
     serve(setup, monkeypatch, champion=0.6, challenger=0.9)
     assert "superior" == status_of(setup)["look"]["challengers"][0]["verdict"]
+
+
+def test_the_status_of_a_model_tells_of_the_test_that_runs(arena, monkeypatch, capsys):
+    setup = begin(arena)
+    assert model_status(setup)["live_test"] is None
+    create_test(setup)
+    assert 0 == run(["status", str(setup.path)])
+    assert "v2 (version 2) not looked at yet, 0 looks" in capsys.readouterr().out
+    serve(setup, monkeypatch, champion=0.7, challenger=0.74, rows=600)
+    for _ in range(2):
+        look(setup)
+    told = model_status(setup)["live_test"]
+    assert ("test-1-v2", "accuracy", "arms", 2) == tuple(
+        told[key] for key in ("test", "metric", "mode", "looks")
+    )
+    (one,) = told["challengers"]
+    assert ("v2", STRONG, "undecided") == (one["variant"], one["version"], one["verdict"])
+    assert one["low"] < one["improvement"] < one["high"]
+    assert 0 == run(["status", str(setup.path)])
+    said = capsys.readouterr().out
+    assert "live test test-1-v2 (accuracy, arms)" in said
+    assert "v2 (version 2) undecided, 2 looks" in said
+    abort_test(setup, why="enough")
+    assert model_status(setup)["live_test"] is None
