@@ -5,11 +5,14 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
+import tasks.ab_material
 import tasks.crown
 from deployments.cli.app import run
 from tasks.ab_desk import abort_test, create_test, read_tests, status_of
+from tasks.ab_material import look_now
 from tasks.ab_test import close_test, crown_winner, judge_test, look_at_test, open_test
 from tasks.core.ab.history import running_test
+from tasks.core.ab.slicing import cut_slices
 from tasks.core.challenge.judgement import JUDGEMENT
 from tasks.core.errors import InputError, NotLearnable
 from tasks.core.verdict import Outcome, Reason, StageResult, State, Verdict
@@ -353,3 +356,34 @@ def test_the_status_of_a_model_tells_of_the_test_that_runs(arena, monkeypatch, c
     assert "v2 (version 2) undecided, 2 looks" in said
     abort_test(setup, why="enough")
     assert model_status(setup)["live_test"] is None
+
+
+@pytest.mark.parametrize("path", ["ab", "shadow"])
+def test_a_look_in_slices_of_the_log_sees_what_one_at_all_rows_sees(arena, monkeypatch, path):
+    setup = begin(arena, path=path, guardrails={"log_loss": 0.5})
+    create_test(setup)
+    serve(setup, monkeypatch, champion=0.7, challenger=0.74, shadow=path == "shadow")
+    test = read_tests(setup)[0].test
+    whole = look_now(setup, test)
+    reads = []
+
+    def cut(positions, span):
+        reads.extend(cut_slices(positions, span, most=150))
+        return reads
+
+    monkeypatch.setattr(tasks.ab_material, "cut_slices", cut)
+    sliced = look_now(setup, test)
+    assert 8 == len(reads)
+    assert flat(whole.look.to_dict()) == pytest.approx(flat(sliced.look.to_dict()), rel=1e-9, nan_ok=True)
+    assert whole.maturity.to_dict() == sliced.maturity.to_dict()
+
+
+def flat(plain, name=""):
+    """Return the numbers of nested documents by their path."""
+    if isinstance(plain, dict):
+        return {
+            key: one for inner, value in plain.items() for key, one in flat(value, f"{name}.{inner}").items()
+        }
+    if isinstance(plain, list | tuple):
+        return flat(dict(enumerate(plain)), name)
+    return {name: plain} if isinstance(plain, int | float) else {}
