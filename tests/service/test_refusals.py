@@ -6,7 +6,8 @@ import pytest
 
 from deployments.service.app import make_app
 from deployments.service.service import Service
-from tasks.core.errors import Unreachable
+from deployments.service.trouble import problem_of
+from tasks.core.errors import DataError, Unreachable
 from tests.support.serving import OUTCOMES, PREDICT, ROW, error_of, model_of, predict, predicted, rows, serve
 
 WRONG = [
@@ -153,6 +154,11 @@ def test_an_answer_never_repeats_what_a_driver_says(model, monkeypatch, caplog, 
     assert (503, "log_unreachable", None) == error_of(answer)
     assert [] == [word for word in words.split() if len(word) > 6 and word in answer.text]
     assert "db.internal" in caplog.text
+
+
+def test_what_our_own_code_refuses_is_told_without_a_place():
+    problem = problem_of(DataError("Column 'x' in '/srv/models/m.yaml' should hold numbers."), "fraud")
+    assert (422, "Column 'x' in '…' should hold numbers.") == (problem.status, problem.message)
 
 
 def test_a_client_that_goes_away_is_not_answered(model):
