@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+
+import numpy as np
 
 from tasks.challenge import load_ground
 from tasks.core.ab.definition import PAIRED, LiveTest
+from tasks.core.ab.evidence import Evidence
 from tasks.core.ab.frame import join_rows, read_answers
 from tasks.core.ab.gather import gather
 from tasks.core.ab.look import Look, look_at
@@ -14,13 +18,14 @@ from tasks.core.ab.maturity import Maturity, measure_maturity
 from tasks.core.ab.metric import is_hits, span_of
 from tasks.core.ab.observations import Answered, observe
 from tasks.core.ab.planning import guard_metrics, metric_of_test
+from tasks.core.ab.slicing import cut_slices
 from tasks.core.challenge.opponents import Opponents
 from tasks.core.data.clock import Window
 from tasks.core.data.rows import Rows
 from tasks.core.errors import NotLearnable
 from tasks.core.learning.recipe import Recipe
 from tasks.core.metrics.base import Metric
-from tasks.core.metrics.scored import Scored
+from tasks.core.metrics.scored import FloatArray, Scored
 from tasks.io.clock import utc_now
 from tasks.io.metric_paths import custom_metrics
 from tasks.io.models import load_model, read_documents
@@ -41,19 +46,21 @@ class Seen:
 def look_now(setup: Setup, test: LiveTest) -> Seen:
     """Read a test's rows from the log and judge them as of now; nothing is written."""
     now = now_on_clock(setup)
-    answered = _read(setup, test, now=now)
-    metric = _metric(setup, test.metric)
-    rails = {rail.metric: rail for rail in test.guardrails}
-    guards = {
-        name: gather(observe(answered, found), test, now=now, clip=rails[name].clip)
-        for name, found in guard_metrics(setup.config, custom=custom_metrics(setup.config)).items()
-        if name in rails
-    }
-    evidence = gather(observe(answered, metric), test, now=now, clip=test.clip)
+    metric, rails = _metric(setup, test.metric), {rail.metric: rail for rail in test.guardrails}
+    known = guard_metrics(setup.config, custom=custom_metrics(setup.config))
+    guards = {name: found for name, found in known.items() if name in rails}
+    evidence, by_guard = Evidence(), dict.fromkeys(guards, Evidence())
+    maturity = _maturity(test, np.zeros(0), np.zeros(0), now=now)
+    for answered in _read(setup, test, now=now):
+        evidence += gather(observe(answered, metric), test, now=now, clip=test.clip)
+        for name, found in guards.items():
+            by_guard[name] += gather(observe(answered, found), test, now=now, clip=rails[name].clip)
+        control = answered.take(answered.variants == test.control.name)
+        maturity += _maturity(test, control.positions, control.known_at, now=now)
     look = look_at(
-        test, evidence, now=now, hits=is_hits(metric), span=span_of(metric, test.clip), guards=guards
+        test, evidence, now=now, hits=is_hits(metric), span=span_of(metric, test.clip), guards=by_guard
     )
-    return Seen(look=look, maturity=_maturity(test, answered, now=now))
+    return Seen(look=look, maturity=maturity)
 
 
 def past_of_champion(setup: Setup, opponents: Opponents) -> Scored | None:
@@ -75,10 +82,23 @@ def now_on_clock(setup: Setup) -> float:
     return 0.0 if newest is None else newest
 
 
-def _read(setup: Setup, test: LiveTest, *, now: float) -> Answered:
+def _read(setup: Setup, test: LiveTest, *, now: float) -> Iterator[Answered]:
+    """Yield the rows of a test slice by slice, at least one; races may lie across slices, and are read at once."""
+    window = Window(test.start, math.nextafter(max(min(test.end, now), test.start), math.inf))
+    info = setup.stores.registry.version(setup.model, int(test.control.version or 0))
+    recipe = Recipe.from_dict(read_documents(setup, info, ("recipe",))["recipe"])
+    whole = setup.config.problem == "ranking"
+    slices = (
+        [window] if whole else cut_slices(setup.stores.log.positions(setup.model, since=test.start), window)
+    )
+    for one in slices:
+        rows = _read_slice(setup, test, one, now=now)
+        yield read_answers(rows, config=setup.config, classes=recipe.classes)
+
+
+def _read_slice(setup: Setup, test: LiveTest, window: Window, *, now: float) -> Rows:
     """Read the control's rows, and the challengers' own or (paired) what they said of the control's."""
     log, config = setup.stores.log, setup.config
-    window = Window(test.start, math.nextafter(max(min(test.end, now), test.start), math.inf))
     parts: list[Rows] = []
     for arm in test.arms:
         shadow = test.mode == PAIRED and arm is not test.control
@@ -86,9 +106,7 @@ def _read(setup: Setup, test: LiveTest, *, now: float) -> Answered:
         parts.append(
             read(setup.model, window, variant=arm.name, known_by=now, target=config.data.target).rows
         )
-    info = setup.stores.registry.version(setup.model, int(test.control.version or 0))
-    recipe = Recipe.from_dict(read_documents(setup, info, ("recipe",))["recipe"])
-    return read_answers(join_rows(parts), config=config, classes=recipe.classes)
+    return join_rows(parts)
 
 
 def _metric(setup: Setup, name: str) -> Metric:
@@ -97,10 +115,9 @@ def _metric(setup: Setup, name: str) -> Metric:
     return metric_of_test(config, custom=custom_metrics(setup.config))
 
 
-def _maturity(test: LiveTest, answered: Answered, *, now: float) -> Maturity:
+def _maturity(test: LiveTest, positions: FloatArray, known_at: FloatArray, *, now: float) -> Maturity:
     """Return labels by cohort (a thirtieth of the longest duration) and age, of the control's rows."""
-    control = answered.take(answered.variants == test.control.name)
     length = test.longest / _COHORTS
     reach = test.follow_up or test.longest / 3
     ages = [reach * (step + 1) / _AGES for step in range(_AGES)]
-    return measure_maturity(control.positions, control.known_at, now=now, length=length, ages=ages)
+    return measure_maturity(positions, known_at, now=now, length=length, ages=ages)

@@ -7,10 +7,10 @@ from tasks.core.ab.history import TestState
 from tasks.core.errors import InputError
 from tasks.core.traffic.plan import TrafficPlan
 from tasks.core.traffic.state import STOPPED
-from tasks.core.traffic.variant import Variant
+from tasks.core.traffic.variant import Role, Variant
 from tasks.core.verdict import Reason
 from tasks.io.setup import Setup
-from tasks.traffic import read_traffic, set_variants, stop_variants
+from tasks.traffic import end_variants, read_traffic, set_variants
 
 
 def share_traffic(setup: Setup, test: LiveTest, *, dry_run: bool = False) -> None:
@@ -60,9 +60,14 @@ def traffic_changed(setup: Setup, state: TestState) -> tuple[Reason, ...]:
 
 
 def take_back_traffic(setup: Setup, test: LiveTest, *, why: str) -> None:
-    """Send everything back to the champion; a shadow goes on scoring until the traffic is set anew."""
-    if test.mode != PAIRED:
-        stop_variants(setup, why=why)
+    """End the test's arms, answering or scoring along; what somebody has set instead of them goes on."""
+    role = Role.SHADOW if test.mode == PAIRED else Role.CHALLENGER
+    arms = {(arm.name, arm.version, arm.share) for arm in test.challengers}
+    end_variants(
+        setup,
+        lambda one: one.role is role and (one.name, one.version, one.share) in arms,
+        why=Reason(code="test_over", message=why),
+    )
 
 
 def _spelled(variant: Variant) -> str:

@@ -12,7 +12,7 @@ from tasks.core.challenge.alpha import AlphaLook, require_alpha
 from tasks.core.challenge.match import Match
 from tasks.core.challenge.opponents import Opponents, choose_opponents
 from tasks.core.challenge.report import challenge_items, challenge_markdown
-from tasks.core.challenge.spending import ALPHA, LOOK, alpha_look, spent_payload
+from tasks.core.challenge.spending import ALPHA, LOOK, alpha_look, free_look, spent_payload
 from tasks.core.data.rows import Parts
 from tasks.core.metrics.measure import deciding_metric
 from tasks.core.verdict import StageResult
@@ -60,19 +60,20 @@ def arrange_match(setup: Setup, opponents: Opponents, parts: Parts) -> Match:
 def judge_match(setup: Setup, opponents: Opponents, match: Match, *, dry_run: bool = False) -> StageResult:
     """Spend a part of the alpha budget on one look, judge it, and keep the evidence in the ledger.
 
-    Who has met on the same rows by the same rule is not judged again: the answer stands, and costs nothing.
+    A look that can only admit to a live test has the same level and spends nothing: the live test spends. Who has
+    met on the same rows by the same rule is not judged again: the answer stands, and costs nothing.
     """
     ledger = setup.stores.ledger
     rule = judgement.choose_rule(setup.config, defended=match.defender is not None)
     question = judgement.pose_question(setup.config, opponents, match, rule)
     decisions = ledger.read(model=setup.model, stream="decisions")
     left = _look(setup, opponents, dry_run=True).left_before
+    admits = not judgement.promotes(setup.config, opponents)
     known = judgement.recall_judgement(decisions, question, left=left)
     if known is not None:
         return judgement.show_only(known) if dry_run else known
-    look = require_alpha(
-        _look(setup, opponents, dry_run=dry_run), level=setup.config.evaluation.significance_level
-    )
+    look = _admitting_look(setup) if admits else _look(setup, opponents, dry_run=dry_run)
+    look = require_alpha(look, level=setup.config.evaluation.significance_level)
     result = judgement.judge_match(setup.config, opponents, match, look=look, rule=rule, question=question)
     return judgement.show_only(result) if dry_run else record_decision(setup, judgement.JUDGEMENT, result)
 
@@ -89,6 +90,12 @@ def report_challenge(setup: Setup, result: StageResult) -> None:
     name = f"challenge-v{facts['versions']['challenger']}-{facts['verdict']}"
     with tracker.run(setup.model, "evaluation", name=name, tags={"evergreen.stage": "challenge"}) as run_id:
         tracker.write_items(run_id, challenge_items(result, page))
+
+
+def _admitting_look(setup: Setup) -> AlphaLook:
+    """Return a look at the level that is to be had now; nothing is claimed."""
+    entries = setup.stores.ledger.read(model=setup.model, stream=ALPHA)
+    return free_look(alpha_look(entries, now=utc_now(), level=setup.config.evaluation.significance_level))
 
 
 def _look(setup: Setup, opponents: Opponents, *, dry_run: bool) -> AlphaLook:

@@ -137,7 +137,7 @@ def look_at_windows(setup: Setup, guard: Guard, asked: Asked, phase: Phase) -> L
         else:
             head = Head(memory=seen.memory, version=guard.version)
         told.append(seen.looked.to_dict(clock=guard.watch.clock))
-        newest = found.rows if len(found.rows) else newest
+        newest = guarding.readable_rows(guard, found.rows) if len(found.rows) else newest
         report_progress(len(told), len(due.windows), told[-1])
     entry = setup.stores.ledger.last(setup.model, stream.name)
     return Looks(

@@ -60,7 +60,7 @@ def health_of(setup: Setup, run: Run, *, started: datetime) -> HealthReport:
         as_of=asked.now if tells_time else None,
         champion=run.guard.model,
         past=run.guard.past,
-        rows=None if rows is None else rows.frame,
+        rows=None if rows is None or run.guard.watch.concealed else rows.frame,
     )
     return check_health(setup, facts)
 

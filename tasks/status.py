@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tasks.core.ab.history import describe_running, fold_tests
 from tasks.core.health.machinery import judge_last_run
 from tasks.core.reign.status import describe_status
 from tasks.io.alert_entries import last_run, open_alarms
@@ -24,9 +25,10 @@ _TAGS = {
 def model_status(setup: Setup) -> dict[str, Any]:
     """Return who reigns, who waits, what is pending, whether ledger and aliases agree, and which alarms are open."""
     ledger, registry = setup.stores.ledger, setup.stores.registry
+    entries = ledger.read(model=setup.model)
     view = describe_status(
         aliases=registry.aliases(setup.model),
-        entries=ledger.read(model=setup.model),
+        entries=entries,
         lock_is_held=ledger.lock_is_held(setup.model),
     )
     tags = {info.version: info.tags for info in registry.versions(setup.model)}
@@ -38,5 +40,10 @@ def model_status(setup: Setup) -> dict[str, Any]:
     now, interval = utc_now(), setup.config.monitoring.interval.amount
     run = judge_last_run(last_run(ledger, setup.model, before=now), now, interval=interval)
     health = {"last_run": run.to_dict(), "open": open_alarms(ledger, setup.model)}
-    told = {"health": health, "retraining": retraining_status(setup), "traffic": traffic_status(setup)}
+    told = {
+        "health": health,
+        "retraining": retraining_status(setup),
+        "traffic": traffic_status(setup),
+        "live_test": describe_running(fold_tests(entries)),
+    }
     return {"state": state, "reasons": [], "model": setup.model, **view, **told}

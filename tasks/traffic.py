@@ -10,6 +10,7 @@ from tasks.core.errors import InputError
 from tasks.core.reign.history import PLANS, reigns
 from tasks.core.reign.ledger import Entry
 from tasks.core.reign.plan import CHAMPION
+from tasks.core.traffic import decide as deciding
 from tasks.core.traffic.acts import Known, begin_ramp, set_traffic, settle_traffic
 from tasks.core.traffic.decide import TrafficDecision, stop_traffic
 from tasks.core.traffic.ramp import Ramp
@@ -23,7 +24,7 @@ from tasks.core.traffic.state import (
     in_force,
     reigned_since,
 )
-from tasks.core.traffic.variant import Role
+from tasks.core.traffic.variant import Role, Variant
 from tasks.core.verdict import Reason
 from tasks.io.clock import utc_now
 from tasks.io.ledger import Ledger
@@ -155,18 +156,22 @@ def stop_variants(setup: Setup, *, why: str, dry_run: bool = False) -> dict[str,
     """
     if not why.strip():
         raise InputError("Stopping needs a reason, which is kept in the ledger: add --why 'TEXT'.")
-    ledger, model = setup.stores.ledger, setup.model
-    while True:
-        state = read_traffic(ledger, model)
-        if not state.plan.challengers:
-            message = f"The champion of '{model}' answers everything already."
-            return _told(setup, state, "Unchanged", [Reason(code="unchanged", message=message)])
-        decision = stop_traffic(state, [Reason(code="stopped_by_hand", message=why.strip())])
-        if dry_run:
-            return _told(setup, decision.state, "Stopped", decision.reasons, dry_run=True)
-        entry = write_decision(ledger, model, decision, at=utc_now())
-        if entry is not None:
-            return _told(setup, decision.state, "Stopped", decision.reasons, entry=entry)
+    reasons = [Reason(code="stopped_by_hand", message=why.strip())]
+
+    def decide(state: TrafficState) -> TrafficDecision | None:
+        return stop_traffic(state, reasons) if state.plan.challengers else None
+
+    return _end(setup, decide, word="Stopped", dry_run=dry_run)
+
+
+def end_variants(setup: Setup, which: Callable[[Variant], bool], *, why: Reason) -> dict[str, Any]:
+    """End the challengers and shadows that are chosen; all others go on as they are."""
+
+    def decide(state: TrafficState) -> TrafficDecision | None:
+        names = [one.name for one in state.plan.variants[1:] if which(one)]
+        return deciding.end_variants(state, names, [why]) if names else None
+
+    return _end(setup, decide, word="Ended", dry_run=False)
 
 
 def show_traffic(setup: Setup) -> dict[str, Any]:
@@ -201,6 +206,23 @@ def _set(
         )
         if entry is not None:
             return _told(setup, wanted, word, wanted.reasons, entry=entry)
+
+
+def _end(
+    setup: Setup, decide: Callable[[TrafficState], TrafficDecision | None], *, word: str, dry_run: bool
+) -> dict[str, Any]:
+    """Decide by what is wanted, and write; when another was faster, read and decide again."""
+    while True:
+        state = read_traffic(setup.stores.ledger, setup.model)
+        decision = decide(state)
+        if decision is None:
+            message = f"The champion of '{setup.model}' answers all already, or others go on as they are."
+            return _told(setup, state, "Unchanged", [Reason(code="unchanged", message=message)])
+        if dry_run:
+            return _told(setup, decision.state, word, decision.reasons, dry_run=True)
+        entry = write_decision(setup.stores.ledger, setup.model, decision, at=utc_now())
+        if entry is not None:
+            return _told(setup, decision.state, word, decision.reasons, entry=entry)
 
 
 def _known(setup: Setup) -> Known:

@@ -82,6 +82,8 @@ def status(
     for one in (result["traffic"] or {"variants": []})["variants"]:
         said = f"traffic: {one['share']:.2%} {one['role']} {one['name']} ({one['label']})"
         console.print(said, markup=False, highlight=False, soft_wrap=True)
+    for line in _live_test_lines(result["live_test"]):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print(
         "consistent" if result["consistent"] else "NOT consistent: run 'evergreen reconcile'", markup=False
     )
@@ -96,6 +98,18 @@ def _retraining_lines(told: dict[str, Any]) -> list[str]:
         last = told["last"]
         lines.append(f"last retraining {last['at']} ({', '.join(last['causes'])}): {last['state']}")
     return lines
+
+
+def _live_test_lines(told: dict[str, Any] | None) -> list[str]:
+    """Return a line for each challenger of the live test that runs."""
+    if told is None:
+        return []
+    looks = f"{told['looks']} look{'' if told['looks'] == 1 else 's'}"
+    return [
+        f"live test {told['test']} ({told['metric']}, {told['mode']}) since {told['since']}: {one['variant']} (version "
+        f"{one['version']}) {one['verdict'] or 'not looked at yet'}, {looks}"
+        for one in told["challengers"]
+    ]
 
 
 def doctor(json: Json = False) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from deployments.service.alarm import Alarm
 from deployments.service.live import Arm, Live, ServedModel, ServedVersion
-from deployments.service.loading import reason_of
+from deployments.service.loading import public_reason, reason_of
 from deployments.service.metrics import Metrics
 from deployments.service.taken import Taken
 from deployments.service.trouble import place_of
@@ -99,7 +99,7 @@ class Follower:
             if served.away_since is None:
                 served.away_since = utc_now()
                 logger.warning("%s: the registry does not answer: %s", self._setup.model, reason_of(error))
-            served.registry_trouble = reason_of(error)
+            served.registry_trouble = f"does not answer: {public_reason(error)}"
             self._metrics.registry_up.labels(self._setup.model).set(0)
             return None
         if served.away_since is not None:
@@ -193,7 +193,7 @@ class Follower:
         live = self._served.live
         serving = f"version {live.champion.number} goes on serving" if live else "nothing is served"
         said = "; ".join(
-            f"version {one.version} was refused as {one.role}: {one.why}" for one in self._served.refused
+            f"version {one.version} was refused as {one.role}: {one.detail}" for one in self._served.refused
         )
         self._alarm.tell(
             f"{said}; {serving}" if said else None, version=live.champion.number if live else None

@@ -118,7 +118,9 @@ class Refusal:
     role : str
         What it was wanted for: ``champion``, or the name of a variant.
     why : str
-        What went wrong, without values of any row.
+        What went wrong, as anybody may know it: without addresses, paths, and values of any row.
+    detail : str
+        The same for who operates the service, without credentials.
     at : datetime
         When.
     """
@@ -126,6 +128,7 @@ class Refusal:
     version: int
     role: str
     why: str
+    detail: str
     at: datetime
 
 
@@ -172,5 +175,5 @@ class ServedModel:
         if self.refused:
             return f"version {self.refused[0].version} was refused ({self.refused[0].why})."
         if self.registry_trouble:
-            return f"{self.registry_trouble}."
+            return f"the registry {self.registry_trouble}."
         return "there is no @champion yet, or it is being loaded."

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from deployments.service.live import ServedVersion
-from tasks.core.errors import EvergreenError
-from tasks.core.redact import without_credentials
+from tasks.core.errors import EvergreenError, Unreachable
+from tasks.core.redact import without_credentials, without_places
 from tasks.core.serving.compiled import compile_model
 from tasks.core.serving.signature import Signature
 from tasks.core.serving.smoke import SmokeFailed, prove_version, smoke_rows
@@ -71,6 +71,16 @@ def reason_of(error: Exception) -> str:
     """Return what went wrong in a sentence, without credentials; of other people's errors only the kind and a line."""
     said = str(error) if isinstance(error, EvergreenError) else f"{type(error).__name__}: {error}"
     return " ".join(without_credentials(said).split())[:300].rstrip(".")
+
+
+def public_reason(error: Exception) -> str:
+    """Return what anybody who asks may know of it: our own sentence without addresses and paths, else the kind alone.
+
+    What a driver, a file system or a model's own code says goes to the service's log, by `reason_of`.
+    """
+    if isinstance(error, EvergreenError) and not isinstance(error, Unreachable):
+        return without_places(reason_of(error))
+    return f"{type(error).__name__}, of which the service's log says more"
 
 
 def _records(example: pd.DataFrame | None) -> list[dict[str, Any]]:

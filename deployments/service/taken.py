@@ -6,7 +6,7 @@ import logging
 from collections.abc import Collection
 
 from deployments.service.live import Arm, Refusal, ServedVersion
-from deployments.service.loading import check_columns, reason_of, take_version
+from deployments.service.loading import check_columns, public_reason, reason_of, take_version
 from deployments.service.metrics import Metrics
 from tasks.core.traffic.ensemble import agreed_classes
 from tasks.core.traffic.plan import TrafficPlan
@@ -104,8 +104,10 @@ class Taken:
         return Arm(variant=variant, members=members, threshold=champion.threshold)
 
     def _refuse(self, number: int, role: str, error: Exception) -> None:
-        why = reason_of(error)
+        detail = reason_of(error)
         if number not in self._refused:
-            logger.error("%s: version %d is refused for '%s': %s", self._setup.model, number, role, why)
+            logger.error("%s: version %d is refused for '%s': %s", self._setup.model, number, role, detail)
             self._refusals.inc()
-        self._refused[number] = Refusal(version=number, role=role, why=why, at=utc_now())
+        self._refused[number] = Refusal(
+            version=number, role=role, why=public_reason(error), detail=detail, at=utc_now()
+        )

@@ -7,6 +7,7 @@ import traceback
 
 from deployments.service.problems import Problem
 from tasks.core.errors import EvergreenError, InputError, Unreachable
+from tasks.core.redact import without_places
 from tasks.core.serving.once import IdTaken
 from tasks.core.serving.refused import Refused
 from tasks.io.served import QueueFull
@@ -24,7 +25,8 @@ def problem_of(error: BaseException, model: str) -> Problem:
         return _log_fails(error, model)
     if isinstance(error, InputError):
         taken = isinstance(error, IdTaken)
-        return Problem(409 if taken else 422, error.code, str(error), field="ids" if taken else None)
+        told = without_places(str(error))
+        return Problem(409 if taken else 422, error.code, told, field="ids" if taken else None)
     return _model_fails(error, model)
 
 

@@ -8,6 +8,11 @@ from urllib.parse import quote
 
 _USERINFO = re.compile(r"://[^/@\s]+@")
 _QUERY = re.compile(r"\?\S*$")
+_PLACE = re.compile(
+    r"""\b[a-z][\w+.-]*:/+[^\s'",;)]+ | (?<![\w./])~?(?:/[^\s/'",;:)]+)+/? | \b[a-z]:\\[^\s'",;)]+
+    | \b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b""",
+    re.IGNORECASE | re.VERBOSE,
+)
 
 
 def without_credentials(text: str) -> str:
@@ -30,6 +35,15 @@ def redacted(address: str) -> str:
     if "://" not in address:
         return address
     return _QUERY.sub("", _USERINFO.sub("://", address))
+
+
+def without_places(text: str) -> str:
+    """Return a text that names neither address nor path: for who asks a service without being its operator.
+
+    >>> without_places("Version 3 at file:///srv/mlruns/3 lacks '/srv/x.json' (10.0.0.7:5432); and/or train anew.")
+    "Version 3 at … lacks '…' (…); and/or train anew."
+    """
+    return _PLACE.sub("…", text)
 
 
 def without_secrets(text: str, secrets: Iterable[str]) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from tasks.core.errors import Unreachable
+from tasks.core.redact import without_credentials
 from tasks.io.log_batch import Interfered, Put, write_batch
 from tasks.io.log_store import LogStore
 
@@ -44,12 +46,13 @@ class PatientStore:
         try:
             return self._try(puts, at)
         except self._store.failures as error:
-            logger.error("%d requests were not written to the log: %s", len(puts), error)
+            logger.error("%d requests were not written to the log: %s", len(puts), _said(error))
             return [_unwritten(error)] * len(puts)
         except Exception as error:  # handed to whoever put it; the thread that serves all others lives on
             self._store.drop()
             if len(puts) == 1:
-                logger.exception("A request was not written to the log.")
+                where = "".join(traceback.format_tb(error.__traceback__))
+                logger.error("A request was not written to the log: %s\n%s", type(error).__name__, where)
                 return [error]
         return [result for put in puts for result in self.write([put], at=at)]
 
@@ -73,7 +76,7 @@ class PatientStore:
                 self.down = True
                 if time.monotonic() + pause > deadline:
                     raise
-                logger.warning("The log does not take a batch (%s); trying again.", error)
+                logger.warning("The log does not take a batch (%s); trying again.", _said(error))
                 time.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
             else:
@@ -83,5 +86,11 @@ class PatientStore:
 
 
 def _unwritten(error: Exception) -> Unreachable:
-    why = " ".join(str(error).split()).rstrip(".")
-    return Unreachable(f"The log did not take the request ({why}). Try again; the same id may be used.")
+    """Return what whoever put it gets: the kind alone, since the driver's words name hosts, sockets and files."""
+    kind = type(error).__name__
+    return Unreachable(f"The log did not take the request ({kind}). Try again; the same id may be used.")
+
+
+def _said(error: Exception) -> str:
+    """Return the driver's first line: those after it may quote what a client sent."""
+    return without_credentials((str(error).strip() or type(error).__name__).splitlines()[0])

@@ -9,13 +9,14 @@ from tasks.core.errors import InputError, UnknownName
 from tasks.core.reign.history import Reign
 from tasks.core.reign.ledger import next_entry
 from tasks.core.traffic.acts import Known, begin_ramp, set_traffic, settle_traffic
-from tasks.core.traffic.decide import PATIENCE, Act, Round, decide_traffic
+from tasks.core.traffic.decide import PATIENCE, Act, Round, decide_traffic, end_variants
 from tasks.core.traffic.figures import ArmFigures
 from tasks.core.traffic.limits import Limits
 from tasks.core.traffic.ramp import Ramp
 from tasks.core.traffic.spell import read_share, read_variant
 from tasks.core.traffic.state import TRAFFIC, TrafficState, describe, fold_traffic, in_force, reigned_since
 from tasks.core.traffic.variant import Role, Variant
+from tasks.core.verdict import Reason
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TEN = timedelta(minutes=10)
@@ -321,3 +322,21 @@ def test_an_unknown_alias_is_named_with_those_there_are():
 
 def test_percent_is_exact_to_the_hundredth():
     assert [0.0001, 0.07, 0.29] == [read_share(text) for text in ("0.01%", "7%", "29%")]
+
+
+def test_variants_are_ended_by_name_and_the_others_keep_their_cells():
+    state = wanted(EIGHT, NINE, WATCHER, judged=["v8", "v9"])
+    why = Reason(code="test_over", message="It is over.")
+    decision = end_variants(state, ["v8", "watcher"], [why])
+    after = decision.state
+    assert (Act.DONE, "done", (why,), ("v9",)) == (decision.act, decision.kind, after.reasons, after.judged)
+    assert ["champion", "v9"] == [one.name for one in after.plan.variants]
+    assert state.plan.cells[2] == after.plan.cells[1]
+    assert state.plan.salt == after.plan.salt
+
+
+def test_a_ramp_ends_with_its_arm_and_goes_on_with_another_one_s_end():
+    state = ramping(WATCHER)
+    why = [Reason(code="test_over", message="It is over.")]
+    assert (None, None) == ((ended := end_variants(state, ["v8"], why).state).ramp, ended.step)
+    assert (state.ramp, 0) == ((other := end_variants(state, ["watcher"], why).state).ramp, other.step)

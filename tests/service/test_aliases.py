@@ -3,12 +3,14 @@
 import asyncio
 import shutil
 
+from deployments.service import taken
 from deployments.service.alarm import Alarm
 from tasks.core.alerts.alert import HEALTH
 from tasks.io.serving_cache import ServingCache
 from tests.support.monitored import crown
 from tests.support.serving import (
     ROW,
+    error_of,
     facts,
     model_of,
     own_scores,
@@ -123,7 +125,7 @@ class Away:
 
     def __getattr__(self, name):
         def ask(*_):
-            raise ConnectionError("connection refused")
+            raise ConnectionError("connection to db.internal (10.0.0.7) refused, see /srv/mlflow/store.sock")
 
         return ask
 
@@ -143,11 +145,54 @@ def test_the_last_good_model_outlives_an_outage_of_the_registry_and_a_restart_in
     before, during, said = serve(outage, model)
     after, told, ready = serve(restart, model)
     assert 1 == len({one[0]["score"] for one in (before, during, after)})
-    assert "connection refused" in said["registry"]
+    assert "does not answer: ConnectionError, of which the service's log says more" == said["registry"]
     assert said["registry_away_since"]
     assert (False, True) == (said["from_local_copy"], told["from_local_copy"])
     assert ready["models"]["tested"]["from_local_copy"]
-    assert "connection refused" in ready["models"]["tested"]["registry"]
+    assert said["registry"] == ready["models"]["tested"]["registry"]
+
+
+def test_whoever_asks_learns_no_host_and_no_path_of_what_is_wrong_but_the_log_does(watched, caplog):
+    model = model_of(watched)
+    model.stores.__dict__["registry"] = Away()
+
+    async def scenario(client):
+        await until(lambda: facts(client), lambda one: one["registry"] != "answers")
+        told = [await client.get(path) for path in ("/ready", "/models", "/models/tested", "/health")]
+        return [*told, await predict(client, ROW)]
+
+    with caplog.at_level("WARNING"):
+        answers = serve(scenario, model, ready=False)
+    assert (503, "not_ready", None) == error_of(answers[-1])
+    assert "the registry does not answer: ConnectionError" in answers[-1].json()["error"]["message"]
+    named = [
+        word
+        for one in answers
+        for word in ("internal", "10.0.0.7", "/srv", str(watched.folder))
+        if word in one.text
+    ]
+    assert [] == named
+    assert "db.internal" in caplog.text
+
+
+def test_a_refusal_is_told_without_the_path_that_it_is_about(watched, monkeypatch):
+    model = model_of(watched)
+    deliver_nothing(monkeypatch)
+
+    async def scenario(client):
+        monkeypatch.setattr(taken, "take_version", lose_file)
+        await asyncio.to_thread(crown, model, 2)
+        said = await until(lambda: facts(client), lambda one: one["refused"])
+        opened = await until(lambda: asyncio.to_thread(health, model), lambda open_: "serving" in open_)
+        return said["refused"][0]["why"], opened["serving"]
+
+    told, kept = serve(scenario, model)
+    assert "FileNotFoundError, of which the service's log says more" == told
+    assert "/srv/models/2.skops" in kept
+
+
+def lose_file(*_):
+    raise FileNotFoundError("/srv/models/2.skops")
 
 
 def test_after_the_outage_the_registry_is_followed_again(watched):

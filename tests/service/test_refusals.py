@@ -6,8 +6,9 @@ import pytest
 
 from deployments.service.app import make_app
 from deployments.service.service import Service
-from tasks.core.errors import Unreachable
-from tests.support.serving import PREDICT, ROW, error_of, model_of, predict, predicted, rows, serve
+from deployments.service.trouble import problem_of
+from tasks.core.errors import DataError, Unreachable
+from tests.support.serving import OUTCOMES, PREDICT, ROW, error_of, model_of, predict, predicted, rows, serve
 
 WRONG = [
     ({"records": [{**ROW, "x": "many"}]}, (422, "wrong_type", "records[0].x")),
@@ -134,6 +135,30 @@ def test_a_log_that_does_not_answer_is_told_with_a_time(model, monkeypatch):
     answer = serve(scenario, model)
     assert (503, "log_unreachable", None) == error_of(answer)
     assert "2" == answer.headers["retry-after"]
+
+
+@pytest.mark.parametrize("path", [PREDICT, "/invocations", OUTCOMES])
+def test_an_answer_never_repeats_what_a_driver_says(model, monkeypatch, caplog, path):
+    words = "connection to server at db.internal, port 5432 failed: /run/pg/.s.PGSQL.5432 for ada:secret"
+
+    async def scenario(client):
+        failed = asyncio.get_running_loop().create_future()
+        failed.set_exception(Unreachable(f"The log did not take the request ({words})."))
+        for name in ("put", "put_outcomes"):
+            monkeypatch.setattr(client.service.writer, name, lambda *_, **__: failed)
+        if path == OUTCOMES:
+            return await client.post(path, json={"outcomes": [{"id": "a", "outcome": "yes"}]})
+        return await predict(client, ROW, path=path)
+
+    answer = serve(scenario, model)
+    assert (503, "log_unreachable", None) == error_of(answer)
+    assert [] == [word for word in words.split() if len(word) > 6 and word in answer.text]
+    assert "db.internal" in caplog.text
+
+
+def test_what_our_own_code_refuses_is_told_without_a_place():
+    problem = problem_of(DataError("Column 'x' in '/srv/models/m.yaml' should hold numbers."), "fraud")
+    assert (422, "Column 'x' in '…' should hold numbers.") == (problem.status, problem.message)
 
 
 def test_a_client_that_goes_away_is_not_answered(model):

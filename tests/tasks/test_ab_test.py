@@ -5,10 +5,14 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
+import tasks.ab_material
 import tasks.crown
+from deployments.cli.app import run
 from tasks.ab_desk import abort_test, create_test, read_tests, status_of
+from tasks.ab_material import look_now
 from tasks.ab_test import close_test, crown_winner, judge_test, look_at_test, open_test
 from tasks.core.ab.history import running_test
+from tasks.core.ab.slicing import cut_slices
 from tasks.core.challenge.judgement import JUDGEMENT
 from tasks.core.errors import InputError, NotLearnable
 from tasks.core.verdict import Outcome, Reason, StageResult, State, Verdict
@@ -17,6 +21,7 @@ from tasks.io.log_records import KnownOutcome, Prediction
 from tasks.io.served import ShadowScore
 from tasks.outcomes import record_decision
 from tasks.promote import apply_promotion
+from tasks.status import model_status
 from tasks.traffic import read_traffic, set_variants, stop_variants
 from tests.support.arena import Arena, enthrone, spent, train_version
 
@@ -211,7 +216,31 @@ def test_a_shadow_is_judged_by_pairs(arena, monkeypatch):
     state, judged = look(setup)
     (one,) = judged.details["look"]["challengers"]
     assert (State.WON, "mcnemar_e_value", 1_200) == (judged.state, one["test"], one["n_control"])
-    assert State.PROMOTED is crown_winner(setup, state, judged, YES).state
+    crowned = crown_winner(setup, state, judged, YES)
+    assert State.PROMOTED is crowned.state
+    close_test.fn(setup, state, crowned)
+    assert read_traffic(setup.stores.ledger, setup.model).plan.is_plain
+
+
+def test_a_shadow_ends_with_its_test_and_the_others_go_on(arena):
+    setup = begin(arena, path="shadow")
+    set_variants(setup, challengers=[], shadows=["watcher=2@20%"])
+    create_test(setup)
+    assert ["watcher", "v2"] == [
+        one.name for one in read_traffic(setup.stores.ledger, setup.model).plan.shadows
+    ]
+    abort_test(setup, why="The label feed is broken.")
+    after = read_traffic(setup.stores.ledger, setup.model)
+    assert [("watcher", 0.2)] == [(one.name, one.share) for one in after.plan.shadows]
+    assert ("done", "test_over", ()) == (after.kind, after.reasons[0].code, after.judged)
+
+
+def test_a_shadow_that_somebody_set_anew_is_not_the_test_s_to_end(arena):
+    setup = begin(arena, path="shadow")
+    create_test(setup)
+    set_variants(setup, challengers=[], shadows=["v2=2@20%"])
+    abort_test(setup, why="The label feed is broken.")
+    assert [0.2] == [one.share for one in read_traffic(setup.stores.ledger, setup.model).plan.shadows]
 
 
 def test_traffic_that_was_sent_back_by_a_guardrail_aborts_the_test(arena, monkeypatch):
@@ -231,7 +260,8 @@ def test_traffic_that_somebody_set_anew_aborts_the_test_and_stays(arena, monkeyp
     create_test(setup)
     set_variants(setup, challengers=["other=2@5%"], shadows=[])
     serve(setup, monkeypatch, champion=0.6, challenger=0.9)
-    _, judged = look(setup)
+    state, judged = look(setup)
+    close_test.fn(setup, state, judged)
     assert (State.ABORTED, ["traffic_changed"]) == (judged.state, [reason.code for reason in judged.reasons])
     assert ["other"] == [one.name for one in read_traffic(setup.stores.ledger, setup.model).plan.challengers]
 
@@ -302,3 +332,58 @@ def test_losses_are_clipped_and_read_relative_to_what_the_champion_was_worth_bef
     assert told["clip"][0] < told["clip"][1] <= 0
     serve(setup, monkeypatch, champion=0.6, challenger=0.9)
     assert "superior" == status_of(setup)["look"]["challengers"][0]["verdict"]
+
+
+def test_the_status_of_a_model_tells_of_the_test_that_runs(arena, monkeypatch, capsys):
+    setup = begin(arena)
+    assert model_status(setup)["live_test"] is None
+    create_test(setup)
+    assert 0 == run(["status", str(setup.path)])
+    assert "v2 (version 2) not looked at yet, 0 looks" in capsys.readouterr().out
+    serve(setup, monkeypatch, champion=0.7, challenger=0.74, rows=600)
+    for _ in range(2):
+        look(setup)
+    told = model_status(setup)["live_test"]
+    assert ("test-1-v2", "accuracy", "arms", 2) == tuple(
+        told[key] for key in ("test", "metric", "mode", "looks")
+    )
+    (one,) = told["challengers"]
+    assert ("v2", STRONG, "undecided") == (one["variant"], one["version"], one["verdict"])
+    assert one["low"] < one["improvement"] < one["high"]
+    assert 0 == run(["status", str(setup.path)])
+    said = capsys.readouterr().out
+    assert "live test test-1-v2 (accuracy, arms)" in said
+    assert "v2 (version 2) undecided, 2 looks" in said
+    abort_test(setup, why="enough")
+    assert model_status(setup)["live_test"] is None
+
+
+@pytest.mark.parametrize("path", ["ab", "shadow"])
+def test_a_look_in_slices_of_the_log_sees_what_one_at_all_rows_sees(arena, monkeypatch, path):
+    setup = begin(arena, path=path, guardrails={"log_loss": 0.5})
+    create_test(setup)
+    serve(setup, monkeypatch, champion=0.7, challenger=0.74, shadow=path == "shadow")
+    test = read_tests(setup)[0].test
+    whole = look_now(setup, test)
+    reads = []
+
+    def cut(positions, span):
+        reads.extend(cut_slices(positions, span, most=150))
+        return reads
+
+    monkeypatch.setattr(tasks.ab_material, "cut_slices", cut)
+    sliced = look_now(setup, test)
+    assert 8 == len(reads)
+    assert flat(whole.look.to_dict()) == pytest.approx(flat(sliced.look.to_dict()), rel=1e-9, nan_ok=True)
+    assert whole.maturity.to_dict() == sliced.maturity.to_dict()
+
+
+def flat(plain, name=""):
+    """Return the numbers of nested documents by their path."""
+    if isinstance(plain, dict):
+        return {
+            key: one for inner, value in plain.items() for key, one in flat(value, f"{name}.{inner}").items()
+        }
+    if isinstance(plain, list | tuple):
+        return flat(dict(enumerate(plain)), name)
+    return {name: plain} if isinstance(plain, int | float) else {}

@@ -228,16 +228,42 @@ def test_a_value_column_named_since_is_what_the_old_champion_is_judged_by(arena)
     assert (value * said * np.where(truth, 1, -1)).mean() == pytest.approx(match.metric(match.champion))
 
 
-def test_where_live_evidence_comes_next_a_won_challenge_admits(arena):
-    setup = arena.setup(promotion={"path": "shadow"})
+@pytest.mark.parametrize("path", ["shadow", "ab"])
+def test_where_live_evidence_comes_next_a_won_challenge_admits_and_spends_nothing(arena, path):
+    setup = arena.setup(promotion={"path": path})
     enthrone(setup, challenger=STRONG, champion=WEAK)
-    assert State.ADMITTED is judge(setup).state
+    result = judge(setup)
+    assert (State.ADMITTED, 0.0125, 0.05) == (
+        result.state, result.details["alpha"], result.details["alpha_left"],
+    )  # fmt: skip
+    assert [] == spent(setup)
+
+
+def test_who_was_admitted_for_nothing_pays_when_the_challenge_is_to_promote(arena):
+    setup = arena.setup(promotion={"path": "ab"})
+    enthrone(setup, challenger=STRONG, champion=WEAK)
+    judge(setup)
+    offline = arena.setup()
+    result = judge(offline)
+    assert State.WON is result.state
+    assert 0.0375 == pytest.approx(result.details["alpha_left"])
+    assert [0.0125] == spent(offline)
+
+
+def test_an_admitting_challenge_needs_a_budget_that_a_live_test_could_spend(arena):
+    setup = arena.setup()
+    enthrone(setup, challenger=STRONG, champion=WEAK)
+    judge(setup)
+    poor = arena.setup(promotion={"path": "ab"}, evaluation={"significance_level": 0.01})
+    with pytest.raises(NotLearnable, match=r"budget of 0\.01"):
+        judge(poor)
 
 
 def test_the_first_champion_is_promoted_on_every_path_for_nobody_is_there_to_be_tested_beside(arena):
     setup = arena.setup(promotion={"path": "ab"})
     enthrone(setup, challenger=STRONG)
     assert State.WON is judge(setup).state
+    assert [0.0125] == spent(setup)
 
 
 def test_a_challenger_keeps_its_rows_when_a_random_split_is_seeded_anew(mlflow_uri, tmp_path, monkeypatch):

@@ -98,6 +98,28 @@ def running_test(states: Sequence[TestState]) -> TestState | None:
     return running[-1] if running else None
 
 
+def describe_running(states: Sequence[TestState]) -> dict[str, Any] | None:
+    """Return what a model's status tells of the test that runs, as of its newest look; None where none does."""
+    state = running_test(states)
+    if state is None:
+        return None
+    newest = state.looks[-1] if state.looks else None
+    seen = {one["variant"]: one for one in newest["challengers"]} if newest else {}
+    challengers = [
+        {
+            "variant": arm.name,
+            "version": arm.version,
+            **{key: seen.get(arm.name, {}).get(key) for key in _TRACED},
+        }
+        for arm in state.test.challengers
+    ]
+    return {
+        "test": state.test.name, "metric": state.test.metric, "mode": state.test.mode,
+        "since": state.created_at.isoformat(), "looks": len(state.looks),
+        "last_look": newest["at"] if newest else None, "challengers": challengers,
+    }  # fmt: skip
+
+
 def find_test(states: Sequence[TestState], name: str | None) -> TestState:
     """Return a test by name; without one the test that runs, else the newest.
 

@@ -35,6 +35,15 @@ def choose_rule(config: ModelConfig, *, defended: bool) -> Rule:
     )
 
 
+def promotes(config: ModelConfig, opponents: Opponents) -> bool:
+    """Tell whether a won challenge promotes; else it admits to a live test, and costs no alpha.
+
+    The first champion has nobody to be tested beside, and is promoted on every path. Who is admitted may still not
+    reign but by the live test, whose alpha bounds the wrong promotion whoever was let in.
+    """
+    return config.promotion.path == "offline" or opponents.champion is None
+
+
 def pose_question(config: ModelConfig, opponents: Opponents, match: Match, rule: Rule) -> str:
     """Return a short hash of all that a judgement answers: who met whom, on which rows, by which rule.
 
@@ -64,7 +73,7 @@ def judge_match(
     Parameters
     ----------
     look : AlphaLook
-        What this look spends.
+        Its level, and what is left after it.
     rule, question : Rule, str
         From ``choose_rule`` and ``pose_question``.
 
@@ -93,12 +102,8 @@ def conclude_match(
     look: AlphaLook,
     question: str,
 ) -> StageResult:
-    """Return how a challenge stands after its match; a won one promotes, or admits where live evidence comes next.
-
-    The first champion has nobody to be tested beside, and is promoted on every path.
-    """
-    offline = config.promotion.path == "offline" or opponents.champion is None
-    won = State.WON if offline else State.ADMITTED
+    """Return how a challenge stands after its match; a won one promotes, or admits where live evidence comes next."""
+    won = State.WON if promotes(config, opponents) else State.ADMITTED
     states = {Outcome.PASS: won, Outcome.FAIL: State.KEPT, Outcome.INSUFFICIENT: State.INSUFFICIENT}
     facts = decision.to_dict()
     facts.pop("reasons")

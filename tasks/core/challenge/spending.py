@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +20,11 @@ LOOK = "look"
 def alpha_look(entries: Iterable[Entry], *, now: datetime, level: float) -> AlphaLook:
     """Return what a look at ``now`` may spend, given the entries of the stream ``alpha``."""
     return plan_alpha([(entry.at, float(entry.payload["alpha"])) for entry in entries], now=now, level=level)
+
+
+def free_look(look: AlphaLook) -> AlphaLook:
+    """Return a look of the same level that leaves everything: it cannot promote anybody."""
+    return replace(look, left_after=look.left_before)
 
 
 def spent_payload(look: AlphaLook, opponents: Opponents) -> dict[str, Any]:

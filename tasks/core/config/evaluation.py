@@ -60,7 +60,7 @@ class EvaluationConfig(Section):
     threshold: Fraction | CostThreshold | Literal["auto"] = 0.5
     """Decision threshold (binary): fixed, or chosen on the holdout by cost; `auto` maximises F1."""
     significance_level: OpenFraction = 0.05
-    """Chance of any wrong promotion of this model within 90 days; each evaluation spends a part."""
+    """Chance of any wrong promotion of this model within 90 days; each evaluation that can promote spends a part."""
     min_improvement: NonNegative = 0.02
     """Least difference worth a promotion: absolute for metrics bounded by 0 and 1, relative for error metrics."""
     policy: Literal["superiority", "non_inferiority"] = "superiority"

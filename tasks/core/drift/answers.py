@@ -114,14 +114,13 @@ class AnswerWatch:
         """Read a window whose labels are due; too few of them make every kind INSUFFICIENT."""
         known = is_labelled(scored)
         rows = scored.take(known)
-        profile = measure_profile(features[known].assign(**{OUTCOME: rows.y}), self.reference.inputs.grid)
+        frame, inputs = features[known].assign(**{OUTCOME: rows.y}), self.reference.inputs
+        profile = measure_profile(frame, inputs.grid, columns=list(inputs.columns))
         few = too_few_labelled(len(rows), len(scored), least=self.config.monitoring.min_rows)
         if few is not None:
             kinds = (DriftKind.OUTCOME, DriftKind.CONCEPT, DriftKind.PERFORMANCE)
-            empty = self.outcome_signals(None, None)
-            return Answered(
-                signals=empty, profile=profile, labelled=len(rows), reasons=dict.fromkeys(kinds, (few,))
-            )
+            empty, why = self.outcome_signals(None, None), dict.fromkeys(kinds, (few,))
+            return Answered(signals=empty, profile=profile, labelled=len(rows), reasons=why)
         performance = measure_performance(rows, self.metric)
         return Answered(
             signals=self.outcome_signals(profile, rows, performance=performance),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Any, Literal
+
+from tasks.core.profiles.tokens import category_token
 
 How = Literal["hash", "leave_out"]
 
@@ -19,8 +22,8 @@ class Concealer:
     entity : str or None
         Column of the entity: where it is private, entities are concealed too, however they were sent.
     how : {'hash', 'leave_out'}
-        ``serving.private``. The same value has the same hash, so that counting and joining still work; without the
-        key nobody can try values out.
+        ``serving.private``. The same value of the same column has the same hash, so that counting and joining still
+        work; without the key nobody can try values out.
     key : bytes
         At most 64 bytes.
     """
@@ -28,7 +31,7 @@ class Concealer:
     def __init__(self, columns: Iterable[str], *, entity: str | None, how: How, key: bytes) -> None:
         self._columns = tuple(columns)
         self._how, self._key = how, key
-        self._hides_entities = entity in self._columns
+        self._entity = entity if entity in self._columns else None
 
     def rows(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return the rows without what is private; they are changed in place."""
@@ -36,24 +39,35 @@ class Concealer:
             for row in rows:
                 if self._how == "leave_out":
                     row.pop(name, None)
-                elif row.get(name) is not None:
-                    row[name] = hashed(row[name], key=self._key)
+                elif _is_there(row.get(name)):
+                    row[name] = hashed(row[name], column=name, key=self._key)
         return rows
 
     def entities(self, entities: list[str | None] | None) -> list[str | None] | None:
-        """Return who rows are about, as the log may know it."""
-        if entities is None or not self._hides_entities:
+        """Return who rows are about, as the log may know it: hashed as a value of the entity's column is."""
+        if entities is None or self._entity is None:
             return entities
         if self._how == "leave_out":
             return None
-        return [None if one is None else hashed(one, key=self._key) for one in entities]
+        column, key = self._entity, self._key
+        return [None if one is None else hashed(one, column=column, key=key) for one in entities]
 
 
-def hashed(value: Any, *, key: bytes) -> str:
-    """Return a value's keyed hash: 128 bits, as text.
+def hashed(value: Any, *, column: str, key: bytes) -> str:
+    """Return the keyed hash of a column's value: 128 bits, as text.
 
-    >>> hashed("ada", key=b"k") == hashed("ada", key=b"k"), hashed("ada", key=b"k") == hashed("ada", key=b"l")
-    (True, False)
+    Equal values agree whatever type they were sent in; the same value of two columns does not, so that nobody can
+    read off that they are equal.
+
+    >>> hashed(1, column="a", key=b"k") == hashed(1.0, column="a", key=b"k") == hashed("1", column="a", key=b"k")
+    True
+    >>> hashed("ada", column="a", key=b"k") in (
+    ...     hashed("ada", column="b", key=b"k"), hashed("ada", column="a", key=b"l"))
+    False
     """
-    digest = blake2b(repr(value).encode("utf-8", "surrogatepass"), key=key, digest_size=16)
-    return f"h:{digest.hexdigest()}"
+    text = f"{len(column)}:{column}{category_token(value)}"
+    return f"h:{blake2b(text.encode('utf-8', 'surrogatepass'), key=key, digest_size=16).hexdigest()}"
+
+
+def _is_there(value: Any) -> bool:
+    return value is not None and not (isinstance(value, float) and math.isnan(value))

@@ -138,6 +138,20 @@ def stop_traffic(
     )
 
 
+def end_variants(state: TrafficState, names: Sequence[str], reasons: Sequence[Reason]) -> TrafficDecision:
+    """Decide to end some challengers and shadows; the champion takes what they had, others go on."""
+    through = state.ramp is not None and state.ramp.arm in names
+    after = replace(
+        state,
+        plan=state.plan.without(*names),
+        ramp=None if through else state.ramp,
+        step=None if through else state.step,
+        reasons=tuple(reasons),
+        judged=tuple(name for name in state.judged if name not in names),
+    )
+    return TrafficDecision(act=Act.DONE, state=after, reasons=tuple(reasons), next_round=True)
+
+
 def _judge(
     state: TrafficState, arm: Variant, figures: dict[str, ArmFigures], limits: Limits, level: float
 ) -> tuple[Guardrail, ...]:

@@ -17,7 +17,7 @@ from tasks.core.verdict import Reason
 TRAFFIC = "traffic"
 """Stream of the traffic of a model."""
 SET, STEPPED, DONE, STOPPED = "set", "step", "done", "stopped"
-"""Kinds of entries: a person set it, the ramp went a step, the ramp is through, all went back to the champion."""
+"""Kinds of entries: a person set it, the ramp went a step, ramp or variants are done, all went back to the champion."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,13 +19,14 @@ from tasks.core.errors import DataError
 from tasks.core.judging.memory import Memory
 from tasks.core.learning.scorer import Scorer
 from tasks.core.metrics.base import Metric
-from tasks.core.metrics.scored import FloatArray, Scored
+from tasks.core.metrics.scored import BoolArray, FloatArray, Scored
 from tasks.core.records.frozen import Frozen
 from tasks.core.seeds import seed_for
 from tasks.core.verdict import Reason
+from tasks.core.watching.concealed import own_answers, show_missing
 from tasks.core.watching.cutting import Cutting
 from tasks.core.watching.head import Head
-from tasks.core.watching.logged import with_logged_answers
+from tasks.core.watching.logged import VERSION, with_logged_answers
 from tasks.core.watching.looking import Seen, close_reign, look_at, refuse_window, with_late_labels
 from tasks.core.watching.past import Past
 from tasks.core.watching.watch import Watch, prepare_watch
@@ -113,13 +114,19 @@ def look(guard: Guard, due: DueWindow, rows: Rows, *, late: int, head: Head, con
     rng = np.random.default_rng(seed_for(config.model, str(due.window.start), due.phase.value))
     try:
         _require_plain_times(config, rows)
-        scored = _answers_to(guard, rows, config)
-        seen = look_at(guard.watch, due, rows, scored, memory=memory, rng=rng)
+        rows = readable_rows(guard, rows)
+        scored, own = _answers_to(guard, rows, config)
+        seen = look_at(guard.watch, due, rows, scored, memory=memory, rng=rng, answered_rows=own)
     except DataError as error:
         reason = Reason(code="unreadable", message=str(error), n=len(rows))
         seen = refuse_window(guard.watch, due, reason, rows=len(rows), memory=memory)
     seen = with_late_labels(seen, late)
     return close_reign(seen, head.memory) if changed else seen
+
+
+def readable_rows(guard: Guard, rows: Rows) -> Rows:
+    """Return a window's rows with missing values for what the log conceals."""
+    return show_missing(rows, guard.watch.concealed, guard.watch.config)
 
 
 def teller_of(guard: Guard, *, config: ModelConfig) -> Teller:
@@ -136,9 +143,14 @@ def _require_plain_times(config: ModelConfig, rows: Rows) -> None:
         refuse_mixed_zones(rows.frame[data.time])
 
 
-def _answers_to(guard: Guard, rows: Rows, config: ModelConfig) -> Scored:
-    """Return the champion's answers: those it gave where they were logged, else what it would say."""
+def _answers_to(guard: Guard, rows: Rows, config: ModelConfig) -> tuple[Scored, BoolArray | None]:
+    """Return the champion's answers, and to which rows: those it gave where they were logged, else what it would say.
+
+    Where the log conceals features it cannot be asked anew: rows that others answered have no answer of its own.
+    """
+    if guard.watch.concealed and VERSION in rows.frame:
+        return own_answers(guard.model, rows, version=guard.version, config=config)
     scored = guard.model.score(rows, config=config)
     if config.monitoring.source == "log":
-        return with_logged_answers(scored, rows, version=guard.version)
-    return scored
+        return with_logged_answers(scored, rows, version=guard.version), None
+    return scored, None

@@ -18,7 +18,7 @@ from tasks.core.judging.judge import Judgement, judge_window
 from tasks.core.judging.literal import judge_literally
 from tasks.core.judging.memory import Memory
 from tasks.core.learning.features import feature_frame
-from tasks.core.metrics.scored import Scored
+from tasks.core.metrics.scored import BoolArray, Scored
 from tasks.core.profiles.profile import Profile, measure_profile
 from tasks.core.profiles.reference import OUTCOME
 from tasks.core.verdict import Reason
@@ -57,6 +57,7 @@ def look_at(
     *,
     memory: Memory,
     rng: np.random.Generator,
+    answered_rows: BoolArray | None = None,
 ) -> Seen:
     """Look at one window in one phase.
 
@@ -68,6 +69,8 @@ def look_at(
         Its rows; in the phase ``outcomes`` with the labels known by then.
     scored : Scored
         The champion's answers on them.
+    answered_rows : array of bool, shape (n,), optional
+        Which of the rows they are answers to; default: all.
     memory : Memory
         Of the window before in this phase; empty for the champion's first one.
     rng : numpy.random.Generator
@@ -79,7 +82,8 @@ def look_at(
         When a feature is missing, or a numeric one holds text.
     """
     features = feature_frame(rows.frame, watch.schema)
-    answered = answer_signals(watch.answers, scored, phase=due.phase, features=features, rng=rng)
+    answers_to = features if answered_rows is None else features[answered_rows]
+    answered = answer_signals(watch.answers, scored, phase=due.phase, features=answers_to, rng=rng)
     answered = _without_learned(watch, due, answered)
     profiles = {"answers": answered.profile} if due.phase is Phase.INPUTS else {"outcomes": answered.profile}
     signals = answered.signals

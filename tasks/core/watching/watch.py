@@ -17,6 +17,7 @@ from tasks.core.judging.calibration import fit_null
 from tasks.core.judging.null import Null, join_nulls
 from tasks.core.metrics.base import Metric
 from tasks.core.verdict import Reason
+from tasks.core.watching.concealed import concealed_features, past_without, say_concealed, without_columns
 from tasks.core.watching.past import Past
 
 
@@ -40,6 +41,8 @@ class Watch:
         What the signals of each phase do when nothing drifts.
     notes : tuple of Reason
         What a reader should know of how this was prepared.
+    concealed : tuple of str
+        Features that are not watched: the log, where that is the source, does not show them.
     """
 
     version: int
@@ -52,6 +55,7 @@ class Watch:
     policy: Policy
     nulls: Mapping[Phase, Null]
     notes: tuple[Reason, ...] = ()
+    concealed: tuple[str, ...] = ()
 
     @property
     def clock(self) -> str:
@@ -66,8 +70,11 @@ class Watch:
     def limits(self) -> dict[str, str]:
         """Say how the limits were made."""
         policy = self.policy
+        hidden = {"Not watched": f"{', '.join(self.concealed)}: private, and concealed in the log"}
+        unwatched = hidden if self.concealed else {}
         if policy.name == "literal":
-            return {"Limits": "Fixed levels, each window and column for itself; they alarm on noise."}
+            fixed = "Fixed levels, each window and column for itself; they alarm on noise."
+            return {"Limits": fixed, **unwatched}
         said = {"Budget": f"{policy.budget} false alarms expected of a stationary stream"}
         for phase, null in self.nulls.items():
             theory = int(null.theory.sum())
@@ -78,7 +85,7 @@ class Watch:
                 else f"{windows} reference windows; sampling theory for {theory} of {len(null.keys)} signals"
             )
             said[f"Limits of {phase.value}"] = how
-        return said
+        return {**said, **unwatched}
 
 
 def prepare_watch(
@@ -103,6 +110,8 @@ def prepare_watch(
         The champion; up to which position it has learned.
     """
     policy = drift_policy(config, metric=metric)
+    concealed = concealed_features(config, schema)
+    reference, past = without_columns(reference, concealed), past_without(past, concealed)
     names = [name for name in reference.inputs.columns if name[:1] != "@"]
     data = prepare_signals(
         reference.inputs, kind=DriftKind.DATA, columns=names, min_effect=config.drift.min_effect
@@ -114,7 +123,7 @@ def prepare_watch(
     return Watch(
         version=version, trained_to=trained_to, config=config, schema=schema, reference=reference, data=data,
         answers=answers, policy=policy, nulls={phase: null for phase, null in nulls.items() if null is not None},
-        notes=usable.reasons,
+        notes=(*usable.reasons, *([say_concealed(concealed, config)] if concealed else [])), concealed=concealed,
     )  # fmt: skip
 
 
@@ -142,9 +151,10 @@ def _only(signals: Signals, kind: DriftKind) -> Signals:
 
 def _null(phase: Phase, past: Past, whole: Signals, policy: Policy) -> Null | None:
     """Join the nulls of a phase's kinds; each kind's past may be other windows."""
-    kinds = [kind for kind in phase.kinds if kind in policy.kinds]
-    if not kinds:
+    parts = {kind: _only(whole, kind) for kind in phase.kinds if kind in policy.kinds}
+    parts = {kind: part for kind, part in parts.items() if part.keys}  # none of data where all is concealed
+    if not parts:
         return None
     return join_nulls(
-        [fit_null(past.series.get(kind), policy=policy, whole=_only(whole, kind)) for kind in kinds]
+        [fit_null(past.series.get(kind), policy=policy, whole=part) for kind, part in parts.items()]
     )
