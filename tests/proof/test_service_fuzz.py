@@ -10,7 +10,7 @@ from tests.support.service_documented import ask_by_document
 from tests.support.service_fuzzing import fuzzed, unlogged
 from tests.support.serving import PREDICT, ROW, model_of
 
-BODIES, EXAMPLES = 300, 10
+BODIES, EXAMPLES = 10_000, 100
 SMALL = {"max_rows": 6, "max_body_mb": 0.004}
 
 pytestmark = [pytest.mark.proof, pytest.mark.timeout(3600)]

@@ -3,7 +3,9 @@
 import re
 
 CALLS = "pwrite64,write,fdatasync,fsync,ftruncate,unlink"
-_CALL = re.compile(r"^\d+ +(\w+)\((?:\d+<(TCP:\[[^]]*\]|[^>]*)>|\"([^\"]*)\")(.*)\) += (-?\d+)$")
+_CALL = re.compile(
+    r"^\d+ +(\w+)\((?:\d+<(TCP:\[[^]]*\]|[^>]*)>(?:\(deleted\))?|\"([^\"]*)\")(.*)\) += (-?\d+)$"
+)
 _WRITTEN = re.compile(r'^, "([^"]*)", \d+(?:, (\d+))?$')
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 
 from jsonschema import Draft202012Validator
 from sqlalchemy import create_engine, text
+from sqlalchemy.pool import NullPool
 
 from tests.support.serving import PREDICT, serving
 
@@ -93,7 +94,9 @@ def fuzzed(model):
 
 def unlogged(model, answered):
     """Return what was answered with 200 and is not in the log as it was answered; and what is there unasked."""
-    with contextlib.closing(create_engine(model.settings.log_url).connect()) as connection:
+    with contextlib.closing(
+        create_engine(model.settings.log_url, poolclass=NullPool).connect()
+    ) as connection:
         schema = "evergreen_log." if connection.dialect.name == "postgresql" else ""
         predictions = {
             name: (version, variant, json.loads(score), json.loads(decision))
