@@ -1,6 +1,7 @@
 """A service killed by -9 at random moments of a load and started again, and what its log holds in the end."""
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -43,7 +44,7 @@ def load_and_kill(model, requests, folder, *, kills, processes=2, connections=16
     Between two lives the champion changes: a request that is sent again is answered by another version, unless it was
     logged before.
     """
-    rng, port = random.Random(seed), free_port(18200)
+    rng, port = random.Random(seed), free_port(18200 + 10 * (os.getpid() % 1000))
     paths = [Path(folder) / f"heard-{number}" for number in range(processes)]
     with _Clients() as clients:
         for turn in range(kills):
