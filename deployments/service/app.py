@@ -24,7 +24,7 @@ from deployments.service.problems import (
     problem_answer,
     unknown_model,
 )
-from deployments.service.reading import MODEL_HEADER, read_head
+from deployments.service.reading import MODEL_HEADER, read_head, read_secret
 from deployments.service.service import Service
 from deployments.service.trouble import place_of
 
@@ -100,7 +100,7 @@ def _add_signs_of_life(app: FastAPI, service: Service) -> None:
 
 def _add_facts(app: FastAPI, service: Service) -> None:
     def admit(request: Request) -> str:
-        return service.guard.admit(read_head(request.scope["headers"]).secret, request.scope)
+        return service.guard.admit(read_secret(request.scope["headers"]), request.scope)
 
     @app.get("/metrics", tags=["facts"], response_class=PlainTextResponse)
     async def metrics(_: str = Depends(admit)) -> Response:

@@ -85,7 +85,7 @@ def row_bodies(row: dict[str, Any]) -> dict[str, Any]:
         "properties": {
             "columns": {"type": "array", "items": {"type": "string"}},
             "data": {"type": "array", "minItems": 1, "items": {"type": "array", "items": _VALUE}},
-            "index": {"type": "array"},
+            "index": {"description": "not read"},
         },
         "additionalProperties": False,
     }
@@ -95,13 +95,15 @@ def row_bodies(row: dict[str, Any]) -> dict[str, Any]:
         "inputs": {"anyOf": [columns, rows, lists]}, "instances": {"anyOf": [columns, rows, lists]},
     }  # fmt: skip
     beside = {
-        "ids": {"type": "array", "items": {"type": "string", "minLength": 1, "maxLength": 200}},
-        "entities": {"type": "array", "items": {"type": ["string", "integer", "null"]}},
+        "ids": {"type": ["array", "null"], "items": {"type": "string", "minLength": 1, "maxLength": 200}},
+        "entities": {
+            "type": ["array", "null"],
+            "items": {"type": ["string", "integer", "null"], "minLength": 1, "maxLength": 200},
+        },
         "at": {
-            "anyOf": [
-                {"type": ["string", "number"]},
-                {"type": "array", "items": {"type": ["string", "number", "null"]}},
-            ]
+            "type": ["string", "number", "array", "null"],
+            "minLength": 1,
+            "items": {"type": ["string", "number", "null"], "minLength": 1},
         },
     }
     one_of = [

@@ -8,7 +8,7 @@ from deployments.service.asked import Asked, ids_of
 from deployments.service.counter import Counter
 from deployments.service.endpoint import Endpoint
 from deployments.service.problems import Receive, Scope, loading
-from deployments.service.reading import Head, read_head
+from deployments.service.reading import Head, other_model, read_head
 from deployments.service.trouble import problem_of
 from tasks.core.serving.decode import decode
 from tasks.core.serving.refused import Refused
@@ -39,6 +39,8 @@ class Predict(Endpoint):
         counter = self._counter
         head = read_head(scope["headers"])
         who = counter.admit(head, scope)
+        if head.model not in (None, counter.served.name):
+            raise other_model(str(head.model), counter.served.name)
         body = await counter.read(receive, head)
         asked = self._ask(body, head, who)
         rows = await counter.desk.ask(asked)

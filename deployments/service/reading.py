@@ -63,6 +63,12 @@ def read_head(headers: Headers) -> Head:
     return head
 
 
+def read_secret(headers: Headers) -> bytes | None:
+    """Return the API key of a request without a body: whatever else its headers say is of no matter."""
+    kept = [(name, value) for name, value in headers if name in (b"authorization", b"x-api-key")]
+    return read_head(kept).secret
+
+
 async def read_body(receive: Receive, head: Head, *, most: int, timeout: float, patience: Patience) -> bytes:
     """Return the whole body.
 
@@ -114,6 +120,17 @@ def _whole(body: bytes | bytearray, most: int) -> bytes:
     if len(body) > most:
         raise _too_large(most)
     return body  # type: ignore[return-value]
+
+
+def other_model(named: str, served: str) -> Problem:
+    """Return the answer to a request that names another model than the one its address belongs to."""
+    return Problem(
+        404,
+        "unknown_model",
+        f"'{named[:100]}' is not served at this address, which belongs to '{served}'. Correct {MODEL_HEADER}, or "
+        "leave it out.",
+        field=MODEL_HEADER,
+    )
 
 
 def _too_late(timeout: float) -> Problem:

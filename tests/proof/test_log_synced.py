@@ -15,7 +15,7 @@ from tasks.io.log_writer import LogWriter
 from tests.support.log_traced import MODEL
 from tests.support.log_traced import main as serve
 from tests.support.log_writing import served
-from tests.support.postgres import execute
+from tests.support.postgres_traced import tracing_syncs, unsynced
 from tests.support.power_cut import Disk, read_calls, traced
 
 pytestmark = [pytest.mark.proof, pytest.mark.timeout(3600)]
@@ -90,44 +90,12 @@ def test_killed_at_any_system_call_nothing_answered_is_lost_and_nothing_is_doubl
 
 
 def test_postgresql_syncs_its_wal_between_each_question_and_its_answer(postgres_url, tmp_path):
-    assert [tuple(row) for row in execute(postgres_url, "SHOW fsync")] == [("on",)]
-    ((data,),) = execute(postgres_url, "SHOW data_directory")
-    postmaster = (Path(data) / "postmaster.pid").read_text().split()[0]
     writer, trace, spans = LogWriter(postgres_url), tmp_path / "trace", []
-    calls = "trace=fdatasync,fsync"
-    tracer = subprocess.Popen(
-        ["strace", "-f", "-qq", "-ttt", "-T", "-y", "-e", calls, "-o", str(trace), "-p", postmaster]
-    )
-    _wait_for(lambda: f"TracerPid:\t{tracer.pid}" in Path(f"/proc/{postmaster}/status").read_text())
-    try:
+    with tracing_syncs(postgres_url, trace):
         for number in range(50):
             asked = time.time()
             writer.put(MODEL, [served(f"p{number}")]).result(60)
             spans.append((asked, time.time()))
             time.sleep(0.01)
-    finally:
-        tracer.terminate()
-        tracer.wait()
     writer.stop()
-    syncs = [
-        _span(line) for line in trace.read_text().splitlines() if "pg_wal" in line and line.endswith(">")
-    ]
-    unsynced = [
-        (asked, answered)
-        for asked, answered in spans
-        if not any(asked <= begun and ended <= answered for begun, ended in syncs)
-    ]
-    assert unsynced == []
-
-
-def _span(line):
-    """Return when a call began and ended: its time stamp, and how long it took."""
-    begun = float(line.split()[1])
-    return begun, begun + float(line.rpartition("<")[2].rstrip(">"))
-
-
-def _wait_for(condition):
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    assert unsynced(trace, spans) == []

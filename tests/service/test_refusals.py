@@ -192,6 +192,25 @@ def test_what_is_not_here_is_said(model, method, path, expected):
     assert expected == error_of(serve(scenario, model))
 
 
+@pytest.mark.parametrize("path", ["/invocations", "/models/tested/invocations", PREDICT])
+def test_a_header_that_names_another_model_is_refused(model, path):
+    async def scenario(client):
+        own, other = ({"X-Evergreen-Model": name} for name in ("tested", "fraud"))
+        good = await client.post(path, json={"records": [ROW]}, headers=own)
+        return good.status_code, error_of(await client.post(path, json={"records": [ROW]}, headers=other))
+
+    assert (200, (404, "unknown_model", "x-evergreen-model")) == serve(scenario, model)
+
+
+def test_facts_are_given_whatever_a_header_about_bodies_says(model):
+    async def scenario(client):
+        headers = {"Content-Type": "text/csv", "Content-Encoding": "gzip", "Idempotency-Key": ""}
+        paths = ("/models", "/models/tested", "/metrics")
+        return [(await client.get(path, headers=headers)).status_code for path in paths]
+
+    assert [200, 200, 200] == serve(scenario, model)
+
+
 def test_more_than_may_wait_is_turned_away_with_a_time(watched):
     model = model_of(watched, serving={"max_waiting": 4})
 

@@ -65,7 +65,8 @@ GOOD = {
     "int64": st.integers(-(2**50), 2**50),
     "boolean": st.booleans(),
 }
-CONTEXT = {"who": st.sampled_from(["a", 7, None]), "when": st.sampled_from(["2026-01-02", 12.5, None])}
+_TIMES = st.sampled_from(["2026-01-02", 12.5, None])
+CONTEXT = {"who": st.sampled_from(["a", 7, None]), "when": _TIMES, "at": _TIMES}
 BESIDE = {
     "ids": lambda n: st.just([f"p{i}" for i in range(n)]),
     "entities": lambda n: st.lists(st.sampled_from(["a", "é", 7, None]), min_size=n, max_size=n),

@@ -3,7 +3,9 @@
 import re
 
 CALLS = "pwrite64,write,fdatasync,fsync,ftruncate,unlink"
-_CALL = re.compile(r"^\d+ +(\w+)\((?:\d+<([^>]*)>|\"([^\"]*)\")(.*)\) += (-?\d+)$")
+_CALL = re.compile(
+    r"^\d+ +(\w+)\((?:\d+<(TCP:\[[^]]*\]|[^>]*)>(?:\(deleted\))?|\"([^\"]*)\")(.*)\) += (-?\d+)$"
+)
 _WRITTEN = re.compile(r'^, "([^"]*)", \d+(?:, (\d+))?$')
 
 
@@ -28,19 +30,28 @@ def traced(command, trace, paths=()):
 
 
 def _text(hexadecimal):
+    if hexadecimal.startswith("TCP:"):
+        return hexadecimal
     return bytes.fromhex(hexadecimal.replace("\\x", "")).decode()
 
 
 def read_calls(trace):
-    """Yield (call, path, data, offset or length) of each system call that succeeded, in the order of their ends."""
+    """Yield (call, path, data, offset or length) of each system call that succeeded, in the order of their ends.
+
+    What is sent to a socket is told where it begins: from then on somebody may have read it.
+    """
     begun = {}
     for line in trace.read_text(encoding="utf-8").splitlines():
         thread, _, rest = line.partition(" ")
         if rest.endswith(" <unfinished ...>"):
             begun[thread] = rest.removesuffix(" <unfinished ...>").strip()
-            continue
-        if "resumed>" in rest:
+            if "<TCP:" not in rest:
+                continue
+            rest = f"{begun[thread]}) = 0"
+        elif "resumed>" in rest:
             rest = begun.pop(thread) + rest.partition("resumed>")[2]
+            if "<TCP:" in rest:
+                continue
         found = _CALL.match(f"{thread} {re.sub(r' +=', ' =', rest.strip())}")
         if found is None or int(found[5]) < 0:
             continue

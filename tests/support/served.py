@@ -37,10 +37,10 @@ class Served:
 
 
 @contextlib.contextmanager
-def started(setup, folder, *options, verify=True):
+def started(setup, folder, *options, verify=True, program="deployments.cli"):
     """Start a service of one model, wait until it is ready, and end it."""
     log = folder / "serve.log"
-    command = [sys.executable, "-m", "deployments.cli", "serve", str(setup.path), "--port", "0", *options]
+    command = [sys.executable, "-m", program, "serve", str(setup.path), "--port", "0", *options]
     with log.open("ab") as err:
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=err, cwd=ROOT, env={**os.environ}, text=True

@@ -1,0 +1,136 @@
+"""A service killed by -9 at random moments of a load and started again, and what its log holds in the end."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from deployments.servers import free_port
+from tests.support.monitored import crown
+from tests.support.served import started
+from tests.support.servers import ROOT
+from tests.support.service_clients import ask_once, rows_of
+from tests.support.serving import logged
+
+
+@dataclass
+class Heard:
+    """What the clients heard.
+
+    Attributes
+    ----------
+    answers : list of (int, list)
+        Each request's number and predictions, in the order in which they came.
+    broke, turned_away : int
+        How often a connection broke while a request waited, and how often a request got 503.
+    again : dict of int to list
+        Predictions of some requests that were sent once more at the end.
+    """
+
+    answers: list = field(default_factory=list)
+    broke: int = 0
+    turned_away: int = 0
+    again: dict = field(default_factory=dict)
+
+
+def load_and_kill(model, requests, folder, *, kills, processes=2, connections=16, seed=0):
+    """Ask a service for predictions while it is killed again and again; return what the clients heard.
+
+    Between two lives the champion changes: a request that is sent again is answered by another version, unless it was
+    logged before.
+    """
+    rng, port = random.Random(seed), free_port(18200 + 10 * (os.getpid() % 1000))
+    paths = [Path(folder) / f"heard-{number}" for number in range(processes)]
+    with _Clients() as clients:
+        for turn in range(kills):
+            with started(model, folder, "--port", str(port)) as served:
+                for number, path in enumerate(paths if not turn else ()):
+                    clients.start(port, number, requests, processes, path, connections)
+                clients.wait_for(paths, int(requests * (turn + rng.uniform(0.4, 1)) / (kills + 1)))
+                time.sleep(rng.uniform(0, 0.02))
+                served.process.kill()
+                served.process.wait()
+            crown(model, 1 + (turn + 1) % 2)
+        with started(model, folder, "--port", str(port)) as served:
+            clients.join()
+            heard = _read(paths)
+            heard.again = ask_once(port, rng.sample(range(requests), min(requests, 200)))
+        assert "Traceback" not in served.said()
+    return heard
+
+
+class _Clients:
+    """Processes that ask; none outlives a test that failed."""
+
+    def __enter__(self):
+        self._runners = []
+        return self
+
+    def __exit__(self, *_):
+        for runner in self._runners:
+            runner.kill()
+            runner.wait()
+
+    def start(self, *words):
+        """Begin to ask."""
+        command = [sys.executable, "-m", "tests.support.service_clients", *map(str, words)]
+        self._runners.append(subprocess.Popen(command, cwd=ROOT))
+
+    def wait_for(self, paths, goal):
+        """Wait until so many requests were answered."""
+        deadline = time.monotonic() + 1800
+        while sum(path.read_bytes().count(b"\n") for path in paths if path.exists()) < goal:
+            assert time.monotonic() < deadline, "the load came to a standstill"
+            assert all(runner.poll() in (None, 0) for runner in self._runners), "a client gave up"
+            time.sleep(0.02)
+
+    def join(self):
+        """Wait until all was answered."""
+        for runner in self._runners:
+            assert 0 == runner.wait(), "a client gave up"
+
+
+def faults_in(model, requests, heard):
+    """Count what is wrong between what was asked, what was answered, and what the log holds."""
+    frame = logged(model)
+    names = ["@prediction_id", "@score", "@version", "@decision", "x"]
+    stored = {
+        name: (score, version, decision, x) for name, score, version, decision, x in frame[names].values
+    }
+    first = dict(heard.answers)
+    asked = {number: rows_of(number) for number in range(requests)}
+    acknowledged = [
+        (one["id"], (one["score"], one["version"], one["decision"], row["x"]))
+        for number, found in heard.answers
+        for one, row in zip(found, asked[number], strict=True)
+    ]
+    held = Counter(frame["x"])
+    wanted = {row["x"] for rows in asked.values() for row in rows}
+    return {
+        "missing": sum(name not in stored for name, _ in acknowledged),
+        "changed": sum(name in stored and stored[name] != content for name, content in acknowledged),
+        "double": sum(count - 1 for count in held.values()) + len(frame) - len(stored),
+        "unasked": len(held.keys() - wanted),
+        "unheard": requests - len(first),
+        "answered anew": sum(first[number] != found for number, found in heard.again.items()),
+    }
+
+
+def answered_by(heard):
+    """Count the predictions of each version."""
+    return dict(sorted(Counter(one["version"] for _, found in heard.answers for one in found).items()))
+
+
+def _read(paths):
+    heard = Heard()
+    for path in paths:
+        heard.answers += [tuple(json.loads(line)) for line in path.read_bytes().splitlines()]
+        took = json.loads(Path(f"{path}.took").read_text())
+        heard.broke += took["broke"]
+        heard.turned_away += took["turned_away"]
+    return heard
