@@ -69,6 +69,21 @@ def body_examples(row: dict[str, Any]) -> dict[str, Any]:
     return {name: {"summary": summary, "value": value} for name, (summary, value) in shapes.items()}
 
 
+_BESIDE = {
+    "ids": {"type": ["array", "null"], "items": {"type": "string", "minLength": 1, "maxLength": 200}},
+    "entities": {
+        "type": ["array", "null"],
+        "items": {"type": ["string", "integer", "null"], "minLength": 1, "maxLength": 200},
+    },
+    "at": {
+        "type": ["string", "number", "array", "null"],
+        "minLength": 1,
+        "items": {"type": ["string", "number", "null"], "minLength": 1},
+    },
+}
+"""What may stand beside the rows."""
+
+
 def row_bodies(row: dict[str, Any]) -> dict[str, Any]:
     """Return the body of a prediction: exactly one of the keys that hold rows.
 
@@ -94,23 +109,11 @@ def row_bodies(row: dict[str, Any]) -> dict[str, Any]:
         "records": rows, "columns": columns, "dataframe_split": split, "dataframe_records": rows,
         "inputs": {"anyOf": [columns, rows, lists]}, "instances": {"anyOf": [columns, rows, lists]},
     }  # fmt: skip
-    beside = {
-        "ids": {"type": ["array", "null"], "items": {"type": "string", "minLength": 1, "maxLength": 200}},
-        "entities": {
-            "type": ["array", "null"],
-            "items": {"type": ["string", "integer", "null"], "minLength": 1, "maxLength": 200},
-        },
-        "at": {
-            "type": ["string", "number", "array", "null"],
-            "minLength": 1,
-            "items": {"type": ["string", "number", "null"], "minLength": 1},
-        },
-    }
     one_of = [
         {
             "type": "object",
             "required": [key],
-            "properties": {key: shape, **beside},
+            "properties": {key: shape, **_BESIDE},
             "additionalProperties": False,
         }
         for key, shape in shapes.items()
