@@ -65,7 +65,7 @@ def test_a_lock_that_is_kept_too_long_fails_what_waits_and_the_writer_recovers(s
     assert sqlite.ids() == ["p1"]
 
 
-def test_a_full_disk_fails_what_waits_and_the_writer_recovers(sqlite):
+def test_a_full_disk_fails_what_waits_and_the_writer_recovers(sqlite, caplog):
     writer = LogWriter(sqlite.url, patience=0.2)
     put(writer, "p1").result(WAIT)
     kept = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -74,11 +74,12 @@ def test_a_full_disk_fails_what_waits_and_the_writer_recovers(sqlite):
         resource.setrlimit(
             resource.RLIMIT_FSIZE, (16_384, limits[1])
         )  # writes past it fail, as on a full disk
-        with pytest.raises(Unreachable, match="disk"):
+        with pytest.raises(Unreachable, match="OperationalError"):
             put(writer, *map(str, range(500))).result(WAIT)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, kept)
+    assert "disk" in caplog.text  # clients are told the kind of failure, the process's log what it was
     assert sqlite.ids() == ["p1"]
     put(writer, "p2", position=2.0).result(WAIT)
     writer.stop()
