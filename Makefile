@@ -20,7 +20,7 @@ $(STAMP): requirements.lock pyproject.toml
 
 setup: $(STAMP)  ## make .venv from the hash-checked lock
 
-demo: $(STAMP)  ## the whole loop on generated card payments: train, keep out, promote, watch, retrain, replay, roll back
+demo: $(STAMP)  ## the whole loop on generated card payments: train, keep out, promote, watch, retrain, replay, roll back, serve
 	@$(BIN)/python -m deployments.demo
 
 clean-demo:  ## remove what the demo left

@@ -86,9 +86,7 @@ def run_policy(beginning: Beginning, spec: PolicySpec, *, full: bool = False) ->
     """Replay one policy, reporting every tenth part."""
     logger, total = get_run_logger(), len(beginning.ticks)
     steps = []
-    with threadpool_limits(
-        1
-    ):  # policies run side by side: teams of threads in each would wait for one another
+    with threadpool_limits(1):  # policies run side by side: teams of threads would wait for one another
         for step in replay_policy(beginning, spec, timer=time.thread_time, full=full):
             steps.append(step)
             if len(steps) % max(total // 10, 1) == 0 or len(steps) == total:

@@ -17,12 +17,20 @@ import threading
 import traceback
 from collections.abc import Mapping
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from select import select
 from typing import IO, NoReturn
 
 _ROOT = Path(__file__).resolve().parents[2]
 _STDERR = "stderr.txt"
+_PRELOADED = (
+    "tasks.io.smoke_child",
+    "mlflow.sklearn",
+    "skops.io",
+    "sklearn.ensemble",
+    "sklearn.linear_model",
+)
 
 
 class Nursery:
@@ -106,8 +114,8 @@ atexit.register(NURSERY.close)
 
 def main(replies: int) -> None:
     """Fork for each request until nobody asks any more."""
-    import tasks.io.smoke_child  # noqa: F401
-
+    for name in _PRELOADED:
+        import_module(name)
     for line in sys.stdin:
         folder, environment, path, place = json.loads(line)
         child = os.fork()
