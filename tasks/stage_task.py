@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
 from prefect import task
 from prefect.client.schemas.objects import State as PrefectState
 from prefect.states import Completed
+from prefect.utilities.annotations import opaque
 
 from tasks.core.errors import Held, NotLearnable
 from tasks.core.verdict import State
@@ -41,7 +42,8 @@ class StageTask(Protocol[P, R]):
 def stage_task(**options: Any) -> Callable[[Callable[P, R]], StageTask[P, R]]:
     """Make a Prefect task whose ``NotLearnable`` and ``Held`` end its run Completed, under their own names.
 
-    The caller sees the same exception as from the plain function. ``options`` are those of ``prefect.task``.
+    The caller sees the same exception as from the plain function. ``options`` are those of ``prefect.task``. Answers of
+    other tasks are the run's inputs as they stand: Prefect does not walk through what arguments are made of.
     """
 
     def decorate(function: Callable[P, R]) -> StageTask[P, R]:
@@ -57,10 +59,10 @@ def stage_task(**options: Any) -> Callable[[Callable[P, R]], StageTask[P, R]]:
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            return cast("R", _told(run(*args, **kwargs)))
+            return cast("R", _told(_opaque(run, args, kwargs)))
 
         def begin(*args: P.args, **kwargs: P.kwargs) -> Callable[[], R]:
-            future = run.submit(*args, **kwargs)
+            future = _opaque(run.submit, args, kwargs)
             return lambda: cast("R", _told(future.result()))
 
         made: Any = call
@@ -68,6 +70,11 @@ def stage_task(**options: Any) -> Callable[[Callable[P, R]], StageTask[P, R]]:
         return cast("StageTask[P, R]", made)
 
     return decorate
+
+
+def _opaque(call: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """Call with arguments Prefect does not look into: walking a long history costs more than most tasks."""
+    return call(*map(opaque, args), **{name: opaque(value) for name, value in kwargs.items()})
 
 
 def _told(answer: Any) -> Any:

@@ -65,3 +65,43 @@ def beside(kind):
 @pytest.mark.parametrize(("kind", "seen"), [("insufficient", "Too few rows."), ("fine", "fine")])
 def test_a_task_begun_beside_the_flow_answers_the_same(prefect_server, kind, seen):
     assert seen == beside(kind)
+
+
+class Story(list):
+    """What a task hands on; walking through it fails."""
+
+    def __iter__(self):
+        raise AssertionError("Prefect walked through an argument.")
+
+
+@stage_task(**SIDE_EFFECT)
+def tell():
+    return {"told": Story(["a", "b"])}
+
+
+@stage_task(**SIDE_EFFECT)
+def hear(story, *, twice=False):
+    return len(story["told"]) * (1 + twice)
+
+
+@flow
+def through():
+    return hear(tell(), twice=True)
+
+
+def test_answers_are_drawn_as_inputs_of_who_gets_them_and_not_walked_through(prefect_server):
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+
+    final = through(return_state=True)
+    assert 4 == final.result()
+    mine = FlowRunFilter(id=FlowRunFilterId(any_=[final.state_details.flow_run_id]))
+    with get_client(sync_client=True) as client:
+        runs = wait_for(
+            lambda: (
+                found if len(found := client.read_task_runs(flow_run_filter=mine)) == 2 else None
+            ),
+            seconds=30, what="both task runs",
+        )  # fmt: skip
+    told, heard = sorted(runs, key=lambda run: run.name, reverse=True)
+    assert [told.id] == [each.id for each in heard.task_inputs["story"]]
