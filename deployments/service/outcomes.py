@@ -11,7 +11,7 @@ from deployments.service.counter import Counter
 from deployments.service.endpoint import Endpoint
 from deployments.service.problems import Problem, Receive, Scope
 from deployments.service.reading import read_head
-from deployments.service.trouble import problem_of
+from deployments.service.trouble import log_problem_of
 from tasks.core.errors import EvergreenError
 from tasks.core.serving.beside import read_times
 from tasks.core.serving.body import read_body
@@ -52,7 +52,7 @@ class Outcomes(Endpoint):
             known = self._read(body)
             receipt = await self._writer.put_outcomes(counter.served.name, known)
         except EvergreenError as error:
-            raise problem_of(error, counter.served.name) from None
+            raise log_problem_of(error, counter.served.name) from None
         if receipt.refused:
             named = ", ".join(receipt.refused[:5])
             raise Problem(

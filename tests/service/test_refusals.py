@@ -7,8 +7,8 @@ import pytest
 from deployments.service.app import make_app
 from deployments.service.service import Service
 from deployments.service.trouble import problem_of
-from tasks.core.errors import DataError, Unreachable
-from tests.support.serving import OUTCOMES, PREDICT, ROW, error_of, model_of, predict, predicted, rows, serve
+from tasks.core.errors import DataError
+from tests.support.serving import PREDICT, ROW, error_of, model_of, predict, predicted, rows, serve
 
 WRONG = [
     ({"records": [{**ROW, "x": "many"}]}, (422, "wrong_type", "records[0].x")),
@@ -123,37 +123,6 @@ def test_an_answer_that_takes_too_long_is_not_waited_for(watched, monkeypatch):
     answer = serve(scenario, model)
     assert (503, "too_slow", None) == error_of(answer)
     assert "1" == answer.headers["retry-after"]
-
-
-def test_a_log_that_does_not_answer_is_told_with_a_time(model, monkeypatch):
-    async def scenario(client):
-        failed = asyncio.get_running_loop().create_future()
-        failed.set_exception(Unreachable("the log does not answer"))
-        monkeypatch.setattr(client.service.writer, "put", lambda *_, **__: failed)
-        return await predict(client, ROW)
-
-    answer = serve(scenario, model)
-    assert (503, "log_unreachable", None) == error_of(answer)
-    assert "2" == answer.headers["retry-after"]
-
-
-@pytest.mark.parametrize("path", [PREDICT, "/invocations", OUTCOMES])
-def test_an_answer_never_repeats_what_a_driver_says(model, monkeypatch, caplog, path):
-    words = "connection to server at db.internal, port 5432 failed: /run/pg/.s.PGSQL.5432 for ada:secret"
-
-    async def scenario(client):
-        failed = asyncio.get_running_loop().create_future()
-        failed.set_exception(Unreachable(f"The log did not take the request ({words})."))
-        for name in ("put", "put_outcomes"):
-            monkeypatch.setattr(client.service.writer, name, lambda *_, **__: failed)
-        if path == OUTCOMES:
-            return await client.post(path, json={"outcomes": [{"id": "a", "outcome": "yes"}]})
-        return await predict(client, ROW, path=path)
-
-    answer = serve(scenario, model)
-    assert (503, "log_unreachable", None) == error_of(answer)
-    assert [] == [word for word in words.split() if len(word) > 6 and word in answer.text]
-    assert "db.internal" in caplog.text
 
 
 def test_what_our_own_code_refuses_is_told_without_a_place():
