@@ -35,7 +35,7 @@ class LogWriter:
     log : str or LogStore
         URL of the log, which is migrated when needed; or a store, such as `tasks.io.log_store_memory.MemoryStore`.
     capacity : int
-        Most rows that may wait or be in the making.
+        Most rows that may wait or be in the making; of shadows' scores half as many, so that predictions find room.
     most_rows : int
         Most rows a transaction, unless one request alone has more.
     patience : float
@@ -128,6 +128,8 @@ class LogWriter:
     def put_shadows(self, model: str, said: Mapping[str, ShadowScore]) -> None:
         """Take what a shadow said later of predictions that were put before, by id; nobody is told when it is written.
 
+        Shadows leave half of the queue to predictions and outcomes.
+
         Of a prediction that is not in the log nothing is kept; what a variant said of one first, stays.
 
         Raises
@@ -165,15 +167,16 @@ class LogWriter:
         with self._lock:
             if self._stopping:
                 raise QueueFull("The log's writer is stopping. Ask another instance.", retry_after=1.0)
-            if self._depth + put.rows > self._capacity:
-                raise self._full(put.rows)
+            room = self._capacity if heard else self._capacity // 2
+            if self._depth + put.rows > room:
+                raise self._full(put.rows, room)
             self._depth += put.rows
             self._queue.put(put)
         return put.future
 
-    def _full(self, rows: int) -> QueueFull:
+    def _full(self, rows: int, room: int) -> QueueFull:
         return QueueFull(
-            f"{self._depth} rows wait for the log, {rows} more are too many: at most {self._capacity} may. "
+            f"{self._depth} rows wait for the log, {rows} more are too many: at most {room} may. "
             "Try again, or send fewer rows at once.",
             retry_after=self._patience if self._store.down else 1.0,
         )

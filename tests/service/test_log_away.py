@@ -1,6 +1,8 @@
 """A log that fails is the service's trouble: a 503 that says when, never a client's or a model's fault."""
 
+import asyncio
 import sqlite3
+import threading
 from functools import partial
 
 import pytest
@@ -10,7 +12,7 @@ from tasks.io.log_store import open_store
 from tasks.io.log_store_sqlite import SqliteStore
 from tasks.io.log_writer import LogWriter
 from tests.support.postgres import execute
-from tests.support.serving import OUTCOMES, PREDICT, ROW, error_of, model_of, predict, serve, until
+from tests.support.serving import OUTCOMES, PREDICT, ROW, error_of, model_of, predict, rows, serve, until
 
 PATHS = [PREDICT, "/invocations", OUTCOMES]
 WORDS = "connection to server at db.internal, port 5432 failed: /run/pg/.s.PGSQL.5432 for ada:secret"
@@ -29,9 +31,18 @@ def model(watched):
 
 
 class Unwilling(SqliteStore):
-    """A file that takes nothing while there is an error to raise."""
+    """A file that takes nothing while there is an error to raise, and makes everyone wait while it is shut."""
 
     error = None
+
+    def __init__(self, path, *, timeout):
+        super().__init__(path, timeout=timeout)
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def begin(self):
+        assert self.gate.wait(30)
+        super().begin()
 
     def insert_predictions(self, records, *, at):
         return self._unless(super().insert_predictions, records, at=at)
@@ -146,3 +157,46 @@ def test_a_standby_after_a_failover_is_503_until_it_takes_rows(watched, postgres
     assert [(2,)] == [
         tuple(row) for row in execute(postgres_url, "SELECT count(*) FROM evergreen_log.predictions")
     ]
+
+
+def test_a_full_log_is_back_pressure_and_what_was_taken_is_answered(model, store, monkeypatch):
+    monkeypatch.setattr("deployments.service.service._QUEUE_ROWS", 8)
+
+    async def scenario(client):
+        store().gate.clear()
+        taken = [asyncio.create_task(predict(client, *rows(10))) for _ in range(4)]
+        await until(lambda: client.get("/metrics"), lambda answer: "log_queue_rows 40.0" in answer.text)
+        refused = [await send(client, path) for path in PATHS]
+        store().gate.set()
+        return refused, await asyncio.gather(*taken), (await predict(client, ROW)).status_code
+
+    refused, taken, after = serve(scenario, model)
+    assert [(503, "log_full", None)] * 3 == [error_of(answer) for answer in refused]
+    assert ["1"] * 3 == [answer.headers["retry-after"] for answer in refused]
+    assert "40 rows wait for the log, 1 more are too many: at most 40 may" in refused[0].text
+    assert ([200] * 4, 200) == ([answer.status_code for answer in taken], after)
+
+
+def test_the_largest_request_that_is_allowed_finds_room_in_the_log(watched):
+    model = model_of(watched, serving={"max_rows": 10_001, "timeout": "60s"})
+
+    async def scenario(client):
+        return await predict(client, *rows(10_001))
+
+    answer = serve(scenario, model)
+    assert 200 == answer.status_code, answer.text
+    assert 10_001 == len(answer.json()["predictions"])
+
+
+def test_an_answer_that_takes_too_long_is_not_waited_for(watched, store):
+    model = model_of(watched, serving={"timeout": "0.3s"})
+
+    async def scenario(client):
+        store().gate.clear()
+        answer = await predict(client, ROW)
+        store().gate.set()
+        return answer
+
+    answer = serve(scenario, model)
+    assert (503, "too_slow", None) == error_of(answer)
+    assert "1" == answer.headers["retry-after"]

@@ -1,11 +1,11 @@
 """Whatever is wrong with a request is a 4xx that names the field; too much is a 503 or 429 that says when."""
 
 import asyncio
+import json
+from importlib.metadata import version
 
 import pytest
 
-from deployments.service.app import make_app
-from deployments.service.service import Service
 from deployments.service.trouble import problem_of
 from tasks.core.errors import DataError
 from tests.support.serving import PREDICT, ROW, error_of, model_of, predict, predicted, rows, serve
@@ -112,19 +112,6 @@ def test_a_client_that_never_sends_its_body_is_told_so(watched):
     assert 408 == serve(scenario, model)
 
 
-def test_an_answer_that_takes_too_long_is_not_waited_for(watched, monkeypatch):
-    model = model_of(watched, serving={"timeout": "0.3s"})
-
-    async def scenario(client):
-        loop = asyncio.get_running_loop()
-        monkeypatch.setattr(client.service.writer, "put", lambda *_, **__: loop.create_future())
-        return await predict(client, ROW)
-
-    answer = serve(scenario, model)
-    assert (503, "too_slow", None) == error_of(answer)
-    assert "1" == answer.headers["retry-after"]
-
-
 def test_what_our_own_code_refuses_is_told_without_a_place():
     problem = problem_of(DataError("Column 'x' in '/srv/models/m.yaml' should hold numbers."), "fraud")
     assert (422, "Column 'x' in '…' should hold numbers.") == (problem.status, problem.message)
@@ -194,16 +181,6 @@ def test_more_than_may_wait_is_turned_away_with_a_time(watched):
     assert {((503, "overloaded", None), "1")} == {
         (error_of(one), one.headers["retry-after"]) for one in refused
     }
-
-
-def test_a_full_log_is_back_pressure_and_not_silence(model):
-    async def scenario(client):
-        client.service.writer.stop(timeout=10)
-        return await predict(client, ROW)
-
-    answer = serve(scenario, model)
-    assert (503, "log_full", None) == error_of(answer)
-    assert "retry-after" in answer.headers
 
 
 def test_a_rate_is_held_for_each_client(watched):
@@ -302,8 +279,19 @@ def test_several_models_are_told_apart(watched, tmp_path):
 
 
 def test_the_same_app_answers_plain_requests_too(model):
-    app = make_app(Service([model]))
-    assert {"/health", "/ready", "/ping", "/version", "/metrics"} <= {route.path for route in app.routes}
+    async def scenario(client):
+        answers = {
+            path: await client.get(path) for path in ("/health", "/ping", "/version", "/ready", "/metrics")
+        }
+        return {path: (answer.status_code, answer.text) for path, answer in answers.items()}
+
+    found = serve(scenario, model)
+    assert {200} == {status for status, _ in found.values()}
+    assert ("OK\n", "OK\n", version("mlflow")) == tuple(
+        found[path][1] for path in ("/health", "/ping", "/version")
+    )
+    assert json.loads(found["/ready"][1])["ready"] is True
+    assert "evergreen_log_queue_rows 0.0" in found["/metrics"][1]
 
 
 def test_two_rows_with_one_key_each_are_two_predictions(model):
