@@ -14,7 +14,7 @@ from deployments.service.metrics import Metrics
 from deployments.service.problems import overloaded, too_slow
 from deployments.service.scoring import Routed, Row, score_rows
 from deployments.service.shadows import Shadows
-from deployments.service.trouble import problem_of
+from deployments.service.trouble import log_problem_of, problem_of
 from tasks.core.config.serving import ServingConfig
 from tasks.core.errors import EvergreenError
 from tasks.core.serving.batch import concat
@@ -152,14 +152,14 @@ class Desk:
         try:
             written = self._writer.put(self._model, rows, keyed=asked.keyed)
         except EvergreenError as error:  # the queue is full, or a row is nothing the log can hold
-            _settle(asked, problem_of(error, self._model))
+            _settle(asked, log_problem_of(error, self._model))
         else:
             written.add_done_callback(lambda future: self._written(asked, rows, future))
 
     def _written(self, asked: Asked, rows: list[Served], future: asyncio.Future[Sequence[Served]]) -> None:
         error = future.exception()
         if error is not None:
-            _settle(asked, problem_of(error, self._model))
+            _settle(asked, log_problem_of(error, self._model))
             return
         _settle(asked, future.result())
         if future.result() is rows:  # not one that was answered before

@@ -160,36 +160,6 @@ INVOCATION_ANSWER = _answer(
     {"predictions": [1], "model": "payments", "ids": [_ID], "versions": [7], "variants": ["champion"]},
 )
 
-OUTCOMES_BODY: dict[str, Any] = {
-    "required": True,
-    "content": {
-        "application/json": {
-            "schema": {
-                "type": "object",
-                "required": ["outcomes"],
-                "additionalProperties": False,
-                "properties": {
-                    "outcomes": {
-                        "type": "array",
-                        "minItems": 1,
-                        "items": {
-                            "type": "object",
-                            "required": ["id", "outcome"],
-                            "additionalProperties": False,
-                            "properties": {
-                                "id": {"type": "string", "minLength": 1, "maxLength": 255},
-                                "outcome": {"type": ["string", "number", "boolean"]},
-                                "known_at": {"type": ["string", "number", "null"]},
-                            },
-                        },
-                    }
-                },
-            },
-            "example": {"outcomes": [{"id": _ID, "outcome": 1, "known_at": "2026-02-28T09:00:00Z"}]},
-        }
-    },
-}
-
 OUTCOMES_ANSWER = _answer(
     "How many are new, and how many were known with the same value.",
     {
@@ -227,3 +197,38 @@ ERRORS: dict[int, dict[str, Any]] = {
     )
     for status, (description, code, message, field) in _SAID.items()
 }
+
+
+def outcome_body(example: Any) -> dict[str, Any]:
+    """Return the body of outcomes, with an outcome that the model takes."""
+    return {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["outcomes"],
+                    "additionalProperties": False,
+                    "properties": {
+                        "outcomes": {
+                            "type": "array",
+                            "minItems": 1,
+                            "items": {
+                                "type": "object",
+                                "required": ["id", "outcome"],
+                                "additionalProperties": False,
+                                "properties": {
+                                    "id": {"type": "string", "minLength": 1, "maxLength": 255},
+                                    "outcome": {"type": ["string", "number", "boolean"]},
+                                    "known_at": {"type": ["string", "number", "null"]},
+                                },
+                            },
+                        }
+                    },
+                },
+                "example": {
+                    "outcomes": [{"id": _ID, "outcome": example, "known_at": "2026-02-28T09:00:00Z"}]
+                },
+            }
+        },
+    }

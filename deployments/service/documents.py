@@ -10,9 +10,9 @@ from deployments.service.document_parts import (
     KEY_HEADER,
     MODEL_PARAMETER,
     OUTCOMES_ANSWER,
-    OUTCOMES_BODY,
     PREDICTION_ANSWER,
     SCHEMAS,
+    outcome_body,
     row_bodies,
 )
 from deployments.service.reading import MODEL_HEADER
@@ -45,7 +45,7 @@ def describe(document: dict[str, Any], service: Service) -> dict[str, Any]:
         "schema": {"type": "string", "enum": models},
     }
     paths["/invocations"] = {"post": _invocation([header], row)}
-    paths["/models/{model}/outcomes"] = {"post": _outcomes(models)}
+    paths["/models/{model}/outcomes"] = {"post": _outcomes(models, _came_true(service))}
     return document
 
 
@@ -55,6 +55,14 @@ def _row(service: Service) -> dict[str, Any]:
         if served.live is not None:
             return example_row(served.live.signature)
     return {"amount": 12.5, "country": "DE"}
+
+
+def _came_true(service: Service) -> Any:
+    """Return an outcome that the first model which is live takes."""
+    for served in service.models.values():
+        if served.live is not None and served.live.champion.classes:
+            return served.live.champion.classes[-1]
+    return 1
 
 
 def _prediction(models: list[str], row: dict[str, Any]) -> dict[str, Any]:
@@ -88,7 +96,7 @@ def _invocation(parameters: list[dict[str, Any]], row: dict[str, Any]) -> dict[s
     }
 
 
-def _outcomes(models: list[str]) -> dict[str, Any]:
+def _outcomes(models: list[str], example: Any) -> dict[str, Any]:
     return {
         "tags": ["outcomes"],
         "operationId": "outcomes",
@@ -96,7 +104,7 @@ def _outcomes(models: list[str]) -> dict[str, Any]:
         "description": "Before or after the prediction is known here, in any order, as often as you like: the first "
         "value stays. One that contradicts it is refused (409), and holds up no other.",
         "parameters": [_model(models)],
-        "requestBody": OUTCOMES_BODY,
+        "requestBody": outcome_body(example),
         "responses": {
             "200": OUTCOMES_ANSWER,
             **_errors(400, 401, 404, 408, 409, 413, 415, 422, 429, 500, 503),

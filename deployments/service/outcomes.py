@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import orjson
@@ -11,16 +10,17 @@ from deployments.service.counter import Counter
 from deployments.service.endpoint import Endpoint
 from deployments.service.problems import Problem, Receive, Scope
 from deployments.service.reading import read_head
-from deployments.service.trouble import problem_of
+from deployments.service.trouble import log_problem_of
 from tasks.core.errors import EvergreenError
 from tasks.core.serving.beside import read_times
 from tasks.core.serving.body import read_body
 from tasks.core.serving.refused import Refused
+from tasks.core.serving.truth import check_outcome
 from tasks.io.log_records import KnownOutcome
 from tasks.io.log_writer import LogWriter
 
 _KEYS = {"id", "outcome", "known_at"}
-_LONGEST_ID, _LONGEST_TEXT = 255, 1000
+_LONGEST_ID = 255
 
 
 class Outcomes(Endpoint):
@@ -52,7 +52,7 @@ class Outcomes(Endpoint):
             known = self._read(body)
             receipt = await self._writer.put_outcomes(counter.served.name, known)
         except EvergreenError as error:
-            raise problem_of(error, counter.served.name) from None
+            raise log_problem_of(error, counter.served.name) from None
         if receipt.refused:
             named = ", ".join(receipt.refused[:5])
             raise Problem(
@@ -97,22 +97,14 @@ class Outcomes(Endpoint):
             raise Refused(
                 422, "invalid_id", f"An id is a text of 1 to {_LONGEST_ID} characters.", field=f"{field}.id"
             )
-        self._check_value(outcome, f"{field}.outcome")
+        served = self._counter.served
+        check_outcome(
+            outcome,
+            problem=served.config.problem.value,
+            classes=served.live.champion.classes if served.live else (),
+            field=f"{field}.outcome",
+        )
         return KnownOutcome(prediction_id=name, outcome=outcome, known_at=self._known_at(one, field))
-
-    def _check_value(self, outcome: Any, field: str) -> None:
-        """Check that an outcome is a class or a number, as the model's problem has it."""
-        problem = self._counter.served.config.problem.value
-        number = isinstance(outcome, int | float) and not isinstance(outcome, bool) and math.isfinite(outcome)
-        label = isinstance(outcome, bool | int) or (
-            isinstance(outcome, str) and len(outcome) <= _LONGEST_TEXT
-        )
-        if number or (label and problem in ("binary", "multiclass")):
-            return
-        wanted = "a class" if problem in ("binary", "multiclass") else "a number"
-        raise Refused(
-            422, "wrong_type", f"'{field}' must be {wanted}, for the problem is {problem}.", field=field
-        )
 
     def _known_at(self, one: dict[str, Any], field: str) -> float:
         """Return when an outcome became known, on the model's clock; now where the request does not say."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from deployments.service.alarm import Alarm
@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 _KEYS_EVERY_S = 1.0
 _DRAIN_S = 30.0
+_QUEUE_ROWS, _QUEUE_REQUESTS = 10_000, 4
 
 
 class Service:
@@ -70,7 +71,9 @@ class Service:
         self._patience = Patience()
         if any(served.config.serving.log == "durable" for served in self.models.values()):
             url = next(iter(self.setups.values())).settings.log_url
-            self.writer = await asyncio.to_thread(LogWriter, url, delivery=to_loop(loop))
+            self.writer = await asyncio.to_thread(
+                LogWriter, url, capacity=log_capacity(self.setups.values()), delivery=to_loop(loop)
+            )
             self.metrics.watch_queue(lambda: self.writer.state().depth if self.writer else 0.0)
         for name, setup in self.setups.items():
             await self._open(name, setup)
@@ -140,3 +143,8 @@ class Service:
                     logger.info("The file of keys was read again: %d keys", len(self.guard.keys.ring.keys))
             except ConfigError as error:
                 logger.error("The keys stay as they were: %s", reason_of(error))
+
+
+def log_capacity(setups: Iterable[Setup]) -> int:
+    """Return how many rows may wait for the log: some of the largest requests that are allowed, however large."""
+    return max(_QUEUE_ROWS, _QUEUE_REQUESTS * max(setup.config.serving.max_rows for setup in setups))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import traceback
 
-from deployments.service.problems import Problem
+from deployments.service.problems import Problem, internal
 from tasks.core.errors import EvergreenError, InputError, Unreachable
 from tasks.core.redact import without_places
 from tasks.core.serving.once import IdTaken
@@ -16,7 +16,16 @@ logger = logging.getLogger(__name__)
 
 
 def problem_of(error: BaseException, model: str) -> Problem:
-    """Return the answer for an error."""
+    """Return the answer for an error; one that nobody expected is the model's, whose code may raise anything."""
+    return _expected(error, model) or _model_fails(error, model)
+
+
+def log_problem_of(error: BaseException, model: str) -> Problem:
+    """Return the answer for an error that came from the log's writer: whatever it is, the model scored the rows."""
+    return _expected(error, model) or _writer_fails(error, model)
+
+
+def _expected(error: BaseException, model: str) -> Problem | None:
     if isinstance(error, Problem):
         return error
     if isinstance(error, Refused):
@@ -27,7 +36,7 @@ def problem_of(error: BaseException, model: str) -> Problem:
         taken = isinstance(error, IdTaken)
         told = without_places(str(error))
         return Problem(409 if taken else 422, error.code, told, field="ids" if taken else None)
-    return _model_fails(error, model)
+    return None
 
 
 def _log_fails(error: QueueFull | Unreachable, model: str) -> Problem:
@@ -53,6 +62,12 @@ def _model_fails(error: BaseException, model: str) -> Problem:
         "model_refuses",
         f"The model cannot score these rows ({type(error).__name__}). Correct the values, or ask whoever trained it.",
     )
+
+
+def _writer_fails(error: BaseException, model: str) -> Problem:
+    """Return the answer for a bug between the model and the log."""
+    logger.error("%s: the log's writer: %s at %s", model, type(error).__name__, place_of(error))
+    return internal()
 
 
 def place_of(error: BaseException) -> str:

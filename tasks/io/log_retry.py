@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tasks.core.errors import Unreachable
+from tasks.core.errors import InputError, Unreachable
 from tasks.core.redact import without_credentials
 from tasks.io.log_batch import Interfered, Put, write_batch
 from tasks.io.log_store import LogStore
@@ -32,7 +32,7 @@ class PatientStore:
     Attributes
     ----------
     down : bool
-        Whether the last try failed.
+        Whether the last try, or the last look, failed.
     retries : int
         Tries that failed or met another writer.
     """
@@ -45,6 +45,11 @@ class PatientStore:
         """Return what each put's future gets; what nobody can write becomes that put's exception, and only its."""
         try:
             return self._try(puts, at)
+        except self._store.unfit as error:
+            self._store.drop()
+            if len(puts) == 1:
+                logger.error("The log cannot hold a request: %s", type(error).__name__)
+                return [_unfit(error)]
         except self._store.failures as error:
             logger.error("%d requests were not written to the log: %s", len(puts), _said(error))
             return [_unwritten(error)] * len(puts)
@@ -55,6 +60,33 @@ class PatientStore:
                 logger.error("A request was not written to the log: %s\n%s", type(error).__name__, where)
                 return [error]
         return [result for put in puts for result in self.write([put], at=at)]
+
+    def look(self, *, at: Callable[[], str]) -> None:
+        """See whether the database takes rows while there are none, so that ``down`` stays true to it.
+
+        While it is up an empty transaction is enough, which costs it next to nothing; while it is down a write that is
+        taken back, since a database may answer and take nothing: a standby, a full disk, a right that was withdrawn.
+        """
+        for _ in range(1 if self.down else 2):  # a connection that was cut while idle is made anew
+            try:
+                if self.down:
+                    self._store.prove(at=at())
+                else:
+                    self._store.begin()
+                    self._store.commit()
+            except (
+                Exception
+            ) as error:  # whatever it is, no request is to blame; the thread that asks lives on
+                self._store.drop()
+                said = _said(error)
+            else:
+                if self.down:
+                    logger.warning("The log takes rows again.")
+                self.down = False
+                return
+        if not self.down:
+            logger.error("The log does not answer: %s", said)
+        self.down = True
 
     def close(self) -> None:
         """Close the connection."""
@@ -70,6 +102,8 @@ class PatientStore:
             except Interfered:
                 self._store.drop()
                 self.retries += 1
+            except self._store.unfit:
+                raise
             except self._store.failures as error:
                 self._store.drop()
                 self.retries += 1
@@ -89,6 +123,15 @@ def _unwritten(error: Exception) -> Unreachable:
     """Return what whoever put it gets: the kind alone, since the driver's words name hosts, sockets and files."""
     kind = type(error).__name__
     return Unreachable(f"The log did not take the request ({kind}). Try again; the same id may be used.")
+
+
+def _unfit(error: Exception) -> InputError:
+    """Return what whoever put it gets, by kind alone as well."""
+    kind = type(error).__name__
+    return InputError(
+        f"The log cannot hold a value of this request ({kind}), so it was not written. Correct the value; numbers must "
+        "fit into 64 bits."
+    )
 
 
 def _said(error: Exception) -> str:

@@ -9,14 +9,26 @@ from tasks.core.serving.once import Key, OutcomeRecord, Record
 from tasks.io.log_database import LOG
 from tasks.io.log_encode import ShadowRecord
 
+PROBE = Record(
+    "", "", 0.0, version=None, variant=None, entity=None, score="null", decision="null", features="{}"
+)
+"""A row of no model, written only to be taken back in the same transaction."""
+
 
 class LogStore(Protocol):
     """A connection that is opened by ``begin`` when there is none, and dropped by ``drop`` after any failure.
 
-    What is worth trying again with a new connection is raised as ``failures``.
+    Attributes
+    ----------
+    failures : tuple of type
+        All that the driver raises: the database's trouble, worth trying again with a new connection, unless it is
+        ``unfit``.
+    unfit : tuple of type
+        Raised for values the database cannot hold: the trouble of the one request that has them.
     """
 
     failures: tuple[type[Exception], ...]
+    unfit: tuple[type[Exception], ...]
 
     def begin(self) -> None:
         """Begin a transaction."""
@@ -38,6 +50,9 @@ class LogStore(Protocol):
 
     def commit(self) -> None:
         """Commit, and return when the disk has it."""
+
+    def prove(self, *, at: str) -> None:
+        """Write `PROBE`, take it back and commit that: whether writes are allowed, and reach the disk."""
 
     def drop(self) -> None:
         """Close the connection, with it whatever was not committed."""

@@ -14,6 +14,7 @@ class MemoryStore:
     """A store that forgets everything with its process; it never fails by itself."""
 
     failures: tuple[type[Exception], ...] = (OSError,)
+    unfit: tuple[type[Exception], ...] = (OverflowError,)
 
     def __init__(self, log: MemoryLog) -> None:
         self._log = log
@@ -55,6 +56,11 @@ class MemoryStore:
         for table, key, row in self._staged:
             table.setdefault(key, row)
         self._staged = []
+
+    def prove(self, *, at: str) -> None:
+        """Begin and commit: whoever makes either fail makes this fail."""
+        self.begin()
+        self.commit()
 
     def drop(self) -> None:
         """Forget what was not committed."""

@@ -12,7 +12,7 @@ from sqlalchemy.engine import URL
 
 from tasks.core.serving.once import Key, OutcomeRecord, Record
 from tasks.io.log_encode import ShadowRecord
-from tasks.io.log_store import by_model
+from tasks.io.log_store import PROBE, by_model
 
 _TYPES = {"position": "::float8", "known_at": "::float8", "version": "::integer"}
 _SHADOWS = ("model", "prediction_id", "variant", "version", "score", "decision")
@@ -49,7 +49,8 @@ class PostgresStore:
         Seconds to wait for a connection, and for others' locks.
     """
 
-    failures: tuple[type[Exception], ...] = (psycopg.OperationalError, psycopg.InterfaceError)
+    failures: tuple[type[Exception], ...] = (psycopg.Error,)
+    unfit: tuple[type[Exception], ...] = (psycopg.DataError,)
 
     def __init__(self, url: URL, *, schema: str, timeout: float) -> None:
         self._url = url.set(drivername="postgresql").render_as_string(hide_password=False)
@@ -85,6 +86,14 @@ class PostgresStore:
     def commit(self) -> None:
         """Commit, and return when the disk has it."""
         self._connection.execute("COMMIT")
+
+    def prove(self, *, at: str) -> None:
+        """Write a row, take it back and commit that: whether writes are allowed, and reach the disk."""
+        self.begin()
+        self._connection.execute("SAVEPOINT proof")
+        self.insert_predictions([PROBE], at=at)
+        self._connection.execute("ROLLBACK TO proof")
+        self.commit()
 
     def drop(self) -> None:
         """Close the connection, with it whatever was not committed."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from tasks.core.serving.once import Key, OutcomeRecord, Record
 from tasks.io.log_encode import ShadowRecord
-from tasks.io.log_store import by_model
+from tasks.io.log_store import PROBE, by_model
 
 _ROWS = 64
 """Most rows a statement. Statements of each size are prepared once, and kept."""
@@ -34,7 +34,8 @@ class SqliteStore:
         Seconds to wait for other writers.
     """
 
-    failures: tuple[type[Exception], ...] = (sqlite3.OperationalError,)
+    failures: tuple[type[Exception], ...] = (sqlite3.Error,)
+    unfit: tuple[type[Exception], ...] = (sqlite3.DataError, OverflowError)
 
     def __init__(self, path: str, *, timeout: float) -> None:
         self._path, self._timeout = path, timeout
@@ -77,6 +78,14 @@ class SqliteStore:
     def commit(self) -> None:
         """Commit, and return when the disk has it."""
         self._connection.execute("COMMIT")
+
+    def prove(self, *, at: str) -> None:
+        """Write a row, take it back and commit that: whether writes are allowed, and reach the disk."""
+        self.begin()
+        self._connection.execute("SAVEPOINT proof")
+        self.insert_predictions([PROBE], at=at)
+        self._connection.execute("ROLLBACK TO proof")
+        self.commit()
 
     def drop(self) -> None:
         """Close the connection, with it whatever was not committed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +20,9 @@ from tasks.io.log_retry import PatientStore
 from tasks.io.log_store import LogStore, open_store
 from tasks.io.served import QueueFull, Served, ShadowScore, WriterState
 
+IDLE = 5
+"""How much longer a database that did not fail goes without being looked at."""
+
 
 class LogWriter:
     """Writes served rows and outcomes to the log, durably and in groups.
@@ -31,12 +35,14 @@ class LogWriter:
     log : str or LogStore
         URL of the log, which is migrated when needed; or a store, such as `tasks.io.log_store_memory.MemoryStore`.
     capacity : int
-        Most rows that may wait or be in the making.
+        Most rows that may wait or be in the making; of shadows' scores half as many, so that predictions find room.
     most_rows : int
         Most rows a transaction, unless one request alone has more.
     patience : float
         Seconds a batch is tried again when the database fails, before its futures do; as long as it stays down, later
         batches are tried once.
+    probe : float
+        Seconds between looks at a database that failed, while nothing is put; at one that did not, `IDLE` times that.
     delivery : Delivery, optional
         How results come back: to threads by default, `tasks.io.log_delivery.to_loop` for an event loop.
     now : callable, optional
@@ -55,12 +61,14 @@ class LogWriter:
         capacity: int = 10_000,
         most_rows: int = 512,
         patience: float = 5.0,
+        probe: float = 1.0,
         delivery: Delivery | None = None,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         store = open_store(log, timeout=patience / 2) if isinstance(log, str) else log
         self._store = PatientStore(store, patience=patience)
         self._capacity, self._most_rows, self._patience, self._now = capacity, most_rows, patience, now
+        self._probe = probe
         self._delivery = to_threads() if delivery is None else delivery
         self._queue: queue.SimpleQueue[Put | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -88,7 +96,7 @@ class LogWriter:
             they are stored (without shadows, features as bytes). It raises ``IdTaken``, naming the id, where an id
             stands for other features, another entity or a request of other rows: nothing is written then;
             ``Unreachable`` when the database failed for longer than ``patience``: the rows may be there or not, and
-            the same ids may be put again.
+            the same ids may be put again; ``InputError`` for a value that this database cannot hold.
 
         Raises
         ------
@@ -119,6 +127,8 @@ class LogWriter:
 
     def put_shadows(self, model: str, said: Mapping[str, ShadowScore]) -> None:
         """Take what a shadow said later of predictions that were put before, by id; nobody is told when it is written.
+
+        Shadows leave half of the queue to predictions and outcomes.
 
         Of a prediction that is not in the log nothing is kept; what a variant said of one first, stays.
 
@@ -157,47 +167,55 @@ class LogWriter:
         with self._lock:
             if self._stopping:
                 raise QueueFull("The log's writer is stopping. Ask another instance.", retry_after=1.0)
-            if self._depth + put.rows > self._capacity:
-                raise self._full(put.rows)
+            room = self._capacity if heard else self._capacity // 2
+            if self._depth + put.rows > room:
+                raise self._full(put.rows, room)
             self._depth += put.rows
             self._queue.put(put)
         return put.future
 
-    def _full(self, rows: int) -> QueueFull:
+    def _full(self, rows: int, room: int) -> QueueFull:
         return QueueFull(
-            f"{self._depth} rows wait for the log, {rows} more are too many: at most {self._capacity} may. "
+            f"{self._depth} rows wait for the log, {rows} more are too many: at most {room} may. "
             "Try again, or send fewer rows at once.",
             retry_after=self._patience if self._store.down else 1.0,
         )
 
     def _run(self) -> None:
-        while puts := self._take():
-            results = self._store.write(puts, at=lambda: instant(self._now()))
-            rows = sum(put.rows for put in puts)
-            with self._lock:
-                self._depth -= rows
-            failed = sum(isinstance(result, Unreachable) for result in results)
-            self._batches, self._rows, self._failed = (
-                self._batches + 1,
-                self._rows + rows,
-                self._failed + failed,
-            )
-            settled = [(put.future, result) for put, result in zip(puts, results, strict=True)]
-            self._delivery.hand_over([pair for pair in settled if pair[0] is not None])
+        while True:
+            try:
+                first = self._queue.get(timeout=self._probe * (1 if self._store.down else IDLE))
+            except queue.Empty:
+                self._store.look(at=self._at)
+                continue
+            if first is None:  # stopped, and all is written
+                break
+            self._write(self._take(first))
         self._store.close()
 
-    def _take(self) -> list[Put]:
-        """Wait for a put, and take along whatever is there; nothing when the writer was stopped."""
-        puts: list[Put] = []
-        rows = 0
-        try:
+    def _take(self, first: Put) -> list[Put]:
+        """Return a put and whatever else is there."""
+        puts, rows = [first], first.rows
+        with suppress(queue.Empty):
             while rows < self._most_rows:
-                put = self._queue.get(block=not puts)
+                put = self._queue.get_nowait()
                 if put is None:
                     self._queue.put(None)  # the end: found again once these are written
                     break
                 puts.append(put)
                 rows += put.rows
-        except queue.Empty:
-            pass
         return puts
+
+    def _write(self, puts: list[Put]) -> None:
+        """Write puts and hand over what became of them."""
+        results = self._store.write(puts, at=self._at)
+        rows = sum(put.rows for put in puts)
+        with self._lock:
+            self._depth -= rows
+        failed = sum(isinstance(result, Unreachable) for result in results)
+        self._batches, self._rows, self._failed = self._batches + 1, self._rows + rows, self._failed + failed
+        settled = [(put.future, result) for put, result in zip(puts, results, strict=True)]
+        self._delivery.hand_over([pair for pair in settled if pair[0] is not None])
+
+    def _at(self) -> str:
+        return instant(self._now())

@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from tasks.core.access.keys import PREFIX, ApiKey, KeyRing, add_key, digest_of, remove_key
-from tasks.core.errors import ConfigError
+from tasks.core.errors import ConfigError, InputError
 from tasks.io.settings import Settings
 
 VARIABLE = "EVERGREEN_KEYS"
@@ -37,11 +37,26 @@ def read_keys(path: Path) -> tuple[ApiKey, ...]:
         return tuple(map(ApiKey.from_dict, plain["keys"]))
     except FileNotFoundError:
         return ()
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigError(
             f"The file of keys '{path}' cannot be read ({type(error).__name__}). It holds what 'evergreen key create' "
             "writes; restore it, or remove it and create the keys anew."
         ) from error
+
+
+def read_ring(path: Path) -> KeyRing:
+    """Return the keys of a file, ready to be asked.
+
+    Raises
+    ------
+    ConfigError
+        When it is no file of keys, or one of them cannot be a key.
+    """
+    keys = read_keys(path)
+    try:
+        return KeyRing(keys)
+    except InputError as error:
+        raise ConfigError(f"The file of keys '{path}' cannot be used: {error}") from error
 
 
 def create_key(path: Path, name: str, *, at: datetime, expires: datetime | None = None) -> str:
@@ -80,7 +95,7 @@ class WatchedKeys:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._mark = _mark(path)
-        self.ring = KeyRing(read_keys(path))
+        self.ring = read_ring(path)
         self.guarded = bool(self.ring.keys)
 
     def refresh(self) -> bool:
@@ -89,12 +104,12 @@ class WatchedKeys:
         Raises
         ------
         ConfigError
-            When it cannot be read; the keys stay as they were.
+            When it cannot be read or used; the keys stay as they were.
         """
         mark = _mark(self.path)
         if mark == self._mark:
             return False
-        self.ring = KeyRing(read_keys(self.path))
+        self.ring = read_ring(self.path)
         self.guarded = self.guarded or bool(self.ring.keys)
         self._mark = mark
         return True

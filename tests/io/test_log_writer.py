@@ -263,6 +263,21 @@ def test_more_than_may_wait_is_refused_at_once_and_what_was_taken_is_written(pla
     assert len(place.ids()) == 11
 
 
+def test_shadows_leave_half_of_the_queue_to_predictions(place, stuck):
+    writer = LogWriter(stuck.store, capacity=10)
+    said = ShadowScore(variant="night", version=4, score=0.75, decision=1)
+    taken = [writer.put(MODEL, [served(n)]) for n in range(4)]
+    writer.put_shadows(MODEL, {"0": said})
+    with pytest.raises(QueueFull, match="5 rows wait for the log, 1 more are too many: at most 5 may"):
+        writer.put_shadows(MODEL, {"1": said})
+    taken += [writer.put(MODEL, [served(n)]) for n in range(4, 9)]
+    stuck.release()
+    for future in taken:
+        future.result(WAIT)
+    assert writer.stop(timeout=WAIT)
+    assert place.log.read_shadows(MODEL, EVER).rows.frame["@prediction_id"].tolist() == ["0"]
+
+
 def test_stop_writes_what_waits_and_takes_nothing_more(place, stuck):
     writer = LogWriter(stuck.store, most_rows=7)
     taken = [writer.put(MODEL, [served(n)]) for n in range(40)]

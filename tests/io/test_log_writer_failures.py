@@ -16,7 +16,7 @@ from tasks.io.log import open_log
 from tasks.io.log_retry import PatientStore
 from tasks.io.log_store import open_store
 from tasks.io.log_writer import LogWriter
-from tests.support.log_writing import MODEL, WAIT, Place, served, sqlite_path
+from tests.support.log_writing import MODEL, WAIT, Failing, Place, served, sqlite_path
 from tests.support.postgres import execute
 
 STORES = ["sqlite", "postgres"]
@@ -112,24 +112,6 @@ def test_a_connection_that_is_cut_is_made_anew_without_loss_or_double(request, t
     assert [future.exception() for future in futures] == [None] * 80
     writer.stop()
     assert place.ids() == [f"p{number:03}" for number in range(80)]
-
-
-class Failing:
-    """A store that fails at a step once or for a while, before or after doing it."""
-
-    def __init__(self, store, step, *, after, times=1, error=None):
-        self.store, self.left = store, times
-        done = getattr(store, step)
-
-        def fail(*args, **kwargs):
-            if after:
-                done(*args, **kwargs)
-            if self.left > 0:
-                self.left -= 1
-                raise (error or store.failures[0])("cut")
-            return None if after else done(*args, **kwargs)
-
-        setattr(store, step, fail)
 
 
 STEPS = ["begin", "predictions", "insert_predictions", "insert_shadows", "commit"]

@@ -1,5 +1,6 @@
 """The file of keys is written whole, one writer at a time, and read again only when it has changed."""
 
+import json
 import threading
 from datetime import UTC, datetime, timedelta
 
@@ -55,6 +56,38 @@ def test_a_file_that_breaks_leaves_the_keys_as_they_were(tmp_path):
     with pytest.raises(ConfigError, match="cannot be read"):
         keys.refresh()
     assert "web" == keys.ring.find(secret, now=0.0)
+
+
+@pytest.mark.parametrize("digest", ["zz" * 32, "ab" * 31, "", "ü" * 64, None, 7, ["ab" * 32]])
+def test_a_digest_that_is_none_is_told_by_file_and_key_and_the_keys_stay(tmp_path, digest):
+    path = tmp_path / "keys.json"
+    secret = create_key(path, "web", at=NOW).encode()
+    keys = WatchedKeys(path)
+    good = path.read_text()
+    path.write_text(json.dumps({"keys": [{"name": "batch", "digest": digest, "created": NOW.isoformat()}]}))
+    for _ in range(2):  # as long as the file is wrong
+        with pytest.raises(
+            ConfigError, match=r"keys\.json' cannot be used: the digest of key 'batch' is no SHA-256"
+        ):
+            keys.refresh()
+    assert "web" == keys.ring.find(secret, now=0.0)
+    with pytest.raises(ConfigError, match="'batch'"):
+        WatchedKeys(path)
+    revoke_key(path, "batch")  # as the message says
+    assert keys.refresh()
+    path.write_text(good)
+    assert keys.refresh()
+    assert "web" == keys.ring.find(secret, now=0.0)
+
+
+@pytest.mark.parametrize(
+    "keys", ["abc", ["abc"], [[]], [{}], [None], {"a": 1}, [{"name": "a", "digest": "b", "created": 3}]]
+)
+def test_a_file_of_other_shape_is_told_and_not_raised_as_it_is(tmp_path, keys):
+    path = tmp_path / "keys.json"
+    path.write_text(json.dumps({"keys": keys}))
+    with pytest.raises(ConfigError, match=r"keys\.json' cannot be read"):
+        WatchedKeys(path)
 
 
 def test_many_writers_lose_no_key(tmp_path):

@@ -81,6 +81,33 @@ def test_keys_are_rotated_while_the_service_runs(model, key):
     assert (200, (401, "unknown_key", None)) == serve(scenario, model)
 
 
+def test_a_file_that_breaks_is_told_and_followed_again_once_it_is_whole(model, key, caplog):
+    secrets = [key("create", name)["secret"] for name in ("web", "batch")]
+    path = keys_path(model.settings)
+    good = json.loads(path.read_text())["keys"]
+
+    async def scenario(client):
+        path.write_text(json.dumps({"keys": [{**good[0], "digest": "no hex"}]}))
+        async with asyncio.timeout(10):
+            while "The keys stay as they were" not in caplog.text:
+                await asyncio.sleep(0.02)
+        meanwhile = [(await predict(client, ROW, headers=bearer(one))).status_code for one in secrets]
+        path.write_text(json.dumps({"keys": good[1:]}))
+        revoked = await until(
+            lambda: predict(client, ROW, headers=bearer(secrets[0])),
+            lambda a: a.status_code == 401,
+            seconds=10,
+        )
+        return (
+            meanwhile,
+            error_of(revoked),
+            (await predict(client, ROW, headers=bearer(secrets[1]))).status_code,
+        )
+
+    assert ([200, 200], (401, "unknown_key", None), 200) == serve(scenario, model)
+    assert "the digest of key 'web' is no SHA-256" in caplog.text
+
+
 def test_a_key_that_has_expired_is_refused(model, key):
     secret = key("create", "web", "--expires", "1s")["secret"]
 
@@ -141,9 +168,16 @@ def test_half_of_tls_is_refused(tmp_path):
         check_place(Place(tls_cert=tmp_path / "cert.pem", tls_key=tmp_path / "key.pem"), guarded=True)
 
 
-def test_a_file_that_is_no_file_of_keys_starts_no_service(model):
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{}", "cannot be read"),
+        ('{"keys": [{"name": "web", "digest": "no hex", "created": "2026-01-01"}]}', "digest of key 'web'"),
+    ],
+)
+def test_a_file_that_is_no_file_of_keys_starts_no_service(model, text, said):
     path = keys_path(model.settings)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("{}")
-    with pytest.raises(InputError, match="cannot be read"):
+    path.write_text(text)
+    with pytest.raises(InputError, match=said):
         serve(lambda client: None, model)

@@ -117,6 +117,12 @@ def test_an_outcome_that_contradicts_is_refused_and_holds_up_no_other(model):
         ({"outcomes": [{"id": "", "outcome": "yes"}]}, (422, "invalid_id", "outcomes[0].id")),
         ({"outcomes": [{"id": "a", "outcome": None}]}, (422, "wrong_type", "outcomes[0].outcome")),
         ({"outcomes": [{"id": "a", "outcome": [1]}]}, (422, "wrong_type", "outcomes[0].outcome")),
+        ({"outcomes": [{"id": "a", "outcome": "banana"}]}, (422, "unknown_class", "outcomes[0].outcome")),
+        ({"outcomes": [{"id": "a", "outcome": 3.7}]}, (422, "unknown_class", "outcomes[0].outcome")),
+        (
+            {"outcomes": [{"id": "a", "outcome": 10**400}]},
+            (422, "number_out_of_range", "outcomes[0].outcome"),
+        ),
         (
             {"outcomes": [{"id": "a", "outcome": "yes", "known_at": "soon"}]},
             (422, "invalid_time", "outcomes[0].known_at[0]"),

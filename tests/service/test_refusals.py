@@ -1,14 +1,14 @@
 """Whatever is wrong with a request is a 4xx that names the field; too much is a 503 or 429 that says when."""
 
 import asyncio
+import json
+from importlib.metadata import version
 
 import pytest
 
-from deployments.service.app import make_app
-from deployments.service.service import Service
 from deployments.service.trouble import problem_of
-from tasks.core.errors import DataError, Unreachable
-from tests.support.serving import OUTCOMES, PREDICT, ROW, error_of, model_of, predict, predicted, rows, serve
+from tasks.core.errors import DataError
+from tests.support.serving import PREDICT, ROW, error_of, model_of, predict, predicted, rows, serve
 
 WRONG = [
     ({"records": [{**ROW, "x": "many"}]}, (422, "wrong_type", "records[0].x")),
@@ -112,50 +112,6 @@ def test_a_client_that_never_sends_its_body_is_told_so(watched):
     assert 408 == serve(scenario, model)
 
 
-def test_an_answer_that_takes_too_long_is_not_waited_for(watched, monkeypatch):
-    model = model_of(watched, serving={"timeout": "0.3s"})
-
-    async def scenario(client):
-        loop = asyncio.get_running_loop()
-        monkeypatch.setattr(client.service.writer, "put", lambda *_, **__: loop.create_future())
-        return await predict(client, ROW)
-
-    answer = serve(scenario, model)
-    assert (503, "too_slow", None) == error_of(answer)
-    assert "1" == answer.headers["retry-after"]
-
-
-def test_a_log_that_does_not_answer_is_told_with_a_time(model, monkeypatch):
-    async def scenario(client):
-        failed = asyncio.get_running_loop().create_future()
-        failed.set_exception(Unreachable("the log does not answer"))
-        monkeypatch.setattr(client.service.writer, "put", lambda *_, **__: failed)
-        return await predict(client, ROW)
-
-    answer = serve(scenario, model)
-    assert (503, "log_unreachable", None) == error_of(answer)
-    assert "2" == answer.headers["retry-after"]
-
-
-@pytest.mark.parametrize("path", [PREDICT, "/invocations", OUTCOMES])
-def test_an_answer_never_repeats_what_a_driver_says(model, monkeypatch, caplog, path):
-    words = "connection to server at db.internal, port 5432 failed: /run/pg/.s.PGSQL.5432 for ada:secret"
-
-    async def scenario(client):
-        failed = asyncio.get_running_loop().create_future()
-        failed.set_exception(Unreachable(f"The log did not take the request ({words})."))
-        for name in ("put", "put_outcomes"):
-            monkeypatch.setattr(client.service.writer, name, lambda *_, **__: failed)
-        if path == OUTCOMES:
-            return await client.post(path, json={"outcomes": [{"id": "a", "outcome": "yes"}]})
-        return await predict(client, ROW, path=path)
-
-    answer = serve(scenario, model)
-    assert (503, "log_unreachable", None) == error_of(answer)
-    assert [] == [word for word in words.split() if len(word) > 6 and word in answer.text]
-    assert "db.internal" in caplog.text
-
-
 def test_what_our_own_code_refuses_is_told_without_a_place():
     problem = problem_of(DataError("Column 'x' in '/srv/models/m.yaml' should hold numbers."), "fraud")
     assert (422, "Column 'x' in '…' should hold numbers.") == (problem.status, problem.message)
@@ -225,16 +181,6 @@ def test_more_than_may_wait_is_turned_away_with_a_time(watched):
     assert {((503, "overloaded", None), "1")} == {
         (error_of(one), one.headers["retry-after"]) for one in refused
     }
-
-
-def test_a_full_log_is_back_pressure_and_not_silence(model):
-    async def scenario(client):
-        client.service.writer.stop(timeout=10)
-        return await predict(client, ROW)
-
-    answer = serve(scenario, model)
-    assert (503, "log_full", None) == error_of(answer)
-    assert "retry-after" in answer.headers
 
 
 def test_a_rate_is_held_for_each_client(watched):
@@ -333,8 +279,19 @@ def test_several_models_are_told_apart(watched, tmp_path):
 
 
 def test_the_same_app_answers_plain_requests_too(model):
-    app = make_app(Service([model]))
-    assert {"/health", "/ready", "/ping", "/version", "/metrics"} <= {route.path for route in app.routes}
+    async def scenario(client):
+        answers = {
+            path: await client.get(path) for path in ("/health", "/ping", "/version", "/ready", "/metrics")
+        }
+        return {path: (answer.status_code, answer.text) for path, answer in answers.items()}
+
+    found = serve(scenario, model)
+    assert {200} == {status for status, _ in found.values()}
+    assert ("OK\n", "OK\n", version("mlflow")) == tuple(
+        found[path][1] for path in ("/health", "/ping", "/version")
+    )
+    assert json.loads(found["/ready"][1])["ready"] is True
+    assert "evergreen_log_queue_rows 0.0" in found["/metrics"][1]
 
 
 def test_two_rows_with_one_key_each_are_two_predictions(model):

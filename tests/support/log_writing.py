@@ -35,6 +35,24 @@ class Place:
         return [] if frame.empty else frame["@prediction_id"].tolist()
 
 
+class Failing:
+    """A store that fails at a step once or for a while, before or after doing it."""
+
+    def __init__(self, store, step, *, after, times=1, error=None):
+        self.store, self.left = store, times
+        done = getattr(store, step)
+
+        def fail(*args, **kwargs):
+            if after:
+                done(*args, **kwargs)
+            if self.left > 0:
+                self.left -= 1
+                raise (error or store.failures[0])("cut")
+            return None if after else done(*args, **kwargs)
+
+        setattr(store, step, fail)
+
+
 def served(name, **more):
     values = {
         "prediction_id": str(name),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -63,6 +64,11 @@ class ApiKey:
 class KeyRing:
     """All keys, ready to be asked.
 
+    Raises
+    ------
+    InputError
+        When a key cannot be one, by its name.
+
     Examples
     --------
     >>> from datetime import UTC
@@ -75,12 +81,7 @@ class KeyRing:
     _known: tuple[tuple[bytes, str, float], ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        never = float("inf")
-        known = tuple(
-            (bytes.fromhex(key.digest), key.name, key.expires.timestamp() if key.expires else never)
-            for key in self.keys
-        )
-        object.__setattr__(self, "_known", known)
+        object.__setattr__(self, "_known", tuple(map(_known, self.keys)))
 
     def find(self, secret: bytes, *, now: float) -> str | None:
         """Return the name of the key with this secret; None when there is none, or it has expired.
@@ -93,6 +94,20 @@ class KeyRing:
             if hmac.compare_digest(known, digest) and now < expires:
                 found = name
         return found
+
+
+def _known(key: ApiKey) -> tuple[bytes, str, float]:
+    try:
+        digest = bytes.fromhex(key.digest)
+        expires = key.expires.timestamp() if key.expires else math.inf
+    except (ValueError, TypeError, OverflowError):
+        digest = b""
+    if len(digest) != hashlib.sha256().digest_size:
+        raise InputError(
+            f"the digest of key {key.name!r} is no SHA-256 of 64 hexadecimal digits, or its expiry no time. Revoke the "
+            f"key ('evergreen key revoke {key.name}') and create another one."
+        )
+    return digest, key.name, expires
 
 
 def digest_of(secret: bytes) -> str:

@@ -21,7 +21,8 @@ class ServingConfig(Section):
     private: Literal["hash", "leave_out"] = "hash"
     """What the log keeps of `data.private` columns: a keyed hash of each value, or nothing."""
     max_rows: Count = 1000
-    """Most rows of one request; more get 413."""
+    """Most rows of one request; more get 413. The log's queue has room for four such requests, and for 10,000 rows at
+    least."""
     max_body_mb: Megabytes = 8.0
     """Largest body of a request in megabytes; a larger one gets 413 before it is read."""
     max_waiting: Count = 1024
