@@ -33,6 +33,11 @@ class Concealer:
         self._how, self._key = how, key
         self._entity = entity if entity in self._columns else None
 
+    @property
+    def digest_key(self) -> bytes:
+        """What digests of whole requests are keyed with: nothing where the log holds all that they cover."""
+        return self._key if self._columns else b""
+
     def rows(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return the rows without what is private; they are changed in place."""
         for name in self._columns:
