@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from deployments.service.live import Live
 from deployments.service.scoring import Row
 from tasks.core.serving.batch import Batch
+from tasks.core.serving.claims import Claim
 from tasks.core.serving.private import Concealer
 from tasks.io.log_ids import fresh_id
 from tasks.io.served import Served
@@ -30,8 +30,8 @@ class Asked:
         What was served when it came; it is answered by that.
     ids : list of str
         Prediction id of each row.
-    keyed : bool
-        True when the client chose them, by ids or an idempotency key.
+    digests : list of str | None
+        Digest of each row as sent, where the client chose the ids, by a key or itself; None where they are fresh.
     positions : list of float
         Where each row stands on the model's clock.
     deadline : float
@@ -43,44 +43,30 @@ class Asked:
     batch: Batch
     live: Live
     ids: list[str]
-    keyed: bool
+    digests: list[str] | None
     positions: list[float]
     deadline: float
     future: asyncio.Future[Sequence[Served]]
 
 
-def ids_of(batch: Batch, *, key: str | None, who: str) -> tuple[list[str], bool]:
-    """Return the prediction id of each row, and whether the client chose them.
-
-    Parameters
-    ----------
-    batch : Batch
-        The rows; their own ids win.
-    key : str or None
-        The request's idempotency key.
-    who : str
-        Whose it is: two clients may use the same one.
-    """
-    if batch.ids is not None:
-        return batch.ids, True
-    if key is None:
-        return [fresh_id() for _ in range(batch.n)], False
-    digest = hashlib.sha256(f"{who}\0{key}".encode()).hexdigest()[:40]
-    return [f"{digest}-{row}" for row in range(batch.n)], True
+def ids_of(batch: Batch, claim: Claim | None) -> list[str]:
+    """Return the prediction id of each row: what the client claims, else fresh ones."""
+    return [fresh_id() for _ in range(batch.n)] if claim is None else claim.ids
 
 
 def served_rows(asked: Asked, rows: Sequence[Row], *, conceal: Concealer | None) -> list[Served]:
     """Return the rows of a request as they are answered, with what the log may hold of them (None: there is no log)."""
     batch = asked.batch
     entities, features = batch.entities, _NOTHING * batch.n
+    nobody = [None] * batch.n
     if conceal is not None:
         entities, features = conceal.entities(entities), conceal.rows(batch.rows())
     return [
         Served(
             prediction_id=name, position=position, version=version, variant=variant, entity=entity,
-            score=score, decision=decision, features=known,
+            score=score, decision=decision, features=known, request=digest,
         )
-        for name, position, entity, known, (score, decision, version, variant) in zip(
-            asked.ids, asked.positions, entities or [None] * batch.n, features, rows, strict=True
+        for name, position, entity, known, digest, (score, decision, version, variant) in zip(
+            asked.ids, asked.positions, entities or nobody, features, asked.digests or nobody, rows, strict=True
         )
     ]  # fmt: skip

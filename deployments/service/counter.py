@@ -53,11 +53,9 @@ class Counter:
         self._buckets = Buckets(config.rate_limit, config.rate_burst) if config.rate_limit else None
         self._metrics, self._patience = metrics, patience
 
-    def admit(self, head: Head, scope: Scope) -> str:
-        """Return who asks, one token poorer; errors as the guard's."""
-        who = self.guard.admit(head.secret, scope)
-        self.guard.hold_back(self._buckets, who)
-        return who
+    def admit(self, head: Head, scope: Scope) -> None:
+        """Let a request in, and take a token of who asks; errors as the guard's."""
+        self.guard.hold_back(self._buckets, self.guard.admit(head.secret, scope))
 
     async def read(self, receive: Receive, head: Head) -> bytes:
         """Return a request's body, within the limits."""

@@ -18,6 +18,7 @@ from deployments.service.trouble import log_problem_of, problem_of
 from tasks.core.config.serving import ServingConfig
 from tasks.core.errors import EvergreenError
 from tasks.core.serving.batch import concat
+from tasks.core.serving.claims import Claim
 from tasks.core.serving.private import Concealer
 from tasks.io.log_writer import LogWriter
 from tasks.io.served import Served
@@ -101,6 +102,28 @@ class Desk:
         finally:
             self._open.pop(asked, None)
 
+    @property
+    def digest_key(self) -> bytes:
+        """What digests of requests are keyed with."""
+        return self._conceal.digest_key
+
+    async def first_answers(self, claim: Claim) -> Sequence[Served] | None:
+        """Return what a request was answered when it came before; None where it never was.
+
+        Raises
+        ------
+        Problem
+            409 when its key or ids stand for another one, 503 when the log does not answer.
+        """
+        if self._writer is None:
+            return None
+        try:
+            digests = dict(zip(claim.ids, claim.digests, strict=True))
+            found: Sequence[Served] | None = await self._writer.find(self._model, digests)
+        except EvergreenError as error:
+            raise problem_of(error, self._model) from None
+        return found
+
     def close(self) -> None:
         """Stop the clock; who waits has been answered."""
         self._sweeper.cancel()
@@ -150,7 +173,7 @@ class Desk:
             _settle(asked, rows)
             return
         try:
-            written = self._writer.put(self._model, rows, keyed=asked.keyed)
+            written = self._writer.put(self._model, rows, keyed=asked.digests is not None)
         except EvergreenError as error:  # the queue is full, or a row is nothing the log can hold
             _settle(asked, log_problem_of(error, self._model))
         else:

@@ -47,7 +47,8 @@ KEY_HEADER: dict[str, Any] = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "description": "The same key with the same rows is the same prediction; with other rows it is refused (409).",
+    "description": "The same key with the same request is the same prediction; with another one it is refused (409), "
+    "and beside ids (422). Use a UUID.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~]+$"},
 }
 

@@ -46,7 +46,16 @@ def describe(document: dict[str, Any], service: Service) -> dict[str, Any]:
     }
     paths["/invocations"] = {"post": _invocation([header], row)}
     paths["/models/{model}/outcomes"] = {"post": _outcomes(models, _came_true(service))}
+    if service.guard.keys.guarded:
+        _require_keys(paths)
     return document
+
+
+def _require_keys(paths: dict[str, Any]) -> None:
+    """Say that nobody is let in without a key where a service has some."""
+    for operation in (each for methods in paths.values() for each in methods.values()):
+        if "security" in operation:
+            operation["security"] = [one for one in operation["security"] if one]
 
 
 def _row(service: Service) -> dict[str, Any]:

@@ -32,7 +32,6 @@ class Metrics:
         self.batch_rows = histogram(
             "evergreen_batch_rows", "Rows of one call of a model.", ["model"], buckets=_ROWS
         )
-        self.rows = counter("evergreen_rows_predicted", "Rows answered.", ["model", "version", "variant"])
         self.logged = counter("evergreen_rows_logged", "Rows in the log, durably.", ["model"])
         self.waiting = gauge("evergreen_waiting_requests", "Requests that wait for an answer.", ["model"])
         self.queue = gauge("evergreen_log_queue_rows", "Rows that wait to be logged.")

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tasks.core.serving.once import IdTaken, OutcomeRecord, Placement, Record, place, place_outcomes
+from tasks.core.serving.once import (
+    IdTaken,
+    Key,
+    OutcomeRecord,
+    Placement,
+    Record,
+    find_first,
+    place,
+    place_outcomes,
+)
 from tasks.io.log_encode import ShadowRecord
 from tasks.io.log_store import LogStore
 from tasks.io.served import OutcomeReceipt, Served
@@ -27,6 +36,8 @@ class Put:
         Predictions to be stored.
     outcomes : list | None
         Outcomes to be stored; None where predictions are put.
+    sought : mapping | None
+        Digests of rows whose first answers are asked for, by model and id; nothing is put then.
     keyed : bool
         Whether predictions may be there already.
     future : future
@@ -38,6 +49,7 @@ class Put:
     records: list[Record] = field(default_factory=list)
     shadows: list[ShadowRecord] = field(default_factory=list)
     outcomes: list[OutcomeRecord] | None = None
+    sought: Mapping[Key, str] | None = None
     keyed: bool = False
     future: Any = None
 
@@ -76,8 +88,13 @@ def write_batch(store: LogStore, puts: Sequence[Put], *, at: str, look: bool) ->
         store.insert_shadows(shadows)
     if outcomes and store.insert_outcomes(outcomes, at=at) != len(outcomes):
         raise Interfered
+    sought = [key for put in puts for key in put.sought or ()]
+    found = store.predictions(sought) if sought else {}
     store.commit()
-    return [_result(number, put, placement, counts) for number, put in enumerate(puts)]
+    return [
+        _result(number, put, placement, counts) if put.sought is None else _first(put.sought, found)
+        for number, put in enumerate(puts)
+    ]
 
 
 def _place(store: LogStore, puts: Sequence[Put], *, look: bool) -> Placement:
@@ -101,6 +118,11 @@ def _result(number: int, put: Put, placement: Placement, counts: list[Any]) -> A
     if number in placement.again:
         return tuple(_served(record) for record in placement.again[number])
     return put.given
+
+
+def _first(sought: Mapping[Key, str], found: Mapping[Key, Record]) -> Any:
+    first = find_first(sought, found)
+    return tuple(_served(record) for record in first) if isinstance(first, list) else first
 
 
 def _served(record: Record) -> Served:

@@ -43,6 +43,7 @@ predictions = Table(
     Column("score", Text, nullable=False),
     Column("decision", Text, nullable=False),
     Column("features", Text, nullable=False),
+    Column("request", String(64)),
     Index("predictions_by_position", "model", "position"),
     Index("predictions_by_variant", "model", "variant", "position"),
 )
@@ -73,7 +74,7 @@ LOG = Database(
     name="log",
     variable="EVERGREEN_LOG_URL",
     metadata=metadata,
-    head="0002",
+    head="0003",
     migrations="log_migrations",
     schema="evergreen_log",
 )

@@ -70,6 +70,7 @@ def _record(model: str, row: Served) -> Record:
         _json(row.score, name),
         _json(row.decision, name),
         features.decode() if isinstance(features, bytes) else _json(features, name),
+        row.request,
     )
 
 

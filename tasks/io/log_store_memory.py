@@ -25,8 +25,10 @@ class MemoryStore:
         self._staged = []
 
     def predictions(self, keys: Iterable[Key]) -> dict[Key, Record]:
-        """Return those that are there."""
-        found = {key: self._log.stored_predictions.get(key) for key in keys}
+        """Return those that are there, with what was inserted in this transaction."""
+        table = self._log.stored_predictions
+        staged = {key: row for each, key, row in self._staged if each is table}
+        found = {key: table.get(key, staged.get(key)) for key in keys}
         return {key: Record(**row) for key, row in found.items() if row is not None}
 
     def outcomes(self, keys: Iterable[Key]) -> dict[Key, OutcomeRecord]:

@@ -18,6 +18,8 @@ _ROWS = 64
 """Most rows a statement. Statements of each size are prepared once, and kept."""
 _AT = "at"
 _PREDICTIONS = (*Record._fields, _AT)
+_UNCLAIMED = (*Record._fields[:-1], _AT)
+"""Without ``request``: binding one null more a row is a tenth of its insertion."""
 _OUTCOMES = (*OutcomeRecord._fields, _AT)
 _SHADOWS = ("model", "prediction_id", "variant", "version", "score", "decision")
 _PREDICTED = "EXISTS (SELECT 1 FROM predictions WHERE model = column1 AND prediction_id = column2)"
@@ -65,7 +67,9 @@ class SqliteStore:
 
     def insert_predictions(self, records: Sequence[Record], *, at: str) -> int:
         """Insert what is not there; return how many that were."""
-        return self._insert("predictions", _PREDICTIONS, [(*record, at) for record in records])
+        if any(record[-1] is not None for record in records):
+            return self._insert("predictions", _PREDICTIONS, [(*record, at) for record in records])
+        return self._insert("predictions", _UNCLAIMED, [(*record[:-1], at) for record in records])
 
     def insert_shadows(self, records: Sequence[ShadowRecord]) -> None:
         """Insert what is not there, of predictions that are."""

@@ -109,6 +109,30 @@ class LogWriter:
         shadows = encode_shadows(model, rows)
         return self._enqueue(Put(len(rows), rows, records=records, shadows=shadows, keyed=keyed))
 
+    def find(self, model: str, digests: Mapping[str, str]) -> Any:
+        """Ask for the first answers to a request that may have been put before, by what its rows were as sent.
+
+        Parameters
+        ----------
+        model : str
+            Registered model.
+        digests : mapping of str to str
+            `Served.request` of each row, by prediction id.
+
+        Returns
+        -------
+        Future of tuple of Served, or None
+            As `put` returns them; None where none of the rows was put. It raises ``IdTaken`` where an id stands for
+            another row, ``Unreachable`` as `put` does.
+
+        Raises
+        ------
+        QueueFull
+            As `put`.
+        """
+        sought = {(model, name): digest for name, digest in digests.items()}
+        return self._enqueue(Put(1, (), sought=sought))
+
     def put_outcomes(self, model: str, known: Sequence[KnownOutcome]) -> Any:
         """Take outcomes, known before or after their predictions are; each is written once.
 

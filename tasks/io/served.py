@@ -36,7 +36,7 @@ class Served:
     Attributes
     ----------
     prediction_id : str
-        Its own name, 1 to 255 characters: a fresh one (`tasks.io.log_ids.fresh_id`), or made from a client's key.
+        Its own name, 1 to 255 characters: a fresh one (`tasks.io.log_ids.fresh_id`), or the claim of a client.
     position : float
         Where it stands on the model's clock.
     version : int | None
@@ -53,6 +53,8 @@ class Served:
         What was asked, by column; or its JSON object, ready made.
     shadows : tuple of ShadowScore
         What shadows said of the same row.
+    request : str | None
+        Digest of the row as it was sent, where a client claims that it is one request (`tasks.core.serving.claims`).
     """
 
     prediction_id: str
@@ -64,6 +66,7 @@ class Served:
     decision: Any = None
     features: Mapping[str, Any] | bytes
     shadows: tuple[ShadowScore, ...] = ()
+    request: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-from tasks.core.serving.once import OutcomeRecord, Record, place, place_outcomes
+from tasks.core.serving.once import IdTaken, OutcomeRecord, Record, find_first, place, place_outcomes
 
 
 def row(name, features='{"x":1}', entity="ada", **more):
@@ -26,6 +26,33 @@ def test_another_request_under_the_same_id_is_refused_by_that_id():
     placement = place([[row("a"), row("b", '{"x":true}')], [row("a", entity=None)]], stored)
     assert placement.refused == {0: "b", 1: "a"}
     assert placement.fresh == []
+
+
+def test_what_was_sent_is_compared_by_its_digest_where_both_have_one():
+    stored = there(row("a", request="d1"), row("b", request="d2"))
+    placement = place([[row("a", '{"x":2}', entity=None, request="d1")], [row("b", request="d3")]], stored)
+    assert (placement.again, placement.refused) == ({0: [stored["m", "a"]]}, {1: "b"})
+
+
+def test_without_a_digest_the_features_are_compared_unless_some_are_kept_from_the_log():
+    stored = there(row("a"), row("b"), row("c", request="h:d"))
+    placement = place([[row("a", request="d")], [row("b", request="h:d")], [row("c")]], stored)
+    assert (placement.again, placement.refused) == ({0: [stored["m", "a"]]}, {1: "b", 2: "c"})
+
+
+def test_first_answers_are_found_by_what_was_sent():
+    stored = there(row("a", request="d1"), row("b", request="d2"), row("c"))
+
+    def found(**digests):
+        return find_first({("m", name): digest for name, digest in digests.items()}, stored)
+
+    assert found(b="d2", a="d1") == [stored["m", "b"], stored["m", "a"]]
+    assert found(x="d1") is None
+    assert found(c="d1") is None
+    for other, taken in (({"a": "d2"}, "a"), ({"a": "d1", "b": "d1"}, "b"), ({"a": "d1", "x": "d9"}, "x")):
+        refused = found(**other)
+        assert isinstance(refused, IdTaken)
+        assert refused.prediction_id == taken
 
 
 def test_a_request_that_is_there_in_part_is_refused_whole():

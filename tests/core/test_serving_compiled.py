@@ -17,7 +17,6 @@ from tasks.core.learning.recipe import Recipe
 from tasks.core.learning.scorer import Scorer
 from tasks.core.serving.compiled import compile_model
 from tasks.core.serving.decode import Refused
-from tasks.core.serving.together import score_together
 from tasks.io.foreign import ForeignModel
 from tests.support.learning import learner, make_rows, schema
 from tests.support.models_to_serve import NUMBERS, batch_of, plan, served_frame, train
@@ -251,14 +250,10 @@ def test_what_a_foreign_model_refuses_is_a_refusal():
     scorer, config = foreign(pipeline, {"colour": "string", "a": "double"})
     model = compile_model(scorer, config=config, example=frame[["colour", "a"]])
     assert ("frame", [False, False]) == (model.form, [column.nullable for column in model.signature.columns])
-    good = batch_of(frame[:2], model.signature)
     bad = batch_of(frame[:2].assign(colour="never seen"), model.signature)
     with pytest.raises(Refused, match="cannot score these rows") as caught:
         model.score(bad)
     assert (422, "model_refuses") == (caught.value.status, caught.value.code)
-    one, two, three = score_together(model, [good, bad, good])
-    assert one.decisions == three.decisions == model.score(good).decisions
-    assert isinstance(two, Refused)
 
 
 def test_numbers_too_great_for_a_forest_are_refused_as_it_does():
@@ -267,16 +262,6 @@ def test_numbers_too_great_for_a_forest_are_refused_as_it_does():
     batch = batch_of(served_frame(n=2).assign(b=[1.0, 1e39]), model.signature)
     with pytest.raises(Refused, match="row 1"):
         model.score(batch)
-
-
-def test_waiting_requests_are_scored_together_and_answered_apart():
-    scorer, config = train("sklearn.linear_model.LogisticRegression", "multiclass")
-    model = compile_model(scorer, config=config)
-    whole = batch_of(served_frame("multiclass", n=9, seed=2), model.signature)
-    parts = score_together(model, [whole.take([0]), whole.take(range(1, 4)), whole.take(range(4, 9))])
-    assert model.score(whole).decisions == [decision for part in parts for decision in part.decisions]
-    assert model.score(whole).plain_scores() == [score for part in parts for score in part.plain_scores()]
-    assert [] == score_together(model, [])
 
 
 def test_a_form_that_answers_differently_is_not_taken(monkeypatch):
@@ -300,6 +285,5 @@ def test_predictions_are_what_predict_returns():
     answers = model.score(batch_of(frame, model.signature))
     assert isinstance(frame, pd.DataFrame)
     np.testing.assert_allclose(
-        answers.predictions(), scorer.estimator.predict(feature_frame(frame, scorer.schema))
+        answers.plain_scores(), scorer.estimator.predict(feature_frame(frame, scorer.schema))
     )
-    assert answers.plain_scores() == answers.predictions()

@@ -105,6 +105,28 @@ def test_of_a_request_that_grew_under_its_key_nothing_is_written(writer, place):
     assert place.ids() == ["k-0"]
 
 
+def test_first_answers_are_found_without_putting_anything(writer, place):
+    first = writer.put(MODEL, [served("k-0", request="d0"), served("k-1", request="d1")], keyed=True)
+    asked = [
+        writer.find(MODEL, digests) for digests in ({"k-0": "d0", "k-1": "d1"}, {"x": "d0"}, {"k-1": "d0"})
+    ]
+    first.result(WAIT)
+    found, nothing, other = asked
+    plain = b'{"c":"a","x":1.5}'
+    assert found.result(WAIT) == (served("k-0", features=plain), served("k-1", features=plain))
+    assert nothing.result(WAIT) is None
+    with pytest.raises(IdTaken, match="'k-1'"):
+        other.result(WAIT)
+    assert place.ids() == ["k-0", "k-1"]
+
+
+def test_what_was_sent_decides_though_what_is_logged_is_alike(writer, place):
+    put(writer, served("k", request="h:1"), keyed=True)
+    assert put(writer, served("k", request="h:1", features={}), keyed=True)[0].prediction_id == "k"
+    with pytest.raises(IdTaken, match="'k'"):
+        put(writer, served("k", request="h:2"), keyed=True)
+
+
 def test_the_same_key_twice_at_once_is_one_prediction(writer, place):
     futures = [writer.put(MODEL, [served("k", score=n / 100)], keyed=True) for n in range(50)]
     answers = {future.result(WAIT)[0].score for future in futures}

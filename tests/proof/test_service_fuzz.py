@@ -4,6 +4,8 @@ import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
+from tasks.io.clock import utc_now
+from tasks.io.serving_keys import create_key, keys_path
 from tests.support.bodies import dumps
 from tests.support.service_bodies import HEADERS, PATHS, bodies_for
 from tests.support.service_documented import ask_by_document
@@ -11,7 +13,7 @@ from tests.support.service_fuzzing import fuzzed, unlogged
 from tests.support.serving import PREDICT, ROW, model_of
 
 BODIES, EXAMPLES = 10_000, 100
-SMALL = {"max_rows": 6, "max_body_mb": 0.004}
+SMALL = {"max_rows": 4, "max_body_mb": 0.004}
 
 pytestmark = [pytest.mark.proof, pytest.mark.timeout(3600)]
 
@@ -46,13 +48,21 @@ def test_whatever_the_body_it_is_answered_logged_or_refused_in_the_documented_sh
         f"\n{store}: {service.statuses.total()} bodies, {len(service.answered.predicted)} predictions; {statuses}"
     )
     assert service.statuses.total() >= BODIES
+    assert {200, 400, 409, 413, 415, 422} <= {status for _, status in service.statuses}
     assert [] == unlogged(model, service.answered)
 
 
-def test_the_service_keeps_its_document_whatever_schemathesis_asks(watched):
+@pytest.mark.parametrize(("store", "guarded"), [("sqlite", False), ("postgres", True)])
+def test_the_service_keeps_its_document_whatever_schemathesis_asks(
+    store, guarded, watched, request, monkeypatch
+):
+    if store == "postgres":
+        monkeypatch.setenv("EVERGREEN_LOG_URL", request.getfixturevalue("postgres_url"))
     model = model_of(watched)
-    asked = ask_by_document(model, examples=EXAMPLES)
-    print(f"\n{asked.statuses.total()} requests, {len(asked.answered.predicted)} predictions")
+    secret = create_key(keys_path(model.settings), "fuzz", at=utc_now()) if guarded else None
+    asked = ask_by_document(model, examples=EXAMPLES, secret=secret)
+    print(f"\n{store}: {asked.statuses.total()} requests, {len(asked.answered.predicted)} predictions")
     assert [] == asked.faults
     assert asked.operations == {label for label, status in asked.statuses if status == 200}
+    assert guarded == (401 in {status for _, status in asked.statuses})
     assert [] == unlogged(model, asked.answered)

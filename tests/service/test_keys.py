@@ -119,19 +119,17 @@ def test_a_key_that_has_expired_is_refused(model, key):
     assert [True] == [one["expired"] for one in key("list")["keys"]]
 
 
-def test_two_clients_may_use_the_same_idempotency_key(model, key):
-    secrets = [key("create", name)["secret"] for name in ("web", "batch")]
+def test_a_request_in_flight_while_keys_are_rotated_is_still_one_prediction(model, key):
+    old, new = (key("create", name)["secret"] for name in ("web-1", "web-2"))
 
     async def scenario(client):
-        answers = []
-        for secret, x in zip(secrets, (0.0, 1.0), strict=True):
-            headers = {**bearer(secret), "Idempotency-Key": "1"}
-            answers.append(await predict(client, {**ROW, "x": x}, headers=headers))
-        return answers
+        asked = [{**bearer(secret), "Idempotency-Key": "4f1c"} for secret in (old, new)]
+        first, again = [await predict(client, ROW, headers=headers) for headers in asked]
+        return first.json(), again.json(), error_of(await predict(client, {**ROW, "x": 1}, headers=asked[1]))
 
-    first, second = serve(scenario, model)
-    assert [200, 200] == [first.status_code, second.status_code]
-    assert first.json()["predictions"][0]["id"] != second.json()["predictions"][0]["id"]
+    first, again, other = serve(scenario, model)
+    assert first == again
+    assert (409, "id_taken", "ids") == other
 
 
 def test_a_secret_is_kept_nowhere_and_only_the_owner_reads_the_file(model, key):

@@ -1,10 +1,22 @@
 """The same request under the same key is one prediction, however often it is sent; another one is refused."""
 
 import asyncio
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
-from tests.support.serving import OUTCOMES, ROW, error_of, logged, model_of, predict, predicted, serve
+from tests.support.serving import (
+    OUTCOMES,
+    ROW,
+    error_of,
+    logged,
+    model_of,
+    predict,
+    predicted,
+    serve,
+    serving,
+)
 
 OTHER = {**ROW, "x": 2.0}
 
@@ -49,10 +61,89 @@ def test_the_same_key_for_other_rows_is_refused(model):
         await predicted(client, ROW, headers=keyed("k-1"))
         other = await predict(client, OTHER, headers=keyed("k-1"))
         more = await predict(client, ROW, ROW, headers=keyed("k-1"))
-        return error_of(other), error_of(more)
+        await predicted(client, ROW, OTHER, headers=keyed("k-2"))
+        fewer = await predict(client, ROW, headers=keyed("k-2"))
+        return error_of(other), error_of(more), error_of(fewer)
 
-    assert ((409, "id_taken", "ids"), (409, "id_taken", "ids")) == serve(scenario, model)
-    assert 1 == len(logged(model))
+    assert [(409, "id_taken", "ids")] * 3 == list(serve(scenario, model))
+    assert 3 == len(logged(model))
+
+
+@pytest.mark.parametrize("beside", [{"entities": ["ada"]}, {"at": ["2026-01-02T00:00:00Z"]}])
+def test_the_same_rows_about_somebody_else_or_at_another_time_are_another_request(model, beside):
+    async def scenario(client):
+        await predicted(client, ROW, headers=keyed("k-1"), entities=["bob"], at=["2026-01-01T00:00:00Z"])
+        told = {"entities": ["bob"], "at": ["2026-01-01T00:00:00Z"], **beside}
+        return error_of(await predict(client, ROW, headers=keyed("k-1"), **told))
+
+    assert (409, "id_taken", "ids") == serve(scenario, model)
+
+
+@pytest.mark.parametrize("how", ["hash", "leave_out"])
+@pytest.mark.parametrize("beside", [{}, {"ids": ["a"]}])
+@pytest.mark.parametrize("other", [{"colour": "blue"}, {"who": "bob"}])
+def test_another_private_value_is_another_request_though_the_log_holds_none(watched, how, beside, other):
+    data = {"private": ["colour", "who"], "entity": "who"}
+    model = model_of(watched, data=data, serving={"private": how})
+    row = {**ROW, "who": "ada"}
+
+    async def scenario(client):
+        options = {**beside, "headers": {} if beside else keyed("k-1")}
+        first = await predicted(client, row, **options)
+        refused = await predict(client, {**row, **other}, **options)
+        return first, error_of(refused), await predicted(client, row, **options)
+
+    first, refused, again = serve(scenario, model)
+    assert (409, "id_taken", "ids") == refused
+    assert first == again
+
+
+def test_a_key_beside_ids_is_refused_for_either_says_which_predictions_they_are(model):
+    async def scenario(client):
+        return error_of(await predict(client, ROW, ids=["a"], headers=keyed("k-1")))
+
+    assert (422, "key_and_ids", "ids") == serve(scenario, model)
+    assert logged(model).empty
+
+
+@pytest.mark.parametrize("beside", [{}, {"ids": ["a", "b"]}])
+def test_what_todays_champion_and_limits_refuse_gets_its_first_answer_all_the_same(watched, beside):
+    model = model_of(watched)
+    tight = replace(model, config=model.config.model_copy(update={"serving": limited(model, rows=1)}))
+    options = {**beside, "headers": {} if beside else keyed("k-1")}
+
+    async def ask(client):
+        return await predicted(client, ROW, OTHER, **options)
+
+    first = serve(ask, model)
+
+    async def scenario():
+        async with serving(tight) as client:
+            fewer_rows = await ask(client)
+            take_away(client, "colour")
+            fewer_columns = await ask(client)
+            other = error_of(await predict(client, OTHER, OTHER, **options))
+            new = error_of(await predict(client, ROW, headers=keyed("k-2")))
+            return fewer_rows, fewer_columns, other, new
+
+    fewer_rows, fewer_columns, other, new = asyncio.run(scenario())
+    assert first == fewer_rows == fewer_columns
+    assert (409, "id_taken", "ids") == other
+    assert (422, "unknown_column", "records[0].colour") == new
+    assert 2 == len(logged(model))
+
+
+def limited(model, *, rows):
+    return model.config.serving.model_copy(update={"max_rows": rows})
+
+
+def take_away(client, column):
+    """Put a champion in the place of the one that is live, which does not know a column."""
+    served = client.service.models["tested"]
+    live = served.live
+    known = tuple(one for one in live.signature.columns if one.name != column)
+    model = SimpleNamespace(signature=replace(live.signature, columns=known), form=live.champion.model.form)
+    served.live = replace(live, champion=replace(live.champion, model=model))
 
 
 def test_ids_of_the_clients_own_are_kept_and_taken_once(model):

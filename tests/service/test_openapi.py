@@ -3,6 +3,8 @@
 import pytest
 from jsonschema import Draft202012Validator
 
+from tasks.io.clock import utc_now
+from tasks.io.serving_keys import create_key, keys_path
 from tests.support.serving import OUTCOMES, PREDICT, model_of, serve
 
 
@@ -87,3 +89,16 @@ def test_the_document_names_all_there_is(model):
     assert 200 == page
     operations = [one for path in document["paths"].values() for one in path.values()]
     assert all(one["responses"] for one in operations)
+
+
+@pytest.mark.parametrize("guarded", [False, True])
+def test_the_document_says_what_needs_a_key(model, guarded):
+    if guarded:
+        create_key(keys_path(model.settings), "web", at=utc_now())
+
+    async def scenario(client):
+        return (await client.get("/openapi.json")).json()["paths"]
+
+    ways = [one.get("security", [{}]) for path in serve(scenario, model).values() for one in path.values()]
+    assert guarded == ([{"bearer": []}, {"header": []}] in ways)
+    assert (4 if guarded else 11) == sum({} in each for each in ways)

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from tasks.core.ab.frame import read_answers
+from tasks.core.data.clock import Window
 from tests.support.monitored import make_rows, values_of, write
 from tests.support.serving import (
     PREDICT,
@@ -152,3 +154,18 @@ def test_private_columns_are_hashed_or_left_out_of_the_log(watched, how):
     assert first == second
     assert first != third
     assert "red" not in first
+
+
+@pytest.mark.parametrize("how", ["hash", "leave_out"])
+def test_rows_of_one_private_customer_are_one_unit_of_live_tests(watched, how):
+    model = model_of(watched, data={"private": ["who"], "entity": "who"}, serving={"private": how})
+
+    async def scenario(client):
+        asked = [{**ROW, "who": who} for who in ("ada", "bob", "ada")]
+        return await predicted(client, *asked, ids=["1", "2", "3"], at="2026-01-01T00:00:00Z")
+
+    serve(scenario, model)
+    rows = model.stores.log.read_predictions(model.model, Window(), target=model.config.data.target).rows
+    first, second, third = read_answers(rows, config=model.config, classes=("no", "yes")).units
+    assert first == third != second
+    assert "ada" not in first

@@ -49,10 +49,13 @@ class Asked:
     answered: Answered = field(default_factory=Answered)
 
 
-def ask_by_document(model, *, examples):
-    """Serve a model in this process and let schemathesis ask it; return what came of it."""
+def ask_by_document(model, *, examples, secret=None):
+    """Serve a model in this process and let schemathesis ask it, with an API key or without; return what came of it."""
     app = make_app(Service([model]))
-    config = SchemathesisConfig.from_dict({**CONFIG, "generation": {"max-examples": examples}})
+    options = {**CONFIG, "generation": {"max-examples": examples, "with-security-parameters": secret is None}}
+    if secret is not None:
+        options["headers"] = {"Authorization": f"Bearer {secret}"}
+    config = SchemathesisConfig.from_dict(options)
     asked = Asked()
     try:
         with asgi.get_client(app) as client:

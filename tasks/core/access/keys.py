@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -147,17 +147,3 @@ def remove_key(keys: Sequence[ApiKey], name: str) -> tuple[ApiKey, ...]:
     if name not in names:
         raise unknown_name("key", name, names)
     return tuple(key for key in keys if key.name != name)
-
-
-def bearer(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
-    """Return the secret of a request: ``Authorization: Bearer …`` or ``X-API-Key``; None without either.
-
-    >>> bearer([(b"authorization", b"Bearer evg_1")]), bearer([(b"x-api-key", b"evg_2")]), bearer([])
-    (b'evg_1', b'evg_2', None)
-    """
-    for name, value in headers:
-        if name == b"authorization" and value[:7].lower() == b"bearer ":
-            return value[7:].strip()
-        if name == b"x-api-key":
-            return value.strip()
-    return None

@@ -19,7 +19,8 @@ class ServingConfig(Section):
     log: Literal["durable", "off"] = "durable"
     """`durable`: a prediction that was answered with 200 is in the log, synced to disk. `off`: nothing is kept."""
     private: Literal["hash", "leave_out"] = "hash"
-    """What the log keeps of `data.private` columns: a keyed hash of each value, or nothing."""
+    """What the log keeps of `data.private` columns: a keyed hash of each value, or nothing. Who a row is about is
+    hashed in either case where `data.entity` is private."""
     max_rows: Count = 1000
     """Most rows of one request; more get 413. The log's queue has room for four such requests, and for 10,000 rows at
     least."""

@@ -36,14 +36,6 @@ class Answers:
         names = [str(label) for label in self.classes]
         return [dict(zip(names, row, strict=True)) for row in self.scores.tolist()]
 
-    def predictions(self) -> list[Any]:
-        """Return what MLflow's own server would: the decisions, or the scores where nothing is decided."""
-        return self.decisions if self.classes else self.scores.tolist()
-
-    def part(self, start: int, stop: int) -> Answers:
-        """Return the answers for some consecutive rows."""
-        return Answers(self.scores[start:stop], self.decisions[start:stop], self.classes)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Decider:

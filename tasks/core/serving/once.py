@@ -11,10 +11,16 @@ from tasks.core.errors import InputError
 
 Key = tuple[str, str]
 """Model and prediction id."""
+SEALED = "h:"
+"""What a keyed digest begins with: it covers values of which the log may hold nothing that can be compared."""
 
 
 class Record(NamedTuple):
-    """A prediction as the log stores it, but for the time of writing; the last three are JSON."""
+    """A prediction as the log stores it, but for the time of writing; score, decision and features are JSON.
+
+    ``request`` is the digest of the row as it was sent (`tasks.core.serving.claims`); None where the client chose
+    neither a key nor ids.
+    """
 
     model: str
     prediction_id: str
@@ -25,6 +31,7 @@ class Record(NamedTuple):
     score: str
     decision: str
     features: str
+    request: str | None = None
 
 
 class OutcomeRecord(NamedTuple):
@@ -50,7 +57,7 @@ class IdTaken(InputError):
     def __init__(self, prediction_id: str) -> None:
         super().__init__(
             f"Prediction '{prediction_id}' is in the log with another content. An id is written once: the same again "
-            "changes nothing, another answer needs an id of its own."
+            "changes nothing, another request needs an id (or Idempotency-Key) of its own."
         )
         self.prediction_id = prediction_id
 
@@ -97,6 +104,25 @@ def place(puts: Sequence[Sequence[Record]], there: Mapping[Key, Record]) -> Plac
     return placement
 
 
+def find_first(sought: Mapping[Key, str], there: Mapping[Key, Record]) -> list[Record] | IdTaken | None:
+    """Return the first answers to a request that is sent again; None where it was never answered.
+
+    Parameters
+    ----------
+    sought : mapping
+        The digest of each row as sent, by model and id.
+    there : mapping
+        What is stored of them; a row without a digest cannot be told from another, and counts as not answered.
+    """
+    found = {key: there[key] for key in sought if key in there and there[key].request is not None}
+    if not found:
+        return None
+    for key, digest in sought.items():
+        if key not in found or found[key].request != digest:
+            return IdTaken(key[1])
+    return list(found.values())
+
+
 def place_outcomes(
     puts: Sequence[Sequence[OutcomeRecord]], there: Mapping[Key, OutcomeRecord]
 ) -> tuple[list[OutcomeRecord], list[tuple[int, int, tuple[str, ...]]]]:
@@ -119,10 +145,16 @@ def place_outcomes(
 
 
 def same_request(old: Record, new: Record) -> bool:
-    """Whether two records answer the same request: the same features of the same entity.
+    """Whether two records answer the same request: the same row as sent.
 
-    Position, version and answer may differ: a request that is sent again comes later, maybe to another champion.
+    Of rows without a digest the features and the entity are compared, unless the other's digest covers what the log
+    does not hold. Position, version and answer may differ: a request that is sent again comes later, maybe to another
+    champion.
     """
+    if old.request is not None and new.request is not None:
+        return old.request == new.request
+    if SEALED in ((old.request or "")[:2], (new.request or "")[:2]):
+        return False
     return old.entity == new.entity and same_value(old.features, new.features)
 
 

@@ -1,4 +1,4 @@
-"""What the log may hold of private columns: a keyed hash of each value, or nothing."""
+"""What the log may hold of private columns: a keyed hash of each value, or nothing; of who rows are about, a hash."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ class Concealer:
     columns : iterable of str
         ``data.private``.
     entity : str or None
-        Column of the entity: where it is private, entities are concealed too, however they were sent.
+        Column of the entity: where it is private, entities are hashed, however they were sent, and whatever ``how``
+        says of columns. Without them rows of one customer would count as those of many in live tests.
     how : {'hash', 'leave_out'}
         ``serving.private``. The same value of the same column has the same hash, so that counting and joining still
         work; without the key nobody can try values out.
@@ -32,6 +33,11 @@ class Concealer:
         self._columns = tuple(columns)
         self._how, self._key = how, key
         self._entity = entity if entity in self._columns else None
+
+    @property
+    def digest_key(self) -> bytes:
+        """What digests of whole requests are keyed with: nothing where the log holds all that they cover."""
+        return self._key if self._columns else b""
 
     def rows(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return the rows without what is private; they are changed in place."""
@@ -47,8 +53,6 @@ class Concealer:
         """Return who rows are about, as the log may know it: hashed as a value of the entity's column is."""
         if entities is None or self._entity is None:
             return entities
-        if self._how == "leave_out":
-            return None
         column, key = self._entity, self._key
         return [None if one is None else hashed(one, column=column, key=key) for one in entities]
 

@@ -32,10 +32,6 @@ class Refused(InputError):
         self.field = field if field is None or len(field) <= _LONGEST_FIELD else f"{field[:_LONGEST_FIELD]}…"
         self.message = message
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form, ``{"error": {"code", "message", "field"}}``."""
-        return {"error": {"code": self.code, "message": self.message, "field": self.field}}
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
