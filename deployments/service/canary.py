@@ -6,9 +6,10 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
+from deployments.service.apart import Failed
 from deployments.service.live import Live, ServedModel
 from deployments.service.loading import reason_of
-from deployments.service.scoring import Routed, Row
+from deployments.service.scoring import Routed, Scored
 from tasks.core.traffic.decide import Act, TrafficDecision
 from tasks.core.traffic.watch import TrafficWatch
 from tasks.io.clock import utc_now
@@ -39,7 +40,7 @@ class Canary:
         self._watch: TrafficWatch | None = None
         self._unwritten: TrafficDecision | None = None
 
-    def count(self, live: Live, rows: Sequence[Row], routed: Sequence[Routed]) -> None:
+    def count(self, live: Live, rows: Scored, routed: Sequence[Routed]) -> None:
         """Count rows that were answered, with who answered them; rows of a former plan are nobody's."""
         watch = self._watch
         if watch is None or live.traffic is not watch.state:
@@ -48,8 +49,22 @@ class Canary:
         for row, one in zip(rows, routed, strict=True):
             if one.failed:
                 counts.add_error(one.index, one.hashed)
-            elif one.answered:
-                counts.add(one.index, one.hashed, one.seconds, _plain(row[0]))
+            elif one.answered and not isinstance(row, Failed):
+                counts.add(one.index, one.hashed, _plain(row[0]))
+
+    def watches_time(self, live: Live) -> bool:
+        """Return whether it matters how long the arms of what is live take."""
+        watch = self._watch
+        return (
+            watch is not None
+            and live.traffic is watch.state
+            and self._setup.config.traffic.latency_ratio is not None
+        )
+
+    def count_duel(self, live: Live, index: int, *, seconds: float, usual: float) -> None:
+        """Count that an arm took so long for some rows, and the champion so long for the same."""
+        if self._watch is not None and live.traffic is self._watch.state:
+            self._watch.counts.add_duel(index, seconds=seconds, usual=usual)
 
     async def run(self) -> None:
         """Follow what is live, and judge, until cancelled."""

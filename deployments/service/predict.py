@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 
 from deployments.service.asked import Asked, ids_of
@@ -15,6 +16,8 @@ from tasks.core.serving.refused import Refused
 from tasks.io.served import Served
 
 Answer = Callable[[str, Sequence[Served]], bytes]
+_LARGE = 65_536
+"""Larger bodies are decoded in a thread, so that the loop goes on answering others."""
 
 
 class Predict(Endpoint):
@@ -42,18 +45,21 @@ class Predict(Endpoint):
         if head.model not in (None, counter.served.name):
             raise other_model(str(head.model), counter.served.name)
         body = await counter.read(receive, head)
-        asked = self._ask(body, head, who)
+        asked = await self._ask(body, head, who)
         rows = await counter.desk.ask(asked)
         return self._answer(counter.served.name, rows)
 
-    def _ask(self, body: bytes, head: Head, who: str) -> Asked:
+    async def _ask(self, body: bytes, head: Head, who: str) -> Asked:
         """Return the request with its rows checked."""
         counter = self._counter
         live = counter.served.live
         if live is None:
             raise loading(counter.served.name, counter.served.waits_for or "")
         try:
-            batch = decode(body, signature=live.signature, limits=counter.limits)
+            if len(body) > _LARGE:
+                batch = await asyncio.to_thread(decode, body, signature=live.signature, limits=counter.limits)
+            else:
+                batch = decode(body, signature=live.signature, limits=counter.limits)
         except Refused as refused:
             raise problem_of(refused, counter.served.name) from None
         ids, keyed = ids_of(batch, key=head.idempotency_key, who=who if counter.guard.keys.guarded else "")

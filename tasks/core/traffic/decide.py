@@ -205,7 +205,7 @@ def _go_on(
     ramp, step = state.ramp, state.step
     if ramp is None or step is None:
         return TrafficDecision(act=Act.HOLD, state=state, guardrails=found, next_round=True)
-    known = baseline if baseline.timed else state.baseline
+    known = baseline if baseline.answered else state.baseline
     if step + 1 < len(ramp.steps):
         share = ramp.steps[step + 1]
         why = Reason(
