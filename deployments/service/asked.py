@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from deployments.service.apart import Row
 from deployments.service.live import Live
-from deployments.service.scoring import Row
 from tasks.core.serving.batch import Batch
 from tasks.core.serving.claims import Claim
 from tasks.core.serving.private import Concealer

@@ -6,15 +6,16 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
+from deployments.service.apart import Failed
 from deployments.service.live import Live, ServedModel
 from deployments.service.loading import reason_of
-from deployments.service.scoring import Routed, Row
+from deployments.service.scoring import Routed, Scored
 from tasks.core.traffic.decide import Act, TrafficDecision
-from tasks.core.traffic.state import TrafficState
 from tasks.core.traffic.watch import TrafficWatch
 from tasks.io.clock import utc_now
 from tasks.io.setup import Setup
 from tasks.traffic import write_decision
+from tasks.traffic_stop import write_stop
 
 logger = logging.getLogger(__name__)
 
@@ -31,14 +32,15 @@ class Canary:
     served : ServedModel
         What is live.
     stop : callable
-        Takes up at once, from a thread, a state in which the champion answers everything.
+        Takes up at once, from a thread, a decision by which the champion answers everything.
     """
 
-    def __init__(self, setup: Setup, served: ServedModel, *, stop: Callable[[TrafficState], None]) -> None:
+    def __init__(self, setup: Setup, served: ServedModel, *, stop: Callable[[TrafficDecision], None]) -> None:
         self._setup, self._served, self._stop = setup, served, stop
         self._watch: TrafficWatch | None = None
+        self._unwritten: TrafficDecision | None = None
 
-    def count(self, live: Live, rows: Sequence[Row], routed: Sequence[Routed]) -> None:
+    def count(self, live: Live, rows: Scored, routed: Sequence[Routed]) -> None:
         """Count rows that were answered, with who answered them; rows of a former plan are nobody's."""
         watch = self._watch
         if watch is None or live.traffic is not watch.state:
@@ -47,8 +49,22 @@ class Canary:
         for row, one in zip(rows, routed, strict=True):
             if one.failed:
                 counts.add_error(one.index, one.hashed)
-            elif one.answered:
-                counts.add(one.index, one.hashed, one.seconds, _plain(row[0]))
+            elif one.answered and not isinstance(row, Failed):
+                counts.add(one.index, one.hashed, _plain(row[0]))
+
+    def watches_time(self, live: Live) -> bool:
+        """Return whether it matters how long the arms of what is live take."""
+        watch = self._watch
+        return (
+            watch is not None
+            and live.traffic is watch.state
+            and self._setup.config.traffic.latency_ratio is not None
+        )
+
+    def count_duel(self, live: Live, index: int, *, seconds: float, usual: float) -> None:
+        """Count that an arm took so long for some rows, and the champion so long for the same."""
+        if self._watch is not None and live.traffic is self._watch.state:
+            self._watch.counts.add_duel(index, seconds=seconds, usual=usual)
 
     async def run(self) -> None:
         """Follow what is live, and judge, until cancelled."""
@@ -60,6 +76,8 @@ class Canary:
                 logger.error("%s: the traffic cannot be judged: %s", self._setup.model, reason_of(error))
 
     async def _look(self) -> None:
+        if self._unwritten is not None:
+            await self._write_stop(self._unwritten)
         live = self._served.live
         if live is None or (live.plan.is_plain and self._watch is None):
             return
@@ -78,9 +96,24 @@ class Canary:
         said = "; ".join(reason.message for reason in decision.reasons)
         logger.warning("%s: traffic: %s: %s", self._setup.model, decision.act.value, said)
         if decision.act is Act.STOP:
-            await asyncio.to_thread(self._stop, decision.state)
+            self._unwritten = decision
+            await asyncio.to_thread(self._stop, decision)
+            await self._write_stop(decision)
+            return
         ledger, model = self._setup.stores.ledger, self._setup.model
         await asyncio.to_thread(write_decision, ledger, model, decision, at=utc_now())
+
+    async def _write_stop(self, stop: TrafficDecision) -> None:
+        """Write a stop; one that cannot be written is kept, and tried again at the next look."""
+        ledger, model = self._setup.stores.ledger, self._setup.model
+        try:
+            await asyncio.to_thread(write_stop, ledger, model, stop, at=utc_now())
+        except (
+            Exception
+        ) as error:  # a store that is away raises what it likes; here the arm is stopped already
+            logger.error("%s: the stop is not in the ledger yet: %s", model, reason_of(error))
+        else:
+            self._unwritten = None
 
 
 def _plain(score: object) -> float:

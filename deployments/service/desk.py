@@ -8,16 +8,18 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Executor
 
+from deployments.service.apart import Failed
 from deployments.service.asked import Asked, served_rows
 from deployments.service.canary import Canary
+from deployments.service.duels import Duels
+from deployments.service.groups import ModelFails, Predicted, predict_apart, predict_at_once
 from deployments.service.metrics import Metrics
-from deployments.service.problems import overloaded, too_slow
-from deployments.service.scoring import Routed, Row, score_rows
+from deployments.service.problems import Problem, overloaded, too_slow
+from deployments.service.scoring import Scored
 from deployments.service.shadows import Shadows
 from deployments.service.trouble import log_problem_of, problem_of
 from tasks.core.config.serving import ServingConfig
 from tasks.core.errors import EvergreenError
-from tasks.core.serving.batch import concat
 from tasks.core.serving.claims import Claim
 from tasks.core.serving.private import Concealer
 from tasks.io.log_writer import LogWriter
@@ -26,11 +28,8 @@ from tasks.io.served import Served
 logger = logging.getLogger(__name__)
 
 _INLINE_ROWS = 256
-"""Larger batches are scored in a thread, so that the loop goes on answering others."""
+"""More rows, and models that are not compiled, are scored in a thread, so that the loop goes on answering others."""
 _SWEEP_S = 0.25
-
-Predicted = tuple[list[Row], list[Routed]]
-"""Answers of all rows of a group, and who was meant to give them."""
 
 
 class Desk:
@@ -49,7 +48,9 @@ class Desk:
     metrics : Metrics
         Where batches are counted.
     pool : Executor
-        Scores large batches, and shadows.
+        Scores large batches, and all of models that are not compiled.
+    aside : Executor
+        Where shadows score.
     canary : Canary
         Watches who answers beside the champion.
     """
@@ -63,18 +64,20 @@ class Desk:
         conceal: Concealer,
         metrics: Metrics,
         pool: Executor,
+        aside: Executor,
         canary: Canary,
     ) -> None:
         self._model, self._config, self._writer, self._conceal = model, config, writer, conceal
         self._loop = asyncio.get_running_loop()
-        self._pool, self._canary = pool, canary
+        self._pool, self._canary, self._duels = pool, canary, Duels(canary, pool=pool)
         self._waiting: deque[Asked] = deque()
         self._open: dict[Asked, None] = {}
         self._due = False
+        self._in_pool = 0
         self._batch_rows = metrics.batch_rows.labels(model)
         self._logged = metrics.logged.labels(model)
         metrics.waiting.labels(model).set_function(lambda: len(self._open))
-        self._shadows = Shadows(model, writer=writer, metrics=metrics, pool=pool) if writer else None
+        self._shadows = Shadows(model, writer=writer, metrics=metrics, pool=aside) if writer else None
         self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
 
     @property
@@ -94,9 +97,7 @@ class Desk:
             raise overloaded(self._config.max_waiting)
         self._open[asked] = None
         self._waiting.append(asked)
-        if not self._due:
-            self._due = True
-            self._loop.call_soon(self._turn)
+        self._come()
         try:
             return await asked.future
         finally:
@@ -121,23 +122,45 @@ class Desk:
             digests = dict(zip(claim.ids, claim.digests, strict=True))
             found: Sequence[Served] | None = await self._writer.find(self._model, digests)
         except EvergreenError as error:
-            raise problem_of(error, self._model) from None
+            raise log_problem_of(error, self._model) from None
         return found
 
     def close(self) -> None:
         """Stop the clock; who waits has been answered."""
         self._sweeper.cancel()
 
+    def _come(self) -> None:
+        """Have those who wait predicted for in the next turn of the loop."""
+        if self._waiting and not self._due:
+            self._due = True
+            self._loop.call_soon(self._turn)
+
     def _turn(self) -> None:
-        """Predict for all that wait now."""
+        """Predict once, for as many as fit; others come in between, and who waits longer is joined to more."""
         self._due = False
-        while self._waiting:
-            group = self._next_group()
-            if sum(asked.batch.n for asked in group) <= _INLINE_ROWS:
-                self._finish(group, _predict(group))
-            else:
-                task = self._loop.run_in_executor(self._pool, _predict, group)
-                task.add_done_callback(lambda done, group=group: self._finish(group, done.result()))  # type: ignore[misc]
+        compiled = self._waiting[0].live.compiled
+        if self._in_pool and not compiled:
+            return  # the end of that call begins the next turn
+        group = self._next_group()
+        if not compiled or sum(asked.batch.n for asked in group) > _INLINE_ROWS:
+            self._send(group)
+        else:
+            try:
+                self._finish(group, predict_at_once(group))
+            except ModelFails:
+                self._send(group)
+        self._come()
+
+    def _send(self, group: list[Asked]) -> None:
+        """Predict in a thread."""
+        self._in_pool += 1
+        task = self._loop.run_in_executor(self._pool, predict_apart, group)
+        task.add_done_callback(lambda done: self._came(group, done))
+
+    def _came(self, group: list[Asked], done: asyncio.Future[Predicted | Exception]) -> None:
+        self._in_pool -= 1
+        self._finish(group, done.result())
+        self._come()
 
     def _next_group(self) -> list[Asked]:
         """Take requests that are answered by the same picture, as many as fit in one call; at least one."""
@@ -151,22 +174,32 @@ class Desk:
         return group
 
     def _finish(self, group: list[Asked], done: Predicted | Exception) -> None:
-        """Log what was predicted; where a batch failed, each of its requests is asked alone."""
+        """Log what was predicted; a request with a row that has no answer hears why."""
         if isinstance(done, Exception):
-            if len(group) == 1:
-                _settle(group[0], problem_of(done, self._model))
-            else:
-                for asked in group:
-                    self._finish([asked], _predict([asked]))
+            for asked in group:
+                _settle(asked, problem_of(done, self._model))
             return
         found, routed = done
         self._batch_rows.observe(len(found))
         if routed:
             self._canary.count(group[0].live, found, routed)
+            self._duels.offer(group[0].live, [asked.batch for asked in group], routed)
         place = 0
         for asked in group:
             rows = found[place : (place := place + asked.batch.n)]
-            self._log(asked, served_rows(asked, rows, conceal=self._conceal if self._writer else None))
+            answers = [row for row in rows if not isinstance(row, Failed)]
+            if len(answers) < len(rows):
+                _settle(asked, self._problem(rows))
+            else:
+                self._log(asked, served_rows(asked, answers, conceal=self._conceal if self._writer else None))
+
+    def _problem(self, rows: Scored) -> Problem:
+        """Return what the first row without an answer is refused with, and which it is."""
+        at, failed = next((at, row) for at, row in enumerate(rows) if isinstance(row, Failed))
+        problem = problem_of(failed.error, self._model)
+        if failed.alone and len(rows) > 1 and problem.field is None:
+            problem.field = f"records[{at}]"
+        return problem
 
     def _log(self, asked: Asked, rows: list[Served]) -> None:
         if self._writer is None:
@@ -198,15 +231,6 @@ class Desk:
                 break
             _settle(asked, too_slow(self._config.timeout.amount))
         self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
-
-
-def _predict(group: Sequence[Asked]) -> Predicted | Exception:
-    batches = [asked.batch for asked in group]
-    try:
-        ids = [name for asked in group for name in asked.ids]
-        return score_rows(group[0].live, batches, concat(batches), ids)
-    except Exception as error:  # whatever a model raises is told to those who asked, and to nobody else
-        return error
 
 
 def _settle(asked: Asked, result: Sequence[Served] | Exception) -> None:

@@ -13,6 +13,7 @@ from deployments.service.metrics import Metrics
 from deployments.service.taken import Taken
 from deployments.service.trouble import place_of
 from tasks.core.reign.plan import CHAMPION
+from tasks.core.traffic.decide import TrafficDecision, renew_stop
 from tasks.core.traffic.plan import TrafficPlan
 from tasks.core.traffic.state import TrafficState
 from tasks.io.clock import utc_now
@@ -51,7 +52,7 @@ class Follower:
         self._cache = ServingCache(setup)
         self._taken = Taken(setup, self._cache, metrics=metrics)
         self._traffic: TrafficState | None = None
-        self._stopped: TrafficState | None = None
+        self._stopped: TrafficDecision | None = None
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"evergreen-follow-{setup.model}", daemon=True)
@@ -111,7 +112,8 @@ class Follower:
     def _ask_traffic(self, champion: int) -> TrafficState | None:
         """Return the traffic that is wanted; the last one while the ledger does not answer.
 
-        What was stopped here stays stopped until somebody has written something newer.
+        What was stopped here stays stopped, whatever step another service writes, until the stop is in the ledger or
+        a person has set something newer.
         """
         ledger, model = self._setup.stores.ledger, self._setup.model
         try:
@@ -122,10 +124,14 @@ class Follower:
         except Exception as error:  # as above; whoever was in an arm stays there
             logger.warning("%s: the traffic cannot be read: %s", model, reason_of(error))
             return self._traffic
-        if self._stopped is not None and self._stopped.seq == found.seq:
-            found = self._stopped
-        if found != self._traffic:
-            self._traffic = found
+        with self._lock:
+            renewed = renew_stop(self._stopped, found) if self._stopped is not None else None
+            if renewed is None:
+                self._stopped = None
+            else:
+                found = renewed.state
+            if found != self._traffic:
+                self._traffic = found
         return self._traffic
 
     def _begin_from_cache(self) -> None:
@@ -172,11 +178,12 @@ class Follower:
                 self._served.live = live
             self._went_live(live, complete=wanted is not None)
 
-    def stop_challengers(self, state: TrafficState) -> None:
-        """Let the champion answer everything at once, whatever the ledger says until something newer is in it."""
+    def stop_challengers(self, stop: TrafficDecision) -> None:
+        """Let the champion answer everything at once, whatever the ledger says until it has the stop, or better."""
+        state = stop.state
         with self._lock:
             live = self._served.live
-            self._stopped = self._traffic = state
+            self._stopped, self._traffic = stop, state
             if live is not None:
                 arms = {one.name: live.arms[one.name] for one in state.plan.variants if one.name in live.arms}
                 self._served.live = Live(champion=live.champion, traffic=state, arms=arms)

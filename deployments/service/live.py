@@ -13,7 +13,10 @@ from tasks.core.serving.signature import Signature
 from tasks.core.traffic.assign import Assigner
 from tasks.core.traffic.plan import TrafficPlan
 from tasks.core.traffic.state import TrafficState
-from tasks.core.traffic.variant import Variant
+from tasks.core.traffic.variant import Role, Variant
+
+_SLOW_FORMS = ("frame", "estimator on arrays")
+"""Forms in which a model's own code answers (`CompiledModel.form`): nobody knows how long that takes."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,15 +80,23 @@ class Live:
         Who answers whom, and why.
     arms : mapping of str to Arm
         By the variant's name; a variant that cannot answer is not among them, and the champion answers for it.
+    assigner : Assigner
+        Of the plan.
+    compiled : bool
+        Whether all who answer are compiled: then a few rows take microseconds.
     """
 
     champion: ServedVersion
     traffic: TrafficState
     arms: Mapping[str, Arm]
     assigner: Assigner = field(init=False)
+    compiled: bool = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "assigner", Assigner(self.traffic.plan))
+        answering = [arm for arm in self.arms.values() if arm.variant.role is not Role.SHADOW]
+        forms = {version.model.form for arm in answering for version, _ in arm.members}
+        object.__setattr__(self, "compiled", not forms & {*_SLOW_FORMS})
 
     @property
     def plan(self) -> TrafficPlan:

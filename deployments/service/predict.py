@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 
 from deployments.service.asked import Asked, ids_of
@@ -17,6 +18,8 @@ from tasks.core.serving.refused import Refused
 from tasks.io.served import Served
 
 Answer = Callable[[str, Sequence[Served]], bytes]
+_LARGE = 65_536
+"""Larger bodies are decoded in a thread, so that the loop goes on answering others."""
 
 _OF_A_VERSION = (413, 422)
 """What a version, or today's limits, may refuse although another one has answered it."""
@@ -48,19 +51,23 @@ class Predict(Endpoint):
             raise other_model(str(head.model), counter.served.name)
         body = await counter.read(receive, head)
         try:
-            rows = await counter.desk.ask(self._ask(body, head.idempotency_key))
+            asked = await self._ask(body, head.idempotency_key)
+            rows = await counter.desk.ask(asked)
         except Problem as problem:
             rows = await self._first_answers(problem, body, head.idempotency_key)
         return self._answer(counter.served.name, rows)
 
-    def _ask(self, body: bytes, key: str | None) -> Asked:
+    async def _ask(self, body: bytes, key: str | None) -> Asked:
         """Return the request with its rows checked."""
         counter = self._counter
         live = counter.served.live
         if live is None:
             raise loading(counter.served.name, counter.served.waits_for or "")
         try:
-            batch = decode(body, signature=live.signature, limits=counter.limits)
+            if len(body) > _LARGE:
+                batch = await asyncio.to_thread(decode, body, signature=live.signature, limits=counter.limits)
+            else:
+                batch = decode(body, signature=live.signature, limits=counter.limits)
             claim = None if key is None and batch.ids is None else self._claim(body, key)
         except Refused as refused:
             raise problem_of(refused, counter.served.name) from None

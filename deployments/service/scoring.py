@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from deployments.service.apart import MOST_APART, Failed, Row, answer_apart, answer_arm, units_of
 from deployments.service.live import Arm, Live
 from deployments.service.trouble import place_of
-from tasks.core.serving.answers import Answers
 from tasks.core.serving.batch import Batch
-from tasks.core.serving.recut import recut
-from tasks.core.traffic.ensemble import blend_decisions, blend_scores
 
 logger = logging.getLogger(__name__)
 
-Row = tuple[Any, Any, int | None, str]
-"""Score, decision, version and variant of one row."""
 CHAMPION = "champion"
+Scored = list[Row | Failed]
+"""Answers of rows, and what was raised in the place of those that have none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,25 +28,23 @@ class Routed:
         Place in the plan of the variant it was meant for.
     hashed : int
         The entity's hash.
-    seconds : float
-        How long that variant took for its rows.
     failed, answered : bool
-        Whether the variant failed; whether it answered.
+        Whether the variant failed on this very row; whether it answered.
     """
 
     index: int
     hashed: int
-    seconds: float = 0.0
     failed: bool = False
     answered: bool = True
 
 
 def score_rows(
-    live: Live, batches: Sequence[Batch], whole: Batch, ids: Sequence[str]
-) -> tuple[list[Row], list[Routed]]:
+    live: Live, batches: Sequence[Batch], whole: Batch, ids: Sequence[str], *, apart: bool = True
+) -> tuple[Scored, list[Routed]]:
     """Answer the rows of several requests, one after the other.
 
-    A challenger that fails is answered for by the champion: its failure is its own, and counted.
+    A challenger that fails on a row is answered for by the champion: its failure is its own, and counted. So is the
+    champion's, for which nobody answers.
 
     Parameters
     ----------
@@ -62,63 +56,67 @@ def score_rows(
         All of them as one.
     ids : sequence of str
         Prediction id of each row of all batches: whoever has no entity is assigned by it.
+    apart : bool
+        Whether rows on which an arm fails are told apart from others (`answer_apart`), so that none fails for
+        another's sake; else whatever a model raises is raised.
 
     Returns
     -------
-    list of Row, list of Routed
+    Scored, list of Routed
         One answer a row; and who was meant to give it, nothing where the champion answers everything.
     """
-    if live.plan.is_plain:
-        return _rows(live.champion.model.score(whole), live.champion.number, CHAMPION), []
+    plain = live.plan.is_plain
+    units = units_of(batches, apart=0 if plain else MOST_APART) if apart else None
+    if plain:
+        return _ask(live.arms[CHAMPION], whole, units), []
     assigner = live.assigner
     hashes = [assigner.hash(key) for key in row_keys(batches, ids)]
     by_variant: dict[int, list[int]] = {}
     for place, hashed in enumerate(hashes):
         by_variant.setdefault(assigner.route_of(hashed).index, []).append(place)
-    rows: list[Any] = [None] * whole.n
-    routed: list[Any] = [None] * whole.n
+    rows: Scored = [None] * whole.n  # type: ignore[list-item]
+    routed: list[Routed] = [None] * whole.n  # type: ignore[list-item]
     for index, places in by_variant.items():
-        found, outcome = _answer_variant(live, index, _take(whole, places))
-        for place, row in zip(places, found, strict=True):
+        own = None if units is None else [units[place] for place in places]
+        found, told = _answer_variant(live, index, _take(whole, places), own)
+        for place, row, (failed, answered) in zip(places, found, told, strict=True):
             rows[place] = row
-            routed[place] = Routed(index, hashes[place], **outcome)
+            routed[place] = Routed(index, hashes[place], failed, answered)
     return rows, routed
 
 
-def _answer_variant(live: Live, index: int, batch: Batch) -> tuple[list[Row], dict[str, Any]]:
-    """Return a variant's answers, or the champion's in its place, and which of the two it was."""
+def _answer_variant(
+    live: Live, index: int, batch: Batch, units: Sequence[int] | None
+) -> tuple[Scored, list[tuple[bool, bool]]]:
+    """Return a variant's answers, the champion's where there are none, and of each row if it failed and answered."""
     name, champion = live.plan.variants[index].name, live.arms[CHAMPION]
-    arm, failed = live.arms.get(name), False
-    if arm is not None and arm is not champion:
-        started = time.perf_counter()
-        try:
-            return answer_arm(arm, batch), {"seconds": time.perf_counter() - started}
-        except (
-            Exception
-        ) as error:  # whatever a challenger raises is its own; who asked gets the champion's answer
-            logger.warning("variant '%s' fails: %s at %s", name, type(error).__name__, place_of(error))
-            failed = True
-    started = time.perf_counter()
-    rows = answer_arm(champion, batch)
-    return rows, {"seconds": time.perf_counter() - started, "failed": failed, "answered": arm is champion}
+    arm = live.arms.get(name)
+    if arm is None:  # it could not be loaded
+        return _ask(champion, batch, units), [(False, False)] * batch.n
+    rows = _ask(arm, batch, units)
+    failed = [place for place, row in enumerate(rows) if type(row) is Failed]
+    if not failed:
+        return rows, [(False, True)] * batch.n
+    told = [(row.alone, False) if isinstance(row, Failed) else (False, True) for row in rows]
+    if arm is not champion and units is not None:
+        _say(name, rows[failed[0]])
+        instead = _ask(champion, _take(batch, failed), [units[place] for place in failed])
+        for place, row in zip(failed, instead, strict=True):
+            rows[place] = row
+    return rows, told
 
 
-def answer_arm(arm: Arm, batch: Batch) -> list[Row]:
-    """Return an arm's answers: its version's own, or the weighted mean of its members, decided as the champion does."""
-    answers = [version.model.score(recut(batch, version.model.signature)) for version, _ in arm.members]
-    if len(answers) == 1:
-        return _rows(answers[0], arm.version, arm.variant.name)
-    scores = blend_scores([one.scores for one in answers], [weight for _, weight in arm.members])
-    classes = answers[0].classes
-    decisions: list[Any] = [None] * batch.n
-    if classes:
-        decisions = blend_decisions(scores, classes=classes, threshold=arm.threshold)
-    return _rows(Answers(scores, decisions, classes), None, arm.variant.name)
+def _ask(arm: Arm, batch: Batch, units: Sequence[int] | None) -> Scored:
+    if units is None:
+        return [*answer_arm(arm, batch)]
+    return answer_apart(arm, batch, units)
 
 
-def _rows(answers: Answers, version: int | None, variant: str) -> list[Row]:
-    scores = answers.plain_scores()
-    return [(s, d, version, variant) for s, d in zip(scores, answers.decisions, strict=True)]
+def _say(name: str, first: Row | Failed) -> None:
+    if isinstance(first, Failed):
+        logger.warning(
+            "variant '%s' fails: %s at %s", name, type(first.error).__name__, place_of(first.error)
+        )
 
 
 def row_keys(batches: Sequence[Batch], ids: Sequence[str]) -> list[str]:

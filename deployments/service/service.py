@@ -63,6 +63,7 @@ class Service:
         self._followers: list[Follower] = []
         self._desks: list[Desk] = []
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="evergreen-score")
+        self._aside = ThreadPoolExecutor(2, thread_name_prefix="evergreen-shadow")
         self._watches: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -93,7 +94,8 @@ class Service:
         self._patience.close()
         if self.writer is not None and not await asyncio.to_thread(self.writer.stop, timeout=_DRAIN_S):
             logger.error("The log did not take all in %g s; nothing that was answered is missing", _DRAIN_S)
-        await asyncio.to_thread(self._pool.shutdown)
+        for pool in (self._pool, self._aside):
+            await asyncio.to_thread(pool.shutdown)
 
     def route(self, model: str) -> Endpoint | None:
         """Return ``/invocations`` of a model; None for one that is not served here."""
@@ -108,7 +110,7 @@ class Service:
         self._watches.append(asyncio.get_running_loop().create_task(canary.run()))
         desk = Desk(
             name, config.serving, writer=writer, metrics=self.metrics, pool=self._pool,
-            canary=canary,
+            aside=self._aside, canary=canary,
             conceal=Concealer(
                 config.data.private, entity=config.data.entity, how=config.serving.private,
                 key=private_key(setup.settings),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
+from deployments.service.apart import Failed, Row, answer_apart, answer_arm
 from deployments.service.live import Arm, Live
 from deployments.service.metrics import Metrics
-from deployments.service.scoring import Row, answer_arm, row_keys
+from deployments.service.scoring import Scored, row_keys
 from deployments.service.trouble import place_of
 from tasks.core.errors import EvergreenError
 from tasks.core.serving.batch import Batch, concat
@@ -21,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 _MOST_ROWS = 4096
 """Rows that may wait for shadows; further ones are left out, and counted."""
+_APART = 256
+"""Where a shadow fails, it is asked for so many rows at once, and of these row by row."""
 
 
 @dataclass(eq=False)
@@ -80,41 +83,56 @@ class Shadows:
         task = self._loop.run_in_executor(self._pool, _ask_all, taken)
         task.add_done_callback(self._scored)
 
-    def _scored(self, done: asyncio.Future[list[tuple[Arm, list[str], list[Row] | Exception]]]) -> None:
+    def _scored(self, done: asyncio.Future[list[tuple[Arm, list[str], Scored]]]) -> None:
         self._running = False
         for arm, ids, rows in done.result():
-            if isinstance(rows, Exception):
-                self._count(arm, "failed", len(ids))
+            failed = [row for row in rows if isinstance(row, Failed)]
+            if failed:
+                self._count(arm, "failed", len(failed))
                 logger.warning(
                     "%s: shadow '%s' fails: %s at %s",
-                    self._model, arm.variant.name, type(rows).__name__, place_of(rows),
+                    self._model, arm.variant.name, type(failed[0].error).__name__, place_of(failed[0].error),
                 )  # fmt: skip
-            else:
-                self._keep(arm, ids, rows)
+            good = {name: row for name, row in zip(ids, rows, strict=True) if not isinstance(row, Failed)}
+            if good:
+                self._keep(arm, good)
         self._start()
 
-    def _keep(self, arm: Arm, ids: Sequence[str], rows: Sequence[Row]) -> None:
+    def _keep(self, arm: Arm, rows: Mapping[str, Row]) -> None:
         said = {
             name: ShadowScore(variant=variant, version=version, score=score, decision=decision)
-            for name, (score, decision, version, variant) in zip(ids, rows, strict=True)
+            for name, (score, decision, version, variant) in rows.items()
         }
         try:
             self._writer.put_shadows(self._model, said)
         except EvergreenError:  # the queue is full: predictions come first
-            self._count(arm, "left_out", len(ids))
+            self._count(arm, "left_out", len(said))
         else:
-            self._count(arm, "scored", len(ids))
+            self._count(arm, "scored", len(said))
 
     def _count(self, arm: Arm, outcome: str, rows: int) -> None:
         self._rows.labels(self._model, str(arm.version or "ensemble"), outcome).inc(rows)
 
 
-def _ask_all(pending: dict[Arm, _Pending]) -> list[tuple[Arm, list[str], list[Row] | Exception]]:
-    return [(arm, waiting.ids, _ask(arm, waiting.batches)) for arm, waiting in pending.items()]
+def _ask_all(pending: dict[Arm, _Pending]) -> list[tuple[Arm, list[str], Scored]]:
+    return [(arm, waiting.ids, _ask(arm, concat(waiting.batches))) for arm, waiting in pending.items()]
 
 
-def _ask(arm: Arm, batches: Sequence[Batch]) -> list[Row] | Exception:
+def _ask(arm: Arm, batch: Batch) -> Scored:
+    """Return what a shadow says, and in the place of a row it fails on what was raised.
+
+    One that answered nothing of a part is not asked row by row for the rest: it may fail on everything.
+    """
     try:
-        return answer_arm(arm, concat(batches))
+        return [*answer_arm(arm, batch)]
     except Exception as error:  # a shadow's failure is its own: it is counted, and nobody's answer is touched
-        return error
+        if batch.n == 1:
+            return [Failed(error, alone=True)]
+    found: Scored = []
+    hopeless = False
+    for begin in range(0, batch.n, _APART):
+        part = batch.take(range(begin, min(begin + _APART, batch.n)))
+        said = answer_apart(arm, part, [0] * part.n if hopeless else [-place - 1 for place in range(part.n)])
+        hopeless = all(isinstance(row, Failed) for row in said)
+        found += said
+    return found

@@ -47,11 +47,11 @@ def ramping(*others):
 def seen(rows, *, number=1, since=NOW, errors=0, champion_rows=2000):
     """A round in which v8 answered so many rows, each of an entity of its own."""
     arm = ArmFigures(
-        name="v8", rows=rows, errors=errors, erred=errors, timed=rows - errors, slow=(rows - errors) // 10,
+        name="v8", rows=rows, errors=errors, erred=errors, answered=rows - errors, duels=20, slower=4,
         ranks=((0.5, rows - errors),),
     )  # fmt: skip
     champion = ArmFigures(
-        name="champion", rows=champion_rows, timed=champion_rows, slow=champion_rows // 10,
+        name="champion", rows=champion_rows, answered=champion_rows,
         ranks=((0.5, champion_rows),),
     )  # fmt: skip
     return Round(number=number, since=since, figures=(champion, arm))

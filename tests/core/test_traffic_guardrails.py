@@ -108,10 +108,14 @@ def test_few_errors_are_a_doubt_before_they_are_sure():
     assert (True, False) == (found.doubtful, found.tripped)
 
 
-def test_slow_answers_trip_the_guardrail_of_latency():
-    found = judged({"rows": 500, "timed": 500, "slow": 150}, {"rows": 500, "timed": 500, "slow": 50})
-    assert found["latency"].tripped
-    assert not judged({"timed": 500, "slow": 60}, {"timed": 500, "slow": 50})["latency"].doubtful
+def test_an_arm_that_is_slower_in_most_duels_trips_the_guardrail_of_latency():
+    found = judged({"rows": 500, "duels": 100, "slower": 75}, {"rows": 500})["latency"]
+    assert (True, 0.75, 0.5, 100) == (found.tripped, found.observed, found.limit, found.n)
+    assert (
+        "'v8' took more than 1.5 times as long as the champion for the same rows in 75.00% of 100"
+        in found.message
+    )
+    assert not judged({"duels": 100, "slower": 50}, {})["latency"].doubtful
 
 
 @pytest.mark.parametrize("rank", [0.2, 0.8])
@@ -123,19 +127,19 @@ def test_scores_that_moved_either_way_trip_the_guardrail_of_scores(rank):
 
 def test_what_is_switched_off_or_cannot_be_compared_is_not_judged():
     off = Limits(error_rise=None, latency_ratio=None, score_shift=None)
-    full = {"rows": 9, "timed": 9, "slow": 9, "ranks": ((0.5, 9),)}
+    full = {"rows": 9, "answered": 9, "duels": 9, "ranks": ((0.5, 9),)}
     assert {} == judged(full, full, limits=off)
     assert {} == judged(full, full, share=0.0)
-    assert {} == judged(full, {}, share=1.0)
+    assert ["latency"] == list(judged(full, {}, share=1.0))  # duels need no arm of the champion's
     assert ["errors"] == list(judged({"rows": 9}, {}))
 
 
 def test_an_arm_that_has_all_is_held_to_what_the_champion_did_before():
-    usual = figures("champion", rows=1000, errors=10, erred=10, timed=990, slow=99)
-    good = {"rows": 1000, "errors": 10, "erred": 10, "timed": 990, "slow": 99}
+    usual = figures("champion", rows=1000, errors=10, erred=10, answered=990)
+    good = {"rows": 1000, "errors": 10, "erred": 10, "answered": 990, "duels": 99, "slower": 33}
     quiet = judged(good, {}, share=1.0, baseline=usual)
     assert {"errors": False, "latency": False} == {name: one.doubtful for name, one in quiet.items()}
-    bad = judged({**good, "errors": 80, "erred": 80, "slow": 300}, {}, share=1.0, baseline=usual)
+    bad = judged({**good, "errors": 80, "erred": 80, "slower": 80}, {}, share=1.0, baseline=usual)
     assert {"errors": True, "latency": True} == {name: one.tripped for name, one in bad.items()}
 
 
@@ -175,7 +179,7 @@ def test_a_good_canary_reaches_the_end_of_its_ramp():
 
 
 def test_entities_with_many_like_rows_do_not_send_a_good_canary_back():
-    """Few large clients, each with a level of errors, latency and score of its own; the literal test beside it."""
+    """Few large clients, each with a level of errors and scores of its own; the literal test beside it."""
     sent_back = literal = 0
     for trial in range(150):
         rng = np.random.default_rng([5, trial])
@@ -191,14 +195,14 @@ def _clients(plan, rng, clients=120, rows=6000):
     assigner = Assigner(plan)
     hashes = [assigner.hash(f"client-{n}") for n in range(clients)]
     weight = rng.pareto(1.2, clients) + 0.1
-    errs, slow, level = rng.beta(0.3, 6.0, clients), rng.lognormal(0.0, 0.7, clients), rng.random(clients)
+    errs, level = rng.beta(0.3, 6.0, clients), rng.random(clients)
     counts = RoundCounts(plan, latency_ratio=1.5)
     for client in rng.choice(clients, rows, p=weight / weight.sum()):
         index = assigner.route_of(hashes[client]).index
         if rng.random() < errs[client]:
             counts.add_error(index, hashes[client])
         else:
-            counts.add(index, hashes[client], slow[client] * rng.lognormal(0.0, 0.2), level[client])
+            counts.add(index, hashes[client], level[client])
     champion, arm = counts.figures()
     found = judge_arm(arm, champion, share=0.25, limits=Limits(), level=0.05 / 6)
     pooled = (arm.errors + champion.errors) / rows

@@ -29,11 +29,12 @@ class World:
     shift: float = 0.0
     """By how much the canary's scores are moved, in ranks of the champion's."""
     spread: float = 0.5
-    """Standard deviation of the logarithm of latencies."""
+    """Standard deviation of the logarithm of the time that one of the same rows takes, from call to call."""
 
-    def latencies(self, rng, n, canary):
-        """Return latencies in seconds."""
-        return 0.01 * rng.lognormal(0.0, self.spread, n) * np.where(canary, self.slower, 1.0)
+    def slower_in(self, rng, n, ratio):
+        """Return in how many of n duels the canary takes more than ``ratio`` times as long."""
+        seconds, usual = rng.lognormal(0.0, self.spread, (2, n))
+        return int((self.slower * seconds > ratio * usual).sum())
 
     def scores(self, rng, n, canary):
         """Return scores whose rank in the canary is higher by ``shift`` on average: u -> 1 - (1 - u)^b."""
@@ -82,33 +83,32 @@ def rate_of(world, *, trials, seed, wanted=Act.STOP, **options):
 
 def _reference(world, rng):
     nobody = np.zeros(200, dtype=bool)
-    return measure_reference(world.latencies(rng, 200, nobody), world.scores(rng, 200, nobody))
+    return measure_reference(world.scores(rng, 200, nobody))
 
 
 class _Tally:
     """Counts like `RoundCounts`, many rows at once."""
 
     def __init__(self, reference, ratio=1.5):
-        self.reference = reference
-        self.limits = np.array([reference.slow_over, ratio * reference.slow_over])
-        self.sums = np.zeros((2, 4), dtype=int)
+        self.reference, self.ratio = reference, ratio
+        self.sums = np.zeros((2, 5), dtype=int)
         self.ranks = np.zeros((2, len(reference.ranks)), dtype=int)
-        self.recent = ([], [])
+        self.recent = []
 
     def serve(self, world, rng, n, *, share):
         canary = rng.random(n) < share
         failed = rng.random(n) < np.where(canary, world.canary_errors, world.errors)
-        latency, score = world.latencies(rng, n, canary), world.scores(rng, n, canary)
-        slow = latency > self.limits[canary.astype(int)]
+        score = world.scores(rng, n, canary)
         for arm in (0, 1):
             own = canary == bool(arm)
             good = own & ~failed
-            self.sums[arm] += [own.sum(), (own & failed).sum(), good.sum(), (good & slow).sum()]
+            self.sums[arm] += [own.sum(), (own & failed).sum(), good.sum(), 0, 0]
             self.ranks[arm] += np.bincount(
                 np.searchsorted(self.reference.edges, score[good]), minlength=len(self.reference.ranks)
             )
-        kept = ~canary & ~failed
-        self.recent = (latency[kept][-500:], score[kept][-500:])
+        self.recent = score[~canary & ~failed][-500:]
+        duels = int((canary & ~failed).sum())
+        self.sums[1, 3:] += [duels, world.slower_in(rng, duels, self.ratio)]
         return int(canary.sum())
 
     def figures(self):
@@ -118,21 +118,22 @@ class _Tally:
                 rows=int(rows),
                 errors=int(errors),
                 erred=int(errors),
-                timed=int(timed),
-                slow=int(slow),
+                answered=int(answered),
+                duels=int(duels),
+                slower=int(slower),
                 ranks=tuple(
                     (rank, int(count))
                     for rank, count in zip(self.reference.ranks, ranks, strict=True)
                     if count
                 ),
             )
-            for name, (rows, errors, timed, slow), ranks in zip(
+            for name, (rows, errors, answered, duels, slower), ranks in zip(
                 ("champion", "v8"), self.sums, self.ranks, strict=True
             )
         )
 
     def next_reference(self):
-        return measure_reference(*self.recent) if len(self.recent[0]) >= 200 else self.reference
+        return measure_reference(self.recent) if len(self.recent) >= 200 else self.reference
 
 
 def literal_rate(world, *, trials, seed, limits=None, looks=10):
@@ -152,7 +153,7 @@ def _literal(world, rng, limits, looks):
             champion, arm = tally.figures()
             tests = (
                 _z(arm.errors, arm.rows, champion.errors, champion.rows),
-                _z(arm.slow, arm.timed, champion.slow, champion.timed),
+                (2 * arm.slower - arm.duels) / np.sqrt(max(arm.duels, 1)),
                 abs(arm.mean_rank - champion.mean_rank) / np.sqrt((1 / arm.scored + 1 / champion.scored) / 12)
                 if arm.scored and champion.scored
                 else 0.0,

@@ -28,7 +28,7 @@ class TrafficConfig(Section):
     error_rise: OpenFraction | None = 0.005
     """Most by which a challenger's error rate may exceed the champion's; `null`: not watched."""
     latency_ratio: Annotated[float, _RATIO] | None = 1.5
-    """How many times as slow as the champion a challenger may be; `null`: not watched."""
+    """How many times as long as the champion a challenger may take for the same rows; `null`: not watched."""
     score_shift: Annotated[float, Field(gt=0.0, lt=0.5)] | None = 0.1
     """Most by which the mean rank of a challenger's scores among the champion's may differ from 1/2; `null`: not
     watched."""

@@ -51,8 +51,7 @@ class FrameModel:
         """
         scores = self.scores(batch)
         if not np.isfinite(scores).all():
-            row = int(np.argmin(np.isfinite(scores).reshape(batch.n, -1).all(axis=1)))
-            raise model_refuses(f"it answers row {row} with no finite number")
+            raise model_refuses("it answers with no finite number")
         return self.decider.decide(scores)
 
     def scores(self, batch: Batch) -> FloatArray:

@@ -138,6 +138,26 @@ def stop_traffic(
     )
 
 
+def renew_stop(stop: TrafficDecision, newest: TrafficState) -> TrafficDecision | None:
+    """Return a stop by guardrails, laid on what is wanted now; None where there is nothing left for it to stop.
+
+    What services write between (a step, the end of another variant) does not undo it. What a person sets does: the
+    traffic was then set at another time.
+
+    Parameters
+    ----------
+    stop : TrafficDecision
+        What was decided (`decide_traffic`), and perhaps not written yet.
+    newest : TrafficState
+        What the ledger says now.
+    """
+    guilty = {one.arm for one in stop.guardrails if one.tripped}
+    goes_on = guilty & {one.name for one in newest.plan.challengers}
+    if not goes_on or not _set_once(stop.state, newest):
+        return None
+    return stop_traffic(newest, stop.reasons, guardrails=stop.guardrails)
+
+
 def end_variants(state: TrafficState, names: Sequence[str], reasons: Sequence[Reason]) -> TrafficDecision:
     """Decide to end some challengers and shadows; the champion takes what they had, others go on."""
     through = state.ramp is not None and state.ramp.arm in names
@@ -150,6 +170,13 @@ def end_variants(state: TrafficState, names: Sequence[str], reasons: Sequence[Re
         judged=tuple(name for name in state.judged if name not in names),
     )
     return TrafficDecision(act=Act.DONE, state=after, reasons=tuple(reasons), next_round=True)
+
+
+def _set_once(one: TrafficState, other: TrafficState) -> bool:
+    """Return whether nobody has set the traffic between; where the time is not known, as in a copy, the salt tells."""
+    if one.set_at is None:
+        return one.plan.salt == other.plan.salt
+    return one.set_at == other.set_at
 
 
 def _judge(
@@ -178,7 +205,7 @@ def _go_on(
     ramp, step = state.ramp, state.step
     if ramp is None or step is None:
         return TrafficDecision(act=Act.HOLD, state=state, guardrails=found, next_round=True)
-    known = baseline if baseline.timed else state.baseline
+    known = baseline if baseline.answered else state.baseline
     if step + 1 < len(ramp.steps):
         share = ramp.steps[step + 1]
         why = Reason(

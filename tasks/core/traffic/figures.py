@@ -20,8 +20,11 @@ class ArmFigures:
         Rows asked for, and how many of them the variant failed to answer.
     erred : int
         Entities with at least one error.
-    timed, slow : int
-        Entities whose first answer has a latency, and of these the slow ones.
+    answered : int
+        Entities with an answer.
+    duels, slower : int
+        How often the arm and the champion were asked for the same rows, and how often of these the arm took longer
+        than the allowed ratio times the champion's time.
     ranks : tuple of (float, int)
         Rank among the champion's scores (0 to 1) of entities' first scores, and how many have it; ascending.
     """
@@ -30,8 +33,9 @@ class ArmFigures:
     rows: int = 0
     errors: int = 0
     erred: int = 0
-    timed: int = 0
-    slow: int = 0
+    answered: int = 0
+    duels: int = 0
+    slower: int = 0
     ranks: tuple[tuple[float, int], ...] = ()
 
     @property
@@ -45,9 +49,9 @@ class ArmFigures:
         return self.errors / self.rows if self.rows else math.nan
 
     @property
-    def slow_share(self) -> float:
-        """Share of slow answers; NaN without any."""
-        return self.slow / self.timed if self.timed else math.nan
+    def slower_share(self) -> float:
+        """Share of duels in which the arm took too long; NaN without any."""
+        return self.slower / self.duels if self.duels else math.nan
 
     @property
     def mean_rank(self) -> float:
@@ -77,9 +81,10 @@ class ArmFigures:
 
     @classmethod
     def from_payload(cls, plain: Mapping[str, Any]) -> ArmFigures:
-        """Return the figures written by ``to_payload``."""
+        """Return the figures written by ``to_payload``; entries may have ``timed`` for ``answered``, and no duels."""
         ranks = tuple((float(rank), int(count)) for rank, count in plain["ranks"])
-        return cls(name=plain["name"], ranks=ranks, **{name: int(plain[name]) for name in _COUNTS})
+        known = {"answered": plain.get("timed", 0), "duels": 0, "slower": 0, **plain}
+        return cls(name=plain["name"], ranks=ranks, **{name: int(known[name]) for name in _COUNTS})
 
 
-_COUNTS = ("rows", "errors", "erred", "timed", "slow")
+_COUNTS = ("rows", "errors", "erred", "answered", "duels", "slower")

@@ -95,7 +95,7 @@ def judge_arm(
     level : float
         Probability of a false alarm that each guardrail may spend in this round.
     baseline : ArmFigures | None
-        The champion's arm in the last round that had one, for ``share`` 1; without it nothing can be compared.
+        The champion's arm in the last round that had one, for ``share`` 1; without it errors cannot be compared.
 
     Returns
     -------
@@ -110,12 +110,10 @@ def judge_arm(
         return ()
     needed = -math.log(level)
     against = champion if share < 1.0 else baseline
-    if against is None:
-        return ()
     found = [
-        _judge_errors(arm, against, share, limits, needed),
-        _judge_latency(arm, against, share, limits, needed),
-        _judge_score(arm, against, share, limits, needed),
+        None if against is None else _judge_errors(arm, against, share, limits, needed),
+        _judge_latency(arm, limits, needed),
+        _judge_score(arm, champion, share, limits, needed),
     ]
     return tuple(one for one in found if one is not None)
 
@@ -128,8 +126,8 @@ def _judge_errors(
     if share < 1.0:
         evidence = more_events(arm.erred, champion.erred, share=share)
     else:
-        usual = _upper_rate(champion.erred, champion.timed + champion.erred) + limits.error_rise
-        evidence = oftener_than(arm.erred, arm.timed + arm.erred, rate=min(usual, 0.5))
+        usual = _upper_rate(champion.erred, champion.answered + champion.erred) + limits.error_rise
+        evidence = oftener_than(arm.erred, arm.answered + arm.erred, rate=min(usual, 0.5))
     rate, usual_rate = arm.error_rate, 0.0 if math.isnan(champion.error_rate) else champion.error_rate
     rise = rate - usual_rate
     return Guardrail(
@@ -146,28 +144,21 @@ def _judge_errors(
     )
 
 
-def _judge_latency(
-    arm: ArmFigures, champion: ArmFigures, share: float, limits: Limits, needed: float
-) -> Guardrail | None:
-    if limits.latency_ratio is None or not arm.timed:
+def _judge_latency(arm: ArmFigures, limits: Limits, needed: float) -> Guardrail | None:
+    """Judge duels: an arm no slower than the ratio allows takes longer than that in half of them at most."""
+    if limits.latency_ratio is None or not arm.duels:
         return None
-    if share < 1.0:
-        evidence = more_events(arm.slow, champion.slow, share=share)
-    else:
-        evidence = oftener_than(
-            arm.slow, arm.timed, rate=min(_upper_rate(champion.slow, champion.timed), 0.5)
-        )
     return Guardrail(
         name="latency",
         arm=arm.name,
-        evidence=evidence,
+        evidence=more_events(arm.slower, arm.duels - arm.slower, share=0.5),
         needed=needed,
-        material=True,  # the allowed ratio is in what counts as slow
-        observed=arm.slow_share,
-        limit=0.0 if math.isnan(champion.slow_share) else round(champion.slow_share, 6),
-        n=arm.timed,
-        message=f"{_percent(arm.slow_share)} of '{arm.name}' took more than {limits.latency_ratio:g} times the "
-        f"champion's slowest tenth, {_percent(champion.slow_share)} of the champion's took as long as that tenth.",
+        material=True,  # the allowed ratio is in what counts as slower
+        observed=arm.slower_share,
+        limit=0.5,
+        n=arm.duels,
+        message=f"'{arm.name}' took more than {limits.latency_ratio:g} times as long as the champion for the same rows "
+        f"in {_percent(arm.slower_share)} of {arm.duels} comparisons; at most half of them are allowed.",
     )
 
 

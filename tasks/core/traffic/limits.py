@@ -19,7 +19,7 @@ class Limits:
     error_rise : float | None
         Most by which an arm's error rate may exceed the champion's; None: not watched. So the other two.
     latency_ratio : float | None
-        How many times as slow as the champion an arm may be.
+        How many times as long as the champion an arm may take for the same rows.
     score_shift : float | None
         Most by which the mean rank of an arm's scores among the champion's may differ from the champion's own.
     false_aborts : float

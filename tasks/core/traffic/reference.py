@@ -1,4 +1,4 @@
-"""What the champion's arm usually answers: the yardstick that latencies and scores of a round are laid on."""
+"""What the champion's arm usually answers: the yardstick that the scores of a round are laid on."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ import numpy as np
 
 RANKS = 20
 """Stretches of equal share that the champion's scores are cut into."""
-TAIL = 0.9
-"""Slow is what exceeds this quantile of the champion's latencies."""
 
 
 @dataclass(frozen=True)
@@ -22,15 +20,12 @@ class Reference:
 
     Attributes
     ----------
-    slow_over : float
-        Seconds; slower answers of the champion are slow (of others: more than the allowed ratio times as much).
     edges : tuple of float
         Ascending; scores fall into ``len(edges) + 1`` stretches.
     ranks : tuple of float
         Mean rank (0 to 1) of the champion's scores in each stretch.
     """
 
-    slow_over: float
     edges: tuple[float, ...]
     ranks: tuple[float, ...]
 
@@ -40,15 +35,15 @@ class Reference:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
-        return {"slow_over": self.slow_over, "edges": list(self.edges), "ranks": list(self.ranks)}
+        return {"edges": list(self.edges), "ranks": list(self.ranks)}
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Reference:
         """Return the reference written by ``to_dict``."""
-        return cls(plain["slow_over"], tuple(plain["edges"]), tuple(plain["ranks"]))
+        return cls(tuple(plain["edges"]), tuple(plain["ranks"]))
 
 
-def measure_reference(latencies: Sequence[float], scores: Sequence[float]) -> Reference:
+def measure_reference(scores: Sequence[float]) -> Reference:
     """Measure the yardstick on answers of the champion.
 
     Scores are cut at their quantiles, below the least and above the largest; tied scores share a stretch, and a
@@ -56,16 +51,15 @@ def measure_reference(latencies: Sequence[float], scores: Sequence[float]) -> Re
 
     Parameters
     ----------
-    latencies, scores : sequences of float, shape (n,) and (m,)
-        Finite; without latencies nothing is slow, without scores all is one stretch of rank 1/2.
+    scores : sequence of float, shape (n,)
+        Finite; without any all is one stretch of rank 1/2.
     """
-    slow_over = float(np.quantile(latencies, TAIL)) if len(latencies) else math.inf
     if not len(scores):
-        return Reference(slow_over, (), (0.5,))
+        return Reference((), (0.5,))
     known = np.sort(np.asarray(scores, dtype=np.float64))
     inner = np.quantile(known, np.arange(1, RANKS) / RANKS, method="higher")
     edges = np.unique(np.r_[np.nextafter(known[0], -math.inf), inner, known[-1]])
     up_to = np.searchsorted(known, edges, side="right") / len(known)
     bounds = np.r_[0.0, up_to, 1.0]
     ranks = (bounds[1:] + bounds[:-1]) / 2
-    return Reference(slow_over, tuple(edges.tolist()), tuple(ranks.tolist()))
+    return Reference(tuple(edges.tolist()), tuple(ranks.tolist()))
