@@ -8,7 +8,18 @@ from deployments.service.app import make_app
 from deployments.service.service import Service
 from deployments.service.trouble import problem_of
 from tasks.core.errors import DataError, Unreachable
-from tests.support.serving import OUTCOMES, PREDICT, ROW, error_of, model_of, predict, predicted, rows, serve
+from tests.support.serving import (
+    OUTCOMES,
+    PREDICT,
+    ROW,
+    error_of,
+    model_of,
+    predict,
+    predicted,
+    rows,
+    serve,
+    until,
+)
 
 WRONG = [
     ({"records": [{**ROW, "x": "many"}]}, (422, "wrong_type", "records[0].x")),
@@ -298,11 +309,12 @@ def test_a_model_without_a_champion_is_not_ready_and_says_why(watched):
     model.stores.registry.delete_alias("tested", "champion")
 
     async def scenario(client):
-        return await client.get("/ready"), await predict(client, ROW), await client.get("/health")
+        ready = await until(lambda: client.get("/ready"), lambda answer: "without @champion" in answer.text)
+        return ready, await predict(client, ROW), await client.get("/health")
 
     ready, refused, health = serve(scenario, model, ready=False)
     assert (503, 200) == (ready.status_code, health.status_code)
-    assert "no @champion" in ready.json()["models"]["tested"]["waits_for"]
+    assert "the registry has no @champion" in ready.json()["models"]["tested"]["waits_for"]
     assert (503, "not_ready", None) == error_of(refused)
 
 
