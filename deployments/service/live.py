@@ -123,6 +123,8 @@ class Refusal:
         The same for who operates the service, without credentials.
     at : datetime
         When.
+    times : int
+        How often in a row, since it is wanted.
     """
 
     version: int
@@ -130,6 +132,7 @@ class Refusal:
     why: str
     detail: str
     at: datetime
+    times: int = 1
 
 
 @dataclass(kw_only=True, eq=False)

@@ -44,15 +44,17 @@ class ServingCache:
         self._leases: dict[int, Lease] = {}
         self.folder = setup.settings.home / "serving" / quote(setup.model, safe="")
 
-    def load(self, version: int) -> LoadedModel:
-        """Return a version, fetched from the registry unless it is here already.
+    def fetch(self, version: int) -> dict[str, Any]:
+        """Return what is known of a version (``info``, ``documents``, ``digest``), fetched unless it is here already.
+
+        Others leave its files alone from then on, until `prune` is called without it.
 
         Raises
         ------
         UnknownName
             When there is no such version.
         InputError
-            When its files hold what is not allowed, or it was not registered by Evergreen.
+            When it was not registered by Evergreen.
         Exception
             Whatever the registry raises when it is away and the version is not here.
         """
@@ -60,6 +62,17 @@ class ServingCache:
         facts = self._use(version)
         if facts is None or not (info is None or _is_same(info, facts)):
             facts = self._fetch(info or self._setup.stores.registry.version(self._setup.model, version))
+        return facts
+
+    def load(self, version: int, facts: dict[str, Any] | None = None) -> LoadedModel:
+        """Return a version, by what `fetch` returned of it; it is fetched unless that is given.
+
+        Raises
+        ------
+        InputError
+            When its files hold what is not allowed, or were replaced meanwhile; else as `fetch`.
+        """
+        facts = facts or self.fetch(version)
         loaded = build_model(
             self._setup, _info(facts["info"]), facts["documents"], uri=str(self.files(version))
         )
@@ -94,7 +107,7 @@ class ServingCache:
     def prune(self, keep: Collection[int]) -> None:
         """Remove versions that no process serves or loads any more, and what downloads left that were cut off."""
         with alone(self.folder):
-            for number in [number for number in self._leases if number not in keep]:
+            for number in [number for number in list(self._leases) if number not in keep]:
                 self._leases.pop(number).end()
             for place in list(self.folder.iterdir()):
                 is_former = place.name.isdigit() and int(place.name) not in keep

@@ -187,7 +187,7 @@ def test_a_refusal_is_told_without_the_path_that_it_is_about(watched, monkeypatc
         return said["refused"][0]["why"], opened["serving"]
 
     told, kept = serve(scenario, model)
-    assert "FileNotFoundError, of which the service's log says more" == told
+    assert "FileNotFoundError when it was loaded, of which the service's log says more" == told
     assert "/srv/models/2.skops" in kept
 
 
