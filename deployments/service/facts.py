@@ -51,7 +51,7 @@ def _standing(served: ServedModel) -> dict[str, Any]:
         "waits_for": served.waits_for,
         "refused": refused,
         "from_local_copy": served.from_cache,
-        "registry": served.registry_trouble or "answers",
+        "registry": served.registry,
         "registry_away_since": served.away_since.isoformat() if served.away_since else None,
     }
 

@@ -10,12 +10,13 @@ from deployments.service.alarm import Alarm
 from deployments.service.live import Arm, Live, ServedModel, ServedVersion
 from deployments.service.loading import public_reason, reason_of
 from deployments.service.metrics import Metrics
+from deployments.service.noted import Noted
 from deployments.service.taken import Taken
 from deployments.service.trouble import place_of
 from tasks.core.reign.plan import CHAMPION
 from tasks.core.traffic.decide import TrafficDecision, renew_stop
-from tasks.core.traffic.plan import TrafficPlan
-from tasks.core.traffic.state import TrafficState
+from tasks.core.traffic.plan import TrafficPlan, plain_plan
+from tasks.core.traffic.state import TRAFFIC, TrafficState
 from tasks.io.clock import utc_now
 from tasks.io.serving_cache import ServingCache
 from tasks.io.setup import Setup
@@ -51,6 +52,7 @@ class Follower:
         self._alarm = alarm
         self._cache = ServingCache(setup)
         self._taken = Taken(setup, self._cache, metrics=metrics)
+        self._noted = Noted(setup.model, self._cache)
         self._traffic: TrafficState | None = None
         self._stopped: TrafficDecision | None = None
         self._lock = threading.Lock()
@@ -66,12 +68,17 @@ class Follower:
         self._stop.set()
 
     def look(self) -> None:
-        """Look once: ask the registry and the ledger, and serve what they want as far as it will do."""
+        """Look once: ask the registry and the ledger, serve what they want as far as it will do, and note it."""
+        self._follow()
+        self._noted.settle()
+
+    def _follow(self) -> None:
         aliases = self._ask_registry()
         if aliases is None:
             self._begin_from_cache()
             return
         champion = aliases.get(CHAMPION)
+        self._served.no_champion = champion is None
         if champion is None:
             self._lost_champion(aliases)
             return
@@ -109,8 +116,8 @@ class Follower:
         self._metrics.registry_up.labels(self._setup.model).set(1)
         return aliases
 
-    def _ask_traffic(self, champion: int) -> TrafficState | None:
-        """Return the traffic that is wanted; the last one while the ledger does not answer.
+    def _ask_traffic(self, champion: int) -> TrafficState:
+        """Return the traffic that is wanted; while the ledger does not answer, the last one.
 
         What was stopped here stays stopped, whatever step another service writes, until the stop is in the ledger or
         a person has set something newer.
@@ -123,6 +130,8 @@ class Follower:
             found = traffic_in_force(ledger, model, champion=champion)
         except Exception as error:  # as above; whoever was in an arm stays there
             logger.warning("%s: the traffic cannot be read: %s", model, reason_of(error))
+            if self._traffic is None:
+                self._traffic = self._last_traffic(champion)
             return self._traffic
         with self._lock:
             renewed = renew_stop(self._stopped, found) if self._stopped is not None else None
@@ -133,6 +142,13 @@ class Follower:
             if found != self._traffic:
                 self._traffic = found
         return self._traffic
+
+    def _last_traffic(self, champion: int) -> TrafficState:
+        """Return the traffic that was served last on this machine with a champion; with another one it is plain."""
+        last = self._cache.last_good()
+        if last is not None and last["aliases"][CHAMPION] == champion:
+            return TrafficState(plan=TrafficPlan.from_dict(last["traffic"]))
+        return TrafficState(plan=plain_plan(salt=f"{self._setup.model}/{TRAFFIC}/0"))
 
     def _begin_from_cache(self) -> None:
         """Serve what was served last, from the copies on disk, when nothing is live yet."""
@@ -155,12 +171,12 @@ class Follower:
         if self._served.live is not None:
             self._alarm.tell("The alias @champion is gone; the last champion goes on serving", version=None)
 
-    def _serve(self, champion: int, traffic: TrafficState | None) -> None:
+    def _serve(self, champion: int, traffic: TrafficState) -> None:
         """Make what is wanted live, as far as it will do; in one assignment."""
         wanted = self._taken.take(champion, CHAMPION)
         before = self._served.live
         first = wanted or (before.champion if before else self._last_champion(champion))
-        if first is None or traffic is None:
+        if first is None:
             self._tell_refusals({champion})
             return
         arms = self._taken.arms(traffic.plan, first)
@@ -212,8 +228,7 @@ class Follower:
         needed = set(live.numbers.values())
         kept = self._taken.keep(needed)
         if complete:
-            self._cache.remember(self._served.aliases, traffic=live.plan.to_dict(), at=utc_now())
-            self._cache.prune(kept)
+            self._noted.went_live(self._served.aliases, live.plan, kept=kept)
 
 
 def _differ(before: Live, arms: dict[str, Arm]) -> bool:

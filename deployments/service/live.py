@@ -134,6 +134,8 @@ class Refusal:
         The same for who operates the service, without credentials.
     at : datetime
         When.
+    times : int
+        How often in a row, since it is wanted.
     """
 
     version: int
@@ -141,6 +143,7 @@ class Refusal:
     why: str
     detail: str
     at: datetime
+    times: int = 1
 
 
 @dataclass(kw_only=True, eq=False)
@@ -161,6 +164,8 @@ class ServedModel:
         Why the registry cannot be asked; None while it answers.
     away_since : datetime | None
         Since when it does not.
+    no_champion : bool
+        True while the registry answers that there is no @champion.
     from_cache : bool
         True while what is live was begun from the copy on disk, and the registry has not confirmed it.
     """
@@ -171,6 +176,7 @@ class ServedModel:
     refused: tuple[Refusal, ...] = ()
     registry_trouble: str | None = None
     away_since: datetime | None = None
+    no_champion: bool = False
     from_cache: bool = False
 
     @property
@@ -187,4 +193,11 @@ class ServedModel:
             return f"version {self.refused[0].version} was refused ({self.refused[0].why})."
         if self.registry_trouble:
             return f"the registry {self.registry_trouble}."
-        return "there is no @champion yet, or it is being loaded."
+        if self.no_champion:
+            return "the registry has no @champion of it. Promote a version ('evergreen promote')."
+        return "the registry is being asked, or the version is being loaded."
+
+    @property
+    def registry(self) -> str:
+        """What is to be said of the registry: that it answers, and has no @champion, or does not answer."""
+        return self.registry_trouble or ("answers, without @champion" if self.no_champion else "answers")

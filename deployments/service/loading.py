@@ -20,18 +20,37 @@ from tasks.io.serving_cache import ServingCache
 from tasks.io.setup import Setup
 
 
-def take_version(setup: Setup, cache: ServingCache, number: int) -> ServedVersion:
+def take_version(
+    setup: Setup, cache: ServingCache, number: int, facts: dict[str, Any] | None = None
+) -> ServedVersion:
     """Return a version that is ready to answer.
+
+    Parameters
+    ----------
+    setup : Setup
+        The model.
+    cache : ServingCache
+        Where it is loaded from.
+    number : int
+        The version.
+    facts : dict, optional
+        What the cache's ``fetch`` returned; it is fetched unless that is given.
 
     Raises
     ------
     Exception
-        Whatever its files or its code raise; `reason_of` tells it.
+        Whatever its files or its code raise; `detail_of` and `public_reason` tell it.
     """
-    loaded = cache.load(number)
+    loaded = cache.load(number, facts)
     example = read_example(cache.files(number))
     compiled = compile_model(loaded, config=setup.config, example=example)
-    answers = prove_version(compiled, smoke_rows(compiled.signature, _records(example)))
+    rows = smoke_rows(compiled.signature, _records(example))
+    try:
+        answers = prove_version(compiled, rows)
+    except EvergreenError:
+        raise
+    except Exception as error:  # a model's code raises what it likes
+        raise SmokeFailed(f"It fails on {rows.n} rows of its own example.") from error
     return ServedVersion(
         number=number, model=compiled, threshold=loaded.threshold, classes=answers.classes, since=utc_now()
     )
@@ -67,20 +86,42 @@ def read_example(files: Path) -> pd.DataFrame | None:
     return example if isinstance(example, pd.DataFrame) else None
 
 
-def reason_of(error: Exception) -> str:
+def reason_of(error: BaseException) -> str:
     """Return what went wrong in a sentence, without credentials; of other people's errors only the kind and a line."""
     said = str(error) if isinstance(error, EvergreenError) else f"{type(error).__name__}: {error}"
     return " ".join(without_credentials(said).split())[:300].rstrip(".")
 
 
-def public_reason(error: Exception) -> str:
+def detail_of(error: BaseException) -> str:
+    """Return why a version was refused, for who operates the service: with what a model's code or a driver said of it.
+
+    Requests take no part in a refusal: what is said is said of the version's files, and of rows of its own example.
+    """
+    foreign, said = _foreign_cause(error), reason_of(error)
+    words = "" if foreign is None else reason_of(foreign)
+    return said if not words or " ".join(str(foreign).split())[:40] in said else f"{said} ({words})"
+
+
+def public_reason(error: BaseException, *, when: str = "") -> str:
     """Return what anybody who asks may know of it: our own sentence without addresses and paths, else the kind alone.
 
-    What a driver, a file system or a model's own code says goes to the service's log, by `reason_of`.
+    A sentence of ours about an error of a driver, a file system or a model's own code may repeat its words; those go
+    to the service's log. ``when`` says what was being done.
     """
-    if isinstance(error, EvergreenError) and not isinstance(error, Unreachable):
+    foreign = _foreign_cause(error)
+    if foreign is None and not isinstance(error, Unreachable):
         return without_places(reason_of(error))
-    return f"{type(error).__name__}, of which the service's log says more"
+    return (
+        f"{type(foreign or error).__name__}{when and f' when {when}'}, of which the service's log says more"
+    )
+
+
+def _foreign_cause(error: BaseException) -> BaseException | None:
+    """Return the first error that is not ours among an error and those it was raised from."""
+    found: BaseException | None = error
+    while isinstance(found, EvergreenError):
+        found = found.__cause__
+    return found
 
 
 def _records(example: pd.DataFrame | None) -> list[dict[str, Any]]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
+from typing import Any
 
+from deployments.service.attempt import Attempt, TookTooLong
 from deployments.service.live import Arm, Refusal, ServedVersion
-from deployments.service.loading import check_columns, public_reason, reason_of, take_version
+from deployments.service.loading import check_columns, detail_of, public_reason, take_version
 from deployments.service.metrics import Metrics
+from tasks.core.serving.smoke import SmokeFailed
 from tasks.core.traffic.ensemble import agreed_classes
 from tasks.core.traffic.plan import TrafficPlan
 from tasks.core.traffic.variant import Role, Variant
@@ -19,8 +22,14 @@ logger = logging.getLogger(__name__)
 
 _FORMER = 2
 """Versions kept in memory, and on disk, after they have answered last."""
-_AGAIN_S = 10.0
-"""A refused version is tried again after this: what is wrong may be this machine."""
+_AGAIN_S, _LONGEST_S = 10.0, 300.0
+"""A refused version is tried again after this, and after twice as long each time: what is wrong may be this machine.
+
+What could not be fetched is tried again after the first: the registry is wrong, not the version.
+"""
+_FETCHED = "it was fetched"
+_LIMIT_S = 60.0
+"""A version that takes longer to load, compile and answer its own example is refused; fetching it is not counted."""
 
 
 class Taken:
@@ -41,18 +50,23 @@ class Taken:
         self._refusals = metrics.refused.labels(setup.model)
         self._loaded: dict[int, ServedVersion] = {}
         self._refused: dict[int, Refusal] = {}
+        self._running: dict[int, Attempt] = {}
 
     def take(self, number: int, role: str) -> ServedVersion | None:
         """Return a version that may answer; None when it is refused."""
         if number in self._loaded:
             return self._loaded[number]
         former = self._refused.get(number)
-        if former is not None and (utc_now() - former.at).total_seconds() < _AGAIN_S:
+        if former is not None and (utc_now() - former.at).total_seconds() < _pause_s(former.times):
             return None
+        when = _FETCHED
         try:
-            version = take_version(self._setup, self._cache, number)
+            facts = self._cache.fetch(number)
+            when = "it was loaded"
+            version = self._attempt(number, facts)
         except Exception as error:  # files, code and answers are the author's; none may stop the service
-            self._refuse(number, role, error)
+            asked = "it was asked for its own example"
+            self._refuse(number, role, error, when=asked if isinstance(error, SmokeFailed) else when)
             return None
         self._loaded[number] = version
         self._refused.pop(number, None)
@@ -86,6 +100,19 @@ class Taken:
             self._loaded[number] = self._loaded.pop(number)
         return frozenset(self._loaded)
 
+    def _attempt(self, number: int, facts: dict[str, Any]) -> ServedVersion:
+        """Return a version that is ready; where a former attempt was given up, ask what came of it alone."""
+        former = self._running.pop(number, None)
+        attempt = former or Attempt(
+            lambda: take_version(self._setup, self._cache, number, facts),
+            name=f"evergreen-take-{self._setup.model}-{number}",
+        )
+        try:
+            return attempt.result(within_s=0.0 if former else _LIMIT_S)
+        except TookTooLong:
+            self._running[number] = attempt
+            raise
+
     def _arm(self, variant: Variant, champion: ServedVersion) -> Arm | None:
         """Return the arm of a variant; None when one of its versions will not do, so that the champion answers."""
         taken = [(self.take(version, variant.name), weight) for version, weight in variant.members]
@@ -103,11 +130,25 @@ class Taken:
             self._refused.pop(version.number, None)
         return Arm(variant=variant, members=members, threshold=champion.threshold)
 
-    def _refuse(self, number: int, role: str, error: Exception) -> None:
-        detail = reason_of(error)
-        if number not in self._refused:
+    def _refuse(self, number: int, role: str, error: Exception, *, when: str = "it was compared") -> None:
+        detail, former = detail_of(error), self._refused.get(number)
+        if former is None:
             logger.error("%s: version %d is refused for '%s': %s", self._setup.model, number, role, detail)
             self._refusals.inc()
         self._refused[number] = Refusal(
-            version=number, role=role, why=public_reason(error), detail=detail, at=utc_now()
+            version=number,
+            role=role,
+            why=public_reason(error, when=when),
+            detail=detail,
+            at=utc_now(),
+            times=1 if former is None else former.times + (when != _FETCHED),
         )
+
+
+def _pause_s(times: int) -> float:
+    """Return the seconds until a version that was refused so often is tried again.
+
+    >>> [_pause_s(times) for times in (1, 2, 3, 6, 1000)]
+    [10.0, 20.0, 40.0, 300.0, 300.0]
+    """
+    return min(_AGAIN_S * 2.0 ** min(times - 1, 10), _LONGEST_S)

@@ -7,7 +7,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -18,17 +19,19 @@ from tasks.core.errors import InputError
 from tasks.io.model_files import fetch_model
 from tasks.io.models import NEEDED, LoadedModel, build_model, read_documents
 from tasks.io.registry import VersionInfo
+from tasks.io.serving_leases import Lease, alone, is_leased
 from tasks.io.setup import Setup
 from tasks.io.tracking import answered
 
 _FILES, _FACTS, _LAST = "model", "version.json", "last-good.json"
+_FETCH, _USED = ".fetch-", "used"
 
 
 class ServingCache:
     """One model's versions on this machine: files, documents, and a digest over all of them.
 
     A version is always loaded from here, with the type checks of every load, so that what an outage needs is used
-    every day.
+    every day. Processes share it: what one of them loads or keeps, no other removes.
 
     Parameters
     ----------
@@ -38,32 +41,52 @@ class ServingCache:
 
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
+        self._leases: dict[int, Lease] = {}
         self.folder = setup.settings.home / "serving" / quote(setup.model, safe="")
 
-    def load(self, version: int) -> LoadedModel:
-        """Return a version, fetched from the registry unless it is here already.
+    def fetch(self, version: int) -> dict[str, Any]:
+        """Return what is known of a version (``info``, ``documents``, ``digest``), fetched unless it is here already.
+
+        Others leave its files alone from then on, until `prune` is called without it.
 
         Raises
         ------
         UnknownName
             When there is no such version.
         InputError
-            When its files hold what is not allowed, or it was not registered by Evergreen.
+            When it was not registered by Evergreen.
         Exception
             Whatever the registry raises when it is away and the version is not here.
         """
         info = self._registered(version)
-        facts = self._facts(version)
+        facts = self._use(version)
         if facts is None or not (info is None or _is_same(info, facts)):
             facts = self._fetch(info or self._setup.stores.registry.version(self._setup.model, version))
-        return build_model(
+        return facts
+
+    def load(self, version: int, facts: dict[str, Any] | None = None) -> LoadedModel:
+        """Return a version, by what `fetch` returned of it; it is fetched unless that is given.
+
+        Raises
+        ------
+        InputError
+            When its files hold what is not allowed, or were replaced meanwhile; else as `fetch`.
+        """
+        facts = facts or self.fetch(version)
+        loaded = build_model(
             self._setup, _info(facts["info"]), facts["documents"], uri=str(self.files(version))
         )
+        if not self._leases[version].is_true:
+            raise InputError(
+                f"Version {version} was replaced on disk while it was loaded; it is tried again."
+            )
+        return loaded
 
     def remember(self, aliases: dict[str, int], *, traffic: Any, at: datetime) -> None:
         """Note what is served: it is what a start without the registry begins with."""
         plain = {"aliases": aliases, "traffic": traffic, "at": at.isoformat()}
-        _write(self.folder / _LAST, json.dumps(plain))
+        with alone(self.folder):
+            _write(self.folder / _LAST, json.dumps(plain))
 
     def last_good(self) -> dict[str, Any] | None:
         """Return what was served last (``aliases``, ``traffic``, ``at``); None when nothing ever was."""
@@ -82,10 +105,16 @@ class ServingCache:
         return self._place(version) / _FILES
 
     def prune(self, keep: Collection[int]) -> None:
-        """Remove versions that are not served any more."""
-        for place in self.folder.iterdir() if self.folder.is_dir() else ():
-            if place.name.isdigit() and int(place.name) not in keep:
-                shutil.rmtree(place)
+        """Remove versions that no process serves or loads any more, and what downloads left that were cut off."""
+        with alone(self.folder):
+            for number in [number for number in list(self._leases) if number not in keep]:
+                self._leases.pop(number).end()
+            for place in list(self.folder.iterdir()):
+                is_former = place.name.isdigit() and int(place.name) not in keep
+                if (is_former and not is_leased(place / _FACTS)) or (
+                    place.name.startswith(_FETCH) and not is_leased(place / _USED)
+                ):
+                    shutil.rmtree(place)
 
     def _place(self, version: int) -> Path:
         return self.folder / str(version)
@@ -108,21 +137,49 @@ class ServingCache:
         except (OSError, ValueError, KeyError):
             return None
 
+    def _use(self, version: int) -> dict[str, Any] | None:
+        """Return what is known of a version that is here, whole, and keep others from removing it; else None."""
+        with alone(self.folder):
+            found = (self._place(version) / _FACTS).is_file()
+            if found:
+                self._leases[version] = Lease(self._place(version) / _FACTS)
+        return self._facts(version) if found else None
+
     def _fetch(self, info: VersionInfo) -> dict[str, Any]:
-        """Download beside the place and rename: a version is here whole, or not at all."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self.folder, prefix=".fetch-") as name:
-            place = Path(name) / "version"
-            self._download(f"models:/{info.model}/{info.version}", place)
+        """Download beside the place and rename: a version is here whole, or not at all; whoever is first puts it."""
+        with self._workplace() as folder:
+            fresh, place = folder / "version", self._place(info.version)
+            self._download(f"models:/{info.model}/{info.version}", fresh)
             facts: dict[str, Any] = {
                 "info": {**asdict(info), "created_at": info.created_at.isoformat()},
                 "documents": read_documents(self._setup, info, NEEDED),
             }
-            facts["digest"] = _digest(place / _FILES, facts)
-            _write(place / _FACTS, json.dumps(facts))
-            shutil.rmtree(self._place(info.version), ignore_errors=True)
-            place.rename(self._place(info.version))
+            facts["digest"] = _digest(fresh / _FILES, facts)
+            _write(fresh / _FACTS, json.dumps(facts))
+            with alone(self.folder):
+                there = self._facts(info.version)
+                if there is not None and _is_same(info, there):
+                    facts = there
+                else:
+                    if place.exists():
+                        place.rename(folder / "former")
+                    fresh.rename(place)
+                self._leases[info.version] = Lease(place / _FACTS)
         return facts
+
+    @contextmanager
+    def _workplace(self) -> Iterator[Path]:
+        """Give a folder to download into, which others leave alone while this process lives."""
+        with alone(self.folder):
+            folder = Path(tempfile.mkdtemp(dir=self.folder, prefix=_FETCH))
+            (folder / _USED).touch()
+            lease = Lease(folder / _USED)
+        try:
+            yield folder
+        finally:
+            with alone(self.folder):
+                lease.end()
+                shutil.rmtree(folder)
 
     def _download(self, uri: str, place: Path) -> None:
         import mlflow
@@ -157,7 +214,7 @@ def _digest(files: Path, facts: dict[str, Any]) -> str:
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh = path.with_name(f".{path.name}")
     with fresh.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()

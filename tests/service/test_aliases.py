@@ -187,7 +187,7 @@ def test_a_refusal_is_told_without_the_path_that_it_is_about(watched, monkeypatc
         return said["refused"][0]["why"], opened["serving"]
 
     told, kept = serve(scenario, model)
-    assert "FileNotFoundError, of which the service's log says more" == told
+    assert "FileNotFoundError when it was loaded, of which the service's log says more" == told
     assert "/srv/models/2.skops" in kept
 
 
@@ -241,9 +241,11 @@ def test_a_lost_alias_is_told_and_the_last_champion_goes_on(watched, monkeypatch
     async def scenario(client):
         await asyncio.to_thread(model.stores.registry.delete_alias, "tested", "champion")
         await until(lambda: asyncio.to_thread(health, model), lambda open_: "serving" in open_)
-        return await predicted(client, ROW)
+        return await predicted(client, ROW), (await client.get("/ready")).json()
 
-    assert 1 == serve(scenario, model)[0]["version"]
+    answers, ready = serve(scenario, model)
+    assert (1, True) == (answers[0]["version"], ready["ready"])
+    assert "answers, without @champion" == ready["models"]["tested"]["registry"]
     assert [1] == sent
 
 

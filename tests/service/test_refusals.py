@@ -2,13 +2,17 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from importlib.metadata import version
 
 import pytest
 
 from deployments.service.trouble import problem_of
 from tasks.core.errors import DataError
-from tests.support.serving import PREDICT, ROW, error_of, model_of, predict, predicted, rows, serve
+from tasks.core.serving.frame_model import FrameModel
+from tasks.core.serving.heads import ArrayHead
+from tasks.io.foreign import ForeignModel
+from tests.support.serving import PREDICT, ROW, error_of, model_of, predict, predicted, rows, serve, until
 
 WRONG = [
     ({"records": [{**ROW, "x": "many"}]}, (422, "wrong_type", "records[0].x")),
@@ -194,23 +198,51 @@ def test_a_rate_is_held_for_each_client(watched):
     assert 8 <= int(answers[-1].headers["retry-after"]) <= 10
 
 
+SECRET = "lookup table /srv/secret/rates.csv on db.internal:5432 lacks customer 'Ada Lovelace'"
+
+
+class Raises:
+    """An estimator, or a served form, that raises an error."""
+
+    def __init__(self, error, signature=None):
+        self.error, self.signature = error, signature
+
+    def predict(self, frame):
+        raise self.error
+
+    def score(self, batch):
+        raise self.error
+
+
+def raising_forms(live):
+    """Return forms of a model whose code raises, with the kind of error that clients are told."""
+    own, signature = live.champion.model, live.signature
+    parts = {"signature": signature, "problem": "regression", "decider": own.decider}
+    types = {column.name: "any" for column in signature.columns}
+    foreign = ForeignModel(Raises(ValueError(SECRET)), types)
+    head = ArrayHead(estimator=Raises(ValueError(SECRET)), problem="regression", classes=())
+    return [
+        (Raises(KeyError(SECRET), signature), "KeyError"),
+        (FrameModel(estimator=Raises(KeyError(SECRET)), **parts), "KeyError"),
+        (FrameModel(estimator=Raises(ValueError(SECRET)), **parts), "ValueError"),
+        (FrameModel(estimator=foreign, **parts), "ValueError"),
+        (replace(own, head=head), "ValueError"),
+    ]
+
+
 def test_a_model_that_raises_is_told_by_its_kind_alone(model, caplog):
-    class Raises:
-        def __init__(self, signature):
-            self.signature = signature
-
-        def score(self, batch):
-            raise KeyError("the secret of a row")
-
     async def scenario(client):
-        live = client.service.models["tested"].live
-        object.__setattr__(live.champion, "model", Raises(live.signature))
-        return await predict(client, ROW)
+        live, answers = client.service.models["tested"].live, []
+        for form, kind in raising_forms(live):
+            object.__setattr__(live.champion, "model", form)
+            answers.append((kind, await predict(client, ROW)))
+        return answers
 
-    answer = serve(scenario, model)
-    assert (422, "model_refuses", None) == error_of(answer)
-    assert "KeyError" in answer.text
-    assert "secret" not in answer.text + caplog.text
+    for kind, answer in serve(scenario, model):
+        assert (422, "model_refuses", None) == error_of(answer)
+        assert f"({kind})" in answer.json()["error"]["message"]
+        told = answer.text + caplog.text
+        assert [] == [word for word in ("rates", "internal", "5432", "Ada", "lookup") if word in told]
 
 
 def test_one_request_that_the_model_refuses_spoils_no_other(model):
@@ -244,11 +276,12 @@ def test_a_model_without_a_champion_is_not_ready_and_says_why(watched):
     model.stores.registry.delete_alias("tested", "champion")
 
     async def scenario(client):
-        return await client.get("/ready"), await predict(client, ROW), await client.get("/health")
+        ready = await until(lambda: client.get("/ready"), lambda answer: "without @champion" in answer.text)
+        return ready, await predict(client, ROW), await client.get("/health")
 
     ready, refused, health = serve(scenario, model, ready=False)
     assert (503, 200) == (ready.status_code, health.status_code)
-    assert "no @champion" in ready.json()["models"]["tested"]["waits_for"]
+    assert "the registry has no @champion" in ready.json()["models"]["tested"]["waits_for"]
     assert (503, "not_ready", None) == error_of(refused)
 
 

@@ -13,7 +13,7 @@ from tasks.core.learning.answers import answer
 from tasks.core.metrics.scored import FloatArray
 from tasks.core.serving.answers import Answers, Decider
 from tasks.core.serving.batch import Batch
-from tasks.core.serving.refused import model_refuses
+from tasks.core.serving.refused import model_raised, model_refuses
 from tasks.core.serving.signature import Signature
 
 
@@ -61,7 +61,7 @@ class FrameModel:
             with np.errstate(over="ignore", invalid="ignore"):
                 return answer(self.estimator, frame, problem=self.problem, classes=self.decider.classes)
         except (InputError, ValueError, TypeError) as error:
-            raise model_refuses(" ".join(str(error).split())[:300]) from error
+            raise model_raised(error) from error
 
 
 def batch_frame(batch: Batch) -> pd.DataFrame:

@@ -29,7 +29,7 @@ from tasks.core.serving.boosting_trees import boosting_ensemble
 from tasks.core.serving.lightgbm_trees import lightgbm_ensemble
 from tasks.core.serving.links import boosting_link, lightgbm_link
 from tasks.core.serving.masks import MaskTables, make_masks
-from tasks.core.serving.refused import model_refuses
+from tasks.core.serving.refused import model_raised, model_refuses
 from tasks.core.serving.trees import NotCompiled
 
 _BOOSTING = (HistGradientBoostingClassifier, HistGradientBoostingRegressor)
@@ -150,7 +150,7 @@ class ArrayHead:
             with np.errstate(over="ignore", invalid="ignore"):
                 return answer(self.estimator, given, problem=self.problem, classes=self.classes)
         except (InputError, ValueError, TypeError) as error:
-            raise model_refuses(" ".join(str(error).split())[:300]) from error
+            raise model_raised(error) from error
 
     def edges(self, column: int) -> FloatArray:
         """Return nothing: they are not known."""

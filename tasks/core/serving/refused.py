@@ -61,6 +61,15 @@ def model_refuses(why: str) -> Refused:
     )
 
 
+def model_raised(error: Exception) -> Refused:
+    """Return the refusal of rows on which the model raised: by the error's kind, for its words may hold values of rows.
+
+    Where a wrapper of ours raised the error, the kind is that of the model's own, which it was raised from.
+    """
+    own = error.__cause__ if isinstance(error, InputError) and error.__cause__ else error
+    return model_refuses(type(own).__name__)
+
+
 def shown(value: Any) -> str:
     """Return a value for a message, shortened.
 
