@@ -13,6 +13,7 @@ from deployments.service.trouble import place_of
 from tasks.core.serving.answers import Answers
 from tasks.core.serving.batch import Batch
 from tasks.core.serving.recut import recut
+from tasks.core.traffic.assign import entity_key
 from tasks.core.traffic.ensemble import blend_decisions, blend_scores
 
 logger = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ class Routed:
     index : int
         Place in the plan of the variant it was meant for.
     hashed : int
-        The entity's hash.
+        Hash of what it was assigned by.
     seconds : float
         How long that variant took for its rows.
     failed, answered : bool
@@ -61,7 +62,7 @@ def score_rows(
     whole : Batch
         All of them as one.
     ids : sequence of str
-        Prediction id of each row of all batches: whoever has no entity is assigned by it.
+        Prediction id of each row of all batches: whoever has neither group (of a ranking) nor entity is assigned by it.
 
     Returns
     -------
@@ -122,11 +123,17 @@ def _rows(answers: Answers, version: int | None, variant: str) -> list[Row]:
 
 
 def row_keys(batches: Sequence[Batch], ids: Sequence[str]) -> list[str]:
-    """Return what each row is assigned by: its entity, else its own id."""
-    entities: list[str | None] = []
+    """Return what each row is assigned by: the group of a ranking, else its entity, else its own id."""
+    keys: list[str | None] = []
     for batch in batches:
-        entities += batch.entities if batch.entities is not None else [None] * batch.n
-    return [entity or name for entity, name in zip(entities, ids, strict=True)]
+        who = batch.entities if batch.entities is not None else [None] * batch.n
+        group = batch.signature.group
+        keys += (
+            who
+            if group is None
+            else [entity_key(g) or e for g, e in zip(batch.column(group), who, strict=True)]
+        )
+    return [key or name for key, name in zip(keys, ids, strict=True)]
 
 
 def _take(batch: Batch, places: Sequence[int]) -> Batch:
