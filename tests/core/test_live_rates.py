@@ -193,6 +193,22 @@ def test_equal_pairs_in_regimes_are_told_apart_by_blocks_in_at_most_one_of_twent
         assert by_row.mean() > 2 * (better | worse).mean()
 
 
+def test_equal_pairs_by_clipped_profit_are_told_apart_by_blocks_in_at_most_one_of_twenty():
+    rng, rows = np.random.default_rng(33), 100
+    clip = choose_clip(pareto(rng, (5_000,)))
+    worth = np.clip(pareto(rng, (TRIALS, DAYS, rows)), *clip)
+    swap = rng.random((TRIALS, DAYS, rows), dtype=np.float32)  # one row in five earns on one side only
+    lost, won = worth * (swap < 0.1), worth * (swap > 0.9)
+    test = rated_test(mode="paired", unit="block", block=1.0, metric="business_value", effect=0.5)
+    better, worse = block_tests(lost, won, test, rows=rows)
+    apart = (won - lost).reshape(TRIALS, -1)[:, 30:]
+    n = np.arange(1, apart.shape[1] + 1)
+    mean = apart.cumsum(1) / n
+    z = mean / np.sqrt(np.maximum((apart**2).cumsum(1) / n - mean**2, 1e-9) / n)
+    literal = (np.abs(z[:, rows::rows]) > 1.96).any(axis=1)
+    assert show("profit (pareto) clipped, pairs, blocks of 100 rows", better, worse, literal) <= ALPHA
+
+
 @pytest.mark.parametrize(("rows", "effect"), [(500, 0.02), (500, 0.01), (100, 0.02)])
 def test_pairs_better_by_the_minimum_are_found_by_blocks_at_the_stated_need(rows, effect):
     rng = np.random.default_rng(32)

@@ -10,7 +10,7 @@ from tasks.core.ab.need import needed_units
 from tasks.core.ab.units import UnitTable
 from tasks.core.stats.joint_moments import JointMoments
 from tasks.core.stats.sequential import confidence_sequence
-from tasks.core.stats.sequential_arms import compare_arms
+from tasks.core.stats.sequential_arms import compare_arms, compare_pairs
 from tasks.core.stats.sequential_counts import log_mcnemar_e_value
 from tests.support.rates import upper_bound
 
@@ -115,24 +115,31 @@ def regimes(rng, *, trials, blocks, rows, length, apart=0.2, discordant=0.1):
     return (both - won).reshape(shape), won.reshape(shape)
 
 
-def block_tests(lost, won, test, *, rows, every=1):
-    """Look at each trial after every so many blocks; return whether each ever named a better and a worse challenger."""
+def block_tests(lost, won, test, *, rows):
+    """Look at each trial after every block; return whether each ever named a better and a worse challenger.
+
+    Neighbours can only widen a sequence: `measure` is asked where that without them leaves 0 out, until it does so too.
+    """
     apart = (won - lost).sum(-1).astype(float)
-    blocks = apart.shape[1]
-    names = np.array([f"{i:012d}" for i in range(blocks)], dtype=object)
-    counts, low, high = np.full(blocks, float(rows)), [], []
-    for sums in apart:
-        table = np.column_stack([counts, np.zeros(blocks), sums])
-        seen = [
-            measure(
-                Evidence(sides={"new": Side(table=UnitTable(names=names[:n], sums=table[:n]))}), test,
-                test.challengers[0], alpha=test.alpha, scale=test.scale, hits=True,
-            )
-            for n in range(least_units(test), blocks + 1, every)
-        ]  # fmt: skip
-        low.append([one.low for one in seen])
-        high.append([one.high for one in seen])
-    return (np.array(low) > 0).any(axis=1), (np.array(high) < 0).any(axis=1)
+    table = np.stack([np.full(apart.shape, float(rows)), np.zeros(apart.shape), apart], axis=-1)
+    effect = compare_pairs(JointMoments.of(table[..., None, :]).accumulate())
+    low, high = confidence_sequence(
+        effect.estimate, effect.standard_error, alpha=test.alpha, scale=test.scale, weight=effect.weight
+    )
+    left_out = ((low > 0) | (high < 0)) & (effect.n_control >= least_units(test))
+    better, worse = np.zeros((2, len(apart)), dtype=bool)
+    for trial, look in zip(*np.nonzero(left_out), strict=True):
+        if not (better[trial] or worse[trial]):
+            seen = measured_blocks(table[trial, : look + 1], test)
+            better[trial], worse[trial] = seen.low > 0, seen.high < 0
+    return better, worse
+
+
+def measured_blocks(sums, test):
+    """Return what is measured of blocks, one row each: how many rows it has, and the sums of both sides."""
+    names = np.array([f"{i:012d}" for i in range(len(sums))], dtype=object)
+    evidence = Evidence(sides={"new": Side(table=UnitTable(names=names, sums=sums))})
+    return measure(evidence, test, test.challengers[0], alpha=test.alpha, scale=test.scale, hits=True)
 
 
 def row_by_row(lost, won, test):

@@ -130,6 +130,6 @@ def _side(
     single = columns[counts & ~grouped]
     table = UnitTable.of(units[grouped], np.where(counts[:, None], columns, 0.0)[grouped])
     singles = JointMoments.of(single) if len(single) else JointMoments.empty(columns.shape[1])
-    plain = Counter({name: int(count) for name, count in tally.items() if count})
-    plain["single_due"] = int((~grouped).sum())
+    alone = {"single_due": (~grouped).sum()}
+    plain = Counter({name: int(count) for name, count in (tally | alone).items() if count})
     return Side(singles=singles, table=table, lost=lost, won=won, counts=plain)
