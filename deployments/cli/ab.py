@@ -10,7 +10,7 @@ import typer
 from deployments.cli.output import clean, print_result
 from deployments.cli.session import prepare_prefect, run_flow
 from deployments.cli.stages import DryRun, Json, Model
-from tasks.core.ab.definition import MODES
+from tasks.core.ab.sound import MODES
 from tasks.core.errors import InputError, unknown_name
 from tasks.io.setup import Setup, open_setup
 from tasks.io.store_checks import reach_servers

@@ -10,6 +10,7 @@ from deployments.service.apart import MOST_APART, Failed, Row, answer_apart, ans
 from deployments.service.live import Arm, Live
 from deployments.service.trouble import place_of
 from tasks.core.serving.batch import Batch
+from tasks.core.traffic.assign import entity_key
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ class Routed:
     index : int
         Place in the plan of the variant it was meant for.
     hashed : int
-        The entity's hash.
+        Hash of what it was assigned by.
     failed, answered : bool
         Whether the variant failed on this very row; whether it answered.
     """
@@ -55,7 +56,7 @@ def score_rows(
     whole : Batch
         All of them as one.
     ids : sequence of str
-        Prediction id of each row of all batches: whoever has no entity is assigned by it.
+        Prediction id of each row of all batches: whoever has neither group (of a ranking) nor entity is assigned by it.
     apart : bool
         Whether rows on which an arm fails are told apart from others (`answer_apart`), so that none fails for
         another's sake; else whatever a model raises is raised.
@@ -120,11 +121,17 @@ def _say(name: str, first: Row | Failed) -> None:
 
 
 def row_keys(batches: Sequence[Batch], ids: Sequence[str]) -> list[str]:
-    """Return what each row is assigned by: its entity, else its own id."""
-    entities: list[str | None] = []
+    """Return what each row is assigned by: the group of a ranking, else its entity, else its own id."""
+    keys: list[str | None] = []
     for batch in batches:
-        entities += batch.entities if batch.entities is not None else [None] * batch.n
-    return [entity or name for entity, name in zip(entities, ids, strict=True)]
+        who = batch.entities if batch.entities is not None else [None] * batch.n
+        group = batch.signature.group
+        keys += (
+            who
+            if group is None
+            else [entity_key(g) or e for g, e in zip(batch.column(group), who, strict=True)]
+        )
+    return [key or name for key, name in zip(keys, ids, strict=True)]
 
 
 def _take(batch: Batch, places: Sequence[int]) -> Batch:

@@ -96,6 +96,32 @@ def test_a_plan_follows_the_configuration():
     assert ("paired", 1.0, 2 * 86_400.0) == (shadow.mode, shadow.challengers[0].share, shadow.follow_up)
 
 
+@pytest.mark.parametrize(
+    ("sections", "unit", "block"),
+    [
+        ({}, "block", 86_400.0),
+        ({"live": {"longest": "5d"}}, "block", 3_600.0),
+        ({"evaluation": {"block": "6h"}}, "block", 6 * 3_600.0),
+        ({"evaluation": {"dependence": "blocked"}, "data": {"entity": "who"}}, "block", 86_400.0),
+        ({"evaluation": {"dependence": "independent"}}, "row", None),
+        ({"evaluation": {"dependence": "independent"}, "data": {"entity": "who"}}, "entity", None),
+    ],
+)
+def test_pairs_are_judged_by_blocks_as_in_the_challenge_unless_rows_are_declared_independent(
+    sections, unit, block
+):
+    test = plan(learner(promotion={"path": "shadow"}, **sections))
+    assert (unit, block, 60.0) == (test.unit, test.block, test.grace)
+    arms = plan(learner(promotion={"path": "ab"}, **sections))
+    assert ("entity", None, 0.0) == (arms.unit, arms.block, arms.grace)
+
+
+def test_blocks_on_a_clock_of_rows_are_a_thirtieth_of_the_longest_duration():
+    rows = {"data": {"clock": "rows"}, "live": {"longest": "6000 rows"}}
+    test = plan(learner(promotion={"path": "shadow"}, **rows))
+    assert ("block", 201.0, 0.0) == (test.unit, test.block, test.grace)
+
+
 def test_the_metric_is_the_deciding_one_or_its_nearest_relative():
     names = [metric_of_test(learner(problem)).name for problem in ("binary", "regression")]
     assert ["brier_score", "mse"] == names

@@ -6,7 +6,7 @@ import pytest
 from tasks.core.ab.checks import MIN_UNITS
 from tasks.core.ab.measured import hits_bounds
 from tasks.core.ab.metric import choose_clip
-from tasks.core.ab.need import needed_units, plan_units
+from tasks.core.ab.need import needed_units
 from tasks.core.stats.joint_moments import JointMoments
 from tasks.core.stats.sequential import confidence_sequence
 from tasks.core.stats.sequential_arms import compare_arms, compare_pairs
@@ -15,12 +15,16 @@ from tests.support.live_streams import (
     ALPHA,
     LOOKS,
     arms,
+    block_tests,
     hit_batches,
     moments_of_sums,
     pareto,
     purchases,
     rated_test,
+    regimes,
+    row_by_row,
     show,
+    units_for,
     value_batches,
     winners,
 )
@@ -67,7 +71,7 @@ def test_equal_means_of_unequal_spread_are_told_apart_in_at_most_one_of_twenty(t
 @pytest.mark.parametrize("share", [0.5, 0.1])
 def test_arms_better_by_the_minimum_are_found_at_the_stated_need(share):
     rng, test = np.random.default_rng(3), rated_test(share=share)
-    units = plan_units(test, test.challengers[0], sd=np.sqrt(0.9 * 0.1))
+    units = units_for(test, sd=np.sqrt(0.9 * 0.1))
     batches = hit_batches(
         rng, trials=TRIALS, batch=-(-units // LOOKS), share=share, control=0.9, challenger=0.92
     )
@@ -87,7 +91,7 @@ def test_clipped_profit_better_by_the_minimum_is_found_by_the_need_that_an_early
     clip = choose_clip(past)
     sd = np.clip(past, *clip).std()
     test = rated_test(share=0.1, metric="business_value", effect=0.15 * sd)
-    batch = -(-2 * plan_units(test, test.challengers[0], sd=sd) // LOOKS)
+    batch = -(-2 * units_for(test, sd=sd) // LOOKS)
     pair = value_batches(
         rng, lambda rng, shape: np.clip(draw(rng, shape), *clip), trials=TRIALS // 2, batch=batch, share=0.1,
         clip=None, better_by=test.effect,
@@ -117,7 +121,7 @@ def discordances(rng, *, lost, won, batch):
 @pytest.mark.parametrize("share", [0.05, 0.005])
 def test_equal_pairs_are_told_apart_by_the_e_value_in_at_most_one_of_twenty(share):
     b, c, n = discordances(np.random.default_rng(7), lost=share, won=share, batch=20)
-    test = rated_test(mode="paired")
+    test = rated_test(mode="paired", unit="row")
     over = log_mcnemar_e_value(b, c, concentration=test.concentration) >= -np.log(ALPHA)
     literal = (b - c) ** 2 > 1.96**2 * (b + c)
     found = [mask.any(axis=1) for mask in (over & (c > b), over & (b > c), literal & (n >= 30))]
@@ -126,9 +130,9 @@ def test_equal_pairs_are_told_apart_by_the_e_value_in_at_most_one_of_twenty(shar
 
 
 def test_pairs_better_by_the_minimum_are_found_at_the_stated_need_and_their_bounds_hold_throughout():
-    test = rated_test(mode="paired")
+    test = rated_test(mode="paired", unit="row")
     sd = np.sqrt(0.1 - 0.02**2)  # a tenth of the rows discordant, better by .02
-    units = plan_units(test, test.challengers[0], sd=sd)
+    units = units_for(test, sd=sd)
     b, c, n = discordances(np.random.default_rng(8), lost=0.04, won=0.06, batch=-(-units // LOOKS))
     low, high = hits_bounds(
         b[::4, ::10], c[::4, ::10], n[::10], alpha=ALPHA, scale=test.scale, concentration=test.concentration
@@ -143,6 +147,21 @@ def test_pairs_better_by_the_minimum_are_found_at_the_stated_need_and_their_boun
     assert upper_bound(int(missed.sum()), TRIALS) <= ALPHA
 
 
+def test_pairs_just_short_of_the_minimum_are_strictly_superior_in_at_most_one_of_twenty():
+    """A tenth discordant, nine in ten of them won: the size of the difference hangs on how many are discordant."""
+    rng, looks = np.random.default_rng(9), 100
+    test = rated_test(mode="paired", unit="row", effect=0.08, strict=True)
+    both = rng.binomial(200, 0.1, (TRIALS, looks))
+    won = rng.binomial(both, 0.899)
+    b, c, n = (both - won).cumsum(1), won.cumsum(1), 200 * np.arange(1, looks + 1)
+    low, high = hits_bounds(b, c, n, alpha=ALPHA, scale=test.scale, concentration=test.concentration)
+    found = (low >= test.effect).any(axis=1)
+    print(f"\n| strict, pairs just short of the minimum | {found.mean():.4f} |", end="")
+    assert upper_bound(int(found.sum()), TRIALS) <= ALPHA
+    e = log_mcnemar_e_value(b, c, concentration=test.concentration)
+    np.testing.assert_array_equal(e >= -np.log(ALPHA), (low > 0) | (high < 0))
+
+
 def test_equal_pairs_are_told_apart_by_clipped_profit_in_at_most_one_of_twenty():
     rng = np.random.default_rng(11)
     clip = choose_clip(purchases(rng, (5_000,)))
@@ -152,6 +171,56 @@ def test_equal_pairs_are_told_apart_by_clipped_profit_in_at_most_one_of_twenty()
     values = np.stack([np.ones(worth.shape), worth * (swap > 0.1), worth * (swap < 0.9)], axis=-1)
     effect = compare_pairs(JointMoments.of(values).accumulate())
     assert show("profit clipped, pairs", *winners(effect, test, least=MIN_UNITS["paired"])) <= ALPHA
+
+
+DAYS, A_DAY = 28, 500  # four weeks of blocks of a day
+
+
+@pytest.mark.parametrize(("length", "apart"), [(100, 0.0), (50, 0.2), (200, 0.2), (1_000, 0.2)])
+def test_equal_pairs_in_regimes_are_told_apart_by_blocks_in_at_most_one_of_twenty(length, apart):
+    rng = np.random.default_rng(31)
+    lost, won = regimes(rng, trials=TRIALS, blocks=DAYS, rows=A_DAY, length=length, apart=apart)
+    test = rated_test(mode="paired", unit="block", block=1.0)
+    better, worse = block_tests(lost, won, test, rows=A_DAY)
+    by_row, literal = row_by_row(lost, won, test)
+    what = (
+        f"pairs, regimes of {length} rows (± {apart}), blocks of {A_DAY}; e-value by row {by_row.mean():.3f}"
+    )
+    bound = show(what, better, worse, literal)
+    if length <= A_DAY:
+        assert bound <= ALPHA
+    if apart:
+        assert by_row.mean() > 2 * (better | worse).mean()
+
+
+def test_equal_pairs_by_clipped_profit_are_told_apart_by_blocks_in_at_most_one_of_twenty():
+    rng, rows = np.random.default_rng(33), 100
+    clip = choose_clip(pareto(rng, (5_000,)))
+    worth = np.clip(pareto(rng, (TRIALS, DAYS, rows)), *clip)
+    swap = rng.random((TRIALS, DAYS, rows), dtype=np.float32)  # one row in five earns on one side only
+    lost, won = worth * (swap < 0.1), worth * (swap > 0.9)
+    test = rated_test(mode="paired", unit="block", block=1.0, metric="business_value", effect=0.5)
+    better, worse = block_tests(lost, won, test, rows=rows)
+    apart = (won - lost).reshape(TRIALS, -1)[:, 30:]
+    n = np.arange(1, apart.shape[1] + 1)
+    mean = apart.cumsum(1) / n
+    z = mean / np.sqrt(np.maximum((apart**2).cumsum(1) / n - mean**2, 1e-9) / n)
+    literal = (np.abs(z[:, rows::rows]) > 1.96).any(axis=1)
+    assert show("profit (pareto) clipped, pairs, blocks of 100 rows", better, worse, literal) <= ALPHA
+
+
+@pytest.mark.parametrize(("rows", "effect"), [(500, 0.02), (500, 0.01), (100, 0.02)])
+def test_pairs_better_by_the_minimum_are_found_by_blocks_at_the_stated_need(rows, effect):
+    rng = np.random.default_rng(32)
+    test = rated_test(mode="paired", unit="block", block=1.0, effect=effect)
+    blocks = units_for(test, sd=np.sqrt((0.1 - effect**2) / rows))
+    both = rng.binomial(rows, 0.1, (400, blocks, 1))
+    won = rng.binomial(both, 0.5 + effect / 0.2)
+    lost = both - won
+    better, worse = block_tests(lost, won, test, rows=rows)
+    print(f"\n| pairs better by {effect}, blocks of {rows} rows | {blocks} | {better.mean():.3f} |", end="")
+    assert better.mean() >= 0.8
+    assert worse.mean() <= 0.01
 
 
 @pytest.mark.parametrize("share", [0.5, 0.1])

@@ -1,19 +1,24 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from statsmodels.stats.contingency_tables import mcnemar as sm_mcnemar
 
+from tasks.core.ab.conclusion import Action, conclude
 from tasks.core.ab.definition import Arm, Guardrail
-from tasks.core.ab.evidence import Evidence
+from tasks.core.ab.evidence import Evidence, Side
 from tasks.core.ab.gather import gather
-from tasks.core.ab.look import look_at
+from tasks.core.ab.look import look_at, name_verdict, promotes
 from tasks.core.ab.measured import measure
 from tasks.core.ab.metric import choose_clip, live_metric, live_metric_name, live_values
 from tasks.core.ab.observations import Answered, observe
 from tasks.core.ab.payload import live_test_payload, read_live_test
+from tasks.core.ab.report import split_line
+from tasks.core.ab.units import UnitTable
 from tasks.core.errors import DataError, InputError, UnknownName
 from tasks.core.metrics.registry import get_metric
 from tasks.core.metrics.scored import Scored
-from tasks.core.stats.sequential_counts import mcnemar_e_value
+from tasks.core.stats.sequential_counts import log_split_e_value, mcnemar_e_value
 from tests.support.live_tests import DAY, answers, live_test, look, pairs, two_arms
 
 NOW = 40 * DAY
@@ -306,27 +311,6 @@ def test_unbounded_values_that_never_vary_decide_nothing():
     assert found.measured.to_dict()["low"] is None
 
 
-def test_the_champions_score_sharpens_the_comparison_where_both_arms_have_it():
-    rng = np.random.default_rng(13)
-    n = 4_000
-    ease = rng.random(n)
-    variants = np.where(rng.random(n) < 0.5, "new", "champion").astype(object)
-    right = rng.random(n) < ease
-    plain = answers(variants, right)
-    columns = {
-        name: getattr(plain, name)
-        for name in ("keys", "variants", "units", "positions", "known_at", "scored")
-    }
-    sharp, holes = (
-        Answered(**columns, covariate=ease),
-        Answered(**columns, covariate=np.where(ease < 0.01, np.nan, ease)),
-    )
-    test = live_test()
-    assert 0.25 < only(look(test, sharp)).measured.reduction < 0.45
-    assert 0.0 == only(look(test, holes)).measured.reduction
-    assert 0.0 == only(look(live_test(adjust=False), sharp)).measured.reduction
-
-
 def test_several_challengers_share_alpha():
     rng = np.random.default_rng(14)
     variants = rng.choice(["champion", "new", "newer"], 6_000)
@@ -355,7 +339,7 @@ def test_a_guardrail_stops_a_challenger_that_harms_another_metric():
 
 def test_pairs_are_judged_by_the_exact_e_value():
     answered = pairs(np.random.default_rng(16))
-    test = live_test("paired")
+    test = live_test("paired", unit="row")
     found = only(look(test, answered))
     side = evidence_of(test, answered).side("new")
     assert ("superior", "mcnemar_e_value") == (found.verdict, found.measured.test)
@@ -371,14 +355,14 @@ def test_pairs_are_judged_by_the_exact_e_value():
 def test_pairs_do_not_depend_on_the_order_of_their_rows():
     answered = pairs(np.random.default_rng(17))
     order = np.random.default_rng(18).permutation(4_000)
-    test = live_test("paired")
+    test = live_test("paired", unit="row")
     one, other = (only(look(test, each)) for each in (answered, answered.take(order)))
     assert one.reasons == other.reasons
     assert (one.measured.low, one.measured.won) == (pytest.approx(other.measured.low), other.measured.won)
 
 
 def test_pairs_without_discordance_are_equivalent_only_when_they_are_many():
-    test = live_test("paired", min_improvement=0.01)
+    test = live_test("paired", min_improvement=0.01, unit="row")
     few, many = (
         only(look(test, pairs(np.random.default_rng(19), n=n, gain=0.0, loss=0.0))) for n in (100, 5_000)
     )
@@ -395,8 +379,15 @@ def test_pairs_of_repeated_entities_are_judged_by_entity():
         found.measured.n,
         found.measured.repeated,
     )
-    alone = only(look(live_test("paired"), pairs(rng, units=[f"e{i}" for i in range(2_000)] * 2)))
-    assert ("mcnemar_e_value", 2_000) == (alone.measured.test, alone.measured.n)
+    assert "entities" == found.need.what
+
+
+def test_the_method_is_that_of_the_definition_whatever_units_come():
+    for units in (None, [f"e{i}" for i in range(2_000)] * 2, [f"e{i % 50}" for i in range(2_000)] * 2):
+        answered = pairs(np.random.default_rng(20), units=units)
+        alone = only(look(live_test("paired", unit="row"), answered))
+        assert ("mcnemar_e_value", 2_000) == (alone.measured.test, alone.measured.n)
+        assert "confidence_sequence" == only(look(live_test("paired"), answered)).measured.test
 
 
 def test_pairs_by_another_metric_are_judged_by_their_mean_difference():
@@ -535,3 +526,183 @@ def test_outcomes_as_they_come_wait_until_four_in_five_are_there():
     assert ["immature"] == codes(found)
     assert "60%" in only(found).reasons[0].message or "59%" in only(found).reasons[0].message
     assert "immature" not in codes(look(live_test(follow_up=DAY), answered))
+
+
+# What is astray, and whether that is chance
+
+
+def test_a_handful_of_rows_astray_forbids_a_winner_and_ends_nothing():
+    paired, arms = live_test("paired", unit="row"), live_test(share=0.1)
+    one_missing = answers(
+        ["champion"] * 50 + ["new"] * 49, np.ones(99), keys=[f"p{i}" for i in (*range(50), *range(49))],
+        positions=np.append(np.arange(50.0), np.arange(49.0)),
+    )  # fmt: skip
+    one_crossed = answers(
+        ["champion"] * 30 + ["new"] * 3, np.ones(33), units=[*(f"u{i}" for i in range(30)), "u0", "x", "y"]
+    )
+    for test, answered in ((paired, one_missing), (arms, one_crossed)):
+        found = look(test, answered)
+        assert "perhaps_astray" == codes(found)[0]
+        assert ("undecided", False) == (only(found).verdict, only(found).promotes)
+        assert Action.GO_ON is conclude(test, replace(found, now=DAY), champion=1).action
+
+
+def test_what_is_surely_astray_ends_the_test():
+    test = live_test("paired", unit="row")
+    answered = pairs(np.random.default_rng(22))
+    missing = answered.take((answered.variants == "champion") | (answered.positions % 20 > 0))
+    assert Action.ABORT is conclude(test, look(test, missing), champion=1).action
+
+
+@pytest.mark.parametrize("share", [0.01, 0.002])
+def test_a_share_astray_that_is_put_up_with_ends_at_most_one_of_a_hundred_tests(share):
+    rng = np.random.default_rng(26)
+    odd = rng.binomial(20, share, (1_000, 500)).cumsum(axis=1)
+    whole = 20 * np.arange(1, 501)
+    sure = log_split_e_value(np.stack([whole - odd, odd], -1), [0.99, 0.01]) >= np.log(200)
+    assert (sure & (odd > 0.01 * whole)).any(axis=1).mean() <= 0.01
+    assert ((odd > 0.01 * whole)[:, 2:]).any(axis=1).mean() > 0.1  # by the bare figure
+
+
+def test_the_newest_rows_wait_for_their_shadows():
+    place = np.arange(100.0)
+    late = place > 95  # of these no shadow's answer has come yet
+    answered = answers(
+        ["champion"] * 100 + ["new"] * 96, np.ones(196), keys=[f"p{i}" for i in (*range(100), *range(96))],
+        positions=np.append(place, place[~late]),
+    )  # fmt: skip
+    counts = evidence_of(live_test("paired", unit="row", grace=10.0), answered, now=100.0).side("new").counts
+    assert (91, 0) == (counts["due"], counts["unpaired"])
+    assert (
+        4 == evidence_of(live_test("paired", unit="row"), answered, now=100.0).side("new").counts["unpaired"]
+    )
+
+
+# Verdicts by the bounds alone
+
+
+@pytest.mark.parametrize(
+    ("bounds", "verdict", "promoted"),
+    [
+        ((-0.04, 0.06), "undecided", True),
+        ((-0.04, -0.02), "inferior", True),
+        ((-0.009, 0.008), "equivalent", True),
+        ((0.001, 0.03), "superior", True),
+        ((-0.06, -0.02), "inferior", False),
+        ((-0.06, 0.06), "undecided", False),
+    ],
+)
+def test_a_verdict_names_the_bounds_and_the_policy_promotes(bounds, verdict, promoted):
+    test = live_test(policy="non_inferiority", margin=0.05, min_improvement=0.01)
+    assert (verdict, promoted) == (name_verdict(*bounds, test), promotes(*bounds, test))
+
+
+def test_what_is_not_worse_by_the_margin_is_not_called_equivalent():
+    test = live_test(policy="non_inferiority", margin=0.08, min_improvement=0.01)
+    found = only(look(test, two_arms(np.random.default_rng(2), n=8_000, challenger=0.7)))
+    assert ("undecided", True, ["non_inferior"]) == (
+        found.verdict,
+        found.promotes,
+        [r.code for r in found.reasons],
+    )
+    assert "not worse than the champion by 0.08" in found.reasons[0].message
+    assert 0 == found.need.still
+
+
+def test_equals_are_waited_for_where_equals_are_promoted_by_a_margin_below_what_matters():
+    test = live_test(policy="non_inferiority", margin=0.02, min_improvement=0.05)
+    found = look(test, two_arms(np.random.default_rng(2), n=12_000, challenger=0.7))
+    assert ("equivalent", False) == (only(found).verdict, only(found).promotes)
+    assert Action.GO_ON is conclude(test, replace(found, now=DAY), champion=1).action
+
+
+# Blocks
+
+
+def blocked(**more):
+    return live_test("paired", unit="block", **{"block": 100.0, "longest": 5_000.0, **more})
+
+
+def test_pairs_of_one_piece_of_the_clock_are_one_unit_and_count_when_it_is_over():
+    answered = pairs(np.random.default_rng(27), n=2_000)
+    for now, blocks in ((99.9, 0), (100.0, 1), (1_950.0, 19), (2_001.0, 20)):
+        found = look(blocked(), answered, now=now)
+        assert (blocks, "blocks") == (only(found).measured.n, only(found).need.what)
+        assert 100 * blocks == found.counts["new"].get("counted", 0)
+    assert ("superior", "confidence_sequence") == (only(found).verdict, only(found).measured.test)
+    table = evidence_of(blocked(), answered, now=2_001.0).side("new").table
+    assert np.arange(20).tolist() == [int(name) for name in table.names]
+    first = answered.scored.label[:100], answered.scored.label[2_000:2_100]
+    assert [100.0, first[0].sum(), first[1].sum()] == table.sums[0].tolist()
+
+
+def test_few_blocks_name_no_winner_however_clear_they_are():
+    answered = pairs(np.random.default_rng(27), n=2_000)
+    few, some = (look(blocked(), answered, now=now) for now in (699.0, 901.0))
+    assert ["too_few_units"] == codes(few)
+    assert "6 blocks" in only(few).reasons[0].message
+    assert ("undecided", None) == (
+        only(some).verdict,
+        only(some).measured.to_dict()["low"],
+    )  # 9 of no spread at all
+
+
+def test_blocks_that_lean_on_their_neighbours_say_less():
+    rng, blocks = np.random.default_rng(28), 60
+    wave = np.repeat(rng.normal(0, 5, blocks // 5), 5) + rng.normal(0, 1, blocks)
+    sums = np.column_stack([np.full(blocks, 100.0), np.full(blocks, 80.0), 80 + wave])
+    both = []
+    for order in (np.arange(blocks), rng.permutation(blocks)):
+        names = np.array([f"{i:012d}" for i in range(blocks)], dtype=object)
+        evidence = Evidence(sides={"new": Side(table=UnitTable(names=names, sums=sums[order]))})
+        both.append(measure(evidence, blocked(), blocked().challengers[0], alpha=0.05, scale=0.05, hits=True))
+    assert both[0].standard_error > 1.5 * both[1].standard_error
+
+
+@pytest.mark.parametrize(
+    ("mode", "changed", "said"),
+    [
+        ("paired", {"unit": "day"}, "Unknown unit 'day'"),
+        ("paired", {"unit": "block"}, "its block None"),
+        ("paired", {"block": 5.0}, "its block 5.0"),
+        ("paired", {"unit": "block", "block": 0.0}, "block is 0.0"),
+        ("paired", {"grace": -1.0}, "grace is -1.0"),
+        ("arms", {"unit": "row"}, "The unit of arms is 'row'"),
+    ],
+)
+def test_units_that_are_none_are_refused_by_name(mode, changed, said):
+    with pytest.raises(InputError, match=said):
+        live_test(mode, **changed)
+
+
+# Groups in several arms
+
+
+def test_a_group_of_which_two_arms_answered_a_part_counts_in_neither():
+    rng = np.random.default_rng(29)
+    races, runners = 300, 8
+    n = races * runners
+    y = (rng.random((races, runners)) < 0.3).astype(float)
+    arm = np.where(np.arange(n).reshape(races, runners) < n // 2, "new", "champion")
+    arm[0] = ["new"] + ["champion"] * 7  # a part of one runner, which says nothing about an order
+    y[0] = [1, 1, 0, 0, 0, 0, 0, 0]
+    answered = Answered(
+        keys=np.array([f"p{i}" for i in range(n)], dtype=object), variants=arm.ravel().astype(object),
+        units=np.array([None] * n, dtype=object), positions=np.arange(n, dtype=float),
+        known_at=np.arange(n, dtype=float),
+        scored=Scored(
+            y=y.ravel(), score=rng.normal(size=n), group=np.repeat([f"race{i}" for i in range(races)], runners)
+        ),
+    )  # fmt: skip
+    test = live_test(metric="ndcg_at_3")
+    evidence = evidence_of(test, answered, metric="ndcg_at_3", problem="ranking")
+    assert ["race0"] == evidence.crossed().tolist()
+    found = look(test, answered, metric="ndcg_at_3", problem="ranking")
+    assert "1 units met several arms and count in none." in split_line(test, found.to_dict())
+
+
+def test_a_group_that_a_shadow_scored_in_part_is_no_pair():
+    answered = race_answers(np.random.default_rng(24), races=40)
+    part = answered.take((answered.variants == "champion") | (np.arange(480) % 60 > 0))
+    side = evidence_of(live_test("paired", metric="ndcg"), part, metric="ndcg", problem="ranking").side("new")
+    assert (40, 4, 36) == (side.counts["due"], side.counts["unpaired"], side.counts["counted"])

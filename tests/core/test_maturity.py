@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.core.ab.maturity import choose_follow_up, measure_maturity
+from tasks.core.ab.maturity import measure_maturity
 from tasks.core.errors import DataError, InputError
 
 AGES = [0.0, 1.0, 2.0, 3.0]
@@ -45,15 +45,6 @@ def test_young_cohorts_do_not_bend_the_curve():
     found = measure_maturity(place, known, now=30.0, length=1.0, ages=[1.0, 2.0, 4.0, 8.0])
     expected = 0.9 * (1 - np.exp(-np.array([1.0, 2.0, 4.0, 8.0]) / 2))
     np.testing.assert_allclose(expected, found.curve(), atol=0.01)
-    assert 8.0 == choose_follow_up(found)
-    assert 4.0 == choose_follow_up(found, share=0.85)
-
-
-def test_without_old_cohorts_or_labels_no_follow_up_is_chosen():
-    place = np.linspace(0, 0.9, 50)
-    assert choose_follow_up(measure_maturity(place, place, now=1.0, length=1.0, ages=AGES)) is None
-    assert choose_follow_up(measure_maturity(place, place * np.nan, now=9.0, length=1.0, ages=AGES)) is None
-    assert choose_follow_up(measure_maturity([], [], now=9.0, length=1.0, ages=AGES)) is None
 
 
 @pytest.mark.parametrize(("length", "ages"), [(0.0, AGES), (1.0, []), (1.0, [2.0, 1.0]), (1.0, [-1.0])])

@@ -139,28 +139,6 @@ def test_rows_of_one_unit_count_once():
     )
 
 
-def test_a_covariate_takes_away_the_variance_that_it_explains():
-    rng = np.random.default_rng(5)
-    x = rng.normal(0, 1, (2, 4_000))
-    y = 0.8 * x + rng.normal(0, 0.6, (2, 4_000))
-    with_x = [JointMoments.of(np.column_stack([np.ones(4_000), y[i], x[i]])) for i in range(2)]
-    effect, plain = compare_arms(*with_x), compare_arms(ones(y[0]), ones(y[1]))
-    slope = (np.cov(x[0], y[0])[0, 1] + np.cov(x[1], y[1])[0, 1]) / (x[0].var(ddof=1) + x[1].var(ddof=1))
-    adjusted = (y[1] - slope * x[1]).mean() - (y[0] - slope * x[0]).mean()
-    assert adjusted == pytest.approx(float(effect.estimate))
-    assert 0.64 == pytest.approx(float(effect.reduction), abs=0.03)
-    assert 0.36 == pytest.approx(float((effect.standard_error / plain.standard_error) ** 2), abs=0.03)
-
-
-def test_a_covariate_that_explains_nothing_is_not_used():
-    rng = np.random.default_rng(6)
-    values = rng.normal(0, 1, (2, 1_000, 2))
-    sides = [JointMoments.of(np.column_stack([np.ones(1_000), side])) for side in values]
-    effect, plain = compare_arms(*sides), compare_arms(*(ones(side[:, 0]) for side in values))
-    assert 0.0 == float(effect.reduction)
-    assert float(plain.estimate) == float(effect.estimate)
-
-
 def test_pairs_are_judged_by_their_differences():
     rng = np.random.default_rng(7)
     a = rng.normal(0, 1, 200)

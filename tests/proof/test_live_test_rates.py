@@ -7,10 +7,13 @@ from tasks.core.ab.metric import choose_clip
 from tests.support.live_streams import (
     ALPHA,
     arms,
+    block_tests,
     hit_batches,
     pareto,
     purchases,
     rated_test,
+    regimes,
+    row_by_row,
     show,
     value_batches,
 )
@@ -54,3 +57,19 @@ def test_equal_arms_by_profit(draw, clipped, share):
     )
     what = f"profit ({draw.__name__}) {'clipped' if clipped else 'as it is'}, {1 - share:.0%}/{share:.0%}"
     assert show(what, *found) <= ALPHA
+
+
+@pytest.mark.parametrize(("length", "apart"), [(100, 0.0), (50, 0.2), (200, 0.2), (1_000, 0.2)])
+def test_equal_pairs_by_blocks_over_five_hundred_of_them(length, apart):
+    """Blocks of 500 rows; regimes of twice that are shown without a bar."""
+    rng, rows = np.random.default_rng(103), 500
+    lost, won = regimes(rng, trials=1_000, blocks=500, rows=rows, length=length, apart=apart)
+    test = rated_test(mode="paired", unit="block", block=1.0)
+    better, worse = block_tests(lost, won, test, rows=rows)
+    by_row, literal = row_by_row(lost, won, test)
+    what = (
+        f"pairs, regimes of {length} rows (± {apart}), blocks of {rows}; e-value by row {by_row.mean():.3f}"
+    )
+    bound = show(what, better, worse, literal)
+    if length <= rows:
+        assert bound <= ALPHA

@@ -2,22 +2,28 @@
 
 import numpy as np
 
-from tasks.core.ab.checks import MIN_UNITS
+from tasks.core.ab.checks import MIN_UNITS, least_units
 from tasks.core.ab.definition import Arm, LiveTest
+from tasks.core.ab.evidence import Evidence, Side
+from tasks.core.ab.measured import measure
+from tasks.core.ab.need import needed_units
+from tasks.core.ab.units import UnitTable
 from tasks.core.stats.joint_moments import JointMoments
 from tasks.core.stats.sequential import confidence_sequence
-from tasks.core.stats.sequential_arms import compare_arms
+from tasks.core.stats.sequential_arms import compare_arms, compare_pairs
+from tasks.core.stats.sequential_counts import log_mcnemar_e_value
 from tests.support.rates import upper_bound
 
 LOOKS = 500
 ALPHA = 0.05
 
 
-def rated_test(*, share=0.5, mode="arms", effect=0.02, metric="accuracy"):
+def rated_test(*, share=0.5, mode="arms", effect=0.02, metric="accuracy", **more):
     return LiveTest(
         name="t", hypothesis="the new one is better", metric=metric, mode=mode, start=0.0, longest=1e9, alpha=ALPHA,
         control=Arm(name="champion", version=1, share=1 - share if mode == "arms" else 1.0),
         challengers=(Arm(name="new", version=2, share=share if mode == "arms" else 1.0),), min_improvement=effect,
+        **more,
     )  # fmt: skip
 
 
@@ -91,6 +97,64 @@ def purchases(rng, shape):
 def pareto(rng, shape):
     """Profit a row with infinite variance: Pareto of index 1.5, less its mean."""
     return (1.0 - rng.random(shape, dtype=np.float32)) ** (-1 / 1.5) - 3.0
+
+
+def regimes(rng, *, trials, blocks, rows, length, apart=0.2, discordant=0.1):
+    """Return lost and won pairs by cell, shape (trials, blocks, cells): two models of equal accuracy in the long run.
+
+    For ``length`` rows on end the challenger wins .5 + apart or .5 - apart of the discordant rows.
+    """
+    cell = int(np.gcd(rows, length))
+    cells, per = blocks * rows // cell, length // cell
+    sign = rng.choice([-1, 1], (trials, cells // per + 2))
+    place = (np.arange(cells) + rng.integers(0, per, (trials, 1))) // per
+    share = 0.5 + apart * np.take_along_axis(sign, place, 1)
+    both = rng.binomial(cell, discordant, (trials, cells))
+    won = rng.binomial(both, share)
+    shape = (trials, blocks, rows // cell)
+    return (both - won).reshape(shape), won.reshape(shape)
+
+
+def block_tests(lost, won, test, *, rows):
+    """Look at each trial after every block; return whether each ever named a better and a worse challenger.
+
+    Neighbours can only widen a sequence: `measure` is asked where that without them leaves 0 out, until it does so too.
+    """
+    apart = (won - lost).sum(-1).astype(float)
+    table = np.stack([np.full(apart.shape, float(rows)), np.zeros(apart.shape), apart], axis=-1)
+    effect = compare_pairs(JointMoments.of(table[..., None, :]).accumulate())
+    low, high = confidence_sequence(
+        effect.estimate, effect.standard_error, alpha=test.alpha, scale=test.scale, weight=effect.weight
+    )
+    left_out = ((low > 0) | (high < 0)) & (effect.n_control >= least_units(test))
+    better, worse = np.zeros((2, len(apart)), dtype=bool)
+    for trial, look in zip(*np.nonzero(left_out), strict=True):
+        if not (better[trial] or worse[trial]):
+            seen = measured_blocks(table[trial, : look + 1], test)
+            better[trial], worse[trial] = seen.low > 0, seen.high < 0
+    return better, worse
+
+
+def measured_blocks(sums, test):
+    """Return what is measured of blocks, one row each: how many rows it has, and the sums of both sides."""
+    names = np.array([f"{i:012d}" for i in range(len(sums))], dtype=object)
+    evidence = Evidence(sides={"new": Side(table=UnitTable(names=names, sums=sums))})
+    return measure(evidence, test, test.challengers[0], alpha=test.alpha, scale=test.scale, hits=True)
+
+
+def row_by_row(lost, won, test):
+    """Return by trial whether the e-value, and whether McNemar's test, of single rows ever told the two apart."""
+    b, c = (x.reshape(len(x), -1).cumsum(1) for x in (lost, won))
+    e = log_mcnemar_e_value(b, c, concentration=test.concentration) >= -np.log(ALPHA)
+    return e.any(axis=1), ((b - c) ** 2 > 1.96**2 * np.maximum(b + c, 30)).any(axis=1)
+
+
+def units_for(test, *, sd):
+    """Return the stated need by a spread a unit that is known: in each arm, or of the difference of a pair."""
+    if test.mode == "arms":
+        share = test.challengers[0].share
+        sd /= np.sqrt(share * (1 - share))
+    return needed_units(test, standard_error=sd, n=1)
 
 
 def first_crossing(mask):

@@ -102,9 +102,9 @@ def conclude(
     if winner is not None:
         return Conclusion(action=Action.PROMOTE, winner=winner.arm, reasons=winner.reasons)
     reasons = tuple(reason for judged in look.judged for reason in judged.reasons)
-    if all(judged.verdict in (EQUIVALENT, INFERIOR) for judged in look.judged):
+    if all(judged.verdict in _settled(test) for judged in look.judged):
         return Conclusion(action=Action.KEEP, reasons=reasons)
-    if look.now >= test.end + (test.follow_up or 0.0):
+    if look.now >= test.end + test.lag:
         return Conclusion(action=Action.EXPIRE, reasons=(_expired(test), *reasons))
     return Conclusion(action=Action.GO_ON, reasons=reasons)
 
@@ -113,6 +113,11 @@ def end_now(conclusion: Conclusion) -> Conclusion:
     """Return how a test that could go on ends when a person ends it: the champion is kept."""
     reason = Reason(code="ended_by_hand", message="Ended by hand before a verdict: the champion is kept.")
     return Conclusion(action=Action.KEEP, reasons=(reason, *conclusion.reasons))
+
+
+def _settled(test: LiveTest) -> tuple[str, ...]:
+    """Return the verdicts after which nobody can win: an equal one still can where equals are promoted."""
+    return (INFERIOR,) if test.policy == "non_inferiority" else (EQUIVALENT, INFERIOR)
 
 
 def _reigns(arm: Arm) -> Reason:

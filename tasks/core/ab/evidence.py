@@ -12,8 +12,9 @@ import numpy as np
 from tasks.core.ab.units import ObjectArray, UnitTable
 from tasks.core.stats.joint_moments import JointMoments
 
-COLUMNS = 3
-"""Numbers a unit: rows and (arms) value and covariate, (pairs) the control's and the challenger's value."""
+_COLUMNS = (
+    3  # numbers a unit of pairs: rows, the control's and the challenger's value; of arms rows and value
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -29,13 +30,13 @@ class Side:
     lost, won : int
         Pairs that only the control, and only the challenger, has right.
     counts : Counter
-        ``due`` (old enough), ``labelled``, ``counted``, ``undefined``, ``clipped``, ``uncovered`` (without covariate),
-        ``unpaired`` (no shadow answered), ``single_due`` (units of one row that are due).
+        ``due`` (old enough), ``labelled``, ``counted``, ``undefined``, ``clipped``, ``unpaired`` (no shadow answered),
+        ``single_due`` (units of one row that are due).
     """
 
-    singles: JointMoments = field(default_factory=lambda: JointMoments.empty(COLUMNS))
+    singles: JointMoments = field(default_factory=lambda: JointMoments.empty(_COLUMNS))
     table: UnitTable = field(
-        default_factory=lambda: UnitTable(names=np.empty(0, dtype=object), sums=np.empty((0, COLUMNS)))
+        default_factory=lambda: UnitTable(names=np.empty(0, dtype=object), sums=np.empty((0, _COLUMNS)))
     )
     lost: int = 0
     won: int = 0
@@ -75,7 +76,7 @@ class Evidence:
     def __add__(self, other: Evidence) -> Evidence:
         """Return the evidence of both batches."""
         names = [*self.sides, *(name for name in other.sides if name not in self.sides)]
-        return Evidence(sides={name: self.side(name) + other.side(name) for name in names})
+        return Evidence(sides={name: _sum(self.sides.get(name), other.sides.get(name)) for name in names})
 
     def side(self, name: str) -> Side:
         """Return an arm's evidence; an empty one when nothing was seen of it."""
@@ -91,3 +92,7 @@ class Evidence:
             np.unique(np.concatenate(shared)).astype(object) if shared else np.empty(0, object)
         )
         return found
+
+
+def _sum(one: Side | None, other: Side | None) -> Side:
+    return (one or Side()) if other is None else other if one is None else one + other

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from tasks.core.errors import DataError
 from tasks.core.learning.scoring import decide_labels
 from tasks.core.metrics.scored import Array, BoolArray, FloatArray, Scored
 from tasks.core.profiles.reference import DECISION, SCORE
+from tasks.core.traffic.assign import entity_key
 
 KEY, VARIANT, ENTITY, KNOWN_AT = "@prediction_id", "@variant", "@entity", "@known_at"
 """Columns of logged rows beside the features, the score and the decision."""
@@ -34,7 +35,6 @@ def read_answers(
     *,
     config: ModelConfig,
     classes: tuple[Any, ...],
-    covariate: Mapping[str, float] | None = None,
 ) -> Answered:
     """Read what the variants answered from rows of the log.
 
@@ -45,14 +45,14 @@ def read_answers(
         perhaps ``@decision``, the target (null: unknown), and the columns of group and value.
     classes : tuple
         (negative, positive) for binary, all classes for multiclass, else empty.
-    covariate : mapping of str to float, optional
-        The champion's score by prediction id.
 
     Raises
     ------
     DataError
         When a column is missing.
     """
+    if config.problem == "ranking" and len(rows):
+        rows = _in_groups(rows, str(config.data.group))
     frame, n = rows.frame, len(rows)
     known_at = _numbers(frame, KNOWN_AT) if n else np.zeros(0)
     target = config.data.target
@@ -65,7 +65,13 @@ def read_answers(
         positions=np.zeros(0) if rows.positions is None else np.asarray(rows.positions, dtype=np.float64),
         known_at=np.where(labelled, known_at, np.nan),
         scored=_scored(frame, labelled, config=config, classes=classes),
-        covariate=None if covariate is None else np.array([covariate.get(key, np.nan) for key in keys]),
+    )
+
+
+def _in_groups(rows: Rows, group: str) -> Rows:
+    """Return the rows that are of a group; one without cannot be held against any other."""
+    return rows.take(
+        np.array([entity_key(one) is not None for one in _column(rows.frame, group)], dtype=np.bool_)
     )
 
 
@@ -84,7 +90,9 @@ def _scored(
         label=_labels(frame, score, classes=classes),
         classes=classes,
         positive_class=classes[1] if config.problem == "binary" else None,
-        group=_column(frame, str(data.group)).astype(str).to_numpy() if ranking else None,
+        group=np.array([entity_key(one) for one in frame[str(data.group)]], dtype=object)
+        if ranking
+        else None,
         value=_numbers(frame, data.value) if data.value is not None and data.value in frame else None,
     )
 

@@ -6,10 +6,10 @@ from collections import Counter
 
 import numpy as np
 
-from tasks.core.ab.definition import ARMS, LiveTest
-from tasks.core.ab.evidence import COLUMNS, Evidence, Side
+from tasks.core.ab.definition import ARMS, BLOCK, ROW, LiveTest
+from tasks.core.ab.evidence import Evidence, Side
 from tasks.core.ab.metric import clip_values
-from tasks.core.ab.observations import Observations
+from tasks.core.ab.observations import ObjectArray, Observations
 from tasks.core.ab.units import UnitTable
 from tasks.core.metrics.scored import BoolArray, FloatArray
 from tasks.core.stats.joint_moments import JointMoments
@@ -18,10 +18,18 @@ from tasks.core.stats.joint_moments import JointMoments
 def due(test: LiveTest, positions: FloatArray, *, now: float) -> BoolArray:
     """Tell which predictions are of the test and old enough to count, whether they have an outcome or not.
 
-    From the start to its longest end, and (``follow_up``) at least so old: the same rule in every arm.
+    From the start to its longest end, and at least so old (``LiveTest.lag``): the same rule in every arm. Of a block
+    nothing before it is over.
     """
-    until = min(now - (test.follow_up or 0.0), test.end)
-    return np.asarray((positions >= test.start) & (positions <= until), dtype=np.bool_)
+    return np.asarray((positions >= test.start) & (positions <= test.counted_until(now)), dtype=np.bool_)
+
+
+def units_of(test: LiveTest, observed: Observations) -> ObjectArray:
+    """Return what each observation is summed by; None where it stands for itself."""
+    if test.unit == BLOCK:
+        numbers = np.floor((observed.positions - test.start) / (test.block or 1.0)).astype(np.int64)
+        return np.array([f"{number:012d}" for number in numbers.tolist()], dtype=object)
+    return np.full(len(observed), None, dtype=object) if test.unit == ROW else observed.units
 
 
 def known_in_time(test: LiveTest, observed: Observations, *, now: float) -> BoolArray:
@@ -70,14 +78,12 @@ def _arm(rows: Observations, test: LiveTest, *, now: float, clip: tuple[float, f
     labelled = known_in_time(test, rows, now=now)
     values = clip_values(rows.values, clip)
     counts = labelled & np.isfinite(values)
-    covered = np.isfinite(rows.covariate)
-    columns = np.column_stack([np.ones(len(rows)), values, np.where(covered, rows.covariate, 0.0)])
+    columns = np.column_stack([np.ones(len(rows)), values])
     tally = {
         "due": len(rows), "labelled": labelled.sum(), "counted": counts.sum(),
         "undefined": (labelled & ~counts).sum(), "clipped": (counts & (values != rows.values)).sum(),
-        "uncovered": (counts & ~covered).sum(),
     }  # fmt: skip
-    return _side(rows, columns, counts, tally)
+    return _side(units_of(test, rows), columns, counts, tally)
 
 
 def _pairs(
@@ -88,10 +94,11 @@ def _pairs(
     now: float,
     clip: tuple[float, float] | None,
 ) -> Side:
-    """Put the two answers to each of the control's rows side by side."""
+    """Put the two answers to each of the control's rows side by side; of a group only where both had all its rows."""
     places = {key: place for place, key in enumerate(shadow.keys.tolist())}
     match = np.array([places.get(key, -1) for key in control.keys.tolist()], dtype=np.int64)
     paired = match >= 0
+    paired[paired] = shadow.rows[match[paired]] == control.rows[paired]
     labelled = known_in_time(test, control, now=now)
     theirs = np.full(len(control), np.nan)
     theirs[paired] = shadow.values[match[paired]]
@@ -105,11 +112,12 @@ def _pairs(
         "clipped": (counts & (values != raw).any(axis=1)).sum(),
     }  # fmt: skip
     apart = values[counts, 1] - values[counts, 0]
-    return _side(control, columns, counts, tally, lost=int((apart < 0).sum()), won=int((apart > 0).sum()))
+    units = units_of(test, control)
+    return _side(units, columns, counts, tally, lost=int((apart < 0).sum()), won=int((apart > 0).sum()))
 
 
 def _side(
-    rows: Observations,
+    units: ObjectArray,
     columns: FloatArray,
     counts: BoolArray,
     tally: dict[str, int],
@@ -118,10 +126,10 @@ def _side(
     won: int = 0,
 ) -> Side:
     """Sum rows by unit; a row without one stands for itself. What does not count is 0 in the table."""
-    grouped = np.array([unit is not None for unit in rows.units.tolist()], dtype=np.bool_)
+    grouped = np.array([unit is not None for unit in units.tolist()], dtype=np.bool_)
     single = columns[counts & ~grouped]
-    table = UnitTable.of(rows.units[grouped], np.where(counts[:, None], columns, 0.0)[grouped])
-    singles = JointMoments.of(single) if len(single) else JointMoments.empty(COLUMNS)
-    plain = Counter({name: int(count) for name, count in tally.items() if count})
-    plain["single_due"] = int((~grouped).sum())
+    table = UnitTable.of(units[grouped], np.where(counts[:, None], columns, 0.0)[grouped])
+    singles = JointMoments.of(single) if len(single) else JointMoments.empty(columns.shape[1])
+    alone = {"single_due": (~grouped).sum()}
+    plain = Counter({name: int(count) for name, count in (tally | alone).items() if count})
     return Side(singles=singles, table=table, lost=lost, won=won, counts=plain)

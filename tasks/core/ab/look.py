@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.core.ab.checks import MIN_UNITS, check_test, split_facts
+from tasks.core.ab.checks import check_test, least_units, split_facts
 from tasks.core.ab.definition import Arm, LiveTest
 from tasks.core.ab.evidence import Evidence
 from tasks.core.ab.measured import Measured, measure
-from tasks.core.ab.need import Need, what_is_needed
+from tasks.core.ab.need import Need, unit_word, what_is_needed
 from tasks.core.stats.sequential import SCALE
 from tasks.core.verdict import Reason
 
@@ -122,10 +122,10 @@ def look_at(
     -------
     Look
         A verdict other than ``undecided`` is false with probability at most ``test.alpha`` over all looks ever
-        taken. It is ``undecided`` while a check fails, or an arm has fewer than 200 units (30 pairs).
+        taken. It is ``undecided`` while a check fails, or an arm has fewer than 200 units (30 pairs, 7 blocks).
     """
     refusals = check_test(evidence, test)
-    until = min(now - (test.follow_up or 0.0), test.end)
+    until = test.counted_until(now)
     judged = tuple(
         _judge(test, evidence, arm, until=until, hits=hits, span=span, refusals=refusals, guards=guards or {})
         for arm in test.challengers
@@ -150,12 +150,14 @@ def _judge(
     measured = measure(evidence, test, arm, alpha=test.alpha_each, scale=test.scale, hits=hits, span=span)
     stops = (*refusals, *_too_few(test, measured))
     verdict = UNDECIDED if stops else name_verdict(measured.low, measured.high, test)
+    wins = not stops and promotes(measured.low, measured.high, test)
+    decided = wins or verdict != UNDECIDED
     need = what_is_needed(
-        test, standard_error=measured.standard_error, n=measured.n, until=until, decided=verdict != UNDECIDED
+        test, standard_error=measured.standard_error, n=measured.n, until=until, decided=decided
     )
-    reasons = stops or (_reason(test, arm, measured, verdict, need),)
+    reasons = stops or (_reason(test, arm, measured, verdict, need, wins=wins),)
     return Judged(
-        arm=arm, verdict=verdict, promotes=not stops and promotes(measured.low, measured.high, test),
+        arm=arm, verdict=verdict, promotes=wins,
         measured=measured, need=need, reasons=reasons, tripped=_tripped(test, arm, guards),
     )  # fmt: skip
 
@@ -172,20 +174,20 @@ def promotes(low: float, high: float, test: LiveTest) -> bool:
 
 
 def name_verdict(low: float, high: float, test: LiveTest) -> str:
-    """Return the verdict's word for a sequence's bounds."""
+    """Return the verdict's word for a sequence's bounds, whatever the policy makes of it."""
     better = low >= test.effect if test.strict else low > 0 and high >= test.effect
     if better:
         return SUPERIOR
-    if (-test.effect < low and high < test.effect) or promotes(low, high, test):
+    if -test.effect < low and high < test.effect:
         return EQUIVALENT
     return INFERIOR if high < 0 else UNDECIDED
 
 
 def _too_few(test: LiveTest, measured: Measured) -> tuple[Reason, ...]:
-    least, limit = min(measured.n_control, measured.n_challenger), MIN_UNITS[test.mode]
+    least, limit = min(measured.n_control, measured.n_challenger), least_units(test)
     if least >= limit:
         return ()
-    what = "pairs" if measured.paired else "units in the smaller arm"
+    what = unit_word(test) if measured.paired else "units in the smaller arm"
     return (
         Reason(
             code="too_few_units",
@@ -195,12 +197,20 @@ def _too_few(test: LiveTest, measured: Measured) -> tuple[Reason, ...]:
     )  # fmt: skip
 
 
-def _reason(test: LiveTest, arm: Arm, measured: Measured, verdict: str, need: Need) -> Reason:
+def _reason(test: LiveTest, arm: Arm, measured: Measured, verdict: str, need: Need, *, wins: bool) -> Reason:
     low, high = measured.low, measured.high
     text = f"{arm.name}, {test.metric}: {measured.improvement:+.4g} [{low:+.4g}, {high:+.4g}]"
     more = (
-        "the spread is not known yet" if need.still is None else f"about {need.still} more units would tell"
+        "the spread is not known yet"
+        if need.still is None
+        else f"about {need.still} more {need.what} would tell"
     )
+    if wins and verdict != SUPERIOR:  # by its margin
+        return Reason(
+            code="non_inferior",
+            message=f"{text}, surely not worse than the champion by {test.margin_effect:g} (evaluation.margin).",
+            observed=measured.low, limit=-test.margin_effect, n=measured.n,
+        )  # fmt: skip
     sentence = {
         SUPERIOR: f"{text}, better than the champion.",
         EQUIVALENT: f"{text}, no difference that matters (±{test.effect:g}).",
@@ -209,8 +219,7 @@ def _reason(test: LiveTest, arm: Arm, measured: Measured, verdict: str, need: Ne
     }[verdict]
     limit = need.units if verdict == UNDECIDED else test.effect
     observed = measured.n if verdict == UNDECIDED else measured.improvement
-    code = "non_inferior" if verdict == EQUIVALENT and promotes(low, high, test) else verdict
-    return Reason(code=code, message=sentence, observed=observed, limit=limit, n=measured.n)
+    return Reason(code=verdict, message=sentence, observed=observed, limit=limit, n=measured.n)
 
 
 def _tripped(test: LiveTest, arm: Arm, guards: Mapping[str, Evidence]) -> tuple[Reason, ...]:

@@ -139,22 +139,3 @@ def measure_maturity(positions: Any, known_at: Any, *, now: float, length: float
     np.add.at(cells, (codes[labelled], delays), 1.0)
     counted = np.cumsum(cells[:, :-1], axis=1)
     return Maturity(starts=starts, length=length, ages=steps, rows=rows, known=counted, now=now)
-
-
-def choose_follow_up(maturity: Maturity, *, share: float = 0.95) -> float | None:
-    """Return the age at which cohorts are mature: the least by which ``share`` of all labels that come have come.
-
-    Taken from predictions *before* a test, and the same in all of its arms. None where no cohort has been followed
-    to the last age, or no label came.
-
-    Examples
-    --------
-    >>> days = np.arange(0.0, 10.0, 0.01)
-    >>> found = measure_maturity(days, days + 1.5, now=20.0, length=1.0, ages=[1.0, 2.0, 3.0])
-    >>> choose_follow_up(found)
-    2.0
-    """
-    curve = maturity.curve()
-    if not len(curve) or not np.isfinite(curve[-1]) or curve[-1] <= 0:
-        return None
-    return float(maturity.ages[np.argmax(curve >= share * curve[-1])])

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from tasks.core.ab.definition import ARMS, Arm, LiveTest
+from tasks.core.ab.definition import ARMS, BLOCK, ROW, Arm, LiveTest
 from tasks.core.ab.evidence import Evidence, Side
-from tasks.core.stats.joint_moments import JointMoments
+from tasks.core.challenge.dependence import measure_dependence, variance_inflation
 from tasks.core.stats.sequential import confidence_sequence, log_e_value
 from tasks.core.stats.sequential_arms import Effect, compare_arms, compare_pairs
 from tasks.core.stats.sequential_counts import log_mcnemar_e_value, win_share_sequence
+
+_HAIR = 1e-12  # beyond 0, by an amount that is not known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +33,9 @@ class Measured:
     log_e_value : float
         Log of the evidence against no difference.
     control, challenger : float
-        Mean of each; of a loss or error its negative. With a covariate these are unadjusted.
+        Mean of each; of a loss or error its negative.
     n_control, n_challenger : int
-        Units on each side (pairs: the same).
-    reduction : float
-        Share of the variance that the champion's score took away.
+        Units on each side (pairs: the same; blocks where these are the units).
     repeated : bool
         Whether units brought more than one row.
     lost, won : int or None
@@ -54,7 +54,6 @@ class Measured:
     challenger: float
     n_control: int
     n_challenger: int
-    reduction: float = 0.0
     repeated: bool = False
     lost: int | None = None
     won: int | None = None
@@ -98,9 +97,21 @@ def measure(
         return _measure_arms(evidence, test, challenger, alpha=alpha, scale=scale, span=span)
     side = evidence.side(challenger.name)
     effect = compare_pairs(side.moments())
-    if hits and not side.table.repeats:
+    if test.unit == BLOCK:
+        effect = _with_neighbours(effect, side)
+    if hits and test.unit == ROW:
         return _measure_hits(side, effect, test, alpha=alpha, scale=scale)
     return _by_sequence(effect, alpha=alpha, scale=scale, repeated=side.table.repeats, paired=True)
+
+
+def _with_neighbours(effect: Effect, side: Side) -> Effect:
+    """Return the effect with the error that it has where blocks lean on their neighbours, as in the challenge."""
+    if effect.n_control < 2:
+        return effect
+    sums = side.table.counted  # by name, which is the block's number: in time order
+    apart = sums[:, 2] - sums[:, 1] - effect.estimate * sums[:, 0]
+    inflation = variance_inflation(measure_dependence(apart).correlation, 1)
+    return replace(effect, standard_error=effect.standard_error * math.sqrt(inflation))
 
 
 def _measure_arms(
@@ -109,34 +120,28 @@ def _measure_arms(
     crossed = evidence.crossed()
     sides = [evidence.side(test.control.name), evidence.side(challenger.name)]
     moments = [side.moments(without=crossed) for side in sides]
-    if not test.adjust or any(side.counts["uncovered"] for side in sides):
-        moments = [_without_covariate(one) for one in moments]
     repeated = any(side.table.without(crossed).repeats for side in sides)
     return _by_sequence(
         compare_arms(*moments, span=span), alpha=alpha, scale=scale, repeated=repeated, paired=False
     )
 
 
-def _without_covariate(moments: JointMoments) -> JointMoments:
-    return JointMoments(n=moments.n, mean=moments.mean[:2], comoments=moments.comoments[:2, :2])
-
-
 def _by_sequence(effect: Effect, *, alpha: float, scale: float, repeated: bool, paired: bool) -> Measured:
-    low, high = confidence_sequence(effect.estimate, effect.standard_error, alpha=alpha, scale=scale)
+    seen = effect.estimate, effect.standard_error
+    weight = effect.weight if paired else 0.0
+    low, high = confidence_sequence(*seen, alpha=alpha, scale=scale, weight=weight)
     return Measured(
         test="confidence_sequence", low=float(low), high=float(high),
-        log_e_value=float(log_e_value(effect.estimate, effect.standard_error, scale=scale)),
+        log_e_value=float(log_e_value(*seen, scale=scale, weight=weight)),
         repeated=repeated, paired=paired, **_means(effect),
     )  # fmt: skip
 
 
 def _means(effect: Effect) -> dict[str, Any]:
-    reduction = float(effect.reduction)
     return {
         "improvement": float(effect.estimate), "standard_error": float(effect.standard_error),
         "control": float(effect.control), "challenger": float(effect.variant),
         "n_control": int(effect.n_control), "n_challenger": int(effect.n_variant),
-        "reduction": reduction if math.isfinite(reduction) else 0.0,
     }  # fmt: skip
 
 
@@ -154,10 +159,10 @@ def _measure_hits(side: Side, effect: Effect, test: LiveTest, *, alpha: float, s
 def hits_bounds(lost: Any, won: Any, n: Any, *, alpha: float, scale: float, concentration: float) -> Any:
     """Return both bounds of the difference of two shares right on the same n rows, shape (…).
 
-    (2 p - 1) (lost + won) / n at the exact bounds of p, the share of discordant pairs won: 0 is left out exactly
-    where the e-value reaches 1 / alpha. On the other side, and where 0 is inside, the bound is no nearer than that
-    of the mean's confidence sequence with one row more in each discordant cell, since the number of discordant
-    rows is known by chance too. From -inf to inf without rows.
+    0 is left out exactly where the e-value reaches 1 / alpha. Elsewhere no bound is nearer than that of the mean's
+    confidence sequence with one row more in each discordant cell: the sign of the difference follows from the share p
+    of discordant pairs won alone, but its size, (2 p - 1) (lost + won) / n, from their number too, which is known by
+    chance. A sign that is sure while the size is not has a bound of ± 1e-12. From -inf to inf without rows.
     """
     b, c, rows = np.broadcast_arrays(*(np.asarray(each, dtype=np.float64) for each in (lost, won, n)))
     known = rows > 0
@@ -167,8 +172,8 @@ def hits_bounds(lost: Any, won: Any, n: Any, *, alpha: float, scale: float, conc
     mean = (c - b) / safe
     error = np.sqrt(np.maximum((b + c + 2) / (safe + 2) - mean**2, 0.0) / (safe + 2))
     wide_low, wide_high = confidence_sequence(mean, error, alpha=alpha, scale=scale)
-    low = np.where(near > 0, near, np.minimum(near, wide_low))
-    high = np.where(far < 0, far, np.maximum(far, wide_high))
+    low = np.where(near > 0, np.maximum(_HAIR, np.minimum(near, wide_low)), np.minimum(near, wide_low))
+    high = np.where(far < 0, np.minimum(-_HAIR, np.maximum(far, wide_high)), np.maximum(far, wide_high))
     return np.where(known, low, -np.inf), np.where(known, high, np.inf)
 
 

@@ -6,8 +6,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tasks.core.ab.checks import MIN_UNITS
-from tasks.core.ab.definition import ARMS, Arm, LiveTest
+from tasks.core.ab.checks import MIN_UNITS, least_units
+from tasks.core.ab.definition import ARMS, BLOCK, ENTITY, LiveTest
 from tasks.core.stats.sequential_plan import needed_information
 
 _RESERVE = (
@@ -23,16 +23,19 @@ class Need:
     Attributes
     ----------
     units : int or None
-        In all: of both arms, or pairs; None where the spread is not known yet, or beyond 10⁹.
+        In all: of both arms, or pairs, entities, blocks; None where the spread is not known yet, or beyond 10⁹.
     still : int or None
         Of these, those not collected yet.
     time : float or None
         How long the missing ones take at the rate so far, in the clock's unit, with the follow-up.
+    what : str
+        What units are: ``units`` (of both arms), ``pairs``, ``entities`` or ``blocks``.
     """
 
     units: int | None = None
     still: int | None = None
     time: float | None = None
+    what: str = "units"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -42,11 +45,15 @@ class Need:
 def needed_units(test: LiveTest, *, standard_error: float, n: int) -> int | None:
     """Return the units that give the planned power, from the standard error on n units; None where unknown.
 
+    Of pairs, whose spread is taken about the value that is tried, it is as many more as the information in units of
+    1 / planned effect² (about 15): much for blocks, nothing for rows.
+
     Examples
     --------
     Accuracy .9 in two equal arms, an improvement of .02 to be found: 14.4 * 4 * .09 / .02². Planned is a power of
     .85 where .8 is wanted; the reserve pays for what theory leaves out (docs/limits.md has what was measured).
 
+    >>> from tasks.core.ab.definition import Arm
     >>> arms = {"control": Arm(name="champion", version=1, share=0.5)}
     >>> test = LiveTest(
     ...     name="t", hypothesis="better", metric="accuracy", mode="arms", start=0.0, longest=1e6,
@@ -57,35 +64,26 @@ def needed_units(test: LiveTest, *, standard_error: float, n: int) -> int | None
     if not (math.isfinite(standard_error) and standard_error > 0 and n > 0):
         return None
     power = test.power + _RESERVE * (1 - test.power)
-    wanted = needed_information(alpha=test.alpha_each, power=power) / test.planned**2
-    units = n * standard_error**2 * wanted
+    wanted = needed_information(alpha=test.alpha_each, power=power)
+    units = n * (standard_error / test.planned) ** 2 * wanted + (0.0 if test.mode == ARMS else wanted)
     return max(math.ceil(units), _least(test)) if units <= _MOST else None
 
 
 def _least(test: LiveTest) -> int:
     """Return the units below which nothing is judged, of both arms (or pairs)."""
     if test.mode != ARMS:
-        return MIN_UNITS[test.mode]
+        return least_units(test)
     smallest = min(arm.share for arm in test.challengers)
     return math.ceil(
         MIN_UNITS[test.mode] * (test.control.share + smallest) / min(test.control.share, smallest)
     )
 
 
-def plan_units(test: LiveTest, challenger: Arm, *, sd: float) -> int | None:
-    """Return the units that a test needs by a spread known beforehand.
-
-    Parameters
-    ----------
-    sd : float
-        Standard deviation of the metric a unit in each arm; of the *difference* of the two answers where the test
-        is paired.
-    """
+def unit_word(test: LiveTest) -> str:
+    """Return what a test's units are called."""
     if test.mode == ARMS:
-        shares = test.control.share, challenger.share
-        total = sum(shares)
-        sd *= math.sqrt(sum(total / share for share in shares))
-    return needed_units(test, standard_error=sd, n=1)
+        return "units"
+    return {BLOCK: "blocks", ENTITY: "entities"}.get(test.unit, "pairs")
 
 
 def what_is_needed(test: LiveTest, *, standard_error: float, n: int, until: float, decided: bool) -> Need:
@@ -100,12 +98,12 @@ def what_is_needed(test: LiveTest, *, standard_error: float, n: int, until: floa
     decided : bool
         Whether a verdict was reached: then nothing is missing.
     """
-    units = needed_units(test, standard_error=standard_error, n=n)
+    units, what = needed_units(test, standard_error=standard_error, n=n), unit_word(test)
     if decided:
-        return Need(units=units, still=0, time=0.0)
+        return Need(units=units, still=0, time=0.0, what=what)
     if units is None:
-        return Need()
+        return Need(what=what)
     still = max(units - n, 0)
     rate = n / (until - test.start) if until > test.start else 0.0
-    time = still / rate + (test.follow_up or 0.0) if rate > 0 and still else None
-    return Need(units=units, still=still, time=time if still else 0.0)
+    time = still / rate + test.lag if rate > 0 and still else None
+    return Need(units=units, still=still, time=time if still else 0.0, what=what)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tasks.core.ab.metric import live_values
 from tasks.core.errors import DataError
 from tasks.core.metrics.base import Metric
-from tasks.core.metrics.scored import BoolArray, FloatArray, Scored
+from tasks.core.metrics.scored import BoolArray, FloatArray, IntArray, Scored
 
 ObjectArray = npt.NDArray[Any]
 
@@ -33,8 +33,6 @@ class Answered:
         On the clock: of the prediction, and of when its outcome became known (NaN: not yet).
     scored : Scored
         Answers and outcomes; the outcome of an unlabelled row is not looked at.
-    covariate : array, shape (n,), or None
-        A number that no arm can have changed, such as the champion's score; NaN where unknown.
     """
 
     keys: ObjectArray
@@ -43,13 +41,12 @@ class Answered:
     positions: FloatArray
     known_at: FloatArray
     scored: Scored
-    covariate: FloatArray | None = None
 
     def __post_init__(self) -> None:
         """Refuse columns of different lengths and positions that are none."""
-        for name in ("keys", "variants", "units", "positions", "known_at", "covariate"):
+        for name in ("keys", "variants", "units", "positions", "known_at"):
             column = getattr(self, name)
-            if column is not None and len(column) != len(self.scored):
+            if len(column) != len(self.scored):
                 raise DataError(
                     f"Column '{name}' of logged answers has {len(column)} entries for {len(self.scored)} rows. "
                     "Allowed: one entry an answer."
@@ -63,8 +60,7 @@ class Answered:
             name: getattr(self, name)[chosen]
             for name in ("keys", "variants", "units", "positions", "known_at")
         }
-        covariate = None if self.covariate is None else self.covariate[chosen]
-        return Answered(**columns, scored=self.scored.take(chosen), covariate=covariate)
+        return Answered(**columns, scored=self.scored.take(chosen))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -74,22 +70,22 @@ class Observations:
     Attributes
     ----------
     keys, variants, units
-        As of `Answered`; the key of a group is its name, its unit the one of its first row.
+        As of `Answered`; of a group, key and unit are its name.
+    rows : array of int
+        Rows that the entry stands for: 1, or those of the group that the variant answered.
     positions, known_at : array
         A group is as old as its newest row, and known when its last outcome is.
     values : array
         The metric, greater always better; NaN where it is undefined or the outcome is unknown.
-    covariate : array
-        NaN where unknown.
     """
 
     keys: ObjectArray
     variants: ObjectArray
     units: ObjectArray
+    rows: IntArray
     positions: FloatArray
     known_at: FloatArray
     values: FloatArray
-    covariate: FloatArray
 
     def __len__(self) -> int:
         """Return the number of entries."""
@@ -121,16 +117,18 @@ def _by_row(answered: Answered, metric: Metric) -> Observations:
         measured, rows = live_values(metric, answered.scored.take(places))
         values[places[rows]] = measured
     values[_unanswered(answered.scored)] = np.nan
-    covariate = answered.covariate
     return Observations(
-        keys=answered.keys, variants=answered.variants, units=answered.units, positions=answered.positions,
-        known_at=answered.known_at, values=values,
-        covariate=np.full(len(values), np.nan) if covariate is None else covariate,
+        keys=answered.keys, variants=answered.variants, units=answered.units, rows=np.ones(len(values), dtype=np.int64),
+        positions=answered.positions, known_at=answered.known_at, values=values,
     )  # fmt: skip
 
 
 def _by_group(answered: Answered, metric: Metric) -> Observations:
-    """Put the rows of a group and variant together; groups that say nothing about an order are left out."""
+    """Put the rows of a group and variant together.
+
+    Groups that say nothing about an order are left out, unless they do in another variant's part of their rows: a
+    group of which several variants answered a part each must be known as such.
+    """
     scored = answered.scored
     pair = np.array([f"{v}\x1f{g}" for v, g in zip(answered.variants, scored.require("group"), strict=True)])
     _, first, codes = np.unique(pair, return_index=True, return_inverse=True)
@@ -150,12 +148,13 @@ def _by_group(answered: Answered, metric: Metric) -> Observations:
         measured, rows = live_values(metric, recoded)
         values[codes[places[rows]]] = measured
     values[codes[_unanswered(scored)]] = np.nan
+    silent = np.isneginf(values)
+    names = scored.require("group")[first].astype(str).astype(object)
     found = Observations(
-        keys=scored.require("group")[first].astype(str).astype(object), variants=answered.variants[first],
-        units=answered.units[first], positions=newest, known_at=np.where(whole, known, np.nan), values=values,
-        covariate=np.full(groups, np.nan),
+        keys=names, variants=answered.variants[first], units=names, rows=np.bincount(codes, minlength=groups),
+        positions=newest, known_at=np.where(whole, known, np.nan), values=np.where(silent, np.nan, values),
     )  # fmt: skip
-    return found.take(~np.isneginf(values))
+    return found.take(~silent | np.isin(names.astype(str), names[~silent].astype(str)))
 
 
 def _unanswered(scored: Scored) -> BoolArray:

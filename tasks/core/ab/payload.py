@@ -39,10 +39,10 @@ def read_live_test(plain: Mapping[str, Any]) -> LiveTest:
     given["challengers"] = tuple(_arm(one) for one in _listed(given["challengers"], "challengers"))
     given["guardrails"] = tuple(_rail(one) for one in _listed(given.get("guardrails", ()), "guardrails"))
     given["clip"] = _clip(given.get("clip"))
-    for name in ("min_improvement", "start", "longest", "alpha", "margin", "power"):
+    for name in ("min_improvement", "start", "longest", "alpha", "margin", "power", "grace"):
         if name in given:
             given[name] = _number(given[name], name)
-    for name in ("baseline", "follow_up"):
+    for name in ("baseline", "follow_up", "block"):
         if given.get(name) is not None:
             given[name] = _number(given[name], name)
     return LiveTest(**given)

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from tasks.core.ab.definition import ARMS, PAIRED, Arm, Guardrail, LiveTest
+from tasks.core.ab.definition import ARMS, BLOCK, ENTITY, PAIRED, ROW, Arm, Guardrail, LiveTest
 from tasks.core.ab.metric import choose_clip, live_metric, live_metric_name, live_values
+from tasks.core.challenge.blocks import block_length
+from tasks.core.challenge.match import depends
 from tasks.core.config import ModelConfig
 from tasks.core.data.clock import span_length
 from tasks.core.errors import InputError
@@ -19,6 +21,8 @@ from tasks.core.metrics.scored import FloatArray, Scored
 
 CHAMPION_ARM = "champion"
 """Variant under which the champion's answers are logged."""
+GRACE_S = 60.0
+"""Seconds for which a shadow's answer may be on its way to the log."""
 _LEAST = 100  # past values that say what the champion is worth
 
 
@@ -54,6 +58,15 @@ def metric_of_test(config: ModelConfig, *, custom: Mapping[str, Metric] | None =
 def mode_of(config: ModelConfig) -> str:
     """Return ``paired`` where ``promotion.path`` is ``shadow``, else ``arms``."""
     return PAIRED if config.promotion.path == "shadow" else ARMS
+
+
+def unit_of(config: ModelConfig, *, mode: str) -> str:
+    """Return what is independent: of arms what is assigned; of pairs, whose rows come in time, as in the challenge."""
+    if mode == ARMS:
+        return ENTITY
+    if depends(config, timed=True):
+        return BLOCK
+    return ROW if config.data.entity is None else ENTITY
 
 
 def plan_test(
@@ -94,6 +107,7 @@ def plan_test(
         Guardrail(metric=rail, most_worse=most, clip=_clip((guards or {})[rail], past, live.clip))
         for rail, most in live.guardrails.items()
     ]
+    longest, unit = span_length(live.longest, clock=clock), unit_of(config, mode=mode)
     return LiveTest(
         name=name,
         hypothesis=hypothesis,
@@ -104,7 +118,7 @@ def plan_test(
         min_improvement=least,
         baseline=_baseline(chosen, values) if live.relative and not chosen.bounded else None,
         start=sides.start,
-        longest=span_length(live.longest, clock=clock),
+        longest=longest,
         alpha=sides.alpha,
         follow_up=span_length(follow_up, clock=clock) or None,
         clip=None if chosen.bounded else choose_clip(values, quantile=live.clip),
@@ -113,6 +127,9 @@ def plan_test(
         strict=config.evaluation.strict,
         power=config.evaluation.power,
         guardrails=tuple(rails),
+        unit=unit,
+        block=_block(config, longest) if unit == BLOCK else None,
+        grace=GRACE_S if mode == PAIRED and clock == "timestamp" else 0.0,
     )
 
 
@@ -122,6 +139,14 @@ def guard_metrics(config: ModelConfig, *, custom: Mapping[str, Metric] | None = 
     return {
         name: live_metric(name, problem=config.problem.value, custom=own) for name in config.live.guardrails
     }
+
+
+def _block(config: ModelConfig, longest: float) -> float:
+    """Return the length of a block as the challenge chooses it, by the longest duration."""
+    block, clock = config.evaluation.block, config.data.clock
+    if block is not None:
+        return span_length(block, clock=clock)
+    return min(block_length(longest, unit="rows" if clock == "rows" else "seconds"), longest)
 
 
 def _past_values(metric: Metric, past: Scored | None) -> FloatArray:
@@ -157,7 +182,7 @@ def explain_plan(test: LiveTest) -> dict[str, Any]:
         "test": test.name, "hypothesis": test.hypothesis, "metric": test.metric, "mode": test.mode,
         "min_improvement": test.min_improvement, "effect": test.effect, "baseline": test.baseline,
         "alpha": test.alpha, "longest": test.longest, "follow_up": test.follow_up,
-        "clip": None if test.clip is None else list(test.clip),
+        "unit": test.unit, "block": test.block, "clip": None if test.clip is None else list(test.clip),
         "arms": {arm.name: {"version": arm.version, "share": arm.share} for arm in test.arms},
         "guardrails": {rail.metric: rail.most_worse for rail in test.guardrails},
     }  # fmt: skip

@@ -38,7 +38,9 @@ def split_line(test: LiveTest, look: Mapping[str, Any]) -> str:
     if test.mode == ARMS:
         split = look["split"]
         counts = ", ".join(f"{name} {count}" for name, count in split["units"].items())
-        return f"Split: {counts}; p of a mismatch at any time {number(split['p_value'])} (level {split['level']:g})."
+        said = f"Split: {counts}; p of a mismatch at any time {number(split['p_value'])} (level {split['level']:g})."
+        crossed = split["crossed"]
+        return f"{said} {crossed} units met several arms and count in none." if crossed else said
     due = {name: (counts.get("due", 0), counts.get("unpaired", 0)) for name, counts in look["counts"].items()}
     said = ", ".join(f"{name} {rows - missed} of {rows}" for name, (rows, missed) in due.items())
     return f"Paired rows: {said}."
@@ -118,8 +120,12 @@ def _row(one: Mapping[str, Any]) -> list[str]:
     units = str(one["n_control"]) if one["paired"] else f"{one['n_control']} + {one['n_challenger']}"
     return [
         f"{one['variant']} (version {one['version']})", one["verdict"], number(one["improvement"]), f"[{low}, {high}]",
-        number(one["control"]), number(one["challenger"]), units, number(one["need"]["still"]),
+        number(one["control"]), number(one["challenger"]), units, _needed(one["need"]),
     ]  # fmt: skip
+
+
+def _needed(need: Mapping[str, Any]) -> str:
+    return number(None) if need["still"] is None else f"{need['still']} {need.get('what', 'units')}"
 
 
 def _alpha_line(test: LiveTest) -> str:

@@ -96,7 +96,7 @@ def _by_clock(positions: FloatArray, *, unit: str, length: float | None) -> IntA
         raise NotLearnable(
             "not_finite", f"{bad} rows have no time. Give each a time, or drop them.", observed=bad
         )
-    size = _default_length(positions, unit=unit) if length is None else float(length)
+    size = float(length) if length is not None else block_length(float(np.ptp(positions)), unit=unit)
     if not size > 0:
         raise ConfigError(f"The block length is {length}. Allowed: a positive number of {unit}.")
     start, end = positions.min(), positions.max()
@@ -113,9 +113,19 @@ def _least_piece(size: float, positions: FloatArray) -> float:
     return size / 2 - step
 
 
-def _default_length(positions: FloatArray, *, unit: str) -> float:
-    """Return a day or an hour; for rows a thirtieth of the window, at least ten rows."""
-    span = float(positions.max() - positions.min())
+def block_length(span: float, *, unit: str) -> float:
+    """Return the usual length of a block: a day or an hour; for rows a thirtieth of the window, at least ten rows.
+
+    Parameters
+    ----------
+    span : float
+        From the first row to the last, in the clock's unit.
+    unit : str
+        ``seconds`` or ``rows``.
+
+    >>> block_length(28 * 86_400.0, unit="seconds"), block_length(2_999.0, unit="rows")
+    (86400.0, 100.0)
+    """
     if unit == "seconds":
         return DAY if span >= (MIN_BLOCKS - 1.5) * DAY else HOUR
     return max(float(np.ceil((span + 1) / _ROW_BLOCKS)), float(_LEAST_ROWS))

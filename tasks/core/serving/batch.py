@@ -61,6 +61,18 @@ class Batch:
                 row[name] = value
         return rows
 
+    def column(self, name: str) -> list[Any]:
+        """Return the values of a column, a feature or not; None where missing, or not in the request."""
+        if name in self.context:
+            return list(self.context[name])
+        for column, values in zip(self.signature.texts, self.texts, strict=True):
+            if column.name == name:
+                return list(values)
+        for place, column in enumerate(self.signature.numbers):
+            if column.name == name:
+                return [None if v != v else v for v in self.numbers[:, place].tolist()]  # noqa: PLR0124
+        return [None] * self.n
+
     def take(self, indices: Sequence[int]) -> Batch:
         """Return some of the rows, in the order given."""
         at = list(indices)

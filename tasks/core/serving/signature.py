@@ -53,6 +53,8 @@ class Signature:
         Further columns a row may bring (entity, group, value, time): logged, not scored.
     entity, time : str | None
         Column of the entity and of the clock; either may be a feature too.
+    group : str | None
+        Column of the group that a ranking orders within; None for other problems.
     clock : str
         ``timestamp``, ``seconds`` or ``rows``: what event times are.
     time_format : str | None
@@ -62,6 +64,7 @@ class Signature:
     columns: tuple[Column, ...]
     context: tuple[str, ...] = ()
     entity: str | None = None
+    group: str | None = None
     time: str | None = None
     clock: str = "timestamp"
     time_format: str | None = None
@@ -151,6 +154,7 @@ def _with_context(columns: tuple[Column, ...], config: ModelConfig) -> Signature
         columns=columns,
         context=tuple(name for name in roles if name not in features),
         entity=data.entity,
+        group=data.group if config.problem == "ranking" else None,
         time=data.time,
         clock=data.clock,
         time_format=data.time_format,

@@ -47,7 +47,9 @@ def critical_value(information: Any, *, alpha: float, scale: float) -> FloatArra
         return np.asarray(np.sqrt((1 + 1 / seen) * (-2 * math.log(alpha) + np.log1p(seen))))
 
 
-def confidence_sequence(estimate: Any, standard_error: Any, *, alpha: float, scale: float) -> Bounds:
+def confidence_sequence(
+    estimate: Any, standard_error: Any, *, alpha: float, scale: float, weight: Any = 0.0
+) -> Bounds:
     """Return the asymptotic confidence sequence of a mean, a difference of means, or any efficient estimate.
 
     With probability 1 - alpha the truth lies inside at *every* look, so that one may look after each row and stop
@@ -63,12 +65,16 @@ def confidence_sequence(estimate: Any, standard_error: Any, *, alpha: float, sca
         In (0, 1).
     scale : float
         Of the mixture (`critical_value`), > 0; `SCALE` times the effect planned for is best.
+    weight : array, shape (…), optional
+        Where units are few: the sum of squares of their weights in the estimate, 1 / n for n alike. The spread is then
+        taken about each value that is tried, not about the estimate (self-normalised): under a symmetric
+        null that holds for any number of units, for their signs alone are left to chance.
 
     Returns
     -------
     Bounds
         From -inf to inf where the standard error is 0, infinite or NaN or the estimate is not finite: nothing has
-        varied yet, so nothing is known.
+        varied yet, so nothing is known. Also where units are too few for any outcome to tell (``weight``).
 
     Raises
     ------
@@ -78,7 +84,8 @@ def confidence_sequence(estimate: Any, standard_error: Any, *, alpha: float, sca
     Notes
     -----
     Waudby-Smith, Arbour, Sinha, Kennedy & Ramdas (2021), *Time-uniform central limit theory and asymptotic
-    confidence sequences*, theorem 2.2 with rho² t = scale² / standard error²; the mixture is Robbins' (1970).
+    confidence sequences*, theorem 2.2 with rho² t = scale² / standard error²; the mixture is Robbins' (1970). For
+    self-normalised sums de la Peña, Klass & Lai (2004).
 
     Examples
     --------
@@ -90,12 +97,16 @@ def confidence_sequence(estimate: Any, standard_error: Any, *, alpha: float, sca
     m, error = np.broadcast_arrays(*(np.asarray(x, dtype=np.float64) for x in (estimate, standard_error)))
     known = np.isfinite(m) & np.isfinite(error) & (error > 0)
     safe = np.where(known, error, 1.0)
-    half = critical_value(1 / safe**2, alpha=alpha, scale=scale) * safe
+    reach = critical_value(1 / safe**2, alpha=alpha, scale=scale)
+    left = 1 - np.nan_to_num(np.asarray(weight, dtype=np.float64), nan=1.0) * reach**2
+    half = np.divide(
+        reach * safe, np.sqrt(np.maximum(left, 0.0)), out=np.full(m.shape, np.inf), where=left > 0
+    )
     low = np.where(known, np.where(known, m, 0.0) - half, -np.inf)
     return Bounds(low, np.where(known, np.where(known, m, 0.0) + half, np.inf))
 
 
-def log_e_value(estimate: Any, standard_error: Any, *, scale: float) -> FloatArray:
+def log_e_value(estimate: Any, standard_error: Any, *, scale: float, weight: Any = 0.0) -> FloatArray:
     """Return the log of the (asymptotic) e-value against no effect; 0 where nothing is known.
 
     It exceeds log(1 / alpha) exactly where `confidence_sequence` excludes 0; ``min(1, exp(-largest so far))`` is a
@@ -109,7 +120,9 @@ def log_e_value(estimate: Any, standard_error: Any, *, scale: float) -> FloatArr
     known = np.isfinite(m) & np.isfinite(error) & (error > 0)
     safe, z = np.where(known, error, 1.0), np.where(known, m, 0.0)
     seen = (scale / safe) ** 2
-    value = 0.5 * (z / safe) ** 2 * seen / (1 + seen) - 0.5 * np.log1p(seen)
+    far = (z / safe) ** 2
+    far = far / (1 + np.nan_to_num(np.asarray(weight, dtype=np.float64), nan=1.0) * far)
+    value = 0.5 * far * seen / (1 + seen) - 0.5 * np.log1p(seen)
     return np.asarray(np.where(known, value, 0.0))
 
 

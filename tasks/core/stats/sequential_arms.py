@@ -11,8 +11,6 @@ from tasks.core.stats.joint_moments import JointMoments
 
 FloatArray = npt.NDArray[np.float64]
 
-_WORTH_ADJUSTING = 0.01  # share of the variance that a covariate must take away to be used
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Effect:
@@ -26,8 +24,8 @@ class Effect:
         The mean of each side, a row.
     n_control, n_variant : array
         Units on each side.
-    reduction : array
-        Share of the variance that the covariate took away; 0 where it was not used.
+    weight : array
+        Sum of squares of the parts of all rows that single units have: 1 / n where each brought as many.
     """
 
     estimate: FloatArray
@@ -36,7 +34,7 @@ class Effect:
     variant: FloatArray
     n_control: FloatArray
     n_variant: FloatArray
-    reduction: FloatArray
+    weight: FloatArray
 
     @property
     def least(self) -> FloatArray:
@@ -49,9 +47,8 @@ def compare_arms(control: JointMoments, variant: JointMoments, *, span: float = 
 
     Parameters
     ----------
-    control, variant : JointMoments, c = 2 or 3
-        Per unit of randomisation: how many rows it brought, the sum of the metric's values over them, and (c = 3)
-        the sum of a covariate that the arm cannot have changed, such as the champion's score of the row.
+    control, variant : JointMoments, c = 2
+        Per unit of randomisation: how many rows it brought, and the sum of the metric's values over them.
     span : float
         Greatest difference of two values of a row (1 for shares right, the distance of the bounds of clipping); 0
         where there is none. Each arm's variance is raised as if it had two values more, that far from its mean:
@@ -63,13 +60,11 @@ def compare_arms(control: JointMoments, variant: JointMoments, *, span: float = 
         Difference of the means a row (ratios of sums, by the delta method, so that rows of one unit may depend on
         each other). The variance is the larger of that by arms and the pooled one: a small arm that has not met
         the rare large values yet underestimates both its mean and its spread, and would be called worse too often
-        (docs/limits.md); ``span`` helps where the arms' spreads differ. With a covariate the difference is adjusted
-        by the pooled slope (CUPED) where that takes
-        away at least 1 % of the variance. NaN below two units in an arm.
+        (docs/limits.md); ``span`` helps where the arms' spreads differ. NaN below two units in an arm.
 
     Notes
     -----
-    Deng, Xu, Kohavi & Walker (2013), CUPED; Deng, Knoblich & Lu (2018), the delta method for ratio metrics.
+    Deng, Knoblich & Lu (2018), the delta method for ratio metrics.
 
     Examples
     --------
@@ -80,23 +75,18 @@ def compare_arms(control: JointMoments, variant: JointMoments, *, span: float = 
     (0.25, 0.3819)
     """
     (mean_a, spread_a), (mean_b, spread_b) = _per_row(control), _per_row(variant)
-    difference = mean_b - mean_a
-    unseen = np.zeros(spread_a.shape[-2:])
-    unseen[0, 0] = 2 * span**2
-    n_a, n_b = (np.asarray(side.n)[..., None, None] for side in (control, variant))
+    n_a, n_b = np.asarray(control.n), np.asarray(variant.n)
+    difference = (mean_b - mean_a)[..., 0]
     with np.errstate(divide="ignore", invalid="ignore"):
-        spread_a, spread_b = spread_a + unseen / n_a, spread_b + unseen / n_b
-        apart = spread_a / n_a + spread_b / n_b
-        pooled = ((n_a - 1) * spread_a + (n_b - 1) * spread_b) / (n_a + n_b - 2) * (1 / n_a + 1 / n_b)
-        slope = _slope(apart)
-        variance = np.maximum(_left_over(apart, slope), _left_over(pooled, slope))
-        plain = np.maximum(apart[..., 0, 0], pooled[..., 0, 0])
-        error = np.sqrt(np.where(np.isfinite(difference[..., 0]), variance, np.nan))
-    adjusted = difference[..., 0] - (slope * difference[..., 1] if difference.shape[-1] > 1 else 0.0)
-    ratio = np.divide(variance, plain, out=np.ones(np.shape(plain)), where=plain > 0)
+        own_a, own_b = (
+            spread[..., 0, 0] + 2 * span**2 / n for spread, n in ((spread_a, n_a), (spread_b, n_b))
+        )
+        apart = own_a / n_a + own_b / n_b
+        pooled = ((n_a - 1) * own_a + (n_b - 1) * own_b) / (n_a + n_b - 2) * (1 / n_a + 1 / n_b)
+        error = np.sqrt(np.where(np.isfinite(difference), np.maximum(apart, pooled), np.nan))
     return Effect(
-        estimate=adjusted, standard_error=error, control=mean_a[..., 0], variant=mean_b[..., 0],
-        n_control=np.asarray(control.n), n_variant=np.asarray(variant.n), reduction=1 - ratio,
+        estimate=difference, standard_error=error, control=mean_a[..., 0], variant=mean_b[..., 0], n_control=n_a,
+        n_variant=n_b, weight=np.maximum(_weight(control), _weight(variant)),
     )  # fmt: skip
 
 
@@ -127,7 +117,7 @@ def compare_pairs(pairs: JointMoments) -> Effect:
     n = np.asarray(pairs.n)
     return Effect(
         estimate=means[..., 1] - means[..., 0], standard_error=error, control=means[..., 0],
-        variant=means[..., 1], n_control=n, n_variant=n, reduction=np.zeros(n.shape),
+        variant=means[..., 1], n_control=n, n_variant=n, weight=_weight(pairs),
     )  # fmt: skip
 
 
@@ -148,18 +138,9 @@ def _per_row(side: JointMoments) -> tuple[FloatArray, FloatArray]:
     return ratios, spread
 
 
-def _slope(apart: FloatArray) -> FloatArray:
-    """Return the covariate's slope (…); 0 without one, or where it explains too little."""
-    if apart.shape[-1] == 1:
-        return np.zeros(apart.shape[:-2])
-    yy, yx, xx = apart[..., 0, 0], apart[..., 0, 1], apart[..., 1, 1]
-    helps = (xx > 0) & (yx**2 > _WORTH_ADJUSTING * yy * xx)
-    return np.divide(yx, xx, out=np.zeros(np.shape(xx)), where=helps)
-
-
-def _left_over(spread: FloatArray, slope: FloatArray) -> FloatArray:
-    """Return the variance of what is left after the slope times the covariate is taken away."""
-    if spread.shape[-1] == 1:
-        return spread[..., 0, 0]
-    left = spread[..., 0, 0] - 2 * slope * spread[..., 0, 1] + slope**2 * spread[..., 1, 1]
-    return np.maximum(left, 0.0)
+def _weight(side: JointMoments) -> FloatArray:
+    """Return the sum of squares of the parts of all rows that units have; NaN without rows."""
+    n, rows = np.asarray(side.n), side.mean[..., 0]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        squares = side.comoments[..., 0, 0] / n + rows**2
+        return np.asarray(squares / (n * rows**2))
