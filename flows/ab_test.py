@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from prefect import flow
 
-from tasks.ab_test import close_test, crown_winner, judge_test, look_at_test, open_test, report_test
+from tasks.ab_test import (
+    close_test,
+    crown_winner,
+    judge_test,
+    look_at_test,
+    open_test,
+    prove_crowned,
+    report_test,
+)
 from tasks.approval import approve_by_policy
 from tasks.core.ab.report import live_markdown
 from tasks.core.verdict import StageResult, State
@@ -24,7 +32,9 @@ def ab_test(model: ModelName, end: EndNow = False, dry_run: DryRun = False) -> S
     report_test(setup, state, judged)
     if dry_run or judged.state is State.TESTING:
         return judged
-    if judged.state is State.WON:
+    if judged.state is State.PROMOTED:
+        judged = prove_crowned(setup, judged)
+    elif judged.state is State.WON:
         answer = approve_by_policy(setup, judged, question=live_markdown(state.test, judged))
         if answer.code == "approved":
             judged = crown_winner(setup, state, judged, answer)

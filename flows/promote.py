@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 
+from tasks.ab_test import settle_tests
 from tasks.core.reign.realm import check_present
 from tasks.core.verdict import StageResult
 from tasks.io.setup import open_setup
@@ -51,10 +52,8 @@ def rollback(
 @flow(name="reconcile", flow_run_name="reconcile-{model}")
 @concluded("reconcile")
 def reconcile(model: ModelName) -> StageResult:
-    """Settle what a crashed run left, note aliases moved outside Evergreen, prove an unproved champion."""
+    """Settle what a crashed run left, note aliases moved outside, prove an unproved champion, end arms left over."""
     setup = open_setup(model)
     stores, attempts = setup.stores, setup.config.evaluation.max_rollback_attempts
-    return reconcile_task(
-        stores.registry, stores.ledger, model=setup.model, smoke=serving_smoke(stores),
-        max_rollback_attempts=attempts,
-    )  # fmt: skip
+    options = {"smoke": serving_smoke(stores), "max_rollback_attempts": attempts}
+    return settle_tests(setup, reconcile_task(stores.registry, stores.ledger, model=setup.model, **options))

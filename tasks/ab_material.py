@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from tasks.core.ab.look import Look, look_at
 from tasks.core.ab.maturity import Maturity, measure_maturity
 from tasks.core.ab.metric import is_hits, span_of
 from tasks.core.ab.observations import Answered, observe
-from tasks.core.ab.planning import guard_metrics, metric_of_test
+from tasks.core.ab.planning import CHAMPION_ARM, guard_metrics, metric_of_test
 from tasks.core.ab.slicing import cut_slices
 from tasks.core.challenge.opponents import Opponents
 from tasks.core.data.clock import Window
@@ -27,6 +27,7 @@ from tasks.core.learning.recipe import Recipe
 from tasks.core.metrics.base import Metric
 from tasks.core.metrics.scored import FloatArray, Scored
 from tasks.io.clock import utc_now
+from tasks.io.log_records import VERSION
 from tasks.io.metric_paths import custom_metrics
 from tasks.io.models import load_model, read_documents
 from tasks.io.setup import Setup
@@ -45,7 +46,7 @@ class Seen:
 
 def look_now(setup: Setup, test: LiveTest) -> Seen:
     """Read a test's rows from the log and judge them as of now; nothing is written."""
-    now = now_on_clock(setup)
+    now = now_on_clock(setup, [arm.name for arm in test.arms])
     metric, rails = _metric(setup, test.metric), {rail.metric: rail for rail in test.guardrails}
     known = guard_metrics(setup.config, custom=custom_metrics(setup.config))
     guards = {name: found for name, found in known.items() if name in rails}
@@ -74,11 +75,15 @@ def past_of_champion(setup: Setup, opponents: Opponents) -> Scored | None:
     return load_model(setup, opponents.champion).score(parts.evaluation, config=setup.config)
 
 
-def now_on_clock(setup: Setup) -> float:
-    """Return the present on the model's clock: as far as the newest prediction where it does not tell the time."""
+def now_on_clock(setup: Setup, answering: Sequence[str] = (CHAMPION_ARM,)) -> float:
+    """Return the present on the model's clock.
+
+    Where it does not tell the time: as far as the newest prediction of the variants that answer. Batches are scored
+    of any rows, and move nobody's present.
+    """
     if setup.config.data.clock == "timestamp":
         return utc_now().timestamp()
-    newest = setup.stores.log.newest_position(setup.model)
+    newest = setup.stores.log.newest_position(setup.model, variants=answering)
     return 0.0 if newest is None else newest
 
 
@@ -97,14 +102,18 @@ def _read(setup: Setup, test: LiveTest, *, now: float) -> Iterator[Answered]:
 
 
 def _read_slice(setup: Setup, test: LiveTest, window: Window, *, now: float) -> Rows:
-    """Read the control's rows, and the challengers' own or (paired) what they said of the control's."""
+    """Read the control's rows, and the challengers' own or (paired) what they said of the control's.
+
+    An arm is a version under a name: what another version answered under the name is left out.
+    """
     log, config = setup.stores.log, setup.config
     parts: list[Rows] = []
     for arm in test.arms:
         shadow = test.mode == PAIRED and arm is not test.control
         read = log.read_shadows if shadow else log.read_predictions
+        rows = read(setup.model, window, variant=arm.name, known_by=now, target=config.data.target).rows
         parts.append(
-            read(setup.model, window, variant=arm.name, known_by=now, target=config.data.target).rows
+            rows if arm.version is None else rows.take((rows.frame[VERSION] == arm.version).to_numpy())
         )
     return join_rows(parts)
 

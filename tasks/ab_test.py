@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from prefect.artifacts import create_markdown_artifact
 
-from tasks.ab_desk import create_test, end_test, read_tests
+from tasks.ab_create import create_test, finish_creation
+from tasks.ab_desk import end_test, not_begun, require_sound
 from tasks.ab_material import Seen, look_now
-from tasks.ab_traffic import share_traffic, traffic_changed
+from tasks.ab_traffic import read_tests, settle_arms, what_changed
 from tasks.core.ab.admission import admitted_challenger
 from tasks.core.ab.conclusion import REIGNS_ALREADY, Action, Conclusion, conclude, end_now
 from tasks.core.ab.history import AB, LOOKED, TestState, look_payload, running_test
@@ -28,6 +30,8 @@ from tasks.io.setup import Setup
 from tasks.io.tracking import open_tracker
 from tasks.links import artifact_key
 from tasks.outcomes import record_decision
+from tasks.promote import reconcile_task
+from tasks.prove import serving_smoke
 from tasks.retries import SIDE_EFFECT, TRANSIENT
 from tasks.stage_task import stage_task
 
@@ -44,12 +48,16 @@ _STATES = {
 def open_test(setup: Setup, *, dry_run: bool = False) -> TestState:
     """Return the test that runs; begin one for a challenger that was admitted and has not been tested yet.
 
+    What a run that died has left is finished first: arms of a test that is over, a test that was created and not begun.
+
     Raises
     ------
     NotLearnable
-        ``no_live_test``: none runs, and nobody waits for one.
+        ``no_live_test``: none runs, and nobody waits for one. ``not_begun``: services have not had their time yet.
     """
     ledger, model = setup.stores.ledger, setup.model
+    if not dry_run:
+        settle_arms(setup)
     running = running_test(read_tests(setup))
     if running is None and not dry_run:
         aliases = setup.stores.registry.aliases(model)
@@ -66,8 +74,11 @@ def open_test(setup: Setup, *, dry_run: bool = False) -> TestState:
             f"No live test of '{model}' runs, and no admitted challenger waits for one. Begin one by "
             f"'evergreen ab create {model}'.",
         )
-    if not dry_run and not traffic_changed(setup, running):
-        share_traffic(setup, running.test)
+    if running.begun_at is None and not dry_run:
+        running = finish_creation(setup, running)
+    if running.begun_at is None:
+        reason = not_begun(running)
+        raise NotLearnable(reason.code, reason.message)
     return running
 
 
@@ -92,8 +103,7 @@ def judge_test(
     end : bool
         End the test now: who has won is promoted, else the champion is kept.
     """
-    champion = setup.stores.registry.aliases(setup.model).get(CHAMPION)
-    ended = conclude(state.test, seen.look, champion=champion, tripped=traffic_changed(setup, state))
+    ended = _conclude(setup, state, seen)
     if end and not ended.ends:
         ended = end_now(ended)
     result = _result(setup, state, seen, ended)
@@ -119,11 +129,42 @@ def close_test(setup: Setup, state: TestState, judged: StageResult) -> None:
 
 
 def crown_winner(setup: Setup, state: TestState, judged: StageResult, answer: Reason) -> StageResult:
-    """Promote the version that was tested, as it is: the evidence is about it and no other."""
+    """Promote the version that was tested, as it is: the evidence is about it and no other.
+
+    A person may have taken a day to answer. So the rows are looked at again, and what would abort the test by now, or
+    keep the champion, does; and under the promotion's lock the test must still run, on the traffic that was its own.
+    """
+    if setup.config.promotion.approval == "manual":
+        again = _look_again(setup, state)
+        if again.action in (Action.ABORT, Action.KEEP):
+            return judged.ends(_STATES[again.action], answer, *again.reasons)
     version = int(judged.version or 0)
     opponents = Opponents(challenger=version, champion=state.test.control.version)
     story = f"Version {version} was superior in live test '{state.test.name}'."
-    return crown_heir(setup, judged, opponents, Heir(version=version, reasons=(), story=story), answer)
+    heir = Heir(version=version, reasons=(), story=story)
+    still = partial(require_sound, setup, state.test)
+    return crown_heir(setup, judged, opponents, heir, answer, still=still)
+
+
+def prove_crowned(setup: Setup, judged: StageResult) -> StageResult:
+    """Finish a promotion of the challenger that nobody saw through: settle what is open, prove the champion."""
+    stores = setup.stores
+    proved = reconcile_task(
+        stores.registry, stores.ledger, model=setup.model, smoke=serving_smoke(stores),
+        max_rollback_attempts=setup.config.evaluation.max_rollback_attempts,
+    )  # fmt: skip
+    if proved.state is State.RECONCILED:
+        return judged
+    return judged.ends(proved.state, *proved.reasons, version=proved.version)
+
+
+@stage_task(**SIDE_EFFECT)
+def settle_tests(setup: Setup, reconciled: StageResult) -> StageResult:
+    """End the arms of live tests that are over, and say so."""
+    if not settle_arms(setup):
+        return reconciled
+    reason = Reason(code="traffic_taken_back", message="Arms of a live test that is over were ended.")
+    return replace(reconciled, reasons=(*reconciled.reasons, reason))
 
 
 @stage_task(**TRANSIENT)
@@ -141,6 +182,18 @@ def report_test(setup: Setup, state: TestState, judged: StageResult) -> None:
         items = live_items(state.test, judged, traces, page=page, html=drawn)
         figures = [trace_figure(state.test, arm, points) for arm, points in traces.items() if points]
         tracker.write_items(run_id, [*items, *figures])
+
+
+def _conclude(setup: Setup, state: TestState, seen: Seen) -> Conclusion:
+    champion = setup.stores.registry.aliases(setup.model).get(CHAMPION)
+    return conclude(state.test, seen.look, champion=champion, tripped=what_changed(setup, state))
+
+
+def _look_again(setup: Setup, state: TestState) -> Conclusion:
+    """Return what follows from the rows as they are now; the look is kept where the test still runs."""
+    running = running_test(read_tests(setup))
+    on = running is not None and running.test.name == state.test.name
+    return _conclude(setup, state, look_at_test(setup, state, dry_run=not on))
 
 
 def _result(setup: Setup, state: TestState, seen: Seen, ended: Conclusion) -> StageResult:

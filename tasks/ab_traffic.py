@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from tasks.core.ab.definition import PAIRED, LiveTest
-from tasks.core.ab.history import TestState
+from tasks.core.ab.history import AB, TestState, fold_tests
+from tasks.core.ab.meanwhile import has_arms, ownerless, reigns_meanwhile, traffic_meanwhile
 from tasks.core.errors import InputError
-from tasks.core.traffic.plan import TrafficPlan
-from tasks.core.traffic.state import STOPPED
-from tasks.core.traffic.variant import Role, Variant
+from tasks.core.reign.history import PLANS
+from tasks.core.traffic.state import TRAFFIC, TrafficState
+from tasks.core.traffic.variant import Variant
 from tasks.core.verdict import Reason
 from tasks.io.setup import Setup
 from tasks.traffic import end_variants, read_traffic, set_variants
+
+
+def read_tests(setup: Setup) -> tuple[TestState, ...]:
+    """Return the model's live tests, oldest first."""
+    return fold_tests(setup.stores.ledger.read(model=setup.model, stream=AB))
 
 
 def share_traffic(setup: Setup, test: LiveTest, *, dry_run: bool = False) -> None:
@@ -21,10 +27,10 @@ def share_traffic(setup: Setup, test: LiveTest, *, dry_run: bool = False) -> Non
     InputError
         When other challengers answer already, or a share is none that traffic can have.
     """
-    plan = read_traffic(setup.stores.ledger, setup.model).plan
-    if has_arms(plan, test):
+    traffic = read_traffic(setup.stores.ledger, setup.model)
+    plan, ours = traffic.plan, {arm.name for arm in test.challengers}
+    if has_arms(plan, test) and ours <= set(traffic.judged):
         return
-    ours = {arm.name for arm in test.challengers}
     others = [one.name for one in plan.challengers if one.name not in ours]
     if others:
         raise InputError(
@@ -41,33 +47,27 @@ def share_traffic(setup: Setup, test: LiveTest, *, dry_run: bool = False) -> Non
     )
 
 
-def has_arms(plan: TrafficPlan, test: LiveTest) -> bool:
-    """Tell whether the traffic is as the test declares it."""
-    side = plan.shadows if test.mode == PAIRED else plan.challengers
-    there = {one.name: (one.version, one.share) for one in side}
-    return all(there.get(arm.name) == (arm.version, arm.share) for arm in test.challengers)
-
-
-def traffic_changed(setup: Setup, state: TestState) -> tuple[Reason, ...]:
-    """Return why the traffic is no longer the test's since it began; empty while it is."""
-    traffic = read_traffic(setup.stores.ledger, setup.model)
-    if traffic.at is None or traffic.at < state.created_at or has_arms(traffic.plan, state.test):
-        return ()
-    if traffic.kind == STOPPED and traffic.reasons:
-        return tuple(traffic.reasons)
-    message = "The traffic was set anew, so that the arms are no longer those of the test."
-    return (Reason(code="traffic_changed", message=message),)
-
-
-def take_back_traffic(setup: Setup, test: LiveTest, *, why: str) -> None:
-    """End the test's arms, answering or scoring along; what somebody has set instead of them goes on."""
-    role = Role.SHADOW if test.mode == PAIRED else Role.CHALLENGER
-    arms = {(arm.name, arm.version, arm.share) for arm in test.challengers}
-    end_variants(
-        setup,
-        lambda one: one.role is role and (one.name, one.version, one.share) in arms,
-        why=Reason(code="test_over", message=why),
+def what_changed(setup: Setup, state: TestState) -> tuple[Reason, ...]:
+    """Return what happened to throne and traffic since a test was created that voids it; empty: nothing."""
+    ledger, model = setup.stores.ledger, setup.model
+    return (
+        *reigns_meanwhile(ledger.read(model=model, stream=PLANS), state),
+        *traffic_meanwhile(ledger.read(model=model, stream=TRAFFIC), state),
     )
+
+
+def settle_arms(setup: Setup) -> bool:
+    """End the arms of tests that are over, answering or scoring along; tell whether there were any.
+
+    What somebody has set instead of them goes on. It may be done at any time and again: whoever ended a test may have
+    died before this.
+    """
+
+    def choose(traffic: TrafficState) -> list[str]:
+        return ownerless(traffic, read_tests(setup))
+
+    why = Reason(code="test_over", message="The live test that set them is over.")
+    return bool(end_variants(setup, choose, why=why)["state"] == "Ended")
 
 
 def _spelled(variant: Variant) -> str:

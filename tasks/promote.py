@@ -39,6 +39,8 @@ class Manner(TypedDict, total=False):
     """Plan and show, do not act."""
     clock: Clock
     """What tells the time."""
+    still: Callable[[], None]
+    """Asked under the lock, before anything is planned; raises ``Held`` where it is no longer to be done."""
 
 
 def move(registry: Registry, model: str, step: Step) -> None:
@@ -165,11 +167,14 @@ def _perform(
     max_rollback_attempts: int = 3,
     dry_run: bool = False,
     clock: Clock = utc_now,
+    still: Callable[[], None] | None = None,
 ) -> StageResult:
     """Plan on what is there, under the lock, and apply it; a dry run plans without the lock and shows it."""
     if dry_run:
         return _printed(plan(read_realm(registry, ledger, model), now=clock()))
     with acting(registry, ledger, model, move=move, clock=clock) as act:
+        if still is not None:
+            still()
         return _apply(act, plan(act.realm(), now=clock()), smoke, max_rollback_attempts)
 
 

@@ -24,7 +24,7 @@ from tasks.core.traffic.state import (
     in_force,
     reigned_since,
 )
-from tasks.core.traffic.variant import Role, Variant
+from tasks.core.traffic.variant import Role
 from tasks.core.verdict import Reason
 from tasks.io.clock import utc_now
 from tasks.io.ledger import Ledger
@@ -83,16 +83,12 @@ def set_variants(
 
     Parameters
     ----------
-    setup : Setup
-        The model.
     challengers, shadows : sequence of str
         As people write them (`tasks.core.traffic.spell`); shadows score all rows where they say no share.
     judged : sequence of str
         Names of arms whose outcomes a live test judges.
     why : str
         Reason, kept in the ledger.
-    dry_run : bool
-        Say what would be set.
 
     Raises
     ------
@@ -139,8 +135,9 @@ def ramp_variant(
 
     def decide(state: TrafficState, now: datetime) -> TrafficState:
         wanted, wound = begin_ramp(state, variant, ramp)
+        judged = [name for name in state.judged if name != variant.name]
         return set_traffic(
-            state, wanted, model=setup.model, known=_known(setup), why=why, now=now, ramp=wound
+            state, wanted, model=setup.model, known=_known(setup), why=why, now=now, ramp=wound, judged=judged
         )
 
     return _set(setup, decide, dry_run=dry_run)
@@ -164,11 +161,13 @@ def stop_variants(setup: Setup, *, why: str, dry_run: bool = False) -> dict[str,
     return _end(setup, decide, word="Stopped", dry_run=dry_run)
 
 
-def end_variants(setup: Setup, which: Callable[[Variant], bool], *, why: Reason) -> dict[str, Any]:
-    """End the challengers and shadows that are chosen; all others go on as they are."""
+def end_variants(
+    setup: Setup, choose: Callable[[TrafficState], Sequence[str]], *, why: Reason
+) -> dict[str, Any]:
+    """End the challengers and shadows that are chosen of what is wanted; all others go on as they are."""
 
     def decide(state: TrafficState) -> TrafficDecision | None:
-        names = [one.name for one in state.plan.variants[1:] if which(one)]
+        names = choose(state)
         return deciding.end_variants(state, names, [why]) if names else None
 
     return _end(setup, decide, word="Ended", dry_run=False)

@@ -62,8 +62,8 @@ def create(
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
-    """Begin a live test of a challenger: spend its alpha, write it down, share the traffic."""
-    from tasks.ab_desk import create_test
+    """Begin a live test of a challenger: write it down, spend its alpha, share the traffic."""
+    from tasks.ab_create import create_test
 
     if mode is not None and mode not in MODES:
         raise unknown_name("mode", mode, MODES, where="--mode")

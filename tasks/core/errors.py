@@ -73,7 +73,7 @@ class Held(EvergreenError):
     """An act is refused for now (lock held, cooldown, pause, the champion moved); not a crash.
 
     ``reason_code`` is one of ``lock_held``, ``lock_lost``, ``champion_moved``, ``already_champion``,
-    ``window_taken``.
+    ``window_taken``, ``test_over``, ``test_void``.
     """
 
     exit_code = 0

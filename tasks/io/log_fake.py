@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -135,9 +135,12 @@ class MemoryLog:
         stored = [{**row, **answer} for row in rows for answer in said.get(row["prediction_id"], [])]
         return logged_rows(stored, known_by=known_by, target=target, numeric=tuple(numeric))
 
-    def newest_position(self, model: str, *, until: float = math.inf) -> float | None:
-        """Return the position of the newest prediction that is not past ``until``; None without any."""
-        return max((row["position"] for row in self._of(model) if row["position"] <= until), default=None)
+    def newest_position(
+        self, model: str, *, until: float = math.inf, variants: Collection[str] | None = None
+    ) -> float | None:
+        """Return the position of the newest prediction (of some variants) not past ``until``; None without any."""
+        rows = (row for row in self._of(model) if variants is None or row["variant"] in variants)
+        return max((row["position"] for row in rows if row["position"] <= until), default=None)
 
     def positions(self, model: str, *, since: float = -math.inf) -> FloatArray:
         """Return the positions of all predictions from ``since`` on, ascending."""

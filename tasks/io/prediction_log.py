@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -67,8 +67,10 @@ class PredictionLog(Protocol):
         ``@prediction_id`` pairs both. A row comes once for each shadow that scored it, in clock order.
         """
 
-    def newest_position(self, model: str, *, until: float = math.inf) -> float | None:
-        """Return the position of the newest prediction that is not past ``until``; None without any."""
+    def newest_position(
+        self, model: str, *, until: float = math.inf, variants: Collection[str] | None = None
+    ) -> float | None:
+        """Return the position of the newest prediction (of some variants) not past ``until``; None without any."""
 
     def positions(self, model: str, *, since: float = -math.inf) -> FloatArray:
         """Return the positions of all predictions from ``since`` on, ascending."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import Any, TypeVar
@@ -93,10 +93,14 @@ class SqlPredictions:
         stored = self._stored(query, model, window, *chosen, then=shadows.c.variant)
         return logged_rows(stored, known_by=known_by, target=target, numeric=tuple(numeric))
 
-    def newest_position(self, model: str, *, until: float = math.inf) -> float | None:
-        """Return the position of the newest prediction that is not past ``until``; None without any."""
+    def newest_position(
+        self, model: str, *, until: float = math.inf, variants: Collection[str] | None = None
+    ) -> float | None:
+        """Return the position of the newest prediction (of some variants) not past ``until``; None without any."""
         place = predictions.c.position
         query = select(func.max(place)).where(predictions.c.model == model)
+        if variants is not None:
+            query = query.where(predictions.c.variant.in_(list(variants)))
         with self._engine.connect() as connection:
             found = connection.execute(query if until == math.inf else query.where(place <= until)).scalar()
         return None if found is None else float(found)

@@ -14,17 +14,16 @@ from tasks.core.ab.history import (
     CONCLUDED,
     CREATED,
     LOOKED,
-    alpha_payload,
     create_payload,
     end_payload,
     find_test,
     fold_tests,
-    live_alpha,
     look_payload,
     running_test,
 )
 from tasks.core.ab.metric import live_metric
 from tasks.core.ab.observations import observe
+from tasks.core.ab.spending import alpha_payload, live_alpha
 from tasks.core.challenge.spending import ALPHA
 from tasks.core.errors import InputError, UnknownName
 from tasks.core.reign.ledger import next_entry
@@ -114,6 +113,10 @@ class Book:
     def __init__(self):
         self.entries = []
 
+    @property
+    def alphas(self):
+        return [entry for entry in self.entries if entry.stream == ALPHA]
+
     def add(self, kind, payload, *, stream=AB, days=0):
         last = [e for e in self.entries if e.stream == stream]
         entry = next_entry(
@@ -190,12 +193,14 @@ def test_a_live_test_spends_like_one_look_of_the_models_budget():
     book, test = Book(), live_test()
     first = live_alpha(book.entries, now=START, level=0.05)
     assert 0.0125 == first.alpha
-    book.add("look", alpha_payload(first, test), stream=ALPHA)
-    asked = live_alpha(book.entries, now=START, level=0.05, wanted=0.03)
+    book.add(CREATED, create_payload(book.entries, test))
+    (state,) = fold_tests(book.entries)
+    book.add("look", alpha_payload(first, state), stream=ALPHA)
+    asked = live_alpha(book.alphas, now=START, level=0.05, wanted=0.03)
     assert (0.03, 0.0075) == pytest.approx((asked.alpha, asked.left_after))
-    book.add("look", alpha_payload(asked, test), stream=ALPHA)
+    book.add("look", alpha_payload(asked, state), stream=ALPHA)
     with pytest.raises(InputError, match=r"0\.0075 of 0\.05 is left"):
-        live_alpha(book.entries, now=START, level=0.05, wanted=0.03)
+        live_alpha(book.alphas, now=START, level=0.05, wanted=0.03)
     assert 0.05 == pytest.approx(
-        live_alpha(book.entries, now=START + timedelta(days=91), level=0.05).left_before
+        live_alpha(book.alphas, now=START + timedelta(days=91), level=0.05).left_before
     )

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from deployments.cli.app import run
+from tasks.ab_create import GRACE_S
 from tasks.io.clock import FROZEN
 from tasks.io.log_records import KnownOutcome, Prediction
 from tasks.io.setup import open_setup
@@ -47,7 +48,7 @@ def said(capsys, *arguments):
 def serve(setup, *, rows=900):
     """Log answers of both arms: the champion is right in six of ten, the challenger in nine."""
     rng = np.random.default_rng(3)
-    place = START.timestamp() + 11 + np.arange(rows) * 60
+    place = START.timestamp() + GRACE_S + 1 + np.arange(rows) * 60
     new = rng.random(rows) < 0.5
     right = rng.random(rows) < np.where(new, 0.9, 0.6)
     truth = rng.integers(0, 2, rows)

@@ -261,3 +261,12 @@ def test_of_processes_that_append_the_same_each_prediction_is_written_once(store
     log = open_log(url)
     race(append_all, [(url, 1200)] * 4)
     assert log.positions(MODEL).tolist() == [float(n) for n in range(1200)]
+
+
+def test_the_newest_position_may_be_asked_of_some_variants(log):
+    log.append_predictions(
+        MODEL, [served(1, variant="blue"), served(2, variant="red"), served(9, variant="batch")], at=NOW
+    )
+    assert log.newest_position(MODEL, variants=["blue"]) == 1.0
+    assert log.newest_position(MODEL, variants=["blue", "red"]) == 2.0
+    assert log.newest_position(MODEL, variants=["green"]) is None

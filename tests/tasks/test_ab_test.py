@@ -8,9 +8,11 @@ import pytest
 import tasks.ab_material
 import tasks.crown
 from deployments.cli.app import run
-from tasks.ab_desk import abort_test, create_test, read_tests, status_of
+from tasks.ab_create import GRACE_S, create_test
+from tasks.ab_desk import abort_test, status_of
 from tasks.ab_material import look_now
 from tasks.ab_test import close_test, crown_winner, judge_test, look_at_test, open_test
+from tasks.ab_traffic import read_tests
 from tasks.core.ab.history import running_test
 from tasks.core.ab.slicing import cut_slices
 from tasks.core.challenge.judgement import JUDGEMENT
@@ -72,11 +74,11 @@ def answer(right, truth):
 def serve(setup, monkeypatch, *, champion, challenger, rows=1_200, shadow=False, hours=24):
     """Log answers of both with these shares right, an outcome each; then let the time pass."""
     rng = np.random.default_rng(5)
-    begun = START.timestamp() + 11
+    begun = START.timestamp() + GRACE_S + 1
     log, model = setup.stores.log, setup.model
     predictions, outcomes, said = [], [], []
     for i, truth in enumerate(rng.choice(["yes", "no"], rows)):
-        name, place = f"row-{i}", begun + i * (hours * 3600 - 10) / rows
+        name, place = f"row-{i}", begun + i * (hours * 3600 - GRACE_S - 2) / rows
         theirs = not shadow and rng.random() < 0.5
         mine = answer(rng.random() < (challenger if theirs else champion), truth)
         variant, version = (f"v{STRONG}", STRONG) if theirs else ("champion", WEAK)

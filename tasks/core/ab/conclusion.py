@@ -13,6 +13,8 @@ from tasks.core.verdict import Reason
 
 REIGNS_ALREADY = "reigns_already"
 """Code of the reason that a challenger has the throne, so that nothing is left to promote."""
+MOVED = "champion_moved"
+"""Code of the reason that another version than the control reigns, or reigned."""
 _BROKEN = frozenset(
     {"sample_ratio_mismatch", "labels_differ", "units_cross", "answers_fail", "shadow_misses"}
 )
@@ -81,7 +83,8 @@ def conclude(
     champion : int or None
         Who reigns now: the evidence is about the control, and void when another has taken the throne.
     tripped : sequence of Reason
-        Guardrails that the traffic broke (error rate, latency, shift of scores).
+        Guardrails that the traffic broke (error rate, latency, shift of scores), and whatever else happened to the
+        traffic and the throne since the test was created (`tasks.core.ab.meanwhile`).
 
     Returns
     -------
@@ -94,7 +97,8 @@ def conclude(
     reigning = [arm for arm in test.challengers if arm.version is not None and arm.version == champion]
     if reigning:
         return Conclusion(action=Action.PROMOTE, winner=reigning[0], reasons=(_reigns(reigning[0]),))
-    void = _champion_moved(test, champion)
+    told = any(reason.code == MOVED for reason in tripped)
+    void = () if told else _champion_moved(test, champion)
     broken = (*void, *tripped, *_guardrails(look), *_unsound(look))
     if broken:
         return Conclusion(action=Action.ABORT, reasons=broken)
@@ -140,7 +144,7 @@ def _champion_moved(test: LiveTest, champion: int | None) -> tuple[Reason, ...]:
         return ()
     return (
         Reason(
-            code="champion_moved",
+            code=MOVED,
             message=f"Version {champion} reigns now; the test compares with version {test.control.version}. "
             "Begin a new test.",
             observed=champion, limit=test.control.version,

@@ -1,9 +1,9 @@
-"""Live tests in the ledger: created, looked at, concluded or aborted; folded into their present state."""
+"""Live tests in the ledger: created, begun, looked at, concluded or aborted; folded into their present state."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -11,15 +11,21 @@ from tasks.core.ab.conclusion import Conclusion
 from tasks.core.ab.definition import LiveTest
 from tasks.core.ab.look import Look
 from tasks.core.ab.payload import live_test_payload, read_live_test
-from tasks.core.challenge.alpha import AlphaLook
-from tasks.core.challenge.spending import alpha_look
 from tasks.core.errors import InputError, unknown_name
 from tasks.core.reign.ledger import Entry
 from tasks.core.watching.looked import json_ready
 
 AB = "ab"
 """Stream of the live tests of a model."""
-CREATED, LOOKED, CONCLUDED, ABORTED = "created", "looked", "concluded", "aborted"
+CREATED, BEGUN, LOOKED, CONCLUDED, ABORTED = "created", "begun", "looked", "concluded", "aborted"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Marks:
+    """Numbers of the newest entries of the streams ``traffic`` and ``plans`` when a test was created; 0: none."""
+
+    traffic: int = 0
+    plans: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,11 +35,15 @@ class TestState:
     Attributes
     ----------
     test : LiveTest
-        Its definition.
+        Its definition; ``start`` is where it began, once it has.
+    marks : Marks
+        What had happened when it was created.
     entry : str
         Id of the entry that created it.
     created_at : datetime
         Aware.
+    begun_at : datetime or None
+        When its start was fixed, after its alpha was spent and the traffic shared; None before.
     looks : tuple of dict
         Each look's numbers (`Look.to_dict`) with ``at``, oldest first.
     ended_at : datetime or None
@@ -47,6 +57,8 @@ class TestState:
     test: LiveTest
     entry: str
     created_at: datetime
+    marks: Marks = Marks()
+    begun_at: datetime | None = None
     looks: tuple[Mapping[str, Any], ...] = ()
     ended_at: datetime | None = None
     ended: Mapping[str, Any] | None = None
@@ -81,10 +93,14 @@ def fold_tests(entries: Iterable[Entry]) -> tuple[TestState, ...]:
             continue
         if entry.kind == CREATED:
             test = read_live_test(entry.payload["definition"])
-            found[test.name] = TestState(test=test, entry=entry.id, created_at=entry.at)
+            marks = Marks(**entry.payload["marks"])
+            found[test.name] = TestState(test=test, entry=entry.id, created_at=entry.at, marks=marks)
             continue
         state = found[entry.payload["test"]]
-        if entry.kind == LOOKED:
+        if entry.kind == BEGUN:
+            begun = replace(state.test, start=entry.payload["start"])
+            found[state.test.name] = replace(state, test=begun, begun_at=entry.at)
+        elif entry.kind == LOOKED:
             seen = {**entry.payload["look"], "at": entry.at.isoformat()}
             found[state.test.name] = replace(state, looks=(*state.looks, seen))
         elif state.ended is None:
@@ -115,7 +131,7 @@ def describe_running(states: Sequence[TestState]) -> dict[str, Any] | None:
     ]
     return {
         "test": state.test.name, "metric": state.test.metric, "mode": state.test.mode,
-        "since": state.created_at.isoformat(), "looks": len(state.looks),
+        "since": state.created_at.isoformat(), "begun": state.begun_at is not None, "looks": len(state.looks),
         "last_look": newest["at"] if newest else None, "challengers": challengers,
     }  # fmt: skip
 
@@ -140,8 +156,8 @@ def find_test(states: Sequence[TestState], name: str | None) -> TestState:
     return known[name]
 
 
-def create_payload(entries: Iterable[Entry], test: LiveTest) -> dict[str, Any]:
-    """Return what the entry of a new test holds.
+def create_payload(entries: Iterable[Entry], test: LiveTest, marks: Marks = Marks()) -> dict[str, Any]:
+    """Return what the entry of a new test holds: its definition, and what had happened before.
 
     Raises
     ------
@@ -158,7 +174,15 @@ def create_payload(entries: Iterable[Entry], test: LiveTest) -> dict[str, Any]:
         raise InputError(
             f"A live test '{test.name}' was there before. Choose a new name: results are kept by it."
         )
-    return {"test": test.name, "definition": live_test_payload(test)}
+    return {"test": test.name, "definition": live_test_payload(test), "marks": asdict(marks)}
+
+
+def begin_payload(entries: Iterable[Entry], name: str, start: float) -> dict[str, Any] | None:
+    """Return what the entry holds that fixes a test's start; None where it has one, or does not run."""
+    state = running_test(fold_tests(entries))
+    if state is None or state.test.name != name or state.begun_at is not None:
+        return None
+    return {"test": name, "start": start}
 
 
 def look_payload(test: LiveTest, look: Look) -> dict[str, Any]:
@@ -169,44 +193,3 @@ def look_payload(test: LiveTest, look: Look) -> dict[str, Any]:
 def end_payload(test: LiveTest, conclusion: Conclusion, *, by: str) -> dict[str, Any]:
     """Return what the entry of an end holds; ``by`` says who or what ended it."""
     return json_ready({"test": test.name, "by": by, **conclusion.to_dict()})
-
-
-def live_alpha(
-    entries: Iterable[Entry], *, now: datetime, level: float, wanted: float | None = None
-) -> AlphaLook:
-    """Return what a live test may spend of the model's budget of wrong promotions.
-
-    A whole test, with all its looks, spends like one look of a challenge: a quarter of what is left, or what is
-    wanted, since its sequence allows for looking at any time.
-
-    Parameters
-    ----------
-    entries : iterable of Entry
-        Of the stream ``alpha``.
-    level : float
-        ``evaluation.significance_level``.
-    wanted : float, optional
-        Alpha that a person asks for.
-
-    Raises
-    ------
-    InputError
-        When more is wanted than is left.
-    """
-    usual = alpha_look(entries, now=now, level=level)
-    if wanted is None:
-        return usual
-    if not 0 < wanted <= usual.left_before:
-        raise InputError(
-            f"Alpha {wanted:g} is not to be had: {usual.left_before:g} of {level:g} is left for 90 days "
-            "(evaluation.significance_level). Ask for less, or wait."
-        )
-    return AlphaLook(alpha=wanted, left_before=usual.left_before, left_after=usual.left_before - wanted)
-
-
-def alpha_payload(look: AlphaLook, test: LiveTest) -> dict[str, Any]:
-    """Return what the entry of the stream ``alpha`` holds."""
-    return {
-        "alpha": look.alpha, "left_after": look.left_after, "live_test": test.name,
-        "challenger": test.challengers[0].version, "champion": test.control.version,
-    }  # fmt: skip
