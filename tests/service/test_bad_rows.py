@@ -191,7 +191,7 @@ def test_a_large_body_is_decoded_in_a_thread(monkeypatch):
         )  # fmt: skip
         endpoint = predicting.Predict(counter, answer=None, endpoint="predict")
         for size in (100, 100_000):
-            await endpoint._ask(b" " * size, SimpleNamespace(idempotency_key=None), "somebody")
+            await endpoint._ask(b" " * size, None)
 
     asyncio.run(scenario())
     assert [(100, True), (100_000, False)] == threads

@@ -132,7 +132,7 @@ class Stage:
         batch = Batch(signature=SIGNATURE, n=n, numbers=np.asarray(x, dtype=np.float64).reshape(n, 1))
         return Asked(
             batch=batch, live=self.served.live, ids=[f"row-{one}" for one in self.rng.integers(2**60, size=n)],
-            keyed=False, positions=[0.0] * n, deadline=0.0, future=None,
+            digests=None, positions=[0.0] * n, deadline=0.0, future=None,
         )  # fmt: skip
 
     def asked_rows(self, number):
