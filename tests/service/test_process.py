@@ -21,7 +21,8 @@ def model(watched):
 def test_nothing_that_was_answered_is_lost_when_the_service_is_told_to_end(model, tmp_path):
     async def scenario(served):
         async with Load(served.url, clients=8) as load:
-            await asyncio.sleep(1.0)
+            while len(load.answers) < 100:  # every client is connected by then
+                await asyncio.sleep(0.05)
             told = time.time()
             served.end()
             await asyncio.to_thread(served.process.wait, 60)
