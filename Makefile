@@ -28,9 +28,9 @@ clean-demo:  ## remove what the demo left
 
 # One thread each: the three run side by side, and teams of threads in them would wait for one another.
 TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not proof"
-test: $(STAMP)  ## all tests but the long proofs: those that need a Prefect server, those of the core, and the rest side by side
-	@$(TEST) tests --ignore=tests/flows --ignore=tests/e2e --ignore=tests/core > $(VENV)/alone.log 2>&1 & alone=$$!; \
-	$(TEST) tests/core tasks/core > $(VENV)/core.log 2>&1 & core=$$!; \
+test: $(STAMP)  ## all tests but the long proofs: those that need a Prefect server, core and io and the service, and the rest side by side
+	@$(TEST) tests $(addprefix --ignore=tests/,flows e2e core io service) > $(VENV)/alone.log 2>&1 & alone=$$!; \
+	{ $(TEST) tests/core tasks/core; core=$$?; $(TEST) tests/io tests/service; exit $$((core | $$?)); } > $(VENV)/core.log 2>&1 & core=$$!; \
 	$(TEST) tests/flows tests/e2e; served=$$?; \
 	wait $$alone; alone=$$?; wait $$core; core=$$?; cat $(VENV)/alone.log $(VENV)/core.log; \
 	exit $$((served | alone | core))
