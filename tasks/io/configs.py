@@ -11,6 +11,7 @@ from tasks.core.config import ModelConfig, parse_model
 from tasks.core.errors import ConfigError, unknown_name
 
 _RESERVED = {"base"}
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _PROJECT_CONFIG = Path(__file__).resolve().parents[2] / "config"
 
 
@@ -68,7 +69,7 @@ def _files_of(model: str, config_dir: Path) -> list[Path]:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = _parse(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         first = " ".join(str(error).split())
         raise ConfigError(f"{_shown(path)} is not readable as YAML: {first}. Correct the file.") from None
@@ -81,6 +82,15 @@ def _read_yaml(path: Path) -> dict[str, Any]:
             f"{_shown(path)} holds a {type(values).__name__}, expected keys and values; see config/README.md."
         )
     return values
+
+
+def _parse(text: str) -> Any:
+    """Do what ``yaml.safe_load`` does, in C where PyYAML has it: ten times as fast."""
+    loader = _LOADER(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
 
 
 def _shown(path: Path) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tasks.core.errors import InputError
 from tasks.core.logitems import Figure, Json, LogItem, Metrics, Params, Table, Tags, Text
+from tasks.io.run_files import RunFiles
 from tasks.io.store_checks import mlflow_unreachable
 
 if TYPE_CHECKING:
@@ -62,6 +61,7 @@ class Tracker:
         self.tracking_uri = tracking_uri
         self.artifact_root = artifact_root
         self.ui = ui
+        self._runs: dict[str, RunFiles] = {}
 
     @cached_property
     def client(self) -> MlflowClient:
@@ -175,14 +175,8 @@ class Tracker:
 
     def read_json(self, run_id: str, path: str) -> Any:
         """Return a JSON document of a run, or None when the run has none at this path."""
-        with answered(self.tracking_uri), tempfile.TemporaryDirectory() as folder:
-            known = [
-                file.path for file in self.client.list_artifacts(run_id, path.rpartition("/")[0] or None)
-            ]
-            if path not in known:
-                return None
-            local = self.client.download_artifacts(run_id, path, folder)
-            return json.loads(Path(local).read_text(encoding="utf-8"))
+        with answered(self.tracking_uri):
+            return self._files(run_id).read_json(path)
 
     def store_folder(self, run_id: str, folder: Path, path: str) -> str:
         """Store a local folder among a run's artifacts and return its URI."""
@@ -199,15 +193,15 @@ class Tracker:
         return f"{self.ui}/#/experiments/{experiment}/runs/{run_id}"
 
     def _write_document(self, run_id: str, item: Json | Text | Figure | Table) -> None:
-        if isinstance(item, Json):
-            self.client.log_dict(run_id, item.content, item.path)
-        elif isinstance(item, Text):
-            self.client.log_text(run_id, item.content, item.path)
-        elif isinstance(item, Table):
+        if isinstance(item, Table):
             self.client.log_table(run_id, item.columns, item.path)
         else:
-            self.client.log_figure(run_id, item.figure, item.path)
-            item.figure.clear()
+            self._files(run_id).write(item)
+
+    def _files(self, run_id: str) -> RunFiles:
+        if run_id not in self._runs:
+            self._runs[run_id] = RunFiles(self.client, run_id)
+        return self._runs[run_id]
 
     def _write_batches(
         self, run_id: str, metrics: dict[tuple[str, int], float], params: dict[str, str], tags: dict[str, str]

@@ -1,5 +1,6 @@
 """`evergreen init`: what it writes runs as it stands; what it cannot read it refuses in one sentence."""
 
+import functools
 import json
 import os
 import pickle
@@ -47,6 +48,18 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def proposed(tmp_path_factory):
+    """Return a function that proposes for a real set, once; its result and the file it wrote."""
+
+    @functools.cache
+    def propose(name):
+        out = tmp_path_factory.mktemp("proposed") / "m.yaml"
+        return init_config(str(real_file(name)), out=str(out), **REAL[name]), out
+
+    return propose
+
+
 def write_csv(folder, frame=None, name="rows.csv"):
     (fair_set(0, n=600) if frame is None else frame).to_csv(folder / name, index=False)
     return name
@@ -54,8 +67,8 @@ def write_csv(folder, frame=None, name="rows.csv"):
 
 @pytest.mark.realdata
 @pytest.mark.parametrize("name", REAL)
-def test_the_documented_leaks_are_excluded_and_no_fair_column_is_accused(name, folder):
-    result = init_config(str(real_file(name)), out="m.yaml", **REAL[name])
+def test_the_documented_leaks_are_excluded_and_no_fair_column_is_accused(name, proposed):
+    result, _ = proposed(name)
 
     assert set(result["exclude"]) == LEAKS.get(name, set()) | NO_FEATURES.get(name, set())
     assert result["warnings"] == []
@@ -81,10 +94,10 @@ def test_the_documented_leaks_are_found_under_other_names_in_another_order(name,
 
 @pytest.mark.realdata
 @pytest.mark.parametrize("name", REAL)
-def test_the_proposed_windows_fit_the_data(name, folder):
-    result = init_config(str(real_file(name)), out="m.yaml", **REAL[name])
-    config = read_config(folder / "m.yaml")
-    source = open_source(config, base=folder)
+def test_the_proposed_windows_fit_the_data(name, proposed):
+    result, written = proposed(name)
+    config = read_config(written)
+    source = open_source(config, base=written.parent)
     rows = source.read_rows(columns=[config.data.target])
 
     history = rows.positions[-1] - rows.positions[0]
@@ -96,9 +109,9 @@ def test_the_proposed_windows_fit_the_data(name, folder):
 
 @pytest.mark.realdata
 @pytest.mark.parametrize("name", REAL)
-def test_equals_take_over_only_where_real_models_surely_age(name, folder):
-    result = init_config(str(real_file(name)), out="m.yaml", **REAL[name])
-    config = read_config(folder / "m.yaml")
+def test_equals_take_over_only_where_real_models_surely_age(name, proposed):
+    result, written = proposed(name)
+    config = read_config(written)
 
     ages = name in AGEING
     assert (config.evaluation.policy == "non_inferiority") == ages
