@@ -27,6 +27,7 @@ clean-demo:  ## remove what the demo left
 	rm -rf .evergreen-demo
 
 # One thread each: the three run side by side, and teams of threads in them would wait for one another.
+unexport PYTHONDONTWRITEBYTECODE  # the processes that tests start would compile the project anew
 TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not proof"
 test: $(STAMP)  ## all tests but the long proofs: those that need a Prefect server, core and io and the service, and the rest side by side
 	@$(TEST) tests $(addprefix --ignore=tests/,flows e2e core io service) > $(VENV)/alone.log 2>&1 & alone=$$!; \

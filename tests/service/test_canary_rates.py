@@ -12,7 +12,7 @@ def share_of(kinds, kind):
     return kinds.count(kind) / len(kinds)
 
 
-@pytest.mark.parametrize(("rows", "trials"), [(1, 30), (16, 60), (200, 60)])
+@pytest.mark.parametrize(("rows", "trials"), [(1, 30), (16, 60), pytest.param(200, 60, marks=pytest.mark.proof)])
 def test_equal_versions_are_sent_back_within_the_budget_whatever_the_rows_of_a_call(
     rows, trials, monkeypatch
 ):
@@ -47,7 +47,7 @@ def test_a_version_that_takes_twice_as_long_is_found_by_calls_of_one_row(monkeyp
     assert (1.0, {"guardrail_latency"}) == (share_of(kinds, "stopped"), set(why))
 
 
-@pytest.mark.parametrize(("rows", "trials"), [(16, 25), (200, 25)])
+@pytest.mark.parametrize(("rows", "trials"), [(16, 25), pytest.param(200, 25, marks=pytest.mark.proof)])
 def test_versions_that_fail_alike_are_sent_back_within_the_budget(rows, trials, monkeypatch):
     """Each refuses rows of its own: one in a hundred."""
     champion, canary = Version(refuses=0.01), Version(refuses=0.01, beyond=0.5)

@@ -21,7 +21,7 @@ def model(watched):
 def test_nothing_that_was_answered_is_lost_when_the_service_is_told_to_end(model, tmp_path):
     async def scenario(served):
         async with Load(served.url, clients=8) as load:
-            while len(load.answers) < 100:  # every client is connected by then
+            while load.answered() < 8 or len(load.answers) < 100:
                 await asyncio.sleep(0.05)
             told = time.time()
             served.end()

@@ -81,6 +81,10 @@ class Load:
         await asyncio.gather(*self._tasks)
         await self._client.aclose()
 
+    def answered(self):
+        """Return how many clients have had an answer: they are connected, and stay so."""
+        return len({name.partition("-")[0] for _, _, name, _, _ in self.answers})
+
     async def _ask(self, number):
         count = 0
         while not self._stop.is_set():
