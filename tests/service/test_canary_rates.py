@@ -12,7 +12,9 @@ def share_of(kinds, kind):
     return kinds.count(kind) / len(kinds)
 
 
-@pytest.mark.parametrize(("rows", "trials"), [(1, 30), (16, 60), pytest.param(200, 60, marks=pytest.mark.proof)])
+@pytest.mark.parametrize(
+    ("rows", "trials"), [(1, 30), (16, 60), pytest.param(200, 60, marks=pytest.mark.proof)]
+)
 def test_equal_versions_are_sent_back_within_the_budget_whatever_the_rows_of_a_call(
     rows, trials, monkeypatch
 ):
