@@ -12,4 +12,5 @@ pytest_plugins = [
     "tests.support.postgres",
     "tests.support.sinks",
     "tests.support.watched_store",
+    "tests.support.rivals_store",
 ]

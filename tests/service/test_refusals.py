@@ -26,6 +26,14 @@ WRONG = [
     ({"records": [ROW] * 11}, (413, "too_many_rows", "records")),
     ([ROW], (400, "not_an_object", None)),
 ]
+ABSENT = [
+    ("POST", "/models/nobody/predict", (404, "unknown_model", "model")),
+    ("POST", "/models/nobody/outcomes", (404, "unknown_model", "model")),
+    ("GET", "/models/nobody", (404, "unknown_model", "model")),
+    ("GET", "/nowhere", (404, "not_found", None)),
+    ("GET", PREDICT, (405, "method_not_allowed", None)),
+    ("DELETE", "/models/tested", (405, "method_not_allowed", None)),
+]
 
 
 @pytest.fixture
@@ -33,20 +41,23 @@ def model(watched):
     return model_of(watched, serving={"max_rows": 10, "max_body_mb": 0.01})
 
 
-@pytest.mark.parametrize(("body", "expected"), WRONG, ids=[expected[1] for _, expected in WRONG])
-def test_a_wrong_body_is_refused_by_the_field(model, body, expected):
+def test_wrong_bodies_are_refused_by_the_field(model):
     async def scenario(client):
-        return await client.post(PREDICT, json=body)
+        return [error_of(await client.post(PREDICT, json=body)) for body, _ in WRONG]
 
-    assert expected == error_of(serve(scenario, model))
+    assert [expected for _, expected in WRONG] == serve(scenario, model)
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"NaN", b'{"records": [{"x": NaN}]}', b"\xff\xfe", b"null"])
-def test_a_body_that_is_no_json_is_refused(model, body):
+def test_bodies_that_are_no_json_are_refused(model):
+    bodies = [b"", b"{", b"NaN", b'{"records": [{"x": NaN}]}', b"\xff\xfe", b"null"]
+
     async def scenario(client):
-        return await client.post(PREDICT, content=body, headers={"content-type": "application/json"})
+        headers = {"content-type": "application/json"}
+        return [
+            (body, (await client.post(PREDICT, content=body, headers=headers)).status_code) for body in bodies
+        ]
 
-    assert 400 == serve(scenario, model).status_code
+    assert [(body, 400) for body in bodies] == serve(scenario, model)
 
 
 def test_another_media_type_or_encoding_is_refused(model):
@@ -134,22 +145,11 @@ def test_a_client_that_goes_away_is_not_answered(model):
     assert [] == serve(scenario, model)
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "expected"),
-    [
-        ("POST", "/models/nobody/predict", (404, "unknown_model", "model")),
-        ("POST", "/models/nobody/outcomes", (404, "unknown_model", "model")),
-        ("GET", "/models/nobody", (404, "unknown_model", "model")),
-        ("GET", "/nowhere", (404, "not_found", None)),
-        ("GET", PREDICT, (405, "method_not_allowed", None)),
-        ("DELETE", "/models/tested", (405, "method_not_allowed", None)),
-    ],
-)
-def test_what_is_not_here_is_said(model, method, path, expected):
+def test_what_is_not_here_is_said(model):
     async def scenario(client):
-        return await client.request(method, path)
+        return [error_of(await client.request(method, path)) for method, path, _ in ABSENT]
 
-    assert expected == error_of(serve(scenario, model))
+    assert [expected for _, _, expected in ABSENT] == serve(scenario, model)
 
 
 @pytest.mark.parametrize("path", ["/invocations", "/models/tested/invocations", PREDICT])

@@ -19,10 +19,9 @@ from tasks.io.log_records import Prediction
 from tasks.promote import apply_promotion, apply_rollback, reconcile
 from tasks.traffic import read_traffic, set_variants, stop_variants
 from tests.support.arena import spent
+from tests.support.rivals_store import STRONG, WEAK
 from tests.tasks.test_ab_test import (
     START,
-    STRONG,
-    WEAK,
     YES,
     answer,
     arena,
@@ -31,10 +30,9 @@ from tests.tasks.test_ab_test import (
     later,
     look,
     serve,
-    trained,
 )
 
-__all__ = ["arena", "trained"]
+__all__ = ["arena"]
 KEEP = Conclusion(action=Action.KEEP, reasons=())
 
 

@@ -25,34 +25,21 @@ from tasks.outcomes import record_decision
 from tasks.promote import apply_promotion
 from tasks.status import model_status
 from tasks.traffic import read_traffic, set_variants, stop_variants
-from tests.support.arena import Arena, enthrone, spent, train_version
+from tests.support.arena import Arena, enthrone, spent
+from tests.support.rivals_store import STRONG, WEAK
 
-WEAK, STRONG = 1, 2
 START = datetime(2026, 6, 1, tzinfo=UTC)
-HIDDEN = {"exclude": {"signal": "hidden from the weak one"}}
 YES = Reason(code="approved", message="Approved.")
 
 
-@pytest.fixture(scope="module")
-def trained(mlflow_template, tmp_path_factory):
-    """Train two versions once; return the path of their store."""
-    folder = tmp_path_factory.mktemp("live")
-    with pytest.MonkeyPatch.context() as patch:
-        arena = Arena(folder, f"sqlite:///{folder}/mlflow.db", patch, start=mlflow_template)
-        assert (WEAK, STRONG) == tuple(
-            train_version(arena.setup(**sections)) for sections in ({"data": HIDDEN}, {})
-        )
-    return folder / "mlflow.db"
-
-
 @pytest.fixture
-def arena(trained, tmp_path, monkeypatch):
+def arena(rivals_store, tmp_path, monkeypatch):
     """The two versions in stores of the test's own, at a moment that stands still; smoke tests pass."""
     passed = Verdict(outcome=Outcome.PASS)
     monkeypatch.setattr(tasks.crown, "serving_smoke", lambda stores: lambda model, version: passed)
     monkeypatch.setattr(tasks.crown, "promote_task", apply_promotion)
     monkeypatch.setenv(FROZEN, START.isoformat())
-    return Arena(tmp_path, f"sqlite:///{tmp_path}/mlflow.db", monkeypatch, start=trained)
+    return Arena(tmp_path, f"sqlite:///{tmp_path}/mlflow.db", monkeypatch, start=rivals_store)
 
 
 def begin(arena, *, path="ab", champion=WEAK, challenger=STRONG, **live):

@@ -148,7 +148,7 @@ def run_live(setup, beginning, monkeypatch):
     ids=["at once", "late labels, since the change"],
 )  # fmt: skip
 def test_live_and_replay_decide_the_same(live, monkeypatch, start, sections):
-    frame = make_frame(days=start + 44, flip=start + 8)
+    frame = make_frame(days=start + 36, flip=start + 8)
     config = make_config(contract={"enabled": False}, **sections)
     beginning = begin(frame, config, start=place_of(start))
     policy = replayed(beginning).policies[0]
