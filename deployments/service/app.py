@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 
+from deployments.service.docs_page import add_docs_page
 from deployments.service.documents import describe
 from deployments.service.facts import model_facts, readiness
 from deployments.service.problems import (
@@ -69,9 +70,10 @@ def make_app(service: Service) -> ServiceApp:
         title="Evergreen predictions",
         version=installed_version("evergreen"),
         lifespan=lifespan,
+        docs_url=None,
         redoc_url=None,
-        swagger_ui_oauth2_redirect_url=None,
     )
+    add_docs_page(app)
     _add_signs_of_life(app, service)
     _add_facts(app, service)
     _add_strangers(app, service)

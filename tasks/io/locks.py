@@ -160,7 +160,11 @@ def hold_advisory_lock(engine: Engine, model: str) -> Iterator[AdvisoryLock]:
         if not connection.execute(text("SELECT pg_try_advisory_lock(:key)"), key).scalar_one():
             holders = connection.execute(_HOLDERS, key).all()
             raise lock_held(model, ", ".join(f"database session {holder.pid}" for holder in holders))
-        yield AdvisoryLock(model=model, connection=connection)
+        try:
+            yield AdvisoryLock(model=model, connection=connection)
+        finally:
+            with suppress(DBAPIError):  # given back here: a server ends the session of a closed connection later
+                connection.execute(text("SELECT pg_advisory_unlock(:key)"), key)
     finally:
         with suppress(DBAPIError):  # a cut connection cannot be closed politely; the lock is gone already
             connection.close()

@@ -172,6 +172,13 @@ def test_a_lock_excludes_others_at_once_and_is_free_afterwards(ledger):
         again.check()
 
 
+def test_a_lock_that_was_given_back_is_taken_again_and_again(ledger):
+    for _ in range(200):
+        with ledger.lock("fraud"):
+            pass
+    assert not ledger.lock_is_held("fraud")
+
+
 def test_locks_of_two_models_do_not_meet(ledger):
     with ledger.lock("fraud"), ledger.lock("prod/fraud ☃"):
         assert ledger.lock_is_held("prod/fraud ☃")

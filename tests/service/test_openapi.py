@@ -1,5 +1,7 @@
 """The OpenAPI document says what the service does: its examples are answered, and answers fit its schemas."""
 
+import re
+
 import pytest
 from jsonschema import Draft202012Validator
 
@@ -78,16 +80,28 @@ def test_every_refusal_is_in_the_document_and_has_its_shape(model):
     assert [status for _, _, status in REFUSED] == serve(scenario, model)
 
 
+def test_the_page_loads_nothing_from_elsewhere(model):
+    async def scenario(client):
+        page = (await client.get("/docs")).text
+        loaded = re.findall(r"""(?:src|href)="([^"]+)"|url: '([^']+)'""", page)
+        return [(one, await client.get(one)) for pair in loaded for one in pair if one]
+
+    found = serve(scenario, model)
+    assert {"docs/swagger-ui-bundle.js", "docs/swagger-ui.css", "docs/favicon-32x32.png", "openapi.json"} == {
+        address for address, _ in found
+    }
+    assert {200} == {answer.status_code for _, answer in found}
+
+
 def test_the_document_names_all_there_is(model):
     async def scenario(client):
-        return (await client.get("/openapi.json")).json(), (await client.get("/docs")).status_code
+        return (await client.get("/openapi.json")).json()
 
-    document, page = serve(scenario, model)
+    document = serve(scenario, model)
     assert {
         "/health", "/ping", "/version", "/ready", "/metrics", "/models", "/models/{model}", "/invocations",
         "/models/{model}/predict", "/models/{model}/invocations", "/models/{model}/outcomes",
     } == set(document["paths"])  # fmt: skip
-    assert 200 == page
     operations = [one for path in document["paths"].values() for one in path.values()]
     assert all(one["responses"] for one in operations)
 
