@@ -163,7 +163,8 @@ def hold_advisory_lock(engine: Engine, model: str) -> Iterator[AdvisoryLock]:
         try:
             yield AdvisoryLock(model=model, connection=connection)
         finally:
-            with suppress(DBAPIError):  # given back here: a server ends the session of a closed connection later
+            # a server ends the session of a closed connection a while later
+            with suppress(DBAPIError):
                 connection.execute(text("SELECT pg_advisory_unlock(:key)"), key)
     finally:
         with suppress(DBAPIError):  # a cut connection cannot be closed politely; the lock is gone already
