@@ -26,15 +26,17 @@ demo: $(STAMP)  ## the whole loop on generated card payments: train, keep out, p
 clean-demo:  ## remove what the demo left
 	rm -rf .evergreen-demo
 
-# One thread each: the three run side by side, and teams of threads in them would wait for one another.
+# One thread each: the four run side by side, and teams of threads in them would wait for one another.
 unexport PYTHONDONTWRITEBYTECODE  # the processes that tests start would compile the project anew
 TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not proof"
 test: $(STAMP)  ## all tests but the long proofs: those that need a Prefect server, core and io and the service, and the rest side by side
 	@$(TEST) tests $(addprefix --ignore=tests/,flows e2e core io service) > $(VENV)/alone.log 2>&1 & alone=$$!; \
-	$(TEST) tests/core tasks/core tests/io tests/service > $(VENV)/core.log 2>&1 & core=$$!; \
+	$(TEST) tests/core tasks/core > $(VENV)/core.log 2>&1 & core=$$!; \
+	$(TEST) tests/io tests/service > $(VENV)/io.log 2>&1 & io=$$!; \
 	$(TEST) tests/flows tests/e2e; served=$$?; \
-	wait $$alone; alone=$$?; wait $$core; core=$$?; cat $(VENV)/alone.log $(VENV)/core.log; \
-	exit $$((served | alone | core))
+	wait $$alone; alone=$$?; wait $$core; core=$$?; wait $$io; io=$$?; \
+	cat $(VENV)/alone.log $(VENV)/core.log $(VENV)/io.log; \
+	exit $$((served | alone | core | io))
 
 check: $(STAMP)  ## format, lint, types, architecture
 	@$(BIN)/ruff format --check .
