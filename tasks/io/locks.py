@@ -163,9 +163,9 @@ def hold_advisory_lock(engine: Engine, model: str) -> Iterator[AdvisoryLock]:
         try:
             yield AdvisoryLock(model=model, connection=connection)
         finally:
-            # a server ends the session of a closed connection a while later
-            with suppress(DBAPIError):
-                connection.execute(text("SELECT pg_advisory_unlock(:key)"), key)
+            if not connection.invalidated:  # a server ends the session of a closed connection a while later
+                with suppress(DBAPIError):
+                    connection.execute(text("SELECT pg_advisory_unlock(:key)"), key)
     finally:
         with suppress(DBAPIError):  # a cut connection cannot be closed politely; the lock is gone already
             connection.close()
