@@ -29,11 +29,11 @@ clean-demo:  ## remove what the demo left
 # One thread each: the four run side by side, and teams of threads in them would wait for one another.
 unexport PYTHONDONTWRITEBYTECODE  # the processes that tests start would compile the project anew
 TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not proof"
-test: $(STAMP)  ## all tests but the long proofs: those that need a Prefect server, core and io and the service, and the rest side by side
+test: $(STAMP)  ## all tests but the long proofs: flows on a Prefect server, core, io and the service, and the rest side by side
 	@$(TEST) tests $(addprefix --ignore=tests/,flows e2e core io service) > $(VENV)/alone.log 2>&1 & alone=$$!; \
-	$(TEST) tests/core tasks/core > $(VENV)/core.log 2>&1 & core=$$!; \
+	$(TEST) tests/core tasks/core tests/e2e > $(VENV)/core.log 2>&1 & core=$$!; \
 	$(TEST) tests/io tests/service > $(VENV)/io.log 2>&1 & io=$$!; \
-	$(TEST) tests/flows tests/e2e; served=$$?; \
+	$(TEST) tests/flows; served=$$?; \
 	wait $$alone; alone=$$?; wait $$core; core=$$?; wait $$io; io=$$?; \
 	cat $(VENV)/alone.log $(VENV)/core.log $(VENV)/io.log; \
 	exit $$((served | alone | core | io))
