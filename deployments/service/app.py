@@ -82,18 +82,23 @@ def make_app(service: Service) -> ServiceApp:
 
 
 def _add_signs_of_life(app: FastAPI, service: Service) -> None:
-    @app.get("/health", tags=["signs of life"], response_class=PlainTextResponse)
-    @app.get("/ping", tags=["signs of life"], response_class=PlainTextResponse)
+    @app.get(
+        "/health",
+        summary="Whether the process lives",
+        tags=["signs of life"],
+        response_class=PlainTextResponse,
+    )
+    @app.get("/ping", summary="The same", tags=["signs of life"], response_class=PlainTextResponse)
     async def health() -> str:
         """Say that the process lives."""
         return "OK\n"
 
-    @app.get("/version", tags=["signs of life"], response_class=PlainTextResponse)
+    @app.get("/version", summary="MLflow's version", tags=["signs of life"], response_class=PlainTextResponse)
     async def version() -> str:
         """Say which MLflow the service loads models by, as MLflow's own server does."""
         return installed_version("mlflow")
 
-    @app.get("/ready", tags=["signs of life"])
+    @app.get("/ready", summary="Whether every model is ready", tags=["signs of life"])
     async def ready() -> JSONResponse:
         """Say whether every model has a version to answer with, and the log can be written; 503 when not."""
         is_ready, said = readiness(service)
@@ -104,17 +109,17 @@ def _add_facts(app: FastAPI, service: Service) -> None:
     def admit(request: Request) -> str:
         return service.guard.admit(read_secret(request.scope["headers"]), request.scope)
 
-    @app.get("/metrics", tags=["facts"], response_class=PlainTextResponse)
+    @app.get("/metrics", summary="Figures for Prometheus", tags=["facts"], response_class=PlainTextResponse)
     async def metrics(_: str = Depends(admit)) -> Response:
         """Return figures for Prometheus."""
         return Response(service.metrics.text(), media_type=_METRICS_TYPE)
 
-    @app.get("/models", tags=["facts"])
+    @app.get("/models", summary="The models that are served", tags=["facts"])
     async def models(_: str = Depends(admit)) -> dict[str, list[str]]:
         """Name the models that are served."""
         return {"models": list(service.models)}
 
-    @app.get("/models/{model}", tags=["facts"])
+    @app.get("/models/{model}", summary="Versions, roles and signature", tags=["facts"])
     async def model_of(model: str, _: str = Depends(admit)) -> dict[str, Any]:
         """Return versions, roles and signature of a model."""
         if model not in service.models:
