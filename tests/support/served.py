@@ -72,26 +72,32 @@ class Load:
         self._stop = asyncio.Event()
 
     async def __aenter__(self):
-        self._client = httpx.AsyncClient(base_url=self._url, timeout=30)
-        self._tasks = [asyncio.create_task(self._ask(number)) for number in range(self._many)]
+        # each has a connection of its own: a shared pool opens new ones now and then
+        self._clients = [
+            httpx.AsyncClient(base_url=self._url, timeout=30, verify=False) for _ in range(self._many)
+        ]
+        self._tasks = [
+            asyncio.create_task(self._ask(number, client)) for number, client in enumerate(self._clients)
+        ]
         return self
 
     async def __aexit__(self, *_):
         self._stop.set()
         await asyncio.gather(*self._tasks)
-        await self._client.aclose()
+        for client in self._clients:
+            await client.aclose()
 
     def answered(self):
         """Return how many clients have had an answer: they are connected, and stay so."""
         return len({name.partition("-")[0] for _, _, name, _, _ in self.answers})
 
-    async def _ask(self, number):
+    async def _ask(self, number, client):
         count = 0
         while not self._stop.is_set():
             name, count = f"c{number}-{count}", count + 1
             sent = time.time()
             try:
-                answer = await self._client.post(PREDICT, json={"records": [ROW], "ids": [name]})
+                answer = await client.post(PREDICT, json={"records": [ROW], "ids": [name]})
             except httpx.TransportError as error:
                 self.failures.append((sent, type(error).__name__))
                 continue
