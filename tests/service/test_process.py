@@ -34,9 +34,9 @@ def test_nothing_that_was_answered_is_lost_when_the_service_is_told_to_end(model
     acknowledged = [name for _, _, name, status, _ in load.answers if status == 200]
     assert 0 == code
     assert {200} == {status for _, _, _, status, _ in load.answers}
-    # one that was under way to the door as it closed was never let in
-    broken = [failure for failure in load.failures if failure[0] < told and failure[1] != "ConnectError"]
-    assert [] == broken
+    # one that was under way to the door as it closed was never let in; earlier the door is open
+    early = [(sent, kind) for sent, kind in load.failures if sent < told]
+    assert [] == [failure for failure in early if failure[1] != "ConnectError" or failure[0] < told - 1.0]
     assert 20 < len(acknowledged)
     names = ids_in_log(model)
     assert len(names) == len(set(names))

@@ -16,21 +16,19 @@ from tasks.io.models import load_model
 from tasks.promote import promote_task
 from tasks.refit import refit_version
 from tests.support.arena import Arena, enthrone, judge, meet, spent, train_version
+from tests.support.rivals_store import HIDDEN, STRONG, WEAK
 
-WEAK, STRONG, EQUAL = 1, 2, 3
-"""The weak one does not know the column that matters; the equal one is the strong one once more."""
-HIDDEN = {"exclude": {"signal": "hidden from the weak one"}}
+EQUAL = 3
+"""The strong one once more."""
 
 
 @pytest.fixture(scope="module")
-def trained(mlflow_template, tmp_path_factory):
-    """Train the three versions once; return the path of their store."""
+def trained(rivals_store, tmp_path_factory):
+    """Train the third version once, beside the two that there are; return the path of their store."""
     folder = tmp_path_factory.mktemp("arena")
     with pytest.MonkeyPatch.context() as patch:
-        arena = Arena(folder, f"sqlite:///{folder}/mlflow.db", patch, start=mlflow_template)
-        assert (WEAK, STRONG, EQUAL) == tuple(
-            train_version(arena.setup(**sections)) for sections in ({"data": HIDDEN}, {}, {})
-        )
+        arena = Arena(folder, f"sqlite:///{folder}/mlflow.db", patch, start=rivals_store)
+        assert EQUAL == train_version(arena.setup())
     return folder / "mlflow.db"
 
 
