@@ -49,8 +49,8 @@ def test_postgresql_syncs_its_wal_between_each_question_and_its_answer(
     url, trace, spans = request.getfixturevalue("postgres_url"), tmp_path / "trace", []
     monkeypatch.setenv("EVERGREEN_LOG_URL", url)
     with (
+        tracing_syncs(url, trace),  # begun first: only what is forked later is traced with its parent
         started(model_of(watched), tmp_path) as served,
-        tracing_syncs(url, trace),
         httpx.Client(base_url=served.url) as client,
     ):
         for row in rows(50):
