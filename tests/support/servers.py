@@ -22,6 +22,11 @@ QUIET = {
     "PREFECT_LOGGING_LEVEL": "WARNING",
     "GX_ANALYTICS_ENABLED": "false",
 }
+LEAN = {
+    f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false"
+    for name in ("TASK_RUN_RECORDER", "LATE_RUNS", "PAUSE_EXPIRATIONS", "REPOSSESSOR", "FOREMAN")
+}
+"""Services of the server that keep a history of task runs or look after workers and paused runs: no test asks them."""
 
 
 def end(process):
@@ -70,7 +75,7 @@ def prefect_server(tmp_path_factory):
     """Start a server of its own and point this process's Prefect at it; yields the API's address."""
     home = tmp_path_factory.mktemp("prefect")
     url = f"http://127.0.0.1:{free_port(4300)}"
-    environ = {**os.environ, **QUIET, "PREFECT_HOME": str(home), "PREFECT_UI_API_URL": f"{url}/api"}
+    environ = {**os.environ, **QUIET, **LEAN, "PREFECT_HOME": str(home), "PREFECT_UI_API_URL": f"{url}/api"}
     environ.pop("PREFECT_API_URL", None)
     command = [
         sys.executable,
@@ -93,12 +98,18 @@ def prefect_server(tmp_path_factory):
         from prefect.events.worker import EventsWorker
         from prefect.settings import (
             PREFECT_API_URL,
+            PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
             PREFECT_HOME,
             PREFECT_LOGGING_TO_API_ENABLED,
             temporary_settings,
         )
 
-        own = {PREFECT_API_URL: f"{url}/api", PREFECT_HOME: home, PREFECT_LOGGING_TO_API_ENABLED: False}
+        own = {
+            PREFECT_API_URL: f"{url}/api",
+            PREFECT_HOME: home,
+            PREFECT_LOGGING_TO_API_ENABLED: False,
+            PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,  # as `evergreen` sets it
+        }
         with temporary_settings(own), env(PREFECT_API_URL=f"{url}/api"):
             yield f"{url}/api"
             EventsWorker.drain_all(timeout=10)  # what is sent after the server's end is tried for a minute
