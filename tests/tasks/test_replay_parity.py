@@ -22,8 +22,9 @@ from tasks.io.clock import FROZEN
 from tasks.io.setup import open_setup
 from tasks.retrain import gather_causes, read_request, under_claim
 from tasks.retrain_walk import TRAIN, VALIDATE
-from tasks.train import change_position, choose, fit, keep, prepare, try_candidate
+from tasks.train import change_position
 from tasks.validate import apply_validation, check_windows, find_candidate, judge_candidate, measure_candidate
+from tests.support.arena import train as train_now
 from tests.support.monitored import entries, watch
 from tests.support.replaying import begin, make_config, make_frame, place_of, replayed
 
@@ -50,11 +51,7 @@ class Subflow:
 
 
 def train(setup, *, until, trigger="manual", since=None):
-    parts = load_parts(setup, until=until, change_at=change_position(setup, since))
-    lesson = prepare.fn(setup, parts)
-    runs = [try_candidate.fn(setup, lesson, one) for one in setup.config.training.candidates]
-    choice = choose.fn(setup, lesson, runs)
-    info = keep.fn(setup, lesson, choice, fit.fn(setup, lesson, choice), trigger=trigger)
+    info = train_now(setup, until=until, trigger=trigger, change_at=change_position(setup, since))[-1]
     return StageResult(state=State.TRAINED, model=setup.model, version=info.version)
 
 
