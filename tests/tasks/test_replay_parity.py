@@ -133,19 +133,22 @@ def run_live(setup, beginning, monkeypatch):
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
-    ("start", "sections"),
+    ("start", "turn", "days", "sections"),
     [
-        (26, {}),
+        (26, 2, 28, {"retraining": {"every": "8d"}}),
+        pytest.param(26, 8, 36, {}, marks=pytest.mark.proof),
         pytest.param(
             34,
+            8,
+            36,
             {"data": {"label_delay": "3d"}, "retraining": {"window": "since_change", "min_rows_since_change": 300}},
             marks=pytest.mark.proof,
         ),
     ],
-    ids=["at once", "late labels, since the change"],
+    ids=["at once", "at once, for longer", "late labels, since the change"],
 )  # fmt: skip
-def test_live_and_replay_decide_the_same(live, monkeypatch, start, sections):
-    frame = make_frame(days=start + 36, flip=start + 8)
+def test_live_and_replay_decide_the_same(live, monkeypatch, start, turn, days, sections):
+    frame = make_frame(days=start + days, flip=start + turn)
     config = make_config(contract={"enabled": False}, **sections)
     beginning = begin(frame, config, start=place_of(start))
     policy = replayed(beginning).policies[0]
