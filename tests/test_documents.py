@@ -1,5 +1,6 @@
 """What the documents say is true: commands parse, files, targets, keys and defaults exist, examples run."""
 
+import functools
 import re
 import shlex
 import sys
@@ -59,8 +60,14 @@ def typed_commands(path):
     return [words for words in typed if words[0] == "evergreen"]
 
 
+@functools.cache
+def commands():
+    """Return what the command line offers, by name."""
+    return get_command(app).commands
+
+
 def parse(words):
-    command = get_command(app).commands[words[1]]
+    command = commands()[words[1]]
     return command.make_context(words[1], list(words[2:]))
 
 
@@ -79,7 +86,7 @@ def test_a_misspelt_option_would_be_found():
 
 @every_text
 def test_every_command_named_in_a_sentence_exists(path):
-    known = get_command(app).commands
+    known = commands()
     for words in (span.split() for span in spans(path) if span.startswith("evergreen ")):
         assert words[1] in known, words
         if len(words) > 2:
@@ -88,7 +95,7 @@ def test_every_command_named_in_a_sentence_exists(path):
 
 def test_the_readme_or_the_guide_shows_every_command():
     shown = {words[1] for path in MANUALS for words in typed_commands(path)}
-    assert set(get_command(app).commands) <= shown
+    assert set(commands()) <= shown
 
 
 @every_text
@@ -145,11 +152,15 @@ def test_defaults_in_tables_are_the_real_ones(path):
     assert {key: default_of(key) for key, _ in rows} == {key: yaml.safe_load(text) for key, text in rows}
 
 
+@functools.cache
+def code_in(*folders):
+    """Return the text of all Python files in some folders."""
+    return "".join(file.read_text() for folder in folders for file in (ROOT / folder).rglob("*.py"))
+
+
 @every_text
 def test_environment_variables_named_are_read_somewhere(path):
-    code = "".join(
-        file.read_text() for folder in ("tasks", "deployments") for file in (ROOT / folder).rglob("*.py")
-    )
+    code = code_in("tasks", "deployments")
     for name in re.findall(r"\bEVERGREEN_[A-Z_]+\b", path.read_text(encoding="utf-8")):
         assert f'"{name}"' in code, name
 
@@ -170,7 +181,7 @@ def test_the_guide_tells_what_to_do_in_every_state():
 
 
 def test_reasons_in_the_guide_are_said_by_the_code():
-    code = "".join(file.read_text() for file in (ROOT / "tasks").rglob("*.py"))
+    code = code_in("tasks")
     table = MANUALS[1].read_text(encoding="utf-8").split("## Reasons that come up")[1].split("\n## ")[0]
     named = re.findall(r"`(\w+)`", "".join(re.findall(r"^\|([^|]*)\|", table, re.M)))
     assert named

@@ -11,6 +11,7 @@ from tasks.core.learning.importance import Importance
 from tasks.core.logitems import Figure
 from tasks.core.metrics.scored import Scored
 from tasks.io import plots_classes, plots_numbers
+from tasks.io.run_files import save_png
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -41,7 +42,7 @@ def holdout_figures(scored: Scored, *, problem: str) -> list[Figure]:
 def image_address(figure: Figure) -> str:
     """Return a figure as a ``data:`` address, which a page shows without asking any server."""
     picture = io.BytesIO()
-    figure.figure.savefig(picture, format="png")
+    save_png(figure.figure, picture)
     figure.figure.clear()
     return f"data:image/png;base64,{base64.b64encode(picture.getvalue()).decode('ascii')}"
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tasks.core.metrics.scored import Scored
-from tasks.io.plots_numbers import canvas
+from tasks.io.plots_numbers import canvas, canvas_of_shares
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,7 +30,7 @@ def roc(scored: Scored) -> Figure:
     from sklearn.metrics import roc_curve
 
     false, true, _ = roc_curve(scored.truth, scored.positive_score)
-    drawing = canvas()
+    drawing = canvas_of_shares()
     axes = drawing.subplots()
     axes.plot(false, true)
     axes.plot([0, 1], [0, 1], "--", color="gray")
@@ -43,7 +43,7 @@ def precision_recall(scored: Scored) -> Figure:
     from sklearn.metrics import precision_recall_curve
 
     precision, recall, _ = precision_recall_curve(scored.truth, scored.positive_score)
-    drawing = canvas()
+    drawing = canvas_of_shares()
     axes = drawing.subplots()
     axes.plot(recall, precision)
     axes.axhline(float(scored.truth.mean()), linestyle="--", color="gray")
@@ -55,7 +55,7 @@ def calibration(scored: Scored) -> Figure:
     """Draw observed shares against predicted probabilities in bins of about equal size."""
     score, truth = scored.positive_score, scored.truth.astype(float)
     parts = np.array_split(np.argsort(score, kind="stable"), min(CALIBRATION_BINS, len(score)))
-    drawing = canvas()
+    drawing = canvas_of_shares()
     axes = drawing.subplots()
     axes.plot([0, 1], [0, 1], "--", color="gray")
     axes.plot([score[part].mean() for part in parts], [truth[part].mean() for part in parts], "o-")

@@ -7,13 +7,21 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tasks.core.logitems import Figure, Json, Text
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
     from mlflow import MlflowClient
     from mlflow.store.artifact.artifact_repo import ArtifactRepository
+
+
+def save_png(figure: Drawing, target: Path | BinaryIO) -> None:
+    """Write a figure as PNG, drawn once; ``savefig`` draws twice where a layout is to be found."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure).print_png(target)  # type: ignore[no-untyped-call]
 
 
 class RunFiles:
@@ -50,7 +58,7 @@ class RunFiles:
             elif isinstance(item, Text):
                 local.write_text(item.content, encoding="utf-8")
             else:
-                item.figure.savefig(local)
+                save_png(item.figure, local)
                 item.figure.clear()
 
     @contextmanager

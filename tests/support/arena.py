@@ -12,12 +12,18 @@ from tests.support.learning import write_model
 LINEAR = {"candidates": [{"name": "linear", "estimator": "sklearn.linear_model.LogisticRegression"}]}
 
 
-def train_version(setup, **options):
-    """Do what the flow does, without a server and its pages; return the version."""
+def train(setup, *, trigger="manual", **options):
+    """Do what the flow does, without a server and its pages; return all that came of it, the version last."""
     lesson = prepare.fn(setup, load_parts(setup, **options))
     runs = [try_candidate.fn(setup, lesson, one) for one in setup.config.training.candidates]
     choice = choose.fn(setup, lesson, runs)
-    version = keep.fn(setup, lesson, choice, fit.fn(setup, lesson, choice), trigger="manual").version
+    fitted = fit.fn(setup, lesson, choice)
+    return lesson, choice, fitted, keep.fn(setup, lesson, choice, fitted, trigger=trigger)
+
+
+def train_version(setup, **options):
+    """Train and approve; return the version."""
+    version = train(setup, **options)[-1].version
     setup.stores.registry.set_tags(setup.model, version, {"validation_status": "approved"})
     return version
 

@@ -58,7 +58,7 @@ def answer(right, truth):
     return {"score": 0.9 if decision == "yes" else 0.1, "decision": decision}
 
 
-def serve(setup, monkeypatch, *, champion, challenger, rows=1_200, shadow=False, hours=24):
+def serve(setup, monkeypatch, *, champion, challenger, rows=720, shadow=False, hours=24):
     """Log answers of both with these shares right, an outcome each; then let the time pass."""
     rng = np.random.default_rng(5)
     begun = START.timestamp() + GRACE_S + 1
@@ -361,7 +361,7 @@ def test_a_look_in_slices_of_the_log_sees_what_one_at_all_rows_sees(arena, monke
     reads = []
 
     def cut(positions, span):
-        reads.extend(cut_slices(positions, span, most=150))
+        reads.extend(cut_slices(positions, span, most=90))
         return reads
 
     monkeypatch.setattr(tasks.ab_material, "cut_slices", cut)

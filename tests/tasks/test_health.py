@@ -16,26 +16,17 @@ from tasks.core.watching.past import Past
 from tasks.health import HealthFacts, check_health
 from tasks.io.alert_entries import open_alarms
 from tasks.status import model_status
-from tests.support.arena import Arena, train_version
+from tests.support.arena import Arena
+from tests.support.rivals_store import STRONG
 
 STARTED = datetime(2026, 3, 1, tzinfo=UTC)
 HOUR = 3600.0
 
 
-@pytest.fixture(scope="module")
-def trained(mlflow_template, tmp_path_factory):
-    """A store with one version of each kind of problem that answers differently."""
-    folder = tmp_path_factory.mktemp("trained")
-    (folder / "mlflow.db").write_bytes(mlflow_template.read_bytes())
-    with pytest.MonkeyPatch.context() as patch:
-        train_version(Arena(folder, f"sqlite:///{folder / 'mlflow.db'}", patch).setup())
-    return folder / "mlflow.db"
-
-
 @pytest.fixture
-def arena(trained, mlflow_uri, tmp_path, monkeypatch):
+def arena(rivals_store, mlflow_uri, tmp_path, monkeypatch):
     monkeypatch.setattr(signs_of_life, "_ask_prefect", lambda: None)
-    return Arena(tmp_path / "own", mlflow_uri, monkeypatch, start=trained)
+    return Arena(tmp_path / "own", mlflow_uri, monkeypatch, start=rivals_store)
 
 
 @pytest.fixture
@@ -45,7 +36,7 @@ def setup(arena):
 
 def crowned(arena, **sections):
     made = arena.setup(**sections)
-    made.stores.registry.set_alias("tested", CHAMPION, 1)
+    made.stores.registry.set_alias("tested", CHAMPION, STRONG)
     assert made.stores.ledger.last("tested", "health") is None
     return made
 
@@ -104,7 +95,7 @@ def test_rows_without_a_feature_are_told_as_a_champion_that_does_not_answer(setu
 def test_without_a_champion_the_check_fails_and_an_alert_opens_once_and_resolves_once(arena):
     setup = arena.setup()
     assert ["failed", "failed"] == [look(setup)["champion"] for _ in range(2)]
-    setup.stores.registry.set_alias("tested", CHAMPION, 1)
+    setup.stores.registry.set_alias("tested", CHAMPION, STRONG)
     assert ["ok", "ok"] == [look(setup)["champion"] for _ in range(2)]
     changes = [entry.payload["alert"]["change"] for entry in setup.stores.ledger.read(stream="health")]
     assert ["opened", "resolved"] == changes
@@ -113,12 +104,12 @@ def test_without_a_champion_the_check_fails_and_an_alert_opens_once_and_resolves
 def test_a_champion_whose_files_are_gone_is_told(setup, arena):
     for file in (arena.folder / "home").rglob("*.skops"):
         file.unlink()
-    info = setup.stores.registry.version("tested", 1)
+    info = setup.stores.registry.version("tested", STRONG)
     from tasks.io.tracking import open_tracker
 
     tracker = open_tracker(setup.stores)
     tracker.client.delete_run(info.run_id)
-    setup.stores.registry.set_tags("tested", 1, {"evergreen.run": "0" * 32})
+    setup.stores.registry.set_tags("tested", STRONG, {"evergreen.run": "0" * 32})
     assert "failed" == look(setup)["champion"]
 
 
@@ -186,7 +177,7 @@ def test_failing_health_reaches_the_channels_like_drift(arena, webhook, monkeypa
     setup = arena.setup(alerts={"notify": ["env:HOOK"]})
     look(setup)
     deliver_alerts.fn(setup, sleep=lambda _: None)
-    setup.stores.registry.set_alias("tested", CHAMPION, 1)
+    setup.stores.registry.set_alias("tested", CHAMPION, STRONG)
     look(setup)
     deliver_alerts.fn(setup, sleep=lambda _: None)
     expected = ["[critical] tested: champion (health)", "[resolved] tested: champion (health)"]

@@ -35,15 +35,15 @@ def channel(monkeypatch, webhook):
     return {"notify": ["env:HOOK"]}
 
 
-def test_three_days_of_outage_are_caught_up_in_one_run(watched, channel, webhook):
-    setup = watched.setup(adrift(begin=FIRST + 20, end=FIRST + 73, until=FIRST + 73), alerts=channel)
+def test_a_day_of_outage_is_caught_up_in_one_run(watched, channel, webhook):
+    setup = watched.setup(adrift(begin=FIRST + 10, end=FIRST + 25, until=FIRST + 25), alerts=channel)
     result = watch(setup)
-    assert every(FIRST, FIRST + 72) == spans(setup, "inputs")
-    assert every(FIRST, FIRST + 71) == spans(setup, "outcomes")
-    assert 72 == len(result.details["windows"])
+    assert every(FIRST, FIRST + 24) == spans(setup, "inputs")
+    assert every(FIRST, FIRST + 23) == spans(setup, "outcomes")
+    assert 24 == len(result.details["windows"])
     assert State.DRIFT is result.state
     first = next(hour_of(one["start"]) for one in entries(setup, "inputs") if one["changes"])
-    assert FIRST + 20 <= first <= FIRST + 22
+    assert FIRST + 10 <= first <= FIRST + 12
     deliver_alerts.fn(setup, sleep=lambda _: None)
     deliver_alerts.fn(setup, sleep=lambda _: None)
     assert webhook.got[0]["title"].startswith("[critical] tested: x (data)")

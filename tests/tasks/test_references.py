@@ -12,47 +12,53 @@ from sklearn.linear_model import LogisticRegression
 from tasks.core.drift.words import DriftKind
 from tasks.core.profiles.profile import Profile
 from tasks.data import load_parts
-from tasks.io.models import read_documents
+from tasks.io.models import read_documents, read_split
 from tasks.io.references import earlier_grid, load_reference
 from tasks.io.setup import open_setup
 from tasks.io.tracking import open_tracker
 from tasks.refit import refit_version
 from tasks.register import register_model
-from tasks.train import choose, fit, keep, prepare, try_candidate
+from tests.support.learned import Learned
 from tests.support.learning import make_frame, write_model
+from tests.support.monitored import KINDS, point_at
 
 WINDOWS = {"window": "100h", "min_rows": 50}
 
 
+@pytest.fixture(scope="module")
+def learned(mlflow_template, tmp_path_factory):
+    """Return a function that trains a model of a kind of problem, once."""
+
+    def train_once(problem="binary", **options):
+        linear = {"name": "linear", "estimator": f"sklearn.linear_model.{KINDS[problem]}"}
+        given = {"monitoring": WINDOWS, "training": {"candidates": [linear]}, "n": 1800, **options}
+        folder = tmp_path_factory.mktemp(problem)
+        return Learned(folder, mlflow_template, problem=problem, **given)
+
+    return train_once
+
+
+@pytest.fixture(scope="module")
+def two(learned):
+    """Two versions of a model, the second of all rows."""
+    return learned(until=("2026-02-20", None))
+
+
 @pytest.fixture
-def make_setup(mlflow_uri, tmp_path, monkeypatch):
-    """Return a function that writes a model and opens it over stores of its own."""
-    monkeypatch.setenv("EVERGREEN_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_uri)
-    monkeypatch.delenv("EVERGREEN_LEDGER_URL", raising=False)
-
-    def make(problem="binary", **options):
-        given = {"monitoring": WINDOWS, "n": 1800, **options}
-        return open_setup(str(write_model(tmp_path, problem, **given)))
-
-    return make
-
-
-def train(setup, **options):
-    parts = load_parts(setup, **options)
-    lesson = prepare.fn(setup, parts)
-    runs = [try_candidate.fn(setup, lesson, candidate) for candidate in setup.config.training.candidates]
-    choice = choose.fn(setup, lesson, runs)
-    fitted = fit.fn(setup, lesson, choice)
-    return lesson, fitted, keep.fn(setup, lesson, choice, fitted, trigger="manual")
+def empty(mlflow_uri, tmp_path, monkeypatch):
+    """A model without a version."""
+    point_at(tmp_path, mlflow_uri, monkeypatch)
+    return open_setup(str(write_model(tmp_path, monitoring=WINDOWS, n=1800)))
 
 
 @pytest.mark.parametrize("problem", ["binary", "multiclass", "regression", "ranking"])
-def test_a_trained_version_has_its_past_and_its_worth(make_setup, problem):
-    setup = make_setup(problem, n=6000 if problem == "ranking" else 1800)
-    lesson, _, info = train(setup)
-    reference, past = load_reference(setup, info)
-    assert lesson.metric.name in reference.performance
+def test_a_trained_version_has_its_past_and_its_worth(learned, request, monkeypatch, problem):
+    if problem == "binary":
+        known = request.getfixturevalue("two")
+    else:
+        known = learned(problem, n=6000 if problem == "ranking" else 1800)
+    reference, past = load_reference(known.open(monkeypatch), known.info)
+    assert known.lesson.metric.name in reference.performance
     assert reference.loss.defined
     assert (reference.calibration is not None) == (problem in ("binary", "multiclass"))
     assert set(DriftKind) == set(past.series)
@@ -62,60 +68,60 @@ def test_a_trained_version_has_its_past_and_its_worth(make_setup, problem):
     assert {0.0} == set(data.starts % 360_000.0)
 
 
-def test_the_decisions_of_the_reference_are_the_versions_own(make_setup):
+def test_the_decisions_of_the_reference_are_the_versions_own(learned, monkeypatch):
     shares = []
     for costs in ({"false_positive": 1, "false_negative": 9}, {"false_positive": 9, "false_negative": 1}):
-        setup = make_setup(evaluation={"threshold": costs})
-        _, fitted, info = train(setup)
-        column = load_reference(setup, info)[0].answers.columns["@decision"]
-        yes = load_reference(setup, info)[0].answers.grid.columns["@decision"].categories.index("yes")
+        known = learned(evaluation={"threshold": costs})
+        answers = load_reference(known.open(monkeypatch), known.info)[0].answers
+        column = answers.columns["@decision"]
+        yes = answers.grid.columns["@decision"].categories.index("yes")
         shares.append(column.counts[yes] / column.n)
-        assert fitted.recipe.threshold.value != 0.5
+        assert known.fitted.recipe.threshold.value != 0.5
     assert shares[0] > shares[1] + 0.02
 
 
-def test_a_past_is_kept_without_blanks(make_setup):
-    setup = make_setup()
-    _, _, info = train(setup)
-    tracker = open_tracker(setup.stores)
-    local = Path(tracker.client.download_artifacts(info.run_id, "evergreen/past.json"))
+def test_a_past_is_kept_without_blanks(two, monkeypatch):
+    client = open_tracker(two.open(monkeypatch).stores).client
+    local = Path(client.download_artifacts(two.info.run_id, "evergreen/past.json"))
     text = local.read_text()
     assert json.dumps(json.loads(text), separators=(",", ":")) == text
 
 
-def test_the_next_version_keeps_the_models_grid(make_setup):
-    setup = make_setup()
-    assert earlier_grid(setup) is None
-    _, _, first = train(setup, until="2026-02-20")
-    assert earlier_grid(setup).id == load_reference(setup, first)[0].inputs.grid.id
-    _, _, second = train(setup)
-    before, after = (load_reference(setup, info)[0] for info in (first, second))
+def test_the_next_version_keeps_the_models_grid(two, tmp_path, monkeypatch):
+    setup = two.copied(tmp_path, monkeypatch, version=1)
+    assert earlier_grid(setup).id == load_reference(setup, two.infos[0])[0].inputs.grid.id
+    setup = two.open(monkeypatch)
+    before, after = (load_reference(setup, info)[0] for info in two.infos)
     assert before.inputs.grid.id == after.inputs.grid.id
     assert after.inputs.columns["signal"].n > before.inputs.columns["signal"].n
-    kept = read_documents(setup, second, ("profile",))["profile"]
-    assert kept["grid"].startswith("kept from the version before")
+    kept = [read_documents(setup, info, ("profile",))["profile"]["grid"] for info in two.infos]
+    assert [False, True] == [text.startswith("kept from the version before") for text in kept]
 
 
-def test_the_champions_grid_goes_before_that_of_a_newer_version(make_setup):
-    setup = make_setup()
-    _, _, first = train(setup)
-    setup.stores.registry.set_alias("tested", "champion", first.version)
+def test_the_champions_grid_goes_before_that_of_a_newer_version(two, tmp_path, monkeypatch):
+    setup = two.copied(tmp_path, monkeypatch, version=1)
+    setup.stores.registry.set_alias("tested", "champion", 1)
     setup.stores.registry.register("tested", source=str(setup.path), run_id=None)
-    assert earlier_grid(setup).id == load_reference(setup, first)[0].inputs.grid.id
+    assert earlier_grid(setup).id == load_reference(setup, two.infos[0])[0].inputs.grid.id
 
 
-def test_a_version_that_is_none_of_ours_leaves_no_grid(make_setup):
-    setup = make_setup()
-    setup.stores.registry.register("tested", source=str(setup.path), run_id=None)
-    assert earlier_grid(setup) is None
+def test_without_a_version_there_is_no_grid(empty):
+    assert earlier_grid(empty) is None
 
 
-def test_a_refit_measures_its_features_anew_and_keeps_the_judged_answers(make_setup):
-    setup = make_setup()
-    lesson, _, judged = train(setup)
-    everything = load_parts(setup, refit=True, also=lesson.schema.features)
-    info = refit_version(setup, judged.version, everything.training, plan=everything.plan)
-    before, after = (load_reference(setup, one) for one in (judged, info))
+def test_a_version_that_is_none_of_ours_leaves_no_grid(empty):
+    empty.stores.registry.register("tested", source=str(empty.path), run_id=None)
+    assert earlier_grid(empty) is None
+
+
+def refit(setup, judged):
+    everything = load_parts(setup, refit=True, also=read_split(setup, judged.version)[0].features)
+    return refit_version(setup, judged.version, everything.training, plan=everything.plan)
+
+
+def test_a_refit_measures_its_features_anew_and_keeps_the_judged_answers(two, tmp_path, monkeypatch):
+    setup, judged = two.copied(tmp_path, monkeypatch), two.info
+    before, after = (load_reference(setup, one) for one in (judged, refit(setup, judged)))
     assert 1800 == after[0].inputs.columns["signal"].n
     assert before[0].inputs.columns["signal"].n < 1800
     assert before[0].inputs.grid.id == after[0].inputs.grid.id
@@ -128,20 +134,24 @@ def test_a_refit_measures_its_features_anew_and_keeps_the_judged_answers(make_se
         assert np.allclose(old.values, new.values, equal_nan=True)
 
 
-def test_a_refit_of_a_version_from_before_pasts_were_kept_goes_on_without(make_setup):
-    setup = make_setup()
-    lesson, _, judged = train(setup)
-    folder = urlparse(open_tracker(setup.stores).client.get_run(judged.run_id).info.artifact_uri).path
-    Path(folder, "evergreen", "past.json").unlink()
-    assert "no_past" == load_reference(setup, judged)[1].reasons[0].code
-    everything = load_parts(setup, refit=True, also=lesson.schema.features)
-    info = refit_version(setup, judged.version, everything.training, plan=everything.plan)
-    _, past = load_reference(setup, info)
+@pytest.fixture
+def without_past(two, tmp_path, monkeypatch):
+    """The model as if its newest version were from before pasts were kept."""
+    setup = two.copied(tmp_path, monkeypatch)
+    folder = urlparse(open_tracker(setup.stores).client.get_run(two.info.run_id).info.artifact_uri).path
+    hidden = Path(folder, "evergreen", "past.json").rename(tmp_path / "past.json")
+    yield setup
+    hidden.rename(Path(folder, "evergreen", "past.json"))
+
+
+def test_a_refit_of_a_version_from_before_pasts_were_kept_goes_on_without(without_past, two):
+    assert "no_past" == load_reference(without_past, two.info)[1].reasons[0].code
+    _, past = load_reference(without_past, refit(without_past, two.info))
     assert {DriftKind.DATA, DriftKind.OUTCOME, DriftKind.CONCEPT} == set(past.series)
 
 
-def test_a_model_brought_in_has_the_past_of_its_answers_after_its_training(make_setup, tmp_path):
-    setup = make_setup()
+def test_a_model_brought_in_has_the_past_of_its_answers_after_its_training(empty, tmp_path):
+    setup = empty
     frame = make_frame(n=1800)
     model = LogisticRegression().fit(frame[["signal", "noise"]], frame["y"])
     path = tmp_path / "foreign"

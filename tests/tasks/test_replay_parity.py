@@ -22,8 +22,9 @@ from tasks.io.clock import FROZEN
 from tasks.io.setup import open_setup
 from tasks.retrain import gather_causes, read_request, under_claim
 from tasks.retrain_walk import TRAIN, VALIDATE
-from tasks.train import change_position, choose, fit, keep, prepare, try_candidate
+from tasks.train import change_position
 from tasks.validate import apply_validation, check_windows, find_candidate, judge_candidate, measure_candidate
+from tests.support.arena import train as train_now
 from tests.support.monitored import entries, watch
 from tests.support.replaying import begin, make_config, make_frame, place_of, replayed
 
@@ -50,11 +51,7 @@ class Subflow:
 
 
 def train(setup, *, until, trigger="manual", since=None):
-    parts = load_parts(setup, until=until, change_at=change_position(setup, since))
-    lesson = prepare.fn(setup, parts)
-    runs = [try_candidate.fn(setup, lesson, one) for one in setup.config.training.candidates]
-    choice = choose.fn(setup, lesson, runs)
-    info = keep.fn(setup, lesson, choice, fit.fn(setup, lesson, choice), trigger=trigger)
+    info = train_now(setup, until=until, trigger=trigger, change_at=change_position(setup, since))[-1]
     return StageResult(state=State.TRAINED, model=setup.model, version=info.version)
 
 
@@ -136,19 +133,22 @@ def run_live(setup, beginning, monkeypatch):
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
-    ("start", "sections"),
+    ("start", "turn", "days", "sections"),
     [
-        (26, {}),
+        (26, 2, 28, {"retraining": {"every": "8d"}}),
+        pytest.param(26, 8, 36, {}, marks=pytest.mark.proof),
         pytest.param(
             34,
+            8,
+            36,
             {"data": {"label_delay": "3d"}, "retraining": {"window": "since_change", "min_rows_since_change": 300}},
             marks=pytest.mark.proof,
         ),
     ],
-    ids=["at once", "late labels, since the change"],
+    ids=["at once", "at once, for longer", "late labels, since the change"],
 )  # fmt: skip
-def test_live_and_replay_decide_the_same(live, monkeypatch, start, sections):
-    frame = make_frame(days=start + 36, flip=start + 8)
+def test_live_and_replay_decide_the_same(live, monkeypatch, start, turn, days, sections):
+    frame = make_frame(days=start + days, flip=start + turn)
     config = make_config(contract={"enabled": False}, **sections)
     beginning = begin(frame, config, start=place_of(start))
     policy = replayed(beginning).policies[0]

@@ -389,8 +389,8 @@ def test_batches_are_watched_like_live_predictions(watched, rows, tmp_path, monk
 @pytest.mark.parametrize("problem", ["multiclass", "regression"])
 def test_other_problems_have_a_score_a_class_or_one_number(problem, mlflow_template, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    rows = make_rows(problem)
-    trained = train_champion(tmp_path / "trained", mlflow_template, rows, values_of(problem))
+    rows = make_rows(problem, hours=90)
+    trained = train_champion(tmp_path / "trained", mlflow_template, rows, values_of(problem), ends=(90,))
     point_at(tmp_path, f"sqlite:///{trained}", monkeypatch)
     setup = open_setup(str(write(tmp_path, rows, values_of(problem))))
     score(setup, source=None)

@@ -1,5 +1,7 @@
 """Train, refit and register on a real MLflow store: what is kept, what is said, and what a refusal leaves."""
 
+import functools
+
 import mlflow
 import numpy as np
 import pandas as pd
@@ -18,7 +20,9 @@ from tasks.io.setup import open_setup
 from tasks.io.tracking import open_tracker
 from tasks.refit import can_refit, refit_version
 from tasks.register import register_model
-from tasks.train import choose, fit, keep, prepare, try_candidate
+from tasks.train import choose, prepare, try_candidate
+from tests.support.arena import train
+from tests.support.learned import Learned
 from tests.support.learning import make_frame, write_model
 
 PROBLEMS = ("binary", "multiclass", "regression", "ranking")
@@ -37,21 +41,25 @@ def make_setup(mlflow_uri, tmp_path, monkeypatch):
     return make
 
 
-def train(setup, **options):
-    """Do what the flow does, without a server and its pages."""
-    parts = load_parts(setup, **options)
-    lesson = prepare.fn(setup, parts)
-    runs = [try_candidate.fn(setup, lesson, candidate) for candidate in setup.config.training.candidates]
-    choice = choose.fn(setup, lesson, runs)
-    fitted = fit.fn(setup, lesson, choice)
-    info = keep.fn(setup, lesson, choice, fitted, trigger="manual")
-    return lesson, choice, fitted, info
+@pytest.fixture(scope="module")
+def learned(mlflow_template, tmp_path_factory):
+    """Return a function that trains a model of a kind of problem, once; its stores are only read."""
+    return functools.cache(
+        lambda problem: Learned(tmp_path_factory.mktemp(problem), mlflow_template, problem=problem)
+    )
+
+
+@pytest.fixture(scope="module")
+def binary(learned):
+    """The model of a binary problem."""
+    return learned("binary")
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)
-def test_training_registers_a_candidate_that_answers_as_it_was_measured(make_setup, problem):
-    setup = make_setup(problem)
-    lesson, choice, fitted, info = train(setup)
+def test_training_registers_a_candidate_that_answers_as_it_was_measured(learned, monkeypatch, problem):
+    known = learned(problem)
+    setup = known.open(monkeypatch)
+    lesson, choice, fitted, info = known.lesson, known.choice, known.fitted, known.info
     assert {"candidate": 1} == setup.stores.registry.aliases("tested")
     loaded = load_model(setup, info.version)
     scored = loaded.score(lesson.parts.holdout, config=setup.config)
@@ -64,9 +72,9 @@ def test_training_registers_a_candidate_that_answers_as_it_was_measured(make_set
     assert metric.improvement(result["baseline"][metric.name], result["metrics"][metric.name]) > 0
 
 
-def test_a_version_tells_its_story_by_its_tags(make_setup):
-    setup = make_setup()
-    lesson, _, _, info = train(setup)
+def test_a_version_tells_its_story_by_its_tags(binary, monkeypatch):
+    setup = binary.open(monkeypatch)
+    lesson, info = binary.lesson, binary.info
     tags = setup.stores.registry.version("tested", info.version).tags
     assert "pending" == tags["validation_status"]
     assert ("manual", "train", "linear") == tuple(
@@ -78,9 +86,9 @@ def test_a_version_tells_its_story_by_its_tags(make_setup):
     assert tags["evergreen.code_revision"]
 
 
-def test_all_that_later_decisions_need_lies_with_the_version(make_setup):
-    setup = make_setup()
-    lesson, _, fitted, info = train(setup)
+def test_all_that_later_decisions_need_lies_with_the_version(binary, monkeypatch):
+    setup = binary.open(monkeypatch)
+    lesson, fitted, info = binary.lesson, binary.fitted, binary.info
     kept = read_documents(setup, info, ("schema", "split", "recipe", "contract", "profile", "config"))
     assert lesson.schema.features == tuple(kept["schema"]["numeric"] + kept["schema"]["categorical"])
     assert len(lesson.parts.training) == Profile.from_dict(kept["profile"]["inputs"]).columns["signal"].n
@@ -89,9 +97,9 @@ def test_all_that_later_decisions_need_lies_with_the_version(make_setup):
     assert fitted.recipe.config_digest == kept["recipe"]["config_digest"]
 
 
-def test_the_run_holds_parameters_metrics_data_plots_and_a_child_a_candidate(make_setup):
-    setup = make_setup()
-    _, _, fitted, info = train(setup)
+def test_the_run_holds_parameters_metrics_data_plots_and_a_child_a_candidate(binary, monkeypatch):
+    setup = binary.open(monkeypatch)
+    fitted, info = binary.fitted, binary.info
     client = open_tracker(setup.stores).client
     run = client.get_run(info.run_id)
     assert ("train v1 linear", "FINISHED") == (run.info.run_name, run.info.status)
@@ -146,7 +154,7 @@ def test_no_eligible_candidate_is_kept_as_a_comparison_and_registered_as_nothing
 
 def test_training_as_of_a_moment_sees_nothing_after_it(make_setup):
     setup = make_setup()
-    lesson, *_ = train(setup, until="2026-01-20")
+    lesson = prepare.fn(setup, load_parts(setup, until="2026-01-20"))
     assert lesson.parts.evaluation.positions.max() < pd.Timestamp("2026-01-20", tz="UTC").timestamp()
 
 
@@ -192,7 +200,9 @@ def test_a_model_trained_elsewhere_becomes_a_candidate_judged_on_what_it_never_s
     assert ("Registered", 1) == (result["state"], result["version"])
     assert result["metrics"]["roc_auc"] > 0.8 > result["baseline"]["roc_auc"]
     assert {"candidate": 1} == setup.stores.registry.aliases("tested")
+    path.rename(tmp_path / "moved")  # what is registered outlives the place it came from
     loaded = load_model(setup, 1)
+    assert ("noise", "signal") == loaded.estimator.inputs
     parts = load_parts(setup, trained_to=str(trained_to))
     rows = parts.holdout
     assert rows.positions.min() >= trained_to.tz_localize("UTC").timestamp()
@@ -203,14 +213,6 @@ def test_a_model_trained_elsewhere_becomes_a_candidate_judged_on_what_it_never_s
     assert not can_refit(setup, 1)
     kept = read_documents(setup, loaded.info, ("contract", "profile"))
     assert 500 >= Profile.from_dict(kept["profile"]["inputs"]).columns["signal"].n
-
-
-def test_a_registered_model_outlives_the_place_it_came_from(make_setup, tmp_path):
-    setup = make_setup()
-    path, _ = foreign_model(tmp_path)
-    register_model(str(setup.path), str(path), trained_to="2026-01-21T20:00:00")
-    path.rename(tmp_path / "moved")
-    assert ("noise", "signal") == load_model(setup, 1).estimator.inputs
 
 
 def test_a_foreign_model_that_takes_a_column_the_data_lack_is_refused(make_setup, tmp_path):
@@ -232,15 +234,16 @@ def test_a_version_registered_by_hand_is_not_loaded_as_ours(make_setup):
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)
-def test_every_problem_has_figures_that_can_be_drawn(make_setup, problem):
-    setup = make_setup(problem)
-    lesson = prepare.fn(setup, load_parts(setup))
-    runs = [try_candidate.fn(setup, lesson, candidate) for candidate in setup.config.training.candidates]
-    fitted = fit.fn(setup, lesson, choose.fn(setup, lesson, runs))
+def test_every_problem_has_figures_whose_words_are_whole(learned, problem):
+    fitted = learned(problem).fitted
     drawn = [
         *holdout_figures(fitted.holdout, problem=problem),
         importance_figure(fitted.importances, metric="m"),
     ]
     for item in drawn:
-        item.figure.canvas.draw()
+        item.figure.draw_without_rendering()
         assert item.figure.axes
+        paper, used = item.figure.bbox_inches, item.figure.get_tightbbox()
+        assert min(used.x0, used.y0) >= 0
+        assert paper.x1 >= used.x1
+        assert paper.y1 >= used.y1
