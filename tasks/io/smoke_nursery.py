@@ -25,10 +25,10 @@ from typing import IO, NoReturn
 _ROOT = Path(__file__).resolve().parents[2]
 _STDERR = "stderr.txt"
 _PRELOADED = (
+    "skops.io",  # first: it looks for each of its types in all modules that are there
     "tasks.io.smoke_child",
     "mlflow.pyfunc",
     "mlflow.sklearn",
-    "skops.io",
     "sklearn.ensemble",
     "sklearn.linear_model",
 )
