@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -25,12 +25,20 @@ from typing import IO, NoReturn
 _ROOT = Path(__file__).resolve().parents[2]
 _STDERR = "stderr.txt"
 _PRELOADED = (
+    "skops.io",  # first: it looks for each of its types in all modules that are there
     "tasks.io.smoke_child",
+    "mlflow.pyfunc",
     "mlflow.sklearn",
-    "skops.io",
     "sklearn.ensemble",
     "sklearn.linear_model",
 )
+_FOR_DATABASES = (
+    "alembic.command",
+    "mlflow.store.model_registry.sqlalchemy_workspace_store",
+    "mlflow.store.tracking.sqlalchemy_workspace_store",
+)
+"""What MLflow imports when it opens a store in a database, a second's work."""
+_NO_DATABASES = ("http:", "https:", "file:", "databricks", "uc:")
 
 
 class Nursery:
@@ -114,10 +122,11 @@ atexit.register(NURSERY.close)
 
 def main(replies: int) -> None:
     """Fork for each request until nobody asks any more."""
-    for name in _PRELOADED:
-        import_module(name)
+    _import(_PRELOADED)
     for line in sys.stdin:
         folder, environment, path, place = json.loads(line)
+        if not environment.get("MLFLOW_TRACKING_URI", "").startswith(_NO_DATABASES):
+            _import(_FOR_DATABASES)
         child = os.fork()
         if child == 0:
             os.environ.clear()
@@ -127,6 +136,11 @@ def main(replies: int) -> None:
             _answer(Path(folder))
         _, status = os.waitpid(child, 0)
         os.write(replies, f"{os.waitstatus_to_exitcode(status)}\n".encode())
+
+
+def _import(names: Sequence[str]) -> None:
+    for name in names:
+        import_module(name)
 
 
 def _answer(folder: Path) -> NoReturn:

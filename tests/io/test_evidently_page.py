@@ -2,17 +2,12 @@
 
 import builtins
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tasks.io.evidently_page import draw_evidently_page
 from tasks.io.pages import write_page
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def sample(n=200, *, shift=0.0, seed=0):
@@ -86,14 +81,6 @@ def test_a_failure_of_evidently_is_a_reason_and_no_failure_of_ours(monkeypatch):
     drawn = draw_evidently_page(sample(), sample())
     assert (None, ["evidently_failed"]) == (drawn.html, codes(drawn))
     assert "ImportError: evidently is broken here" in drawn.reasons[0].message
-
-
-def test_evidently_is_imported_when_a_page_is_drawn_and_not_before():
-    program = "import sys, tasks.io.evidently_page; print('evidently' in sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True, timeout=250
-    )
-    assert "False" == done.stdout.strip()
 
 
 def test_a_page_is_written_where_it_should_be(tmp_path):

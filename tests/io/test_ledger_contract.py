@@ -1,6 +1,5 @@
 """One contract for every ledger: in memory, on SQLite, on a real PostgreSQL."""
 
-import multiprocessing
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -14,7 +13,7 @@ from tasks.io.fakes import MemoryLedger
 from tasks.io.ledger import open_ledger
 from tasks.io.ledger_database import LEDGER
 from tasks.io.locks import hold_advisory_lock
-from tests.support.races import claim_once, follow_all, open_once, race
+from tests.support.races import CONTEXT, claim_once, follow_all, hold, open_once, race
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -303,17 +302,10 @@ def test_of_six_processes_that_follow_each_other_every_number_is_written_once(le
     assert check_chain(ledger.read()) == ()
 
 
-def hold(url, ready, done):
-    with open_ledger(url).lock("fraud"):
-        ready.set()
-        done.wait(60)
-
-
 def test_a_lock_dies_with_a_holder_that_is_killed(ledger_url):
     ledger = open_ledger(ledger_url)
-    context = multiprocessing.get_context("spawn")
-    ready, done = context.Event(), context.Event()
-    holder = context.Process(target=hold, args=(ledger_url, ready, done))
+    ready, done = CONTEXT.Event(), CONTEXT.Event()
+    holder = CONTEXT.Process(target=hold, args=(ledger_url, ready, done))
     holder.start()
     assert ready.wait(60)
     assert ledger.lock_is_held("fraud")

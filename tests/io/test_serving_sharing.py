@@ -12,7 +12,7 @@ from tasks.io import serving_cache
 from tasks.io.serving_cache import ServingCache
 from tests.support.serving import model_of
 
-ROUNDS, SIDES = 40, 4
+SIDES = 4
 
 CUT_OFF = """
 import sys
@@ -45,7 +45,9 @@ def unfinished(cache):
     return [path.name for path in cache.folder.glob(".fetch-*")]
 
 
-def test_services_that_fetch_a_version_at_the_same_moment_all_get_it(model, monkeypatch):
+@pytest.mark.parametrize("rounds", [12, pytest.param(200, marks=pytest.mark.proof)])
+def test_services_that_fetch_a_version_at_the_same_moment_all_get_it(rounds, model, monkeypatch):
+    """In each round all of them have downloaded it before the first puts it in its place."""
     caches = [ServingCache(model) for _ in range(SIDES)]
     caches[0].load(1)
     kept = shutil.copytree(caches[0].files(1), caches[0].folder.parent / "kept")
@@ -60,7 +62,7 @@ def test_services_that_fetch_a_version_at_the_same_moment_all_get_it(model, monk
     monkeypatch.setattr(serving_cache, "read_documents", lambda *_: documents)
     info = model.stores.registry.version("tested", 1)
     with ThreadPoolExecutor(SIDES) as pool:
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             shutil.rmtree(caches[0].files(1).parent)
             digests = {facts["digest"] for facts in pool.map(lambda cache: cache._fetch(info), caches)}
             assert (1, True) == (len(digests), caches[0].has(1))

@@ -4,7 +4,6 @@ import asyncio
 import shutil
 
 from deployments.service import taken
-from deployments.service.alarm import Alarm
 from tasks.core.alerts.alert import HEALTH
 from tasks.io.serving_cache import ServingCache
 from tests.support.monitored import crown
@@ -22,13 +21,6 @@ from tests.support.serving import (
     serve,
     until,
 )
-
-
-def deliver_nothing(monkeypatch):
-    """Let no process be started; return how often one would have been."""
-    sent = []
-    monkeypatch.setattr(Alarm, "_deliver", lambda self: sent.append(1))
-    return sent
 
 
 def health(setup):
@@ -67,9 +59,9 @@ def test_a_moved_champion_is_served_without_a_failed_request(watched):
 
 
 def test_a_version_that_answers_with_no_number_is_refused_and_the_old_one_goes_on(
-    watched, tmp_path, monkeypatch
+    watched, tmp_path, deliveries
 ):
-    model, sent = model_of(watched), deliver_nothing(monkeypatch)
+    model = model_of(watched)
     broken = register_broken(model, tmp_path)
 
     async def scenario(client):
@@ -90,12 +82,11 @@ def test_a_version_that_answers_with_no_number_is_refused_and_the_old_one_goes_o
     assert ready["ready"] and ready["models"]["tested"]["refused"]  # noqa: PT018
     assert 1 == answers[0]["version"]
     assert f"version {broken} was refused as champion" in opened["serving"]
-    assert ([], 2) == (refused, len(sent))
+    assert ([], 2) == (refused, len(deliveries))
 
 
-def test_a_version_that_does_not_load_is_refused_also_after_a_restart(watched, tmp_path, monkeypatch):
+def test_a_version_that_does_not_load_is_refused_also_after_a_restart(watched, tmp_path):
     model = model_of(watched)
-    deliver_nothing(monkeypatch)
 
     async def asked(client):
         return await predicted(client, ROW), (await facts(client))["refused"]
@@ -107,9 +98,8 @@ def test_a_version_that_does_not_load_is_refused_also_after_a_restart(watched, t
     assert "was not registered by Evergreen" in refused[0]["why"]
 
 
-def test_a_first_version_that_will_not_do_leaves_the_service_not_ready(watched, tmp_path, monkeypatch):
+def test_a_first_version_that_will_not_do_leaves_the_service_not_ready(watched, tmp_path):
     model = model_of(watched)
-    deliver_nothing(monkeypatch)
     crown(model, register_broken(model, tmp_path))
 
     async def scenario(client):
@@ -177,7 +167,6 @@ def test_whoever_asks_learns_no_host_and_no_path_of_what_is_wrong_but_the_log_do
 
 def test_a_refusal_is_told_without_the_path_that_it_is_about(watched, monkeypatch):
     model = model_of(watched)
-    deliver_nothing(monkeypatch)
 
     async def scenario(client):
         monkeypatch.setattr(taken, "take_version", lose_file)
@@ -235,8 +224,8 @@ def test_a_copy_of_another_life_of_the_model_is_fetched_anew(watched):
     assert 2 == cache.load(2).info.version
 
 
-def test_a_lost_alias_is_told_and_the_last_champion_goes_on(watched, monkeypatch):
-    model, sent = model_of(watched), deliver_nothing(monkeypatch)
+def test_a_lost_alias_is_told_and_the_last_champion_goes_on(watched, deliveries):
+    model = model_of(watched)
 
     async def scenario(client):
         await asyncio.to_thread(model.stores.registry.delete_alias, "tested", "champion")
@@ -246,7 +235,7 @@ def test_a_lost_alias_is_told_and_the_last_champion_goes_on(watched, monkeypatch
     answers, ready = serve(scenario, model)
     assert (1, True) == (answers[0]["version"], ready["ready"])
     assert "answers, without @champion" == ready["models"]["tested"]["registry"]
-    assert [1] == sent
+    assert [1] == deliveries
 
 
 def test_former_versions_are_kept_for_a_way_back_and_older_ones_are_removed(watched):

@@ -18,18 +18,27 @@ def model(watched):
     return model_of(watched)
 
 
-def test_nothing_that_was_answered_is_lost_when_the_service_is_told_to_end(model, tmp_path):
-    async def scenario(served):
-        async with Load(served.url, clients=8) as load:
-            while load.answered() < 8 or len(load.answers) < 100:
-                await asyncio.sleep(0.05)
-            told = time.time()
-            served.end()
-            await asyncio.to_thread(served.process.wait, 60)
-        return told, load
+@pytest.fixture
+def pair(tmp_path):
+    """Files of a certificate and its key."""
+    files = [tmp_path / "cert.pem", tmp_path / "key.pem"]
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+         "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-out", files[0], "-keyout", files[1]],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return [str(file) for file in files]
 
-    with started(model, tmp_path) as served:
-        told, load = asyncio.run(scenario(served))
+
+def test_tls_is_by_two_files_and_nothing_that_was_answered_is_lost_at_the_end(model, tmp_path, pair):
+    trust = ssl.create_default_context(cafile=pair[0])
+    with started(model, tmp_path, "--tls-cert", pair[0], "--tls-key", pair[1], verify=trust) as served:
+        assert served.url.startswith("https://127.0.0.1:")
+        answer = httpx.post(f"{served.url}{PREDICT}", json={"records": [ROW]}, verify=trust)
+        assert 200 == answer.status_code
+        with pytest.raises(httpx.TransportError):
+            httpx.get(served.url.replace("https", "http"))
+        told, load = asyncio.run(end_under_load(served))
         code = served.process.returncode
     acknowledged = [name for _, _, name, status, _ in load.answers if status == 200]
     assert 0 == code
@@ -44,28 +53,22 @@ def test_nothing_that_was_answered_is_lost_when_the_service_is_told_to_end(model
     assert len(acknowledged) <= len(logged(model))
 
 
+async def end_under_load(served):
+    """Tell a service to end while clients ask it; return when that was, and what they heard."""
+    async with Load(served.url, clients=8) as load:
+        while load.answered() < 8 or len(load.answers) < 100:
+            await asyncio.sleep(0.05)
+        told = time.time()
+        served.end()
+        await asyncio.to_thread(served.process.wait, 60)
+    return told, load
+
+
 def ids_in_log(model):
     from sqlalchemy import create_engine, text
 
     with create_engine(str(model.stores.log.url)).connect() as connection:
         return list(connection.execute(text("select prediction_id from predictions")).scalars())
-
-
-def test_tls_by_two_files(model, tmp_path):
-    pair = [tmp_path / "cert.pem", tmp_path / "key.pem"]
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-         "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-out", pair[0], "-keyout", pair[1]],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    options = ["--tls-cert", str(pair[0]), "--tls-key", str(pair[1])]
-    trust = ssl.create_default_context(cafile=str(pair[0]))
-    with started(model, tmp_path, *options, verify=trust) as served:
-        answer = httpx.post(f"{served.url}{PREDICT}", json={"records": [ROW]}, verify=trust)
-        with pytest.raises(httpx.TransportError):
-            httpx.get(served.url.replace("https", "http"))
-    assert served.url.startswith("https://127.0.0.1:")
-    assert 200 == answer.status_code
 
 
 @pytest.mark.parametrize(

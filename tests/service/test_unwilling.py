@@ -7,7 +7,6 @@ from datetime import timedelta
 import pytest
 
 from deployments.service import loading, taken
-from deployments.service.alarm import Alarm
 from deployments.service.metrics import Metrics
 from deployments.service.taken import Taken
 from tasks.core.serving.smoke import SmokeFailed
@@ -20,8 +19,7 @@ SECRETS = ("rates", "internal", "5432", "Ada", "lookup")
 
 
 @pytest.fixture
-def model(watched, monkeypatch):
-    monkeypatch.setattr(Alarm, "_deliver", lambda self: None)
+def model(watched):
     return model_of(watched)
 
 

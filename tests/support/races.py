@@ -48,6 +48,13 @@ def follow_all(url, count):
     return mine
 
 
+def hold(url, ready, done):
+    """Hold a model's lock until told, or killed."""
+    with open_ledger(url).lock("fraud"):
+        ready.set()
+        done.wait(60)
+
+
 def open_log_once(url, number):
     """Open (and at first migrate) a log and put one window."""
     window = Window(float(number), number + 1.0)
