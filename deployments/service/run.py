@@ -13,6 +13,7 @@ from pathlib import Path
 import uvicorn
 
 from deployments.service.app import make_app
+from deployments.service.server import Server
 from deployments.service.service import Service
 from tasks.core.errors import EvergreenError, InputError
 
@@ -137,7 +138,7 @@ def run_service(service: Service, place: Place, listener: socket.socket) -> None
         ssl_certfile=place.tls_cert,
         ssl_keyfile=place.tls_key,
     )
-    server = uvicorn.Server(config)
+    server = Server(config)
     server.run(sockets=[listener])
     if not server.started:
         raise EvergreenError("The service did not start; its log above says why.")

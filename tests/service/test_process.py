@@ -43,9 +43,9 @@ def test_tls_is_by_two_files_and_nothing_that_was_answered_is_lost_at_the_end(mo
     acknowledged = [name for _, _, name, status, _ in load.answers if status == 200]
     assert 0 == code
     assert {200} == {status for _, _, _, status, _ in load.answers}
-    # one that was under way to the door as it closed was never let in; earlier the door is open
-    early = [(sent, kind) for sent, kind in load.failures if sent < told]
-    assert [] == [failure for failure in early if failure[1] != "ConnectError" or failure[0] < told - 1.0]
+    # who was let in was answered; one that was under way to the door as it closed was not let in
+    assert {"ConnectError"} >= {kind for _, kind in load.failures}
+    assert [] == [sent for sent, _ in load.failures if sent < told - 1.0]
     assert 20 < len(acknowledged)
     names = ids_in_log(model)
     assert len(names) == len(set(names))
