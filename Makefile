@@ -26,17 +26,18 @@ demo: $(STAMP)  ## the whole loop on generated card payments: train, keep out, p
 clean-demo:  ## remove what the demo left
 	rm -rf .evergreen-demo
 
-# One thread each: the four run side by side, and teams of threads in them would wait for one another.
+# One thread each: the five run side by side, and teams of threads in them would wait for one another.
 unexport PYTHONDONTWRITEBYTECODE  # the processes that tests start would compile the project anew
 TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not proof"
-test: $(STAMP)  ## all tests but the long proofs: flows on a Prefect server, core, io and the service, and the rest side by side
-	@$(TEST) tests $(addprefix --ignore=tests/,flows e2e core io service) > $(VENV)/alone.log 2>&1 & alone=$$!; \
-	$(TEST) tests/core tasks/core tests/e2e > $(VENV)/core.log 2>&1 & core=$$!; \
+test: $(STAMP)  ## all tests but the long proofs: flows on a Prefect server, and four other parts side by side
+	@$(TEST) tests/tasks > $(VENV)/tasks.log 2>&1 & tasks=$$!; \
+	$(TEST) tests/core tasks/core > $(VENV)/core.log 2>&1 & core=$$!; \
 	$(TEST) tests/io tests/service > $(VENV)/io.log 2>&1 & io=$$!; \
+	$(TEST) tests $(addprefix --ignore=tests/,flows tasks core io service) > $(VENV)/rest.log 2>&1 & rest=$$!; \
 	$(TEST) tests/flows; served=$$?; \
-	wait $$alone; alone=$$?; wait $$core; core=$$?; wait $$io; io=$$?; \
-	cat $(VENV)/alone.log $(VENV)/core.log $(VENV)/io.log; \
-	exit $$((served | alone | core | io))
+	wait $$tasks; tasks=$$?; wait $$core; core=$$?; wait $$io; io=$$?; wait $$rest; rest=$$?; \
+	cat $(VENV)/tasks.log $(VENV)/core.log $(VENV)/io.log $(VENV)/rest.log; \
+	exit $$((served | tasks | core | io | rest))
 
 check: $(STAMP)  ## format, lint, types, architecture
 	@$(BIN)/ruff format --check .

@@ -24,9 +24,9 @@ QUIET = {
 }
 LEAN = {
     f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false"
-    for name in ("TASK_RUN_RECORDER", "LATE_RUNS", "PAUSE_EXPIRATIONS", "REPOSSESSOR", "FOREMAN")
+    for name in ("LATE_RUNS", "PAUSE_EXPIRATIONS", "REPOSSESSOR", "FOREMAN")
 }
-"""Services of the server that keep a history of task runs or look after workers and paused runs: no test asks them."""
+"""Services of the server that look after late runs, workers and paused runs, in loops of seconds: no test asks them."""
 
 
 def end(process):
