@@ -69,7 +69,7 @@ config-docs: $(STAMP)  ## write config/base.yaml, config/schema.json and config/
 
 lock:  ## resolve requirements.lock anew (needs uv)
 	uv pip compile pyproject.toml --python-version 3.11 --extra dev --extra postgres --extra boost --extra browser \
-	  --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
+	  --generate-hashes --custom-compile-command "make lock" \
 	  -o requirements.lock
 
 clean:  ## remove .venv and caches
