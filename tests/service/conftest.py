@@ -7,7 +7,10 @@ from deployments.service.alarm import Alarm
 
 @pytest.fixture(autouse=True)
 def deliveries(monkeypatch):
-    """How often an alarm would have been sent; `tests/service/test_alarm.py` sends one."""
+    """Paths of the models whose alarms would have been sent; `tests/service/test_alarm.py` sends one.
+
+    A service that has ended may send its last one while the next test runs: by the path each test knows its own.
+    """
     sent = []
-    monkeypatch.setattr(Alarm, "_deliver", lambda self: sent.append(1))
+    monkeypatch.setattr(Alarm, "_deliver", lambda self: sent.append(self._setup.path))
     return sent
