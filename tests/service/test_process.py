@@ -53,6 +53,13 @@ def test_tls_is_by_two_files_and_nothing_that_was_answered_is_lost_at_the_end(mo
     assert len(acknowledged) <= len(logged(model))
 
 
+def test_whoever_was_let_in_is_answered_at_the_end(model, tmp_path):
+    with started(model, tmp_path) as served:
+        _, load = asyncio.run(end_under_load(served))
+    assert {200} == {status for _, _, _, status, _ in load.answers}
+    assert {"ConnectError"} >= {kind for _, kind in load.failures}
+
+
 async def end_under_load(served):
     """Tell a service to end while clients ask it; return when that was, and what they heard."""
     async with Load(served.url, clients=8) as load:
