@@ -85,7 +85,9 @@ def without_heartbeat() -> Iterator[None]:
     """Switch off the heartbeat of runs that last as long as a command: its thread costs each of them a second."""
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-    if PREFECT_FLOWS_HEARTBEAT_FREQUENCY.value() is None:
+    if (
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY.value() is None
+    ):  # to set it again would check all of Prefect's settings
         yield
         return
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):

@@ -126,9 +126,8 @@ def main(replies: int) -> None:
     for line in sys.stdin:
         folder, environment, path, place = json.loads(line)
         if not environment.get("MLFLOW_TRACKING_URI", "").startswith(_NO_DATABASES):
-            with suppress(
-                ModuleNotFoundError
-            ):  # where MLflow keeps them elsewhere, the fork imports them itself
+            # where another MLflow keeps them elsewhere, the fork imports what it needs itself
+            with suppress(ModuleNotFoundError):
                 _import(_FOR_DATABASES)
         child = os.fork()
         if child == 0:

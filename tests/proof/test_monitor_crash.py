@@ -77,8 +77,7 @@ def check_messages(setup, webhook):
         settled = [payload["number"] for _, payload in told if payload["topic"] == topic]
         assert (settled[-1] if settled else 0) == len(keys)
         knows = [payload["alert"] for _, payload in told if payload["topic"] == topic]
-        newest = [
-            alert["open"] if alert else [] for alert in knows
-        ]  # None: opened and resolved before it was told
+        # None: opened and resolved before it was told
+        newest = [alert["open"] if alert else [] for alert in knows]
         still = [one["name"] for one in entries(setup, topic)[-1]["alert"]["open"]]
         assert still == [one["name"] for one in (newest[-1] if newest else [])]

@@ -27,7 +27,7 @@ def url(request, tmp_path):
     )
 
 
-@pytest.mark.parametrize("seconds", [0.0, 1.5])
+@pytest.mark.parametrize("seconds", [0.0, 5.0])
 def test_of_twenty_that_ask_at_once_one_starts_and_nineteen_are_held_with_the_next_moment(url, seconds):
     open_ledger(url)
     answers = race(ask_once, [(url, seconds)] * 20)
@@ -38,8 +38,7 @@ def test_of_twenty_that_ask_at_once_one_starts_and_nineteen_are_held_with_the_ne
     assert all(codes in (["in_progress"], ["cooldown"]) for codes, _ in held)
     free = {datetime.fromisoformat(told) - started.at for _, told in held}
     # while it runs: the cooldown; once it has ended without a new champion the wait is doubled
-    assert free <= {timedelta(hours=1), timedelta(hours=2)}
-    assert timedelta(hours=1) in free or not seconds
+    assert free <= ({timedelta(hours=1), timedelta(hours=2)} if not seconds else {timedelta(hours=1)})
     assert check_chain(open_ledger(url).read()) == ()
 
 
@@ -53,7 +52,7 @@ def kill(url, stages):
         assert time.monotonic() < deadline, "the lock outlived its holder"
 
 
-@pytest.mark.parametrize("stages", [[], ["train", "validate"]])
+@pytest.mark.parametrize("stages", [[], ["train"], ["train", "validate"]])
 def test_what_a_dead_owner_left_is_taken_up_with_the_stages_it_had_done(url, stages):
     kill(url, stages)
     ledger = open_ledger(url)
