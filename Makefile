@@ -27,11 +27,13 @@ clean-demo:  ## remove what the demo left
 	rm -rf .evergreen-demo
 
 # One thread each: the five run side by side, and teams of threads in them would wait for one another.
+# What only computes gives way to what waits for servers, browsers and processes, and has the cores when those end.
 unexport PYTHONDONTWRITEBYTECODE  # the processes that tests start would compile the project anew
 TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not proof"
+GIVING_WAY := nice -n 10 env
 test: $(STAMP)  ## all tests but the long proofs: flows on a Prefect server, and four other parts side by side
-	@$(TEST) tests/tasks > $(VENV)/tasks.log 2>&1 & tasks=$$!; \
-	$(TEST) tests/core tasks/core > $(VENV)/core.log 2>&1 & core=$$!; \
+	@$(GIVING_WAY) $(TEST) tests/tasks > $(VENV)/tasks.log 2>&1 & tasks=$$!; \
+	$(GIVING_WAY) $(TEST) tests/core tasks/core > $(VENV)/core.log 2>&1 & core=$$!; \
 	$(TEST) tests/io tests/service > $(VENV)/io.log 2>&1 & io=$$!; \
 	$(TEST) tests $(addprefix --ignore=tests/,flows tasks core io service) > $(VENV)/rest.log 2>&1 & rest=$$!; \
 	$(TEST) tests/flows; served=$$?; \

@@ -8,9 +8,10 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, Fl
 from prefect.client.schemas.objects import StateType
 
 from deployments.deploy import FLOWS
+from tests.support.machines import LONG
 from tests.support.servers import ROOT, browser_page, wait_for
 
-pytestmark = [pytest.mark.server, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.server, pytest.mark.timeout(4 * LONG)]
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +43,7 @@ def answer(page, machine, run_id, *, why):
             page.wait_for_timeout(2_000)
         return not machine.read(run_id).state.is_paused()
 
-    wait_for(goes_on, seconds=90, what="the resumption")
+    wait_for(goes_on, seconds=LONG, what="the resumption")
     return shown
 
 
@@ -119,7 +120,7 @@ def test_a_switched_on_schedule_makes_scheduled_runs(deployed, machine):
         client.update_deployment_schedule(weekly.id, schedule.id, active=True)
         runs = wait_for(
             lambda: [r for r in client.read_flow_runs(flow_run_filter=scheduled) if r.deployment_id == weekly.id],
-            seconds=90, what="a SCHEDULED run",
+            seconds=LONG, what="a SCHEDULED run",
         )  # fmt: skip
         client.update_deployment_schedule(weekly.id, schedule.id, active=False)
     assert {"payments"} == {run.parameters["model"] for run in runs}

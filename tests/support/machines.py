@@ -19,6 +19,8 @@ PROMPT = {
     "PREFECT_WORKER_QUERY_SECONDS": "1",
     "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "3",
 }
+LONG = 400
+"""Seconds after which a run or a command hangs: alone they take a tenth, beside a whole suite as much as 150 s."""
 FOREIGN = ("PREFECT_", "EVERGREEN_", "MLFLOW_")
 
 
@@ -72,7 +74,7 @@ class Machine:
         """Wait until a run asks a question."""
         asked = wait_for(
             lambda: run if (run := self.read(run_id)).state.is_paused() or run.state.type in FINAL else None,
-            seconds=120, what="the question",
+            seconds=LONG, what="the question",
         )  # fmt: skip
         assert asked.state.is_paused(), f"{asked.state}\n{self.log('worker')}"
         return asked
@@ -81,7 +83,7 @@ class Machine:
         """Wait until a run has ended and return it; a run that broke fails the test with the worker's log."""
         ended = wait_for(
             lambda: run if (run := self.read(run_id)).state.type in FINAL else None,
-            seconds=180, what="the run's end",
+            seconds=LONG, what="the run's end",
         )  # fmt: skip
         assert StateType.COMPLETED == ended.state.type, f"{ended.state}\n{self.log('worker')}"
         return ended
@@ -94,7 +96,7 @@ def call(command, *arguments, cwd, environ):
     """Run a command that stands beside the interpreter; what it prints goes into the error when it fails."""
     done = subprocess.run(
         [str(Path(sys.executable).parent / command), *arguments],
-        cwd=cwd, env=environ, check=False, capture_output=True, text=True, timeout=200,
+        cwd=cwd, env=environ, check=False, capture_output=True, text=True, timeout=LONG,
     )  # fmt: skip
     assert 0 == done.returncode, f"{command} {arguments}\n{done.stdout}\n{done.stderr}"
     return done.stdout
