@@ -35,8 +35,19 @@ PAUSES = (1.0, 4.0)
 
 
 @stage_task(name="deliver_alerts", **SIDE_EFFECT)
-def deliver_alerts(setup: Setup, *, sleep: Callable[[float], None] = time.sleep) -> list[Reason]:
+def deliver_alerts(
+    setup: Setup, *, automations: bool = True, sleep: Callable[[float], None] = time.sleep
+) -> list[Reason]:
     """Tell every channel, and Prefect's automations, what they were not told yet; a failure is only noted.
+
+    Parameters
+    ----------
+    setup : Setup
+        The model.
+    automations : bool
+        Whether automations are told now; else they are by the next run.
+    sleep : callable
+        How to wait between attempts.
 
     Returns
     -------
@@ -45,7 +56,8 @@ def deliver_alerts(setup: Setup, *, sleep: Callable[[float], None] = time.sleep)
     """
     if setup.config.monitoring.run_mode != "enabled":
         return []
-    told = [_tell(setup, channel, sleep) for channel in (EVENTS, *dict.fromkeys(setup.config.alerts.notify))]
+    channels = (*([EVENTS] if automations else []), *dict.fromkeys(setup.config.alerts.notify))
+    told = [_tell(setup, channel, sleep) for channel in channels]
     return [reason for reasons in told for reason in reasons]
 
 

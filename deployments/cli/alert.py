@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from deployments.cli.output import alarm_lines, clean
-from deployments.cli.session import prepare_prefect
+from deployments.cli.session import find_prefect, prepare_prefect
 from deployments.cli.stages import Json, Model
 from tasks.core.errors import InputError
 from tasks.io.setup import Setup, open_setup
@@ -31,8 +31,8 @@ def alert(model: Model, test: Test = False, deliver: Deliver = False, json: Json
     if test and deliver:
         raise InputError("--test and --deliver are two things; give one of them.")
     setup = open_setup(model)
-    if deliver or (test and any(not name.startswith("env:") for name in setup.config.alerts.notify)):
-        prepare_prefect(setup.settings)
+    if (test or deliver) and any(not name.startswith("env:") for name in setup.config.alerts.notify):
+        prepare_prefect(setup.settings)  # where the blocks are
     result = _try_out(setup) if test else _deliver(setup) if deliver else _open(setup)
     if json:
         print(json_module.dumps(clean(result)))
@@ -60,9 +60,10 @@ def _try_out(setup: Setup) -> dict[str, Any]:
 
 
 def _deliver(setup: Setup) -> dict[str, Any]:
+    automations = find_prefect(setup.settings)  # where none runs, they are told by the next run that has one
     from tasks.alert import deliver_alerts
 
-    reasons = [reason.to_dict() for reason in deliver_alerts.fn(setup)]
+    reasons = [reason.to_dict() for reason in deliver_alerts.fn(setup, automations=automations)]
     failed = any(reason["code"] == "alert_not_delivered" for reason in reasons)
     return {"state": "Failed" if failed else "Delivered", "model": setup.model, "reasons": reasons}
 

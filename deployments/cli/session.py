@@ -17,13 +17,13 @@ from tasks.core.redact import redacted, without_credentials
 from tasks.io.settings import Settings, read_settings
 
 
-def prepare_prefect(settings: Settings | None = None) -> bool:
-    """Point Prefect at a server before it is imported.
+def find_prefect(settings: Settings | None = None) -> bool:
+    """Point Prefect, before it is imported, at a running server.
 
     Returns
     -------
     bool
-        True when a running server answers, False when a temporary one will be started.
+        Whether one answers.
     """
     settings = settings or read_settings()
     quiet_environment(settings)
@@ -34,9 +34,27 @@ def prepare_prefect(settings: Settings | None = None) -> bool:
     if url and prefect_answers(url):
         os.environ["PREFECT_API_URL"] = url
         return True
-    if os.environ.get("PREFECT_API_URL"):
+    return False
+
+
+def prepare_prefect(settings: Settings | None = None) -> bool:
+    """Point Prefect at a server before it is imported.
+
+    Returns
+    -------
+    bool
+        True when a running server answers, False when a temporary one will be started.
+
+    Raises
+    ------
+    EvergreenError
+        When ``PREFECT_API_URL`` names one that does not answer.
+    """
+    if find_prefect(settings):
+        return True
+    if url := os.environ.get("PREFECT_API_URL"):
         raise EvergreenError(
-            f"PREFECT_API_URL names {redacted(str(url))}, but nothing answers there. Start that server, or unset the "
+            f"PREFECT_API_URL names {redacted(url)}, but nothing answers there. Start that server, or unset the "
             "variable to use the one 'evergreen up' starts."
         )
     os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "true"

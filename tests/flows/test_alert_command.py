@@ -7,6 +7,7 @@ from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.blocks.system import Secret
 
 from deployments.cli.app import run
+from deployments.servers import free_port
 from tasks.channels import open_channel
 from tasks.core.alerts.alert import Alarm, Alert, AlertLevel, next_alert
 from tasks.core.errors import ConfigError, Unreachable
@@ -137,3 +138,20 @@ def test_what_waits_is_delivered_at_once_and_only_once(configure, hook, webhook)
     assert ["[critical] told: serving (health)"] == [body["title"] for body in webhook.got]
     both = command("alert", path, "--deliver", "--test")
     assert (2, "InputError") == (both.exit_code, both.state)
+
+
+def test_people_are_told_while_the_prefect_server_is_away_and_automations_when_it_is_back(
+    configure, webhook, monkeypatch
+):
+    monkeypatch.setenv("HOOK", f"json://127.0.0.1:{webhook.port}/room")
+    path = configure("env:HOOK")
+    refused = check("serving", Condition.FAILED, "version 3 was refused as champion.")
+    record_health(open_setup(str(path)), HealthReport(checks=(refused,)), version=2)
+    with monkeypatch.context() as away:
+        away.setenv("PREFECT_API_URL", f"http://127.0.0.1:{free_port(4390)}/api")
+        told = command("alert", path, "--deliver")
+    assert (0, ["alert_sent"]) == (told.exit_code, told.codes), told
+    assert ["[critical] told: serving (health)"] == [body["title"] for body in webhook.got]
+    back = command("alert", path, "--deliver")
+    assert ["alert_sent"] == back.codes
+    assert 1 == len(webhook.got)

@@ -16,7 +16,7 @@ from tests.support.commands import command, snapshot
 from tests.support.monitored import BEGIN, FIRST, LEARNED, adrift, make_rows, moment
 
 pytestmark = pytest.mark.server
-UNTIL = LEARNED + 60
+UNTIL = LEARNED + 36
 QUICK = {"promotion": {"refit": False}, "retraining": {"window": "full"}}
 
 

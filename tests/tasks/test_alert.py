@@ -89,6 +89,15 @@ def test_one_message_when_an_alarm_opens_worsens_and_resolves_and_none_in_betwee
     assert ["sent", "sent"] == kept(mine, hook) == kept(mine, EVENTS)
 
 
+def test_automations_that_nobody_runs_now_are_told_by_the_next_run(setup, hook, webhook, events):
+    mine = setup(hook)
+    judge(mine, "a")
+    assert ["alert_sent"] == [reason.code for reason in deliver_alerts.fn(mine, automations=False)]
+    assert ([], ["[drift] cards: a (data)"]) == (events, titles(webhook))
+    assert ["alert_sent"] == deliver(mine)[0]
+    assert (1, 1) == (len(events), len(webhook.got))
+
+
 def test_after_an_outage_the_newest_state_alone_is_told_and_the_rest_is_noted(setup, hook, webhook, events):
     mine = setup(hook)
     judge(mine, *["", "a", "ab", "b"], *["b"] * 68)
