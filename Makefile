@@ -26,20 +26,19 @@ demo: $(STAMP)  ## the whole loop on generated card payments: train, keep out, p
 clean-demo:  ## remove what the demo left
 	rm -rf .evergreen-demo
 
-# One thread each: the five run side by side, and teams of threads in them would wait for one another.
-# What only computes gives way to what waits for servers, browsers and processes, and has the cores when those end.
+# One thread each: they run side by side, and teams of threads in them would wait for one another.
+# What only computes gives way to what waits for servers, browsers and processes, and has both cores when those end.
 unexport PYTHONDONTWRITEBYTECODE  # the processes that tests start would compile the project anew
 TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not proof"
-GIVING_WAY := nice -n 10 env
-test: $(STAMP)  ## all tests but the long proofs: flows on a Prefect server, and four other parts side by side
-	@$(GIVING_WAY) $(TEST) tests/tasks > $(VENV)/tasks.log 2>&1 & tasks=$$!; \
-	$(GIVING_WAY) $(TEST) tests/core tasks/core > $(VENV)/core.log 2>&1 & core=$$!; \
+COMPUTED := tests/core tests/tasks tasks/core
+test: $(STAMP)  ## all tests but the long proofs: flows on a Prefect server, and three other parts side by side
+	@nice -n 10 env $(TEST) -n 2 --dist loadfile $(COMPUTED) > $(VENV)/computed.log 2>&1 & computed=$$!; \
 	$(TEST) tests/io tests/service > $(VENV)/io.log 2>&1 & io=$$!; \
 	$(TEST) tests $(addprefix --ignore=tests/,flows tasks core io service) > $(VENV)/rest.log 2>&1 & rest=$$!; \
 	$(TEST) tests/flows; served=$$?; \
-	wait $$tasks; tasks=$$?; wait $$core; core=$$?; wait $$io; io=$$?; wait $$rest; rest=$$?; \
-	cat $(VENV)/tasks.log $(VENV)/core.log $(VENV)/io.log $(VENV)/rest.log; \
-	exit $$((served | tasks | core | io | rest))
+	wait $$computed; computed=$$?; wait $$io; io=$$?; wait $$rest; rest=$$?; \
+	cat $(VENV)/computed.log $(VENV)/io.log $(VENV)/rest.log; \
+	exit $$((served | computed | io | rest))
 
 check: $(STAMP)  ## format, lint, types, architecture
 	@$(BIN)/ruff format --check .
