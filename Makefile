@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo clean-demo test check format proof bench bench-challenge bench-drift bench-serving config-docs lock clean
+.PHONY: help setup demo clean-demo test slow check format proof bench bench-challenge bench-drift bench-serving config-docs lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -29,16 +29,19 @@ clean-demo:  ## remove what the demo left
 # One thread each: they run side by side, and teams of threads in them would wait for one another.
 # What only computes gives way to what waits for servers, browsers and processes, and has both cores when those end.
 unexport PYTHONDONTWRITEBYTECODE  # the processes that tests start would compile the project anew
-TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not proof"
+TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
+QUICK := $(TEST) -m "not proof and not slow"
 COMPUTED := tests/core tests/tasks tasks/core
-test: $(STAMP)  ## all tests but the long proofs: flows on a Prefect server, and three other parts side by side
-	@nice -n 10 env $(TEST) -n 2 --dist loadfile $(COMPUTED) > $(VENV)/computed.log 2>&1 & computed=$$!; \
-	$(TEST) tests/io tests/service > $(VENV)/io.log 2>&1 & io=$$!; \
-	$(TEST) tests $(addprefix --ignore=tests/,flows tasks core io service) > $(VENV)/rest.log 2>&1 & rest=$$!; \
-	$(TEST) tests/flows; served=$$?; \
-	wait $$computed; computed=$$?; wait $$io; io=$$?; wait $$rest; rest=$$?; \
-	cat $(VENV)/computed.log $(VENV)/io.log $(VENV)/rest.log; \
-	exit $$((served | computed | io | rest))
+test: $(STAMP)  ## all tests but the slow ones and the proofs: flows on a Prefect server, and two other parts side by side
+	@nice -n 10 env $(QUICK) -n 2 --dist loadfile $(COMPUTED) > $(VENV)/computed.log 2>&1 & computed=$$!; \
+	$(QUICK) tests $(addprefix --ignore=tests/,flows tasks core) > $(VENV)/rest.log 2>&1 & rest=$$!; \
+	$(QUICK) tests/flows; served=$$?; \
+	wait $$computed; computed=$$?; wait $$rest; rest=$$?; \
+	cat $(VENV)/computed.log $(VENV)/rest.log; \
+	exit $$((served | computed | rest))
+
+slow: $(STAMP)  ## the slow tests, which want the machine: end to end, services under load, rates of many trials (3 minutes)
+	@$(TEST) -m "slow and not proof" tests
 
 check: $(STAMP)  ## format, lint, types, architecture
 	@$(BIN)/ruff format --check .

@@ -71,6 +71,7 @@ def proof(*case):
     return pytest.param(*case, marks=pytest.mark.proof)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("share", "trials"), [(0.5, 60), proof(0.5, 100), proof(0.1, 100)])
 def test_equal_rankings_in_arms_are_told_apart_in_at_most_one_of_twenty(share, trials):
     rng = np.random.default_rng(41)

@@ -69,6 +69,7 @@ def test_series_without_spread(values, p):
     assert advantage_p(np.array(values), judged=1, learned=1) == p
 
 
+@pytest.mark.slow
 def test_streams_that_do_not_change_are_hardly_ever_said_to_age_models():
     false = [
         (kind, seed) for kind in STATIONARY for seed in range(5) if ask(*ageing_stream(seed, kind=kind)).pays

@@ -146,6 +146,7 @@ def test_an_arm_that_has_all_is_held_to_what_the_champion_did_before():
 # simulations: seeded, so that the figures in docs/decisions are these
 
 
+@pytest.mark.slow
 def test_ramps_of_an_equal_canary_are_sent_back_in_at_most_five_of_a_hundred():
     rate, _ = rate_of(World(), trials=300, seed=1)
     assert rate <= 0.05
@@ -155,6 +156,7 @@ def test_fixed_sample_tests_looked_at_as_often_send_most_equal_canaries_back():
     assert literal_rate(World(), trials=60, seed=1) > 0.5
 
 
+@pytest.mark.slow
 def test_ramps_within_the_tolerance_are_sent_back_in_at_most_five_of_a_hundred():
     rate, _ = rate_of(World(slower=1.45, shift=0.09), trials=150, seed=2)
     assert rate <= 0.05

@@ -11,7 +11,7 @@ from deployments.deploy import FLOWS
 from tests.support.machines import LONG
 from tests.support.servers import ROOT, browser_page, wait_for
 
-pytestmark = [pytest.mark.server, pytest.mark.timeout(4 * LONG)]
+pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(4 * LONG)]
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.canary_calls import Version, ends
 
+pytestmark = pytest.mark.slow
 WIDE = Version(spread=1.0)
 """A version whose time varies threefold from call to call."""
 

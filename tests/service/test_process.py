@@ -30,6 +30,7 @@ def pair(tmp_path):
     return [str(file) for file in files]
 
 
+@pytest.mark.slow
 def test_tls_is_by_two_files_and_nothing_that_was_answered_is_lost_at_the_end(model, tmp_path, pair):
     trust = ssl.create_default_context(cafile=pair[0])
     with started(model, tmp_path, "--tls-cert", pair[0], "--tls-key", pair[1], verify=trust) as served:
@@ -53,6 +54,7 @@ def test_tls_is_by_two_files_and_nothing_that_was_answered_is_lost_at_the_end(mo
     assert len(acknowledged) <= len(logged(model))
 
 
+@pytest.mark.slow
 def test_whoever_was_let_in_is_answered_at_the_end(model, tmp_path):
     with started(model, tmp_path) as served:
         _, load = asyncio.run(end_under_load(served))

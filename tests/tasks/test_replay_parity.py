@@ -131,6 +131,7 @@ def run_live(setup, beginning, monkeypatch):
     return lived
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("start", "turn", "days", "sections"),
