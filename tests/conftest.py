@@ -1,10 +1,13 @@
 """Fixtures every layer's tests share."""
 
+import gc
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+gc.set_threshold(20_000, 20, 50)
+"""A session keeps a million objects to its end: to look at them all as often as usual is a thirtieth of its time."""
 pytest_plugins = [
     "tests.support.skips",
     "tests.support.servers",

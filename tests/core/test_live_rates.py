@@ -30,6 +30,7 @@ from tests.support.live_streams import (
 )
 from tests.support.rates import lower_bound, upper_bound
 
+pytestmark = pytest.mark.slow
 TRIALS = 1_000
 
 
