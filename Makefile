@@ -40,7 +40,7 @@ test: $(STAMP)  ## all tests but the slow ones and the proofs: flows on a Prefec
 	cat $(VENV)/computed.log $(VENV)/rest.log; \
 	exit $$((served | computed | rest))
 
-slow: $(STAMP)  ## the slow tests, which want the machine: end to end, services under load, rates of many trials (3 minutes)
+slow: $(STAMP)  ## the slow tests, which want the machine: end to end, services under load, rates of many trials (5 minutes)
 	@$(TEST) -m "slow and not proof" tests
 
 check: $(STAMP)  ## format, lint, types, architecture
