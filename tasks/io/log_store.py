@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from tasks.core.serving.once import Key, OutcomeRecord, Record
-from tasks.io.log_database import LOG
 from tasks.io.log_encode import ShadowRecord
 
 PROBE = Record(
@@ -56,25 +55,6 @@ class LogStore(Protocol):
 
     def drop(self) -> None:
         """Close the connection, with it whatever was not committed."""
-
-
-def open_store(url: str, *, timeout: float) -> LogStore:
-    """Return the store of a log, which is migrated when needed; it waits at most ``timeout`` seconds for others' locks.
-
-    Raises
-    ------
-    ConfigError
-        For a URL of another kind. ``Unreachable`` when the database does not answer.
-    """
-    parsed = LOG.parse_url(url)
-    LOG.migrate(LOG.make_engine(parsed))
-    if parsed.drivername.startswith("sqlite"):
-        from tasks.io.log_store_sqlite import SqliteStore
-
-        return SqliteStore(str(parsed.database), timeout=timeout)
-    from tasks.io.log_store_postgres import PostgresStore
-
-    return PostgresStore(parsed, schema=str(LOG.schema), timeout=timeout)
 
 
 def by_model(keys: Iterable[Key]) -> dict[str, list[str]]:

@@ -17,7 +17,8 @@ from tasks.io.log_delivery import Delivery, to_threads
 from tasks.io.log_encode import encode_outcomes, encode_rows, encode_shadows, shadow_record
 from tasks.io.log_records import KnownOutcome
 from tasks.io.log_retry import PatientStore
-from tasks.io.log_store import LogStore, open_store
+from tasks.io.log_store import LogStore
+from tasks.io.log_stores import open_store
 from tasks.io.served import QueueFull, Served, ShadowScore, WriterState
 
 IDLE = 5

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from tasks.core.serving.answers import Decider
+from tasks.core.serving.kinds import Column
 from tasks.core.serving.refused import shown
-from tasks.core.serving.signature import Column, schema_signature, typed_signature
+from tasks.core.serving.signature import schema_signature, typed_signature
 from tests.support.learning import learner, schema
 
 BINARY = Decider(classes=("no", "yes"), threshold=0.25)

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 
 from tasks.core.serving.batch import concat
 from tasks.core.serving.decode import Limits, Refused, decode, decode_generally
-from tasks.core.serving.signature import Column, Signature
+from tasks.core.serving.kinds import Column
+from tasks.core.serving.signature import Signature
 from tests.support.bodies import ANY_BODIES, FORMS, MIXED, NUMBERS, SMALL, dumps, good_rows, in_form
 
 ROWS = [{"x": 1, "y y": -2.5}, {"x": None, "y y": 1e300}]

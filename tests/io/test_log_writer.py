@@ -356,7 +356,7 @@ class Stuck:
 
 @pytest.fixture
 def stuck(place):
-    from tasks.io.log_store import open_store
+    from tasks.io.log_stores import open_store
 
     opened = place.opened()
     return Stuck(open_store(opened, timeout=5.0) if isinstance(opened, str) else opened)

@@ -14,7 +14,7 @@ from tasks.core.errors import Unreachable
 from tasks.core.serving.once import IdTaken
 from tasks.io.log import open_log
 from tasks.io.log_retry import PatientStore
-from tasks.io.log_store import open_store
+from tasks.io.log_stores import open_store
 from tasks.io.log_writer import LogWriter
 from tests.support.log_writing import MODEL, WAIT, Failing, Place, served, sqlite_path
 from tests.support.postgres import execute

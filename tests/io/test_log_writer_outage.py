@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from tasks.core.errors import InputError, Unreachable
-from tasks.io.log_store import open_store
+from tasks.io.log_stores import open_store
 from tasks.io.log_writer import LogWriter
 from tests.support.log_writing import MODEL, WAIT, Failing, Place, served, sqlite_path
 from tests.support.postgres import execute

@@ -8,8 +8,8 @@ from functools import partial
 import pytest
 from sqlalchemy.engine import make_url
 
-from tasks.io.log_store import open_store
 from tasks.io.log_store_sqlite import SqliteStore
+from tasks.io.log_stores import open_store
 from tasks.io.log_writer import LogWriter
 from tests.support.postgres import execute
 from tests.support.serving import OUTCOMES, PREDICT, ROW, error_of, model_of, predict, rows, serve, until

@@ -5,7 +5,8 @@ import json
 from hypothesis import strategies as st
 
 from tasks.core.serving.decode import Limits
-from tasks.core.serving.signature import Column, Signature
+from tasks.core.serving.kinds import Column
+from tasks.core.serving.signature import Signature
 
 NUMBERS = Signature((Column("x", "number"), Column("y y", "number")))
 MIXED = Signature(

@@ -18,8 +18,9 @@ from deployments.service.live import Arm, Live, ServedModel, ServedVersion
 from tasks.core.config.traffic import TrafficConfig
 from tasks.core.serving.answers import Answers
 from tasks.core.serving.batch import Batch
+from tasks.core.serving.kinds import Column
 from tasks.core.serving.refused import model_refuses
-from tasks.core.serving.signature import Column, Signature
+from tasks.core.serving.signature import Signature
 from tasks.core.traffic.plan import plan_traffic
 from tasks.core.traffic.ramp import Ramp
 from tasks.core.traffic.state import DONE, SET, STOPPED, TRAFFIC, TrafficState

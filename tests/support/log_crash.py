@@ -14,7 +14,7 @@ from sqlalchemy.engine import make_url
 from tasks.core.data.clock import Window
 from tasks.io.log import open_log
 from tasks.io.log_records import KnownOutcome
-from tasks.io.log_store import open_store
+from tasks.io.log_stores import open_store
 from tasks.io.log_writer import LogWriter
 from tasks.io.served import Served, ShadowScore
 from tests.support.crashing import Points

@@ -9,8 +9,9 @@ from tasks.core.serving.beside import read_entities, read_ids, read_times
 from tasks.core.serving.body import read_body
 from tasks.core.serving.fast_rows import FastRows
 from tasks.core.serving.forms import read_table
+from tasks.core.serving.kinds import Column
 from tasks.core.serving.refused import Limits, Refused
-from tasks.core.serving.signature import Column, Signature
+from tasks.core.serving.signature import Signature
 from tasks.core.serving.table import Table
 from tasks.core.serving.values import are_whole, fits, read_numbers, read_values
 

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import numpy as np
 from msgspec import UNSET
 
 from tasks.core.metrics.scored import FloatArray
-
-if TYPE_CHECKING:
-    from tasks.core.serving.signature import Column
+from tasks.core.serving.kinds import Column
 
 _PLAIN = str | int | float | bool | None
 _TIME = str | int | float | None

@@ -9,36 +9,9 @@ from functools import cached_property
 from tasks.core.config import ModelConfig
 from tasks.core.data.schema import Schema
 from tasks.core.serving.fast_rows import FastRows, make_reader
-from tasks.core.serving.kinds import Kind, types_of
+from tasks.core.serving.kinds import Column
 
 _NUMBERS = {"double": "", "float": "", "long": "int64", "integer": "int32"}
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column of a model.
-
-    Attributes
-    ----------
-    name : str
-        Its name.
-    kind : {'number', 'text', 'any'}
-        ``any``: text, a number, true or false (categories that are not all text).
-    nullable : bool
-        True when ``null`` is a missing value to the model, else it is refused.
-    only : str
-        A narrower rule: ``int64``, ``int32`` (whole numbers), ``boolean`` (any); else empty.
-    """
-
-    name: str
-    kind: Kind
-    nullable: bool = True
-    only: str = ""
-
-    @property
-    def types(self) -> frozenset[type]:
-        """Python types of its values."""
-        return types_of(self.kind, only=self.only, nullable=self.nullable)
 
 
 @dataclass(frozen=True)

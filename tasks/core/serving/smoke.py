@@ -13,8 +13,9 @@ from tasks.core.serving.answers import Answers
 from tasks.core.serving.batch import Batch
 from tasks.core.serving.compiled import CompiledModel
 from tasks.core.serving.decode import decode
+from tasks.core.serving.kinds import Column
 from tasks.core.serving.refused import Limits, Refused
-from tasks.core.serving.signature import Column, Signature
+from tasks.core.serving.signature import Signature
 
 _SAMPLES = {"number": (0.0, 1.0), "text": ("a", "b"), "any": ("a", "b")}
 

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.core.metrics.scored import FloatArray
+from tasks.core.serving.kinds import Column
 from tasks.core.serving.refused import Limits, Refused, shown
-from tasks.core.serving.signature import Column
 from tasks.core.serving.table import Table
 
 BoolArray = npt.NDArray[np.bool_]
