@@ -93,7 +93,7 @@ def foreign_dossier(
 def copy_model(tracker: Tracker, run_id: str, uri: str) -> str:
     """Copy a model's files to a run of ours, so that the version outlives its source; return their URI."""
     with tempfile.TemporaryDirectory() as folder:
-        local = fetch_model(uri, Path(folder))
+        local = fetch_model(uri, Path(folder), tracker=tracker)
         return tracker.store_folder(run_id, local, "model")
 
 

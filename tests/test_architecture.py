@@ -1,6 +1,7 @@
 """The arrows of the design as a test: core <- io <- tasks <- flows <- deployments."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -188,3 +189,29 @@ def test_functions_are_short(trees):
 def test_half_of_the_functions_have_at_most_twelve_lines(trees):
     sizes = sorted(size for _, size in function_sizes(trees))
     assert sizes[len(sizes) // 2] <= 12
+
+
+GLOBAL_MLFLOW = re.compile(
+    r"mlflow\.(set_\w+|start_run|active_run|log_\w+|register_model|create_experiment|(\w+\.)+log_model)"
+    r"|set_(tracking|registry)_uri|(mlflow\.)?MlflowClient"
+)
+OWN_STORE = {"tasks/io/smoke_child.py"}
+"""Run in a process of their own, whose environment names the store."""
+
+
+def test_no_product_file_has_a_store_of_mlflow_that_all_threads_share(trees):
+    wrong = []
+    for path, tree in trees.items():
+        if not relative(path).startswith(("tasks/", "flows/", "deployments/")) or relative(path) in OWN_STORE:
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and GLOBAL_MLFLOW.fullmatch(name := ast.unparse(node.func)):
+                addressed = {one.arg for one in node.keywords} & {"tracking_uri"}
+                if not name.endswith("MlflowClient") or not addressed:
+                    wrong.append(f"{relative(path)}:{node.lineno} {name}")
+            if isinstance(node, ast.Subscript | ast.Call) and re.match(
+                r"os\.(environ\[|environ\.(setdefault|update|pop)\(|putenv\().*MLFLOW_(TRACKING|REGISTRY)_URI",
+                ast.unparse(node),
+            ):
+                wrong.append(f"{relative(path)}:{node.lineno} {ast.unparse(node)}")
+    assert wrong == []

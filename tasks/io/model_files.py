@@ -1,10 +1,10 @@
-"""Files of stored models: fetch them, refuse what may run code, load the rest."""
+"""Files of stored models: store them, fetch them, refuse what may run code, load the rest."""
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tasks.core.config import ModelConfig
 from tasks.core.errors import InputError
@@ -13,6 +13,8 @@ from tasks.io.tracking import Tracker
 from tasks.io.trust import load_skops
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric, Run
     from mlflow.models import Model
 
 _CODE_MODULES = ("mlflow.pyfunc.model", "mlflow.pyfunc.loaders")
@@ -29,12 +31,10 @@ def load_estimator(uri: str, *, tracker: Tracker, config: ModelConfig) -> Any:
     InputError
         When the URI leads nowhere, or its files are not allowed.
     """
-    import mlflow
     from mlflow.models import Model
 
-    mlflow.set_tracking_uri(tracker.tracking_uri)
     with tempfile.TemporaryDirectory() as folder:
-        local = fetch_model(uri, Path(folder))
+        local = fetch_model(uri, Path(folder), tracker=tracker)
         return _load(local, Model.load(str(local)), uri, config)
 
 
@@ -46,12 +46,10 @@ def load_foreign(uri: str, *, tracker: Tracker, config: ModelConfig) -> ForeignM
     InputError
         As `load_estimator`, or when the model does not name its input columns.
     """
-    import mlflow
     from mlflow.models import Model
 
-    mlflow.set_tracking_uri(tracker.tracking_uri)
     with tempfile.TemporaryDirectory() as folder:
-        local = fetch_model(uri, Path(folder))
+        local = fetch_model(uri, Path(folder), tracker=tracker)
         model = Model.load(str(local))
         schema = model.signature.inputs if model.signature else None
         types = (
@@ -89,8 +87,8 @@ def _load(local: Path, model: Model, uri: str, config: ModelConfig) -> Any:
     return mlflow.pyfunc.load_model(str(local))
 
 
-def fetch_model(uri: str, folder: Path) -> Path:
-    """Download a model's files.
+def fetch_model(uri: str, folder: Path, *, tracker: Tracker) -> Path:
+    """Download a model's files; ``runs:`` and ``models:`` are asked of the tracker's store, and of no other.
 
     Raises
     ------
@@ -100,16 +98,124 @@ def fetch_model(uri: str, folder: Path) -> Path:
     import mlflow
     from mlflow.exceptions import MlflowException
 
+    store = tracker.tracking_uri
     try:
-        local = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder)))
+        place = _resolved(uri, tracker.client)
+        found = mlflow.artifacts.download_artifacts(
+            artifact_uri=place, dst_path=str(folder), tracking_uri=store, registry_uri=store
+        )
     except (MlflowException, OSError) as error:
         raise InputError(
             f"No model can be read at '{uri}': {str(error).strip().splitlines()[0]}. Give a URI such as "
             "runs:/RUN/model, models:/NAME/VERSION or a folder with an MLmodel file."
         ) from error
+    local = Path(found)
     if not (local / "MLmodel").is_file():
         raise InputError(f"'{uri}' holds no MLflow model: there is no file 'MLmodel' in it.")
     return local
+
+
+def _resolved(uri: str, client: MlflowClient) -> str:
+    """Return where the files of a URI lie.
+
+    MLflow's own downloads look up ``models:`` in the store that the process calls its own, whatever store they are
+    given. A URI that names a server (``models://…``) is left to MLflow.
+    """
+    from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
+    from mlflow.store.artifact.utils.models import get_model_name_and_version
+
+    if uri.startswith("runs:/") and not uri.startswith("runs://"):
+        uri = _of_run(uri, client)
+    while uri.startswith("models:/") and not uri.startswith("models://"):
+        root, path = ModelsArtifactRepository.split_models_uri(uri)  # type: ignore[no-untyped-call]
+        named = get_model_name_and_version(client, root)  # type: ignore[no-untyped-call]
+        if len(named) == 1:
+            place = client.get_logged_model(named[0]).artifact_location
+        else:
+            place = client.get_model_version_download_uri(*named)
+        uri = f"{str(place).rstrip('/')}/{path}".rstrip("/")
+    return uri
+
+
+def _of_run(uri: str, client: MlflowClient) -> str:
+    """Return where ``runs:/RUN/PATH`` leads: to the model of that name which the run logged, else to its own files."""
+    run_id, _, path = uri.removeprefix("runs:/").partition("/")
+    info = client.get_run(run_id).info
+    name, _, rest = path.partition("/")
+    token: str | None = None
+    while name:
+        page = client.search_logged_models([info.experiment_id], f"name = '{name}'", page_token=token)
+        for model in page:
+            if model.source_run_id == run_id:
+                return f"{model.artifact_location}/{rest}".rstrip("/")
+        token = page.token
+        if not token:
+            break
+    return f"{info.artifact_uri}/{path}".rstrip("/")
+
+
+def store_model(
+    client: MlflowClient, run_id: str, estimator: Any, *, metadata: dict[str, Any] | None, **options: Any
+) -> str:
+    """Store an estimator with a run as ``mlflow.sklearn.log_model`` does, by a client of the run's own store.
+
+    Parameters
+    ----------
+    metadata : dict, optional
+        Kept in the file ``MLmodel``.
+    options
+        As ``mlflow.sklearn.save_model`` takes them.
+
+    Returns
+    -------
+    str
+        URI ``models:/m-…``.
+    """
+    import mlflow.sklearn
+    from mlflow.entities import LoggedModelOutput
+    from mlflow.models import Model
+    from mlflow.tracking.context.registry import resolve_tags
+
+    run = client.get_run(run_id)
+    logged = client.create_logged_model(
+        run.info.experiment_id,
+        name="model",
+        source_run_id=run_id,
+        params=run.data.params,
+        tags=resolve_tags(),
+    )
+    status: Literal["READY", "FAILED"] = "FAILED"
+    try:
+        client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+        client.log_batch(run_id, metrics=_metrics_of(client, run, logged.model_id))
+        described = Model(
+            artifact_path=logged.artifact_location,
+            model_uuid=logged.model_id,
+            run_id=run_id,
+            metadata=metadata,
+            model_id=logged.model_id,
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            local = str(Path(folder) / "model")
+            mlflow.sklearn.save_model(estimator, local, mlflow_model=described, **options)
+            client.log_model_artifacts(logged.model_id, local)
+        status = "READY"
+    finally:
+        client.finalize_logged_model(logged.model_id, status)
+    return f"models:/{logged.model_id}"
+
+
+def _metrics_of(client: MlflowClient, run: Run, model_id: str) -> list[Metric]:
+    """Return a run's own metrics of step 0 once more, as metrics of a logged model."""
+    from mlflow.entities import Metric
+
+    run_id = run.info.run_id
+    return [
+        Metric(one.key, one.value, one.timestamp, one.step, model_id=model_id, run_id=run_id)
+        for name in run.data.metrics
+        for one in client.get_metric_history(run_id, name)
+        if one.step == 0 and one.model_id is None
+    ]
 
 
 def _refuse_code(local: Path, model: Model, uri: str, config: ModelConfig) -> None:

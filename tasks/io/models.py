@@ -15,7 +15,7 @@ from tasks.core.errors import InputError
 from tasks.core.learning.features import flexible_columns
 from tasks.core.learning.recipe import Recipe
 from tasks.core.learning.scorer import Scorer
-from tasks.io.model_files import load_estimator, load_foreign
+from tasks.io.model_files import load_estimator, load_foreign, store_model
 from tasks.io.registry import VersionInfo
 from tasks.io.setup import Setup
 from tasks.io.tracking import Tracker, answered, open_tracker
@@ -70,27 +70,21 @@ def log_model(
     InputError
         When the estimator holds types that are not allowed.
     """
-    import mlflow
-
-    mlflow.set_tracking_uri(tracker.tracking_uri)
     example = features.head(5).copy()
     example[[name for name in private if name in example]] = None
     trusted = types_to_trust(estimator, allow=allow)
     with answered(tracker.tracking_uri):
-        # without it the files land in the default experiment's folder, ./mlruns
-        mlflow.set_experiment(experiment_id=tracker.client.get_run(run_id).info.experiment_id)
-        logged = mlflow.sklearn.log_model(
+        return store_model(
+            tracker.client,
+            run_id,
             estimator,
-            name="model",
-            run_id=run_id,
+            metadata=metadata,
             serialization_format="skops",
             skops_trusted_types=trusted,
             signature=_signature(features, estimator.predict(features)),
             input_example=example.astype({name: features[name].dtype for name in example}),
             pip_requirements=requirements(estimator, allow=allow),
-            metadata=metadata,
         )
-    return str(logged.model_uri)
 
 
 def storing(setup: Setup, estimator: Any, features: pd.DataFrame) -> Callable[[Tracker, str], str]:

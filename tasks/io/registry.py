@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mlflow.exceptions import MlflowException
 
 PAGE = 500
+_SERVERS = ("http:", "https:")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,7 @@ class VersionInfo:
     run_id : str | None
         MLflow run that logged it.
     source : str
-        URI of its files (``models:/m-…`` for a logged model).
+        URI of its files (``models:/m-…`` for a logged model that a server registered, where they lie else).
     tags : dict[str, str]
         Its story: ``validation_status``, ``trained_to``, ``evergreen.archived``, …
     created_at : datetime
@@ -196,14 +197,19 @@ class MlflowRegistry:
         from mlflow.exceptions import MlflowException
 
         self.ensure_model(name)
+        model_id = _logged_model_id(source)
         try:
+            if model_id is not None and not self.tracking_uri.startswith(_SERVERS):
+                # a database's store would look for the logged model in whatever store the process calls its own
+                logged = self._client.get_logged_model(model_id)
+                source, run_id = logged.artifact_location, run_id or logged.source_run_id
             created = self._client.create_model_version(
                 name,
                 source,
                 run_id=run_id,
                 tags=dict(tags or {}),
                 description=description or None,
-                model_id=_logged_model_id(source),
+                model_id=model_id,
             )
         except MlflowException as error:
             raise self._translate(error, name) from error

@@ -21,7 +21,7 @@ from tasks.io.models import NEEDED, LoadedModel, build_model, read_documents
 from tasks.io.registry import VersionInfo
 from tasks.io.serving_leases import Lease, alone, is_leased
 from tasks.io.setup import Setup
-from tasks.io.tracking import answered
+from tasks.io.tracking import answered, open_tracker
 
 _FILES, _FACTS, _LAST = "model", "version.json", "last-good.json"
 _FETCH, _USED = ".fetch-", "used"
@@ -182,12 +182,9 @@ class ServingCache:
                 shutil.rmtree(folder)
 
     def _download(self, uri: str, place: Path) -> None:
-        import mlflow
-
-        tracking_uri = self._setup.stores.tracking_uri
-        mlflow.set_tracking_uri(tracking_uri)
-        with answered(tracking_uri), tempfile.TemporaryDirectory(dir=place.parent) as name:
-            shutil.copytree(fetch_model(uri, Path(name)), place / _FILES)
+        tracker = open_tracker(self._setup.stores)
+        with answered(tracker.tracking_uri), tempfile.TemporaryDirectory(dir=place.parent) as name:
+            shutil.copytree(fetch_model(uri, Path(name), tracker=tracker), place / _FILES)
 
 
 def _is_same(info: VersionInfo, facts: dict[str, Any]) -> bool:

@@ -1,5 +1,7 @@
 """Models are stored without pickle, loaded after a check of their types, and served by MLflow alone."""
 
+import os
+
 import mlflow
 import numpy as np
 import pandas as pd
@@ -20,6 +22,7 @@ from tasks.core.learning.threshold import Threshold
 from tasks.io.foreign import ForeignModel
 from tasks.io.model_files import fetch_model, load_estimator, load_foreign
 from tasks.io.models import log_model, requirements
+from tasks.io.registry import MlflowRegistry
 from tasks.io.tracking import Tracker
 from tasks.io.trust import load_skops, trusted_types
 from tests.support.learning import learner, make_frame, make_rows, schema
@@ -49,6 +52,12 @@ def logged(tracker, model, *, features=None, **options):
     return log_model(tracker, run_id, model, features=features, **options)
 
 
+def by_mlflow(tracker, uri):
+    """Load a model as a process does whose own store this is."""
+    mlflow.set_tracking_uri(tracker.tracking_uri)
+    return mlflow.pyfunc.load_model(uri)
+
+
 def log_elsewhere(tracker, model, frame, **options):
     mlflow.set_tracking_uri(tracker.tracking_uri)
     signature = mlflow.models.infer_signature(frame, model.predict(frame))
@@ -65,12 +74,12 @@ def test_a_model_comes_back_as_it_was_and_without_pickle(tracker, tmp_path, path
     features = feature_frame(make_frame(seed=1), schema())
     again = load_estimator(uri, tracker=tracker, config=learner())
     assert np.allclose(model.predict_proba(features), again.predict_proba(features), rtol=0, atol=1e-12)
-    assert [] == [file.name for file in fetch_model(uri, tmp_path).rglob("*.pkl")]
+    assert [] == [file.name for file in fetch_model(uri, tmp_path, tracker=tracker).rglob("*.pkl")]
 
 
 def test_mlflow_alone_serves_it_with_the_threshold(tracker):
     model = fitted(PATHS[0], threshold=0.05)
-    served = mlflow.pyfunc.load_model(logged(tracker, model))
+    served = by_mlflow(tracker, logged(tracker, model))
     features = feature_frame(make_frame(), schema())
     expected = np.where(model.predict_proba(features)[:, 1] >= 0.05, "yes", "no")
     assert expected.tolist() == served.predict(features).tolist()
@@ -78,7 +87,7 @@ def test_mlflow_alone_serves_it_with_the_threshold(tracker):
 
 def test_the_signature_names_every_feature_as_a_number_or_a_text(tracker):
     uri = logged(tracker, fitted(PATHS[0]))
-    inputs = mlflow.models.get_model_info(uri).signature.inputs
+    inputs = by_mlflow(tracker, uri).metadata.signature.inputs
     assert {"signal": "double", "noise": "double", "colour": "string"} == {
         column.name: column.type.name for column in inputs
     }
@@ -92,13 +101,13 @@ def test_mlflow_takes_whole_numbers_in_any_type_and_missing_ones(tracker, whole)
     frame["colour"] = frame["colour"].map({"red": 1, "green": 2, "blue": 3})
     candidate = Candidate(name="c", estimator=PATHS[0])
     model = fit_candidate(candidate, Rows(frame), schema=schema(), config=learner())
-    served = mlflow.pyfunc.load_model(logged(tracker, model, features=signature_features(frame, schema())))
+    served = by_mlflow(tracker, logged(tracker, model, features=signature_features(frame, schema())))
     rows = pd.DataFrame({"signal": [0.1, 0.2, 0.3], "noise": whole, "colour": whole})
     assert model.predict(feature_frame(rows, schema())).tolist() == served.predict(rows).tolist()
 
 
 def test_text_in_a_numeric_column_is_refused_by_name(tracker):
-    served = mlflow.pyfunc.load_model(logged(tracker, fitted(PATHS[0])))
+    served = by_mlflow(tracker, logged(tracker, fitted(PATHS[0])))
     with pytest.raises(mlflow.MlflowException, match="column signal from type object"):
         served.predict(make_frame().assign(signal="abc"))
 
@@ -111,7 +120,7 @@ def test_a_column_that_starts_empty_still_shows_its_type():
 
 def test_private_columns_are_blank_in_the_example(tracker, tmp_path):
     uri = logged(tracker, fitted(PATHS[0]), private=["colour"])
-    local = fetch_model(uri, tmp_path)
+    local = fetch_model(uri, tmp_path, tracker=tracker)
     example = mlflow.models.Model.load(str(local)).load_input_example(str(local))
     assert example["colour"].isna().all()
     assert example["signal"].notna().all()
@@ -215,3 +224,75 @@ def test_what_a_foreign_model_raises_is_told_as_its_own():
 
     with pytest.raises(InputError, match=r"The model fails on the data .*KeyError"):
         ForeignModel(Broken(), {"n": "double"}).predict(pd.DataFrame({"n": [1.0]}))
+
+
+@pytest.fixture
+def another(tmp_path):
+    """A tracker of another store, with a run."""
+    tracker = Tracker(f"sqlite:///{tmp_path}/another.db", artifact_root=(tmp_path / "others").as_uri())
+    return tracker, logged(tracker, fitted(PATHS[0]))
+
+
+def once_between(monkeypatch, target, name, act):
+    """Let something happen once, at the moment in which a function of MLflow is called."""
+    original, due = getattr(target, name), [act]
+
+    def call(*args, **options):
+        if due:
+            due.pop()()
+        return original(*args, **options)
+
+    monkeypatch.setattr(target, name, call)
+
+
+@pytest.mark.parametrize("form", ["logged", "registered", "run"])
+def test_a_model_is_fetched_from_its_own_store_whatever_another_thread_fetches_meanwhile(
+    tracker, another, tmp_path, monkeypatch, form
+):
+    other, elsewhere = another
+    uri = logged(tracker, fitted(PATHS[0]))
+    run_id = tracker.client.get_logged_model(uri.removeprefix("models:/")).source_run_id
+    version = MlflowRegistry(tracker.tracking_uri).register("mine", source=uri, run_id=run_id)
+    asked = {"logged": uri, "registered": f"models:/mine/{version.version}", "run": f"runs:/{run_id}/model"}
+    fetched = []
+
+    def fetch_another():
+        fetched.append(load_estimator(elsewhere, tracker=other, config=learner()))
+
+    once_between(monkeypatch, mlflow.artifacts, "download_artifacts", fetch_another)
+    found = load_estimator(asked[form], tracker=tracker, config=learner())
+    features = feature_frame(make_frame(), schema())
+    assert [1, True] == [len(fetched), (found.predict(features) == fetched[0].predict(features)).all()]
+
+
+def test_a_model_is_logged_in_its_own_store_whatever_another_thread_fetches_meanwhile(
+    tracker, another, monkeypatch
+):
+    other, elsewhere = another
+    once_between(
+        monkeypatch, mlflow.sklearn, "save_model",
+        lambda: load_estimator(elsewhere, tracker=other, config=learner()),
+    )  # fmt: skip
+    uri = logged(tracker, fitted(PATHS[0]))
+    assert "READY" == tracker.client.get_logged_model(uri.removeprefix("models:/")).status.value
+
+
+def test_a_model_is_registered_in_its_own_store_whatever_the_process_calls_its_own(
+    tracker, another, monkeypatch
+):
+    uri = logged(tracker, fitted(PATHS[0]))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", another[0].tracking_uri)
+    monkeypatch.setattr(mlflow.tracking._tracking_service.utils, "_tracking_uri", None)
+    info = MlflowRegistry(tracker.tracking_uri).register("mine", source=uri, run_id=None)
+    logged_model = tracker.client.get_logged_model(uri.removeprefix("models:/"))
+    assert (1, logged_model.source_run_id) == (info.version, info.run_id)
+
+
+def test_the_address_that_a_process_gave_mlflow_is_left_alone(tracker, another, monkeypatch, tmp_path):
+    said = mlflow.get_tracking_uri(), mlflow.get_registry_uri(), os.environ.get("MLFLOW_TRACKING_URI")
+    uri = logged(tracker, fitted(PATHS[0]))
+    load_estimator(uri, tracker=tracker, config=learner())
+    load_foreign(uri, tracker=tracker, config=learner())
+    MlflowRegistry(tracker.tracking_uri).register("mine", source=uri, run_id=None)
+    now = mlflow.get_tracking_uri(), mlflow.get_registry_uri(), os.environ.get("MLFLOW_TRACKING_URI")
+    assert said == now

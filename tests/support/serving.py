@@ -13,6 +13,7 @@ from deployments.service.service import Service
 from tasks.core.data.clock import Window
 from tasks.io.model_files import fetch_model
 from tasks.io.models import load_model
+from tasks.io.tracking import open_tracker
 from tests.support.monitored import make_rows
 
 ROW = {"x": 0.4, "z": -1.0, "colour": "red"}
@@ -112,7 +113,7 @@ def register_broken(setup, folder):
     """Register a version that loads, has all its documents, and answers with what is no number; return it."""
     registry = setup.stores.registry
     good = registry.version(setup.model, 2)
-    local = fetch_model(f"models:/{setup.model}/2", folder / "fetched")
+    local = fetch_model(f"models:/{setup.model}/2", folder / "fetched", tracker=open_tracker(setup.stores))
     place = folder / "broken"
     shutil.copytree(local, place)
     estimator = load_model(setup, 2).estimator
@@ -132,7 +133,7 @@ def register_again(setup, version):
 
 def register_stranger(setup, folder):
     """Register a version without Evergreen's documents; return it."""
-    local = fetch_model(f"models:/{setup.model}/2", folder / "stranger")
+    local = fetch_model(f"models:/{setup.model}/2", folder / "stranger", tracker=open_tracker(setup.stores))
     return setup.stores.registry.register(setup.model, source=str(local), run_id=None).version
 
 
