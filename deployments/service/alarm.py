@@ -32,14 +32,27 @@ class Alarm:
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
         self._told: str | None = ""
+        self._telling = threading.Lock()
+        self._closed = False
 
     def tell(self, trouble: str | None, *, version: int | None) -> None:
         """Open the alarm, or close it (None); nothing where it is as it was.
 
         While the ledger does not answer it is told again at the next look.
         """
-        if trouble == self._told:
-            return
+        with self._telling:
+            if trouble != self._told and not self._closed:
+                self._tell(trouble, version=version)
+
+    def close(self, *, timeout: float) -> None:
+        """Tell nothing more; what is being told is kept and sent first, within so many seconds."""
+        self._closed = True
+        if self._telling.acquire(timeout=timeout):
+            self._telling.release()
+        else:
+            logger.error("%s: the ledger took no alarm in %g s", self._setup.model, timeout)
+
+    def _tell(self, trouble: str | None, *, version: int | None) -> None:
         condition = Condition.FAILED if trouble else Condition.OK
         one = check(CHECK, condition, f"{trouble}." if trouble else "The service serves what is wanted.")
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from deployments.service.apart import Failed
 from deployments.service.live import Live, ServedModel
@@ -33,12 +34,23 @@ class Canary:
         What is live.
     stop : callable
         Takes up at once, from a thread, a decision by which the champion answers everything.
+    unwritten : TrafficDecision | None
+        A stop that a former process decided, and perhaps did not write.
     """
 
-    def __init__(self, setup: Setup, served: ServedModel, *, stop: Callable[[TrafficDecision], None]) -> None:
+    def __init__(
+        self,
+        setup: Setup,
+        served: ServedModel,
+        *,
+        stop: Callable[[TrafficDecision], None],
+        unwritten: TrafficDecision | None = None,
+    ) -> None:
         self._setup, self._served, self._stop = setup, served, stop
         self._watch: TrafficWatch | None = None
-        self._unwritten: TrafficDecision | None = None
+        self._unwritten = unwritten
+        self._ending = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
 
     def count(self, live: Live, rows: Scored, routed: Sequence[Routed]) -> None:
         """Count rows that were answered, with who answered them; rows of a former plan are nobody's."""
@@ -66,14 +78,35 @@ class Canary:
         if self._watch is not None and live.traffic is self._watch.state:
             self._watch.counts.add_duel(index, seconds=seconds, usual=usual)
 
-    async def run(self) -> None:
-        """Follow what is live, and judge, until cancelled."""
-        while True:
-            await asyncio.sleep(_EVERY_S)
+    def start(self) -> None:
+        """Begin to follow what is live, and to judge."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def finish(self, *, until: float) -> None:
+        """Judge no more, and write what is decided, trying again until that time of the loop's clock."""
+        self._ending.set()
+        loop = asyncio.get_running_loop()
+        if self._task is not None:
+            await asyncio.wait([self._task], timeout=max(until - loop.time(), 0.0))
+            self._task.cancel()
+        while self._unwritten is not None:
+            await self._write_stop(self._unwritten)
+            if loop.time() >= until:
+                return
+            if self._unwritten is not None:
+                await asyncio.sleep(min(_EVERY_S, until - loop.time()))
+
+    async def _run(self) -> None:
+        while not await self._ends_within(_EVERY_S):
             try:
                 await self._look()
             except Exception as error:  # a canary that cannot be judged goes on as it is, and that is said
                 logger.error("%s: the traffic cannot be judged: %s", self._setup.model, reason_of(error))
+
+    async def _ends_within(self, seconds: float) -> bool:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._ending.wait(), seconds)
+        return self._ending.is_set()
 
     async def _look(self) -> None:
         if self._unwritten is not None:
@@ -96,7 +129,7 @@ class Canary:
         said = "; ".join(reason.message for reason in decision.reasons)
         logger.warning("%s: traffic: %s: %s", self._setup.model, decision.act.value, said)
         if decision.act is Act.STOP:
-            self._unwritten = decision
+            self._unwritten = decision  # from here on it is written, also when this process is to end
             await asyncio.to_thread(self._stop, decision)
             await self._write_stop(decision)
             return

@@ -82,8 +82,9 @@ class Desk:
 
     @property
     def busy(self) -> bool:
-        """True while a request waits for its answer."""
-        return bool(self._open)
+        """True while a request waits for its answer, or rows are being scored, by a shadow too."""
+        aside = self._shadows is not None and self._shadows.busy
+        return bool(self._open or self._waiting or self._in_pool or aside)
 
     async def ask(self, asked: Asked) -> Sequence[Served]:
         """Return the rows of a request as they were answered (and logged).

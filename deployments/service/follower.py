@@ -10,11 +10,11 @@ from deployments.service.alarm import Alarm
 from deployments.service.live import Arm, Live, ServedModel, ServedVersion
 from deployments.service.loading import public_reason, reason_of
 from deployments.service.metrics import Metrics
-from deployments.service.noted import Noted
+from deployments.service.noted import KeptStop, Noted
 from deployments.service.taken import Taken
 from deployments.service.trouble import place_of
 from tasks.core.reign.plan import CHAMPION
-from tasks.core.traffic.decide import TrafficDecision, renew_stop
+from tasks.core.traffic.decide import TrafficDecision
 from tasks.core.traffic.plan import TrafficPlan, plain_plan
 from tasks.core.traffic.state import TRAFFIC, TrafficState
 from tasks.io.clock import utc_now
@@ -54,10 +54,15 @@ class Follower:
         self._taken = Taken(setup, self._cache, metrics=metrics)
         self._noted = Noted(setup.model, self._cache)
         self._traffic: TrafficState | None = None
-        self._stopped: TrafficDecision | None = None
+        self._stop_kept = KeptStop(setup.model, self._cache)
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"evergreen-follow-{setup.model}", daemon=True)
+
+    @property
+    def stopped(self) -> TrafficDecision | None:
+        """The stop that holds here, written or not: at first what a former process left; None where none does."""
+        return self._stop_kept.decision
 
     def start(self) -> None:
         """Begin to follow."""
@@ -71,6 +76,7 @@ class Follower:
         """Look once: ask the registry and the ledger, serve what they want as far as it will do, and note it."""
         self._follow()
         self._noted.settle()
+        self._stop_kept.settle()
 
     def _follow(self) -> None:
         aliases = self._ask_registry()
@@ -90,9 +96,7 @@ class Follower:
         while not self._stop.is_set():
             try:
                 self.look()
-            except (
-                Exception
-            ) as error:  # the thread must not die: what is live goes on, and the next look may succeed
+            except Exception as error:  # the thread must not die: what is live goes on
                 logger.error(
                     "%s: following failed: %s at %s", self._setup.model, reason_of(error), place_of(error)
                 )
@@ -134,11 +138,10 @@ class Follower:
                 self._traffic = self._last_traffic(champion)
             return self._traffic
         with self._lock:
-            renewed = renew_stop(self._stopped, found) if self._stopped is not None else None
-            if renewed is None:
-                self._stopped = None
-            else:
-                found = renewed.state
+            held = self._stop_kept.laid_on(found)
+            if held is None:
+                self._stop_kept.let_go()
+            found = held or found
             if found != self._traffic:
                 self._traffic = found
         return self._traffic
@@ -147,8 +150,13 @@ class Follower:
         """Return the traffic that was served last on this machine with a champion; with another one it is plain."""
         last = self._cache.last_good()
         if last is not None and last["aliases"][CHAMPION] == champion:
-            return TrafficState(plan=TrafficPlan.from_dict(last["traffic"]))
+            return self._as_it_was(last)
         return TrafficState(plan=plain_plan(salt=f"{self._setup.model}/{TRAFFIC}/0"))
+
+    def _as_it_was(self, last: dict[str, Any]) -> TrafficState:
+        """Return the traffic of a note of what was live, with what was stopped since."""
+        found = TrafficState(plan=TrafficPlan.from_dict(last["traffic"]))
+        return self._stop_kept.laid_on(found) or found
 
     def _begin_from_cache(self) -> None:
         """Serve what was served last, from the copies on disk, when nothing is live yet."""
@@ -156,7 +164,7 @@ class Follower:
         if last is None:
             return
         self._served.aliases = dict(last["aliases"])
-        self._traffic = TrafficState(plan=TrafficPlan.from_dict(last["traffic"]))
+        self._traffic = self._as_it_was(last)
         self._serve(last["aliases"][CHAMPION], self._traffic)
         if self._served.live is not None:
             self._served.from_cache = True
@@ -195,11 +203,15 @@ class Follower:
             self._went_live(live, complete=wanted is not None)
 
     def stop_challengers(self, stop: TrafficDecision) -> None:
-        """Let the champion answer everything at once, whatever the ledger says until it has the stop, or better."""
+        """Let the champion answer everything at once, whatever the ledger says until it has the stop, or better.
+
+        It is on disk before it takes effect: whoever ends this process, the next one holds it.
+        """
+        self._stop_kept.note(stop)
         state = stop.state
         with self._lock:
             live = self._served.live
-            self._stopped, self._traffic = stop, state
+            self._stop_kept.decision, self._traffic = stop, state
             if live is not None:
                 arms = {one.name: live.arms[one.name] for one in state.plan.variants if one.name in live.arms}
                 self._served.live = Live(champion=live.champion, traffic=state, arms=arms)

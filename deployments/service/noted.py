@@ -6,7 +6,9 @@ import logging
 from collections.abc import Collection, Mapping
 
 from deployments.service.loading import reason_of
+from tasks.core.traffic.decide import TrafficDecision, renew_stop
 from tasks.core.traffic.plan import TrafficPlan
+from tasks.core.traffic.state import TrafficState
 from tasks.io.clock import utc_now
 from tasks.io.serving_cache import ServingCache
 
@@ -47,3 +49,52 @@ class Noted:
             self._failed = True
             return
         self._due, self._failed = None, False
+
+
+class KeptStop:
+    """The stop that holds here until the ledger has it, or better: on disk before it takes effect, for a restart.
+
+    Parameters
+    ----------
+    model : str
+        Registered model name.
+    cache : ServingCache
+        Where it lies.
+
+    Attributes
+    ----------
+    decision : TrafficDecision | None
+        The stop; at first the one that a former process left. None where none holds.
+    """
+
+    def __init__(self, model: str, cache: ServingCache) -> None:
+        self._model, self._cache = model, cache
+        kept = cache.kept_stop()
+        self.decision = None if kept is None else TrafficDecision.stop_from_payload(kept)
+        self._over: TrafficDecision | None = None
+
+    def note(self, stop: TrafficDecision) -> None:
+        """Write a stop to disk; one that the disk does not take holds until this process ends."""
+        try:
+            self._cache.keep_stop(stop.to_payload())
+        except OSError as error:
+            logger.error("%s: the stop cannot be noted: %s", self._model, reason_of(error))
+
+    def laid_on(self, state: TrafficState) -> TrafficState | None:
+        """Return traffic with the stop laid on it; None where there is none, or nothing left for it to stop."""
+        renewed = None if self.decision is None else renew_stop(self.decision, state)
+        return None if renewed is None else renewed.state
+
+    def let_go(self) -> None:
+        """Hold the stop no more: the ledger has it, or better."""
+        self._over, self.decision = self.decision or self._over, None
+
+    def settle(self) -> None:
+        """Remove the note of a stop that was let go, unless a start by the note of what was live would undo it."""
+        if self._over is None:
+            return
+        last = self._cache.last_good()
+        was_live = TrafficState(plan=TrafficPlan.from_dict(last["traffic"])) if last else None
+        if was_live is None or renew_stop(self._over, was_live) is None:
+            self._cache.forget_stop(self._over.to_payload())
+            self._over = None

@@ -44,6 +44,8 @@ class Service:
     ----------
     setups : sequence of Setup
         The models; all of one machine.
+    drain_s : float
+        Seconds that what waits, and then the log, may take when the service ends.
 
     Attributes
     ----------
@@ -53,14 +55,17 @@ class Service:
         The raw endpoints, by path; filled when the service starts.
     """
 
-    def __init__(self, setups: Sequence[Setup]) -> None:
+    def __init__(self, setups: Sequence[Setup], *, drain_s: float = _DRAIN_S) -> None:
         self.setups = {setup.model: setup for setup in setups}
         self.models = {setup.model: ServedModel(config=setup.config) for setup in setups}
         self.metrics = Metrics()
         self.guard = Guard(WatchedKeys(keys_path(setups[0].settings)))
         self.routes: dict[str, Endpoint] = {}
+        self._drain_s = drain_s
         self.writer: LogWriter | None = None
         self._followers: list[Follower] = []
+        self._alarms: list[Alarm] = []
+        self._canaries: list[Canary] = []
         self._desks: list[Desk] = []
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="evergreen-score")
         self._aside = ThreadPoolExecutor(2, thread_name_prefix="evergreen-shadow")
@@ -84,16 +89,21 @@ class Service:
         """Answer who still waits, write what is promised, and end."""
         for follower in self._followers:
             follower.stop()
-        deadline = asyncio.get_running_loop().time() + _DRAIN_S
+        deadline = asyncio.get_running_loop().time() + self._drain_s
         while any(desk.busy for desk in self._desks) and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(0.01)
+        await asyncio.gather(*(canary.finish(until=deadline) for canary in self._canaries))
+        for alarm in self._alarms:
+            await asyncio.to_thread(alarm.close, timeout=self._drain_s)
         for watch in self._watches:
             watch.cancel()
         for desk in self._desks:
             desk.close()
         self._patience.close()
-        if self.writer is not None and not await asyncio.to_thread(self.writer.stop, timeout=_DRAIN_S):
-            logger.error("The log did not take all in %g s; nothing that was answered is missing", _DRAIN_S)
+        if self.writer is not None and not await asyncio.to_thread(self.writer.stop, timeout=self._drain_s):
+            logger.error(
+                "The log did not take all in %g s; nothing that was answered is missing", self._drain_s
+            )
         for pool in (self._pool, self._aside):
             await asyncio.to_thread(pool.shutdown)
 
@@ -105,9 +115,12 @@ class Service:
         served, config = self.models[name], setup.config
         writer = self.writer if config.serving.log == "durable" else None
         newest = await asyncio.to_thread(setup.stores.log.newest_position, name) if writer else None
-        follower = Follower(setup, served, metrics=self.metrics, alarm=Alarm(setup))
-        canary = Canary(setup, served, stop=follower.stop_challengers)
-        self._watches.append(asyncio.get_running_loop().create_task(canary.run()))
+        alarm = Alarm(setup)
+        self._alarms.append(alarm)
+        follower = Follower(setup, served, metrics=self.metrics, alarm=alarm)
+        canary = Canary(setup, served, stop=follower.stop_challengers, unwritten=follower.stopped)
+        self._canaries.append(canary)
+        canary.start()
         desk = Desk(
             name, config.serving, writer=writer, metrics=self.metrics, pool=self._pool,
             aside=self._aside, canary=canary,

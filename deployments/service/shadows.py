@@ -57,6 +57,11 @@ class Shadows:
         self._waiting = 0
         self._running = False
 
+    @property
+    def busy(self) -> bool:
+        """True while rows wait or are scored; what was said of all others the log's writer has."""
+        return self._running or bool(self._pending)
+
     def add(self, live: Live, batch: Batch, ids: Sequence[str]) -> None:
         """Have the shadows of logged rows score them, soon; returns at once."""
         for place, key in enumerate(row_keys([batch], ids)):

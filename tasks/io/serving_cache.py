@@ -24,6 +24,7 @@ from tasks.io.setup import Setup
 from tasks.io.tracking import answered, open_tracker
 
 _FILES, _FACTS, _LAST = "model", "version.json", "last-good.json"
+_STOP = "stop.json"
 _FETCH, _USED = ".fetch-", "used"
 
 
@@ -95,6 +96,25 @@ class ServingCache:
         except (FileNotFoundError, ValueError):
             return None
         return found
+
+    def keep_stop(self, stop: dict[str, Any]) -> None:
+        """Keep a stop of challengers until `forget_stop`; a former one gives way to it."""
+        with alone(self.folder):
+            _write(self.folder / _STOP, json.dumps(stop))
+
+    def kept_stop(self) -> dict[str, Any] | None:
+        """Return the stop that is kept; None when there is none."""
+        try:
+            found: dict[str, Any] = json.loads((self.folder / _STOP).read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return None
+        return found
+
+    def forget_stop(self, stop: dict[str, Any]) -> None:
+        """Keep a stop no longer; another one, which another process has decided since, stays."""
+        with alone(self.folder):
+            if self.kept_stop() == json.loads(json.dumps(stop)):
+                (self.folder / _STOP).unlink()
 
     def has(self, version: int) -> bool:
         """Return True when a version is here, whole."""

@@ -9,6 +9,7 @@ from tasks.io.serving_cache import ServingCache
 from tests.support.monitored import crown
 from tests.support.serving import (
     ROW,
+    Away,
     error_of,
     facts,
     model_of,
@@ -108,16 +109,6 @@ def test_a_first_version_that_will_not_do_leaves_the_service_not_ready(watched, 
 
     answer = serve(scenario, model, ready=False)
     assert 503 == answer.status_code
-
-
-class Away:
-    """A registry that does not answer."""
-
-    def __getattr__(self, name):
-        def ask(*_):
-            raise ConnectionError("connection to db.internal (10.0.0.7) refused, see /srv/mlflow/store.sock")
-
-        return ask
 
 
 def test_the_last_good_model_outlives_an_outage_of_the_registry_and_a_restart_in_it(watched):

@@ -34,9 +34,9 @@ def model_of(watched, **sections):
 
 
 @contextlib.asynccontextmanager
-async def serving(*setups, ready=True, client=("127.0.0.1", 1234)):
-    """Serve models by ASGI alone; yield an HTTP client whose ``service`` is the service."""
-    app = make_app(Service(setups))
+async def serving(*setups, ready=True, client=("127.0.0.1", 1234), **options):
+    """Serve models by ASGI alone; yield an HTTP client whose ``service`` is the service, with its options."""
+    app = make_app(Service(setups, **options))
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=client)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as asking:
@@ -107,6 +107,16 @@ def own_scores(setup, version, records):
     loaded = load_model(setup, version)
     features = feature_frame(pd.DataFrame(records), loaded.schema)
     return answer(loaded.estimator, features, problem=setup.config.problem.value, classes=loaded.classes)
+
+
+class Away:
+    """A registry that does not answer."""
+
+    def __getattr__(self, name):
+        def ask(*_):
+            raise ConnectionError("connection to db.internal (10.0.0.7) refused, see /srv/mlflow/store.sock")
+
+        return ask
 
 
 def register_broken(setup, folder):

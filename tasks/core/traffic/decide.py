@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -80,6 +80,13 @@ class TrafficDecision:
     def to_payload(self) -> dict[str, Any]:
         """Return what its entry holds: the state, and what the guardrails said."""
         return {**self.state.to_payload(), "guardrails": [one.to_dict() for one in self.guardrails]}
+
+    @classmethod
+    def stop_from_payload(cls, payload: Mapping[str, Any]) -> TrafficDecision:
+        """Return a stop from what `to_payload` wrote of it."""
+        state = TrafficState.from_payload(payload)
+        guardrails = tuple(map(Guardrail.from_dict, payload["guardrails"]))
+        return stop_traffic(state, state.reasons, guardrails=guardrails)
 
 
 def decide_traffic(state: TrafficState, seen: Round, *, now: datetime, limits: Limits) -> TrafficDecision:
@@ -174,7 +181,7 @@ def end_variants(state: TrafficState, names: Sequence[str], reasons: Sequence[Re
 
 def _set_once(one: TrafficState, other: TrafficState) -> bool:
     """Return whether nobody has set the traffic between; where the time is not known, as in a copy, the salt tells."""
-    if one.set_at is None:
+    if one.set_at is None or other.set_at is None:
         return one.plan.salt == other.plan.salt
     return one.set_at == other.set_at
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,6 +72,21 @@ class Guardrail:
             "needed": round(self.needed, 4),
             "tripped": self.tripped,
         }
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Guardrail:
+        """Return what `to_dict` wrote: what it observed, and whether it tripped; no longer whether it was doubtful."""
+        return cls(
+            name=plain["code"].removeprefix("guardrail_"),
+            arm=plain["arm"],
+            evidence=plain["evidence"],
+            needed=plain["needed"],
+            material=plain["tripped"],
+            observed=math.nan if plain["observed"] is None else plain["observed"],
+            limit=plain["limit"],
+            n=plain["n"],
+            message=plain["message"],
+        )
 
 
 def judge_arm(

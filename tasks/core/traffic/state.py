@@ -71,6 +71,25 @@ class TrafficState:
             "judged": list(self.judged),
         }
 
+    @classmethod
+    def from_payload(
+        cls, payload: Mapping[str, Any], *, seq: int = 0, kind: str | None = None, at: datetime | None = None
+    ) -> TrafficState:
+        """Return what `to_payload` wrote, with the number, kind and time of its entry where there is one."""
+        set_at, ramp, baseline = payload["set_at"], payload["ramp"], payload["baseline"]
+        return cls(
+            plan=TrafficPlan.from_dict(payload["plan"]),
+            seq=seq,
+            kind=kind,
+            at=at,
+            set_at=datetime.fromisoformat(set_at) if set_at else at,
+            ramp=Ramp.from_dict(ramp) if ramp else None,
+            step=payload["step"],
+            reasons=tuple(Reason(**reason) for reason in payload["reasons"]),
+            baseline=ArmFigures.from_payload(baseline) if baseline else None,
+            judged=tuple(payload["judged"]),
+        )
+
 
 def fold_traffic(entries: Iterable[Entry], *, model: str) -> TrafficState:
     """Return what is wanted of a model's traffic.
@@ -83,20 +102,8 @@ def fold_traffic(entries: Iterable[Entry], *, model: str) -> TrafficState:
     own = [entry for entry in entries if entry.stream == TRAFFIC]
     if not own:
         return TrafficState(plan=plain_plan(salt=f"{model}/{TRAFFIC}/0"))
-    newest, payload = own[-1], own[-1].payload
-    set_at, ramp, baseline = payload["set_at"], payload["ramp"], payload["baseline"]
-    return TrafficState(
-        plan=TrafficPlan.from_dict(payload["plan"]),
-        seq=newest.seq,
-        kind=newest.kind,
-        at=newest.at,
-        set_at=datetime.fromisoformat(set_at) if set_at else newest.at,
-        ramp=Ramp.from_dict(ramp) if ramp else None,
-        step=payload["step"],
-        reasons=tuple(Reason(**reason) for reason in payload["reasons"]),
-        baseline=ArmFigures.from_payload(baseline) if baseline else None,
-        judged=tuple(payload["judged"]),
-    )
+    newest = own[-1]
+    return TrafficState.from_payload(newest.payload, seq=newest.seq, kind=newest.kind, at=newest.at)
 
 
 def reigned_since(reigns: Iterable[Reign], state: TrafficState) -> frozenset[int]:
