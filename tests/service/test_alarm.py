@@ -3,8 +3,10 @@
 import sys
 import threading
 
+from deployments.service import alarm as alarm_module
 from deployments.service.alarm import Alarm
 from tasks.core.alerts.alert import HEALTH
+from tasks.health_record import record_health
 from tests.support.servers import ROOT
 from tests.support.serving import model_of
 
@@ -30,3 +32,35 @@ def test_each_change_is_kept_and_sent_once_by_the_command(watched, tmp_path, mon
     assert {str(ROOT)} == {places.partition(":")[0] for places in said[1::2]}
     opened = [one.payload["alert"]["open"] for one in model.stores.ledger.read(model="tested", stream=HEALTH)]
     assert [1, 0] == [len(one) for one in opened]
+
+
+def test_an_alarm_that_is_being_told_is_kept_and_sent_before_the_service_has_ended(
+    watched, monkeypatch, deliveries
+):
+    model = model_of(watched)
+    begun, go, order = threading.Event(), threading.Event(), []
+
+    def record(*args, **options):
+        begun.set()
+        assert go.wait(60)
+        alert = record_health(*args, **options)
+        order.append("kept")
+        return alert
+
+    def close():
+        alarm.close(timeout=60)
+        order.append("closed")
+
+    monkeypatch.setattr(alarm_module, "record_health", record)
+    alarm = Alarm(model)
+    telling = threading.Thread(target=alarm.tell, args=("Version 7 was refused",), kwargs={"version": 1})
+    closing = threading.Thread(target=close)
+    telling.start()
+    assert begun.wait(60)
+    closing.start()
+    go.set()
+    for thread in (telling, closing):
+        thread.join()
+    alarm.tell(None, version=1)
+    opened = model.stores.ledger.last("tested", HEALTH).payload["alert"]["open"]
+    assert (["kept", "closed"], 1, 1) == (order, len(opened), deliveries.count(model.path))

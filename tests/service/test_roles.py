@@ -1,11 +1,13 @@
 """The champion answers; shadows score aside; challengers answer who is theirs, and are sent back when they fail."""
 
 import asyncio
+import threading
 
 import numpy as np
 import pytest
 
 from deployments.service import canary as canary_module
+from deployments.service.follower import Follower
 from tasks.core.traffic.state import STOPPED, TRAFFIC
 from tasks.traffic import ramp_variant, set_variants, stop_variants
 from tests.support.serving import (
@@ -63,6 +65,35 @@ def test_a_shadow_scores_the_same_rows_and_never_answers(model):
     assert {("v2", 2)} == {one[:2] for one in said.values()}
     expected = own_scores(model, 2, asked)
     assert np.allclose(expected, [said[one["id"]][2] for one in answers], rtol=0, atol=1e-12)
+
+
+def test_what_a_shadow_is_asked_is_logged_before_the_service_has_ended(model, monkeypatch):
+    set_variants(model, challengers=(), shadows=["2"])
+    ending, end = threading.Event(), Follower.stop
+
+    class Waits:
+        def __init__(self, model):
+            self._model = model
+            self.signature, self.form = model.signature, "frame"
+
+        def score(self, batch):
+            assert ending.wait(60)
+            return self._model.score(batch)
+
+    def end_and_say(self):
+        end(self)
+        ending.set()
+
+    monkeypatch.setattr(Follower, "stop", end_and_say)
+
+    async def scenario(client):
+        await variants_live(client, "v2")
+        shadow = client.service.models["tested"].live.arms["v2"].members[0][0]
+        object.__setattr__(shadow, "model", Waits(shadow.model))
+        return [await predicted(client, ROW) for _ in range(5)]
+
+    answers = serve(scenario, model)
+    assert {one["id"] for answer in answers for one in answer} == set(shadow_scores(model))
 
 
 def test_a_shadow_that_fails_changes_nothing_for_those_who_ask(model):
