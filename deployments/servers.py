@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -17,16 +18,20 @@ from typing import Any
 import psutil
 
 from tasks.core.errors import EvergreenError
+from tasks.io.serving_leases import alone
 from tasks.io.settings import Settings
 
-_FILE = "servers.json"
+_FILE, _LOCKS = "servers.json", "servers"
 _WAIT_SECONDS = 90
 
 
 def read_servers(home: Path) -> dict[str, dict[str, Any]]:
     """Return what ``start_servers`` remembered; empty when nothing was started."""
-    file = home / _FILE
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    try:
+        found: dict[str, dict[str, Any]] = json.loads((home / _FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    return found
 
 
 def answers(url: str, *, timeout: float = 2.0) -> bool:
@@ -56,17 +61,18 @@ def start_servers(
         When a server ended at once or did not answer in time; its log is named.
     """
     (settings.home / "logs").mkdir(parents=True, exist_ok=True)
-    running = {name: info for name, info in read_servers(settings.home).items() if _alive(info)}
-    if "prefect" not in running:
-        running["prefect"] = _start_prefect(settings, free_port(prefect_port))
-    if "mlflow" not in running and not settings.tracking_uri.startswith("http"):
-        running["mlflow"] = _start_mlflow(settings, free_port(mlflow_port))
-    _remember(settings.home, running)
-    for name, info in running.items():
-        _wait(name, info)
-    if worker and "worker" not in running:
-        running["worker"] = _start_worker(settings, running)
+    with alone(settings.home / _LOCKS):  # two who start at once start one set of servers
+        running = {name: info for name, info in read_servers(settings.home).items() if _alive(info)}
+        if "prefect" not in running:
+            running["prefect"] = _start_prefect(settings, free_port(prefect_port))
+        if "mlflow" not in running and not settings.tracking_uri.startswith("http"):
+            running["mlflow"] = _start_mlflow(settings, free_port(mlflow_port))
         _remember(settings.home, running)
+        for name, info in running.items():
+            _wait(name, info)
+        if worker and "worker" not in running:
+            running["worker"] = _start_worker(settings, running)
+            _remember(settings.home, running)
     return running
 
 
@@ -161,4 +167,8 @@ def _stop(pid: int) -> None:
 
 
 def _remember(home: Path, running: dict[str, dict[str, Any]]) -> None:
-    (home / _FILE).write_text(json.dumps(running, indent=2) + "\n", encoding="utf-8")
+    """Write beside the file and rename: every command reads it, and sees the old servers or the new ones."""
+    handle, name = tempfile.mkstemp(dir=home, prefix=f".{_FILE}.")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(json.dumps(running, indent=2) + "\n")
+    Path(name).replace(home / _FILE)

@@ -1,0 +1,44 @@
+"""What is remembered of servers is read whole, and of two who start them at once one does."""
+
+import fcntl
+
+import pytest
+
+from deployments import servers
+from tasks.io.settings import read_settings
+
+FOUND = {"prefect": {"pid": 1, "started": 0.0, "log": "x", "api": "y"}}
+
+
+@pytest.fixture
+def settings(tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    return read_settings({"EVERGREEN_HOME": str(home)})
+
+
+def test_servers_that_are_being_remembered_are_read_as_they_were_until_they_are_written_whole(
+    settings, monkeypatch
+):
+    servers._remember(settings.home, FOUND)
+    with monkeypatch.context() as patch:
+        patch.setattr(servers.json, "dumps", lambda *_, **__: "{" + "\ud800")  # it fails while it is written
+        with pytest.raises(UnicodeEncodeError):
+            servers._remember(settings.home, {})
+    assert FOUND == servers.read_servers(settings.home)
+
+
+def test_nobody_else_starts_servers_meanwhile(settings, monkeypatch):
+    tried = []
+
+    def start(*_):
+        with (settings.home / "servers" / ".lock").open("a") as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        tried.append(1)
+        return {}
+
+    for name in ("_start_prefect", "_start_mlflow", "_start_worker"):
+        monkeypatch.setattr(servers, name, start)
+    monkeypatch.setattr(servers, "_wait", lambda *_: None)
+    servers.start_servers(settings, prefect_port=4200, mlflow_port=5000, worker=True)
+    assert [1, 1, 1] == tried
