@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
+import tempfile
+from contextlib import suppress
+from pathlib import Path
 
 from tasks.core.errors import ConfigError
 from tasks.io.settings import Settings
@@ -24,15 +27,24 @@ def private_key(settings: Settings) -> bytes:
     if told is not None:
         return _parsed(told)
     path = settings.home / "private.key"
+    if not path.exists():
+        _make(path)
+    return _parsed(path.read_text(encoding="ascii").strip())
+
+
+def _make(path: Path) -> None:
+    """Make a key that is there whole or not at all; of many who make one at once, the first one's is everybody's."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return _parsed(path.read_text(encoding="ascii").strip())
-    with os.fdopen(handle, "w", encoding="ascii") as file:
-        key = secrets.token_bytes(_BYTES)
-        file.write(key.hex())
-    return key
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(secrets.token_bytes(_BYTES).hex())
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(name, path)
+    finally:
+        os.unlink(name)
 
 
 def _parsed(text: str) -> bytes:

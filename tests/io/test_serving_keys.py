@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tasks.core.errors import ConfigError, InputError
+from tasks.io import serving_secret
 from tasks.io.serving_keys import WatchedKeys, create_key, read_keys, revoke_key
 from tasks.io.serving_secret import private_key
 from tasks.io.settings import read_settings
@@ -120,3 +121,18 @@ def test_the_private_key_is_made_once_and_may_be_told(tmp_path, monkeypatch):
     monkeypatch.setenv("EVERGREEN_PRIVATE_KEY", "ab")
     with pytest.raises(ConfigError, match="EVERGREEN_PRIVATE_KEY"):
         private_key(settings)
+
+
+def test_of_two_who_make_the_private_key_at_once_both_have_the_first_ones(tmp_path, monkeypatch):
+    settings = read_settings({"EVERGREEN_HOME": str(tmp_path / "home")})
+    make, others = serving_secret.secrets.token_bytes, []
+
+    def make_as_another_does(count):
+        if not others:
+            others.append(None)
+            others[0] = private_key(settings)
+        return make(count)
+
+    monkeypatch.setattr(serving_secret.secrets, "token_bytes", make_as_another_does)
+    assert [private_key(settings)] == others
+    assert ["private.key"] == [path.name for path in (tmp_path / "home").iterdir()]
