@@ -73,12 +73,15 @@ class Nursery:
             request = json.dumps([str(folder), dict(environment), sys.path, str(Path.cwd())])
             try:
                 print(request, file=process.stdin, flush=True)
+                if not select([replies], [], [], timeout_s)[0]:
+                    self.close()
+                    return None
+                code = replies.readline().strip()
             except BrokenPipeError:
                 return self._gone(process)
-            if not select([replies], [], [], timeout_s)[0]:
+            except BaseException:  # whoever was interrupted leaves no answer behind for the next one
                 self.close()
-                return None
-            code = replies.readline().strip()
+                raise
             if not code:
                 return self._gone(process)
         said = folder / _STDERR

@@ -12,6 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 from tasks.core.gates.smoke import judge_smoke
+from tasks.io import smoke_nursery
 from tasks.io.models import log_model
 from tasks.io.registry import MlflowRegistry
 from tasks.io.smoke import smoke_verdict, smoke_version
@@ -103,3 +104,19 @@ def test_a_process_that_fails_before_it_answers_is_told_with_its_last_words(tmp_
     code, said = NURSERY.run(tmp_path, environment=dict(os.environ), timeout_s=60)
     assert code == 1
     assert "request.json" in said.splitlines()[-1]
+
+
+def test_whoever_is_interrupted_leaves_no_answer_for_the_next(registered, monkeypatch):
+    version = registered(pipeline(handle_unknown="ignore"))
+    waiting = smoke_nursery.select
+
+    def interrupt(files, *others):
+        waiting(files, *others)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(smoke_nursery, "select", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            smoke_verdict(**version)
+    report = smoke_version(**version, batch_rows=0)
+    assert judge_smoke(report).passed, report.probes
