@@ -128,9 +128,8 @@ class CsvLoader:
         names, delimiter = self._header(path)
         self._require_even_lines(path, names, delimiter)
         try:
-            with self.files.open(path) as file, warnings.catch_warnings():
-                warnings.simplefilter("error", pd.errors.ParserWarning)
-                yield from pd.read_csv(
+            with self.files.open(path) as file:
+                chunks = pd.read_csv(
                     file,
                     sep=delimiter,
                     usecols=list(columns),
@@ -143,6 +142,8 @@ class CsvLoader:
                     na_values=_NULLS,
                     skipinitialspace=True,
                 )
+                while (chunk := _next(chunks)) is not None:
+                    yield chunk
         except UnicodeDecodeError as error:
             raise _not_text(path, error) from None
         except (pd.errors.ParserError, pd.errors.ParserWarning, csv.Error) as error:
@@ -181,6 +182,13 @@ class CsvLoader:
         delimiter = max(_DELIMITERS, key=_outside_quotes(line).count)
         names = next(csv.reader(io.StringIO(text.lstrip("\r\n")), delimiter=delimiter, skipinitialspace=True))
         return names, delimiter
+
+
+def _next(chunks: Iterator[pd.DataFrame]) -> pd.DataFrame | None:
+    """Return the next chunk, None after the last; filters of warnings are changed for this moment alone."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        return next(chunks, None)
 
 
 def _count_evenly(file: Any, names: Sequence[str], delimiter: str) -> bool:

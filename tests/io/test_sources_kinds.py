@@ -1,5 +1,7 @@
 """What single kinds of source must get right: types across chunks, row order, secrets, servers that do not answer."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -237,3 +239,13 @@ def test_an_address_from_the_environment_is_never_shown(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="'env:ROWS_AT'") as caught:
         opened(tmp_path, source="env:ROWS_AT", table="t").columns()
     assert "hush" not in str(caught.value)
+
+
+def test_two_files_read_in_turns_leave_the_filters_of_warnings_as_they_are(tmp_path, small_chunks):
+    text = "t,y\n" + "".join(f"{n},0\n" for n in range(30))
+    before = list(warnings.filters)
+    one, other = (csv(tmp_path, text, time="t", clock="rows").loader.stream(["y"]) for _ in range(2))
+    assert (10, 10) == (len(next(one)), len(next(other)))
+    assert before == warnings.filters
+    assert (20, 20) == (sum(map(len, one)), sum(map(len, other)))
+    assert before == warnings.filters
