@@ -91,14 +91,14 @@ class Taken:
         Returns
         -------
         frozenset of int
-            Those that are kept.
+            Those that are kept, and those that are being made ready by an attempt that was given up.
         """
         former = [number for number in self._loaded if number not in needed]
         for number in former[:-_FORMER]:
             del self._loaded[number]
         for number in needed:  # whoever answers now is the last to be let go
             self._loaded[number] = self._loaded.pop(number)
-        return frozenset(self._loaded)
+        return frozenset({*self._loaded, *self._running})
 
     def _attempt(self, number: int, facts: dict[str, Any]) -> ServedVersion:
         """Return a version that is ready; where a former attempt was given up, ask what came of it alone."""

@@ -156,3 +156,26 @@ def test_what_could_not_be_fetched_is_tried_again_every_ten_seconds(model, monke
         versions.take(2, "champion")
         clock.now += timedelta(seconds=1)
     assert 10 == len(tried)
+
+
+def test_files_of_a_version_that_still_loads_are_not_removed(model, monkeypatch):
+    begun, go = threading.Event(), threading.Event()
+    take, made = taken.take_version, []
+
+    def slow(*given):
+        begun.set()
+        assert go.wait(60)
+        made.append(take(*given))
+        return made[0]
+
+    monkeypatch.setattr(taken, "take_version", slow)
+    monkeypatch.setattr(taken, "_LIMIT_S", 0.0)
+    cache = ServingCache(model)
+    versions = Taken(model, cache, metrics=Metrics())
+    assert versions.take(2, "champion") is None
+    assert begun.wait(60)
+    cache.prune(versions.keep(set()))
+    go.set()
+    (thread,) = [one for one in threading.enumerate() if one.name == "evergreen-take-tested-2"]
+    thread.join()
+    assert [2] == [one.number for one in made]
