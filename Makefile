@@ -21,7 +21,7 @@ $(STAMP): requirements.lock pyproject.toml
 setup: $(STAMP)  ## make .venv from the hash-checked lock
 
 demo: $(STAMP)  ## the whole loop on generated card payments: train, keep out, promote, watch, retrain, replay, roll back, serve
-	@$(BIN)/python -m deployments.demo
+	@$(BIN)/python -m evergreen.deployments.demo
 
 clean-demo:  ## remove what the demo left
 	rm -rf .evergreen-demo
@@ -31,7 +31,7 @@ clean-demo:  ## remove what the demo left
 unexport PYTHONDONTWRITEBYTECODE  # the processes that tests start would compile the project anew
 TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
 QUICK := $(TEST) -m "not proof and not slow"
-COMPUTED := tests/core tests/tasks tasks/core
+COMPUTED := tests/core tests/tasks evergreen/tasks/core
 test: $(STAMP)  ## all tests but the slow ones and the proofs: flows on a Prefect server, and two other parts side by side
 	@nice -n 10 env $(QUICK) -n 2 --dist loadfile $(COMPUTED) > $(VENV)/computed.log 2>&1 & computed=$$!; \
 	$(QUICK) tests $(addprefix --ignore=tests/,flows tasks core) > $(VENV)/rest.log 2>&1 & rest=$$!; \
@@ -69,7 +69,7 @@ bench-serving: $(STAMP)  ## requests a second and latency, `evergreen serve` bes
 	@$(BIN)/python -m benchmarks serving
 
 config-docs: $(STAMP)  ## write config/base.yaml, config/schema.json and config/README.md from the typed models
-	@$(BIN)/python -m deployments.config_docs
+	@$(BIN)/python -m evergreen.deployments.config_docs
 
 lock:  ## resolve requirements.lock anew (needs uv)
 	uv pip compile pyproject.toml --python-version 3.11 --extra dev --extra postgres --extra boost --extra browser \

@@ -9,9 +9,9 @@ import numpy as np
 from sklearn.metrics import f1_score, roc_auc_score
 
 from benchmarks.measured import Measured, cpu_seconds
-from tasks.core.challenge.same_rows import measure_difference
-from tasks.core.metrics.registry import get_metric
-from tasks.core.metrics.scored import Scored
+from evergreen.tasks.core.challenge.difference import measure_difference
+from evergreen.tasks.core.metrics.registry import get_metric
+from evergreen.tasks.core.metrics.scored import Scored
 
 ROWS = 100_000
 LEVEL = 0.05

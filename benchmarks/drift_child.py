@@ -17,7 +17,7 @@ def scan(folder: Path) -> Any:
 
 def scan_lean(folder: Path) -> Any:
     """Read it the leanest way we know, which is our own: a column at a time, text as codes, no read-ahead."""
-    from tasks.io.profile_files import ParquetColumns, open_columns
+    from evergreen.tasks.io.profiles import ParquetColumns, open_columns
 
     reader = open_columns(folder / "current.parquet")
     assert isinstance(reader, ParquetColumns)
@@ -26,8 +26,7 @@ def scan_lean(folder: Path) -> Any:
 
 def reference(folder: Path) -> Any:
     """Lay the grid over a sample of the reference and profile it whole: done once, at training."""
-    from tasks.io.profile_builder import profile_files
-    from tasks.io.profile_sketch import sketch_grid
+    from evergreen.tasks.io.profiles import profile_files, sketch_grid
 
     path = folder / "reference.parquet"
     profile = profile_files(path, sketch_grid(path))
@@ -37,9 +36,9 @@ def reference(folder: Path) -> Any:
 
 def ours(folder: Path) -> Any:
     """Profile the current file over the reference's grid and measure every column."""
-    from tasks.core.drift.measures import measure_columns
-    from tasks.core.profiles.profile import Profile
-    from tasks.io.profile_builder import profile_files
+    from evergreen.tasks.core.drift.columns import measure_columns
+    from evergreen.tasks.core.profiles.profile import Profile
+    from evergreen.tasks.io.profiles import profile_files
 
     before = Profile.from_dict(json.loads((folder / "reference.json").read_text(encoding="utf-8")))
     after = profile_files(folder / "current.parquet", before.grid)

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from scipy.stats import ks_2samp
 
-from tasks.core.metrics.scored import FloatArray
+from evergreen.tasks.core.arrays import FloatArray
 
 CHECKED = 8
 PSI_TOLERANCE = 0.002

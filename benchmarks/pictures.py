@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from tasks.core.pages.performance import performance_picture
+from evergreen.tasks.core.reports.drift_charts import performance_picture
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA, PICTURES = ROOT.parent / "shared" / "data", ROOT / "docs" / "pictures"

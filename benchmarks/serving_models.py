@@ -41,10 +41,10 @@ def build(folder: Path) -> None:
 
     The environment must name the folder's stores (`environ`).
     """
-    from tasks.core.reign.plan import CHAMPION, Step
-    from tasks.io.setup import open_setup
-    from tasks.promote import move
-    from tasks.register import register_model
+    from evergreen.tasks.core.promotion.plan import CHAMPION, PlanStep
+    from evergreen.tasks.io.alias_transaction import apply_step
+    from evergreen.tasks.io.setup import open_setup
+    from evergreen.tasks.registration import register_model
 
     frame = make_rows()
     (folder / "config").mkdir(parents=True)
@@ -55,7 +55,9 @@ def build(folder: Path) -> None:
         path = str(folder / "config" / f"{name}-off.yaml")
         uri = _log(name, _pipeline(name).fit(frame[columns], frame["y"]), frame[columns])
         register_model(path, uri, trained_to=frame["at"].iloc[ROWS // 2].isoformat())
-        move(open_setup(path).stores.registry, name, Step(action="set_alias", alias=CHAMPION, version=1))
+        apply_step(
+            open_setup(path).stores.registry, name, PlanStep(action="set_alias", alias=CHAMPION, version=1)
+        )
 
 
 def environ(folder: Path) -> dict[str, str]:
@@ -111,11 +113,14 @@ def _write_config(path: Path, name: str, columns: list[str], log: str) -> None:
         "model": name,
         "problem": "binary",
         "data": {
-            "source": "rows.csv", "target": "y", "time": "at",
-            "numeric": NUMBERS, "categorical": [one for one in columns if one in TEXTS],
+            "source": "rows.csv",
+            "target": "y",
+            "time": "at",
+            "numeric": NUMBERS,
+            "categorical": [one for one in columns if one in TEXTS],
         },
         "evaluation": {"validation_window": "3d"},
         "training": {"candidates": [{"name": "x", "estimator": "sklearn.linear_model.LogisticRegression"}]},
         "serving": {"log": log},
-    }  # fmt: skip
+    }
     path.write_text(yaml.safe_dump(values), encoding="utf-8")

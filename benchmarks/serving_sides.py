@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deployments.servers import answers, free_port
+from evergreen.deployments.servers import answers, free_port
 
 SERVER_CORE, LOAD_CORE = 0, 1
 _PATIENCE_S = 120
@@ -57,7 +57,7 @@ class Side:
                 str(port),
             ]
         config = str(folder / "config" / f"{self.model}-{self.name}.yaml")
-        return [sys.executable, "-m", "deployments.cli", "serve", config, "--port", str(port)]
+        return [sys.executable, "-m", "evergreen.deployments.cli", "serve", config, "--port", str(port)]
 
 
 def sides(model: str) -> list[Side]:
@@ -77,7 +77,7 @@ def started(side: Side, folder: Path, environ: Mapping[str, str]) -> Iterator[in
     with (folder / f"{side.model}-{side.name}.log").open("ab") as out:
         process = subprocess.Popen(
             side.command(folder, port), stdout=out, stderr=out, env=dict(environ), start_new_session=True
-        )  # fmt: skip
+        )
     os.sched_setaffinity(process.pid, {SERVER_CORE})  # its threads and workers come later, and inherit it
     try:
         _wait(process, f"http://127.0.0.1:{port}/{'ping' if side.name == 'mlflow' else 'ready'}")

@@ -16,8 +16,8 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.flow_runs import resume_flow_run
 
-from tasks.core.verdict import State
-from tasks.labels import model_tag
+from evergreen.tasks.core.verdict import State
+from evergreen.tasks.runtime.result import model_tag
 
 
 def answer_approval(model: str, *, approved: bool, why: str) -> dict[str, Any]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from evergreen.tasks.core.config.document import render_base, render_readme, render_schema
+from evergreen.tasks.io.settings import import_root
 
-from tasks.core.config.document import render_base, render_readme, render_schema
-
-CONFIG_DIR = Path(__file__).resolve().parents[1] / "config"
+CONFIG_DIR = import_root() / "config"
 DOCUMENTS = {"base.yaml": render_base, "README.md": render_readme, "schema.json": render_schema}
 
 

@@ -1,23 +1,108 @@
-"""Create the deployments of every model from its configuration; running it again changes nothing."""
+"""What runs by itself: monitoring on its interval, a look at what is due, and a retraining that drift starts."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.deployments.runner import RunnerDeployment
+from prefect.events import DeploymentEventTrigger
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.runner.storage import LocalStorage
 
-from deployments.automation import schedules_of, triggers_of
-from deployments.cli.output import quiet_stdout
-from tasks.core.config import ModelConfig
-from tasks.io.configs import find_model, list_models, read_config
-from tasks.io.settings import Settings
-from tasks.labels import OURS, model_tag
+from evergreen.deployments.servers import quiet_stdout
+from evergreen.tasks.core.ab_testing.ledger import LIVE_PATHS
+from evergreen.tasks.core.alerts.alert import DEGRADED, DETECTED
+from evergreen.tasks.core.config import ModelConfig
+from evergreen.tasks.io.config import find_model, list_models, read_config
+from evergreen.tasks.io.settings import Settings
+from evergreen.tasks.runtime.result import OURS, model_tag
+
+_ANCHOR = datetime(2020, 1, 1, tzinfo=UTC)
+"""Intervals count from here, so that deploying again moves no run."""
+_HOURLY = timedelta(hours=1)
+_DAILY = timedelta(days=1)
+"""How often what is due by the calendar or by labels is looked for, unless it may be due more often."""
+REASON = "{{ ('performance' if 'performance' in event.event else 'drift') }}"
+"""What the retraining says it was asked by. Prefect appends a filter to the expression: hence the brackets."""
+
+
+def schedules_of(stage: str, config: ModelConfig) -> list[DeploymentScheduleCreate]:
+    """Return the schedules of a model's stage; off where its ``run_mode`` is disabled.
+
+    Monitoring runs every ``monitoring.interval``. Retraining looks once a day, or every ``retraining.every`` if that is
+    shorter, whether anything is due: most of these runs start nothing and end Held. Live tests are looked at every
+    hour where ``promotion.path`` asks for live evidence.
+    """
+    if stage == "monitor":
+        return [
+            _schedule(stage, timedelta(seconds=config.monitoring.interval.amount), config.monitoring.run_mode)
+        ]
+    if stage == "retrain":
+        every = config.retraining.every
+        often = timedelta(seconds=every.amount) if every.unit == "seconds" and every.amount else _DAILY
+        return [_schedule(stage, min(often, _DAILY), config.retraining.run_mode)]
+    if stage == "ab-test":
+        return [_schedule(stage, _HOURLY, "enabled")] if config.promotion.path in LIVE_PATHS else []
+    return []
+
+
+def schedule_parameters(stage: str) -> dict[str, Any]:
+    """Return the parameters of scheduled runs beside the model."""
+    return {"trigger": "schedule"} if stage == "retrain" else {}
+
+
+def triggers_of(stage: str, config: ModelConfig) -> list[DeploymentEventTrigger]:
+    """Return the triggers of a model's stage: drift and degraded performance ask for a retraining.
+
+    A new one is on unless ``retraining.run_mode`` is disabled: the cooldown is in the ledger, whatever asks. One that
+    somebody has switched off (or on) in Prefect's pages stays so when it is deployed again.
+    """
+    if stage != "retrain":
+        return []
+    name = trigger_name(config.model)
+    parameters: dict[str, Any] = {"model": config.model, "trigger": REASON}
+    return [
+        DeploymentEventTrigger(
+            name=name,
+            description=f"Retrain {config.model} when monitoring finds drift or degraded performance.",
+            enabled=_is_on(name, otherwise=config.retraining.run_mode != "disabled"),
+            match={"prefect.resource.id": f"evergreen.model.{config.model}"},
+            expect={DETECTED, DEGRADED},
+            for_each={"prefect.resource.id"},
+            parameters=parameters,
+        )
+    ]
+
+
+def trigger_name(model: str) -> str:
+    """Return the name of the automation that retrains a model on drift."""
+    return f"evergreen-retrain-on-drift-{model}"
+
+
+def _schedule(slug: str, interval: timedelta, run_mode: str) -> DeploymentScheduleCreate:
+    return DeploymentScheduleCreate(
+        slug=slug,
+        schedule=IntervalSchedule(interval=interval, anchor_date=_ANCHOR, timezone="UTC"),
+        active=run_mode != "disabled",
+        parameters=schedule_parameters(slug),
+    )
+
+
+def _is_on(name: str, *, otherwise: bool) -> bool:
+    """Return whether an automation is on; ``otherwise`` where there is none yet."""
+    with get_client(sync_client=True) as client:
+        found = client.read_automations_by_name(name)
+    return any(one.enabled for one in found) if found else otherwise
+
+
+# Create the deployments of every model from its configuration; running it again changes nothing.
+
 
 POOL = "evergreen"
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,8 +126,8 @@ FLOWS = {
     "score": ("flows/score.py:score", "Score a table or files by the champion of {model}."),
     "register": ("flows/register.py:register", "Bring in a {model} that was trained elsewhere."),
     "promote": ("flows/promote.py:promote", "Make a version of {model} the champion by hand."),
-    "rollback": ("flows/promote.py:rollback", "Return {model} to its fallback, or to a named version."),
-    "reconcile": ("flows/promote.py:reconcile", "Settle plans of {model} whose holder died."),
+    "rollback": ("flows/rollback.py:rollback", "Return {model} to its fallback, or to a named version."),
+    "reconcile": ("flows/reconcile.py:reconcile", "Settle plans of {model} whose holder died."),
 }
 
 

@@ -11,13 +11,12 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-from deployments.servers import prefect_answers, read_servers
-from tasks.core.errors import EvergreenError
-from tasks.core.redact import redacted, without_credentials
-from tasks.io.clock import FROZEN
-from tasks.io.configs import find_model, list_models, read_config
-from tasks.io.settings import Settings, read_settings
-from tasks.io.setup import Stores
+from evergreen.deployments.servers import prefect_answers, read_servers
+from evergreen.tasks.core.errors import EvergreenError
+from evergreen.tasks.core.redact import redacted, without_credentials
+from evergreen.tasks.io.config import find_model, list_models, read_config
+from evergreen.tasks.io.settings import FROZEN, Settings, read_settings
+from evergreen.tasks.io.setup import Stores
 
 _MIN_FREE_GB = 2.0
 
@@ -26,8 +25,14 @@ def run_checks() -> list[dict[str, Any]]:
     """Run every check; each answers with ``check``, ``ok`` and a ``message`` that says what to do."""
     settings = read_settings()
     checks: tuple[Callable[[Settings], Iterator[tuple[str, bool, str]]], ...] = (
-        _python, _packages, _disk, _clock, _prefect, _stores, _configs,
-    )  # fmt: skip
+        _python,
+        _packages,
+        _disk,
+        _clock,
+        _prefect,
+        _stores,
+        _configs,
+    )
     return [
         {"check": name, "ok": ok, "message": message}
         for check in checks

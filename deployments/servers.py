@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -10,16 +11,24 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from tasks.core.errors import EvergreenError
-from tasks.io.serving_leases import alone
-from tasks.io.settings import Settings
+from evergreen.tasks.core.errors import EvergreenError
+from evergreen.tasks.io.serving_cache import folder_lock
+from evergreen.tasks.io.settings import Settings
+
+
+@contextlib.contextmanager
+def quiet_stdout() -> Iterator[None]:
+    """Send whatever a library prints to stderr, so that stdout holds the answer alone."""
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
+
 
 _FILE, _LOCKS = "servers.json", "servers"
 _WAIT_SECONDS = 90
@@ -61,7 +70,7 @@ def start_servers(
         When a server ended at once or did not answer in time; its log is named.
     """
     (settings.home / "logs").mkdir(parents=True, exist_ok=True)
-    with alone(settings.home / _LOCKS):  # two who start at once start one set of servers
+    with folder_lock(settings.home / _LOCKS):  # two who start at once start one set of servers
         running = {name: info for name, info in read_servers(settings.home).items() if _alive(info)}
         if "prefect" not in running:
             running["prefect"] = _start_prefect(settings, free_port(prefect_port))
@@ -129,9 +138,13 @@ def _spawn(settings: Settings, name: str, command: list[str], environ: dict[str,
     log = settings.home / "logs" / f"{name}.log"
     with log.open("ab") as out:
         process = subprocess.Popen(
-            command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True,
+            command,
+            stdout=out,
+            stderr=out,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
             env={**os.environ, **environ},
-        )  # fmt: skip
+        )
     return {"pid": process.pid, "started": psutil.Process(process.pid).create_time(), "log": str(log)}
 
 

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from prefect import flow
 
-from tasks.ab_test import (
+from evergreen.tasks.ab_test import (
     close_test,
-    crown_winner,
+    evaluate_test,
+    finish_promotion,
     judge_test,
-    look_at_test,
     open_test,
-    prove_crowned,
+    promote_tested_version,
     report_test,
 )
-from tasks.approval import approve_by_policy
-from tasks.core.ab.report import live_markdown
-from tasks.core.verdict import StageResult, State
-from tasks.io.setup import open_setup
-from tasks.outcomes import concluded
-from tasks.parameters import DryRun, EndNow, ModelName
+from evergreen.tasks.core.ab_testing.report import live_markdown
+from evergreen.tasks.core.verdict import StageResult, State
+from evergreen.tasks.io.setup import open_setup
+from evergreen.tasks.runtime.approval import approve_by_policy
+from evergreen.tasks.runtime.parameters import DryRun, EndNow, ModelName
+from evergreen.tasks.runtime.result import concluded
 
 
 @flow(name="ab-test", flow_run_name="ab-test-{model}", persist_result=False)
@@ -27,17 +27,17 @@ def ab_test(model: ModelName, end: EndNow = False, dry_run: DryRun = False) -> S
     """Judge champion and challenger on live traffic at any time: go on, promote the winner, keep, or abort."""
     setup = open_setup(model)
     state = open_test(setup, dry_run=dry_run)
-    seen = look_at_test(setup, state, dry_run=dry_run)
+    seen = evaluate_test(setup, state, dry_run=dry_run)
     judged = judge_test(setup, state, seen, end=end, dry_run=dry_run)
     report_test(setup, state, judged)
     if dry_run or judged.state is State.TESTING:
         return judged
     if judged.state is State.PROMOTED:
-        judged = prove_crowned(setup, judged)
+        judged = finish_promotion(setup, judged)
     elif judged.state is State.WON:
         answer = approve_by_policy(setup, judged, question=live_markdown(state.test, judged))
         if answer.code == "approved":
-            judged = crown_winner(setup, state, judged, answer)
+            judged = promote_tested_version(setup, state, judged, answer)
         else:
             judged = judged.ends(State.KEPT, answer)
     if judged.state is not State.HELD:

@@ -5,32 +5,44 @@ from __future__ import annotations
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from tasks.alert import deliver_alerts
-from tasks.core.verdict import StageResult
-from tasks.fleet import conclude_fleet, fleet_models, visit
-from tasks.guard import post_guard
-from tasks.io.clock import utc_now
-from tasks.io.setup import open_setup
-from tasks.monitor import look_at_windows, read_question
-from tasks.monitor_result import Run, conclude_run, health_of, keep_history, tell_run, with_alerts
-from tasks.outcomes import concluded
-from tasks.parameters import DryRun, LookBack, ModelName, ModelNames, Until
+from evergreen.tasks.alerts import deliver_alerts
+from evergreen.tasks.core.verdict import StageResult
+from evergreen.tasks.io.settings import utc_now
+from evergreen.tasks.io.setup import open_setup
+from evergreen.tasks.monitoring import (
+    check_due_windows,
+    conclude_fleet,
+    fleet_models,
+    load_monitor,
+    read_monitor_request,
+    visit,
+)
+from evergreen.tasks.monitoring_report import (
+    MonitorRun,
+    conclude_run,
+    health_of,
+    keep_history,
+    report_run,
+    with_alerts,
+)
+from evergreen.tasks.runtime.parameters import DryRun, ModelName, ModelNames, RecheckFrom, Until
+from evergreen.tasks.runtime.result import concluded
 
 
 @flow(name="monitor", flow_run_name="monitor-{model}", persist_result=False)
 @concluded("monitor")
 def monitor(
-    model: ModelName, since: LookBack = None, until: Until = None, dry_run: DryRun = False
+    model: ModelName, since: RecheckFrom = None, until: Until = None, dry_run: DryRun = False
 ) -> StageResult:
     """Look at every window that is due, each once; raise, worsen and resolve alarms; tell whom it concerns."""
     setup, started = open_setup(model), utc_now()
-    asked = read_question(setup, since=since, until=until, dry_run=dry_run)
-    guard = post_guard(setup)
-    looks = {phase: look_at_windows(setup, guard, asked, phase) for phase in guard.phases}
-    run = Run(asked=asked, guard=guard, looks=looks)
+    asked = read_monitor_request(setup, since=since, until=until, dry_run=dry_run)
+    guard = load_monitor(setup)
+    looks = {phase: check_due_windows(setup, guard, asked, phase) for phase in guard.phases}
+    run = MonitorRun(asked=asked, guard=guard, looks=looks)
     health = health_of(setup, run, started=started) if asked.records else None
     told = deliver_alerts(setup) if asked.records else []
-    result = with_alerts(tell_run(setup, run, conclude_run(setup, run, health)), told)
+    result = with_alerts(report_run(setup, run, conclude_run(setup, run, health)), told)
     if asked.records:
         keep_history(setup, run)
     return result

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from prefect import flow
 
-from tasks.core.verdict import StageResult
-from tasks.data import load_parts_task
-from tasks.io.setup import open_setup
-from tasks.outcomes import concluded
-from tasks.parameters import ModelName, ModelUri, TrainedTo
-from tasks.register import bring_in_task
+from evergreen.tasks.core.verdict import StageResult
+from evergreen.tasks.data import load_parts_task
+from evergreen.tasks.io.setup import open_setup
+from evergreen.tasks.registration import bring_in_task
+from evergreen.tasks.runtime.parameters import ModelName, ModelUri, TrainedTo
+from evergreen.tasks.runtime.result import concluded
 
 
 @flow(name="register", flow_run_name="register-{model}", persist_result=False)

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from prefect import flow
 
-from tasks.core.verdict import StageResult
-from tasks.io.setup import open_setup
-from tasks.outcomes import concluded
-from tasks.parameters import AsOf, Full, ModelName, Policies, SearchMethod, StartAt, TrialCount
-from tasks.replay import read_policies, report_replay, run_all, set_scene
-from tasks.replay_search import read_search, search_policies
+from evergreen.tasks.core.verdict import StageResult
+from evergreen.tasks.io.setup import open_setup
+from evergreen.tasks.replay import (
+    prepare_replay,
+    read_policies,
+    read_search,
+    report_replay,
+    run_all,
+    search_policies,
+)
+from evergreen.tasks.runtime.parameters import (
+    AsOf,
+    Full,
+    ModelName,
+    Policies,
+    SearchMethod,
+    StartAt,
+    TrialCount,
+)
+from evergreen.tasks.runtime.result import concluded
 
 
 @flow(name="replay", flow_run_name="replay-{model}", persist_result=False)
@@ -26,7 +40,7 @@ def replay(
     """Run each policy over the labelled history with a simulated clock, by the functions that decide live."""
     setup = open_setup(model)
     specs, wanted = read_policies(setup, policies), read_search(search, trials)
-    scene = set_scene(setup, since=since, until=until, full=full)
+    scene = prepare_replay(setup, since=since, until=until, full=full)
     result = run_all(scene, specs, full=full)
     found = search_policies(scene, wanted, full=full) if wanted else None
     return report_replay(scene, result, found)

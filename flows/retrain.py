@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from prefect import flow
 
-from flows.challenge import challenge
-from flows.train import train
-from flows.validate import validate
-from tasks.core.verdict import StageResult, State
-from tasks.io.setup import open_setup
-from tasks.outcomes import concluded
-from tasks.parameters import AsOf, DryRun, Force, ModelName, Trigger, WhyForced
-from tasks.retrain import gather_causes, read_request, report_retraining, under_claim
-from tasks.retrain_walk import TRAIN, VALIDATE, Walk
+from evergreen.flows.challenge import challenge
+from evergreen.flows.train import train
+from evergreen.flows.validate import validate
+from evergreen.tasks.core.verdict import StageResult, State
+from evergreen.tasks.io.setup import open_setup
+from evergreen.tasks.retraining import (
+    TRAIN,
+    VALIDATE,
+    RetrainingRun,
+    gather_causes,
+    read_request,
+    report_retraining,
+    run_claimed,
+)
+from evergreen.tasks.runtime.parameters import AsOf, DryRun, Force, ForceReason, ModelName, Trigger
+from evergreen.tasks.runtime.result import concluded
 
 
 @flow(name="retrain", flow_run_name="retrain-{model}", persist_result=False)
@@ -21,7 +28,7 @@ def retrain(
     model: ModelName,
     trigger: Trigger = "manual",
     force: Force = False,
-    reason: WhyForced = None,
+    reason: ForceReason = None,
     until: AsOf = None,
     dry_run: DryRun = False,
 ) -> StageResult:
@@ -29,10 +36,10 @@ def retrain(
     setup = open_setup(model)
     request = read_request(setup, trigger=trigger, force=force, reason=reason, until=until, dry_run=dry_run)
     asked = gather_causes(setup, request)
-    return report_retraining(setup, under_claim(setup, request, asked, stages))
+    return report_retraining(setup, run_claimed(setup, request, asked, run_stages))
 
 
-def stages(walk: Walk) -> StageResult:
+def run_stages(walk: RetrainingRun) -> StageResult:
     """Train, pass the gate, meet the champion; the first stage that says no is the end."""
     until = walk.attempt.until
     trained = walk.stage(TRAIN, train, until=until, trigger=walk.trigger, since=walk.since)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from prefect import flow
 
-from tasks.core.verdict import StageResult
-from tasks.data import load_parts_task
-from tasks.io.setup import open_setup
-from tasks.outcomes import concluded
-from tasks.parameters import AsOf, ModelName, Since, Trigger
-from tasks.train import (
+from evergreen.tasks.core.verdict import StageResult
+from evergreen.tasks.data import load_parts_task
+from evergreen.tasks.io.setup import open_setup
+from evergreen.tasks.runtime.parameters import AsOf, ModelName, Since, Trigger
+from evergreen.tasks.runtime.result import concluded
+from evergreen.tasks.training import (
     change_position,
     choose,
     fit,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from prefect import flow
 
-from tasks.core.verdict import StageResult
-from tasks.data import load_parts_task
-from tasks.io.setup import open_setup
-from tasks.outcomes import concluded
-from tasks.parameters import DryRun, ModelName, Version
-from tasks.validate import (
+from evergreen.tasks.core.verdict import StageResult
+from evergreen.tasks.data import load_parts_task
+from evergreen.tasks.io.setup import open_setup
+from evergreen.tasks.runtime.parameters import DryRun, ModelName, Version
+from evergreen.tasks.runtime.result import concluded
+from evergreen.tasks.validation import (
     apply_validation,
     check_windows,
     find_candidate,

@@ -2,42 +2,53 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from prefect.artifacts import create_markdown_artifact
 
-from tasks.core.challenge import arrange, judgement
-from tasks.core.challenge.alpha import AlphaLook, require_alpha
-from tasks.core.challenge.match import Match
-from tasks.core.challenge.opponents import Opponents, choose_opponents
-from tasks.core.challenge.report import challenge_items, challenge_markdown
-from tasks.core.challenge.spending import ALPHA, LOOK, alpha_look, free_look, spent_payload
-from tasks.core.data.rows import Parts
-from tasks.core.metrics.measure import deciding_metric
-from tasks.core.verdict import StageResult
-from tasks.data import load_parts
-from tasks.io.clock import utc_now
-from tasks.io.metric_paths import custom_metrics
-from tasks.io.models import load_model, read_split
-from tasks.io.setup import Setup
-from tasks.io.tracking import open_tracker
-from tasks.links import artifact_key
-from tasks.outcomes import record_decision
-from tasks.retries import SIDE_EFFECT, TRANSIENT
-from tasks.stage_task import stage_task
+from evergreen.tasks.core.challenge import comparison, evidence
+from evergreen.tasks.core.challenge.alpha import (
+    ALPHA,
+    SPENT,
+    AlphaAllowance,
+    alpha_allowance,
+    free_allowance,
+    require_alpha,
+    spent_payload,
+)
+from evergreen.tasks.core.challenge.comparison import Comparison
+from evergreen.tasks.core.challenge.contestants import Contestants, choose_contestants
+from evergreen.tasks.core.challenge.evidence import check_refit
+from evergreen.tasks.core.challenge.report import challenge_items, challenge_markdown
+from evergreen.tasks.core.data.rows import Parts
+from evergreen.tasks.core.errors import Blocked, NotLearnable
+from evergreen.tasks.core.metrics.registry import deciding_metric
+from evergreen.tasks.core.promotion.registry_state import APPROVED, VALIDATION_STATUS
+from evergreen.tasks.core.verdict import Reason, StageResult, State, Verdict
+from evergreen.tasks.data import load_parts
+from evergreen.tasks.io.config import custom_metrics
+from evergreen.tasks.io.mlflow_store.models import load_model, read_split
+from evergreen.tasks.io.mlflow_store.tracking import open_tracker
+from evergreen.tasks.io.settings import utc_now
+from evergreen.tasks.io.setup import Setup
+from evergreen.tasks.promotion import promote_task, serving_smoke
+from evergreen.tasks.runtime.result import artifact_key, record_decision
+from evergreen.tasks.runtime.task import SIDE_EFFECT, TRANSIENT, stage_task
+from evergreen.tasks.training import can_refit, refit_version
 
 
 @stage_task(**TRANSIENT)
-def find_opponents(setup: Setup) -> Opponents:
+def find_contestants(setup: Setup) -> Contestants:
     """Name the challenger and who defends the throne."""
     registry = setup.stores.registry
     tags = {info.version: info.tags for info in registry.versions(setup.model)}
-    return choose_opponents(model=setup.model, aliases=registry.aliases(setup.model), tags=tags)
+    return choose_contestants(model=setup.model, aliases=registry.aliases(setup.model), tags=tags)
 
 
 @stage_task(**TRANSIENT)
-def load_ground(setup: Setup, opponents: Opponents, *, until: str | None = None) -> Parts:
+def load_evaluation_rows(setup: Setup, opponents: Contestants, *, until: str | None = None) -> Parts:
     """Read the rows as of a moment, with every column that either side learned from or was told apart by."""
     versions = (opponents.challenger, *opponents.defenders)
     kept = {version: read_split(setup, version) for version in versions}
@@ -49,33 +60,37 @@ def load_ground(setup: Setup, opponents: Opponents, *, until: str | None = None)
 
 
 @stage_task(**TRANSIENT)
-def arrange_match(setup: Setup, opponents: Opponents, parts: Parts) -> Match:
+def arrange_comparison(setup: Setup, opponents: Contestants, parts: Parts) -> Comparison:
     """Score both sides on the evaluation rows that neither learned from."""
     models = {version: load_model(setup, version) for version in (opponents.challenger, *opponents.defenders)}
     metric = deciding_metric(setup.config, custom=custom_metrics(setup.config))
-    return arrange.arrange_match(setup.config, opponents, models, parts, metric=metric)
+    return comparison.score_comparison(setup.config, opponents, models, parts, metric=metric)
 
 
 @stage_task(**SIDE_EFFECT)
-def judge_match(setup: Setup, opponents: Opponents, match: Match, *, dry_run: bool = False) -> StageResult:
+def judge_comparison(
+    setup: Setup, opponents: Contestants, match: Comparison, *, dry_run: bool = False
+) -> StageResult:
     """Spend a part of the alpha budget on one look, judge it, and keep the evidence in the ledger.
 
     A look that can only admit to a live test has the same level and spends nothing: the live test spends. Who has
     met on the same rows by the same rule is not judged again: the answer stands, and costs nothing.
     """
     ledger = setup.stores.ledger
-    rule = judgement.choose_rule(setup.config, defended=match.defender is not None)
-    question = judgement.pose_question(setup.config, opponents, match, rule)
+    rule = evidence.choose_rule(setup.config, defended=match.defender is not None)
+    question = evidence.question_digest(setup.config, opponents, match, rule)
     decisions = ledger.read(model=setup.model, stream="decisions")
-    left = _look(setup, opponents, dry_run=True).left_before
-    admits = not judgement.promotes(setup.config, opponents)
-    known = judgement.recall_judgement(decisions, question, left=left)
+    left = _claim_alpha(setup, opponents, dry_run=True).left_before
+    admits = not evidence.promotes(setup.config, opponents)
+    known = evidence.find_judgement(decisions, question, left=left)
     if known is not None:
-        return judgement.show_only(known) if dry_run else known
-    look = _admitting_look(setup) if admits else _look(setup, opponents, dry_run=dry_run)
+        return evidence.dry_run_result(known) if dry_run else known
+    look = _available_alpha(setup) if admits else _claim_alpha(setup, opponents, dry_run=dry_run)
     look = require_alpha(look, level=setup.config.evaluation.significance_level)
-    result = judgement.judge_match(setup.config, opponents, match, look=look, rule=rule, question=question)
-    return judgement.show_only(result) if dry_run else record_decision(setup, judgement.JUDGEMENT, result)
+    result = evidence.judge_comparison(
+        setup.config, opponents, match, look=look, rule=rule, question=question
+    )
+    return evidence.dry_run_result(result) if dry_run else record_decision(setup, evidence.JUDGEMENT, result)
 
 
 @stage_task(**TRANSIENT)
@@ -92,23 +107,113 @@ def report_challenge(setup: Setup, result: StageResult) -> None:
         tracker.write_items(run_id, challenge_items(result, page))
 
 
-def _admitting_look(setup: Setup) -> AlphaLook:
+def _available_alpha(setup: Setup) -> AlphaAllowance:
     """Return a look at the level that is to be had now; nothing is claimed."""
     entries = setup.stores.ledger.read(model=setup.model, stream=ALPHA)
-    return free_look(alpha_look(entries, now=utc_now(), level=setup.config.evaluation.significance_level))
+    return free_allowance(
+        alpha_allowance(entries, now=utc_now(), level=setup.config.evaluation.significance_level)
+    )
 
 
-def _look(setup: Setup, opponents: Opponents, *, dry_run: bool) -> AlphaLook:
+def _claim_alpha(setup: Setup, opponents: Contestants, *, dry_run: bool) -> AlphaAllowance:
     """Claim this look's alpha before anything is measured: a crash afterwards has spent it."""
     now, level = utc_now(), setup.config.evaluation.significance_level
     ledger = setup.stores.ledger
     if dry_run:
-        return alpha_look(ledger.read(model=setup.model, stream=ALPHA), now=now, level=level)
-    planned: list[AlphaLook] = []
+        return alpha_allowance(ledger.read(model=setup.model, stream=ALPHA), now=now, level=level)
+    planned: list[AlphaAllowance] = []
 
     def decide(history: Any) -> tuple[str, dict[str, Any]]:
-        planned.append(require_alpha(alpha_look(history, now=now, level=level), level=level))
-        return LOOK, spent_payload(planned[-1], opponents)
+        planned.append(require_alpha(alpha_allowance(history, now=now, level=level), level=level))
+        return SPENT, spent_payload(planned[-1], opponents)
 
     ledger.claim(model=setup.model, stream=ALPHA, at=now, decide=decide)
     return planned[-1]
+
+
+# Who takes the throne after a won challenge: the refitted recipe where it agrees, else the judged version.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refit:
+    """The version to be promoted, what stood for or against a refit, and the story for the ledger."""
+
+    version: int
+    reasons: tuple[Reason, ...]
+    story: str
+
+
+@stage_task(**SIDE_EFFECT)
+def prepare_refit(setup: Setup, parts: Parts, judged: int, *, until: str | None = None) -> Refit:
+    """Refit the winning recipe on all labelled rows and gate it again; fall back to the judged version.
+
+    Withholding the newest window costs accuracy, so that a refit is the rule. The evidence is about the judged
+    version, though: a refit that fails its smoke test or answers differently is left unpromoted.
+    """
+    story = f"Version {judged} was superior"
+    if not setup.config.promotion.refit or not can_refit(setup, judged):
+        return Refit(version=judged, reasons=(), story=f"{story}.")
+    try:
+        schema, plan = read_split(setup, judged)
+        # begins at the change that the judged version knew of: a later one was not part of what was judged
+        everything = load_parts(
+            setup, until=until, refit=True, also=schema.features, change_at=plan.change_at
+        )
+        refit = refit_version(setup, judged, everything.training, plan=everything.plan)
+    except NotLearnable as error:
+        return Refit(
+            version=judged, reasons=(Reason.from_error(error),), story=f"{story}; no refit was possible."
+        )
+    verdict = _gate_refit(setup, parts, judged, refit.version)
+    status = APPROVED if verdict.passed else "rejected"
+    setup.stores.registry.set_tags(setup.model, refit.version, {VALIDATION_STATUS: status})
+    if not verdict.passed:
+        return Refit(version=judged, reasons=verdict.reasons, story=f"{story}; its refit was not used.")
+    story = f"{story}; version {refit.version} is its recipe refitted on all labelled rows."
+    return Refit(version=refit.version, reasons=verdict.reasons, story=story)
+
+
+def _gate_refit(setup: Setup, parts: Parts, judged: int, refit: int) -> Verdict:
+    """Pass the operational checks, and the agreement of scores with the judged version."""
+    smoke = serving_smoke(setup.stores)(setup.model, refit)
+    if not smoke.passed:
+        return smoke
+    before, after = load_model(setup, judged), load_model(setup, refit)
+    return check_refit(before, after, parts.training, config=setup.config)
+
+
+# Promote the heir of a won challenge; a refusal keeps the evidence it was won by.
+
+
+def promote_winner(
+    setup: Setup,
+    judged: StageResult,
+    opponents: Contestants,
+    heir: Refit,
+    answer: Reason,
+    *,
+    still: Callable[[], None] | None = None,
+) -> StageResult:
+    """Return how the challenge ends: as the promotion does, Held or Insufficient where it is refused.
+
+    ``still`` is asked under the lock before anything is planned, and raises ``Held`` where the evidence is void.
+    """
+    stores = setup.stores
+    try:
+        promoted = promote_task(
+            stores.registry,
+            stores.ledger,
+            model=setup.model,
+            version=heir.version,
+            reason=heir.story,
+            expected_champion=opponents.champion,
+            evidence=judged.decision_id,
+            smoke=serving_smoke(stores),
+            max_rollback_attempts=setup.config.evaluation.max_rollback_attempts,
+            still=still,
+        )
+    except (Blocked, NotLearnable) as error:
+        state = State.HELD if isinstance(error, Blocked) else State.INSUFFICIENT
+        refusal = Reason(code=error.reason_code, message=str(error))
+        return judged.ends(state, answer, *heir.reasons, refusal)
+    return judged.ends(promoted.state, answer, *heir.reasons, *promoted.reasons, version=promoted.version)

@@ -6,24 +6,15 @@ import dataclasses
 from collections.abc import Collection
 from typing import cast
 
-from tasks.core.config import ModelConfig
-from tasks.core.data.clock import Window, parse_position
-from tasks.core.data.columns import clock_columns, needed_columns
-from tasks.core.data.split import (
-    Parts,
-    Rows,
-    SplitPlan,
-    assign_parts,
-    forced_random_warning,
-    plan_split,
-    rows_needed_from,
-)
-from tasks.core.data.zones import note_naive_times
-from tasks.core.errors import ConfigError, InputError
-from tasks.io.setup import Setup
-from tasks.io.sources import Source, open_source
-from tasks.retries import TRANSIENT
-from tasks.stage_task import stage_task
+from evergreen.tasks.core.config import ModelConfig
+from evergreen.tasks.core.data.clock import Window, note_naive_times, parse_position
+from evergreen.tasks.core.data.columns import clock_columns, needed_columns
+from evergreen.tasks.core.data.rows import Parts, Rows, SplitPlan
+from evergreen.tasks.core.data.split import assign_parts, forced_random_warning, plan_split, rows_needed_from
+from evergreen.tasks.core.errors import ConfigError, InputError
+from evergreen.tasks.io.setup import Setup
+from evergreen.tasks.io.sources.open import Source, open_source
+from evergreen.tasks.runtime.task import TRANSIENT, stage_task
 
 
 def load_parts(

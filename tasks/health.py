@@ -3,33 +3,120 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from tasks.core.config.units import parse_span
-from tasks.core.drift.words import DriftKind, Phase
-from tasks.core.health.feed import UsualFeed, judge_rate, judge_silence, usual_feed
-from tasks.core.health.labels import judge_labels
-from tasks.core.health.machinery import (
+from evergreen.tasks.core.alerts.alert import HEALTH
+from evergreen.tasks.core.config.units import parse_span
+from evergreen.tasks.core.drift.types import DriftKind, Phase
+from evergreen.tasks.core.errors import EvergreenError
+from evergreen.tasks.core.health.checks import (
+    UsualFeed,
     judge_age,
     judge_champion,
     judge_disk,
+    judge_labels,
     judge_last_run,
+    judge_rate,
     judge_servers,
+    judge_silence,
+    usual_feed,
 )
-from tasks.core.health.report import Check, HealthReport
-from tasks.core.watching.past import Past
-from tasks.health_record import record_health
-from tasks.io.alert_entries import last_run
-from tasks.io.clock import utc_now
-from tasks.io.models import LoadedModel
-from tasks.io.setup import Setup
-from tasks.retries import SIDE_EFFECT
-from tasks.signs_of_life import MOST_ROWS, ask_champion, ask_servers
-from tasks.stage_task import stage_task
+from evergreen.tasks.core.health.report import Check, HealthReport
+from evergreen.tasks.core.monitoring.reference_series import ReferenceSeries
+from evergreen.tasks.core.promotion.plan import CHAMPION
+from evergreen.tasks.core.redact import without_credentials
+from evergreen.tasks.core.training.features import answer, feature_frame
+from evergreen.tasks.io.alerts import last_run, record_health
+from evergreen.tasks.io.mlflow_store.models import LoadedModel, load_model
+from evergreen.tasks.io.settings import utc_now
+from evergreen.tasks.io.setup import Setup
+from evergreen.tasks.runtime.task import SIDE_EFFECT, stage_task
+
+# Ask the champion and the servers for a sign of life.
+
+
+PROBE_ROWS = 5
+"""Rows the champion is asked for."""
+
+
+def probe_champion(
+    setup: Setup, *, loaded: LoadedModel | None, rows: pd.DataFrame | None
+) -> tuple[int | None, LoadedModel | None, str | None]:
+    """Return the champion's number, the loaded champion, and what went wrong with either (None: nothing).
+
+    Parameters
+    ----------
+    loaded : LoadedModel or None
+        The champion, where it is loaded already.
+    rows : DataFrame or None
+        Rows with the features; a few are asked for. None: one row is made up.
+    """
+    try:
+        version = setup.stores.registry.aliases(setup.model).get(CHAMPION)
+        if version is None:
+            return None, None, None
+    except Exception as error:  # the check of the store itself says it too
+        return None, None, _first_line(error)
+    try:
+        loaded = loaded or load_model(setup, version)
+        _predict(setup, loaded, rows)
+    except Exception as error:  # whatever a model does when it is loaded or asked is what must be told
+        return version, loaded, _first_line(error)
+    return version, loaded, None
+
+
+def _predict(setup: Setup, loaded: LoadedModel, rows: pd.DataFrame | None) -> None:
+    """Ask for a few answers; raise when they are no finite numbers, one a row."""
+    frame = _synthetic_rows(loaded) if rows is None else rows.head(PROBE_ROWS)
+    features = feature_frame(frame, loaded.schema)
+    if features.empty:
+        return
+    score = answer(loaded.estimator, features, problem=setup.config.problem.value, classes=loaded.classes)
+    if not np.isfinite(score).all():
+        raise EvergreenError(f"The answer to {len(frame)} rows is not finite.")
+
+
+def _synthetic_rows(loaded: LoadedModel) -> pd.DataFrame:
+    schema = loaded.schema
+    return pd.DataFrame([{**dict.fromkeys(schema.numeric, 0.0), **dict.fromkeys(schema.categorical, "x")}])
+
+
+def probe_servers(setup: Setup) -> dict[str, str | None]:
+    """Return what each store and server said instead of answering; None where it answered."""
+    asks: dict[str, Callable[[], Any]] = {
+        "ledger": lambda: setup.stores.ledger.last(setup.model, HEALTH),
+        "mlflow": lambda: setup.stores.registry.aliases(setup.model),
+        "prefect": _probe_prefect,
+    }
+    return {name: _failure_message(ask) for name, ask in asks.items()}
+
+
+def _probe_prefect() -> None:
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        trouble = client.api_healthcheck()
+    if trouble is not None:
+        raise trouble
+
+
+def _failure_message(ask: Callable[[], Any]) -> str | None:
+    try:
+        ask()
+    except Exception as error:  # each store raises its own; what it says is what must be known
+        return _first_line(error)
+    return None
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(without_credentials(f"{type(error).__name__}: {error}").split())[:300].rstrip(".")
+
 
 _WINDOWS = 120
 
@@ -59,16 +146,16 @@ class HealthFacts:
     newest: float | None = None
     as_of: float | None = None
     champion: LoadedModel | None = None
-    past: Past | None = None
+    past: ReferenceSeries | None = None
     rows: pd.DataFrame | None = None
 
 
 @stage_task(name="check_health", **SIDE_EFFECT)
 def check_health(setup: Setup, facts: HealthFacts) -> HealthReport:
     """Judge champion, servers, feed, labels, disk, model age and the last run; keep a change in the ledger."""
-    servers = judge_servers(ask_servers(setup))
-    version, champion, trouble = ask_champion(setup, loaded=facts.champion, rows=facts.rows)
-    asked = MOST_ROWS if facts.rows is not None else 1
+    servers = judge_servers(probe_servers(setup))
+    version, champion, trouble = probe_champion(setup, loaded=facts.champion, rows=facts.rows)
+    asked = PROBE_ROWS if facts.rows is not None else 1
     report = HealthReport(
         checks=(
             judge_champion(version, rows=asked, trouble=trouble),
@@ -91,14 +178,14 @@ def _feed_checks(setup: Setup, facts: HealthFacts, champion: LoadedModel | None)
         facts.as_of,
         usual=usual,
         limit=limit.amount if limit else None,
-        known_lag=_known_lag(champion) if champion else None,
+        known_lag=_lag_at_registration(champion) if champion else None,
     )
     counts, labels = _recent_windows(setup)
     labelled = judge_labels(labels, min_rows=config.monitoring.min_rows)
     return silence, judge_rate(counts, usual=usual), labelled
 
 
-def _usual_feed(past: Past | None) -> UsualFeed | None:
+def _usual_feed(past: ReferenceSeries | None) -> UsualFeed | None:
     series = past.series.get(DriftKind.DATA) if past else None
     if past is None or series is None:
         return None
@@ -106,7 +193,7 @@ def _usual_feed(past: Past | None) -> UsualFeed | None:
     return usual_feed(series.starts, series.rows, length=span.amount if span.unit == "seconds" else None)
 
 
-def _known_lag(champion: LoadedModel) -> float | None:
+def _lag_at_registration(champion: LoadedModel) -> float | None:
     """Return how old the newest row, label delay aside, was when the champion was registered; None: not known."""
     plan = champion.plan
     ends = [part.end for part in (plan.training, plan.holdout, plan.evaluation) if part is not None]
@@ -134,7 +221,7 @@ def _machine_checks(setup: Setup, facts: HealthFacts, champion: LoadedModel | No
     return (
         judge_disk(usage.free / usage.total, limit=config.alerts.min_free_disk),
         judge_age(
-            _learned_to(champion) if champion else None, facts.as_of, limit=age.amount if age else None
+            _trained_to(champion) if champion else None, facts.as_of, limit=age.amount if age else None
         ),
         judge_last_run(
             last_run(setup.stores.ledger, setup.model, before=facts.started),
@@ -144,7 +231,7 @@ def _machine_checks(setup: Setup, facts: HealthFacts, champion: LoadedModel | No
     )
 
 
-def _learned_to(champion: LoadedModel) -> float | None:
+def _trained_to(champion: LoadedModel) -> float | None:
     plan = champion.plan
     if plan.clock != "timestamp" or plan.training is None or not np.isfinite(plan.training.end):
         return None

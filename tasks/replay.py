@@ -4,39 +4,55 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from prefect import get_run_logger
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from threadpoolctl import threadpool_limits
 
-from tasks.core.data.clock import format_position, parse_position
-from tasks.core.data.columns import needed_columns
-from tasks.core.pages.replay_report import replay_items, replay_markdown, replay_rows
-from tasks.core.replay.first import Beginning, begin_replay
-from tasks.core.replay.history import History
-from tasks.core.replay.persistence import replay_persistence
-from tasks.core.replay.policies import PolicySpec, parse_policies
-from tasks.core.replay.results import PolicyResult, ReplayResult, conclude_policy, conclude_replay
-from tasks.core.replay.run import replay_policy
-from tasks.core.replay.search import SearchResult
-from tasks.core.replay.tools import Tools
-from tasks.core.verdict import Reason, StageResult, State
-from tasks.data import open_source_of
-from tasks.io.contracts import check_contract
-from tasks.io.metric_paths import custom_metrics, import_function
-from tasks.io.replay_page import draw_replay_page
-from tasks.io.setup import Setup
-from tasks.io.tracking import open_tracker
-from tasks.links import artifact_key
-from tasks.retries import SIDE_EFFECT, TRANSIENT
-from tasks.stage_task import stage_task
+from evergreen.tasks.core.data.clock import format_position, parse_position
+from evergreen.tasks.core.data.columns import needed_columns
+from evergreen.tasks.core.errors import InputError
+from evergreen.tasks.core.replay.history import History
+from evergreen.tasks.core.replay.results import (
+    PolicyResult,
+    ReplayResult,
+    conclude_policy,
+    conclude_replay,
+    replay_persistence,
+)
+from evergreen.tasks.core.replay.run import replay_policy
+from evergreen.tasks.core.replay.search import (
+    Method,
+    Overlay,
+    SearchResult,
+    SearchSplit,
+    search_space,
+    split_history,
+    trial_specs,
+    window_length,
+)
+from evergreen.tasks.core.replay.setup import PolicySpec, ReplayStart, begin_replay, parse_policies
+from evergreen.tasks.core.replay.stages import Tools
+from evergreen.tasks.core.reports.replay_page import replay_items, replay_markdown, replay_rows
+from evergreen.tasks.core.seeds import seed_for
+from evergreen.tasks.core.verdict import Reason, StageResult, State
+from evergreen.tasks.data import open_source_of
+from evergreen.tasks.io.config import custom_metrics, import_function
+from evergreen.tasks.io.contracts import check_contract
+from evergreen.tasks.io.mlflow_store.tracking import open_tracker
+from evergreen.tasks.io.replay_pareto import draw_replay_page
+from evergreen.tasks.io.setup import Setup
+from evergreen.tasks.runtime.result import artifact_key
+from evergreen.tasks.runtime.task import SIDE_EFFECT, TRANSIENT, stage_task
 
 
-class Scene:
+class ReplayContext:
     """A history and where its replays begin; no dataclass, so that Prefect hands it on without walking through it."""
 
-    def __init__(self, setup: Setup, history: History, beginning: Beginning) -> None:
+    def __init__(self, setup: Setup, history: History, beginning: ReplayStart) -> None:
         self.setup, self.history, self.beginning = setup, history, beginning
 
 
@@ -46,9 +62,9 @@ def read_policies(setup: Setup, text: str) -> tuple[PolicySpec, ...]:
 
 
 @stage_task(**TRANSIENT)
-def set_scene(
+def prepare_replay(
     setup: Setup, *, since: str | None = None, until: str | None = None, full: bool = False
-) -> Scene:
+) -> ReplayContext:
     """Read all rows, train the first model as of ``since``, and cut the windows.
 
     Raises
@@ -64,11 +80,11 @@ def set_scene(
     if until is not None:
         history = history.before(parse_position(until, clock=clock))
     start = None if since is None else parse_position(since, clock=clock)
-    tools = tools_of(setup, full=full)
-    return Scene(setup, history, begin_replay(history, config, tools=tools, start=start))
+    tools = replay_tools(setup, full=full)
+    return ReplayContext(setup, history, begin_replay(history, config, tools=tools, start=start))
 
 
-def tools_of(setup: Setup, *, full: bool) -> Tools:
+def replay_tools(setup: Setup, *, full: bool) -> Tools:
     """Return what a replay is handed from outside the core; contracts cost seconds a check, and are checked in full."""
     config = setup.config
     gates = {path: import_function(path, key="validation.gates") for path in config.validation.gates}
@@ -77,12 +93,12 @@ def tools_of(setup: Setup, *, full: bool) -> Tools:
 
 
 @stage_task(task_run_name="replay {spec.name}", **SIDE_EFFECT)
-def replay_one(scene: Scene, spec: PolicySpec, *, full: bool = False) -> PolicyResult:
+def replay_one(scene: ReplayContext, spec: PolicySpec, *, full: bool = False) -> PolicyResult:
     """Replay one policy, and say in the run's log how far it is."""
     return run_policy(scene.beginning, spec, full=full)
 
 
-def run_policy(beginning: Beginning, spec: PolicySpec, *, full: bool = False) -> PolicyResult:
+def run_policy(beginning: ReplayStart, spec: PolicySpec, *, full: bool = False) -> PolicyResult:
     """Replay one policy, reporting every tenth part."""
     logger, total = get_run_logger(), len(beginning.ticks)
     steps = []
@@ -95,7 +111,7 @@ def run_policy(beginning: Beginning, spec: PolicySpec, *, full: bool = False) ->
     return conclude_policy(spec.name, steps, metric=metric, clock=clock)
 
 
-def run_all(scene: Scene, specs: Sequence[PolicySpec], *, full: bool) -> ReplayResult:
+def run_all(scene: ReplayContext, specs: Sequence[PolicySpec], *, full: bool) -> ReplayResult:
     """Run policies side by side, each a task; put them beside the baseline 'same as the last label'."""
     waiting = [replay_one.begin(scene, spec, full=full) for spec in specs]
     beginning = scene.beginning
@@ -104,14 +120,18 @@ def run_all(scene: Scene, specs: Sequence[PolicySpec], *, full: bool) -> ReplayR
 
 
 @stage_task(**TRANSIENT)
-def report_replay(scene: Scene, result: ReplayResult, search: SearchResult | None = None) -> StageResult:
+def report_replay(
+    scene: ReplayContext, result: ReplayResult, search: SearchResult | None = None
+) -> StageResult:
     """Log table, page and JSON to MLflow (``<model>/retraining``), show them in Prefect, return the summary."""
     setup, beginning = scene.setup, scene.beginning
     clock = setup.config.data.clock
     plain = {
-        **result.to_dict(), "model": setup.model, "clock": clock,
+        **result.to_dict(),
+        "model": setup.model,
+        "clock": clock,
         "start": format_position(beginning.start.until, clock=clock),
-    }  # fmt: skip
+    }
     found = search.to_dict() if search else None
     page = draw_replay_page(plain, search=found)
     tracker = open_tracker(setup.stores)
@@ -120,7 +140,7 @@ def report_replay(scene: Scene, result: ReplayResult, search: SearchResult | Non
         tracker.write_items(run_id, replay_items(plain, page, search=found))
     url = tracker.run_url(run_id)
     _show(setup.model, plain, url)
-    return _told(setup.model, plain, found, run_id, url)
+    return _summary(setup.model, plain, found, run_id, url)
 
 
 def _show(model: str, plain: dict[str, Any], url: str | None) -> None:
@@ -133,7 +153,7 @@ def _show(model: str, plain: dict[str, Any], url: str | None) -> None:
         create_link_artifact(url, key=f"{key}-run", link_text="The replay's page in MLflow")
 
 
-def _told(
+def _summary(
     model: str, plain: dict[str, Any], search: dict[str, Any] | None, run_id: str, url: str | None
 ) -> StageResult:
     """Return the summary: windows and decisions of each policy stay in the run's ``replay.json``."""
@@ -141,13 +161,99 @@ def _told(
     best = max(policies, key=lambda one: -(one["regret"] if one["regret"] is not None else float("inf")))
     message = f"{len(policies)} policies over {len(plain['policies'][0]['windows'])} windows: {best['policy']} is best."
     details = {
-        "policies": policies, "baseline": _short(plain["baseline"]) if plain["baseline"] else None,
-        "pareto": plain["pareto"], "notes": plain["notes"], "start": plain["start"], "search": search,
-        "run_id": run_id, "run_url": url,
-    }  # fmt: skip
+        "policies": policies,
+        "baseline": _short(plain["baseline"]) if plain["baseline"] else None,
+        "pareto": plain["pareto"],
+        "notes": plain["notes"],
+        "start": plain["start"],
+        "search": search,
+        "run_id": run_id,
+        "run_url": url,
+    }
     reason = Reason(code="replayed", message=message, observed=best["mean"], n=len(policies))
     return StageResult(state=State.REPLAYED, model=model, reasons=(reason,), details=details)
 
 
 def _short(policy: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in policy.items() if name not in ("windows", "decisions")}
+
+
+# Search for settings of retraining: tried on the first part of history, confirmed on the part it did not see.
+
+
+COMPARED_POLICIES = "configured,never,every"
+"""Policies that the chosen settings are shown beside on the part that was not seen."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """What is searched: how, and how many settings are tried."""
+
+    method: Method
+    trials: int
+
+
+def read_search(method: str | None, trials: int) -> Search | None:
+    """Read what is to be searched; None: nothing.
+
+    Raises
+    ------
+    InputError
+        When the method is unknown, or nothing would be tried.
+    """
+    if method is None:
+        return None
+    if method not in ("grid", "random") or trials < 1:
+        raise InputError(
+            f"A search by '{method}' of {trials} trials cannot be. Allowed: grid or random, 1 or more."
+        )
+    return Search(method="grid" if method == "grid" else "random", trials=trials)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trials:
+    """What a search tries: the two parts of history, the settings, and a scene for each part."""
+
+    split: SearchSplit
+    overlays: dict[str, Overlay]
+    specs: tuple[PolicySpec, ...]
+
+
+@stage_task(**SIDE_EFFECT)
+def plan_search(scene: ReplayContext, search: Search) -> tuple[Trials, ReplayContext]:
+    """Divide history and choose the settings to try; return them with the scene of the first part."""
+    config, beginning = scene.setup.config, scene.beginning
+    split = split_history(scene.history, beginning)
+    rng = np.random.default_rng(seed_for(config.model, str(split.start), "search"))
+    overlays = search_space(
+        config, method=search.method, trials=search.trials, rng=rng, window=window_length(beginning)
+    )
+    specs = trial_specs(overlays, config)
+    named = {spec.name: overlay for spec, overlay in zip(specs, overlays, strict=True)}
+    first = begin_replay(split.first, config, tools=beginning.tools, start=beginning.start.until)
+    trials = Trials(split=split, overlays=named, specs=specs)
+    return trials, ReplayContext(scene.setup, split.first, first)
+
+
+@stage_task(**SIDE_EFFECT)
+def begin_confirmation(scene: ReplayContext, trials: Trials) -> ReplayContext:
+    """Train the first model of the part that the search has not seen, as of where that begins."""
+    config, tools = scene.setup.config, scene.beginning.tools
+    beginning = begin_replay(trials.split.whole, config, tools=tools, start=trials.split.start)
+    return ReplayContext(scene.setup, trials.split.whole, beginning)
+
+
+def search_policies(scene: ReplayContext, search: Search, *, full: bool) -> SearchResult:
+    """Try settings on the first part of history; confirm those on the front on the part it did not see."""
+    trials, first = plan_search(scene, search)
+    tried = run_all(first, trials.specs, full=full)
+    chosen = [spec for spec in trials.specs if spec.name in tried.front()]
+    unseen = begin_confirmation(scene, trials)
+    confirmed = run_all(unseen, [*chosen, *read_policies(scene.setup, COMPARED_POLICIES)], full=full)
+    return SearchResult(
+        overlays=trials.overlays,
+        tried=tried,
+        confirmed=confirmed,
+        start=trials.split.start,
+        clock=scene.setup.config.data.clock,
+    )

@@ -11,27 +11,32 @@ import pytest
 import yaml
 from typer.main import get_command
 
-from deployments.cli.app import app
-from deployments.config_docs import CONFIG_DIR
-from deployments.demo.story import STORY
-from tasks.core.config import ModelConfig, parse_model
-from tasks.core.config.explain import section_of
-from tasks.core.data.clock import Window
-from tasks.core.gates.validate import validate_version
-from tasks.core.metrics.measure import metrics_of
-from tasks.core.verdict import Outcome, State
-from tasks.io.log import open_log
-from tasks.io.metric_paths import custom_metrics, import_function
-from tasks.io.model_files import load_foreign
-from tasks.io.tracking import Tracker
+from evergreen.deployments.cli.app import app
+from evergreen.deployments.config_docs import CONFIG_DIR
+from evergreen.deployments.demo.story import STORY
+from evergreen.tasks.core.config import ModelConfig, parse_model
+from evergreen.tasks.core.config.explain import section_of
+from evergreen.tasks.core.data.clock import Window
+from evergreen.tasks.core.metrics.registry import metrics_of
+from evergreen.tasks.core.validation.validate import validate_version
+from evergreen.tasks.core.verdict import Outcome, State
+from evergreen.tasks.io.config import custom_metrics, import_function
+from evergreen.tasks.io.mlflow_store.model_files import load_foreign
+from evergreen.tasks.io.mlflow_store.tracking import Tracker
+from evergreen.tasks.io.prediction_log.store import open_log
 from tests.support.gate_cases import binary_context, make_config
 from tests.support.servers import ROOT
 
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("0*.md"))
 MANUALS = [ROOT / "README.md", ROOT / "docs" / "guide.md"]
 OTHERS = (
-    "CONTRIBUTING.md", "CHANGELOG.md", "docs/limits.md", "docs/monitoring.md", "docs/serving.md", "docs/traffic.md",
-)  # fmt: skip
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "docs/limits.md",
+    "docs/monitoring.md",
+    "docs/serving.md",
+    "docs/traffic.md",
+)
 TEXTS = [*MANUALS, *(ROOT / name for name in OTHERS), *DECISIONS]
 SECTIONS = "|".join(
     name for name in ModelConfig.model_fields if section_of(ModelConfig.model_fields[name].annotation)

@@ -12,7 +12,7 @@ PROGRAM = """
 import importlib, json, sys
 loaded = {}
 for flow in sys.argv[1:]:
-    importlib.import_module("flows." + flow)
+    importlib.import_module("evergreen.flows." + flow)
     loaded[flow] = list(sys.modules)
 print(json.dumps(loaded))
 """
@@ -21,8 +21,12 @@ print(json.dumps(loaded))
 def test_importing_flows_imports_no_costly_library():
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, *FLOWS],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=250,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=250,
+    )
     assert done.returncode == 0, done.stderr[-500:]
     loaded = json.loads(done.stdout)
     assert {flow: [] for flow in FLOWS} == {

@@ -1,5 +1,5 @@
 """The ``evergreen`` command."""
 
-from deployments.cli.app import main
+from evergreen.deployments.cli.app import main
 
 __all__ = ["main"]

@@ -1,5 +1,5 @@
-"""``python -m deployments.cli``: the command where nothing is installed."""
+"""``python -m evergreen.deployments.cli``: the command where nothing is installed."""
 
-from deployments.cli import main
+from evergreen.deployments.cli import main
 
 main()

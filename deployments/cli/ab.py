@@ -7,13 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from deployments.cli.output import clean, print_result
-from deployments.cli.session import prepare_prefect, run_flow
-from deployments.cli.stages import DryRun, Json, Model
-from tasks.core.ab.sound import MODES
-from tasks.core.errors import InputError, unknown_name
-from tasks.io.setup import Setup, open_setup
-from tasks.io.store_checks import reach_servers
+from evergreen.deployments.cli.options import DryRun, Json, Model
+from evergreen.deployments.cli.output import clean, prepare_prefect, print_result, run_flow
+from evergreen.tasks.core.ab_testing.definition import MODES
+from evergreen.tasks.core.errors import InputError, unknown_name
+from evergreen.tasks.io.setup import Setup, open_setup
+from evergreen.tasks.io.store_checks import reach_servers
 
 Named = Annotated[str | None, typer.Option("--name", help="Name of the test (default: the one that runs).")]
 
@@ -63,23 +62,29 @@ def create(
     json: Json = False,
 ) -> None:
     """Begin a live test of a challenger: write it down, spend its alpha, share the traffic."""
-    from tasks.ab_create import create_test
+    from evergreen.tasks.ab_test import create_test
 
     if mode is not None and mode not in MODES:
         raise unknown_name("mode", mode, MODES, where="--mode")
     live = {"metric": metric, "share": share, "min_improvement": min_improvement, "longest": longest}
     result = create_test(
-        _ready(model), challenger=challenger, name=name, hypothesis=hypothesis, mode=mode, alpha=alpha,
-        live={key: value for key, value in live.items() if value is not None}, dry_run=dry_run,
-    )  # fmt: skip
-    _say(result, as_json=json)
+        _ready(model),
+        challenger=challenger,
+        name=name,
+        hypothesis=hypothesis,
+        mode=mode,
+        alpha=alpha,
+        live={key: value for key, value in live.items() if value is not None},
+        dry_run=dry_run,
+    )
+    _print_test(result, as_json=json)
 
 
 def status(model: Model, name: Named = None, json: Json = False) -> None:
     """Show a test's results as of now, with its verdict and what is still needed; reads only."""
-    from tasks.ab_desk import status_of
+    from evergreen.tasks.io.live_tests import show_test
 
-    _say(status_of(_ready(model), name=name), as_json=json)
+    _print_test(show_test(_ready(model), name=name), as_json=json)
 
 
 def conclude(
@@ -98,7 +103,7 @@ def conclude(
             f"promotion.approval of '{setup.model}' is manual: the question needs a running Prefect server. "
             "Start one by 'evergreen up'."
         )
-    result = run_flow("flows.ab_test:ab_test", {"model": model, "end": end, "dry_run": dry_run})
+    result = run_flow("evergreen.flows.ab_test:ab_test", {"model": model, "end": end, "dry_run": dry_run})
     print_result({"test": None, "look": None, "conclusion": None, **result}, as_json=json)
 
 
@@ -109,9 +114,9 @@ def abort(
     json: Json = False,
 ) -> None:
     """End a running test without a winner and send the traffic back to the champion."""
-    from tasks.ab_desk import abort_test
+    from evergreen.tasks.io.live_tests import abort_test
 
-    _say(abort_test(_ready(model), why=why, name=name), as_json=json)
+    _print_test(abort_test(_ready(model), why=why, name=name), as_json=json)
 
 
 def _ready(model: str) -> Setup:
@@ -120,7 +125,7 @@ def _ready(model: str) -> Setup:
     return setup
 
 
-def _say(result: dict[str, Any], *, as_json: bool) -> None:
+def _print_test(result: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print(json_module.dumps(clean(result)))
         return

@@ -8,22 +8,10 @@ import traceback
 import typer
 from typer.exceptions import TyperException
 
-from deployments.cli import (
-    ab,
-    alert,
-    drift,
-    inspection,
-    monitoring,
-    retraining,
-    scoring,
-    servers,
-    serving,
-    stages,
-    traffic,
-)
-from deployments.cli.output import note, print_error
-from tasks.core.errors import EvergreenError, InputError
-from tasks.core.redact import without_credentials
+from evergreen.deployments.cli import ab, models, monitoring, retraining, servers, serving, traffic
+from evergreen.deployments.cli.output import note, print_error
+from evergreen.tasks.core.errors import EvergreenError, InputError
+from evergreen.tasks.core.redact import without_credentials
 
 app = typer.Typer(
     name="evergreen",
@@ -33,20 +21,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for module in (
-    inspection,
-    stages,
-    monitoring,
-    retraining,
-    drift,
-    alert,
-    scoring,
-    traffic,
-    ab,
-    servers,
-    serving,
+for add_commands in (
+    models.add_inspection_commands,
+    models.add_stage_commands,
+    monitoring.add_monitoring_commands,
+    retraining.add_commands,
+    monitoring.add_drift_command,
+    monitoring.add_alert_command,
+    serving.add_batch_command,
+    traffic.add_commands,
+    ab.add_commands,
+    servers.add_commands,
+    serving.add_serving_commands,
 ):
-    module.add_commands(app)
+    add_commands(app)
 
 
 def main() -> None:

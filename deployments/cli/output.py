@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import math
+import os
 import sys
+import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from tasks.core.errors import EvergreenError, Held, InputError, NotLearnable
-from tasks.core.verdict import Reason, State
+from evergreen.deployments.servers import prefect_answers, quiet_stdout, read_servers
+from evergreen.tasks.core.errors import Blocked, EvergreenError, InputError, NotLearnable
+from evergreen.tasks.core.redact import redacted, without_credentials
+from evergreen.tasks.core.verdict import Reason, State
+from evergreen.tasks.io.settings import Settings, read_settings
 
 _SHOWN = (
     "version",
@@ -32,13 +39,6 @@ _SHOWN = (
 def note(message: str) -> None:
     """Tell a person what is going on, on stderr."""
     print(message, file=sys.stderr, flush=True)
-
-
-@contextlib.contextmanager
-def quiet_stdout() -> Iterator[None]:
-    """Send whatever a library prints to stderr, so that stdout holds the answer alone."""
-    with contextlib.redirect_stdout(sys.stderr):
-        yield
 
 
 def print_result(result: dict[str, Any], *, as_json: bool) -> None:
@@ -75,7 +75,7 @@ def _ending(error: EvergreenError) -> tuple[State, Reason]:
     """Return the state and the reason of what a command raised; a refusal is a decision, not a failure."""
     if isinstance(error, NotLearnable):
         return State.INSUFFICIENT, Reason.from_error(error)
-    if isinstance(error, Held):
+    if isinstance(error, Blocked):
         return State.HELD, Reason(code=error.reason_code, message=str(error))
     state = State.INPUT_ERROR if isinstance(error, InputError) else State.FAILED
     return state, Reason(code=error.code, message=str(error))
@@ -105,3 +105,140 @@ def _text(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(_text(item) for item in value) + "]"
     return str(value)
+
+
+# Where a command runs its flows: a running Prefect server when there is one, else a temporary one.
+
+
+def find_prefect(settings: Settings | None = None) -> bool:
+    """Point Prefect, before it is imported, at a running server.
+
+    Returns
+    -------
+    bool
+        Whether one answers.
+    """
+    settings = settings or read_settings()
+    quiet_environment(settings)
+    servers = read_servers(settings.home)
+    if "mlflow" in servers:
+        os.environ.setdefault("EVERGREEN_MLFLOW_UI", servers["mlflow"]["ui"])
+    url = os.environ.get("PREFECT_API_URL") or servers.get("prefect", {}).get("api")
+    if url and prefect_answers(url):
+        os.environ["PREFECT_API_URL"] = url
+        return True
+    return False
+
+
+def prepare_prefect(settings: Settings | None = None) -> bool:
+    """Point Prefect at a server before it is imported.
+
+    Returns
+    -------
+    bool
+        True when a running server answers, False when a temporary one will be started.
+
+    Raises
+    ------
+    EvergreenError
+        When ``PREFECT_API_URL`` names one that does not answer.
+    """
+    if find_prefect(settings):
+        return True
+    if url := os.environ.get("PREFECT_API_URL"):
+        raise EvergreenError(
+            f"PREFECT_API_URL names {redacted(url)}, but nothing answers there. Start that server, or unset the "
+            "variable to use the one 'evergreen up' starts."
+        )
+    os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "true"
+    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "90")
+    note("No Prefect server is running: starting a temporary one (about 20 s; 'evergreen up' keeps one).")
+    return False
+
+
+def run_flow(flow_path: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    """Run a flow in this process and return its result.
+
+    Parameters
+    ----------
+    flow_path : str
+        ``module:function`` of the flow.
+    parameters : dict
+        Its parameters.
+
+    Raises
+    ------
+    InputError
+        When the flow ended Failed under that name.
+    EvergreenError
+        When the flow failed or crashed.
+    """
+    module_name, function_name = flow_path.split(":")
+    with quiet_stdout():
+        module = __import__(module_name, fromlist=[function_name])
+    with quiet_stdout(), failures_off_console(), without_heartbeat():
+        state = getattr(module, function_name)(**parameters, return_state=True)
+        if state.is_completed():
+            return dict(state.result())
+        outcome = state.result(raise_on_failure=False)
+    if isinstance(outcome, EvergreenError):
+        raise outcome
+    if isinstance(outcome, BaseException):  # a bug or a broken machine: said in full
+        note(without_credentials("".join(traceback.format_exception(outcome))))
+    kind = InputError if state.name == "InputError" else EvergreenError
+    why = " ".join(without_credentials(str(state.message or outcome)).split()).rstrip(".")
+    raise kind(f"{function_name} ended {state.name}: {why}.")
+
+
+@contextlib.contextmanager
+def without_heartbeat() -> Iterator[None]:
+    """Switch off the heartbeat of runs that last as long as a command: its thread costs each of them a second."""
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    if (
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY.value() is None
+    ):  # to set it again would check all of Prefect's settings
+        yield
+        return
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield
+
+
+@contextlib.contextmanager
+def failures_off_console() -> Iterator[None]:
+    """Keep failures of runs off the console: the command itself says what went wrong, once.
+
+    Prefect would log each of them again for the task and for the flow, with a traceback. Its own pages show them.
+    """
+    handlers = logging.getLogger().handlers
+    for handler in handlers:
+        handler.addFilter(_is_no_failed_run)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(_is_no_failed_run)
+
+
+def _is_no_failed_run(record: logging.LogRecord) -> bool:
+    return record.levelno < logging.ERROR or not record.name.startswith(
+        ("prefect.flow_runs", "prefect.task_runs")
+    )
+
+
+def quiet_environment(settings: Settings) -> None:
+    """Set what keeps local runs short, offline and in one folder; what a person set stays."""
+    logging.getLogger("EventsWorker").setLevel(
+        logging.ERROR
+    )  # it counts aloud what is left to send at the end
+    for name, value in {
+        "PREFECT_HOME": str(settings.home / "prefect"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        "DO_NOT_TRACK": "1",
+        "PREFECT_LOGGING_LEVEL": "WARNING",
+        "GX_ANALYTICS_ENABLED": "false",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    }.items():
+        os.environ.setdefault(name, value)

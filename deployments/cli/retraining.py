@@ -7,18 +7,89 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.table import Column, Table
 
-from deployments.cli.output import clean, note, print_result
-from deployments.cli.replayed import show_replay
-from deployments.cli.session import prepare_prefect, run_flow
-from deployments.cli.stages import AsOf, DryRun, Json, Model
-from tasks.core.errors import InputError
-from tasks.io.configs import list_models
-from tasks.io.settings import read_settings
-from tasks.io.setup import Setup, open_setup
-from tasks.io.store_checks import reach_servers
+from evergreen.deployments.cli.options import AsOf, DryRun, Json, Model
+from evergreen.deployments.cli.output import clean, note, prepare_prefect, print_result, run_flow
+from evergreen.tasks.core.errors import InputError
+from evergreen.tasks.io.config import list_models
+from evergreen.tasks.io.settings import read_settings
+from evergreen.tasks.io.setup import Setup, open_setup
+from evergreen.tasks.io.store_checks import reach_servers
 
-Because = Annotated[str, typer.Option("--why", help="Reason, kept in the ledger.")]
+# What a replay says on a terminal: a table of policies, the gaps to the best, the settings to paste.
+
+
+_HEAD = ("policy", "mean", "± 95 %", "worst", "retr", "prom", "ref", "alarms", "regret")
+
+
+def show_replay(result: dict[str, Any]) -> None:
+    """Print the policies, the baseline, the front and what a search found."""
+    console = Console()
+    if not result.get("policies"):
+        console.print(f"{result['model']}: {result['state']}", markup=False)
+        for reason in result["reasons"]:
+            console.print(f"  {reason['code']}: {reason['message']}", markup=False, soft_wrap=True)
+        return
+    metric = result["policies"][0]["metric"]
+    table = Table(
+        *(Column(name, no_wrap=True) for name in _HEAD),
+        title=f"{result['model']}: {metric} from {result['start']} on",
+        box=None,
+        padding=(0, 1),
+    )
+    for policy in [*result["policies"], *([result["baseline"]] if result["baseline"] else [])]:
+        table.add_row(*_cells(policy))
+    console.print(table, highlight=False)
+    accuracies = {
+        one["policy"]: one["accuracy"]
+        for one in [*result["policies"], result["baseline"] or {}]
+        if one.get("accuracy")
+    }
+    if accuracies:
+        said = ", ".join(f"{name} {value:.3f}" for name, value in accuracies.items())
+        console.print(f"accuracy: {said}", markup=False, highlight=False, soft_wrap=True)
+    front = [one["policy"] for one in result["pareto"] if one["front"]]
+    console.print(
+        f"No other is both better and cheaper than: {', '.join(front)}", markup=False, soft_wrap=True
+    )
+    for line in result["notes"]:
+        console.print(f"{line['code']}: {line['message']}", markup=False, highlight=False, soft_wrap=True)
+    if result.get("search"):
+        _show_search(console, result["search"])
+    if result.get("run_url"):
+        console.print(f"page: {result['run_url']}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _cells(policy: dict[str, Any]) -> list[str]:
+    low, high = policy["mean_interval"]
+    half = None if low is None or high is None else (high - low) / 2
+    counts = [str(policy[name]) for name in ("retrainings", "promotions", "refused", "alarms")]
+    numbers = [_number(value) for value in (policy["mean"], half, policy["worst"])]
+    return [policy["policy"], *numbers, *counts, _number(policy["regret"])]
+
+
+def _show_search(console: Console, search: dict[str, Any]) -> None:
+    console.print(
+        f"\nSettings found before {search['unseen_from']}, and what they did after it:", markup=False
+    )
+    for one in search["chosen"]:
+        later = one["unseen_part"] or {}
+        console.print(
+            f"{one['policy']}: mean {_number(later.get('mean'))}, {later.get('retrainings')} retrainings",
+            markup=False,
+        )
+        console.print(one["yaml"].rstrip(), markup=False, highlight=False)
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if abs(value) < 10 else f"{value:.4g}"
+
+
+ReasonText = Annotated[str, typer.Option("--why", help="Reason, kept in the ledger.")]
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -48,7 +119,7 @@ def retrain(
     reach_servers(setup.settings)
     prepare_prefect(setup.settings)
     options = {"trigger": trigger, "force": force, "reason": why, "until": until, "dry_run": dry_run}
-    result = run_flow("flows.retrain:retrain", {"model": model, **options})
+    result = run_flow("evergreen.flows.retrain:retrain", {"model": model, **options})
     print_result({"next_allowed_at": None, "causes": [], "stages": {}, **result}, as_json=json)
     if result.get("next_allowed_at") and not json:
         print(f"  next allowed at {result['next_allowed_at']}")
@@ -79,9 +150,14 @@ def replay(
     reach_servers(setup.settings)
     prepare_prefect(setup.settings)
     options = {
-        "policies": policies, "since": since, "until": until, "full": full, "search": search, "trials": trials,
-    }  # fmt: skip
-    result = run_flow("flows.replay:replay", {"model": model, **options})
+        "policies": policies,
+        "since": since,
+        "until": until,
+        "full": full,
+        "search": search,
+        "trials": trials,
+    }
+    result = run_flow("evergreen.flows.replay:replay", {"model": model, **options})
     if html is not None:
         _copy_page(setup, result["run_id"], html)
     if json:
@@ -91,7 +167,7 @@ def replay(
 
 
 def _copy_page(setup: Setup, run_id: str, path: Path) -> None:
-    from tasks.io.tracking import open_tracker
+    from evergreen.tasks.io.mlflow_store.tracking import open_tracker
 
     page = Path(open_tracker(setup.stores).client.download_artifacts(run_id, "replay.html"))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -106,7 +182,7 @@ def due(
     json: Json = False,
 ) -> None:
     """List what asks for a retraining and why, what holds it, and when the next one is due; reads only."""
-    from tasks.due import due_now
+    from evergreen.tasks.retraining import due_now
 
     setups = [open_setup(name) for name in ([model] if model else list_models(read_settings().config_dir))]
     if not setups:
@@ -114,25 +190,25 @@ def due(
     reach_servers(setups[0].settings)
     found = [due_now(setup) for setup in setups]
     if json:
-        many = {"state": _gravest(found), "model": f"{len(found)} models", "reasons": [], "models": found}
+        many = {"state": _worst(found), "model": f"{len(found)} models", "reasons": [], "models": found}
         print(json_module.dumps(clean(found[0] if model else many)))
         return
     for one in found:
         _show_due(one)
 
 
-def pause(model: Model, why: Because, json: Json = False) -> None:
+def pause(model: Model, why: ReasonText, json: Json = False) -> None:
     """Hold every retraining of a model until it is resumed; shown in status."""
-    from tasks.pause import pause_retraining
+    from evergreen.tasks.io.retraining_claims import pause_retraining
 
-    _say(pause_retraining(_ready(model), why=why), as_json=json)
+    _print_reason(pause_retraining(_ready(model), why=why), as_json=json)
 
 
-def resume(model: Model, why: Because = "", json: Json = False) -> None:
+def resume(model: Model, why: ReasonText = "", json: Json = False) -> None:
     """End a pause."""
-    from tasks.pause import resume_retraining
+    from evergreen.tasks.io.retraining_claims import resume_retraining
 
-    _say(resume_retraining(_ready(model), why=why), as_json=json)
+    _print_reason(resume_retraining(_ready(model), why=why), as_json=json)
 
 
 def _ready(model: str) -> Setup:
@@ -141,11 +217,11 @@ def _ready(model: str) -> Setup:
     return setup
 
 
-def _say(result: dict[str, Any], *, as_json: bool) -> None:
+def _print_reason(result: dict[str, Any], *, as_json: bool) -> None:
     print(json_module.dumps(clean(result)) if as_json else result["reasons"][0]["message"])
 
 
-def _gravest(found: list[dict[str, Any]]) -> str:
+def _worst(found: list[dict[str, Any]]) -> str:
     states = {one["state"] for one in found}
     return next(state for state in ("Due", "Held", "Insufficient") if state in states)
 

@@ -7,14 +7,12 @@ from typing import Annotated
 
 import typer
 
-from deployments.cli.output import note
-from deployments.cli.session import prepare_prefect, quiet_environment
-from deployments.servers import start_servers, stop_servers
-from tasks.core.errors import EvergreenError
-from tasks.io.settings import read_settings
-from tasks.io.store_checks import check_places
-
-Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on stdout.")]
+from evergreen.deployments.cli.options import Json
+from evergreen.deployments.cli.output import note, prepare_prefect, quiet_environment
+from evergreen.deployments.servers import start_servers, stop_servers
+from evergreen.tasks.core.errors import EvergreenError
+from evergreen.tasks.io.settings import read_settings
+from evergreen.tasks.io.store_checks import check_places
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -68,7 +66,7 @@ def deploy(json: Json = False) -> None:
         raise EvergreenError(
             "Deployments live on a Prefect server and none is running. Start one by 'evergreen up'."
         )
-    from deployments.deploy import deploy_models
+    from evergreen.deployments.deploy import deploy_models
 
     names = deploy_models(settings)
     if json:

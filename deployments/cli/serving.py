@@ -6,20 +6,19 @@ import json as json_module
 import os
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from deployments.cli.output import note
-from deployments.cli.session import quiet_environment
-from tasks.core.config.units import parse_duration
-from tasks.core.errors import InputError
-from tasks.io.clock import utc_now
-from tasks.io.serving_keys import create_key, keys_path, read_keys, revoke_key
-from tasks.io.settings import read_settings
-from tasks.io.setup import open_setup
+from evergreen.deployments.cli.options import Json, Model
+from evergreen.deployments.cli.output import note, prepare_prefect, print_result, quiet_environment, run_flow
+from evergreen.tasks.core.config.units import parse_duration
+from evergreen.tasks.core.errors import InputError
+from evergreen.tasks.io.serving_keys import create_key, keys_path, read_keys, revoke_key
+from evergreen.tasks.io.settings import read_settings, utc_now
+from evergreen.tasks.io.setup import open_setup
+from evergreen.tasks.io.store_checks import reach_servers
 
-Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on stdout.")]
 Models = Annotated[
     list[str], typer.Argument(metavar="MODEL...", help="Names under config/, or paths of YAML files.")
 ]
@@ -30,7 +29,7 @@ _FAIL_FAST = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEO
 keys = typer.Typer(help="API keys of the prediction service.", no_args_is_help=True)
 
 
-def add_commands(app: typer.Typer) -> None:
+def add_serving_commands(app: typer.Typer) -> None:
     """Register this module's commands."""
     app.command()(serve)
     keys.command("create")(key_create)
@@ -60,8 +59,8 @@ def serve(
     quiet_environment(setups[0].settings)
     for name, value in _FAIL_FAST.items():
         os.environ.setdefault(name, value)
-    from deployments.service.run import Place, bind, check_place, run_service, say_on_stderr
-    from deployments.service.service import Service
+    from evergreen.deployments.service.run import Place, bind, check_place, log_to_stderr, run_service
+    from evergreen.deployments.service.service import Service
 
     if any(setup.config.serving.log == "durable" for setup in setups):
         _ = setups[0].stores.log  # one that cannot be opened is said now, with an exit code
@@ -74,7 +73,7 @@ def serve(
     note(
         f"Serving {', '.join(names)} on {url} ({url}/docs describes it, {url}/ready says when). Ctrl-C ends it."
     )
-    say_on_stderr()
+    log_to_stderr()
     run_service(service, place, listener)
 
 
@@ -142,3 +141,65 @@ def _seconds(text: str) -> float:
         return parse_duration(text).amount
     except ValueError as error:
         raise InputError(f"Wrong value '{text}' for --expires: {error}.") from None
+
+
+# The command that scores a batch: score.
+
+
+def add_batch_command(app: typer.Typer) -> None:
+    """Register this module's commands."""
+    app.command()(score)
+
+
+def score(
+    model: Model,
+    to: Annotated[str, typer.Option(help="Parquet file, or SQLAlchemy URL of a database (with --to-table).")],
+    source: Annotated[
+        str | None,
+        typer.Option(help="CSV, Parquet, SQLAlchemy URL or function to score (default: data.source)."),
+    ] = None,
+    table: Annotated[str | None, typer.Option(help="Table of a --source that is a database.")] = None,
+    query: Annotated[str | None, typer.Option(help="Query on a --source that is a database.")] = None,
+    to_table: Annotated[
+        str | None, typer.Option("--to-table", help="Table to write; made where it is missing.")
+    ] = None,
+    mode: Annotated[
+        Literal["append", "replace"],
+        typer.Option(help="append: rows of the table stay as they are; replace: it holds this batch alone."),
+    ] = "append",
+    keep: Annotated[
+        str | None, typer.Option(help="Columns of the source to write too, by comma, e.g. its key.")
+    ] = None,
+    version: Annotated[
+        str | None, typer.Option(help="Version number or alias that scores (default: the champion).")
+    ] = None,
+    log: Annotated[
+        bool, typer.Option("--log/--no-log", help="Write predictions to the log, as live ones are.")
+    ] = True,
+    at: Annotated[str | None, typer.Option(help="Moment of all rows, where the model has no clock.")] = None,
+    since: Annotated[str | None, typer.Option(help="Score rows from this moment of the clock on.")] = None,
+    until: Annotated[str | None, typer.Option(help="Score rows before this moment of the clock.")] = None,
+    rows: Annotated[int, typer.Option(min=1, help="Rows in memory at once.")] = 50_000,
+    json: Json = False,
+) -> None:
+    """Score a batch by the champion; run again it takes up what is missing and changes nothing that is there."""
+    setup = open_setup(model)
+    reach_servers(setup.settings)
+    prepare_prefect(setup.settings)
+    options = {
+        "to": to,
+        "source": source,
+        "table": table,
+        "query": query,
+        "to_table": to_table,
+        "mode": mode,
+        "keep": [name.strip() for name in keep.split(",") if name.strip()] if keep else None,
+        "version": version,
+        "log": log,
+        "at": at,
+        "since": since,
+        "until": until,
+        "rows": rows,
+    }
+    result = run_flow("evergreen.flows.score:score", {"model": model, **options})
+    print_result({"rows": 0, "written": 0, "logged": 0, **result}, as_json=json)

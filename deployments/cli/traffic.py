@@ -8,15 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from deployments.cli.output import clean
-from deployments.cli.stages import DryRun, Json, Model
-from tasks.core.config.units import parse_duration
-from tasks.core.errors import InputError
-from tasks.core.traffic.spell import read_steps
-from tasks.io.setup import Setup, open_setup
-from tasks.io.store_checks import reach_servers
-
-Why = Annotated[str, typer.Option("--why", help="Reason, kept in the ledger.")]
+from evergreen.deployments.cli.options import DryRun, Json, Model, ReasonText
+from evergreen.deployments.cli.output import clean
+from evergreen.tasks.core.config.units import parse_duration
+from evergreen.tasks.core.errors import InputError
+from evergreen.tasks.core.traffic.variant import parse_steps
+from evergreen.tasks.io.setup import Setup, open_setup
+from evergreen.tasks.io.store_checks import reach_servers
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -36,9 +34,9 @@ def add_commands(app: typer.Typer) -> None:
 
 def show(model: Model, json: Json = False) -> None:
     """Show who answers and who scores along, the ramp, and why; reads only."""
-    from tasks.traffic import show_traffic
+    from evergreen.tasks.io.traffic import show_traffic
 
-    _say(show_traffic(_ready(model)), as_json=json)
+    _print_traffic(show_traffic(_ready(model)), as_json=json)
 
 
 def set_(
@@ -54,17 +52,17 @@ def set_(
         list[str] | None,
         typer.Option(help="Likewise; scores along and is logged, never answers. Default share: 100%."),
     ] = None,
-    why: Why = "",
+    why: ReasonText = "",
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
     """Set who answers beside the champion and who scores along, in place of all before."""
-    from tasks.traffic import set_variants
+    from evergreen.tasks.io.traffic import set_variants
 
     result = set_variants(
         _ready(model), challengers=challenger or [], shadows=shadow or [], why=why, dry_run=dry_run
     )
-    _say(result, as_json=json)
+    _print_traffic(result, as_json=json)
 
 
 def ramp(
@@ -81,30 +79,30 @@ def ramp(
     min_time: Annotated[
         str | None, typer.Option(help="Shortest step, e.g. 10m (default: traffic.min_time).")
     ] = None,
-    why: Why = "",
+    why: ReasonText = "",
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
     """Ramp a canary up, step by step; a guardrail that trips sends everything back to the champion by itself."""
-    from tasks.traffic import ramp_variant
+    from evergreen.tasks.io.traffic import ramp_variant
 
     result = ramp_variant(
         _ready(model),
         canary=canary,
-        steps=read_steps(steps) if steps else None,
+        steps=parse_steps(steps) if steps else None,
         min_rows=min_rows,
         min_time=_duration(min_time) if min_time else None,
         why=why,
         dry_run=dry_run,
     )
-    _say(result, as_json=json)
+    _print_traffic(result, as_json=json)
 
 
-def stop(model: Model, why: Why, dry_run: DryRun = False, json: Json = False) -> None:
+def stop(model: Model, why: ReasonText, dry_run: DryRun = False, json: Json = False) -> None:
     """Send everything back to the champion; shadows go on."""
-    from tasks.traffic import stop_variants
+    from evergreen.tasks.io.traffic import stop_variants
 
-    _say(stop_variants(_ready(model), why=why, dry_run=dry_run), as_json=json)
+    _print_traffic(stop_variants(_ready(model), why=why, dry_run=dry_run), as_json=json)
 
 
 def _ready(model: str) -> Setup:
@@ -120,7 +118,7 @@ def _duration(text: str) -> timedelta:
         raise InputError(f"Duration '{text}' of --min-time cannot be read: {error}") from error
 
 
-def _say(result: dict[str, Any], *, as_json: bool) -> None:
+def _print_traffic(result: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print(json_module.dumps(clean(result)))
         return

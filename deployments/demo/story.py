@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-HASTY = {
+TWO_COLUMN_CONFIG = {
     "data": {"numeric": ["card_age_days", "hour"], "categorical": []},
     "training": {
         "candidates": [
@@ -42,22 +42,24 @@ class Chapter:
     changes: dict[str, Any] = field(default_factory=dict)
 
 
-def _reign(who: str, until: str, changes: dict[str, Any] | None = None) -> list[Chapter]:
+def _train_to_challenge(who: str, until: str, changes: dict[str, Any] | None = None) -> list[Chapter]:
     """Return the three stages a version goes through."""
     own = changes or {}
     as_of = {"until": until}
     return [
         Chapter(
             title=f"Train {who} (as of {until})",
-            flow="flows.train:train",
+            flow="evergreen.flows.train:train",
             parameters=as_of,
             changes=own,
             now=until,
         ),
-        Chapter(title="Pass it through the gate", flow="flows.validate:validate", changes=own, now=until),
+        Chapter(
+            title="Pass it through the gate", flow="evergreen.flows.validate:validate", changes=own, now=until
+        ),
         Chapter(
             title="Challenge the throne",
-            flow="flows.challenge:challenge",
+            flow="evergreen.flows.challenge:challenge",
             parameters=as_of,
             changes=own,
             now=until,
@@ -69,17 +71,17 @@ def _retrain(what: str, until: str) -> Chapter:
     """Return a run that a drift event asks for."""
     return Chapter(
         title=f"{what} (as of {until})",
-        flow="flows.retrain:retrain",
+        flow="evergreen.flows.retrain:retrain",
         parameters={"until": until, "trigger": "drift"},
         now=until,
     )
 
 
-def _watch(what: str, until: str, *, pages: bool = False) -> Chapter:
+def _monitor(what: str, until: str, *, pages: bool = False) -> Chapter:
     """Return a run of the monitor; Evidently's page costs seconds, so only the last one draws it."""
     return Chapter(
         title=f"Watch it: {what} (to {until})",
-        flow="flows.monitor:monitor",
+        flow="evergreen.flows.monitor:monitor",
         parameters={"until": until},
         now=until,
         changes={} if pages else {"monitoring": {"report_rows": 0}},
@@ -87,17 +89,17 @@ def _watch(what: str, until: str, *, pages: bool = False) -> Chapter:
 
 
 STORY = [
-    *_reign("the first model", "2026-03-16"),
-    *_reign("a hasty one that sees two columns", "2026-03-16", HASTY),
-    _watch("a quiet stretch", "2026-03-26T12:00"),
-    _watch("one odd day", "2026-03-27T12:00"),
-    _watch("habits change for good", "2026-05-05T12:00"),
+    *_train_to_challenge("the first model", "2026-03-16"),
+    *_train_to_challenge("a hasty one that sees two columns", "2026-03-16", TWO_COLUMN_CONFIG),
+    _monitor("a quiet stretch", "2026-03-26T12:00"),
+    _monitor("one odd day", "2026-03-27T12:00"),
+    _monitor("habits change for good", "2026-05-05T12:00"),
     _retrain("The alarm asks for a retraining", "2026-05-05T12:00"),
-    _watch("another wallet spreads", "2026-05-13T12:00", pages=True),
+    _monitor("another wallet spreads", "2026-05-13T12:00", pages=True),
     _retrain("The next alarm asks too soon", "2026-05-13T12:00"),
     Chapter(
         title="Replay what other policies would have done",
-        flow="flows.replay:replay",
+        flow="evergreen.flows.replay:replay",
         parameters={
             "policies": "configured,never,every,periodic:30d",
             "since": "2026-03-26",
@@ -107,7 +109,7 @@ STORY = [
     ),
     Chapter(
         title="Roll back by hand",
-        flow="flows.promote:rollback",
+        flow="evergreen.flows.rollback:rollback",
         parameters={"reason": "shown in the demo"},
         now="2026-05-14",
     ),

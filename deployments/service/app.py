@@ -10,24 +10,49 @@ from typing import Any
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.staticfiles import StaticFiles
 
-from deployments.service.docs_page import add_docs_page
-from deployments.service.documents import describe
-from deployments.service.facts import model_facts, readiness
-from deployments.service.problems import (
-    Problem,
+from evergreen.deployments.service.errors import (
     Receive,
+    RequestProblem,
     Scope,
     Send,
     internal,
+    place_of,
     problem_answer,
     unknown_model,
 )
-from deployments.service.reading import MODEL_HEADER, read_head, read_secret
-from deployments.service.service import Service
-from deployments.service.trouble import place_of
+from evergreen.deployments.service.info import model_facts, readiness
+from evergreen.deployments.service.openapi import describe
+from evergreen.deployments.service.request import MODEL_HEADER, read_head, read_secret
+from evergreen.deployments.service.service import Service
+
+# The page at ``/docs``: Swagger UI from an installed package, so that it opens where nothing else can be reached.
+
+
+_PATH = "docs"
+
+
+def add_docs_page(app: FastAPI) -> None:
+    """Serve the page and what it loads; every address is relative, whatever stands in front of the service."""
+    page = get_swagger_ui_html(
+        openapi_url="openapi.json",
+        title=app.title,
+        swagger_js_url=f"{_PATH}/swagger-ui-bundle.js",
+        swagger_css_url=f"{_PATH}/swagger-ui.css",
+        swagger_favicon_url=f"{_PATH}/favicon-32x32.png",
+    )
+
+    @app.get(f"/{_PATH}", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        """Return the page."""
+        return page
+
+    app.mount(f"/{_PATH}", StaticFiles(packages=[("fastapi_swagger", "resources")]))
+
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +156,7 @@ def _add_facts(app: FastAPI, service: Service) -> None:
         head = read_head(request.scope["headers"])
         name = head.model or (next(iter(service.models)) if len(service.models) == 1 else None)
         if name is None:
-            raise Problem(
+            raise RequestProblem(
                 400,
                 "which_model",
                 f"Several models are served here: {', '.join(service.models)}. Name one in {MODEL_HEADER}, or use "
@@ -169,13 +194,13 @@ class Raw(Response):
 
 
 def _add_problems(app: FastAPI) -> None:
-    def said(problem: Problem) -> Response:
+    def said(problem: RequestProblem) -> Response:
         status, body, headers = problem_answer(problem)
         named = {name.decode(): value.decode() for name, value in headers}
         return Response(body, status_code=status, headers=named, media_type="application/json")
 
-    @app.exception_handler(Problem)
-    async def of_ours(_: Request, problem: Problem) -> Response:
+    @app.exception_handler(RequestProblem)
+    async def of_ours(_: Request, problem: RequestProblem) -> Response:
         return said(problem)
 
     @app.exception_handler(HTTPException)
@@ -183,7 +208,7 @@ def _add_problems(app: FastAPI) -> None:
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "refused")
         what = f"{request.method} {request.url.path[:100]}"
         answer = said(
-            Problem(error.status_code, code, f"There is no {what} here; /docs shows what there is.")
+            RequestProblem(error.status_code, code, f"There is no {what} here; /docs shows what there is.")
         )
         answer.headers.update(error.headers or {})
         return answer
@@ -191,7 +216,7 @@ def _add_problems(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def of_fastapi(_: Request, error: RequestValidationError) -> Response:
         return said(
-            Problem(422, "wrong_parameter", f"{len(error.errors())} parameters are wrong; see /docs.")
+            RequestProblem(422, "wrong_parameter", f"{len(error.errors())} parameters are wrong; see /docs.")
         )
 
     @app.exception_handler(Exception)

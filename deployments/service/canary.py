@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from contextlib import suppress
 
-from deployments.service.apart import Failed
-from deployments.service.live import Live, ServedModel
-from deployments.service.loading import reason_of
-from deployments.service.scoring import Routed, Scored
-from tasks.core.traffic.decide import Act, TrafficDecision
-from tasks.core.traffic.watch import TrafficWatch
-from tasks.io.clock import utc_now
-from tasks.io.setup import Setup
-from tasks.traffic import write_decision
-from tasks.traffic_stop import write_stop
+from evergreen.deployments.service.live import Live, ServedArm, ServedModel
+from evergreen.deployments.service.model_loader import reason_of
+from evergreen.deployments.service.scoring import CHAMPION, FailedRow, Routed, Scored, answer_arm
+from evergreen.tasks.core.serving.batch import Batch, concat
+from evergreen.tasks.core.traffic.decide import TrafficAction, TrafficController, TrafficDecision
+from evergreen.tasks.io.settings import utc_now
+from evergreen.tasks.io.setup import Setup
+from evergreen.tasks.io.traffic import write_decision, write_stop
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class Canary:
         unwritten: TrafficDecision | None = None,
     ) -> None:
         self._setup, self._served, self._stop = setup, served, stop
-        self._watch: TrafficWatch | None = None
+        self._watch: TrafficController | None = None
         self._unwritten = unwritten
         self._ending = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -61,7 +62,7 @@ class Canary:
         for row, one in zip(rows, routed, strict=True):
             if one.failed:
                 counts.add_error(one.index, one.hashed)
-            elif one.answered and not isinstance(row, Failed):
+            elif one.answered and not isinstance(row, FailedRow):
                 counts.add(one.index, one.hashed, _plain(row[0]))
 
     def watches_time(self, live: Live) -> bool:
@@ -117,7 +118,7 @@ class Canary:
         now, champion = utc_now(), live.champion.number
         if self._watch is None:
             limits = self._setup.config.traffic.limits
-            self._watch = TrafficWatch(live.traffic, champion=champion, limits=limits, now=now)
+            self._watch = TrafficController(live.traffic, champion=champion, limits=limits, now=now)
         elif live.traffic is not self._watch.state or champion != self._watch.champion:
             self._watch.follow(live.traffic, champion=champion, now=now)
             self._watch.state = live.traffic  # equal, perhaps, but rows are counted by what is live
@@ -128,7 +129,7 @@ class Canary:
     async def _act(self, decision: TrafficDecision) -> None:
         said = "; ".join(reason.message for reason in decision.reasons)
         logger.warning("%s: traffic: %s: %s", self._setup.model, decision.act.value, said)
-        if decision.act is Act.STOP:
+        if decision.act is TrafficAction.STOP:
             self._unwritten = decision  # from here on it is written, also when this process is to end
             await asyncio.to_thread(self._stop, decision)
             await self._write_stop(decision)
@@ -154,3 +155,95 @@ def _plain(score: object) -> float:
     if isinstance(score, dict):
         return float(max(score.values()))
     return float(score)  # type: ignore[arg-type]
+
+
+# How long challengers take: aside, a challenger and the champion are asked for the same rows, one after the other.
+
+
+_PAUSE_FACTOR = 20.0
+"""After a duel there is none for so many times as long: they cost a twentieth of a core at most."""
+_MOST_ROWS = 128
+"""Rows of a duel; more tell no more."""
+
+
+class LatencyProbe:
+    """Compares times for equal work, so that neither the size of a call, nor shares, nor the hour are in what is seen.
+
+    What answers cost where they are given says little of a version: an arm with a twentieth of the traffic has a
+    twentieth of each request's rows, and each call has a cost of its own.
+
+    Parameters
+    ----------
+    canary : Canary
+        Counts who was slower.
+    pool : Executor
+        Where they are asked; nobody waits for it.
+    """
+
+    def __init__(self, canary: Canary, *, pool: Executor) -> None:
+        self._canary, self._pool = canary, pool
+        self._loop = asyncio.get_running_loop()
+        self._fought: Counter[str] = Counter()
+        self._running = False
+        self._began = self._not_before = 0.0
+
+    @property
+    def running(self) -> bool:
+        """True while one is fought."""
+        return self._running
+
+    def offer(self, live: Live, batches: Sequence[Batch], routed: Sequence[Routed]) -> None:
+        """Have the rows of one challenger compared, unless that was done a moment ago; returns at once."""
+        if self._running or time.perf_counter() < self._not_before or not self._canary.watches_time(live):
+            return
+        arms = {one.index: live.plan.variants[one.index].name for one in routed if one.index and one.answered}
+        if not arms:
+            return
+        index = min(arms, key=lambda at: self._fought[arms[at]])
+        arm = live.arms[arms[index]]
+        places = [place for place, one in enumerate(routed) if one.index == index and one.answered]
+        rows = concat(batches).take(places[:_MOST_ROWS])
+        first = self._fought[arms[index]] % 2 == 0
+        self._fought[arms[index]] += 1
+        self._running, self._began = True, time.perf_counter()
+        task = self._loop.run_in_executor(self._pool, compare_latency, arm, live.arms[CHAMPION], rows, first)
+        task.add_done_callback(lambda done: self._fought_out(live, index, done))
+
+    def _fought_out(self, live: Live, index: int, done: asyncio.Future[tuple[float, float] | None]) -> None:
+        now = time.perf_counter()
+        self._running, self._not_before = False, now + _PAUSE_FACTOR * (now - self._began)
+        took = done.result()
+        if took is not None:
+            self._canary.count_duel(live, index, seconds=took[0], usual=took[1])
+
+
+def compare_latency(
+    arm: ServedArm, champion: ServedArm, rows: Batch, first: bool
+) -> tuple[float, float] | None:
+    """Return the seconds an arm and the champion take for the same rows; None where one of them fails on them.
+
+    Each is asked twice, in the order A B B A, and its better time counts: the first call of an arm that is asked
+    rarely finds the machine's caches cold.
+
+    Parameters
+    ----------
+    arm, champion : Arm
+        Who is compared.
+    rows : Batch
+        The rows.
+    first : bool
+        Whether the arm begins; else the champion does.
+    """
+    one, other = (arm, champion) if first else (champion, arm)
+    try:
+        took = [_seconds(each, rows) for each in (one, other, other, one)]
+    except Exception:  # a row that an arm fails on is counted where it was answered
+        return None
+    outer, inner = min(took[0], took[3]), min(took[1:3])
+    return (outer, inner) if first else (inner, outer)
+
+
+def _seconds(arm: ServedArm, rows: Batch) -> float:
+    started = time.perf_counter()
+    answer_arm(arm, rows)
+    return time.perf_counter() - started

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from tasks.core.config import ModelConfig
-from tasks.core.serving.compiled import CompiledModel
-from tasks.core.serving.signature import Signature
-from tasks.core.traffic.assign import Assigner
-from tasks.core.traffic.plan import TrafficPlan
-from tasks.core.traffic.state import TrafficState
-from tasks.core.traffic.variant import Role, Variant
+from evergreen.tasks.core.config import ModelConfig
+from evergreen.tasks.core.serving.compile import CompiledModel
+from evergreen.tasks.core.serving.signature import Signature
+from evergreen.tasks.core.traffic.assign import Assigner
+from evergreen.tasks.core.traffic.plan import TrafficPlan
+from evergreen.tasks.core.traffic.state import TrafficState
+from evergreen.tasks.core.traffic.variant import Role, Variant
 
 _SLOW_FORMS = ("frame", "estimator on arrays")
 """Forms in which a model's own code answers (`CompiledModel.form`): nobody knows how long that takes."""
@@ -45,7 +45,7 @@ class ServedVersion:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Arm:
+class ServedArm:
     """A variant with the versions that answer for it, and their weights.
 
     Attributes
@@ -88,7 +88,7 @@ class Live:
 
     champion: ServedVersion
     traffic: TrafficState
-    arms: Mapping[str, Arm]
+    arms: Mapping[str, ServedArm]
     assigner: Assigner = field(init=False)
     compiled: bool = field(init=False)
 
@@ -119,7 +119,7 @@ class Live:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Refusal:
+class RefusedVersion:
     """A version that was not taken.
 
     Attributes
@@ -173,7 +173,7 @@ class ServedModel:
     config: ModelConfig
     live: Live | None = None
     aliases: dict[str, int] = field(default_factory=dict)
-    refused: tuple[Refusal, ...] = ()
+    refused: tuple[RefusedVersion, ...] = ()
     registry_trouble: str | None = None
     away_since: datetime | None = None
     no_champion: bool = False

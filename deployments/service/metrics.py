@@ -12,7 +12,7 @@ _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
 
 
-class Metrics:
+class ServiceMetrics:
     """The figures of one service, in a registry of their own."""
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class Metrics:
 class Tally:
     """The counters of one model's endpoint, looked up once for each status: a label look-up costs more than a count."""
 
-    def __init__(self, metrics: Metrics, model: str, endpoint: str) -> None:
+    def __init__(self, metrics: ServiceMetrics, model: str, endpoint: str) -> None:
         self._metrics, self._model, self._endpoint = metrics, model, endpoint
         self._by_status: dict[int, Counter] = {}
         self._seconds = metrics.seconds.labels(model)

@@ -6,18 +6,15 @@ from typing import Any
 
 import orjson
 
-from deployments.service.counter import Counter
-from deployments.service.endpoint import Endpoint
-from deployments.service.problems import Problem, Receive, Scope
-from deployments.service.reading import read_head
-from deployments.service.trouble import log_problem_of
-from tasks.core.errors import EvergreenError
-from tasks.core.serving.beside import read_times
-from tasks.core.serving.body import read_body
-from tasks.core.serving.refused import Refused
-from tasks.core.serving.truth import check_outcome
-from tasks.io.log_records import KnownOutcome
-from tasks.io.log_writer import LogWriter
+from evergreen.deployments.service.endpoint import Endpoint, ModelEndpoint
+from evergreen.deployments.service.errors import Receive, RequestProblem, Scope, log_problem_of
+from evergreen.deployments.service.request import read_head
+from evergreen.tasks.core.errors import EvergreenError
+from evergreen.tasks.core.serving.answers import RequestRefused
+from evergreen.tasks.core.serving.decode import read_body, read_times
+from evergreen.tasks.core.serving.outcome_checks import check_outcome
+from evergreen.tasks.io.prediction_log.records import KnownOutcome
+from evergreen.tasks.io.prediction_log.writer import LogWriter
 
 _KEYS = {"id", "outcome", "known_at"}
 _LONGEST_ID = 255
@@ -34,7 +31,7 @@ class Outcomes(Endpoint):
         The log; without one there is nothing an outcome could belong to.
     """
 
-    def __init__(self, counter: Counter, *, writer: LogWriter | None) -> None:
+    def __init__(self, counter: ModelEndpoint, *, writer: LogWriter | None) -> None:
         super().__init__(counter, name="outcomes")
         self._writer = writer
 
@@ -44,7 +41,7 @@ class Outcomes(Endpoint):
         head = read_head(scope["headers"])
         counter.admit(head, scope)
         if self._writer is None:
-            raise Problem(
+            raise RequestProblem(
                 409, "no_log", "This model keeps no log (serving.log: off), so outcomes belong nowhere."
             )
         body = await counter.read(receive, head)
@@ -55,7 +52,7 @@ class Outcomes(Endpoint):
             raise log_problem_of(error, counter.served.name) from None
         if receipt.refused:
             named = ", ".join(receipt.refused[:5])
-            raise Problem(
+            raise RequestProblem(
                 409,
                 "outcome_taken",
                 f"{len(receipt.refused)} of {len(known)} outcomes are known with another value ({named}); those stay, "
@@ -68,7 +65,7 @@ class Outcomes(Endpoint):
         document = read_body(body, limits=self._counter.limits)
         given = document.get("outcomes")
         if set(document) != {"outcomes"} or not isinstance(given, list) or not given:
-            raise Refused(
+            raise RequestRefused(
                 400,
                 "wrong_shape",
                 'The body must be {"outcomes": [{"id": …, "outcome": …, "known_at": …}, …]} with at least one outcome; '
@@ -76,7 +73,7 @@ class Outcomes(Endpoint):
                 field="outcomes",
             )
         if len(given) > self._counter.limits.rows:
-            raise Refused(
+            raise RequestRefused(
                 413,
                 "too_many_rows",
                 f"The request holds {len(given)} outcomes; at most {self._counter.limits.rows} are allowed at once.",
@@ -86,7 +83,7 @@ class Outcomes(Endpoint):
 
     def _outcome(self, one: Any, field: str) -> KnownOutcome:
         if not isinstance(one, dict) or not {"id", "outcome"} <= one.keys() <= _KEYS:
-            raise Refused(
+            raise RequestRefused(
                 422,
                 "wrong_shape",
                 f"'{field}' must be an object with id, outcome and perhaps known_at.",
@@ -94,7 +91,7 @@ class Outcomes(Endpoint):
             )
         name, outcome = one["id"], one["outcome"]
         if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_ID:
-            raise Refused(
+            raise RequestRefused(
                 422, "invalid_id", f"An id is a text of 1 to {_LONGEST_ID} characters.", field=f"{field}.id"
             )
         served = self._counter.served
@@ -114,7 +111,7 @@ class Outcomes(Endpoint):
         if given is None:
             return self._counter.positions.now(field=f"{field}.known_at")
         if live is None:
-            raise Problem(
+            raise RequestProblem(
                 503, "not_ready", f"The model '{config.model}' is not ready. Try again soon.", retry_after=2
             )
         times = read_times([given], n=1, signature=live.signature, field=f"{field}.known_at")

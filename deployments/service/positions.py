@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from deployments.service.problems import Problem
-from tasks.core.serving.batch import Batch
+from evergreen.deployments.service.errors import RequestProblem
+from evergreen.tasks.core.serving.batch import Batch
 
 
-class Positions:
+class EventTimes:
     """Gives rows their positions.
 
     Parameters
@@ -70,9 +70,9 @@ class Positions:
         first, self._next = self._next, self._next + n
         return [first + row for row in range(n)]
 
-    def _unknown(self, field: str | None = None) -> Problem:
+    def _unknown(self, field: str | None = None) -> RequestProblem:
         field = field or self._column or "at"
-        return Problem(
+        return RequestProblem(
             422,
             "missing_time",
             f"The model's clock counts seconds since a start that only the client knows. Send '{field}'.",

@@ -1,21 +1,56 @@
-"""The endpoint that must be fast: bytes in, bytes out, nothing of a framework between them."""
+"""Answers as bytes: Evergreen's own shape, and that of MLflow's server."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
 
-from deployments.service.asked import Asked, ids_of
-from deployments.service.counter import Counter
-from deployments.service.endpoint import Endpoint
-from deployments.service.problems import Problem, Receive, Scope, loading
-from deployments.service.reading import other_model, read_head
-from deployments.service.trouble import problem_of
-from tasks.core.serving.body import read_body
-from tasks.core.serving.claims import Claim, claim_of
-from tasks.core.serving.decode import decode
-from tasks.core.serving.refused import Refused
-from tasks.io.served import Served
+import orjson
+
+from evergreen.deployments.service.batching import PendingRequest, ids_of
+from evergreen.deployments.service.endpoint import Endpoint, ModelEndpoint
+from evergreen.deployments.service.errors import Receive, RequestProblem, Scope, loading, problem_of
+from evergreen.deployments.service.request import other_model, read_head
+from evergreen.tasks.core.serving.answers import RequestRefused
+from evergreen.tasks.core.serving.decode import decode, read_body
+from evergreen.tasks.core.serving.idempotency import IdempotentRequest, idempotent_request
+from evergreen.tasks.io.prediction_log.records import Served
+
+
+def own_answer(model: str, rows: Sequence[Served]) -> bytes:
+    """Return ``{"model", "predictions": [{"id", "version", "variant", "score", "decision"}]}``."""
+    predictions = [
+        {
+            "id": row.prediction_id,
+            "version": row.version,
+            "variant": row.variant,
+            "score": row.score,
+            "decision": row.decision,
+        }
+        for row in rows
+    ]
+    return orjson.dumps({"model": model, "predictions": predictions}, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def mlflow_answer(model: str, rows: Sequence[Served]) -> bytes:
+    """Return ``{"predictions": […]}`` as MLflow's server does, and beside it what was logged.
+
+    A prediction is the decision; where nothing is decided (regression, ranking) it is the score.
+    """
+    return orjson.dumps(
+        {
+            "predictions": [row.score if row.decision is None else row.decision for row in rows],
+            "model": model,
+            "ids": [row.prediction_id for row in rows],
+            "versions": [row.version for row in rows],
+            "variants": [row.variant for row in rows],
+        },
+        option=orjson.OPT_SERIALIZE_NUMPY,
+    )
+
+
+# The endpoint that must be fast: bytes in, bytes out, nothing of a framework between them.
+
 
 Answer = Callable[[str, Sequence[Served]], bytes]
 _LARGE = 65_536
@@ -38,7 +73,7 @@ class Predict(Endpoint):
         Its name in metrics.
     """
 
-    def __init__(self, counter: Counter, *, answer: Answer, endpoint: str) -> None:
+    def __init__(self, counter: ModelEndpoint, *, answer: Answer, endpoint: str) -> None:
         super().__init__(counter, name=endpoint)
         self._answer = answer
 
@@ -53,11 +88,11 @@ class Predict(Endpoint):
         try:
             asked = await self._ask(body, head.idempotency_key)
             rows = await counter.desk.ask(asked)
-        except Problem as problem:
+        except RequestProblem as problem:
             rows = await self._first_answers(problem, body, head.idempotency_key)
         return self._answer(counter.served.name, rows)
 
-    async def _ask(self, body: bytes, key: str | None) -> Asked:
+    async def _ask(self, body: bytes, key: str | None) -> PendingRequest:
         """Return the request with its rows checked."""
         counter = self._counter
         live = counter.served.live
@@ -69,9 +104,9 @@ class Predict(Endpoint):
             else:
                 batch = decode(body, signature=live.signature, limits=counter.limits)
             claim = None if key is None and batch.ids is None else self._claim(body, key)
-        except Refused as refused:
+        except RequestRefused as refused:
             raise problem_of(refused, counter.served.name) from None
-        return Asked(
+        return PendingRequest(
             batch=batch,
             live=live,
             ids=ids_of(batch, claim),
@@ -81,19 +116,19 @@ class Predict(Endpoint):
             future=counter.loop.create_future(),
         )
 
-    async def _first_answers(self, problem: Problem, body: bytes, key: str | None) -> Sequence[Served]:
+    async def _first_answers(self, problem: RequestProblem, body: bytes, key: str | None) -> Sequence[Served]:
         """Return what a request was answered when it came first, maybe by another version; else raise its problem."""
         if problem.status not in _OF_A_VERSION or (key is None and b'"ids"' not in body):
             raise problem
         try:
             claim = self._claim(body, key)
-        except Refused:
+        except RequestRefused:
             raise problem from None
         first = await self._counter.desk.first_answers(claim) if claim else None
         if first is None:
             raise problem
         return first
 
-    def _claim(self, body: bytes, key: str | None) -> Claim | None:
+    def _claim(self, body: bytes, key: str | None) -> IdempotentRequest | None:
         document = read_body(body, limits=self._counter.limits)
-        return claim_of(document, key=key, secret=self._counter.desk.digest_key)
+        return idempotent_request(document, key=key, secret=self._counter.desk.digest_key)

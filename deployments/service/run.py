@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
 import signal
@@ -12,10 +13,33 @@ from pathlib import Path
 
 import uvicorn
 
-from deployments.service.app import make_app
-from deployments.service.server import Server
-from deployments.service.service import Service
-from tasks.core.errors import EvergreenError, InputError
+from evergreen.deployments.service.app import make_app
+from evergreen.deployments.service.service import Service
+from evergreen.tasks.core.errors import EvergreenError, InputError
+
+# The HTTP server and its end.
+
+
+LAST_ROUND_S = 0.25
+"""How long connections stay open for what was sent on them before its end was known to the client."""
+
+
+class Server(uvicorn.Server):
+    """A server that answers what was on its way when it was told to end.
+
+    uvicorn closes connections that are idle at that moment, also those on which a request lies unread. This one closes
+    its door, then goes on reading for a moment and says ``Connection: close`` in every answer, so that clients that
+    ask without a pause have left by themselves when the connections are closed.
+    """
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no new connection, answer for a moment what comes on the others, then end as uvicorn does."""
+        for listening in self.servers:
+            listening.close()
+        self.server_state.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
+        await asyncio.sleep(LAST_ROUND_S)
+        await super().shutdown(sockets)
+
 
 logger = logging.getLogger(__name__)
 
@@ -144,12 +168,12 @@ def run_service(service: Service, place: Place, listener: socket.socket) -> None
         raise EvergreenError("The service did not start; its log above says why.")
 
 
-def say_on_stderr() -> None:
+def log_to_stderr() -> None:
     """Let the service's own lines, and the server's troubles, appear on stderr."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     for name, level in (
-        ("deployments.service", logging.INFO),
+        ("evergreen.deployments.service", logging.INFO),
         ("uvicorn", logging.WARNING),
         ("tasks", logging.INFO),
     ):

@@ -7,28 +7,23 @@ import logging
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from deployments.service.alarm import Alarm
-from deployments.service.answers import mlflow_answer, own_answer
-from deployments.service.canary import Canary
-from deployments.service.counter import Counter
-from deployments.service.desk import Desk
-from deployments.service.endpoint import Endpoint
-from deployments.service.follower import Follower
-from deployments.service.guard import Guard
-from deployments.service.live import ServedModel
-from deployments.service.loading import reason_of
-from deployments.service.metrics import Metrics
-from deployments.service.outcomes import Outcomes
-from deployments.service.patience import Patience
-from deployments.service.positions import Positions
-from deployments.service.predict import Predict
-from tasks.core.errors import ConfigError
-from tasks.core.serving.private import Concealer
-from tasks.io.log_delivery import to_loop
-from tasks.io.log_writer import LogWriter
-from tasks.io.serving_keys import WatchedKeys, keys_path
-from tasks.io.serving_secret import private_key
-from tasks.io.setup import Setup
+from evergreen.deployments.service.access import Authenticator
+from evergreen.deployments.service.alias_watcher import AliasWatcher, ServingAlarm
+from evergreen.deployments.service.batching import Batcher
+from evergreen.deployments.service.canary import Canary
+from evergreen.deployments.service.endpoint import Endpoint, ModelEndpoint
+from evergreen.deployments.service.live import ServedModel
+from evergreen.deployments.service.metrics import ServiceMetrics
+from evergreen.deployments.service.model_loader import reason_of
+from evergreen.deployments.service.outcomes import Outcomes
+from evergreen.deployments.service.positions import EventTimes
+from evergreen.deployments.service.predict import Predict, mlflow_answer, own_answer
+from evergreen.deployments.service.request import ReadDeadline
+from evergreen.tasks.core.errors import ConfigError
+from evergreen.tasks.core.serving.private import Concealer
+from evergreen.tasks.io.prediction_log.writer import LogWriter, to_loop
+from evergreen.tasks.io.serving_keys import WatchedKeys, keys_path, private_key
+from evergreen.tasks.io.setup import Setup
 
 logger = logging.getLogger(__name__)
 
@@ -58,15 +53,15 @@ class Service:
     def __init__(self, setups: Sequence[Setup], *, drain_s: float = _DRAIN_S) -> None:
         self.setups = {setup.model: setup for setup in setups}
         self.models = {setup.model: ServedModel(config=setup.config) for setup in setups}
-        self.metrics = Metrics()
-        self.guard = Guard(WatchedKeys(keys_path(setups[0].settings)))
+        self.metrics = ServiceMetrics()
+        self.guard = Authenticator(WatchedKeys(keys_path(setups[0].settings)))
         self.routes: dict[str, Endpoint] = {}
         self._drain_s = drain_s
         self.writer: LogWriter | None = None
-        self._followers: list[Follower] = []
-        self._alarms: list[Alarm] = []
+        self._followers: list[AliasWatcher] = []
+        self._alarms: list[ServingAlarm] = []
         self._canaries: list[Canary] = []
-        self._desks: list[Desk] = []
+        self._desks: list[Batcher] = []
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="evergreen-score")
         self._aside = ThreadPoolExecutor(2, thread_name_prefix="evergreen-shadow")
         self._watches: list[asyncio.Task[None]] = []
@@ -74,7 +69,7 @@ class Service:
     async def start(self) -> None:
         """Open the log, begin to follow the aliases, and open the counters."""
         loop = asyncio.get_running_loop()
-        self._patience = Patience()
+        self._patience = ReadDeadline()
         if any(served.config.serving.log == "durable" for served in self.models.values()):
             url = next(iter(self.setups.values())).settings.log_url
             self.writer = await asyncio.to_thread(
@@ -115,22 +110,24 @@ class Service:
         served, config = self.models[name], setup.config
         writer = self.writer if config.serving.log == "durable" else None
         newest = await asyncio.to_thread(setup.stores.log.newest_position, name) if writer else None
-        alarm = Alarm(setup)
+        alarm = ServingAlarm(setup)
         self._alarms.append(alarm)
-        follower = Follower(setup, served, metrics=self.metrics, alarm=alarm)
+        follower = AliasWatcher(setup, served, metrics=self.metrics, alarm=alarm)
         canary = Canary(setup, served, stop=follower.stop_challengers, unwritten=follower.stopped)
         self._canaries.append(canary)
         canary.start()
-        desk = Desk(
-            name, config.serving, writer=writer, metrics=self.metrics, pool=self._pool,
-            aside=self._aside, canary=canary,
-            conceal=Concealer(
-                config.data.private, entity=config.data.entity, how=config.serving.private,
-                key=private_key(setup.settings),
-            ),
-        )  # fmt: skip
-        positions = Positions(config.data.clock, newest=newest, column=config.data.time)
-        counter = Counter(
+        desk = Batcher(
+            name,
+            config.serving,
+            writer=writer,
+            metrics=self.metrics,
+            pool=self._pool,
+            aside=self._aside,
+            canary=canary,
+            conceal=_concealer(setup),
+        )
+        positions = EventTimes(config.data.clock, newest=newest, column=config.data.time)
+        counter = ModelEndpoint(
             served,
             guard=self.guard,
             desk=desk,
@@ -163,3 +160,13 @@ class Service:
 def log_capacity(setups: Iterable[Setup]) -> int:
     """Return how many rows may wait for the log: some of the largest requests that are allowed, however large."""
     return max(_QUEUE_ROWS, _QUEUE_REQUESTS * max(setup.config.serving.max_rows for setup in setups))
+
+
+def _concealer(setup: Setup) -> Concealer:
+    config = setup.config
+    return Concealer(
+        config.data.private,
+        entity=config.data.entity,
+        how=config.serving.private,
+        key=private_key(setup.settings),
+    )

@@ -8,21 +8,27 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
-from deployments.service.apart import Failed, Row, answer_apart, answer_arm
-from deployments.service.live import Arm, Live
-from deployments.service.metrics import Metrics
-from deployments.service.scoring import Scored, row_keys
-from deployments.service.trouble import place_of
-from tasks.core.errors import EvergreenError
-from tasks.core.serving.batch import Batch, concat
-from tasks.io.log_writer import LogWriter
-from tasks.io.served import ShadowScore
+from evergreen.deployments.service.errors import place_of
+from evergreen.deployments.service.live import Live, ServedArm
+from evergreen.deployments.service.metrics import ServiceMetrics
+from evergreen.deployments.service.scoring import (
+    FailedRow,
+    Row,
+    Scored,
+    answer_arm,
+    isolate_failures,
+    row_keys,
+)
+from evergreen.tasks.core.errors import EvergreenError
+from evergreen.tasks.core.serving.batch import Batch, concat
+from evergreen.tasks.io.prediction_log.records import ShadowScore
+from evergreen.tasks.io.prediction_log.writer import LogWriter
 
 logger = logging.getLogger(__name__)
 
 _MOST_ROWS = 4096
 """Rows that may wait for shadows; further ones are left out, and counted."""
-_APART = 256
+_ISOLATED_ROWS = 256
 """Where a shadow fails, it is asked for so many rows at once, and of these row by row."""
 
 
@@ -49,11 +55,11 @@ class Shadows:
         Where they are scored.
     """
 
-    def __init__(self, model: str, *, writer: LogWriter, metrics: Metrics, pool: Executor) -> None:
+    def __init__(self, model: str, *, writer: LogWriter, metrics: ServiceMetrics, pool: Executor) -> None:
         self._model, self._writer, self._pool = model, writer, pool
         self._rows = metrics.shadow_rows
         self._loop = asyncio.get_running_loop()
-        self._pending: dict[Arm, _Pending] = {}
+        self._pending: dict[ServedArm, _Pending] = {}
         self._waiting = 0
         self._running = False
 
@@ -71,7 +77,7 @@ class Shadows:
                     self._add(live.arms[shadow.name], one, ids[place])
         self._start()
 
-    def _add(self, arm: Arm, row: Batch, name: str) -> None:
+    def _add(self, arm: ServedArm, row: Batch, name: str) -> None:
         if self._waiting >= _MOST_ROWS:
             self._count(arm, "left_out", 1)
             return
@@ -85,25 +91,28 @@ class Shadows:
             return
         self._running = True
         taken, self._pending, self._waiting = self._pending, {}, 0
-        task = self._loop.run_in_executor(self._pool, _ask_all, taken)
+        task = self._loop.run_in_executor(self._pool, _score_shadows, taken)
         task.add_done_callback(self._scored)
 
-    def _scored(self, done: asyncio.Future[list[tuple[Arm, list[str], Scored]]]) -> None:
+    def _scored(self, done: asyncio.Future[list[tuple[ServedArm, list[str], Scored]]]) -> None:
         self._running = False
         for arm, ids, rows in done.result():
-            failed = [row for row in rows if isinstance(row, Failed)]
+            failed = [row for row in rows if isinstance(row, FailedRow)]
             if failed:
                 self._count(arm, "failed", len(failed))
                 logger.warning(
                     "%s: shadow '%s' fails: %s at %s",
-                    self._model, arm.variant.name, type(failed[0].error).__name__, place_of(failed[0].error),
-                )  # fmt: skip
-            good = {name: row for name, row in zip(ids, rows, strict=True) if not isinstance(row, Failed)}
+                    self._model,
+                    arm.variant.name,
+                    type(failed[0].error).__name__,
+                    place_of(failed[0].error),
+                )
+            good = {name: row for name, row in zip(ids, rows, strict=True) if not isinstance(row, FailedRow)}
             if good:
                 self._keep(arm, good)
         self._start()
 
-    def _keep(self, arm: Arm, rows: Mapping[str, Row]) -> None:
+    def _keep(self, arm: ServedArm, rows: Mapping[str, Row]) -> None:
         said = {
             name: ShadowScore(variant=variant, version=version, score=score, decision=decision)
             for name, (score, decision, version, variant) in rows.items()
@@ -115,15 +124,17 @@ class Shadows:
         else:
             self._count(arm, "scored", len(said))
 
-    def _count(self, arm: Arm, outcome: str, rows: int) -> None:
+    def _count(self, arm: ServedArm, outcome: str, rows: int) -> None:
         self._rows.labels(self._model, str(arm.version or "ensemble"), outcome).inc(rows)
 
 
-def _ask_all(pending: dict[Arm, _Pending]) -> list[tuple[Arm, list[str], Scored]]:
-    return [(arm, waiting.ids, _ask(arm, concat(waiting.batches))) for arm, waiting in pending.items()]
+def _score_shadows(pending: dict[ServedArm, _Pending]) -> list[tuple[ServedArm, list[str], Scored]]:
+    return [
+        (arm, waiting.ids, _score_shadow(arm, concat(waiting.batches))) for arm, waiting in pending.items()
+    ]
 
 
-def _ask(arm: Arm, batch: Batch) -> Scored:
+def _score_shadow(arm: ServedArm, batch: Batch) -> Scored:
     """Return what a shadow says, and in the place of a row it fails on what was raised.
 
     One that answered nothing of a part is not asked row by row for the rest: it may fail on everything.
@@ -132,12 +143,14 @@ def _ask(arm: Arm, batch: Batch) -> Scored:
         return [*answer_arm(arm, batch)]
     except Exception as error:  # a shadow's failure is its own: it is counted, and nobody's answer is touched
         if batch.n == 1:
-            return [Failed(error, alone=True)]
+            return [FailedRow(error, alone=True)]
     found: Scored = []
     hopeless = False
-    for begin in range(0, batch.n, _APART):
-        part = batch.take(range(begin, min(begin + _APART, batch.n)))
-        said = answer_apart(arm, part, [0] * part.n if hopeless else [-place - 1 for place in range(part.n)])
-        hopeless = all(isinstance(row, Failed) for row in said)
+    for begin in range(0, batch.n, _ISOLATED_ROWS):
+        part = batch.take(range(begin, min(begin + _ISOLATED_ROWS, batch.n)))
+        said = isolate_failures(
+            arm, part, [0] * part.n if hopeless else [-place - 1 for place in range(part.n)]
+        )
+        hopeless = all(isinstance(row, FailedRow) for row in said)
         found += said
     return found

@@ -69,7 +69,7 @@ class NotLearnable(EvergreenError):
         self.n = n
 
 
-class Held(EvergreenError):
+class Blocked(EvergreenError):
     """An act is refused for now (lock held, cooldown, pause, the champion moved); not a crash.
 
     ``reason_code`` is one of ``lock_held``, ``lock_lost``, ``champion_moved``, ``already_champion``,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from tasks.core.errors import NotLearnable
+from evergreen.tasks.core.errors import NotLearnable
 
 
 class Outcome(StrEnum):
@@ -121,9 +121,13 @@ class StageResult:
         """
         details = {**self.details, "evidence": self.decision_id}
         return replace(
-            self, state=state, reasons=(*self.reasons, *reasons), version=version or self.version,
-            decision_id=None, details=details,
-        )  # fmt: skip
+            self,
+            state=state,
+            reasons=(*self.reasons, *reasons),
+            version=version or self.version,
+            decision_id=None,
+            details=details,
+        )
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> StageResult:

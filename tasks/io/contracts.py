@@ -11,9 +11,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tasks.core.contract.contract import Contract, Kind, as_text, kind_of
-from tasks.core.contract.judge import ContractResult, Finding, judge_contract
-from tasks.core.contract.plan import Expectation, plan_expectations
+from evergreen.tasks.core.contract.check import ContractResult, Finding, judge_contract
+from evergreen.tasks.core.contract.contract import (
+    Contract,
+    Expectation,
+    Kind,
+    as_text,
+    kind_of,
+    plan_expectations,
+)
 
 MOST_ROWS = 100_000
 _EXAMPLES = 5

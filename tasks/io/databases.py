@@ -15,9 +15,9 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, OperationalError, ProgrammingError
 from sqlalchemy.pool import NullPool
 
-from tasks.core.errors import ConfigError, Unreachable
-from tasks.core.redact import redacted
-from tasks.io.locks import advisory_key
+from evergreen.tasks.core.errors import ConfigError, Unreachable
+from evergreen.tasks.core.redact import redacted
+from evergreen.tasks.io.locks import advisory_key
 
 BUSY_TIMEOUT_MS = 30_000
 POSTGRES_DRIVER = "postgresql+psycopg"

@@ -9,13 +9,33 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from sqlalchemy import Engine, Row, insert, select
+from sqlalchemy import (
+    Column,
+    Engine,
+    Integer,
+    MetaData,
+    Row,
+    String,
+    Table,
+    Text,
+    create_engine,
+    insert,
+    select,
+)
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.pool import NullPool
 
-from tasks.core.errors import UnknownName
-from tasks.core.reign.ledger import Entry, canonical_json, instant, next_entry, parse_entry_id
-from tasks.io.ledger_database import LEDGER, entries, make_lock_engine
-from tasks.io.locks import (
+from evergreen.tasks.core.errors import UnknownName
+from evergreen.tasks.core.promotion.ledger import (
+    LedgerEntry,
+    canonical_json,
+    instant,
+    next_entry,
+    parse_entry_id,
+)
+from evergreen.tasks.io.databases import Database
+from evergreen.tasks.io.locks import (
     HeldLock,
     advisory_lock_is_held,
     file_lock_is_held,
@@ -23,17 +43,47 @@ from tasks.io.locks import (
     hold_file_lock,
 )
 
-Decide = Callable[[Sequence[Entry]], tuple[str, dict[str, Any]] | None]
+# The ledger's database: its table, and where its migrations are.
+
+
+metadata = MetaData()
+entries = Table(
+    "evergreen_ledger",
+    metadata,
+    Column("model", String(255), primary_key=True),
+    Column("stream", String(64), primary_key=True),
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("at", String(32), nullable=False),
+    Column("kind", String(64), nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("prev_hash", String(64), nullable=False),
+    Column("hash", String(64), nullable=False),
+)
+
+LEDGER = Database(
+    name="ledger", variable="EVERGREEN_LEDGER_URL", metadata=metadata, head="0001", migrations="migrations"
+)
+
+
+def make_lock_engine(url: URL) -> Engine:
+    """Return a PostgreSQL engine for locks: no pool, autocommit, dead peers noticed by keep-alive."""
+    options = {"application_name": "evergreen-lock", "keepalives_idle": 30, "keepalives_interval": 10}
+    return create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT", connect_args=options)
+
+
+Decide = Callable[[Sequence[LedgerEntry]], tuple[str, dict[str, Any]] | None]
 """From a stream as it is now to the (kind, payload) to append, or None to leave it."""
 
 
 class Ledger(Protocol):
     """What every ledger does; one contract suite runs on each of them."""
 
-    def append(self, *, model: str, stream: str, kind: str, payload: dict[str, Any], at: datetime) -> Entry:
+    def append(
+        self, *, model: str, stream: str, kind: str, payload: dict[str, Any], at: datetime
+    ) -> LedgerEntry:
         """Append one entry at the end of a stream, whoever else appends at the same time."""
 
-    def claim(self, *, model: str, stream: str, at: datetime, decide: Decide) -> Entry | None:
+    def claim(self, *, model: str, stream: str, at: datetime, decide: Decide) -> LedgerEntry | None:
         """Read a stream, decide, append; when another was faster, read and decide again.
 
         Of many callers whose ``decide`` allows one start, exactly one gets an entry. The others get None.
@@ -41,22 +91,22 @@ class Ledger(Protocol):
 
     def follow(
         self, *, model: str, stream: str, after: int, kind: str, payload: dict[str, Any], at: datetime
-    ) -> Entry | None:
+    ) -> LedgerEntry | None:
         """Append one entry if the stream still ends in entry number ``after`` (0: is empty).
 
         None when it does not: another was faster. Unlike ``claim`` it never reads the whole stream.
         """
 
-    def last(self, model: str, stream: str) -> Entry | None:
+    def last(self, model: str, stream: str) -> LedgerEntry | None:
         """Return the newest entry of a stream; None when it is empty."""
 
-    def read_tail(self, model: str, stream: str, count: int) -> list[Entry]:
+    def read_tail(self, model: str, stream: str, count: int) -> list[LedgerEntry]:
         """Return at most ``count`` newest entries of a stream, in order of their numbers."""
 
-    def read(self, *, model: str | None = None, stream: str | None = None) -> list[Entry]:
+    def read(self, *, model: str | None = None, stream: str | None = None) -> list[LedgerEntry]:
         """Return entries in order of model, stream and number; all where a filter is None."""
 
-    def get(self, entry_id: str) -> Entry:
+    def get(self, entry_id: str) -> LedgerEntry:
         """Return one entry by its id; ``UnknownName`` when there is none."""
 
     def lock(self, model: str) -> AbstractContextManager[HeldLock]:
@@ -74,7 +124,9 @@ class SqlLedger:
         self._engine: Engine = LEDGER.make_engine(self.url)
         LEDGER.migrate(self._engine)
 
-    def append(self, *, model: str, stream: str, kind: str, payload: dict[str, Any], at: datetime) -> Entry:
+    def append(
+        self, *, model: str, stream: str, kind: str, payload: dict[str, Any], at: datetime
+    ) -> LedgerEntry:
         """Append one entry at the end of a stream, whoever else appends at the same time."""
         while True:
             last = self.last(model, stream)
@@ -82,7 +134,7 @@ class SqlLedger:
             if self._insert(entry):
                 return entry
 
-    def claim(self, *, model: str, stream: str, at: datetime, decide: Decide) -> Entry | None:
+    def claim(self, *, model: str, stream: str, at: datetime, decide: Decide) -> LedgerEntry | None:
         """Read a stream, decide, append; when another was faster, read and decide again."""
         while True:
             history = self.read(model=model, stream=stream)
@@ -97,7 +149,7 @@ class SqlLedger:
 
     def follow(
         self, *, model: str, stream: str, after: int, kind: str, payload: dict[str, Any], at: datetime
-    ) -> Entry | None:
+    ) -> LedgerEntry | None:
         """Append one entry if the stream still ends in entry number ``after``; None when it does not."""
         last = self.last(model, stream)
         if (last.seq if last else 0) != after:
@@ -105,19 +157,19 @@ class SqlLedger:
         entry = next_entry(last, model=model, stream=stream, at=at, kind=kind, payload=payload)
         return entry if self._insert(entry) else None
 
-    def last(self, model: str, stream: str) -> Entry | None:
+    def last(self, model: str, stream: str) -> LedgerEntry | None:
         """Return the newest entry of a stream; None when it is empty."""
         newest = self.read_tail(model, stream, 1)
         return newest[0] if newest else None
 
-    def read_tail(self, model: str, stream: str, count: int) -> list[Entry]:
+    def read_tail(self, model: str, stream: str, count: int) -> list[LedgerEntry]:
         """Return at most ``count`` newest entries of a stream, in order of their numbers."""
         query = select(entries).where(entries.c.model == model, entries.c.stream == stream)
         with self._engine.connect() as connection:
             newest = connection.execute(query.order_by(entries.c.seq.desc()).limit(count)).all()
         return [_entry(row) for row in reversed(newest)]
 
-    def read(self, *, model: str | None = None, stream: str | None = None) -> list[Entry]:
+    def read(self, *, model: str | None = None, stream: str | None = None) -> list[LedgerEntry]:
         """Return entries in order of model, stream and number; all where a filter is None."""
         query = select(entries).order_by(entries.c.model, entries.c.stream, entries.c.seq)
         if model is not None:
@@ -127,7 +179,7 @@ class SqlLedger:
         with self._engine.connect() as connection:
             return [_entry(row) for row in connection.execute(query)]
 
-    def get(self, entry_id: str) -> Entry:
+    def get(self, entry_id: str) -> LedgerEntry:
         """Return one entry by its id; ``UnknownName`` when there is none."""
         model, stream, seq = parse_entry_id(entry_id)
         found = self._one(model, stream, seq)
@@ -153,7 +205,7 @@ class SqlLedger:
     def _lock_folder(self) -> Path:
         return Path(f"{self.url.database}.locks")
 
-    def _one(self, model: str, stream: str, seq: int) -> Entry | None:
+    def _one(self, model: str, stream: str, seq: int) -> LedgerEntry | None:
         query = select(entries).where(
             entries.c.model == model, entries.c.stream == stream, entries.c.seq == seq
         )
@@ -161,7 +213,7 @@ class SqlLedger:
             row = connection.execute(query).first()
         return None if row is None else _entry(row)
 
-    def _insert(self, entry: Entry) -> bool:
+    def _insert(self, entry: LedgerEntry) -> bool:
         """Insert; False when another took the number first. Any other refusal of the database is raised."""
         values = {
             "model": entry.model,
@@ -183,8 +235,8 @@ class SqlLedger:
         return True
 
 
-def _entry(row: Row[Any]) -> Entry:
-    return Entry(
+def _entry(row: Row[Any]) -> LedgerEntry:
+    return LedgerEntry(
         model=row.model,
         stream=row.stream,
         seq=row.seq,

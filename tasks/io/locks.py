@@ -15,7 +15,7 @@ from urllib.parse import quote
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from tasks.core.errors import Held
+from evergreen.tasks.core.errors import Blocked
 
 PROBE_RETRIES = 5
 PROBE_PAUSE_S = 0.02
@@ -30,15 +30,17 @@ class HeldLock(Protocol):
         """Raise ``Held("lock_lost", …)`` when this holder no longer holds the lock."""
 
 
-def lock_held(model: str, holder: str = "") -> Held:
+def lock_held(model: str, holder: str = "") -> Blocked:
     """Return the refusal for a model that another holder works on."""
     who = f" ({holder})" if holder else ""
-    return Held("lock_held", f"Model '{model}' is being acted on by another process{who}. Try again later.")
+    return Blocked(
+        "lock_held", f"Model '{model}' is being acted on by another process{who}. Try again later."
+    )
 
 
-def lock_lost(model: str, why: str) -> Held:
+def lock_lost(model: str, why: str) -> Blocked:
     """Return the refusal for a holder whose lock is gone."""
-    return Held(
+    return Blocked(
         "lock_lost",
         f"The lock of model '{model}' was lost ({why}); nothing more is done. "
         f"'evergreen reconcile {model}' settles what was begun.",

@@ -7,14 +7,153 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tasks.core.learning.importance import Importance
-from tasks.core.logitems import Figure
-from tasks.core.metrics.scored import Scored
-from tasks.io import plots_classes, plots_numbers
-from tasks.io.run_files import save_png
+import numpy as np
+
+from evergreen.tasks.core.log_items import Figure
+from evergreen.tasks.core.metrics.registry import get_metric
+from evergreen.tasks.core.metrics.scored import Scored
+from evergreen.tasks.core.training.importance import Importance
+from evergreen.tasks.io.mlflow_store.tracking import save_png
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
+
+
+# Drawings for regression and ranking, and the canvas all drawings share.
+
+
+MOST_POINTS = 5000
+MOST_GROUPS = 2000
+
+
+SHARES = {"left": 0.13, "right": 0.97, "bottom": 0.13, "top": 0.92}
+"""Margins of a drawing of 5 x 4 inches whose axes are labelled 0.0 to 1.0."""
+
+
+def canvas(*, width: float = 5.0, height: float = 4.0) -> Drawing:
+    """Return an empty drawing that belongs to no global state; its margins fit its labels.
+
+    Parameters
+    ----------
+    width, height : float
+        Inches.
+    """
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def canvas_of_shares() -> Drawing:
+    """Return an empty drawing for axes from 0 to 1: no layout has to be found, which costs as much as to draw."""
+    from matplotlib.figure import Figure
+
+    drawing = Figure(figsize=(5.0, 4.0))
+    drawing.subplots_adjust(**SHARES)
+    return drawing
+
+
+def residuals(scored: Scored) -> Drawing:
+    """Draw predictions against outcomes, and the spread of the residuals."""
+    observed, predicted = scored.y.astype(float), scored.require("score").astype(float)
+    step = max(1, len(observed) // MOST_POINTS)
+    drawing = canvas(width=10.0)
+    left, right = drawing.subplots(1, 2)
+    left.plot(predicted[::step], observed[::step], ".", alpha=0.3)
+    ends = [float(min(observed.min(), predicted.min())), float(max(observed.max(), predicted.max()))]
+    left.plot(ends, ends, "--", color="gray")
+    left.set(xlabel="predicted", ylabel="observed", title="Observed and predicted")
+    right.hist(observed - predicted, bins=50)
+    right.set(xlabel="observed minus predicted", ylabel="rows", title="Residuals")
+    return drawing
+
+
+def ndcg_by_group(scored: Scored) -> Drawing:
+    """Draw how NDCG@3 spreads over (at most 2,000) groups."""
+    groups = scored.require("group")
+    metric = get_metric("ndcg_at_3", problem="ranking")
+    chosen = np.unique(groups)[:MOST_GROUPS]
+    values = np.array([metric(scored.take(groups == group)) for group in chosen])
+    drawing = canvas()
+    axes = drawing.subplots()
+    axes.hist(values[np.isfinite(values)], bins=20)
+    axes.set(xlabel="NDCG@3", ylabel="groups", title="NDCG@3 by group")
+    return drawing
+
+
+# Drawings for classifiers.
+
+
+CALIBRATION_BINS = 10
+MOST_CELLS = 12
+"""Confusion matrices of more classes carry no numbers."""
+
+
+def binary_drawings(scored: Scored) -> dict[str, Drawing]:
+    """Return the drawings of a binary classifier by name; curves only where both classes occur."""
+    found = {"calibration": calibration(scored), "confusion": confusion(scored)}
+    if scored.truth.any() and not scored.truth.all():
+        found |= {"roc": roc(scored), "precision_recall": precision_recall(scored)}
+    return found
+
+
+def roc(scored: Scored) -> Drawing:
+    """Draw the ROC curve."""
+    from sklearn.metrics import roc_curve
+
+    false, true, _ = roc_curve(scored.truth, scored.positive_score)
+    drawing = canvas_of_shares()
+    axes = drawing.subplots()
+    axes.plot(false, true)
+    axes.plot([0, 1], [0, 1], "--", color="gray")
+    axes.set(xlabel="false positive rate", ylabel="true positive rate", title="ROC")
+    return drawing
+
+
+def precision_recall(scored: Scored) -> Drawing:
+    """Draw precision against recall, with the share of positives as the line of no skill."""
+    from sklearn.metrics import precision_recall_curve
+
+    precision, recall, _ = precision_recall_curve(scored.truth, scored.positive_score)
+    drawing = canvas_of_shares()
+    axes = drawing.subplots()
+    axes.plot(recall, precision)
+    axes.axhline(float(scored.truth.mean()), linestyle="--", color="gray")
+    axes.set(xlabel="recall", ylabel="precision", ylim=(0, 1.02), title="Precision and recall")
+    return drawing
+
+
+def calibration(scored: Scored) -> Drawing:
+    """Draw observed shares against predicted probabilities in bins of about equal size."""
+    score, truth = scored.positive_score, scored.truth.astype(float)
+    parts = np.array_split(np.argsort(score, kind="stable"), min(CALIBRATION_BINS, len(score)))
+    drawing = canvas_of_shares()
+    axes = drawing.subplots()
+    axes.plot([0, 1], [0, 1], "--", color="gray")
+    axes.plot([score[part].mean() for part in parts], [truth[part].mean() for part in parts], "o-")
+    axes.set(xlabel="mean predicted probability", ylabel="observed share", title="Calibration")
+    return drawing
+
+
+def confusion(scored: Scored) -> Drawing:
+    """Draw the confusion matrix as counts."""
+    from sklearn.metrics import confusion_matrix
+
+    labels = list(scored.classes)
+    decided = np.where(scored.says_positive, *labels[::-1]) if len(labels) == 2 else scored.predicted
+    table = confusion_matrix(scored.y, decided, labels=labels)
+    drawing = canvas()
+    axes = drawing.subplots()
+    axes.imshow(table, cmap="Blues")
+    names = [str(label) for label in labels]
+    axes.set_xticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xlabel="predicted", ylabel="observed", title="Confusion")
+    if len(labels) <= MOST_CELLS:
+        for (row, column), count in np.ndenumerate(table):
+            color = "white" if count > table.max() / 2 else "black"
+            axes.text(column, row, str(count), ha="center", va="center", color=color)
+    return drawing
+
 
 FOLDER = "plots"
 
@@ -29,13 +168,13 @@ def holdout_figures(scored: Scored, *, problem: str) -> list[Figure]:
         return []
     drawings: dict[str, Drawing]
     if problem == "binary":
-        drawings = plots_classes.binary_drawings(scored)
+        drawings = binary_drawings(scored)
     elif problem == "multiclass":
-        drawings = {"confusion": plots_classes.confusion(scored)}
+        drawings = {"confusion": confusion(scored)}
     elif problem == "regression":
-        drawings = {"residuals": plots_numbers.residuals(scored)}
+        drawings = {"residuals": residuals(scored)}
     else:
-        drawings = {"ndcg_by_group": plots_numbers.ndcg_by_group(scored)}
+        drawings = {"ndcg_by_group": ndcg_by_group(scored)}
     return [Figure(f"{FOLDER}/{name}.png", drawing) for name, drawing in drawings.items()]
 
 
@@ -50,7 +189,7 @@ def image_address(figure: Figure) -> str:
 def importance_figure(importances: Sequence[Importance], *, metric: str) -> Figure:
     """Return bars of the (at most 25) most important features with their spread over shuffles."""
     shown = list(importances)[:25][::-1]
-    drawing = plots_numbers.canvas(height=1.5 + 0.25 * len(shown))
+    drawing = canvas(height=1.5 + 0.25 * len(shown))
     axes = drawing.subplots()
     axes.barh([one.feature for one in shown], [one.mean for one in shown], xerr=[one.std for one in shown])
     axes.set_xlabel(f"loss of {metric} when shuffled")
@@ -60,7 +199,7 @@ def importance_figure(importances: Sequence[Importance], *, metric: str) -> Figu
 
 def comparison_figure(scores: dict[str, Sequence[float]], *, metric: str, chosen: str | None) -> Figure:
     """Return the fold scores of each candidate side by side, the chosen one marked."""
-    drawing = plots_numbers.canvas(width=max(5.0, 2.0 + 1.2 * len(scores)))
+    drawing = canvas(width=max(5.0, 2.0 + 1.2 * len(scores)))
     axes = drawing.subplots()
     for place, values in enumerate(scores.values()):
         axes.plot([place] * len(values), values, "o", alpha=0.6)

@@ -11,14 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tasks.core.errors import DataError
-from tasks.core.metrics.scored import FloatArray, IntArray
-from tasks.core.profiles.column_profile import ColumnProfile
-from tasks.core.profiles.count import NULL, numeric_codes
-from tasks.core.profiles.count_cells import Scratch
-from tasks.core.profiles.count_columns import CategoryTally, NumericTally
-from tasks.core.profiles.grid import ColumnGrid
-from tasks.core.profiles.tokens import category_token
+from evergreen.tasks.core.arrays import FloatArray, IntArray
+from evergreen.tasks.core.errors import DataError
+from evergreen.tasks.core.profiles.count import NULL, Scratch, numeric_codes
+from evergreen.tasks.core.profiles.grid import ColumnGrid, category_token
+from evergreen.tasks.core.profiles.profile import CategoryTally, ColumnProfile, NumericTally
 
 
 @dataclass(kw_only=True, eq=False)

@@ -7,14 +7,37 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any, NamedTuple
 
-from tasks.core.drift.phrases import short_time
-from tasks.core.pages.replay_phrases import interval, number, times
-from tasks.core.pages.replayed import Replayed
-from tasks.core.pages.watched import real
-from tasks.core.replay.regret import pareto_front
-from tasks.io.replay_looks import INK, SOFT, Look, Trace, axis, layout, looks_of, plot_html
+from evergreen.tasks.core.drift.types import short_time
+from evergreen.tasks.core.replay.results import pareto_front
+from evergreen.tasks.core.reports.charts import document, section
+from evergreen.tasks.core.reports.monitored_model import real
+from evergreen.tasks.core.reports.replay_page import (
+    SORTER,
+    STYLE,
+    card,
+    decision_section,
+    notes_section,
+    search_section,
+    table_section,
+)
+from evergreen.tasks.core.reports.replay_summary import ReplayDocument, interval, number, times
+from evergreen.tasks.io.replay_plots import (
+    CSS,
+    INK,
+    SOFT,
+    PolicyStyle,
+    Trace,
+    axis,
+    gain_plot,
+    layout,
+    metric_plot,
+    plot_html,
+    plotly_script,
+    policy_styles,
+    value_range,
+)
 
-TRIAL = Look("#009E73", "solid", "circle")
+TRIAL = PolicyStyle("#009E73", "solid", "circle")
 LEAST = 0.01
 """Share of the quality that the vertical axis spans at least, so that a trifle looks like one."""
 _CHARACTER, _ROW = 7.2, 18
@@ -29,7 +52,7 @@ class Point(NamedTuple):
     y: float
     label: str
     hover: str
-    look: Look
+    look: PolicyStyle
 
 
 class Panel(NamedTuple):
@@ -54,9 +77,9 @@ class Panel(NamedTuple):
         return (one.x - left) / (right - left) * self.width, (high - one.y) / (high - low) * self.height
 
 
-def pareto_plot(told: Replayed) -> str:
+def pareto_plot(told: ReplayDocument) -> str:
     """Draw mean quality against retrainings, the front as steps, and each policy's gap to the best in hindsight."""
-    looks = looks_of([one["policy"] for one in told.policies])
+    looks = policy_styles([one["policy"] for one in told.policies])
     by_name = {one["policy"]: one for one in told.policies}
     points = [
         _point(by_name[one["policy"]], looks[one["policy"]], label=f"{one['policy']}: {_gap(one['gap'])}")
@@ -72,12 +95,14 @@ def pareto_plot(told: Replayed) -> str:
         xaxis=axis("retrainings", range=list(panel.x), tickformat=",d", **_whole(panel)),
         yaxis=axis(f"mean {told.metric} ({told.direction})", range=list(panel.y)),
         annotations=list(_labels(points, panel, axes=("x", "y"))),
-        shapes=[_best_line(real(best["mean"])), *(_drop(one, real(best["mean"])) for one in points)] if best else [],
-    )  # fmt: skip
+        shapes=[_best_line(real(best["mean"])), *(_drop(one, real(best["mean"])) for one in points)]
+        if best
+        else [],
+    )
     return plot_html(traces, shape, name="quality-against-retrainings")
 
 
-def search_plot(told: Replayed, search: Mapping[str, Any]) -> str:
+def search_plot(told: ReplayDocument, search: Mapping[str, Any]) -> str:
     """Draw what a search tried on the first part of history, beside what was confirmed on the part not seen."""
     names = [one["policy"] for one in told.policies]
     chosen = {one["policy"] for one in search["chosen"]}
@@ -88,36 +113,52 @@ def search_plot(told: Replayed, search: Mapping[str, Any]) -> str:
     traces, marks, axes = list[Trace](), list[dict[str, Any]](), dict[str, Any]()
     for side, (title, summaries) in enumerate(sides):
         number_ = "" if side == 0 else "2"
-        points = list(_search_points(summaries, looks_of(names), chosen))
+        points = list(_search_points(summaries, policy_styles(names), chosen))
         panel = Panel.around(points, width=230, height=280)
         drawn = [*_front(points, told.sign, panel, name="front"), *map(_dot, points)]
         traces += [{**one, "xaxis": f"x{number_}", "yaxis": f"y{number_}"} for one in drawn]
         marks += _labels([one for one in points if one.label], panel, axes=(f"x{number_}", f"y{number_}"))
         domain = [0, 0.44] if side == 0 else [0.56, 1]
-        axes[f"xaxis{number_}"] = axis("retrainings", range=list(panel.x), domain=domain, tickformat=",d",
-                                       anchor=f"y{number_}", **_whole(panel))  # fmt: skip
+        axes[f"xaxis{number_}"] = axis(
+            "retrainings",
+            range=list(panel.x),
+            domain=domain,
+            tickformat=",d",
+            anchor=f"y{number_}",
+            **_whole(panel),
+        )
         axes[f"yaxis{number_}"] = axis(
             f"mean {told.metric}" if side == 0 else "", range=list(panel.y), anchor=f"x{number_}"
         )
-        marks.append({"xref": "paper", "yref": "paper", "x": domain[0], "y": 1.02, "xanchor": "left",
-                      "yanchor": "bottom", "showarrow": False, "text": f"<b>{escape(title)}</b>"})  # fmt: skip
+        marks.append(
+            {
+                "xref": "paper",
+                "yref": "paper",
+                "x": domain[0],
+                "y": 1.02,
+                "xanchor": "left",
+                "yanchor": "bottom",
+                "showarrow": False,
+                "text": f"<b>{escape(title)}</b>",
+            }
+        )
     shape = layout(height=420, showlegend=False, annotations=marks, **axes)
     return plot_html(traces, shape, name="search")
 
 
 def _search_points(
-    summaries: Sequence[Mapping[str, Any]], looks: Mapping[str, Look], chosen: set[str]
+    summaries: Sequence[Mapping[str, Any]], looks: Mapping[str, PolicyStyle], chosen: set[str]
 ) -> Iterator[Point]:
     """Yield the points of a part; only the chosen settings and the policies beside them bear their name."""
     for one in summaries:
         if math.isfinite(real(one["mean"])):
             name = one["policy"]
             named = name in chosen or "overlay" not in one or one["overlay"] is None
-            look = looks.get(name, TRIAL if name in chosen else Look(INK, "solid", "circle-open"))
+            look = looks.get(name, TRIAL if name in chosen else PolicyStyle(INK, "solid", "circle-open"))
             yield _point(one, look, label=name if named else "")
 
 
-def _point(one: Mapping[str, Any], look: Look, *, label: str) -> Point:
+def _point(one: Mapping[str, Any], look: PolicyStyle, *, label: str) -> Point:
     hover = (
         f"{one['policy']}: {number(one['mean'])} {interval(*one['mean_interval'])}, {times(one['retrainings'])}, "
         f"{one['promotions']:,} promoted, worst window {number(one['worst'])}"
@@ -132,10 +173,15 @@ def _gap(gap: Any) -> str:
 def _dot(one: Point) -> Trace:
     size = 13 if one.label else 7
     return {
-        "type": "scatter", "mode": "markers", "x": [one.x], "y": [one.y], "name": escape(one.name),
-        "text": [escape(one.hover)], "hoverinfo": "text",
+        "type": "scatter",
+        "mode": "markers",
+        "x": [one.x],
+        "y": [one.y],
+        "name": escape(one.name),
+        "text": [escape(one.hover)],
+        "hoverinfo": "text",
         "marker": {"symbol": one.look.symbol, "size": size, "color": one.look.colour},
-    }  # fmt: skip
+    }
 
 
 def _front(points: Sequence[Point], sign: int, panel: Panel, *, name: str) -> list[Trace]:
@@ -146,22 +192,41 @@ def _front(points: Sequence[Point], sign: int, panel: Panel, *, name: str) -> li
     best = [points[place] for place in places]
     return [
         {
-            "type": "scatter", "mode": "lines", "x": [*(one.x for one in best), panel.x[1]],
-            "y": [*(one.y for one in best), best[-1].y], "name": name, "hoverinfo": "skip",
+            "type": "scatter",
+            "mode": "lines",
+            "x": [*(one.x for one in best), panel.x[1]],
+            "y": [*(one.y for one in best), best[-1].y],
+            "name": name,
+            "hoverinfo": "skip",
             "line": {"shape": "hv", "color": INK, "width": 1.5, "dash": "dot"},
         }
-    ]  # fmt: skip
+    ]
 
 
 def _best_line(best: float) -> dict[str, Any]:
-    return {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": best, "y1": best, "layer": "below",
-            "line": {"color": SOFT, "width": 2}}  # fmt: skip
+    return {
+        "type": "line",
+        "xref": "paper",
+        "x0": 0,
+        "x1": 1,
+        "y0": best,
+        "y1": best,
+        "layer": "below",
+        "line": {"color": SOFT, "width": 2},
+    }
 
 
 def _drop(one: Point, best: float) -> dict[str, Any]:
     """Return the line from a point to the best quality."""
-    return {"type": "line", "x0": one.x, "x1": one.x, "y0": one.y, "y1": best, "layer": "below",
-            "line": {"color": one.look.colour, "width": 1, "dash": "dot"}}  # fmt: skip
+    return {
+        "type": "line",
+        "x0": one.x,
+        "x1": one.x,
+        "y0": one.y,
+        "y1": best,
+        "layer": "below",
+        "line": {"color": one.look.colour, "width": 1, "dash": "dot"},
+    }
 
 
 def _whole(panel: Panel) -> dict[str, Any]:
@@ -171,10 +236,17 @@ def _whole(panel: Panel) -> dict[str, Any]:
 
 _FAR = (-34, 34, -52, 52, -70, 70, -90, 90)
 _OFFSETS = (
-    (12, 0, "left"), (-12, 0, "right"), (0, -18, "center"), (0, 18, "center"), (14, -16, "left"), (14, 16, "left"),
-    (-14, -16, "right"), (-14, 16, "right"), *((14, dy, "left") for dy in _FAR),
+    (12, 0, "left"),
+    (-12, 0, "right"),
+    (0, -18, "center"),
+    (0, 18, "center"),
+    (14, -16, "left"),
+    (14, 16, "left"),
+    (-14, -16, "right"),
+    (-14, 16, "right"),
+    *((14, dy, "left") for dy in _FAR),
     *((-14, dy, "right") for dy in _FAR),
-)  # fmt: skip
+)
 
 
 def _labels(points: Sequence[Point], panel: Panel, *, axes: tuple[str, str]) -> Iterator[dict[str, Any]]:
@@ -192,10 +264,21 @@ def _labels(points: Sequence[Point], panel: Panel, *, axes: tuple[str, str]) -> 
         dx, dy, anchor, box = (free or boxes)[0]
         taken.append(box)
         yield {
-            "xref": axes[0], "yref": axes[1], "x": one.x, "y": one.y, "text": escape(one.label), "ax": dx, "ay": dy,
-            "xanchor": anchor, "showarrow": True, "arrowhead": 0, "arrowwidth": 1, "arrowcolor": SOFT,
-            "standoff": 6, "font": {"size": 12},
-        }  # fmt: skip
+            "xref": axes[0],
+            "yref": axes[1],
+            "x": one.x,
+            "y": one.y,
+            "text": escape(one.label),
+            "ax": dx,
+            "ay": dy,
+            "xanchor": anchor,
+            "showarrow": True,
+            "arrowhead": 0,
+            "arrowwidth": 1,
+            "arrowcolor": SOFT,
+            "standoff": 6,
+            "font": {"size": 12},
+        }
 
 
 def _box(x: float, y: float, wide: float, anchor: str) -> tuple[float, float, float, float]:
@@ -212,3 +295,57 @@ def _meet(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
 
 def _inside(box: tuple[float, ...], panel: Panel) -> bool:
     return box[0] >= 0 and box[2] <= panel.width and box[1] >= 0 and box[3] <= panel.height
+
+
+# The interactive page of a replay: one file that opens offline.
+
+
+def draw_replay_page(result: Mapping[str, Any], *, search: Mapping[str, Any] | None = None) -> str:
+    """Return the page, about 5 MB, which asks no server.
+
+    Parameters
+    ----------
+    result : mapping
+        `evergreen.tasks.core.replay.results.ReplayResult.to_dict`, with ``model``, ``start`` and ``clock``.
+    search : mapping, optional
+        `evergreen.tasks.core.replay.search.SearchResult.to_dict`.
+
+    See Also
+    --------
+    evergreen.tasks.core.reports.replay_page.replay_markdown : the same in words, for a terminal.
+    """
+    told = ReplayDocument.of(result)
+    parts = [f"<style>{STYLE}{CSS}</style>", plotly_script(), card(told), table_section(told)]
+    parts += [
+        section(f"{told.metric} over time", metric_plot(told), note=_over_time(told)),
+        section("Gained over time", gain_plot(told), note=_gained(told)),
+        section("Quality against retrainings", pareto_plot(told), note=_against(told)),
+    ]
+    if search is not None:
+        parts.append(search_section(search, sign=told.sign, plot=search_plot(told, search)))
+    parts += [decision_section(told), notes_section(told), f"<script>{SORTER}</script>"]
+    parts.append("<footer>Made by Evergreen; it holds no row of the data.</footer>")
+    return document(f"Replay of {told.model}", [part for part in parts if part])
+
+
+def _over_time(told: ReplayDocument) -> str:
+    said = (
+        f"A point a window; {told.direction}. Windows in which the metric is undefined are gaps. Below, a lane for "
+        "each policy: above where a kind of drift begins, beneath its retrainings. A click in the legend hides, a "
+        "double click shows one alone; the menu at the lower left says whose 95 % band is drawn."
+    )
+    far = told.baseline is not None and value_range(told)[2]
+    return f"{said} 'Same as last label' lies far off; click it in the legend to see it." if far else said
+
+
+def _gained(told: ReplayDocument) -> str:
+    base = "never" if told.named("never") else "the best policy"
+    return f"The difference to {base}, window by window, summed up; rising is better than {base}."
+
+
+def _against(told: ReplayDocument) -> str:
+    return (
+        f"{'Up' if told.sign > 0 else 'Down'} and to the left is better. The dotted steps are the front: the best "
+        "quality for each number of retrainings. The lines from each policy to the level of the best show its gap, "
+        "which is known only in hindsight."
+    )

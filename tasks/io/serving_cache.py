@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import tempfile
+import weakref
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -15,13 +17,70 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from tasks.core.errors import InputError
-from tasks.io.model_files import fetch_model
-from tasks.io.models import NEEDED, LoadedModel, build_model, read_documents
-from tasks.io.registry import VersionInfo
-from tasks.io.serving_leases import Lease, alone, is_leased
-from tasks.io.setup import Setup
-from tasks.io.tracking import answered, open_tracker
+from evergreen.tasks.core.errors import InputError
+from evergreen.tasks.io.mlflow_store.model_files import fetch_model
+from evergreen.tasks.io.mlflow_store.models import NEEDED, LoadedModel, build_model, read_documents
+from evergreen.tasks.io.mlflow_store.registry import VersionInfo
+from evergreen.tasks.io.mlflow_store.tracking import answered, open_tracker
+from evergreen.tasks.io.setup import Setup
+
+# Who uses the copies of a folder, among all processes of a machine: locks that the kernel frees with their holder.
+
+
+_LOCK = ".lock"
+
+
+@contextmanager
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Wait until nobody else changes what lies in a folder; hold it for moments, never while fetching or loading."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+class Lease:
+    """Says that what lies beside a file is in use, until it is ended or this process is; take it when `alone`.
+
+    Parameters
+    ----------
+    path : Path
+        The file; who replaces it by another one does not wait for the lease, and `is_true` says so.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor = os.open(path, os.O_RDWR)
+        self.end = weakref.finalize(self, os.close, self._descriptor)
+        fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+
+    @property
+    def is_true(self) -> bool:
+        """True while the file is the one that was found."""
+        try:
+            ours, there = os.fstat(self._descriptor), self._path.stat()
+        except OSError:
+            return False
+        return (ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino)
+
+
+def is_leased(path: Path) -> bool:
+    """Return True when somebody holds a lease on a file, or on what lies beside it; ask when `alone`."""
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
 
 _FILES, _FACTS, _LAST = "model", "version.json", "last-good.json"
 _STOP = "stop.json"
@@ -86,7 +145,7 @@ class ServingCache:
     def remember(self, aliases: dict[str, int], *, traffic: Any, at: datetime) -> None:
         """Note what is served: it is what a start without the registry begins with."""
         plain = {"aliases": aliases, "traffic": traffic, "at": at.isoformat()}
-        with alone(self.folder):
+        with folder_lock(self.folder):
             _write(self.folder / _LAST, json.dumps(plain))
 
     def last_good(self) -> dict[str, Any] | None:
@@ -99,7 +158,7 @@ class ServingCache:
 
     def keep_stop(self, stop: dict[str, Any]) -> None:
         """Keep a stop of challengers until `forget_stop`; a former one gives way to it."""
-        with alone(self.folder):
+        with folder_lock(self.folder):
             _write(self.folder / _STOP, json.dumps(stop))
 
     def kept_stop(self) -> dict[str, Any] | None:
@@ -112,7 +171,7 @@ class ServingCache:
 
     def forget_stop(self, stop: dict[str, Any]) -> None:
         """Keep a stop no longer; another one, which another process has decided since, stays."""
-        with alone(self.folder):
+        with folder_lock(self.folder):
             if self.kept_stop() == json.loads(json.dumps(stop)):
                 (self.folder / _STOP).unlink()
 
@@ -126,7 +185,7 @@ class ServingCache:
 
     def prune(self, keep: Collection[int]) -> None:
         """Remove versions that no process serves or loads any more, and what downloads left that were cut off."""
-        with alone(self.folder):
+        with folder_lock(self.folder):
             for number in [number for number in list(self._leases) if number not in keep]:
                 self._leases.pop(number).end()
             for place in list(self.folder.iterdir()):
@@ -159,7 +218,7 @@ class ServingCache:
 
     def _use(self, version: int) -> dict[str, Any] | None:
         """Return what is known of a version that is here, whole, and keep others from removing it; else None."""
-        with alone(self.folder):
+        with folder_lock(self.folder):
             found = (self._place(version) / _FACTS).is_file()
             if found:
                 self._leases[version] = Lease(self._place(version) / _FACTS)
@@ -176,7 +235,7 @@ class ServingCache:
             }
             facts["digest"] = _digest(fresh / _FILES, facts)
             _write(fresh / _FACTS, json.dumps(facts))
-            with alone(self.folder):
+            with folder_lock(self.folder):
                 there = self._facts(info.version)
                 if there is not None and _is_same(info, there):
                     facts = there
@@ -190,14 +249,14 @@ class ServingCache:
     @contextmanager
     def _workplace(self) -> Iterator[Path]:
         """Give a folder to download into, which others leave alone while this process lives."""
-        with alone(self.folder):
+        with folder_lock(self.folder):
             folder = Path(tempfile.mkdtemp(dir=self.folder, prefix=_FETCH))
             (folder / _USED).touch()
             lease = Lease(folder / _USED)
         try:
             yield folder
         finally:
-            with alone(self.folder):
+            with folder_lock(self.folder):
                 lease.end()
                 shutil.rmtree(folder)
 

@@ -8,20 +8,20 @@ import os
 import secrets
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
-from tasks.core.access.keys import PREFIX, ApiKey, KeyRing, add_key, digest_of, remove_key
-from tasks.core.errors import ConfigError, InputError
-from tasks.io.settings import Settings
+from evergreen.tasks.core.errors import ConfigError, InputError
+from evergreen.tasks.core.serving.access import PREFIX, ApiKey, KeyRing, add_key, digest_of, remove_key
+from evergreen.tasks.io.settings import Settings
 
-VARIABLE = "EVERGREEN_KEYS"
+KEYS_VARIABLE = "EVERGREEN_KEYS"
 
 
 def keys_path(settings: Settings) -> Path:
     """Return the file of keys: ``EVERGREEN_KEYS``, by default ``serving-keys.json`` in the home folder."""
-    return Path(os.environ.get(VARIABLE) or settings.home / "serving-keys.json").absolute()
+    return Path(os.environ.get(KEYS_VARIABLE) or settings.home / "serving-keys.json").absolute()
 
 
 def read_keys(path: Path) -> tuple[ApiKey, ...]:
@@ -69,7 +69,7 @@ def create_key(path: Path, name: str, *, at: datetime, expires: datetime | None 
     """
     secret = PREFIX + secrets.token_urlsafe(32)
     key = ApiKey(name=name, digest=digest_of(secret.encode()), created=at, expires=expires)
-    with _alone(path):
+    with _one_writer(path):
         _write(path, add_key(read_keys(path), key))
     return secret
 
@@ -82,7 +82,7 @@ def revoke_key(path: Path, name: str) -> None:
     UnknownName
         When there is no key of that name.
     """
-    with _alone(path):
+    with _one_writer(path):
         _write(path, remove_key(read_keys(path), name))
 
 
@@ -116,7 +116,7 @@ class WatchedKeys:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
+def _one_writer(path: Path) -> Iterator[None]:
     """Let one writer at a time change the file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(f".{path.name}.lock").open("a") as file:
@@ -140,3 +140,55 @@ def _write(path: Path, keys: Sequence[ApiKey]) -> None:
         file.flush()
         os.fsync(file.fileno())
     Path(name).replace(path)
+
+
+# The secret that private values are hashed with: named by the environment, or kept in the home folder.
+
+
+PRIVATE_KEY_VARIABLE = "EVERGREEN_PRIVATE_KEY"
+_BYTES = 32
+
+
+def private_key(settings: Settings) -> bytes:
+    """Return the key; made at first use. Services that share a log must share it by ``EVERGREEN_PRIVATE_KEY``.
+
+    Raises
+    ------
+    ConfigError
+        When the variable holds no 16 to 64 bytes in hex.
+    """
+    told = os.environ.get(PRIVATE_KEY_VARIABLE)
+    if told is not None:
+        return _parsed(told)
+    path = settings.home / "private.key"
+    if not path.exists():
+        _make(path)
+    return _parsed(path.read_text(encoding="ascii").strip())
+
+
+def _make(path: Path) -> None:
+    """Make a key that is there whole or not at all; of many who make one at once, the first one's is everybody's."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(secrets.token_bytes(_BYTES).hex())
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(name, path)
+    finally:
+        os.unlink(name)
+
+
+def _parsed(text: str) -> bytes:
+    try:
+        key = bytes.fromhex(text)
+    except ValueError:
+        key = b""
+    if not 16 <= len(key) <= 64:
+        raise ConfigError(
+            f"{PRIVATE_KEY_VARIABLE} (or private.key in the home folder) is no key. Allowed: 16 to 64 random bytes "
+            "in hex, such as 'openssl rand -hex 32' prints."
+        )
+    return key

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from tasks.core.config import ModelConfig
-from tasks.io.configs import find_model, read_config
-from tasks.io.ledger import Ledger, open_ledger
-from tasks.io.log import Log, open_log
-from tasks.io.registry import MlflowRegistry, Registry
-from tasks.io.settings import Settings, read_settings
-from tasks.io.store_checks import check_places
-from tasks.io.team_modules import reach_team_modules
+from evergreen.tasks.core.config import ModelConfig
+from evergreen.tasks.io.config import find_model, reach_team_modules, read_config
+from evergreen.tasks.io.ledger import Ledger, open_ledger
+from evergreen.tasks.io.mlflow_store.registry import MlflowRegistry, Registry
+from evergreen.tasks.io.prediction_log.store import Log, open_log
+from evergreen.tasks.io.settings import Settings, read_settings
+from evergreen.tasks.io.store_checks import check_places
 
 
 class Stores:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from tasks.core.gates.smoke import SmokeProbe, SmokeReport, judge_smoke
-from tasks.core.reign.plan import CANDIDATE, CHALLENGER, CHAMPION
-from tasks.core.verdict import Verdict
-from tasks.io.registry import Registry
-from tasks.io.smoke_nursery import NURSERY
+from evergreen.tasks.core.promotion.plan import CANDIDATE, CHALLENGER, CHAMPION
+from evergreen.tasks.core.validation.gate import SmokeProbe, SmokeReport, judge_smoke
+from evergreen.tasks.core.verdict import Verdict
+from evergreen.tasks.io.mlflow_store.registry import Registry
+from evergreen.tasks.io.smoke_pool import SMOKE_POOL
 
 _TIMEOUT_S = 180.0
 _SAMPLE_ROWS = 1_000
@@ -90,7 +90,7 @@ def _run(place: Path, *, tracking_uri: str, timeout_s: float) -> SmokeProbe | No
         "MLFLOW_TRACKING_URI": tracking_uri,
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     }
-    ended = NURSERY.run(place, environment=environment, timeout_s=timeout_s)
+    ended = SMOKE_POOL.run(place, environment=environment, timeout_s=timeout_s)
     if ended is None:
         return SmokeProbe(name="process", passed=False, message=f"no answer within {timeout_s:g} s.")
     code, said = ended

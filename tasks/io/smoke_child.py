@@ -1,4 +1,4 @@
-"""What the fresh process of a smoke test does (`tasks.io.smoke_nursery` forks it).
+"""What the fresh process of a smoke test does (`evergreen.tasks.io.smoke_pool` forks it).
 
 FOLDER holds ``request.json`` and perhaps ``rows.parquet``; the answer is written to ``result.json``. Whatever
 a model raises is an observation here, not an error: it fails the probe and is told to the parent.
@@ -25,7 +25,7 @@ _NUMBERS = {"double", "float"}
 _INTEGERS = {"long": np.int64, "integer": np.int32}
 _UNCLEAR = (IndexError, KeyError, AttributeError, NameError, AssertionError, ZeroDivisionError)
 _ROWS_IN_MESSAGE = re.compile(r"data '.*' (?=with schema)")
-Ask = Callable[[pd.DataFrame], np.ndarray]
+PredictCall = Callable[[pd.DataFrame], np.ndarray]
 
 
 def main(folder: Path) -> None:
@@ -40,7 +40,7 @@ def main(folder: Path) -> None:
         report["load_seconds"] = time.perf_counter() - started
     except Exception as error:
         report.pop("path", None)
-        report["probes"].append(_probe("load", passed=False, message=_said(error)))
+        report["probes"].append(_probe("load", passed=False, message=_error_text(error)))
     else:
         report["probes"].append(_probe("load", passed=True, message=f"{report['load_seconds']:.2f} s"))
         given = pd.read_parquet(folder / "rows.parquet") if request["has_rows"] else None
@@ -88,20 +88,20 @@ def _try(name: str, probe: Callable[[], str]) -> dict[str, Any]:
     try:
         return _probe(name, passed=True, message=probe())
     except Exception as error:
-        return _probe(name, passed=False, message=_said(error))
+        return _probe(name, passed=False, message=_error_text(error))
 
 
 def _probe(name: str, *, passed: bool, message: str) -> dict[str, Any]:
     return {"name": name, "passed": passed, "message": message}
 
 
-def _said(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     first = _ROWS_IN_MESSAGE.sub("data ", " ".join(str(error).split()))
     shown = first if len(first) <= _LONGEST else f"{first[: _LONGEST - 1]}…"
     return f"{type(error).__name__}: {shown or 'no message'}"
 
 
-def _expect_answers(ask: Ask, frame: pd.DataFrame | None) -> str:
+def _expect_answers(ask: PredictCall, frame: pd.DataFrame | None) -> str:
     """Require a finite number or a class for each row."""
     if frame is None:
         return "nothing of the kind among the features"
@@ -113,20 +113,20 @@ def _expect_answers(ask: Ask, frame: pd.DataFrame | None) -> str:
     return f"answered {answers.ravel()[:3].tolist()}"
 
 
-def _expect_nothing(ask: Ask, frame: pd.DataFrame) -> str:
+def _expect_nothing(ask: PredictCall, frame: pd.DataFrame) -> str:
     """Require no answers, or an error that says what is wrong."""
     try:
         answers = ask(frame)
     except _UNCLEAR:
         raise
     except Exception as error:
-        return f"refused: {_said(error)}"
+        return f"refused: {_error_text(error)}"
     if len(answers):
         raise ValueError(f"{len(answers)} answers for no rows")
     return "no rows, no answers"
 
 
-def _expect_same(ask: Ask, first: pd.DataFrame, second: pd.DataFrame) -> str:
+def _expect_same(ask: PredictCall, first: pd.DataFrame, second: pd.DataFrame) -> str:
     """Require the same answer to both."""
     one, two = ask(first), ask(second)
     same = np.allclose(one, two, rtol=1e-9, atol=1e-12) if one.dtype.kind == "f" else np.array_equal(one, two)
@@ -135,16 +135,16 @@ def _expect_same(ask: Ask, first: pd.DataFrame, second: pd.DataFrame) -> str:
     return "the same answer"
 
 
-def _expect_refusal(ask: Ask, frame: pd.DataFrame | None) -> str:
+def _expect_refusal(ask: PredictCall, frame: pd.DataFrame | None) -> str:
     """Require a clear error."""
     if frame is None:
         return "no numeric feature"
     try:
         answers = ask(frame)
     except _UNCLEAR as error:
-        raise ValueError(f"the error is not clear: {_said(error)}") from None
+        raise ValueError(f"the error is not clear: {_error_text(error)}") from None
     except Exception as error:
-        return f"refused: {_said(error)}"
+        return f"refused: {_error_text(error)}"
     raise ValueError(f"text in a numeric column was answered with {answers.ravel()[:3].tolist()}")
 
 
@@ -212,7 +212,7 @@ def _with_text(one: pd.DataFrame, types: dict[str, str]) -> pd.DataFrame | None:
     return one.assign(**{numeric[0]: "not a number"}) if numeric else None
 
 
-def _time(ask: Ask, frame: pd.DataFrame, *, most: int) -> dict[str, Any]:
+def _time(ask: PredictCall, frame: pd.DataFrame, *, most: int) -> dict[str, Any]:
     """Time up to ``most`` requests after three warm-ups, for three seconds at most."""
     for _ in range(_WARM_UPS):
         ask(frame)

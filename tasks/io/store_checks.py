@@ -10,16 +10,16 @@ from urllib.parse import urlsplit
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
-from tasks.core.errors import ConfigError, Unreachable
-from tasks.core.redact import redacted, without_credentials
-from tasks.io.ledger_database import LEDGER
-from tasks.io.log_database import LOG
-from tasks.io.settings import Settings
+from evergreen.tasks.core.errors import ConfigError, Unreachable
+from evergreen.tasks.core.redact import redacted, without_credentials
+from evergreen.tasks.io.ledger import LEDGER
+from evergreen.tasks.io.prediction_log.records import LOG
+from evergreen.tasks.io.settings import Settings
 
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _TRACKING = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks", "databricks-uc")
 _SQLITE_HEAD = b"SQLite format 3\x00"
-_PATIENCE_S = 5.0
+_CONNECT_TIMEOUT_S = 5.0
 
 
 def check_places(settings: Settings) -> None:
@@ -77,7 +77,7 @@ def _scheme(url: str) -> str:
 
 def _is_refused(host: str, port: int) -> bool:
     try:
-        socket.create_connection((host, port), timeout=_PATIENCE_S).close()
+        socket.create_connection((host, port), timeout=_CONNECT_TIMEOUT_S).close()
     except ConnectionRefusedError:
         return True
     except OSError:  # no route, no name, too slow: perhaps a proxy knows the way

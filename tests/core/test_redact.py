@@ -2,14 +2,21 @@
 
 import pytest
 
-from tasks.core.redact import without_places
+from evergreen.tasks.core.redact import without_places
 
 
 @pytest.mark.parametrize(
     "place",
-    ["/run/pg/.s.PGSQL.5432", "~/models/m.yaml", "s3://bucket/key", "postgresql+psycopg://ada:secret@db/x",
-     "C:\\models\\m.skops", "10.0.0.7:5432", "192.168.1.20"],
-)  # fmt: skip
+    [
+        "/run/pg/.s.PGSQL.5432",
+        "~/models/m.yaml",
+        "s3://bucket/key",
+        "postgresql+psycopg://ada:secret@db/x",
+        "C:\\models\\m.skops",
+        "10.0.0.7:5432",
+        "192.168.1.20",
+    ],
+)
 def test_no_place_is_left_in_what_anybody_may_read(place):
     assert "It cannot be read from '…': train anew." == without_places(
         f"It cannot be read from '{place}': train anew."

@@ -4,8 +4,8 @@ import fcntl
 
 import pytest
 
-from deployments import servers
-from tasks.io.settings import read_settings
+from evergreen.deployments import servers
+from evergreen.tasks.io.settings import read_settings
 
 FOUND = {"prefect": {"pid": 1, "started": 0.0, "log": "x", "api": "y"}}
 

@@ -7,8 +7,8 @@ from functools import partial
 
 import pytest
 
-from deployments.cli.app import run
-from tasks.io.setup import open_setup
+from evergreen.deployments.cli.app import run
+from evergreen.tasks.io.setup import open_setup
 from tests.support.reigning import write_model
 from tests.support.servers import wait_for
 
@@ -25,8 +25,8 @@ def approved(prefect_server, mlflow_template, tmp_path_factory):
         patch.setenv("EVERGREEN_HOME", str(folder))
         for name in ("MLFLOW_TRACKING_URI", "EVERGREEN_LEDGER_URL", "EVERGREEN_MLFLOW_UI"):
             patch.delenv(name, raising=False)
-        from flows.train import train
-        from flows.validate import validate
+        from evergreen.flows.train import train
+        from evergreen.flows.validate import validate
 
         path = str(write_model(folder, MODEL))
         states = [flow(path, return_state=True).name for flow in (train, validate)]
@@ -46,7 +46,7 @@ def throne(path):
 
 
 def test_an_unanswered_question_ends_kept(approved):
-    from flows.challenge import challenge
+    from evergreen.flows.challenge import challenge
 
     path = configure(approved, "3s")
     state = challenge(path, return_state=True)
@@ -56,7 +56,7 @@ def test_an_unanswered_question_ends_kept(approved):
 
 
 def test_a_no_from_the_command_line_keeps_the_champion_and_is_kept_in_the_ledger(approved, capsys):
-    from flows.challenge import challenge
+    from evergreen.flows.challenge import challenge
 
     path = configure(approved, "40s")
     with ThreadPoolExecutor(max_workers=1) as pool:

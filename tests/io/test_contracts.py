@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.core.contract.contract import ColumnRule, Contract
-from tasks.core.contract.learn import learn_contract
-from tasks.core.data.schema import Schema
-from tasks.core.verdict import Outcome
-from tasks.io.contracts import check_contract
+from evergreen.tasks.core.contract.contract import ColumnRule, Contract
+from evergreen.tasks.core.contract.learn import learn_contract
+from evergreen.tasks.core.data.schema import Schema
+from evergreen.tasks.core.verdict import Outcome
+from evergreen.tasks.io.contracts import check_contract
 from tests.support.gate_cases import make_config
 
 
@@ -33,10 +33,7 @@ def rows(n=300, seed=0):
 
 
 SCHEMA = Schema(
-    target="y",
-    numeric=("age", "share", "paid", "price"),
-    categorical=("city", "kind", "code"),
-    time="at",
+    target="y", numeric=("age", "share", "paid", "price"), categorical=("city", "kind", "code"), time="at"
 )
 
 

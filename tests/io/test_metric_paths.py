@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from tasks.core.errors import ConfigError
-from tasks.core.metrics.measure import metrics_of
-from tasks.core.metrics.scored import Scored
-from tasks.io.metric_paths import custom_metrics, import_function
+from evergreen.tasks.core.errors import ConfigError
+from evergreen.tasks.core.metrics.registry import metrics_of
+from evergreen.tasks.core.metrics.scored import Scored
+from evergreen.tasks.io.config import custom_metrics, import_function
 from tests.support.learning import learner
 
 OWN = {"path": "tests.support.estimators:share_of_hits", "greater_is_better": True, "bounded": True}

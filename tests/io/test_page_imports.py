@@ -8,9 +8,9 @@ from tests.support.servers import ROOT
 
 PROGRAM = """
 import json, sys
-import tasks.io.replay_page
+import evergreen.tasks.io.replay_pareto
 of_replays = [name for name in ("plotly", "mlflow") if name in sys.modules]
-import tasks.io.evidently_page
+import evergreen.tasks.io.evidently
 print(json.dumps([of_replays, "evidently" in sys.modules]))
 """
 

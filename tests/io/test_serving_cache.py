@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tasks.core.errors import InputError, UnknownName
-from tasks.io.serving_cache import ServingCache
+from evergreen.tasks.core.errors import InputError, UnknownName
+from evergreen.tasks.io.serving_cache import ServingCache
 from tests.support.serving import model_of, register_stranger
 
 NOW = datetime(2026, 11, 26, tzinfo=UTC)

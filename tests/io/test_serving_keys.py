@@ -6,11 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tasks.core.errors import ConfigError, InputError
-from tasks.io import serving_secret
-from tasks.io.serving_keys import WatchedKeys, create_key, read_keys, revoke_key
-from tasks.io.serving_secret import private_key
-from tasks.io.settings import read_settings
+from evergreen.tasks.core.errors import ConfigError, InputError
+from evergreen.tasks.io import serving_keys as serving_secret
+from evergreen.tasks.io.serving_keys import WatchedKeys, create_key, private_key, read_keys, revoke_key
+from evergreen.tasks.io.settings import read_settings
 
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
 

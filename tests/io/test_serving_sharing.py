@@ -8,8 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tasks.io import serving_cache
-from tasks.io.serving_cache import ServingCache
+from evergreen.tasks.core.errors import InputError
+from evergreen.tasks.io import serving_cache
+from evergreen.tasks.io.mlflow_store.models import build_model
+from evergreen.tasks.io.serving_cache import ServingCache
 from tests.support.serving import model_of
 
 SIDES = 4
@@ -19,8 +21,8 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
-from tasks.io.registry import VersionInfo
-from tasks.io.serving_cache import ServingCache
+from evergreen.tasks.io.mlflow_store.registry import VersionInfo
+from evergreen.tasks.io.serving_cache import ServingCache
 
 def wait(self, uri, place):
     print("downloading", flush=True)
@@ -92,7 +94,7 @@ def test_a_service_that_ended_holds_no_version(model):
 
 
 def test_a_copy_that_changed_while_it_was_loaded_is_not_served(model, monkeypatch):
-    cache, build = ServingCache(model), serving_cache.build_model
+    cache, build = ServingCache(model), build_model
 
     def build_slowly(*given, **options):
         built = build(*given, **options)
@@ -103,7 +105,7 @@ def test_a_copy_that_changed_while_it_was_loaded_is_not_served(model, monkeypatc
         return built
 
     monkeypatch.setattr(serving_cache, "build_model", build_slowly)
-    with pytest.raises(serving_cache.InputError, match="was replaced on disk while it was loaded"):
+    with pytest.raises(InputError, match="was replaced on disk while it was loaded"):
         cache.load(1)
 
 

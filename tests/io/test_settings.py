@@ -2,8 +2,8 @@
 
 import pytest
 
-from tasks.core.errors import InputError
-from tasks.io.settings import read_settings
+from evergreen.tasks.core.errors import InputError
+from evergreen.tasks.io.settings import read_settings
 
 
 def test_an_embedded_store_has_no_pages_until_somebody_names_them(tmp_path):

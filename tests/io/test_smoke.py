@@ -11,13 +11,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
-from tasks.core.gates.smoke import judge_smoke
-from tasks.io import smoke_nursery
-from tasks.io.models import log_model
-from tasks.io.registry import MlflowRegistry
-from tasks.io.smoke import smoke_verdict, smoke_version
-from tasks.io.smoke_nursery import NURSERY
-from tasks.io.tracking import Tracker
+from evergreen.tasks.core.validation.gate import judge_smoke
+from evergreen.tasks.io import smoke_pool as smoke_nursery
+from evergreen.tasks.io.mlflow_store.models import log_model
+from evergreen.tasks.io.mlflow_store.registry import MlflowRegistry
+from evergreen.tasks.io.mlflow_store.tracking import Tracker
+from evergreen.tasks.io.smoke import smoke_verdict, smoke_version
+from evergreen.tasks.io.smoke_pool import SMOKE_POOL
 
 FEATURES = pd.DataFrame({"age": [20.0, 60.0, None, 40.0] * 25, "city": ["a", "b", "a", "b"] * 25})
 OUTCOME = [0, 1, 0, 1] * 25
@@ -54,9 +54,15 @@ def test_a_sound_model_is_loaded_by_its_alias_and_answers_every_probe(registered
     assert report.uri == "models:/m@candidate"
     assert judge_smoke(report).passed, report.probes
     assert [probe.name for probe in report.probes] == [
-        "load", "one_row", "empty_frame", "missing_values", "unseen_category", "column_order", "repeatable",
+        "load",
+        "one_row",
+        "empty_frame",
+        "missing_values",
+        "unseen_category",
+        "column_order",
+        "repeatable",
         "wrong_type",
-    ]  # fmt: skip
+    ]
     assert (report.batch.rows, report.version) == (50, version["version"])
     assert 0 < report.single.p50_ms <= report.single.p95_ms
     assert report.size_mb > 0
@@ -90,18 +96,18 @@ def test_tests_go_on_after_the_process_they_are_forked_from_was_killed_and_after
 ):
     version = registered(pipeline(handle_unknown="ignore"))
     assert judge_smoke(smoke_version(**version)).passed
-    process, _ = NURSERY._running()
+    process, _ = SMOKE_POOL._running()
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     late = smoke_version(**version, timeout_s=0.01)  # a new one was started, and is ended as it imports
     assert [("process", False)] == [(probe.name, probe.passed) for probe in late.probes]
     assert "no answer within 0.01 s" in late.probes[0].message
-    assert NURSERY._process is None
+    assert SMOKE_POOL._process is None
     assert judge_smoke(smoke_version(**version)).passed
 
 
 def test_a_process_that_fails_before_it_answers_is_told_with_its_last_words(tmp_path):
-    code, said = NURSERY.run(tmp_path, environment=dict(os.environ), timeout_s=60)
+    code, said = SMOKE_POOL.run(tmp_path, environment=dict(os.environ), timeout_s=60)
     assert code == 1
     assert "request.json" in said.splitlines()[-1]
 

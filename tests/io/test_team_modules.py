@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from tasks.io.metric_paths import import_function
-from tasks.io.setup import open_setup
+from evergreen.tasks.io.config import import_function
+from evergreen.tasks.io.setup import open_setup
 from tests.support.learning import write_model
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
-from tasks.core.challenge.alpha import plan_alpha
-from tasks.core.challenge.judge import measure_difference
-from tasks.core.metrics.base import Metric, mean_of_first, row_parts
-from tasks.core.metrics.scored import Scored
-from tasks.core.verdict import Outcome
+from evergreen.tasks.core.challenge.alpha import plan_alpha
+from evergreen.tasks.core.challenge.difference import measure_difference
+from evergreen.tasks.core.metrics.base import Metric, mean_of_first, row_parts
+from evergreen.tasks.core.metrics.scored import Scored
+from evergreen.tasks.core.verdict import Outcome
 from tests.support.rates import lower_bound, upper_bound
 from tests.support.simulated_models import (
     LEAST,
@@ -151,12 +151,7 @@ def day_level_difference(rng, *, blocks, correlation, level=0.05):
     series = lfilter([1.0], [1.0, -correlation], e)
     y = np.zeros(blocks)
     return measure_difference(
-        MEAN,
-        Scored(y=y, score=y),
-        Scored(y=y, score=series),
-        level=level,
-        blocks=np.arange(blocks),
-        rng=rng,
+        MEAN, Scored(y=y, score=y), Scored(y=y, score=series), level=level, blocks=np.arange(blocks), rng=rng
     )
 
 

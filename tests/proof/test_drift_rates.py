@@ -7,17 +7,16 @@ import pandas as pd
 import pytest
 from scipy.stats import chi2, norm
 
-from tasks.core.config.units import Rate, Span
-from tasks.core.drift.profile_signals import prepare_signals
-from tasks.core.drift.signals import SignalKey, Signals, SignalSeries, join_signals
-from tasks.core.drift.words import DriftKind
-from tasks.core.judging.budget import Policy
-from tasks.core.judging.calibration import fit_null
-from tasks.core.judging.judge import judge_window
-from tasks.core.judging.memory import Memory
-from tasks.core.profiles.grid import make_grid
-from tasks.core.profiles.profile import measure_profile
-from tasks.core.stats.two_sample import ks_from_counts
+from evergreen.tasks.core.config.units import Rate, Span
+from evergreen.tasks.core.drift.calibration import fit_null_model
+from evergreen.tasks.core.drift.detect import DetectorState
+from evergreen.tasks.core.drift.judge import judge_window
+from evergreen.tasks.core.drift.policy import Policy
+from evergreen.tasks.core.drift.profile_signals import prepare_signals
+from evergreen.tasks.core.drift.types import DriftKind, SignalKey, Signals, SignalSeries, join_signals
+from evergreen.tasks.core.profiles.grid import make_grid
+from evergreen.tasks.core.profiles.profile import measure_profile
+from evergreen.tasks.core.stats.two_sample import ks_from_counts
 from tests.support.drift_streams import (
     FEATURES,
     QUARTER,
@@ -102,7 +101,7 @@ def delays(stream, many, kinds):
         on = many + BEFORE + seed % 24
         centres = means(rng, stream, on + AFTER)
         past = signals_of(draw_counts(rng, centres[:on]), REFERENCE)
-        null = fit_null(past.series(0, many), policy=chosen)
+        null = fit_null_model(past.series(0, many), policy=chosen)
         for shift in SHIFTS:
             moved = centres[on:] + np.where(np.arange(FEATURES) == 0, shift, 0.0)
             windows = past.followed_by(signals_of(draw_counts(rng, moved), REFERENCE))
@@ -195,9 +194,11 @@ THREE = reference_profile(3)
 def answers(errors):
     share = errors.mean()
     return Signals(
-        keys=SEA_KEYS, values=np.array([share, 1 - share]), errors=np.full(2, errors.std() / len(errors) ** 0.5),
+        keys=SEA_KEYS,
+        values=np.array([share, 1 - share]),
+        errors=np.full(2, errors.std() / len(errors) ** 0.5),
         floors=np.array([0.15 * 0.14, 0.05 * 0.86]),
-    )  # fmt: skip
+    )
 
 
 def sea_windows(rng, chances):
@@ -211,7 +212,7 @@ def sea_windows(rng, chances):
 def sea_alarms(rng, chances):
     past = sea_windows(rng, [0.14] * 4)
     series = SignalSeries.stack(past, starts=500.0 * np.arange(4), rows=np.full(4, 500.0), window="500 rows")
-    null, memory, found = fit_null(series, policy=SEA), Memory.empty(), []
+    null, memory, found = fit_null_model(series, policy=SEA), DetectorState.empty(), []
     for place, window in enumerate(sea_windows(rng, chances)):
         judged = judge_window(window, null, memory, policy=SEA, position=2000.0 + 500 * place, rows=ROWS)
         memory = judged.memory

@@ -10,11 +10,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from tasks.core.challenge.blocks import make_blocks
-from tasks.core.challenge.judge import Rule, judge_challenge, measure_difference
-from tasks.core.metrics.registry import get_metric
-from tasks.core.metrics.scored import Scored
-from tasks.core.verdict import Outcome
+from evergreen.tasks.core.challenge.blocks import make_blocks
+from evergreen.tasks.core.challenge.decision import Rule, judge_challenge
+from evergreen.tasks.core.challenge.difference import measure_difference
+from evergreen.tasks.core.metrics.registry import get_metric
+from evergreen.tasks.core.metrics.scored import Scored
+from evergreen.tasks.core.verdict import Outcome
 from tests.support.realdata import real_file
 
 WEEK = 7 * 48

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tasks.core.propose.freshness import measure_freshness
+from evergreen.tasks.core.init.freshness import measure_freshness
 from tests.support.ageing import FEATURES, STATIONARY, ageing_stream
 from tests.support.rates import upper_bound
 

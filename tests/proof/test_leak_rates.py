@@ -5,8 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from tasks.core.propose.proposal import propose
-from tasks.core.propose.survey import survey
+from evergreen.tasks.core.init.proposal import propose, survey
 from tests.support.leaky import LEAKS, PROBLEMS, fair_set, plant, races
 
 pytestmark = pytest.mark.proof

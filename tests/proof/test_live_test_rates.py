@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tasks.core.ab.metric import choose_clip
+from evergreen.tasks.core.ab_testing.metric import choose_clip
 from tests.support.live_streams import (
     ALPHA,
     arms,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.io.log import open_log
+from evergreen.tasks.io.prediction_log.store import open_log
 from tests.support.crashing import ask
 from tests.support.log_crash import REQUESTS, enumerate_log_crashes
 from tests.support.log_load import faults_in, load_and_kill, outlive

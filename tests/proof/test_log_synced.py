@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.io.log import open_log
-from tasks.io.log_writer import LogWriter
+from evergreen.tasks.io.prediction_log.store import open_log
+from evergreen.tasks.io.prediction_log.writer import LogWriter
 from tests.support.log_traced import MODEL
 from tests.support.log_traced import main as serve
 from tests.support.log_writing import served

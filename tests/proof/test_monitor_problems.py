@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.core.verdict import State
+from evergreen.tasks.core.verdict import State
 from tests.support.monitored import LEARNED, PER_HOUR, Watched, make_rows, train_champion, values_of, watch
 
 pytestmark = [pytest.mark.proof, pytest.mark.timeout(1800)]

@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 
-from tasks.core.drift.estimate import estimate_performance
-from tasks.core.drift.performance import measure_performance
-from tasks.core.drift.score_calibration import ScoreCalibration
-from tasks.core.metrics.registry import get_metric
-from tasks.core.metrics.scored import Scored
+from evergreen.tasks.core.drift.estimate import ScoreCalibration, estimate_performance
+from evergreen.tasks.core.drift.performance import measure_performance
+from evergreen.tasks.core.metrics.registry import get_metric
+from evergreen.tasks.core.metrics.scored import Scored
 from tests.support.rates import lower_bound, upper_bound
 
 pytestmark = pytest.mark.proof

@@ -3,9 +3,9 @@
 import pytest
 import yaml
 
-from tasks.core.data.clock import format_position
-from tasks.core.verdict import State
-from tasks.io.clock import FROZEN
+from evergreen.tasks.core.data.clock import format_position
+from evergreen.tasks.core.verdict import State
+from evergreen.tasks.io.settings import FROZEN
 from tests.support.commands import command, machine
 from tests.support.replaying import begin, make_config, make_frame, place_of, replayed
 

@@ -6,9 +6,8 @@ from datetime import datetime, timedelta
 import numpy as np
 import pytest
 
-from tasks.core.retraining.attempts import HELPED
-from tasks.core.retraining.takeover import MOST_RESUMED
-from tasks.core.verdict import State
+from evergreen.tasks.core.retraining.history import HELPED, MOST_RESUMED
+from evergreen.tasks.core.verdict import State
 from tests.support.postgres import create_database
 from tests.support.retrain_crash import EVERGREEN, Place
 

@@ -31,9 +31,12 @@ def machine(tmp_path_factory):
     config = folder / "config"
     config.mkdir()
     write_model(
-        config, "shifting", monitoring={"window": "2d", "min_rows": 20, "report_rows": 0},
-        promotion={"refit": False}, retraining={"window": "full"},
-    )  # fmt: skip
+        config,
+        "shifting",
+        monitoring={"window": "2d", "min_rows": 20, "report_rows": 0},
+        promotion={"refit": False},
+        retraining={"window": "full"},
+    )
     with brought_up(folder) as made:
         yield made
 

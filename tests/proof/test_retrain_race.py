@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from tasks.core.reign.ledger import check_chain
-from tasks.core.retraining.attempts import HELPED
-from tasks.retrain_desk import read_history
+from evergreen.tasks.core.promotion.ledger import check_chain
+from evergreen.tasks.core.retraining.history import HELPED
+from evergreen.tasks.io.retraining_claims import read_history
 from tests.support.retrain_crash import EVERGREEN, Place
 
 pytestmark = [pytest.mark.proof, pytest.mark.server, pytest.mark.timeout(3600)]

@@ -18,15 +18,14 @@ from scipy.signal import lfilter
 from scipy.stats import norm
 from threadpoolctl import threadpool_limits
 
-from tasks.core.challenge import judgement
-from tasks.core.data.rows import Rows
-from tasks.core.metrics.registry import get_metric
-from tasks.core.replay.conduct import Governed
-from tasks.core.replay.first import begin_replay
-from tasks.core.replay.policies import parse_policy
-from tasks.core.replay.stages import Court
-from tasks.core.replay.watching import Watched
-from tasks.core.verdict import Outcome, State
+from evergreen.tasks.core.challenge import evidence as judgement
+from evergreen.tasks.core.challenge.decision import judge_challenge
+from evergreen.tasks.core.data.rows import Rows
+from evergreen.tasks.core.metrics.registry import get_metric
+from evergreen.tasks.core.replay.run import ConfiguredPolicy, StepChecks
+from evergreen.tasks.core.replay.setup import begin_replay, parse_policy
+from evergreen.tasks.core.replay.stages import PolicyState
+from evergreen.tasks.core.verdict import Outcome, State
 from tests.support.learning import learner
 from tests.support.rates import lower_bound, upper_bound
 from tests.support.replaying import BEGIN, KINDS, make_history
@@ -100,14 +99,14 @@ class Asleep:
     entries = ()
 
     def watch(self, *_):
-        return Watched()
+        return StepChecks()
 
 
 class Jury:
     """Judges as always, and notes how each rule would have judged the same difference."""
 
     def __init__(self):
-        self.noted, self._judge = [], judgement.judge_challenge
+        self.noted, self._judge = [], judge_challenge
 
     def __call__(self, difference, rule):
         found = {name: self._judge(difference, replace(rule, min_improvement=x)) for name, x in LEAST.items()}
@@ -121,10 +120,10 @@ def replay_quarter(stream, seed):
     config, jury = configure(stream), Jury()
     history = make_history(make_stream(stream, np.random.default_rng([seed, 20260401])), config)
     begun = begin_replay(history, config, start=BEGIN.timestamp() + LEARNED * 86400.0)
-    court = Court(
+    court = PolicyState(
         config=begun.recipe(config), history=begun.history, ledger=begun.ledger.copy(), tools=begun.tools
     )
-    run, challenges, others = Governed(court, begun.throne), [], Counter()
+    run, challenges, others = ConfiguredPolicy(court, begun.throne), [], Counter()
     run.watchman = Asleep()
     with mock.patch.object(judgement, "judge_challenge", jury):
         for tick in begun.ticks:

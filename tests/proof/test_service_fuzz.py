@@ -4,8 +4,8 @@ import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from tasks.io.clock import utc_now
-from tasks.io.serving_keys import create_key, keys_path
+from evergreen.tasks.io.serving_keys import create_key, keys_path
+from evergreen.tasks.io.settings import utc_now
 from tests.support.bodies import dumps
 from tests.support.service_bodies import HEADERS, PATHS, bodies_for
 from tests.support.service_documented import ask_by_document

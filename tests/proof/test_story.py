@@ -64,9 +64,13 @@ def served(machine):
     """Serve the model as people do; yields how to ask the service."""
     with (machine.folder / "service.log").open("w") as said:
         process = subprocess.Popen(
-            [sys.executable, "-m", "deployments.cli", "serve", "story", "--port", "0"],
-            cwd=machine.folder, env=machine.environ, stdout=subprocess.PIPE, stderr=said, text=True,
-        )  # fmt: skip
+            [sys.executable, "-m", "evergreen.deployments.cli", "serve", "story", "--port", "0"],
+            cwd=machine.folder,
+            env=machine.environ,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            text=True,
+        )
     try:
         url = process.stdout.readline().strip().removesuffix("/predict")
         assert url, (machine.folder / "service.log").read_text()

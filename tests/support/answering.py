@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from tasks.core.data.rows import Rows
-from tasks.core.drift.answers import watch_answers
-from tasks.core.drift.reference import Reference, measure_worth
-from tasks.core.learning.features import class_labels, feature_frame, outcomes
-from tasks.core.metrics.measure import deciding_metric, metrics_of
-from tasks.core.metrics.scored import Scored
-from tasks.core.profiles.reference import reference_profiles
-from tasks.core.watching.past_windows import reference_past
+from evergreen.tasks.core.data.rows import Rows
+from evergreen.tasks.core.drift.answers import prepare_answers
+from evergreen.tasks.core.drift.reference import Reference, measure_worth
+from evergreen.tasks.core.metrics.registry import deciding_metric, metrics_of
+from evergreen.tasks.core.metrics.scored import Scored
+from evergreen.tasks.core.monitoring.reference_series import reference_series
+from evergreen.tasks.core.profiles.reference import reference_profiles
+from evergreen.tasks.core.training.features import class_labels, feature_frame, outcomes
 from tests.support.learning import learner, make_rows, schema
 
 MINUTE = 60.0
@@ -64,12 +64,12 @@ class Trained:
     def watch(self):
         """Return what watches its answers."""
         reference = Reference.from_dict(self.reference_document())
-        return watch_answers(reference, config=self.config, metric=self.metric)
+        return prepare_answers(reference, config=self.config, metric=self.metric)
 
     def past(self, watch=None, **options):
         """Return its own past."""
         given = {"rows": self.rows, "scored": self.half, **options}
-        return reference_past(
+        return reference_series(
             given["rows"],
             given["scored"],
             watch=watch or self.watch(),

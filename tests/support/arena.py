@@ -2,11 +2,16 @@
 
 import shutil
 
-from tasks.challenge import arrange_match, find_opponents, judge_match, load_ground
-from tasks.core.reign.plan import CHALLENGER, CHAMPION
-from tasks.data import load_parts
-from tasks.io.setup import open_setup
-from tasks.train import choose, fit, keep, prepare, try_candidate
+from evergreen.tasks.challenge import (
+    arrange_comparison,
+    find_contestants,
+    judge_comparison,
+    load_evaluation_rows,
+)
+from evergreen.tasks.core.promotion.plan import CHALLENGER, CHAMPION
+from evergreen.tasks.data import load_parts
+from evergreen.tasks.io.setup import open_setup
+from evergreen.tasks.training import choose, fit, keep, prepare, try_candidate
 from tests.support.learning import write_model
 
 LINEAR = {"candidates": [{"name": "linear", "estimator": "sklearn.linear_model.LogisticRegression"}]}
@@ -56,15 +61,15 @@ def enthrone(setup, *, challenger, champion=None):
 
 def meet(setup, *, until=None):
     """Return the opponents, the rows and the match."""
-    opponents = find_opponents.fn(setup)
-    parts = load_ground.fn(setup, opponents, until=until)
-    return opponents, parts, arrange_match.fn(setup, opponents, parts)
+    opponents = find_contestants.fn(setup)
+    parts = load_evaluation_rows.fn(setup, opponents, until=until)
+    return opponents, parts, arrange_comparison.fn(setup, opponents, parts)
 
 
 def judge(setup, *, until=None, dry_run=False):
     """Hold the challenge up to its judgement."""
     opponents, _, match = meet(setup, until=until)
-    return judge_match.fn(setup, opponents, match, dry_run=dry_run)
+    return judge_comparison.fn(setup, opponents, match, dry_run=dry_run)
 
 
 def spent(setup):

@@ -4,9 +4,8 @@ import json
 
 from hypothesis import strategies as st
 
-from tasks.core.serving.decode import Limits
-from tasks.core.serving.kinds import Column
-from tasks.core.serving.signature import Signature
+from evergreen.tasks.core.serving.answers import RequestLimits
+from evergreen.tasks.core.serving.signature import Column, Signature
 
 NUMBERS = Signature((Column("x", "number"), Column("y y", "number")))
 MIXED = Signature(
@@ -21,7 +20,7 @@ MIXED = Signature(
     entity="who",
     time="when",
 )
-SMALL = Limits(body_bytes=4_000, rows=6, text=40)
+SMALL = RequestLimits(body_bytes=4_000, rows=6, text=40)
 FORMS = ("records", "columns", "dataframe_split", "dataframe_records", "inputs", "instances")
 
 

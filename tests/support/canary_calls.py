@@ -8,25 +8,21 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from deployments.service import canary as canary_module
-from deployments.service import duels as duels_module
-from deployments.service.asked import Asked
-from deployments.service.canary import Canary
-from deployments.service.duels import Duels
-from deployments.service.groups import predict_apart
-from deployments.service.live import Arm, Live, ServedModel, ServedVersion
-from tasks.core.config.traffic import TrafficConfig
-from tasks.core.serving.answers import Answers
-from tasks.core.serving.batch import Batch
-from tasks.core.serving.kinds import Column
-from tasks.core.serving.refused import model_refuses
-from tasks.core.serving.signature import Signature
-from tasks.core.traffic.plan import plan_traffic
-from tasks.core.traffic.ramp import Ramp
-from tasks.core.traffic.state import DONE, SET, STOPPED, TRAFFIC, TrafficState
-from tasks.core.traffic.variant import Role, Variant
-from tasks.io.fakes import MemoryLedger
-from tasks.traffic import read_traffic
+from evergreen.deployments.service import canary as canary_module
+from evergreen.deployments.service import canary as duels_module
+from evergreen.deployments.service.batching import PendingRequest, predict_isolated
+from evergreen.deployments.service.canary import Canary, LatencyProbe
+from evergreen.deployments.service.live import Live, ServedArm, ServedModel, ServedVersion
+from evergreen.tasks.core.config.canary import Ramp
+from evergreen.tasks.core.config.traffic import TrafficConfig
+from evergreen.tasks.core.serving.answers import Answers, model_refuses
+from evergreen.tasks.core.serving.batch import Batch
+from evergreen.tasks.core.serving.signature import Column, Signature
+from evergreen.tasks.core.traffic.plan import plan_traffic
+from evergreen.tasks.core.traffic.state import DONE, SET, STOPPED, TRAFFIC, TrafficState
+from evergreen.tasks.core.traffic.variant import Role, Variant
+from evergreen.tasks.io.traffic import read_traffic
+from tests.support.memory_stores import MemoryLedger
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SIGNATURE = Signature(columns=(Column("x", "number"),))
@@ -110,9 +106,11 @@ class Stage:
         limits = config.limits
         ramp = Ramp(arm="v8", steps=steps, min_rows=limits.min_rows, min_time=limits.min_time)
         state = TrafficState(
-            plan=plan_traffic([arm], salt=salt), set_at=START,
-            ramp=ramp if len(steps) > 1 else None, step=0 if len(steps) > 1 else None,
-        )  # fmt: skip
+            plan=plan_traffic([arm], salt=salt),
+            set_at=START,
+            ramp=ramp if len(steps) > 1 else None,
+            step=0 if len(steps) > 1 else None,
+        )
         self.ledger.append(model="fraud", stream=TRAFFIC, kind=SET, payload=state.to_payload(), at=START)
 
     def follow(self):
@@ -121,7 +119,7 @@ class Stage:
         if self.served.live is not None and self.served.live.traffic.seq == state.seq:
             return False
         arms = {
-            one.name: Arm(variant=one, members=((self._versions[one.version or 7], 1.0),))
+            one.name: ServedArm(variant=one, members=((self._versions[one.version or 7], 1.0),))
             for one in state.plan.variants
         }
         self.served.live = Live(champion=self._versions[7], traffic=state, arms=arms)
@@ -131,10 +129,15 @@ class Stage:
         """Return a request with these rows, each of an entity of its own."""
         n = len(x)
         batch = Batch(signature=SIGNATURE, n=n, numbers=np.asarray(x, dtype=np.float64).reshape(n, 1))
-        return Asked(
-            batch=batch, live=self.served.live, ids=[f"row-{one}" for one in self.rng.integers(2**60, size=n)],
-            digests=None, positions=[0.0] * n, deadline=0.0, future=None,
-        )  # fmt: skip
+        return PendingRequest(
+            batch=batch,
+            live=self.served.live,
+            ids=[f"row-{one}" for one in self.rng.integers(2**60, size=n)],
+            digests=None,
+            positions=[0.0] * n,
+            deadline=0.0,
+            future=None,
+        )
 
     def asked_rows(self, number):
         """Return how many rows each call of a version had."""
@@ -143,7 +146,7 @@ class Stage:
     async def serve(self, duels, rows):
         """Answer one request; the next comes five seconds later."""
         group = [self.asked(self.rng.random(rows))]
-        found, routed = predict_apart(group)
+        found, routed = predict_isolated(group)
         self.canary.count(group[0].live, found, routed)
         duels.offer(group[0].live, [group[0].batch], routed)
         while duels.running:
@@ -152,7 +155,7 @@ class Stage:
 
     async def play(self, *, rows, looks=20):
         """Serve requests of so many rows until all is over: sent back, done, or (without a ramp) a round long."""
-        duels = Duels(self.canary, pool=Here())
+        duels = LatencyProbe(self.canary, pool=Here())
         await self.canary._look()
         while True:
             share = self.served.live.plan.variant("v8").share

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from deployments.cli.app import run
-from tasks.io.settings import read_settings
-from tasks.io.setup import Stores
+from evergreen.deployments.cli.app import run
+from evergreen.tasks.io.settings import read_settings
+from evergreen.tasks.io.setup import Stores
 from tests.support.servers import QUIET
 
 REASON = {"code", "message", "observed", "limit"}

@@ -12,19 +12,25 @@ from sqlalchemy import Engine, event
 MODEL = "fraud"
 CONTEXT = multiprocessing.get_context("forkserver")
 JOBS = {
-    "promotion": {"before": {"champion": 3, "fallback": 2, "challenger": 4, "candidate": 4},
-                  "after": {"champion": 4, "fallback": 3}},
-    "rollback": {"before": {"champion": 3, "fallback": 2, "challenger": 4, "candidate": 4},
-                 "after": {"champion": 2, "fallback": 1, "challenger": 4, "candidate": 4}},
-    "promotion of the fallback": {"before": {"champion": 3, "fallback": 2, "challenger": 4, "candidate": 4},
-                                  "after": {"champion": 2, "fallback": 3, "challenger": 4, "candidate": 4}},
-}  # fmt: skip
+    "promotion": {
+        "before": {"champion": 3, "fallback": 2, "challenger": 4, "candidate": 4},
+        "after": {"champion": 4, "fallback": 3},
+    },
+    "rollback": {
+        "before": {"champion": 3, "fallback": 2, "challenger": 4, "candidate": 4},
+        "after": {"champion": 2, "fallback": 1, "challenger": 4, "candidate": 4},
+    },
+    "promotion of the fallback": {
+        "before": {"champion": 3, "fallback": 2, "challenger": 4, "candidate": 4},
+        "after": {"champion": 2, "fallback": 3, "challenger": 4, "candidate": 4},
+    },
+}
 """What each job starts from and ends in, in the template that ``build`` makes."""
 
 
 def open_stores(folder, ledger_url):
-    from tasks.io.ledger import open_ledger
-    from tasks.io.registry import MlflowRegistry
+    from evergreen.tasks.io.ledger import open_ledger
+    from evergreen.tasks.io.mlflow_store.registry import MlflowRegistry
 
     return MlflowRegistry(f"sqlite:///{folder}/mlflow.db"), open_ledger(ledger_url)
 
@@ -35,7 +41,7 @@ def build(folder, ledger_url):
     import numpy as np
     from sklearn.dummy import DummyRegressor
 
-    from tasks.promote import admit_challenger, apply_promotion, set_candidate
+    from evergreen.tasks.promotion import admit_challenger, apply_promotion, set_candidate
 
     mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
     mlflow.set_experiment(
@@ -93,7 +99,7 @@ class Points:
 
 
 def act(job, registry, ledger):
-    from tasks.promote import apply_promotion, apply_rollback, reconcile
+    from evergreen.tasks.promotion import apply_promotion, apply_rollback, reconcile
 
     if job == "promotion":
         apply_promotion(registry, ledger, model=MODEL, version=4, reason="better", expected_champion=3)
@@ -115,8 +121,8 @@ def work(folder, ledger_url, job, started):
 
 def contend(folder, ledger_url, version, start):
     """Promote one of two versions against the same champion at the same moment; return the state's name."""
-    from tasks.core.errors import Held
-    from tasks.promote import apply_promotion
+    from evergreen.tasks.core.errors import Blocked
+    from evergreen.tasks.promotion import apply_promotion
 
     registry, ledger = open_stores(folder, ledger_url)
     registry.aliases(MODEL)
@@ -126,7 +132,7 @@ def contend(folder, ledger_url, version, start):
             registry, ledger, model=MODEL, version=version, reason="mine", expected_champion=3
         )
         return result.state.value, None
-    except Held as error:
+    except Blocked as error:
         return "Held", error.reason_code
 
 
@@ -140,7 +146,7 @@ def served_version():
 
 def look(registry, ledger):
     """Return what serving code and an operator see now."""
-    from tasks.core.reign.status import describe_status
+    from evergreen.tasks.core.promotion.status import describe_status
 
     aliases, entries = registry.aliases(MODEL), ledger.read(model=MODEL)
     status = describe_status(aliases=aliases, entries=entries, lock_is_held=ledger.lock_is_held(MODEL))
@@ -158,7 +164,7 @@ def examine(folder, ledger_url):
     """Look before reconcile, after it, and after a second one."""
     import mlflow
 
-    from tasks.promote import reconcile
+    from evergreen.tasks.promotion import reconcile
 
     mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
     registry, ledger = open_stores(folder, ledger_url)

@@ -13,7 +13,7 @@ import skops.io._sklearn
 import sqlalchemy.dialects.sqlite.pysqlite
 import sqlalchemy.orm
 
-import tasks.promote
+import evergreen.tasks.promotion
 import tests.support.crash_points
 
-__all__ = ["alembic", "mlflow", "psycopg", "sklearn", "skops", "sqlalchemy", "tasks", "tests"]
+__all__ = ["alembic", "evergreen", "mlflow", "psycopg", "sklearn", "skops", "sqlalchemy", "tests"]

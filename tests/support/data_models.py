@@ -1,6 +1,6 @@
 """Small configurations for tests of the data layer."""
 
-from tasks.core.config import parse_model
+from evergreen.tasks.core.config import parse_model
 
 CANDIDATES = [{"name": "linear", "estimator": "sklearn.linear_model.LogisticRegression"}]
 

@@ -10,17 +10,15 @@ import numpy as np
 from scipy.signal import lfilter
 from scipy.stats import norm
 
-from tasks.core.config.units import Rate, Span
-from tasks.core.drift.profile_signals import prepare_signals
-from tasks.core.drift.signals import Signals, SignalSeries
-from tasks.core.drift.words import DriftKind
-from tasks.core.judging.budget import Policy
-from tasks.core.judging.calibration import fit_null
-from tasks.core.judging.judge import judge_window
-from tasks.core.judging.memory import Memory
-from tasks.core.profiles.column_profile import ColumnProfile
-from tasks.core.profiles.grid import ColumnGrid, Grid
-from tasks.core.profiles.profile import Profile
+from evergreen.tasks.core.config.units import Rate, Span
+from evergreen.tasks.core.drift.calibration import fit_null_model
+from evergreen.tasks.core.drift.detect import DetectorState
+from evergreen.tasks.core.drift.judge import judge_window
+from evergreen.tasks.core.drift.policy import Policy
+from evergreen.tasks.core.drift.profile_signals import prepare_signals
+from evergreen.tasks.core.drift.types import DriftKind, Signals, SignalSeries
+from evergreen.tasks.core.profiles.grid import ColumnGrid, Grid
+from evergreen.tasks.core.profiles.profile import ColumnProfile, Profile
 
 HOUR = 3600.0
 START = 1_767_225_600.0  # 2026-01-01T00:00:00Z
@@ -116,8 +114,8 @@ def signals_of(counts, reference, *, kind=DriftKind.DATA):
 
 def judge_all(windows, *, reference, policy, null=None):
     """Judge the windows after the first ``reference`` ones in order; yield place (from 0) and judgement."""
-    null = fit_null(windows.series(0, reference), policy=policy) if null is None else null
-    memory = Memory.empty()
+    null = fit_null_model(windows.series(0, reference), policy=policy) if null is None else null
+    memory = DetectorState.empty()
     for place in range(reference, len(windows.values)):
         position = windows.start + HOUR * place
         found = judge_window(

@@ -44,8 +44,8 @@ class Writes:
         setattr(kind, name, write)
 
     def install(self):
-        from tasks.io.ledger import SqlLedger
-        from tasks.io.registry import MlflowRegistry
+        from evergreen.tasks.io.ledger import SqlLedger
+        from evergreen.tasks.io.mlflow_store.registry import MlflowRegistry
 
         self.wrap(SqlLedger, "_insert", lambda _, entry: entry_label(entry))
         self.wrap(MlflowRegistry, "register", lambda *_, **__: "register")
@@ -75,8 +75,8 @@ def answer_smoke(place, **_):
 
 
 def main():
-    from deployments.cli.app import run
-    from tasks.io import smoke
+    from evergreen.deployments.cli.app import run
+    from evergreen.tasks.io import smoke
 
     if os.environ.get(NO_SMOKE):
         smoke._run = answer_smoke

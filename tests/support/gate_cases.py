@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from tasks.core.config import parse_model
-from tasks.core.data.rows import Rows
-from tasks.core.data.schema import Schema
-from tasks.core.gates.context import GateContext
-from tasks.core.metrics.measure import metrics_of
-from tasks.core.metrics.scored import Scored
+from evergreen.tasks.core.config import parse_model
+from evergreen.tasks.core.data.rows import Rows
+from evergreen.tasks.core.data.schema import Schema
+from evergreen.tasks.core.metrics.registry import metrics_of
+from evergreen.tasks.core.metrics.scored import Scored
+from evergreen.tasks.core.validation.gate import GateContext
 
 ESTIMATORS = {
     "binary": "sklearn.linear_model.LogisticRegression",

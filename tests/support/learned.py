@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from tasks.io.setup import open_setup
+from evergreen.tasks.io.setup import open_setup
 from tests.support.arena import train
 from tests.support.learning import write_model
 from tests.support.monitored import point_at

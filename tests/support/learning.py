@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from tasks.core.config import parse_model
-from tasks.core.data.rows import Rows
-from tasks.core.data.schema import Schema
+from evergreen.tasks.core.config import parse_model
+from evergreen.tasks.core.data.rows import Rows
+from evergreen.tasks.core.data.schema import Schema
 
 LOGISTIC = {"name": "logistic", "estimator": "sklearn.linear_model.LogisticRegression"}
 BOOSTING = {

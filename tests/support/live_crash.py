@@ -7,31 +7,29 @@ from types import SimpleNamespace
 
 import numpy as np
 
-import flows.ab_test
-import tasks.ab_test
-import tasks.crown
-from tasks.ab_create import create_test
-from tasks.ab_desk import abort_test
-from tasks.ab_material import Seen
-from tasks.ab_traffic import read_tests
-from tasks.core.ab.history import AB, ABORTED, BEGUN, CONCLUDED, CREATED
-from tasks.core.ab.maturity import measure_maturity
-from tasks.core.challenge.judgement import JUDGEMENT
-from tasks.core.errors import InputError, NotLearnable
-from tasks.core.reign.history import open_plans, unproved_plan
-from tasks.core.reign.ledger import check_chain
-from tasks.core.reign.plan import CHALLENGER, CHAMPION
-from tasks.core.verdict import Outcome, StageResult, State, Verdict
-from tasks.io.clock import FROZEN
-from tasks.io.fakes import MemoryRegistry
-from tasks.io.ledger import SqlLedger
-from tasks.io.setup import open_setup
-from tasks.outcomes import record_decision
-from tasks.promote import apply_promotion, reconcile
-from tasks.traffic import read_traffic
+import evergreen.flows.ab_test
+import evergreen.tasks.ab_test
+import evergreen.tasks.challenge
+from evergreen.tasks.ab_test import create_test
+from evergreen.tasks.core.ab_testing.checks import measure_maturity
+from evergreen.tasks.core.ab_testing.ledger import AB, ABORTED, BEGUN, CONCLUDED, CREATED
+from evergreen.tasks.core.challenge.evidence import JUDGEMENT
+from evergreen.tasks.core.errors import InputError, NotLearnable
+from evergreen.tasks.core.promotion.history import open_plans, untested_plan
+from evergreen.tasks.core.promotion.ledger import check_chain
+from evergreen.tasks.core.promotion.plan import CHALLENGER, CHAMPION
+from evergreen.tasks.core.verdict import Outcome, StageResult, State, Verdict
+from evergreen.tasks.io.ledger import SqlLedger
+from evergreen.tasks.io.live_tests import LiveTestResults, abort_test, read_tests
+from evergreen.tasks.io.settings import FROZEN
+from evergreen.tasks.io.setup import open_setup
+from evergreen.tasks.io.traffic import read_traffic
+from evergreen.tasks.promotion import apply_promotion, reconcile
+from evergreen.tasks.runtime.result import record_decision
 from tests.support.dying_command import entry_label
 from tests.support.learning import write_model
 from tests.support.live_tests import answers, look
+from tests.support.memory_stores import MemoryRegistry
 
 START = datetime(2026, 6, 1, tzinfo=UTC)
 SECTIONS = {
@@ -149,8 +147,8 @@ class Theatre:
                 raise
 
     def _flow(self, setup):
-        self._patch.setattr(flows.ab_test, "open_setup", lambda model: setup)
-        flows.ab_test.ab_test.fn.__wrapped__(setup.model, end=False, dry_run=False)
+        self._patch.setattr(evergreen.flows.ab_test, "open_setup", lambda model: setup)
+        evergreen.flows.ab_test.ab_test.fn.__wrapped__(setup.model, end=False, dry_run=False)
 
     def _model(self, job):
         self._made += 1
@@ -182,21 +180,21 @@ class Theatre:
             aliases=setup.stores.registry.aliases(setup.model),
             arms=tuple(one.name for one in read_traffic(self.ledger, setup.model).plan.variants[1:]),
             open_plans=len(open_plans(entries)),
-            unproved=unproved_plan(entries) is not None,
+            unproved=untested_plan(entries) is not None,
             faults=len(check_chain(entries)),
         )
 
     def _play(self):
         """Let the flow's tasks run as plain functions, proofs pass, and looks see what they are to see."""
         passed = lambda stores: lambda model, version: Verdict(outcome=Outcome.PASS)  # noqa: E731
-        for name in ("open_test", "look_at_test", "judge_test", "close_test"):
-            self._patch.setattr(flows.ab_test, name, getattr(flows.ab_test, name).fn)
-        self._patch.setattr(flows.ab_test, "report_test", lambda *_: None)
-        self._patch.setattr(tasks.ab_test, "look_now", self._seen)
-        for module in (tasks.ab_test, tasks.crown):
+        for name in ("open_test", "evaluate_test", "judge_test", "close_test"):
+            self._patch.setattr(evergreen.flows.ab_test, name, getattr(evergreen.flows.ab_test, name).fn)
+        self._patch.setattr(evergreen.flows.ab_test, "report_test", lambda *_: None)
+        self._patch.setattr(evergreen.tasks.ab_test, "evaluate_now", self._seen)
+        for module in (evergreen.tasks.ab_test, evergreen.tasks.challenge):
             self._patch.setattr(module, "serving_smoke", passed)
-        self._patch.setattr(tasks.crown, "promote_task", apply_promotion)
-        self._patch.setattr(tasks.ab_test, "reconcile_task", reconcile)
+        self._patch.setattr(evergreen.tasks.challenge, "promote_task", apply_promotion)
+        self._patch.setattr(evergreen.tasks.ab_test, "reconcile_task", reconcile)
 
     def _seen(self, setup, test):
         n, rng = 0 if self.right is None else 4_000, np.random.default_rng(1)
@@ -206,7 +204,7 @@ class Theatre:
         answered = answers(names, right, positions=test.start + np.arange(n, dtype=float))
         now = test.start + n
         maturity = measure_maturity(np.zeros(0), np.zeros(0), now=now, length=1.0, ages=[1.0])
-        return Seen(look=look(test, answered, now=now), maturity=maturity)
+        return LiveTestResults(look=look(test, answered, now=now), maturity=maturity)
 
 
 def _registry_label(name, _, model, *args):

@@ -2,16 +2,15 @@
 
 import numpy as np
 
-from tasks.core.ab.checks import MIN_UNITS, least_units
-from tasks.core.ab.definition import Arm, LiveTest
-from tasks.core.ab.evidence import Evidence, Side
-from tasks.core.ab.measured import measure
-from tasks.core.ab.need import needed_units
-from tasks.core.ab.units import UnitTable
-from tasks.core.stats.joint_moments import JointMoments
-from tasks.core.stats.sequential import confidence_sequence
-from tasks.core.stats.sequential_arms import compare_arms, compare_pairs
-from tasks.core.stats.sequential_counts import log_mcnemar_e_value
+from evergreen.tasks.core.ab_testing.analysis import needed_units
+from evergreen.tasks.core.ab_testing.checks import MIN_UNITS, least_units
+from evergreen.tasks.core.ab_testing.definition import Arm, LiveTest
+from evergreen.tasks.core.ab_testing.effect import measure_effect
+from evergreen.tasks.core.ab_testing.evidence import ArmEvidence, Evidence
+from evergreen.tasks.core.ab_testing.units import UnitTable
+from evergreen.tasks.core.stats.association import JointMoments
+from evergreen.tasks.core.stats.sequential import compare_arms, compare_pairs, confidence_sequence
+from evergreen.tasks.core.stats.sequential_counts import log_mcnemar_e_value
 from tests.support.rates import upper_bound
 
 LOOKS = 500
@@ -20,11 +19,18 @@ ALPHA = 0.05
 
 def rated_test(*, share=0.5, mode="arms", effect=0.02, metric="accuracy", **more):
     return LiveTest(
-        name="t", hypothesis="the new one is better", metric=metric, mode=mode, start=0.0, longest=1e9, alpha=ALPHA,
+        name="t",
+        hypothesis="the new one is better",
+        metric=metric,
+        mode=mode,
+        start=0.0,
+        longest=1e9,
+        alpha=ALPHA,
         control=Arm(name="champion", version=1, share=1 - share if mode == "arms" else 1.0),
-        challengers=(Arm(name="new", version=2, share=share if mode == "arms" else 1.0),), min_improvement=effect,
+        challengers=(Arm(name="new", version=2, share=share if mode == "arms" else 1.0),),
+        min_improvement=effect,
         **more,
-    )  # fmt: skip
+    )
 
 
 def winners(effect, test, *, least, error=None):
@@ -138,8 +144,8 @@ def block_tests(lost, won, test, *, rows):
 def measured_blocks(sums, test):
     """Return what is measured of blocks, one row each: how many rows it has, and the sums of both sides."""
     names = np.array([f"{i:012d}" for i in range(len(sums))], dtype=object)
-    evidence = Evidence(sides={"new": Side(table=UnitTable(names=names, sums=sums))})
-    return measure(evidence, test, test.challengers[0], alpha=test.alpha, scale=test.scale, hits=True)
+    evidence = Evidence(sides={"new": ArmEvidence(table=UnitTable(names=names, sums=sums))})
+    return measure_effect(evidence, test, test.challengers[0], alpha=test.alpha, scale=test.scale, hits=True)
 
 
 def row_by_row(lost, won, test):

@@ -2,12 +2,11 @@
 
 import numpy as np
 
-from tasks.core.ab.definition import Arm, LiveTest
-from tasks.core.ab.gather import gather
-from tasks.core.ab.look import look_at
-from tasks.core.ab.metric import is_hits, live_metric, span_of
-from tasks.core.ab.observations import Answered, observe
-from tasks.core.metrics.scored import Scored
+from evergreen.tasks.core.ab_testing.analysis import analyse_live_test
+from evergreen.tasks.core.ab_testing.definition import Arm, LiveTest
+from evergreen.tasks.core.ab_testing.evidence import LoggedAnswers, gather_evidence, observe
+from evergreen.tasks.core.ab_testing.metric import is_hits, live_metric, span_of
+from evergreen.tasks.core.metrics.scored import Scored
 
 DAY = 86_400.0
 
@@ -16,11 +15,17 @@ def live_test(mode="arms", *, share=0.5, **changed):
     """Return a test of version 2 ('new') against version 1."""
     arms = mode == "arms"
     given = {
-        "name": "spring", "hypothesis": "version 2 is right more often", "metric": "accuracy", "mode": mode,
+        "name": "spring",
+        "hypothesis": "version 2 is right more often",
+        "metric": "accuracy",
+        "mode": mode,
         "control": Arm(name="champion", version=1, share=1 - share if arms else 1.0),
         "challengers": (Arm(name="new", version=2, share=share if arms else 1.0),),
-        "min_improvement": 0.05, "start": 0.0, "longest": 30 * DAY, "alpha": 0.05,
-    }  # fmt: skip
+        "min_improvement": 0.05,
+        "start": 0.0,
+        "longest": 30 * DAY,
+        "alpha": 0.05,
+    }
     return LiveTest(**{**given, **changed})
 
 
@@ -29,7 +34,7 @@ def answers(variants, right, *, positions=None, known_at=None, keys=None, units=
     n = len(variants)
     place = np.arange(n, dtype=float) if positions is None else np.asarray(positions, dtype=float)
     label = np.asarray(right, dtype=int)
-    return Answered(
+    return LoggedAnswers(
         keys=np.array([f"p{i}" for i in range(n)] if keys is None else keys, dtype=object),
         variants=np.asarray(variants, dtype=object),
         units=np.array([None] * n if units is None else units, dtype=object),
@@ -61,5 +66,7 @@ def pairs(rng, *, n=2_000, control=0.7, gain=0.4, loss=0.02, **more):
 def look(test, answered, *, now=40 * DAY, metric="accuracy", problem="binary", clip=None, guards=None):
     """Gather the evidence of answers and look at it."""
     found = live_metric(metric, problem=problem)
-    evidence = gather(observe(answered, found), test, now=now, clip=clip)
-    return look_at(test, evidence, now=now, hits=is_hits(found), span=span_of(found, clip), guards=guards)
+    evidence = gather_evidence(observe(answered, found), test, now=now, clip=clip)
+    return analyse_live_test(
+        test, evidence, now=now, hits=is_hits(found), span=span_of(found, clip), guards=guards
+    )

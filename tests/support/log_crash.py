@@ -11,12 +11,10 @@ from pathlib import Path
 
 from sqlalchemy.engine import make_url
 
-from tasks.core.data.clock import Window
-from tasks.io.log import open_log
-from tasks.io.log_records import KnownOutcome
-from tasks.io.log_stores import open_store
-from tasks.io.log_writer import LogWriter
-from tasks.io.served import Served, ShadowScore
+from evergreen.tasks.core.data.clock import Window
+from evergreen.tasks.io.prediction_log.records import KnownOutcome, Served, ShadowScore
+from evergreen.tasks.io.prediction_log.store import open_log
+from evergreen.tasks.io.prediction_log.writer import LogWriter, open_store
 from tests.support.crashing import Points
 from tests.support.postgres import create_database, execute
 

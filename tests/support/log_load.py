@@ -12,11 +12,10 @@ from pathlib import Path
 
 from sqlalchemy.exc import OperationalError
 
-from tasks.core.data.clock import Window
-from tasks.io.log import open_log
-from tasks.io.log_delivery import to_loop
-from tasks.io.log_writer import LogWriter
-from tasks.io.served import QueueFull, Served
+from evergreen.tasks.core.data.clock import Window
+from evergreen.tasks.io.prediction_log.records import QueueFull, Served
+from evergreen.tasks.io.prediction_log.store import open_log
+from evergreen.tasks.io.prediction_log.writer import LogWriter, to_loop
 from tests.support.crashing import start
 from tests.support.postgres import execute
 

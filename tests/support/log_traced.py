@@ -6,8 +6,8 @@ It puts one request after the other, and notes each one in a file when it was ac
 import os
 import sys
 
-from tasks.io.log_writer import LogWriter
-from tasks.io.served import Served
+from evergreen.tasks.io.prediction_log.records import Served
+from evergreen.tasks.io.prediction_log.writer import LogWriter
 
 MODEL = "fraud"
 

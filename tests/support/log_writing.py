@@ -2,10 +2,9 @@
 
 from sqlalchemy.engine import make_url
 
-from tasks.io.fakes import MemoryLog
-from tasks.io.log import open_log
-from tasks.io.log_store_memory import MemoryStore
-from tasks.io.served import Served
+from evergreen.tasks.io.prediction_log.records import Served
+from evergreen.tasks.io.prediction_log.store import open_log
+from tests.support.memory_stores import MemoryLog, MemoryStore
 
 MODEL = "fraud"
 WAIT = 20
@@ -29,7 +28,7 @@ class Place:
 
     def ids(self, model=MODEL):
         """Return the ids of all predictions, in clock order."""
-        from tasks.core.data.clock import Window
+        from evergreen.tasks.core.data.clock import Window
 
         frame = self.log.read_predictions(model, Window()).rows.frame
         return [] if frame.empty else frame["@prediction_id"].tolist()

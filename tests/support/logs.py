@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 import numpy as np
 import pandas as pd
 
-from tasks.core.data.clock import Window
-from tasks.core.drift.words import Phase
-from tasks.core.profiles.grid import make_grid
-from tasks.io.fakes import MemoryLog
-from tasks.io.log import open_log
-from tasks.io.log_records import WindowRecord
+from evergreen.tasks.core.data.clock import Window
+from evergreen.tasks.core.drift.types import Phase
+from evergreen.tasks.core.profiles.grid import make_grid
+from evergreen.tasks.io.prediction_log.records import WindowRecord
+from evergreen.tasks.io.prediction_log.store import open_log
+from tests.support.memory_stores import MemoryLog
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MODEL = "fraud"

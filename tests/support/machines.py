@@ -11,14 +11,11 @@ from uuid import UUID
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import StateType
 
-from deployments.servers import free_port, read_servers
+from evergreen.deployments.servers import free_port, read_servers
 from tests.support.servers import QUIET, ROOT, wait_for
 
 FINAL = {StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED}
-PROMPT = {
-    "PREFECT_WORKER_QUERY_SECONDS": "1",
-    "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "3",
-}
+PROMPT = {"PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "3"}
 LONG = 400
 """Seconds after which a run or a command hangs: alone they take a tenth, beside a whole suite as much as 150 s."""
 FOREIGN = ("PREFECT_", "EVERGREEN_", "MLFLOW_")
@@ -74,8 +71,9 @@ class Machine:
         """Wait until a run asks a question."""
         asked = wait_for(
             lambda: run if (run := self.read(run_id)).state.is_paused() or run.state.type in FINAL else None,
-            seconds=LONG, what="the question",
-        )  # fmt: skip
+            seconds=LONG,
+            what="the question",
+        )
         assert asked.state.is_paused(), f"{asked.state}\n{self.log('worker')}"
         return asked
 
@@ -83,8 +81,9 @@ class Machine:
         """Wait until a run has ended and return it; a run that broke fails the test with the worker's log."""
         ended = wait_for(
             lambda: run if (run := self.read(run_id)).state.type in FINAL else None,
-            seconds=LONG, what="the run's end",
-        )  # fmt: skip
+            seconds=LONG,
+            what="the run's end",
+        )
         assert StateType.COMPLETED == ended.state.type, f"{ended.state}\n{self.log('worker')}"
         return ended
 
@@ -96,8 +95,13 @@ def call(command, *arguments, cwd, environ):
     """Run a command that stands beside the interpreter; what it prints goes into the error when it fails."""
     done = subprocess.run(
         [str(Path(sys.executable).parent / command), *arguments],
-        cwd=cwd, env=environ, check=False, capture_output=True, text=True, timeout=LONG,
-    )  # fmt: skip
+        cwd=cwd,
+        env=environ,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=LONG,
+    )
     assert 0 == done.returncode, f"{command} {arguments}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 

@@ -3,21 +3,18 @@
 import numpy as np
 import pandas as pd
 
-from tasks.core.data.rows import Rows
-from tasks.core.data.schema import Schema
-from tasks.core.data.split_plan import SplitPlan
-from tasks.core.learning.features import class_labels, outcomes
-from tasks.core.learning.fitted import with_threshold
-from tasks.core.learning.fitting import fit_candidate
-from tasks.core.learning.recipe import Recipe
-from tasks.core.learning.scorer import Scorer
-from tasks.core.learning.threshold import Threshold
-from tasks.core.serving.batch import Batch
-from tasks.core.serving.decode import Limits
+from evergreen.tasks.core.data.rows import Rows, SplitPlan
+from evergreen.tasks.core.data.schema import Schema
+from evergreen.tasks.core.serving.answers import RequestLimits
+from evergreen.tasks.core.serving.batch import Batch
+from evergreen.tasks.core.training.features import class_labels, outcomes
+from evergreen.tasks.core.training.fitting import fit_candidate
+from evergreen.tasks.core.training.scoring import Recipe, Scorer, Threshold
+from evergreen.tasks.core.training.training import with_threshold
 from tests.support.learning import learner
 
 NUMBERS, CATEGORIES = ("a", "b", "c"), ("colour", "grade")
-LIMITS = Limits()
+LIMITS = RequestLimits()
 COLOURS = ["red", "green", "blue", "plum"]
 
 
@@ -58,7 +55,7 @@ def train(
     data=None,
     **candidate,
 ):
-    """Return a version as `tasks.core.learning` trains it, and its configuration."""
+    """Return a version as `evergreen.tasks.core.learning` trains it, and its configuration."""
     chosen = {"name": "tested", "estimator": path, "params": params or {}, **candidate}
     config = learner(problem, candidates=(chosen,), data=data)
     schema = Schema(target="y", numeric=numeric, categorical=categorical)

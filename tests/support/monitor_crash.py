@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from tasks.core.drift.words import Phase
+from evergreen.tasks.core.drift.types import Phase
 from tests.support.monitored import FIRST, hours, make_rows
 from tests.support.servers import ROOT
 
@@ -37,9 +37,13 @@ class Runs:
         before, out = self.count(), self._setup.base / "out.json"
         with out.open("w") as stdout, (self._setup.base / "err.txt").open("a") as stderr:
             process = subprocess.Popen(
-                [COMMAND, "monitor", self._setup.path, "--json"], stdout=stdout, stderr=stderr, cwd=ROOT,
-                env=os.environ, start_new_session=True,
-            )  # fmt: skip
+                [COMMAND, "monitor", self._setup.path, "--json"],
+                stdout=stdout,
+                stderr=stderr,
+                cwd=ROOT,
+                env=os.environ,
+                start_new_session=True,
+            )
             if kill:
                 self._wait(process, before + int(self._rng.integers(0, 8)))
                 process.send_signal(signal.SIGKILL)

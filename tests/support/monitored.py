@@ -11,11 +11,10 @@ import pytest
 import yaml
 from prefect.logging import disable_run_logger
 
-from tasks.core.drift.words import Phase
-from tasks.guard import post_guard
-from tasks.io.setup import open_setup
-from tasks.monitor import look_at_windows, read_question
-from tasks.monitor_result import Run, conclude_run
+from evergreen.tasks.core.drift.types import Phase
+from evergreen.tasks.io.setup import open_setup
+from evergreen.tasks.monitoring import check_due_windows, load_monitor, read_monitor_request
+from evergreen.tasks.monitoring_report import MonitorRun, conclude_run
 from tests.support.arena import train_version
 
 BEGIN = pd.Timestamp("2025-03-01", tz="UTC")
@@ -139,10 +138,10 @@ class Watched:
 def watch(setup, *, since=None, until=None, dry_run=False):
     """Do what the flow does; return its result."""
     with disable_run_logger():
-        asked = read_question(setup, since=since, until=until, dry_run=dry_run)
-        guard = post_guard.fn(setup)
-        looks = {phase: look_at_windows.fn(setup, guard, asked, phase) for phase in guard.phases}
-        return conclude_run(setup, Run(asked=asked, guard=guard, looks=looks), None)
+        asked = read_monitor_request(setup, since=since, until=until, dry_run=dry_run)
+        guard = load_monitor.fn(setup)
+        looks = {phase: check_due_windows.fn(setup, guard, asked, phase) for phase in guard.phases}
+        return conclude_run(setup, MonitorRun(asked=asked, guard=guard, looks=looks), None)
 
 
 def entries(setup, phase):

@@ -6,21 +6,20 @@ from datetime import UTC, datetime
 import numpy as np
 import pandas as pd
 
-from tasks.core.challenge.alpha import plan_alpha
-from tasks.core.challenge.blocking import block_rows
-from tasks.core.challenge.judge import Rule, judge_challenge, measure_difference
-from tasks.core.data.rows import Rows
-from tasks.core.data.split import assign_parts, plan_split
-from tasks.core.errors import NotLearnable
-from tasks.core.gates.context import GateContext
-from tasks.core.gates.margin import naive_opponent
-from tasks.core.gates.validate import validate_version
-from tasks.core.learning.baseline import baseline_kinds, baseline_scores
-from tasks.core.learning.crossval import cross_validate
-from tasks.core.learning.fitted import fit_winner
-from tasks.core.learning.lesson import choose_candidate, prepare_lesson
-from tasks.core.learning.scoring import score_rows
-from tasks.core.verdict import Outcome, State
+from evergreen.tasks.core.challenge.alpha import plan_alpha
+from evergreen.tasks.core.challenge.comparison import block_rows
+from evergreen.tasks.core.challenge.decision import Rule, judge_challenge
+from evergreen.tasks.core.challenge.difference import measure_difference
+from evergreen.tasks.core.data.rows import Rows
+from evergreen.tasks.core.data.split import assign_parts, plan_split
+from evergreen.tasks.core.errors import NotLearnable
+from evergreen.tasks.core.training.baseline import baseline_kinds, baseline_scores, no_skill_baseline
+from evergreen.tasks.core.training.cross_validation import cross_validate
+from evergreen.tasks.core.training.scoring import score_rows
+from evergreen.tasks.core.training.training import choose_candidate, fit_winner, prepare_training
+from evergreen.tasks.core.validation.gate import GateContext
+from evergreen.tasks.core.validation.validate import validate_version
+from evergreen.tasks.core.verdict import Outcome, State
 from tests.support.gate_cases import make_config
 
 HOUR = 3600.0
@@ -104,7 +103,7 @@ def fate_of(rows, config, *, seed):
 
 def _judge(rows, config, rng):
     parts = assign_parts(rows, plan_split(rows, config))
-    lesson = prepare_lesson(parts, config)
+    lesson = prepare_training(parts, config)
     options = {"schema": lesson.schema, "config": config, "classes": lesson.classes}
     runs = tuple(
         cross_validate(candidate, parts.training, lesson.folds, metrics=lesson.metrics, **options)
@@ -117,9 +116,15 @@ def _judge(rows, config, rng):
         for kind in baseline_kinds(config, timed=timed)
     }
     context = GateContext(
-        config=config, schema=lesson.schema, version=1, holdout=parts.holdout, scored=fitted.holdout,
-        baselines=naive, metrics=lesson.metrics, windows={"holdout": parts.holdout.frame},
-    )  # fmt: skip
+        config=config,
+        schema=lesson.schema,
+        version=1,
+        holdout=parts.holdout,
+        scored=fitted.holdout,
+        baselines=naive,
+        metrics=lesson.metrics,
+        windows={"holdout": parts.holdout.frame},
+    )
     approved = validate_version(context, gates={}, rng=rng).state is State.APPROVED
     return Fate(approved=approved, crowned=approved and _wins(parts, lesson, fitted, config, rng))
 
@@ -130,11 +135,15 @@ def _wins(parts, lesson, fitted, config, rng):
     rows = parts.evaluation
     answers = score_rows(fitted.estimator, rows, threshold=fitted.recipe.threshold.value, **options)
     baseline = baseline_scores("constant", training=parts.training, rows=rows, rng=rng, **options)
-    metric, opponent = naive_opponent(lesson.metric, baseline=baseline, answers=answers, rng=rng)
+    metric, opponent = no_skill_baseline(lesson.metric, baseline=baseline, answers=answers, rng=rng)
     look = plan_alpha([], now=_NOW, level=config.evaluation.significance_level)
     difference = measure_difference(
-        metric, opponent, answers, level=look.alpha, rng=rng,
+        metric,
+        opponent,
+        answers,
+        level=look.alpha,
+        rng=rng,
         blocks=block_rows(rows, schema=lesson.schema, config=config),
-    )  # fmt: skip
+    )
     rule = Rule(min_improvement=config.evaluation.min_improvement)
     return judge_challenge(difference, rule).outcome is Outcome.PASS

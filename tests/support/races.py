@@ -3,11 +3,11 @@
 import multiprocessing
 from datetime import UTC, datetime
 
-from tasks.core.data.clock import Window
-from tasks.core.drift.words import Phase
-from tasks.io.ledger import open_ledger
-from tasks.io.log import open_log
-from tasks.io.log_records import Prediction, WindowRecord
+from evergreen.tasks.core.data.clock import Window
+from evergreen.tasks.core.drift.types import Phase
+from evergreen.tasks.io.ledger import open_ledger
+from evergreen.tasks.io.prediction_log.records import Prediction, WindowRecord
+from evergreen.tasks.io.prediction_log.store import open_log
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CONTEXT = multiprocessing.get_context("forkserver")

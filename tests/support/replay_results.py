@@ -3,13 +3,13 @@
 import math
 from datetime import UTC, datetime, timedelta
 
-from tasks.core.data.clock import Window
-from tasks.core.drift.performance import Performance
-from tasks.core.metrics.registry import get_metric
-from tasks.core.replay.clock import Tick
-from tasks.core.replay.results import conclude_policy, conclude_replay
-from tasks.core.replay.step import Step
-from tasks.core.verdict import Reason, State
+from evergreen.tasks.core.data.clock import Window
+from evergreen.tasks.core.drift.performance import Performance
+from evergreen.tasks.core.metrics.registry import get_metric
+from evergreen.tasks.core.replay.history import Step
+from evergreen.tasks.core.replay.results import conclude_policy, conclude_replay
+from evergreen.tasks.core.replay.step import StepResult
+from evergreen.tasks.core.verdict import Reason, State
 
 DAY = 86400.0
 BEGIN = datetime(2025, 1, 1, tzinfo=UTC)
@@ -17,21 +17,42 @@ PROBLEMS = {"rmse": "regression", "roc_auc": "binary", "accuracy": "binary"}
 CAUSE = {"trigger": "data", "name": "age", "said": "age moved"}
 
 
-def step(place, value, *, metric="roc_auc", clock="timestamp", accuracy=None, version=1, level="quiet", state=None,
-         decision=None, made=None, seconds=0.5, spread=0.1):  # fmt: skip
+def step(
+    place,
+    value,
+    *,
+    metric="roc_auc",
+    clock="timestamp",
+    accuracy=None,
+    version=1,
+    level="quiet",
+    state=None,
+    decision=None,
+    made=None,
+    seconds=0.5,
+    spread=0.1,
+):
     start, length = (BEGIN.timestamp(), DAY) if clock == "timestamp" else (0.0, 1000.0)
     window = Window(start + place * length, start + (place + 1) * length)
     known = math.isfinite(value)
-    return Step(
-        tick=Tick(number=place + 1, until=window.end, at=BEGIN + timedelta(days=place + 1), window=window),
+    return StepResult(
+        tick=Step(number=place + 1, until=window.end, at=BEGIN + timedelta(days=place + 1), window=window),
         version=version,
         performance=Performance(
-            metric=metric, value=value, n=500 if known else 0, level=0.95,
+            metric=metric,
+            value=value,
+            n=500 if known else 0,
+            level=0.95,
             **({"low": value - spread, "high": value + spread} if known else {}),
         ),
-        accuracy=accuracy, levels={"data": level}, alarms=int(level == "drift"), state=state, made=made,
-        decision=decision, seconds=seconds,
-    )  # fmt: skip
+        accuracy=accuracy,
+        levels={"data": level},
+        alarms=int(level == "drift"),
+        state=state,
+        made=made,
+        decision=decision,
+        seconds=seconds,
+    )
 
 
 def held(code="not_due", message="Nothing asks for a retraining."):
@@ -92,17 +113,25 @@ def found(*, better=True):
     later = {"trial-1": one("trial-1", 0.83, 2), "trial-2": one("trial-2", 0.86 if better else 0.79, 4)}
     unseen = [*later.values(), one("configured", 0.84, 5), one("never", 0.78, 0)]
     chosen = [
-        {"policy": name, "overlay": overlay, "yaml": f"retraining:\n  every: {days}d\n",
-         "first_part": one(name, mean, days), "unseen_part": later[name]}
+        {
+            "policy": name,
+            "overlay": overlay,
+            "yaml": f"retraining:\n  every: {days}d\n",
+            "first_part": one(name, mean, days),
+            "unseen_part": later[name],
+        }
         for name, mean, days in (("trial-1", 0.81, 3), ("trial-2", 0.87, 6))
-    ]  # fmt: skip
+    ]
     tried = {"trial-1": (0.81, 3), "trial-2": (0.87, 6), "trial-3": (0.80, 7)}
     trials = [{**one(name, *numbers), "overlay": overlay} for name, numbers in tried.items()]
     trials.append({**one("configured", 0.82, 5), "overlay": None})
     return {
-        "trials": trials, "front": ["trial-1", "trial-2"], "unseen_from": "2025-03-01T00:00:00+00:00",
-        "chosen": chosen, "unseen": unseen,
-    }  # fmt: skip
+        "trials": trials,
+        "front": ["trial-1", "trial-2"],
+        "unseen_from": "2025-03-01T00:00:00+00:00",
+        "chosen": chosen,
+        "unseen": unseen,
+    }
 
 
 NOTE = Reason(code="first_model_refused", message="The first model ended Kept and is deployed all the same.")

@@ -5,13 +5,11 @@ from itertools import count
 import numpy as np
 import pandas as pd
 
-from tasks.core.data.columns import needed_columns
-from tasks.core.data.normalise import normalise
-from tasks.core.data.rows import Rows
-from tasks.core.replay.first import begin_replay
-from tasks.core.replay.history import History
-from tasks.core.replay.policies import parse_policies
-from tasks.core.replay.run import replay_all
+from evergreen.tasks.core.data.columns import needed_columns
+from evergreen.tasks.core.data.rows import Rows, normalise
+from evergreen.tasks.core.replay.history import History
+from evergreen.tasks.core.replay.run import replay_all
+from evergreen.tasks.core.replay.setup import begin_replay, parse_policies
 from tests.support.learning import learner
 
 BEGIN = pd.Timestamp("2025-01-02", tz="UTC")

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.core.reign.history import open_plans
-from tasks.core.reign.ledger import check_chain
-from tasks.core.retraining.history import RETRAINING
-from tasks.promote import reconcile
-from tasks.retrain_desk import lock_name, read_history
+from evergreen.tasks.core.promotion.history import open_plans
+from evergreen.tasks.core.promotion.ledger import check_chain
+from evergreen.tasks.core.retraining.history import RETRAINING
+from evergreen.tasks.io.retraining_claims import lock_name, read_history
+from evergreen.tasks.promotion import reconcile
 from tests.support.commands import command
 from tests.support.dying_command import DIE_AT, LABELS, NO_SMOKE, entry_label
 from tests.support.monitored import LEARNED, Watched, hours, make_rows
@@ -69,9 +69,13 @@ class Place:
         """Start ``retrain`` as a process group of its own."""
         with (self.folder / f"{name}.json").open("w") as out, (self.folder / f"{name}.txt").open("w") as err:
             return subprocess.Popen(
-                [*program, "retrain", str(self.setup.path), "--json"], stdout=out, stderr=err, cwd=ROOT,
-                env={**os.environ, **environ}, start_new_session=True,
-            )  # fmt: skip
+                [*program, "retrain", str(self.setup.path), "--json"],
+                stdout=out,
+                stderr=err,
+                cwd=ROOT,
+                env={**os.environ, **environ},
+                start_new_session=True,
+            )
 
     def finish(self, process):
         """Wait for the process's end and for the locks it held; return its exit code."""

@@ -8,23 +8,31 @@ from datetime import timedelta
 
 import numpy as np
 
-from tasks.core.retraining.policy import RetrainPolicy
-from tasks.core.retraining.report import conclude_busy, conclude_refusal
-from tasks.core.retraining.words import MANUAL, Asked, Cause, Labels, Moment
-from tasks.core.verdict import State
-from tasks.io.clock import utc_now
-from tasks.io.ledger import open_ledger
-from tasks.retrain_desk import await_claim, take_desk
+from evergreen.tasks.core.retraining.report import conclude_busy, conclude_refusal
+from evergreen.tasks.core.retraining.types import (
+    MANUAL,
+    Cause,
+    Labels,
+    Moment,
+    RetrainingRequest,
+    RetrainPolicy,
+)
+from evergreen.tasks.core.verdict import State
+from evergreen.tasks.io.ledger import open_ledger
+from evergreen.tasks.io.retraining_claims import await_claim, take_claim
+from evergreen.tasks.io.settings import utc_now
 
 POLICY = RetrainPolicy(cooldown=timedelta(hours=1))
-ASKED = Asked(causes=(Cause(trigger=MANUAL, said="asked"),), labels=Labels(positions=np.arange(10.0)))
+ASKED = RetrainingRequest(
+    causes=(Cause(trigger=MANUAL, said="asked"),), labels=Labels(positions=np.arange(10.0))
+)
 
 
 def ask_once(url, seconds):
     """Ask for a retraining that takes some seconds; return state, codes, and when the next may start."""
     ledger, moment = open_ledger(url), Moment(at=utc_now())
     with ExitStack() as stack:
-        desk = take_desk(stack, ledger, "fraud")
+        desk = take_claim(stack, ledger, "fraud")
         if desk is None:
             return answer(conclude_busy("fraud", await_claim(ledger, "fraud"), now=moment.at, policy=POLICY))
         attempt = desk.take_up(POLICY)
@@ -45,7 +53,7 @@ def die_after(url, stages):
     """Claim, note some stages, and be killed without a word."""
     ledger = open_ledger(url)
     with ExitStack() as stack:
-        desk = take_desk(stack, ledger, "fraud")
+        desk = take_claim(stack, ledger, "fraud")
         attempt = desk.take_up(POLICY)
         if attempt is None:
             attempt, _ = desk.claim(Moment(at=utc_now()), ASKED, POLICY, until=None)

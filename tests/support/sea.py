@@ -7,20 +7,20 @@ import pandas as pd
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold, cross_val_predict
 
-from tasks.core.config import parse_model
-from tasks.core.data.clock import Window
-from tasks.core.data.rows import Rows
-from tasks.core.data.schema import Schema
-from tasks.core.drift.reference import Reference
-from tasks.core.drift.words import Phase
-from tasks.core.judging.memory import Memory
-from tasks.core.learning.scoring import frame_scores, score_rows
-from tasks.core.metrics.measure import deciding_metric
-from tasks.core.records.reference_items import reference_items
-from tasks.core.watching.looking import look_at
-from tasks.core.watching.past import Past
-from tasks.core.watching.watch import prepare_watch
-from tasks.core.watching.windows import DueWindow
+from evergreen.tasks.core.config import parse_model
+from evergreen.tasks.core.data.clock import Window
+from evergreen.tasks.core.data.rows import Rows
+from evergreen.tasks.core.data.schema import Schema
+from evergreen.tasks.core.drift.detect import DetectorState
+from evergreen.tasks.core.drift.reference import Reference
+from evergreen.tasks.core.drift.types import Phase
+from evergreen.tasks.core.metrics.registry import deciding_metric
+from evergreen.tasks.core.monitoring.reference_series import ReferenceSeries
+from evergreen.tasks.core.monitoring.setup import prepare_setup
+from evergreen.tasks.core.monitoring.window_check import check_window
+from evergreen.tasks.core.monitoring.windows import DueWindow
+from evergreen.tasks.core.records.reference import reference_items
+from evergreen.tasks.core.training.scoring import frame_scores, score_rows
 
 FEATURES = ("f1", "f2", "f3")
 CHANGES = (12_500, 25_000, 37_500)
@@ -71,9 +71,9 @@ def reference_and_model(rows, config):
             rows, scored, schema=SCHEMA, config=config, metrics=[metric], score_source="out_of_fold"
         )
     }
-    watch = prepare_watch(
+    watch = prepare_setup(
         Reference.from_dict(items["evergreen/profile.json"]),
-        Past.from_dict(json.loads(items["evergreen/past.json"])),
+        ReferenceSeries.from_dict(json.loads(items["evergreen/past.json"])),
         config=config,
         schema=SCHEMA,
         metric=metric,
@@ -94,7 +94,7 @@ def replay(frame, config):
     alarms, start = [], 0
     while start + REFERENCE_ROWS + WINDOW_ROWS <= len(frame):
         watch, model = reference_and_model(_slice(frame, start, start + REFERENCE_ROWS), config)
-        memories = {phase: Memory.empty() for phase in Phase}
+        memories = {phase: DetectorState.empty() for phase in Phase}
         found = None
         for begin in range(start + REFERENCE_ROWS, len(frame) - WINDOW_ROWS + 1, WINDOW_ROWS):
             found = _look(watch, model, frame, begin, memories, config)
@@ -114,7 +114,7 @@ def _look(watch, model, frame, begin, memories, config):
     for phase in Phase:
         window = Window(float(begin), float(begin + WINDOW_ROWS))
         due = DueWindow(window=window, phase=phase, known_by=window.end)
-        seen = look_at(watch, due, rows, scored, memory=memories[phase], rng=np.random.default_rng(0))
+        seen = check_window(watch, due, rows, scored, memory=memories[phase], rng=np.random.default_rng(0))
         memories[phase] = seen.memory
         opened += [
             f"{one['kind']}:{one['column']}" for one in seen.looked.changes if one["change"] == "opened"

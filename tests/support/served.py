@@ -37,7 +37,7 @@ class Served:
 
 
 @contextlib.contextmanager
-def started(setup, folder, *options, verify=True, program="deployments.cli"):
+def started(setup, folder, *options, verify=True, program="evergreen.deployments.cli"):
     """Start a service of one model, wait until it is ready, and end it."""
     log = folder / "serve.log"
     command = [sys.executable, "-m", program, "serve", str(setup.path), "--port", "0", *options]

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from deployments.servers import free_port, prefect_answers
+from evergreen.deployments.servers import free_port, prefect_answers
 
 ROOT = Path(__file__).resolve().parents[2]
 QUIET = {

@@ -4,8 +4,7 @@ import json
 
 from hypothesis import strategies as st
 
-from tasks.core.serving.kinds import Column
-from tasks.core.serving.signature import Signature
+from evergreen.tasks.core.serving.signature import Column, Signature
 from tests.support.bodies import ANY_BODIES, SCALARS, VALUES, near_bodies
 
 SERVED = Signature(

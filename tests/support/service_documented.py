@@ -10,8 +10,8 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
 from schemathesis.python import asgi
 
-from deployments.service.app import make_app
-from deployments.service.service import Service
+from evergreen.deployments.service.app import make_app
+from evergreen.deployments.service.service import Service
 from tests.support.service_fuzzing import Answered
 
 CONFIG = {

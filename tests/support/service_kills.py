@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deployments.servers import free_port
+from evergreen.deployments.servers import free_port
 from tests.support.monitored import crown
 from tests.support.served import started
 from tests.support.servers import ROOT

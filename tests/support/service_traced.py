@@ -12,6 +12,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+from evergreen.deployments.cli import main
 from tests.support.power_cut import Disk, read_calls
 
 _CALLS = "trace=pwrite64,fdatasync,fsync,ftruncate,unlink,write,writev,sendto,sendmsg"
@@ -81,7 +82,7 @@ class Careless(sqlite3.Connection):
 
 
 if __name__ == "__main__":
-    from deployments.cli import main
+    from evergreen.deployments.cli import main
 
     sqlite3.connect = partial(sqlite3.connect, factory=Careless)
     main()

@@ -8,12 +8,12 @@ import httpx
 import numpy as np
 import skops.io
 
-from deployments.service.app import make_app
-from deployments.service.service import Service
-from tasks.core.data.clock import Window
-from tasks.io.model_files import fetch_model
-from tasks.io.models import load_model
-from tasks.io.tracking import open_tracker
+from evergreen.deployments.service.app import make_app
+from evergreen.deployments.service.service import Service
+from evergreen.tasks.core.data.clock import Window
+from evergreen.tasks.io.mlflow_store.model_files import fetch_model
+from evergreen.tasks.io.mlflow_store.models import load_model
+from evergreen.tasks.io.mlflow_store.tracking import open_tracker
 from tests.support.monitored import make_rows
 
 ROW = {"x": 0.4, "z": -1.0, "colour": "red"}
@@ -101,8 +101,7 @@ def own_scores(setup, version, records):
     """Return what a version's estimator itself says: P(positive) of each row."""
     import pandas as pd
 
-    from tasks.core.learning.answers import answer
-    from tasks.core.learning.features import feature_frame
+    from evergreen.tasks.core.training.features import answer, feature_frame
 
     loaded = load_model(setup, version)
     features = feature_frame(pd.DataFrame(records), loaded.schema)

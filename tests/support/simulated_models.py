@@ -9,10 +9,11 @@ from scipy.signal import lfilter
 from scipy.stats import chi2, norm, t
 from statsmodels.stats.power import TTestPower
 
-from tasks.core.challenge.blocks import make_blocks
-from tasks.core.challenge.judge import Rule, judge_challenge, measure_difference
-from tasks.core.metrics.registry import get_metric
-from tasks.core.metrics.scored import Scored
+from evergreen.tasks.core.challenge.blocks import make_blocks
+from evergreen.tasks.core.challenge.decision import Rule, judge_challenge
+from evergreen.tasks.core.challenge.difference import measure_difference
+from evergreen.tasks.core.metrics.registry import get_metric
+from evergreen.tasks.core.metrics.scored import Scored
 
 DAY = 86_400.0
 ROWS_A_DAY = 48

@@ -1,11 +1,11 @@
 """Services that judge the same bad canary in processes of their own, all at the same moment."""
 
-from tasks.core.traffic.decide import Round, decide_traffic
-from tasks.core.traffic.figures import ArmFigures
-from tasks.core.traffic.limits import Limits
-from tasks.io.clock import utc_now
-from tasks.io.ledger import open_ledger
-from tasks.traffic import traffic_in_force, write_decision
+from evergreen.tasks.core.config.canary import GuardrailLimits
+from evergreen.tasks.core.traffic.counts import ArmFigures
+from evergreen.tasks.core.traffic.decide import Round, decide_traffic
+from evergreen.tasks.io.ledger import open_ledger
+from evergreen.tasks.io.settings import utc_now
+from evergreen.tasks.io.traffic import traffic_in_force, write_decision
 
 
 def bad_round(rows=400):
@@ -20,7 +20,7 @@ def stop_once(url):
     state = traffic_in_force(ledger, "fraud", champion=7)
     entry = None
     if state.plan.challengers:
-        decision = decide_traffic(state, bad_round(), now=now, limits=Limits(processes=12))
+        decision = decide_traffic(state, bad_round(), now=now, limits=GuardrailLimits(processes=12))
         entry = write_decision(ledger, "fraud", decision, at=now)
     after = traffic_in_force(ledger, "fraud", champion=7)
     return entry is not None, [one.name for one in after.plan.variants]

@@ -5,14 +5,13 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from tasks.core.traffic.decide import Act, Round, decide_traffic
-from tasks.core.traffic.figures import ArmFigures
-from tasks.core.traffic.limits import Limits, round_number
-from tasks.core.traffic.plan import plan_traffic
-from tasks.core.traffic.ramp import Ramp
-from tasks.core.traffic.reference import measure_reference
-from tasks.core.traffic.state import TrafficState
-from tasks.core.traffic.variant import Role, Variant
+from evergreen.tasks.core.config.canary import GuardrailLimits, Ramp
+from evergreen.tasks.core.traffic.counts import ArmFigures, measure_reference
+from evergreen.tasks.core.traffic.decide import Round, TrafficAction, decide_traffic
+from evergreen.tasks.core.traffic.guardrails import round_number
+from evergreen.tasks.core.traffic.plan import plan_traffic
+from evergreen.tasks.core.traffic.state import TrafficState
+from evergreen.tasks.core.traffic.variant import Role, Variant
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -49,7 +48,7 @@ def play_ramp(world, rng, *, ramp=None, limits=None, looks=10):
     tuple of (Act, int)
         How it ended, and how many rows the canary answered until then.
     """
-    limits = limits or Limits(min_rows=200, min_time=MINUTE)
+    limits = limits or GuardrailLimits(min_rows=200, min_time=MINUTE)
     ramp = ramp or Ramp(arm="v8", min_rows=limits.min_rows, min_time=limits.min_time)
     state = TrafficState(
         plan=plan_traffic([CANARY], salt="s").with_share("v8", ramp.steps[0]), set_at=START, ramp=ramp, step=0
@@ -66,7 +65,7 @@ def play_ramp(world, rng, *, ramp=None, limits=None, looks=10):
             decision = decide_traffic(
                 state, Round(number=number, since=since, figures=tally.figures()), now=now, limits=limits
             )
-            if decision.act in (Act.STOP, Act.DONE):
+            if decision.act in (TrafficAction.STOP, TrafficAction.DONE):
                 return decision.act, served
             state = decision.state
             if decision.next_round:
@@ -74,7 +73,7 @@ def play_ramp(world, rng, *, ramp=None, limits=None, looks=10):
         reference = tally.next_reference()
 
 
-def rate_of(world, *, trials, seed, wanted=Act.STOP, **options):
+def rate_of(world, *, trials, seed, wanted=TrafficAction.STOP, **options):
     """Return the share of ramps that end so, and the median of rows the canary answered in these."""
     ends = [play_ramp(world, np.random.default_rng([seed, n]), **options) for n in range(trials)]
     rows = [served for act, served in ends if act is wanted]
@@ -144,7 +143,7 @@ def literal_rate(world, *, trials, seed, limits=None, looks=10):
 
 
 def _literal(world, rng, limits, looks):
-    limits = limits or Limits(min_rows=200, min_time=MINUTE)
+    limits = limits or GuardrailLimits(min_rows=200, min_time=MINUTE)
     reference = _reference(world, rng)
     for share in (0.01, 0.05, 0.25, 0.5):
         tally = _Tally(reference)

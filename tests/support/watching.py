@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pandas as pd
 
-from tasks.core.drift.words import DriftKind, KindVerdict, Level, Moved
-from tasks.core.pages.watched import Watched
-from tasks.core.profiles.grid import make_grid
-from tasks.core.profiles.profile import measure_profile
-from tasks.core.verdict import Reason
+from evergreen.tasks.core.drift.types import DriftKind, KindVerdict, Level, MovedColumn
+from evergreen.tasks.core.profiles.grid import make_grid
+from evergreen.tasks.core.profiles.profile import measure_profile
+from evergreen.tasks.core.reports.monitored_model import MonitoredModel
+from evergreen.tasks.core.verdict import Reason
 from tests.support.learning import learner
 
 BEGIN = datetime(2024, 3, 1, tzinfo=UTC)
@@ -22,19 +22,33 @@ def names(features):
 
 def moved(column, kind=DriftKind.DATA, *, effect=0.12, limit=0.05, signal="location", alarm=True):
     """Return one column that moved."""
-    return Moved(
-        column=column, kind=kind, signal=signal, observed=effect, expected=0.0, limit=limit, p_value=1e-7,
-        adjusted_p_value=1e-5, alarm=alarm,
-    )  # fmt: skip
+    return MovedColumn(
+        column=column,
+        kind=kind,
+        signal=signal,
+        observed=effect,
+        expected=0.0,
+        limit=limit,
+        p_value=1e-7,
+        adjusted_p_value=1e-5,
+        alarm=alarm,
+    )
 
 
 def measure(column, psi, *, n=500, drifted=False):
     """Return a column's measures."""
     return {
-        "column": column, "kind": "categorical" if column.startswith("plan") else "numeric", "n": n, "psi": psi,
-        "kl": None if psi is None else psi / 2, "js": None if psi is None else psi / 3,
-        "ks": psi, "p_value": 0.2, "adjusted_p_value": 0.5, "drifted": drifted,
-    }  # fmt: skip
+        "column": column,
+        "kind": "categorical" if column.startswith("plan") else "numeric",
+        "n": n,
+        "psi": psi,
+        "kl": None if psi is None else psi / 2,
+        "js": None if psi is None else psi / 3,
+        "ks": psi,
+        "p_value": 0.2,
+        "adjusted_p_value": 0.5,
+        "drifted": drifted,
+    }
 
 
 def window(
@@ -50,16 +64,20 @@ def window(
     levels = [verdict.level for verdict in verdicts]
     order = [Level.INSUFFICIENT, Level.QUIET, Level.WARNING, Level.DRIFT]
     return {
-        "from": texts[0], "to": texts[1],
+        "from": texts[0],
+        "to": texts[1],
         "start": place * 500.0 if clock == "rows" else start.timestamp(),
         "end": place * 500.0 + 500 if clock == "rows" else end.timestamp(),
-        "n": n, "labelled": n if labelled is None else labelled, "version": version,
+        "n": n,
+        "labelled": n if labelled is None else labelled,
+        "version": version,
         "level": max(levels, key=order.index, default=Level.INSUFFICIENT).value,
         "verdicts": {verdict.kind.value: verdict.level.value for verdict in verdicts},
         "kinds": {verdict.kind.value: verdict.to_dict() for verdict in verdicts},
         "moved": [one.to_dict() for verdict in verdicts for one in verdict.moved],
-        "columns": list(columns), "performance": performance,
-    }  # fmt: skip
+        "columns": list(columns),
+        "performance": performance,
+    }
 
 
 def verdict(kind, *moves, level=None, reasons=()):
@@ -71,18 +89,27 @@ def verdict(kind, *moves, level=None, reasons=()):
 def insufficient(kind, n):
     """Return what is said of a kind in a window that is too small."""
     reason = Reason(
-        code="too_few_rows", message=f"{n} rows are too few to judge {kind.value} drift by; 100 would do.",
-        observed=float(n), limit=100.0, n=n,
-    )  # fmt: skip
+        code="too_few_rows",
+        message=f"{n} rows are too few to judge {kind.value} drift by; 100 would do.",
+        observed=float(n),
+        limit=100.0,
+        n=n,
+    )
     return verdict(kind, level=Level.INSUFFICIENT, reasons=(reason,))
 
 
 def performance(value, *, estimated=False, half=0.02, n=500, reference=0.78):
     """Return the performance of a window."""
     return {
-        "metric": "roc_auc", "value": value, "low": value - half, "high": value + half, "reference": reference,
-        "drop": (reference - value) / reference, "estimated": estimated, "n": n,
-    }  # fmt: skip
+        "metric": "roc_auc",
+        "value": value,
+        "low": value - half,
+        "high": value + half,
+        "reference": reference,
+        "drop": (reference - value) / reference,
+        "estimated": estimated,
+        "n": n,
+    }
 
 
 def story(features=6, windows=60, *, seed=0, promoted=None, clock="timestamp"):
@@ -105,14 +132,23 @@ def story(features=6, windows=60, *, seed=0, promoted=None, clock="timestamp"):
         estimated = place >= windows - late
         if not estimated:
             lost = [moved("roc_auc", DriftKind.PERFORMANCE, signal="level", effect=-0.07, limit=0.04)]
-            kinds += [verdict(DriftKind.OUTCOME), verdict(DriftKind.CONCEPT),
-                      verdict(DriftKind.PERFORMANCE, *(lost if after > 3 else ()))]  # fmt: skip
+            kinds += [
+                verdict(DriftKind.OUTCOME),
+                verdict(DriftKind.CONCEPT),
+                verdict(DriftKind.PERFORMANCE, *(lost if after > 3 else ())),
+            ]
         value = 0.78 - 0.08 * shift + rng.normal(0, 0.008)
         told.append(
-            window(place, verdicts=kinds, columns=[measure(name, psi[name], drifted=psi[name] > 0.1) for name in psi],
-                   performance=performance(value, estimated=estimated), labelled=0 if estimated else 500,
-                   version=2 if promoted is not None and place >= promoted else 1, clock=clock)
-        )  # fmt: skip
+            window(
+                place,
+                verdicts=kinds,
+                columns=[measure(name, psi[name], drifted=psi[name] > 0.1) for name in psi],
+                performance=performance(value, estimated=estimated),
+                labelled=0 if estimated else 500,
+                version=2 if promoted is not None and place >= promoted else 1,
+                clock=clock,
+            )
+        )
     return told
 
 
@@ -124,11 +160,14 @@ def profiles(features=6, *, seed=0, private=frozenset()):
 
     def draw(n, shift):
         adrift = columns[: max(1, features // 10)]
-        return pd.DataFrame({
-            name: rng.choice(["basic", "plus", "pro"], n, p=[0.6, 0.3, 0.1]) if name in categorical
-            else rng.gamma(2, 20, n) * (1 + (shift if name in adrift else 0))
-            for name in columns
-        })  # fmt: skip
+        return pd.DataFrame(
+            {
+                name: rng.choice(["basic", "plus", "pro"], n, p=[0.6, 0.3, 0.1])
+                if name in categorical
+                else rng.gamma(2, 20, n) * (1 + (shift if name in adrift else 0))
+                for name in columns
+            }
+        )
 
     reference = draw(4000, 0.0)
     grid = make_grid(reference, categorical=categorical, private=private)
@@ -138,7 +177,7 @@ def profiles(features=6, *, seed=0, private=frozenset()):
 def watched(features=6, windows=60, *, private=(), told=None, promotions=(), **options):
     """Return a watched model."""
     config = learner(data={"private": list(private)} if private else None)
-    return Watched(
+    return MonitoredModel(
         config=config,
         windows=story(features, windows, **options) if told is None else told,
         promotions=promotions,

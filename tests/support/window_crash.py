@@ -13,21 +13,20 @@ from pathlib import Path
 import numpy as np
 from sqlalchemy.engine import make_url
 
-from tasks.core.config.units import parse_span
-from tasks.core.drift.words import Phase
-from tasks.core.reign.ledger import check_chain
-from tasks.core.watching.cutting import Cutting
-from tasks.core.watching.windows import due_windows
-from tasks.io.ledger import open_ledger
-from tasks.io.log import open_log
-from tasks.io.log_records import WindowRecord
-from tasks.io.window_entries import KIND, judged_since, last_window, stream_of
+from evergreen.tasks.core.config.units import parse_span
+from evergreen.tasks.core.drift.types import Phase
+from evergreen.tasks.core.monitoring.windows import Windowing, due_windows
+from evergreen.tasks.core.promotion.ledger import check_chain
+from evergreen.tasks.io.ledger import open_ledger
+from evergreen.tasks.io.prediction_log.records import WindowRecord
+from evergreen.tasks.io.prediction_log.store import open_log
+from evergreen.tasks.io.windows import KIND, judged_since, last_window, stream_of
 from tests.support.crashing import Points
 from tests.support.postgres import create_database
 
 MODEL = "fraud"
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-CUTTING = Cutting(clock="seconds", window=parse_span("10s"), label_delay=parse_span("10s"))
+CUTTING = Windowing(clock="seconds", window=parse_span("10s"), label_delay=parse_span("10s"))
 
 
 def monitor(ledger_url, log_url, count):

@@ -5,26 +5,30 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-import tasks.ab_material
-import tasks.crown
-from deployments.cli.app import run
-from tasks.ab_create import GRACE_S, create_test
-from tasks.ab_desk import abort_test, status_of
-from tasks.ab_material import look_now
-from tasks.ab_test import close_test, crown_winner, judge_test, look_at_test, open_test
-from tasks.ab_traffic import read_tests
-from tasks.core.ab.history import running_test
-from tasks.core.ab.slicing import cut_slices
-from tasks.core.challenge.judgement import JUDGEMENT
-from tasks.core.errors import InputError, NotLearnable
-from tasks.core.verdict import Outcome, Reason, StageResult, State, Verdict
-from tasks.io.clock import FROZEN
-from tasks.io.log_records import KnownOutcome, Prediction
-from tasks.io.served import ShadowScore
-from tasks.outcomes import record_decision
-from tasks.promote import apply_promotion
-from tasks.status import model_status
-from tasks.traffic import read_traffic, set_variants, stop_variants
+import evergreen.tasks.challenge
+import evergreen.tasks.io.live_tests
+from evergreen.deployments.cli.app import run
+from evergreen.tasks.ab_test import (
+    GRACE_S,
+    close_test,
+    create_test,
+    evaluate_test,
+    judge_test,
+    open_test,
+    promote_tested_version,
+)
+from evergreen.tasks.core.ab_testing.ledger import running_test
+from evergreen.tasks.core.ab_testing.units import cut_slices
+from evergreen.tasks.core.challenge.evidence import JUDGEMENT
+from evergreen.tasks.core.errors import InputError, NotLearnable
+from evergreen.tasks.core.verdict import Outcome, Reason, StageResult, State, Verdict
+from evergreen.tasks.io.live_tests import abort_test, evaluate_now, read_tests, show_test
+from evergreen.tasks.io.prediction_log.records import KnownOutcome, Prediction, ShadowScore
+from evergreen.tasks.io.settings import FROZEN
+from evergreen.tasks.io.status import model_status
+from evergreen.tasks.io.traffic import read_traffic, set_variants, stop_variants
+from evergreen.tasks.promotion import apply_promotion
+from evergreen.tasks.runtime.result import record_decision
 from tests.support.arena import Arena, enthrone, spent
 from tests.support.rivals_store import STRONG, WEAK
 
@@ -36,8 +40,10 @@ YES = Reason(code="approved", message="Approved.")
 def arena(rivals_store, tmp_path, monkeypatch):
     """The two versions in stores of the test's own, at a moment that stands still; smoke tests pass."""
     passed = Verdict(outcome=Outcome.PASS)
-    monkeypatch.setattr(tasks.crown, "serving_smoke", lambda stores: lambda model, version: passed)
-    monkeypatch.setattr(tasks.crown, "promote_task", apply_promotion)
+    monkeypatch.setattr(
+        evergreen.tasks.challenge, "serving_smoke", lambda stores: lambda model, version: passed
+    )
+    monkeypatch.setattr(evergreen.tasks.challenge, "promote_task", apply_promotion)
     monkeypatch.setenv(FROZEN, START.isoformat())
     return Arena(tmp_path, f"sqlite:///{tmp_path}/mlflow.db", monkeypatch, start=rivals_store)
 
@@ -71,9 +77,14 @@ def serve(setup, monkeypatch, *, champion, challenger, rows=720, shadow=False, h
         variant, version = (f"v{STRONG}", STRONG) if theirs else ("champion", WEAK)
         predictions.append(
             Prediction(
-                prediction_id=name, position=place, features={"noise": 0.1}, version=version, variant=variant, **mine
+                prediction_id=name,
+                position=place,
+                features={"noise": 0.1},
+                version=version,
+                variant=variant,
+                **mine,
             )
-        )  # fmt: skip
+        )
         outcomes.append(KnownOutcome(prediction_id=name, outcome=str(truth), known_at=place))
         said.append(
             (
@@ -90,7 +101,7 @@ def serve(setup, monkeypatch, *, champion, challenger, rows=720, shadow=False, h
 
 def look(setup, **options):
     state = open_test.fn(setup)
-    return state, judge_test.fn(setup, state, look_at_test.fn(setup, state), **options)
+    return state, judge_test.fn(setup, state, evaluate_test.fn(setup, state), **options)
 
 
 def champion_of(setup):
@@ -144,17 +155,19 @@ def test_a_superior_arm_is_promoted_and_has_all_the_traffic(arena, monkeypatch):
     setup = begin(arena)
     create_test(setup)
     serve(setup, monkeypatch, champion=0.6, challenger=0.9)
-    status = status_of(setup)
+    status = show_test(setup)
     assert ("Testing", "promote", "superior") == (
-        status["state"], status["action"], status["look"]["challengers"][0]["verdict"],
-    )  # fmt: skip
+        status["state"],
+        status["action"],
+        status["look"]["challengers"][0]["verdict"],
+    )
     state, judged = look(setup)
     assert (State.WON, STRONG) == (judged.state, judged.version)
-    crowned = crown_winner(setup, state, judged, YES)
+    crowned = promote_tested_version(setup, state, judged, YES)
     close_test.fn(setup, state, crowned)
     assert (State.PROMOTED, STRONG) == (crowned.state, champion_of(setup))
     assert running_test(read_tests(setup)) is None
-    told = status_of(setup)
+    told = show_test(setup)
     assert ("Promoted", "promote", 1) == (told["state"], told["ended"]["action"], len(told["trace"]))
     assert read_traffic(setup.stores.ledger, setup.model).plan.is_plain
 
@@ -164,7 +177,7 @@ def test_a_promotion_whose_end_was_not_written_is_finished_by_the_next_look(aren
     create_test(setup)
     serve(setup, monkeypatch, champion=0.6, challenger=0.9)
     state, judged = look(setup)
-    crown_winner(setup, state, judged, YES)  # and the process dies
+    promote_tested_version(setup, state, judged, YES)  # and the process dies
     state, again = look(setup)
     assert (State.PROMOTED, ["reigns_already"]) == (again.state, [r.code for r in again.reasons])
     close_test.fn(setup, state, again)
@@ -209,7 +222,7 @@ def test_a_shadow_is_judged_by_pairs(arena, monkeypatch):
         one["test"],
         one["n_control"],
     )  # hours that are over
-    crowned = crown_winner(setup, state, judged, YES)
+    crowned = promote_tested_version(setup, state, judged, YES)
     assert State.PROMOTED is crowned.state
     close_test.fn(setup, state, crowned)
     assert read_traffic(setup.stores.ledger, setup.model).plan.is_plain
@@ -268,8 +281,9 @@ def test_other_challengers_are_not_pushed_aside_and_other_shadows_go_on(arena):
     create_test(setup)
     plan = read_traffic(setup.stores.ledger, setup.model).plan
     assert ([("v2", 0.5)], [("watcher", 0.2)]) == (
-        [(one.name, one.share) for one in plan.challengers], [(one.name, one.share) for one in plan.shadows],
-    )  # fmt: skip
+        [(one.name, one.share) for one in plan.challengers],
+        [(one.name, one.share) for one in plan.shadows],
+    )
 
 
 def test_shares_that_traffic_cannot_have_cost_nothing(arena):
@@ -324,7 +338,7 @@ def test_losses_are_clipped_and_read_relative_to_what_the_champion_was_worth_bef
     assert abs(told["baseline"]) * 0.2 == pytest.approx(told["effect"])
     assert told["clip"][0] < told["clip"][1] <= 0
     serve(setup, monkeypatch, champion=0.6, challenger=0.9)
-    assert "superior" == status_of(setup)["look"]["challengers"][0]["verdict"]
+    assert "superior" == show_test(setup)["look"]["challengers"][0]["verdict"]
 
 
 def test_the_status_of_a_model_tells_of_the_test_that_runs(arena, monkeypatch, capsys):
@@ -357,15 +371,15 @@ def test_a_look_in_slices_of_the_log_sees_what_one_at_all_rows_sees(arena, monke
     create_test(setup)
     serve(setup, monkeypatch, champion=0.7, challenger=0.74, shadow=path == "shadow")
     test = read_tests(setup)[0].test
-    whole = look_now(setup, test)
+    whole = evaluate_now(setup, test)
     reads = []
 
     def cut(positions, span):
         reads.extend(cut_slices(positions, span, most=90))
         return reads
 
-    monkeypatch.setattr(tasks.ab_material, "cut_slices", cut)
-    sliced = look_now(setup, test)
+    monkeypatch.setattr(evergreen.tasks.io.live_tests, "cut_slices", cut)
+    sliced = evaluate_now(setup, test)
     assert 8 == len(reads)
     assert flat(whole.look.to_dict()) == pytest.approx(flat(sliced.look.to_dict()), rel=1e-9, nan_ok=True)
     assert whole.maturity.to_dict() == sliced.maturity.to_dict()

@@ -7,10 +7,17 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from tasks.core.config import parse_model
-from tasks.core.data.schema import check_learnable, infer_schema
-from tasks.core.errors import ConfigError, DataError, EvergreenError, InputError, NotLearnable, UnknownName
-from tasks.data import load_parts
+from evergreen.tasks.core.config import parse_model
+from evergreen.tasks.core.data.schema import check_learnable, infer_schema
+from evergreen.tasks.core.errors import (
+    ConfigError,
+    DataError,
+    EvergreenError,
+    InputError,
+    NotLearnable,
+    UnknownName,
+)
+from evergreen.tasks.data import load_parts
 from tests.support.data_models import CANDIDATES
 from tests.support.setups import setup_of
 
@@ -53,100 +60,181 @@ WRONG_INPUT = {
     "glob without files": ({"name": "*.csv"}, DataError, ["There is no file '*.csv'"]),
     "empty file": ({"raw": b""}, DataError, ["'rows.csv' is empty"]),
     "blank lines only": ({"raw": b"\n\n\n"}, DataError, ["is empty"]),
-    "missing target": ({"frame": good(), "data": {"target": "yy"}}, DataError, ["'yy' (data.target)", "mean 'y'?"]),
+    "missing target": (
+        {"frame": good(), "data": {"target": "yy"}},
+        DataError,
+        ["'yy' (data.target)", "mean 'y'?"],
+    ),
     "missing time": (
-        {"frame": good(), "data": {"time": "when"}}, DataError, ["'when' (data.time)", "at, x, z, c, y"],
+        {"frame": good(), "data": {"time": "when"}},
+        DataError,
+        ["'when' (data.time)", "at, x, z, c, y"],
     ),
     "missing feature": (
-        {"frame": good(), "data": {"numeric": ["xx"]}}, DataError, ["'xx' (data.numeric)", "mean 'x'?"],
+        {"frame": good(), "data": {"numeric": ["xx"]}},
+        DataError,
+        ["'xx' (data.numeric)", "mean 'x'?"],
     ),
-    "misspelt exclusion": ({"frame": good(), "data": {"exclude": ["zz"]}}, DataError, ["data.exclude", "mean 'z'?"]),
+    "misspelt exclusion": (
+        {"frame": good(), "data": {"exclude": ["zz"]}},
+        DataError,
+        ["data.exclude", "mean 'z'?"],
+    ),
     "duplicate columns": ({"raw": b"at,x,x,y\n2026-01-01,1,2,0\n"}, DataError, ["Column 'x' is there twice"]),
     "unparsable time": (
-        {"frame": with_value(good(), "at", "someday")}, DataError, ["'at' holds 'someday' in row 11", "ISO 8601"],
+        {"frame": with_value(good(), "at", "someday")},
+        DataError,
+        ["'at' holds 'someday' in row 11", "ISO 8601"],
     ),
     "missing moment": ({"frame": with_value(good(), "at", None)}, DataError, ["'at' holds null in row 11"]),
     "numbers as timestamps": ({"frame": good(at=range(N))}, DataError, ["holds numbers", "data.clock"]),
     "mixed types": (
-        {"frame": with_value(good(), "x", "abc", row=200)}, DataError, ["'x' mixes numbers and text", "'abc'"],
+        {"frame": with_value(good(), "x", "abc", row=200)},
+        DataError,
+        ["'x' mixes numbers and text", "'abc'"],
     ),
     "text as a number": (
-        {"frame": good(), "data": {"numeric": ["c"]}}, DataError, ["'c' is listed in data.numeric but holds"],
+        {"frame": good(), "data": {"numeric": ["c"]}},
+        DataError,
+        ["'c' is listed in data.numeric but holds"],
     ),
     "pickle": ({"raw": pickle.dumps(good())}, DataError, ["is a Python pickle", "never opened"]),
     "old pickle": ({"raw": pickle.dumps([1, 2], protocol=2)}, DataError, ["is a Python pickle"]),
-    "pickle named parquet": ({"raw": pickle.dumps(1), "name": "rows.parquet"}, DataError, ["is a Python pickle"]),
+    "pickle named parquet": (
+        {"raw": pickle.dumps(1), "name": "rows.parquet"},
+        DataError,
+        ["is a Python pickle"],
+    ),
     "spreadsheet": ({"raw": SPREADSHEET}, DataError, ["a zip archive or spreadsheet, not CSV"]),
-    "csv named parquet": ({"raw": b"at,y\n2026-01-01,0\n", "name": "rows.parquet"}, DataError, ["is not Parquet"]),
+    "csv named parquet": (
+        {"raw": b"at,y\n2026-01-01,0\n", "name": "rows.parquet"},
+        DataError,
+        ["is not Parquet"],
+    ),
     "parquet named csv": ({"raw": b"PAR1....PAR1"}, DataError, ["is Parquet, not CSV"]),
-    "broken parquet": ({"raw": b"PAR1 broken", "name": "rows.parquet"}, DataError, ["cannot be read as Parquet"]),
-    "bytes that are no text": ({"raw": b"at,y\n2026-01-01,\xff\xfe\n"}, DataError, ["is not UTF-8 text", "0xff"]),
+    "broken parquet": (
+        {"raw": b"PAR1 broken", "name": "rows.parquet"},
+        DataError,
+        ["cannot be read as Parquet"],
+    ),
+    "bytes that are no text": (
+        {"raw": b"at,y\n2026-01-01,\xff\xfe\n"},
+        DataError,
+        ["is not UTF-8 text", "0xff"],
+    ),
     "ragged rows": (
-        {"raw": b"at,x,y\n2026-01-01,1,0\n2026-01-02,1,0,2,5\n"}, DataError,
+        {"raw": b"at,x,y\n2026-01-01,1,0\n2026-01-02,1,0,2,5\n"},
+        DataError,
         ["line 3 has 5 values, the header names 3"],
     ),
     "cut off line": ({"raw": b"at,x,y\n2026-01-01,1,0\n2026-01-0"}, DataError, ["line 3 has 1 values"]),
     "unknown ending": (
-        {"raw": b"at,y\n", "name": "rows.dat"}, ConfigError, ["neither CSV nor Parquet", "data.format"],
+        {"raw": b"at,y\n", "name": "rows.dat"},
+        ConfigError,
+        ["neither CSV nor Parquet", "data.format"],
     ),
     "text target of a regression": (
-        {"frame": good(y="high"), "problem": "regression"}, DataError, ["holds 'high'", "needs numbers"],
+        {"frame": good(y="high"), "problem": "regression"},
+        DataError,
+        ["holds 'high'", "needs numbers"],
     ),
-    "unknown positive class": ({"frame": good(), "data": {"positive_class": 9}}, ConfigError, ["positive_class 9"]),
+    "unknown positive class": (
+        {"frame": good(), "data": {"positive_class": 9}},
+        ConfigError,
+        ["positive_class 9"],
+    ),
     "random split of overlapping targets": (
-        {"frame": good(), "split": {"method": "random", "purge": "2h"}}, ConfigError, ["'random' is refused", "purge"],
+        {"frame": good(), "split": {"method": "random", "purge": "2h"}},
+        ConfigError,
+        ["'random' is refused", "purge"],
     ),
     "unknown key": (
-        {"frame": good(), "data": {"tagret": "y"}}, ConfigError, ["data.tagret", "Did you mean 'target'?"],
+        {"frame": good(), "data": {"tagret": "y"}},
+        ConfigError,
+        ["data.tagret", "Did you mean 'target'?"],
     ),
     "table of a file": (
-        {"frame": good(), "data": {"table": "t"}}, ConfigError, ["data.table and data.query need a database"],
+        {"frame": good(), "data": {"table": "t"}},
+        ConfigError,
+        ["data.table and data.query need a database"],
     ),
     "missing database": (
-        {"data": {"source": "sqlite:///no.db", "table": "t"}}, DataError, ["There is no database file 'no.db'"],
+        {"data": {"source": "sqlite:///no.db", "table": "t"}},
+        DataError,
+        ["There is no database file 'no.db'"],
     ),
     "neither table nor query": (
-        {"data": {"source": "sqlite://"}}, ConfigError, ["neither data.table nor data.query"],
+        {"data": {"source": "sqlite://"}},
+        ConfigError,
+        ["neither data.table nor data.query"],
     ),
-    "unknown database": ({"data": {"source": "nosuchdb://x/y", "table": "t"}}, ConfigError, ["needs a driver"]),
-    "unknown module": ({"data": {"source": "no_such_module:rows"}}, ConfigError, ["no module 'no_such_module'"]),
+    "unknown database": (
+        {"data": {"source": "nosuchdb://x/y", "table": "t"}},
+        ConfigError,
+        ["needs a driver"],
+    ),
+    "unknown module": (
+        {"data": {"source": "no_such_module:rows"}},
+        ConfigError,
+        ["no module 'no_such_module'"],
+    ),
     "unknown function": (
         {"data": {"source": "tests.support.source_kinds:frame_off"}},
-        ConfigError, ["no function 'frame_off'", "frame_of'"],
+        ConfigError,
+        ["no function 'frame_off'", "frame_of'"],
     ),
     "generator of no frames": (
-        {"data": {"source": "tests.support.source_kinds:nothing"}}, DataError, ["yielded nothing"],
+        {"data": {"source": "tests.support.source_kinds:nothing"}},
+        DataError,
+        ["yielded nothing"],
     ),
     "generator of lists": (
-        {"data": {"source": "tests.support.source_kinds:lists"}}, DataError, ["gave list", "pandas DataFrames"],
+        {"data": {"source": "tests.support.source_kinds:lists"}},
+        DataError,
+        ["gave list", "pandas DataFrames"],
     ),
-}  # fmt: skip
+}
 NOT_LEARNABLE = {
     "header without rows": ({"raw": b"at,x,y\n"}, "too_few_rows", ["holds no rows"]),
     "too few rows": ({"frame": good()[:100]}, "too_few_rows", ["fewer than split.min_rows 200"]),
     "no labels": ({"frame": good(y=np.nan)}, "no_labels", ["No row has a known label in 'y'"]),
     "one class": ({"frame": good(y=1)}, "one_class", ["one class only (1)"]),
-    "three classes of two": ({"frame": good(y=np.arange(N) % 3)}, "too_many_classes", ["problem: multiclass"]),
-    "constant target": ({"frame": good(y=2.0), "problem": "regression"}, "constant_target", ["is 2 in every row"]),
+    "three classes of two": (
+        {"frame": good(y=np.arange(N) % 3)},
+        "too_many_classes",
+        ["problem: multiclass"],
+    ),
+    "constant target": (
+        {"frame": good(y=2.0), "problem": "regression"},
+        "constant_target",
+        ["is 2 in every row"],
+    ),
     "infinite target": (
         {"frame": good(y=np.r_[np.inf, np.arange(N - 1.0)]), "problem": "regression"},
-        "infinite_target", ["infinite in"],
+        "infinite_target",
+        ["infinite in"],
     ),
     "nothing but nulls": (
-        {"frame": good(x=np.nan, z=np.nan, c=None)}, "no_usable_feature", ["'x': every value is null"],
+        {"frame": good(x=np.nan, z=np.nan, c=None)},
+        "no_usable_feature",
+        ["'x': every value is null"],
     ),
     "nothing but constants": (
-        {"frame": good(x=1.0, z=2, c="u")}, "no_usable_feature", ["3 column(s) hold one value only"],
+        {"frame": good(x=1.0, z=2, c="u")},
+        "no_usable_feature",
+        ["3 column(s) hold one value only"],
     ),
     "window longer than history": (
         {"frame": good(), "evaluation": {"validation_window": "90d"}},
-        "too_few_rows", ["Shorten evaluation.validation_window"],
+        "too_few_rows",
+        ["Shorten evaluation.validation_window"],
     ),
     "groups of one": (
         {"frame": good(g=np.arange(N)), "problem": "ranking", "data": {"group": "g"}},
-        "no_ranking_groups", ["none can be ordered"],
+        "no_ranking_groups",
+        ["none can be ordered"],
     ),
-}  # fmt: skip
+}
 
 
 def refused(folder, case, family):

@@ -3,18 +3,16 @@
 import numpy as np
 import pytest
 
-import tasks.core.challenge.agreement
-import tasks.crown
-import tasks.heir
-from tasks.core.challenge.opponents import EVALUATED_AS
-from tasks.core.errors import NotLearnable
-from tasks.core.verdict import Outcome, State, Verdict
-from tasks.crown import crown_heir
-from tasks.data import load_parts
-from tasks.heir import Heir, prepare_heir
-from tasks.io.models import load_model
-from tasks.promote import promote_task
-from tasks.refit import refit_version
+import evergreen.tasks.challenge
+import evergreen.tasks.core.challenge.evidence
+from evergreen.tasks.challenge import Refit, prepare_refit, promote_winner
+from evergreen.tasks.core.errors import NotLearnable
+from evergreen.tasks.core.promotion.registry_state import EVALUATED_AS
+from evergreen.tasks.core.verdict import Outcome, State, Verdict
+from evergreen.tasks.data import load_parts
+from evergreen.tasks.io.mlflow_store.models import load_model
+from evergreen.tasks.promotion import promote_task
+from evergreen.tasks.training import refit_version
 from tests.support.arena import Arena, enthrone, judge, meet, spent, train_version
 from tests.support.rivals_store import HIDDEN, STRONG, WEAK
 
@@ -42,7 +40,9 @@ def arena(trained, tmp_path, monkeypatch):
 def smoke_passes(monkeypatch):
     """Spare the fresh process; tests of their own start it."""
     passed = Verdict(outcome=Outcome.PASS)
-    monkeypatch.setattr(tasks.heir, "serving_smoke", lambda stores: lambda model, version: passed)
+    monkeypatch.setattr(
+        evergreen.tasks.challenge, "serving_smoke", lambda stores: lambda model, version: passed
+    )
 
 
 def codes(result):
@@ -71,7 +71,7 @@ def test_a_superior_challenger_is_refitted_on_all_labelled_rows(arena, smoke_pas
     enthrone(setup, challenger=STRONG, champion=WEAK)
     opponents, parts, _ = meet(setup)
     assert State.WON is judge(setup).state
-    heir = prepare_heir.fn(setup, parts, opponents.challenger)
+    heir = prepare_refit.fn(setup, parts, opponents.challenger)
     tags = setup.stores.registry.version(setup.model, heir.version).tags
     assert (EQUAL + 1, str(STRONG), "approved") == (
         heir.version,
@@ -84,11 +84,11 @@ def test_a_superior_challenger_is_refitted_on_all_labelled_rows(arena, smoke_pas
 
 
 def test_a_refit_that_answers_differently_is_left_unpromoted(arena, smoke_passes, monkeypatch):
-    monkeypatch.setattr(tasks.core.challenge.agreement, "measure_agreement", lambda *_: 0.2)
+    monkeypatch.setattr(evergreen.tasks.core.challenge.evidence, "measure_agreement", lambda *_: 0.2)
     setup = arena.setup()
     enthrone(setup, challenger=STRONG, champion=WEAK)
     _, parts, _ = meet(setup)
-    heir = prepare_heir.fn(setup, parts, STRONG)
+    heir = prepare_refit.fn(setup, parts, STRONG)
     assert (STRONG, ["refit_disagrees"]) == (heir.version, codes(heir))
     assert "rejected" == setup.stores.registry.version(setup.model, EQUAL + 1).tags["validation_status"]
 
@@ -97,10 +97,10 @@ def test_where_no_refit_is_possible_the_judged_version_goes_on(arena, monkeypatc
     def refuse(*_, **__):
         raise NotLearnable("classes_changed", "The rows hold other classes.")
 
-    monkeypatch.setattr(tasks.heir, "refit_version", refuse)
+    monkeypatch.setattr(evergreen.tasks.challenge, "refit_version", refuse)
     setup = arena.setup()
     enthrone(setup, challenger=STRONG, champion=WEAK)
-    heir = prepare_heir.fn(setup, meet(setup)[1], STRONG)
+    heir = prepare_refit.fn(setup, meet(setup)[1], STRONG)
     assert (STRONG, ["classes_changed"]) == (heir.version, codes(heir))
 
 
@@ -109,7 +109,7 @@ def test_columns_excluded_since_training_are_still_read_for_those_who_learned_fr
     enthrone(setup, challenger=STRONG, champion=WEAK)
     _, parts, match = meet(setup)
     assert WEAK == match.defender
-    assert EQUAL + 1 == prepare_heir.fn(setup, parts, STRONG).version
+    assert EQUAL + 1 == prepare_refit.fn(setup, parts, STRONG).version
     candidate = load_model(setup, STRONG)
     assert {"signal", "noise", "colour"} == set(candidate.columns)
     judged = load_parts(setup, plan=candidate.plan, also=candidate.columns)
@@ -232,8 +232,10 @@ def test_where_live_evidence_comes_next_a_won_challenge_admits_and_spends_nothin
     enthrone(setup, challenger=STRONG, champion=WEAK)
     result = judge(setup)
     assert (State.ADMITTED, 0.0125, 0.05) == (
-        result.state, result.details["alpha"], result.details["alpha_left"],
-    )  # fmt: skip
+        result.state,
+        result.details["alpha"],
+        result.details["alpha_left"],
+    )
     assert [] == spent(setup)
 
 
@@ -275,14 +277,14 @@ def test_a_challenger_keeps_its_rows_when_a_random_split_is_seeded_anew(mlflow_u
 
 
 def test_a_refused_promotion_keeps_the_evidence(arena, monkeypatch):
-    monkeypatch.setattr(tasks.crown, "promote_task", promote_task.fn)
+    monkeypatch.setattr(evergreen.tasks.challenge, "promote_task", promote_task.fn)
     setup = arena.setup()
     enthrone(setup, challenger=STRONG, champion=WEAK)
     opponents, _, _ = meet(setup)
     judged = judge(setup)
     setup.stores.registry.set_alias(setup.model, "champion", EQUAL)
-    heir = Heir(version=STRONG, reasons=(), story="Version 2 was superior.")
-    ended = crown_heir(setup, judged, opponents, heir, judged.reasons[0])
+    heir = Refit(version=STRONG, reasons=(), story="Version 2 was superior.")
+    ended = promote_winner(setup, judged, opponents, heir, judged.reasons[0])
     assert (State.HELD, "champion_moved") == (ended.state, codes(ended)[-1])
     assert ("superior", judged.decision_id) == (ended.details["verdict"], ended.details["evidence"])
     assert EQUAL == setup.stores.registry.aliases(setup.model)["champion"]
@@ -298,5 +300,5 @@ def test_a_refit_that_remembers_its_rows_is_not_mistaken_for_another_model(arena
     setup = arena.setup(data=HIDDEN, training={"candidates": [forest]})
     version = train_version(setup)
     enthrone(setup, challenger=version)
-    heir = prepare_heir.fn(setup, meet(setup)[1], version)
+    heir = prepare_refit.fn(setup, meet(setup)[1], version)
     assert (version + 1, ["refit_agrees"]) == (heir.version, codes(heir))

@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import tasks.heir
-from tasks.core.data.clock import parse_position
-from tasks.core.data.split_plan import SplitPlan
-from tasks.core.errors import NotLearnable
-from tasks.data import load_parts
-from tasks.heir import prepare_heir
+import evergreen.tasks.challenge
+from evergreen.tasks.challenge import prepare_refit
+from evergreen.tasks.core.data.clock import parse_position
+from evergreen.tasks.core.data.rows import SplitPlan
+from evergreen.tasks.core.errors import NotLearnable
+from evergreen.tasks.data import load_parts
 from tests.support.data_models import data_model
 from tests.support.setups import setup_of
 
@@ -53,8 +53,10 @@ def test_a_refit_begins_at_the_change_its_judged_version_knew_of(setup, monkeypa
         raise NotLearnable("no_labels", "Enough was seen.")
 
     plan = SplitPlan(method="time", change_at=CHANGE)
-    monkeypatch.setattr(tasks.heir, "can_refit", lambda *_: True)
-    monkeypatch.setattr(tasks.heir, "read_split", lambda *_: (SimpleNamespace(features=("n",)), plan))
-    monkeypatch.setattr(tasks.heir, "load_parts", load)
-    assert 3 == prepare_heir.fn(setup, None, 3).version
+    monkeypatch.setattr(evergreen.tasks.challenge, "can_refit", lambda *_: True)
+    monkeypatch.setattr(
+        evergreen.tasks.challenge, "read_split", lambda *_: (SimpleNamespace(features=("n",)), plan)
+    )
+    monkeypatch.setattr(evergreen.tasks.challenge, "load_parts", load)
+    assert 3 == prepare_refit.fn(setup, None, 3).version
     assert (True, CHANGE) == (asked["refit"], asked["change_at"])

@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.core.data.clock import Window
-from tasks.core.data.schema import check_learnable, infer_schema
-from tasks.core.data.split import unseen_rows
-from tasks.core.errors import ConfigError, InputError
-from tasks.data import load_parts, load_window, read_secret
+from evergreen.tasks.core.data.clock import Window
+from evergreen.tasks.core.data.schema import check_learnable, infer_schema
+from evergreen.tasks.core.data.split import unseen_rows
+from evergreen.tasks.core.errors import ConfigError, InputError
+from evergreen.tasks.data import load_parts, load_window, read_secret
 from tests.support.data_models import data_model
 from tests.support.realdata import real_file
 from tests.support.setups import setup_of
@@ -156,10 +156,7 @@ def test_real_data_are_divided_and_can_be_learned_from(name):
     parts = load_parts(setup_of(config, path.parent))
     schema = infer_schema(parts.training.frame, config)
     check_learnable(parts.training.frame, schema, config)
-    assert not set(data.get("exclude", ())) & {
-        *schema.features,
-        *parts.training.frame.columns,
-    }
+    assert not set(data.get("exclude", ())) & {*schema.features, *parts.training.frame.columns}
     assert parts.training.positions.max() < parts.holdout.positions.min()
     assert parts.holdout.positions.max() < parts.evaluation.positions.min()
     assert min(len(parts.training), len(parts.holdout), len(parts.evaluation)) >= 150

@@ -6,16 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks import health, signs_of_life
-from tasks.alert import deliver_alerts
-from tasks.core.drift.signals import SignalSeries
-from tasks.core.drift.words import DriftKind
-from tasks.core.health.report import Condition
-from tasks.core.reign.plan import CHAMPION
-from tasks.core.watching.past import Past
-from tasks.health import HealthFacts, check_health
-from tasks.io.alert_entries import open_alarms
-from tasks.status import model_status
+from evergreen.tasks import health
+from evergreen.tasks import health as signs_of_life
+from evergreen.tasks.alerts import deliver_alerts
+from evergreen.tasks.core.drift.types import DriftKind, SignalSeries
+from evergreen.tasks.core.health.report import Condition
+from evergreen.tasks.core.monitoring.reference_series import ReferenceSeries
+from evergreen.tasks.core.promotion.plan import CHAMPION
+from evergreen.tasks.health import HealthFacts, check_health
+from evergreen.tasks.io.alerts import open_alarms
+from evergreen.tasks.io.status import model_status
 from tests.support.arena import Arena
 from tests.support.rivals_store import STRONG
 
@@ -25,7 +25,7 @@ HOUR = 3600.0
 
 @pytest.fixture
 def arena(rivals_store, mlflow_uri, tmp_path, monkeypatch):
-    monkeypatch.setattr(signs_of_life, "_ask_prefect", lambda: None)
+    monkeypatch.setattr(signs_of_life, "_probe_prefect", lambda: None)
     return Arena(tmp_path / "own", mlflow_uri, monkeypatch, start=rivals_store)
 
 
@@ -49,10 +49,14 @@ def look(setup, **facts):
 
 def past():
     series = SignalSeries(
-        keys=(), starts=np.arange(30) * HOUR, rows=np.full(30, 60.0), values=np.zeros((30, 0)),
-        errors=np.zeros((30, 0)), window="1h",
-    )  # fmt: skip
-    return Past(window="1h", series={DriftKind.DATA: series})
+        keys=(),
+        starts=np.arange(30) * HOUR,
+        rows=np.full(30, 60.0),
+        values=np.zeros((30, 0)),
+        errors=np.zeros((30, 0)),
+        window="1h",
+    )
+    return ReferenceSeries(window="1h", series={DriftKind.DATA: series})
 
 
 def keep(setup, phase, n, *, place, at=STARTED - timedelta(hours=1)):
@@ -105,7 +109,7 @@ def test_a_champion_whose_files_are_gone_is_told(setup, arena):
     for file in (arena.folder / "home").rglob("*.skops"):
         file.unlink()
     info = setup.stores.registry.version("tested", STRONG)
-    from tasks.io.tracking import open_tracker
+    from evergreen.tasks.io.mlflow_store.tracking import open_tracker
 
     tracker = open_tracker(setup.stores)
     tracker.client.delete_run(info.run_id)
@@ -117,7 +121,7 @@ def test_a_server_that_does_not_answer_is_told_without_its_password(setup, monke
     def refuse():
         raise ConnectionError("no answer from http://ada:secret@host/api")
 
-    monkeypatch.setattr(signs_of_life, "_ask_prefect", refuse)
+    monkeypatch.setattr(signs_of_life, "_probe_prefect", refuse)
     report = check_health.fn(setup, HealthFacts(started=STARTED))
     (failed,) = [check for check in report.checks if check.condition is Condition.FAILED]
     assert "prefect" == failed.name
@@ -127,7 +131,7 @@ def test_a_server_that_does_not_answer_is_told_without_its_password(setup, monke
 
 @pytest.mark.parametrize(("hours", "condition"), [(4, "ok"), (6, "failed")])
 def test_a_silent_feed_is_an_alarm(setup, hours, condition, monkeypatch):
-    monkeypatch.setattr(health, "_known_lag", lambda _: 0.0)
+    monkeypatch.setattr(health, "_lag_at_registration", lambda _: 0.0)
     assert condition == look(setup, newest=0.0, as_of=hours * HOUR, past=past())["feed"]
 
 
@@ -173,7 +177,7 @@ def test_a_monitoring_that_has_not_run_for_long_warns(setup):
 
 def test_failing_health_reaches_the_channels_like_drift(arena, webhook, monkeypatch):
     monkeypatch.setenv("HOOK", f"json://127.0.0.1:{webhook.port}/")
-    monkeypatch.setattr("tasks.alert.announce_monitoring", lambda alert: [])
+    monkeypatch.setattr("evergreen.tasks.alerts.announce_monitoring", lambda alert: [])
     setup = arena.setup(alerts={"notify": ["env:HOOK"]})
     look(setup)
     deliver_alerts.fn(setup, sleep=lambda _: None)
@@ -194,5 +198,6 @@ def test_status_shows_open_alarms_and_a_monitoring_that_stands_still(arena):
     keep(setup, "inputs", 1, place=0)
     found = model_status(setup)["health"]
     assert ("warning", ["champion"]) == (
-        found["last_run"]["condition"], [alarm["name"] for alarm in found["open"]],
-    )  # fmt: skip
+        found["last_run"]["condition"],
+        [alarm["name"] for alarm in found["open"]],
+    )

@@ -8,22 +8,32 @@ import shutil
 import pytest
 import yaml
 
-import tasks.promote
-import tasks.retrain
-from tasks.challenge import arrange_match, find_opponents, judge_match, load_ground
-from tasks.core.data.clock import format_position
-from tasks.core.drift.words import Phase
-from tasks.core.errors import NotLearnable
-from tasks.core.verdict import Outcome, Reason, StageResult, State, Verdict
-from tasks.crown import crown_heir
-from tasks.data import load_parts
-from tasks.heir import prepare_heir
-from tasks.io.clock import FROZEN
-from tasks.io.setup import open_setup
-from tasks.retrain import gather_causes, read_request, under_claim
-from tasks.retrain_walk import TRAIN, VALIDATE
-from tasks.train import change_position
-from tasks.validate import apply_validation, check_windows, find_candidate, judge_candidate, measure_candidate
+import evergreen.tasks.promotion
+import evergreen.tasks.retraining
+from evergreen.tasks.challenge import (
+    arrange_comparison,
+    find_contestants,
+    judge_comparison,
+    load_evaluation_rows,
+    prepare_refit,
+    promote_winner,
+)
+from evergreen.tasks.core.data.clock import format_position
+from evergreen.tasks.core.drift.types import Phase
+from evergreen.tasks.core.errors import NotLearnable
+from evergreen.tasks.core.verdict import Outcome, Reason, StageResult, State, Verdict
+from evergreen.tasks.data import load_parts
+from evergreen.tasks.io.settings import FROZEN
+from evergreen.tasks.io.setup import open_setup
+from evergreen.tasks.retraining import TRAIN, VALIDATE, gather_causes, read_request, run_claimed
+from evergreen.tasks.training import change_position
+from evergreen.tasks.validation import (
+    apply_validation,
+    check_windows,
+    find_candidate,
+    judge_candidate,
+    measure_candidate,
+)
 from tests.support.arena import train as train_now
 from tests.support.monitored import entries, watch
 from tests.support.replaying import begin, make_config, make_frame, place_of, replayed
@@ -64,13 +74,13 @@ def validate(setup, *, version):
 
 
 def challenge(setup, *, until):
-    opponents = find_opponents.fn(setup)
-    parts = load_ground.fn(setup, opponents, until=until)
-    judged = judge_match.fn(setup, opponents, arrange_match.fn(setup, opponents, parts))
+    opponents = find_contestants.fn(setup)
+    parts = load_evaluation_rows.fn(setup, opponents, until=until)
+    judged = judge_comparison.fn(setup, opponents, arrange_comparison.fn(setup, opponents, parts))
     if judged.state is not State.WON:
         return judged
-    heir = prepare_heir.fn(setup, parts, opponents.challenger, until=until)
-    return crown_heir(setup, judged, opponents, heir, Reason(code="approved", message="By policy."))
+    heir = prepare_refit.fn(setup, parts, opponents.challenger, until=until)
+    return promote_winner(setup, judged, opponents, heir, Reason(code="approved", message="By policy."))
 
 
 def stages(walk):
@@ -93,10 +103,10 @@ def live(mlflow_template, tmp_path, monkeypatch):
     for name in ("EVERGREEN_LEDGER_URL", "EVERGREEN_LOG_URL"):
         monkeypatch.delenv(name, raising=False)
     smoke = lambda stores: lambda model, version: PASSED  # noqa: E731
-    for module in ("tasks.heir", "tasks.crown"):
+    for module in ("evergreen.tasks.challenge", "evergreen.tasks.challenge"):
         monkeypatch.setattr(f"{module}.serving_smoke", smoke)
-    monkeypatch.setattr("tasks.crown.promote_task", tasks.promote.apply_promotion)
-    monkeypatch.setattr(tasks.retrain, "announce_retraining", lambda *_: None)
+    monkeypatch.setattr("evergreen.tasks.challenge.promote_task", evergreen.tasks.promotion.apply_promotion)
+    monkeypatch.setattr(evergreen.tasks.retraining, "announce_retraining", lambda *_: None)
     return tmp_path
 
 
@@ -126,7 +136,7 @@ def run_live(setup, beginning, monkeypatch):
         request = read_request(
             setup, trigger="schedule", force=False, reason=None, until=text(tick), dry_run=False
         )
-        found = under_claim(setup, request, gather_causes.fn(setup, request), stages)
+        found = run_claimed(setup, request, gather_causes.fn(setup, request), stages)
         lived.append((found, setup.stores.registry.aliases(setup.model)["champion"]))
     return lived
 
@@ -142,12 +152,15 @@ def run_live(setup, beginning, monkeypatch):
             34,
             8,
             36,
-            {"data": {"label_delay": "3d"}, "retraining": {"window": "since_change", "min_rows_since_change": 300}},
+            {
+                "data": {"label_delay": "3d"},
+                "retraining": {"window": "since_change", "min_rows_since_change": 300},
+            },
             marks=pytest.mark.proof,
         ),
     ],
     ids=["at once", "at once, for longer", "late labels, since the change"],
-)  # fmt: skip
+)
 def test_live_and_replay_decide_the_same(live, monkeypatch, start, turn, days, sections):
     frame = make_frame(days=start + days, flip=start + turn)
     config = make_config(contract={"enabled": False}, **sections)

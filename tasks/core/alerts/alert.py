@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from evergreen.tasks.core.drift.types import DriftKind
 
 
 class AlertLevel(StrEnum):
@@ -20,7 +23,7 @@ class AlertLevel(StrEnum):
 ORDER = tuple(AlertLevel)
 """Levels, the gravest last."""
 
-WARNED = "(window)"
+WINDOW_WARNING = "(window)"
 """Name of the alarm of a kind of drift that warns without an alarm of a column."""
 
 HEALTH = "health"
@@ -170,10 +173,10 @@ def next_alert(before: Alert | None, now: Alert, *, worsened: Sequence[tuple[str
 
 def _has_grown(alarm: Alarm, now: Alert) -> bool:
     """Return True for a warning that is gone because its kind has an alarm now."""
-    return alarm.name == WARNED and any(other.kind == alarm.kind for other in now.open)
+    return alarm.name == WINDOW_WARNING and any(other.kind == alarm.kind for other in now.open)
 
 
-def summed(told: Alert | None, since: Sequence[Alert]) -> Alert:
+def merge_alerts(told: Alert | None, since: Sequence[Alert]) -> Alert:
     """Return the alerts since one was told as a single alert: the newest state, and how it differs.
 
     Parameters
@@ -185,3 +188,167 @@ def summed(told: Alert | None, since: Sequence[Alert]) -> Alert:
     """
     worse = [alarm.key for alert in since for alarm in (*alert.opened, *alert.worsened)]
     return replace(next_alert(told, since[-1], worsened=worse), number=since[-1].number)
+
+
+# Which events an alert is to automations: each once a change, none for what only stays open.
+
+
+DETECTED = "evergreen.drift.detected"
+DEGRADED = "evergreen.performance.degraded"
+WARNING = "evergreen.monitor.warning"
+UNHEALTHY = "evergreen.health.failed"
+RESOLVED = "evergreen.drift.resolved"
+RECOVERED = "evergreen.performance.recovered"
+HEALTHY = "evergreen.health.recovered"
+_BEGUN = {HEALTH: UNHEALTHY, DriftKind.PERFORMANCE.value: DEGRADED}
+_ENDED = {HEALTH: HEALTHY, DriftKind.PERFORMANCE.value: RECOVERED}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlertEvent:
+    """One event.
+
+    Attributes
+    ----------
+    id : UUID
+        The same for the same change of the same window, so that it counts once however often it is emitted.
+    name : str
+        ``evergreen.drift.detected``, ``evergreen.performance.degraded``, …
+    payload : dict
+        JSON: ``model``, ``version``, ``topic``, ``window`` (``from``, ``to``), ``kinds``, ``columns``, ``alarms``,
+        ``open``, ``level``, ``performance``, ``link``, ``decision_id``.
+    """
+
+    id: UUID
+    name: str
+    payload: dict[str, Any] = field(hash=False)
+
+
+def alert_events(alert: Alert) -> tuple[AlertEvent, ...]:
+    """Return the events of an alert, at most one of a name; what resolves is one once nothing like it is open."""
+    begun: dict[str, list[Alarm]] = {}
+    for alarm in (*alert.opened, *alert.worsened):
+        begun.setdefault(_begun(alarm), []).append(alarm)
+    still = {_ended(alarm) for alarm in alert.open if alarm.level is not AlertLevel.WARNING}
+    ended: dict[str, list[Alarm]] = {}
+    for alarm in alert.resolved:
+        if alarm.level is not AlertLevel.WARNING and _ended(alarm) not in still:
+            ended.setdefault(_ended(alarm), []).append(alarm)
+    return tuple(_event(alert, name, alarms) for name, alarms in {**begun, **ended}.items())
+
+
+def _begun(alarm: Alarm) -> str:
+    return WARNING if alarm.level is AlertLevel.WARNING else _BEGUN.get(alarm.kind, DETECTED)
+
+
+def _ended(alarm: Alarm) -> str:
+    return _ENDED.get(alarm.kind, RESOLVED)
+
+
+def _event(alert: Alert, name: str, alarms: list[Alarm]) -> AlertEvent:
+    payload = {
+        "model": alert.model,
+        "version": alert.version,
+        "topic": alert.topic,
+        "window": {"from": alert.start, "to": alert.end},
+        "kinds": _unique(alarm.kind for alarm in alarms),
+        "columns": _unique(alarm.name for alarm in alarms),
+        "alarms": [_plain(alarm) for alarm in alarms[:20]],
+        "open": [_plain(alarm) for alarm in alert.open[:20]],
+        "level": alert.level.value,
+        "performance": alert.performance,
+        "link": alert.link,
+        "decision_id": alert.entry_id,
+    }
+    return AlertEvent(id=uuid5(NAMESPACE_URL, f"{name}/{alert.key}"), name=name, payload=payload)
+
+
+def _plain(alarm: Alarm) -> dict[str, Any]:
+    return {**vars(alarm), "level": alarm.level.value}
+
+
+def _unique(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(names))
+
+
+# An alert in words: a title and a short plain text, the same for every channel.
+
+
+_SHOWN = 10
+_OF_ANSWERS = {"concept", "performance"}
+
+
+def alert_title(alert: Alert) -> str:
+    """Return one line: how grave, which model, what."""
+    about = alert.opened or alert.worsened or alert.resolved
+    names = ", ".join(dict.fromkeys(map(_name, about)))
+    if alert.change == "resolved" and not alert.open:
+        return f"[resolved] {alert.model}: {_shortened(names)}"
+    verb = {"opened": "", "worsened": " worse", "resolved": " resolved, more is open"}[alert.change]
+    return f"[{alert.level.value}] {alert.model}: {_shortened(names)}{verb}"
+
+
+def alert_text(alert: Alert) -> str:
+    """Return the message: since when, what moved by how much, the metric, what to do, where to look, its stable key."""
+    return "\n".join(_lines(alert))
+
+
+def _lines(alert: Alert) -> Iterator[str]:
+    version = f" version {alert.version}" if alert.version else ""
+    when = f"at {alert.end}" if alert.topic == HEALTH else f"window {alert.start} to {alert.end}"
+    yield f"{alert.model}{version}, {when}."
+    changed = {alarm.key for alarm in (*alert.opened, *alert.worsened)}
+    yield from _listed("New", alert.opened)
+    yield from _listed("Worse", alert.worsened)
+    yield from _listed("Resolved", alert.resolved)
+    yield from _listed("Still open", [alarm for alarm in alert.open if alarm.key not in changed])
+    if alert.performance:
+        yield f"Performance: {alert.performance}"
+    yield f"Next: {next_step(alert)}"
+    if alert.link:
+        yield f"See {alert.link}"
+    yield f"Message {alert.key}"
+
+
+def next_step(alert: Alert) -> str:
+    """Return what to do about what is open."""
+    kinds = {alarm.kind for alarm in alert.open}
+    if not kinds:
+        return "nothing to do."
+    if kinds == {HEALTH}:
+        return (
+            f"mend it, then 'evergreen doctor' and 'evergreen status {alert.model}' tell whether it is well."
+        )
+    if all(alarm.level is AlertLevel.WARNING for alarm in alert.open):
+        return "wait: one window alone is no alarm."
+    if kinds & _OF_ANSWERS:
+        return (
+            f"train on newer rows ('evergreen retrain {alert.model}'), or return to the former "
+            f"champion ('evergreen rollback {alert.model}')."
+        )
+    return (
+        "look upstream for a new source, unit or category; where the change is real and lasts, "
+        f"'evergreen retrain {alert.model}'."
+    )
+
+
+def _listed(title: str, alarms: Sequence[Alarm]) -> Iterator[str]:
+    if alarms:
+        yield f"{title}:"
+        yield from (f"  {_name(alarm)}: {alarm.said}, since {alarm.since}" for alarm in alarms[:_SHOWN])
+    if len(alarms) > _SHOWN:
+        yield f"  and {len(alarms) - _SHOWN} more"
+
+
+def _name(alarm: Alarm) -> str:
+    """Name an alarm: what moved, and the kind of drift.
+
+    >>> from evergreen.tasks.core.alerts.alert import AlertLevel
+    >>> _name(Alarm(kind="data", name="age", since="", said="", level=AlertLevel.DRIFT))
+    'age (data)'
+    """
+    return f"{alarm.kind} drift" if alarm.name == WINDOW_WARNING else f"{alarm.name} ({alarm.kind})"
+
+
+def _shortened(text: str, *, most: int = 120) -> str:
+    return text if len(text) <= most else f"{text[: most - 4]} ..."

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.core.alerts.alert import Alert, summed
-from tasks.core.reign.ledger import Entry
+from evergreen.tasks.core.alerts.alert import Alert, merge_alerts
+from evergreen.tasks.core.promotion.ledger import LedgerEntry
 
 STREAM = "deliveries"
 SENT, FAILED, SUPERSEDED = "sent", "failed", "superseded"
@@ -38,7 +38,7 @@ class Cursor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Due:
+class PendingDelivery:
     """What is to be told to a channel.
 
     Attributes
@@ -66,7 +66,7 @@ class Due:
     told: Alert | None = None
 
 
-def cursor(deliveries: Sequence[Entry], channel: str, topic: str) -> Cursor:
+def cursor(deliveries: Sequence[LedgerEntry], channel: str, topic: str) -> Cursor:
     """Return how far a channel has come, from the stream ``deliveries`` (or a tail that reaches back far enough)."""
     told, number, failed = None, 0, 0
     for entry in deliveries:
@@ -81,7 +81,7 @@ def cursor(deliveries: Sequence[Entry], channel: str, topic: str) -> Cursor:
     return Cursor(told=told, number=number, failed=failed)
 
 
-def undelivered(alerts: Sequence[Alert], at: Cursor, channel: str) -> Due | None:
+def undelivered(alerts: Sequence[Alert], at: Cursor, channel: str) -> PendingDelivery | None:
     """Return what a channel is to be told now; None when it is told everything.
 
     After an outage many alerts may wait: they are told as one, the newest state against what the channel knows.
@@ -98,9 +98,9 @@ def undelivered(alerts: Sequence[Alert], at: Cursor, channel: str) -> Due | None
     later = [alert for alert in alerts if alert.speaks and alert.number > at.number]
     if not later:
         return None
-    news = summed(at.told, later)
+    news = merge_alerts(at.told, later)
     keys = tuple(alert.key for alert in (later[:-1] if news.speaks else later))
-    return Due(
+    return PendingDelivery(
         channel=channel,
         topic=later[-1].topic,
         alert=news if news.speaks else None,
@@ -111,18 +111,18 @@ def undelivered(alerts: Sequence[Alert], at: Cursor, channel: str) -> Due | None
     )
 
 
-def settled_payload(due: Due) -> dict[str, Any]:
+def settled_payload(due: PendingDelivery) -> dict[str, Any]:
     """Return the payload of a ``sent`` entry, or of a ``superseded`` one where nothing needed saying."""
     told = due.alert or due.told
     return {**_plain(due), "superseded": list(due.superseded), "alert": told.to_dict() if told else None}
 
 
-def failed_payload(due: Due, why: str) -> dict[str, Any]:
+def failed_payload(due: PendingDelivery, why: str) -> dict[str, Any]:
     """Return the payload of a ``failed`` entry; ``why`` holds no credentials."""
     return {**_plain(due), "why": why}
 
 
-def _plain(due: Due) -> dict[str, Any]:
+def _plain(due: PendingDelivery) -> dict[str, Any]:
     key = due.alert.key if due.alert else None
     numbers = {"number": due.number, "attempt": due.failed + 1}
     return {"channel": due.channel, "topic": due.topic, "key": key, **numbers}

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
-from tasks.core.errors import ConfigError, NotLearnable
+from evergreen.tasks.core.challenge.contestants import Contestants
+from evergreen.tasks.core.errors import ConfigError, NotLearnable
+from evergreen.tasks.core.promotion.ledger import LedgerEntry
 
 WINDOW = timedelta(days=90)
 SHARE = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
-class AlphaLook:
+class AlphaAllowance:
     """What one look may spend.
 
     Attributes
@@ -57,12 +60,12 @@ class AlphaBudget:
         if self.window <= timedelta(0):
             raise ConfigError(f"The alpha budget's window is {self.window}. Allowed: a positive duration.")
 
-    def look(self, spent: Sequence[tuple[datetime, float]], *, now: datetime) -> AlphaLook:
+    def look(self, spent: Sequence[tuple[datetime, float]], *, now: datetime) -> AlphaAllowance:
         """Plan what a look at ``now`` spends, given what earlier ones spent."""
         recent = sum(alpha for at, alpha in spent if at > now - self.window)
         left = max(self.level - recent, 0.0)
         alpha = self.share * left
-        return AlphaLook(alpha=alpha, left_before=left, left_after=left - alpha)
+        return AlphaAllowance(alpha=alpha, left_before=left, left_after=left - alpha)
 
 
 def plan_alpha(
@@ -72,7 +75,7 @@ def plan_alpha(
     level: float,
     window: timedelta = WINDOW,
     share: float = SHARE,
-) -> AlphaLook:
+) -> AlphaAllowance:
     """Plan the level of the next look so that all looks in any ``window`` spend at most ``level``.
 
     Parameters
@@ -100,7 +103,7 @@ def plan_alpha(
     return AlphaBudget(level=level, window=window, share=share).look(spent, now=now)
 
 
-def require_alpha(look: AlphaLook, *, level: float) -> AlphaLook:
+def require_alpha(look: AlphaAllowance, *, level: float) -> AlphaAllowance:
     """Return a look that has something to spend.
 
     Raises
@@ -117,3 +120,28 @@ def require_alpha(look: AlphaLook, *, level: float) -> AlphaLook:
         observed=look.left_before,
         limit=level,
     )
+
+
+# The alpha budget in the ledger: what a look may spend, given the entries, and what it leaves there.
+
+
+ALPHA = "alpha"
+"""Stream of the looks that have spent."""
+SPENT = "look"
+"""Kind of its entries."""
+
+
+def alpha_allowance(entries: Iterable[LedgerEntry], *, now: datetime, level: float) -> AlphaAllowance:
+    """Return what a look at ``now`` may spend, given the entries of the stream ``alpha``."""
+    return plan_alpha([(entry.at, float(entry.payload["alpha"])) for entry in entries], now=now, level=level)
+
+
+def free_allowance(look: AlphaAllowance) -> AlphaAllowance:
+    """Return a look of the same level that leaves everything: it cannot promote anybody."""
+    return replace(look, left_after=look.left_before)
+
+
+def spent_payload(look: AlphaAllowance, opponents: Contestants) -> dict[str, Any]:
+    """Return what the entry of a look holds."""
+    spent = {"alpha": look.alpha, "left_after": look.left_after}
+    return {**spent, "challenger": opponents.challenger, "champion": opponents.champion}

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from tasks.core.challenge.dependence import MIN_BLOCKS
-from tasks.core.errors import ConfigError, NotLearnable
-from tasks.core.metrics.scored import FloatArray, IntArray
+from evergreen.tasks.core.arrays import FloatArray, IntArray
+from evergreen.tasks.core.errors import ConfigError, NotLearnable
+from evergreen.tasks.core.stats.dependence import MIN_BLOCKS
 
 DAY = 86_400.0
 HOUR = 3_600.0

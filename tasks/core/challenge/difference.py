@@ -6,6 +6,35 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from scipy.stats import norm, t
+
+from evergreen.tasks.core.arrays import BoolArray, FloatArray, IntArray
+from evergreen.tasks.core.errors import ConfigError, NotLearnable
+from evergreen.tasks.core.metrics.base import Metric
+from evergreen.tasks.core.metrics.classification import class_codes
+from evergreen.tasks.core.metrics.scored import Scored, align_classes
+from evergreen.tasks.core.stats.auc import influence_error
+from evergreen.tasks.core.stats.dependence import (
+    STRONG_CORRELATION,
+    join_neighbours,
+    measure_dependence,
+    variance_inflation,
+)
+from evergreen.tasks.core.stats.paired import mcnemar
+from evergreen.tasks.core.stats.resampling import (
+    FEW_DISCORDANT,
+    block_sums,
+    bootstrap_draws,
+    bootstrap_p_value,
+    bootstrap_sums,
+    cell_sums,
+    effective_df,
+    paired_proportions_interval,
+    percentile_interval,
+    pseudo_values,
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
@@ -73,3 +102,373 @@ class Difference:
 def _json(value: Any) -> Any:
     """Return None for a number that is not finite."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+# Two models' metric on the same rows, cut into the parts that resampling needs.
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PairedParts:
+    """A metric of two models and how it changes when rows go.
+
+    Attributes
+    ----------
+    metric : Metric
+        What is compared.
+    champion, challenger : Scored
+        The same rows.
+    before, after, difference : float
+        Metric of the champion, of the challenger, and the (signed, perhaps relative) improvement.
+    values : array, shape (u, 2 c), or None
+        Additive parts, the champion's columns first; None for a metric that is no function of sums.
+    rows : array, shape (u,), or None
+        A row of each unit.
+    influence : array, shape (n,), or None
+        Influence of each row on the improvement, mean 0.
+    """
+
+    metric: Metric
+    champion: Scored
+    challenger: Scored
+    before: float
+    after: float
+    difference: float
+    values: FloatArray | None = None
+    rows: IntArray | None = None
+    influence: FloatArray | None = None
+
+    @property
+    def n(self) -> int:
+        """Number of units: rows, or groups of a ranking."""
+        return len(self.champion) if self.values is None else len(self.values)
+
+    @property
+    def discordant(self) -> tuple[int, int] | None:
+        """Rows that only the champion and only the challenger has right; None but for plain accuracy."""
+        if self.metric.name not in _SHARE_OF_HITS or self.champion.weight is not None:
+            return None
+        before, after = (_hits(scored) for scored in (self.champion, self.challenger))
+        return int((before & ~after).sum()), int((after & ~before).sum())
+
+    @property
+    def cells(self) -> tuple[IntArray, FloatArray] | None:
+        """Counts and parts of the 8 cells (outcome, decision, decision); None but for binary decisions."""
+        if self.values is None or self.metric.needs != "label" or not self.champion.is_binary:
+            return None
+        if self.champion.weight is not None:
+            return None
+        truth, before, _ = class_codes(self.champion)
+        code = 4 * truth + 2 * before + self.challenger.says_positive
+        found, first, counts = np.unique(code, return_index=True, return_counts=True)
+        return counts.astype(np.int64), self.values[first[: len(found)]]
+
+    def improvement(self, sums: FloatArray) -> FloatArray:
+        """Return the improvement for sums ``(…, 2 c)`` of the parts."""
+        if self.metric.combine is None:
+            raise TypeError(f"Metric '{self.metric.name}' is no function of sums.")
+        c = sums.shape[-1] // 2
+        return self.metric.improvement(self.metric.combine(sums[..., :c]), self.metric.combine(sums[..., c:]))
+
+    def pseudo_values(self, codes: IntArray) -> FloatArray:
+        """Return the jackknife pseudo-values of the improvement, one per block of ``codes``.
+
+        ``codes`` number rows, shape (n,), or the units themselves, shape (u,).
+        """
+        if self.values is not None and self.rows is not None:
+            of_unit = codes if len(codes) == len(self.rows) else codes[self.rows]
+            sums = block_sums(self.values, _dense(of_unit))
+            return pseudo_values(self.improvement, sums)
+        if self.influence is not None:
+            moved = np.bincount(_dense(codes), weights=self.influence)
+            return self.difference + len(moved) * moved / len(self.influence)
+        return self._by_leaving_out(_dense(codes))
+
+    def _by_leaving_out(self, codes: IntArray) -> FloatArray:
+        """Measure the metric anew without each block."""
+        g = int(codes.max()) + 1
+        without = [
+            float(
+                self.metric.improvement(
+                    self.metric(self.champion.take(codes != block)),
+                    self.metric(self.challenger.take(codes != block)),
+                )
+            )
+            for block in range(g)
+        ]
+        return g * self.difference - (g - 1) * np.asarray(without)
+
+
+_SHARE_OF_HITS = ("accuracy", "f1_micro", "precision_micro", "recall_micro")
+
+
+def paired_parts(metric: Metric, champion: Scored, challenger: Scored) -> PairedParts:
+    """Cut the metric of both models into parts; everything is ``nan`` on no rows."""
+    before, after = metric(champion), metric(challenger)
+    difference = float(metric.improvement(before, after))
+    values = rows = influence = None
+    if metric.components is not None and len(champion):
+        first, second = metric.components(champion), metric.components(challenger)
+        values, rows = np.hstack([first.values, second.values]), first.rows
+    elif metric.influence is not None and metric.bounded and champion.weight is None:
+        influence = metric.sign * (metric.influence(challenger) - metric.influence(champion))
+    return PairedParts(
+        metric=metric,
+        champion=champion,
+        challenger=challenger,
+        before=before,
+        after=after,
+        difference=difference,
+        values=values,
+        rows=rows,
+        influence=influence,
+    )
+
+
+def _hits(scored: Scored) -> BoolArray:
+    """Return whether the decided class is right."""
+    truth, called, _ = class_codes(scored)
+    return np.asarray(truth == called, dtype=np.bool_)
+
+
+def _dense(codes: IntArray) -> IntArray:
+    """Renumber without gaps: a block may hold no unit at all."""
+    used = np.bincount(codes) > 0
+    return np.asarray(np.cumsum(used) - 1, dtype=np.int64)[codes]
+
+
+# The tests behind a comparison on the same rows: one for blocks, and for independent rows one by metric.
+
+
+_RANDOM_GROUPS = 100  # leave-one-out groups for metrics that are no function of sums
+
+
+def compare_blocks(pair: PairedParts, blocks: IntArray, *, level: float) -> Difference:
+    """Jackknife over blocks, t with g - 1 degrees of freedom.
+
+    Where neighbours depend on each other and too few blocks are left to say how much, the interval is as wide as
+    a correlation of 0.95 would make it: only what even that would not overturn can be decided.
+    """
+    pseudo = pair.pseudo_values(blocks)
+    if len(pseudo) < 2 or not np.isfinite(pseudo).all():
+        return _answer(pair, "blocked_t", level=level, blocks=len(pseudo))
+    dependence = measure_dependence(pseudo)
+    joined = join_neighbours(pseudo, dependence.join)
+    g = len(joined)
+    error = float(np.sqrt(np.var(joined, ddof=1) / g * dependence.inflation))
+    too_dependent = dependence.correlation > 0 and not dependence.sufficient
+    if too_dependent:
+        joined, wide = pseudo, variance_inflation(max(dependence.correlation, STRONG_CORRELATION), 1)
+        g = len(joined)
+    bound = float(np.sqrt(np.var(joined, ddof=1) / g * wide)) if too_dependent else error
+    half = float(t.isf(level / 2, g - 1)) * bound
+    return _answer(
+        pair,
+        "blocked_t",
+        level=level,
+        interval=(pair.difference - half, pair.difference + half),
+        p_value=_two_sided(pair.difference, bound, df=g - 1),
+        standard_error=error,
+        df=float(g - 1),
+        blocks=g,
+        joined=1 if too_dependent else dependence.join,
+        needed_blocks_for_test=dependence.needed_blocks if too_dependent else None,
+        correlation=dependence.correlation,
+    )
+
+
+def compare_independent(
+    pair: PairedParts, *, level: float, rng: np.random.Generator, draws: int
+) -> Difference:
+    """Choose the test for independent rows."""
+    if not math.isfinite(pair.difference):
+        return _answer(pair, "undefined", level=level)
+    if pair.discordant is not None:
+        return _by_mcnemar(pair, *pair.discordant, level=level)
+    if pair.influence is not None and pair.metric.name == "roc_auc":
+        return _by_delong(pair, pair.influence, level=level)
+    if pair.values is None:
+        return _by_random_groups(pair, level=level, rng=rng)
+    counts, cells = pair.cells or (None, None)
+    if counts is not None and cells is not None:
+        sums = cell_sums(counts, cells, draws=draws, rng=rng)
+        return _by_bootstrap(pair, "exact_multinomial", sums, level=level)
+    sums = bootstrap_sums(pair.values, draws=draws, rng=rng)
+    return _by_bootstrap(pair, "paired_bootstrap", sums, level=level)
+
+
+def _by_mcnemar(pair: PairedParts, worse: int, better: int, *, level: float) -> Difference:
+    """Compare two accuracies by the rows on which exactly one model is right."""
+    n = pair.n
+    test = mcnemar(worse, better, correction=False)
+    spread = (worse + better) - (better - worse) ** 2 / n
+    return _answer(
+        pair,
+        "mcnemar_exact" if worse + better < FEW_DISCORDANT else "mcnemar",
+        level=level,
+        interval=paired_proportions_interval(worse, better, n, level=level),
+        p_value=test.p_value,
+        standard_error=math.sqrt(max(spread, 0.0)) / n,
+        df=float(min(max(2 * (worse + better), 1), n)),
+    )
+
+
+def _by_delong(pair: PairedParts, influence: FloatArray, *, level: float) -> Difference:
+    """Compare two areas under the ROC curve."""
+    error = influence_error(pair.champion.truth, influence)
+    half = float(norm.isf(level / 2)) * error
+    return _answer(
+        pair,
+        "delong",
+        level=level,
+        interval=(max(pair.difference - half, -1.0), min(pair.difference + half, 1.0)),
+        p_value=_two_sided(pair.difference, error, df=math.inf),
+        standard_error=error,
+        df=effective_df(influence),
+    )
+
+
+def _by_bootstrap(pair: PairedParts, test: str, sums: FloatArray, *, level: float) -> Difference:
+    """Read interval and p-value off resampled differences."""
+    resampled = pair.improvement(sums)
+    return _answer(
+        pair,
+        test,
+        level=level,
+        interval=percentile_interval(resampled, level=level),
+        p_value=bootstrap_p_value(resampled),
+        standard_error=float(resampled.std(ddof=1)),
+        df=effective_df(pair.pseudo_values(np.arange(pair.n))),
+    )
+
+
+def _by_random_groups(pair: PairedParts, *, level: float, rng: np.random.Generator) -> Difference:
+    """Jackknife over random groups of rows, for metrics that are no function of sums."""
+    groups = min(_RANDOM_GROUPS, len(pair.champion))
+    codes = rng.permutation(len(pair.champion)) * groups // len(pair.champion)
+    pseudo = pair.pseudo_values(codes)
+    if groups < 2 or not np.isfinite(pseudo).all():
+        return _answer(pair, "random_groups_t", level=level)
+    error = float(pseudo.std(ddof=1) / np.sqrt(groups))
+    half = float(t.isf(level / 2, groups - 1)) * error
+    return _answer(
+        pair,
+        "random_groups_t",
+        level=level,
+        interval=(pair.difference - half, pair.difference + half),
+        p_value=_two_sided(pair.difference, error, df=groups - 1),
+        standard_error=error,
+        df=float(groups - 1),
+    )
+
+
+def _answer(
+    pair: PairedParts,
+    test: str,
+    *,
+    level: float,
+    interval: tuple[float, float] = (math.nan, math.nan),
+    p_value: float = math.nan,
+    standard_error: float = math.nan,
+    df: float = math.nan,
+    **more: Any,
+) -> Difference:
+    """Put the parts of an answer together; whatever is not given is undefined."""
+    return Difference(
+        metric=pair.metric.name,
+        test=test,
+        difference=pair.difference,
+        interval=interval,
+        level=level,
+        p_value=p_value,
+        standard_error=standard_error,
+        df=df,
+        n=pair.n,
+        champion=pair.before,
+        challenger=pair.after,
+        **more,
+    )
+
+
+def _two_sided(difference: float, error: float, *, df: float) -> float:
+    """Return the two-sided p-value of a t statistic; 1 for no difference and no spread."""
+    if error == 0:
+        return 1.0 if difference == 0 else 0.0
+    return float(2 * t.sf(abs(difference) / error, df))
+
+
+# Measure how much better one model is than another on the same rows.
+
+
+def measure_difference(
+    metric: Metric,
+    champion: Scored,
+    challenger: Scored,
+    *,
+    level: float,
+    blocks: Any | None,
+    rng: np.random.Generator,
+    draws: int | None = None,
+) -> Difference:
+    """Compare two models on the same rows, by the test that fits the metric and the dependence of rows.
+
+    With blocks: the delete-one-block jackknife of the difference and t with g - 1 degrees of freedom,
+    neighbouring blocks joined while they depend on each other (`measure_dependence`). For any metric.
+    Without: McNemar for accuracy (exact below 25 discordant rows), DeLong for AUC, the exact multinomial
+    over the cells of (outcome, decision, decision) for other metrics of binary decisions, a paired
+    bootstrap for sums of rows or groups, a jackknife over random groups of rows for the rest.
+
+    Parameters
+    ----------
+    metric : Metric
+        What is compared.
+    champion, challenger : Scored
+        Answers on the same n rows in the same order; outcomes must be equal.
+    level : float
+        Two-sided alpha of this look.
+    blocks : array of int, shape (n,), or None
+        Block of each row, numbered in time order (`make_blocks`); None declares rows independent.
+    rng : numpy.random.Generator
+        Only used without blocks.
+    draws : int, optional
+        Fewest resamples of a bootstrap; small levels take more, so that about 20 lie in each tail.
+
+    Returns
+    -------
+    Difference
+
+    Raises
+    ------
+    NotLearnable
+        ``different_rows`` or ``not_finite``: the models cannot be compared.
+    ConfigError
+        When ``level`` is not between 0 and 1.
+    """
+    if not 0 < level < 1:
+        raise ConfigError(f"The level of a comparison is {level}. Allowed: between 0 and 1, both excluded.")
+    _refuse_unequal_rows(champion, challenger)
+    champion, challenger = align_classes(champion, challenger)
+    pair = paired_parts(metric, champion, challenger)
+    if blocks is not None:
+        return compare_blocks(pair, np.asarray(blocks, dtype=np.int64), level=level)
+    return compare_independent(pair, level=level, rng=rng, draws=bootstrap_draws(level, least=draws or 4_000))
+
+
+def _refuse_unequal_rows(champion: Scored, challenger: Scored) -> None:
+    """Fail closed on other rows and on answers that are NaN or infinite."""
+    if len(champion) != len(challenger) or not np.array_equal(champion.y, challenger.y):
+        raise NotLearnable(
+            "different_rows",
+            f"Champion ({len(champion)} rows) and challenger ({len(challenger)} rows) were not scored on the "
+            "same rows. Score both on one frame.",
+            n=min(len(champion), len(challenger)),
+        )
+    for name, scored in (("champion", champion), ("challenger", challenger)):
+        for column, count in scored.missing().items():
+            raise NotLearnable(
+                "not_finite",
+                f"'{column}' of the {name} is NaN or infinite on {count} of {len(scored)} rows. "
+                "Allowed: finite numbers only. Mend the model or the data.",
+                observed=count,
+                limit=0,
+                n=len(scored),
+            )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from tasks.core.logitems import Json, LogItem, Metrics, Params, Tags, Text
-from tasks.core.verdict import StageResult
+from evergreen.tasks.core.log_items import Json, LogItem, Metrics, Params, Tags, Text
+from evergreen.tasks.core.verdict import StageResult
 
 
 def challenge_markdown(result: StageResult) -> str:

@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from tasks.core.config.section import Count, Fraction, NonNegative, OpenFraction, Section
-from tasks.core.config.units import AnySpan, Duration, Span
+from evergreen.tasks.core.config.section import Count, Fraction, NonNegative, OpenFraction, Section
+from evergreen.tasks.core.config.units import AnySpan, Duration, Span
 
 
 class CostThreshold(Section):

@@ -8,7 +8,7 @@ from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from tasks.core.errors import did_you_mean
+from evergreen.tasks.core.errors import did_you_mean
 
 # pydantic names the branch of a union inside the location: 'literal[...]', 'constrained-float', a class, ...
 _BRANCH = re.compile(

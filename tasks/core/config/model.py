@@ -7,20 +7,19 @@ from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from tasks.core.config.data import ContractConfig, DataConfig, SplitConfig
-from tasks.core.config.evaluation import EvaluationConfig, PromotionConfig
-from tasks.core.config.explain import explain_errors
-from tasks.core.config.live import LiveConfig
-from tasks.core.config.monitoring import AlertsConfig, DriftConfig, MonitoringConfig
-from tasks.core.config.retraining import RetrainingConfig
-from tasks.core.config.section import Section
-from tasks.core.config.serving import ServingConfig
-from tasks.core.config.traffic import TrafficConfig
-from tasks.core.config.training import TrainingConfig
-from tasks.core.config.units import Span
-from tasks.core.config.validation import ValidationConfig
-from tasks.core.errors import ConfigError
-from tasks.core.retraining.presets import preset_values
+from evergreen.tasks.core.config.data import ContractConfig, DataConfig, SplitConfig
+from evergreen.tasks.core.config.evaluation import EvaluationConfig, PromotionConfig
+from evergreen.tasks.core.config.explain import explain_errors
+from evergreen.tasks.core.config.monitoring import AlertsConfig, DriftConfig, MonitoringConfig
+from evergreen.tasks.core.config.presets import preset_values
+from evergreen.tasks.core.config.retraining import RetrainingConfig
+from evergreen.tasks.core.config.section import Section
+from evergreen.tasks.core.config.serving import ServingConfig
+from evergreen.tasks.core.config.traffic import LiveConfig, TrafficConfig
+from evergreen.tasks.core.config.training import TrainingConfig
+from evergreen.tasks.core.config.units import Span
+from evergreen.tasks.core.config.validation import ValidationConfig
+from evergreen.tasks.core.errors import ConfigError
 
 _CLOCK_SPANS = (
     "evaluation.validation_window",

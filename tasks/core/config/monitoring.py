@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from tasks.core.config.section import Count, Fraction, NonNegative, OpenFraction, Positive, Section
-from tasks.core.config.units import AnySpan, Duration, Rate, Span, ToRate
+from evergreen.tasks.core.config.section import Count, Fraction, NonNegative, OpenFraction, Positive, Section
+from evergreen.tasks.core.config.units import AnySpan, Duration, Rate, Span, ToRate
 
 Kind = Literal["data", "prediction", "outcome", "concept", "performance"]
 

@@ -6,14 +6,20 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from tasks.core.config.quiet_hours import parse_quiet_hours
-from tasks.core.config.section import Count, Fraction, OpenFraction, Section
-from tasks.core.config.units import AnySpan, Duration, Span
+from evergreen.tasks.core.config.quiet_hours import parse_quiet_hours
+from evergreen.tasks.core.config.section import Count, Fraction, OpenFraction, Section
+from evergreen.tasks.core.config.units import AnySpan, Duration, Span
 
 Trigger = Literal["data", "prediction", "outcome", "concept", "performance", "periodic", "labels"]
 TRIGGERS: tuple[Trigger, ...] = (
-    "data", "prediction", "outcome", "concept", "performance", "periodic", "labels",
-)  # fmt: skip
+    "data",
+    "prediction",
+    "outcome",
+    "concept",
+    "performance",
+    "periodic",
+    "labels",
+)
 Weighting = Literal[False, "recency", "similarity"]
 _FACTOR = Field(ge=1.0, le=16.0)
 

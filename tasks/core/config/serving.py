@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tasks.core.config.section import Count, Section
-from tasks.core.config.units import Duration, Span
+from evergreen.tasks.core.config.section import Count, Section
+from evergreen.tasks.core.config.units import Duration, Span
 
 Megabytes = Annotated[float, Field(gt=0.0, le=1024.0)]
 Rate = Annotated[float, Field(gt=0.0)]

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from tasks.core.config.section import Count, Fraction, NonNegative, Positive, Section
+from evergreen.tasks.core.config.section import Count, Fraction, NonNegative, Positive, Section
 
 
 class LatencyLimits(Section):

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from tasks.core.config import ModelConfig
-from tasks.core.config.data import ColumnContract, ContractConfig
-from tasks.core.contract.contract import ColumnRule, Contract, Kind, as_text, kind_of
-from tasks.core.data.schema import Schema
-from tasks.core.errors import unknown_name
+from evergreen.tasks.core.config import ModelConfig
+from evergreen.tasks.core.config.data import ColumnContract, ContractConfig
+from evergreen.tasks.core.contract.contract import ColumnRule, Contract, Kind, as_text, kind_of
+from evergreen.tasks.core.data.schema import Schema
+from evergreen.tasks.core.errors import unknown_name
 
 
 def learn_contract(frame: pd.DataFrame, *, schema: Schema, config: ModelConfig) -> Contract:

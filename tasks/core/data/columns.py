@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import datetime as dt
+import numbers
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 
-from tasks.core.config import ModelConfig
-from tasks.core.errors import DataError, did_you_mean
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from evergreen.tasks.core.config import ModelConfig
+from evergreen.tasks.core.errors import DataError, did_you_mean
 
 _ROLES = ("target", "time", "group", "entity", "label_time", "value", "weight")
 
@@ -100,3 +108,286 @@ def _require(name: str, columns: Iterable[str], key: str, origin: str) -> None:
         f"Column '{name}' ({key}) is not in {origin}. It has: {listed or 'no columns'}."
         f"{did_you_mean(name, known)} Correct {key} or the data."
     )
+
+
+# What a column holds, as a model sees it: numbers, categories, or nothing it could learn from.
+
+
+_DATE = r"^\s*\d{4}-\d{2}-\d{2}(?:[T ]|\s*$)"
+_MOSTLY_NUMBERS = 0.5
+_FREQUENT_TEXT = 0.01
+_MOSTLY_DISTINCT = 0.5
+
+
+class Kind(StrEnum):
+    """What a column is to a model; only the first two are features."""
+
+    NUMERIC = "numeric"
+    CATEGORICAL = "categorical"
+    DATETIME = "datetime"
+    TEXT = "text"
+    EMPTY = "empty"
+    OTHER = "other"
+
+
+@dataclass(frozen=True)
+class ColumnKind:
+    """A kind, and why it is no feature (empty where it is one)."""
+
+    kind: Kind
+    reason: str = ""
+
+
+def column_kind(column: pd.Series, *, max_categories: int) -> ColumnKind:
+    """Return what a column holds.
+
+    Numbers are numeric, however few their values; text and booleans are categories; dates, text of which more than
+    half (and more than ``max_categories``) values differ, nested values and columns of nulls are no features.
+
+    Raises
+    ------
+    DataError
+        When numbers and text are mixed: Python objects of both, or text that mostly reads as numbers, unless what
+        does not is at least 1 % of at most ``max_categories`` distinct values (``0, 1, 2, 3+`` are categories).
+
+    Examples
+    --------
+    >>> column_kind(pd.Series(["a", "b", None]), max_categories=50).kind
+    <Kind.CATEGORICAL: 'categorical'>
+    """
+    if column.isna().all():
+        return ColumnKind(Kind.EMPTY, "every value is null")
+    if pd.api.types.is_bool_dtype(column.dtype):
+        return ColumnKind(Kind.CATEGORICAL)
+    if pd.api.types.is_complex_dtype(column.dtype):
+        return ColumnKind(Kind.OTHER, "holds complex numbers")
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        return ColumnKind(Kind.NUMERIC)
+    if pd.api.types.is_datetime64_any_dtype(column.dtype) or pd.api.types.is_timedelta64_dtype(column.dtype):
+        return ColumnKind(Kind.DATETIME, "holds times; derive numbers from them to use them")
+    return _object_kind(column.dropna().astype(object), max_categories)
+
+
+def check_unmixed(parts: Sequence[pd.DataFrame], columns: Iterable[str], *, max_categories: int) -> None:
+    """Check all rows of a model for columns that mix numbers and text.
+
+    A file with one word among its numbers is read as text, so that rows without the word look like categories.
+
+    Raises
+    ------
+    DataError
+        Naming the first such column, its first value that is no number, and the row in all parts together.
+    """
+    for name in columns:
+        pieces = [part[name] for part in parts if len(part)]
+        if pieces and pd.api.types.is_object_dtype(pieces[0].dtype):
+            column_kind(pd.concat(pieces, ignore_index=True), max_categories=max_categories)
+
+
+def count_infinities(frame: pd.DataFrame, columns: tuple[str, ...]) -> dict[str, int]:
+    """Return how many values of each numeric column are infinite; columns without any are left out."""
+    found = {}
+    for name in columns:
+        if pd.api.types.is_float_dtype(frame[name].dtype):
+            count = int(np.isinf(frame[name].to_numpy(dtype=np.float64, na_value=np.nan)).sum())
+            if count:
+                found[name] = count
+    return found
+
+
+def _object_kind(values: pd.Series, max_categories: int) -> ColumnKind:
+    types = set(map(type, values))
+    if all(issubclass(each, bool | np.bool_) for each in types):
+        return ColumnKind(Kind.CATEGORICAL)
+    if all(issubclass(each, dt.date | dt.time | dt.timedelta) for each in types):
+        return ColumnKind(Kind.DATETIME, "holds times; derive numbers from them to use them")
+    if all(issubclass(each, numbers.Number) for each in types):
+        return ColumnKind(Kind.NUMERIC)
+    if any(issubclass(each, list | tuple | dict | set | bytes | np.ndarray) for each in types):
+        name = next(
+            each.__name__
+            for each in types
+            if issubclass(each, list | tuple | dict | set | bytes | np.ndarray)
+        )
+        return ColumnKind(Kind.OTHER, f"holds values of type {name}")
+    if any(issubclass(each, numbers.Number) for each in types):
+        raise _mixed(values, values.map(lambda value: isinstance(value, numbers.Number)))
+    return _text_kind(values.astype(str), max_categories)
+
+
+def _text_kind(texts: pd.Series, max_categories: int) -> ColumnKind:
+    counts = texts.value_counts()
+    distinct = counts.index.to_series()
+    if distinct.str.contains(_DATE, regex=True).all():
+        return ColumnKind(Kind.DATETIME, "holds times; derive numbers from them to use them")
+    reads = pd.to_numeric(distinct, errors="coerce").notna().to_numpy()
+    share = float(counts.to_numpy()[reads].sum()) / len(texts)
+    few = len(counts) <= max_categories and 1 - share >= _FREQUENT_TEXT
+    if _MOSTLY_NUMBERS <= share < 1 and not few:
+        raise _mixed(texts, texts.isin(distinct[reads]))
+    if len(counts) > max(max_categories, _MOSTLY_DISTINCT * len(texts)):
+        return ColumnKind(
+            Kind.TEXT,
+            f"text with {len(counts)} different values in {len(texts)} rows names rows, it does not describe",
+        )
+    return ColumnKind(Kind.CATEGORICAL)
+
+
+def _mixed(values: pd.Series, is_number: pd.Series) -> DataError:
+    at = int(np.argmin(is_number.to_numpy()))
+    label = values.index[at]
+    row = int(label) + 1 if isinstance(label, (int, np.integer)) else at + 1
+    return DataError(
+        f"Column '{values.name}' mixes numbers and text: {int(is_number.sum())} of {len(values)} values are numbers, "
+        f"the first that is not is '{values.iloc[at]}' in row {row}. Correct it, list the column in data.categorical, "
+        "or exclude it."
+    )
+
+
+# What a column is: its kind, and whether it only names, counts or repeats rows instead of describing them.
+
+
+FEWEST = 30
+"""Fewer rows say nothing about identifiers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnFacts:
+    """What was seen in one column.
+
+    Attributes
+    ----------
+    name : str
+        Column name.
+    kind : Kind
+        What it holds; text in any known format of times is ``DATETIME``.
+    distinct : int
+        Number of distinct values that are not null.
+    useless : str
+        Why the column cannot serve as a feature (constant, identifier, copy of the clock, mixed types); empty: it can.
+    """
+
+    name: str
+    kind: Kind
+    distinct: int
+    useless: str = ""
+
+
+def inspect_columns(
+    frame: pd.DataFrame,
+    *,
+    positions: np.ndarray | None = None,
+    times: Collection[str] = (),
+    whole: pd.DataFrame | None = None,
+    max_categories: int = 50,
+) -> dict[str, ColumnFacts]:
+    """Describe every column of a frame.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        Rows, in clock order where there is a clock; it is not changed.
+    positions : ndarray of shape (n,), optional
+        Clock positions, ascending. Without them nothing is called a copy of the clock.
+    times : collection of str
+        Names of columns that read as times.
+    whole : pandas.DataFrame, optional
+        All rows where ``frame`` is a sample: whether text repeats shows only there.
+    max_categories : int
+        Text of so many different values is never called free text.
+
+    Examples
+    --------
+    >>> facts = inspect_columns(pd.DataFrame({"id": range(40), "x": [1.5, 2.5] * 20}))
+    >>> facts["id"].useless, facts["x"].useless
+    ('counts rows: 40 whole numbers in 40 rows, each once, without gaps', '')
+    """
+    found = {}
+    for name in frame.columns:
+        kind = ColumnKind(Kind.DATETIME) if str(name) in times else _kind(frame[name], max_categories)
+        if kind.kind is Kind.TEXT and whole is not None:
+            kind = _kind(whole[name], max_categories)
+        found[str(name)] = _inspect(frame[name], kind, positions)
+    return found
+
+
+def is_whole(values: np.ndarray) -> bool:
+    """Return whether all finite values are whole numbers (an empty array is not)."""
+    finite = values[np.isfinite(values)]
+    return bool(finite.size) and bool(np.all(finite == np.rint(finite)))
+
+
+def _inspect(column: pd.Series, found: ColumnKind, positions: np.ndarray | None) -> ColumnFacts:
+    if found.kind is Kind.OTHER:
+        return ColumnFacts(name=str(column.name), kind=found.kind, distinct=0, useless=found.reason)
+    distinct = int(column.nunique())
+    useless = _why_constant(column, distinct)
+    if not useless and found.kind in (Kind.TEXT, Kind.EMPTY):
+        useless = found.reason
+    if not useless and found.kind is Kind.NUMERIC:
+        values = column.to_numpy(dtype=float, na_value=np.nan)
+        useless = _why_identifier(values, distinct) or _why_clock(values, positions)
+    return ColumnFacts(name=str(column.name), kind=found.kind, distinct=distinct, useless=useless)
+
+
+def _kind(column: pd.Series, most: int) -> ColumnKind:
+    """Return the kind; a column that mixes numbers and text is left out rather than an error of the whole."""
+    try:
+        return column_kind(column, max_categories=most)
+    except DataError:
+        return ColumnKind(Kind.OTHER, "mixes numbers and text; clean it to use it")
+
+
+def _why_constant(column: pd.Series, distinct: int) -> str:
+    if distinct == 1 and not column.isna().any():
+        return f"constant: every value is {column.iloc[0]!s:.40}"
+    return ""
+
+
+def _why_identifier(values: np.ndarray, distinct: int) -> str:
+    """Return why whole numbers that never repeat name rows: they count them, or spread evenly like drawn keys."""
+    filled = values[np.isfinite(values)]
+    if len(filled) < FEWEST or distinct < len(filled) or not is_whole(filled):
+        return ""
+    ordered = np.sort(filled)
+    width = ordered[-1] - ordered[0] + 1
+    if width <= 1.05 * len(filled):
+        return f"counts rows: {distinct} whole numbers in {len(values)} rows, each once, without gaps"
+    steps = np.diff(filled)
+    if np.all(steps > 0) or np.all(steps < 0):
+        return f"counts rows: {distinct} whole numbers in {len(values)} rows, each once, in the rows' order"
+    even = (ordered - ordered[0]) / width
+    gap = float(np.max(np.abs(even - np.arange(len(even)) / len(even))))
+    if gap < 1.95 / np.sqrt(len(even)) or _is_blocks_of_a_counter(ordered):
+        return f"identifier: {distinct} whole numbers in {len(values)} rows, each once, spread like keys"
+    return ""
+
+
+def _is_blocks_of_a_counter(ordered: np.ndarray) -> bool:
+    """Return whether most neighbours differ by one: a counter of which blocks of rows were read."""
+    return bool(np.mean(np.diff(ordered) == 1) > 0.9)
+
+
+def _why_clock(values: np.ndarray, positions: np.ndarray | None) -> str:
+    """Return why a column repeats the clock: it (almost) never turns back while the clock moves on."""
+    if positions is None:
+        return ""
+    filled = np.isfinite(values)
+    if np.sum(filled) < FEWEST:
+        return ""
+    at, value = positions[filled], values[filled]
+    for direction in (1.0, -1.0):
+        order = np.lexsort((direction * value, at))
+        steps = np.diff(direction * value[order])
+        back = np.sum(steps < 0) / max(np.sum(steps != 0), 1)
+        if np.any(steps > 0) and (back <= 0.001 or (back <= 0.01 and _agree(at, direction * value))):
+            way = "rises" if direction > 0 else "falls"
+            return (
+                f"copy of the clock: it only {way} with time, so future rows hold values never learned from"
+            )
+    return ""
+
+
+def _agree(at: np.ndarray, value: np.ndarray) -> bool:
+    """Return whether two columns order the rows (almost) alike."""
+    return bool(np.corrcoef(rankdata(at), rankdata(value))[0, 1] > 0.99)

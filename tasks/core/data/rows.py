@@ -2,14 +2,252 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import json
+import numbers
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from tasks.core.data.rowhash import fingerprint
-from tasks.core.data.split_plan import SplitPlan
-from tasks.core.verdict import Reason
+from evergreen.tasks.core.config.units import Span, parse_span
+from evergreen.tasks.core.data.clock import Window
+from evergreen.tasks.core.verdict import Reason
+
+# One set of column types whatever the source: float64, int64, bool, timestamps and plain objects.
+
+
+def normalise(frame: pd.DataFrame, *, numeric: Collection[str] = ()) -> pd.DataFrame:
+    """Return a new frame of plain types; the given one is left as it is, and shares what needed no change.
+
+    Categories and text types become objects, nullable and Arrow types their NumPy kin (whole numbers with nulls
+    become floats), decimals and 32-bit floats float64, and text in the columns listed as ``numeric`` is read as
+    numbers where it all can be.
+    """
+    columns = {name: _plain(frame[name], name in numeric) for name in frame.columns}
+    return pd.DataFrame(columns, index=frame.index, columns=frame.columns, copy=False)
+
+
+def _plain(column: pd.Series, wanted_numeric: bool) -> pd.Series:
+    kind = column.dtype
+    if isinstance(kind, pd.CategoricalDtype):
+        return _plain(column.astype(kind.categories.dtype), wanted_numeric)
+    if isinstance(kind, pd.ArrowDtype):
+        column = pd.Series(column.array.to_numpy(), index=column.index, name=column.name)
+        return _plain(column.infer_objects(), wanted_numeric)
+    if pd.api.types.is_extension_array_dtype(kind) and not isinstance(kind, pd.DatetimeTZDtype):
+        return _plain(_without_extension(column), wanted_numeric)
+    if pd.api.types.is_float_dtype(kind):
+        return column.astype(np.float64, copy=False)
+    if pd.api.types.is_integer_dtype(kind):
+        return column.astype(np.float64 if kind == np.uint64 else np.int64, copy=False)
+    return _plain_objects(column, wanted_numeric) if pd.api.types.is_object_dtype(kind) else column
+
+
+def _without_extension(column: pd.Series) -> pd.Series:
+    if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
+        whole = pd.api.types.is_integer_dtype(column.dtype) and not column.isna().any()
+        return column.astype(np.int64) if whole else column.astype(np.float64)
+    if pd.api.types.is_bool_dtype(column.dtype) and not column.isna().any():
+        return column.astype(bool)
+    return pd.Series(
+        [None if null else value for value, null in zip(column, column.isna(), strict=True)], column.index
+    )
+
+
+def _plain_objects(column: pd.Series, wanted_numeric: bool) -> pd.Series:
+    if pd.api.types.infer_dtype(column, skipna=True) == "decimal":
+        return column.map(lambda value: float(value) if isinstance(value, Decimal) else np.nan).astype(
+            np.float64
+        )
+    if wanted_numeric:
+        numbers = pd.to_numeric(column, errors="coerce")
+        if bool((numbers.notna() | column.isna()).all()):
+            return numbers.astype(np.float64)
+    return column
+
+
+# What identifies a row across snapshots: a hash of its content that survives dtypes, column order and releases.
+
+
+_NULL = np.uint64(0x9E3779B97F4A7C15)
+
+
+def hash_rows(frame: pd.DataFrame, *, seed: int = 0) -> np.ndarray:
+    """Return one 64-bit hash per row, uint64 of shape (n,).
+
+    Equal content hashes equally whatever the dtype it arrived in (``1``, ``1.0`` and ``True``; ``-0.0`` and ``0``;
+    NaN, None and NaT; a category and its text), whatever the order of columns, and in every later release: the
+    function is our own (splitmix64, Steele, Lea & Flood 2014; blake2b for text) and tests hold its values.
+    Integers beyond 2**53 are hashed as the nearest float.
+    """
+    total = np.full(len(frame), _text_hash(f"evergreen:{seed}"), dtype=np.uint64)
+    for name in sorted(frame.columns):
+        total = _mix(total * np.uint64(31) ^ (_hash_column(frame[name]) + _text_hash(str(name))))
+    return total
+
+
+def unit_interval(hashes: np.ndarray) -> np.ndarray:
+    """Return the hashes as numbers in [0, 1), float64 of shape (n,)."""
+    return (hashes >> np.uint64(11)).astype(np.float64) / 2.0**53
+
+
+def fingerprint(frame: pd.DataFrame) -> str:
+    """Return the SHA-256 of column names and row hashes, independent of the order of rows and columns."""
+    digest = hashlib.sha256(json.dumps(sorted(map(str, frame.columns))).encode())
+    digest.update(np.sort(hash_rows(frame)).astype("<u8").tobytes())
+    return digest.hexdigest()
+
+
+def _mix(values: np.ndarray) -> np.ndarray:
+    """Scramble 64-bit integers (the finaliser of splitmix64); arithmetic wraps on purpose."""
+    mixed = values + _NULL
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(mixed ^ (mixed >> np.uint64(31)))
+
+
+def _hash_column(column: pd.Series) -> np.ndarray:
+    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+        micro = pd.to_datetime(column, utc=True).dt.tz_localize(None).to_numpy(dtype="datetime64[us]")
+        return np.where(np.isnat(micro), _NULL, _mix(micro.astype(np.int64).view(np.uint64)))
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        return _hash_numbers(column.to_numpy(dtype=np.float64, na_value=np.nan))
+    codes, uniques = pd.factorize(column.astype(object))
+    table = np.array([_hash_value(value) for value in uniques] + [_NULL], dtype=np.uint64)
+    return np.asarray(table[codes])
+
+
+def _hash_numbers(values: np.ndarray) -> np.ndarray:
+    bits = np.ascontiguousarray(values + 0.0).view(np.uint64)
+    return np.where(np.isnan(values), _NULL, _mix(bits))
+
+
+def _hash_value(value: Any) -> np.uint64:
+    if isinstance(value, numbers.Number) and not isinstance(value, complex):
+        return np.uint64(_hash_numbers(np.array([float(value)]))[0])  # type: ignore[arg-type]
+    return _text_hash(str(value))
+
+
+def _text_hash(text: str) -> np.uint64:
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return np.uint64(int.from_bytes(digest, "little"))
+
+
+# A split as a frozen description: it can be stored with a version and applied again.
+
+
+_NO_SPAN = Span(0.0, "seconds", "0s")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitPlan:
+    """How labelled rows were divided, and what the version trained by it has not learned from.
+
+    Attributes
+    ----------
+    method : {'time', 'random'}
+        By the clock, or by a hash of each row's content.
+    clock : str
+        Unit of the windows (see ``evergreen.tasks.core.data.clock``).
+    training, holdout, evaluation : Window or None
+        Half-open slices (method ``time``); None where a part does not exist. A row belongs to training only if
+        its label was known, and ``purge`` over, when the next part begins.
+    until : float or None
+        As of when: nothing at or after it, no label known after it.
+    unseen_from : float or None
+        Rows from here on were neither learned from nor tuned on (method ``time``).
+    change_at : float or None
+        Position of the last detected change, where one was known: ``retraining.window: since_change`` begins here.
+    purge, label_delay : Span
+        The gap for overlapping targets; the time until a label is known where no column says it.
+    time, label_time, group, target : str or None
+        Columns with these roles when the plan was made.
+    time_format : str or None
+        How the clock's columns are written where that is not ISO 8601.
+    max_rows : int or None
+        Training keeps the newest rows up to this number.
+    holdout_share, evaluation_share : float
+        Shares of a random split (holdout: of what evaluation leaves).
+    identity : tuple[str, ...]
+        Columns whose content decides a row's part (method ``random``).
+    seed : int
+        Seed of a random split.
+    notes : tuple[Reason, ...]
+        What was decided on the way, e.g. a default window that did not fit.
+    """
+
+    method: Literal["time", "random"]
+    clock: str = "timestamp"
+    training: Window | None = None
+    holdout: Window | None = None
+    evaluation: Window | None = None
+    until: float | None = None
+    unseen_from: float | None = None
+    change_at: float | None = None
+    purge: Span = _NO_SPAN
+    label_delay: Span = _NO_SPAN
+    time: str | None = None
+    time_format: str | None = None
+    label_time: str | None = None
+    group: str | None = None
+    target: str | None = None
+    max_rows: int | None = None
+    holdout_share: float = 0.0
+    evaluation_share: float = 0.0
+    identity: tuple[str, ...] = ()
+    seed: int = 0
+    notes: tuple[Reason, ...] = field(default=(), compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form; windows carry exact positions and readable text."""
+        windows = {name: getattr(self, name) for name in ("training", "holdout", "evaluation")}
+        return {
+            **{name: getattr(self, name) for name in _PLAIN},
+            **{name: w.to_dict(clock=self.clock) if w else None for name, w in windows.items()},
+            "purge": str(self.purge),
+            "label_delay": str(self.label_delay),
+            "identity": list(self.identity),
+            "notes": [reason.to_dict() for reason in self.notes],
+        }
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> SplitPlan:
+        """Return the plan written by ``to_dict``, also by one that knew of no changes yet."""
+        plain = {"change_at": None, **plain}
+        windows: dict[str, Any] = {
+            name: Window.from_dict(plain[name]) if plain[name] else None
+            for name in ("training", "holdout", "evaluation")
+        }
+        return cls(
+            **{name: plain[name] for name in _PLAIN},
+            **windows,
+            purge=parse_span(plain["purge"]),
+            label_delay=parse_span(plain["label_delay"]),
+            identity=tuple(plain["identity"]),
+            notes=tuple(Reason(**reason) for reason in plain["notes"]),
+        )
+
+
+_PLAIN = (
+    "method",
+    "clock",
+    "until",
+    "unseen_from",
+    "change_at",
+    "time",
+    "time_format",
+    "label_time",
+    "group",
+    "target",
+    "max_rows",
+    "holdout_share",
+    "evaluation_share",
+    "seed",
+)
 
 
 @dataclass(frozen=True)

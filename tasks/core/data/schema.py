@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tasks.core.config import ModelConfig
-from tasks.core.data.columns import require_columns, role_columns
-from tasks.core.data.kinds import column_kind
-from tasks.core.errors import ConfigError, DataError, NotLearnable
-from tasks.core.verdict import Reason
+from evergreen.tasks.core.config import ModelConfig
+from evergreen.tasks.core.data.columns import column_kind, require_columns, role_columns
+from evergreen.tasks.core.errors import ConfigError, DataError, NotLearnable
+from evergreen.tasks.core.verdict import Reason
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +76,7 @@ def infer_schema(frame: pd.DataFrame, config: ModelConfig) -> Schema:
     """Return the schema of a frame, usually the training rows.
 
     Columns with a role are no features unless they are listed as such (``value`` may be both); what the
-    configuration lists is taken as it says; other columns by their kind (``tasks.core.data.kinds``).
+    configuration lists is taken as it says; other columns by their kind (``evergreen.tasks.core.data.columns``).
 
     Raises
     ------

@@ -8,26 +8,13 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from tasks.core.config import ModelConfig
-from tasks.core.data.rowhash import fingerprint
-from tasks.core.data.rows import Parts, Rows
-from tasks.core.data.split_plan import SplitPlan
-from tasks.core.data.split_random import judge_forced_random, place_randomly, plan_random
-from tasks.core.data.split_time import plan_by_time, plan_refit
-from tasks.core.data.timeline import Timeline, make_timeline
-from tasks.core.errors import InputError, NotLearnable
-from tasks.core.verdict import Reason
-
-__all__ = [
-    "Parts",
-    "Rows",
-    "SplitPlan",
-    "assign_parts",
-    "draft_plan",
-    "plan_split",
-    "rows_needed_from",
-    "unseen_rows",
-]
+from evergreen.tasks.core.config import ModelConfig
+from evergreen.tasks.core.data.rows import Parts, Rows, SplitPlan, fingerprint
+from evergreen.tasks.core.data.split_random import judge_forced_random, place_randomly, plan_random
+from evergreen.tasks.core.data.split_time import plan_by_time, plan_refit
+from evergreen.tasks.core.data.timeline import Timeline, make_timeline
+from evergreen.tasks.core.errors import InputError, NotLearnable
+from evergreen.tasks.core.verdict import Reason
 
 
 def draft_plan(config: ModelConfig, *, until: float | None = None) -> SplitPlan:

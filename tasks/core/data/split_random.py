@@ -7,12 +7,11 @@ import dataclasses
 import numpy as np
 import pandas as pd
 
-from tasks.core.config import ModelConfig
-from tasks.core.config.units import Span
-from tasks.core.data.rowhash import hash_rows, unit_interval
-from tasks.core.data.split_plan import SplitPlan
-from tasks.core.errors import ConfigError, NotLearnable
-from tasks.core.verdict import Reason
+from evergreen.tasks.core.config import ModelConfig
+from evergreen.tasks.core.config.units import Span
+from evergreen.tasks.core.data.rows import SplitPlan, hash_rows, unit_interval
+from evergreen.tasks.core.errors import ConfigError, NotLearnable
+from evergreen.tasks.core.verdict import Reason
 
 _STRONG_DEPENDENCE = 0.5
 """Lag-1 rank correlation (agreement beyond chance) of targets from which neighbours give each other away."""

@@ -7,15 +7,15 @@ import math
 
 import numpy as np
 
-from tasks.core.config import ModelConfig
-from tasks.core.config.evaluation import EvaluationConfig
-from tasks.core.config.units import Span
-from tasks.core.data.clock import Window, format_position
-from tasks.core.data.split_plan import SplitPlan
-from tasks.core.data.timeline import Timeline, newest_from, newest_rows_from
-from tasks.core.errors import NotLearnable
-from tasks.core.strategy import describe_start, training_start
-from tasks.core.verdict import Reason
+from evergreen.tasks.core.config import ModelConfig
+from evergreen.tasks.core.config.evaluation import EvaluationConfig
+from evergreen.tasks.core.config.units import Span
+from evergreen.tasks.core.data.clock import Window, format_position
+from evergreen.tasks.core.data.rows import SplitPlan
+from evergreen.tasks.core.data.strategy import describe_start, training_start
+from evergreen.tasks.core.data.timeline import Timeline, newest_from, newest_rows_from
+from evergreen.tasks.core.errors import NotLearnable
+from evergreen.tasks.core.verdict import Reason
 
 _FEWEST_EVALUATION_ROWS = 50
 """A default evaluation window with fewer rows is replaced by a share of them."""

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from tasks.core.config.units import Span
-from tasks.core.data.clock import Window, span_length, to_positions
-from tasks.core.data.split_plan import SplitPlan
+from evergreen.tasks.core.arrays import FloatArray
+from evergreen.tasks.core.config import ModelConfig
+from evergreen.tasks.core.config.units import Span
+from evergreen.tasks.core.data.clock import Window, span_length, to_positions
+from evergreen.tasks.core.data.rows import Rows, SplitPlan
+from evergreen.tasks.core.errors import DataError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +66,7 @@ def make_timeline(frame: pd.DataFrame, positions: np.ndarray, plan: SplitPlan) -
     DataError
         When the label time cannot be read.
     """
-    known = known_at(frame, positions, plan)
+    known = labels_known_at(frame, positions, plan)
     usable = frame[plan.target].notna().to_numpy() if plan.target else np.ones(len(frame), dtype=bool)
     ready = known + (delayed(positions, plan.purge, clock=plan.clock) - positions)
     first = last = positions
@@ -117,7 +120,7 @@ def delayed(positions: np.ndarray, span: Span, *, clock: str) -> np.ndarray:
     return positions + span_length(span, clock=clock)
 
 
-def known_at(frame: pd.DataFrame, positions: np.ndarray, plan: SplitPlan) -> np.ndarray:
+def labels_known_at(frame: pd.DataFrame, positions: np.ndarray, plan: SplitPlan) -> np.ndarray:
     """Return when each label became known: what the column says, else the position and the label delay.
 
     Raises
@@ -141,3 +144,39 @@ def _per_group(reduce: np.ufunc, values: np.ndarray, codes: np.ndarray) -> np.nd
     order = np.argsort(codes, kind="stable")
     starts = np.flatnonzero(np.diff(codes[order], prepend=-1))
     return np.asarray(reduce.reduceat(values[order], starts)[codes])
+
+
+# When the outcome of a row became known, as a configuration says.
+
+
+def outcomes_known_at(rows: Rows, *, config: ModelConfig) -> FloatArray:
+    """Return when each row's outcome became known, shape (n,), on the clock of the positions.
+
+    That is ``data.label_time`` where it is given (and not null, and never before the row), else
+    ``data.label_delay`` after the row. A delay in rows on a clock of time ends at the row so many places later
+    among these rows; infinity where there is none yet.
+
+    Raises
+    ------
+    DataError
+        When the rows have no clock.
+    """
+    data = config.data
+    if rows.positions is None:
+        raise DataError("Without a clock nobody can say when an outcome became known; set data.time.")
+    plan = SplitPlan(
+        method="time",
+        clock=data.clock,
+        time_format=data.time_format,
+        label_time=data.label_time,
+        label_delay=data.label_delay,
+    )
+    return labels_known_at(rows.frame, rows.positions, plan)
+
+
+def purge_after(rows: Rows, *, config: ModelConfig) -> FloatArray:
+    """Return how long after each row's outcome a later part may begin (``split.purge``), shape (n,)."""
+    if rows.positions is None:
+        raise DataError("Without a clock there is no gap between rows; set data.time.")
+    ends = delayed(rows.positions, config.split.purge, clock=config.data.clock)
+    return ends - rows.positions

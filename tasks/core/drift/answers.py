@@ -9,25 +9,70 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
-from tasks.core.config import ModelConfig
-from tasks.core.drift.answer_reasons import no_standard, one_class, too_few_labelled, undefined_metric
-from tasks.core.drift.concept import Links, prepare_links
-from tasks.core.drift.estimate import estimate_performance
-from tasks.core.drift.loss import loss_metric
-from tasks.core.drift.performance import Performance, is_labelled, measure_performance
-from tasks.core.drift.profile_signals import ProfileSignals, prepare_signals
-from tasks.core.drift.reference import Reference
-from tasks.core.drift.signals import SignalKey, Signals, join_signals
-from tasks.core.drift.words import DriftKind, Phase
-from tasks.core.metrics.base import Metric
-from tasks.core.metrics.scored import Scored
-from tasks.core.profiles.profile import Profile, measure_profile
-from tasks.core.profiles.reference import LOSS, OUTCOME, answer_frame
-from tasks.core.verdict import Reason
+from evergreen.tasks.core.config import ModelConfig
+from evergreen.tasks.core.drift.concept import Links, prepare_links
+from evergreen.tasks.core.drift.estimate import estimate_performance
+from evergreen.tasks.core.drift.performance import Performance, is_labelled, measure_performance
+from evergreen.tasks.core.drift.profile_signals import ProfileSignals, prepare_signals
+from evergreen.tasks.core.drift.reference import Reference, loss_metric
+from evergreen.tasks.core.drift.types import DriftKind, Phase, SignalKey, Signals, join_signals
+from evergreen.tasks.core.metrics.base import Metric
+from evergreen.tasks.core.metrics.scored import Scored
+from evergreen.tasks.core.profiles.profile import Profile, measure_profile
+from evergreen.tasks.core.profiles.reference import LOSS, OUTCOME, answer_frame
+from evergreen.tasks.core.verdict import Reason
+
+# Why a window's answers do not say something.
+
+
+def too_few_labelled(labelled: int, rows: int, *, least: int) -> Reason | None:
+    """Return why a window with so few known outcomes says nothing of them; None where they are enough."""
+    if labelled >= least:
+        return None
+    return Reason(
+        code="too_few_labelled",
+        message=f"{labelled} of {rows} rows have a known outcome; {least} are needed (monitoring.min_rows). Larger "
+        "windows, or a longer data.label_delay, would bring them.",
+        observed=labelled,
+        limit=least,
+        n=rows,
+    )
+
+
+def undefined_metric(rows: Scored, metric: Metric) -> Reason:
+    """Return why a window has no value of the metric."""
+    return Reason(
+        code="metric_undefined",
+        message=f"{metric.name} is undefined on these {len(rows)} labelled rows (one class only, no group with a "
+        "relevant row, or a column it needs is missing). Larger windows would do.",
+        n=len(rows),
+    )
+
+
+def no_standard(what: str) -> Reason:
+    """Return why a window's value has nothing to be compared with."""
+    return Reason(
+        code="no_reference_value",
+        message=f"The version was kept without its own {what} at training, so there is nothing to compare with. "
+        "Train a new version.",
+        observed=what,
+    )
+
+
+def one_class(rows: Scored) -> Reason:
+    """Return why a window says nothing of the links of features and outcome."""
+    return Reason(
+        code="one_class",
+        message=f"All {len(rows)} labelled rows are of one class, so that no feature can be linked with the outcome. "
+        "Larger windows would do.",
+        observed=1,
+        limit=2,
+        n=len(rows),
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Answered:
+class AnswerSignals:
     """What the answers in one window say.
 
     Attributes
@@ -54,7 +99,7 @@ class Answered:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class AnswerWatch:
+class AnswerMonitor:
     """The signals of a version's answers, prepared once from its reference and used for every window.
 
     Attributes
@@ -98,19 +143,19 @@ class AnswerWatch:
             ]
         )
 
-    def read_inputs(self, scored: Scored, *, rng: np.random.Generator) -> Answered:
+    def read_inputs(self, scored: Scored, *, rng: np.random.Generator) -> AnswerSignals:
         """Read a window whose labels are not looked at: prediction, and an estimate of the metric."""
         blank = replace(scored, y=np.full(len(scored), np.nan))
         profile = measure_profile(answer_frame(blank, config=self.config), self.reference.answers.grid)
         found = estimate_performance(scored, self.metric, calibration=self.reference.calibration, rng=rng)
-        return Answered(
+        return AnswerSignals(
             signals=self.prediction.measure(profile),
             profile=profile,
             performance=found if isinstance(found, Performance) else None,
             reasons={DriftKind.PERFORMANCE: (found,)} if isinstance(found, Reason) else {},
         )
 
-    def read_outcomes(self, features: pd.DataFrame, scored: Scored) -> Answered:
+    def read_outcomes(self, features: pd.DataFrame, scored: Scored) -> AnswerSignals:
         """Read a window whose labels are due; too few of them make every kind INSUFFICIENT."""
         known = is_labelled(scored)
         rows = scored.take(known)
@@ -120,9 +165,9 @@ class AnswerWatch:
         if few is not None:
             kinds = (DriftKind.OUTCOME, DriftKind.CONCEPT, DriftKind.PERFORMANCE)
             empty, why = self.outcome_signals(None, None), dict.fromkeys(kinds, (few,))
-            return Answered(signals=empty, profile=profile, labelled=len(rows), reasons=why)
+            return AnswerSignals(signals=empty, profile=profile, labelled=len(rows), reasons=why)
         performance = measure_performance(rows, self.metric)
-        return Answered(
+        return AnswerSignals(
             signals=self.outcome_signals(profile, rows, performance=performance),
             profile=profile,
             performance=performance if performance.defined else None,
@@ -173,7 +218,7 @@ class AnswerWatch:
         return found
 
 
-def watch_answers(reference: Reference, *, config: ModelConfig, metric: Metric) -> AnswerWatch:
+def prepare_answers(reference: Reference, *, config: ModelConfig, metric: Metric) -> AnswerMonitor:
     """Prepare the signals of a version's answers.
 
     Floors: prediction ``drift.min_effect``; outcome ``drift.outcome_threshold`` (a total-variation shift of t needs a
@@ -183,7 +228,7 @@ def watch_answers(reference: Reference, *, config: ModelConfig, metric: Metric) 
     drift, inputs, answers = config.drift, reference.inputs, reference.answers
     classes = max(sum(count > 0 for count in inputs.columns[OUTCOME].counts), 2)
     numeric = inputs.grid.columns[OUTCOME].kind == "numeric"
-    return AnswerWatch(
+    return AnswerMonitor(
         reference=reference,
         config=config,
         metric=metric,
@@ -209,13 +254,13 @@ def watch_answers(reference: Reference, *, config: ModelConfig, metric: Metric) 
 
 
 def answer_signals(
-    watch: AnswerWatch,
+    watch: AnswerMonitor,
     scored: Scored,
     *,
     phase: Phase,
     features: pd.DataFrame | None = None,
     rng: np.random.Generator,
-) -> Answered:
+) -> AnswerSignals:
     """Return what the answers in one window say: the one call a phase needs.
 
     Parameters
@@ -227,7 +272,7 @@ def answer_signals(
     phase : Phase
         ``inputs``: prediction drift, and an estimate without labels. ``outcomes``: the other three kinds.
     features : DataFrame, shape (n, p), optional
-        The same rows' features (`tasks.core.learning.features.feature_frame`); ``outcomes`` needs them.
+        The same rows' features (`evergreen.tasks.core.training.features.feature_frame`); ``outcomes`` needs them.
     rng : numpy.random.Generator
         For the estimate.
 

@@ -7,7 +7,8 @@ Two measures a feature:
 * ``correlation``: Fisher's z of the correlation of scores that the reference fixes. It sees a link that turns round.
   Missing values are left out.
 
-Siblings: the champion's loss (`tasks.core.drift.answers`) sees a change of concept that matters to the model in use.
+Siblings: the champion's loss (`evergreen.tasks.core.drift.answers`) sees a change of concept that matters to the
+model in use.
 """
 
 from __future__ import annotations
@@ -16,11 +17,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.core.drift.signals import SignalKey, Signals
-from tasks.core.drift.words import DriftKind
-from tasks.core.metrics.scored import FloatArray
-from tasks.core.profiles.profile import Profile
-from tasks.core.stats.association import group_scores, mutual_information, score_correlation
+from evergreen.tasks.core.arrays import FloatArray
+from evergreen.tasks.core.drift.types import DriftKind, SignalKey, Signals
+from evergreen.tasks.core.profiles.profile import Profile
+from evergreen.tasks.core.stats.association import group_scores, mutual_information, score_correlation
 
 GROUPS = 10
 """Most groups of a feature, and of the outcome, in a joint table."""
@@ -86,11 +86,7 @@ def prepare_links(reference: Profile, *, correlation_threshold: float, informati
         for name in names
     ]
     return Links(
-        keys=tuple(keys),
-        columns=names,
-        rows=rows,
-        columns_scores=columns,
-        floors=np.concatenate(floors),
+        keys=tuple(keys), columns=names, rows=rows, columns_scores=columns, floors=np.concatenate(floors)
     )
 
 

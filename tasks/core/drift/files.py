@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tasks.core.drift.measures import ColumnMeasure
-from tasks.core.drift.phrases import listed
-from tasks.core.verdict import Reason, State
+from evergreen.tasks.core.drift.columns import ColumnMeasure
+from evergreen.tasks.core.drift.types import listed
+from evergreen.tasks.core.verdict import Reason, State
 
 _NAMED = 6
 
@@ -65,7 +65,7 @@ class FilesDrift:
     @property
     def reasons(self) -> tuple[Reason, ...]:
         """What decided, one reason a cause."""
-        return (*_moves(self), *_gaps(self), *_unjudged(self.columns)) or (_calm(self),)
+        return (*_moves(self), *_gaps(self), *_unjudged(self.columns)) or (_no_drift(self),)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -102,8 +102,8 @@ def _gaps(drift: FilesDrift) -> list[Reason]:
     for code, names, said in (
         ("lost_column", list(drift.lost), "Lost: {} of the reference is not in the current file."),
         ("new_column", list(drift.new), "New: {} of the current file is not in the reference."),
-        ("type_changed", _told(drift.changed), "Not comparable: {}."),
-        ("unreadable", _told(drift.unreadable), "Not comparable: {}."),
+        ("type_changed", _describe(drift.changed), "Not comparable: {}."),
+        ("unreadable", _describe(drift.unreadable), "Not comparable: {}."),
     ):
         if names:
             message = said.format(listed(names, most=_NAMED))
@@ -128,7 +128,7 @@ def _together(some: Sequence[tuple[str, Reason]]) -> Reason:
     return replace(first, message=f"{len(some)} columns cannot be judged ({names}): {first.message}")
 
 
-def _calm(drift: FilesDrift) -> Reason:
+def _no_drift(drift: FilesDrift) -> Reason:
     if not drift.columns:
         return Reason(
             code="no_columns", message="No column that both files hold can be measured.", observed=0.0
@@ -141,5 +141,5 @@ def _calm(drift: FilesDrift) -> Reason:
     return Reason(code="quiet", message=message, observed=drift.by_move[0].psi, n=rows.n)
 
 
-def _told(reasons: Mapping[str, str]) -> list[str]:
+def _describe(reasons: Mapping[str, str]) -> list[str]:
     return [f"'{name}' {why}" for name, why in reasons.items()]

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.core.drift.signals import SignalKey, Signals
-from tasks.core.drift.words import DriftKind
-from tasks.core.metrics.scored import FloatArray
-from tasks.core.profiles.column_profile import ColumnProfile
-from tasks.core.profiles.grid import ColumnGrid
-from tasks.core.profiles.profile import Profile
+from evergreen.tasks.core.arrays import FloatArray
+from evergreen.tasks.core.drift.types import DriftKind, SignalKey, Signals
+from evergreen.tasks.core.profiles.grid import ColumnGrid
+from evergreen.tasks.core.profiles.profile import ColumnProfile, Profile
 
 _NAMED_CATEGORIES = 8
 """Categories that are followed one by one, the most frequent first; the others together."""
@@ -130,7 +128,7 @@ def profile_signals(
     """Return the signals of one window; for many use `prepare_signals` once.
 
     Errors are those of the window's rows alone, were they independent: the reference's own error is known to what
-    the signals are judged by (`tasks.core.judging.null`).
+    the signals are judged by (`evergreen.tasks.core.drift.calibration`).
     """
     return prepare_signals(reference, kind=kind, columns=columns, min_effect=min_effect).measure(window)
 

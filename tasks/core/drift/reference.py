@@ -3,15 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tasks.core.drift.loss import loss_metric
-from tasks.core.drift.performance import Performance, measure_performance
-from tasks.core.drift.score_calibration import ScoreCalibration, measure_calibration
-from tasks.core.metrics.base import Metric
-from tasks.core.metrics.scored import Scored
-from tasks.core.profiles.profile import Profile
+import numpy as np
+
+from evergreen.tasks.core.drift.estimate import ScoreCalibration, measure_calibration
+from evergreen.tasks.core.drift.performance import Performance, measure_performance
+from evergreen.tasks.core.metrics.base import Metric, MetricParts, mean_of_first
+from evergreen.tasks.core.metrics.ranking import ndcg_at
+from evergreen.tasks.core.metrics.registry import get_metric
+from evergreen.tasks.core.metrics.scored import Scored
+from evergreen.tasks.core.profiles.profile import Profile
+
+# The loss of a row (of a group, in ranking): what the champion's answers cost, whatever it is judged by.
+
+
+def loss_metric(problem: str) -> Metric:
+    """Return the loss whose rise is concept drift.
+
+    Classes: the Brier score (squared distance of probabilities and outcome); regression: the absolute error; ranking:
+    1 - NDCG of a group. Bounded ones, or the least sensitive to single rows: a logarithmic or squared loss may be made
+    by a few rows, and then knows little of a window.
+
+    Examples
+    --------
+    >>> loss_metric("binary").name, loss_metric("ranking").name
+    ('brier_score', 'one_minus_ndcg')
+    """
+    if problem in ("binary", "multiclass"):
+        return get_metric("brier_score", problem=problem)
+    return _ranking_loss() if problem == "ranking" else get_metric("mae", problem=problem)
+
+
+def _ranking_loss() -> Metric:
+    ndcg = ndcg_at(None)
+
+    def components(scored: Scored) -> MetricParts:
+        if ndcg.components is None:
+            raise TypeError("NDCG has no components.")
+        parts = ndcg.components(scored)
+        lost = parts.values[:, 1] - parts.values[:, 0]
+        return MetricParts(values=np.column_stack([lost, parts.values[:, 1]]), rows=parts.rows)
+
+    return replace(
+        ndcg, name="one_minus_ndcg", greater_is_better=False, components=components, combine=mean_of_first
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -29,7 +66,7 @@ class Reference:
     performance : mapping of str to Performance
         By metric, on the same rows as the answers.
     loss : Performance | None
-        The mean loss of a row there (`tasks.core.drift.loss`); None in documents of an older format.
+        The mean loss of a row there (`evergreen.tasks.core.drift.reference`); None in documents of an older format.
     calibration : ScoreCalibration | None
         Of the scores there; None where they are no probabilities.
     """

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.core.metrics.scored import FloatArray, IntArray, Scored
+from evergreen.tasks.core.arrays import FloatArray, IntArray
+from evergreen.tasks.core.metrics.scored import Scored
 
 PROBLEMS = ("binary", "multiclass", "regression", "ranking")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Parts:
+class MetricParts:
     """The additive parts of a metric.
 
     Attributes
@@ -58,7 +59,7 @@ class Metric:
     greater_is_better: bool
     bounded: bool
     needs: str
-    components: Callable[[Scored], Parts] | None = None
+    components: Callable[[Scored], MetricParts] | None = None
     combine: Callable[[FloatArray], FloatArray] | None = None
     function: Callable[[Scored], float] | None = None
     influence: Callable[[Scored], FloatArray] | None = None
@@ -114,12 +115,12 @@ def ratio(top: FloatArray, bottom: FloatArray) -> FloatArray:
     return np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom != 0)
 
 
-def row_parts(scored: Scored, *columns: FloatArray) -> Parts:
+def row_parts(scored: Scored, *columns: FloatArray) -> MetricParts:
     """Stack per-row columns and a last column of ones, all times the row's weight."""
     values = np.column_stack([*columns, np.ones(len(scored))])
     if scored.weight is not None:
         values = values * np.asarray(scored.weight, dtype=np.float64)[:, None]
-    return Parts(values=values, rows=np.arange(len(scored)))
+    return MetricParts(values=values, rows=np.arange(len(scored)))
 
 
 def mean_of_first(sums: FloatArray) -> FloatArray:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.core.metrics.base import Metric, Parts, mean_of_first, ratio
-from tasks.core.metrics.scored import BoolArray, FloatArray, IntArray, Scored
+from evergreen.tasks.core.arrays import BoolArray, FloatArray, IntArray
+from evergreen.tasks.core.metrics.base import Metric, MetricParts, mean_of_first, ratio
+from evergreen.tasks.core.metrics.scored import Scored
 
 RANKING = frozenset({"ranking"})
 
@@ -77,7 +78,7 @@ def ndcg_at(k: int | None) -> Metric:
     For exponential gains let the target hold ``2 ** y - 1``.
     """
 
-    def components(scored: Scored) -> Parts:
+    def components(scored: Scored) -> MetricParts:
         ranked, gain = _ranked(scored)
         discount = 1.0 / np.log2(ranked.place + 2.0)
         if k is not None:
@@ -95,7 +96,7 @@ def ndcg_at(k: int | None) -> Metric:
 def mean_reciprocal_rank() -> Metric:
     """Return the mean of 1 / place of the best-placed relevant row (y > 0); a tie has its mean place."""
 
-    def components(scored: Scored) -> Parts:
+    def components(scored: Scored) -> MetricParts:
         ranked, gain = _ranked(scored)
         place = ranked.mean_over_ties(ranked.place.astype(np.float64)) + 1.0
         best = np.minimum.reduceat(np.where(gain > 0, place, np.inf), ranked.starts)
@@ -107,7 +108,7 @@ def mean_reciprocal_rank() -> Metric:
 def win_rate() -> Metric:
     """Return how often the row ranked first is of its group's highest relevance; ties share."""
 
-    def components(scored: Scored) -> Parts:
+    def components(scored: Scored) -> MetricParts:
         ranked, gain = _ranked(scored)
         best = np.maximum.reduceat(gain, ranked.starts)
         worst = np.minimum.reduceat(gain, ranked.starts)
@@ -120,7 +121,7 @@ def win_rate() -> Metric:
 def value_of_first(*, cost: float = 0.0) -> Metric:
     """Return the mean ``value`` of the row ranked first in each group, less a fixed cost; ties share."""
 
-    def components(scored: Scored) -> Parts:
+    def components(scored: Scored) -> MetricParts:
         ranked, _ = _ranked(scored)
         value = scored.require("value").astype(np.float64)[ranked.order]
         earned = ranked.sums(_first_share(ranked) * value) - cost
@@ -141,18 +142,18 @@ def _first_share(ranked: Ranked) -> FloatArray:
     return ranked.mean_over_ties((ranked.place == 0).astype(np.float64))
 
 
-def _group_parts(scored: Scored, ranked: Ranked, value: FloatArray, defined: BoolArray) -> Parts:
+def _group_parts(scored: Scored, ranked: Ranked, value: FloatArray, defined: BoolArray) -> MetricParts:
     """Return (value, 1) per defined group, times the group's weight (that of its first row)."""
     defined = defined & (np.diff(np.append(ranked.starts, len(ranked.order))) > 1)
     rows = np.minimum.reduceat(ranked.order, ranked.starts)[defined]
     values = np.column_stack([value[defined], np.ones(len(rows))])
     if scored.weight is not None:
         values = values * scored.weight[rows].astype(np.float64)[:, None]
-    return Parts(values=values, rows=rows)
+    return MetricParts(values=values, rows=rows)
 
 
 def _metric(
-    name: str, *, components: Callable[[Scored], Parts], bounded: bool = True, needs: str = "score"
+    name: str, *, components: Callable[[Scored], MetricParts], bounded: bool = True, needs: str = "score"
 ) -> Metric:
     return Metric(
         name=name,

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tasks.core.metrics.base import Metric, Parts, mean_of_first, ratio, row_parts
-from tasks.core.metrics.scored import FloatArray, Scored
+from evergreen.tasks.core.arrays import FloatArray
+from evergreen.tasks.core.metrics.base import Metric, MetricParts, mean_of_first, ratio, row_parts
+from evergreen.tasks.core.metrics.scored import Scored
 
 REGRESSION = frozenset({"regression"})
 
@@ -32,7 +33,7 @@ def regression_metrics() -> list[Metric]:
 
 
 def _error(
-    name: str, components: Callable[[Scored], Parts], combine: Callable[[FloatArray], FloatArray]
+    name: str, components: Callable[[Scored], MetricParts], combine: Callable[[FloatArray], FloatArray]
 ) -> Metric:
     return Metric(
         name=name,
@@ -45,8 +46,8 @@ def _error(
     )
 
 
-def _loss_parts(loss: Callable[[FloatArray, FloatArray], FloatArray]) -> Callable[[Scored], Parts]:
-    def components(scored: Scored) -> Parts:
+def _loss_parts(loss: Callable[[FloatArray, FloatArray], FloatArray]) -> Callable[[Scored], MetricParts]:
+    def components(scored: Scored) -> MetricParts:
         return row_parts(scored, loss(*_numbers(scored)))
 
     return components
@@ -85,7 +86,7 @@ def _squared_log(y: FloatArray, p: FloatArray) -> FloatArray:
 def _r2() -> Metric:
     """Return r2, 1 - unexplained / total variation; read absolutely, nan for a constant outcome."""
 
-    def components(scored: Scored) -> Parts:
+    def components(scored: Scored) -> MetricParts:
         y, p = _numbers(scored)
         centred = y - y.mean()  # the same shift for both models of a pair; keeps the sums small
         return row_parts(scored, (y - p) ** 2, centred, centred**2)

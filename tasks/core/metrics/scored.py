@@ -6,14 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from tasks.core.errors import DataError
-
-Array = npt.NDArray[Any]
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
+from evergreen.tasks.core.arrays import Array, BoolArray, FloatArray
+from evergreen.tasks.core.errors import DataError
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -9,8 +9,108 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from tasks.core.metrics.scored import FloatArray, IntArray
-from tasks.core.profiles.count_cells import TOP, BitCells, Cells, LinearCells, Scratch
+from evergreen.tasks.core.arrays import FloatArray, IntArray
+
+# Cells of numbers: whole numbers that never decrease with the value, at the cost of a few simple operations.
+
+
+TOP = 65_535
+"""The last cell; callers clip to 0 … TOP."""
+
+_WHOLE = 2.0**52
+_WHOLE_BITS = np.int64(0x4330000000000000)
+"""Floats from 2**52 on are whole numbers; their bits less those of 2**52 are that whole number."""
+
+
+class Scratch:
+    """Memory for the steps of counting one block, used again block after block: asking anew costs more than counting.
+
+    Attributes
+    ----------
+    floats, whole : array of float64 and int64, shape (rows,)
+        The same memory.
+    small : array of uint16, shape (rows,)
+        What a table tells of the rows.
+    spare, spare_whole : array of float64 and int64, shape (rows,)
+        The same memory, another one.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self.floats = np.empty(rows)
+        self.whole: IntArray = self.floats.view(np.int64)
+        self.small = np.empty(rows, dtype=np.uint16)
+        self.spare = np.empty(rows)
+        self.spare_whole: IntArray = self.spare.view(np.int64)
+
+
+@dataclass(frozen=True)
+class LinearCells:
+    """Cells of equal width between two values: cell = value * scale + offset - 2**52, rounded.
+
+    Each step (a product and a sum, rounded; clipping at 0; reading the bits) never decreases with the value.
+    """
+
+    scale: float
+    offset: float
+
+    @classmethod
+    def between(cls, low: float, high: float) -> LinearCells | None:
+        """Return the cells between two finite values; None where they are too near or too far from each other."""
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            scale = float(TOP / (np.float64(high) - low))
+            usable = 0.0 < scale < np.inf and np.isfinite(scale * low)
+        return cls(scale, _WHOLE - low * scale) if usable else None
+
+    def of(self, values: FloatArray, scratch: Scratch | None = None) -> IntArray:
+        """Return the cells of finite values, shape (n,), not clipped; they are ``scratch.whole`` where it is given."""
+        scratch = scratch or Scratch(len(values))
+        placed, cells = scratch.floats[: len(values)], scratch.whole[: len(values)]
+        with np.errstate(over="ignore"):
+            np.multiply(values, self.scale, out=placed)
+            placed += self.offset
+        if len(placed) and not placed.min() >= 0.0:
+            np.maximum(placed, 0.0, out=placed)
+        cells -= _WHOLE_BITS
+        return cells
+
+
+@dataclass(frozen=True)
+class BitCells:
+    """Cells by the bits of a float, so that each power of two has as many: for values of very unequal size.
+
+    The bits of floats, read as whole numbers, are in the order of the floats once those of negative ones are turned.
+    """
+
+    lowest: int
+    shift: int
+
+    @classmethod
+    def between(cls, low: float, high: float) -> BitCells:
+        """Return the cells between two finite values."""
+        first, last = (int(number) for number in _ordered_bits(np.array([low, high]), Scratch(2)))
+        return cls(first, max((last - first).bit_length() - TOP.bit_length(), 0))
+
+    def of(self, values: FloatArray, scratch: Scratch | None = None) -> IntArray:
+        """Return the cells of finite values, shape (n,), not clipped; they are ``scratch.whole`` where it is given."""
+        cells = _ordered_bits(values, scratch or Scratch(len(values)))
+        cells -= self.lowest
+        cells >>= self.shift
+        return cells
+
+
+Cells = LinearCells | BitCells
+
+
+def _ordered_bits(values: FloatArray, scratch: Scratch) -> IntArray:
+    """Return the upper 52 bits in the order of the values; -0.0 as 0.0."""
+    bits, turned = scratch.whole[: len(values)], scratch.spare_whole[: len(values)]
+    np.add(values, 0.0, out=scratch.floats[: len(values)])
+    np.right_shift(bits, 63, out=turned)
+    turned &= np.int64(0x7FFFFFFFFFFFFFFF)
+    bits ^= turned
+    bits >>= 12
+    return bits
+
 
 BLOCK = 65_536
 """Rows counted at a time, so that what is worked on stays in the cache."""
@@ -26,7 +126,7 @@ NULL, PLUS_INF, MINUS_INF = -1, -2, -3
 class EdgeTable:
     """A table that tells the bin of most values at once.
 
-    Values fall into 65,536 cells (`tasks.core.profiles.count_cells`) by operations that never decrease when the
+    Values fall into 65,536 cells (`evergreen.tasks.core.profiles.count`) by operations that never decrease when the
     value grows, also after rounding. So a cell in which no edge lies belongs to one bin; a value in one of the
     others is compared with the cell's edges, or looked for by binary search where they are more than two. The bins
     are those of ``np.searchsorted(edges, values, side="right")``, whatever the edges.
@@ -194,3 +294,59 @@ def _crowding(edges: FloatArray, cells: Cells) -> int:
     """Return how many edges share their cell with more than one other."""
     counts = np.unique(np.clip(cells.of(edges), 0, TOP), return_counts=True)[1]
     return int(counts[counts > 2].sum())
+
+
+# Moments of numbers: measured block by block, mergeable.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moments:
+    """Least and greatest value, mean, and sum of squared deviations from it, of n finite values.
+
+    ``squares`` is infinite where it exceeds the largest float.
+    """
+
+    n: int = 0
+    minimum: float | None = None
+    maximum: float | None = None
+    mean: float = 0.0
+    squares: float = 0.0
+
+    def __add__(self, other: Moments) -> Moments:
+        """Return the moments of both sets of values (Chan, Golub & LeVeque 1979)."""
+        if not self.n or not other.n:
+            return self if self.n else other
+        half = other.mean / 2 - self.mean / 2  # the whole may exceed the largest float
+        step = half * (other.n / (self.n + other.n))
+        return Moments(
+            n=self.n + other.n,
+            minimum=min(x for x in (self.minimum, other.minimum) if x is not None),
+            maximum=max(x for x in (self.maximum, other.maximum) if x is not None),
+            mean=self.mean + step + step,
+            squares=self.squares + other.squares + 4 * half * half * (self.n * other.n / (self.n + other.n)),
+        )
+
+
+def measure_moments(values: FloatArray) -> Moments:
+    """Return the moments of finite values, shape (n,), block by block.
+
+    >>> measure_moments(np.array([1.0, 2.0, 6.0]))
+    Moments(n=3, minimum=1.0, maximum=6.0, mean=3.0, squares=14.0)
+    """
+    total = Moments()
+    for block in blocks(values):
+        total += block_moments(block, low=float(block.min()), high=float(block.max()))
+    return total
+
+
+def block_moments(block: FloatArray, *, low: float, high: float, scratch: Scratch | None = None) -> Moments:
+    """Return the moments of finite values, shape (n,), n > 0, whose least and greatest are known."""
+    deviations = (scratch or Scratch(len(block))).floats[: len(block)]
+    with np.errstate(over="ignore"):
+        mean = float(block.sum()) / len(block)
+        if not np.isfinite(mean):
+            mean = float((block / len(block)).sum())
+        np.subtract(block, mean, out=deviations)
+        np.multiply(deviations, deviations, out=deviations)
+        squares = float(deviations.sum())
+    return Moments(n=len(block), minimum=low, maximum=high, mean=mean, squares=squares)

@@ -3,17 +3,279 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from tasks.core.errors import InputError
-from tasks.core.metrics.scored import IntArray
-from tasks.core.profiles.column_profile import ColumnProfile, add_columns
-from tasks.core.profiles.count_columns import CategoryTally, NumericTally
-from tasks.core.profiles.grid import ColumnGrid, Grid, column_numbers
+import numpy as np
+
+from evergreen.tasks.core.arrays import FloatArray, IntArray
+from evergreen.tasks.core.errors import InputError
+from evergreen.tasks.core.profiles.count import BLOCK, NULL, Moments, Scratch, block_moments, numeric_codes
+from evergreen.tasks.core.profiles.grid import ColumnGrid, Grid, column_numbers
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+# The profile of one column: counts and moments that add up.
+
+
+_EMPTY: dict[str, Any] = {
+    "n": 0,
+    "nulls": 0,
+    "plus_inf": 0,
+    "minus_inf": 0,
+    "minimum": None,
+    "maximum": None,
+    "mean": 0.0,
+    "squares": 0.0,
+    "joint": [],
+}
+"""What is left out of the form that a window's profile is kept in."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnProfile:
+    """Counts of one column.
+
+    Attributes
+    ----------
+    n, nulls, plus_inf, minus_inf : int
+        Rows; of these null and infinite ones, which are in no bin.
+    counts : tuple of int
+        By bin of the grid; categorical: the categories, then *other*, then *unseen*.
+    minimum, maximum : float | None
+        Of the finite values; None without any (and for categories).
+    mean, squares : float
+        Mean, and sum of squared deviations from it, of the finite values; infinite beyond the largest float.
+    joint : tuple of tuple of int
+        Coarse group (the last: missing) by coarse outcome (the last: missing); empty without an outcome.
+    """
+
+    n: int
+    nulls: int
+    counts: tuple[int, ...]
+    plus_inf: int = 0
+    minus_inf: int = 0
+    minimum: float | None = None
+    maximum: float | None = None
+    mean: float = 0.0
+    squares: float = 0.0
+    joint: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def finite(self) -> int:
+        """Rows that are in a bin."""
+        return self.n - self.nulls - self.plus_inf - self.minus_inf
+
+    @property
+    def variance(self) -> float:
+        """Sample variance of the finite values; NaN below two of them."""
+        return self.squares / (self.finite - 1) if self.finite > 1 else float("nan")
+
+    @cached_property
+    def counts_array(self) -> IntArray:
+        """Counts by bin, int64, shape (bins,); read-only; null and infinite rows are not among them."""
+        counts = np.array(self.counts, dtype=np.int64)
+        counts.flags.writeable = False
+        return counts
+
+    @cached_property
+    def cells_array(self) -> IntArray:
+        """Counts by bin, then -inf, +inf and null, int64, shape (bins + 3,); read-only; they sum to n."""
+        cells = np.append(self.counts_array, [self.minus_inf, self.plus_inf, self.nulls])
+        cells.flags.writeable = False
+        return cells
+
+    def __add__(self, other: ColumnProfile) -> ColumnProfile:
+        """Return the profile of both sets of rows."""
+        return add_columns([self, other])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        plain = {name: getattr(self, name) for name in _FIELDS}
+        squares = self.squares if np.isfinite(self.squares) else None  # JSON knows no infinity
+        joint = [list(row) for row in self.joint]
+        return {**plain, "counts": list(self.counts), "squares": squares, "joint": joint}
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> ColumnProfile:
+        """Return the profile written by ``to_dict``."""
+        joint = tuple(tuple(row) for row in plain["joint"])
+        squares = float("inf") if plain["squares"] is None else plain["squares"]
+        return cls(**{**plain, "counts": tuple(plain["counts"]), "squares": squares, "joint": joint})
+
+    def to_window_dict(self) -> dict[str, Any]:
+        """Return a short JSON form: nothing that is zero, and only filled bins where most are empty."""
+        full = self.to_dict()
+        short = {name: full[name] for name, empty in _EMPTY.items() if full[name] != empty}
+        filled = np.flatnonzero(self.counts_array)
+        if 2 * len(filled) >= len(self.counts):
+            return {**short, "all": list(self.counts)}
+        return {**short, "at": filled.tolist(), "of": self.counts_array[filled].tolist()}
+
+    @classmethod
+    def from_window_dict(cls, plain: dict[str, Any], *, bins: int) -> ColumnProfile:
+        """Return the profile written by ``to_window_dict``, of a grid column with ``bins`` bins."""
+        counts = np.zeros(bins, dtype=np.int64)
+        counts[plain.get("at", slice(None))] = plain["all"] if "all" in plain else plain["of"]
+        found = {name: plain[name] for name in _EMPTY if name in plain}
+        return cls.from_dict({**_EMPTY, **found, "counts": counts.tolist()})
+
+
+_FIELDS = tuple(each.name for each in fields(ColumnProfile))
+
+
+def add_columns(parts: Sequence[ColumnProfile]) -> ColumnProfile:
+    """Return the profile of all rows of some parts, at least one: counts exactly, moments but for rounding.
+
+    Raises
+    ------
+    InputError
+        When the parts were counted over different bins, or some with and some without an outcome.
+    """
+    shapes = {(len(part.counts), np.shape(part.joint)) for part in parts}
+    if len(shapes) > 1:
+        raise InputError(
+            f"Columns of different bins or joint tables ({sorted(map(str, shapes))}) cannot be added. "
+            "Measure both over one grid, with or without the outcome."
+        )
+    moments = sum((_moments(part) for part in parts), start=Moments())
+    total = np.sum([part.cells_array for part in parts], axis=0).tolist()
+    joint = np.sum([part.joint for part in parts], axis=0).tolist() if parts[0].joint else []
+    return ColumnProfile(
+        n=sum(part.n for part in parts),
+        nulls=total[-1],
+        plus_inf=total[-2],
+        minus_inf=total[-3],
+        counts=tuple(total[:-3]),
+        minimum=moments.minimum,
+        maximum=moments.maximum,
+        mean=moments.mean,
+        squares=moments.squares,
+        joint=tuple(tuple(row) for row in joint),
+    )
+
+
+def _moments(part: ColumnProfile) -> Moments:
+    if part.minimum is None:
+        return Moments()
+    return Moments(
+        n=part.finite, minimum=part.minimum, maximum=part.maximum, mean=part.mean, squares=part.squares
+    )
+
+
+# Running counts of columns over their grids, as rows come in, part by part.
+
+
+@dataclass(kw_only=True, eq=False)
+class _Tally:
+    """What both kinds of columns have: counts of rows and, given the outcome's grid, the joint table with it."""
+
+    grid: ColumnGrid
+    outcome: ColumnGrid | None = None
+    n: int = 0
+    nulls: int = 0
+    counts: IntArray = field(init=False)
+    joint: IntArray | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self.counts = np.zeros(self.grid.bins, dtype=np.int64)
+        if self.outcome is not None:
+            self.joint = np.zeros((len(self.grid.cuts) + 1, len(self.outcome.cuts) + 1), dtype=np.int64)
+
+    def add_codes(self, codes: IntArray, groups: IntArray | None = None) -> None:
+        """Count bins, shape (n,), negative for rows in no bin; ``groups`` as in `NumericTally.add`."""
+        self.n += len(codes)
+        self.nulls += int(np.count_nonzero(codes == NULL))
+        self.counts += np.bincount(codes[codes >= 0], minlength=self.grid.bins)
+        if self.joint is not None and groups is not None:
+            cells = self.grid.coarse[codes] * self.joint.shape[1] + groups
+            self.joint += np.bincount(cells, minlength=self.joint.size).reshape(self.joint.shape)
+
+    def _joint(self) -> tuple[tuple[int, ...], ...]:
+        return () if self.joint is None else tuple(tuple(row) for row in self.joint.tolist())
+
+
+@dataclass(kw_only=True, eq=False)
+class NumericTally(_Tally):
+    """Running counts and moments of one numeric column."""
+
+    plus_inf: int = 0
+    minus_inf: int = 0
+    moments: Moments = field(default_factory=Moments)
+    scratch: Scratch | None = None
+    """Memory for ``BLOCK`` rows; columns that are counted in turn may share it."""
+
+    def add(self, values: FloatArray, *, nulls: int = 0, groups: IntArray | None = None) -> None:
+        """Count more rows.
+
+        Parameters
+        ----------
+        values : array of float64, shape (n,)
+            NaN is null.
+        nulls : int
+            Null rows that are not among the values.
+        groups : array of int, shape (n,)
+            Coarse group of the same rows' outcome; needed where the outcome's grid was given.
+        """
+        self.n += nulls
+        self.nulls += nulls
+        for start in range(0, len(values), BLOCK):
+            block = slice(start, start + BLOCK)
+            self._add(values[block], None if groups is None else groups[block])
+
+    def profile(self) -> ColumnProfile:
+        """Return what was counted so far."""
+        moments = self.moments
+        return ColumnProfile(
+            n=self.n,
+            nulls=self.nulls,
+            counts=tuple(self.counts.tolist()),
+            plus_inf=self.plus_inf,
+            minus_inf=self.minus_inf,
+            minimum=moments.minimum,
+            maximum=moments.maximum,
+            mean=moments.mean,
+            squares=moments.squares,
+            joint=self._joint(),
+        )
+
+    def _add(self, values: FloatArray, groups: IntArray | None) -> None:
+        finite, low, high = values, float(values.min()), float(values.max())
+        if not (np.isfinite(low) and np.isfinite(high)):
+            finite = values[np.isfinite(values)]
+            low, high = float(finite.min(initial=np.inf)), float(finite.max(initial=-np.inf))
+            self.plus_inf += int(np.isposinf(values).sum())
+            self.minus_inf += int(np.isneginf(values).sum())
+        if len(finite):
+            self.moments += block_moments(finite, low=low, high=high, scratch=self.scratch)
+        table = self.grid.edge_table(len(values))
+        if groups is not None:
+            self.add_codes(numeric_codes(values, table), groups)
+            return
+        self.n += len(values)
+        self.nulls += int(np.isnan(values).sum()) if len(finite) < len(values) else 0
+        self.counts += table.count(finite, scratch=self.scratch)
+
+
+@dataclass(kw_only=True, eq=False)
+class CategoryTally(_Tally):
+    """Running counts of one categorical column."""
+
+    def add_counts(self, by_bin: IntArray, *, nulls: int) -> None:
+        """Count more rows, given as the number of rows in each bin, shape (bins,)."""
+        self.n += int(by_bin.sum()) + nulls
+        self.nulls += nulls
+        self.counts += by_bin
+
+    def profile(self) -> ColumnProfile:
+        """Return what was counted so far."""
+        return ColumnProfile(
+            n=self.n, nulls=self.nulls, counts=tuple(self.counts.tolist()), joint=self._joint()
+        )
+
 
 VERSION = 1
 

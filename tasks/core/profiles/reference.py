@@ -7,20 +7,119 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from tasks.core.config import ModelConfig
-from tasks.core.data.rows import Rows
-from tasks.core.data.schema import Schema
-from tasks.core.learning.features import feature_frame, outcomes
-from tasks.core.metrics.scored import Scored
-from tasks.core.profiles.grid import Grid, make_grid
-from tasks.core.profiles.keep import keep_grid, schema_change
-from tasks.core.profiles.profile import Profile, measure_profile
+from evergreen.tasks.core.arrays import IntArray
+from evergreen.tasks.core.config import ModelConfig
+from evergreen.tasks.core.data.rows import Rows
+from evergreen.tasks.core.data.schema import Schema
+from evergreen.tasks.core.errors import InputError
+from evergreen.tasks.core.metrics.scored import Scored
+from evergreen.tasks.core.profiles.grid import ColumnGrid, Grid, make_grid
+from evergreen.tasks.core.profiles.profile import ColumnProfile, Profile, measure_profile
+from evergreen.tasks.core.training.features import feature_frame, outcomes
+
+# Whether a model's grid still fits a new reference: while it does, its profiles of all times can be added.
+
+
+MOST_IN_A_CELL = 0.02
+"""Largest share of a new reference that one cell may hold, unless the cell is a single value or category."""
+
+
+class GridDecision(NamedTuple):
+    """Whether a grid is kept, and why (not)."""
+
+    keep: bool
+    reason: str
+
+
+def schema_change(old: Grid, new: Grid) -> str:
+    """Return how two grids differ but for edges and categories; empty where they do not.
+
+    >>> schema_change(Grid(columns={}), Grid(columns={"x": ColumnGrid(kind="numeric")}))
+    "column 'x' is new"
+    """
+    for name in sorted(old.columns.keys() ^ new.columns.keys()):
+        return f"column '{name}' is {'new' if name in new.columns else 'gone'}"
+    for name, grid in old.columns.items():
+        other = new.columns[name]
+        if grid.kind != other.kind:
+            return f"column '{name}' was {grid.kind} and is {other.kind}"
+        if grid.hashed != other.hashed:
+            return f"column '{name}' {'is no longer' if grid.hashed else 'has become'} private"
+    return "" if old.outcome == new.outcome else f"the outcome was {old.outcome!r} and is {new.outcome!r}"
+
+
+def keep_grid(old: Grid, reference: Profile) -> GridDecision:
+    """Judge whether a model's grid still resolves what its new reference looks like.
+
+    It does while the schema is the same and no cell holds more than 2 % of a column's rows. A cell that is one value
+    (bins ``[v, nextafter(v))``), a category, or *other* may hold more: no other grid would split it. The rows of
+    *unseen* categories may not.
+
+    Parameters
+    ----------
+    old : Grid
+        The model's grid.
+    reference : Profile
+        Of the new reference's rows, counted over ``old``; over another grid only to learn that the schema changed.
+
+    Raises
+    ------
+    InputError
+        When the profile was counted over another grid of the same schema.
+
+    Examples
+    --------
+    >>> old = Grid(columns={"x": ColumnGrid(kind="numeric", edges=(0.0,))})
+    >>> counted = ColumnProfile(n=100, nulls=0, counts=(99, 1))
+    >>> keep_grid(old, Profile(grid=old, columns={"x": counted})).reason
+    "99.0 % of column 'x' fall into one cell (below 0)"
+    """
+    changed = schema_change(old, reference.grid)
+    if changed:
+        return GridDecision(False, changed)
+    if reference.grid.id != old.id:
+        raise InputError(
+            f"The profile was counted over grid {reference.grid.id}, not over {old.id}. Measure it over the old grid."
+        )
+    for name, column in reference.columns.items():
+        cell, share = _fullest(column, old.columns[name])
+        if share > MOST_IN_A_CELL:
+            where = _cell_name(cell, old.columns[name])
+            return GridDecision(
+                False, f"{share:.1%} of column '{name}' fall into one cell ({where})".replace("%", " %")
+            )
+    return GridDecision(True, "the schema is the same and no cell holds more than 2 % of the rows")
+
+
+def _fullest(column: ColumnProfile, grid: ColumnGrid) -> tuple[int, float]:
+    """Return the fullest cell that could be split, and its share of the rows that are in a bin."""
+    counts = np.where(_atoms(grid), 0, column.counts_array)
+    cell = int(counts.argmax())
+    return cell, float(counts[cell] / max(column.finite, 1))
+
+
+def _atoms(grid: ColumnGrid) -> np.ndarray:
+    """Return which cells no grid would split, shape (bins,)."""
+    if grid.kind == "categorical":
+        return np.arange(grid.bins) < grid.bins - 1
+    edges = np.asarray(grid.edges)
+    single = np.nextafter(edges[:-1], np.inf) == edges[1:]
+    return np.concatenate([[False], single, [False]])[: grid.bins]
+
+
+def _cell_name(cell: int, grid: ColumnGrid) -> str:
+    if grid.kind == "categorical":
+        return "unseen categories"
+    low = f"from {grid.edges[cell - 1]:g}" if cell else ""
+    high = f"below {grid.edges[cell]:g}" if cell < len(grid.edges) else ""
+    return f"{low} {high}".strip() or "all values"
+
 
 OUTCOME, SCORE, DECISION, LOSS = "@outcome", "@score", "@decision", "@loss"
 """Names of the columns that are no features; no column of a data set can be mistaken for them in a report."""
 
 
-class Fitting(NamedTuple):
+class FittedProfile(NamedTuple):
     """A profile over the grid that fits it: an earlier one, or one laid anew, and why."""
 
     profile: Profile
@@ -69,25 +168,28 @@ def reference_profiles(
     }
 
 
-def fit_inputs(rows: Rows, *, schema: Schema, config: ModelConfig, earlier: Grid | None = None) -> Fitting:
+def fit_inputs(
+    rows: Rows, *, schema: Schema, config: ModelConfig, earlier: Grid | None = None
+) -> FittedProfile:
     """Return the profile of features and ``@outcome``: over an earlier grid while that fits, else over a fresh one.
 
     A grid belongs to the model: while versions share it, their windows' profiles add up. It fits while the schema is
-    the same, no cell holds more than 2 % of a column's rows (`tasks.core.profiles.keep.keep_grid`), and no class is
+    the same, no cell holds more than 2 % of a column's rows (`evergreen.tasks.core.profiles.reference.keep_grid`),
+    and no class is
     new.
     """
     frame = feature_frame(rows.frame, schema).assign(**{OUTCOME: outcomes(rows.frame, schema, config)})
     fresh = _input_grid(frame, schema=schema, config=config)
     if earlier is None:
-        return Fitting(measure_profile(frame, fresh), "laid over these rows: the model had none")
+        return FittedProfile(measure_profile(frame, fresh), "laid over these rows: the model had none")
     reason = schema_change(earlier, fresh)
     if not reason:
         profile = measure_profile(frame, earlier)
         kept = keep_grid(earlier, profile)
         if kept.keep and not _new_classes(profile):
-            return Fitting(profile, f"kept from the version before: {kept.reason}")
+            return FittedProfile(profile, f"kept from the version before: {kept.reason}")
         reason = "the outcome has a new class" if kept.keep else kept.reason
-    return Fitting(measure_profile(frame, fresh), f"laid anew: {reason}")
+    return FittedProfile(measure_profile(frame, fresh), f"laid anew: {reason}")
 
 
 def answer_frame(scored: Scored, *, config: ModelConfig) -> pd.DataFrame:
@@ -126,3 +228,75 @@ def _new_classes(profile: Profile) -> bool:
     """Tell whether an outcome is of a class that the grid does not know."""
     categorical = profile.grid.columns[OUTCOME].kind == "categorical"
     return categorical and profile.columns[OUTCOME].counts[-1] > 0
+
+
+# Profiles of many windows of the same rows at once: each value is coded once, whatever the number of windows.
+
+
+_SPECIAL = 3  # codes -3, -2, -1: -inf, +inf, null
+
+
+def count_windows(frame: pd.DataFrame, grid: Grid, *, window: IntArray, many: int) -> list[Profile]:
+    """Count the rows of each window over a grid; counts and joint tables alone, without moments and extremes.
+
+    Parameters
+    ----------
+    frame : DataFrame, shape (n, p)
+        Must hold the grid's columns.
+    grid : Grid
+        What to count over.
+    window : array of int, shape (n,)
+        Window of each row, 0 … many - 1; -1: none.
+    many : int
+        Number of windows.
+
+    See Also
+    --------
+    evergreen.tasks.core.profiles.profile.measure_profile : the whole profile, of one window.
+    """
+    inside = np.flatnonzero(window >= 0)
+    of = window[inside]
+    frame = frame.iloc[inside]
+    outcome = None if grid.outcome is None else grid.columns[grid.outcome]
+    groups = None if outcome is None else outcome.coarse[outcome.codes(frame[grid.outcome])]
+    columns = {
+        name: _columns(frame[name], one, of, many, outcome, groups) for name, one in grid.columns.items()
+    }
+    return [
+        Profile(grid=grid, columns={name: column[place] for name, column in columns.items()})
+        for place in range(many)
+    ]
+
+
+def _columns(
+    column: pd.Series,
+    grid: ColumnGrid,
+    of: IntArray,
+    many: int,
+    outcome: ColumnGrid | None,
+    groups: IntArray | None,
+) -> list[ColumnProfile]:
+    codes = grid.codes(column)
+    counts = _table(of, codes + _SPECIAL, many, grid.bins + _SPECIAL)
+    if outcome is None or groups is None:
+        joint = np.zeros((many, 0, 0), dtype=np.int64)
+    else:
+        up, across = len(grid.cuts) + 1, len(outcome.cuts) + 1
+        joint = _table(of, grid.coarse[codes] * across + groups, many, up * across).reshape(many, up, across)
+    return [_profile(own, table) for own, table in zip(counts, joint, strict=True)]
+
+
+def _profile(counts: IntArray, joint: IntArray) -> ColumnProfile:
+    minus, plus, nulls = (int(count) for count in counts[:_SPECIAL])
+    return ColumnProfile(
+        n=int(counts.sum()),
+        nulls=nulls,
+        plus_inf=plus,
+        minus_inf=minus,
+        counts=tuple(counts[_SPECIAL:].tolist()),
+        joint=tuple(tuple(row) for row in joint.tolist()),
+    )
+
+
+def _table(of: IntArray, codes: IntArray, many: int, width: int) -> IntArray:
+    return np.bincount(of * width + codes, minlength=many * width).reshape(many, width)

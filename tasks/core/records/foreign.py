@@ -8,25 +8,24 @@ from typing import Any
 
 import numpy as np
 
-from tasks.core.config import ModelConfig
-from tasks.core.contract.learn import learn_contract
-from tasks.core.data.rows import Parts
-from tasks.core.data.schema import Schema, infer_schema
-from tasks.core.errors import DataError
-from tasks.core.learning.baseline import all_baselines
-from tasks.core.learning.features import class_labels, outcomes
-from tasks.core.learning.fitted import pick_threshold
-from tasks.core.learning.recipe import Recipe, config_digest
-from tasks.core.learning.scoring import score_rows
-from tasks.core.logitems import Json, LogItem, Metrics, Params
-from tasks.core.metrics.measure import measure
-from tasks.core.metrics.registry import Metric
-from tasks.core.metrics.scored import Scored
-from tasks.core.pages.sample import frozen_sample
-from tasks.core.profiles.grid import Grid
-from tasks.core.records.reference_items import FOLDER, reference_items
-from tasks.core.records.training_items import baseline_metrics, shown_config
-from tasks.core.seeds import seed_for
+from evergreen.tasks.core.config import ModelConfig
+from evergreen.tasks.core.contract.learn import learn_contract
+from evergreen.tasks.core.data.rows import Parts
+from evergreen.tasks.core.data.schema import Schema, infer_schema
+from evergreen.tasks.core.errors import DataError
+from evergreen.tasks.core.log_items import Json, LogItem, Metrics, Params
+from evergreen.tasks.core.metrics.base import Metric
+from evergreen.tasks.core.metrics.registry import measure
+from evergreen.tasks.core.metrics.scored import Scored
+from evergreen.tasks.core.profiles.grid import Grid
+from evergreen.tasks.core.records.reference import FOLDER, reference_items
+from evergreen.tasks.core.records.training import baseline_metrics, shown_config
+from evergreen.tasks.core.reports.monitoring import frozen_sample
+from evergreen.tasks.core.seeds import seed_for
+from evergreen.tasks.core.training.baseline import all_baselines
+from evergreen.tasks.core.training.features import class_labels, outcomes
+from evergreen.tasks.core.training.scoring import Recipe, config_digest, score_rows
+from evergreen.tasks.core.training.training import pick_threshold
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,9 +68,13 @@ def examine_foreign(
     schema = foreign_schema(parts, config, inputs=inputs)
     recipe = foreign_recipe(estimator, parts, schema, config)
     scored = score_rows(
-        estimator, parts.holdout, schema=schema, config=config,
-        classes=recipe.classes, threshold=recipe.threshold.value,
-    )  # fmt: skip
+        estimator,
+        parts.holdout,
+        schema=schema,
+        config=config,
+        classes=recipe.classes,
+        threshold=recipe.threshold.value,
+    )
     return ForeignRecord(
         schema=schema,
         recipe=recipe,

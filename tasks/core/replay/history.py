@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 
-from tasks.core.config import ModelConfig
-from tasks.core.data.clock import Window
-from tasks.core.data.columns import clock_columns
-from tasks.core.data.rows import Parts, Rows
-from tasks.core.data.split import SplitPlan, assign_parts, plan_split, rows_needed_from
-from tasks.core.errors import DataError, InputError
-from tasks.core.metrics.scored import FloatArray
-from tasks.core.retraining.labels import known_labels
-from tasks.core.retraining.words import Labels
+from evergreen.tasks.core.arrays import FloatArray
+from evergreen.tasks.core.config import ModelConfig
+from evergreen.tasks.core.data.clock import Window
+from evergreen.tasks.core.data.columns import clock_columns
+from evergreen.tasks.core.data.rows import Parts, Rows, SplitPlan
+from evergreen.tasks.core.data.split import assign_parts, plan_split, rows_needed_from
+from evergreen.tasks.core.errors import DataError, InputError
+from evergreen.tasks.core.promotion.ledger import LedgerEntry, next_entry
+from evergreen.tasks.core.retraining.causes import known_labels
+from evergreen.tasks.core.retraining.types import Labels
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -81,12 +86,14 @@ class History:
         """Return the history as if nothing from a position on had happened yet."""
         count = self.count(until)
         return History(
-            rows=_head(self.rows, count), slim=_head(self.slim, count), positions=self.positions[:count]
+            rows=_first_rows(self.rows, count),
+            slim=_first_rows(self.slim, count),
+            positions=self.positions[:count],
         )
 
     def labels(self, config: ModelConfig, *, until: float) -> Labels:
         """Return the rows whose label is known as of a moment."""
-        return known_labels(_head(self.slim, self.count(until)), config, until=until)
+        return known_labels(_first_rows(self.slim, self.count(until)), config, until=until)
 
     def parts(
         self,
@@ -97,19 +104,128 @@ class History:
         change_at: float | None = None,
         plan: SplitPlan | None = None,
     ) -> Parts:
-        """Return training, holdout and evaluation rows as of a moment, as `tasks.data.load_parts` reads them.
+        """Return training, holdout and evaluation rows as of a moment, as `evergreen.tasks.data.load_parts` reads them.
 
         Raises
         ------
         NotLearnable
             When a part would be empty.
         """
-        slim = _head(self.slim, self.count(until))
+        slim = _first_rows(self.slim, self.count(until))
         used = plan or plan_split(slim, config, until=until, refit=refit, change_at=change_at)
         rows = self.between(Window(rows_needed_from(slim, used), until))
         return assign_parts(rows, used, drop_duplicates=config.data.drop_duplicates)
 
 
-def _head(rows: Rows, count: int) -> Rows:
+def _first_rows(rows: Rows, count: int) -> Rows:
     positions = None if rows.positions is None else rows.positions[:count]
     return dataclasses.replace(rows, frame=rows.frame.iloc[:count], positions=positions)
+
+
+# The simulated clock: which moment of the calendar a place on the model's clock stands for.
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One step of the simulated clock.
+
+    Attributes
+    ----------
+    number : int
+        1 for the first window.
+    until : float
+        As-of position: rows before it have come, and labels known by it.
+    at : datetime
+        The same on the calendar, aware and in UTC.
+    window : Window
+        The window that has just become full; for the first training, which has none, an empty one.
+    """
+
+    number: int
+    until: float
+    at: datetime
+    window: Window
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulatedClock:
+    """Turns places on the model's clock into moments.
+
+    Attributes
+    ----------
+    kind : {'timestamp', 'seconds', 'rows'}
+        Timestamps are themselves, seconds count from 1970. Row numbers say nothing of time: there a window takes one
+        ``monitoring.interval``.
+    interval : float
+        ``monitoring.interval`` in seconds.
+    """
+
+    kind: str
+    interval: float
+
+    @classmethod
+    def of(cls, config: ModelConfig) -> SimulatedClock:
+        """Return the clock of a model."""
+        return cls(kind=config.data.clock, interval=config.monitoring.interval.amount)
+
+    def at(self, position: float, *, number: int) -> datetime:
+        """Return the moment of a position that is reached with window ``number``.
+
+        >>> SimulatedClock(kind="rows", interval=3600.0).at(5000.0, number=2).isoformat()
+        '1970-01-01T02:00:00+00:00'
+        """
+        passed = number * self.interval if self.kind == "rows" else position
+        return _EPOCH + timedelta(microseconds=round(passed * 1e6))
+
+    def tick(self, window: Window, positions: FloatArray, *, number: int) -> Step:
+        """Return the step at which a window becomes full: on a clock of time with the first row past its end."""
+        until = window.end
+        if self.kind != "rows":
+            place = int(np.searchsorted(positions, window.end, side="left"))
+            until = float(positions[place]) if place < len(positions) else math.inf
+        return Step(number=number, until=until, at=self.at(until, number=number), window=window)
+
+
+# The ledger of a replay: the entries that would have been written live, in memory.
+
+
+@dataclass(kw_only=True)
+class ReplayLedger:
+    """Streams of one model under one policy.
+
+    Attributes
+    ----------
+    model : str
+        The model.
+    streams : dict of str to list of Entry
+        Entries by stream, oldest first.
+    """
+
+    model: str
+    streams: dict[str, list[LedgerEntry]] = field(default_factory=dict)
+
+    def read(self, stream: str) -> list[LedgerEntry]:
+        """Return a stream's entries."""
+        return self.streams.get(stream, [])
+
+    def last(self, stream: str) -> LedgerEntry | None:
+        """Return the newest entry of a stream."""
+        entries = self.read(stream)
+        return entries[-1] if entries else None
+
+    def append(self, stream: str, kind: str, payload: Mapping[str, Any], *, at: datetime) -> LedgerEntry:
+        """Append what happened; numbered and chained as in the real ledger, so that it reads the same."""
+        entry = next_entry(
+            self.last(stream), model=self.model, stream=stream, at=at, kind=kind, payload=payload
+        )
+        self.streams.setdefault(stream, []).append(entry)
+        return entry
+
+    def copy(self) -> ReplayLedger:
+        """Return a ledger that goes on by itself from here."""
+        return ReplayLedger(
+            model=self.model, streams={name: list(entries) for name, entries in self.streams.items()}
+        )

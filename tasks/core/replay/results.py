@@ -3,19 +3,108 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from tasks.core.metrics.base import Metric
-from tasks.core.metrics.scored import FloatArray
-from tasks.core.replay.mean_interval import mean_over_windows
-from tasks.core.replay.regret import Regret, gap_to_best, measure_regret, pareto_front
-from tasks.core.replay.step import Step
-from tasks.core.verdict import Reason, State
-from tasks.core.watching.looked import json_ready
+from evergreen.tasks.core.arrays import FloatArray
+from evergreen.tasks.core.data.clock import Window
+from evergreen.tasks.core.data.rows import Rows
+from evergreen.tasks.core.data.split import draft_plan
+from evergreen.tasks.core.data.timeline import make_timeline
+from evergreen.tasks.core.metrics.base import Metric
+from evergreen.tasks.core.metrics.scored import Scored
+from evergreen.tasks.core.monitoring.window_result import json_ready
+from evergreen.tasks.core.replay.setup import ReplayStart
+from evergreen.tasks.core.replay.step import Scorecard, StepResult
+from evergreen.tasks.core.stats.dependence import mean_over_windows
+from evergreen.tasks.core.training.baseline import baseline_kinds, baseline_scores
+from evergreen.tasks.core.verdict import Reason, State
+
+# Policies against each other in hindsight: regret, the Pareto front of quality and retrainings.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regret:
+    """How much worse than the best policy of a run.
+
+    Attributes
+    ----------
+    absolute : float
+        In the metric's unit, >= 0; NaN for a policy without a mean.
+    relative : float
+        As a share of the best mean; NaN where that is 0.
+    """
+
+    absolute: float
+    relative: float
+
+
+def measure_regret(means: Mapping[str, float], *, sign: int) -> dict[str, Regret]:
+    """Return each policy's regret against the best of them in hindsight.
+
+    Parameters
+    ----------
+    means : mapping of str to float
+        Mean metric by policy; NaN where it is undefined.
+    sign : {1, -1}
+        Direction in which the metric is better.
+
+    Examples
+    --------
+    >>> found = measure_regret({"never": 0.8, "every": 1.0}, sign=1)
+    >>> round(found["never"].absolute, 3), round(found["never"].relative, 3), found["every"].absolute
+    (0.2, 0.2, 0.0)
+    """
+    known = [mean for mean in means.values() if math.isfinite(mean)]
+    best = max(known, key=lambda mean: sign * mean, default=math.nan)
+    return {name: _regret(mean, best, sign) for name, mean in means.items()}
+
+
+def pareto_front(points: Sequence[tuple[float, float]], *, sign: int) -> tuple[int, ...]:
+    """Return the places of the points that no other one beats in both quality and cost, cheapest first.
+
+    Parameters
+    ----------
+    points : sequence of (quality, cost)
+        A mean metric and a number of retrainings; points with NaN are on no front.
+    sign : {1, -1}
+        Direction in which quality is better; less cost always is.
+
+    Notes
+    -----
+    Of points that are equal in both, the first listed is kept.
+
+    Examples
+    --------
+    >>> pareto_front([(0.80, 0), (0.85, 10), (0.84, 12), (0.86, 30)], sign=1)
+    (0, 1, 3)
+    """
+    known = [place for place, point in enumerate(points) if all(map(math.isfinite, point))]
+    ordered = sorted(known, key=lambda place: (points[place][1], -sign * points[place][0], place))
+    front: list[int] = []
+    for place in ordered:
+        if not front or sign * (points[place][0] - points[front[-1]][0]) > 0:
+            front.append(place)
+    return tuple(front)
+
+
+def gap_to_best(points: Sequence[tuple[float, float]], *, sign: int) -> tuple[float, ...]:
+    """Return how far each point's quality is behind the best one's, in the metric's unit, >= 0.
+
+    >>> [round(gap, 3) for gap in gap_to_best([(12.0, 0), (10.0, 9)], sign=-1)]
+    [2.0, 0.0]
+    """
+    means = {str(place): quality for place, (quality, _) in enumerate(points)}
+    return tuple(one.absolute for one in measure_regret(means, sign=sign).values())
+
+
+def _regret(mean: float, best: float, sign: int) -> Regret:
+    behind = max(0.0, sign * (best - mean)) if math.isfinite(mean) else math.nan
+    return Regret(absolute=behind, relative=behind / abs(best) if best else math.nan)
+
 
 _REFUSED = (State.KEPT, State.REJECTED, State.INSUFFICIENT)
 
@@ -42,7 +131,7 @@ class PolicyResult:
     metric: str
     clock: str
     sign: int
-    steps: tuple[Step, ...]
+    steps: tuple[StepResult, ...]
     regret: Regret | None = None
 
     @property
@@ -57,7 +146,7 @@ class PolicyResult:
 
     @property
     def mean_interval(self) -> tuple[float, float]:
-        """Its 95 % interval (`tasks.core.replay.mean_interval`)."""
+        """Its 95 % interval (`evergreen.tasks.core.stats.dependence`)."""
         found = mean_over_windows(self.values)
         return found.low, found.high
 
@@ -68,7 +157,7 @@ class PolicyResult:
         return float(np.mean(known)) if known else None
 
     @property
-    def worst_step(self) -> Step | None:
+    def worst_step(self) -> StepResult | None:
         """The window with the worst metric; None where it is defined on none."""
         known = [step for step in self.steps if step.performance.defined]
         return min(known, key=lambda step: self.sign * step.performance.value, default=None)
@@ -171,11 +260,14 @@ class ReplayResult:
         front = self.front()
         pareto = [
             {
-                "policy": one.name, "quality": one.mean, "retrainings": one.retrainings, "gap": gap,
+                "policy": one.name,
+                "quality": one.mean,
+                "retrainings": one.retrainings,
+                "gap": gap,
                 "front": one.name in front,
             }
             for one, gap in zip(self.policies, gaps, strict=True)
-        ]  # fmt: skip
+        ]
         return {
             "policies": [one.to_dict() for one in self.policies],
             "baseline": self.baseline.to_dict() if self.baseline else None,
@@ -184,18 +276,59 @@ class ReplayResult:
         }
 
 
-def conclude_policy(name: str, steps: Sequence[Step], *, metric: Metric, clock: str) -> PolicyResult:
+def conclude_policy(name: str, steps: Sequence[StepResult], *, metric: Metric, clock: str) -> PolicyResult:
     """Return what came of one policy."""
     return PolicyResult(name=name, metric=metric.name, clock=clock, sign=metric.sign, steps=tuple(steps))
 
 
 def conclude_replay(
-    policies: Sequence[PolicyResult],
-    *,
-    baseline: PolicyResult | None = None,
-    notes: Sequence[Reason] = (),
+    policies: Sequence[PolicyResult], *, baseline: PolicyResult | None = None, notes: Sequence[Reason] = ()
 ) -> ReplayResult:
     """Return what came of all policies, each with its regret; the baseline is no policy."""
     regrets = measure_regret({one.name: one.mean for one in policies}, sign=policies[0].sign)
     told = tuple(replace(one, regret=regrets[one.name]) for one in policies)
     return ReplayResult(policies=told, baseline=baseline, notes=tuple(notes))
+
+
+# The baseline beside the policies: 'same as the last label', as labels were known at each moment.
+
+
+NAME = "same_as_last"
+
+
+def replay_persistence(beginning: ReplayStart) -> PolicyResult | None:
+    """Return the baseline on the windows of a replay; None for ranking, where there is no last label.
+
+    Shares and transitions are counted on the labelled rows as of the first training, and never again: so it is what
+    anybody could have deployed then, without a model.
+    """
+    config, model = beginning.config, beginning.first.model
+    if "persistence" not in baseline_kinds(config, timed=True):
+        return None
+    start = beginning.start.until
+    scored = baseline_scores(
+        "persistence",
+        training=_labelled(beginning, Window(end=start), until=start),
+        rows=_labelled(beginning, Window(start)),
+        schema=model.schema,
+        config=config,
+        classes=model.classes,
+        rng=np.random.default_rng(0),
+    )
+    scorecard = Scorecard.of(config, beginning.tools.metric(config))
+    steps = []
+    for tick in beginning.ticks:
+        performance, accuracy = scorecard.measure(_inside(scored, tick.window))
+        steps.append(StepResult(tick=tick, version=0, performance=performance, accuracy=accuracy))
+    return conclude_policy(NAME, steps, metric=scorecard.metric, clock=config.data.clock)
+
+
+def _labelled(beginning: ReplayStart, window: Window, *, until: float | None = None) -> Rows:
+    """Return the rows of a slice that have a label, known as of ``until``."""
+    rows = beginning.history.between(window)
+    line = make_timeline(rows.frame, np.asarray(rows.positions), draft_plan(beginning.config, until=until))
+    return rows.take(line.usable)
+
+
+def _inside(scored: Scored, window: Window) -> Scored:
+    return scored.take(window.mask(scored.require("positions")))

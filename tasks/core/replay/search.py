@@ -2,24 +2,178 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import pairwise
-from typing import Any
+from itertools import pairwise, product
+from typing import Any, Literal
 
 import numpy as np
+import yaml
 
-from tasks.core.config import ModelConfig
-from tasks.core.config.model import overlay_model
-from tasks.core.data.clock import format_position
-from tasks.core.errors import InputError
-from tasks.core.replay.first import Beginning
-from tasks.core.replay.history import History
-from tasks.core.replay.policies import ENABLED, PolicySpec
-from tasks.core.replay.results import ReplayResult
-from tasks.core.replay.search_space import Overlay, paste_yaml
-from tasks.core.watching.looked import json_ready
+from evergreen.tasks.core.config import ModelConfig
+from evergreen.tasks.core.config.model import overlay_model
+from evergreen.tasks.core.config.units import Span
+from evergreen.tasks.core.data.clock import format_position
+from evergreen.tasks.core.errors import InputError
+from evergreen.tasks.core.monitoring.window_result import json_ready
+from evergreen.tasks.core.replay.history import History
+from evergreen.tasks.core.replay.results import ReplayResult
+from evergreen.tasks.core.replay.setup import ENABLED, PolicySpec, ReplayStart
+from evergreen.tasks.core.training.estimators import build_estimator, takes_weights
+
+# The settings of retraining that a search tries: triggers, spans, window, weights and thresholds.
+
+
+Method = Literal["grid", "random"]
+Overlay = dict[str, dict[str, Any]]
+
+_TRIGGERS = (
+    ["periodic"],
+    ["performance", "concept"],
+    ["performance", "concept", "periodic"],
+    ["data", "prediction", "outcome", "concept", "performance"],
+    ["data", "prediction", "outcome", "concept", "performance", "periodic"],
+)
+_SPANS = (1, 2, 3, 4, 6, 9, 12)
+"""Windows of monitoring that a cooldown, or the time to the next date, lasts."""
+_COARSE = (2, 4, 8)
+_DROPS = (0.02, 0.05, 0.1)
+_PSI = (0.0, 0.1, 0.25)
+_EFFECTS = (0.03, 0.06, 0.1)
+
+
+def search_space(
+    config: ModelConfig, *, method: Method, trials: int, rng: np.random.Generator, window: timedelta
+) -> tuple[Overlay, ...]:
+    """Return settings to try, each as values by section.
+
+    Parameters
+    ----------
+    config : ModelConfig
+        The model as it is configured.
+    method : {'grid', 'random'}
+        ``grid``: triggers x spans x training window, evenly thinned out to ``trials``. ``random``: drawn from all
+        settings, without repeats.
+    trials : int
+        Most settings to return, >= 1.
+    rng : numpy.random.Generator
+        For ``random``.
+    window : timedelta
+        How long a window of monitoring lasts; spans are multiples of it.
+
+    Raises
+    ------
+    InputError
+        When the method is unknown, or there are no trials.
+    """
+    if method not in ("grid", "random"):
+        raise InputError(f"Unknown search method '{method}'. Allowed: grid, random.")
+    if trials < 1:
+        raise InputError(f"A search of {trials} trials tries nothing. Allowed: 1 or more.")
+    every = list(_grid(config, window)) if method == "grid" else list(_draws(config, window, rng, trials))
+    return tuple(every[place] for place in _spread(len(every), trials))
+
+
+def paste_yaml(overlay: Overlay) -> str:
+    """Return settings as the lines to paste into a model's file.
+
+    >>> print(paste_yaml({"retraining": {"triggers": ["periodic"], "every": "42d"}}), end="")
+    retraining:
+      triggers: [periodic]
+      every: 42d
+    """
+    lines: list[str] = []
+    for section, values in overlay.items():
+        lines.append(f"{section}:")
+        lines += [f"  {name}: {_flow(value)}" for name, value in values.items()]
+    return "\n".join(lines) + "\n"
+
+
+def span_text(length: timedelta) -> str:
+    """Return a duration as a configuration writes it, rounded up to whole minutes.
+
+    >>> span_text(timedelta(days=42)), span_text(timedelta(hours=30))
+    ('42d', '30h')
+    """
+    minutes = max(math.ceil(length.total_seconds() / 60), 1)
+    for unit, size in (("d", 1440), ("h", 60)):
+        if minutes % size == 0:
+            return f"{minutes // size}{unit}"
+    return f"{minutes}m"
+
+
+def _grid(config: ModelConfig, window: timedelta) -> Iterable[Overlay]:
+    for triggers, many, learned in product(_TRIGGERS, _COARSE, _windows(config)):
+        span = span_text(window * many)
+        yield {"retraining": {"triggers": triggers, "every": span, "cooldown": span, "window": learned}}
+
+
+def _draws(
+    config: ModelConfig, window: timedelta, rng: np.random.Generator, trials: int
+) -> Iterable[Overlay]:
+    seen: list[Overlay] = []
+    for _ in range(20 * trials):
+        if len(seen) == trials:
+            return
+        overlay = _draw(config, window, rng)
+        if overlay not in seen:
+            seen.append(overlay)
+            yield overlay
+
+
+def _draw(config: ModelConfig, window: timedelta, rng: np.random.Generator) -> Overlay:
+    cooldown, every = sorted(_SPANS[int(place)] for place in rng.integers(len(_SPANS), size=2))
+    retraining = {
+        "triggers": _one(_TRIGGERS, rng),
+        "every": span_text(window * every),
+        "cooldown": span_text(window * cooldown),
+        "window": _one(_windows(config), rng),
+        "weighted": _one(_weights(config), rng),
+        "drift_threshold": _one(_PSI, rng),
+        "performance_drop": _one(_DROPS, rng),
+    }
+    return {"drift": {"min_effect": _one(_EFFECTS, rng)}, "retraining": retraining}
+
+
+def _flow(value: Any) -> str:
+    text = yaml.safe_dump(value, default_flow_style=True, width=1000)
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
+def _one(values: Sequence[Any], rng: np.random.Generator) -> Any:
+    return values[int(rng.integers(len(values)))]
+
+
+def _windows(config: ModelConfig) -> tuple[str, ...]:
+    """Return the training windows to try: as configured, half of it, all history, since the last change."""
+    window = config.retraining.window
+    fits = isinstance(window, Span) and not (config.data.clock == "rows" and window.unit == "seconds")
+    halved = (str(window), _scaled(window, 0.5)) if isinstance(window, Span) and fits else ()
+    return tuple(dict.fromkeys((*halved, "full", "since_change")))
+
+
+def _scaled(span: Span, factor: float) -> str:
+    if span.unit == "rows":
+        return f"{max(math.ceil(span.amount * factor), 1)} rows"
+    return span_text(timedelta(seconds=span.amount * factor))
+
+
+def _weights(config: ModelConfig) -> tuple[str, ...]:
+    """Return the weightings that every candidate can learn with."""
+    training = config.training
+    built = (build_estimator(one.estimator, one.params, allow=training.allow) for one in training.candidates)
+    accepted = all(takes_weights(estimator) for estimator in built)
+    return ("none", "recency", "similarity") if accepted else ("none",)
+
+
+def _spread(many: int, wanted: int) -> list[int]:
+    """Return so many places, evenly spread."""
+    if many <= wanted:
+        return list(range(many))
+    return [int(place) for place in np.unique(np.linspace(0, many - 1, wanted).round())]
+
 
 SHARE = 0.7
 """Part of history that settings are tried on."""
@@ -44,7 +198,7 @@ class SearchSplit:
     start: float
 
 
-def split_history(history: History, beginning: Beginning, *, share: float = SHARE) -> SearchSplit:
+def split_history(history: History, beginning: ReplayStart, *, share: float = SHARE) -> SearchSplit:
     """Divide a history at the end of a window.
 
     Parameters
@@ -71,7 +225,7 @@ def split_history(history: History, beginning: Beginning, *, share: float = SHAR
     return SearchSplit(first=history.before(float(np.nextafter(edge, np.inf))), whole=history, start=edge)
 
 
-def window_length(beginning: Beginning) -> timedelta:
+def window_length(beginning: ReplayStart) -> timedelta:
     """Return how long a window lasts on the simulated clock: the median from one step to the next."""
     moments = [beginning.start.at, *(tick.at for tick in beginning.ticks)]
     steps = [(after - before).total_seconds() for before, after in pairwise(moments)]

@@ -6,15 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tasks.core.data.clock import format_position
-from tasks.core.drift.performance import Performance
-from tasks.core.drift.words import Level, worst
-from tasks.core.replay.clock import Tick
-from tasks.core.verdict import Reason, State
+import numpy as np
+
+from evergreen.tasks.core.config import ModelConfig
+from evergreen.tasks.core.data.clock import Window, format_position
+from evergreen.tasks.core.drift.performance import Performance, measure_performance
+from evergreen.tasks.core.drift.types import Level, worst
+from evergreen.tasks.core.metrics.base import Metric
+from evergreen.tasks.core.metrics.registry import get_metric
+from evergreen.tasks.core.metrics.scored import Scored
+from evergreen.tasks.core.replay.history import History, Step
+from evergreen.tasks.core.training.scoring import Scorer
+from evergreen.tasks.core.verdict import Reason, State
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class StepResult:
     """One window under one policy.
 
     Attributes
@@ -32,7 +39,8 @@ class Step:
     alarms : int
         Alarms that opened.
     decision : dict | None
-        Of retraining (`tasks.core.retraining.words.RetrainDecision.to_dict`); None where the policy takes none.
+        Of retraining (`evergreen.tasks.core.retraining.types.RetrainDecision.to_dict`); None where the policy
+        takes none.
     state : State | None
         How the retraining ended that started here; None without one.
     reasons : tuple of Reason
@@ -45,7 +53,7 @@ class Step:
         Time it took.
     """
 
-    tick: Tick
+    tick: Step
     version: int
     performance: Performance
     accuracy: float | None = None
@@ -93,6 +101,40 @@ class Step:
         }
 
 
-def _ends(tick: Tick, clock: str) -> dict[str, str]:
+def _ends(tick: Step, clock: str) -> dict[str, str]:
     ends = {"from": tick.window.start, "to": tick.window.end}
     return {name: format_position(place, clock=clock) for name, place in ends.items()}
+
+
+# What each window of a replay is measured by: the deciding metric, and accuracy where something is classified.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scorecard:
+    """What each window is measured by: the deciding metric, and accuracy where something is classified."""
+
+    metric: Metric
+    accuracy: Metric | None
+
+    @classmethod
+    def of(cls, config: ModelConfig, metric: Metric) -> Scorecard:
+        """Return the scorecard of a model."""
+        classifies = config.problem.value in ("binary", "multiclass")
+        return cls(
+            metric=metric,
+            accuracy=get_metric("accuracy", problem=config.problem.value) if classifies else None,
+        )
+
+    def score(
+        self, history: History, model: Scorer, window: Window, *, config: ModelConfig
+    ) -> tuple[Performance, float | None]:
+        """Measure a version's answers on a window."""
+        return self.measure(model.score(history.between(window), config=config))
+
+    def measure(self, scored: Scored) -> tuple[Performance, float | None]:
+        """Measure answers on the rows that have a label in the end."""
+        found = measure_performance(scored, self.metric)
+        if self.accuracy is None:
+            return found, None
+        share = measure_performance(scored, self.accuracy).value
+        return found, float(share) if np.isfinite(share) else None

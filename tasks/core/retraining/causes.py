@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tasks.core.alerts.alert import AlertLevel
-from tasks.core.data.clock import parse_position
-from tasks.core.drift.words import DriftKind, Level
-from tasks.core.retraining.policy import RetrainPolicy
-from tasks.core.retraining.words import Cause
+import numpy as np
+
+from evergreen.tasks.core.alerts.alert import AlertLevel
+from evergreen.tasks.core.config import ModelConfig
+from evergreen.tasks.core.data.clock import parse_position
+from evergreen.tasks.core.data.rows import Rows
+from evergreen.tasks.core.data.split import draft_plan
+from evergreen.tasks.core.data.timeline import make_timeline
+from evergreen.tasks.core.drift.types import DriftKind, Level
+from evergreen.tasks.core.retraining.types import Cause, Labels, RetrainPolicy
 
 _LOSS = "@loss"
 
@@ -22,7 +27,8 @@ def drift_causes(
     Parameters
     ----------
     entries : iterable of dict
-        The newest window of each phase, as the ledger keeps it (`tasks.core.watching.looked.Looked.to_entry`, with
+        The newest window of each phase, as the ledger keeps it
+        (`evergreen.tasks.core.monitoring.window_result.WindowResult.to_entry`, with
         its ``alert``).
     version : int | None
         The champion of now: alarms of the one before went with it.
@@ -95,3 +101,28 @@ def alarm_size(entry: Mapping[str, Any], *, kind: str, name: str) -> float | Non
 
 def _relative(moved: Mapping[str, Any]) -> float:
     return float(moved["effect"] / abs(moved["expected"]))
+
+
+# Which rows have a label that is known now.
+
+
+def known_labels(rows: Rows, config: ModelConfig, *, until: float | None = None) -> Labels:
+    """Return the places of rows whose label is known.
+
+    Parameters
+    ----------
+    rows : Rows
+        With the columns that a split is planned from (`evergreen.tasks.core.data.columns.clock_columns`).
+    until : float, optional
+        As of this position: no row at or after it, no label known after it.
+
+    Returns
+    -------
+    Labels
+        Positions on the clock; without a clock the labelled rows are counted from 0 on.
+    """
+    if rows.positions is None:
+        count = int(rows.frame[config.data.target].notna().sum())
+        return Labels(positions=np.arange(count, dtype=np.float64))
+    line = make_timeline(rows.frame, rows.positions, draft_plan(config, until=until))
+    return Labels(positions=np.sort(rows.positions[line.usable]))

@@ -4,14 +4,115 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
-from tasks.core.config.quiet_hours import quiet_until
-from tasks.core.retraining.attempts import REFUSED, Attempt, RetrainHistory
-from tasks.core.retraining.due import due_triggers
-from tasks.core.retraining.policy import MONTH, MOST_BACK_OFF, RetrainPolicy, length_text
-from tasks.core.retraining.words import MANUAL, Asked, Cause, Moment, Outcome, RetrainDecision
-from tasks.core.verdict import Reason
+from evergreen.tasks.core.config.quiet_hours import quiet_until
+from evergreen.tasks.core.retraining.history import REFUSED, Attempt, RetrainHistory
+from evergreen.tasks.core.retraining.types import (
+    MANUAL,
+    MONTH,
+    MOST_BACK_OFF,
+    Cause,
+    Moment,
+    RetrainDecision,
+    RetrainingAction,
+    RetrainingRequest,
+    RetrainPolicy,
+    length_text,
+)
+from evergreen.tasks.core.verdict import Reason
+
+# What is due by the calendar or by the count of labels, whatever monitoring says.
+
+
+@dataclass(frozen=True, kw_only=True)
+class DueTrigger:
+    """One trigger that time or labels pull.
+
+    Attributes
+    ----------
+    trigger : str
+        ``periodic`` or ``labels``.
+    due : bool
+        Whether it asks now.
+    said : str
+        Why, or what is missing.
+    due_at : datetime | None
+        When it will be due; None where rows decide.
+    size, limit : float | None
+        Rows (or days) passed, and asked for.
+    """
+
+    trigger: str
+    due: bool
+    said: str
+    due_at: datetime | None = None
+    size: float | None = None
+    limit: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {**vars(self), "due_at": self.due_at.isoformat() if self.due_at else None}
+
+    def cause(self) -> Cause:
+        """Return it as a cause."""
+        return Cause(trigger=self.trigger, said=self.said, size=self.size, limit=self.limit)
+
+
+def due_triggers(
+    now: Moment, history: RetrainHistory, asked: RetrainingRequest, policy: RetrainPolicy
+) -> tuple[DueTrigger, ...]:
+    """Return the triggers ``periodic`` and ``labels`` of a policy, due or not."""
+    found = []
+    if "periodic" in policy.triggers:
+        by_rows = policy.every.unit == "rows"
+        found.append(_by_rows(history, asked, policy) if by_rows else _by_time(now, history, asked, policy))
+    if "labels" in policy.triggers:
+        found.append(_by_labels(history, asked, policy))
+    return tuple(found)
+
+
+def _by_time(
+    now: Moment, history: RetrainHistory, asked: RetrainingRequest, policy: RetrainPolicy
+) -> DueTrigger:
+    last = history.last.at if history.last else asked.champion_since
+    if last is None:
+        return DueTrigger(trigger="periodic", due=True, said="There is no champion yet.", due_at=now.at)
+    due_at = last + timedelta(seconds=policy.every.amount)
+    word = "retraining" if history.last else "promotion"
+    said = f"The last {word} was on {last:%Y-%m-%d %H:%M} UTC, and one is due every {policy.every}."
+    return DueTrigger(
+        trigger="periodic",
+        due=now.at >= due_at,
+        said=said,
+        due_at=due_at,
+        size=round((now.at - last).total_seconds() / 86400, 2),
+        limit=round(policy.every.amount / 86400, 2),
+    )
+
+
+def _by_rows(history: RetrainHistory, asked: RetrainingRequest, policy: RetrainPolicy) -> DueTrigger:
+    rows, wanted = _new_rows(history, asked), int(policy.every.amount)
+    said = f"{rows} rows were labelled since the last retraining, and one is due every {policy.every}."
+    return DueTrigger(
+        trigger="periodic", due=rows >= wanted, said=said, size=float(rows), limit=float(wanted)
+    )
+
+
+def _by_labels(history: RetrainHistory, asked: RetrainingRequest, policy: RetrainPolicy) -> DueTrigger:
+    rows, wanted = _new_rows(history, asked), int(policy.min_new_rows or 0)
+    said = f"{rows} rows were labelled since the last retraining; {wanted} make one due."
+    return DueTrigger(trigger="labels", due=rows >= wanted, said=said, size=float(rows), limit=float(wanted))
+
+
+def _new_rows(history: RetrainHistory, asked: RetrainingRequest) -> int:
+    return asked.labels.after(trained_up_to(history, asked))
+
+
+def trained_up_to(history: RetrainHistory, asked: RetrainingRequest) -> float | None:
+    """Return how far labels had come at the last retraining; before the first, at the champion's training."""
+    return history.last.labelled_to if history.last else asked.champion_learned_to
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +124,7 @@ class Hold:
 
 
 def decide_retrain(
-    now: Moment, history: RetrainHistory, asked: Asked, policy: RetrainPolicy
+    now: Moment, history: RetrainHistory, asked: RetrainingRequest, policy: RetrainPolicy
 ) -> RetrainDecision:
     """Decide whether a retraining starts.
 
@@ -36,7 +137,7 @@ def decide_retrain(
     now : Moment
         On the calendar, and how far the rows have come.
     history : RetrainHistory
-        Folded from the ledger (`tasks.core.retraining.history.fold_history`).
+        Folded from the ledger (`evergreen.tasks.core.retraining.history.fold_history`).
     asked : Asked
         What asks now.
     policy : RetrainPolicy
@@ -53,7 +154,7 @@ def decide_retrain(
     causes = (*alarms, *(one.cause() for one in due if one.due))
     change_at = _change_at(causes, history)
     if absolute := list(_absolute(history, policy)):
-        return _held(absolute, causes, change_at)
+        return _blocked(absolute, causes, change_at)
     if not causes:
         next_at = min((one.due_at for one in due if one.due_at is not None), default=None)
         if stale:
@@ -63,10 +164,10 @@ def decide_retrain(
         return _no_new_labels(history.last, causes, change_at)
     holds = list(_holds(now, history, asked, policy))
     if holds and asked.forced is None:
-        return _held(holds, causes, change_at)
+        return _blocked(holds, causes, change_at)
     forced = [_overridden(hold, asked.forced) for hold in holds]
     return RetrainDecision(
-        outcome=Outcome.START,
+        outcome=RetrainingAction.START,
         reasons=(*map(_asks, causes), *forced),
         causes=causes,
         next_allowed_at=now.at + policy.cooldown,
@@ -87,12 +188,16 @@ def _absolute(history: RetrainHistory, policy: RetrainPolicy) -> Iterator[Hold]:
     if history.open is not None:
         running = history.open
         message = f"Retraining {running.claim} is in progress since {running.at:%Y-%m-%d %H:%M} UTC."
-        yield Hold(reason=Reason(code="in_progress", message=message), until=rested_at(history, policy))
+        yield Hold(
+            reason=Reason(code="in_progress", message=message), until=cooldown_ends_at(history, policy)
+        )
 
 
-def _holds(now: Moment, history: RetrainHistory, asked: Asked, policy: RetrainPolicy) -> Iterator[Hold]:
+def _holds(
+    now: Moment, history: RetrainHistory, asked: RetrainingRequest, policy: RetrainPolicy
+) -> Iterator[Hold]:
     """Yield what holds a retraining unless it is forced."""
-    yield from _cooling(now, history, policy)
+    yield from _cooldown(now, history, policy)
     yield from _over_budget(now, history, policy)
     quiet = None if asked.manual else quiet_until(policy.quiet_hours, now.at)
     if quiet is not None:
@@ -101,9 +206,9 @@ def _holds(now: Moment, history: RetrainHistory, asked: Asked, policy: RetrainPo
     yield from _same_data_as_rolled_back(history, asked, policy)
 
 
-def _cooling(now: Moment, history: RetrainHistory, policy: RetrainPolicy) -> Iterator[Hold]:
+def _cooldown(now: Moment, history: RetrainHistory, policy: RetrainPolicy) -> Iterator[Hold]:
     """Yield cooldown and back-off: failed and refused attempts count like any other."""
-    last, rested = history.last, rested_at(history, policy)
+    last, rested = history.last, cooldown_ends_at(history, policy)
     if last is None or rested is None or now.at >= rested:
         return
     if now.at < last.at + policy.cooldown:
@@ -116,7 +221,7 @@ def _cooling(now: Moment, history: RetrainHistory, policy: RetrainPolicy) -> Ite
     yield Hold(reason=reason, until=rested)
 
 
-def rested_at(history: RetrainHistory, policy: RetrainPolicy) -> datetime | None:
+def cooldown_ends_at(history: RetrainHistory, policy: RetrainPolicy) -> datetime | None:
     """Return when cooldown and back-off of the newest attempt are over; None before the first. An open one may help."""
     last = history.last
     if last is None:
@@ -137,7 +242,9 @@ def _over_budget(now: Moment, history: RetrainHistory, policy: RetrainPolicy) ->
     yield Hold(reason=reason, until=until)
 
 
-def _same_data_as_rolled_back(history: RetrainHistory, asked: Asked, policy: RetrainPolicy) -> Iterator[Hold]:
+def _same_data_as_rolled_back(
+    history: RetrainHistory, asked: RetrainingRequest, policy: RetrainPolicy
+) -> Iterator[Hold]:
     """Yield a hold while the rows are those of a version that was rolled back from."""
     undone = [one for one in history.attempts if one.version in history.rolled_back]
     if not undone:
@@ -154,7 +261,7 @@ def _same_data_as_rolled_back(history: RetrainHistory, asked: Asked, policy: Ret
 
 
 def _fresh_alarms(
-    history: RetrainHistory, asked: Asked, policy: RetrainPolicy
+    history: RetrainHistory, asked: RetrainingRequest, policy: RetrainPolicy
 ) -> tuple[tuple[Cause, ...], tuple[Cause, ...]]:
     """Part what asks anew from alarms that a refused challenger has answered already and that have not grown."""
     last = history.last
@@ -181,12 +288,12 @@ def _change_at(causes: tuple[Cause, ...], history: RetrainHistory) -> float | No
     return max([*places, *([before] if before is not None else [])], default=None)
 
 
-def _held(holds: list[Hold], causes: tuple[Cause, ...], change_at: float | None) -> RetrainDecision:
+def _blocked(holds: list[Hold], causes: tuple[Cause, ...], change_at: float | None) -> RetrainDecision:
     """Return a refusal; it ends when the last of what holds it does, if time ends all of them."""
     ends = [hold.until for hold in holds]
     known = [end for end in ends if end is not None]
     return RetrainDecision(
-        outcome=Outcome.HOLD,
+        outcome=RetrainingAction.HOLD,
         reasons=tuple(hold.reason for hold in holds),
         causes=causes,
         next_allowed_at=max(known) if len(known) == len(ends) else None,
@@ -205,17 +312,17 @@ def _nothing_new_asks(
     )
     reason = Reason(code="hysteresis", message=message, observed=len(stale))
     reasons = (*(hold.reason for hold in holds), reason)
-    return RetrainDecision(outcome=Outcome.HOLD, reasons=reasons, next_allowed_at=next_at)
+    return RetrainDecision(outcome=RetrainingAction.HOLD, reasons=reasons, next_allowed_at=next_at)
 
 
-def _nothing_asks(asked: Asked, next_at: datetime | None, *, due: list[str]) -> RetrainDecision:
+def _nothing_asks(asked: RetrainingRequest, next_at: datetime | None, *, due: list[str]) -> RetrainDecision:
     """Return why nothing starts where nothing asks: nobody knows, or nothing is due."""
     if asked.judged:
         reason = Reason(code="not_due", message=" ".join(["Nothing asks for a retraining.", *due]))
-        return RetrainDecision(outcome=Outcome.HOLD, reasons=(reason,), next_allowed_at=next_at)
+        return RetrainDecision(outcome=RetrainingAction.HOLD, reasons=(reason,), next_allowed_at=next_at)
     message = "The newest windows could not be judged, so nobody knows whether anything drifts."
     reason = Reason(code="not_judged", message=message)
-    return RetrainDecision(outcome=Outcome.INSUFFICIENT, reasons=(reason,), next_allowed_at=next_at)
+    return RetrainDecision(outcome=RetrainingAction.INSUFFICIENT, reasons=(reason,), next_allowed_at=next_at)
 
 
 def _no_new_labels(last: Attempt, causes: tuple[Cause, ...], change_at: float | None) -> RetrainDecision:
@@ -225,7 +332,7 @@ def _no_new_labels(last: Attempt, causes: tuple[Cause, ...], change_at: float | 
     )
     reason = Reason(code="no_new_labels", message=message, observed=0, limit=1, n=0)
     return RetrainDecision(
-        outcome=Outcome.INSUFFICIENT, reasons=(reason,), causes=causes, change_at=change_at
+        outcome=RetrainingAction.INSUFFICIENT, reasons=(reason,), causes=causes, change_at=change_at
     )
 
 

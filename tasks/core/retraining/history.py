@@ -2,15 +2,125 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any
 
-from tasks.core.reign.history import rolled_back_versions
-from tasks.core.reign.ledger import Entry
-from tasks.core.retraining.attempts import Attempt, Pause, RetrainHistory
-from tasks.core.retraining.words import Asked, Cause, Moment, RetrainDecision
-from tasks.core.verdict import State
+from evergreen.tasks.core.promotion.history import rolled_back_versions
+from evergreen.tasks.core.promotion.ledger import LedgerEntry
+from evergreen.tasks.core.retraining.types import Cause, Moment, RetrainDecision, RetrainingRequest
+from evergreen.tasks.core.verdict import Reason, State
+
+# Attempts: one retraining each, from its claim to its end, and what a model's attempts say together.
+
+
+HELPED = frozenset({State.PROMOTED, State.ADMITTED})
+"""Ends of an attempt that brought a new champion, or one that live evidence decides on."""
+REFUSED = frozenset({State.KEPT, State.REJECTED})
+"""Ends of an attempt whose challenger was looked at and refused."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One retraining, from its claim on.
+
+    Attributes
+    ----------
+    claim : str
+        Id of the ledger's entry that claimed it.
+    at : datetime
+        When it started.
+    causes, alarms : tuple of Cause
+        What asked for it; all alarms that were open then, answered ones too.
+    position, labelled_to : float | None
+        How far the rows, and their labels, had come.
+    change_at : float | None
+        The newest change it knew.
+    forced : str | None
+        Why it was forced; None: it was not.
+    until : str | None
+        The moment it was told to take for now; None: the computer's.
+    resumed : int
+        How often it was taken up again after its owner had died.
+    stages : mapping of str to dict
+        What each finished stage said: ``state``, ``version``.
+    state : State | None
+        How it ended; None while it is open.
+    version : int | None
+        The version it made champion, or the last it made.
+    """
+
+    claim: str
+    at: datetime
+    causes: tuple[Cause, ...] = ()
+    alarms: tuple[Cause, ...] = ()
+    position: float | None = None
+    labelled_to: float | None = None
+    change_at: float | None = None
+    forced: str | None = None
+    until: str | None = None
+    resumed: int = 0
+    stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    state: State | None = None
+    version: int | None = None
+
+    @property
+    def open(self) -> bool:
+        """True while nobody has ended it."""
+        return self.state is None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pause:
+    """Who paused a model's retraining, and when."""
+
+    at: datetime
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainHistory:
+    """What the ledger knows of a model's retrainings.
+
+    Attributes
+    ----------
+    attempts : tuple of Attempt
+        Oldest first.
+    pause : Pause | None
+        A pause that nobody has ended.
+    rolled_back : frozenset of int
+        Versions that were rolled back from.
+    """
+
+    attempts: tuple[Attempt, ...] = ()
+    pause: Pause | None = None
+    rolled_back: frozenset[int] = frozenset()
+
+    @property
+    def last(self) -> Attempt | None:
+        """The newest attempt."""
+        return self.attempts[-1] if self.attempts else None
+
+    @property
+    def open(self) -> Attempt | None:
+        """The attempt that nobody has ended, if any: there is one at most."""
+        return self.last if self.last is not None and self.last.open else None
+
+    def helped(self, attempt: Attempt) -> bool:
+        """Return whether an attempt brought a champion that was not rolled back from since."""
+        return attempt.state in HELPED and attempt.version not in self.rolled_back
+
+    @property
+    def unhelpful(self) -> int:
+        """How many ended attempts in a row, up to now, did not help."""
+        count = 0
+        for attempt in reversed([one for one in self.attempts if not one.open]):
+            if self.helped(attempt):
+                break
+            count += 1
+        return count
+
 
 RETRAINING = "retraining"
 """Stream of the retrainings of a model."""
@@ -25,7 +135,7 @@ STARTED, STAGE, RESUMED, ENDED, PAUSED, UNPAUSED = (
 )
 
 
-def fold_history(entries: Iterable[Entry]) -> RetrainHistory:
+def fold_history(entries: Iterable[LedgerEntry]) -> RetrainHistory:
     """Return what the ledger knows of a model's retrainings.
 
     Parameters
@@ -52,7 +162,7 @@ def fold_history(entries: Iterable[Entry]) -> RetrainHistory:
 
 
 def claim_payload(
-    now: Moment, asked: Asked, decision: RetrainDecision, *, until: str | None
+    now: Moment, asked: RetrainingRequest, decision: RetrainDecision, *, until: str | None
 ) -> dict[str, Any]:
     """Return what the entry of a claim holds: all that a later decision, or a heir of the claim, needs."""
     return {
@@ -68,7 +178,7 @@ def claim_payload(
     }
 
 
-def _started(entry: Entry) -> Attempt:
+def _started(entry: LedgerEntry) -> Attempt:
     known = entry.payload
     return Attempt(
         claim=entry.id,
@@ -83,10 +193,45 @@ def _started(entry: Entry) -> Attempt:
     )
 
 
-def _followed(attempt: Attempt, entry: Entry) -> Attempt:
+def _followed(attempt: Attempt, entry: LedgerEntry) -> Attempt:
     known = entry.payload
     if entry.kind == RESUMED:
         return replace(attempt, resumed=attempt.resumed + 1)
     if entry.kind == STAGE:
         return replace(attempt, stages={**attempt.stages, known["stage"]: known})
     return replace(attempt, state=State(known["state"]), version=known["version"])
+
+
+# What becomes of a retraining whose owner died: it is taken up where it stopped, or closed as failed.
+
+
+MOST_RESUMED = 2
+"""A retraining is taken up again so often; what kills its owner each time is no accident."""
+LONGEST = timedelta(days=1)
+"""An older one is closed: the data have moved on."""
+
+
+def decide_takeover(now: datetime, attempt: Attempt) -> Reason | None:
+    """Return why an open attempt without an owner is closed as failed; None: it is taken up again.
+
+    Parameters
+    ----------
+    now : datetime
+        Aware.
+    attempt : Attempt
+        Open, and nobody holds its lock.
+    """
+    done = ", ".join(attempt.stages) or "nothing"
+    if attempt.resumed >= MOST_RESUMED:
+        message = (
+            f"Retraining {attempt.claim} was taken up {attempt.resumed} times and its owner died each time (done: "
+            f"{done}); it is closed as failed and counts towards the cooldown."
+        )
+        return Reason(code="died_again", message=message, observed=attempt.resumed, limit=MOST_RESUMED)
+    if now - attempt.at > LONGEST:
+        message = (
+            f"Retraining {attempt.claim} began on {attempt.at:%Y-%m-%d %H:%M} UTC and its owner died (done: {done}); "
+            f"it is older than {LONGEST.days} day and is closed as failed."
+        )
+        return Reason(code="died_long_ago", message=message, observed=attempt.at.isoformat())
+    return None

@@ -7,13 +7,16 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from tasks.core.retraining.attempts import Attempt, RetrainHistory
-from tasks.core.retraining.decide import rested_at
-from tasks.core.retraining.policy import RetrainPolicy
-from tasks.core.retraining.words import Outcome, RetrainDecision
-from tasks.core.verdict import Reason, StageResult, State
+from evergreen.tasks.core.retraining.decide import cooldown_ends_at
+from evergreen.tasks.core.retraining.history import Attempt, RetrainHistory
+from evergreen.tasks.core.retraining.types import RetrainDecision, RetrainingAction, RetrainPolicy
+from evergreen.tasks.core.verdict import Reason, StageResult, State
 
-_STATES = {Outcome.HOLD: State.HELD, Outcome.INSUFFICIENT: State.INSUFFICIENT, Outcome.START: State.HELD}
+_STATES = {
+    RetrainingAction.HOLD: State.HELD,
+    RetrainingAction.INSUFFICIENT: State.INSUFFICIENT,
+    RetrainingAction.START: State.HELD,
+}
 
 
 def conclude_refusal(
@@ -35,10 +38,10 @@ def conclude_busy(
     model: str, history: RetrainHistory, *, now: datetime, policy: RetrainPolicy
 ) -> StageResult:
     """Return how a run ends that met another at work: Held, with the moment from which one may start again."""
-    free_at, running = rested_at(history, policy) or now + policy.cooldown, history.last
+    free_at, running = cooldown_ends_at(history, policy) or now + policy.cooldown, history.last
     claim = f" ({running.claim}, since {running.at:%Y-%m-%d %H:%M:%S} UTC)" if running else ""
     message = f"A retraining of '{model}' is in progress{claim}; one runs at a time."
-    details = {"outcome": Outcome.HOLD.value, "causes": [], "next_allowed_at": free_at.isoformat()}
+    details = {"outcome": RetrainingAction.HOLD.value, "causes": [], "next_allowed_at": free_at.isoformat()}
     return StageResult(
         state=State.HELD, model=model, reasons=(Reason(code="in_progress", message=message),), details=details
     )
@@ -53,7 +56,7 @@ def conclude_retraining(
         for cause in attempt.causes
     )
     facts: dict[str, Any] = {
-        "outcome": Outcome.START.value,
+        "outcome": RetrainingAction.START.value,
         "claim": attempt.claim,
         "causes": [cause.to_dict() for cause in attempt.causes],
         "forced": attempt.forced,

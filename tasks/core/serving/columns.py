@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 from sklearn.compose import ColumnTransformer
 
-from tasks.core.metrics.scored import FloatArray, IntArray
-from tasks.core.serving.batch import Batch
-from tasks.core.serving.lookups import Lookups, make_lookups
-from tasks.core.serving.signature import Signature
-from tasks.core.serving.steps import Step, number_steps
-from tasks.core.serving.trees import NotCompiled
+from evergreen.tasks.core.arrays import FloatArray, IntArray
+from evergreen.tasks.core.serving.batch import Batch
+from evergreen.tasks.core.serving.signature import Signature
+from evergreen.tasks.core.serving.transformers import Lookups, MatrixStep, make_lookups, number_steps
+from evergreen.tasks.core.serving.trees import NotCompiled
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,7 +33,7 @@ class Numbers:
 
     take: IntArray
     all: bool
-    steps: tuple[Step, ...]
+    steps: tuple[MatrixStep, ...]
 
     @property
     def width(self) -> int:
@@ -75,7 +74,7 @@ class Matrix:
     """Parts side by side, then steps on all of them."""
 
     parts: tuple[Numbers | Categories, ...]
-    steps: tuple[Step, ...] = ()
+    steps: tuple[MatrixStep, ...] = ()
 
     def of(self, batch: Batch) -> FloatArray:
         """Return the matrix, shape (n, columns)."""
@@ -158,7 +157,7 @@ def _categories(part: Any, chosen: list[str], signature: Signature) -> Categorie
     return Categories(sources=sources, lookups=lookups)
 
 
-def _later(one: Any) -> tuple[Step, ...]:
+def _later(one: Any) -> tuple[MatrixStep, ...]:
     """Return steps on the whole matrix; it may hold infinities, so functions that look for them are not left out."""
     steps = number_steps(one)
     if not steps:
@@ -166,13 +165,13 @@ def _later(one: Any) -> tuple[Step, ...]:
     return steps
 
 
-def _apply(steps: tuple[Step, ...], values: FloatArray) -> FloatArray:
+def _apply(steps: tuple[MatrixStep, ...], values: FloatArray) -> FloatArray:
     for step in steps:
         values = step.apply(values)
     return values
 
 
-def _undo(steps: tuple[Step, ...], column: int, values: FloatArray) -> FloatArray:
+def _undo(steps: tuple[MatrixStep, ...], column: int, values: FloatArray) -> FloatArray:
     for step in reversed(steps):
         values = step.undo(column, values)
     return values

@@ -2,23 +2,295 @@
 
 from __future__ import annotations
 
+import json
+import math
+from collections import Counter
+from datetime import UTC, datetime
 from typing import Any
 
-from tasks.core.serving.batch import Batch
-from tasks.core.serving.beside import read_entities, read_ids, read_times
-from tasks.core.serving.body import read_body
-from tasks.core.serving.fast_rows import FastRows
-from tasks.core.serving.forms import read_table
-from tasks.core.serving.kinds import Column
-from tasks.core.serving.refused import Limits, Refused
-from tasks.core.serving.signature import Signature
-from tasks.core.serving.table import Table
-from tasks.core.serving.values import are_whole, fits, read_numbers, read_values
+import msgspec
 
-__all__ = ["Limits", "Refused", "decode"]
+from evergreen.tasks.core.serving.answers import RequestLimits, RequestRefused, shown
+from evergreen.tasks.core.serving.batch import Batch
+from evergreen.tasks.core.serving.parse import (
+    RequestTable,
+    are_whole,
+    fits,
+    read_numbers,
+    read_table,
+    read_values,
+    wrong_shape,
+)
+from evergreen.tasks.core.serving.signature import Column, FastRows, Signature
+
+# What stands beside the rows of a request: prediction ids, who each row is about, and when it happened.
 
 
-def decode(body: bytes, *, signature: Signature, limits: Limits) -> Batch:
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST, _LAST = -62_135_596_800, 253_402_300_800
+_LONGEST_ID = 200
+
+
+def read_ids(given: Any, *, n: int) -> list[str] | None:
+    """Return the prediction ids that a client chose: n different texts.
+
+    Raises
+    ------
+    Refused
+        ``wrong_shape``, ``wrong_count``, ``invalid_id`` or ``duplicate_id``.
+    """
+    if given is None:
+        return None
+    ids = _listed(given, n, "ids", "a list of texts, one a row")
+    seen: set[str] = set()
+    for i, one in enumerate(ids):
+        if not isinstance(one, str) or not 0 < len(one) <= _LONGEST_ID or "\0" in one:
+            raise RequestRefused(
+                422,
+                "invalid_id",
+                f"The prediction id {shown(one)} is not allowed; an id is a text of 1 to {_LONGEST_ID} characters.",
+                field=f"ids[{i}]",
+            )
+        if one in seen:
+            raise RequestRefused(
+                422,
+                "duplicate_id",
+                f"The prediction id {shown(one)} stands twice. Give every row its own.",
+                field=f"ids[{i}]",
+            )
+        seen.add(one)
+    return ids
+
+
+def read_entities(given: Any, *, n: int, field: str = "entities") -> list[str | None] | None:
+    """Return who each row is about: texts or whole numbers, as text; null where nobody is named.
+
+    >>> read_entities(["a", 7, 7.0, None], n=4)
+    ['a', '7', '7', None]
+
+    Raises
+    ------
+    Refused
+        ``wrong_shape``, ``wrong_count`` or ``invalid_entity``.
+    """
+    if given is None:
+        return None
+    entities = _listed(given, n, field, "a list of texts or whole numbers, one a row")
+    return [_entity(one, f"{field}[{i}]") for i, one in enumerate(entities)]
+
+
+def read_times(given: Any, *, n: int, signature: Signature, field: str = "at") -> list[float | None] | None:
+    """Return when each row happened, as positions on the model's clock; one value may stand for all rows.
+
+    Raises
+    ------
+    Refused
+        ``wrong_count`` or ``invalid_time``.
+    """
+    if given is None:
+        return None
+    times = _listed(given, n, field, "a list") if isinstance(given, list) else [given] * n
+    return [_position(one, signature, f"{field}[{i}]") for i, one in enumerate(times)]
+
+
+def _listed(given: Any, n: int, field: str, wanted: str) -> list[Any]:
+    if not isinstance(given, list):
+        raise wrong_shape(shown(given), wanted, field=field)
+    if len(given) != n:
+        raise RequestRefused(
+            422,
+            "wrong_count",
+            f"'{field}' has {len(given)} values for {n} rows. Give one for each row.",
+            field=field,
+        )
+    return given
+
+
+def _entity(value: Any, field: str) -> str | None:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, float) and value == math.floor(value) and abs(value) < 2**53:
+        value = int(value)
+    fits = isinstance(value, str) and 0 < len(value) <= _LONGEST_ID and "\0" not in value
+    whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
+    if fits or whole:
+        return str(value)
+    raise RequestRefused(
+        422,
+        "invalid_entity",
+        f"The entity {shown(value)} is not allowed; an entity is a text of 1 to {_LONGEST_ID} characters or a whole "
+        "number. Correct it, or send null.",
+        field=field,
+    )
+
+
+def _position(value: Any, signature: Signature, field: str) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if isinstance(value, float) or abs(value) < 2**63:
+            return _numbered(float(value), signature, field)
+    elif isinstance(value, str) and signature.clock == "timestamp" and len(value) <= _LONGEST_ID:
+        return _timed(value, signature, field)
+    raise _invalid(value, signature, field)
+
+
+def _numbered(value: float, signature: Signature, field: str) -> float:
+    if signature.clock == "timestamp" and signature.time_format:
+        return _timed(f"{value:.0f}", signature, field)
+    if signature.clock == "timestamp":
+        return _whole_seconds(value, value, signature, field)
+    return value
+
+
+def _timed(text: str, signature: Signature, field: str) -> float:
+    try:
+        if signature.time_format:
+            found = datetime.strptime(text, signature.time_format)
+        else:
+            found = datetime.fromisoformat(text)
+        aware = found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+    except ValueError:
+        raise _invalid(text, signature, field) from None
+    return _whole_seconds((aware - _EPOCH).total_seconds(), text, signature, field)
+
+
+def _whole_seconds(seconds: float, given: Any, signature: Signature, field: str) -> float:
+    """Return seconds that a time of the years 1 to 9999 may have."""
+    if not _FIRST <= seconds < _LAST:
+        raise _invalid(given, signature, field)
+    return seconds
+
+
+def _invalid(value: Any, signature: Signature, field: str) -> RequestRefused:
+    wanted = "a number on the model's clock"
+    if signature.clock == "timestamp":
+        form = (
+            f"a time in the format {signature.time_format}" if signature.time_format else "an ISO 8601 time"
+        )
+        wanted = f"{form} such as 2026-01-31T12:00:00Z" if not signature.time_format else form
+        wanted += ", or seconds since 1970"
+    return RequestRefused(
+        422, "invalid_time", f"The event time {shown(value)} is not on the clock. Send {wanted}.", field=field
+    )
+
+
+# Read a request body: bytes to one JSON object of bounded size and depth, in which no key stands twice.
+
+
+_DEEPEST = 5
+_COLUMNS = 10_000
+
+
+def read_body(body: bytes, *, limits: RequestLimits) -> dict[str, Any]:
+    """Return the JSON object of a body.
+
+    Raises
+    ------
+    Refused
+        ``body_too_large``, ``invalid_utf8``, ``invalid_json``, ``number_out_of_range``, ``too_deep``,
+        ``too_many_parts``, ``not_an_object`` or ``duplicate_key``.
+    """
+    if len(body) > limits.body_bytes:
+        raise RequestRefused(
+            413,
+            "body_too_large",
+            f"The body has {len(body)} bytes; at most {limits.body_bytes} are allowed. Send fewer rows at once.",
+        )
+    document = _parse(body)
+    if not isinstance(document, dict):
+        raise RequestRefused(
+            400,
+            "not_an_object",
+            "The body is not a JSON object. Send "
+            '{"records": [{…}]}, {"columns": {…}}, or one of MLflow\'s forms such as {"dataframe_split": {…}}.',
+        )
+    quotes = _quotes(document, most=limits.rows + _COLUMNS)
+    if b"\\" in body or quotes != body.count(b'"'):
+        _refuse_duplicates(body)
+    return document
+
+
+def _parse(body: bytes) -> Any:
+    try:
+        return msgspec.json.decode(body)
+    except UnicodeDecodeError as error:
+        raise RequestRefused(
+            400, "invalid_utf8", f"The body is no UTF-8 (byte {error.start} of a text). Encode it as UTF-8."
+        ) from None
+    except RecursionError:
+        raise _too_deep() from None
+    except msgspec.ValidationError as error:
+        raise RequestRefused(
+            400,
+            "number_out_of_range",
+            f"The body holds a number beyond what a float can say ({error}). Send a finite number, or null.",
+        ) from None
+    except msgspec.DecodeError as error:
+        raise RequestRefused(
+            400,
+            "invalid_json",
+            f"The body is no JSON ({error}). NaN and Infinity are no JSON either: send null for a missing value.",
+        ) from None
+
+
+def _quotes(document: dict[str, Any], *, most: int) -> int:
+    """Return how many quotation marks a document has as JSON without escapes; it must be neither deep nor scattered.
+
+    A body in which a key is repeated has more than its parsed form.
+    """
+    quotes = 0
+    level: list[Any] = [document]
+    for _ in range(_DEEPEST):
+        below: list[Any] = []
+        for each in level:
+            values = list(each.values()) if isinstance(each, dict) else each
+            quotes += 2 * len(each) if isinstance(each, dict) else 0
+            types = set(map(type, values))
+            if str in types:
+                quotes += 2 * sum(type(value) is str for value in values)
+            if list in types or dict in types:
+                below += [value for value in values if isinstance(value, list | dict)]
+        if not below:
+            return quotes
+        if len(below) > most:
+            raise RequestRefused(
+                413,
+                "too_many_parts",
+                f"The body holds {len(below)} lists and objects side by side; at most {most} are allowed. Send fewer "
+                "rows at once.",
+            )
+        level = below
+    raise _too_deep()
+
+
+def _refuse_duplicates(body: bytes) -> None:
+    """Read the body once more, slowly, and refuse a key that stands twice in one object."""
+    json.loads(body.decode(), object_pairs_hook=_distinct, parse_int=float, parse_float=float)
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise RequestRefused(
+            400,
+            "duplicate_key",
+            f"The key {twice[:60]!r} stands twice in one object, so it is not known which is meant. Remove one.",
+            field=twice,
+        )
+    return found
+
+
+def _too_deep() -> RequestRefused:
+    return RequestRefused(
+        400,
+        "too_deep",
+        f"The body nests lists and objects deeper than {_DEEPEST}; a value is text, a number, true, false or null.",
+    )
+
+
+def decode(body: bytes, *, signature: Signature, limits: RequestLimits) -> Batch:
     """Return the rows of a request.
 
     Parameters
@@ -38,12 +310,12 @@ def decode(body: bytes, *, signature: Signature, limits: Limits) -> Batch:
     """
     if len(body) <= limits.body_bytes:
         rows = signature.read_fast(body)
-        if rows is not None and _within(rows, signature, limits):
+        if rows is not None and _keeps_rules(rows, signature, limits):
             return _from_rows(rows, signature)
     return decode_generally(body, signature=signature, limits=limits)
 
 
-def decode_generally(body: bytes, *, signature: Signature, limits: Limits) -> Batch:
+def decode_generally(body: bytes, *, signature: Signature, limits: RequestLimits) -> Batch:
     """Return the rows of a request in any accepted shape; `decode` without its quick way for records."""
     document = read_body(body, limits=limits)
     table = read_table(document, signature=signature, limits=limits)
@@ -86,7 +358,7 @@ def _batch(
     return Batch(signature, n, rows.numbers, tuple(rows.others), rows.context, ids, who, when)
 
 
-def _within(rows: FastRows, signature: Signature, limits: Limits) -> bool:
+def _keeps_rules(rows: FastRows, signature: Signature, limits: RequestLimits) -> bool:
     """Tell whether rows that were read quickly keep the rules that their types alone do not say."""
     return (
         rows.n <= limits.rows
@@ -99,7 +371,7 @@ def _within(rows: FastRows, signature: Signature, limits: Limits) -> bool:
     )
 
 
-def _role(name: str | None, table: Table) -> list[Any] | None:
+def _role(name: str | None, table: RequestTable) -> list[Any] | None:
     """Return the values of the column with a role; None where the request did not bring it."""
     return None if name is None else table.columns.get(name)
 

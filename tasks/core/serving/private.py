@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Any, Literal
 
-from tasks.core.profiles.tokens import category_token
+from evergreen.tasks.core.profiles.grid import category_token
 
 How = Literal["hash", "leave_out"]
 

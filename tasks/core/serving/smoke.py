@@ -8,14 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from tasks.core.errors import EvergreenError, InputError
-from tasks.core.serving.answers import Answers
-from tasks.core.serving.batch import Batch
-from tasks.core.serving.compiled import CompiledModel
-from tasks.core.serving.decode import decode
-from tasks.core.serving.kinds import Column
-from tasks.core.serving.refused import Limits, Refused
-from tasks.core.serving.signature import Signature
+from evergreen.tasks.core.errors import EvergreenError, InputError
+from evergreen.tasks.core.serving.answers import Answers, RequestLimits, RequestRefused
+from evergreen.tasks.core.serving.batch import Batch
+from evergreen.tasks.core.serving.compile import CompiledModel
+from evergreen.tasks.core.serving.decode import decode
+from evergreen.tasks.core.serving.signature import Column, Signature
 
 _SAMPLES = {"number": (0.0, 1.0), "text": ("a", "b"), "any": ("a", "b")}
 
@@ -36,13 +34,15 @@ def smoke_rows(signature: Signature, example: Sequence[Mapping[str, Any]] = ()) 
     example : sequence of mapping
         Rows of the model's input example, by column; missing values are None.
     """
-    limits = Limits(rows=max(len(example), 2))
+    limits = RequestLimits(rows=max(len(example), 2))
     made_up = [example_row(signature, at) for at in (0, 1)]
     if example:
         known = [{name: row.get(name) for name in signature.names} for row in example]
         try:
             return decode(_body(known), signature=signature, limits=limits)
-        except Refused:  # an example whose private columns are blank may lack what the model insists on
+        except (
+            RequestRefused
+        ):  # an example whose private columns are blank may lack what the model insists on
             pass
     return decode(_body(made_up), signature=signature, limits=limits)
 
@@ -52,7 +52,7 @@ def example_row(signature: Signature, at: int = 0) -> dict[str, Any]:
     return {column.name: _sample(column, at) for column in signature.columns}
 
 
-def prove_version(model: CompiledModel, rows: Batch) -> Answers:
+def smoke_test_version(model: CompiledModel, rows: Batch) -> Answers:
     """Ask a version for rows, as the service will, and return what it says.
 
     Parameters

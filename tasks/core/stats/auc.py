@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm
 
-FloatArray = npt.NDArray[np.float64]
+from evergreen.tasks.core.arrays import FloatArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +115,7 @@ def delong(y: Any, score_a: Any, score_b: Any) -> DeLong:
     """Test whether two scores have the same AUC on the same independent rows.
 
     Null: equal areas. Assumes independent rows; on rows of a time series it finds differences that are
-    not there: use the blocked comparison (`tasks.core.challenge.judge.measure_difference`) instead.
+    not there: use the blocked comparison (`evergreen.tasks.core.challenge.decision.measure_difference`) instead.
 
     Parameters
     ----------

@@ -8,19 +8,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import binom, chi2, t
 
-from tasks.core.errors import DataError
-from tasks.core.stats.auc import DeLong, delong
-from tasks.core.stats.intervals import FEW_DISCORDANT
-
-__all__ = [
-    "DeLong",
-    "PairedTest",
-    "cochran_q",
-    "corrected_resampled_t",
-    "delong",
-    "diebold_mariano",
-    "mcnemar",
-]
+from evergreen.tasks.core.errors import DataError
+from evergreen.tasks.core.stats.resampling import FEW_DISCORDANT
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import beta, norm
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
+from evergreen.tasks.core.arrays import FloatArray, IntArray
+from evergreen.tasks.core.errors import DataError
+
 Statistic = Callable[[FloatArray], FloatArray]
 
 _CHUNK = 2_000_000  # resampling indices held at once
@@ -142,3 +145,173 @@ def effective_df(values: Any) -> float:
         return float(max(len(x) - 1, 1))
     kurtosis = np.mean(centred**4) / second**2
     return float(np.clip(2 * len(x) / max(kurtosis - 1, 1e-9), 1, max(len(x) - 1, 1)))
+
+
+# Intervals for a share of rows, and for the difference of two shares of the same rows.
+
+
+FEW_DISCORDANT = 25  # below it the exact test decides
+
+
+def paired_proportions_interval(b: int, c: int, n: int, *, level: float) -> tuple[float, float]:
+    """Return an interval for the difference (c - b) / n of two paired proportions.
+
+    Parameters
+    ----------
+    b, c : int
+        Rows on which only the first, and only the second, succeeds.
+    n : int
+        All rows; independent.
+    level : float
+        Probability left outside, half on each side.
+
+    Returns
+    -------
+    (float, float)
+        The adjusted Wald interval of Bonett & Price (2012). Below 25 discordant rows it is widened to
+        hold the exact conditional (Clopper & Pearson 1934) limits too, so that it excludes 0 only where
+        the exact McNemar test is significant. ``nan`` without rows.
+
+    Examples
+    --------
+    >>> low, high = paired_proportions_interval(3, 14, 100, level=0.05)
+    >>> round(low, 4), round(high, 4)
+    (0.0223, 0.1889)
+    """
+    if n <= 0:
+        return math.nan, math.nan
+    low, high = _bonett_price(b, c, n, level=level)
+    if 0 < b + c < FEW_DISCORDANT:
+        exact_low, exact_high = _conditional(b, c, n, level=level)
+        low, high = min(low, exact_low), max(high, exact_high)
+    return max(low, -1.0), min(high, 1.0)
+
+
+def _bonett_price(b: int, c: int, n: int, *, level: float) -> tuple[float, float]:
+    """Return the Wald interval with one row added to each discordant cell."""
+    first, second = (b + 1) / (n + 2), (c + 1) / (n + 2)
+    half = float(norm.isf(level / 2)) * math.sqrt((first + second - (second - first) ** 2) / (n + 2))
+    return second - first - half, second - first + half
+
+
+def _conditional(b: int, c: int, n: int, *, level: float) -> tuple[float, float]:
+    """Return (2 π - 1) (b + c) / n at the exact limits of π, the share of discordant rows won."""
+    m = b + c
+    low = 0.0 if c == 0 else float(beta.ppf(level / 2, c, m - c + 1))
+    high = 1.0 if c == m else float(beta.ppf(1 - level / 2, c + 1, m - c))
+    return (2 * low - 1) * m / n, (2 * high - 1) * m / n
+
+
+def wilson_interval(successes: float, n: float, *, level: float) -> tuple[float, float]:
+    """Return the score interval of a share of independent rows (Wilson 1927).
+
+    Parameters
+    ----------
+    successes, n : float
+        Hits and trials.
+    level : float
+        Probability left outside, half on each side.
+
+    Returns
+    -------
+    (float, float)
+        Within 0..1, also at 0 and n successes; ``nan`` without trials.
+
+    Examples
+    --------
+    >>> [round(bound, 4) for bound in wilson_interval(9, 10, level=0.05)]
+    [0.5958, 0.9821]
+    """
+    if n <= 0:
+        return math.nan, math.nan
+    z, share = float(norm.isf(level / 2)), successes / n
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return max(centre - half, 0.0), min(centre + half, 1.0)
+
+
+# Several tests at once: adjusted p-values for the family-wise error and for the false discovery rate.
+
+
+def holm(p_values: Any) -> FloatArray:
+    """Adjust p-values so that rejecting those <= α keeps any false rejection at α, under any dependence.
+
+    Parameters
+    ----------
+    p_values : array, shape (m,)
+        In 0..1; NaN stays NaN and still counts as a test.
+
+    Returns
+    -------
+    array, shape (m,)
+        Adjusted, in the order given. Uniformly better than Bonferroni.
+
+    Notes
+    -----
+    Holm (1979).
+
+    Examples
+    --------
+    >>> holm([0.01, 0.04, 0.03]).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    p, order = _sorted(p_values)
+    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    return _unsorted(stepped, order)
+
+
+def benjamini_hochberg(p_values: Any) -> FloatArray:
+    """Adjust p-values for the false discovery rate; independent or positively dependent tests.
+
+    Notes
+    -----
+    Benjamini & Hochberg (1995). Under any other dependence use `benjamini_yekutieli`.
+
+    Examples
+    --------
+    >>> benjamini_hochberg([0.01, 0.04, 0.03, 0.5]).round(4).tolist()
+    [0.04, 0.0533, 0.0533, 0.5]
+    """
+    return _step_up(p_values, factor=1.0)
+
+
+def benjamini_yekutieli(p_values: Any) -> FloatArray:
+    """Adjust p-values for the false discovery rate under any dependence.
+
+    Notes
+    -----
+    Benjamini & Yekutieli (2001); wider by 1 + 1/2 + … + 1/m.
+
+    Examples
+    --------
+    >>> benjamini_yekutieli([0.01, 0.5]).round(4).tolist()
+    [0.03, 0.75]
+    """
+    m = np.size(p_values)
+    return _step_up(p_values, factor=float((1 / np.arange(1, m + 1)).sum()))
+
+
+def _step_up(p_values: Any, *, factor: float) -> FloatArray:
+    """Return min over larger ranks of p m factor / rank."""
+    p, order = _sorted(p_values)
+    m = len(p)
+    scaled = p[order] * factor * m / np.arange(1, m + 1)
+    stepped = np.fmin.accumulate(scaled[::-1])[::-1]
+    return _unsorted(np.where(np.isnan(scaled), np.nan, stepped), order)
+
+
+def _sorted(p_values: Any) -> tuple[FloatArray, npt.NDArray[np.intp]]:
+    """Return p-values and their rising order, NaN last."""
+    p = np.asarray(p_values, dtype=np.float64)
+    if p.ndim != 1 or (p < 0).any() or (p > 1).any():
+        raise DataError(
+            "P-values must be one row of numbers. Allowed: 0 to 1. Hand in p-values, not statistics."
+        )
+    return p, np.argsort(p, kind="stable")
+
+
+def _unsorted(stepped: FloatArray, order: npt.NDArray[np.intp]) -> FloatArray:
+    """Put adjusted values back in the order given, at most 1."""
+    adjusted = np.empty(len(stepped))
+    adjusted[order] = np.minimum(stepped, 1.0)
+    return adjusted

@@ -13,9 +13,9 @@ from numbers import Integral, Real
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.core.traffic.plan import TrafficPlan
-from tasks.core.traffic.territory import Ranges
-from tasks.core.traffic.variant import CELLS, Role, Variant
+from evergreen.tasks.core.config.canary import CELLS
+from evergreen.tasks.core.traffic.plan import Ranges, TrafficPlan
+from evergreen.tasks.core.traffic.variant import Role, Variant
 
 _LOW = 0xFFFFFFFF
 _HALF = 32
@@ -95,7 +95,7 @@ class Assigner:
 def assign(plan: TrafficPlan, entity: str) -> Variant:
     """Return the variant that answers an entity (where many are asked: an ``Assigner``, made once).
 
-    >>> from tasks.core.traffic.plan import plan_traffic
+    >>> from evergreen.tasks.core.traffic.plan import plan_traffic
     >>> plan = plan_traffic(
     ...     [Variant(name="v8", role=Role.CHALLENGER, share=0.5, members=((8, 1),))], salt="fraud/traffic/1"
     ... )

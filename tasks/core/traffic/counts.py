@@ -2,13 +2,160 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from tasks.core.traffic.figures import ArmFigures
-from tasks.core.traffic.plan import TrafficPlan
-from tasks.core.traffic.reference import Reference, measure_reference
-from tasks.core.traffic.variant import Role
+import numpy as np
+
+from evergreen.tasks.core.traffic.plan import TrafficPlan
+from evergreen.tasks.core.traffic.variant import Role
+
+# Figures of an arm: what the guardrails read, small, JSON, and mergeable by addition.
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmFigures:
+    """What happened in one arm during a round.
+
+    Attributes
+    ----------
+    name : str
+        The variant.
+    rows, errors : int
+        Rows asked for, and how many of them the variant failed to answer.
+    erred : int
+        Entities with at least one error.
+    answered : int
+        Entities with an answer.
+    duels, slower : int
+        How often the arm and the champion were asked for the same rows, and how often of these the arm took longer
+        than the allowed ratio times the champion's time.
+    ranks : tuple of (float, int)
+        Rank among the champion's scores (0 to 1) of entities' first scores, and how many have it; ascending.
+    """
+
+    name: str
+    rows: int = 0
+    errors: int = 0
+    erred: int = 0
+    answered: int = 0
+    duels: int = 0
+    slower: int = 0
+    ranks: tuple[tuple[float, int], ...] = ()
+
+    @property
+    def scored(self) -> int:
+        """Entities whose first score has a rank."""
+        return sum(count for _, count in self.ranks)
+
+    @property
+    def error_rate(self) -> float:
+        """Errors a row; NaN without rows."""
+        return self.errors / self.rows if self.rows else math.nan
+
+    @property
+    def slower_share(self) -> float:
+        """Share of duels in which the arm took too long; NaN without any."""
+        return self.slower / self.duels if self.duels else math.nan
+
+    @property
+    def mean_rank(self) -> float:
+        """Mean rank of the scores; NaN without any."""
+        return sum(rank * count for rank, count in self.ranks) / self.scored if self.scored else math.nan
+
+    def __add__(self, other: ArmFigures) -> ArmFigures:
+        """Add what another process counted in the same arm and round."""
+        ranks: dict[float, int] = {}
+        for rank, count in (*self.ranks, *other.ranks):
+            ranks[rank] = ranks.get(rank, 0) + count
+        sums = {name: getattr(self, name) + getattr(other, name) for name in _COUNTS}
+        return ArmFigures(name=self.name, ranks=tuple(sorted(ranks.items())), **sums)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form; ranks as their mean alone, which is what people read."""
+        mean = None if math.isnan(self.mean_rank) else round(self.mean_rank, 6)
+        return {"name": self.name, **{name: getattr(self, name) for name in _COUNTS}, "mean_rank": mean}
+
+    def to_payload(self) -> dict[str, Any]:
+        """Return the JSON form with every rank, for another process."""
+        return {
+            "name": self.name,
+            **{name: getattr(self, name) for name in _COUNTS},
+            "ranks": list(self.ranks),
+        }
+
+    @classmethod
+    def from_payload(cls, plain: Mapping[str, Any]) -> ArmFigures:
+        """Return the figures written by ``to_payload``; entries may have ``timed`` for ``answered``, and no duels."""
+        ranks = tuple((float(rank), int(count)) for rank, count in plain["ranks"])
+        known = {"answered": plain.get("timed", 0), "duels": 0, "slower": 0, **plain}
+        return cls(name=plain["name"], ranks=ranks, **{name: int(known[name]) for name in _COUNTS})
+
+
+_COUNTS = ("rows", "errors", "erred", "answered", "duels", "slower")
+
+
+# What the champion's arm usually answers: the yardstick that the scores of a round are laid on.
+
+
+RANKS = 20
+"""Stretches of equal share that the champion's scores are cut into."""
+
+
+@dataclass(frozen=True)
+class ScoreReference:
+    """Frozen before the observations that it is applied to, so that nothing of them decides how they are read.
+
+    Attributes
+    ----------
+    edges : tuple of float
+        Ascending; scores fall into ``len(edges) + 1`` stretches.
+    ranks : tuple of float
+        Mean rank (0 to 1) of the champion's scores in each stretch.
+    """
+
+    edges: tuple[float, ...]
+    ranks: tuple[float, ...]
+
+    def stretch(self, score: float) -> int:
+        """Return the number of the stretch a score falls into."""
+        return bisect_left(self.edges, score)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {"edges": list(self.edges), "ranks": list(self.ranks)}
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> ScoreReference:
+        """Return the reference written by ``to_dict``."""
+        return cls(tuple(plain["edges"]), tuple(plain["ranks"]))
+
+
+def measure_reference(scores: Sequence[float]) -> ScoreReference:
+    """Measure the yardstick on answers of the champion.
+
+    Scores are cut at their quantiles, below the least and above the largest; tied scores share a stretch, and a
+    stretch has the mean rank of what is in it: with ``c`` scores below and ``m`` in it, ``(c + m / 2) / n``.
+
+    Parameters
+    ----------
+    scores : sequence of float, shape (n,)
+        Finite; without any all is one stretch of rank 1/2.
+    """
+    if not len(scores):
+        return ScoreReference((), (0.5,))
+    known = np.sort(np.asarray(scores, dtype=np.float64))
+    inner = np.quantile(known, np.arange(1, RANKS) / RANKS, method="higher")
+    edges = np.unique(np.r_[np.nextafter(known[0], -math.inf), inner, known[-1]])
+    up_to = np.searchsorted(known, edges, side="right") / len(known)
+    bounds = np.r_[0.0, up_to, 1.0]
+    ranks = (bounds[1:] + bounds[:-1]) / 2
+    return ScoreReference(tuple(edges.tolist()), tuple(ranks.tolist()))
+
 
 MOST_ENTITIES = 100_000
 """Entities a round tells apart; of later ones rows and errors alone are counted, in every arm from then on."""
@@ -38,11 +185,11 @@ class RoundCounts:
     """
 
     def __init__(
-        self, plan: TrafficPlan, *, latency_ratio: float, reference: Reference | None = None
+        self, plan: TrafficPlan, *, latency_ratio: float, reference: ScoreReference | None = None
     ) -> None:
         many = len(plan.variants)
         self.plan = plan
-        self.reference: Reference | None = None
+        self.reference: ScoreReference | None = None
         self._ratio = latency_ratio
         self._answers = [one.role is not Role.SHADOW for one in plan.variants]
         self._rows, self._errors, self._erred = [0] * many, [0] * many, [0] * many
@@ -136,7 +283,7 @@ class RoundCounts:
         if len(self._recent) >= WARM_UP:
             self._take(measure_reference(self._recent))
 
-    def _take(self, reference: Reference) -> None:
+    def _take(self, reference: ScoreReference) -> None:
         self.reference = reference
         self._edges = reference.edges
         self._stretches = [[0] * (len(reference.edges) + 1) for _ in self._rows]

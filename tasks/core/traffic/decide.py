@@ -8,19 +8,19 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from tasks.core.traffic.figures import ArmFigures
-from tasks.core.traffic.guardrails import Guardrail, judge_arm
-from tasks.core.traffic.limits import Limits, round_level
-from tasks.core.traffic.ramp import Ramp
-from tasks.core.traffic.state import DONE, STEPPED, STOPPED, TrafficState, without_challengers
-from tasks.core.traffic.variant import Variant
-from tasks.core.verdict import Reason
+from evergreen.tasks.core.config.canary import GuardrailLimits, Ramp
+from evergreen.tasks.core.traffic.assign import Assigner
+from evergreen.tasks.core.traffic.counts import ArmFigures, RoundCounts
+from evergreen.tasks.core.traffic.guardrails import GuardrailResult, judge_arm, round_level, round_number
+from evergreen.tasks.core.traffic.state import DONE, STEPPED, STOPPED, TrafficState, without_challengers
+from evergreen.tasks.core.traffic.variant import Variant
+from evergreen.tasks.core.verdict import Reason
 
-PATIENCE = 4
+MAX_ROUND_LENGTH = 4
 """A doubtful round goes on up to so many times its least rows; then the next begins, at the same step."""
 
 
-class Act(StrEnum):
+class TrafficAction(StrEnum):
     """What is decided."""
 
     HOLD = "hold"
@@ -66,16 +66,18 @@ class TrafficDecision:
         Whether the round is over, so that new counters begin.
     """
 
-    act: Act
+    act: TrafficAction
     state: TrafficState
-    guardrails: tuple[Guardrail, ...] = ()
+    guardrails: tuple[GuardrailResult, ...] = ()
     reasons: tuple[Reason, ...] = ()
     next_round: bool = False
 
     @property
     def kind(self) -> str | None:
         """Kind of the entry that says it; None: nothing is written."""
-        return {Act.STEP: STEPPED, Act.DONE: DONE, Act.STOP: STOPPED}.get(self.act)
+        return {TrafficAction.STEP: STEPPED, TrafficAction.DONE: DONE, TrafficAction.STOP: STOPPED}.get(
+            self.act
+        )
 
     def to_payload(self) -> dict[str, Any]:
         """Return what its entry holds: the state, and what the guardrails said."""
@@ -85,11 +87,13 @@ class TrafficDecision:
     def stop_from_payload(cls, payload: Mapping[str, Any]) -> TrafficDecision:
         """Return a stop from what `to_payload` wrote of it."""
         state = TrafficState.from_payload(payload)
-        guardrails = tuple(map(Guardrail.from_dict, payload["guardrails"]))
+        guardrails = tuple(map(GuardrailResult.from_dict, payload["guardrails"]))
         return stop_traffic(state, state.reasons, guardrails=guardrails)
 
 
-def decide_traffic(state: TrafficState, seen: Round, *, now: datetime, limits: Limits) -> TrafficDecision:
+def decide_traffic(
+    state: TrafficState, seen: Round, *, now: datetime, limits: GuardrailLimits
+) -> TrafficDecision:
     """Decide what becomes of a model's traffic.
 
     Parameters
@@ -107,7 +111,9 @@ def decide_traffic(state: TrafficState, seen: Round, *, now: datetime, limits: L
     figures = {one.name: ArmFigures(name=one.name) for one in state.plan.variants}
     figures |= {one.name: one for one in seen.figures}
     if not arms:
-        return TrafficDecision(act=Act.HOLD, state=state, next_round=now - seen.since >= limits.min_time)
+        return TrafficDecision(
+            act=TrafficAction.HOLD, state=state, next_round=now - seen.since >= limits.min_time
+        )
     level = round_level(limits, number=seen.number, arms=len(arms))
     found = tuple(one for arm in arms for one in _judge(state, arm, figures, limits, level))
     tripped = [one for one in found if one.tripped]
@@ -117,19 +123,22 @@ def decide_traffic(state: TrafficState, seen: Round, *, now: datetime, limits: L
     rows = figures[pace.arm].rows
     if rows < pace.min_rows or now - seen.since < pace.min_time:
         return TrafficDecision(
-            act=Act.HOLD, state=state, guardrails=found, reasons=(_early(pace, rows, now - seen.since),)
+            act=TrafficAction.HOLD,
+            state=state,
+            guardrails=found,
+            reasons=(_early(pace, rows, now - seen.since),),
         )
     doubts = [one.to_reason() for one in found if one.doubtful]
     if doubts:
-        over = rows >= PATIENCE * pace.min_rows
+        over = rows >= MAX_ROUND_LENGTH * pace.min_rows
         return TrafficDecision(
-            act=Act.HOLD, state=state, guardrails=found, reasons=tuple(doubts), next_round=over
+            act=TrafficAction.HOLD, state=state, guardrails=found, reasons=tuple(doubts), next_round=over
         )
     return _go_on(state, found, baseline=figures[state.plan.champion.name], rows=rows)
 
 
 def stop_traffic(
-    state: TrafficState, reasons: Sequence[Reason], *, guardrails: tuple[Guardrail, ...] = ()
+    state: TrafficState, reasons: Sequence[Reason], *, guardrails: tuple[GuardrailResult, ...] = ()
 ) -> TrafficDecision:
     """Decide to send everything back to the champion; shadows go on."""
     back = replace(
@@ -141,7 +150,7 @@ def stop_traffic(
         baseline=None,
     )
     return TrafficDecision(
-        act=Act.STOP, state=back, guardrails=guardrails, reasons=tuple(reasons), next_round=True
+        act=TrafficAction.STOP, state=back, guardrails=guardrails, reasons=tuple(reasons), next_round=True
     )
 
 
@@ -160,7 +169,7 @@ def renew_stop(stop: TrafficDecision, newest: TrafficState) -> TrafficDecision |
     """
     guilty = {one.arm for one in stop.guardrails if one.tripped}
     goes_on = guilty & {one.name for one in newest.plan.challengers}
-    if not goes_on or not _set_once(stop.state, newest):
+    if not goes_on or not _unchanged_between(stop.state, newest):
         return None
     return stop_traffic(newest, stop.reasons, guardrails=stop.guardrails)
 
@@ -176,10 +185,10 @@ def end_variants(state: TrafficState, names: Sequence[str], reasons: Sequence[Re
         reasons=tuple(reasons),
         judged=tuple(name for name in state.judged if name not in names),
     )
-    return TrafficDecision(act=Act.DONE, state=after, reasons=tuple(reasons), next_round=True)
+    return TrafficDecision(act=TrafficAction.DONE, state=after, reasons=tuple(reasons), next_round=True)
 
 
-def _set_once(one: TrafficState, other: TrafficState) -> bool:
+def _unchanged_between(one: TrafficState, other: TrafficState) -> bool:
     """Return whether nobody has set the traffic between; where the time is not known, as in a copy, the salt tells."""
     if one.set_at is None or other.set_at is None:
         return one.plan.salt == other.plan.salt
@@ -187,8 +196,8 @@ def _set_once(one: TrafficState, other: TrafficState) -> bool:
 
 
 def _judge(
-    state: TrafficState, arm: Variant, figures: dict[str, ArmFigures], limits: Limits, level: float
-) -> tuple[Guardrail, ...]:
+    state: TrafficState, arm: Variant, figures: dict[str, ArmFigures], limits: GuardrailLimits, level: float
+) -> tuple[GuardrailResult, ...]:
     champion = state.plan.champion
     together = arm.cells + champion.cells
     if (
@@ -206,12 +215,12 @@ def _judge(
 
 
 def _go_on(
-    state: TrafficState, found: tuple[Guardrail, ...], *, baseline: ArmFigures, rows: int
+    state: TrafficState, found: tuple[GuardrailResult, ...], *, baseline: ArmFigures, rows: int
 ) -> TrafficDecision:
     """Return the next step of the ramp, or its end, or the next round of a plan without one."""
     ramp, step = state.ramp, state.step
     if ramp is None or step is None:
-        return TrafficDecision(act=Act.HOLD, state=state, guardrails=found, next_round=True)
+        return TrafficDecision(act=TrafficAction.HOLD, state=state, guardrails=found, next_round=True)
     known = baseline if baseline.answered else state.baseline
     if step + 1 < len(ramp.steps):
         share = ramp.steps[step + 1]
@@ -224,7 +233,9 @@ def _go_on(
         )
         plan = state.plan.with_share(ramp.arm, share)
         further = replace(state, plan=plan, step=step + 1, reasons=(why,), baseline=known)
-        return TrafficDecision(act=Act.STEP, state=further, guardrails=found, reasons=(why,), next_round=True)
+        return TrafficDecision(
+            act=TrafficAction.STEP, state=further, guardrails=found, reasons=(why,), next_round=True
+        )
     why = Reason(
         code="ramp_done",
         message=f"'{ramp.arm}' passed the last step of its ramp and stays at {ramp.steps[step]:.2%}.",
@@ -232,7 +243,9 @@ def _go_on(
         limit=ramp.min_rows,
     )
     done = replace(state, ramp=None, step=None, reasons=(why,), baseline=known)
-    return TrafficDecision(act=Act.DONE, state=done, guardrails=found, reasons=(why,), next_round=True)
+    return TrafficDecision(
+        act=TrafficAction.DONE, state=done, guardrails=found, reasons=(why,), next_round=True
+    )
 
 
 def _early(pace: Ramp, rows: int, passed: timedelta) -> Reason:
@@ -243,3 +256,79 @@ def _early(pace: Ramp, rows: int, passed: timedelta) -> Reason:
         observed=rows,
         limit=pace.min_rows,
     )
+
+
+# The traffic of one process: routes rows by the plan in force, counts what becomes of them, and decides in rounds.
+
+
+class TrafficController:
+    """Assignment, counters and judgement of one process, kept together through changes of plan and champion.
+
+    The caller follows the ledger (`follow`), routes and counts (`assigner`, `counts`), and asks every few seconds
+    (`decide`). What is decided it writes to the ledger, and follows.
+
+    Parameters
+    ----------
+    state : TrafficState
+        What is in force (`evergreen.tasks.core.traffic.state.in_force`).
+    champion : int | None
+        Version of @champion.
+    limits : Limits
+        What arms are held to.
+    now : datetime
+        Aware.
+
+    Attributes
+    ----------
+    assigner : Assigner
+        Of the plan in force.
+    counts : RoundCounts
+        Of the round.
+    """
+
+    def __init__(
+        self, state: TrafficState, *, champion: int | None, limits: GuardrailLimits, now: datetime
+    ) -> None:
+        self.state = state
+        self.champion = champion
+        self.assigner = Assigner(state.plan)
+        self._limits = limits
+        self._number = 0
+        self._begin(RoundCounts(state.plan, latency_ratio=limits.latency_ratio or 1.0), now)
+
+    def follow(self, state: TrafficState, *, champion: int | None, now: datetime) -> bool:
+        """Take up what is in force now; True when that is a change, so that a new round begins.
+
+        Another champion answers otherwise: what was known of the old one's latencies and scores is forgotten.
+        """
+        if state == self.state and champion == self.champion:
+            return False
+        same = champion == self.champion
+        if state.set_at != self.state.set_at:
+            self._number = 0
+        fresh = RoundCounts(state.plan, latency_ratio=self._limits.latency_ratio or 1.0)
+        counts = self.counts.next_round(state.plan) if same else fresh
+        if state.plan != self.state.plan:
+            self.assigner = Assigner(state.plan)
+        self.state, self.champion = state, champion
+        self._begin(counts, now)
+        return True
+
+    def decide(self, *, now: datetime) -> TrafficDecision:
+        """Judge the round, and begin the next where it is over and nothing changes.
+
+        A decision with a ``kind`` must be written to the ledger by the caller, who follows what is there afterwards,
+        whoever wrote it; on ``Act.STOP`` it follows ``decision.state`` at once, written or not.
+        """
+        seen = Round(number=self._number, since=self._since, figures=self.counts.figures())
+        decision = decide_traffic(self.state, seen, now=now, limits=self._limits)
+        if decision.next_round and decision.kind is None:
+            self._begin(self.counts.next_round(self.state.plan), now)
+        return decision
+
+    def _begin(self, counts: RoundCounts, now: datetime) -> None:
+        self.counts, self._since = counts, now
+        least = self.state.ramp.min_time if self.state.ramp is not None else self._limits.min_time
+        self._number = round_number(
+            set_at=self.state.set_at or now, now=now, min_time=least, before=self._number
+        )

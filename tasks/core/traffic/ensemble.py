@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from tasks.core.errors import InputError
-from tasks.core.learning.scoring import decide_labels
-from tasks.core.metrics.scored import FloatArray
+from evergreen.tasks.core.arrays import FloatArray
+from evergreen.tasks.core.errors import InputError
+from evergreen.tasks.core.training.scoring import decide_labels
 
 
 def agreed_classes(classes: Mapping[int, tuple[Any, ...]], *, name: str) -> tuple[Any, ...]:

@@ -2,13 +2,105 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tasks.core.errors import InputError, unknown_name
-from tasks.core.traffic.territory import Ranges, first, free_of, join, lay_out, size
-from tasks.core.traffic.variant import CELLS, Role, Variant
+from evergreen.tasks.core.config.canary import CELLS
+from evergreen.tasks.core.errors import InputError, unknown_name
+from evergreen.tasks.core.traffic.variant import Role, Variant
+
+# Territories: which cells of the traffic a variant has, and how they grow and shrink without moving others.
+
+
+Ranges = tuple[tuple[int, int], ...]
+"""Half-open ranges of cells, ascending, disjoint and not touching."""
+
+
+def count_cells(ranges: Ranges) -> int:
+    """Return how many cells they hold."""
+    return sum(end - begin for begin, end in ranges)
+
+
+def join_ranges(ranges: Iterable[tuple[int, int]]) -> Ranges:
+    """Return the same cells in order, touching ranges made one.
+
+    >>> join([(5, 9), (0, 5), (20, 30)])
+    ((0, 9), (20, 30))
+    """
+    joined: list[tuple[int, int]] = []
+    for begin, end in sorted(one for one in ranges if one[0] < one[1]):
+        if joined and begin <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((begin, end))
+    return tuple(joined)
+
+
+def free_ranges(taken: Iterable[tuple[int, int]], *, cells: int) -> Ranges:
+    """Return the cells that nobody has taken.
+
+    >>> free_of([(0, 5), (20, 30)], cells=40)
+    ((5, 20), (30, 40))
+    """
+    free, place = [], 0
+    for begin, end in join_ranges(taken):
+        free.append((place, begin))
+        place = end
+    return join_ranges([*free, (place, cells)])
+
+
+def first_cells(ranges: Ranges, count: int) -> Ranges:
+    """Return the lowest ``count`` of these cells.
+
+    >>> first(((0, 5), (20, 30)), 7)
+    ((0, 5), (20, 22))
+    """
+    kept = []
+    for begin, end in ranges:
+        if count <= 0:
+            break
+        kept.append((begin, min(end, begin + count)))
+        count -= end - begin
+    return tuple(kept)
+
+
+def lay_out_ranges(wanted: Sequence[int], before: Sequence[Ranges], *, cells: int) -> list[Ranges]:
+    """Return cells for each arm: those it had, as many as it wants; what is missing comes from the free ones.
+
+    Nobody moves from one arm to another: whoever loses cells gives them to the free ones (the champion) first, and
+    a growing arm keeps all it had.
+
+    Parameters
+    ----------
+    wanted : sequence of int
+        Cells of each arm; together at most ``cells``.
+    before : sequence of Ranges
+        What each arm had; empty ranges for a new one.
+    """
+    kept = [first_cells(had, count) for had, count in zip(before, wanted, strict=True)]
+    laid = list(kept)
+    for place, count in enumerate(wanted):
+        missing = count - count_cells(laid[place])
+        if missing > 0:
+            fresh = first_cells(_unused_first(laid, before, cells), missing)
+            laid[place] = join_ranges([*laid[place], *fresh])
+    return laid
+
+
+def _unused_first(laid: Sequence[Ranges], before: Sequence[Ranges], cells: int) -> Ranges:
+    """Return the free cells, those before all others that belonged to no arm."""
+    free = free_ranges((one for ranges in laid for one in ranges), cells=cells)
+    owned = join_ranges(one for ranges in before for one in ranges)
+    given_up = _common(free, owned)
+    untouched = free_ranges([*given_up, *free_ranges(free, cells=cells)], cells=cells)
+    return (*untouched, *given_up)
+
+
+def _common(left: Ranges, right: Ranges) -> Ranges:
+    found = [(max(a, c), min(b, d)) for a, b in left for c, d in right]
+    return join_ranges(one for one in found if one[0] < one[1])
+
 
 MOST_VARIANTS = 16
 """Most variants in one plan, the champion among them."""
@@ -132,14 +224,15 @@ def plan_traffic(variants: Sequence[Variant], *, salt: str, before: TrafficPlan 
             "lower one of them."
         )
     kept = _known_cells(before) if before is not None and before.salt == salt else {}
-    laid = lay_out(
+    laid = lay_out_ranges(
         [one.cells for one in answering], [kept.get(one.name, ()) for one in answering], cells=CELLS
     )
     by_name = {one.name: ranges for one, ranges in zip(answering, laid, strict=True)}
     champion = Variant(name=Role.CHAMPION.value, role=Role.CHAMPION, share=(CELLS - together) / CELLS)
-    rest = free_of((one for ranges in laid for one in ranges), cells=CELLS)
+    rest = free_ranges((one for ranges in laid for one in ranges), cells=CELLS)
     cells = [
-        by_name[one.name] if one.role is Role.CHALLENGER else first(WHOLE, one.cells) for one in variants
+        by_name[one.name] if one.role is Role.CHALLENGER else first_cells(WHOLE, one.cells)
+        for one in variants
     ]
     return TrafficPlan(variants=(champion, *variants), cells=(rest, *cells), salt=salt)
 
@@ -173,7 +266,7 @@ def _check_cells(variants: Sequence[Variant], cells: Sequence[Ranges]) -> None:
     if len(cells) != len(variants):
         raise InputError(f"A traffic plan of {len(variants)} variants has cells of {len(cells)}.")
     for variant, ranges in zip(variants, cells, strict=True):
-        if size(ranges) != variant.cells or join(ranges) != ranges:
+        if count_cells(ranges) != variant.cells or join_ranges(ranges) != ranges:
             raise InputError(
                 f"Cells {ranges} of variant '{variant.name}' are not its share of {variant.share:.2%}. "
                 "Plans are built by plan_traffic; set the traffic again."
@@ -184,5 +277,5 @@ def _check_cells(variants: Sequence[Variant], cells: Sequence[Ranges]) -> None:
         if variant.role is not Role.SHADOW
         for one in own
     ]
-    if sum(end - begin for begin, end in answering) != CELLS or join(answering) != WHOLE:
+    if sum(end - begin for begin, end in answering) != CELLS or join_ranges(answering) != WHOLE:
         raise InputError("Cells of a traffic plan overlap or leave gaps; set the traffic again.")

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from tasks.core.reign.history import Reign
-from tasks.core.reign.ledger import Entry
-from tasks.core.traffic.figures import ArmFigures
-from tasks.core.traffic.plan import TrafficPlan, plain_plan
-from tasks.core.traffic.ramp import Ramp
-from tasks.core.verdict import Reason
+from evergreen.tasks.core.config.canary import Ramp
+from evergreen.tasks.core.promotion.history import ChampionPeriod
+from evergreen.tasks.core.promotion.ledger import LedgerEntry
+from evergreen.tasks.core.traffic.counts import ArmFigures
+from evergreen.tasks.core.traffic.plan import TrafficPlan, plain_plan
+from evergreen.tasks.core.verdict import Reason
 
 TRAFFIC = "traffic"
 """Stream of the traffic of a model."""
@@ -91,7 +91,7 @@ class TrafficState:
         )
 
 
-def fold_traffic(entries: Iterable[Entry], *, model: str) -> TrafficState:
+def fold_traffic(entries: Iterable[LedgerEntry], *, model: str) -> TrafficState:
     """Return what is wanted of a model's traffic.
 
     Parameters
@@ -106,7 +106,7 @@ def fold_traffic(entries: Iterable[Entry], *, model: str) -> TrafficState:
     return TrafficState.from_payload(newest.payload, seq=newest.seq, kind=newest.kind, at=newest.at)
 
 
-def reigned_since(reigns: Iterable[Reign], state: TrafficState) -> frozenset[int]:
+def promoted_since(reigns: Iterable[ChampionPeriod], state: TrafficState) -> frozenset[int]:
     """Return the versions that came to the throne after the traffic was set, whether they still hold it or not."""
     if state.set_at is None:
         return frozenset()

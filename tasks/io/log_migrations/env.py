@@ -7,6 +7,6 @@ By hand, from the project's root, for those who let only administrators change s
 
 from __future__ import annotations
 
-from tasks.io.log_database import LOG
+from evergreen.tasks.io.prediction_log.records import LOG
 
 LOG.run_migrations()

@@ -7,6 +7,6 @@ By hand, from the project's root, for those who let only administrators change s
 
 from __future__ import annotations
 
-from tasks.io.ledger_database import LEDGER
+from evergreen.tasks.io.ledger import LEDGER
 
 LEDGER.run_migrations()

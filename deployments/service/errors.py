@@ -1,0 +1,195 @@
+"""What a request is refused with: one shape of answer for every status, and nothing of a traceback in it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import traceback
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from evergreen.tasks.core.errors import EvergreenError, InputError, Unreachable
+from evergreen.tasks.core.redact import without_places
+from evergreen.tasks.core.serving.answers import RequestRefused
+from evergreen.tasks.core.serving.idempotency import IdConflict
+from evergreen.tasks.io.prediction_log.records import QueueFull
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Scope = MutableMapping[str, Any]
+Headers = list[tuple[bytes, bytes]]
+
+_JSON = (b"content-type", b"application/json")
+
+
+class RequestProblem(Exception):
+    """A request that is not answered.
+
+    Attributes
+    ----------
+    status : int
+        HTTP status.
+    code : str
+        Stable machine-readable code.
+    message : str
+        What was wrong, what is allowed, and what to do.
+    field : str | None
+        Where it is wrong.
+    retry_after : float | None
+        Seconds after which trying again is worthwhile.
+    close : bool
+        True when the connection is of no more use: the rest of its request is not read.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        field: str | None = None,
+        retry_after: float | None = None,
+        close: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.field = field
+        self.retry_after = retry_after
+        self.close = close
+
+
+class ClientGone(Exception):
+    """The client went away before its request was whole; there is nobody to answer."""
+
+
+def problem_answer(problem: RequestProblem) -> tuple[int, bytes, Headers]:
+    """Return status, body and headers of a problem's answer."""
+    error = {"code": problem.code, "message": problem.message, "field": problem.field}
+    headers: Headers = []
+    if problem.retry_after is not None:
+        headers.append((b"retry-after", str(max(math.ceil(problem.retry_after), 1)).encode()))
+    if problem.status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    if problem.close:
+        headers.append((b"connection", b"close"))
+    return problem.status, json.dumps({"error": error}).encode(), headers
+
+
+async def send_answer(send: Send, status: int, body: bytes, headers: Headers | tuple[()] = ()) -> None:
+    """Send a JSON answer."""
+    own = [_JSON, (b"content-length", str(len(body)).encode()), *headers]
+    await send({"type": "http.response.start", "status": status, "headers": own})
+    await send({"type": "http.response.body", "body": body})
+
+
+def loading(model: str, why: str) -> RequestProblem:
+    """Return the answer of a model that has no version to answer with yet."""
+    return RequestProblem(
+        503, "not_ready", f"The model '{model}' is not ready: {why} Try again soon.", retry_after=2
+    )
+
+
+def unknown_model(name: str, served: list[str]) -> RequestProblem:
+    """Return the answer to a request for a model that is not served here."""
+    listed = ", ".join(served)
+    return RequestProblem(
+        404, "unknown_model", f"Unknown model '{name}'. Served here: {listed}.", field="model"
+    )
+
+
+def overloaded(most: int) -> RequestProblem:
+    """Return the answer of a service in which too many requests wait already."""
+    return RequestProblem(
+        503,
+        "overloaded",
+        f"{most} requests wait already (serving.max_waiting); try again soon.",
+        retry_after=1,
+    )
+
+
+def too_slow(seconds: float) -> RequestProblem:
+    """Return the answer to a request that could not be answered in time; it may have been logged."""
+    return RequestProblem(
+        503,
+        "too_slow",
+        f"There was no answer within {seconds:g} s (serving.timeout). Try again; with the same Idempotency-Key it "
+        "is one prediction, however often it is sent.",
+        retry_after=1,
+    )
+
+
+def internal() -> RequestProblem:
+    """Return the answer where the service itself fails."""
+    return RequestProblem(
+        500, "internal", "The service failed; its log says where. Nothing was promised; try again."
+    )
+
+
+# What went wrong behind a request, as its answer: a status, a code, and no word of a row or a traceback.
+
+
+logger = logging.getLogger(__name__)
+
+
+def problem_of(error: BaseException, model: str) -> RequestProblem:
+    """Return the answer for an error; one that nobody expected is the model's, whose code may raise anything."""
+    return _expected(error, model) or _model_fails(error, model)
+
+
+def log_problem_of(error: BaseException, model: str) -> RequestProblem:
+    """Return the answer for an error that came from the log's writer: whatever it is, the model scored the rows."""
+    return _expected(error, model) or _writer_fails(error, model)
+
+
+def _expected(error: BaseException, model: str) -> RequestProblem | None:
+    if isinstance(error, RequestProblem):
+        return error
+    if isinstance(error, RequestRefused):
+        return RequestProblem(error.status, error.code, error.message, field=error.field)
+    if isinstance(error, QueueFull | Unreachable):
+        return _log_fails(error, model)
+    if isinstance(error, InputError):
+        taken = isinstance(error, IdConflict)
+        told = without_places(str(error))
+        return RequestProblem(409 if taken else 422, error.code, told, field="ids" if taken else None)
+    return None
+
+
+def _log_fails(error: QueueFull | Unreachable, model: str) -> RequestProblem:
+    if isinstance(error, QueueFull):
+        return RequestProblem(503, "log_full", str(error), retry_after=error.retry_after)
+    logger.error("%s: the log does not answer: %s", model, error)
+    return RequestProblem(
+        503,
+        "log_unreachable",
+        "The log does not answer, so nothing can be promised. Try again; with the same Idempotency-Key it is one "
+        "prediction, however often it is sent.",
+        retry_after=2,
+    )
+
+
+def _model_fails(error: BaseException, model: str) -> RequestProblem:
+    """Return the answer for what a model raised; the server's log gets its kind and place, never its words."""
+    if isinstance(error, EvergreenError):
+        logger.error("%s: %s", model, type(error).__name__)
+    logger.error("%s: %s at %s", model, type(error).__name__, place_of(error))
+    return RequestProblem(
+        422,
+        "model_refuses",
+        f"The model cannot score these rows ({type(error).__name__}). Correct the values, or ask whoever trained it.",
+    )
+
+
+def _writer_fails(error: BaseException, model: str) -> RequestProblem:
+    """Return the answer for a bug between the model and the log."""
+    logger.error("%s: the log's writer: %s at %s", model, type(error).__name__, place_of(error))
+    return internal()
+
+
+def place_of(error: BaseException) -> str:
+    """Return where an error was raised: files and lines alone, for messages may hold what a client sent."""
+    frames = traceback.extract_tb(error.__traceback__)[-4:]
+    return " < ".join(f"{frame.filename.rpartition('/')[2]}:{frame.lineno}" for frame in reversed(frames))

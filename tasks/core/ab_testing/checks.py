@@ -1,0 +1,295 @@
+"""What must be in order before any winner is named: the split, the labels, the answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from evergreen.tasks.core.ab_testing.definition import ARMS, BLOCK, SPLIT_LEVEL, LiveTest
+from evergreen.tasks.core.ab_testing.evidence import Evidence
+from evergreen.tasks.core.arrays import FloatArray
+from evergreen.tasks.core.errors import DataError, InputError
+from evergreen.tasks.core.stats.dependence import MIN_BLOCKS
+from evergreen.tasks.core.stats.sequential_counts import log_split_e_value
+from evergreen.tasks.core.verdict import Reason
+
+MIN_UNITS = {"arms": 200, "paired": 30, "block": MIN_BLOCKS}
+"""Units on the smaller side (pairs, blocks) below which nothing is judged: spreads are not known yet."""
+_SHARE_LEVEL = SPLIT_LEVEL / 2
+_MAX_SHARE = 0.01
+"""Share of units in two arms, of answers that failed, of rows that a shadow missed, which is still put up with."""
+DATA_QUALITY_SUSPECTED = "perhaps_astray"
+"""Code of the reason that more than this was seen, which may be chance: nobody wins, and the test goes on."""
+_MATURE = 0.8
+"""Share of rows with an outcome from which outcomes that come as they come are judged."""
+
+
+def least_units(test: LiveTest) -> int:
+    """Return how many units the smaller side must have before anything is judged."""
+    return MIN_UNITS[BLOCK if test.unit == BLOCK else test.mode]
+
+
+def check_test(evidence: Evidence, test: LiveTest) -> tuple[Reason, ...]:
+    """Return what forbids to name a winner; empty when all is in order.
+
+    ``sample_ratio_mismatch``: the units do not fall into the arms as declared; ``labels_differ``: they do, but
+    their outcomes do not; ``units_cross``: one unit in several arms; ``answers_fail``: a side's metric is
+    undefined; ``shadow_misses``: rows that the shadow should have scored and has not; ``immature``: without a
+    follow-up, too few outcomes have come yet. All but the last are tested at half of `SPLIT_LEVEL` by an e-value,
+    at any time. What is above its limit and not surely so is ``perhaps_astray``.
+    """
+    found = _check_arms(evidence, test) if test.mode == ARMS else _check_shadows(evidence, test)
+    return (*found, *_check_answers(evidence, test), *_check_maturity(evidence, test))
+
+
+def split_facts(evidence: Evidence, test: LiveTest) -> dict[str, object]:
+    """Return the check of the split as it is shown: units due and expected by arm, and its p-value at any time."""
+    if test.mode != ARMS:
+        return {}
+    counts = [evidence.side(arm.name).assigned() for arm in test.arms]
+    whole = math.fsum(arm.share for arm in test.arms)
+    log_e = float(log_split_e_value(counts, [arm.share for arm in test.arms]))
+    return {
+        "units": {arm.name: count for arm, count in zip(test.arms, counts, strict=True)},
+        "expected": {arm.name: sum(counts) * arm.share / whole for arm in test.arms},
+        "p_value": min(1.0, math.exp(-log_e)),
+        "level": SPLIT_LEVEL / 2,
+        "crossed": len(evidence.crossed()),
+    }
+
+
+def _check_arms(evidence: Evidence, test: LiveTest) -> Iterator[Reason]:
+    shares = [arm.share for arm in test.arms]
+    sides = [evidence.side(arm.name) for arm in test.arms]
+    assigned, labelled = [side.assigned() for side in sides], [side.labelled() for side in sides]
+    names = ", ".join(arm.name for arm in test.arms)
+    split = float(log_split_e_value(assigned, shares))
+    if split >= math.log(2 / SPLIT_LEVEL):
+        yield Reason(
+            code="sample_ratio_mismatch",
+            message=f"{names} have {_listed(assigned)} units; declared are {_listed(shares)}. Something sends or logs "
+            "units differently by arm: find it, and begin a new test.",
+            observed=min(1.0, math.exp(-split)),
+            limit=SPLIT_LEVEL / 2,
+            n=sum(assigned),
+        )
+    elif (late := float(log_split_e_value(labelled, shares))) >= math.log(2 / SPLIT_LEVEL):
+        yield Reason(
+            code="labels_differ",
+            message=f"{names} have {_listed(labelled)} units with an outcome of {_listed(assigned)}: outcomes come in "
+            "one arm more than in another, so that those known are not alike.",
+            observed=min(1.0, math.exp(-late)),
+            limit=SPLIT_LEVEL / 2,
+            n=sum(labelled),
+        )
+    crossed, whole = len(evidence.crossed()), sum(assigned)
+    yield from _excess_share(
+        "units_cross",
+        f"{crossed} of {whole} units were answered by more than one arm. Assign by the entity (rankings: by the "
+        "group), and name it in each request.",
+        odd=crossed,
+        whole=whole,
+    )
+
+
+def _check_shadows(evidence: Evidence, test: LiveTest) -> Iterator[Reason]:
+    for arm in test.challengers:
+        counts = evidence.side(arm.name).counts
+        whole, missed = counts["due"], counts["unpaired"]
+        yield from _excess_share(
+            "shadow_misses",
+            f"Shadow '{arm.name}' has no answer to {missed} of {whole} rows; it should score {arm.share:.0%}. Those it "
+            "has are not a fair sample.",
+            odd=missed,
+            whole=whole,
+            most=max(1 - arm.share, _MAX_SHARE),
+        )
+
+
+def _check_answers(evidence: Evidence, test: LiveTest) -> Iterator[Reason]:
+    for name, side in evidence.sides.items():
+        undefined, labelled = side.counts["undefined"], side.counts["labelled"]
+        yield from _excess_share(
+            "answers_fail",
+            f"'{test.metric}' is undefined on {undefined} of {labelled} labelled rows of '{name}' (no score, no value, "
+            "an unknown class). Mend the model or the data, and begin a new test.",
+            odd=undefined,
+            whole=labelled,
+        )
+
+
+def _excess_share(
+    code: str, message: str, *, odd: int, whole: int, most: float = _MAX_SHARE
+) -> Iterator[Reason]:
+    """Yield the reason where more than a share went astray: surely so, at any time, or only by what was seen so far."""
+    if odd <= most * whole:
+        return
+    sure = float(log_split_e_value([whole - odd, odd], [1 - most, most])) >= -math.log(_SHARE_LEVEL)
+    more = "" if sure else " So few may be chance: no winner is named, and the test goes on."
+    yield Reason(
+        code=code if sure else DATA_QUALITY_SUSPECTED,
+        message=f"{message}{more}",
+        observed=odd / whole,
+        limit=most,
+        n=whole,
+    )
+
+
+def _check_maturity(evidence: Evidence, test: LiveTest) -> Iterator[Reason]:
+    """Yield a reason where those outcomes that came first may not be like those to come."""
+    rows = sum(side.counts["due"] for side in evidence.sides.values())
+    known = sum(side.counts["labelled"] for side in evidence.sides.values())
+    if test.follow_up is None and known < _MATURE * rows:
+        yield Reason(
+            code="immature",
+            message=f"{known} of {rows} rows have an outcome ({known / rows:.0%}), and which come first may not be "
+            f"chance. A verdict waits for {_MATURE:.0%}; a follow-up would let old rows count by a fixed rule.",
+            observed=known / rows,
+            limit=_MATURE,
+            n=rows,
+        )
+
+
+def _listed(numbers: list[float] | list[int]) -> str:
+    return ", ".join(f"{number:g}" for number in numbers)
+
+
+# How complete labels are: which share of the predictions of a cohort is labelled after how long.
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Maturity:
+    """Labels by cohort and age; parts with the same cohorts' length and ages add up.
+
+    Attributes
+    ----------
+    starts : array, shape (d,)
+        Where each cohort begins on the clock, ascending; cohort d holds predictions in [start, start + length).
+    length : float
+        Of a cohort, in the clock's unit.
+    ages : array, shape (k,)
+        Ascending, in the clock's unit.
+    rows : array, shape (d,)
+        Predictions.
+    known : array, shape (d, k)
+        Of these, how many had a label at most that age after the prediction.
+    now : float
+        Position as of which labels were counted.
+    """
+
+    starts: FloatArray
+    length: float
+    ages: FloatArray
+    rows: FloatArray
+    known: FloatArray
+    now: float
+
+    @property
+    def reached(self) -> Any:
+        """Which cells can be known: the whole cohort is that old; shape (d, k)."""
+        return self.starts[:, None] + self.length + self.ages <= self.now
+
+    @property
+    def shares(self) -> FloatArray:
+        """Labelled share of each cohort at each age, shape (d, k); NaN where the cohort is too young."""
+        return np.where(self.reached, self.known / self.rows[:, None], np.nan)
+
+    def curve(self) -> FloatArray:
+        """Return the share labelled by each age, shape (k,), over all cohorts that are old enough for it.
+
+        From one age to the next by the cohorts that reached it (Kaplan & Meier 1958), so that young cohorts count
+        as far as they go and the curve never falls. NaN from the age on that no cohort has reached.
+
+        Examples
+        --------
+        >>> days = np.array([0.0, 0.2, 0.4, 1.1])
+        >>> found = measure_maturity(days, days + [0.5, 1.5, np.nan, 0.5], now=3.0, length=1.0, ages=[1.0, 2.0])
+        >>> found.curve().round(3).tolist()
+        [0.5, 0.75]
+        """
+        before = np.column_stack([np.zeros(len(self.rows)), self.known[:, :-1]])
+        open_rows = np.where(self.reached, self.rows[:, None] - before, 0.0).sum(axis=0)
+        fresh = np.where(self.reached, self.known - before, 0.0).sum(axis=0)
+        seen = self.reached.any(axis=0) if len(self.rows) else np.zeros(len(self.ages), dtype=np.bool_)
+        stays = 1 - np.divide(fresh, open_rows, out=np.zeros(len(fresh)), where=open_rows > 0)
+        return np.where(np.logical_and.accumulate(seen), 1 - np.cumprod(stays), np.nan)
+
+    def __add__(self, other: Maturity) -> Maturity:
+        """Return the labels of both parts as of the earlier of their moments.
+
+        Raises
+        ------
+        InputError
+            When cohorts or ages differ.
+        """
+        if self.length != other.length or not np.array_equal(self.ages, other.ages):
+            raise InputError("Labels by cohort add up only for equal ages and equal lengths of cohorts.")
+        starts, codes = np.unique(np.append(self.starts, other.starts), return_inverse=True)
+        rows, known = np.zeros(len(starts)), np.zeros((len(starts), len(self.ages)))
+        np.add.at(rows, codes, np.append(self.rows, other.rows))
+        np.add.at(known, codes, np.vstack([self.known, other.known]))
+        return Maturity(
+            starts=starts,
+            length=self.length,
+            ages=self.ages,
+            rows=rows,
+            known=known,
+            now=min(self.now, other.now),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form, one entry a cohort; null where it is too young."""
+        shares = [[None if np.isnan(cell) else float(cell) for cell in row] for row in self.shares]
+        cohorts = [
+            {"start": float(start), "rows": int(rows), "shares": row}
+            for start, rows, row in zip(self.starts, self.rows, shares, strict=True)
+        ]
+        curve = [None if np.isnan(share) else float(share) for share in self.curve()]
+        return {"length": self.length, "ages": self.ages.tolist(), "curve": curve, "cohorts": cohorts}
+
+
+def measure_maturity(positions: Any, known_at: Any, *, now: float, length: float, ages: Any) -> Maturity:
+    """Count by cohort and age which predictions had a label.
+
+    Parameters
+    ----------
+    positions, known_at : array, shape (n,)
+        Of each prediction, and of when its label became known (NaN: not yet).
+    now : float
+        Position on the clock; later predictions and labels do not count.
+    length : float
+        Of a cohort, e.g. 86400.0 for days on a clock of seconds.
+    ages : array, shape (k,)
+        After how long to count, ascending.
+
+    Raises
+    ------
+    InputError
+        For a length that is not positive or ages that do not ascend from 0 on.
+    DataError
+        When the two columns differ in length.
+    """
+    place, known, steps = (np.asarray(x, dtype=np.float64) for x in (positions, known_at, ages))
+    if not length > 0 or steps.ndim != 1 or not steps.size or steps[0] < 0 or (np.diff(steps) <= 0).any():
+        raise InputError(
+            f"Cohorts of length {length} and ages {steps.tolist()} are not allowed. "
+            "Allowed: a positive length, and ages that ascend from 0 on."
+        )
+    if place.shape != known.shape:
+        raise DataError(
+            f"{place.size} positions and {known.size} label times differ in number. Give one each."
+        )
+    there = place <= now
+    place, known = place[there], known[there]
+    starts, codes = np.unique(np.floor(place / length) * length, return_inverse=True)
+    rows = np.bincount(codes, minlength=len(starts)).astype(np.float64)
+    cells = np.zeros((len(starts), steps.size + 1))
+    labelled = known <= now  # False for NaN
+    delays = np.searchsorted(steps, known[labelled] - place[labelled], side="left")
+    np.add.at(cells, (codes[labelled], delays), 1.0)
+    counted = np.cumsum(cells[:, :-1], axis=1)
+    return Maturity(starts=starts, length=length, ages=steps, rows=rows, known=counted, now=now)

@@ -1,0 +1,203 @@
+"""How much better a challenger does, with the sequence it is known by, from the evidence."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from evergreen.tasks.core.ab_testing.definition import ARMS, BLOCK, ROW, Arm, LiveTest
+from evergreen.tasks.core.ab_testing.evidence import ArmEvidence, Evidence
+from evergreen.tasks.core.stats.dependence import measure_dependence, variance_inflation
+from evergreen.tasks.core.stats.sequential import (
+    Effect,
+    compare_arms,
+    compare_pairs,
+    confidence_sequence,
+    log_e_value,
+)
+from evergreen.tasks.core.stats.sequential_counts import log_mcnemar_e_value, win_share_sequence
+
+_TOLERANCE = 1e-12  # beyond 0, by an amount that is not known
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredEffect:
+    """A challenger against the control, in the metric's own unit; greater is always better.
+
+    Attributes
+    ----------
+    test : str
+        ``confidence_sequence``, or ``mcnemar_e_value`` for right-or-wrong pairs of independent rows.
+    improvement, low, high : float
+        Challenger less control a row, and its confidence sequence; infinite where nothing is known yet.
+    standard_error : float
+        NaN where nothing has varied yet.
+    log_e_value : float
+        Log of the evidence against no difference.
+    control, challenger : float
+        Mean of each; of a loss or error its negative.
+    n_control, n_challenger : int
+        Units on each side (pairs: the same; blocks where these are the units).
+    repeated : bool
+        Whether units brought more than one row.
+    lost, won : int or None
+        Discordant pairs, where values are right or wrong.
+    paired : bool
+        Whether both answered the same rows.
+    """
+
+    test: str
+    improvement: float
+    low: float
+    high: float
+    standard_error: float
+    log_e_value: float
+    control: float
+    challenger: float
+    n_control: int
+    n_challenger: int
+    repeated: bool = False
+    lost: int | None = None
+    won: int | None = None
+    paired: bool = False
+
+    @property
+    def n(self) -> int:
+        """Units that the test has: of both arms, or pairs."""
+        return self.n_control if self.paired else self.n_control + self.n_challenger
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form; numbers that are not finite become null."""
+        plain = asdict(self)
+        return {name: None if _unbounded(value) else value for name, value in plain.items()}
+
+
+def measure_effect(
+    evidence: Evidence,
+    test: LiveTest,
+    challenger: Arm,
+    *,
+    alpha: float,
+    scale: float,
+    hits: bool,
+    span: float = 0.0,
+) -> MeasuredEffect:
+    """Measure one challenger.
+
+    Parameters
+    ----------
+    evidence : Evidence
+        Of one metric.
+    alpha, scale : float
+        Of the confidence sequence.
+    hits : bool
+        Whether the metric's values are right or wrong.
+    span : float
+        Greatest difference of two of its values (`evergreen.tasks.core.ab_testing.metric.span_of`), for arms.
+    """
+    if test.mode == ARMS:
+        return _measure_arms(evidence, test, challenger, alpha=alpha, scale=scale, span=span)
+    side = evidence.side(challenger.name)
+    effect = compare_pairs(side.moments())
+    if test.unit == BLOCK:
+        effect = _with_autocorrelation(effect, side)
+    if hits and test.unit == ROW:
+        return _measure_hits(side, effect, test, alpha=alpha, scale=scale)
+    return _by_sequence(effect, alpha=alpha, scale=scale, repeated=side.table.repeats, paired=True)
+
+
+def _with_autocorrelation(effect: Effect, side: ArmEvidence) -> Effect:
+    """Return the effect with the error that it has where blocks lean on their neighbours, as in the challenge."""
+    if effect.n_control < 2:
+        return effect
+    sums = side.table.counted  # by name, which is the block's number: in time order
+    apart = sums[:, 2] - sums[:, 1] - effect.estimate * sums[:, 0]
+    inflation = variance_inflation(measure_dependence(apart).correlation, 1)
+    return replace(effect, standard_error=effect.standard_error * math.sqrt(inflation))
+
+
+def _measure_arms(
+    evidence: Evidence, test: LiveTest, challenger: Arm, *, alpha: float, scale: float, span: float
+) -> MeasuredEffect:
+    crossed = evidence.crossed()
+    sides = [evidence.side(test.control.name), evidence.side(challenger.name)]
+    moments = [side.moments(without=crossed) for side in sides]
+    repeated = any(side.table.without(crossed).repeats for side in sides)
+    return _by_sequence(
+        compare_arms(*moments, span=span), alpha=alpha, scale=scale, repeated=repeated, paired=False
+    )
+
+
+def _by_sequence(
+    effect: Effect, *, alpha: float, scale: float, repeated: bool, paired: bool
+) -> MeasuredEffect:
+    seen = effect.estimate, effect.standard_error
+    weight = effect.weight if paired else 0.0
+    low, high = confidence_sequence(*seen, alpha=alpha, scale=scale, weight=weight)
+    return MeasuredEffect(
+        test="confidence_sequence",
+        low=float(low),
+        high=float(high),
+        log_e_value=float(log_e_value(*seen, scale=scale, weight=weight)),
+        repeated=repeated,
+        paired=paired,
+        **_means(effect),
+    )
+
+
+def _means(effect: Effect) -> dict[str, Any]:
+    return {
+        "improvement": float(effect.estimate),
+        "standard_error": float(effect.standard_error),
+        "control": float(effect.control),
+        "challenger": float(effect.variant),
+        "n_control": int(effect.n_control),
+        "n_challenger": int(effect.n_variant),
+    }
+
+
+def _measure_hits(
+    side: ArmEvidence, effect: Effect, test: LiveTest, *, alpha: float, scale: float
+) -> MeasuredEffect:
+    low, high = hits_bounds(
+        side.lost, side.won, effect.n_control, alpha=alpha, scale=scale, concentration=test.concentration
+    )
+    evidence = log_mcnemar_e_value(side.lost, side.won, concentration=test.concentration)
+    return MeasuredEffect(
+        test="mcnemar_e_value",
+        low=float(low),
+        high=float(high),
+        log_e_value=float(evidence),
+        paired=True,
+        lost=side.lost,
+        won=side.won,
+        **_means(effect),
+    )
+
+
+def hits_bounds(lost: Any, won: Any, n: Any, *, alpha: float, scale: float, concentration: float) -> Any:
+    """Return both bounds of the difference of two shares right on the same n rows, shape (…).
+
+    0 is left out exactly where the e-value reaches 1 / alpha. Elsewhere no bound is nearer than that of the mean's
+    confidence sequence with one row more in each discordant cell: the sign of the difference follows from the share p
+    of discordant pairs won alone, but its size, (2 p - 1) (lost + won) / n, from their number too, which is known by
+    chance. A sign that is sure while the size is not has a bound of ± 1e-12. From -inf to inf without rows.
+    """
+    b, c, rows = np.broadcast_arrays(*(np.asarray(each, dtype=np.float64) for each in (lost, won, n)))
+    known = rows > 0
+    safe = np.where(known, rows, 1.0)
+    share_low, share_high = win_share_sequence(b, c, alpha=alpha, concentration=concentration)
+    near, far = (2 * share_low - 1) * (b + c) / safe, (2 * share_high - 1) * (b + c) / safe
+    mean = (c - b) / safe
+    error = np.sqrt(np.maximum((b + c + 2) / (safe + 2) - mean**2, 0.0) / (safe + 2))
+    wide_low, wide_high = confidence_sequence(mean, error, alpha=alpha, scale=scale)
+    low = np.where(near > 0, np.maximum(_TOLERANCE, np.minimum(near, wide_low)), np.minimum(near, wide_low))
+    high = np.where(far < 0, np.minimum(-_TOLERANCE, np.maximum(far, wide_high)), np.maximum(far, wide_high))
+    return np.where(known, low, -np.inf), np.where(known, high, np.inf)
+
+
+def _unbounded(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)

@@ -1,0 +1,415 @@
+"""The evidence of a live test: sufficient statistics by variant, added up batch by batch."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import combinations
+
+import numpy as np
+
+from evergreen.tasks.core.ab_testing.definition import ARMS, BLOCK, ROW, LiveTest
+from evergreen.tasks.core.ab_testing.metric import clip_values, live_values
+from evergreen.tasks.core.ab_testing.units import UnitTable
+from evergreen.tasks.core.arrays import BoolArray, FloatArray, IntArray, ObjectArray
+from evergreen.tasks.core.errors import DataError
+from evergreen.tasks.core.metrics.base import Metric
+from evergreen.tasks.core.metrics.scored import Scored
+from evergreen.tasks.core.stats.association import JointMoments
+
+_COLUMNS = (
+    3  # numbers a unit of pairs: rows, the control's and the challenger's value; of arms rows and value
+)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ArmEvidence:
+    """What is known of one arm, or of the pairs of one challenger with the control.
+
+    Attributes
+    ----------
+    singles : JointMoments
+        Rows that are units of their own.
+    table : UnitTable
+        Units that may bring more than one row; those without a row that counts are in it too.
+    lost, won : int
+        Pairs that only the control, and only the challenger, has right.
+    counts : Counter
+        ``due`` (old enough), ``labelled``, ``counted``, ``undefined``, ``clipped``, ``unpaired`` (no shadow answered),
+        ``single_due`` (units of one row that are due).
+    """
+
+    singles: JointMoments = field(default_factory=lambda: JointMoments.empty(_COLUMNS))
+    table: UnitTable = field(
+        default_factory=lambda: UnitTable(names=np.empty(0, dtype=object), sums=np.empty((0, _COLUMNS)))
+    )
+    lost: int = 0
+    won: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def __add__(self, other: ArmEvidence) -> ArmEvidence:
+        """Return both together."""
+        return ArmEvidence(
+            singles=self.singles + other.singles,
+            table=self.table + other.table,
+            lost=self.lost + other.lost,
+            won=self.won + other.won,
+            counts=self.counts + other.counts,
+        )
+
+    def moments(self, *, without: ObjectArray | None = None) -> JointMoments:
+        """Return the moments over all units that count."""
+        table = self.table if without is None else self.table.without(without)
+        rows = table.counted
+        return self.singles + JointMoments.of(rows) if len(rows) else self.singles
+
+    def assigned(self) -> int:
+        """Return the units that are due, with or without an outcome."""
+        return self.counts["single_due"] + len(self.table)
+
+    def labelled(self) -> int:
+        """Return the units of which an outcome counts."""
+        return int(self.singles.n) + len(self.table.counted)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evidence:
+    """One metric's evidence: by arm (mode ``arms``), or by challenger (mode ``paired``).
+
+    Batches whose rows are disjoint add up to the evidence of all rows.
+    """
+
+    sides: Mapping[str, ArmEvidence] = field(default_factory=dict)
+
+    def __add__(self, other: Evidence) -> Evidence:
+        """Return the evidence of both batches."""
+        names = [*self.sides, *(name for name in other.sides if name not in self.sides)]
+        return Evidence(sides={name: _sum(self.sides.get(name), other.sides.get(name)) for name in names})
+
+    def side(self, name: str) -> ArmEvidence:
+        """Return an arm's evidence; an empty one when nothing was seen of it."""
+        return self.sides.get(name) or ArmEvidence()
+
+    def crossed(self) -> ObjectArray:
+        """Return the units that more than one arm answered: their rows count in none."""
+        tables = [side.table for side in self.sides.values()]
+        shared = [
+            np.intersect1d(a.names.astype(str), b.names.astype(str)) for a, b in combinations(tables, 2)
+        ]
+        found: ObjectArray = (
+            np.unique(np.concatenate(shared)).astype(object) if shared else np.empty(0, object)
+        )
+        return found
+
+
+def _sum(one: ArmEvidence | None, other: ArmEvidence | None) -> ArmEvidence:
+    return (one or ArmEvidence()) if other is None else other if one is None else one + other
+
+
+# What a live test observed: one value a row (or group) and variant, and what is known of it when.
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LoggedAnswers:
+    """Logged answers of all variants, one entry an answer, in any order.
+
+    Attributes
+    ----------
+    keys : array of str, shape (n,)
+        Prediction id; a shadow's answer has the id of the row it scored.
+    variants : array of str, shape (n,)
+        Who answered.
+    units : array, shape (n,)
+        Unit of randomisation (entity); None where each row stands for itself.
+    positions, known_at : array, shape (n,)
+        On the clock: of the prediction, and of when its outcome became known (NaN: not yet).
+    scored : Scored
+        Answers and outcomes; the outcome of an unlabelled row is not looked at.
+    """
+
+    keys: ObjectArray
+    variants: ObjectArray
+    units: ObjectArray
+    positions: FloatArray
+    known_at: FloatArray
+    scored: Scored
+
+    def __post_init__(self) -> None:
+        """Refuse columns of different lengths and positions that are none."""
+        for name in ("keys", "variants", "units", "positions", "known_at"):
+            column = getattr(self, name)
+            if len(column) != len(self.scored):
+                raise DataError(
+                    f"Column '{name}' of logged answers has {len(column)} entries for {len(self.scored)} rows. "
+                    "Allowed: one entry an answer."
+                )
+        if not np.isfinite(self.positions).all():
+            raise DataError("A logged answer has no position on the clock. Allowed: finite positions only.")
+
+    def take(self, chosen: BoolArray) -> LoggedAnswers:
+        """Return the answers of a mask."""
+        columns = {
+            name: getattr(self, name)[chosen]
+            for name in ("keys", "variants", "units", "positions", "known_at")
+        }
+        return LoggedAnswers(**columns, scored=self.scored.take(chosen))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Observations:
+    """One entry a row (or ranking group) and variant, shape (m,).
+
+    Attributes
+    ----------
+    keys, variants, units
+        As of `Answered`; of a group, key and unit are its name.
+    rows : array of int
+        Rows that the entry stands for: 1, or those of the group that the variant answered.
+    positions, known_at : array
+        A group is as old as its newest row, and known when its last outcome is.
+    values : array
+        The metric, greater always better; NaN where it is undefined or the outcome is unknown.
+    """
+
+    keys: ObjectArray
+    variants: ObjectArray
+    units: ObjectArray
+    rows: IntArray
+    positions: FloatArray
+    known_at: FloatArray
+    values: FloatArray
+
+    def __len__(self) -> int:
+        """Return the number of entries."""
+        return len(self.keys)
+
+    def take(self, chosen: BoolArray) -> Observations:
+        """Return the entries of a mask."""
+        return Observations(**{name: getattr(self, name)[chosen] for name in self.__dataclass_fields__})
+
+
+def observe(answered: LoggedAnswers, metric: Metric) -> Observations:
+    """Measure each answer by a metric that can be followed live.
+
+    Raises
+    ------
+    DataError
+        When a variant answered one row (or group) twice.
+    """
+    ranking = metric.problems == frozenset({"ranking"})
+    found = _by_group(answered, metric) if ranking else _by_row(answered, metric)
+    _refuse_repeats(found)
+    return found
+
+
+def _by_row(answered: LoggedAnswers, metric: Metric) -> Observations:
+    values = np.full(len(answered.scored), np.nan)
+    for variant in np.unique(answered.variants.astype(str)):
+        places = np.flatnonzero((answered.variants == variant) & np.isfinite(answered.known_at))
+        measured, rows = live_values(metric, answered.scored.take(places))
+        values[places[rows]] = measured
+    values[_unanswered(answered.scored)] = np.nan
+    return Observations(
+        keys=answered.keys,
+        variants=answered.variants,
+        units=answered.units,
+        rows=np.ones(len(values), dtype=np.int64),
+        positions=answered.positions,
+        known_at=answered.known_at,
+        values=values,
+    )
+
+
+def _by_group(answered: LoggedAnswers, metric: Metric) -> Observations:
+    """Put the rows of a group and variant together.
+
+    Groups that say nothing about an order are left out, unless they do in another variant's part of their rows: a
+    group of which several variants answered a part each must be known as such.
+    """
+    scored = answered.scored
+    pair = np.array([f"{v}\x1f{g}" for v, g in zip(answered.variants, scored.require("group"), strict=True)])
+    _, first, codes = np.unique(pair, return_index=True, return_inverse=True)
+    groups = len(first)
+    newest, known = np.full(groups, -np.inf), np.full(groups, -np.inf)
+    np.maximum.at(newest, codes, answered.positions)
+    np.maximum.at(known, codes, np.where(np.isfinite(answered.known_at), answered.known_at, np.inf))
+    values = np.full(groups, np.nan)
+    whole = np.isfinite(known)
+    places = np.flatnonzero(whole[codes])
+    if places.size:
+        values[whole] = -np.inf  # says nothing, unless measured below
+        recoded = Scored(
+            y=scored.y[places],
+            score=scored.require("score")[places],
+            group=codes[places],
+            value=None if scored.value is None else scored.value[places],
+        )
+        measured, rows = live_values(metric, recoded)
+        values[codes[places[rows]]] = measured
+    values[codes[_unanswered(scored)]] = np.nan
+    silent = np.isneginf(values)
+    names = scored.require("group")[first].astype(str).astype(object)
+    found = Observations(
+        keys=names,
+        variants=answered.variants[first],
+        units=names,
+        rows=np.bincount(codes, minlength=groups),
+        positions=newest,
+        known_at=np.where(whole, known, np.nan),
+        values=np.where(silent, np.nan, values),
+    )
+    return found.take(~silent | np.isin(names.astype(str), names[~silent].astype(str)))
+
+
+def _unanswered(scored: Scored) -> BoolArray:
+    """Tell which rows have neither a finite score nor a decision: the model failed on them, whatever a metric says."""
+    if not len(scored):
+        return np.zeros(0, dtype=np.bool_)
+    none = np.ones(len(scored), dtype=np.bool_)
+    if scored.label is not None:
+        blank = (one is None or (isinstance(one, float) and math.isnan(one)) for one in scored.label.tolist())
+        none &= np.fromiter(blank, dtype=np.bool_, count=len(scored))
+    if scored.score is not None:
+        none &= ~np.isfinite(scored.score.astype(np.float64).reshape(len(scored), -1)).all(axis=1)
+    return none
+
+
+def _refuse_repeats(found: Observations) -> None:
+    pairs = np.array([f"{v}\x1f{k}" for v, k in zip(found.variants, found.keys, strict=True)])
+    names, counts = np.unique(pairs, return_counts=True)
+    if (counts > 1).any():
+        variant, key = str(names[np.argmax(counts)]).split("\x1f", 1)
+        raise DataError(
+            f"Variant '{variant}' answered '{key}' {counts.max()} times. Allowed: one answer a row; hand in each once."
+        )
+
+
+# Turn observations into evidence: which of them count, and by whom they are summed.
+
+
+def due_predictions(test: LiveTest, positions: FloatArray, *, now: float) -> BoolArray:
+    """Tell which predictions are of the test and old enough to count, whether they have an outcome or not.
+
+    From the start to its longest end, and at least so old (``LiveTest.lag``): the same rule in every arm. Of a block
+    nothing before it is over.
+    """
+    return np.asarray((positions >= test.start) & (positions <= test.counted_until(now)), dtype=np.bool_)
+
+
+def units_of(test: LiveTest, observed: Observations) -> ObjectArray:
+    """Return what each observation is summed by; None where it stands for itself."""
+    if test.unit == BLOCK:
+        numbers = np.floor((observed.positions - test.start) / (test.block or 1.0)).astype(np.int64)
+        return np.array([f"{number:012d}" for number in numbers.tolist()], dtype=object)
+    return np.full(len(observed), None, dtype=object) if test.unit == ROW else observed.units
+
+
+def known_in_time(test: LiveTest, observed: Observations, *, now: float) -> BoolArray:
+    """Tell which outcomes count: known by now, and within the follow-up of their prediction where there is one."""
+    with np.errstate(invalid="ignore"):
+        known = observed.known_at <= now
+        if test.follow_up is not None:
+            known &= observed.known_at - observed.positions <= test.follow_up
+    return np.asarray(known, dtype=np.bool_)
+
+
+def gather_evidence(
+    observed: Observations, test: LiveTest, *, now: float, clip: tuple[float, float] | None = None
+) -> Evidence:
+    """Return the evidence of a batch of observations.
+
+    Parameters
+    ----------
+    observed : Observations
+        Of one metric. Each prediction must be handed in once: batches are cut by position, and with a follow-up
+        what has been due stays as it is, so that only rows that became due since the last look need be read.
+        Without a follow-up outcomes trickle in, and all rows must be read at each look.
+    now : float
+        Position on the clock; what became known later does not count.
+    clip : (float, float), optional
+        Bounds of the metric's values.
+
+    Returns
+    -------
+    Evidence
+        By arm, or by challenger where the test is paired. Variants that are not in the test are left out.
+    """
+    batch = observed.take(due_predictions(test, observed.positions, now=now))
+    if test.mode == ARMS:
+        named = {arm.name: batch.take(batch.variants == arm.name) for arm in test.arms}
+        return Evidence(sides={name: _arm(rows, test, now=now, clip=clip) for name, rows in named.items()})
+    control = batch.take(batch.variants == test.control.name)
+    sides = {
+        arm.name: _pairs(control, batch.take(batch.variants == arm.name), test, now=now, clip=clip)
+        for arm in test.challengers
+    }
+    return Evidence(sides=sides)
+
+
+def _arm(rows: Observations, test: LiveTest, *, now: float, clip: tuple[float, float] | None) -> ArmEvidence:
+    labelled = known_in_time(test, rows, now=now)
+    values = clip_values(rows.values, clip)
+    counts = labelled & np.isfinite(values)
+    columns = np.column_stack([np.ones(len(rows)), values])
+    tally = {
+        "due": len(rows),
+        "labelled": labelled.sum(),
+        "counted": counts.sum(),
+        "undefined": (labelled & ~counts).sum(),
+        "clipped": (counts & (values != rows.values)).sum(),
+    }
+    return _side(units_of(test, rows), columns, counts, tally)
+
+
+def _pairs(
+    control: Observations,
+    shadow: Observations,
+    test: LiveTest,
+    *,
+    now: float,
+    clip: tuple[float, float] | None,
+) -> ArmEvidence:
+    """Put the two answers to each of the control's rows side by side; of a group only where both had all its rows."""
+    places = {key: place for place, key in enumerate(shadow.keys.tolist())}
+    match = np.array([places.get(key, -1) for key in control.keys.tolist()], dtype=np.int64)
+    paired = match >= 0
+    paired[paired] = shadow.rows[match[paired]] == control.rows[paired]
+    labelled = known_in_time(test, control, now=now)
+    theirs = np.full(len(control), np.nan)
+    theirs[paired] = shadow.values[match[paired]]
+    raw = np.column_stack([control.values, theirs])
+    values = clip_values(raw, clip)
+    counts = labelled & paired & np.isfinite(values).all(axis=1)
+    columns = np.column_stack([np.ones(len(control)), values])
+    tally = {
+        "due": len(control),
+        "unpaired": (~paired).sum(),
+        "labelled": labelled.sum(),
+        "counted": counts.sum(),
+        "undefined": (labelled & paired & ~counts).sum(),
+        "clipped": (counts & (values != raw).any(axis=1)).sum(),
+    }
+    apart = values[counts, 1] - values[counts, 0]
+    units = units_of(test, control)
+    return _side(units, columns, counts, tally, lost=int((apart < 0).sum()), won=int((apart > 0).sum()))
+
+
+def _side(
+    units: ObjectArray,
+    columns: FloatArray,
+    counts: BoolArray,
+    tally: dict[str, int],
+    *,
+    lost: int = 0,
+    won: int = 0,
+) -> ArmEvidence:
+    """Sum rows by unit; a row without one stands for itself. What does not count is 0 in the table."""
+    grouped = np.array([unit is not None for unit in units.tolist()], dtype=np.bool_)
+    single = columns[counts & ~grouped]
+    table = UnitTable.of(units[grouped], np.where(counts[:, None], columns, 0.0)[grouped])
+    singles = JointMoments.of(single) if len(single) else JointMoments.empty(columns.shape[1])
+    alone = {"single_due": (~grouped).sum()}
+    plain = Counter({name: int(count) for name, count in (tally | alone).items() if count})
+    return ArmEvidence(singles=singles, table=table, lost=lost, won=won, counts=plain)

@@ -1,0 +1,386 @@
+"""Which challenger waits for live evidence: admitted by its challenge, and not tested since."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from evergreen.tasks.core.ab_testing.analysis import LiveTestAnalysis
+from evergreen.tasks.core.ab_testing.definition import (
+    ARMS,
+    PAIRED,
+    LiveTest,
+    live_test_payload,
+    read_live_test,
+)
+from evergreen.tasks.core.ab_testing.outcome import CHAMPION_MOVED, Conclusion
+from evergreen.tasks.core.challenge.alpha import AlphaAllowance, alpha_allowance
+from evergreen.tasks.core.challenge.evidence import JUDGEMENT
+from evergreen.tasks.core.errors import InputError, unknown_name
+from evergreen.tasks.core.monitoring.window_result import json_ready
+from evergreen.tasks.core.promotion.history import DONE, PLANS, recorded_plans
+from evergreen.tasks.core.promotion.ledger import LedgerEntry, parse_entry_id
+from evergreen.tasks.core.traffic.plan import TrafficPlan
+from evergreen.tasks.core.traffic.state import STOPPED, TRAFFIC, TrafficState, fold_traffic
+from evergreen.tasks.core.verdict import Reason, State
+
+# Live tests in the ledger: created, begun, looked at, concluded or aborted; folded into their present state.
+
+
+AB = "ab"
+"""Stream of the live tests of a model."""
+CREATED, BEGUN, ANALYSED, CONCLUDED, ABORTED = "created", "begun", "looked", "concluded", "aborted"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamMarks:
+    """Numbers of the newest entries of the streams ``traffic`` and ``plans`` when a test was created; 0: none."""
+
+    traffic: int = 0
+    plans: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestState:
+    """A live test as the ledger knows it.
+
+    Attributes
+    ----------
+    test : LiveTest
+        Its definition; ``start`` is where it began, once it has.
+    marks : Marks
+        What had happened when it was created.
+    entry : str
+        Id of the entry that created it.
+    created_at : datetime
+        Aware.
+    begun_at : datetime or None
+        When its start was fixed, after its alpha was spent and the traffic shared; None before.
+    looks : tuple of dict
+        Each look's numbers (`Look.to_dict`) with ``at``, oldest first.
+    ended_at : datetime or None
+        None while it runs.
+    ended : dict or None
+        How it ended: ``action``, ``winner``, ``reasons``, and who ended it.
+    """
+
+    __test__ = False
+
+    test: LiveTest
+    entry: str
+    created_at: datetime
+    marks: StreamMarks = StreamMarks()
+    begun_at: datetime | None = None
+    looks: tuple[Mapping[str, Any], ...] = ()
+    ended_at: datetime | None = None
+    ended: Mapping[str, Any] | None = None
+
+    @property
+    def status(self) -> str:
+        """``running``, or the action that ended it: ``promote``, ``keep``, ``expire``, ``abort``."""
+        return "running" if self.ended is None else str(self.ended["action"])
+
+    def trace(self, variant: str) -> list[dict[str, Any]]:
+        """Return a variant's improvement at each look: ``at``, ``now``, ``n``, ``improvement``, ``low``, ``high``."""
+        return [
+            {"at": look["at"], "now": look["now"], "n": _units(one), **{name: one[name] for name in _TRACED}}
+            for look in self.looks
+            for one in look["challengers"]
+            if one["variant"] == variant
+        ]
+
+
+_TRACED = ("improvement", "low", "high", "verdict")
+
+
+def _units(one: Mapping[str, Any]) -> int:
+    return int(one["n_control"] if one["paired"] else one["n_control"] + one["n_challenger"])
+
+
+def fold_tests(entries: Iterable[LedgerEntry]) -> tuple[TestState, ...]:
+    """Return a model's live tests in order of their creation; entries of other streams are passed over."""
+    found: dict[str, TestState] = {}
+    for entry in entries:
+        if entry.stream != AB:
+            continue
+        if entry.kind == CREATED:
+            test = read_live_test(entry.payload["definition"])
+            marks = StreamMarks(**entry.payload["marks"])
+            found[test.name] = TestState(test=test, entry=entry.id, created_at=entry.at, marks=marks)
+            continue
+        state = found[entry.payload["test"]]
+        if entry.kind == BEGUN:
+            begun = replace(state.test, start=entry.payload["start"])
+            found[state.test.name] = replace(state, test=begun, begun_at=entry.at)
+        elif entry.kind == ANALYSED:
+            seen = {**entry.payload["look"], "at": entry.at.isoformat()}
+            found[state.test.name] = replace(state, looks=(*state.looks, seen))
+        elif state.ended is None:
+            found[state.test.name] = replace(state, ended_at=entry.at, ended=entry.payload)
+    return tuple(found.values())
+
+
+def running_test(states: Sequence[TestState]) -> TestState | None:
+    """Return the test that runs; there is at most one a model."""
+    running = [state for state in states if state.ended is None]
+    return running[-1] if running else None
+
+
+def describe_running(states: Sequence[TestState]) -> dict[str, Any] | None:
+    """Return what a model's status tells of the test that runs, as of its newest look; None where none does."""
+    state = running_test(states)
+    if state is None:
+        return None
+    newest = state.looks[-1] if state.looks else None
+    seen = {one["variant"]: one for one in newest["challengers"]} if newest else {}
+    challengers = [
+        {
+            "variant": arm.name,
+            "version": arm.version,
+            **{key: seen.get(arm.name, {}).get(key) for key in _TRACED},
+        }
+        for arm in state.test.challengers
+    ]
+    return {
+        "test": state.test.name,
+        "metric": state.test.metric,
+        "mode": state.test.mode,
+        "since": state.created_at.isoformat(),
+        "begun": state.begun_at is not None,
+        "looks": len(state.looks),
+        "last_look": newest["at"] if newest else None,
+        "challengers": challengers,
+    }
+
+
+def find_test(states: Sequence[TestState], name: str | None) -> TestState:
+    """Return a test by name; without one the test that runs, else the newest.
+
+    Raises
+    ------
+    UnknownName
+        When no test has the name.
+    InputError
+        When there is no test at all.
+    """
+    if not states:
+        raise InputError("No live test was ever created for this model. Begin with 'evergreen ab create'.")
+    if name is None:
+        return running_test(states) or states[-1]
+    known = {state.test.name: state for state in states}
+    if name not in known:
+        raise unknown_name("live test", name, known)
+    return known[name]
+
+
+def create_payload(
+    entries: Iterable[LedgerEntry], test: LiveTest, marks: StreamMarks = StreamMarks()
+) -> dict[str, Any]:
+    """Return what the entry of a new test holds: its definition, and what had happened before.
+
+    Raises
+    ------
+    InputError
+        When another test of the model runs, or the name was used before.
+    """
+    states = fold_tests(entries)
+    running = running_test(states)
+    if running is not None:
+        raise InputError(
+            f"Live test '{running.test.name}' of this model is running. Conclude or abort it before '{test.name}'."
+        )
+    if test.name in {state.test.name for state in states}:
+        raise InputError(
+            f"A live test '{test.name}' was there before. Choose a new name: results are kept by it."
+        )
+    return {"test": test.name, "definition": live_test_payload(test), "marks": asdict(marks)}
+
+
+def begin_payload(entries: Iterable[LedgerEntry], name: str, start: float) -> dict[str, Any] | None:
+    """Return what the entry holds that fixes a test's start; None where it has one, or does not run."""
+    state = running_test(fold_tests(entries))
+    if state is None or state.test.name != name or state.begun_at is not None:
+        return None
+    return {"test": name, "start": start}
+
+
+def analysis_payload(test: LiveTest, look: LiveTestAnalysis) -> dict[str, Any]:
+    """Return what the entry of a look holds."""
+    return json_ready({"test": test.name, "look": look.to_dict()})
+
+
+def end_payload(test: LiveTest, conclusion: Conclusion, *, by: str) -> dict[str, Any]:
+    """Return what the entry of an end holds; ``by`` says who or what ended it."""
+    return json_ready({"test": test.name, "by": by, **conclusion.to_dict()})
+
+
+LIVE_PATHS = ("shadow", "ab")
+"""Values of ``promotion.path`` under which the live verdict promotes."""
+
+
+def admitted_challenger(
+    decisions: Iterable[LedgerEntry],
+    tests: Sequence[TestState],
+    *,
+    path: str,
+    challenger: int | None,
+    champion: int | None,
+) -> int | None:
+    """Return the version that is to be tested live; None where nobody waits.
+
+    Parameters
+    ----------
+    decisions : iterable of Entry
+        The model's decisions in order.
+    tests : sequence of TestState
+        Its live tests so far.
+    path : str
+        ``promotion.path``.
+    challenger, champion : int or None
+        Versions under the aliases.
+    """
+    if path not in LIVE_PATHS or challenger is None or champion is None or challenger == champion:
+        return None
+    judged = [one for one in decisions if one.kind == JUDGEMENT and one.payload.get("version") == challenger]
+    if not judged or judged[-1].payload.get("state") != State.ADMITTED.value:
+        return None
+    tested = [
+        state
+        for state in tests
+        if challenger in {arm.version for arm in state.test.challengers} and state.created_at >= judged[-1].at
+    ]
+    return None if tested else challenger
+
+
+# What happened to a live test's traffic and throne since it was created, between looks too.
+
+
+def has_arms(plan: TrafficPlan, test: LiveTest) -> bool:
+    """Tell whether the traffic is as the test declares it; other shadows may score along, nobody else answers."""
+    side = plan.shadows if test.mode == PAIRED else plan.challengers
+    there = {one.name: (one.version, one.share) for one in side}
+    ours = {arm.name: (arm.version, arm.share) for arm in test.challengers}
+    return there == ours if test.mode == ARMS else ours.items() <= there.items()
+
+
+def traffic_meanwhile(entries: Iterable[LedgerEntry], state: TestState) -> tuple[Reason, ...]:
+    """Return why the traffic was not always the test's since it was shared, whatever it is by now; empty if it was.
+
+    Parameters
+    ----------
+    entries : iterable of Entry
+        The model's stream ``traffic``, in order.
+    state : TestState
+        The test. What was there before its creation is passed over, and so is what came before its arms.
+    """
+    given = False
+    for entry in entries:
+        if entry.stream != TRAFFIC or entry.seq < state.marks.traffic:
+            continue
+        traffic = fold_traffic([entry], model=entry.model)
+        there = has_arms(traffic.plan, state.test)
+        if given and not there:
+            return _why(traffic)
+        given = there
+    return () if given or state.begun_at is None else (_set_anew(),)
+
+
+def champions_meanwhile(entries: Iterable[LedgerEntry], state: TestState) -> tuple[Reason, ...]:
+    """Return who reigned beside the control since the test was created, for however short; empty: nobody.
+
+    Parameters
+    ----------
+    entries : iterable of Entry
+        The model's stream ``plans``, in order.
+    state : TestState
+        The test.
+    """
+    control, found = state.test.control.version, []
+    for recorded in recorded_plans(entry for entry in entries if entry.stream == PLANS):
+        if recorded.outcome in DONE and parse_entry_id(recorded.plan_id)[2] > state.marks.plans:
+            found += [recorded.plan.expected_champion, recorded.plan.version]
+    others = list(dict.fromkeys(version for version in found if version not in (None, control)))
+    return tuple(
+        Reason(
+            code=CHAMPION_MOVED,
+            message=f"Version {version} reigned for a while since the test was created; it compares with version "
+            f"{control}. Begin a new test.",
+            observed=version,
+            limit=control,
+        )
+        for version in others
+    )
+
+
+def orphaned_variants(traffic: TrafficState, tests: Sequence[TestState]) -> list[str]:
+    """Return the variants that a live test set and that no running test has: their test is over."""
+    running = running_test(tests)
+    ours = {arm.name for arm in running.test.challengers} if running else set()
+    return [one.name for one in traffic.plan.variants if one.name in traffic.judged and one.name not in ours]
+
+
+def _why(traffic: TrafficState) -> tuple[Reason, ...]:
+    return tuple(traffic.reasons) if traffic.kind == STOPPED and traffic.reasons else (_set_anew(),)
+
+
+def _set_anew() -> Reason:
+    message = (
+        "The traffic was set anew, so that the arms are no longer those of the test, or were not for a while."
+    )
+    return Reason(code="traffic_changed", message=message)
+
+
+# What a live test may spend of the alpha budget, and its spending, once, under the id of the entry that created it.
+
+
+def live_alpha(
+    entries: Iterable[LedgerEntry], *, now: datetime, level: float, wanted: float | None = None
+) -> AlphaAllowance:
+    """Return what a live test may spend of the model's budget of wrong promotions.
+
+    A whole test, with all its looks, spends like one look of a challenge: a quarter of what is left, or what is
+    wanted, since its sequence allows for looking at any time.
+
+    Parameters
+    ----------
+    entries : iterable of Entry
+        Of the stream ``alpha``.
+    level : float
+        ``evaluation.significance_level``.
+    wanted : float, optional
+        Alpha that a person asks for.
+
+    Raises
+    ------
+    InputError
+        When more is wanted than is left.
+    """
+    usual = alpha_allowance(entries, now=now, level=level)
+    if wanted is None:
+        return usual
+    if not 0 < wanted <= usual.left_before:
+        raise InputError(
+            f"Alpha {wanted:g} is not to be had: {usual.left_before:g} of {level:g} is left for 90 days "
+            "(evaluation.significance_level). Ask for less, or wait."
+        )
+    return AlphaAllowance(alpha=wanted, left_before=usual.left_before, left_after=usual.left_before - wanted)
+
+
+def has_spent(entries: Iterable[LedgerEntry], state: TestState) -> bool:
+    """Tell whether the alpha of a test is spent; ``entries`` are of the stream ``alpha``."""
+    return any(entry.payload.get("live_test_entry") == state.entry for entry in entries)
+
+
+def alpha_payload(look: AlphaAllowance, state: TestState) -> dict[str, Any]:
+    """Return what the entry of the stream ``alpha`` holds."""
+    test = state.test
+    return {
+        "alpha": look.alpha,
+        "left_after": look.left_after,
+        "live_test": test.name,
+        "live_test_entry": state.entry,
+        "challenger": test.challengers[0].version,
+        "champion": test.control.version,
+    }

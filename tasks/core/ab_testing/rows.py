@@ -1,0 +1,150 @@
+"""Logged rows as answers of a live test: who answered what, and what came true."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from evergreen.tasks.core.ab_testing.evidence import LoggedAnswers
+from evergreen.tasks.core.arrays import Array, BoolArray, FloatArray, ObjectArray
+from evergreen.tasks.core.config import ModelConfig
+from evergreen.tasks.core.data.rows import Rows
+from evergreen.tasks.core.errors import DataError
+from evergreen.tasks.core.metrics.scored import Scored
+from evergreen.tasks.core.profiles.reference import DECISION, SCORE
+from evergreen.tasks.core.traffic.assign import entity_key
+from evergreen.tasks.core.training.scoring import decide_labels
+
+KEY, VARIANT, ENTITY, KNOWN_AT = "@prediction_id", "@variant", "@entity", "@known_at"
+"""Columns of logged rows beside the features, the score and the decision."""
+
+
+def join_rows(parts: Sequence[Rows]) -> Rows:
+    """Return several reads of the log as one; without any row an empty frame."""
+    filled = [part for part in parts if len(part)]
+    if not filled:
+        return parts[0] if parts else Rows(pd.DataFrame(), np.zeros(0))
+    frame = pd.concat([part.frame.astype(object) for part in filled], ignore_index=True)
+    return Rows(frame, np.concatenate([np.asarray(part.positions) for part in filled]))
+
+
+def read_answers(rows: Rows, *, config: ModelConfig, classes: tuple[Any, ...]) -> LoggedAnswers:
+    """Read what the variants answered from rows of the log.
+
+    Parameters
+    ----------
+    rows : Rows
+        ``@prediction_id``, ``@variant``, ``@entity``, ``@known_at``, ``@score`` (or one ``@score:<class>`` a class),
+        perhaps ``@decision``, the target (null: unknown), and the columns of group and value.
+    classes : tuple
+        (negative, positive) for binary, all classes for multiclass, else empty.
+
+    Raises
+    ------
+    DataError
+        When a column is missing.
+    """
+    if config.problem == "ranking" and len(rows):
+        rows = _in_groups(rows, str(config.data.group))
+    frame, n = rows.frame, len(rows)
+    known_at = _numbers(frame, KNOWN_AT) if n else np.zeros(0)
+    target = config.data.target
+    labelled = _column(frame, target).notna().to_numpy() if n else np.zeros(0, dtype=np.bool_)
+    keys = _column(frame, KEY).astype(str).to_numpy(dtype=object) if n else np.empty(0, dtype=object)
+    return LoggedAnswers(
+        keys=keys,
+        variants=_column(frame, VARIANT).astype(object).to_numpy() if n else keys,
+        units=_units(frame, config) if n else keys,
+        positions=np.zeros(0) if rows.positions is None else np.asarray(rows.positions, dtype=np.float64),
+        known_at=np.where(labelled, known_at, np.nan),
+        scored=_scored(frame, labelled, config=config, classes=classes),
+    )
+
+
+def _in_groups(rows: Rows, group: str) -> Rows:
+    """Return the rows that are of a group; one without cannot be held against any other."""
+    return rows.take(
+        np.array([entity_key(one) is not None for one in _column(rows.frame, group)], dtype=np.bool_)
+    )
+
+
+def _scored(
+    frame: pd.DataFrame, labelled: BoolArray, *, config: ModelConfig, classes: tuple[Any, ...]
+) -> Scored:
+    """Return outcomes beside answers; an unknown outcome has a stand-in that nobody looks at."""
+    n, data = len(labelled), config.data
+    if not n:
+        return Scored(y=np.zeros(0), score=np.zeros(0), classes=classes)
+    score = _scores(frame, config=config, classes=classes)
+    ranking = config.problem == "ranking"
+    return Scored(
+        y=_outcomes(frame[data.target], labelled, numbers=config.problem in ("regression", "ranking")),
+        score=score,
+        label=_labels(frame, score, classes=classes),
+        classes=classes,
+        positive_class=classes[1] if config.problem == "binary" else None,
+        group=np.array([entity_key(one) for one in frame[str(data.group)]], dtype=object)
+        if ranking
+        else None,
+        value=_numbers(frame, data.value) if data.value is not None and data.value in frame else None,
+    )
+
+
+def _outcomes(target: pd.Series, labelled: BoolArray, *, numbers: bool) -> Array:
+    if numbers:
+        found = pd.to_numeric(target, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+        return np.where(labelled, found, 0.0)
+    known = target[labelled].tolist()
+    stand_in = known[0] if known else 0
+    return np.array([one if yes else stand_in for one, yes in zip(target.tolist(), labelled, strict=True)])
+
+
+def _scores(frame: pd.DataFrame, *, config: ModelConfig, classes: tuple[Any, ...]) -> FloatArray:
+    if config.problem != "multiclass":
+        return _numbers(frame, SCORE)
+    names = [f"{SCORE}:{label}" for label in classes]
+    return np.column_stack([_numbers(frame, name) for name in names])
+
+
+def _labels(frame: pd.DataFrame, score: FloatArray, *, classes: tuple[Any, ...]) -> Array | None:
+    """Return the decisions as they were served; what the score says where none was logged."""
+    if not classes:
+        return None
+    by_score = decide_labels(np.nan_to_num(score), classes=classes, threshold=0.5)
+    decided = frame[DECISION].tolist() if DECISION in frame else [None] * len(frame)
+    by_name = {str(label): label for label in classes}
+    missing = ~np.isfinite(score.reshape(len(frame), -1)).all(axis=1)
+    named = [by_name.get(str(one), one) if _is_there(one) else None for one in decided]
+    guessed = [None if gone else label for gone, label in zip(missing, by_score, strict=True)]  # type: ignore[arg-type]
+    whole = [one if one is not None else other for one, other in zip(named, guessed, strict=True)]
+    return np.array(whole) if None not in whole else np.array(whole, dtype=object)
+
+
+def _units(frame: pd.DataFrame, config: ModelConfig) -> ObjectArray:
+    """Return the entity each row is about, as it was logged, else from the configured column; None without."""
+    logged = _column(frame, ENTITY)
+    name = config.data.entity
+    if not logged.notna().any() and name is not None and name in frame:
+        logged = frame[name]
+    return np.array([str(one) if _is_there(one) else None for one in logged.tolist()], dtype=object)
+
+
+def _is_there(value: Any) -> bool:
+    return value is not None and value is not pd.NA and not (isinstance(value, float) and np.isnan(value))
+
+
+def _column(frame: pd.DataFrame, name: str) -> pd.Series:
+    if name not in frame.columns:
+        raise DataError(
+            f"Logged rows have no column '{name}', which the live test needs. Send it with each row, or correct the "
+            "configuration."
+        )
+    return frame[name]
+
+
+def _numbers(frame: pd.DataFrame, name: str) -> FloatArray:
+    numbers = pd.to_numeric(_column(frame, name), errors="coerce")
+    return np.asarray(numbers.to_numpy(dtype=np.float64, na_value=np.nan))

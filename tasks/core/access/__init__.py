@@ -1,1 +1,0 @@
-"""Who may ask the prediction service, and how often: API keys and token buckets."""

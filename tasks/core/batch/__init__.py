@@ -1,1 +1,0 @@
-"""Batch scoring: a table in, predictions out, each with an id that comes from its row."""

@@ -1,0 +1,266 @@
+"""Arrange a match: both sides scored on the evaluation rows that neither has learned from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from evergreen.tasks.core.arrays import BoolArray, IntArray
+from evergreen.tasks.core.challenge.blocks import make_blocks
+from evergreen.tasks.core.challenge.contestants import Contestants
+from evergreen.tasks.core.config import ModelConfig
+from evergreen.tasks.core.data.clock import format_position, span_length
+from evergreen.tasks.core.data.rows import Parts, Rows, SplitPlan
+from evergreen.tasks.core.data.schema import Schema
+from evergreen.tasks.core.data.split import unseen_rows
+from evergreen.tasks.core.errors import NotLearnable
+from evergreen.tasks.core.metrics.base import Metric
+from evergreen.tasks.core.metrics.scored import Scored
+from evergreen.tasks.core.seeds import seed_for
+from evergreen.tasks.core.training.baseline import baseline_scores, no_skill_baseline
+from evergreen.tasks.core.training.scoring import Scorer
+
+# The match: two models on the same rows, none of which either learned from or was tuned on.
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Comparison:
+    """What both sides said about the same rows.
+
+    Attributes
+    ----------
+    metric : Metric
+        The metric that decides.
+    champion, challenger : Scored
+        Answers of the defender (or the naive baseline) and of the challenger, shape (n,) each.
+    blocks : array of int, shape (n,), or None
+        Block of each row; None where rows are declared independent.
+    defender : int | None
+        Version whose answers ``champion`` holds; None for the naive baseline.
+    fingerprint : str
+        SHA-256 of the rows.
+    window : tuple of str, or None
+        First and last moment of the rows, as text.
+    """
+
+    metric: Metric
+    champion: Scored
+    challenger: Scored
+    blocks: IntArray | None
+    defender: int | None
+    fingerprint: str
+    window: tuple[str, str] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRows:
+    """The rows a match is held on, and the version that defends on them."""
+
+    defender: int | None
+    usable: BoolArray
+
+
+def choose_evaluation_rows(
+    challenger: BoolArray, defenders: Mapping[int, BoolArray], *, model: str, window: str
+) -> EvaluationRows:
+    """Choose the defender and the rows that neither side learned from.
+
+    The champion itself defends wherever at least half of the rows are new to it. Its twin (the judged version
+    it was refitted from) stands in where that leaves more rows.
+
+    Parameters
+    ----------
+    challenger : array of bool, shape (n,)
+        Rows the challenger has not learned from.
+    defenders : mapping of int to array of bool, shape (n,)
+        The same for each version that may defend, the champion first; empty on an empty throne.
+    model, window : str
+        For messages.
+
+    Raises
+    ------
+    NotLearnable
+        ``no_unseen_rows`` when nothing is left.
+
+    Examples
+    --------
+    >>> new, old = np.array([True, True]), np.array([False, False])
+    >>> choose_ground(new, {5: old, 4: new}, model="fraud", window="7d").defender
+    4
+    """
+    if not defenders:
+        return _checked(EvaluationRows(defender=None, usable=challenger), model, window)
+    shared = {version: challenger & unseen for version, unseen in defenders.items()}
+    champion = next(iter(shared))
+    most = max(shared, key=lambda version: int(shared[version].sum()))
+    enough = int(shared[champion].sum()) * 2 >= int(shared[most].sum())
+    defender = champion if enough and shared[champion].any() else most
+    return _checked(EvaluationRows(defender=defender, usable=shared[defender]), model, window)
+
+
+def _checked(ground: EvaluationRows, model: str, window: str) -> EvaluationRows:
+    if ground.usable.any():
+        return ground
+    raise NotLearnable(
+        "no_unseen_rows",
+        f"No row of the validation window ({window}) is new to both champion and challenger of '{model}'. "
+        "Wait for newer labelled rows, or train a challenger that leaves them out.",
+        observed=0,
+        limit=1,
+        n=len(ground.usable),
+    )
+
+
+def check_same_clock(plan: SplitPlan, config: ModelConfig, *, version: int) -> None:
+    """Refuse a version whose split lies on another clock: its end says nothing about the rows of now.
+
+    Raises
+    ------
+    NotLearnable
+        ``clock_changed``.
+    """
+    then, now = (plan.clock, plan.time), (config.data.clock, config.data.time)
+    if plan.method != "time" or then == now:
+        return
+    described = [f"{clock} in {time or 'file order'}" for clock, time in (then, now)]
+    raise NotLearnable(
+        "clock_changed",
+        f"Version {version} was trained by another clock ({described[0]}) than the configuration names now "
+        f"({described[1]}), so it cannot be proved which rows it has not learned from. Restore data.clock and "
+        "data.time, or train a new version and promote it by hand.",
+        observed=described[1],
+        limit=described[0],
+    )
+
+
+def needs_blocks(config: ModelConfig, *, timed: bool) -> bool:
+    """Return whether rows of this model have to be blocked.
+
+    ``auto`` blocks wherever there is a clock, a group or an entity.
+    """
+    if config.evaluation.dependence != "auto":
+        return config.evaluation.dependence == "blocked"
+    return timed or config.data.entity is not None or config.data.group is not None
+
+
+def unit_keys(rows: Rows, schema: Schema) -> tuple[object | None, object | None]:
+    """Return the columns of entity and group of the rows (None where there is none)."""
+    columns = rows.frame.columns
+    entity = rows.frame[schema.entity].to_numpy() if schema.entity in columns else None
+    group = rows.frame[schema.group].to_numpy() if schema.group in columns else None
+    return entity, group
+
+
+def labelled_rows(rows: Rows, target: str) -> Rows:
+    """Return the rows whose outcome is known."""
+    return rows.take(np.asarray(rows.frame[target].notna()))
+
+
+# The blocks of a model's rows, as its configuration says.
+
+
+def block_rows(rows: Rows, *, schema: Schema, config: ModelConfig) -> IntArray | None:
+    """Number the block of each row; None where rows are independent.
+
+    Parameters
+    ----------
+    rows : Rows
+        The n rows of a comparison, in clock order where there is a clock.
+    schema : Schema
+        Names of entity and group.
+    config : ModelConfig
+        ``evaluation.dependence``, ``evaluation.block`` and ``evaluation.min_blocks``.
+
+    Raises
+    ------
+    NotLearnable
+        ``too_few_blocks``, with the number needed.
+    """
+    if not needs_blocks(config, timed=rows.positions is not None):
+        return None
+    entity, group = unit_keys(rows, schema.with_roles_of(config))
+    length, clock = config.evaluation.block, config.data.clock
+    return make_blocks(
+        rows.positions,
+        unit="rows" if clock == "rows" else "seconds",
+        length=None if length is None else span_length(length, clock=clock),
+        entity=group if entity is None else entity,
+        group=None if group is None else np.asarray(group),
+        min_blocks=config.evaluation.min_blocks,
+    )
+
+
+def score_comparison(
+    config: ModelConfig, opponents: Contestants, models: Mapping[int, Scorer], parts: Parts, *, metric: Metric
+) -> Comparison:
+    """Score both sides on the same rows.
+
+    Parameters
+    ----------
+    config : ModelConfig
+        The model's configuration.
+    opponents : Opponents
+        Who meets whom.
+    models : mapping of int to Scorer
+        The challenger and every version that may defend.
+    parts : Parts
+        Rows as of the challenge: they meet on its evaluation rows; the naive baseline of an empty throne is counted
+        on its training rows.
+    metric : Metric
+        The deciding one.
+
+    Raises
+    ------
+    NotLearnable
+        ``clock_changed``, ``no_unseen_rows``, ``too_few_blocks``, …: they cannot meet.
+    """
+    for version, model in models.items():
+        check_same_clock(model.plan, config, version=version)
+    unseen = {version: unseen_rows(model.plan, parts.evaluation) for version, model in models.items()}
+    ground = choose_evaluation_rows(
+        unseen[opponents.challenger],
+        {version: unseen[version] for version in opponents.defenders},
+        model=config.model,
+        window=str(config.evaluation.validation_window),
+    )
+    challenger, rows = models[opponents.challenger], parts.evaluation.take(ground.usable)
+    answers, fingerprint = challenger.score(rows, config=config), rows.fingerprint
+    if ground.defender is None:
+        rng = np.random.default_rng(seed_for(config.model, fingerprint, "baseline"))
+        baseline = _naive(config, challenger, parts, rows, rng)
+        metric, defence = no_skill_baseline(metric, baseline=baseline, answers=answers, rng=rng)
+    else:
+        defence = models[ground.defender].score(rows, config=config)
+    return Comparison(
+        metric=metric,
+        champion=defence,
+        challenger=answers,
+        blocks=block_rows(rows, schema=challenger.schema, config=config),
+        defender=ground.defender,
+        fingerprint=fingerprint,
+        window=_window(config, rows),
+    )
+
+
+def _naive(
+    config: ModelConfig, challenger: Scorer, parts: Parts, rows: Rows, rng: np.random.Generator
+) -> Scored:
+    return baseline_scores(
+        "constant",
+        training=parts.training,
+        rows=rows,
+        schema=challenger.schema,
+        config=config,
+        classes=challenger.classes,
+        rng=rng,
+    )
+
+
+def _window(config: ModelConfig, rows: Rows) -> tuple[str, str] | None:
+    if rows.positions is None or not len(rows):
+        return None
+    clock = config.data.clock
+    first, last = float(rows.positions.min()), float(rows.positions.max())
+    return format_position(first, clock=clock), format_position(last, clock=clock)

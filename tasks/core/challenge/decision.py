@@ -1,0 +1,372 @@
+"""Judge whether a challenger is better enough, and how many rows would tell if these do not."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from scipy.special import nctdtrit, ndtri, stdtrit
+
+from evergreen.tasks.core.challenge.difference import Difference
+from evergreen.tasks.core.errors import ConfigError
+from evergreen.tasks.core.stats.dependence import MIN_BLOCKS
+from evergreen.tasks.core.verdict import Outcome, Reason
+
+# The rule by which a challenger takes the throne.
+
+
+POLICIES = ("superiority", "non_inferiority")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """When a challenger takes the throne.
+
+    Attributes
+    ----------
+    min_improvement : float
+        Least difference worth a promotion, >= 0, in the unit of `Difference.difference`.
+    policy : str
+        ``superiority``: lower bound > 0 and estimate >= ``min_improvement``. ``non_inferiority``: lower
+        bound > -``margin``; it promotes equals by design.
+    strict : bool
+        Superiority by the whole interval: lower bound >= ``min_improvement``.
+    margin : float
+        How much worse is still good enough (``non_inferiority``).
+    min_blocks : int
+        Fewest blocks to judge on.
+    power : float
+        Probability of promotion that `ChallengeDecision.needed_n` plans for.
+    """
+
+    min_improvement: float
+    policy: str = "superiority"
+    strict: bool = False
+    margin: float = 0.0
+    min_blocks: int = MIN_BLOCKS
+    power: float = 0.8
+
+    def __post_init__(self) -> None:
+        """Refuse policies that do not exist and numbers out of range."""
+        if self.policy not in POLICIES:
+            raise ConfigError(f"Unknown policy '{self.policy}'. Allowed: {', '.join(POLICIES)}.")
+        for name in ("min_improvement", "margin"):
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise ConfigError(f"The rule's {name} is {value}. Allowed: a number from 0 on.")
+        if not 0 < self.power < 1:
+            raise ConfigError(f"The rule's power is {self.power}. Allowed: between 0 and 1, both excluded.")
+
+    @property
+    def detectable(self) -> float:
+        """Distance between the difference planned for and the bound that must be cleared.
+
+        Planned for is twice ``min_improvement`` (superiority) or no difference (non-inferiority).
+        """
+        if self.policy == "non_inferiority":
+            return self.margin
+        return self.min_improvement if self.strict else 2 * self.min_improvement
+
+    def promotes(self, difference: Difference) -> bool:
+        """Return whether the policy is satisfied; False for anything undefined."""
+        lower = difference.interval[0]
+        if not difference.defined:
+            return False
+        if self.policy == "non_inferiority":
+            return lower > -self.margin
+        return self.is_superior(difference)
+
+    def is_superior(self, difference: Difference) -> bool:
+        """Return whether the challenger is better, and better enough."""
+        lower = difference.interval[0]
+        if self.strict:
+            return lower >= self.min_improvement and lower > 0
+        return lower > 0 and difference.difference >= self.min_improvement
+
+
+# How many rows or blocks a comparison needs, allowing for how well its spread is known.
+
+
+_RESERVE = 0.25  # of the chance to fail: skewed metrics and the check of neighbouring blocks cost some power
+_MOST = 10**9  # a number beyond it is none that anyone will collect
+_NORMAL_FROM = 2_000  # degrees of freedom from which the noncentral t is the normal for our purpose
+
+
+def needed_rows(
+    *, standard_error: float, n: int, df: float, detectable: float, level: float, power: float
+) -> int | None:
+    """Return the independent rows that clear the bound with probability ``power``; None beyond 10⁹.
+
+    Parameters
+    ----------
+    standard_error : float
+        Of the difference on ``n`` rows, known with ``df`` degrees of freedom.
+    detectable : float
+        True difference less the bound that the interval must clear, > 0.
+    level : float
+        Two-sided alpha.
+    power : float
+        Wanted probability, averaged over what is not known about the spread.
+
+    Examples
+    --------
+    With the spread known it is ((z + z') s / d)², z' for a power of 0.85 where 0.8 is wanted: the reserve
+    pays for what theory leaves out (docs/limits.md has the rates that were measured):
+
+    >>> needed_rows(standard_error=0.01, n=1000, df=1e9, detectable=0.02, level=0.05, power=0.8)
+    2245
+    """
+    reach = _reach(float(-ndtri(level / 2)), df=df, power=power)
+    if reach * standard_error / detectable > _MOST:
+        return None
+    wanted = n * (reach * standard_error / detectable) ** 2
+    return max(math.ceil(wanted), 2) if wanted < _MOST else None
+
+
+def needed_blocks(
+    *, standard_error: float, blocks: int, detectable: float, level: float, power: float, least: int
+) -> int | None:
+    """Return the blocks that clear the bound with probability ``power``, at least ``least``; None beyond 10⁹.
+
+    The critical value is t's at the needed number of blocks; the spread is known from ``blocks`` - 1
+    degrees of freedom.
+
+    Examples
+    --------
+    >>> needed_blocks(standard_error=0.01, blocks=10_001, detectable=0.02, level=0.05, power=0.8, least=7)
+    22450
+    """
+    if standard_error / detectable > _MOST:
+        return None
+    unit = blocks * (standard_error / detectable) ** 2
+    wanted = float(least)
+    for _ in range(30):  # wanted moves the critical value only a little: a few rounds settle it
+        critical = float(-stdtrit(max(wanted, 2.0) - 1, level / 2))
+        following = max(unit * _reach(critical, df=blocks - 1, power=power) ** 2, least)
+        settled = abs(following - wanted) <= max(0.1, 1e-6 * wanted)
+        wanted = following if settled else (following + wanted) / 2
+        if settled:
+            break
+    return math.ceil(wanted) if wanted < _MOST else None
+
+
+def _reach(critical: float, *, df: float, power: float) -> float:
+    """Return the distance in standard errors that is cleared with the wanted probability.
+
+    critical + z for a known spread; for one estimated with ``df`` degrees of freedom the quantile of the
+    noncentral t, which is exact when the new spread equals the true one.
+    """
+    planned = power + _RESERVE * (1 - power)
+    if not df < _NORMAL_FROM:
+        return critical + float(ndtri(planned))
+    return float(nctdtrit(max(df, 1.0), critical, planned))
+
+
+MIN_ROWS = 30  # independent rows (or groups) below which no test of ours is trusted
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChallengeDecision:
+    """What the comparison says and what follows.
+
+    Attributes
+    ----------
+    verdict : str
+        ``superior``, ``equivalent``, ``inferior`` or ``undecided``.
+    outcome : Outcome
+        PASS promotes, FAIL keeps the champion, INSUFFICIENT waits for more rows.
+    reasons : tuple of Reason
+        What decided.
+    difference : Difference
+        The evidence.
+    needed_n, needed_blocks : int or None
+        Rows (or groups), and blocks (of the length before neighbours were joined), that promote with
+        probability ``power`` a challenger better by twice
+        ``min_improvement``; None where no number would do (nothing to detect, undefined).
+    """
+
+    verdict: str
+    outcome: Outcome
+    reasons: tuple[Reason, ...]
+    difference: Difference
+    needed_n: int | None = None
+    needed_blocks: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form, the difference's numbers at the top level."""
+        return {
+            **self.difference.to_dict(),
+            "verdict": self.verdict,
+            "outcome": self.outcome.value,
+            "reasons": [reason.to_dict() for reason in self.reasons],
+            "needed_n": self.needed_n,
+            "needed_blocks": self.needed_blocks,
+        }
+
+
+def judge_challenge(difference: Difference, rule: Rule) -> ChallengeDecision:
+    """Judge a measured difference by a rule.
+
+    Parameters
+    ----------
+    difference : Difference
+        From `measure_difference`.
+    rule : Rule
+        What counts as better enough.
+
+    Returns
+    -------
+    ChallengeDecision
+        ``superior`` by the rule; else ``equivalent`` when the interval lies within ± ``min_improvement``
+        (or above -``margin`` where the policy promotes equals); else ``inferior`` when it lies below 0;
+        else ``undecided``, INSUFFICIENT below ``needed_n`` and FAIL from there on. Too few blocks and
+        undefined numbers are ``undecided`` and INSUFFICIENT.
+    """
+    refusal = _refusal(difference, rule)
+    rows, blocks = _needed(difference, rule)
+    if refusal is not None:
+        blocks = max(filter(None, (blocks, _least_blocks(difference, rule))), default=None)
+        rows = rows if blocks is None else _rows_in(blocks, difference)
+        return ChallengeDecision(
+            verdict="undecided",
+            outcome=Outcome.INSUFFICIENT,
+            reasons=(refusal,),
+            difference=difference,
+            needed_n=rows,
+            needed_blocks=blocks,
+        )
+    verdict = _name(difference, rule)
+    enough = rows is None or difference.n >= rows
+    outcome = _outcome(verdict, promotes=rule.promotes(difference), enough=enough)
+    return ChallengeDecision(
+        verdict=verdict,
+        outcome=outcome,
+        reasons=(_reason(verdict, outcome, difference, rule, needed=rows),),
+        difference=difference,
+        needed_n=rows,
+        needed_blocks=blocks,
+    )
+
+
+def _least_blocks(difference: Difference, rule: Rule) -> int | None:
+    """Return the blocks below which nothing is judged; None for independent rows."""
+    if difference.blocks is None:
+        return None
+    return max(rule.min_blocks, difference.needed_blocks_for_test or 0)
+
+
+def _refusal(difference: Difference, rule: Rule) -> Reason | None:
+    """Return why nothing can be said, or None."""
+    if difference.blocks is not None and difference.blocks < rule.min_blocks:
+        return Reason(
+            code="too_few_blocks",
+            message=f"{difference.blocks} blocks are too few to tell chance from difference; "
+            f"{rule.min_blocks} are needed. Enlarge the validation window.",
+            observed=difference.blocks,
+            limit=rule.min_blocks,
+            n=difference.n,
+        )
+    if difference.blocks is None and difference.n < MIN_ROWS:
+        return Reason(
+            code="too_few_rows",
+            message=f"{difference.n} rows are too few to compare two models; at least {MIN_ROWS} are needed. "
+            "Enlarge the validation window.",
+            observed=difference.n,
+            limit=MIN_ROWS,
+            n=difference.n,
+        )
+    if difference.needed_blocks_for_test is not None and not rule.promotes(difference):
+        return Reason(
+            code="blocks_depend",
+            message=f"Neighbouring blocks resemble each other (correlation {difference.correlation:.2f}), "
+            f"so that about {difference.needed_blocks_for_test} of them would decide. Enlarge the validation window.",
+            observed=round(difference.correlation, 4),
+            limit=difference.needed_blocks_for_test,
+            n=difference.n,
+        )
+    if not difference.defined:
+        return Reason(
+            code="undefined_difference",
+            message=f"'{difference.metric}' is undefined on these rows or without one of their blocks "
+            "(one class only, no relevant row, a champion at 0). Enlarge the window or choose another metric.",
+            n=difference.n,
+        )
+    return None
+
+
+def _name(difference: Difference, rule: Rule) -> str:
+    """Return the verdict's word."""
+    lower, upper = difference.interval
+    within = -rule.min_improvement < lower and upper < rule.min_improvement
+    if rule.is_superior(difference):
+        return "superior"
+    if within or lower == upper == 0 or rule.promotes(difference):
+        return "equivalent"
+    return "inferior" if upper < 0 else "undecided"
+
+
+def _outcome(verdict: str, *, promotes: bool, enough: bool) -> Outcome:
+    """Return what follows from the verdict."""
+    if promotes:
+        return Outcome.PASS
+    return Outcome.INSUFFICIENT if verdict == "undecided" and not enough else Outcome.FAIL
+
+
+def _reason(
+    verdict: str, outcome: Outcome, difference: Difference, rule: Rule, *, needed: int | None
+) -> Reason:
+    """Say in a sentence what decided."""
+    low, high = difference.interval
+    bound = rule.min_improvement
+    text = f"{difference.metric}: {difference.difference:+.4f} [{low:+.4f}, {high:+.4f}]"
+    sentence = {
+        "superior": f"{text}, better by at least {bound:g}.",
+        "equivalent": f"{text}, no difference that matters (±{bound:g}).",
+        "inferior": f"{text}, worse than the champion.",
+        "undecided": f"{text}, neither better by {bound:g} nor ruled out.",
+    }[verdict]
+    code = verdict
+    if outcome is Outcome.PASS and verdict != "superior":
+        code, sentence = "non_inferior", f"{text}, not worse than the champion by {rule.margin:g}."
+    if outcome is Outcome.INSUFFICIENT:
+        code, sentence = (
+            "too_few_rows",
+            f"{sentence} About {needed} rows would decide; there are {difference.n}.",
+        )
+        bound = float(needed or 0)
+    observed = difference.n if outcome is Outcome.INSUFFICIENT else difference.difference
+    return Reason(code=code, message=sentence, observed=observed, limit=bound, n=difference.n)
+
+
+def _needed(difference: Difference, rule: Rule) -> tuple[int | None, int | None]:
+    """Return the rows and the blocks that give the planned power; None where no number would."""
+    if not difference.defined or rule.detectable <= 0 or difference.standard_error <= 0:
+        return None, None
+    if difference.blocks is None:
+        rows = needed_rows(
+            standard_error=difference.standard_error,
+            n=difference.n,
+            df=difference.df,
+            detectable=rule.detectable,
+            level=difference.level,
+            power=rule.power,
+        )
+        return rows if rows is None else max(rows, MIN_ROWS), None
+    blocks = needed_blocks(
+        standard_error=difference.standard_error,
+        blocks=difference.blocks,
+        detectable=rule.detectable,
+        level=difference.level,
+        power=rule.power,
+        least=rule.min_blocks,
+    )
+    blocks = None if blocks is None else blocks * difference.joined
+    return _rows_in(blocks, difference), blocks
+
+
+def _rows_in(blocks: int | None, difference: Difference) -> int | None:
+    """Return the rows in as many blocks (of the length before neighbours were joined)."""
+    if blocks is None or not difference.blocks:
+        return None
+    return math.ceil(difference.n * blocks / (difference.blocks * difference.joined))

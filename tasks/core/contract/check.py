@@ -1,0 +1,223 @@
+"""The verdict on one window: what broke its contract, and what merely drifted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from evergreen.tasks.core.contract.contract import Check, Contract, Expectation
+from evergreen.tasks.core.reports import html
+from evergreen.tasks.core.verdict import Outcome, Reason, Verdict
+
+_CODES: dict[Check, str] = {
+    "exists": "missing_column",
+    "kind": "kind_changed",
+    "nulls": "too_many_nulls",
+    "range": "out_of_range",
+    "categories": "unseen_categories",
+    "rows": "row_count",
+    "unique": "not_unique",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What a window showed: the share of offending values (0 to 1) and some of them.
+
+    ``observed`` is the number of rows where that is what was expected.
+    """
+
+    expectation: Expectation
+    share: float
+    n: int
+    examples: tuple[str, ...] = ()
+    observed: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContractResult:
+    """The verdict on one window, with the breaches that only warn.
+
+    Attributes
+    ----------
+    window : str
+        Which rows were checked.
+    verdict : Verdict
+        FAIL with every rejecting breach by column, else PASS.
+    warnings : tuple[Reason, ...]
+        Breaches of learned limits that look like drift.
+    n, checked : int
+        Rows of the window, and of the sample its values were checked on.
+    findings : tuple[Finding, ...]
+        Everything that was checked.
+    """
+
+    window: str
+    verdict: Verdict
+    warnings: tuple[Reason, ...]
+    n: int
+    checked: int
+    findings: tuple[Finding, ...]
+
+
+def judge_contract(
+    contract: Contract, findings: Sequence[Finding], *, window: str, n: int, checked: int
+) -> ContractResult:
+    """Judge what was found in one window.
+
+    What makes a window unreadable (a missing column, another kind of value, a column of nulls alone, wrong
+    row counts, repeated keys) and what breaks a limit a person wrote is FAIL. Leaving limits that were only
+    *learned* is drift, not a broken contract: it warns, until more than ``gross_tolerance`` of the window
+    lies outside.
+
+    Examples
+    --------
+    >>> missing = Finding(expectation=Expectation(check="exists", columns=("age",), hard=True), share=1.0, n=9)
+    >>> judge_contract(Contract(columns=()), [missing], window="holdout", n=9, checked=9).verdict.outcome
+    <Outcome.FAIL: 'FAIL'>
+    """
+    broken = [finding for finding in findings if _is_broken(finding)]
+    fatal = [finding for finding in broken if _is_fatal(finding, gross=contract.gross_tolerance)]
+    reasons = tuple(explain_finding(finding, window=window) for finding in fatal)
+    met = Reason(
+        code="contract_met", message=f"The {window} window meets its contract.", observed=len(findings), n=n
+    )
+    return ContractResult(
+        window=window,
+        verdict=Verdict(
+            outcome=Outcome.FAIL if fatal else Outcome.PASS, reasons=reasons if fatal else (met,)
+        ),
+        warnings=tuple(explain_finding(f, window=window) for f in broken if f not in fatal),
+        n=n,
+        checked=checked,
+        findings=tuple(findings),
+    )
+
+
+def _is_broken(finding: Finding) -> bool:
+    return finding.share > finding.expectation.limit
+
+
+def _is_fatal(finding: Finding, *, gross: float) -> bool:
+    """Tell a breach that rejects from drift."""
+    if finding.expectation.hard:
+        return True
+    if finding.expectation.check == "exists":
+        return False
+    emptied = finding.expectation.check == "nulls" and finding.share == 1.0
+    return emptied or finding.share > finding.expectation.limit + gross
+
+
+def explain_finding(finding: Finding, *, window: str) -> Reason:
+    """Put one breach into words: the column, what was found, the limit, some values."""
+    expected = finding.expectation
+    column = ", ".join(expected.columns)
+    shown = f", e.g. {', '.join(finding.examples)}" if finding.examples else ""
+    allowed = f"allowed {expected.limit:.1%}"
+    text = {
+        "exists": f"column '{column}' is missing",
+        "kind": f"column '{column}' should hold a {expected.kind}, {finding.share:.1%} of its values do not{shown}",
+        "nulls": f"column '{column}' has {finding.share:.1%} nulls, {allowed}",
+        "range": f"column '{column}' has {finding.share:.1%} of values outside {_bounds(expected)}, {allowed}{shown}",
+        "categories": f"column '{column}' has {finding.share:.1%} of values outside its categories, {allowed}{shown}",
+        "rows": f"there are {finding.observed} rows, expected {_bounds(expected)}",
+        "unique": f"{finding.share:.1%} of rows repeat ({column}), which should identify a row{shown}",
+    }[expected.check]
+    counted = expected.check == "rows"
+    return Reason(
+        code=_CODES[expected.check],
+        message=f"In the {window} window {text}.",
+        observed=finding.observed if counted else round(finding.share, 6),
+        limit=_bounds(expected) if counted else expected.limit,
+        n=finding.n,
+    )
+
+
+def finding_to_dict(finding: Finding) -> dict[str, Any]:
+    """Return the JSON form of one finding."""
+    expected = finding.expectation
+    return {
+        "check": expected.check,
+        "columns": list(expected.columns),
+        "expected": _expected(expected),
+        "share_outside": finding.share,
+        "limit": expected.limit,
+        "met": not _is_broken(finding),
+        "hard": expected.hard,
+        "n": finding.n,
+        "examples": list(finding.examples),
+    }
+
+
+def _expected(expected: Expectation) -> str:
+    if expected.check in {"range", "rows"}:
+        return _bounds(expected)
+    if expected.check == "categories":
+        return ", ".join((expected.categories or ())[:20])
+    return expected.kind if expected.check == "kind" else ""
+
+
+def _bounds(expected: Expectation) -> str:
+    low = "-∞" if expected.minimum is None else f"{expected.minimum:g}"
+    high = "∞" if expected.maximum is None else f"{expected.maximum:g}"
+    return f"[{low}, {high}]"
+
+
+# The contract's result as a JSON document and as a page that needs no network.
+
+
+def contract_document(contract: Contract, results: Sequence[ContractResult]) -> dict[str, Any]:
+    """Return the JSON form: the limits, and each window's verdict, warnings and findings."""
+    return {
+        "contract": contract.to_dict(),
+        "windows": [
+            {
+                "window": result.window,
+                **result.verdict.to_dict(),
+                "warnings": [reason.to_dict() for reason in result.warnings],
+                "rows": result.n,
+                "rows_checked": result.checked,
+                "findings": [finding_to_dict(finding) for finding in result.findings],
+            }
+            for result in results
+        ],
+    }
+
+
+def contract_page(contract: Contract, results: Sequence[ContractResult], *, title: str) -> str:
+    """Return the page: breaches first, then everything that was checked."""
+    parts = [html.paragraph(f"Limits learned from {contract.learned_rows:,} training rows.")]
+    for result in results:
+        parts += _window_parts(result)
+    return html.page(title, parts)
+
+
+def _window_parts(result: ContractResult) -> list[str]:
+    failed = result.verdict.outcome is Outcome.FAIL
+    breaches = [("FAIL", reason.message) for reason in result.verdict.reasons] if failed else []
+    breaches += [("WARNING", reason.message) for reason in result.warnings]
+    said = html.table(("", "what"), breaches) if breaches else html.paragraph("Nothing to remark.")
+    return [
+        html.heading(f"{result.window}: {result.verdict.outcome.value}"),
+        html.paragraph(f"{result.n:,} rows, values checked on {result.checked:,} of them."),
+        said,
+        html.table(
+            ("check", "columns", "expected", "share outside", "limit", "result", "examples"),
+            [_finding_row(finding_to_dict(finding)) for finding in result.findings],
+        ),
+    ]
+
+
+def _finding_row(plain: dict[str, Any]) -> list[Any]:
+    """Return one row of the table of findings."""
+    broken = "FAIL" if plain["hard"] else "WARNING"
+    return [
+        plain["check"],
+        ", ".join(plain["columns"]),
+        plain["expected"],
+        plain["share_outside"],
+        plain["limit"],
+        "PASS" if plain["met"] else broken,
+        ", ".join(plain["examples"]),
+    ]

@@ -1,0 +1,472 @@
+"""Calibration: the null of a model's signals from its own past, or from sampling theory where that is short."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from scipy.stats import chi2, norm
+
+from evergreen.tasks.core.arrays import BoolArray, FloatArray, IntArray
+from evergreen.tasks.core.drift.forecast import choose_gains, fit_forecasts
+from evergreen.tasks.core.drift.policy import Policy, column_places, signal_levels, windows_in_budget
+from evergreen.tasks.core.drift.seasons import (
+    Persistence,
+    find_seasons,
+    inflation,
+    measure_persistence,
+    phase_of,
+)
+from evergreen.tasks.core.drift.thresholds import (
+    DetectorLimits,
+    SignalScale,
+    at_least_usual,
+    cap_limits,
+    choose_limits,
+    fit_limits,
+    join_limits,
+    similar_signals,
+    stack_limits,
+)
+from evergreen.tasks.core.drift.types import DriftKind, SignalKey, Signals, SignalSeries
+from evergreen.tasks.core.errors import InputError
+
+# The null: what each signal does when nothing drifts.
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NullModel:
+    """What k signals are expected to be, and how far they may be off in each form of look; all on their `Scale`.
+
+    Attributes
+    ----------
+    keys : tuple of SignalKey, length k
+        Column by column.
+    levels : array, shape (k,)
+        Level of one look at each signal, all forms together.
+    sides : array, shape (k,)
+        Side on which a move counts; 0: both.
+    phases, expected : array, shape (k,) and (max phases, k)
+        Windows in each signal's season (1: none), and what is expected in each phase; NaN: unknown.
+    needed : array, shape (k,)
+        Reference windows that would show the season which a column seems to have; 0: nothing is missing.
+    windows : array, shape (k,)
+        Reference windows behind each signal.
+    theory : array of bool, shape (k,)
+        True where sampling theory judges, for want of windows.
+    errors : array, shape (k,)
+        Usual sampling error of a window.
+    level, jump, sustained : Limits
+        Of a window against what is expected; against its forecast, by the age of that; of the last n windows' mean.
+    gain, last, recent : array, shape (k,), (k,) and (n - 1, k)
+        Of the forecast; and the forecast and the last deviations at the end of the past.
+    last_start : float | None
+        Where the past's last window starts.
+    step : float | None
+        Usual distance between two starts.
+    least_rows : float
+        Rows of the smallest reference window.
+    length : float | None
+        Seconds of a window, where windows have a length in time.
+    """
+
+    keys: tuple[SignalKey, ...]
+    levels: FloatArray
+    sides: IntArray
+    phases: IntArray
+    expected: FloatArray
+    needed: IntArray
+    windows: IntArray
+    theory: BoolArray
+    errors: FloatArray
+    level: DetectorLimits
+    jump: DetectorLimits
+    sustained: DetectorLimits
+    gain: FloatArray
+    last: FloatArray
+    recent: FloatArray
+    last_start: float | None
+    step: float | None
+    least_rows: float
+    length: float | None
+
+    @cached_property
+    def columns(self) -> tuple[tuple[DriftKind, str], ...]:
+        """Kind and name of each column, in the order of the keys."""
+        return column_places(self.keys)[0]
+
+    @cached_property
+    def places(self) -> IntArray:
+        """Column of each signal, shape (k,)."""
+        return column_places(self.keys)[1]
+
+    @cached_property
+    def place_by_key(self) -> dict[SignalKey, int]:
+        """Place of each signal."""
+        return {key: place for place, key in enumerate(self.keys)}
+
+    @cached_property
+    def firsts(self) -> IntArray:
+        """First signal of each column, for sums by column."""
+        return np.flatnonzero(np.diff(self.places, prepend=-1))
+
+    @cached_property
+    def scale(self) -> SignalScale:
+        """The scale everything here is on."""
+        return SignalScale.of(self.keys)
+
+    @cached_property
+    def kinds(self) -> tuple[DriftKind, ...]:
+        """Kinds of drift, in order of appearance."""
+        return tuple(dict.fromkeys(kind for kind, _ in self.columns))
+
+    @cached_property
+    def by_kind(self) -> dict[DriftKind, IntArray]:
+        """Places of each kind's columns."""
+        kinds = np.array([kind.value for kind, _ in self.columns])
+        return {kind: np.flatnonzero(kinds == kind.value) for kind in self.kinds}
+
+    @cached_property
+    def calibrated_by(self) -> dict[DriftKind, str]:
+        """``theory`` where sampling theory judges all signals of a kind, else ``reference``."""
+        by = {kind: self.theory[np.isin(self.places, columns)] for kind, columns in self.by_kind.items()}
+        return {kind: "theory" if theory.all() else "reference" for kind, theory in by.items()}
+
+    def expect(self, position: float) -> FloatArray:
+        """Return what is expected of a window that starts here, shape (k,)."""
+        if len(self.expected) == 1 or self.length is None:
+            return np.asarray(self.expected[0])
+        return np.asarray(
+            self.expected[phase_of(position, self.phases, length=self.length), np.arange(len(self.keys))]
+        )
+
+
+_DETECTORS = ("level", "jump", "sustained")
+
+
+def join_null_models(several: Sequence[NullModel]) -> NullModel:
+    """Put the nulls of different kinds of drift (whose pasts may be different windows) beside each other.
+
+    Raises
+    ------
+    InputError
+        Without any.
+    """
+    if not several:
+        raise InputError(
+            "There is no reference to judge windows by. Train the model, or register it with rows."
+        )
+    flat = ("levels", "sides", "phases", "needed", "windows", "theory", "errors", "gain", "last")
+    joined: dict[str, Any] = {name: np.concatenate([getattr(one, name) for one in several]) for name in flat}
+    joined |= {name: join_limits([getattr(one, name) for one in several]) for name in _DETECTORS}
+    deep = max(len(one.expected) for one in several)
+    starts = {one.last_start for one in several}
+    return replace(
+        several[0],
+        keys=tuple(key for one in several for key in one.keys),
+        expected=np.hstack([_deepened(one.expected, deep) for one in several]),
+        recent=np.hstack([one.recent for one in several]),
+        last_start=several[0].last_start if len(starts) == 1 else None,
+        least_rows=min(one.least_rows for one in several),
+        **joined,
+    )
+
+
+def choose_null_model(where: BoolArray, first: NullModel, second: NullModel) -> NullModel:
+    """Take each signal's null from the first where it says so, shape (k,), else from the second."""
+    flat = ("phases", "needed", "theory", "gain", "last", "recent")
+    chosen: dict[str, Any] = {
+        name: np.where(where, getattr(first, name), getattr(second, name)) for name in flat
+    }
+    chosen |= {name: choose_limits(where, getattr(first, name), getattr(second, name)) for name in _DETECTORS}
+    deep = max(len(first.expected), len(second.expected))
+    tables = [_deepened(one.expected, deep) for one in (first, second)]
+    return replace(second, expected=np.where(where, *tables), **chosen)
+
+
+def _deepened(table: FloatArray, rows: int) -> FloatArray:
+    """Add rows of NaN below a table."""
+    return np.pad(table, ((0, rows - len(table)), (0, 0)), constant_values=np.nan)
+
+
+# The model's own past as calibration reads it: the reference's windows, in the order and on the scale of judging.
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ReferenceHistory:
+    """The reference's windows, column by column, with what the policy makes of their k signals.
+
+    Attributes
+    ----------
+    keys : tuple of SignalKey, length k
+        Column by column; of the policy's kinds alone.
+    starts, rows : array, shape (m,)
+        Of the windows with enough rows.
+    values : array, shape (m, k)
+        On their `Scale`.
+    squares : array, shape (k,)
+        Mean sampling variance of a window.
+    levels, sides : array, shape (k,)
+        Level of one look, and the side on which a move counts.
+    policy : Policy
+        Budget, seasons, k of n.
+    """
+
+    keys: tuple[SignalKey, ...]
+    starts: FloatArray
+    rows: FloatArray
+    values: FloatArray
+    squares: FloatArray
+    levels: FloatArray
+    sides: IntArray
+    policy: Policy
+
+
+def read_reference_history(
+    series: SignalSeries | None, whole: Signals | None, policy: Policy
+) -> ReferenceHistory:
+    """Read the windows; without any, the signals of the reference as a whole say what there is to follow.
+
+    Raises
+    ------
+    InputError
+        With neither.
+    """
+    source = series if series is not None else whole
+    if source is None:
+        raise InputError(
+            "Neither windows nor a reference to judge by. Train the model, or register it with rows."
+        )
+    wanted = [place for place, key in enumerate(source.keys) if key.kind in policy.kinds]
+    codes = column_places([source.keys[place] for place in wanted])[1]
+    order = np.array(wanted, dtype=np.int64)[np.argsort(codes, kind="stable")]
+    keys = tuple(source.keys[place] for place in order)
+    empty = np.zeros((0, len(keys)))
+    enough = series.rows >= policy.min_rows if series is not None else np.zeros(0, dtype=bool)
+    starts = series.starts[enough] if series is not None else np.zeros(0)
+    rows = series.rows[enough] if series is not None else np.zeros(0)
+    values = series.values[enough][:, order] if series is not None else empty
+    errors = series.errors[enough][:, order] if series is not None else empty
+    scale = SignalScale.of(keys)
+    return ReferenceHistory(
+        keys=keys,
+        starts=starts,
+        rows=rows,
+        values=scale.put(values),
+        squares=column_means(np.square(scale.put_errors(values, errors, rows=rows[:, None]))),
+        levels=signal_levels(
+            keys, policy=policy, windows=windows_in_budget(policy, starts=starts, rows=rows)
+        ),
+        sides=np.array([policy.side(key) for key in keys], dtype=np.int64),
+        policy=policy,
+    )
+
+
+def column_means(values: FloatArray) -> FloatArray:
+    """Return the means of the finite values of each column, NaN where there is none."""
+    finite = np.isfinite(values)
+    many = finite.sum(axis=0)
+    return np.where(many > 0, np.where(finite, values, 0.0).sum(axis=0) / np.maximum(many, 1), np.nan)
+
+
+FEW_WINDOWS = 10
+"""Below so many reference windows sampling theory judges."""
+_UNEQUAL = 1e-3
+"""Level of the test whether few windows differ by more than their rows explain (Cochran's Q)."""
+
+
+def fit_null_model(series: SignalSeries | None, *, policy: Policy, whole: Signals | None = None) -> NullModel:
+    """Learn what the signals of one or several kinds do when nothing drifts.
+
+    With at least ten reference windows a signal's limits come from these (`calibrate_by_windows`), else from
+    sampling theory (`calibrate_by_theory`), and the null says so. The literal policy needs the reference's own values
+    alone.
+
+    Parameters
+    ----------
+    series : SignalSeries, optional
+        Signals of the reference's own windows, of monitoring's size, in time order; all columns of their kinds.
+    policy : Policy
+        Budget, seasons, k of n. Kinds it does not name are left out.
+    whole : Signals, optional
+        The same signals of the reference as a whole, with its own errors: what theory expects. Without it theory
+        expects the windows' mean.
+
+    Raises
+    ------
+    InputError
+        With neither.
+    """
+    past = read_reference_history(series, whole, policy)
+    theory = calibrate_by_theory(past, whole)
+    measured = np.isfinite(past.values).sum(axis=0)
+    if policy.name == "literal" or measured.max(initial=0) < FEW_WINDOWS:
+        return theory
+    return choose_null_model(measured >= FEW_WINDOWS, calibrate_by_windows(past), theory)
+
+
+def calibrate_by_windows(past: ReferenceHistory) -> NullModel:
+    """Learn the null from at least ten windows: season, variance between windows, dependence of neighbours."""
+    policy, n = past.policy, past.policy.evaluated
+    missing = ~np.isfinite(past.values)
+    series = np.where(missing, np.nan_to_num(column_means(past.values)), past.values)
+    seasons = find_seasons(series, starts=past.starts, keys=past.keys, policy=policy)
+    rest = series - _at_starts(seasons.expected, seasons.phases, past)
+    rest[missing] = np.nan
+    filled = np.where(missing, 0.0, rest)
+    spoilt = (seasons.needed > 0)[None]
+    persistence = _persistence(filled, past)
+    windows = np.minimum(seasons.fewest, len(series) / persistence.of_mean)
+    gains = at_least_usual(choose_gains(filled), past.keys)
+    forecasts = fit_forecasts(filled, gains=gains, ahead=n)
+    whole_season = np.where(seasons.phases > 1, seasons.fewest, np.inf)
+    jumps = [_fit_jump(past, errors, whole_season, seasons.phases) for errors in forecasts.errors]
+    sums = _running_mean(rest, n)
+    return NullModel(
+        phases=seasons.phases,
+        needed=seasons.needed,
+        expected=np.where(spoilt, np.nan, seasons.expected),
+        theory=np.zeros(len(past.keys), dtype=bool),
+        level=_fit(past, rest, past.squares, windows, seasons.phases, persistence.of_square()),
+        jump=stack_limits(jumps),
+        sustained=_fit(past, sums, past.squares / n, windows, seasons.phases, persistence.of_square(n)),
+        gain=gains,
+        last=forecasts.last,
+        recent=rest[len(rest) - n + 1 :],
+        **_facts(past),
+    )
+
+
+def calibrate_by_theory(past: ReferenceHistory, whole: Signals | None) -> NullModel:
+    """Take the null from sampling theory: normal limits, the reference's own error on top of the window's.
+
+    Windows that differ among themselves by more than their rows explain (Cochran's Q at .001) add their own spread.
+    """
+    k, n = len(past.keys), past.policy.evaluated
+    expected, own = _expected(past, whole)
+    parts = past.levels * np.where(past.sides == 0, 1, 2) / 2
+    between = _between(past)
+    level = _normal(between, own, parts)
+    return NullModel(
+        phases=np.ones(k, dtype=np.int64),
+        needed=np.zeros(k, dtype=np.int64),
+        expected=expected[None],
+        theory=np.ones(k, dtype=bool),
+        level=level,
+        jump=stack_limits([_normal(np.full(k, np.nan), own, parts)] * n),
+        sustained=_normal(between / n, own, parts),
+        gain=np.ones(k),
+        last=np.full(k, np.nan),
+        recent=np.full((n - 1, k), np.nan),
+        **_facts(past),
+    )
+
+
+def _facts(past: ReferenceHistory) -> dict[str, Any]:
+    """Return what both calibrations know of the past."""
+    starts = past.starts
+    return {
+        "keys": past.keys,
+        "levels": past.levels,
+        "sides": past.sides,
+        "windows": np.isfinite(past.values).sum(axis=0),
+        "errors": np.sqrt(past.squares),
+        "last_start": float(starts[-1]) if len(starts) else None,
+        "step": float(np.median(np.diff(starts))) if len(starts) > 1 else None,
+        "least_rows": float(past.rows.min(initial=np.inf)),
+        "length": past.policy.window_length,
+    }
+
+
+def _fit(
+    past: ReferenceHistory,
+    deviations: FloatArray,
+    squares: FloatArray,
+    windows: FloatArray,
+    lost: IntArray,
+    leans: FloatArray,
+    *,
+    lend: bool = False,
+) -> DetectorLimits:
+    """Fit one of the three forms of look: it has a third of each signal's level."""
+    limits = fit_limits(
+        deviations,
+        squared_errors=squares,
+        windows=windows,
+        lost=lost,
+        inflation=leans,
+        levels=past.levels * np.where(past.sides == 0, 1, 2) / 3,
+        groups=similar_signals(past.keys),
+        lend=lend,
+    )
+    if lend:
+        return limits
+    usual = np.nan_to_num(column_means(past.values), nan=np.inf)
+    return cap_limits(limits, deviations, squared_errors=squares, usual=usual, sides=past.sides)
+
+
+def _fit_jump(
+    past: ReferenceHistory, errors: FloatArray, windows: FloatArray, lost: IntArray
+) -> DetectorLimits:
+    """Fit the look against forecasts of one age: their errors hardly lean on each other, so columns may lend."""
+    leans = inflation(np.nan_to_num(errors))
+    return _fit(past, errors, past.squares, windows, lost, leans, lend=True)
+
+
+def _persistence(series: FloatArray, past: ReferenceHistory) -> Persistence:
+    """Measure how strongly signals hang on, none less than what is usual."""
+    found = measure_persistence(series, noise=past.squares)
+    share = at_least_usual(found.share, past.keys, by_main=False)
+    return Persistence(share=share, memory=at_least_usual(found.memory, past.keys))
+
+
+def _normal(between: FloatArray, own: FloatArray, levels: FloatArray) -> DetectorLimits:
+    k = len(levels)
+    return DetectorLimits(
+        between=between[None],
+        factor=np.ones((1, k)),
+        own=own[None],
+        freedom=np.full((1, k), np.inf),
+        quantile=norm.isf(levels / 2)[None],
+    )
+
+
+def _expected(past: ReferenceHistory, whole: Signals | None) -> tuple[FloatArray, FloatArray]:
+    """Return what theory expects of each signal, and its sampling variance: NaN where nothing is known."""
+    many = np.maximum(np.isfinite(past.values).sum(axis=0), 1)
+    means, variances = column_means(past.values), past.squares / many
+    if whole is None:
+        return means, variances
+    at = {key: place for place, key in enumerate(whole.keys)}
+    places = np.array([at.get(key, -1) for key in past.keys])
+    scale = SignalScale.of(past.keys)
+    values, errors = np.r_[whole.values, np.nan][places], np.r_[whole.errors, np.nan][places]
+    values, errors = scale.put(values), scale.put_own_errors(values, errors)
+    return np.where(np.isfinite(values), values, means), np.where(np.isfinite(errors), errors**2, variances)
+
+
+def _between(past: ReferenceHistory) -> FloatArray:
+    """Return the variance between few windows where it is beyond doubt, else 0."""
+    finite = np.isfinite(past.values)
+    many = finite.sum(axis=0)
+    squares = np.where(finite, np.square(past.values - column_means(past.values)), 0.0).sum(axis=0)
+    freedom = np.maximum(many - 1, 1)
+    ratio = squares / np.maximum(np.nan_to_num(past.squares), 1e-24)
+    unequal = (many > 1) & (chi2.sf(ratio, freedom) < _UNEQUAL)
+    return np.where(unequal, np.maximum(squares / freedom - past.squares, 0.0), 0.0)
+
+
+def _at_starts(expected: FloatArray, phases: IntArray, past: ReferenceHistory) -> FloatArray:
+    """Return what is expected of each of the past's windows, shape (m, k)."""
+    if len(expected) == 1 or past.policy.window_length is None:
+        return expected
+    number = phase_of(past.starts[:, None], phases[None], length=past.policy.window_length)
+    return np.take_along_axis(expected, number, axis=0)
+
+
+def _running_mean(values: FloatArray, n: int) -> FloatArray:
+    """Return the means of n windows in a row, shape (m - n + 1, k)."""
+    return np.lib.stride_tricks.sliding_window_view(values, n, axis=0).mean(axis=-1)

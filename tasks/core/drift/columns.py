@@ -1,0 +1,403 @@
+"""The counts of many columns as arrays: fine bins for ordered measures, few cells for the others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import chdtri
+
+from evergreen.tasks.core.arrays import BoolArray, FloatArray
+from evergreen.tasks.core.errors import InputError
+from evergreen.tasks.core.profiles.grid import ColumnGrid
+from evergreen.tasks.core.profiles.profile import ColumnProfile, Profile
+from evergreen.tasks.core.stats.distances import (
+    hellinger,
+    js_distance,
+    kl_divergence,
+    psi,
+    shares,
+    smoothed_shares,
+    total_variation,
+    wasserstein,
+)
+from evergreen.tasks.core.stats.resampling import benjamini_hochberg
+from evergreen.tasks.core.stats.two_sample import chi_square, ks_from_counts, psi_p_value
+from evergreen.tasks.core.verdict import Reason
+
+DECILES = 10
+ABSENT = 3
+"""Cells that follow the bins: -inf, +inf, null."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CellCounts:
+    """Two sides of some columns over the same cells, padded to one width.
+
+    Attributes
+    ----------
+    reference, current : array, shape (columns, cells)
+        Counts.
+    exist : array of bool, shape (columns, cells)
+        Cells that hold a row on either side; the others are padding, or say nothing.
+    """
+
+    reference: FloatArray
+    current: FloatArray
+    exist: BoolArray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FineBins:
+    """Two sides of numeric columns over the fine bins of their grids, padded to one width.
+
+    Attributes
+    ----------
+    reference, current : array, shape (columns, bins)
+        Counts of finite values.
+    bound : array, shape (columns,)
+        Largest share of the reference in a bin of more than one value: by so much a KS statistic may be too small.
+    places : array, shape (columns, bins)
+        Middle rank of each bin in the reference, 0..1.
+    """
+
+    reference: FloatArray
+    current: FloatArray
+    bound: FloatArray
+    places: FloatArray
+
+
+def category_cells(reference: Sequence[ColumnProfile], current: Sequence[ColumnProfile]) -> CellCounts:
+    """Return the categories, *other*, *unseen* and *missing* of categorical columns as cells."""
+    before, after = (_padded([_category_row(one) for one in side]) for side in (reference, current))
+    return CellCounts(reference=before, current=after, exist=before + after > 0)
+
+
+def fine_bins(
+    grids: Sequence[ColumnGrid], reference: Sequence[ColumnProfile], current: Sequence[ColumnProfile]
+) -> FineBins:
+    """Return the fine bins of numeric columns."""
+    before, after = (_padded([one.counts_array for one in side]) for side in (reference, current))
+    exist = np.arange(before.shape[1]) < np.array([[grid.bins] for grid in grids])
+    parts = shares(before)
+    middle = np.where(exist, np.cumsum(parts, axis=1) - parts / 2, -np.inf)
+    crowded = exist & ~_padded([_holds_one_value(grid) for grid in grids]).astype(bool)
+    return FineBins(
+        reference=before,
+        current=after,
+        bound=np.where(crowded, parts, 0.0).max(axis=1, initial=0.0),
+        places=np.maximum.accumulate(middle, axis=1),
+    )
+
+
+def decile_cells(
+    fine: FineBins, reference: Sequence[ColumnProfile], current: Sequence[ColumnProfile]
+) -> CellCounts:
+    """Return the reference's deciles, merged from its fine bins, then -inf, +inf and null as cells.
+
+    A value that holds more than a tenth of the reference has a cell of its own, so that there may be fewer.
+    """
+    cumulated = np.cumsum(np.pad(shares(fine.reference), ((0, 0), (1, 0))), axis=1)
+    ends = np.stack([np.abs(cumulated - k / DECILES).argmin(axis=1) for k in range(1, DECILES)], axis=1)
+    last = np.full((len(ends), 1), fine.reference.shape[1])
+    cuts = np.sort(np.concatenate([np.zeros_like(last), ends, last], axis=1), axis=1)
+    before, after = (
+        np.concatenate([_between(counts, cuts), _absent(side)], axis=1)
+        for counts, side in ((fine.reference, reference), (fine.current, current))
+    )
+    return CellCounts(reference=before, current=after, exist=before + after > 0)
+
+
+def absence_cells(columns: Sequence[ColumnProfile]) -> FloatArray:
+    """Return counts of finite, -inf, +inf and null rows, shape (columns, 4)."""
+    present = np.array([[float(one.finite)] for one in columns]).reshape(-1, 1)
+    return np.concatenate([present, _absent(columns)], axis=1)
+
+
+def _absent(columns: Sequence[ColumnProfile]) -> FloatArray:
+    rows = [(one.minus_inf, one.plus_inf, one.nulls) for one in columns]
+    return np.array(rows, dtype=np.float64).reshape(-1, ABSENT)
+
+
+def _category_row(column: ColumnProfile) -> FloatArray:
+    return np.append(column.counts_array, column.nulls).astype(np.float64)
+
+
+def _between(counts: FloatArray, cuts: npt.NDArray[np.int64]) -> FloatArray:
+    cumulated = np.cumsum(np.pad(counts, ((0, 0), (1, 0))), axis=1)
+    return np.diff(np.take_along_axis(cumulated, cuts, axis=1), axis=1)
+
+
+def _holds_one_value(grid: ColumnGrid) -> FloatArray:
+    """Tell which bins hold a single value, shape (bins,): those that end at the next number."""
+    edges = np.asarray(grid.edges, dtype=np.float64)
+    inner = edges[1:] == np.nextafter(edges[:-1], np.inf)
+    return np.concatenate([[0.0], inner, [0.0] * min(1, len(edges))])
+
+
+def _padded(rows: Sequence[npt.NDArray]) -> FloatArray:
+    width = max((len(row) for row in rows), default=1)
+    found = np.zeros((len(rows), width))
+    for place, row in enumerate(rows):
+        found[place, : len(row)] = row
+    return found
+
+
+# The numbers of many columns at once: distances over cells, tests, what is missing.
+
+
+_CHANCE = 0.05
+_ROUNDING = 1e-9
+"""A standard deviation below this part of the mean is that of a constant."""
+ProfilePair = tuple[Sequence[ColumnProfile], Sequence[ColumnProfile]]
+
+
+def numeric_numbers(grids: Sequence[ColumnGrid], sides: ProfilePair) -> Mapping[str, FloatArray]:
+    """Return the numbers of numeric columns by name, each of shape (columns,)."""
+    fine = fine_bins(grids, *sides)
+    ks = ks_from_counts(fine.reference, fine.current)
+    deviation = np.sqrt([one.variance for one in sides[0]])
+    varies = deviation > _ROUNDING * np.abs([one.mean for one in sides[0]])
+    shift = np.array([after.mean - before.mean for before, after in zip(*sides, strict=True)])
+    filled = np.array([min(before.finite, after.finite) > 0 for before, after in zip(*sides, strict=True)])
+    return {
+        **_over_cells(decile_cells(fine, *sides)),
+        "ks": ks.statistic,
+        "ks_bound": fine.bound,
+        "p_value": ks.p_value,
+        "wasserstein": wasserstein(fine.reference, fine.current, places=fine.places),
+        "mean_shift": np.divide(shift, deviation, out=np.full(len(shift), np.nan), where=filled & varies),
+        **_missing(sides),
+        "unseen": np.full(len(shift), np.nan),
+    }
+
+
+def category_numbers(sides: ProfilePair) -> Mapping[str, FloatArray]:
+    """Return the numbers of categorical columns by name, each of shape (columns,)."""
+    cells = category_cells(*sides)
+    rows = np.array([one.n for one in sides[1]], dtype=np.float64)
+    unseen = np.array([one.counts[-1] for one in sides[1]], dtype=np.float64)
+    nothing = np.full(len(rows), np.nan)
+    return {
+        **_over_cells(cells),
+        **dict.fromkeys(("ks", "ks_bound", "wasserstein", "mean_shift"), nothing),
+        "p_value": np.asarray(chi_square(cells.reference, cells.current).p_value),
+        **_missing(sides),
+        "unseen": np.divide(unseen, rows, out=nothing.copy(), where=rows > 0),
+    }
+
+
+def _over_cells(cells: CellCounts) -> dict[str, FloatArray]:
+    before, after, exist = cells.reference, cells.current, cells.exist
+    n, m, number = before.sum(axis=1), after.sum(axis=1), exist.sum(axis=1)
+    value = psi(before, after, cells=exist)
+    smooth = [smoothed_shares(side, smoothing=0.5, cells=exist) for side in (after, before)]
+    known = (n > 0) & (m > 0)
+    scale = np.divide(n + m, n * m, out=np.full(n.shape, np.nan), where=known)
+    return {
+        "psi": value,
+        "psi_chance": np.where(number > 1, chdtri(np.maximum(number - 1, 1), _CHANCE), 0.0) * scale,
+        "psi_p_value": psi_p_value(value, reference_rows=n, current_rows=m, cells=number),
+        "kl": np.where(known, kl_divergence(*(np.nan_to_num(side) for side in smooth)), np.nan),
+        "js": js_distance(before, after),
+        "hellinger": hellinger(before, after),
+        "total_variation": total_variation(before, after),
+    }
+
+
+def _missing(sides: ProfilePair) -> dict[str, FloatArray]:
+    before, after = (absence_cells(side) for side in sides)
+    totals = [side.sum(axis=1) for side in (before, after)]
+    rates = [
+        np.divide(side[:, -1], total, out=np.full(len(total), np.nan), where=total > 0)
+        for side, total in zip((before, after), totals, strict=True)
+    ]
+    p_values = np.asarray(chi_square(before, after).p_value)
+    return {"missing_before": rates[0], "missing_after": rates[1], "missing_p_value": p_values}
+
+
+# Every column of a window measured against the reference, for the reader: distances, tests, what drifted.
+
+
+MIN_ROWS = 20
+"""Fewer values on a side decide nothing: 20 of them show a shift of one standard deviation in 97 % of cases."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnMeasure:
+    """One column of a window against the reference; NaN where a number is not defined.
+
+    Attributes
+    ----------
+    column, kind : str
+        Name; numeric or categorical.
+    n, reference_n : int
+        Rows of the window and of the reference, missing ones included.
+    psi, psi_chance, psi_p_value : float
+        Population stability index, what it exceeds by chance in one of 20 windows without drift, and its p-value.
+        Numeric: over the reference's deciles. *Missing*, -inf and +inf count as cells of their own.
+    kl, js, hellinger, total_variation : float
+        Distances over the same cells; KL in nats, of current from reference, smoothed by half a row as PSI is.
+    wasserstein : float
+        Numeric: the share of the reference's ranks that a row has moved by, on average.
+    ks, ks_bound : float
+        Numeric: the largest distance of the distribution functions over the fine bins, and by how much at most the
+        exact one is larger.
+    mean_shift : float
+        Numeric: shift of the mean in standard deviations of the reference.
+    test : {'ks', 'chi_square'}
+        Test of ``p_value``: of the finite values for numbers, of categories and *missing* for categories.
+    p_value, adjusted_p_value : float
+        Of this column; corrected for the number of columns (Benjamini & Hochberg 1995).
+    missing_before, missing_after, missing_p_value : float
+        Share of null rows; χ² of finite, null and infinite rows, which the KS test does not see.
+    unseen : float
+        Categorical: share of rows whose category the reference never had.
+    drifted : bool | None
+        True when PSI is at least the level that warns and a corrected p-value (of the values, or of what is
+        missing) below ``significance``. None when it cannot be said: see ``reason``; never to be read as False.
+    reason : Reason | None
+        Why nothing can be said.
+    """
+
+    column: str
+    kind: str
+    n: int
+    reference_n: int
+    psi: float
+    psi_chance: float
+    psi_p_value: float
+    kl: float
+    js: float
+    hellinger: float
+    total_variation: float
+    wasserstein: float
+    ks: float
+    ks_bound: float
+    mean_shift: float
+    test: str
+    p_value: float
+    adjusted_p_value: float
+    missing_before: float
+    missing_after: float
+    missing_p_value: float
+    unseen: float
+    drifted: bool | None
+    reason: Reason | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form; null for what is not defined."""
+        plain = {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in vars(self).items()
+        }
+        return {**plain, "reason": None if self.reason is None else self.reason.to_dict()}
+
+
+def measure_columns(
+    reference: Profile,
+    window: Profile,
+    *,
+    significance: float = 0.05,
+    psi_warning: float = 0.10,
+    min_rows: int = MIN_ROWS,
+) -> tuple[ColumnMeasure, ...]:
+    """Measure every column that both profiles hold.
+
+    Parameters
+    ----------
+    reference, window : Profile
+        Over one grid.
+    significance : float
+        Level of the corrected p-values.
+    psi_warning : float
+        Least PSI that is called drift: significance alone would call harmless shifts of many rows so.
+    min_rows : int
+        Values needed on both sides.
+
+    Returns
+    -------
+    tuple of ColumnMeasure
+        In the order of the reference's columns.
+
+    Raises
+    ------
+    InputError
+        When the grids differ.
+    """
+    if reference.grid is not window.grid and reference.grid.id != window.grid.id:
+        raise InputError(
+            f"Profiles over different grids ({reference.grid.id}, {window.grid.id}) cannot be compared. "
+            "Measure both over one grid."
+        )
+    names = [name for name in reference.columns if name in window.columns]
+    numbers = _numbers(reference, window, names)
+    adjusted, missing = (_adjusted(numbers, names, key) for key in ("p_value", "missing_p_value"))
+    found = []
+    for name in names:
+        low = adjusted[name] < significance or missing[name] < significance
+        moved = low and numbers[name]["psi"] >= psi_warning
+        reason = _cannot_say(name, reference.columns[name], window.columns[name], min_rows)
+        if moved and reason is not None and reason.code == "too_few_values":
+            reason = None  # so many are missing that the rest need not be judged
+        kind = reference.grid.columns[name].kind
+        found.append(
+            ColumnMeasure(
+                column=name,
+                kind=kind,
+                n=window.columns[name].n,
+                reference_n=reference.columns[name].n,
+                test="ks" if kind == "numeric" else "chi_square",
+                adjusted_p_value=adjusted[name],
+                drifted=moved if reason is None else None,
+                reason=reason,
+                **numbers[name],
+            )
+        )
+    return tuple(found)
+
+
+def _numbers(reference: Profile, window: Profile, names: Sequence[str]) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, float]] = {}
+    grids = reference.grid.columns
+    for kind in ("numeric", "categorical"):
+        some = [name for name in names if grids[name].kind == kind]
+        if not some:
+            continue
+        sides = [reference.columns[name] for name in some], [window.columns[name] for name in some]
+        numeric = kind == "numeric"
+        arrays = (
+            numeric_numbers([grids[name] for name in some], sides) if numeric else category_numbers(sides)
+        )
+        found |= _by_column(some, arrays)
+    return found
+
+
+def _by_column(names: Sequence[str], arrays: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    rows = zip(*(values.tolist() for values in arrays.values()), strict=True)
+    return {name: dict(zip(arrays, row, strict=True)) for name, row in zip(names, rows, strict=True)}
+
+
+def _adjusted(numbers: Mapping[str, Mapping[str, float]], names: Sequence[str], key: str) -> dict[str, float]:
+    """Correct the p-values of all columns that have one."""
+    tested = [name for name in names if not math.isnan(numbers[name][key])]
+    corrected = benjamini_hochberg([numbers[name][key] for name in tested]).tolist()
+    return {**dict.fromkeys(names, math.nan), **dict(zip(tested, corrected, strict=True))}
+
+
+def _cannot_say(name: str, before: ColumnProfile, after: ColumnProfile, needed: int) -> Reason | None:
+    """Return why nothing can be said of a column, None where it can."""
+    for side, where in ((before, "in the reference"), (after, "now")):
+        held = side.finite
+        if held >= needed:
+            continue
+        few = "too_few_rows" if side.n < needed else "too_few_values"
+        code = "no_rows" if not side.n else "all_null" if side.nulls == side.n else few
+        said = {"no_rows": "no rows", "all_null": "nothing but nulls"}.get(code, f"{held} values")
+        message = f"Column '{name}' has {said} {where}; at least {needed} values are needed to judge it."
+        return Reason(code=code, message=message, observed=float(held), limit=float(needed), n=side.n)
+    return None

@@ -1,0 +1,346 @@
+"""One look at a window: its signals against what is expected, against their forecast, and with their neighbours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from evergreen.tasks.core.arrays import BoolArray, FloatArray, IntArray
+from evergreen.tasks.core.drift.calibration import NullModel
+from evergreen.tasks.core.drift.types import DriftKind, Signals
+
+# What the judge remembers from one window to the next: small, JSON, and empty for a new champion.
+
+
+SETTLED = 1000
+"""Windows from which on a forecast's age at its start no longer matters."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenAlarm:
+    """An alarm that was raised and has not resolved.
+
+    Attributes
+    ----------
+    kind, column, signal : DriftKind, str, str
+        What moved.
+    anchor : float
+        What it moved away from, off what the season expects.
+    told : float
+        Effect that was last told of, >= 0.
+    limit : float
+        Limit it passed when it opened.
+    since : float
+        Start of the window that opened it.
+    recent : tuple of float
+        Effects of the newest windows since it was last told of, at most n.
+    """
+
+    kind: DriftKind
+    column: str
+    signal: str
+    anchor: float
+    told: float
+    limit: float
+    since: float
+    recent: tuple[float, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {**vars(self), "kind": self.kind.value, "recent": list(self.recent)}
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> OpenAlarm:
+        """Return the alarm written by ``to_dict``."""
+        return cls(**{**plain, "kind": DriftKind(plain["kind"]), "recent": tuple(plain["recent"])})
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DetectorState:
+    """The state of the judge of one model and phase after a window; k signals in c columns, n windows of a look.
+
+    Attributes
+    ----------
+    recent : array, shape (n - 1, k)
+        Deviations of the last windows from what was expected, oldest first; NaN where not measured.
+    forecast : array, shape (k,)
+        Deviation forecast for the next window; NaN where there is none.
+    seen : array, shape (c,)
+        Windows the forecast is made of.
+    age : array, shape (c,)
+        Windows since it last learned.
+    moved : array, shape (n - 1, c)
+        Whether the last judged windows moved, oldest first: 1, 0, NaN before the first.
+    alarms : tuple of OpenAlarm
+        Those open.
+    """
+
+    recent: FloatArray
+    forecast: FloatArray
+    seen: IntArray
+    age: IntArray
+    moved: FloatArray
+    alarms: tuple[OpenAlarm, ...] = ()
+
+    @classmethod
+    def empty(cls) -> DetectorState:
+        """Return the memory of a new champion."""
+        none = np.zeros((0, 0))
+        return cls(recent=none, forecast=none[:, 0:0].ravel(), seen=_whole([]), age=_whole([]), moved=none)
+
+    def fits(self, null: NullModel) -> bool:
+        """True when it was made by the same signals and number of windows."""
+        return self.recent.shape == null.recent.shape and self.moved.shape[-1] == len(null.columns)
+
+    def open_alarm(self, kind: DriftKind, column: str) -> OpenAlarm | None:
+        """Return the open alarm of a column, or None."""
+        return next((one for one in self.alarms if (one.kind, one.column) == (kind, column)), None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form, null for what is not known; what is read back is the very same."""
+        return {
+            "recent": _plain(self.recent),
+            "forecast": _plain(self.forecast),
+            "seen": self.seen.tolist(),
+            "age": self.age.tolist(),
+            "moved": _plain(self.moved),
+            "alarms": [alarm.to_dict() for alarm in self.alarms],
+        }
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> DetectorState:
+        """Return the memory written by ``to_dict``."""
+        shape, columns = len(plain["recent"]), len(plain["age"])
+        return cls(
+            recent=_numbers(plain["recent"]).reshape(shape, len(plain["forecast"])),
+            forecast=_numbers(plain["forecast"]),
+            seen=_whole(plain["seen"]),
+            age=_whole(plain["age"]),
+            moved=_numbers(plain["moved"]).reshape(shape, columns),
+            alarms=tuple(map(OpenAlarm.from_dict, plain["alarms"])),
+        )
+
+
+def initial_state(null: NullModel, *, position: float) -> DetectorState:
+    """Return the memory before the first window: the end of the reference's past, where the window follows on it.
+
+    Parameters
+    ----------
+    null : Null
+        With its last windows.
+    position : float
+        Start of the first window.
+    """
+    n, columns = len(null.recent) + 1, len(null.columns)
+    follows = (
+        null.last_start is not None
+        and null.step is not None
+        and 0 < position - null.last_start <= 1.5 * null.step
+    )
+    known = null.last if follows else np.full(len(null.keys), np.nan)
+    return DetectorState(
+        recent=shortened(null.recent) if follows else np.full_like(null.recent, np.nan),
+        forecast=shortened(known),
+        seen=np.full(columns, SETTLED if follows else 0, dtype=np.int64),
+        age=np.zeros(columns, dtype=np.int64),
+        moved=np.full((n - 1, columns), np.nan),
+    )
+
+
+def _whole(values: list[int]) -> IntArray:
+    return np.array(values, dtype=np.int64)
+
+
+def shortened(values: FloatArray) -> FloatArray:
+    """Return values as a memory keeps them: to single precision, so that their JSON is short and exact."""
+    return values.astype(np.float32).astype(np.float64)
+
+
+def _plain(values: FloatArray) -> list[Any]:
+    if values.ndim > 1:
+        return [_plain(row) for row in values]
+    return [float(str(value)) if np.isfinite(value) else None for value in values.astype(np.float32)]
+
+
+def _numbers(plain: list[Any]) -> FloatArray:
+    return shortened(np.array(plain, dtype=np.float64))
+
+
+CONFIRMS = 0.7
+"""Part of its limits (``level``, ``jump``) that a column is held to while one of its last n - 1 windows moved.
+
+The limit of ``sustained`` stays: the window that moved is in that mean already.
+"""
+_LARGEST_PULL = 2.0
+"""Standard deviations by which one window moves the forecast at most."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Detection:
+    """What one window shows of k signals in c columns, by the three forms of look; on the signals' `Scale`.
+
+    Attributes
+    ----------
+    expected, rest : array, shape (k,)
+        What the season expects, and how far the window is off.
+    bases : array, shape (3, k)
+        What each form compares with: what is expected (``level``), the forecast (``jump``), what is expected
+        (``sustained``).
+    effects : array, shape (3, k)
+        How far the window (``sustained``: the mean of the last n) is off that; NaN where a form cannot look.
+    limits, spreads : array, shape (3, k)
+        Largest effect that is no move, the effect floor apart, and the standard deviation of the effect.
+    beyond : array of bool, shape (3, k)
+        Where a signal moved: beyond the limit and the floor.
+    ages : array, shape (k,)
+        Age of the forecast.
+    judged, moved, lasting : array of bool, shape (c,)
+        Columns with a signal that could be judged; that moved; that moved by ``sustained``.
+    """
+
+    expected: FloatArray
+    rest: FloatArray
+    bases: FloatArray
+    effects: FloatArray
+    limits: FloatArray
+    spreads: FloatArray
+    beyond: BoolArray
+    ages: IntArray
+    judged: BoolArray
+    moved: BoolArray
+    lasting: BoolArray
+
+
+def align(signals: Signals, null: NullModel) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return values, errors and floors in the order of the null's keys; NaN where the window has no such signal."""
+    if signals.keys == null.keys:
+        return signals.values, signals.errors, signals.floors
+    at = {key: place for place, key in enumerate(signals.keys)}
+    places = np.array([at.get(key, -1) for key in null.keys], dtype=np.int64)
+    return (
+        np.r_[signals.values, np.nan][places],
+        np.r_[signals.errors, np.nan][places],
+        np.r_[signals.floors, 0.0][places],
+    )
+
+
+def run_detectors(
+    signals: Signals, null: NullModel, memory: DetectorState, *, position: float, rows: int, violated: int
+) -> Detection:
+    """Look at a window.
+
+    Parameters
+    ----------
+    signals : Signals
+        Of the window.
+    null, memory : Null, Memory
+        Of the phase.
+    position, rows : float, int
+        Where the window starts, and how many rows it has.
+    violated : int
+        k of n: so many of the last windows must be beyond half of the limit of ``sustained``, the newest among them.
+    """
+    values, raw_errors, floors = align(signals, null)
+    errors = null.scale.put_errors(values, raw_errors, rows=rows)
+    expected = null.expect(position)
+    rest = null.scale.put(values) - expected
+    squares = np.square(errors)
+    window = np.vstack([memory.recent, rest])
+    ages, spreads, quantiles = _detector_limits(null, memory, squares)
+    suspect = (np.nan_to_num(memory.moved).sum(axis=0) > 0)[null.places]
+    limits = spreads * quantiles
+    limits[:2] *= np.where(suspect, CONFIRMS, 1.0)
+    bases = np.vstack([expected, expected + memory.forecast, expected])
+    effects = np.vstack([rest, rest - memory.forecast, window.mean(axis=0)])
+    side = np.where(null.sides == 0, np.sign(effects), null.sides)
+    beyond: BoolArray = np.asarray(effects * side > limits)
+    beyond[2] &= _lasts(window, limits, side[2], violated)
+    if beyond.any():
+        beyond &= _beyond_floor(bases, effects, floors, null)
+    return Detection(
+        expected=expected,
+        rest=rest,
+        bases=bases,
+        effects=effects,
+        limits=limits,
+        spreads=spreads,
+        beyond=beyond,
+        ages=ages,
+        judged=_any(np.isfinite(limits[0]) & np.isfinite(rest + floors), null),
+        moved=_any(np.asarray(beyond.any(axis=0)), null),
+        lasting=_any(np.asarray(beyond[2]), null),
+    )
+
+
+def update_state(
+    look: Detection, null: NullModel, memory: DetectorState, *, frozen: BoolArray
+) -> DetectorState:
+    """Return the memory after a look: columns that moved, or have an open alarm (``frozen``), teach no forecast.
+
+    A forecast that is too old to look by begins anew with the window.
+    """
+    n = len(null.recent) + 1
+    teaches = look.judged & ~look.moved & ~frozen
+    fresh = (memory.seen == 0) | (memory.age >= n)
+    seen = np.where(teaches, np.where(fresh, 1, np.minimum(memory.seen + 1, SETTLED)), memory.seen)
+    gain = np.maximum(null.gain, 1 / np.maximum(seen, 1)[null.places])
+    pull = look.effects[1]
+    bound = _LARGEST_PULL * look.spreads[1]
+    pull = np.where(np.isfinite(bound), np.clip(pull, -bound, bound), pull)
+    forecast = np.where(
+        (fresh[null.places]) | ~np.isfinite(memory.forecast), look.rest, memory.forecast + gain * pull
+    )
+    taught = teaches[null.places] & np.isfinite(look.rest)
+    flags = np.where(look.judged, look.moved, np.nan)[None]
+    moved = (
+        np.where(look.judged, np.vstack([memory.moved, flags])[1:], memory.moved) if n > 1 else memory.moved
+    )
+    return DetectorState(
+        recent=shortened(np.vstack([memory.recent, look.rest])[1:]),
+        forecast=shortened(np.where(taught, forecast, memory.forecast)),
+        seen=seen,
+        age=np.where(teaches, 0, memory.age + 1),
+        moved=moved,
+        alarms=memory.alarms,
+    )
+
+
+def _detector_limits(
+    null: NullModel, memory: DetectorState, squares: FloatArray
+) -> tuple[IntArray, FloatArray, FloatArray]:
+    """Return each forecast's age, and spreads and quantiles of the three forms, shape (3, k).
+
+    A forecast made of few windows is less sure; one that is too old says nothing.
+    """
+    oldest = len(null.recent)
+    ages = memory.age[null.places]
+    ripe = np.minimum(ages, oldest)
+    seen = np.maximum(memory.seen, 1)[null.places]
+    young = np.maximum(1 / seen - null.gain / (2 - null.gain), 0.0)
+    jump = np.where(ages <= oldest, null.jump.spread(squares, age=ripe) * np.sqrt(1 + young), np.nan)
+    spreads = [null.level.spread(squares), jump, null.sustained.spread(squares / (oldest + 1))]
+    quantiles = [null.level.quantiles(), null.jump.quantiles(age=ripe), null.sustained.quantiles()]
+    return ages, np.array(spreads), np.array(quantiles)
+
+
+def _beyond_floor(bases: FloatArray, effects: FloatArray, floors: FloatArray, null: NullModel) -> BoolArray:
+    """Return where the effect in the signal's own unit reaches its floor, shape (3, k)."""
+    moved = null.scale.back(bases + effects) - null.scale.back(bases)
+    return np.asarray(np.abs(moved) >= floors)
+
+
+def _lasts(window: FloatArray, limits: FloatArray, side: FloatArray, violated: int) -> BoolArray:
+    """Return where enough windows, the newest among them, share in the mean's move, shape (k,).
+
+    Each must lie beyond half of the limit of ``sustained``; and no window counts in the mean for more than its own
+    limit (``level``), so that a strange one, however strange, does not carry ordinary neighbours past the mean's.
+    """
+    past = window * side > limits[2] / 2
+    held = np.clip(window, -limits[0], limits[0]).mean(axis=0) * side
+    return np.asarray(past[-1] & (past.sum(axis=0) >= violated) & (held > limits[2]))
+
+
+def _any(flags: BoolArray, null: NullModel) -> BoolArray:
+    return np.asarray(np.logical_or.reduceat(flags, null.firsts)) if len(flags) else np.zeros(0, dtype=bool)

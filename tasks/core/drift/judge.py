@@ -1,0 +1,348 @@
+"""Judging a window by the calibrated policy: what moved, which alarms open, worsen, resolve, and what is not known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from evergreen.tasks.core.arrays import FloatArray, IntArray
+from evergreen.tasks.core.drift.alarms import (
+    AlarmChange,
+    changed,
+    close_alarms,
+    columns_to_alarm,
+    follow_alarm,
+    open_alarm,
+    place_of,
+    worst_signal,
+)
+from evergreen.tasks.core.drift.calibration import NullModel
+from evergreen.tasks.core.drift.detect import (
+    Detection,
+    DetectorState,
+    OpenAlarm,
+    initial_state,
+    run_detectors,
+    update_state,
+)
+from evergreen.tasks.core.drift.policy import Policy
+from evergreen.tasks.core.drift.thresholds import DetectorLimits
+from evergreen.tasks.core.drift.types import DriftKind, KindVerdict, Level, MovedColumn, Signals
+from evergreen.tasks.core.stats.resampling import benjamini_hochberg
+from evergreen.tasks.core.verdict import Reason
+
+# How sure a move is: p-values of one look, corrected for all columns of a kind, for the reader.
+
+
+def signal_p_values(look: Detection, null: NullModel) -> FloatArray:
+    """Return each signal's p-value, shape (k,): the smallest of its forms, times the forms it was looked at by."""
+    ages = np.minimum(look.ages, len(null.recent))
+    forms: tuple[tuple[DetectorLimits, IntArray | int], ...] = (
+        (null.level, 0),
+        (null.jump, ages),
+        (null.sustained, 0),
+    )
+    found = np.vstack(
+        [
+            limits.p_values(look.effects[form], look.spreads[form], age=age, sides=null.sides)
+            for form, (limits, age) in enumerate(forms)
+        ]
+    )
+    many = np.isfinite(found).sum(axis=0)
+    least = np.where(many > 0, np.nanmin(np.where(many > 0, found, 1.0), axis=0), np.nan)
+    return np.asarray(np.minimum(least * np.maximum(many, 1), 1.0))
+
+
+def adjusted_by_column(p_values: FloatArray, null: NullModel) -> FloatArray:
+    """Return each column's p-value, shape (c,), corrected over the columns of its kind (Benjamini & Hochberg 1995).
+
+    A column's own is the smallest of its signals', each over its part of the column's level (weighted Bonferroni).
+    """
+    totals = np.add.reduceat(null.levels, null.firsts)
+    weighted = np.nan_to_num(p_values, nan=1.0) * totals[null.places] / null.levels
+    columns = np.minimum(np.minimum.reduceat(weighted, null.firsts), 1.0)
+    adjusted = np.empty_like(columns)
+    kinds = np.array([kind.value for kind, _ in null.columns])
+    for kind in np.unique(kinds):
+        adjusted[kinds == kind] = benjamini_hochberg(columns[kinds == kind])
+    return adjusted
+
+
+# What cannot be judged, why, and how many rows or windows would do.
+
+
+_NAMED = 5
+
+
+def unusable_window(rows: int, null: NullModel, policy: Policy) -> Reason | None:
+    """Return why a window as a whole is INSUFFICIENT: too few rows, or half of what the smallest usual one has."""
+    if rows < policy.min_rows:
+        return Reason(
+            code="too_few_rows",
+            message=f"{rows} rows; {policy.min_rows} would do (monitoring.min_rows)",
+            observed=float(rows),
+            limit=float(policy.min_rows),
+            n=rows,
+        )
+    usual = null.least_rows
+    if not math.isfinite(usual):
+        usual = policy.window.amount if policy.window.unit == "rows" else 0.0
+    if rows < usual / 2:
+        return Reason(
+            code="half_filled",
+            message=f"{rows} rows are less than half of the {usual:.0f} a window has at least; "
+            f"{math.ceil(usual / 2)} would do",
+            observed=float(rows),
+            limit=float(math.ceil(usual / 2)),
+            n=rows,
+        )
+    return None
+
+
+def unjudged_reasons(
+    kind: DriftKind, columns: IntArray, look: Detection, null: NullModel
+) -> tuple[tuple[Reason, ...], bool]:
+    """Return why columns of a kind were not judged, and whether the kind is INSUFFICIENT for it.
+
+    It is when a column that the reference knows could not be measured in this window, and when no column could be
+    judged at all. Columns that the reference itself cannot vouch for are named, and the others judged.
+    """
+    blank = columns[~look.judged[columns]]
+    if not len(blank):
+        return (), False
+    known = np.isfinite(np.where(null.theory, null.expected[0], null.level.between[0]))
+    seasonal = np.isin(blank, null.places[null.needed > 0])
+    never = ~seasonal & ~np.isin(blank, null.places[known & np.isfinite(null.expected[0])])
+    lost = ~seasonal & ~never
+    windows = int(null.needed.max(initial=0))
+    reasons = [
+        _reason(
+            "season_unknown", null, blank[seasonal], f"{windows} reference windows would do", float(windows)
+        ),
+        _reason("no_reference", null, blank[never], "train or register again with rows that hold them", None),
+        _reason("not_measured", null, blank[lost], "no value in this window", None),
+    ]
+    return tuple(one for one in reasons if one is not None), bool(lost.any() or len(blank) == len(columns))
+
+
+def _reason(code: str, null: NullModel, columns: IntArray, remedy: str, limit: float | None) -> Reason | None:
+    if not len(columns):
+        return None
+    names = [null.columns[place][1] for place in columns.tolist()]
+    shown = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+    said = {
+        "season_unknown": "seem to have a season that was not seen three times",
+        "no_reference": "have no reference",
+        "not_measured": "could not be measured",
+    }[code]
+    return Reason(code=code, message=f"{shown} {said}: {remedy}", observed=float(len(names)), limit=limit)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Judgement:
+    """What is said of one window in one phase.
+
+    Attributes
+    ----------
+    kinds : tuple of KindVerdict
+        One a kind of drift.
+    memory : Memory
+        For the next window.
+    alarms : tuple of AlarmChange
+        Alarms that opened, worsened or resolved.
+    """
+
+    kinds: tuple[KindVerdict, ...]
+    memory: DetectorState
+    alarms: tuple[AlarmChange, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {
+            "kinds": [one.to_dict() for one in self.kinds],
+            "memory": self.memory.to_dict(),
+            "alarms": [one.to_dict() for one in self.alarms],
+        }
+
+
+def judge_window(
+    signals: Signals, null: NullModel, memory: DetectorState, *, policy: Policy, position: float, rows: int
+) -> Judgement:
+    """Judge one window of one phase.
+
+    A column moved when one of its signals is beyond its limit and its effect floor in one of three forms of look:
+    ``level`` (against what the reference expects), ``jump`` (against the forecast from the last windows that had not
+    moved), ``sustained`` (the mean of the last n windows). k of the n newest windows, the newest among them, or a
+    sustained move: an alarm; else a warning. Windows must come in order, each once.
+
+    Parameters
+    ----------
+    signals : Signals
+        Of the window; NaN where it could not be measured. May have more or fewer than the null's keys.
+    null : Null
+        Of the kinds of this phase (`evergreen.tasks.core.drift.calibration.fit_null_model`,
+        `evergreen.tasks.core.drift.calibration.join_null_models`).
+    memory : Memory
+        Of the window before; ``Memory.empty()`` for the first window of a champion.
+    policy : Policy
+        k, n, fewest rows.
+    position : float
+        Start of the window on the clock.
+    rows : int
+        Its rows; in the phase of outcomes the labelled ones.
+    """
+    dropped = () if memory.fits(null) else close_alarms(memory)
+    memory = memory if memory.fits(null) else initial_state(null, position=position)
+    refused = unusable_window(rows, null, policy)
+    if refused is not None:
+        aged = replace(
+            memory, recent=np.vstack([memory.recent, np.full(len(null.keys), np.nan)])[1:], age=memory.age + 1
+        )
+        kinds = tuple(_refused(kind, refused, null) for kind in null.kinds)
+        return Judgement(kinds=kinds, memory=aged, alarms=dropped)
+    look = run_detectors(signals, null, memory, position=position, rows=rows, violated=policy.violated)
+    alarms, changes = _alarms(look, null, memory, policy=policy, position=position)
+    after = _next_state(look, null, memory, alarms, changes)
+    return Judgement(kinds=_verdicts(look, null, memory, alarms), memory=after, alarms=(*dropped, *changes))
+
+
+def _alarms(
+    look: Detection, null: NullModel, memory: DetectorState, *, policy: Policy, position: float
+) -> tuple[tuple[OpenAlarm, ...], tuple[AlarmChange, ...]]:
+    """Follow the open alarms and open new ones."""
+    open_now = _is_open(memory.alarms, null)
+    kept, changes = [], []
+    for alarm in memory.alarms:
+        after, change = follow_alarm(alarm, look, null, violated=policy.violated)
+        kept += [after] if after is not None else []
+        changes += [changed(alarm, look, null, change)] if change else []
+    opening = columns_to_alarm(look, memory, violated=policy.violated, open_now=open_now)
+    for column in np.flatnonzero(opening).tolist():
+        alarm = open_alarm(look, null, memory, column, position=position)
+        kept.append(alarm)
+        changes.append(changed(alarm, look, null, "opened"))
+    return tuple(kept), tuple(changes)
+
+
+def _next_state(
+    look: Detection,
+    null: NullModel,
+    memory: DetectorState,
+    alarms: tuple[OpenAlarm, ...],
+    changes: Sequence[AlarmChange],
+) -> DetectorState:
+    """Return the memory after the window; a resolved column forgets what it had been compared with."""
+    after = update_state(look, null, memory, frozen=_is_open((*memory.alarms, *alarms), null))
+    resolved = [null.columns.index((one.kind, one.column)) for one in changes if one.change == "resolved"]
+    seen, moved = after.seen.copy(), after.moved.copy()
+    seen[resolved] = 0
+    moved[:, resolved] = 0.0
+    return replace(after, seen=seen, moved=moved, alarms=alarms)
+
+
+def _verdicts(
+    look: Detection, null: NullModel, memory: DetectorState, alarms: tuple[OpenAlarm, ...]
+) -> tuple[KindVerdict, ...]:
+    moved = _moved(look, null, memory, alarms) if look.moved.any() or alarms else ()
+    return tuple(
+        _verdict(kind, [one for one in moved if one.kind is kind], look, null, alarms) for kind in null.kinds
+    )
+
+
+def _verdict(
+    kind: DriftKind, moved: list[MovedColumn], look: Detection, null: NullModel, alarms: tuple[OpenAlarm, ...]
+) -> KindVerdict:
+    columns = null.by_kind[kind]
+    unknown, blind = unjudged_reasons(kind, columns, look, null)
+    level = Level.INSUFFICIENT if blind else Level.QUIET
+    alarmed = any(alarm.kind is kind for alarm in alarms)
+    if moved or alarmed:
+        level = Level.DRIFT if alarmed else Level.WARNING
+    said = _describe_moves(len(moved), int(look.judged[columns].sum()), alarmed)
+    return KindVerdict(
+        kind=kind,
+        level=level,
+        moved=tuple(moved),
+        reasons=unknown if level is Level.INSUFFICIENT else (said, *unknown),
+        calibration=null.calibrated_by[kind],
+    )
+
+
+def _describe_moves(moved: int, judged: int, alarmed: bool) -> Reason:
+    """Say how many columns moved."""
+    code, message = "within_limits", f"No limit passed by {judged} columns"
+    if moved:
+        code, message = "moved", f"{moved} of {judged} columns moved"
+    elif alarmed:
+        code, message = "alarm_open", "An alarm is open, and its column could not be measured"
+    return Reason(code=code, message=message, observed=float(moved), limit=0.0)
+
+
+def _moved(
+    look: Detection, null: NullModel, memory: DetectorState, alarms: tuple[OpenAlarm, ...]
+) -> tuple[MovedColumn, ...]:
+    """Return the columns that moved or have an open alarm, gravest first; not those that could not be measured."""
+    p_values = signal_p_values(look, null)
+    adjusted = adjusted_by_column(p_values, null)
+    opened = {(alarm.kind, alarm.column): alarm for alarm in alarms}
+    found = []
+    for place, name in enumerate(null.columns):
+        alarm = opened.get(name)
+        if alarm is not None or look.moved[place]:
+            found.append(_one_moved(look, null, place, alarm, p_values, adjusted))
+    measured = [pair for pair in found if np.isfinite(pair[1].observed)]
+    return tuple(one for _, one in sorted(measured, key=lambda pair: -pair[0]))
+
+
+def _one_moved(
+    look: Detection,
+    null: NullModel,
+    column: int,
+    alarm: OpenAlarm | None,
+    p_values: FloatArray,
+    adjusted: FloatArray,
+) -> tuple[float, MovedColumn]:
+    """Return how grave a column's move is (alarms first), and the move, in the signal's own unit."""
+    form, place = worst_signal(look, null, column)
+    base, effect, limit = look.bases[form, place], look.effects[form, place], look.limits[form, place]
+    if alarm is not None:
+        place = place_of(alarm, null)
+        base, limit = look.expected[place] + alarm.anchor, alarm.limit
+        effect = look.expected[place] + look.rest[place] - base
+    ends = np.array([base, base + effect, base + np.copysign(limit, effect)])
+    expected, observed, bound = _own_unit(ends, place, null)
+    key, grave = null.keys[place], abs(float(effect)) / max(float(limit), 1e-15)
+    p_value = float(np.nan_to_num(p_values[place], nan=1.0))
+    return (grave if np.isfinite(grave) else 0.0) + 1e6 * (alarm is not None), MovedColumn(
+        column=key.column,
+        kind=key.kind,
+        signal=key.name,
+        observed=observed,
+        expected=expected,
+        limit=abs(bound - expected),
+        p_value=p_value,
+        adjusted_p_value=max(float(adjusted[column]), p_value),
+        alarm=alarm is not None,
+    )
+
+
+def _own_unit(values: FloatArray, place: int, null: NullModel) -> list[float]:
+    """Return values of one signal in its own unit."""
+    table = np.zeros((len(values), len(null.keys)))
+    table[:, place] = values
+    return null.scale.back(table)[:, place].tolist()
+
+
+def _refused(kind: DriftKind, reason: Reason, null: NullModel) -> KindVerdict:
+    return KindVerdict(
+        kind=kind, level=Level.INSUFFICIENT, reasons=(reason,), calibration=null.calibrated_by[kind]
+    )
+
+
+def _is_open(alarms: Sequence[OpenAlarm], null: NullModel) -> np.ndarray:
+    named = {(alarm.kind, alarm.column) for alarm in alarms}
+    return np.array([name in named for name in null.columns], dtype=bool)

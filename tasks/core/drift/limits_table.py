@@ -1,0 +1,91 @@
+"""The limits a model is watched by, as a table: what `evergreen calibrate` shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from evergreen.tasks.core.arrays import FloatArray
+from evergreen.tasks.core.drift.calibration import NullModel
+from evergreen.tasks.core.drift.policy import Policy
+
+_QUARTER = 90 * 86400.0
+_PERIODS = {86400.0: "day", 604800.0: "week"}
+
+
+def calibration_table(null: NullModel, *, policy: Policy) -> list[dict[str, Any]]:
+    """Return a row for each column and kind, of its main signal, in that signal's own unit.
+
+    Returns
+    -------
+    list of dict
+        ``kind``, ``column``, ``signal``; ``expected`` (its mean over a season); ``null_sd``: standard deviation of a
+        window without drift; ``sampling_sd``: the part of it that rows explain; ``level``, ``jump``, ``sustained``:
+        largest effect of each form that is no move (null where a form cannot look), the effect floor apart;
+        ``windows`` of the reference, and ``effective_windows``: as many independent ones would know as much;
+        ``season`` (day, week or null); ``calibration`` (``reference``, ``theory``, or ``unknown`` with
+        ``windows_needed``); ``false_alarms``: expected ones of this column at most, and ``per`` what.
+    """
+    levels, jumps, sums = _largest(null)
+    return [
+        _row(null, place, policy, levels=levels, jumps=jumps, sums=sums) for place in null.firsts.tolist()
+    ]
+
+
+def expected_false_alarms(*, policy: Policy) -> dict[str, Any]:
+    """Return the budget: false alarms of the whole model at most, per its span and (of time) per 90 days."""
+    span = policy.budget.span
+    per_quarter = policy.budget.count * _QUARTER / span.amount if span.unit == "seconds" else None
+    return {"false_alarms": policy.budget.count, "per": str(span), "per_90_days": per_quarter}
+
+
+def _row(
+    null: NullModel, place: int, policy: Policy, *, levels: FloatArray, jumps: FloatArray, sums: FloatArray
+) -> dict[str, Any]:
+    key, phases = null.keys[place], int(null.phases[place])
+    columns = sum(kind is key.kind for kind, _ in null.columns)
+    needed = int(null.needed[place])
+    known = "theory" if null.theory[place] else "reference"
+    spread = float(null.level.spread(np.square(null.errors))[place])
+    expected = null.scale.back(null.expected)[:phases, place]
+    return {
+        "kind": key.kind.value,
+        "column": key.column,
+        "signal": key.name,
+        "expected": _number(expected.mean()),
+        "null_sd": _number(spread * _slope(null)[place]),
+        "sampling_sd": _number(null.errors[place] * _slope(null)[place]),
+        "level": _number(levels[place]),
+        "jump": _number(jumps[place]),
+        "sustained": _number(sums[place]),
+        "windows": int(null.windows[place]),
+        "effective_windows": _number(null.level.freedom[0, place] + 1),
+        "season": _PERIODS.get(phases * (null.length or 0.0)) if phases > 1 else None,
+        "calibration": "unknown" if needed else known,
+        "windows_needed": needed or None,
+        "false_alarms": policy.budget.count / len(policy.kinds) / columns,
+        "per": str(policy.budget.span),
+    }
+
+
+def _largest(null: NullModel) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return the limits of the three forms at the usual sampling error, in the signals' own units, each (k,)."""
+    squares, n = np.square(null.errors), len(null.recent) + 1
+    forms = (
+        null.level.spread(squares) * null.level.quantiles(),
+        null.jump.spread(squares) * null.jump.quantiles(),
+        null.sustained.spread(squares / n) * null.sustained.quantiles(),
+    )
+    level, jump, sustained = (one * _slope(null) for one in forms)
+    return level, jump, sustained
+
+
+def _slope(null: NullModel) -> FloatArray:
+    """Return by what a small step on the scale must be multiplied to be one in the signal's own unit, shape (k,)."""
+    at = null.expected[0]
+    return np.where(null.scale.shares, np.sin(2 * np.clip(at, 0.0, np.pi / 2)), 1.0)
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,263 @@
+"""Seasons: hours of the day and days of the week that have a reference of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import f as f_distribution
+
+from evergreen.tasks.core.arrays import FloatArray, IntArray
+from evergreen.tasks.core.drift.policy import MAIN_SIGNALS, Policy, column_places
+from evergreen.tasks.core.drift.types import SignalKey
+
+MIN_CYCLES = 3
+"""Fewest full cycles a season's reference is made of."""
+_PERIODS = {"day": 86400.0, "week": 604800.0}
+_LEVEL = 1e-3
+_GAIN = 0.9
+"""A season must leave at most this part of the squared error, in windows its reference has not seen."""
+_WHOLLY = 0.9
+"""From this share of its variance on, a part of a wave is taken for a season that was not seen often enough."""
+_LEAST_PART = 0.5
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Seasons:
+    """The season of each signal; all signals of a column have the same.
+
+    Attributes
+    ----------
+    phases : array, shape (k,)
+        Windows in a cycle; 1 without a season.
+    expected : array, shape (max phases, k)
+        Mean of the reference's windows in each phase; rows beyond a signal's phases are NaN.
+    fewest : array, shape (k,)
+        Fewest reference windows in a phase.
+    needed : array, shape (k,)
+        Reference windows that would show the season a column seems to have; 0 where nothing is missing.
+    """
+
+    phases: IntArray
+    expected: FloatArray
+    fewest: IntArray
+    needed: IntArray
+
+
+def phase_of(position: FloatArray | float, phases: IntArray | int, *, length: float) -> IntArray:
+    """Return the phase of windows that start at these positions (seconds since 1970 UTC, a Thursday)."""
+    numbers = np.floor(np.asarray(position) / length + 1e-6).astype(np.int64)
+    return np.asarray(numbers % phases)
+
+
+def find_seasons(
+    series: FloatArray, *, starts: FloatArray, keys: Sequence[SignalKey], policy: Policy
+) -> Seasons:
+    """Find each column's season among a day and a week of windows, in UTC.
+
+    A season is taken when the means of its phases differ (F test, family-wise over the columns and their signals)
+    *and* foretell windows they were not made of: an AR(1) passes the first now and then, never both. Where fewer
+    than three cycles were seen and a wave of that length is nearly all there is (R² >= 0.9), the column's reference
+    is unknown, and ``needed`` says how many windows would do.
+
+    Parameters
+    ----------
+    series : array, shape (m, k)
+        Signals of the reference's windows; finite.
+    starts : array, shape (m,)
+        Where the windows start.
+    keys : sequence of SignalKey, length k
+        What they are.
+    policy : Policy
+        ``seasons``, clock and window; windows of rows have no phase.
+    """
+    m, k = series.shape
+    codes = column_places(keys)[1]
+    phases, needed = np.ones(k, dtype=np.int64), np.zeros(k, dtype=np.int64)
+    for cycle in _cycles(policy):
+        number = phase_of(starts, cycle, length=policy.window_length or 1.0)
+        if m >= MIN_CYCLES * cycle and np.bincount(number, minlength=cycle).min() >= MIN_CYCLES - 1:
+            phases = np.where(_is_season(series, starts, cycle, phases, codes, policy), cycle, phases)
+        elif m >= max(_LEAST_PART * cycle, 8):
+            known = _means(series, starts, phases, policy)[0]
+            wave = _is_wave(series - known, cycle, number, keys)
+            spoilt = np.bincount(codes, weights=wave)[codes] > 0
+            needed = np.where(spoilt & (needed == 0), MIN_CYCLES * cycle, needed)
+    return Seasons(phases=phases, needed=needed, **_table(series, starts, phases, policy))
+
+
+def _cycles(policy: Policy) -> list[int]:
+    """Return the candidate seasons' lengths in windows, shortest first."""
+    length = policy.window_length
+    if not policy.seasons or policy.clock != "timestamp" or length is None:
+        return []
+    cycles = [period / length for period in _PERIODS.values()]
+    return [round(cycle) for cycle in cycles if cycle >= 2 and abs(cycle - round(cycle)) < 1e-9]
+
+
+def _is_season(
+    series: FloatArray, starts: FloatArray, cycle: int, phases: IntArray, codes: IntArray, policy: Policy
+) -> np.ndarray:
+    """Return which signals' columns have this season, beyond the shorter one they may have already."""
+    m, k = series.shape
+    before, fewer = _means(series, starts, phases, policy)
+    after, each = _means(series, starts, np.full(k, cycle), policy)
+    rest, left = np.square(series - before), np.square(series - after)
+    freedom = m - cycle
+    ratio = (
+        (rest.sum(axis=0) - left.sum(axis=0))
+        / (cycle - phases)
+        / np.maximum(left.sum(axis=0) / freedom, 1e-24)
+    )
+    p_values = f_distribution.sf(ratio, cycle - phases, freedom) * len(_PERIODS) * k
+    unseen = (left * _left_out(each)).sum(axis=0), (rest * _left_out(fewer)).sum(axis=0)
+    passed = (p_values < _LEVEL) & (unseen[0] < _GAIN * unseen[1])
+    return np.asarray(np.bincount(codes, weights=passed)[codes] > 0)
+
+
+def _left_out(many: IntArray) -> FloatArray:
+    """Return by what a squared error grows when the window itself is left out of its phase's mean."""
+    return np.square(many / np.maximum(many - 1, 0.5))
+
+
+def _means(
+    series: FloatArray, starts: FloatArray, phases: IntArray, policy: Policy
+) -> tuple[FloatArray, IntArray]:
+    """Return each window's phase mean, and how many windows that is made of, both of shape (m, k)."""
+    means, many = np.empty_like(series), np.empty(series.shape, dtype=np.int64)
+    for cycle in np.unique(phases):
+        some = phases == cycle
+        table, counts, number = _phase_means(series[:, some], starts, int(cycle), policy)
+        means[:, some], many[:, some] = table[number], counts[number][:, None]
+    return means, many
+
+
+def _phase_means(
+    series: FloatArray, starts: FloatArray, cycle: int, policy: Policy
+) -> tuple[FloatArray, IntArray, IntArray]:
+    number = phase_of(starts, cycle, length=policy.window_length or 1.0)
+    counts = np.bincount(number, minlength=cycle)
+    rows = (number == np.arange(cycle)[:, None]).astype(np.float64)
+    return rows @ series / np.maximum(counts, 1)[:, None], counts, number
+
+
+def _is_wave(rest: FloatArray, cycle: int, number: IntArray, keys: Sequence[SignalKey]) -> np.ndarray:
+    """Return which main signals are nearly one wave of this length."""
+    angle = 2 * np.pi * number / cycle
+    basis = np.column_stack([np.ones(len(number)), np.cos(angle), np.sin(angle)])
+    fitted = basis @ np.linalg.lstsq(basis, rest, rcond=None)[0]
+    total = np.square(rest - rest.mean(axis=0)).sum(axis=0)
+    left = np.square(rest - fitted).sum(axis=0)
+    main = np.array([key.name in MAIN_SIGNALS for key in keys])
+    return np.asarray(main & (total > 0) & (left <= (1 - _WHOLLY) * total))
+
+
+def _table(series: FloatArray, starts: FloatArray, phases: IntArray, policy: Policy) -> dict[str, Any]:
+    """Return the means by phase, and the fewest windows one is made of."""
+    expected = np.full((int(phases.max(initial=1)), series.shape[1]), np.nan)
+    fewest = np.zeros(series.shape[1], dtype=np.int64)
+    for cycle in np.unique(phases):
+        some = phases == cycle
+        table, counts, _ = _phase_means(series[:, some], starts, int(cycle), policy)
+        expected[:cycle, some], fewest[some] = table, counts.min()
+    return {"expected": expected, "fewest": fewest}
+
+
+# How much a series leans on its own past, and what that leaves of its length.
+
+
+_LONGEST_LAG = 200
+_UPPER = 1.2816
+"""Normal quantile of the one-sided 90 % bound."""
+_MOST = 0.97
+
+
+def inflation(series: FloatArray) -> FloatArray:
+    """Return by what the variance of a mean square exceeds that of independent values, shape (k,).
+
+    The sum 1 + 2 Σ ρ² (Bartlett's formula for normal values) over the lags of Geyer's (1992) initial positive
+    sequence: pairs of neighbouring autocorrelations are taken while their sum is positive.
+
+    Parameters
+    ----------
+    series : array, shape (m, k)
+        k series around 0, in time order.
+
+    Examples
+    --------
+    >>> inflation(np.zeros((16, 1))).tolist()
+    [1.0]
+    """
+    m, k = series.shape
+    if m < 4:
+        return np.ones(k)
+    rho = _autocorrelation(series, lags=min(_LONGEST_LAG, max(m // 3, 3)))
+    pairs = len(rho) // 2
+    sums = rho[: 2 * pairs].reshape(pairs, 2, k).sum(axis=1)
+    kept = np.repeat(np.logical_and.accumulate(sums > 0, axis=0), 2, axis=0)
+    used = np.where(kept, rho[: 2 * pairs], 0.0)[1:]
+    return np.asarray(1 + 2 * np.square(used).sum(axis=0))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Persistence:
+    """How strongly a series may hang on: an AR(1) seen through sampling noise, at the upper end of what is likely.
+
+    Attributes
+    ----------
+    share : array, shape (k,)
+        Part of the variance that is no sampling noise.
+    memory : array, shape (k,)
+        Autocorrelation of that part at lag 1.
+    """
+
+    share: FloatArray
+    memory: FloatArray
+
+    @property
+    def of_mean(self) -> FloatArray:
+        """By what the variance of the mean exceeds that of independent values: 1 + 2 Σ ρ."""
+        return np.asarray(1 + 2 * self.share * self.memory / (1 - self.memory))
+
+    def of_square(self, n: int = 1) -> FloatArray:
+        """By what that of the mean square of means of n neighbours does: 1 + 2 Σ ρ²."""
+        share = self.share / (self.share + np.maximum(1 - self.share, 0.0) / n)
+        overlap = sum((1 - lag / n) ** 2 for lag in range(1, n))
+        return np.asarray(1 + 2 * (overlap + share**2 * self.memory**2 / (1 - self.memory**2)))
+
+
+def measure_persistence(series: FloatArray, *, noise: FloatArray) -> Persistence:
+    """Measure how strongly series may hang on, at the upper end (one-sided 90 %) of what is likely.
+
+    The lag-1 autocorrelation alone says too little of a level that wanders slowly below the noise of sampling, and
+    few windows show it too low: so both it (Kendall's correction, plus 1.28 standard errors) and the variance beyond
+    the noise are taken at their upper ends. Few windows of a stream that might wander say nothing of its level, and
+    that is what the limits then say.
+
+    Parameters
+    ----------
+    series : array, shape (m, k)
+        k series around 0, in time order.
+    noise : array, shape (k,)
+        Sampling variance; NaN counts as none.
+    """
+    m = len(series)
+    first = _autocorrelation(series, lags=1)[1] if m > 1 else np.zeros(series.shape[1])
+    upper = first + (1 + 3 * first) / m + _UPPER * np.sqrt(np.maximum(1 - first**2, 0.0) / m)
+    upper = np.clip(upper, 0.0, _MOST)
+    variance = np.square(series).mean(axis=0) * (1 + _UPPER * np.sqrt(2 / m))
+    known = np.nan_to_num(noise)
+    share = np.clip(1 - known / np.where(variance > 0, variance, np.inf), 1e-6, 1.0)
+    memory = np.clip(upper / share, 0.0, _MOST)
+    return Persistence(share=share, memory=memory)
+
+
+def _autocorrelation(series: FloatArray, *, lags: int) -> FloatArray:
+    """Return the autocorrelation at lags 0 … ``lags``, shape (lags + 1, k); 0 for a constant series."""
+    m = len(series)
+    spectrum = np.fft.rfft(series, n=2 * m, axis=0)
+    sums = np.fft.irfft(spectrum * spectrum.conj(), n=2 * m, axis=0)[: lags + 1]
+    total = np.where(sums[0] > 1e-24, sums[0], np.inf)
+    return sums / total

@@ -1,1 +1,0 @@
-"""The gates: each file one family; each check a pure function of measured numbers."""

@@ -1,0 +1,299 @@
+"""Do rows arrive as usual: how long a feed may be silent, and how thin it may be.
+
+A feed is silent when its newest row is older than the longest of
+
+- five windows;
+- g ln(T / (a g)), where g is the usual gap between rows and T 90 days: rows that come independently of each other
+  (Poisson) exceed it on average a = 0.1 times in 90 days, whatever their rate;
+- one and a half times the longest silence of the reference: nights and weekends are no alarm.
+
+So a stationary feed raises at most one false alarm in 900 days; a feed with a season that the reference did not see may
+raise one a season. ``alerts.max_silence`` overrides the rule.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+
+from evergreen.tasks.core.arrays import FloatArray
+from evergreen.tasks.core.health.report import Check, Condition, check, duration
+
+FALSE_ALARMS = 0.1
+"""False alarms of silence that a stationary feed raises in 90 days, at most."""
+_SPAN = 90 * 86400.0
+_WINDOWS = 5
+_LONGEST = 1.5
+_MIN_WINDOWS = 20
+_THIN = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class UsualFeed:
+    """How rows arrived in the reference.
+
+    Attributes
+    ----------
+    gap : float
+        Mean time between rows, in seconds.
+    window : float
+        Usual length of a window, in seconds.
+    longest : float
+        Longest silence, in seconds; at most one window too long, since windows are all that is kept.
+    fewest : float | None
+        Fewest rows in five windows in a row; None where windows are numbers of rows, or there are fewer than twenty.
+    """
+
+    gap: float
+    window: float
+    longest: float
+    fewest: float | None = None
+
+    def most_silence(self) -> float:
+        """Return the silence, in seconds, from which on it is an alarm."""
+        poisson = self.gap * math.log(max(_SPAN / (FALSE_ALARMS * self.gap), math.e))
+        return max(_WINDOWS * self.window, poisson, _LONGEST * self.longest)
+
+
+def usual_feed(starts: FloatArray, rows: FloatArray, *, length: float | None) -> UsualFeed | None:
+    """Return how rows arrived in the reference's windows; None where fewer than two say anything.
+
+    Parameters
+    ----------
+    starts, rows : array, shape (w,)
+        Start in seconds and rows of the reference's windows, in time order; empty ones may be left out.
+    length : float, optional
+        Length of a window in seconds; None: windows are numbers of rows.
+    """
+    filled = rows > 0
+    starts, rows = starts[filled], rows[filled]
+    if len(starts) < 2 or starts[-1] <= starts[0]:
+        return None
+    steps = np.diff(starts)
+    gap = float((starts[-1] - starts[0]) / rows[:-1].sum())
+    if length is None:
+        return UsualFeed(gap=gap, window=float(np.median(steps)), longest=float(steps.max()))
+    return UsualFeed(
+        gap=gap, window=length, longest=float(steps.max()), fewest=_fewest(starts, rows, length=length)
+    )
+
+
+def _fewest(starts: FloatArray, rows: FloatArray, *, length: float) -> float | None:
+    """Return the fewest rows in five windows in a row, windows without a row included."""
+    places = np.rint((starts - starts[0]) / length).astype(np.int64)
+    counts = np.zeros(int(places[-1]) + 1)
+    np.add.at(counts, places, rows)
+    if len(counts) < _MIN_WINDOWS:
+        return None
+    return float(np.convolve(counts, np.ones(_WINDOWS), mode="valid").min())
+
+
+def judge_silence(
+    newest: float | None,
+    now: float | None,
+    *,
+    usual: UsualFeed | None,
+    limit: float | None,
+    known_lag: float | None = None,
+) -> Check:
+    """Judge whether rows still arrive.
+
+    Parameters
+    ----------
+    newest : float or None
+        Position of the newest row, in seconds; None: there is none.
+    now : float or None
+        As-of moment on the same clock; None: the check does not apply (an explicit end, or a clock of rows).
+    usual : UsualFeed or None
+        How rows arrived in the reference.
+    limit : float or None
+        ``alerts.max_silence`` in seconds; None: the rule above.
+    known_lag : float or None
+        How old the newest row was when the champion was trained: beyond the limit the data are historical, and
+        their silence says nothing.
+    """
+    most = limit if limit is not None else usual.most_silence() if usual else None
+    if now is None:
+        return _feed_not_judged("the run was given its end, or the clock does not tell the time")
+    if most is None:
+        return _feed_not_judged("nothing is known of the usual gap between rows; set alerts.max_silence")
+    if limit is None and known_lag is not None and known_lag > most:
+        return _feed_not_judged(
+            f"the newest row was {duration(known_lag)} old when the champion was trained: historical data"
+        )
+    if newest is None:
+        return check("feed", Condition.FAILED, "No row has arrived at all.", observed=0.0, limit=most, n=0)
+    silence = max(now - newest, 0.0)
+    said = f"The newest row is {duration(silence)} old; at most {duration(most)} is usual."
+    condition = Condition.FAILED if silence > most else Condition.OK
+    remedy = " Look at what delivers the data." if condition is Condition.FAILED else ""
+    return check("feed", condition, said + remedy, observed=silence, limit=most)
+
+
+def _feed_not_judged(why: str) -> Check:
+    return check("feed", Condition.NOT_APPLICABLE, f"Not judged: {why}.")
+
+
+def judge_rate(counts: Sequence[int], *, usual: UsualFeed | None) -> Check:
+    """Judge whether the newest windows hold as many rows as usual.
+
+    Five windows with less than half of the fewest rows that five windows of the reference had warn. With at
+    least twenty reference windows a stationary or seasonal feed comes there only by becoming thinner.
+
+    Parameters
+    ----------
+    counts : sequence of int
+        Rows of the newest windows, newest last, empty ones included.
+    usual : UsualFeed or None
+        How rows arrived in the reference.
+    """
+    newest = counts[-_WINDOWS:]
+    if usual is None or usual.fewest is None or len(newest) < _WINDOWS:
+        message = "Not judged: it needs windows of a duration, five of them, and twenty of the reference."
+        return check("rate", Condition.NOT_APPLICABLE, message)
+    rows, limit = sum(newest), _THIN * usual.fewest
+    said = f"{rows} rows in the last {_WINDOWS} windows; the fewest in the reference were {usual.fewest:.0f}."
+    condition = Condition.WARNING if rows < limit else Condition.OK
+    return check("rate", condition, said, observed=float(rows), limit=limit, n=_WINDOWS)
+
+
+# Do labels arrive as usual.
+
+
+_NEWEST = 5
+_EARLIER = 10
+_FAILED, _WARNING = 0.5, 0.8
+
+
+def judge_labels(windows: Sequence[tuple[int, int]], *, min_rows: int) -> Check:
+    """Judge the share of rows, old enough for a label, that have one.
+
+    The newest five windows against all earlier ones given: less than 0.8 of the usual share warns, less than half
+    fails. Without ten earlier windows only the lack of any label fails. Of 100 rows with independent labels and a
+    usual share of 0.9 fewer than 72 have one by chance less than once in a million looks.
+
+    Parameters
+    ----------
+    windows : sequence of (rows, labelled)
+        Windows whose labels were due, newest last.
+    min_rows : int
+        With fewer rows in the newest five it does not apply.
+    """
+    newest, earlier = windows[-_NEWEST:], windows[:-_NEWEST]
+    rows, labelled = (sum(column) for column in zip(*newest, strict=True)) if newest else (0, 0)
+    if rows < min_rows:
+        return _labels_not_judged(f"{rows} rows are old enough for a label, {min_rows} are needed", n=rows)
+    share = labelled / rows
+    if len([1 for total, _ in earlier if total]) < _EARLIER:
+        if labelled:
+            return _labels_not_judged(f"{_EARLIER} earlier windows are needed to know what is usual", n=rows)
+        return check("labels", Condition.FAILED, f"None of {rows} rows has a label.", observed=0.0, n=rows)
+    usual = sum(known for _, known in earlier) / sum(total for total, _ in earlier)
+    said = f"{share:.1%} of {rows} rows have a label; usual are {usual:.1%}."
+    limits = {Condition.FAILED: _FAILED * usual, Condition.WARNING: _WARNING * usual}
+    for condition, limit in limits.items():
+        if share < limit:
+            return check("labels", condition, said, observed=share, limit=limit, n=rows)
+    return check("labels", Condition.OK, said, observed=share, limit=limits[Condition.WARNING], n=rows)
+
+
+def _labels_not_judged(why: str, *, n: int) -> Check:
+    return check("labels", Condition.NOT_APPLICABLE, f"Not judged: {why}.", n=n)
+
+
+# Does the machinery work: champion, servers, disk, model age, and monitoring itself.
+
+
+_RUNS = 3
+
+
+def judge_champion(version: int | None, *, rows: int, trouble: str | None) -> Check:
+    """Judge whether the champion resolves, loads and predicts.
+
+    Parameters
+    ----------
+    version : int or None
+        What ``@champion`` points at.
+    rows : int
+        Rows it was asked for.
+    trouble : str or None
+        What went wrong when it was loaded or asked; None: nothing.
+    """
+    if version is None:
+        message = "There is no champion. Train, validate and challenge, or promote a version by hand."
+        return check("champion", Condition.FAILED, message)
+    if trouble is not None:
+        message = (
+            f"Version {version} does not answer: {trouble}. 'evergreen rollback' returns to the fallback."
+        )
+        return check("champion", Condition.FAILED, message, observed=float(version), n=rows)
+    message = f"Version {version} loads and answers."
+    return check("champion", Condition.OK, message, observed=float(version), n=rows)
+
+
+def judge_servers(answers: Mapping[str, str | None]) -> tuple[Check, ...]:
+    """Judge whether each store and server answers.
+
+    Parameters
+    ----------
+    answers : mapping of str to str or None
+        By name, what it said instead of answering; None: it answered.
+    """
+    return tuple(
+        check(name, Condition.FAILED, f"{name} does not answer: {why}. See 'evergreen doctor'.")
+        if why
+        else check(name, Condition.OK, f"{name} answers.")
+        for name, why in answers.items()
+    )
+
+
+def judge_disk(free: float, *, limit: float) -> Check:
+    """Judge the share of the disk that is free; below twice ``alerts.min_free_disk`` it warns."""
+    said = f"{free:.1%} of the disk is free."
+    condition = Condition.FAILED if free < limit else Condition.WARNING if free < 2 * limit else Condition.OK
+    remedy = "" if condition is Condition.OK else " Make room."
+    return check("disk", condition, said + remedy, observed=free, limit=limit)
+
+
+def judge_age(learned_to: float | None, now: float | None, *, limit: float | None) -> Check:
+    """Judge how long ago the champion's training ended.
+
+    Parameters
+    ----------
+    learned_to, now : float or None
+        On a clock of time, in seconds; None: not known, or no such clock.
+    limit : float or None
+        ``alerts.max_model_age`` in seconds.
+    """
+    if limit is None or learned_to is None or now is None:
+        why = "alerts.max_model_age is not set" if limit is None else "the clock does not tell the time"
+        return check("age", Condition.NOT_APPLICABLE, f"Not judged: {why}.")
+    age = now - learned_to
+    said = f"The champion's training ended {duration(max(age, 0.0))} ago; {duration(limit)} is allowed."
+    condition = Condition.WARNING if age > limit else Condition.OK
+    return check("age", condition, said, observed=age, limit=limit)
+
+
+def judge_last_run(last: datetime | None, now: datetime, *, interval: float) -> Check:
+    """Judge whether monitoring ran; three intervals without a run warn.
+
+    Parameters
+    ----------
+    last : datetime or None
+        When the run before this one ended; None: there was none.
+    now : datetime
+        Aware, like ``last``.
+    interval : float
+        ``monitoring.interval`` in seconds.
+    """
+    if last is None:
+        return check("last_run", Condition.NOT_APPLICABLE, "Not judged: no earlier run is on record.")
+    passed = (now - last).total_seconds()
+    said = f"The last run was {duration(max(passed, 0.0))} ago; one every {duration(interval)} is expected."
+    condition = Condition.WARNING if passed > _RUNS * interval else Condition.OK
+    remedy = " Look at the schedule and its worker." if condition is Condition.WARNING else ""
+    return check("last_run", condition, said + remedy, observed=passed, limit=_RUNS * interval)

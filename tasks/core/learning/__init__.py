@@ -1,1 +1,0 @@
-"""Learning: pipelines, folds, candidates, and what is kept of a training."""

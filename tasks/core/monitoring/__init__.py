@@ -1,0 +1,1 @@
+"""Which windows are due, the check of each, and how a monitoring run ends."""

@@ -1,0 +1,313 @@
+"""Private columns that the log of served predictions holds hashed or not at all: not watched, and never scored anew.
+
+The champion cannot be asked again without them, so that its answers to logged rows are the served ones alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from evergreen.tasks.core.arrays import BoolArray
+from evergreen.tasks.core.config import ModelConfig
+from evergreen.tasks.core.data.rows import Rows
+from evergreen.tasks.core.data.schema import Schema
+from evergreen.tasks.core.drift.answers import AnswerMonitor, prepare_answers
+from evergreen.tasks.core.drift.calibration import NullModel, fit_null_model, join_null_models
+from evergreen.tasks.core.drift.policy import Policy, drift_policy
+from evergreen.tasks.core.drift.profile_signals import ProfileSignals, prepare_signals
+from evergreen.tasks.core.drift.reference import Reference
+from evergreen.tasks.core.drift.types import DriftKind, Phase, Signals, join_signals
+from evergreen.tasks.core.errors import DataError
+from evergreen.tasks.core.metrics.base import Metric
+from evergreen.tasks.core.metrics.scored import Scored
+from evergreen.tasks.core.monitoring.reference_series import ReferenceSeries, take_signals
+from evergreen.tasks.core.profiles.reference import DECISION, SCORE
+from evergreen.tasks.core.training.scoring import Scorer, frame_scores
+from evergreen.tasks.core.verdict import Reason
+
+# Answers as they were served, from the log of predictions.
+
+
+VERSION = "@version"
+"""Column of logged rows: the version that answered."""
+
+
+def with_logged_answers(scored: Scored, rows: Rows, *, version: int) -> Scored:
+    """Return answers with those that a version gave itself in place of what it would say now.
+
+    Parameters
+    ----------
+    scored : Scored
+        What the version says of the rows.
+    rows : Rows
+        Logged rows with ``@version`` and ``@score`` (or one ``@score:<class>`` a class), perhaps ``@decision``.
+    version : int
+        The version; answers of others are not its own.
+    """
+    frame = rows.frame
+    names = [SCORE] if scored.require("score").ndim == 1 else [f"{SCORE}:{label}" for label in scored.classes]
+    if frame.empty or VERSION not in frame or any(name not in frame for name in names):
+        return scored
+    given = frame[names].to_numpy(dtype=np.float64, na_value=np.nan)
+    own = (pd.to_numeric(frame[VERSION], errors="coerce") == version).to_numpy() & np.isfinite(given).all(
+        axis=1
+    )
+    score = scored.require("score").astype(np.float64).reshape(len(frame), -1).copy()
+    score[own] = given[own]
+    label = scored.label
+    if label is not None and DECISION in frame:
+        known = own & frame[DECISION].notna().to_numpy()
+        label = np.where(known, frame[DECISION].to_numpy(), label)
+    return replace(scored, score=score[:, 0] if len(names) == 1 else score, label=label)
+
+
+_LOGGED_INSTEAD = {"hash": "a keyed hash of each value", "leave_out": "nothing"}
+
+
+def concealed_features(config: ModelConfig, schema: Schema) -> tuple[str, ...]:
+    """Return the features that windows of the model cannot show; none where the data source is watched."""
+    if config.monitoring.source != "log":
+        return ()
+    return tuple(name for name in schema.features if name in config.data.private)
+
+
+def describe_concealed(columns: Sequence[str], config: ModelConfig) -> Reason:
+    """Say which columns are not watched, and why."""
+    message = (
+        f"Not watched: {', '.join(columns)}. The log of served predictions holds "
+        f"{_LOGGED_INSTEAD[config.serving.private]} of data.private columns"
+        " (serving.private), so that neither their drift nor their link with the outcome can be "
+        "measured. Watch the data instead by monitoring.source: data, where it may be read."
+    )
+    return Reason(code="private_columns", message=message, observed=", ".join(columns), n=len(columns))
+
+
+def without_columns(reference: Reference, columns: Sequence[str]) -> Reference:
+    """Return the reference without the profiles of some features; its grid stays the model's own."""
+    kept = {name: one for name, one in reference.inputs.columns.items() if name not in columns}
+    return replace(reference, inputs=replace(reference.inputs, columns=kept))
+
+
+def series_without(past: ReferenceSeries, columns: Sequence[str]) -> ReferenceSeries:
+    """Return a version's past without the signals of some features."""
+    if not columns:
+        return past
+    series = {
+        kind: take_signals(one, tuple(key for key in one.keys if key.column not in columns))
+        for kind, one in past.series.items()
+    }
+    return replace(past, series={kind: one for kind, one in series.items() if one.keys})
+
+
+def show_missing(rows: Rows, columns: Sequence[str], config: ModelConfig) -> Rows:
+    """Return logged rows whose concealed columns are missing values, instead of hashes or no columns at all."""
+    if not columns or VERSION not in rows.frame:
+        return rows
+    value = [config.data.value] if config.data.value in config.data.private else []
+    return replace(rows, frame=rows.frame.assign(**{str(name): np.nan for name in (*columns, *value)}))
+
+
+def served_answers(
+    model: Scorer, rows: Rows, *, version: int, config: ModelConfig
+) -> tuple[Scored, BoolArray | None]:
+    """Return what a version answered itself, and to which of the rows.
+
+    Parameters
+    ----------
+    model : Scorer
+        The version; it is not asked.
+    rows : Rows
+        Logged rows with ``@version`` and ``@score`` (or one ``@score:<class>`` a class), perhaps ``@decision``.
+    version : int
+        Its number.
+
+    Returns
+    -------
+    Scored
+        Of m rows.
+    array of bool, shape (n,)
+        The m rows.
+
+    Raises
+    ------
+    DataError
+        When the log does not hold the columns of the score, or of a ranking's group.
+    """
+    several = config.problem == "multiclass"
+    names = [f"{SCORE}:{label}" for label in model.classes] if several else [SCORE]
+    needed = [*names, *([str(config.data.group)] if config.problem == "ranking" else [])]
+    absent = [name for name in needed if name not in rows.frame]
+    if absent:
+        raise DataError(
+            f"Logged rows have no column {', '.join(map(repr, absent))}, and cannot be scored anew without private "
+            "columns. Send the group with each row, and keep it by serving.private: hash."
+        )
+    given = (
+        rows.frame[names].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    )
+    by = pd.to_numeric(rows.frame[VERSION], errors="coerce")
+    own = (by == version).to_numpy(dtype=np.bool_) & np.isfinite(given).all(axis=1)
+    taken, score = rows.take(own), given[own]
+    scored = frame_scores(
+        taken,
+        score if several else score[:, 0],
+        schema=model.schema,
+        config=config,
+        classes=model.classes,
+        threshold=model.threshold,
+    )
+    return with_logged_answers(scored, taken, version=version), own
+
+
+# Watching a champion: what it is watched by, prepared once from what was frozen with it.
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MonitorSetup:
+    """A champion and what it is watched by.
+
+    Attributes
+    ----------
+    version, trained_to : int, float | None
+        The champion, and the position up to which it has learned; None where that is not known.
+    config, schema : ModelConfig, Schema
+        The model's configuration; the version's columns.
+    reference : Reference
+        What windows are compared with.
+    data, answers : ProfileSignals, AnswerWatch
+        How features and answers become signals.
+    policy : Policy
+        What counts as drift.
+    nulls : mapping of Phase to Null
+        What the signals of each phase do when nothing drifts.
+    notes : tuple of Reason
+        What a reader should know of how this was prepared.
+    concealed : tuple of str
+        Features that are not watched: the log, where that is the source, does not show them.
+    """
+
+    version: int
+    trained_to: float | None
+    config: ModelConfig
+    schema: Schema
+    reference: Reference
+    data: ProfileSignals
+    answers: AnswerMonitor
+    policy: Policy
+    nulls: Mapping[Phase, NullModel]
+    notes: tuple[Reason, ...] = ()
+    concealed: tuple[str, ...] = ()
+
+    @property
+    def clock(self) -> str:
+        """Unit of positions."""
+        return self.config.data.clock if self.config.data.ordered else "timestamp"
+
+    @property
+    def features(self) -> list[str]:
+        """Features that are profiled."""
+        return [name for name in self.reference.inputs.columns if name[:1] != "@"]
+
+    def limits(self) -> dict[str, str]:
+        """Say how the limits were made."""
+        policy = self.policy
+        hidden = {"Not watched": f"{', '.join(self.concealed)}: private, and concealed in the log"}
+        unwatched = hidden if self.concealed else {}
+        if policy.name == "literal":
+            fixed = "Fixed levels, each window and column for itself; they alarm on noise."
+            return {"Limits": fixed, **unwatched}
+        said = {"Budget": f"{policy.budget} false alarms expected of a stationary stream"}
+        for phase, null in self.nulls.items():
+            theory = int(null.theory.sum())
+            windows = int(null.windows.max(initial=0))
+            how = (
+                f"{windows} reference windows"
+                if not theory
+                else f"{windows} reference windows; sampling theory for {theory} of {len(null.keys)} signals"
+            )
+            said[f"Limits of {phase.value}"] = how
+        return {**said, **unwatched}
+
+
+def prepare_setup(
+    reference: Reference,
+    past: ReferenceSeries,
+    *,
+    config: ModelConfig,
+    schema: Schema,
+    metric: Metric,
+    version: int,
+    trained_to: float | None,
+) -> MonitorSetup:
+    """Prepare a champion's watch from the documents frozen with it.
+
+    Parameters
+    ----------
+    reference, past : Reference, Past
+        What the version looked like at training, as a whole and window by window.
+    metric : Metric
+        What performance is followed by.
+    version, trained_to : int, float | None
+        The champion; up to which position it has learned.
+    """
+    policy = drift_policy(config, metric=metric)
+    concealed = concealed_features(config, schema)
+    reference, past = without_columns(reference, concealed), series_without(past, concealed)
+    names = [name for name in reference.inputs.columns if name[:1] != "@"]
+    data = prepare_signals(
+        reference.inputs, kind=DriftKind.DATA, columns=names, min_effect=config.drift.min_effect
+    )
+    answers = prepare_answers(reference, config=config, metric=metric)
+    whole = join_signals([data.measure(reference.inputs), answers.whole])
+    usable = _of_this_window(past, str(config.monitoring.window))
+    nulls = {phase: _null_model(phase, usable, whole, policy) for phase in Phase}
+    return MonitorSetup(
+        version=version,
+        trained_to=trained_to,
+        config=config,
+        schema=schema,
+        reference=reference,
+        data=data,
+        answers=answers,
+        policy=policy,
+        nulls={phase: null for phase, null in nulls.items() if null is not None},
+        notes=(*usable.reasons, *([describe_concealed(concealed, config)] if concealed else [])),
+        concealed=concealed,
+    )
+
+
+def _of_this_window(past: ReferenceSeries, window: str) -> ReferenceSeries:
+    """Return the past where it was cut by the windows that are monitored; else an empty one that says so."""
+    if not past.series or past.window == window:
+        return past
+    message = (
+        f"The version's own past was cut by windows of '{past.window}', monitoring.window is '{window}' by now, so "
+        "that limits can only come from sampling theory. Train a new version, or restore the window."
+    )
+    reason = Reason(code="window_changed", message=message, observed=window, limit=past.window)
+    return ReferenceSeries(window=window, reasons=(*past.reasons, reason))
+
+
+def _only(signals: Signals, kind: DriftKind) -> Signals:
+    places = [place for place, key in enumerate(signals.keys) if key.kind is kind]
+    return Signals(
+        keys=tuple(signals.keys[place] for place in places),
+        values=signals.values[places],
+        errors=signals.errors[places],
+        floors=signals.floors[places],
+    )
+
+
+def _null_model(phase: Phase, past: ReferenceSeries, whole: Signals, policy: Policy) -> NullModel | None:
+    """Join the nulls of a phase's kinds; each kind's past may be other windows."""
+    parts = {kind: _only(whole, kind) for kind in phase.kinds if kind in policy.kinds}
+    parts = {kind: part for kind, part in parts.items() if part.keys}  # none of data where all is concealed
+    if not parts:
+        return None
+    return join_null_models(
+        [fit_null_model(past.series.get(kind), policy=policy, whole=part) for kind, part in parts.items()]
+    )

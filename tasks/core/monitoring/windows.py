@@ -1,0 +1,355 @@
+"""Which windows of a model's clock are to be looked at next: each once, in each of two phases.
+
+What was judged is never cut again: the next window begins where the last one in the ledger ended, whoever is champion
+by now and whatever ``monitoring.window`` says.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from evergreen.tasks.core.arrays import FloatArray
+from evergreen.tasks.core.config import ModelConfig
+from evergreen.tasks.core.config.units import Span
+from evergreen.tasks.core.data.clock import Window, format_position, span_length
+from evergreen.tasks.core.drift.types import Phase
+from evergreen.tasks.core.errors import ConfigError
+from evergreen.tasks.core.verdict import Reason
+
+# How a model's clock is cut into windows: by durations, by row numbers, or by counting rows along time.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Windowing:
+    """How a model's clock is cut into windows.
+
+    Attributes
+    ----------
+    clock : {'timestamp', 'seconds', 'rows'}
+        What positions count.
+    window, label_delay : Span
+        ``monitoring.window`` and ``data.label_delay``.
+    """
+
+    clock: str
+    window: Span
+    label_delay: Span
+
+    def __post_init__(self) -> None:
+        if self.window.amount <= 0:
+            raise ConfigError(
+                f"monitoring.window is '{self.window}', which covers nothing. Write 1h, 1d or '500 rows'."
+            )
+        if not self.counts_rows:
+            span_length(self.window, clock=self.clock)
+        if not self.waits_rows:
+            span_length(self.label_delay, clock=self.clock)
+
+    @classmethod
+    def of(cls, config: ModelConfig) -> Windowing:
+        """Return the cutting of a model.
+
+        The log of served predictions has a clock of time even where the model's data have none.
+
+        Raises
+        ------
+        ConfigError
+            When the model has no clock, or its window or label delay has no length on it.
+        """
+        data, monitoring = config.data, config.monitoring
+        if not data.ordered and monitoring.source == "data":
+            raise ConfigError(
+                f"Model '{config.model}' has no clock (data.time is not set), so its data have no windows to monitor. "
+                "Name data.time, write data.clock: rows, or watch served predictions by monitoring.source: log."
+            )
+        clock = data.clock if data.ordered else "timestamp"
+        return cls(clock=clock, window=monitoring.window, label_delay=data.label_delay)
+
+    @property
+    def counts_rows(self) -> bool:
+        """True where a window is so many rows, but positions are times: rows must be seen to cut it."""
+        return self.window.unit == "rows" and self.clock != "rows"
+
+    @property
+    def waits_rows(self) -> bool:
+        """True where labels are known so many rows later, but positions are times."""
+        return self.label_delay.unit == "rows" and self.clock != "rows"
+
+    def full_to(self, seen: FloatArray) -> float:
+        """Return where the clock is full to, by its rows: row number 9 fills the place from 9 to 10.
+
+        Parameters
+        ----------
+        seen : array, shape (n,)
+            Ascending positions of rows, at least one; likewise below.
+        """
+        newest = float(seen[-1])
+        return math.floor(newest) + 1.0 if self.clock == "rows" else newest
+
+    def known_to(self, seen: FloatArray, until: float) -> float:
+        """Return the position before which labels are due, at the newest row or ``until`` if that is earlier."""
+        if self.waits_rows:
+            place = len(seen) - 1 - int(self.label_delay.amount)
+            return float(seen[place]) if place >= 0 else -math.inf
+        return min(self.full_to(seen), until) - span_length(self.label_delay, clock=self.clock)
+
+    def known_by(self, end: float, seen: FloatArray) -> float:
+        """Return the position at which the labels of a window that ends at ``end`` are due; infinity: not yet."""
+        if self.waits_rows:
+            place = int(np.searchsorted(seen, end, side="left")) + int(self.label_delay.amount)
+            return float(seen[place]) if place < len(seen) else math.inf
+        return end + span_length(self.label_delay, clock=self.clock)
+
+    def floor(self, position: float) -> float:
+        """Return where the window begins that is the first to hold a row at this position."""
+        if self.counts_rows:
+            return position
+        if self.clock == "rows":
+            return float(math.floor(position))
+        return math.floor(position / self.window.amount) * self.window.amount
+
+    def cut(
+        self, seen: FloatArray, *, start: float, ready: float, most: int | None = None
+    ) -> tuple[list[Window], int]:
+        """Return the first ``most`` windows from ``start`` on that end by ``ready``, and how many there are in all.
+
+        ``start`` is rounded up: durations begin at multiples of their length from position 0, row numbers at a whole
+        number.
+        """
+        if not start < ready:
+            return [], 0
+        if self.counts_rows:
+            found = _cut_rows(seen[seen >= start], int(self.window.amount), start, ready)
+            return found[:most], len(found)
+        length, origin = self.window.amount, math.ceil(start) if self.clock == "rows" else 0.0
+        first = math.ceil((start - origin) / length)
+        total = max(math.floor((ready - origin) / length) - first, 0)
+        kept = total if most is None else min(total, most)
+        edges = [origin + (first + step) * length for step in range(kept + 1)]
+        return [Window(left, right) for left, right in pairwise(edges)], total
+
+
+def _cut_rows(seen: FloatArray, count: int, start: float, ready: float) -> list[Window]:
+    """Cut after every ``count`` rows; a window ends where the next row is, so that equal positions stay together."""
+    found: list[Window] = []
+    place = 0
+    while place + count < len(seen):
+        place = int(np.searchsorted(seen, seen[place + count - 1], side="right"))
+        if place == len(seen) or seen[place] > ready:
+            break
+        end = float(seen[place])
+        found.append(Window(start, end))
+        start = end
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class DueWindow:
+    """One window that is to be looked at.
+
+    Attributes
+    ----------
+    window : Window
+        Finite slice of the clock.
+    phase : Phase
+        The look it is due for.
+    known_by : float
+        Position as of which its labels count: ``to + label_delay``. A label that came later is unknown.
+    learned : bool
+        The champion learned from (some of) these rows, so its answers on them say nothing: the look is INSUFFICIENT,
+        with ``learned_reason``.
+    """
+
+    window: Window
+    phase: Phase
+    known_by: float
+    learned: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowSchedule:
+    """What is to be looked at now.
+
+    Attributes
+    ----------
+    windows : tuple of DueWindow
+        In time order, none of them judged before.
+    remaining : int
+        Windows that are due as well but left to the next run (``monitoring.max_windows``).
+    newest : float | None
+        Position of the newest row that is not in the future; None without rows.
+    future : int
+        Rows whose time has not come yet; they make no window due.
+    reasons : tuple of Reason
+        What a reader should know of all this: ``future_rows``, ``more_windows``.
+    """
+
+    windows: tuple[DueWindow, ...] = ()
+    remaining: int = 0
+    newest: float | None = None
+    future: int = 0
+    reasons: tuple[Reason, ...] = ()
+
+
+def due_windows(
+    positions: FloatArray,
+    *,
+    cutting: Windowing,
+    phase: Phase,
+    last_end: float | None,
+    trained_to: float | None,
+    judged: Sequence[Window] | None = None,
+    now: float = math.inf,
+    until: float = math.inf,
+    most: int = 1000,
+) -> WindowSchedule:
+    """Return the windows a phase has to look at next.
+
+    Durations are cut at multiples of their length from position 0 (a day begins at 00:00 UTC); rows on a clock of row
+    numbers every N numbers from the frontier; rows on a clock of time where the N-th next row begins a window, rows at
+    one position staying together. The frontier is the end of the last window that was judged, else the end of what
+    the champion learned (nothing is cut in a silence between that and the first row), rounded up to a whole window.
+    A promotion does not move it; a changed length goes on from it, so that nothing overlaps or repeats. A window is
+    due for its inputs once the newest row lies at or past its end, for its outcomes ``label_delay`` later. Empty
+    windows between rows are due too.
+
+    Parameters
+    ----------
+    positions : array, shape (n,)
+        Positions of the rows from the frontier on (earlier ones do no harm), in any order.
+    cutting : Cutting
+        How the clock is cut.
+    phase : Phase
+        Which of the two looks.
+    last_end : float | None
+        End of the last window in the ledger's stream of this phase; None: there is none yet.
+    trained_to : float | None
+        End of what the champion learned from; None: unknown.
+    judged : sequence of Window, optional
+        For ``outcomes``: windows whose inputs were judged. They are taken as they are, so that both looks see the same
+        rows even where late rows came in between or the length was changed. Without them it cuts for itself.
+    now : float
+        The present on a clock of timestamps: later rows are counted, and make nothing due.
+    until : float
+        As-of moment: as if nothing later were known, so that rows past it are no rows of the future either.
+    most : int
+        Most windows to return.
+    """
+    arrived = np.sort(positions[positions <= now])
+    seen = arrived[arrived <= until]
+    future = positions[(positions > now) & (positions < until)]
+    notes = _future_note(future, now, cutting.clock)
+    if not len(seen):
+        return WindowSchedule(future=len(future), reasons=notes)
+    full = min(cutting.full_to(seen), until)
+    ready = full if phase is Phase.INPUTS else cutting.known_to(seen, until)
+    if judged is None:
+        start = _frontier(seen, cutting, last_end, trained_to)
+        found, total = cutting.cut(seen, start=start, ready=ready, most=most)
+    else:
+        waiting = _waiting(judged, last_end=last_end, ready=ready)
+        found, total = waiting[:most], len(waiting)
+    remaining = total - len(found)
+    return WindowSchedule(
+        windows=_to_due_windows(found, seen, cutting=cutting, phase=phase, trained_to=trained_to),
+        remaining=remaining,
+        newest=float(seen[-1]),
+        future=len(future),
+        reasons=(*notes, *_remaining_note(remaining, len(found))),
+    )
+
+
+def windows_between(
+    positions: FloatArray,
+    *,
+    cutting: Windowing,
+    phase: Phase,
+    window: Window,
+    trained_to: float | None = None,
+) -> tuple[DueWindow, ...]:
+    """Return all windows that lie whole in a slice of the clock, whether they were judged before or not.
+
+    For a look back that a person asks for; nothing of it is to be recorded. An open end is where the rows end.
+
+    Parameters
+    ----------
+    positions : array, shape (n,)
+        Positions of the slice's rows and of the next one after it, in any order.
+    """
+    seen = np.sort(positions)
+    inside = seen[window.mask(seen)]
+    if not len(inside):
+        return ()
+    start = window.start if math.isfinite(window.start) else cutting.floor(float(inside[0]))
+    ready = window.end if math.isfinite(window.end) else cutting.full_to(inside)
+    found, _ = cutting.cut(seen, start=start, ready=ready)
+    return _to_due_windows(found, seen, cutting=cutting, phase=phase, trained_to=trained_to)
+
+
+def trained_on_reason(due: DueWindow, *, trained_to: float, version: int, clock: str) -> Reason:
+    """Return why a window is INSUFFICIENT whose rows the champion has learned from."""
+    return Reason(
+        code="learned_window",
+        message=(
+            f"Version {version} has learned from rows up to {format_position(trained_to, clock=clock)}, so its answers "
+            f"on this window from {format_position(due.window.start, clock=clock)} say nothing. Later windows will."
+        ),
+        observed=due.window.start,
+        limit=trained_to,
+    )
+
+
+def _frontier(
+    seen: FloatArray, cutting: Windowing, last_end: float | None, trained_to: float | None
+) -> float:
+    if last_end is not None:
+        return last_end
+    learned_to = -math.inf if trained_to is None else trained_to
+    unseen = seen[seen >= learned_to]
+    return max(learned_to, cutting.floor(float(unseen[0]))) if len(unseen) else learned_to
+
+
+def _waiting(judged: Iterable[Window], *, last_end: float | None, ready: float) -> list[Window]:
+    begin = -math.inf if last_end is None else last_end
+    return sorted(
+        (window for window in judged if window.start >= begin and window.end <= ready),
+        key=lambda window: window.start,
+    )
+
+
+def _to_due_windows(
+    found: Iterable[Window], seen: FloatArray, *, cutting: Windowing, phase: Phase, trained_to: float | None
+) -> tuple[DueWindow, ...]:
+    learned_to = -math.inf if trained_to is None else trained_to
+    return tuple(
+        DueWindow(
+            window=window,
+            phase=phase,
+            known_by=cutting.known_by(window.end, seen),
+            learned=window.start < learned_to,
+        )
+        for window in found
+    )
+
+
+def _future_note(late: FloatArray, now: float, clock: str) -> tuple[Reason, ...]:
+    if not len(late):
+        return ()
+    newest = float(late.max())
+    message = (
+        f"{len(late)} row(s) lie in the future, up to {format_position(newest, clock=clock)} (it is "
+        f"{format_position(now, clock=clock)} now); they make no window due. Correct their times."
+    )
+    return (Reason(code="future_rows", message=message, observed=newest, limit=now, n=len(late)),)
+
+
+def _remaining_note(remaining: int, taken: int) -> tuple[Reason, ...]:
+    if not remaining:
+        return ()
+    message = f"{remaining} more window(s) are due; this run takes {taken} (monitoring.max_windows), the next goes on."
+    return (Reason(code="more_windows", message=message, observed=remaining, limit=taken),)

@@ -1,1 +1,0 @@
-"""Pages: what monitoring shows to people."""

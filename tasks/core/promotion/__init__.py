@@ -1,0 +1,1 @@
+"""Promotion and rollback: plans, their ledger entries, and the history of champions."""

@@ -1,0 +1,178 @@
+"""History folded from the ledger: open plans, reigns, versions rolled back from, champions not yet proved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import pairwise
+from typing import Any
+
+from evergreen.tasks.core.promotion.ledger import LedgerEntry
+from evergreen.tasks.core.promotion.plan import Plan
+
+PLANS = "plans"
+"""Stream of the plans of a model."""
+
+PLANNED = "planned"
+CLOSED = "closed"
+SMOKE_TESTED = "smoked"
+DONE = frozenset({"applied", "finished"})
+"""Outcomes of a closed plan whose moves were made: by its owner, or by the one who settled it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedPlan:
+    """A plan, its entry's id, when it was written, and how it ended (None: it is open)."""
+
+    plan_id: str
+    plan: Plan
+    at: datetime
+    outcome: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChampionPeriod:
+    """A version's time on the throne.
+
+    Attributes
+    ----------
+    version : int
+        The champion.
+    since, until : datetime | None
+        Aware, UTC. ``since`` None: before Evergreen's ledger began or set outside; ``until`` None: reigns now.
+    how : str
+        ``promotion``, ``rollback``, ``repair`` or ``outside``.
+    reason : str
+        The plan's sentence.
+    evidence, plan_id : str | None
+        The decision it rests on, and the plan that did it.
+    """
+
+    version: int
+    since: datetime | None
+    until: datetime | None = None
+    how: str
+    reason: str
+    evidence: str | None = None
+    plan_id: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {
+            "version": self.version,
+            "since": self.since.isoformat() if self.since else None,
+            "until": self.until.isoformat() if self.until else None,
+            "how": self.how,
+            "reason": self.reason,
+            "evidence": self.evidence,
+            "plan_id": self.plan_id,
+        }
+
+
+def recorded_plans(entries: Iterable[LedgerEntry]) -> list[RecordedPlan]:
+    """Return every plan of one model in the order written, each with its outcome.
+
+    Parameters
+    ----------
+    entries : iterable of Entry
+        Entries of one model in order; streams other than ``plans`` are passed over.
+    """
+    found: dict[str, RecordedPlan] = {}
+    for entry in _plan_entries(entries):
+        if entry.kind == PLANNED:
+            found[entry.id] = RecordedPlan(plan_id=entry.id, plan=Plan.from_dict(entry.payload), at=entry.at)
+        elif entry.kind == CLOSED:
+            plan_id = entry.payload["plan_id"]
+            found[plan_id] = replace(found[plan_id], outcome=entry.payload["outcome"])
+    return list(found.values())
+
+
+def open_plans(entries: Iterable[LedgerEntry]) -> list[RecordedPlan]:
+    """Return the plans that were begun and not closed; the claim idiom keeps them to one a model."""
+    return [recorded for recorded in recorded_plans(entries) if recorded.outcome is None]
+
+
+def champion_periods(entries: Iterable[LedgerEntry]) -> list[ChampionPeriod]:
+    """Return who reigned when, why and on what evidence, oldest first.
+
+    A reign begins when its plan was written. A champion that a plan found on the throne although the
+    ledger never put it there appears with ``how="outside"`` and no beginning.
+    """
+    found: list[ChampionPeriod] = []
+    for recorded in _done(entries):
+        plan = recorded.plan
+        if plan.expected_champion is not None and _recorded_champion(found) != plan.expected_champion:
+            found = [*_ended(found, recorded.at), _outside(plan.expected_champion)]
+        if _recorded_champion(found) != plan.version:
+            found = [*_ended(found, recorded.at), _champion_period(recorded)]
+    return found
+
+
+def recorded_champion(entries: Iterable[LedgerEntry]) -> int | None:
+    """Return the version the ledger believes to be @champion."""
+    return _recorded_champion(champion_periods(entries))
+
+
+def rolled_back_versions(entries: Iterable[LedgerEntry]) -> frozenset[int]:
+    """Return the versions that were rolled back from: never @fallback again."""
+    return frozenset(
+        recorded.plan.expected_champion
+        for recorded in _done(entries)
+        if recorded.plan.kind == "rollback" and recorded.plan.expected_champion is not None
+    )
+
+
+def untested_plan(entries: Iterable[LedgerEntry]) -> RecordedPlan | None:
+    """Return the newest done plan when its smoke test was due and never recorded, else None."""
+    history = list(_plan_entries(entries))
+    done = list(_done(history))
+    if not done or not done[-1].plan.proves:
+        return None
+    smoked = {entry.payload["plan_id"] for entry in history if entry.kind == SMOKE_TESTED}
+    return None if done[-1].plan_id in smoked else done[-1]
+
+
+def automatic_rollbacks(entries: Iterable[LedgerEntry]) -> int:
+    """Return how many rollbacks in a row, up to now, each followed from the failure of the plan before."""
+    done = _done(entries)
+    count = 0
+    for before, after in reversed(list(pairwise(done))):
+        if after.plan.kind != "rollback" or after.plan.evidence != before.plan_id:
+            break
+        count += 1
+    return count
+
+
+def _plan_entries(entries: Iterable[LedgerEntry]) -> Iterator[LedgerEntry]:
+    return (entry for entry in entries if entry.stream == PLANS)
+
+
+def _done(entries: Iterable[LedgerEntry]) -> list[RecordedPlan]:
+    return [recorded for recorded in recorded_plans(entries) if recorded.outcome in DONE]
+
+
+def _recorded_champion(found: list[ChampionPeriod]) -> int | None:
+    return found[-1].version if found and found[-1].until is None else None
+
+
+def _ended(found: list[ChampionPeriod], at: datetime) -> list[ChampionPeriod]:
+    return [reign if reign.until else replace(reign, until=at) for reign in found]
+
+
+def _outside(version: int) -> ChampionPeriod:
+    return ChampionPeriod(
+        version=version, since=None, how="outside", reason="Put on the throne outside Evergreen."
+    )
+
+
+def _champion_period(recorded: RecordedPlan) -> ChampionPeriod:
+    plan = recorded.plan
+    return ChampionPeriod(
+        version=plan.version,
+        since=recorded.at,
+        how=plan.kind,
+        reason=plan.reason,
+        evidence=plan.evidence,
+        plan_id=recorded.plan_id,
+    )

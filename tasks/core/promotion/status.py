@@ -1,0 +1,137 @@
+"""Where a model stands: who holds which alias, what is pending, and whether ledger and aliases agree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from evergreen.tasks.core.promotion.history import (
+    ChampionPeriod,
+    RecordedPlan,
+    champion_periods,
+    open_plans,
+    recorded_champion,
+    rolled_back_versions,
+)
+from evergreen.tasks.core.promotion.ledger import LedgerEntry, check_chain
+from evergreen.tasks.core.promotion.plan import CANDIDATE, CHALLENGER, CHAMPION, FALLBACK, ROLES
+from evergreen.tasks.core.verdict import StageResult
+
+STAGE_WORDS = {CHAMPION: "Production", CHALLENGER: "Staging", FALLBACK: "Archived", CANDIDATE: "None"}
+"""For teams that still say Staging, Production, Archived: the stage an alias stands for."""
+
+
+def describe_status(
+    *, aliases: Mapping[str, int], entries: Sequence[LedgerEntry], lock_is_held: bool
+) -> dict[str, Any]:
+    """Return the status of one model; it only reads and changes nothing.
+
+    Parameters
+    ----------
+    aliases : mapping of str to int
+        The model's aliases.
+    entries : sequence of Entry
+        The model's ledger entries, whole streams in order.
+    lock_is_held : bool
+        Whether somebody acts on the model now; an open plan is then in progress, else its owner died.
+
+    Returns
+    -------
+    dict
+        ``champion``, ``fallback``, ``challenger``, ``candidate``: ``{version, stage, …}`` or None.
+        ``pending``: open plans, each ``in_progress`` or ``crashed``. ``consistent``: ledger and aliases
+        agree, no owner died, and the chain is whole; ``inconsistencies`` says in sentences what is not.
+    """
+    pending = [_pending(recorded, lock_is_held=lock_is_held) for recorded in open_plans(entries)]
+    problems = _problems(aliases, entries, lock_is_held=lock_is_held)
+    return {
+        **{role: _holder(role, aliases, entries) for role in ROLES},
+        "pending": pending,
+        "consistent": not problems,
+        "inconsistencies": problems,
+    }
+
+
+def _holder(role: str, aliases: Mapping[str, int], entries: Sequence[LedgerEntry]) -> dict[str, Any] | None:
+    if role not in aliases:
+        return None
+    holder: dict[str, Any] = {"version": aliases[role], "stage": STAGE_WORDS[role]}
+    current = champion_periods(entries)[-1:]
+    if role == CHAMPION and current and current[0].version == aliases[role]:
+        story = current[0].to_dict()
+        holder |= {key: story[key] for key in ("since", "how", "reason", "evidence")}
+    return holder
+
+
+def _pending(recorded: RecordedPlan, *, lock_is_held: bool) -> dict[str, Any]:
+    return {
+        "plan_id": recorded.plan_id,
+        "kind": recorded.plan.kind,
+        "version": recorded.plan.version,
+        "since": recorded.at.isoformat(),
+        "state": "in_progress" if lock_is_held else "crashed",
+    }
+
+
+def _problems(aliases: Mapping[str, int], entries: Sequence[LedgerEntry], *, lock_is_held: bool) -> list[str]:
+    champion, fallback = aliases.get(CHAMPION), aliases.get(FALLBACK)
+    found = [fault.message for fault in check_chain(entries)]
+    if fallback is not None and fallback == champion:
+        found.append(f"@fallback and @champion are both version {champion}.")
+    if fallback in rolled_back_versions(entries):
+        found.append(f"@fallback is version {fallback}, which was rolled back from.")
+    plans = open_plans(entries)
+    if plans and not lock_is_held:
+        found.append(
+            f"Plan {plans[0].plan_id} was begun and its owner is gone; 'evergreen reconcile' settles it."
+        )
+    believed = {recorded_champion(entries)}
+    for recorded in plans:
+        believed |= {recorded.plan.expected_champion, recorded.plan.version}
+    if champion not in believed:
+        names = ", ".join(str(version or "nobody") for version in sorted(believed, key=str))
+        found.append(f"@champion is {champion or 'nobody'}, the ledger says {names}.")
+    return found
+
+
+# A page about an act on the throne: what moved, why, and who reigned before.
+
+
+SHOWN = 10
+"""Reigns on the page; the ledger keeps them all."""
+
+
+def promotion_markdown(result: StageResult, history: Sequence[ChampionPeriod]) -> str:
+    """Return the page as Markdown: state, aliases, reasons, the newest reigns."""
+    holders = [f"@{alias}: {result.details.get(alias) or 'absent'}" for alias in ("champion", "fallback")]
+    reasons = [f"- `{reason.code}` {_cell(reason.message)}" for reason in result.reasons]
+    settled = [
+        f"- {plan['outcome']} the {plan['kind']} to version {plan['version']} that a crash left ({plan['plan_id']})"
+        for plan in result.details.get("settled", [])
+    ]
+    rows = [_row(reign) for reign in reversed(history[-SHOWN:])]
+    return "\n".join(
+        [
+            f"## {result.model}: {result.state.value}",
+            "",
+            " · ".join(holders),
+            "",
+            *reasons,
+            *settled,
+            "",
+            "| version | since | until | how | why | evidence |",
+            "| --- | --- | --- | --- | --- | --- |",
+            *rows,
+        ]
+    )
+
+
+def _row(reign: ChampionPeriod) -> str:
+    since = reign.since.isoformat(timespec="seconds") if reign.since else "unknown"
+    until = reign.until.isoformat(timespec="seconds") if reign.until else "reigns"
+    cells = [str(reign.version), since, until, reign.how, _cell(reign.reason), reign.evidence or "none"]
+    return f"| {' | '.join(cells)} |"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

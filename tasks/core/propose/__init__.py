@@ -1,1 +1,0 @@
-"""What init proposes for data nobody has described yet."""

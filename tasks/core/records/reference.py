@@ -1,0 +1,165 @@
+"""What is frozen with a version for whoever watches it later: its reference, and its own past window by window."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from evergreen.tasks.core.config import ModelConfig
+from evergreen.tasks.core.data.rows import Rows
+from evergreen.tasks.core.data.schema import Schema
+from evergreen.tasks.core.drift.answers import prepare_answers
+from evergreen.tasks.core.drift.reference import Reference, measure_worth
+from evergreen.tasks.core.log_items import Json, LogItem, Text
+from evergreen.tasks.core.metrics.base import Metric
+from evergreen.tasks.core.metrics.scored import Scored
+from evergreen.tasks.core.monitoring.reference_series import (
+    FrozenReference,
+    ReferenceSeries,
+    reference_series,
+    refit_series,
+)
+from evergreen.tasks.core.profiles.grid import Grid
+from evergreen.tasks.core.profiles.reference import fit_inputs, reference_profiles
+from evergreen.tasks.core.training.scoring import decided_by
+from evergreen.tasks.core.training.training import Selection, TrainingTask, Winner
+
+
+def freeze_training(
+    lesson: TrainingTask,
+    choice: Selection,
+    winner: Winner,
+    config: ModelConfig,
+    *,
+    earlier: Grid | None = None,
+) -> FrozenReference:
+    """Return the reference of a version that was trained: its answers are those out of fold, else on the holdout.
+
+    Parameters
+    ----------
+    earlier : Grid, optional
+        The inputs' grid of the model so far, kept while it fits.
+    """
+    run = choice.chosen_run
+    scored, source = (run.out_of_fold, "out_of_fold") if run else (winner.holdout, "holdout")
+    return freeze_reference(
+        lesson.parts.training,
+        decided_by(scored, winner.recipe.threshold.value),
+        schema=lesson.schema,
+        config=config,
+        metrics=lesson.metrics,
+        score_source=source,
+        earlier=earlier,
+    )
+
+
+def freeze_reference(
+    rows: Rows,
+    scored: Scored,
+    *,
+    schema: Schema,
+    config: ModelConfig,
+    metrics: Sequence[Metric],
+    score_source: str,
+    earlier: Grid | None = None,
+) -> FrozenReference:
+    """Return the reference of a version.
+
+    Parameters
+    ----------
+    rows : Rows
+        Rows learned from.
+    scored : Scored
+        Answers, decided as the version decides, on rows the answering model had not learned from.
+    metrics : sequence of Metric
+        All that the model is measured by, the deciding one first.
+    score_source : str
+        ``out_of_fold`` or ``holdout``.
+    earlier : Grid, optional
+        The inputs' grid of an earlier version, kept while it fits.
+    """
+    profile = reference_profiles(
+        rows, scored, schema=schema, config=config, score_source=score_source, earlier=earlier
+    )
+    profile["worth"] = measure_worth(scored, metrics, problem=config.problem.value)
+    watch = prepare_answers(Reference.from_dict(profile), config=config, metric=metrics[0])
+    past = reference_series(rows, scored, watch=watch, schema=schema, config=config)
+    return FrozenReference(profile=profile, past=past)
+
+
+def freeze_refit(
+    judged: FrozenReference, rows: Rows, *, schema: Schema, config: ModelConfig, metric: Metric
+) -> FrozenReference:
+    """Return the reference of a refit: features and outcome anew, answers and their worth as judged.
+
+    No row is left that the refit has not learned from, so nothing can be said of its own answers; it is the judged
+    recipe, and agrees with the judged version within ``promotion.refit_agreement``.
+
+    Parameters
+    ----------
+    judged : Frozen
+        Of the judged version.
+    rows : Rows
+        What the refit learned from.
+    metric : Metric
+        The deciding one.
+    """
+    grid = Reference.from_dict(judged.profile).inputs.grid
+    inputs = fit_inputs(rows, schema=schema, config=config, earlier=grid)
+    profile = {**judged.profile, "inputs": inputs.profile.to_dict(), "grid": inputs.reason}
+    watch = prepare_answers(Reference.from_dict(profile), config=config, metric=metric)
+    return FrozenReference(
+        profile=profile, past=refit_series(rows, judged.past, watch=watch, schema=schema, config=config)
+    )
+
+
+# What monitoring will need of a version, kept with it: ``profile.json`` and ``past.json``.
+
+
+FOLDER = "evergreen"
+
+
+def frozen_items(frozen: FrozenReference) -> Iterator[LogItem]:
+    """Yield the two documents."""
+    yield Json(f"{FOLDER}/profile.json", dict(frozen.profile))
+    past = json.dumps(frozen.past.to_dict(), separators=(",", ":"))  # 3 MB less than indented
+    yield Text(f"{FOLDER}/past.json", past)
+
+
+def reference_items(
+    rows: Rows,
+    scored: Scored,
+    *,
+    schema: Schema,
+    config: ModelConfig,
+    metrics: Sequence[Metric],
+    score_source: str,
+    earlier: Grid | None = None,
+) -> Iterator[LogItem]:
+    """Yield both documents of a version; see `evergreen.tasks.core.records.reference.freeze_reference`."""
+    yield from frozen_items(
+        freeze_reference(
+            rows,
+            scored,
+            schema=schema,
+            config=config,
+            metrics=metrics,
+            score_source=score_source,
+            earlier=earlier,
+        )
+    )
+
+
+def refit_reference_items(
+    kept: Mapping[str, Any], rows: Rows, *, schema: Schema, config: ModelConfig, metric: Metric
+) -> Iterator[LogItem]:
+    """Yield both documents of a refit; see `evergreen.tasks.core.records.reference.freeze_refit`.
+
+    Parameters
+    ----------
+    kept : mapping
+        ``profile`` and ``past`` (None: it has none) of the judged version.
+    """
+    judged = FrozenReference(profile=kept["profile"], past=ReferenceSeries.from_dict(kept["past"]))
+    yield from frozen_items(freeze_refit(judged, rows, schema=schema, config=config, metric=metric))

@@ -1,1 +1,0 @@
-"""Governance: the ledger, plans of promotion and rollback, who reigned and why."""

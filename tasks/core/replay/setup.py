@@ -1,0 +1,265 @@
+"""The first model of a replay: trained once by the whole search, shared by all policies, and deployed in any case."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from evergreen.tasks.core.config import ModelConfig
+from evergreen.tasks.core.config.model import overlay_model
+from evergreen.tasks.core.config.presets import PRESETS, preset_values
+from evergreen.tasks.core.data.clock import Window, format_position
+from evergreen.tasks.core.drift.types import Phase
+from evergreen.tasks.core.errors import InputError, NotLearnable, unknown_name
+from evergreen.tasks.core.monitoring.windows import Windowing, due_windows
+from evergreen.tasks.core.replay.history import History, ReplayLedger, SimulatedClock, Step
+from evergreen.tasks.core.replay.stages import (
+    PolicyState,
+    SimulatedRegistry,
+    Tools,
+    Version,
+    fixed_recipe,
+    promote_trained,
+    run_stages,
+)
+from evergreen.tasks.core.training.training import prepare_training
+from evergreen.tasks.core.verdict import Reason, State
+
+SHARE = 0.3
+"""Part of history that the first model is trained on by default."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ReplayStart:
+    """Where every policy of a replay begins.
+
+    Attributes
+    ----------
+    config : ModelConfig
+        Under which the first model was trained.
+    history, tools : History, Tools
+        The rows, and what was handed from outside.
+    throne : Throne
+        With the first champion.
+    ledger : ReplayLedger
+        What its challenge has spent.
+    first : Version
+        The first champion.
+    start : Tick
+        When it was trained.
+    ticks : tuple of Tick
+        The windows that are replayed, one step each.
+    notes : tuple of Reason
+        What a reader should know: that the gate or the challenge had refused it.
+    """
+
+    config: ModelConfig
+    history: History
+    tools: Tools
+    throne: SimulatedRegistry
+    ledger: ReplayLedger
+    first: Version
+    start: Step
+    ticks: tuple[Step, ...]
+    notes: tuple[Reason, ...] = ()
+
+    def recipe(self, config: ModelConfig) -> ModelConfig:
+        """Return a configuration under which the first model's candidate and settings alone are trained again."""
+        recipe = self.first.model.recipe
+        assert recipe.candidate is not None
+        return fixed_recipe(config, recipe.candidate, recipe.settings)
+
+
+def begin_replay(
+    history: History, config: ModelConfig, *, tools: Tools | None = None, start: float | None = None
+) -> ReplayStart:
+    """Train the first model and cut the windows that are replayed.
+
+    Parameters
+    ----------
+    history : History
+        The model's past.
+    config : ModelConfig
+        The model.
+    tools : Tools, optional
+        What is handed from outside the core.
+    start : float, optional
+        As-of position of the first training; default: the first window's edge at which 30 % of the rows have come and
+        a training is possible.
+
+    Raises
+    ------
+    NotLearnable
+        When no model can be trained as of ``start``, or ever.
+    InputError
+        When no whole window comes after it.
+    """
+    tools = tools or Tools()
+    place = default_start(history, config, tools=tools) if start is None else start
+    clock = SimulatedClock.of(config)
+    tick = Step(number=0, until=place, at=clock.at(place, number=0), window=Window(place, place))
+    court = PolicyState(config=config, history=history, ledger=ReplayLedger(model=config.model), tools=tools)
+    throne, notes = _first_champion(court, tick)
+    assert throne.champion is not None
+    return ReplayStart(
+        config=config,
+        history=history,
+        tools=tools,
+        throne=throne,
+        ledger=court.ledger,
+        first=throne.champion,
+        start=tick,
+        ticks=_steps(history, config, throne.champion, tick, clock),
+        notes=notes,
+    )
+
+
+def default_start(history: History, config: ModelConfig, *, tools: Tools) -> float:
+    """Return the first edge of a window past 30 % of the rows from which a model can be trained.
+
+    Raises
+    ------
+    NotLearnable
+        What hinders the training at the last edge, when there is none.
+    """
+    hindrance = NotLearnable("too_few_rows", "The history holds no whole window to begin at.", n=len(history))
+    for edge in _edges(history, config):
+        try:
+            prepare_training(history.parts(config, until=edge), config, custom=tools.metrics)
+        except NotLearnable as error:
+            hindrance = error
+            continue
+        return edge
+    raise hindrance
+
+
+def _edges(history: History, config: ModelConfig) -> list[float]:
+    """Return the ends of windows past 30 % of the rows."""
+    cutting, positions = Windowing.of(config), history.positions
+    begin = float(positions[min(math.ceil(SHARE * len(positions)), len(positions) - 1)])
+    if cutting.counts_rows or cutting.clock == "rows":
+        windows, _ = cutting.cut(positions, start=begin, ready=cutting.full_to(positions))
+        return [window.start for window in windows]
+    length = cutting.window.amount
+    first, last = math.ceil(begin / length), math.floor(cutting.full_to(positions) / length)
+    return [step * length for step in range(first, last)]
+
+
+def _first_champion(court: PolicyState, tick: Step) -> tuple[SimulatedRegistry, tuple[Reason, ...]]:
+    """Train and crown the first model; where the gate or the challenge refuse it, say so and crown it all the same."""
+    walked = run_stages(court, SimulatedRegistry(), tick)
+    if walked.trained is None:
+        first = walked.reasons[0]
+        raise NotLearnable(first.code, first.message, observed=first.observed, limit=first.limit, n=first.n)
+    if walked.state is State.PROMOTED:
+        return walked.throne, ()
+    why = " ".join(reason.message for reason in walked.reasons)
+    note = Reason(
+        code="first_model_refused",
+        message=f"The first model ended {walked.state.value} ({why}) and is deployed all the same: a replay needs one.",
+        observed=walked.state.value,
+    )
+    parts = court.history.parts(court.config, until=tick.until)
+    forced = promote_trained(court, walked.throne, tick, walked.trained, parts)
+    return forced.throne, (note,)
+
+
+def _steps(
+    history: History, config: ModelConfig, champion: Version, start: Step, clock: SimulatedClock
+) -> tuple[Step, ...]:
+    """Return the windows that monitoring will cut after the first model, as steps."""
+    due = due_windows(
+        history.positions,
+        cutting=Windowing.of(config),
+        phase=Phase.INPUTS,
+        last_end=None,
+        trained_to=champion.model.plan.unseen_from,
+        most=len(history) + 1,
+    )
+    windows = [one.window for one in due.windows if one.window.start >= start.until]
+    if not windows:
+        where = format_position(start.until, clock=config.data.clock)
+        raise InputError(
+            f"No whole window of {config.monitoring.window} (monitoring.window) comes after {where}, where the replay "
+            "of '" + config.model + "' starts. Start earlier, or shorten monitoring.window."
+        )
+    ticks = [clock.tick(window, history.positions, number=1 + k) for k, window in enumerate(windows)]
+    return tuple(tick for tick in ticks if math.isfinite(tick.until))
+
+
+# The policies a replay compares, by name: as configured, never, every window, by the calendar, by a preset.
+
+
+Mode = Literal["governed", "never", "every"]
+WHERE = "--policies"
+ENABLED = {"retraining": {"run_mode": "enabled"}, "promotion": {"path": "offline", "approval": "auto"}}
+"""A replay shows what a policy would do once it is switched on; no person and no live traffic answers in it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicySpec:
+    """One policy.
+
+    Attributes
+    ----------
+    name : str
+        As it is shown.
+    config : ModelConfig
+        The model under this policy.
+    mode : {'governed', 'never', 'every'}
+        ``governed``: monitoring, decisions, gates and challenges as they run live. ``never`` keeps the first model.
+        ``every`` refits the first model's recipe at every window and deploys it ungated.
+    """
+
+    name: str
+    config: ModelConfig
+    mode: Mode = "governed"
+
+
+def parse_policies(text: str, config: ModelConfig) -> tuple[PolicySpec, ...]:
+    """Read a list of policies such as ``configured,never,every,periodic:30d,literal``.
+
+    Raises
+    ------
+    InputError
+        Naming the policy that is unknown, named twice or lacks its span, and what is allowed.
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise InputError(f"{WHERE} names no policy. Allowed: {', '.join(_SHOWN)}, separated by commas.")
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"{WHERE} names '{twice}' twice. Name each policy once.")
+    return tuple(parse_policy(name, config) for name in names)
+
+
+def parse_policy(name: str, config: ModelConfig) -> PolicySpec:
+    """Read one policy; see ``parse_policies``."""
+    config = overlay_model(config, ENABLED, origin=WHERE)
+    kind, _, span = name.partition(":")
+    known = {*_FIXED, "periodic", *PRESETS}
+    if kind not in known:
+        raise unknown_name("policy", name, _SHOWN, where=WHERE)
+    if (kind == "periodic") != bool(span):
+        wanted = "periodic:30d or 'periodic:5000 rows'" if kind == "periodic" else f"'{kind}' alone"
+        raise InputError(f"Wrong policy '{name}' in {WHERE}. Write {wanted}.")
+    if kind in _FIXED:
+        return _FIXED[kind](config)
+    overlay = preset_values(kind) if kind in PRESETS else periodic_overlay(span)
+    return PolicySpec(name=name, config=overlay_model(config, overlay, origin=f"{WHERE} {name}"))
+
+
+def periodic_overlay(span: str) -> dict[str, dict[str, Any]]:
+    """Return what makes a policy go by the calendar alone."""
+    rules = {"triggers": ["periodic"], "every": span, "cooldown": "0s", "back_off": 1.0}
+    return {"retraining": rules}
+
+
+_FIXED: dict[str, Callable[[ModelConfig], PolicySpec]] = {
+    "configured": lambda config: PolicySpec(name="configured", config=config),
+    "never": lambda config: PolicySpec(name="never", config=config, mode="never"),
+    "every": lambda config: PolicySpec(name="every", config=config, mode="every"),
+}
+_SHOWN = (*_FIXED, "periodic:SPAN", *PRESETS)

@@ -1,0 +1,1 @@
+"""Pages and charts that people look at."""

@@ -1,0 +1,159 @@
+"""The page of two files compared: what drifted, every column's measures, the most moved distributions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from html import escape
+
+from evergreen.tasks.core.drift.columns import ColumnMeasure
+from evergreen.tasks.core.drift.files import FilesDrift
+from evergreen.tasks.core.profiles.profile import Profile
+from evergreen.tasks.core.reports import html
+from evergreen.tasks.core.reports.charts import document, histogram, section
+from evergreen.tasks.core.reports.distribution_chart import distribution_svg
+from evergreen.tasks.core.reports.drift_charts import side_shares
+from evergreen.tasks.core.verdict import State
+
+MOST_CHARTS, FEWEST_CHARTS = 24, 6
+_CARDS = {State.QUIET: "quiet", State.DRIFT: "drift", State.INSUFFICIENT: "insufficient"}
+_HEAD = (
+    "column",
+    "kind",
+    "says",
+    "PSI",
+    "by chance",
+    "shift",
+    "KS",
+    "p corrected",
+    "JS",
+    "missing",
+    "unseen",
+)
+_NOTE = (
+    "PSI: population stability index over the reference's deciles or categories, missing values a cell of their own; "
+    "'by chance' is what it exceeds in one of 20 comparisons without any drift. Shift: of the mean, in standard "
+    "deviations. KS: largest distance of the distribution functions. p corrected: Kolmogorov–Smirnov for numbers, χ² "
+    "for categories, corrected for the number of columns. JS: Jensen–Shannon distance. A column drifted when its PSI "
+    "and its corrected p-value both say so; with many rows a p-value alone is small for harmless moves."
+)
+
+
+def files_page(drift: FilesDrift, reference: Profile, current: Profile) -> str:
+    """Return the page; it needs no network.
+
+    Parameters
+    ----------
+    drift : FilesDrift
+        What was found.
+    reference, current : Profile
+        What it was found in, over one grid.
+    """
+    parts = [_card(drift)]
+    figures = _figures(drift, reference, current)
+    if any(figures):
+        note = "Shares of rows in the current file (coloured) against the reference (grey), the most moved first."
+        grids = (
+            f'<div class="pair" style="margin-top:1rem">{"".join(some)}</div>' for some in figures if some
+        )
+        parts.append(section("What moved most", *grids, note=note))
+    if drift.columns:
+        parts.append(
+            section("Every column", f'<div class="scroll">{_table(drift.by_move)}</div>', note=_NOTE)
+        )
+    rest = _left_out(drift)
+    if rest:
+        parts.append(section("Not compared", html.table(("column", "why"), rest)))
+    return document("Drift between two files", parts)
+
+
+def _card(drift: FilesDrift) -> str:
+    what = "".join(f'<p class="what">{escape(reason.message)}</p>' for reason in drift.reasons)
+    some = drift.columns[0] if drift.columns else None
+    facts = [
+        ("reference", f"{drift.reference}{f', {some.reference_n:,} rows' if some else ''}"),
+        ("current", f"{drift.current}{f', {some.n:,} rows' if some else ''}"),
+        ("columns compared", str(len(drift.columns))),
+        ("drifted", str(len(drift.drifted))),
+    ]
+    told = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts)
+    return (
+        f'<div class="card {_CARDS[drift.state]}"><span class="state">{drift.state.value}</span>{what}'
+        f'<dl class="facts">{told}</dl></div>'
+    )
+
+
+def _figures(drift: FilesDrift, reference: Profile, current: Profile) -> tuple[list[str], list[str]]:
+    """Return the charts of what drifted, and of the next most moved where little did: of numbers, of categories."""
+    shown = [one for one in drift.by_move if one.drifted is not None]
+    found: dict[str, list[str]] = {"numeric": [], "categorical": []}
+    for one in shown[: min(MOST_CHARTS, max(FEWEST_CHARTS, len(drift.drifted)))]:
+        caption = (
+            f"{'drifted, ' if one.drifted else ''}PSI {one.psi:.3g} (by chance up to {one.psi_chance:.2g})"
+        )
+        if max(one.missing_before, one.missing_after) > 0:
+            caption += f", missing {one.missing_before:.1%} → {one.missing_after:.1%}"
+        chart = _chart(one, reference, current)
+        found[one.kind].append(f"<figure>{chart}<figcaption>{escape(caption)}</figcaption></figure>")
+    return found["numeric"], found["categorical"]
+
+
+def _chart(one: ColumnMeasure, reference: Profile, current: Profile) -> str:
+    grid = reference.grid.columns[one.column]
+    sides = reference.columns[one.column], current.columns[one.column]
+    if grid.kind == "numeric":
+        bars = histogram(grid, *sides)
+        return distribution_svg(bars.labels, bars.reference, bars.current, title=one.column, ticks=bars.ticks)
+    shares = side_shares(grid, *sides, hidden=grid.hashed)
+    return distribution_svg(shares.labels, shares.reference, shares.current, title=one.column)
+
+
+def _table(columns: Sequence[ColumnMeasure]) -> str:
+    head = "".join(f"<th>{escape(name)}</th>" for name in _HEAD)
+    body = "".join(_row(one) for one in columns)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _row(one: ColumnMeasure) -> str:
+    says, css = ("drift", "word-drift") if one.drifted else ("quiet", "")
+    if one.drifted is None:
+        says, css = (one.reason.code.replace("_", " ") if one.reason else "not judged"), "word-warning"
+    missing = f"{_share(one.missing_before)} → {_share(one.missing_after)}"
+    cells = [
+        _number(one.psi),
+        _number(one.psi_chance),
+        _number(one.mean_shift, signed=True),
+        _number(one.ks),
+        _number(one.adjusted_p_value),
+        _number(one.js),
+        missing if max(one.missing_before, one.missing_after) > 0 else "",
+        _share(one.unseen),
+    ]
+    rest = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+    name = f"<td>{escape(one.column)}</td><td>{one.kind}</td>"
+    return f'<tr>{name}<td class="{css}">{escape(says)}</td>{rest}</tr>'
+
+
+def _left_out(drift: FilesDrift) -> list[tuple[str, str]]:
+    return [
+        *((name, "in the reference alone") for name in drift.lost),
+        *((name, "in the current file alone") for name in drift.new),
+        *(pair for some in (drift.changed, drift.unreadable, drift.skipped) for pair in some.items()),
+    ]
+
+
+def _number(value: float, *, signed: bool = False) -> str:
+    """Write a number for people, nothing for what is not defined.
+
+    >>> _number(0.123456), _number(math.nan), _number(1e-9), _number(0.5, signed=True)
+    ('0.123', '', '< 0.001', '+0.5')
+    """
+    if math.isnan(value):
+        return ""
+    if abs(value) < 0.001:
+        return "< 0.001" if value >= 0 else "> -0.001"
+    return f"{value:+.3g}" if signed else f"{value:.3g}"
+
+
+def _share(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.1%}"

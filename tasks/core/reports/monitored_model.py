@@ -1,0 +1,254 @@
+"""What there is to tell of a watched model: its windows, oldest first, and what a reader asks of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from evergreen.tasks.core.config import ModelConfig
+from evergreen.tasks.core.drift.types import DriftKind, Level, worst
+from evergreen.tasks.core.profiles.profile import Profile
+from evergreen.tasks.core.reports.charts import Axis, pool, runs
+from evergreen.tasks.core.verdict import StageResult
+
+JUDGED = (Level.QUIET, Level.WARNING, Level.DRIFT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnMove:
+    """One column that moved, and how long it has.
+
+    Attributes
+    ----------
+    column, signal : str
+        The column, and what of it moved (of several signals the gravest).
+    kind : DriftKind
+        Kind of drift.
+    observed, expected, effect, limit, confidence : float
+        In the newest of its windows; NaN where the window does not say. ``confidence`` is one minus the corrected
+        p-value.
+    alarm : bool
+        True when it was (part of) an alarm in any of its windows.
+    first, last : int
+        Places of its windows among those told of; between them no judged window was without the move.
+    """
+
+    column: str
+    signal: str
+    kind: DriftKind
+    observed: float
+    expected: float
+    effect: float
+    limit: float
+    confidence: float
+    alarm: bool
+    first: int
+    last: int
+
+    @property
+    def times(self) -> float:
+        """The effect in units of its limit; NaN without a limit."""
+        return abs(self.effect) / self.limit if self.limit > 0 else math.nan
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MonitoredModel:
+    """A model that is watched, and its windows.
+
+    Attributes
+    ----------
+    config : ModelConfig
+        The model's configuration.
+    windows : sequence of dict
+        As in the JSON of ``evergreen monitor``, oldest first.
+    promotions : sequence of dict
+        ``version``, ``at`` (text) and ``kind`` of each change of the throne, oldest first.
+    profiles : tuple of (Profile, Profile)
+        Pairs over one grid: the reference, and the newest window; empty where distributions are not at hand.
+    limits : mapping of str to str
+        What is to be said of how the limits were made, beside the policy: a name and a sentence each.
+    concluded : Level | None
+        What the run concluded; None: the gravest of the newest levels.
+    open_alarms : sequence of dict
+        ``kind``, ``column``, ``since`` of the alarms that are open.
+    """
+
+    config: ModelConfig
+    windows: Sequence[Mapping[str, Any]]
+    promotions: Sequence[Mapping[str, Any]] = ()
+    profiles: tuple[tuple[Profile, Profile], ...] = ()
+    limits: Mapping[str, str] = field(default_factory=dict)
+    concluded: Level | None = None
+    open_alarms: Sequence[Mapping[str, Any]] = ()
+
+    @classmethod
+    def after(cls, result: StageResult, *, config: ModelConfig, **options: Any) -> MonitoredModel:
+        """Return what a monitoring run looked at; ``options`` are fields, e.g. more windows than the run's own."""
+        facts = {"windows": result.details["windows"], "open_alarms": result.details.get("open_alarms", ())}
+        return cls(config=config, concluded=Level(result.state.value.lower()), **{**facts, **options})
+
+    @property
+    def model(self) -> str:
+        """Registered model name."""
+        return self.config.model
+
+    @cached_property
+    def private(self) -> frozenset[str]:
+        """Columns of which neither a value nor a category's name is shown."""
+        named = frozenset(self.config.data.private)
+        return named | {"@outcome", "@decision"} if self.config.data.target in named else named
+
+    @cached_property
+    def now(self) -> dict[DriftKind, Level]:
+        """The newest level of each kind that was looked at: of the newest window that could be judged, if any."""
+        found = {}
+        for kind in DriftKind:
+            seen = [level for window in self.windows if (level := level_of(window, kind)) is not None]
+            judged = [level for level in seen if level is not Level.INSUFFICIENT]
+            if seen:
+                found[kind] = judged[-1] if judged else Level.INSUFFICIENT
+        return found
+
+    @property
+    def level(self) -> Level:
+        """What the run concluded, else the gravest of the newest levels."""
+        return worst(self.now.values()) if self.concluded is None else self.concluded
+
+    @cached_property
+    def moves(self) -> tuple[ColumnMove, ...]:
+        """Every move, the ones that go on first, alarms before warnings, then by effect in units of its limit."""
+        found = [move for kind in DriftKind for move in _moves(self.windows, kind)]
+        return tuple(sorted(found, key=lambda move: (not self.goes_on(move), not move.alarm, -_rank(move))))
+
+    @cached_property
+    def current(self) -> tuple[ColumnMove, ...]:
+        """The moves that go on in the newest window judged for their kind."""
+        return tuple(move for move in self.moves if self.goes_on(move))
+
+    @cached_property
+    def still_open(self) -> tuple[Mapping[str, Any], ...]:
+        """Open alarms of columns that do not move in the newest windows: they have not resolved yet."""
+        moving = {(move.kind.value, move.column) for move in self.current}
+        return tuple(one for one in self.open_alarms if (one["kind"], one["column"]) not in moving)
+
+    def goes_on(self, move: ColumnMove) -> bool:
+        """True when the newest window judged for this kind still shows the move."""
+        return move.last == self._newest[move.kind]
+
+    @cached_property
+    def _newest(self) -> dict[DriftKind, int]:
+        """Place of the newest judged window of each kind."""
+        places = enumerate(self.windows)
+        return {
+            kind: place for place, window in places for kind in DriftKind if level_of(window, kind) in JUDGED
+        }
+
+    @cached_property
+    def performance(self) -> Mapping[str, Any] | None:
+        """The newest known performance: measured if any window was, else estimated; None without either."""
+        known = [one for window in self.windows if (one := performance_of(window)) is not None]
+        measured = [one for one in known if not one.get("estimated")]
+        return (measured or known)[-1] if known else None
+
+
+def level_of(window: Mapping[str, Any], kind: DriftKind) -> Level | None:
+    """Return a window's level for a kind; None when it was not looked at (yet)."""
+    found = window.get("verdicts", {}).get(kind.value)
+    return None if found is None else Level(found)
+
+
+def performance_of(window: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return a window's performance when it holds a number; None where one of its numbers is not known."""
+    found = window.get("performance")
+    if not found or math.isnan(real(found.get("value"))):
+        return None
+    return {
+        name: None if isinstance(value, float) and math.isnan(value) else value
+        for name, value in found.items()
+    }
+
+
+def real(value: Any) -> float:
+    """Return a number of a JSON document, NaN for what is none."""
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+
+
+def _moves(windows: Sequence[Mapping[str, Any]], kind: DriftKind) -> list[ColumnMove]:
+    """Join a column's consecutive windows into one move; windows that could not be judged are passed over."""
+    done: list[ColumnMove] = []
+    running: dict[str, ColumnMove] = {}
+    for place, window in enumerate(windows):
+        if level_of(window, kind) not in JUDGED:
+            continue
+        seen = {str(one["column"]): one for one in reversed(_of_kind(window.get("moved", ()), kind))}
+        done += [move for column, move in running.items() if column not in seen]
+        running = {column: _move(one, kind, place, running.get(column)) for column, one in seen.items()}
+    return [*done, *running.values()]
+
+
+def _of_kind(moved: Iterable[Mapping[str, Any]], kind: DriftKind) -> list[Mapping[str, Any]]:
+    return [one for one in moved if one["kind"] == kind.value]
+
+
+def _move(one: Mapping[str, Any], kind: DriftKind, place: int, before: ColumnMove | None) -> ColumnMove:
+    return ColumnMove(
+        column=str(one["column"]),
+        signal=str(one.get("signal", "")),
+        kind=kind,
+        observed=real(one.get("observed")),
+        expected=real(one.get("expected")),
+        effect=real(one.get("effect")),
+        limit=real(one.get("limit")),
+        confidence=real(one.get("confidence")),
+        alarm=bool(one.get("alarm")) or (before is not None and before.alarm),
+        first=place if before is None else before.first,
+        last=place,
+    )
+
+
+def _rank(move: ColumnMove) -> float:
+    return 0.0 if math.isnan(move.times) else move.times
+
+
+# What was said of each kind of drift, window by window, as rows of a drawing.
+
+
+Windows = Sequence[Mapping[str, Any]]
+STRIP = 20
+VOID = (
+    '<defs><pattern id="void" width="5" height="5" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
+    '<rect width="5" height="5" class="s0"/><rect width="1.6" height="5" class="hatch"/></pattern></defs>'
+)
+"""Hatching of what could not be judged; a drawing that uses it must hold it."""
+
+
+def level_strips(windows: Windows, axis: Axis, top: float) -> tuple[str, float]:
+    """Return a row for each kind that was looked at, and the height of all of them."""
+    kinds = [kind for kind in DriftKind if any(level_of(window, kind) is not None for window in windows)]
+    drawn = [_strip(windows, kind, axis, top + place * STRIP) for place, kind in enumerate(kinds)]
+    return "".join(drawn), len(kinds) * STRIP
+
+
+def _strip(windows: Windows, kind: DriftKind, axis: Axis, top: float) -> str:
+    """Draw a kind's levels; the height of a mark says the level once more."""
+    levels = [level_of(window, kind) for window in windows]
+    cells = [_worst_level(group) for group in pool(levels, axis.cells)]
+    parts = [axis.name(kind.value, top + STRIP - 7, css="kind")]
+    for first, last, shown in runs(cells, by=lambda level: level):
+        level = shown[0]
+        if level is None:
+            continue
+        tall = {Level.QUIET: 0.3, Level.WARNING: 0.65}.get(level, 1.0) * (STRIP - 4)
+        title = f"{kind.value}: {level.value}, {axis.span(windows, first, last)}"
+        parts.append(
+            axis.block(first, last, top + STRIP - 4 - tall, tall, css=f"l-{level.value}", title=title)
+        )
+    return "".join(parts)
+
+
+def _worst_level(levels: Sequence[Level | None]) -> Level | None:
+    seen = [level for level in levels if level is not None]
+    return worst(seen) if seen else None

@@ -1,0 +1,273 @@
+"""A monitoring run for the places where it is read: markdown and tables for Prefect, items for MLflow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from evergreen.tasks.core.config import ModelConfig
+from evergreen.tasks.core.data.rows import Rows
+from evergreen.tasks.core.data.schema import Schema
+from evergreen.tasks.core.drift.types import short_time
+from evergreen.tasks.core.log_items import Json, LogItem, Metrics, Tags, Text
+from evergreen.tasks.core.profiles.grid import tokens
+from evergreen.tasks.core.reports.drift_page import confidence_words, drift_page, facts
+from evergreen.tasks.core.reports.drift_text import advice, headline, insufficient_rows, signal_words
+from evergreen.tasks.core.reports.monitored_model import MonitoredModel, performance_of, real
+from evergreen.tasks.core.seeds import seed_for
+from evergreen.tasks.core.training.features import feature_frame
+from evergreen.tasks.core.verdict import Reason, StageResult
+
+DRIFT_PAGE, EVIDENTLY_PAGE, DOCUMENT = "drift.html", "evidently.html", "monitoring.json"
+MOST_ROWS = 100
+
+
+def monitoring_markdown(
+    watched: MonitoredModel, *, run_url: str | None = None, notes: Sequence[Reason] = ()
+) -> str:
+    """Return the summary for the Prefect UI.
+
+    Parameters
+    ----------
+    run_url : str, optional
+        The run in MLflow that holds the pages.
+    notes : sequence of Reason
+        What else is to be said, e.g. why there is no Evidently page.
+    """
+    lines = [
+        f"# {watched.model}: {watched.level.state.value}",
+        "",
+        headline(watched),
+        "",
+        advice(watched),
+        "",
+    ]
+    lines += ["| what | value |", "| --- | --- |", *(_line(pair) for pair in facts(watched))]
+    if watched.current:
+        lines += ["", "## Moved columns", "", *_table(moved_rows(watched))]
+    unjudged = insufficient_rows(watched.windows)
+    if unjudged:
+        lines += ["", "## What could not be judged", ""]
+        lines += [
+            f"- {kind}: {why} ({number} window(s), the newest {newest})"
+            for kind, why, newest, number in unjudged
+        ]
+    if notes:
+        lines += ["", "## Notes", "", *(f"- {note.message}" for note in notes)]
+    if run_url:
+        lines += ["", f"[The pages {DRIFT_PAGE} and {EVIDENTLY_PAGE} in MLflow]({run_url})"]
+    return "\n".join(lines)
+
+
+def moved_rows(watched: MonitoredModel) -> list[dict[str, Any]]:
+    """Return the moves that go on, one flat row each, for a table artifact; at most ``MOST_ROWS``."""
+    return [
+        {
+            "column": move.column,
+            "kind": move.kind.value,
+            "level": "alarm" if move.alarm else "warning",
+            "what moved": signal_words(watched, move),
+            "effect": _rounded(move.effect),
+            "limit": _rounded(move.limit),
+            "confidence": confidence_words(move.confidence),
+            "since": short_time(watched.windows[move.first]["from"]),
+        }
+        for move in watched.current[:MOST_ROWS]
+    ]
+
+
+def monitoring_items(
+    watched: MonitoredModel, result: StageResult, *, evidently: str | None = None
+) -> Iterator[LogItem]:
+    """Describe what is logged of a monitoring run: the two pages, the document, numbers by window.
+
+    Parameters
+    ----------
+    watched : Watched
+        What is told; metrics are those of the run's own windows.
+    result : StageResult
+        Of the run; ``monitoring.json`` is its JSON.
+    evidently : str, optional
+        Evidently's page.
+    """
+    for window in result.details["windows"]:
+        values = window_metrics(window)
+        if values:
+            yield Metrics(values, step=window_step(window))
+    yield Tags(
+        {
+            "evergreen.stage": "monitoring",
+            "evergreen.state": result.state.value,
+            "evergreen.version": str(result.version),
+            "evergreen.decision": str(result.decision_id),
+        }
+    )
+    yield Json(DOCUMENT, result.to_dict())
+    yield Text(DRIFT_PAGE, drift_page(watched))
+    yield Text("monitoring.md", monitoring_markdown(watched))
+    if evidently is not None:
+        yield Text(EVIDENTLY_PAGE, evidently)
+
+
+def window_metrics(window: Mapping[str, Any]) -> dict[str, float]:
+    """Return a window's numbers by MLflow name; what could not be measured is absent."""
+    psi = [value for one in window["columns"] if not math.isnan(value := real(one.get("psi")))]
+    one = performance_of(window)
+    found = {
+        "rows": real(window.get("n")),
+        "labelled_rows": real(window.get("labelled")),
+        "moved_columns": float(len({str(moved["column"]) for moved in window["moved"]})),
+        "alarmed_columns": float(
+            len({str(moved["column"]) for moved in window["moved"] if moved.get("alarm")})
+        ),
+        "psi_max": max(psi, default=math.nan),
+        "psi_mean": sum(psi) / len(psi) if psi else math.nan,
+    }
+    if one is not None:
+        name = str(one["metric"]).replace("@", "_at_")
+        found[f"estimated_{name}" if one.get("estimated") else name] = float(one["value"])
+    return {name: value for name, value in found.items() if math.isfinite(value)}
+
+
+def window_step(window: Mapping[str, Any]) -> int:
+    """Return where a window stands among MLflow's steps: its start on the clock, in whole seconds or rows."""
+    return math.floor(float(window["start"]))
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    names = list(rows[0])
+    return [_line(names), _line(["---"] * len(names)), *(_line(list(row.values())) for row in rows)]
+
+
+def _line(cells: Sequence[Any]) -> str:
+    return f"| {' | '.join(str(cell).replace('|', chr(92) + '|').replace(chr(10), ' ') for cell in cells)} |"
+
+
+def _rounded(value: float) -> float | None:
+    return None if math.isnan(value) else float(f"{value:.4g}")
+
+
+# A bounded sample of rows without private columns: for pages drawn from rows, never for a decision.
+
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ComparableColumns:
+    """Columns that can be compared on two samples.
+
+    Attributes
+    ----------
+    numeric, categorical : tuple of str
+        The columns, by kind.
+    left_out : dict of str to str
+        Each column that cannot be compared, and why.
+    """
+
+    numeric: tuple[str, ...]
+    categorical: tuple[str, ...]
+    left_out: dict[str, str]
+
+
+def draw_sample(
+    frame: pd.DataFrame, *, schema: Schema, config: ModelConfig, rng: np.random.Generator
+) -> Document:
+    """Draw rows of the features, private columns left out, in their JSON form.
+
+    Parameters
+    ----------
+    frame : DataFrame, shape (n, …)
+        Rows with at least the features; left untouched.
+    rng : Generator
+        What draws, without replacement; ``monitoring.report_rows`` rows, or all where there are fewer.
+
+    Returns
+    -------
+    dict
+        ``numeric`` and ``categorical``: values by column; categories are text, numbers have seven digits, what is
+        missing or infinite is null.
+    """
+    private = set(config.data.private)
+    most = min(len(frame), config.monitoring.report_rows)
+    chosen = np.sort(rng.choice(len(frame), size=most, replace=False))
+    features = feature_frame(frame.iloc[chosen], schema)
+    kinds = {"numeric": schema.numeric, "categorical": schema.categorical}
+    plain = {"numeric": _numbers, "categorical": _categories}
+    return {
+        kind: {name: plain[kind](features[name]) for name in names if name not in private}
+        for kind, names in kinds.items()
+    }
+
+
+def frozen_sample(rows: Rows, *, schema: Schema, config: ModelConfig) -> dict[str, Document]:
+    """Return the document ``sample`` that is stored with a version; nothing where it is switched off."""
+    if not config.monitoring.report_rows:
+        return {}
+    rng = np.random.default_rng(seed_for(config.model, rows.fingerprint, "sample"))
+    return {"sample": draw_sample(rows.frame, schema=schema, config=config, rng=rng)}
+
+
+def sample_frame(document: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the sample as a frame: float64 and object columns."""
+    columns = {name: pd.Series(values, dtype=np.float64) for name, values in document["numeric"].items()}
+    columns |= {name: pd.Series(values, dtype=object) for name, values in document["categorical"].items()}
+    return pd.DataFrame(columns)
+
+
+def compare_columns(
+    reference: Mapping[str, Any], current: Mapping[str, Any], *, private: frozenset[str] = frozenset()
+) -> ComparableColumns:
+    """Say which columns of two samples (in their JSON form) can be compared, and why others cannot."""
+    usable: dict[str, list[str]] = {"numeric": [], "categorical": []}
+    left_out: dict[str, str] = {}
+    for name in sorted({*_names(reference), *_names(current)}):
+        kinds = [_kind(side, name) for side in (reference, current)]
+        why = _unusable(name, kinds, private) or _empty(name, kinds, (reference, current))
+        if why:
+            left_out[name] = why
+        else:
+            usable[str(kinds[0])].append(name)
+    return ComparableColumns(
+        numeric=tuple(usable["numeric"]), categorical=tuple(usable["categorical"]), left_out=left_out
+    )
+
+
+def _unusable(name: str, kinds: list[str | None], private: frozenset[str]) -> str:
+    before, now = kinds
+    if name in private:
+        return "private"
+    if before is None:
+        return "the reference has no such column"
+    if now is None:
+        return "the window has no such column"
+    return "" if before == now else f"{before} in the reference, {now} in the window"
+
+
+def _empty(name: str, kinds: list[str | None], sides: tuple[Mapping[str, Any], Mapping[str, Any]]) -> str:
+    for side, kind, where in zip(sides, kinds, ("the reference", "the window"), strict=True):
+        if all(value is None for value in side[str(kind)][name]):
+            return f"no value in the sample of {where}"
+    return ""
+
+
+def _names(document: Mapping[str, Any]) -> list[str]:
+    return [*document["numeric"], *document["categorical"]]
+
+
+def _kind(document: Mapping[str, Any], name: str) -> str | None:
+    return next((kind for kind in ("numeric", "categorical") if name in document[kind]), None)
+
+
+def _numbers(column: pd.Series) -> list[float | None]:
+    return [float(f"{value:.7g}") if np.isfinite(value) else None for value in column.tolist()]
+
+
+def _categories(column: pd.Series) -> list[str | None]:
+    text = tokens(column)
+    return [None if pd.isna(value) else str(value) for value in text.tolist()]

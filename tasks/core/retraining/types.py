@@ -1,0 +1,275 @@
+"""The rules of a model's retraining, as its configuration says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+from evergreen.tasks.core.arrays import FloatArray
+from evergreen.tasks.core.config import ModelConfig
+from evergreen.tasks.core.config.quiet_hours import QuietHours, parse_quiet_hours
+from evergreen.tasks.core.config.units import Span
+from evergreen.tasks.core.verdict import Reason
+
+MOST_BACK_OFF = 8.0
+"""A cooldown is never multiplied by more than this."""
+MONTH = timedelta(days=30)
+"""Length that ``retraining.max_per_30d`` counts in."""
+_MONTHLY = Span(2592000.0, "seconds", "30d")
+
+
+def length_text(length: timedelta) -> str:
+    """Return a duration as people write it.
+
+    >>> length_text(timedelta(days=14)), length_text(timedelta(hours=1)), length_text(timedelta(minutes=90))
+    ('14d', '1h', '1.5h')
+    """
+    seconds = length.total_seconds()
+    units = (("d", 86400.0), ("h", 3600.0), ("m", 60.0))
+    unit, size = next(((unit, size) for unit, size in units if seconds >= size), ("s", 1.0))
+    return f"{seconds / size:g}{unit}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainPolicy:
+    """When a retraining may start.
+
+    Attributes
+    ----------
+    run_mode : {'enabled', 'dry_run', 'disabled'}
+        Whether it may at all.
+    triggers : frozenset of str
+        What asks.
+    every : Span
+        Trigger ``periodic``.
+    min_new_rows : int | None
+        Trigger ``labels``.
+    limits : mapping of str to float
+        Least size by kind of drift.
+    cooldown : timedelta
+        Shortest time between two starts.
+    max_per_30d : int | None
+        Most starts in 30 days.
+    back_off, hysteresis : float
+        Factors, >= 1.
+    quiet_hours : tuple of QuietHours
+        When nothing starts by itself.
+    fresh_rows : int
+        Rows labelled since that a champion restored by rollback needs before it is challenged again.
+    """
+
+    run_mode: str = "enabled"
+    triggers: frozenset[str] = frozenset()
+    every: Span = _MONTHLY
+    min_new_rows: int | None = None
+    limits: Mapping[str, float] = field(default_factory=dict)
+    cooldown: timedelta = timedelta(hours=1)
+    max_per_30d: int | None = None
+    back_off: float = 2.0
+    hysteresis: float = 1.5
+    quiet_hours: tuple[QuietHours, ...] = ()
+    fresh_rows: int = 100
+
+    def limit(self, kind: str) -> float:
+        """Return the least size of an alarm of a kind that asks."""
+        return self.limits.get(kind, 0.0)
+
+
+def retrain_policy(config: ModelConfig) -> RetrainPolicy:
+    """Return the rules of a model."""
+    chosen = config.retraining
+    return RetrainPolicy(
+        run_mode=chosen.run_mode,
+        triggers=frozenset(chosen.triggers),
+        every=chosen.every,
+        min_new_rows=chosen.min_new_rows,
+        limits={
+            "data": chosen.drift_threshold,
+            "prediction": chosen.drift_threshold,
+            "outcome": chosen.outcome_shift,
+            "concept": chosen.concept_rise,
+            "performance": chosen.performance_drop,
+        },
+        cooldown=timedelta(seconds=chosen.cooldown.amount),
+        max_per_30d=chosen.max_per_30d,
+        back_off=chosen.back_off,
+        hysteresis=chosen.hysteresis,
+        quiet_hours=tuple(map(parse_quiet_hours, chosen.quiet_hours)),
+        fresh_rows=max(chosen.min_new_rows or 0, config.monitoring.min_rows),
+    )
+
+
+# The words of retraining: a moment, a cause, what is asked, an attempt, a decision.
+
+
+MANUAL = "manual"
+"""What asks when a person does."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moment:
+    """When something is decided: on the calendar, and on the model's own clock.
+
+    Attributes
+    ----------
+    at : datetime
+        Aware, UTC. Cooldown, budget and quiet hours go by it.
+    position : float | None
+        How far the rows have come on the model's clock; None where that is not known.
+    """
+
+    at: datetime
+    position: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cause:
+    """One thing that asks for a retraining.
+
+    Attributes
+    ----------
+    trigger : str
+        ``data``, ``prediction``, ``outcome``, ``concept``, ``performance``, ``periodic``, ``labels`` or ``manual``.
+    name : str
+        The column (or metric) of an alarm; empty for the others.
+    said : str
+        A sentence for people.
+    size, limit : float | None
+        How large it is and from what size on it asks; None where that has no number.
+    since : str | None
+        When the alarm began, as text on the model's clock.
+    position : float | None
+        The same as a position.
+    """
+
+    trigger: str
+    name: str = ""
+    said: str = ""
+    size: float | None = None
+    limit: float | None = None
+    since: str | None = None
+    position: float | None = None
+
+    @property
+    def key(self) -> str:
+        """What it is about, ``trigger:name``."""
+        return f"{self.trigger}:{self.name}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return dict(vars(self))
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Cause:
+        """Return the cause written by ``to_dict``."""
+        return cls(**plain)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Labels:
+    """Rows whose label is known now.
+
+    Attributes
+    ----------
+    positions : array, shape (n,)
+        Their positions, ascending; older ones than anybody asks for may be left out.
+    """
+
+    positions: FloatArray = field(default_factory=lambda: np.zeros(0))
+
+    @property
+    def newest(self) -> float | None:
+        """Position of the newest labelled row; None without any."""
+        return float(self.positions[-1]) if len(self.positions) else None
+
+    def after(self, position: float | None) -> int:
+        """Return how many labelled rows lie past a position (None: all)."""
+        if position is None:
+            return len(self.positions)
+        return len(self.positions) - int(np.searchsorted(self.positions, position, side="right"))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RetrainingRequest:
+    """What asks for a retraining now, before anybody has looked whether it may start.
+
+    Attributes
+    ----------
+    causes : tuple of Cause
+        Alarms that are open and large enough, and ``manual`` where a person asks.
+    judged : bool
+        False when the newest windows could not be judged: no alarm then says nothing.
+    labels : Labels
+        Rows to learn from.
+    champion_since : datetime | None
+        When the champion came to the throne; None without one.
+    champion_learned_to : float | None
+        Position up to which the champion has learned; None where that is not known.
+    forced : str | None
+        Why a person overrides what holds it; None: nobody does.
+    """
+
+    causes: tuple[Cause, ...] = ()
+    judged: bool = True
+    labels: Labels = field(default_factory=Labels)
+    champion_since: datetime | None = None
+    champion_learned_to: float | None = None
+    forced: str | None = None
+
+    @property
+    def manual(self) -> bool:
+        """True when a person asks."""
+        return any(cause.trigger == MANUAL for cause in self.causes)
+
+
+class RetrainingAction(StrEnum):
+    """What is decided."""
+
+    START = "start"
+    HOLD = "hold"
+    INSUFFICIENT = "insufficient"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainDecision:
+    """Whether a retraining starts, and why.
+
+    Attributes
+    ----------
+    outcome : Outcome
+        start, hold or insufficient.
+    reasons : tuple of Reason
+        Every cause that starts it, or everything that holds it.
+    causes : tuple of Cause
+        What asks.
+    next_allowed_at : datetime | None
+        When a retraining may start (or, where nothing asks, is due); None where no time alone changes that.
+    change_at : float | None
+        Position of the newest change that asks, for ``retraining.window: since_change``.
+    """
+
+    outcome: RetrainingAction
+    reasons: tuple[Reason, ...]
+    causes: tuple[Cause, ...] = ()
+    next_allowed_at: datetime | None = None
+    change_at: float | None = None
+
+    @property
+    def starts(self) -> bool:
+        """True when it starts."""
+        return self.outcome is RetrainingAction.START
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {
+            "outcome": self.outcome.value,
+            "reasons": [reason.to_dict() for reason in self.reasons],
+            "causes": [cause.to_dict() for cause in self.causes],
+            "next_allowed_at": self.next_allowed_at.isoformat() if self.next_allowed_at else None,
+            "change_at": self.change_at,
+        }

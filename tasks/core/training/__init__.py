@@ -1,0 +1,1 @@
+"""Training: pipelines, folds, candidates, and what is kept of a training."""

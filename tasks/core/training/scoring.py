@@ -1,0 +1,356 @@
+"""Score rows with a model: the one way from an estimator and rows to what metrics and tests take."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from evergreen.tasks.core.arrays import Array, FloatArray
+from evergreen.tasks.core.config import ModelConfig
+from evergreen.tasks.core.config.evaluation import CostThreshold
+from evergreen.tasks.core.config.training import Candidate
+from evergreen.tasks.core.data.clock import format_position
+from evergreen.tasks.core.data.rows import Rows, SplitPlan
+from evergreen.tasks.core.data.schema import Schema
+from evergreen.tasks.core.errors import DataError, NotLearnable
+from evergreen.tasks.core.metrics.scored import Scored
+from evergreen.tasks.core.training.features import answer, feature_frame, group_codes, outcomes
+
+
+def score_rows(
+    estimator: Any,
+    rows: Rows,
+    *,
+    schema: Schema,
+    config: ModelConfig,
+    classes: tuple[Any, ...],
+    threshold: float = 0.5,
+) -> Scored:
+    """Score labelled rows.
+
+    Parameters
+    ----------
+    estimator : object
+        Fitted; anything `evergreen.tasks.core.training.features.answer` understands.
+    rows : Rows
+        Rows with features and target, in any order of columns.
+    schema : Schema
+        The version's own schema.
+    config : ModelConfig
+        The model's configuration.
+    classes : tuple
+        (negative, positive) for binary, all classes for multiclass, else empty.
+    threshold : float
+        Decision threshold on P(positive) (binary).
+
+    Raises
+    ------
+    DataError
+        When a column is missing or the answer cannot be read.
+    """
+    if rows.frame.empty:
+        return frame_scores(rows, np.zeros((0,)), schema=schema, config=config, classes=classes)
+    score = answer(
+        estimator, feature_frame(rows.frame, schema), problem=config.problem.value, classes=classes
+    )
+    return frame_scores(rows, score, schema=schema, config=config, classes=classes, threshold=threshold)
+
+
+def frame_scores(
+    rows: Rows,
+    score: FloatArray,
+    *,
+    schema: Schema,
+    config: ModelConfig,
+    classes: tuple[Any, ...],
+    threshold: float = 0.5,
+) -> Scored:
+    """Put scores beside the rows' outcome, group, value and clock, in the roles the configuration gives now."""
+    schema = schema.with_roles_of(config)
+    label = decide_labels(score, classes=classes, threshold=threshold)
+    if config.problem == "binary":
+        score, classes = towards_positive(score, classes, config)
+    return Scored(
+        y=outcomes(rows.frame, schema, config),
+        score=score,
+        label=label,
+        classes=classes,
+        positive_class=classes[1] if config.problem == "binary" else None,
+        group=group_codes(rows.frame, schema) if config.problem == "ranking" else None,
+        value=_value(rows.frame, schema),
+        positions=rows.positions,
+    )
+
+
+def decide_labels(score: FloatArray, *, classes: tuple[Any, ...], threshold: float) -> Array | None:
+    """Turn scores into classes: P(positive) >= threshold, or the most likely one; None without classes."""
+    if not classes:
+        return None
+    names = np.asarray(classes)
+    if score.ndim == 1:
+        return names[(score >= threshold).astype(np.int64)]
+    return names[score.argmax(axis=1)]
+
+
+def decided_by(scored: Scored, threshold: float) -> Scored:
+    """Return the same scores, decided by a threshold on P(positive); unchanged where nothing is decided so."""
+    if scored.score is None or len(scored.classes) != 2:
+        return scored
+    return replace(scored, label=decide_labels(scored.score, classes=scored.classes, threshold=threshold))
+
+
+def is_turned(classes: tuple[Any, ...], config: ModelConfig) -> bool:
+    """Tell whether a version was trained with the other class as the positive one (binary).
+
+    Raises
+    ------
+    NotLearnable
+        ``classes_changed``: the configuration's positive class is none of the version's.
+    """
+    positive = config.data.positive_class
+    positive = max(classes) if positive is None else positive
+    if positive not in classes:
+        raise NotLearnable(
+            "classes_changed",
+            f"data.positive_class {positive!r} is unknown to a version that learned the classes "
+            f"{', '.join(map(repr, classes))}. Train a new version, or restore data.positive_class.",
+            observed=str(positive),
+        )
+    return bool(positive != classes[1])
+
+
+def towards_positive(
+    score: FloatArray, classes: tuple[Any, ...], config: ModelConfig
+) -> tuple[FloatArray, tuple[Any, ...]]:
+    """Return P(positive) and its classes, where a version was trained with the other class as the positive one."""
+    return (1.0 - score, classes[::-1]) if is_turned(classes, config) else (score, classes)
+
+
+def _value(frame: pd.DataFrame, schema: Schema) -> FloatArray | None:
+    if schema.value is None:
+        return None
+    if schema.value not in frame.columns:
+        raise DataError(f"Missing column '{schema.value}'. Add it to the data, or correct data.value.")
+    return frame[schema.value].to_numpy(dtype=np.float64)
+
+
+# The decision threshold on P(positive): fixed, the cheapest on the holdout, or the best F1 there.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Threshold:
+    """A decision threshold: positive when P(positive) >= ``value``.
+
+    Attributes
+    ----------
+    value : float
+        The threshold.
+    method : str
+        ``fixed``, ``cost`` or ``f1``.
+    objective : float | None
+        Cost per row, or F1, on the rows it was chosen on; None when fixed.
+    n : int | None
+        Rows it was chosen on; None when fixed.
+    """
+
+    value: float
+    method: str
+    objective: float | None = None
+    n: int | None = None
+
+
+def choose_threshold(scored: Scored | None, wanted: float | CostThreshold | str) -> Threshold:
+    """Choose the threshold.
+
+    Parameters
+    ----------
+    scored : Scored | None
+        Rows of the holdout with probabilities of the positive class; not looked at when fixed.
+    wanted : float, CostThreshold or 'auto'
+        ``evaluation.threshold``.
+
+    Notes
+    -----
+    Every distinct score is tried at once: with rows in falling order of score, the first i rows are called
+    positive. Of equally good thresholds the highest is taken (fewest alarms). The value lies midway to the next
+    lower score, so that a score off by rounding falls on the same side. Rows are needed of both classes; without
+    them 0.5 stays.
+    """
+    if isinstance(wanted, float | int):
+        return Threshold(value=float(wanted), method="fixed")
+    if scored is None or len(scored) == 0 or scored.truth.all() or not scored.truth.any():
+        return Threshold(value=0.5, method="fixed")
+    cuts, hits, alarms = _cuts(scored)
+    positives = int(scored.truth.sum())
+    if isinstance(wanted, CostThreshold):
+        cost = wanted.false_positive * (alarms - hits) + wanted.false_negative * (positives - hits)
+        best = int(np.argmin(cost))
+        method, objective = "cost", float(cost[best] / len(scored))
+    else:
+        f1 = 2 * hits / (alarms + positives)
+        best = int(np.argmax(f1))
+        method, objective = "f1", float(f1[best])
+    return Threshold(value=float(cuts[best]), method=method, objective=objective, n=len(scored))
+
+
+def _cuts(scored: Scored) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return thresholds from 'none positive' to 'all positive', and hits and alarms at each."""
+    score = scored.positive_score
+    order = np.argsort(-score, kind="stable")
+    ordered, truth = score[order], scored.truth[order]
+    last = np.flatnonzero(np.r_[ordered[1:] != ordered[:-1], True])
+    hits = np.r_[0.0, np.cumsum(truth)[last]]
+    alarms = np.r_[0.0, last + 1.0]
+    above = np.r_[np.nextafter(1.0, 2.0), ordered[last]]
+    below = np.r_[ordered[0], ordered[last][1:], 0.0]
+    middle = (above + below) / 2
+    return np.where(middle > below, middle, above), hits, alarms
+
+
+# The recipe of a version: all that is needed to score with it as it was judged, and to fit it again.
+
+
+HALF = Threshold(value=0.5, method="fixed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a version came about and how its scores become decisions.
+
+    Attributes
+    ----------
+    problem : str
+        Kind of problem.
+    candidate : Candidate | None
+        The recipe that won; None for a model trained elsewhere.
+    settings : dict
+        Parameters a search found.
+    classes : tuple
+        (negative, positive) for binary, all classes for multiclass, else empty.
+    threshold : Threshold
+        The decision threshold.
+    config_digest : str
+        Of the whole configuration at training time.
+    """
+
+    problem: str
+    candidate: Candidate | None
+    settings: dict[str, Any] = field(default_factory=dict)
+    classes: tuple[Any, ...] = ()
+    threshold: Threshold = HALF
+    config_digest: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {
+            "problem": self.problem,
+            "candidate": self.candidate.model_dump(mode="json") if self.candidate else None,
+            "settings": self.settings,
+            "classes": list(self.classes),
+            "threshold": asdict(self.threshold),
+            "config_digest": self.config_digest,
+        }
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> Recipe:
+        """Return the recipe written by ``to_dict``."""
+        candidate = plain["candidate"]
+        return cls(
+            problem=plain["problem"],
+            candidate=Candidate.model_validate(candidate) if candidate else None,
+            settings=plain["settings"],
+            classes=tuple(plain["classes"]),
+            threshold=Threshold(**plain["threshold"]),
+            config_digest=plain["config_digest"],
+        )
+
+
+def config_digest(config: ModelConfig) -> str:
+    """Return a short hash of a configuration's values."""
+    text = json.dumps(config.model_dump(mode="json"), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+# A version that can score: its estimator with all that says what the answers mean.
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scorer:
+    """A fitted model and what it was trained by, wherever it is kept.
+
+    Attributes
+    ----------
+    estimator : object
+        A scikit-learn estimator, or a foreign model with ``predict``.
+    schema, plan, recipe : Schema, SplitPlan, Recipe
+        Its columns; what it has learned from; classes, threshold and how to fit it again.
+    """
+
+    estimator: Any
+    schema: Schema
+    plan: SplitPlan
+    recipe: Recipe
+
+    @property
+    def classes(self) -> tuple[Any, ...]:
+        """(negative, positive) for binary, all classes for multiclass, else empty."""
+        return self.recipe.classes
+
+    @property
+    def threshold(self) -> float:
+        """Decision threshold on P(positive)."""
+        return self.recipe.threshold.value
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns it learned from, and those that tell rows of a random split apart."""
+        return (*self.schema.features, *self.plan.identity)
+
+    def score(self, rows: Rows, *, config: ModelConfig) -> Scored:
+        """Score labelled rows with the version's own schema, classes and threshold."""
+        return score_rows(
+            self.estimator,
+            rows,
+            schema=self.schema,
+            config=config,
+            classes=self.classes,
+            threshold=self.threshold,
+        )
+
+
+# The story a version's tags tell: what it learned from, and why it was trained.
+
+
+def version_tags(
+    plan: SplitPlan, training: Rows, *, trigger: str, fingerprint: str | None = None
+) -> dict[str, str]:
+    """Return tags for a version and its run.
+
+    Parameters
+    ----------
+    plan : SplitPlan
+        How the rows were divided.
+    training : Rows
+        Rows it learned from.
+    trigger : str
+        What asked for the training: ``manual``, ``schedule``, ``drift``, …
+    fingerprint : str, optional
+        Of all rows used, where it is known; default: of the training rows.
+    """
+    tags = {
+        "evergreen.trigger": trigger,
+        "evergreen.split": plan.method,
+        "evergreen.data_fingerprint": fingerprint or training.fingerprint,
+        "evergreen.training_rows": str(len(training)),
+    }
+    if plan.training is not None:
+        if math.isfinite(plan.training.start):
+            tags["evergreen.trained_from"] = format_position(plan.training.start, clock=plan.clock)
+        tags["evergreen.trained_to"] = format_position(plan.training.end, clock=plan.clock)
+    return tags

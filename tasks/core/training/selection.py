@@ -1,0 +1,393 @@
+"""Compare candidates by cross-validation: who wins, who cannot be told from the winner, who is ruled out."""
+
+from __future__ import annotations
+
+import ast
+import math
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from evergreen.tasks.core.arrays import FloatArray
+from evergreen.tasks.core.errors import ConfigError, unknown_name
+from evergreen.tasks.core.metrics.base import Metric
+from evergreen.tasks.core.stats.paired import corrected_resampled_t
+from evergreen.tasks.core.stats.resampling import holm
+from evergreen.tasks.core.verdict import Outcome, Reason, Verdict
+
+# Selection criteria such as ``accuracy > 0.90 and accuracy_std < 0.05``: a small grammar, never ``eval``.
+
+
+_MAX_LENGTH = 1_000
+_COMPARISONS: dict[type[ast.cmpop], tuple[str, Callable[[float, float], bool]]] = {
+    ast.Gt: (">", operator.gt),
+    ast.GtE: (">=", operator.ge),
+    ast.Lt: ("<", operator.lt),
+    ast.LtE: ("<=", operator.le),
+    ast.Eq: ("==", operator.eq),
+    ast.NotEq: ("!=", operator.ne),
+}
+_ALLOWED = "comparisons (> >= < <= == !=) of metric names and numbers, joined by and, or, not and parentheses"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CriteriaResult:
+    """Whether values meet the criteria, and one reason for each comparison that does not hold."""
+
+    met: bool
+    reasons: tuple[Reason, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Criteria:
+    """Parsed criteria; see `parse_criteria`.
+
+    Attributes
+    ----------
+    text : str
+        As it was written.
+    names : frozenset of str
+        Metric names it asks for.
+    """
+
+    text: str
+    names: frozenset[str]
+    _tree: ast.expr = field(repr=False, compare=False)
+
+    def judge(self, values: Mapping[str, float]) -> CriteriaResult:
+        """Judge values by name; a missing or NaN value is a named reason and never met."""
+        unknown = [name for name in sorted(self.names) if not math.isfinite(values.get(name, math.nan))]
+        if unknown:
+            return CriteriaResult(met=False, reasons=tuple(_undefined_criterion(name) for name in unknown))
+        failed: list[Reason] = []
+        met = _evaluate(self._tree, values, failed)
+        return CriteriaResult(met=met, reasons=() if met else tuple(failed) or (self._not_met(),))
+
+    def _not_met(self) -> Reason:
+        return Reason(code="criterion_not_met", message=f"The selection criteria '{self.text}' are not met.")
+
+
+def parse_criteria(text: str, *, known: Iterable[str] | None = None, where: str = "") -> Criteria:
+    """Parse selection criteria.
+
+    Parameters
+    ----------
+    text : str
+        Comparisons of names and numbers with ``and``, ``or``, ``not`` and parentheses; ``ndcg@3`` is
+        read as ``ndcg_at_3``; ``a < b < c`` as usual.
+    known : iterable of str, optional
+        Names that are allowed; by default any.
+    where : str
+        Configuration key, for the error.
+
+    Raises
+    ------
+    ConfigError
+        When the text is anything but such an expression.
+    UnknownName
+        When it names something that is not ``known``.
+
+    Examples
+    --------
+    >>> criteria = parse_criteria("accuracy > 0.90 and accuracy_std < 0.05")
+    >>> criteria.judge({"accuracy": 0.93, "accuracy_std": 0.01}).met
+    True
+    >>> criteria.judge({"accuracy": 0.85, "accuracy_std": 0.01}).reasons[0].message
+    'accuracy is 0.85; wanted: accuracy > 0.9.'
+    """
+    place = f" in {where}" if where else ""
+    if not text.strip() or len(text) > _MAX_LENGTH:
+        raise ConfigError(
+            f"The selection criteria{place} have {len(text)} characters. Allowed: 1 to {_MAX_LENGTH}."
+        )
+    try:
+        tree = ast.parse(text.strip().replace("@", "_at_"), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise ConfigError(
+            f"Cannot read the selection criteria '{text}'{place}. Allowed: {_ALLOWED}."
+        ) from error
+    _refuse_other_nodes(tree, text=text, place=place)
+    names = frozenset(node.id for node in ast.walk(tree) if isinstance(node, ast.Name))
+    allowed = None if known is None else set(known)
+    for name in sorted(names):
+        if allowed is not None and name not in allowed:
+            raise unknown_name("metric", name, allowed, where=where or "the selection criteria")
+    return Criteria(text=text, names=names, _tree=tree)
+
+
+def _refuse_other_nodes(node: ast.expr, *, text: str, place: str) -> None:
+    """Let only conditions of comparisons of names and numbers through."""
+    if isinstance(node, ast.BoolOp):
+        for part in node.values:
+            _refuse_other_nodes(part, text=text, place=place)
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        _refuse_other_nodes(node.operand, text=text, place=place)
+    elif not isinstance(node, ast.Compare) or not all(map(_is_term, [node.left, *node.comparators])):
+        shown = ast.unparse(node)
+        raise ConfigError(
+            f"The selection criteria '{text}'{place} contain '{shown}', which is no comparison. Allowed: {_ALLOWED}."
+        )
+    elif not all(type(op) in _COMPARISONS for op in node.ops):
+        raise ConfigError(f"The selection criteria '{text}'{place} use 'in' or 'is'. Allowed: {_ALLOWED}.")
+
+
+def _is_term(node: ast.expr) -> bool:
+    """Return whether a node is a name, a number, or a number with a sign."""
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
+        return _is_number(node.operand)
+    return isinstance(node, ast.Name) or _is_number(node)
+
+
+def _is_number(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and type(node.value) in (int, float)
+
+
+def _evaluate(node: ast.expr, values: Mapping[str, float], failed: list[Reason]) -> bool:
+    """Evaluate a condition and collect the comparisons that do not hold."""
+    if isinstance(node, ast.BoolOp):
+        answers = [_evaluate(part, values, failed) for part in node.values]
+        return all(answers) if isinstance(node.op, ast.And) else any(answers)
+    if isinstance(node, ast.UnaryOp):
+        return not _evaluate(node.operand, values, [])
+    if not isinstance(node, ast.Compare):
+        raise ConfigError(f"'{ast.unparse(node)}' is no comparison. Allowed: {_ALLOWED}.")
+    left = node.left
+    for comparison, right in zip(node.ops, node.comparators, strict=True):
+        symbol, holds = _COMPARISONS[type(comparison)]
+        observed, limit = _number(left, values), _number(right, values)
+        if not holds(observed, limit):
+            failed.append(_unmet(left, symbol, right, observed=observed, limit=limit))
+            return False
+        left = right
+    return True
+
+
+def _number(node: ast.expr, values: Mapping[str, float]) -> float:
+    """Return the value of a name or a number."""
+    return float(values[node.id]) if isinstance(node, ast.Name) else float(ast.literal_eval(node))
+
+
+def _unmet(left: ast.expr, symbol: str, right: ast.expr, *, observed: float, limit: float) -> Reason:
+    shown = f"{ast.unparse(left)} {symbol} {ast.unparse(right)}"
+    message = f"{ast.unparse(left)} is {observed:.6g}; wanted: {shown}."
+    return Reason(code="criterion_not_met", message=message, observed=observed, limit=limit)
+
+
+def _undefined_criterion(name: str) -> Reason:
+    message = f"'{name}' was not measured or is not a number, so the criteria cannot be met."
+    return Reason(code="criterion_undefined", message=message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CandidateResult:
+    """One candidate's row of the comparison.
+
+    Attributes
+    ----------
+    name : str
+        The candidate.
+    mean, std : float
+        Of the deciding metric over folds (``ddof=1``); ``nan`` where a fold is undefined.
+    eligible : bool
+        True when the metric is defined and the criteria are met.
+    behind : float
+        How much worse than the winner, in the metric's own unit, >= 0; ``nan`` without a winner.
+    p_value : float
+        Two-sided corrected resampled t against the winner, Holm-adjusted; ``nan`` for the winner itself.
+    tied : bool
+        True when it cannot be told from the winner at ``level``.
+    reasons : tuple of Reason
+        Why it is not eligible.
+    """
+
+    name: str
+    mean: float
+    std: float
+    eligible: bool
+    behind: float = math.nan
+    p_value: float = math.nan
+    tied: bool = False
+    reasons: tuple[Reason, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form; numbers that are not finite become null."""
+        plain = asdict(self) | {"reasons": [reason.to_dict() for reason in self.reasons]}
+        return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in plain.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CandidateComparison:
+    """The table, best first, the winner, and the verdict (INSUFFICIENT without a winner)."""
+
+    metric: str
+    level: float
+    winner: str | None
+    candidates: tuple[CandidateResult, ...]
+    verdict: Verdict
+
+
+def compare_candidates(
+    fold_scores: Mapping[str, Mapping[str, Sequence[float] | FloatArray]],
+    *,
+    metric: Metric,
+    train_size: int,
+    test_size: int,
+    level: float = 0.05,
+    criteria: Criteria | None = None,
+) -> CandidateComparison:
+    """Compare candidates on the same folds.
+
+    The winner is the eligible candidate with the best mean; the others are tested against it by the
+    corrected resampled t-test with Holm's adjustment. The plain t-test would call folds that share their
+    training rows independent.
+
+    Parameters
+    ----------
+    fold_scores : mapping of str to mapping of str to array, shape (folds,)
+        Candidate → metric → value by fold; every candidate on the same folds.
+    metric : Metric
+        The metric that decides; must be among the measured ones.
+    train_size, test_size : int
+        Typical rows of a fold's training and test part.
+    level : float
+        Level at which a candidate counts as different from the winner.
+    criteria : Criteria, optional
+        What a candidate must meet, on the mean of each metric and on its ``<metric>_std``.
+
+    Returns
+    -------
+    Comparison
+    """
+    rows = [_candidate(name, scores, metric, criteria) for name, scores in fold_scores.items()]
+    eligible = [row for row in rows if row.eligible]
+    if not eligible:
+        return CandidateComparison(
+            metric=metric.name,
+            level=level,
+            winner=None,
+            candidates=_ranked(rows, metric),
+            verdict=_no_winner(rows),
+        )
+    winner = max(eligible, key=lambda row: metric.sign * row.mean)
+    table = _against(
+        winner, rows, fold_scores, metric=metric, train_size=train_size, test_size=test_size, level=level
+    )
+    return CandidateComparison(
+        metric=metric.name,
+        level=level,
+        winner=winner.name,
+        candidates=_ranked(table, metric),
+        verdict=Verdict(outcome=Outcome.PASS, reasons=(_chosen(winner, table, metric),)),
+    )
+
+
+def summarise_folds(scores: Mapping[str, Sequence[float] | FloatArray]) -> dict[str, float]:
+    """Return each metric's mean over folds and its standard deviation as ``<metric>_std`` (``ddof=1``).
+
+    >>> summarise_folds({"accuracy": [0.5, 0.7, 0.9]})["accuracy_std"].__round__(6)
+    0.2
+    """
+    summary: dict[str, float] = {}
+    for name, values in scores.items():
+        folds = np.asarray(values, dtype=np.float64)
+        summary[name] = float(folds.mean()) if folds.size else math.nan
+        summary[f"{name}_std"] = float(folds.std(ddof=1)) if folds.size > 1 else math.nan
+    return summary
+
+
+def _candidate(
+    name: str, scores: Mapping[str, Sequence[float] | FloatArray], metric: Metric, criteria: Criteria | None
+) -> CandidateResult:
+    """Summarise one candidate and judge whether it may win."""
+    summary = summarise_folds(scores)
+    mean = summary.get(metric.name, math.nan)
+    reasons: tuple[Reason, ...] = ()
+    if not math.isfinite(mean):
+        reasons = (_undefined_metric(name, metric),)
+    elif criteria is not None:
+        reasons = criteria.judge(summary).reasons
+    return CandidateResult(
+        name=name,
+        mean=mean,
+        std=summary.get(f"{metric.name}_std", math.nan),
+        eligible=not reasons,
+        reasons=reasons,
+    )
+
+
+def _against(
+    winner: CandidateResult,
+    rows: list[CandidateResult],
+    fold_scores: Mapping[str, Mapping[str, Sequence[float] | FloatArray]],
+    *,
+    metric: Metric,
+    train_size: int,
+    test_size: int,
+    level: float,
+) -> list[CandidateResult]:
+    """Test every other candidate with a defined metric against the winner."""
+    others = [row for row in rows if row.name != winner.name and math.isfinite(row.mean)]
+    best = np.asarray(fold_scores[winner.name][metric.name], dtype=np.float64)
+    raw = [
+        corrected_resampled_t(
+            best - np.asarray(fold_scores[row.name][metric.name], dtype=np.float64),
+            train_size=train_size,
+            test_size=test_size,
+        ).p_value
+        for row in others
+    ]
+    adjusted = dict(zip([row.name for row in others], holm(raw).tolist(), strict=True))
+    return [
+        CandidateResult(
+            name=row.name,
+            mean=row.mean,
+            std=row.std,
+            eligible=row.eligible,
+            behind=metric.sign * (winner.mean - row.mean),
+            p_value=adjusted.get(row.name, math.nan),
+            tied=row.eligible and row.name in adjusted and not adjusted[row.name] <= level,
+            reasons=row.reasons,
+        )
+        for row in rows
+    ]
+
+
+def _ranked(rows: list[CandidateResult], metric: Metric) -> tuple[CandidateResult, ...]:
+    """Sort: eligible first, best first, undefined last."""
+
+    def place(row: CandidateResult) -> tuple[bool, float]:
+        return not row.eligible, -metric.sign * row.mean if math.isfinite(row.mean) else math.inf
+
+    return tuple(sorted(rows, key=place))
+
+
+def _chosen(winner: CandidateResult, table: list[CandidateResult], metric: Metric) -> Reason:
+    """Say who won and who cannot be told from it."""
+    ties = [row.name for row in table if row.tied and row.name != winner.name]
+    rest = f" Not distinguishable from it: {', '.join(ties)}." if ties else ""
+    message = f"'{winner.name}' has the best {metric.name}: {winner.mean:.4f} ± {winner.std:.4f}.{rest}"
+    return Reason(code="best_candidate", message=message, observed=winner.mean)
+
+
+def _undefined_metric(name: str, metric: Metric) -> Reason:
+    message = (
+        f"{metric.name} of '{name}' is undefined in at least one fold (one class only, or a failed fit)."
+    )
+    return Reason(code="metric_undefined", message=message)
+
+
+def _no_winner(rows: list[CandidateResult]) -> Verdict:
+    """Say why no candidate may win."""
+    first = Reason(
+        code="no_eligible_candidate",
+        message="No candidate meets the selection criteria with a defined metric. Loosen the criteria, or add "
+        "rows or candidates.",
+        observed=0,
+        limit=1,
+    )
+    return Verdict(
+        outcome=Outcome.INSUFFICIENT, reasons=(first, *(reason for row in rows for reason in row.reasons))
+    )

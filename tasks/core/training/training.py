@@ -1,0 +1,331 @@
+"""The winner: refitted on the training rows, given its threshold, measured and explained on the holdout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.model_selection import FixedThresholdClassifier
+
+from evergreen.tasks.core.config import ModelConfig
+from evergreen.tasks.core.config.training import Candidate
+from evergreen.tasks.core.data.columns import check_unmixed
+from evergreen.tasks.core.data.rows import Parts, Rows
+from evergreen.tasks.core.data.schema import Schema, check_learnable, infer_schema, unnamed_columns
+from evergreen.tasks.core.metrics.base import Metric
+from evergreen.tasks.core.metrics.registry import measure, metrics_of
+from evergreen.tasks.core.metrics.scored import Scored
+from evergreen.tasks.core.seeds import seed_for
+from evergreen.tasks.core.training.baseline import all_baselines
+from evergreen.tasks.core.training.cross_validation import CandidateScores
+from evergreen.tasks.core.training.estimators import build_pipeline
+from evergreen.tasks.core.training.features import class_labels, outcomes
+from evergreen.tasks.core.training.fitting import fit_candidate
+from evergreen.tasks.core.training.folds import Fold, make_folds
+from evergreen.tasks.core.training.importance import Importance, measure_importance
+from evergreen.tasks.core.training.scoring import (
+    Recipe,
+    Threshold,
+    choose_threshold,
+    config_digest,
+    decided_by,
+    score_rows,
+)
+from evergreen.tasks.core.training.selection import (
+    CandidateComparison,
+    CandidateResult,
+    Criteria,
+    compare_candidates,
+    parse_criteria,
+)
+
+# What there is to learn from: the parts, their columns and classes, the folds, and what is measured.
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrainingTask:
+    """A training that may begin: everything a person can have got wrong was looked at.
+
+    Attributes
+    ----------
+    parts : Parts
+        Training, holdout and evaluation rows.
+    schema : Schema
+        Roles of the columns, read from the training rows.
+    classes : tuple
+        (negative, positive) for binary, all classes for multiclass, else empty.
+    folds : tuple of Fold
+        Of the training rows.
+    metrics : tuple of Metric
+        All that is measured; the first one decides.
+    criteria : Criteria | None
+        What a candidate must meet.
+    excluded : frozenset of str
+        Columns that the configuration excludes; others are left out for what they hold.
+    """
+
+    parts: Parts
+    schema: Schema
+    classes: tuple[Any, ...]
+    folds: tuple[Fold, ...]
+    metrics: tuple[Metric, ...]
+    criteria: Criteria | None
+    excluded: frozenset[str] = frozenset()
+
+    @property
+    def metric(self) -> Metric:
+        """The deciding metric."""
+        return self.metrics[0]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Selection:
+    """The candidate that was chosen, and the comparison that says why.
+
+    Attributes
+    ----------
+    candidate : Candidate | None
+        None when no candidate is eligible.
+    settings : dict
+        Parameters a search chose for it.
+    comparison : Comparison
+        The corrected test between candidates.
+    runs : tuple of CandidateScores
+        Fold scores of every candidate, in the order of the configuration.
+    """
+
+    candidate: Candidate | None
+    settings: dict[str, Any]
+    comparison: CandidateComparison
+    runs: tuple[CandidateScores, ...]
+
+    @property
+    def chosen_run(self) -> CandidateScores | None:
+        """Cross-validation of the chosen candidate."""
+        name = self.candidate.name if self.candidate else None
+        return next((run for run in self.runs if run.name == name), None)
+
+
+def prepare_training(
+    parts: Parts, config: ModelConfig, *, custom: Mapping[str, Metric] | None = None
+) -> TrainingTask:
+    """Look at everything before the first fit.
+
+    Raises
+    ------
+    NotLearnable
+        When the rows cannot be learned from (too few, one class, no usable feature, …).
+    InputError
+        When a metric, the criteria, an estimator or one of its parameters is wrong.
+    """
+    metrics = metrics_of(config, custom=custom)
+    _check_unmixed(parts, config)
+    schema = infer_schema(parts.training.frame, config)
+    for candidate in config.training.candidates:
+        build_pipeline(candidate, schema, config, frame=parts.training.frame)
+    criteria = _criteria(config, metrics)
+    check_learnable(parts.training.frame, schema, config)
+    y = outcomes(parts.training.frame, schema, config)
+    return TrainingTask(
+        parts=parts,
+        schema=schema,
+        classes=class_labels(y, config),
+        folds=make_folds(parts.training, y, schema=schema, config=config),
+        metrics=metrics,
+        criteria=criteria,
+        excluded=frozenset(config.data.exclude),
+    )
+
+
+def choose_candidate(
+    lesson: TrainingTask, runs: tuple[CandidateScores, ...], config: ModelConfig
+) -> Selection:
+    """Compare the candidates and choose one.
+
+    ``training.prefer: simplest`` takes the first listed among the best and its equals; ``best`` takes the best
+    mean. An equal can neither be told from the best by the corrected test nor lies further behind than
+    ``evaluation.min_improvement``: few folds alone make nobody an equal.
+    """
+    comparison = compare_candidates(
+        {run.name: run.scores for run in runs},
+        metric=lesson.metric,
+        train_size=int(runs[0].train_sizes.mean()),
+        test_size=int(runs[0].test_sizes.mean()),
+        criteria=lesson.criteria,
+    )
+    name = comparison.winner
+    if config.training.prefer == "simplest" and name is not None:
+        equal = {
+            row.name for row in comparison.candidates if row.name == name or _is_equal(row, lesson, config)
+        }
+        name = next(candidate.name for candidate in config.training.candidates if candidate.name in equal)
+    candidate = next((one for one in config.training.candidates if one.name == name), None)
+    settings = next((run.settings for run in runs if run.name == name), {})
+    return Selection(candidate=candidate, settings=settings, comparison=comparison, runs=runs)
+
+
+def _is_equal(row: CandidateResult, lesson: TrainingTask, config: ModelConfig) -> bool:
+    """Tell whether a candidate is as good as the best for all that matters."""
+    best = row.mean + lesson.metric.sign * row.behind
+    margin = config.evaluation.min_improvement * (1.0 if lesson.metric.bounded else abs(best))
+    return row.tied and row.behind <= margin
+
+
+def _check_unmixed(parts: Parts, config: ModelConfig) -> None:
+    frames = [rows.frame for rows in (parts.training, parts.holdout, parts.evaluation)]
+    check_unmixed(frames, unnamed_columns(frames[0], config), max_categories=config.training.max_categories)
+
+
+def _criteria(config: ModelConfig, metrics: tuple[Metric, ...]) -> Criteria | None:
+    if config.training.criteria is None:
+        return None
+    known = [name for metric in metrics for name in (metric.name, f"{metric.name}_std")]
+    return parse_criteria(config.training.criteria, known=known, where="training.criteria")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Winner:
+    """A fitted model and its answers on the holdout: all that later decisions take.
+
+    Attributes
+    ----------
+    estimator : object
+        Ready to serve; ``predict`` decides by the threshold.
+    recipe : Recipe
+        How it came about, classes and threshold.
+    holdout : Scored
+        Answers on the holdout.
+    """
+
+    estimator: Any
+    recipe: Recipe
+    holdout: Scored
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Fitted(Winner):
+    """A winner and what the holdout says about it.
+
+    Attributes
+    ----------
+    metrics : dict of str to float
+        By metric, on the holdout; undefined ones are left out.
+    baselines : dict of str to dict
+        The same for each naive baseline.
+    importances : tuple of Importance
+        By permutation, on the holdout; empty without one.
+    """
+
+    metrics: dict[str, float]
+    baselines: dict[str, dict[str, float]]
+    importances: tuple[Importance, ...]
+
+
+def fit_winner(lesson: TrainingTask, choice: Selection, config: ModelConfig) -> Fitted:
+    """Fit the chosen candidate on all training rows, choose its threshold, measure and explain it.
+
+    Raises
+    ------
+    ConfigError
+        When the estimator refuses its parameters or the data.
+    ValueError
+        When no candidate was chosen.
+    """
+    model, winner = _fit(lesson, choice, config)
+    return Fitted(
+        **vars(winner),
+        metrics=measure(winner.holdout, lesson.metrics),
+        baselines=measure_baselines(lesson, config),
+        importances=measure_importance(
+            model,
+            lesson.parts.holdout,
+            schema=lesson.schema,
+            config=config,
+            metric=lesson.metric,
+            classes=lesson.classes,
+            threshold=winner.recipe.threshold.value,
+            rng=np.random.default_rng(seed_for(config.model, lesson.parts.fingerprint, "importance")),
+        ),
+    )
+
+
+def fit_chosen(lesson: TrainingTask, choice: Selection, config: ModelConfig) -> Winner:
+    """Fit the same winner as ``fit_winner`` without measuring and explaining it, which decides nothing."""
+    return _fit(lesson, choice, config)[1]
+
+
+def _fit(lesson: TrainingTask, choice: Selection, config: ModelConfig) -> tuple[Any, Winner]:
+    """Return the fitted pipeline, and the winner it serves as."""
+    if choice.candidate is None:
+        raise ValueError("No candidate was chosen, so there is nothing to fit.")
+    options: dict[str, Any] = {"schema": lesson.schema, "config": config}
+    model = fit_candidate(choice.candidate, lesson.parts.training, settings=choice.settings, **options)
+    scored = score_rows(model, lesson.parts.holdout, classes=lesson.classes, **options)
+    threshold = pick_threshold(scored, config)
+    estimator = with_threshold(model, threshold, classes=lesson.classes)
+    recipe = make_recipe(choice, lesson.classes, threshold, config)
+    decided = decided_by(scored, threshold.value)
+    return model, Winner(estimator=estimator, recipe=recipe, holdout=decided)
+
+
+def refit(recipe: Recipe, rows: Rows, *, schema: Schema, config: ModelConfig) -> Any:
+    """Fit a version's recipe again, on other rows, with the threshold it was judged by.
+
+    Raises
+    ------
+    ValueError
+        When the recipe has no candidate: the model was trained elsewhere.
+    """
+    if recipe.candidate is None:
+        raise ValueError("A model that was trained elsewhere has no recipe to fit again.")
+    model = fit_candidate(recipe.candidate, rows, schema=schema, config=config, settings=recipe.settings)
+    return with_threshold(model, recipe.threshold, classes=recipe.classes)
+
+
+def pick_threshold(scored: Scored, config: ModelConfig) -> Threshold:
+    """Choose the threshold for a binary model on the holdout; 0.5 for the others."""
+    if config.problem != "binary":
+        return Threshold(value=0.5, method="fixed")
+    return choose_threshold(scored, config.evaluation.threshold)
+
+
+def with_threshold(model: Any, threshold: Threshold, *, classes: tuple[Any, ...]) -> Any:
+    """Wrap a fitted binary classifier so that ``predict`` decides by the threshold, also without Evergreen."""
+    if len(classes) != 2:
+        return model
+    return FixedThresholdClassifier(
+        model, threshold=threshold.value, pos_label=classes[1], response_method="predict_proba"
+    )
+
+
+def measure_baselines(lesson: TrainingTask, config: ModelConfig) -> dict[str, dict[str, float]]:
+    """Measure the naive baselines on the holdout, by their name."""
+    parts = lesson.parts
+    if not len(parts.holdout):
+        return {}
+    found = all_baselines(
+        training=parts.training,
+        rows=parts.holdout,
+        schema=lesson.schema,
+        config=config,
+        classes=lesson.classes,
+        rng=np.random.default_rng(seed_for(config.model, parts.fingerprint, "baseline")),
+    )
+    return {kind: measure(scored, lesson.metrics) for kind, scored in found.items()}
+
+
+def make_recipe(
+    choice: Selection, classes: tuple[Any, ...], threshold: Threshold, config: ModelConfig
+) -> Recipe:
+    """Write down what was chosen."""
+    candidate: Candidate | None = choice.candidate
+    return Recipe(
+        problem=config.problem.value,
+        candidate=candidate,
+        settings=choice.settings,
+        classes=classes,
+        threshold=threshold,
+        config_digest=config_digest(config),
+    )

@@ -1,0 +1,128 @@
+"""The margin over the naive baseline: a model that does not beat it, surely, has learned nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from evergreen.tasks.core.arrays import Array
+from evergreen.tasks.core.challenge.difference import Difference, measure_difference
+from evergreen.tasks.core.metrics.base import Metric
+from evergreen.tasks.core.metrics.scored import Scored
+from evergreen.tasks.core.training.baseline import no_skill_baseline
+from evergreen.tasks.core.validation.gate import CheckResult, check, insufficient
+from evergreen.tasks.core.verdict import Reason
+
+LEVEL = 0.05
+_NAMES = {
+    "constant": "the naive baseline (majority, mean, or answers in random order)",
+    "persistence": "the baseline 'same as last'",
+}
+
+
+def measure_margin(
+    metric: Metric,
+    *,
+    baseline: Scored,
+    scored: Scored,
+    kind: str,
+    blocks: Array | None,
+    rng: np.random.Generator,
+) -> Difference:
+    """Measure how far a model stands above a baseline on the same rows, with a two-sided 95 % interval.
+
+    Parameters
+    ----------
+    metric : Metric
+        The deciding metric.
+    baseline, scored : Scored
+        Answers of both on the same n rows.
+    kind : {'constant', 'persistence'}
+        The baseline; a constant one stands beside guesses (``naive_opponent``).
+    blocks : array, shape (n,), or None
+        Block of each row; None declares rows independent.
+    rng : numpy.random.Generator
+        For guesses and resampling.
+
+    Returns
+    -------
+    Difference
+        The baseline stands as champion.
+    """
+    if kind == "constant":
+        metric, baseline = no_skill_baseline(metric, baseline=baseline, answers=scored, rng=rng)
+    return measure_difference(metric, baseline, scored, level=LEVEL, blocks=blocks, rng=rng)
+
+
+def check_margin(
+    difference: Difference, *, kind: str, margin: float, min_blocks: int, decides: bool = True
+) -> CheckResult:
+    """Pass when the whole 95 % interval of the difference lies above ``margin``.
+
+    Parameters
+    ----------
+    difference : Difference
+        From ``measure_margin``.
+    kind : {'constant', 'persistence'}
+        The baseline.
+    margin : float
+        Absolute for bounded metrics, else relative to the baseline.
+    min_blocks : int
+        Fewer blocks are INSUFFICIENT: their spread is not known well enough to decide anything.
+    decides : bool
+        False: falling short only warns (code ``below_persistence``).
+    """
+    name = f"baseline_{kind}"
+    if hindrance := _hindrance(difference, kind=kind, margin=margin, min_blocks=min_blocks):
+        return insufficient(name, hindrance) if decides else check(name, met=hindrance)
+    low = difference.interval[0]
+    reason = Reason(
+        code="above_baseline" if low > margin else f"below_{'baseline' if kind == 'constant' else kind}",
+        message=_sentence(difference, kind=kind, margin=margin, above=low > margin),
+        observed=low if np.isfinite(low) else None,
+        limit=margin,
+        n=difference.n,
+    )
+    measured = {f"baseline_{kind}": difference.champion, f"margin_{kind}": difference.difference}
+    measured = {key: value for key, value in measured.items() if np.isfinite(value)}
+    if low > margin:
+        return check(name, met=reason, measured=measured)
+    return check(
+        name, failed=[reason] if decides else [], warnings=[] if decides else [reason], measured=measured
+    )
+
+
+def _hindrance(difference: Difference, *, kind: str, margin: float, min_blocks: int) -> Reason | None:
+    """Return why nothing can be decided, or None."""
+    if not difference.defined:
+        return Reason(
+            code="margin_undefined",
+            message=(
+                f"{difference.metric} is undefined for {_NAMES[kind]} or on parts of the holdout (one class, "
+                f"no group?); {difference.n} rows cannot decide. Add rows, or choose another evaluation.metric."
+            ),
+            n=difference.n,
+        )
+    needed = difference.needed_blocks_for_test or min_blocks
+    unclear = difference.needed_blocks_for_test is not None and difference.interval[0] <= margin
+    if difference.blocks is not None and (difference.blocks < min_blocks or unclear):
+        return Reason(
+            code="too_few_blocks",
+            message=(
+                f"The holdout has {difference.blocks} independent blocks, {needed} would decide; "
+                "lengthen split.holdout, or set a shorter evaluation.block if its rows depend on each other less."
+            ),
+            observed=difference.blocks,
+            limit=needed,
+            n=difference.n,
+        )
+    return None
+
+
+def _sentence(difference: Difference, *, kind: str, margin: float, above: bool) -> str:
+    low, high = difference.interval
+    word = "beats" if above else "does not surely beat"
+    return (
+        f"With {difference.metric} {difference.challenger:.4g} the model {word} {_NAMES[kind]} "
+        f"({difference.champion:.4g}): difference {difference.difference:.4g}, 95 % interval "
+        f"[{low:.4g}, {high:.4g}], must lie above {margin:g}."
+    )

@@ -1,0 +1,232 @@
+"""Everything measured about a version that the gates judge; gates of a team's own get it too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import pandas as pd
+
+from evergreen.tasks.core.config import ModelConfig
+from evergreen.tasks.core.contract.check import ContractResult
+from evergreen.tasks.core.data.rows import Rows
+from evergreen.tasks.core.data.schema import Schema
+from evergreen.tasks.core.metrics.base import Metric
+from evergreen.tasks.core.metrics.scored import Scored
+from evergreen.tasks.core.verdict import Outcome, Reason, Verdict
+
+# What a check of the gate answers with.
+
+
+Family = Literal["statistical", "operational"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckResult:
+    """One check: its verdict, what it warns about and the numbers that decided.
+
+    Attributes
+    ----------
+    name : str
+        Stable name of the check.
+    verdict : Verdict
+        PASS, FAIL or INSUFFICIENT with reasons.
+    family : {'statistical', 'operational'}
+        Statistical checks are replayed over history; operational ones (latency, smoke, size) run live only.
+    warnings : tuple[Reason, ...]
+        What a person should look at although it decides nothing.
+    measured : dict[str, float]
+        Numbers for the run, by a name MLflow accepts.
+    """
+
+    name: str
+    verdict: Verdict
+    family: Family = "statistical"
+    warnings: tuple[Reason, ...] = ()
+    measured: dict[str, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {
+            "check": self.name,
+            "family": self.family,
+            **self.verdict.to_dict(),
+            "warnings": [reason.to_dict() for reason in self.warnings],
+            "measured": self.measured,
+        }
+
+
+def check(
+    name: str,
+    *,
+    failed: Iterable[Reason] = (),
+    met: Reason | None = None,
+    warnings: Iterable[Reason] = (),
+    measured: dict[str, float] | None = None,
+    family: Family = "statistical",
+) -> CheckResult:
+    """Build a result: FAIL when anything failed, else PASS with what was met."""
+    reasons = tuple(failed)
+    good = () if met is None else (met,)
+    return CheckResult(
+        name=name,
+        verdict=Verdict(outcome=Outcome.FAIL if reasons else Outcome.PASS, reasons=reasons or good),
+        family=family,
+        warnings=tuple(warnings),
+        measured=measured or {},
+    )
+
+
+def insufficient(name: str, reason: Reason, *, family: Family = "statistical") -> CheckResult:
+    """Build a result for what cannot be judged yet; it never approves."""
+    return CheckResult(
+        name=name, verdict=Verdict(outcome=Outcome.INSUFFICIENT, reasons=(reason,)), family=family
+    )
+
+
+# What a smoke test in a fresh process found, and the verdict on it.
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmokeProbe:
+    """One question put to the loaded model: its name, whether the answer was right, and what happened."""
+
+    name: str
+    passed: bool
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latency:
+    """Milliseconds of one kind of request, over ``repeats`` requests of ``rows`` rows."""
+
+    p50_ms: float
+    p95_ms: float
+    rows: int
+    repeats: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmokeReport:
+    """Everything measured on a model in a process of its own.
+
+    Attributes
+    ----------
+    uri : str
+        What was loaded.
+    version : int | None
+        The version it resolved to.
+    probes : tuple[SmokeProbe, ...]
+        Questions and answers.
+    single, batch : Latency | None
+        Latency for one row and for a batch; None when the model never loaded.
+    size_mb, load_seconds : float | None
+        Size of the model's files in megabytes (10^6 bytes), and the time to load it.
+    """
+
+    uri: str
+    version: int | None = None
+    probes: tuple[SmokeProbe, ...]
+    single: Latency | None = None
+    batch: Latency | None = None
+    size_mb: float | None = None
+    load_seconds: float | None = None
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> SmokeReport:
+        """Read the JSON form the process printed."""
+        latencies = {
+            name: None if plain.get(name) is None else Latency(**plain[name]) for name in ("single", "batch")
+        }
+        return cls(
+            **{**plain, **latencies, "probes": tuple(SmokeProbe(**probe) for probe in plain["probes"])}
+        )
+
+
+def judge_smoke(report: SmokeReport) -> Verdict:
+    """Fail with one reason for each probe that failed.
+
+    Examples
+    --------
+    >>> broken = SmokeProbe(name="one_row", passed=False, message="no answer")
+    >>> judge_smoke(SmokeReport(uri="models:/m/1", probes=(broken,))).reasons[0].code
+    'smoke_one_row'
+    """
+    failed = tuple(
+        Reason(
+            code=f"smoke_{probe.name}", message=f"Smoke test '{_words(probe.name)}' failed: {probe.message}"
+        )
+        for probe in report.probes
+        if not probe.passed
+    )
+    if failed or not report.probes:
+        nothing = Reason(code="smoke_nothing", message="The smoke test asked nothing; nothing is proven.")
+        return Verdict(outcome=Outcome.FAIL, reasons=failed or (nothing,))
+    met = Reason(
+        code="smoke_met",
+        message=f"{report.uri} answered {len(report.probes)} probes rightly in a fresh process.",
+        observed=len(report.probes),
+    )
+    return Verdict(outcome=Outcome.PASS, reasons=(met,))
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class GateContext:
+    """What a gate may look at; nothing in it may be changed.
+
+    Attributes
+    ----------
+    config : ModelConfig
+        The model's configuration.
+    schema : Schema
+        The version's own columns.
+    version : int
+        The version under judgement.
+    holdout : Rows
+        Labelled rows the version has not learned from, n of them.
+    scored : Scored
+        Outcomes of the holdout and the version's answers.
+    baselines : mapping of str to Scored
+        Answers without a model on the same rows: ``constant``, and ``persistence`` on timed data.
+    metrics : tuple[Metric, ...]
+        Everything that is measured, the deciding metric first.
+    windows : mapping of str to DataFrame
+        Rows whose inputs are looked at, by name (training, holdout, evaluation).
+    contract : tuple[ContractResult, ...]
+        The contract's result on each window; empty when switched off.
+    smoke : SmokeReport | None
+        What a fresh process found; None in a replay, which judges the statistical gates alone.
+    warnings : tuple[Reason, ...]
+        What loading and splitting the rows warned about.
+    """
+
+    config: ModelConfig
+    schema: Schema
+    version: int
+    holdout: Rows
+    scored: Scored
+    baselines: Mapping[str, Scored]
+    metrics: tuple[Metric, ...]
+    windows: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    contract: tuple[ContractResult, ...] = ()
+    smoke: SmokeReport | None = None
+    warnings: tuple[Reason, ...] = ()
+
+    @property
+    def metric(self) -> Metric:
+        """The deciding metric."""
+        return self.metrics[0]
+
+    @property
+    def problem(self) -> str:
+        """Kind of problem."""
+        return self.config.problem.value
+
+    def metric_named(self, name: str) -> Metric | None:
+        """Return one of the measured metrics by name, or None."""
+        return next((metric for metric in self.metrics if metric.name == name), None)

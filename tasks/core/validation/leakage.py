@@ -1,0 +1,272 @@
+"""Leakage suspicion: a single feature that nearly gives the outcome away."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from evergreen.tasks.core.arrays import Array, FloatArray, IntArray
+from evergreen.tasks.core.contract.contract import as_text, kind_of
+from evergreen.tasks.core.validation.gate import CheckResult, check
+from evergreen.tasks.core.verdict import Reason
+
+# How well a single column alone tells the outcome: its ranking power, 0.5 (nothing) to 1 (all of it).
+
+
+_BINS = 64
+
+
+def ranking_power(values: pd.Series, y: Array, *, problem: str, group: IntArray | None = None) -> float:
+    """Measure how well one column alone orders the outcomes, in either direction and of any shape.
+
+    Parameters
+    ----------
+    values : Series, shape (n,)
+        The column; text, nulls and infinities included.
+    y : array, shape (n,)
+        Outcomes.
+    problem : str
+        Binary: AUC. Multiclass: the worst class's AUC, one against the rest (one class that is easily told
+        apart is no leak). Regression: |Spearman's rank correlation|. Ranking: share of pairs within a group
+        put in order.
+    group : array, shape (n,), or None
+        Codes of the ranking groups.
+
+    Returns
+    -------
+    float
+        The greater of two readings: the column as it stands (numbers), and the mean outcome of its bins or
+        categories as learned on the other half of the rows, which sees bends, gaps and names. 0.5 for a
+        constant column, NaN for outcomes of one value.
+    """
+    targets = _targets(y, problem)
+    if any(len(np.unique(target)) < 2 for target in targets):
+        return float("nan")
+    readings = [_power(_as_numbers(values), targets, problem=problem, group=group)]
+    codes = _codes(values)
+    readings.append(_power_of_codes(codes, targets, problem=problem, group=group))
+    return max(readings)
+
+
+def _targets(y: Array, problem: str) -> list[FloatArray]:
+    """Return one number column a question: each class against the rest, or the outcome itself."""
+    if problem == "binary":
+        return [(y == np.unique(y)[-1]).astype(float)]
+    if problem == "multiclass":
+        return [(y == label).astype(float) for label in np.unique(y)]
+    return [np.asarray(y, dtype=float)]
+
+
+def _power(score: FloatArray, targets: list[FloatArray], *, problem: str, group: IntArray | None) -> float:
+    return min(_one_power(score, target, problem=problem, group=group) for target in targets)
+
+
+def _power_of_codes(
+    codes: IntArray, targets: list[FloatArray], *, problem: str, group: IntArray | None
+) -> float:
+    return min(
+        _one_power(_cross_fitted_means(codes, target), target, problem=problem, group=group)
+        for target in targets
+    )
+
+
+def _one_power(score: FloatArray, target: FloatArray, *, problem: str, group: IntArray | None) -> float:
+    if np.ptp(score) == 0:
+        return 0.5 if problem != "regression" else 0.0
+    if problem == "ranking" and group is not None:
+        return _within_groups(score, target, group)
+    if problem in {"regression", "ranking"}:
+        return abs(float(stats.spearmanr(score, target).statistic))
+    area = _auc(score, target)
+    return max(area, 1 - area)
+
+
+def _auc(score: FloatArray, target: FloatArray) -> float:
+    """Return the area under the ROC curve by ranks (Mann-Whitney), ties counting half."""
+    ranks = stats.rankdata(score)
+    positive = target == target.max()
+    m, n = int(positive.sum()), int((~positive).sum())
+    return float((ranks[positive].sum() - m * (m + 1) / 2) / (m * n))
+
+
+def _within_groups(score: FloatArray, target: FloatArray, group: IntArray) -> float:
+    """Return the share of pairs with different outcomes in one group that the score orders, ties half."""
+    order = np.argsort(group, kind="stable")
+    bounds = np.flatnonzero(np.diff(group[order])) + 1
+    right = pairs = 0.0
+    for rows in np.split(order, bounds):
+        higher = target[rows][:, None] > target[rows][None, :]
+        gap = score[rows][:, None] - score[rows][None, :]
+        right += float(((gap > 0) & higher).sum() + 0.5 * ((gap == 0) & higher).sum())
+        pairs += float(higher.sum())
+    share = right / pairs if pairs else 0.5
+    return max(share, 1 - share)
+
+
+def _as_numbers(values: pd.Series) -> FloatArray:
+    """Return the column as numbers, what is none in the middle of the rest; zeros for text."""
+    if kind_of(values) != "number":
+        return np.zeros(len(values))
+    numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+    finite = np.isfinite(numbers)
+    middle = float(np.median(numbers[finite])) if finite.any() else 0.0
+    return np.where(np.isnan(numbers), middle, np.clip(numbers, -1e300, 1e300))
+
+
+def _codes(values: pd.Series) -> IntArray:
+    """Return a bin for each row: few values as they are, numbers by quantile; nulls in one of their own."""
+    if kind_of(values) != "number" or values.nunique() <= _BINS:
+        return np.asarray(pd.factorize(as_text(values), use_na_sentinel=False)[0], dtype=np.int64)
+    numbers = pd.Series(_as_numbers(values)).where(values.notna().to_numpy())
+    bins = pd.qcut(numbers, _BINS, labels=False, duplicates="drop")
+    return np.asarray(bins.fillna(-1).to_numpy(), dtype=np.int64) + 1
+
+
+def _cross_fitted_means(codes: IntArray, target: FloatArray) -> FloatArray:
+    """Return each row's bin mean as learned on the other half of the rows; unknown bins get the overall mean."""
+    half = np.arange(len(codes)) % 2 == 0
+    means = np.full(len(codes), float(target.mean()))
+    size = int(codes.max()) + 1
+    for learn in (half, ~half):
+        count = np.bincount(codes[learn], minlength=size)
+        total = np.bincount(codes[learn], weights=target[learn], minlength=size)
+        known = count[codes[~learn]] > 0
+        rows = np.flatnonzero(~learn)[known]
+        means[rows] = total[codes[rows]] / count[codes[rows]]
+    return means
+
+
+_MOST_ROWS = 20_000
+_PERFECT = 1 - 1e-9
+_LEVEL = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeakMeasure:
+    """Ranking power of each feature, of 'same as last' (None without a clock), and the rows that speak."""
+
+    power: dict[str, float]
+    persistence: float | None
+    n: int
+
+
+def measure_leakage(
+    frame: pd.DataFrame,
+    y: Array,
+    *,
+    features: Sequence[str],
+    problem: str,
+    group: IntArray | None = None,
+    positions: FloatArray | None = None,
+) -> LeakMeasure:
+    """Measure each feature's ranking power on the holdout (the newest 20,000 rows).
+
+    Parameters
+    ----------
+    frame : DataFrame, shape (n, columns)
+        Holdout rows, in clock order where there is one.
+    y : array, shape (n,)
+        Outcomes.
+    features : sequence of str
+        Columns to look at; absent ones are skipped.
+    problem, group
+        As for ``ranking_power``.
+    positions : array, shape (n,), or None
+        The clock; with one, the power of the outcome before is measured too: a series that hardly moves is
+        told by every lagged column, and that is no leak.
+    """
+    newest = slice(max(0, len(y) - _MOST_ROWS), None)
+    rows, outcome = frame.iloc[newest], np.asarray(y)[newest]
+    codes = None if group is None else group[newest]
+    power = {
+        name: ranking_power(rows[name], outcome, problem=problem, group=codes)
+        for name in features
+        if name in rows.columns
+    }
+    timed = positions is not None and problem != "ranking" and len(outcome) > 2
+    before = ranking_power(pd.Series(outcome[:-1]), outcome[1:], problem=problem) if timed else None
+    return LeakMeasure(power=power, persistence=before, n=_speaking_rows(outcome, problem))
+
+
+def _speaking_rows(y: Array, problem: str) -> int:
+    """Return the rows an estimate of power rests on: of classes, the rarest one's."""
+    if problem in {"binary", "multiclass"}:
+        return int(np.unique(y, return_counts=True)[1].min()) if len(y) else 0
+    return len(y)
+
+
+def check_leakage(measure: LeakMeasure, *, limit: float) -> CheckResult:
+    """Fail for each feature whose ranking power surely exceeds ``limit``; warn where it only may.
+
+    Notes
+    -----
+    *Surely* means that the one-sided 95 % Wilson bound exceeds the limit, or that the order is perfect: on
+    few rows a strong honest feature comes close to 1 by chance. Where 'same as last' exceeds the limit
+    itself, a feature must halve its remaining error to be suspected.
+
+    References
+    ----------
+    Wilson: Probable inference, the law of succession, and statistical inference (JASA 1927).
+    """
+    bar = _bar(measure.persistence, limit)
+    suspects = {name: power for name, power in measure.power.items() if power > bar}
+    sure = {name for name, power in suspects.items() if _is_sure(power, bar, measure.n)}
+    strongest: Mapping[str, float] = measure.power or {"(none)": 0.0}
+    name = max(strongest, key=lambda key: np.nan_to_num(strongest[key]))
+    met = Reason(
+        code="no_leak",
+        message=f"No feature gives the outcome away; the strongest alone is '{name}'.",
+        observed=strongest[name],
+        limit=bar,
+        n=measure.n,
+    )
+    return check(
+        "leakage",
+        failed=[_suspect(name, suspects[name], bar, measure.n) for name in suspects if name in sure],
+        met=met,
+        warnings=[_suspect(name, suspects[name], bar, measure.n) for name in suspects if name not in sure],
+        measured={"strongest_feature": strongest[name]},
+    )
+
+
+def _bar(persistence: float | None, limit: float) -> float:
+    if persistence is None or not persistence > limit:
+        return limit
+    return 1 - (1 - persistence) / 2
+
+
+def _is_sure(power: float, bar: float, n: int) -> bool:
+    return power >= _PERFECT or wilson_lower(power, n) > bar
+
+
+def wilson_lower(share: float, n: int) -> float:
+    """Return the one-sided 95 % lower bound of a share seen on ``n`` trials (Wilson); 0 for no trials.
+
+    Examples
+    --------
+    >>> round(wilson_lower(0.99, 1000), 4)
+    0.9833
+    """
+    if n == 0:
+        return 0.0
+    z2 = float(stats.norm.isf(_LEVEL)) ** 2
+    centre = share + z2 / (2 * n)
+    spread = float(np.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n))))
+    return (centre - spread) / (1 + z2 / n)
+
+
+def _suspect(name: str, power: float, bar: float, n: int) -> Reason:
+    return Reason(
+        code="leak_suspected",
+        message=(
+            f"Feature '{name}' alone nearly gives the outcome away (ranking power {power:.4f}, limit {bar:.4f}); "
+            "exclude it under data.exclude, or raise validation.leakage_score if it is known in time."
+        ),
+        observed=power,
+        limit=bar,
+        n=n,
+    )

@@ -1,0 +1,205 @@
+"""Data quality: infinite numbers that go in, and answers that are no numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from evergreen.tasks.core.metrics.base import Metric
+from evergreen.tasks.core.metrics.scored import Scored
+from evergreen.tasks.core.validation.gate import CheckResult, check
+from evergreen.tasks.core.verdict import Reason
+
+
+def check_inputs(
+    windows: Mapping[str, pd.DataFrame], numeric: Sequence[str], *, max_infinite: float
+) -> CheckResult:
+    """Look for infinities in the numeric features of each window; nulls are the contract's matter.
+
+    Parameters
+    ----------
+    windows : mapping of str to DataFrame
+        Rows by the name of their window.
+    numeric : sequence of str
+        Numeric features; absent ones are the contract's matter too.
+    max_infinite : float
+        Largest share of ±inf in one column of one window.
+    """
+    found = {
+        (window, name): share_infinite(frame[name])
+        for window, frame in windows.items()
+        for name in numeric
+        if name in frame.columns and len(frame)
+    }
+    failed = [
+        _infinite(name, window, share, limit=max_infinite, n=len(windows[window]))
+        for (window, name), share in found.items()
+        if share > max_infinite
+    ]
+    rows = sum(len(frame) for frame in windows.values())
+    met = Reason(
+        code="inputs_finite",
+        message=f"{len(numeric)} numeric features hold no more infinities than allowed.",
+        observed=max(found.values(), default=0.0),
+        limit=max_infinite,
+        n=rows,
+    )
+    return check("inputs", failed=failed, met=met)
+
+
+def share_infinite(values: pd.Series) -> float:
+    """Return the share of ±inf among all values, 0 to 1.
+
+    Examples
+    --------
+    >>> share_infinite(pd.Series([1.0, float("inf"), None, 2.0]))
+    0.25
+    """
+    numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+    return float(np.isinf(numbers).mean()) if len(numbers) else 0.0
+
+
+def _infinite(name: str, window: str, share: float, *, limit: float, n: int) -> Reason:
+    return Reason(
+        code="infinite_values",
+        message=(
+            f"Column '{name}' holds {round(share * n)} infinite values in the {window} window "
+            f"({share:.2%}, allowed {limit:.2%}); mend the source, or raise contract.max_infinite."
+        ),
+        observed=share,
+        limit=limit,
+        n=n,
+    )
+
+
+def check_outputs(scored: Scored) -> CheckResult:
+    """Require that every answer is a finite number."""
+    score = np.asarray(scored.score, dtype=float)
+    bad = int((~np.isfinite(score)).reshape(len(score), -1).any(axis=1).sum())
+    n = len(scored.y)
+    reason = Reason(
+        code="answers_not_finite",
+        message=f"{bad} of {n} holdout rows were answered with NaN or infinity.",
+        observed=bad,
+        limit=0,
+        n=n,
+    )
+    met = Reason(code="answers_finite", message="Every answer is a finite number.", observed=0, limit=0, n=n)
+    return check("outputs", failed=[reason] if bad else [], met=met)
+
+
+# Performance floors: values a metric must reach whatever the baseline does.
+
+
+def check_floors(
+    values: Mapping[str, float], floors: Mapping[str, float], *, metrics: Mapping[str, Metric], n: int
+) -> CheckResult:
+    """Compare measured metrics with their floors; for errors and losses the floor is a ceiling.
+
+    Parameters
+    ----------
+    values, floors : mapping of str to float
+        Holdout value and least (errors: largest) allowed value by metric name.
+    metrics : mapping of str to Metric
+        Each metric of ``floors``, for its direction.
+    n : int
+        Holdout rows.
+
+    Notes
+    -----
+    An undefined (NaN) metric fails: nothing was shown to reach the floor.
+    """
+    failed = [
+        _below(name, values[name], floor, metric=metrics[name], n=n)
+        for name, floor in floors.items()
+        if not _reaches(values[name], floor, metric=metrics[name])
+    ]
+    said = f"{len(floors)} performance floors are met." if floors else "No performance floors are set."
+    met = Reason(code="floors_met", message=said, observed=len(floors), n=n)
+    return check(
+        "floors", failed=failed, met=met, measured={f"floor_{name}": floor for name, floor in floors.items()}
+    )
+
+
+def _reaches(value: float, floor: float, *, metric: Metric) -> bool:
+    return not math.isnan(value) and metric.sign * (value - floor) >= 0
+
+
+def _below(name: str, value: float, floor: float, *, metric: Metric, n: int) -> Reason:
+    word = "floor" if metric.greater_is_better else "ceiling"
+    if math.isnan(value):
+        return Reason(
+            code="metric_undefined",
+            message=f"{name} is undefined on {n} holdout rows (one class, no group?), its {word} is {floor:g}.",
+            limit=floor,
+            n=n,
+        )
+    side = "below" if metric.greater_is_better else "above"
+    return Reason(
+        code="below_floor" if metric.greater_is_better else "above_ceiling",
+        message=f"{name} is {value:.4g} on the holdout, {side} its {word} {floor:g}.",
+        observed=value,
+        limit=floor,
+        n=n,
+    )
+
+
+# Shapes and types of the answers, against what the problem calls for.
+
+
+def check_shapes(scored: Scored, *, problem: str) -> CheckResult:
+    """Require one answer a row, of the shape and type the problem calls for.
+
+    Parameters
+    ----------
+    scored : Scored
+        Holdout rows with the model's answers.
+    problem : str
+        ``binary``, ``multiclass``, ``regression`` or ``ranking``.
+
+    Notes
+    -----
+    A class among the outcomes that the model does not know is named: no answer of it can be right there.
+    """
+    n = len(scored.y)
+    met = Reason(code="shapes_met", message=f"One answer for each of {n} rows, of the right type.", n=n)
+    return check("shapes", failed=list(_problems(scored, problem=problem)), met=met)
+
+
+def _problems(scored: Scored, *, problem: str) -> Iterator[Reason]:
+    n, score = len(scored.y), np.asarray(scored.score)
+    width = len(scored.classes)
+    expected: tuple[int, ...] = (n, width) if problem == "multiclass" else (n,)
+    if score.shape != expected:
+        yield Reason(
+            code="wrong_shape",
+            message=f"The answers have shape {score.shape}, a {problem} model must give {expected}.",
+            observed=str(score.shape),
+            limit=str(expected),
+            n=n,
+        )
+    if not np.issubdtype(score.dtype, np.number):
+        yield Reason(
+            code="wrong_type",
+            message=f"The answers are of type {score.dtype}, they must be numbers.",
+            observed=str(score.dtype),
+            limit="number",
+            n=n,
+        )
+    if unknown := _unknown_classes(scored, problem=problem):
+        yield Reason(
+            code="unknown_class",
+            message=f"The holdout holds classes the model does not know: {', '.join(unknown)}.",
+            observed=", ".join(unknown),
+            limit=", ".join(map(str, scored.classes)),
+            n=n,
+        )
+
+
+def _unknown_classes(scored: Scored, *, problem: str) -> list[str]:
+    if problem not in {"binary", "multiclass"} or not scored.classes:
+        return []
+    return sorted(str(value) for value in set(np.unique(scored.y)) - set(scored.classes))

@@ -1,0 +1,188 @@
+"""The gate's report: markdown for Prefect, a page and documents for the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from evergreen.tasks.core.contract.check import contract_document, contract_page
+from evergreen.tasks.core.contract.contract import Contract
+from evergreen.tasks.core.log_items import Json, LogItem, Metrics, Table, Tags, Text
+from evergreen.tasks.core.promotion.registry_state import APPROVED, REJECTED_FOR, VALIDATION_STATUS
+from evergreen.tasks.core.reports import html
+from evergreen.tasks.core.validation.gate import CheckResult, GateContext, SmokeReport
+from evergreen.tasks.core.validation.validate import GateDecision
+from evergreen.tasks.core.verdict import Reason, StageResult, State
+
+
+def describe_validation(
+    context: GateContext, decision: GateDecision, contract: Contract | None
+) -> Iterator[LogItem]:
+    """Yield what the run of one validation holds.
+
+    Parameters
+    ----------
+    context, decision : GateContext, GateDecision
+        What was judged, and the judgement.
+    contract : Contract | None
+        The version's contract; None when it is switched off.
+    """
+    yield Metrics(decision.measured)
+    yield Tags(
+        {
+            "evergreen.stage": "validation",
+            "evergreen.version": str(context.version),
+            "evergreen.state": decision.state.value,
+        }
+    )
+    yield Json("validation/report.json", validation_document(context, decision))
+    yield Text("validation/report.html", validation_page(context, decision))
+    yield Table("validation/checks.json", _columns(decision))
+    if contract is not None and context.contract:
+        yield Json("validation/contract.json", contract_document(contract, context.contract))
+        title = f"Data contract of {context.config.model}, version {context.version}"
+        yield Text("validation/contract.html", contract_page(contract, context.contract, title=title))
+
+
+def validation_document(context: GateContext, decision: GateDecision) -> dict[str, Any]:
+    """Return the JSON form of the whole judgement."""
+    return {
+        "model": context.config.model,
+        "version": context.version,
+        "state": decision.state.value,
+        **decision.verdict.to_dict(),
+        "warnings": [reason.to_dict() for reason in decision.warnings],
+        "checks": [one.to_dict() for one in decision.checks],
+        "holdout_rows": len(context.scored),
+        "smoke": None if context.smoke is None else _smoke_document(context.smoke),
+    }
+
+
+def _smoke_document(smoke: SmokeReport) -> dict[str, Any]:
+    return {
+        "uri": smoke.uri,
+        "size_mb": smoke.size_mb,
+        "load_seconds": smoke.load_seconds,
+        "probes": [
+            {"probe": probe.name, "passed": probe.passed, "said": probe.message} for probe in smoke.probes
+        ],
+    }
+
+
+def validation_page(context: GateContext, decision: GateDecision) -> str:
+    """Return the page: why, then every check, then what the fresh process said."""
+    parts = [
+        html.paragraph(f"{decision.state.value} on {len(context.scored):,} holdout rows."),
+        html.table(("outcome", "why"), [(decision.verdict.outcome.value, r.message) for r in _why(decision)]),
+        html.heading("Checks"),
+        html.table(("check", "family", "outcome", "what decided"), [_row(one) for one in decision.checks]),
+    ]
+    if decision.warnings:
+        said = [("WARNING", reason.message) for reason in decision.warnings]
+        parts += [html.heading("Worth a look"), html.table(("", "what"), said)]
+    if context.smoke is not None:
+        answers = [("PASS" if p.passed else "FAIL", p.name, p.message) for p in context.smoke.probes]
+        parts += [html.heading("Fresh process"), html.table(("outcome", "probe", "what happened"), answers)]
+    return html.page(f"Validation of {context.config.model}, version {context.version}", parts)
+
+
+def validation_markdown(context: GateContext, decision: GateDecision, *, run_url: str | None) -> str:
+    """Return the Prefect artifact."""
+    lines = [
+        f"# {context.config.model}, version {context.version}: {decision.state.value}",
+        "",
+        *(f"- {reason.message}" for reason in decision.verdict.reasons),
+        "",
+        "| check | outcome | what decided |",
+        "| --- | --- | --- |",
+        *(f"| {' | '.join(_escape(cell) for cell in _short_row(one))} |" for one in decision.checks),
+    ]
+    if decision.warnings:
+        lines += ["", "## Worth a look", "", *(f"- {reason.message}" for reason in decision.warnings)]
+    if run_url:
+        lines += ["", f"[The run in MLflow]({run_url})"]
+    return "\n".join(lines)
+
+
+def _why(decision: GateDecision) -> tuple[Reason, ...]:
+    return decision.verdict.reasons
+
+
+def _row(one: CheckResult) -> tuple[str, str, str, str]:
+    said = " ".join(reason.message for reason in one.verdict.reasons)
+    return one.name, one.family, one.verdict.outcome.value, said
+
+
+def _short_row(one: CheckResult) -> tuple[str, str, str]:
+    name, _, outcome, said = _row(one)
+    return name, outcome, said
+
+
+def _columns(decision: GateDecision) -> dict[str, list[Any]]:
+    rows = [_row(one) for one in decision.checks]
+    return {name: [row[k] for row in rows] for k, name in enumerate(("check", "family", "outcome", "why"))}
+
+
+def _escape(text: str) -> str:
+    """Keep a cell in its row of a markdown table."""
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+# What the gate hands on: the stage's result, and the tags that tell the version's story.
+
+
+_LONGEST = 1_000
+
+
+def conclude_validation(
+    context: GateContext,
+    decision: GateDecision,
+    *,
+    metrics: Mapping[str, float],
+    baseline: Mapping[str, float],
+    run: Mapping[str, Any],
+) -> StageResult:
+    """Return the stage's result.
+
+    Parameters
+    ----------
+    context, decision : GateContext, GateDecision
+        What was judged, and the judgement.
+    metrics, baseline : mapping of str to float
+        Holdout metrics of the version and of the naive baseline.
+    run : mapping
+        ``run_id`` and ``run_url`` of the report.
+    """
+    return StageResult(
+        state=decision.state,
+        model=context.config.model,
+        reasons=decision.verdict.reasons,
+        version=context.version,
+        details={
+            "metric": context.metric.name,
+            "metrics": dict(metrics),
+            "baseline": dict(baseline),
+            "holdout_rows": len(context.scored),
+            "checks": {one.name: one.verdict.outcome.value for one in decision.checks},
+            "warnings": [reason.to_dict() for reason in decision.warnings],
+            **run,
+        },
+    )
+
+
+def version_tags(result: StageResult) -> dict[str, str]:
+    """Return the tags of a judged version: its status, why it was rejected, where the evidence is.
+
+    Examples
+    --------
+    >>> version_tags(StageResult(state=State.APPROVED, model="m", decision_id="m/decisions/1"))["validation_status"]
+    'approved'
+    """
+    rejected = result.state is State.REJECTED
+    why = "; ".join(reason.message for reason in result.reasons) if rejected else ""
+    return {
+        VALIDATION_STATUS: "rejected" if rejected else APPROVED,
+        REJECTED_FOR: why if len(why) <= _LONGEST else f"{why[: _LONGEST - 1]}…",
+        "evergreen.validation_run": str(result.details.get("run_id", "")),
+        "evergreen.validation_decision": result.decision_id or "",
+    }

@@ -1,1 +1,0 @@
-"""Watching: which windows are due, one look at each, and how a run ends."""

@@ -1,0 +1,176 @@
+"""Find and read the YAML files of models; what they mean is decided in ``evergreen.tasks.core.config``."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+
+from evergreen.tasks.core.config import ModelConfig, parse_model
+from evergreen.tasks.core.errors import ConfigError, did_you_mean, unknown_name
+from evergreen.tasks.core.metrics.base import Metric, custom_metric
+from evergreen.tasks.io.settings import Settings
+
+_RESERVED = {"base"}
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_BASE = Path(str(files("evergreen").joinpath("base.yaml")))
+"""The defaults of every key, generated from the typed models."""
+
+
+def list_models(config_dir: Path) -> list[str]:
+    """Return the names of the models configured in a folder, sorted."""
+    return sorted(path.stem for path in config_dir.glob("*.yaml") if path.stem not in _RESERVED)
+
+
+def find_model(model: str, *, config_dir: Path) -> Path:
+    """Return the file of a model given by name (``fraud``) or by path (``team/fraud.yaml``).
+
+    A name is the file's, else the registered model's (``prod.fraud``), which events and services go by.
+
+    Raises
+    ------
+    ConfigError
+        When a path names no file.
+    UnknownName
+        When the folder holds no model of that name.
+    """
+    if model.endswith((".yaml", ".yml")):
+        path = Path(model)
+        if not path.is_file():
+            raise ConfigError(
+                f"No file '{model}': give the path of a YAML file, or write one with 'evergreen init'."
+            )
+        return path.absolute()
+    path = config_dir / f"{model}.yaml"
+    if model in _RESERVED or not path.is_file():
+        registered = _files_of(model, config_dir)
+        if len(registered) > 1:
+            names = " and ".join(file.name for file in registered)
+            raise ConfigError(f"'{model}' is the model of {names}. Name one of the files instead.")
+        if registered:
+            return registered[0]
+        raise unknown_name("model", model, list_models(config_dir), where=f"the folder {config_dir.name}/")
+    return path
+
+
+def read_config(path: Path) -> ModelConfig:
+    """Read a model's file over ``base.yaml`` of its folder (else the project's own)."""
+    values = _read_yaml(path)
+    values.setdefault("model", path.stem)
+    base = path.parent / "base.yaml"
+    defaults = _read_yaml(base if base.is_file() else _BASE)
+    return parse_model(values, defaults=defaults, origin=_shown(path))
+
+
+def _files_of(model: str, config_dir: Path) -> list[Path]:
+    """Return the files whose key ``model`` names a registered model."""
+    files = [config_dir / f"{name}.yaml" for name in list_models(config_dir)]
+    mentioned = [file for file in files if model in file.read_text(encoding="utf-8", errors="replace")]
+    return [file for file in mentioned if _read_yaml(file).get("model") == model]
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = _parse(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        first = " ".join(str(error).split())
+        raise ConfigError(f"{_shown(path)} is not readable as YAML: {first}. Correct the file.") from None
+    except FileNotFoundError:
+        return {}
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(
+            f"{_shown(path)} holds a {type(values).__name__}, expected keys and values; see config/README.md."
+        )
+    return values
+
+
+def _parse(text: str) -> Any:
+    """Do what ``yaml.safe_load`` does, in C where PyYAML has it: ten times as fast."""
+    loader = _LOADER(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
+
+
+def _shown(path: Path) -> str:
+    """Return the path as a person would type it."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+# Bring in what a team wrote itself, by dotted path: metrics, gates, generators.
+
+
+def import_function(path: str, *, key: str) -> Callable[..., Any]:
+    """Import a function named ``package.module:function`` or ``package.module.function``.
+
+    Parameters
+    ----------
+    path : str
+        The dotted path.
+    key : str
+        Configuration key it stands under, for messages.
+
+    Raises
+    ------
+    ConfigError
+        When the module or the function does not exist, or it cannot be called.
+    """
+    module_path, _, name = path.partition(":") if ":" in path else path.rpartition(".")
+    if not module_path or not name:
+        raise ConfigError(f"'{path}' in {key} is no dotted path; write package.module:function.")
+    try:
+        module = importlib.import_module(module_path)
+    except ImportError as error:
+        raise ConfigError(
+            f"'{path}' in {key} cannot be imported: {error}. Correct the path, or start from the folder (PYTHONPATH) "
+            "that holds the module."
+        ) from error
+    found = getattr(module, name, None)
+    if not callable(found):
+        near = did_you_mean(name, [known for known in dir(module) if not known.startswith("_")])
+        raise ConfigError(f"'{path}' in {key}: module '{module_path}' has no function '{name}'.{near}")
+    return cast("Callable[..., Any]", found)
+
+
+def custom_metrics(config: ModelConfig) -> dict[str, Metric]:
+    """Return the team's own metrics (``evaluation.custom_metrics``) by name.
+
+    Raises
+    ------
+    ConfigError
+        When one cannot be imported.
+    """
+    return {
+        name: custom_metric(
+            name,
+            import_function(own.path, key=f"evaluation.custom_metrics.{name}"),
+            greater_is_better=own.greater_is_better,
+            bounded=own.bounded,
+        )
+        for name, own in config.evaluation.custom_metrics.items()
+    }
+
+
+# Where the modules lie that a team wrote itself: metrics, gates, generators and estimators by dotted path.
+
+
+def reach_team_modules(settings: Settings) -> None:
+    """Let dotted paths reach the working folder, and the folder that holds the configurations.
+
+    A console script and a worker's process do not look there by themselves. Both come last, so that no file of a
+    team stands in front of a library.
+    """
+    for folder in (Path.cwd(), settings.config_dir.parent):
+        if str(folder) not in sys.path:
+            sys.path.append(str(folder))

@@ -1,0 +1,1 @@
+"""MLflow: runs, artifacts, models, the registry."""

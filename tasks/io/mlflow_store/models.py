@@ -1,0 +1,211 @@
+"""Log a fitted model as MLflow keeps it, and load a version with all that is needed to score with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version as installed_version
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from evergreen.tasks.core.data.rows import SplitPlan
+from evergreen.tasks.core.data.schema import Schema
+from evergreen.tasks.core.errors import InputError
+from evergreen.tasks.core.training.features import flexible_columns
+from evergreen.tasks.core.training.scoring import Recipe, Scorer
+from evergreen.tasks.io.mlflow_store.model_files import (
+    load_estimator,
+    load_foreign,
+    store_model,
+    types_to_trust,
+)
+from evergreen.tasks.io.mlflow_store.registry import VersionInfo
+from evergreen.tasks.io.mlflow_store.tracking import Tracker, answered, open_tracker
+from evergreen.tasks.io.setup import Setup
+
+if TYPE_CHECKING:
+    from mlflow.models import ModelSignature
+
+
+FOLDER = "evergreen"
+"""Folder of our documents among a run's artifacts."""
+NEEDED = ("schema", "split", "recipe")
+"""Documents without which a version cannot score."""
+_REQUIREMENTS = ("scikit-learn", "numpy", "scipy", "pandas", "skops")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LoadedModel(Scorer):
+    """A registered version ready to score.
+
+    Attributes
+    ----------
+    info : VersionInfo
+        The registered version.
+    """
+
+    info: VersionInfo
+
+
+def log_model(
+    tracker: Tracker,
+    run_id: str,
+    estimator: Any,
+    *,
+    features: pd.DataFrame,
+    private: Sequence[str] = (),
+    allow: Sequence[str] = (),
+    metadata: dict[str, Any] | None = None,
+) -> str:
+    """Store a fitted estimator with its run as skops (no pickle) and return its URI ``models:/m-…``.
+
+    Parameters
+    ----------
+    features : DataFrame, shape (n, p)
+        Some feature rows (``signature_features``): signature and input example come from them.
+    private : sequence of str
+        Columns that are blank in the example.
+    allow : sequence of str
+        ``training.allow``.
+
+    Raises
+    ------
+    InputError
+        When the estimator holds types that are not allowed.
+    """
+    example = features.head(5).copy()
+    example[[name for name in private if name in example]] = None
+    trusted = types_to_trust(estimator, allow=allow)
+    with answered(tracker.tracking_uri):
+        return store_model(
+            tracker.client,
+            run_id,
+            estimator,
+            metadata=metadata,
+            serialization_format="skops",
+            skops_trusted_types=trusted,
+            signature=_signature(features, estimator.predict(features)),
+            input_example=example.astype({name: features[name].dtype for name in example}),
+            pip_requirements=requirements(estimator, allow=allow),
+        )
+
+
+def storing(setup: Setup, estimator: Any, features: pd.DataFrame) -> Callable[[Tracker, str], str]:
+    """Return what stores an estimator with a run, for `evergreen.tasks.io.mlflow_store.versions.VersionRecord`."""
+    config = setup.config
+
+    def store(tracker: Tracker, run_id: str) -> str:
+        return log_model(
+            tracker,
+            run_id,
+            estimator,
+            features=features,
+            private=config.data.private,
+            allow=config.training.allow,
+        )
+
+    return store
+
+
+def load_model(setup: Setup, version: int) -> LoadedModel:
+    """Load a version, trained here or registered from elsewhere.
+
+    Raises
+    ------
+    UnknownName
+        When there is no such version.
+    InputError
+        When its files hold types or code that are not allowed, or it was not registered by Evergreen.
+    """
+    info = setup.stores.registry.version(setup.model, version)
+    documents = read_documents(setup, info, NEEDED)
+    return build_model(setup, info, documents, uri=f"models:/{setup.model}/{version}")
+
+
+def build_model(setup: Setup, info: VersionInfo, documents: Mapping[str, Any], *, uri: str) -> LoadedModel:
+    """Load a version's files, and put them together with its documents.
+
+    Parameters
+    ----------
+    info : VersionInfo
+        The registered version.
+    documents : mapping
+        `NEEDED`, as they are stored with the version.
+    uri : str
+        Where its files are; a local folder works without a registry.
+
+    Raises
+    ------
+    InputError
+        When its files hold types or code that are not allowed.
+    """
+    recipe = Recipe.from_dict(documents["recipe"])
+    load = load_foreign if recipe.candidate is None else load_estimator
+    return LoadedModel(
+        info=info,
+        estimator=load(uri, tracker=open_tracker(setup.stores), config=setup.config),
+        schema=Schema.from_dict(documents["schema"]),
+        plan=SplitPlan.from_dict(documents["split"]),
+        recipe=recipe,
+    )
+
+
+def read_documents(setup: Setup, info: VersionInfo, names: Sequence[str]) -> dict[str, Any]:
+    """Return JSON documents stored with a version (``schema``, ``split``, ``recipe``, ``contract``, ``profile``, …).
+
+    Raises
+    ------
+    InputError
+        When one is missing: the version was not registered by Evergreen.
+    """
+    run_id = info.tags.get("evergreen.run") or info.run_id
+    tracker = open_tracker(setup.stores)
+    found = {name: tracker.read_json(run_id, f"{FOLDER}/{name}.json") for name in names} if run_id else {}
+    missing = [name for name in names if found.get(name) is None]
+    if missing:
+        raise InputError(
+            f"Version {info.version} of '{info.model}' lacks {FOLDER}/{missing[0]}.json in its run: it was not "
+            "registered by Evergreen. Bring it in with 'evergreen register MODEL URI --trained-to T'."
+        )
+    return found
+
+
+def read_optional(setup: Setup, info: VersionInfo, name: str) -> dict[str, Any] | None:
+    """Return a JSON document that a version may lack; None without it."""
+    run_id = info.tags.get("evergreen.run") or info.run_id
+    return open_tracker(setup.stores).read_json(run_id, f"{FOLDER}/{name}.json") if run_id else None
+
+
+def read_split(setup: Setup, version: int) -> tuple[Schema, SplitPlan]:
+    """Return a version's columns and how its rows were divided, without loading the model."""
+    kept = read_documents(setup, setup.stores.registry.version(setup.model, version), ("schema", "split"))
+    return Schema.from_dict(kept["schema"]), SplitPlan.from_dict(kept["split"])
+
+
+def _signature(features: pd.DataFrame, answers: Any) -> ModelSignature:
+    """Return the signature: every column by name, typed where a type cannot do harm."""
+    from mlflow.models import ModelSignature, infer_signature
+    from mlflow.types.schema import AnyType, ColSpec, DataType, Schema
+
+    flexible = set(flexible_columns(features))
+    columns: list[Any] = [
+        ColSpec(AnyType(), name)  # type: ignore[no-untyped-call]
+        if name in flexible
+        else ColSpec(DataType.double if features[name].dtype.kind == "f" else DataType.string, name)
+        for name in map(str, features)
+    ]
+    return ModelSignature(inputs=Schema(columns), outputs=infer_signature(features.head(0), answers).outputs)
+
+
+def requirements(estimator: Any, *, allow: Sequence[str] = ()) -> list[str]:
+    """Return what is needed to load an estimator, with versions as installed here."""
+    roots = {type(step).__module__.split(".")[0] for step in _steps(estimator)}
+    extra = sorted(roots & {"lightgbm", "xgboost"})
+    return [f"{name}=={installed_version(name)}" for name in (*_REQUIREMENTS, *extra)]
+
+
+def _steps(estimator: Any) -> list[Any]:
+    """Return an estimator and the estimators inside it."""
+    parts = [value for value in estimator.get_params(deep=True).values() if hasattr(value, "get_params")]
+    return [estimator, *parts]

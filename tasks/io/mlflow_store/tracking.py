@@ -1,0 +1,370 @@
+"""The one writer of MLflow runs: stages describe what they log, this logs it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property, lru_cache
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+
+from evergreen.tasks.core.config import ModelConfig
+from evergreen.tasks.core.data.rows import Rows
+from evergreen.tasks.core.errors import InputError
+from evergreen.tasks.core.log_items import Figure, Json, LogItem, Metrics, Params, Table, Tags, Text
+from evergreen.tasks.core.redact import redacted
+from evergreen.tasks.io.settings import import_root
+from evergreen.tasks.io.store_checks import mlflow_unreachable
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure as Drawing
+    from mlflow import MlflowClient
+    from mlflow.entities import DatasetInput
+    from mlflow.store.artifact.artifact_repo import ArtifactRepository
+
+
+# The code revision a run was made by.
+
+
+@lru_cache(maxsize=1)
+def code_revision() -> str:
+    """Return git's commit of the project, with ``+changes`` where files differ; ``unknown`` without git."""
+    commit = _git("rev-parse", "HEAD")
+    if not commit:
+        return "unknown"
+    return f"{commit}+changes" if _git("status", "--porcelain", "--untracked-files=no") else commit
+
+
+def _git(*arguments: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=import_root(), capture_output=True, text=True, timeout=10, check=False
+        )
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+# The files of one MLflow run, straight from where they lie: MLflow's client looks the run up before each file.
+
+
+def save_png(figure: Drawing, target: Path | BinaryIO) -> None:
+    """Write a figure as PNG, drawn once; ``savefig`` draws twice where a layout is to be found."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure).print_png(target)  # type: ignore[no-untyped-call]
+
+
+class RunFiles:
+    """Reads and writes the documents of a run, as ``MlflowClient.log_dict`` and its like do.
+
+    Parameters
+    ----------
+    client : MlflowClient
+        Asked once, for where the run's files are.
+    run_id : str
+        The run.
+    """
+
+    def __init__(self, client: MlflowClient, run_id: str) -> None:
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        uri = client.get_run(run_id).info.artifact_uri
+        self._files: ArtifactRepository = get_artifact_repository(uri, tracking_uri=client.tracking_uri)
+
+    def read_json(self, path: str) -> Any:
+        """Return a JSON document, or None when there is none at this path."""
+        folder = path.rpartition("/")[0] or None
+        if path not in {file.path for file in self._files.list_artifacts(folder)}:
+            return None
+        with tempfile.TemporaryDirectory() as folder:
+            local = self._files.download_artifacts(path, folder)  # type: ignore[no-untyped-call]
+            return json.loads(Path(local).read_text(encoding="utf-8"))
+
+    def write(self, item: Json | Text | Figure) -> None:
+        """Write a document; a figure is cleared afterwards."""
+        with self._placed(item.path) as local:
+            if isinstance(item, Json):
+                local.write_text(json.dumps(item.content, indent=2, default=str), encoding="utf-8")
+            elif isinstance(item, Text):
+                local.write_text(item.content, encoding="utf-8")
+            else:
+                save_png(item.figure, local)
+                item.figure.clear()
+
+    @contextmanager
+    def _placed(self, path: str) -> Iterator[Path]:
+        """Give a local file to write, and store it under its path in the run."""
+        place = PurePosixPath(path)
+        with tempfile.TemporaryDirectory() as folder:
+            yield (local := Path(folder) / place.name)
+            parent = place.parent.as_posix()
+            folder_in_run = None if parent == "." else parent
+            self._files.log_artifact(str(local), folder_in_run)  # type: ignore[no-untyped-call]
+
+
+PER_BATCH = 100
+LONGEST_PARAM = 6000
+LONGEST_TAG = 8000
+
+
+class Addresses(Protocol):
+    """Where the MLflow store is; ``evergreen.tasks.io.setup.Stores`` is one."""
+
+    @property
+    def tracking_uri(self) -> str:
+        """Address of the store."""
+
+    @property
+    def artifact_root(self) -> str | None:
+        """Where an embedded store keeps artifacts; None leaves it to the server."""
+
+    @property
+    def mlflow_ui(self) -> str | None:
+        """Where people open MLflow's pages; None where there are none."""
+
+
+def open_tracker(stores: Addresses) -> Tracker:
+    """Return the writer for a machine's MLflow store; nothing is opened before it is used."""
+    return Tracker(stores.tracking_uri, artifact_root=stores.artifact_root, ui=stores.mlflow_ui)
+
+
+class Tracker:
+    """Writes runs into experiments named ``<model>/<concern>``.
+
+    Parameters
+    ----------
+    tracking_uri : str
+        MLflow store or server.
+    artifact_root : str | None
+        Folder URI for artifacts of an embedded store; None leaves it to the server.
+    ui : str | None
+        Where people open the store's pages.
+    """
+
+    def __init__(self, tracking_uri: str, *, artifact_root: str | None = None, ui: str | None = None) -> None:
+        self.tracking_uri = tracking_uri
+        self.artifact_root = artifact_root
+        self.ui = ui
+        self._runs: dict[str, RunFiles] = {}
+
+    @cached_property
+    def client(self) -> MlflowClient:
+        """MLflow's client, created at first use."""
+        from mlflow import MlflowClient
+
+        return MlflowClient(tracking_uri=self.tracking_uri)
+
+    def experiment_id(self, model: str, concern: str) -> str:
+        """Return the id of ``<model>/<concern>``, created when it is missing.
+
+        Raises
+        ------
+        InputError
+            When the experiment lies in MLflow's trash.
+        """
+        from mlflow.exceptions import MlflowException
+
+        name = f"{model}/{concern}"
+        location = f"{self.artifact_root}/{name}" if self.artifact_root else None
+        with answered(self.tracking_uri):
+            found = self.client.get_experiment_by_name(name)
+            if found is None:
+                try:
+                    return str(self.client.create_experiment(name, artifact_location=location))
+                except MlflowException as error:
+                    if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                        raise
+                    found = self.client.get_experiment_by_name(name)
+        if found is None or found.lifecycle_stage == "deleted":
+            raise InputError(
+                f"The MLflow experiment '{name}' was deleted. Restore it (mlflow experiments restore) or remove "
+                "it for good (mlflow gc)."
+            )
+        return str(found.experiment_id)
+
+    def create_run(
+        self,
+        model: str,
+        concern: str,
+        *,
+        name: str,
+        tags: Mapping[str, str] | None = None,
+        parent: str | None = None,
+    ) -> str:
+        """Create a run and return its id.
+
+        Parameters
+        ----------
+        model, concern : str
+            The experiment is ``<model>/<concern>``.
+        name : str
+            Readable name of the run.
+        tags : mapping, optional
+            Tags; ours begin with ``evergreen.``.
+        parent : str, optional
+            Run it is shown under.
+        """
+        own = {"evergreen.model": model, **(tags or {})}
+        if parent is not None:
+            own["mlflow.parentRunId"] = parent
+        experiment = self.experiment_id(model, concern)
+        with answered(self.tracking_uri):
+            run = self.client.create_run(experiment, run_name=name, tags=_cut(own, LONGEST_TAG))
+        return str(run.info.run_id)
+
+    @contextmanager
+    def run(
+        self,
+        model: str,
+        concern: str,
+        *,
+        name: str,
+        tags: Mapping[str, str] | None = None,
+        parent: str | None = None,
+    ) -> Iterator[str]:
+        """Create a run, end it FINISHED, or FAILED when the block raises (and raise on)."""
+        run_id = self.create_run(model, concern, name=name, tags=tags, parent=parent)
+        status = "FAILED"
+        try:
+            yield run_id
+            status = "FINISHED"
+        finally:
+            self.end_run(run_id, status=status)
+
+    def end_run(self, run_id: str, *, status: str = "FINISHED") -> None:
+        """End a run, ``FINISHED`` or ``FAILED``."""
+        with answered(self.tracking_uri):
+            self.client.set_terminated(run_id, status=status)
+
+    def rename_run(self, run_id: str, name: str) -> None:
+        """Give a run another name."""
+        with answered(self.tracking_uri):
+            self.client.update_run(run_id, name=name)
+
+    def write_items(self, run_id: str, items: Iterable[LogItem]) -> None:
+        """Write log items to a run: numbers, parameters and tags in batches, documents one by one."""
+        metrics: dict[tuple[str, int], float] = {}
+        params: dict[str, Any] = {}
+        tags: dict[str, Any] = {}
+        batched = {Params: params, Tags: tags}
+        with answered(self.tracking_uri):
+            for item in items:
+                if isinstance(item, Metrics):
+                    metrics.update({(name, item.step): value for name, value in item.values.items()})
+                elif isinstance(item, Params | Tags):
+                    batched[type(item)].update(item.values)
+                else:
+                    self._write_document(run_id, item)
+            self._write_batches(run_id, metrics, _cut(params, LONGEST_PARAM), _cut(tags, LONGEST_TAG))
+
+    def read_json(self, run_id: str, path: str) -> Any:
+        """Return a JSON document of a run, or None when the run has none at this path."""
+        with answered(self.tracking_uri):
+            return self._files(run_id).read_json(path)
+
+    def store_folder(self, run_id: str, folder: Path, path: str) -> str:
+        """Store a local folder among a run's artifacts and return its URI."""
+        with answered(self.tracking_uri):
+            self.client.log_artifacts(run_id, str(folder), path)
+            return f"{self.client.get_run(run_id).info.artifact_uri}/{path}"
+
+    def run_url(self, run_id: str) -> str | None:
+        """Return the address of the run's page; None where the store has no pages."""
+        if self.ui is None:
+            return None
+        with answered(self.tracking_uri):
+            experiment = self.client.get_run(run_id).info.experiment_id
+        return f"{self.ui}/#/experiments/{experiment}/runs/{run_id}"
+
+    def _write_document(self, run_id: str, item: Json | Text | Figure | Table) -> None:
+        if isinstance(item, Table):
+            self.client.log_table(run_id, item.columns, item.path)
+        else:
+            self._files(run_id).write(item)
+
+    def _files(self, run_id: str) -> RunFiles:
+        if run_id not in self._runs:
+            self._runs[run_id] = RunFiles(self.client, run_id)
+        return self._runs[run_id]
+
+    def _write_batches(
+        self, run_id: str, metrics: dict[tuple[str, int], float], params: dict[str, str], tags: dict[str, str]
+    ) -> None:
+        from mlflow.entities import Metric, Param, RunTag
+
+        now = time.time_ns() // 1_000_000
+        values = iter([Metric(name, float(value), now, step) for (name, step), value in metrics.items()])
+        texts = iter([Param(name, value) for name, value in params.items()])
+        labels = iter([RunTag(name, value) for name, value in tags.items()])
+        while True:
+            m, p, t = (
+                list(islice(values, PER_BATCH)),
+                list(islice(texts, PER_BATCH)),
+                list(islice(labels, PER_BATCH)),
+            )
+            if not (m or p or t):
+                return
+            self.client.log_batch(run_id, metrics=m, params=p, tags=t)
+
+
+@contextmanager
+def answered(tracking_uri: str) -> Iterator[None]:
+    """Turn 'the server does not answer' into ``Unreachable``, which is worth a retry; the rest goes on."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code == "TEMPORARILY_UNAVAILABLE" or "API request to" in str(error.message):
+            raise mlflow_unreachable(tracking_uri, error.message) from error
+        raise
+
+
+def _cut(values: Mapping[str, Any], longest: int) -> dict[str, str]:
+    """Return texts no longer than MLflow takes."""
+    texts = {str(name): str(value) for name, value in values.items()}
+    return {name: text if len(text) <= longest else text[: longest - 1] + "…" for name, text in texts.items()}
+
+
+# Tell MLflow which data a run used: where from, which columns, how many rows, a digest.
+
+
+_TYPES = {"f": "double", "i": "long", "u": "long", "b": "boolean", "M": "datetime"}
+
+
+def log_datasets(tracker: Tracker, run_id: str, parts: Mapping[str, Rows], *, config: ModelConfig) -> None:
+    """Log rows by the part they played (``training``, ``holdout``); empty parts are left out.
+
+    Only names, types, counts and digests are stored, never a row; credentials in the address are dropped.
+    """
+    inputs = [_input(rows, context, config) for context, rows in parts.items() if len(rows)]
+    with answered(tracker.tracking_uri):
+        tracker.client.log_inputs(run_id, datasets=inputs)
+
+
+def _input(rows: Rows, context: str, config: ModelConfig) -> DatasetInput:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    dataset = Dataset(
+        name=f"{config.model}-{context}",
+        digest=rows.fingerprint[:36],
+        source_type="evergreen",
+        source=json.dumps({"uri": redacted(config.data.source), "table": config.data.table}),
+        schema=json.dumps({"mlflow_colspec": _columns(rows.frame)}),
+        profile=json.dumps({"num_rows": len(rows), "num_elements": int(rows.frame.size)}),
+    )
+    return DatasetInput(dataset, tags=[InputTag("mlflow.data.context", context)])
+
+
+def _columns(frame: pd.DataFrame) -> list[dict[str, object]]:
+    return [
+        {"type": _TYPES.get(frame[name].dtype.kind, "string"), "name": str(name), "required": False}
+        for name in frame.columns
+    ]

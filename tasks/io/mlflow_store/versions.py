@@ -1,0 +1,121 @@
+"""Keep a model: its run, its files, its documents, and a registered version with a story in its tags."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from evergreen.tasks.core.data.rows import Rows
+from evergreen.tasks.core.drift.reference import Reference
+from evergreen.tasks.core.log_items import LogItem, Tags
+from evergreen.tasks.core.monitoring.reference_series import ReferenceSeries
+from evergreen.tasks.core.profiles.grid import Grid
+from evergreen.tasks.io.mlflow_store.models import FOLDER, read_documents
+from evergreen.tasks.io.mlflow_store.registry import VersionInfo
+from evergreen.tasks.io.mlflow_store.tracking import Tracker, code_revision, log_datasets, open_tracker
+from evergreen.tasks.io.setup import Setup
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class VersionRecord:
+    """All that is kept with a version.
+
+    Attributes
+    ----------
+    stage : str
+        ``train``, ``refit`` or ``register``; the first word of the run's name.
+    title : str
+        The rest of the name: the candidate, or where a model came from.
+    items : iterable of LogItem
+        What the run holds.
+    parts : mapping of str to Rows
+        Rows by the part they played, for MLflow's data sets.
+    store : callable
+        ``(tracker, run id) -> URI``: stores the model's files with the run.
+    tags : mapping of str to str
+        The version's story, and the run's.
+    description : str
+        One sentence on the version, for people.
+    children : mapping of str to iterable of LogItem
+        Child runs by name.
+    """
+
+    stage: str
+    title: str
+    items: Iterable[LogItem]
+    parts: Mapping[str, Rows]
+    store: Callable[[Tracker, str], str]
+    tags: Mapping[str, str]
+    description: str = ""
+    children: Mapping[str, Iterable[LogItem]] = field(default_factory=dict)
+
+
+def keep_version(setup: Setup, dossier: VersionRecord) -> VersionInfo:
+    """Write the run, store the files, and register the version; a failure before the last step registers nothing.
+
+    Returns
+    -------
+    VersionInfo
+        With the run's id under the tag ``evergreen.run``.
+    """
+    tracker, registry = open_tracker(setup.stores), setup.stores.registry
+    tags = {**dossier.tags, "evergreen.stage": dossier.stage, "evergreen.code_revision": code_revision()}
+    name = f"{dossier.stage} {dossier.title}"
+    registry.ensure_model(setup.model, description=setup.config.description)
+    with tracker.run(setup.model, "training", name=name, tags=tags) as run_id:
+        for child, items in dossier.children.items():
+            with tracker.run(setup.model, "training", name=child, tags=tags, parent=run_id) as child_id:
+                tracker.write_items(child_id, items)
+        tracker.write_items(run_id, dossier.items)
+        log_datasets(tracker, run_id, dossier.parts, config=setup.config)
+        source = dossier.store(tracker, run_id)
+        info = registry.register(
+            setup.model,
+            source=source,
+            run_id=run_id,
+            tags={"validation_status": "pending", **tags, "evergreen.run": run_id},
+            description=dossier.description,
+        )
+        tracker.write_items(run_id, [Tags({"evergreen.version": str(info.version)})])
+        tracker.rename_run(run_id, f"{dossier.stage} v{info.version} {dossier.title}")
+    return info
+
+
+# The reference that was frozen with a version: read back for monitoring, and for the grid of the next one.
+
+
+def load_reference(setup: Setup, info: VersionInfo) -> tuple[Reference, ReferenceSeries]:
+    """Return a version's reference and its own past; an older version's past is empty and says why.
+
+    Raises
+    ------
+    InputError
+        When the version was not registered by Evergreen.
+    """
+    kept = read_documents(setup, info, ("profile",))["profile"]
+    return Reference.from_dict(kept), ReferenceSeries.from_dict(read_history_document(setup, info))
+
+
+def read_history_document(setup: Setup, info: VersionInfo) -> dict[str, Any] | None:
+    """Return ``evergreen/past.json`` of a version; None where it was kept without one."""
+    return _read(setup, info, "past")
+
+
+def earlier_grid(setup: Setup) -> Grid | None:
+    """Return the inputs' grid of the champion, else of the newest version; None where there is none to be kept."""
+    registry = setup.stores.registry
+    champion = registry.aliases(setup.model).get("champion")
+    versions = registry.versions(setup.model) if champion is None else []
+    if champion is not None:
+        versions = [registry.version(setup.model, champion)]
+    profile = _read(setup, versions[-1], "profile") if versions else None
+    return None if profile is None else Grid.from_dict(profile["inputs"]["grid"])
+
+
+def _read(setup: Setup, info: VersionInfo, name: str) -> dict[str, Any] | None:
+    run_id = info.tags.get("evergreen.run") or info.run_id
+    if not run_id:
+        return None
+    found: dict[str, Any] | None = open_tracker(setup.stores).read_json(run_id, f"{FOLDER}/{name}.json")
+    return found

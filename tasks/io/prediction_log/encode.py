@@ -1,0 +1,195 @@
+"""Served rows and outcomes as the records the log stores: JSON made once, and what no database takes refused."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import orjson
+
+from evergreen.tasks.core.errors import InputError
+from evergreen.tasks.core.serving.idempotency import Key, OutcomeRecord, Record
+from evergreen.tasks.io.prediction_log.records import KnownOutcome, Served, ShadowScore, plain, to_json
+
+ShadowRecord = tuple[str, str, str, int | None, str, str]
+"""Model, prediction id, variant, version, score and decision of a shadow."""
+
+LONGEST_ID = LONGEST_ENTITY = 255
+LONGEST_VARIANT = 64
+_INFINITE = (math.inf, -math.inf)
+
+
+def encode_rows(model: str, rows: Sequence[Served]) -> list[Record]:
+    """Return the records of the rows of one request.
+
+    Raises
+    ------
+    InputError
+        When an id, variant or entity is empty, too long or no text a database takes, when an id comes twice, a
+        position is no point on a clock, or a value is nothing JSON can say.
+    """
+    records = [_record(model, row) for row in rows]
+    if len(records) > 1 and len({record.prediction_id for record in records}) < len(records):
+        seen: set[str] = set()
+        twice = next(row for row in records if row.prediction_id in seen or seen.add(row.prediction_id))  # type: ignore[func-returns-value]
+        raise InputError(
+            f"Prediction '{twice.prediction_id}' comes twice in one request. Give each row its own id."
+        )
+    return records
+
+
+def encode_shadows(model: str, rows: Sequence[Served]) -> list[ShadowRecord]:
+    """Return the records of what shadows said of the rows; errors as above."""
+    return [shadow_record(model, row.prediction_id, each) for row in rows for each in row.shadows]
+
+
+def encode_outcomes(model: str, known: Sequence[KnownOutcome]) -> list[OutcomeRecord]:
+    """Return the records of outcomes; errors as above, but an id may come twice."""
+    return [
+        OutcomeRecord(
+            model,
+            _text(each.prediction_id, "prediction id", LONGEST_ID),
+            _json(each.outcome, each.prediction_id),
+            _position(each.known_at, each.prediction_id),
+        )
+        for each in known
+    ]
+
+
+def _record(model: str, row: Served) -> Record:
+    name, features, entity = row.prediction_id, row.features, row.entity
+    return Record(
+        model,
+        _text(name, "prediction id", LONGEST_ID),
+        _position(row.position, name),
+        row.version,
+        _text(row.variant, "variant", LONGEST_VARIANT),
+        None if entity is None else _text(entity, "entity", LONGEST_ENTITY),
+        _json(row.score, name),
+        _json(row.decision, name),
+        features.decode() if isinstance(features, bytes) else _json(features, name),
+        row.request,
+    )
+
+
+def shadow_record(model: str, name: str, shadow: ShadowScore) -> ShadowRecord:
+    """Return the record of what a shadow said of a prediction; errors as above."""
+    variant = _text(shadow.variant, "variant", LONGEST_VARIANT)
+    return model, name, variant, shadow.version, _json(shadow.score, name), _json(shadow.decision, name)
+
+
+def _json(value: Any, name: str) -> str:
+    """Return a value's JSON; whatever the fast ways do otherwise is left to the careful one."""
+    kind = value.__class__
+    if kind is float:
+        if value in _INFINITE:
+            raise _unsayable(value, name)
+        return "null" if math.isnan(value) else repr(value)
+    if kind is int:
+        return str(value)
+    if value is None:
+        return "null"
+    if isinstance(value, Mapping):
+        if _INFINITE[0] in value.values() or _INFINITE[1] in value.values():
+            raise _unsayable(value, name)
+        try:
+            return orjson.dumps(value, default=plain, option=orjson.OPT_SORT_KEYS).decode()
+        except (TypeError, ValueError) as error:
+            raise _unsayable(value, name) from error
+    return to_json(value)
+
+
+def _unsayable(value: Any, name: str) -> InputError:
+    return InputError(
+        f"Prediction '{name}': {value!r} cannot be logged. Allowed: text, finite numbers, true, false, null, times, "
+        "lists and objects. Turn it into one of them."
+    )
+
+
+def _position(position: float, name: str) -> float:
+    if not math.isfinite(position):
+        raise InputError(
+            f"Prediction '{name}' has the position {position}, which is no point on a clock. Give one."
+        )
+    return float(position)
+
+
+def _text(text: str, what: str, longest: int) -> str:
+    """Return a text that both databases take: one that they refuse would fail all that is committed with it."""
+    if 0 < len(text) <= longest and text.isascii() and "\0" not in text:
+        return text
+    if not 0 < len(text) <= longest or "\0" in text or not _is_unicode(text):
+        raise InputError(
+            f"The {what} {text[:80]!r} has {len(text)} characters. Allowed: 1 to {longest} of Unicode without NUL. "
+            "Shorten it, or take its hash."
+        )
+    return text
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
+    return True
+
+
+# What the log's writer does to a database: one kept connection, raw statements, a transaction a batch.
+
+
+PROBE = Record(
+    "", "", 0.0, version=None, variant=None, entity=None, score="null", decision="null", features="{}"
+)
+"""A row of no model, written only to be taken back in the same transaction."""
+
+
+class LogStore(Protocol):
+    """A connection that is opened by ``begin`` when there is none, and dropped by ``drop`` after any failure.
+
+    Attributes
+    ----------
+    failures : tuple of type
+        All that the driver raises: the database's trouble, worth trying again with a new connection, unless it is
+        ``unfit``.
+    unfit : tuple of type
+        Raised for values the database cannot hold: the trouble of the one request that has them.
+    """
+
+    failures: tuple[type[Exception], ...]
+    unfit: tuple[type[Exception], ...]
+
+    def begin(self) -> None:
+        """Begin a transaction."""
+
+    def predictions(self, keys: Iterable[Key]) -> Mapping[Key, Record]:
+        """Return those that are there."""
+
+    def outcomes(self, keys: Iterable[Key]) -> Mapping[Key, OutcomeRecord]:
+        """Return those that are there."""
+
+    def insert_predictions(self, records: Sequence[Record], *, at: str) -> int:
+        """Insert what is not there; return how many that were."""
+
+    def insert_shadows(self, records: Sequence[ShadowRecord]) -> None:
+        """Insert what is not there, of predictions that are."""
+
+    def insert_outcomes(self, records: Sequence[OutcomeRecord], *, at: str) -> int:
+        """Insert what is not there; return how many that were."""
+
+    def commit(self) -> None:
+        """Commit, and return when the disk has it."""
+
+    def prove(self, *, at: str) -> None:
+        """Write `PROBE`, take it back and commit that: whether writes are allowed, and reach the disk."""
+
+    def drop(self) -> None:
+        """Close the connection, with it whatever was not committed."""
+
+
+def by_model(keys: Iterable[Key]) -> dict[str, list[str]]:
+    """Return the ids of each model."""
+    ids: dict[str, list[str]] = {}
+    for model, name in keys:
+        ids.setdefault(model, []).append(name)
+    return ids

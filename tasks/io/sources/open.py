@@ -1,0 +1,201 @@
+"""Where a model's rows come from: one protocol over files, databases and Python generators."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from evergreen.tasks.core.config import ModelConfig
+from evergreen.tasks.core.data.clock import Clock, Window
+from evergreen.tasks.core.data.columns import require_columns, require_distinct, require_withheld
+from evergreen.tasks.core.data.rows import Rows, normalise
+from evergreen.tasks.core.errors import ConfigError, DataError, did_you_mean
+from evergreen.tasks.io.sources.base import PythonLoader, detect_format, list_files
+from evergreen.tasks.io.sources.csv import CsvLoader
+from evergreen.tasks.io.sources.parquet import ParquetLoader
+from evergreen.tasks.io.sources.sql import SqlLoader
+
+
+class Loader(Protocol):
+    """One kind of source."""
+
+    @property
+    def origin(self) -> str:
+        """Name for messages, free of secrets."""
+
+    def columns(self) -> list[str]:
+        """Return the column names as the source has them, repeated ones included."""
+
+    def load(self, columns: Sequence[str], window: Window | None) -> pd.DataFrame:
+        """Return these columns of at least the window's rows; the index numbers the rows where order counts."""
+
+    def stream(self, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
+        """Yield these columns of all rows part by part, always in the same order where the source has one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A model's rows: reads a window and only the columns asked for.
+
+    Attributes
+    ----------
+    config : ModelConfig
+        The model.
+    loader : Loader
+        The kind of source.
+    """
+
+    config: ModelConfig
+    loader: Loader
+
+    @property
+    def clock(self) -> Clock:
+        """Where rows stand on the clock."""
+        data = self.config.data
+        return Clock(data.time, data.clock, data.time_format)
+
+    @property
+    def origin(self) -> str:
+        """Name of the source for messages and records, free of secrets."""
+        return self.loader.origin
+
+    def columns(self) -> list[str]:
+        """Return the column names.
+
+        Raises
+        ------
+        DataError
+            When one is there twice, or one the configuration names is not.
+        """
+        names = self.loader.columns()
+        require_columns(names, self.config, origin=self.origin)
+        require_withheld(names, self.config, origin=self.origin)
+        return names
+
+    def read(self, window: Window | None = None, *, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Return the rows of a window, in clock order where there is a clock.
+
+        Parameters
+        ----------
+        window : Window, optional
+            Half-open slice of the clock; all rows by default.
+        columns : sequence of str, optional
+            Columns to read; all by default.
+
+        Raises
+        ------
+        DataError
+            When the source or a column is missing or cannot be read.
+        Unreachable
+            When a server does not answer.
+        """
+        return self.read_rows(window, columns=columns).frame
+
+    def read_rows(self, window: Window | None = None, *, columns: Sequence[str] | None = None) -> Rows:
+        """Return what ``read`` returns, with the positions of its rows."""
+        wanted = self._check_wanted(columns)
+        clock = self.clock
+        if window is not None and clock.column is None and not clock.by_order:
+            raise DataError(f"{self.origin} has no clock, so no window of it can be read. Name data.time.")
+        needed = [*wanted, clock.column] if clock.column and clock.column not in wanted else wanted
+        loaded = self.loader.load(needed, window)
+        require_distinct([str(name) for name in loaded.columns], origin=self.origin)
+        frame = normalise(loaded, numeric=self.config.data.numeric or ())
+        return _in_order(frame, clock.positions(frame), window, wanted, keep_index=clock.by_order)
+
+    def positions(self, frame: pd.DataFrame) -> np.ndarray | None:
+        """Return the positions of a frame that ``read`` returned; None without a clock."""
+        return self.clock.positions(frame)
+
+    def _check_wanted(self, columns: Sequence[str] | None) -> list[str]:
+        known = self.columns()
+        for name in columns or ():
+            if name not in known:
+                hint = did_you_mean(name, known)
+                raise DataError(f"Column '{name}' is not in {self.origin}. It has: {', '.join(known)}.{hint}")
+        return known if columns is None else list(columns)
+
+
+def open_source(config: ModelConfig, *, base: Path, secret: Callable[[str], str] | None = None) -> Source:
+    """Return the source a configuration names; nothing is read yet but the first bytes of files.
+
+    Parameters
+    ----------
+    config : ModelConfig
+        The model; ``data.source`` may be ``env:NAME`` or ``secret:BLOCK``.
+    base : Path
+        Folder that relative paths start at.
+    secret : callable, optional
+        Looks up a secret block by name.
+
+    Raises
+    ------
+    ConfigError
+        When the kind of source is unknown, a name cannot be looked up, or keys contradict each other.
+    DataError
+        When a file is missing, empty or of another kind.
+    """
+    data = config.data
+    address, shown = _look_up(data.source, secret)
+    kind = detect_format(address) if data.format == "auto" else data.format
+    if (data.table or data.query) and kind != "sql":
+        raise ConfigError(
+            f"data.table and data.query need a database, but data.source '{shown}' is {kind}. Remove them."
+        )
+    clock = Clock(data.time, data.clock, data.time_format)
+    if kind == "sql":
+        return Source(config=config, loader=_sql(data, address, shown, clock, base))
+    if kind == "python":
+        return Source(config=config, loader=PythonLoader(address, dict(data.options), clock))
+    files = list_files(address, base=base, options=data.options, shown=shown, kind=kind)
+    if (kind if data.format != "auto" else files.kind) == "parquet":
+        return Source(config=config, loader=ParquetLoader(files, clock))
+    return Source(config=config, loader=CsvLoader(files, clock))
+
+
+def _sql(data: Any, address: str, shown: str, clock: Clock, base: Path) -> SqlLoader:
+    origin = shown if shown != address else None
+    return SqlLoader(address, table=data.table, query=data.query, clock=clock, base=base, shown=origin)
+
+
+def _look_up(source: str, secret: Callable[[str], str] | None) -> tuple[str, str]:
+    """Return the address, and what may be shown of it."""
+    scheme, _, name = source.partition(":")
+    if scheme == "env":
+        if name not in os.environ:
+            raise ConfigError(
+                f"data.source asks for the environment variable '{name}', which is not set. Set it."
+            )
+        return os.environ[name], source
+    if scheme == "secret":
+        if secret is None:
+            raise ConfigError(
+                f"data.source asks for the secret block '{name}', which only a flow can look up."
+            )
+        return secret(name), source
+    return source, source
+
+
+def _in_order(
+    frame: pd.DataFrame,
+    positions: np.ndarray | None,
+    window: Window | None,
+    wanted: list[str],
+    *,
+    keep_index: bool,
+) -> Rows:
+    """Return the window's rows in clock order (rows at one position stay as they came)."""
+    if positions is None:
+        return Rows(frame[wanted].reset_index(drop=True), None)
+    inside = np.flatnonzero(window.mask(positions)) if window else np.arange(len(frame))
+    if len(inside) == len(frame) and (positions[1:] >= positions[:-1]).all():
+        return Rows(frame[wanted] if keep_index else frame[wanted].reset_index(drop=True), positions)
+    places = inside[np.argsort(positions[inside], kind="stable")]
+    chosen = frame[wanted].iloc[places]
+    return Rows(chosen if keep_index else chosen.reset_index(drop=True), positions[places])

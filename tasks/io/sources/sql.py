@@ -1,0 +1,300 @@
+"""Look into a database before anybody named a table."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import sqlalchemy as sa
+
+from evergreen.tasks.core.data.clock import Clock, Window, format_position
+from evergreen.tasks.core.errors import ConfigError, DataError, Unreachable, did_you_mean
+from evergreen.tasks.io.sources.base import detect_format
+
+
+def only_table(address: str, *, base: Path) -> str | None:
+    """Return the one table of a database; None where the address is no database.
+
+    Raises
+    ------
+    DataError
+        When there is no table, several, or a SQLite file is missing.
+    ConfigError
+        When the address is malformed or its driver is missing.
+    Unreachable
+        When a server does not answer.
+    """
+    if detect_format(address) != "sql":
+        return None
+    names = _tables(_url(address, base))
+    if len(names) == 1:
+        return names[0]
+    listed = ", ".join(sorted(names)[:20]) or "none"
+    raise DataError(f"The database holds {len(names)} tables ({listed}). Name one with --table.")
+
+
+def _url(address: str, base: Path) -> sa.URL:
+    try:
+        url = sa.make_url(address)
+    except sa.exc.ArgumentError:
+        raise ConfigError(
+            "DATA is no SQLAlchemy URL such as postgresql+psycopg://USER@HOST/DATABASE."
+        ) from None
+    if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
+        return url
+    path = base / str(url.database)
+    if not path.exists():
+        raise DataError(f"There is no database file '{url.database}'. Correct DATA.")
+    return url.set(database=str(path))
+
+
+def _tables(url: sa.URL) -> list[str]:
+    try:
+        found = sa.inspect(sa.create_engine(url, poolclass=sa.NullPool))
+        return [*found.get_table_names(), *found.get_view_names()]
+    except (ImportError, sa.exc.NoSuchModuleError) as error:
+        raise ConfigError(f"DATA needs a driver: {error}. Install it.") from None
+    except sa.exc.OperationalError:
+        shown = url.render_as_string(hide_password=True)
+        raise Unreachable(f"Database '{shown}' does not answer. Start it or correct DATA.") from None
+    except sa.exc.DatabaseError as error:
+        raise DataError(
+            f"DATA is no readable database: {str(error).splitlines()[0]}. Bring another."
+        ) from None
+
+
+# Tables and queries of a database: the window is a WHERE, the columns a SELECT list; secrets stay out of messages.
+
+
+_BATCH = 20_000
+_ISO_DAY = "____-__-__%"
+_REPEATED = re.compile(r"^(.+):\d+$")
+_STARTS_WITH_DAY = re.compile(r"^\d{4}-\d{2}-\d{2}")
+
+
+class SqlLoader:
+    """One table, or one query that is wrapped as a subselect.
+
+    Parameters
+    ----------
+    address : str
+        SQLAlchemy URL; a relative SQLite file starts at ``base``.
+    table, query : str or None
+        Exactly one of them; ``schema.table`` works.
+    clock : Clock
+        Where rows stand on the clock.
+    base : Path
+        Folder that relative paths start at.
+    shown : str, optional
+        What messages call the database where the URL itself is secret.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        table: str | None,
+        query: str | None,
+        clock: Clock,
+        base: Path,
+        shown: str | None = None,
+    ) -> None:
+        self.url = _parse_url(address, base)
+        self.clock = clock
+        self._place = shown or self.url.render_as_string(hide_password=True)
+        if (table is None) == (query is None):
+            has = "both data.table and data.query" if table else "neither data.table nor data.query"
+            raise ConfigError(
+                f"data.source '{self._place}' is a database and the file names {has}. Write one of them."
+            )
+        if clock.by_order:
+            raise ConfigError(
+                f"Rows of '{self._place}' have no order of their own, so data.clock: rows needs data.time. Name the "
+                "column that numbers them."
+            )
+        self.table, self.query = table, query
+
+    @property
+    def origin(self) -> str:
+        """Name for messages, without a password."""
+        return f"table '{self.table}' of '{self._place}'" if self.table else f"the query on '{self._place}'"
+
+    def columns(self) -> list[str]:
+        """Return the column names, repeated ones included."""
+        return list(self._names)
+
+    def load(self, columns: Sequence[str], window: Window | None) -> pd.DataFrame:
+        """Return at least the window's rows; rows without a time come too, so that they are refused by name."""
+        relation = self._relation(columns)
+        statement = sa.select(*(relation.c[name] for name in columns))
+        with self._connect() as connection:
+            bounds = self._bounds(connection, relation, window)
+            statement = statement if bounds is None else statement.where(bounds)
+            result = connection.execution_options(stream_results=True, yield_per=_BATCH).execute(statement)
+            rows = [tuple(row) for row in result]
+        return pd.DataFrame.from_records(rows, columns=list(columns), coerce_float=True)
+
+    def stream(self, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
+        """Yield all rows in batches, in the order of the clock where there is one."""
+        relation = self._relation(columns)
+        statement: Any = sa.select(*(relation.c[name] for name in columns))
+        if self.clock.column is not None:
+            statement = statement.order_by(relation.c[self.clock.column])
+        with self._connect() as connection:
+            options = connection.execution_options(stream_results=True, yield_per=_BATCH)
+            for batch in options.execute(statement).partitions(_BATCH):
+                rows = [tuple(row) for row in batch]
+                yield pd.DataFrame.from_records(rows, columns=list(columns), coerce_float=True)
+
+    @cached_property
+    def _engine(self) -> sa.Engine:
+        try:
+            return sa.create_engine(self.url, poolclass=sa.NullPool)
+        except (ImportError, sa.exc.NoSuchModuleError) as error:
+            raise ConfigError(f"data.source '{self._place}' needs a driver: {error}. Install it.") from None
+
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
+        with self._connect() as connection:
+            if self.table:
+                self._require_table(connection)
+                nothing: Any = sa.select(sa.text("*")).select_from(self._named_table()).where(sa.false())
+            else:
+                nothing = sa.text(f"SELECT * FROM ({_escape(self._text)}) AS evergreen_source WHERE 1 = 0")
+            with connection.execute(nothing) as result:
+                return _as_written(tuple(result.keys()))
+
+    @property
+    def _text(self) -> str:
+        """The query on lines of its own: it may end in a comment."""
+        return f"\n{(self.query or '').strip().rstrip(';')}\n"
+
+    def _named_table(self) -> Any:
+        schema, _, name = (self.table or "").rpartition(".")
+        return sa.table(name, schema=schema or None)
+
+    def _require_table(self, connection: sa.Connection) -> None:
+        schema, _, name = (self.table or "").rpartition(".")
+        known = sa.inspect(connection)
+        names = [*known.get_table_names(schema=schema or None), *known.get_view_names(schema=schema or None)]
+        if name not in names:
+            listed = ", ".join(sorted(names)[:20]) or "none"
+            raise DataError(
+                f"There is no table '{self.table}' in '{self._place}'. Tables: {listed}.{did_you_mean(name, names)} "
+                "Correct data.table."
+            )
+
+    def _relation(self, columns: Sequence[str]) -> Any:
+        names = list(dict.fromkeys([*columns, *([self.clock.column] if self.clock.column else [])]))
+        if self.table:
+            schema, _, name = self.table.rpartition(".")
+            return sa.table(name, *(sa.column(each) for each in names), schema=schema or None)
+        selected = sa.text(_escape(self._text)).columns(*(sa.column(each) for each in self._names))
+        return selected.subquery("evergreen_source")
+
+    def _bounds(self, connection: sa.Connection, relation: Any, window: Window | None) -> Any:
+        """Return a condition that keeps at least the window's rows; None where the clock cannot be compared."""
+        if window is None or self.clock.column is None:
+            return None
+        field = relation.c[self.clock.column]
+        example = connection.execute(sa.select(field).where(field.is_not(None)).limit(1)).scalar()
+        limits = [
+            _limit(bound, example, self.clock, side) for bound, side in ((window.start, -1), (window.end, 1))
+        ]
+        conditions = [
+            test for test in (_at_least(field, limits[0]), _at_most(field, limits[1])) if test is not None
+        ]
+        if not conditions:
+            return None
+        always = [field.is_(None)]
+        if isinstance(example, str):
+            always.append(field.not_like(_ISO_DAY))
+        return sa.or_(sa.and_(*conditions), *always)
+
+    @contextmanager
+    def _connect(self) -> Iterator[sa.Connection]:
+        try:
+            with self._engine.connect() as connection:
+                try:
+                    yield connection
+                except (sa.exc.ProgrammingError, sa.exc.OperationalError, sa.exc.DataError) as error:
+                    if error.connection_invalidated:
+                        raise
+                    raise DataError(
+                        f"{self.origin} cannot be read: {_first_line(error)}. Correct data.query or data.table."
+                    ) from None
+        except sa.exc.OperationalError as error:
+            raise Unreachable(
+                f"Database '{self._place}' does not answer: {_first_line(error)}. Start it or correct data.source."
+            ) from None
+        except sa.exc.DatabaseError as error:
+            raise DataError(
+                f"'{self._place}' is no readable database: {_first_line(error)}. Bring another."
+            ) from None
+
+
+def _parse_url(address: str, base: Path) -> sa.URL:
+    try:
+        url = sa.make_url(address)
+    except sa.exc.ArgumentError:
+        raise ConfigError(
+            "data.source is not an SQLAlchemy URL such as postgresql+psycopg://USER@HOST/DATABASE."
+        ) from None
+    if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
+        return url
+    path = base / str(url.database)
+    if not path.exists():
+        raise DataError(
+            f"There is no database file '{url.database}' (looked at {path}). Correct data.source."
+        )
+    return url.set(database=str(path))
+
+
+def _limit(bound: float, example: Any, clock: Clock, side: int) -> Any:
+    """Return a bound in the column's own type, moved outwards so that no row of the window is lost."""
+    if not math.isfinite(bound) or example is None:
+        return None
+    if clock.kind != "timestamp":
+        return bound if isinstance(example, (int, float)) and not isinstance(example, bool) else None
+    if isinstance(example, str):
+        usable = clock.time_format is None and _STARTS_WITH_DAY.match(example)
+        return format_position(bound + side * 172_800, clock="timestamp")[:10] if usable else None
+    if isinstance(example, dt.datetime):
+        moment = dt.datetime.fromtimestamp(bound, dt.UTC) + dt.timedelta(seconds=side)
+        return moment if example.tzinfo else moment.replace(tzinfo=None)
+    return dt.datetime.fromtimestamp(bound, dt.UTC).date() if isinstance(example, dt.date) else None
+
+
+def _at_least(field: Any, limit: Any) -> Any:
+    return None if limit is None else field >= limit
+
+
+def _at_most(field: Any, limit: Any) -> Any:
+    return None if limit is None else field <= limit
+
+
+def _as_written(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names with those restored that SQLite renames in a subselect, so that repeats can be seen.
+
+    >>> _as_written(("y", "x", "y:1"))
+    ('y', 'x', 'y')
+    """
+    found = ((name, _REPEATED.match(name)) for name in names)
+    return tuple(match[1] if match and match[1] in names else name for name, match in found)
+
+
+def _escape(query: str) -> str:
+    """Return a query in which a colon is a colon, not the mark of a parameter."""
+    return query.replace(":", "\\:")
+
+
+def _first_line(error: Exception) -> str:
+    cause = getattr(error, "orig", None) or error
+    return str(cause).strip().split("\n")[0].rstrip(".")

@@ -1,0 +1,344 @@
+"""The one writer of aliases: promote, roll back, reconcile, and move @candidate and @challenger.
+
+Every act runs under the model's lock, settles what a dead owner left, writes its plan before the first move
+and closes it after the last. The functions are plain; the ``*_task`` beside them are their Prefect tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypedDict, Unpack
+
+from evergreen.tasks.core.errors import NotLearnable
+from evergreen.tasks.core.promotion.history import RecordedPlan, automatic_rollbacks, untested_plan
+from evergreen.tasks.core.promotion.plan import CANDIDATE, CHALLENGER, CHAMPION, FALLBACK, Plan, PlanStep
+from evergreen.tasks.core.promotion.planning import plan_promotion, plan_repair, plan_rollback
+from evergreen.tasks.core.promotion.registry_state import ExpectedChampion, check_approved
+from evergreen.tasks.core.verdict import Reason, StageResult, State, Verdict
+from evergreen.tasks.io.alias_transaction import (
+    LOCK_WAIT_S,
+    AliasTransaction,
+    Clock,
+    alias_transaction,
+    apply_step,
+    read_registry_state,
+)
+from evergreen.tasks.io.ledger import Ledger
+from evergreen.tasks.io.mlflow_store.registry import Registry
+from evergreen.tasks.io.settings import utc_now
+from evergreen.tasks.io.setup import Stores
+from evergreen.tasks.io.smoke import smoke_verdict
+from evergreen.tasks.runtime.events import announce
+from evergreen.tasks.runtime.task import SIDE_EFFECT, stage_task
+
+# Prove a new champion by its smoke test, and roll back, reign by reign, when it fails.
+
+
+Smoke = Callable[[str, int], Verdict]
+"""A smoke test of (model, version) as it serves; anything but PASS rolls back."""
+
+
+def serving_smoke(stores: Stores) -> Smoke:
+    """Return the real smoke test: the version loads and answers in a fresh process, as it serves."""
+
+    def smoke(model: str, version: int) -> Verdict:
+        return smoke_verdict(
+            model=model, version=version, registry=stores.registry, tracking_uri=stores.tracking_uri
+        )
+
+    return smoke
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmokeResult:
+    """How the proof ended: whether the champion of now passed, after how many rollbacks, and what failed."""
+
+    passed: bool
+    rollbacks: int
+    reasons: tuple[Reason, ...] = ()
+
+    def state(self, unharmed: State) -> State:
+        """Return the run's state: ``unharmed`` when the first test passed; Insufficient without a proved champion."""
+        if not self.passed:
+            return State.INSUFFICIENT
+        return State.ROLLED_BACK if self.rollbacks else unharmed
+
+
+def smoke_test(act: AliasTransaction, recorded: RecordedPlan, *, smoke: Smoke, attempts: int) -> SmokeResult:
+    """Smoke-test the champion a plan has set; while it fails, go one reign further back.
+
+    Parameters
+    ----------
+    act : Act
+        Holds the model's lock.
+    recorded : RecordedPlan
+        The plan that was carried out last.
+    smoke : callable
+        ``(model, version) -> Verdict``.
+    attempts : int
+        Rollbacks in a row at most; those made before a crash count.
+    """
+    failed: list[Reason] = []
+    rollbacks = 0
+    while True:
+        verdict = smoke(act.model, recorded.plan.version)
+        following, hindrance = (None, None) if verdict.passed else _go_back(act, recorded, attempts)
+        act.note_smoke(recorded.plan_id, recorded.plan.version, verdict)
+        if verdict.passed:
+            return SmokeResult(passed=True, rollbacks=rollbacks, reasons=tuple(failed))
+        failed.extend([*verdict.reasons, *([hindrance] if hindrance else [])])
+        if following is None:
+            return SmokeResult(passed=False, rollbacks=rollbacks, reasons=tuple(failed))
+        failed.append(
+            Reason(code="rolled_back", message=following.plan.reason, observed=following.plan.version)
+        )
+        recorded, rollbacks = following, rollbacks + 1
+
+
+def _go_back(
+    act: AliasTransaction, recorded: RecordedPlan, attempts: int
+) -> tuple[RecordedPlan | None, Reason | None]:
+    """Roll back from a champion that failed; else the reason why there is no going back.
+
+    The failure is noted only afterwards: a crash in between leaves a champion that still has to be proved.
+    """
+    realm = act.realm()
+    made = automatic_rollbacks(realm.history)
+    version = recorded.plan.version
+    if made >= attempts:
+        message = (
+            f"Version {version} failed its smoke test and stays: {made} of {attempts} rollbacks are made."
+        )
+        return None, Reason(
+            code="rollback_attempts_exhausted", message=message, observed=made, limit=attempts
+        )
+    try:
+        plan = plan_rollback(
+            realm,
+            now=act.clock(),
+            reason=f"Version {version} failed its smoke test.",
+            expected_champion=version,
+            evidence=recorded.plan_id,
+            proves=True,
+        )
+    except NotLearnable as error:
+        return None, Reason.from_error(error)
+    return act.carry_out(plan), None
+
+
+class PromoteOptions(TypedDict, total=False):
+    """How a promotion or rollback is carried out, beside what it does."""
+
+    smoke: Smoke | None
+    """Proof of the new champion; without it nothing is proved."""
+    max_rollback_attempts: int
+    """How many former champions are tried when proofs fail (default 3)."""
+    dry_run: bool
+    """Plan and show, do not act."""
+    clock: Clock
+    """What tells the time."""
+    still: Callable[[], None]
+    """Asked under the lock, before anything is planned; raises ``Held`` where it is no longer to be done."""
+
+
+def set_candidate(
+    registry: Registry, ledger: Ledger, *, model: str, version: int, patience_s: float = LOCK_WAIT_S
+) -> None:
+    """Point @candidate at a version fresh from training."""
+    with alias_transaction(
+        registry, ledger, model, move=apply_step, clock=utc_now, patience_s=patience_s
+    ) as act:
+        act.walk([PlanStep(action="set_alias", alias=CANDIDATE, version=version)])
+
+
+def admit_challenger(
+    registry: Registry, ledger: Ledger, *, model: str, version: int, patience_s: float = LOCK_WAIT_S
+) -> None:
+    """Point @challenger at a version whose tag says that it passed the gate."""
+    with alias_transaction(
+        registry, ledger, model, move=apply_step, clock=utc_now, patience_s=patience_s
+    ) as act:
+        check_approved(act.realm(), version)
+        act.walk([PlanStep(action="set_alias", alias=CHALLENGER, version=version)])
+
+
+def dismiss_challenger(
+    registry: Registry, ledger: Ledger, *, model: str, version: int, patience_s: float = LOCK_WAIT_S
+) -> None:
+    """Take @challenger from a version that no longer passes the gate; from another version it is left."""
+    with alias_transaction(
+        registry, ledger, model, move=apply_step, clock=utc_now, patience_s=patience_s
+    ) as act:
+        act.walk([PlanStep(action="delete_alias", alias=CHALLENGER, version=version)])
+
+
+def apply_promotion(
+    registry: Registry,
+    ledger: Ledger,
+    *,
+    model: str,
+    version: int,
+    reason: str,
+    expected_champion: ExpectedChampion = "any",
+    evidence: str | None = None,
+    **manner: Unpack[PromoteOptions],
+) -> StageResult:
+    """Put an approved version on the throne, prove it by its smoke test, and roll back by itself if it fails.
+
+    Raises
+    ------
+    Held
+        ``lock_held``, ``lock_lost``, ``champion_moved`` or ``already_champion``.
+    NotLearnable
+        ``not_approved``. ``InputError`` when the version is not registered.
+    """
+    plan = partial(
+        plan_promotion,
+        version=version,
+        reason=reason,
+        expected_champion=expected_champion,
+        evidence=evidence,
+        proves=manner.get("smoke") is not None,
+    )
+    return _perform(registry, ledger, model, plan, **manner)
+
+
+def apply_rollback(
+    registry: Registry,
+    ledger: Ledger,
+    *,
+    model: str,
+    reason: str,
+    to: int | None = None,
+    expected_champion: ExpectedChampion = "any",
+    evidence: str | None = None,
+    **manner: Unpack[PromoteOptions],
+) -> StageResult:
+    """Return to @fallback, or to the former champion ``to``; go on to the one before if it fails its smoke test.
+
+    Raises
+    ------
+    Held
+        ``lock_held``, ``lock_lost``, ``champion_moved`` or ``already_champion``.
+    NotLearnable
+        ``nothing_to_return_to``. ``InputError`` when ``to`` never reigned.
+    """
+    plan = partial(
+        plan_rollback,
+        to=to,
+        reason=reason,
+        expected_champion=expected_champion,
+        evidence=evidence,
+        proves=manner.get("smoke") is not None,
+    )
+    return _perform(registry, ledger, model, plan, **manner)
+
+
+def reconcile(
+    registry: Registry,
+    ledger: Ledger,
+    *,
+    model: str,
+    smoke: Smoke | None = None,
+    max_rollback_attempts: int = 3,
+    clock: Clock = utc_now,
+) -> StageResult:
+    """Settle what a dead owner left, take note of what was changed outside, and prove an unproved champion.
+
+    Raises
+    ------
+    Held
+        ``lock_held`` while somebody is acting: a slow owner is not taken over.
+    """
+    with alias_transaction(registry, ledger, model, move=apply_step, clock=clock) as act:
+        reasons = _repair(act)
+        unproved = untested_plan(act.realm().history)
+        if smoke is None or unproved is None:
+            return _result(act, State.RECONCILED, reasons)
+        proof = smoke_test(act, unproved, smoke=smoke, attempts=max_rollback_attempts)
+        return _result(act, proof.state(State.RECONCILED), [*reasons, *proof.reasons])
+
+
+def _perform(
+    registry: Registry,
+    ledger: Ledger,
+    model: str,
+    plan: Callable[..., Plan],
+    *,
+    smoke: Smoke | None = None,
+    max_rollback_attempts: int = 3,
+    dry_run: bool = False,
+    clock: Clock = utc_now,
+    still: Callable[[], None] | None = None,
+) -> StageResult:
+    """Plan on what is there, under the lock, and apply it; a dry run plans without the lock and shows it."""
+    if dry_run:
+        return _dry_run_result(plan(read_registry_state(registry, ledger, model), now=clock()))
+    with alias_transaction(registry, ledger, model, move=apply_step, clock=clock) as act:
+        if still is not None:
+            still()
+        return _apply(act, plan(act.realm(), now=clock()), smoke, max_rollback_attempts)
+
+
+def _apply(act: AliasTransaction, plan: Plan, smoke: Smoke | None, attempts: int) -> StageResult:
+    state = State.PROMOTED if plan.kind == "promotion" else State.ROLLED_BACK
+    recorded = act.carry_out(plan)
+    reasons = [Reason(code=plan.kind, message=plan.reason)]
+    if smoke is not None:
+        proof = smoke_test(act, recorded, smoke=smoke, attempts=attempts)
+        state, reasons = proof.state(state), [*reasons, *proof.reasons]
+    return _result(act, state, reasons, plan_id=recorded.plan_id, evidence=plan.evidence)
+
+
+def _repair(act: AliasTransaction) -> list[Reason]:
+    """Take note of what was changed outside; say so when nobody is left on the throne."""
+    realm = act.realm()
+    if realm.champion is None and realm.former_champions():
+        message = (
+            f"Model '{act.model}' has no @champion; 'evergreen rollback {act.model}' returns to a former one."
+        )
+        return [Reason(code="no_champion", message=message)]
+    plan = plan_repair(realm, now=act.clock())
+    if plan is None:
+        return []
+    act.carry_out(plan)
+    return [Reason(code=plan.kind, message=plan.reason, observed=plan.version, limit=plan.expected_champion)]
+
+
+def _result(act: AliasTransaction, state: State, reasons: Iterable[Reason], **details: Any) -> StageResult:
+    aliases = act.registry.aliases(act.model)
+    champion, fallback = aliases.get(CHAMPION), aliases.get(FALLBACK)
+    details |= {"champion": champion, "fallback": fallback, "settled": act.settled}
+    return StageResult(
+        state=state, model=act.model, version=champion, reasons=tuple(reasons), details=details
+    )
+
+
+def _dry_run_result(plan: Plan) -> StageResult:
+    """Return a plan that is only shown."""
+    message = f"A dry run: {plan.kind} to version {plan.version} would be " + "; ".join(map(str, plan.steps))
+    reason = Reason(code="dry_run", message=message)
+    details = {"dry_run": True, "plan": plan.to_dict()}
+    return StageResult(
+        state=State.HELD, model=plan.model, version=plan.version, reasons=(reason,), details=details
+    )
+
+
+@stage_task(**SIDE_EFFECT, name="promote")
+def promote_task(registry: Registry, ledger: Ledger, **options: Any) -> StageResult:
+    """Promote (see ``apply_promotion``) and announce it."""
+    return announce(apply_promotion(registry, ledger, **options), ledger)
+
+
+@stage_task(**SIDE_EFFECT, name="rollback")
+def rollback_task(registry: Registry, ledger: Ledger, **options: Any) -> StageResult:
+    """Roll back (see ``apply_rollback``) and announce it."""
+    return announce(apply_rollback(registry, ledger, **options), ledger)
+
+
+@stage_task(**SIDE_EFFECT, name="reconcile")
+def reconcile_task(registry: Registry, ledger: Ledger, **options: Any) -> StageResult:
+    """Reconcile (see ``reconcile``) and announce it."""
+    return announce(reconcile(registry, ledger, **options), ledger)

@@ -1,0 +1,57 @@
+"""Tell the world: Prefect events for automations (the throne was moved, something drifts), a page for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect.artifacts import create_markdown_artifact
+from prefect.events import emit_event
+
+from evergreen.tasks.core.alerts.alert import Alert, alert_events
+from evergreen.tasks.core.promotion.history import PLANS, champion_periods
+from evergreen.tasks.core.promotion.status import promotion_markdown
+from evergreen.tasks.core.retraining.history import Attempt
+from evergreen.tasks.core.verdict import StageResult, State
+from evergreen.tasks.io.ledger import Ledger
+from evergreen.tasks.runtime.result import artifact_key
+
+EVENTS = {State.PROMOTED: "evergreen.model.promoted", State.ROLLED_BACK: "evergreen.model.rolled_back"}
+
+
+def announce(result: StageResult, ledger: Ledger) -> StageResult:
+    """Emit the event of a promotion or rollback, show the page, and hand the result on."""
+    if result.details.get("dry_run"):
+        return result
+    if result.state in EVENTS:
+        emit_event(event=EVENTS[result.state], resource=resource_of(result.model), payload=result.to_dict())
+    page = promotion_markdown(result, champion_periods(ledger.read(model=result.model, stream=PLANS)))
+    create_markdown_artifact(
+        page, key=artifact_key("reigns", result.model), description="Who reigns, and why"
+    )
+    return result
+
+
+def announce_monitoring(alert: Alert) -> list[str]:
+    """Emit the events of an alert and return their names; the same alert gives events of the same ids again."""
+    events = alert_events(alert)
+    for event in events:
+        emit_event(event=event.name, resource=resource_of(alert.model), payload=event.payload, id=event.id)
+    return [event.name for event in events]
+
+
+def announce_retraining(model: str, attempt: Attempt, result: StageResult | None = None) -> None:
+    """Emit the event of a retraining that starts, or of one that ended."""
+    payload: dict[str, Any] = {
+        "model": model,
+        "claim": attempt.claim,
+        "causes": [cause.to_dict() for cause in attempt.causes],
+    }
+    if result is not None:
+        payload |= {"state": result.state.value, "version": result.version}
+    event = "evergreen.retraining.started" if result is None else "evergreen.retraining.ended"
+    emit_event(event=event, resource=resource_of(model), payload=payload)
+
+
+def resource_of(model: str) -> dict[str, str]:
+    """Return the resource that events of a model are about."""
+    return {"prefect.resource.id": f"evergreen.model.{model}", "prefect.resource.name": model}

@@ -1,0 +1,298 @@
+"""Score a batch: rows of a table or files in, predictions of one version out, logged like live ones."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from prefect.artifacts import create_markdown_artifact
+
+from evergreen.tasks.core.config import ModelConfig
+from evergreen.tasks.core.config.model import overlay_model
+from evergreen.tasks.core.data.clock import Window, parse_position
+from evergreen.tasks.core.data.rows import Rows
+from evergreen.tasks.core.errors import InputError, NotLearnable, unknown_name
+from evergreen.tasks.core.promotion.plan import CHAMPION
+from evergreen.tasks.core.scoring.batch import (
+    VARIANT,
+    BatchJob,
+    Mode,
+    ScoredPart,
+    output_frame,
+    prediction_ids,
+    score_markdown,
+    score_part,
+)
+from evergreen.tasks.core.serving.private import Concealer
+from evergreen.tasks.core.traffic.assign import entity_key
+from evergreen.tasks.core.training.scoring import Scorer
+from evergreen.tasks.core.verdict import Reason, StageResult, State
+from evergreen.tasks.data import open_source_of, read_secret
+from evergreen.tasks.io.batch import BatchStage, check_url, hold_stage, read_parts, write_table, write_whole
+from evergreen.tasks.io.mlflow_store.models import load_model
+from evergreen.tasks.io.prediction_log.records import Prediction
+from evergreen.tasks.io.serving_keys import private_key
+from evergreen.tasks.io.settings import utc_now
+from evergreen.tasks.io.setup import Setup
+from evergreen.tasks.io.sources.base import detect_format
+from evergreen.tasks.io.sources.open import Source, open_source
+from evergreen.tasks.runtime.result import artifact_key
+from evergreen.tasks.runtime.task import TRANSIENT, stage_task
+
+# The parts of a batch: scored, logged, kept until all are there, then delivered at once.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What was done.
+
+    Attributes
+    ----------
+    rows, parts : int
+        Scored in all.
+    taken_up : int
+        Parts that a run before had left.
+    logged, written : int
+        Rows that are new in the prediction log, and in the target.
+    """
+
+    rows: int = 0
+    parts: int = 0
+    taken_up: int = 0
+    logged: int = 0
+    written: int = 0
+
+
+def score_parts(setup: Setup, job: BatchJob, source: Source, scorer: Scorer, stage: BatchStage) -> Work:
+    """Score and log every part that is not done yet; each is logged before it counts as done."""
+    work = Work()
+    window = Window(
+        -math.inf if job.since is None else job.since, math.inf if job.until is None else job.until
+    )
+    columns = _columns(scorer, job, setup.config)
+    parts = read_parts(source, columns=columns, rows=job.rows, window=window, at=job.at)
+    for number, part in enumerate(parts):
+        ids = _ids(part, job, setup.config)
+        mark = _mark(ids, setup.config)
+        work = replace(work, rows=work.rows + len(part), parts=number + 1)
+        if stage.is_done(number, mark):
+            work = replace(work, taken_up=work.taken_up + 1)
+            continue
+        scored = score_part(scorer, part, ids, config=setup.config)
+        if job.logged:
+            work = replace(work, logged=work.logged + _log(setup, scored, job))
+        stage.put(number, mark, output_frame(scored, version=job.version, keep=job.keep))
+    return work
+
+
+def deliver(job: BatchJob, address: str, stage: BatchStage, work: Work) -> Work:
+    """Write all parts to the target at once, and forget them."""
+    tables = stage.tables(work.parts)
+    if job.table is None:
+        written = write_whole(Path(address), tables)
+    else:
+        written, _ = write_table(address, job.table, tables, mode=job.mode)
+    stage.remove()
+    return replace(work, written=written)
+
+
+def _columns(scorer: Scorer, job: BatchJob, config: ModelConfig) -> list[str]:
+    entity = [config.data.entity] if config.data.entity else []
+    return list(dict.fromkeys([*scorer.schema.features, *entity, *job.keep]))
+
+
+def _ids(part: Rows, job: BatchJob, config: ModelConfig) -> list[str]:
+    """Return ids; the clock's column counts by its position, so that text and timestamps are the same row."""
+    own: pd.DataFrame = part.frame.drop(columns=[config.data.time] if config.data.time else [])
+    return prediction_ids(own, part.places, model=job.model, version=job.version)
+
+
+def _mark(ids: list[str], config: ModelConfig) -> str:
+    """Return what a part was made of: rows, version, and what a configuration may turn round."""
+    return hashlib.sha256("\n".join([repr(config.data.positive_class), *ids]).encode()).hexdigest()
+
+
+def _log(setup: Setup, scored: ScoredPart, job: BatchJob) -> int:
+    """Write predictions to the log as the service does, private values concealed; return how many are new."""
+    data = setup.config.data
+    conceal = Concealer(
+        data.private, entity=data.entity, how=setup.config.serving.private, key=private_key(setup.settings)
+    )
+    features = conceal.rows(scored.logged_features)
+    named = [entity_key(who) for who in scored.frame[data.entity].tolist()] if data.entity else None
+    entities = conceal.entities(named) or [None] * len(scored)
+    served = (
+        Prediction(
+            prediction_id=name,
+            position=float(position),
+            features=row,
+            score=score,
+            decision=decision,
+            version=job.version,
+            variant=VARIANT,
+            entity=who,
+        )
+        for name, position, row, score, decision, who in zip(
+            scored.ids,
+            scored.positions,
+            features,
+            scored.logged_scores,
+            scored.decisions,
+            entities,
+            strict=True,
+        )
+    )
+    return setup.stores.log.append_predictions(setup.model, served, at=utc_now())
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchPlan:
+    """What is to be scored, read and checked: the job, where its rows come from, and the address it goes to."""
+
+    job: BatchJob
+    source: Source
+    address: str
+
+
+def plan_batch(
+    setup: Setup,
+    *,
+    to: str,
+    source: str | None = None,
+    table: str | None = None,
+    query: str | None = None,
+    to_table: str | None = None,
+    mode: Mode = "append",
+    keep: Sequence[str] = (),
+    version: str | None = None,
+    log: bool = True,
+    at: str | None = None,
+    since: str | None = None,
+    until: str | None = None,
+    rows: int = 50_000,
+) -> BatchPlan:
+    """Read and check what is wanted; nothing is scored or written yet.
+
+    Raises
+    ------
+    InputError
+        When source, target, version or a moment is wrong.
+    NotLearnable
+        ``no_champion``: there is no version to score by.
+    """
+    opened = _open(setup, source, table, query)
+    address, shown = _target(to, to_table)
+    moment, begin, end = (_position(setup, text) for text in (at, since, until))
+    clocked = setup.config.data.ordered
+    if log and not clocked and moment is None:
+        raise InputError(
+            f"Model '{setup.model}' has no clock, so that predictions have no place in the log. Say --at MOMENT, which "
+            "holds for all rows, or --no-log."
+        )
+    if clocked and moment is not None:
+        raise InputError(
+            "--at is for models without a clock; this one's rows say themselves where they stand."
+        )
+    job = BatchJob(
+        model=setup.model,
+        version=_version(setup, version),
+        source=opened.origin,
+        to=shown,
+        table=to_table,
+        mode=mode,
+        keep=tuple(keep),
+        logged=log,
+        at=moment,
+        since=begin,
+        until=end,
+        rows=rows,
+    )
+    return BatchPlan(job=job, source=opened, address=address)
+
+
+@stage_task(name="score batch", **TRANSIENT)
+def score_batch(setup: Setup, batch: BatchPlan) -> Work:
+    """Score part by part, then write all at once; parts that a killed run had finished are not done again."""
+    scorer = load_model(setup, batch.job.version)
+    with hold_stage(setup.settings.home, batch.job) as stage:
+        work = score_parts(setup, batch.job, batch.source, scorer, stage)
+        if not work.rows:
+            raise NotLearnable("no_rows", f"There is nothing to score in {batch.source.origin}.", n=0)
+        return deliver(batch.job, batch.address, stage, work)
+
+
+@stage_task(name="report batch", **TRANSIENT)
+def report_batch(setup: Setup, batch: BatchPlan, work: Work) -> StageResult:
+    """Say what was done, in the Prefect UI too."""
+    job = batch.job
+    target = job.to if job.table is None else f"table '{job.table}' of {job.to}"
+    message = (
+        f"Version {job.version} scored {work.rows} rows of {job.source}; {work.written} are new in {target}."
+    )
+    result = StageResult(
+        state=State.SCORED,
+        model=setup.model,
+        version=job.version,
+        reasons=(Reason(code="scored", message=message, observed=work.written, n=work.rows),),
+        details={"job": {**job.to_dict(), "id": job.id}, **vars(work)},
+    )
+    create_markdown_artifact(
+        score_markdown(result), key=artifact_key("score", setup.model), description="Batch scoring"
+    )
+    return result
+
+
+def _open(setup: Setup, source: str | None, table: str | None, query: str | None) -> Source:
+    """Return the source named, from the folder one is in, or that of the configuration."""
+    if source is None:
+        if table or query:
+            raise InputError("--table and --query are of a --source that is a database. Name it.")
+        return open_source_of(setup)
+    data: dict[str, Any] = {"source": source, "table": table, "query": query, "format": "auto", "options": {}}
+    config = overlay_model(setup.config, {"data": data}, origin="--source")
+    return open_source(config, base=Path.cwd(), secret=read_secret)
+
+
+def _target(to: str, table: str | None) -> tuple[str, str]:
+    """Return the address and what may be shown of it."""
+    if detect_format(to) == "sql":
+        if table is None:
+            raise InputError("--to is a database: name the table with --to-table.")
+        return to, check_url(to)
+    if table is not None:
+        raise InputError(f"--to-table needs a database, but --to '{to}' is a file. Leave it out.")
+    path = Path(to).expanduser().absolute()
+    if path.suffix not in (".parquet", ".pq") or path.is_dir():
+        raise InputError(
+            f"--to '{to}' is neither a Parquet file nor a database. Allowed: a path that ends in .parquet, or an "
+            "SQLAlchemy URL."
+        )
+    return str(path), str(path)
+
+
+def _position(setup: Setup, text: str | None) -> float | None:
+    return None if text is None else parse_position(text, clock=setup.config.data.clock)
+
+
+def _version(setup: Setup, named: str | None) -> int:
+    """Return the version a number or an alias means; the champion by default."""
+    registry, model = setup.stores.registry, setup.model
+    aliases = registry.aliases(model)
+    if named is None:
+        if CHAMPION not in aliases:
+            raise NotLearnable(
+                "no_champion",
+                f"Model '{model}' has no champion to score by. Promote a version, or name --version.",
+            )
+        return aliases[CHAMPION]
+    plain = named.strip().removeprefix("@")
+    if plain.isdecimal():
+        return registry.version(model, int(plain)).version
+    if plain not in aliases:
+        raise unknown_name("version or alias", named, aliases, where=f"model '{model}'")
+    return aliases[plain]

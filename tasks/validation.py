@@ -1,0 +1,159 @@
+"""The gate: measure a version, judge it in core, tag it, and admit it as challenger when it passed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
+
+from evergreen.tasks.core.contract.check import ContractResult
+from evergreen.tasks.core.contract.contract import Contract
+from evergreen.tasks.core.contract.learn import apply_limits
+from evergreen.tasks.core.data.rows import Parts
+from evergreen.tasks.core.errors import NotLearnable
+from evergreen.tasks.core.metrics.registry import measure, metrics_of
+from evergreen.tasks.core.promotion.plan import CANDIDATE, CHAMPION
+from evergreen.tasks.core.training.features import feature_frame
+from evergreen.tasks.core.validation.gate import GateContext, SmokeReport
+from evergreen.tasks.core.validation.report import (
+    conclude_validation,
+    describe_validation,
+    validation_markdown,
+    version_tags,
+)
+from evergreen.tasks.core.validation.validate import GateDecision, gather_context, judge_gates
+from evergreen.tasks.core.verdict import StageResult, State
+from evergreen.tasks.io.config import custom_metrics, import_function
+from evergreen.tasks.io.contracts import check_contract
+from evergreen.tasks.io.mlflow_store.models import LoadedModel, load_model, read_documents
+from evergreen.tasks.io.mlflow_store.tracking import open_tracker
+from evergreen.tasks.io.setup import Setup
+from evergreen.tasks.io.smoke import smoke_version
+from evergreen.tasks.io.smoke_pool import SMOKE_POOL
+from evergreen.tasks.promotion import admit_challenger, dismiss_challenger
+from evergreen.tasks.runtime.result import artifact_key, record_decision
+from evergreen.tasks.runtime.task import SIDE_EFFECT, TRANSIENT, stage_task
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContractChecks:
+    """The version's contract (None: switched off) and its result on each window."""
+
+    contract: Contract | None
+    results: tuple[ContractResult, ...] = ()
+
+
+@stage_task(**TRANSIENT)
+def find_candidate(setup: Setup, version: int | None = None) -> LoadedModel:
+    """Load the version to judge: the one asked for, else @candidate."""
+    chosen = version or setup.stores.registry.aliases(setup.model).get(CANDIDATE)
+    if chosen is None:
+        raise NotLearnable(
+            "no_candidate",
+            f"'{setup.model}' has no @candidate to validate. Run 'evergreen train {setup.model}' first.",
+        )
+    SMOKE_POOL.warm()  # imports while the rows are read and measured
+    return load_model(setup, chosen)
+
+
+@stage_task(**TRANSIENT)
+def check_windows(setup: Setup, candidate: LoadedModel, parts: Parts) -> ContractChecks:
+    """Check the windows after training against the version's contract."""
+    if not setup.config.contract.enabled:
+        return ContractChecks(contract=None)
+    stored = read_documents(setup, candidate.info, ("contract",))["contract"]
+    contract = apply_limits(Contract.from_dict(stored), setup.config.contract)
+    windows = {"holdout": parts.holdout.frame, "evaluation": parts.evaluation.frame}
+    private = setup.config.data.private
+    results = [
+        check_contract(contract, frame, window=name, private=private)
+        for name, frame in windows.items()
+        if len(frame)
+    ]
+    return ContractChecks(contract=contract, results=tuple(results))
+
+
+@stage_task(**TRANSIENT)
+def smoke_candidate(setup: Setup, candidate: LoadedModel, parts: Parts) -> SmokeReport:
+    """Load the version in a fresh process and ask it what a serving machine would be asked."""
+    rows = feature_frame(parts.holdout.frame.head(1000), candidate.schema)
+    return smoke_version(
+        model=setup.model,
+        version=candidate.info.version,
+        registry=setup.stores.registry,
+        tracking_uri=setup.stores.tracking_uri,
+        rows=rows.assign(**dict.fromkeys(set(setup.config.data.private) & set(rows.columns), np.nan)),
+        batch_rows=setup.config.validation.latency.batch_rows,
+    )
+
+
+@stage_task(**TRANSIENT)
+def measure_candidate(
+    setup: Setup, candidate: LoadedModel, parts: Parts, checked: ContractChecks, smoke: SmokeReport
+) -> GateContext:
+    """Score the holdout with the version and with the naive baselines, and gather what the gates judge."""
+    return gather_context(
+        setup.config,
+        candidate,
+        parts,
+        version=candidate.info.version,
+        metrics=metrics_of(setup.config, custom=custom_metrics(setup.config)),
+        contract=checked.results,
+        smoke=smoke,
+    )
+
+
+@stage_task(**SIDE_EFFECT)
+def judge_candidate(context: GateContext) -> GateDecision:
+    """Run every gate, the team's own too, and decide."""
+    paths = context.config.validation.gates
+    return judge_gates(context, gates={path: import_function(path, key="validation.gates") for path in paths})
+
+
+@stage_task(**TRANSIENT)
+def report_validation(
+    setup: Setup, context: GateContext, decision: GateDecision, checked: ContractChecks
+) -> dict[str, Any]:
+    """Write the report to MLflow and show it in the Prefect UI; return the run's id and address."""
+    tracker = open_tracker(setup.stores)
+    name = f"validate-v{context.version}-{decision.state.value.lower()}"
+    with tracker.run(setup.model, "validation", name=name) as run_id:
+        tracker.write_items(run_id, describe_validation(context, decision, checked.contract))
+    url = tracker.run_url(run_id)
+    key = artifact_key("validate", setup.model)
+    create_markdown_artifact(
+        validation_markdown(context, decision, run_url=url), key=key, description="The gate's report"
+    )
+    if url:
+        create_link_artifact(
+            url, key=f"{key}-run", link_text="The validation's run in MLflow", description="The full report"
+        )
+    return {"run_id": run_id, "run_url": url}
+
+
+@stage_task(**SIDE_EFFECT)
+def apply_validation(
+    setup: Setup, context: GateContext, decision: GateDecision, run: dict[str, Any], *, dry_run: bool = False
+) -> StageResult:
+    """Record the decision, tag the version and move @challenger; a dry run only says what was decided."""
+    values = measure(context.scored, context.metrics)
+    naive = measure(context.baselines["constant"], context.metrics)
+    result = conclude_validation(context, decision, metrics=values, baseline=naive, run=run)
+    if dry_run:
+        return result
+    result = record_decision(setup, "validate", result)
+    if decision.state is not State.INSUFFICIENT:
+        _admit_or_dismiss(setup, context.version, version_tags(result), state=decision.state)
+    return result
+
+
+def _admit_or_dismiss(setup: Setup, version: int, tags: dict[str, str], *, state: State) -> None:
+    """Tag the version, then move @challenger; the champion keeps its tags, for it reigns on older evidence."""
+    registry, ledger, model = setup.stores.registry, setup.stores.ledger, setup.model
+    if registry.aliases(model).get(CHAMPION) == version:
+        return
+    registry.set_tags(model, version, tags)
+    act = admit_challenger if state is State.APPROVED else dismiss_challenger
+    act(registry, ledger, model=model, version=version)

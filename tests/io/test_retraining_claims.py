@@ -1,0 +1,90 @@
+"""The desk of retrainings: one starts, the others are Held; what a dead owner left is taken up or closed."""
+
+import multiprocessing
+import time
+from contextlib import ExitStack
+from datetime import datetime, timedelta
+
+import pytest
+
+from evergreen.tasks.core.promotion.ledger import check_chain
+from evergreen.tasks.core.retraining.history import MOST_RESUMED
+from evergreen.tasks.core.retraining.types import Moment
+from evergreen.tasks.core.verdict import State
+from evergreen.tasks.io.ledger import open_ledger
+from evergreen.tasks.io.retraining_claims import lock_name, read_history, take_claim
+from evergreen.tasks.io.settings import utc_now
+from tests.support.races import race
+from tests.support.retrain_races import ASKED, POLICY, ask_once, die_after
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request, tmp_path):
+    return (
+        f"sqlite:///{tmp_path}/ledger.db"
+        if request.param == "sqlite"
+        else request.getfixturevalue("postgres_url")
+    )
+
+
+@pytest.mark.parametrize("seconds", [0.0, 5.0])
+def test_of_twenty_that_ask_at_once_one_starts_and_nineteen_are_held_with_the_next_moment(url, seconds):
+    open_ledger(url)
+    answers = race(ask_once, [(url, seconds)] * 20)
+    states = sorted(state for state, _, _ in answers)
+    assert ["Held"] * 19 + ["Kept"] == states
+    (started,) = read_history(open_ledger(url), "fraud").attempts
+    held = [(codes, told) for state, codes, told in answers if state == "Held"]
+    assert all(codes in (["in_progress"], ["cooldown"]) for codes, _ in held)
+    free = {datetime.fromisoformat(told) - started.at for _, told in held}
+    # while it runs: the cooldown; once it has ended without a new champion the wait is doubled
+    assert free <= ({timedelta(hours=1), timedelta(hours=2)} if not seconds else {timedelta(hours=1)})
+    assert check_chain(open_ledger(url).read()) == ()
+
+
+def kill(url, stages):
+    process = multiprocessing.get_context("spawn").Process(target=die_after, args=(url, stages))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -9
+    ledger, deadline = open_ledger(url), time.monotonic() + 60
+    while ledger.lock_is_held(lock_name("fraud")):
+        assert time.monotonic() < deadline, "the lock outlived its holder"
+
+
+@pytest.mark.parametrize("stages", [[], ["train"], ["train", "validate"]])
+def test_what_a_dead_owner_left_is_taken_up_with_the_stages_it_had_done(url, stages):
+    kill(url, stages)
+    ledger = open_ledger(url)
+    with ExitStack() as stack:
+        desk = take_claim(stack, ledger, "fraud")
+        attempt = desk.take_up(POLICY)
+        assert (stages, 1, "fraud/retraining/1") == (list(attempt.stages), attempt.resumed, attempt.claim)
+        desk.end(attempt, State.PROMOTED, version=3)
+        again, decision = desk.claim(Moment(at=utc_now()), ASKED, POLICY, until=None)
+    assert again is None
+    assert ["cooldown"] == [reason.code for reason in decision.reasons]
+
+
+def test_one_that_kills_its_owner_again_and_again_is_closed_as_failed_and_counts(url):
+    for _ in range(1 + MOST_RESUMED):
+        kill(url, [])
+    ledger = open_ledger(url)
+    with ExitStack() as stack:
+        desk = take_claim(stack, ledger, "fraud")
+        assert desk.take_up(POLICY) is None
+        assert ["died_again"] == [reason.code for reason in desk.closed]
+        _, decision = desk.claim(Moment(at=utc_now()), ASKED, POLICY, until=None)
+    (attempt,) = read_history(ledger, "fraud").attempts
+    assert (State.FAILED, MOST_RESUMED) == (attempt.state, attempt.resumed)
+    assert ["cooldown"] == [reason.code for reason in decision.reasons]
+    assert decision.next_allowed_at == attempt.at + timedelta(hours=2)
+
+
+def test_the_desk_is_not_the_lock_of_the_aliases(tmp_path):
+    ledger = open_ledger(f"sqlite:///{tmp_path}/ledger.db")
+    with ExitStack() as stack:
+        assert take_claim(stack, ledger, "fraud") is not None
+        with ledger.lock("fraud"):
+            assert not ledger.lock_is_held("other")
+        assert take_claim(ExitStack(), ledger, "fraud") is None
