@@ -26,13 +26,13 @@ def answer_approval(model: str, *, approved: bool, why: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``state`` Answered with the run it resumed, or Insufficient when nothing waits.
+        ``state`` Answered with the run it resumed, or InsufficientData when nothing waits.
     """
     run = _waiting_run(model)
     if run is None:
         message = f"No challenge of '{model}' waits for an answer; see the Paused runs in the Prefect UI."
         reason = {"code": "nothing_to_approve", "message": message, "observed": None, "limit": None}
-        return {"state": State.INSUFFICIENT.value, "model": model, "reasons": [reason]}
+        return {"state": State.INSUFFICIENT_DATA.value, "model": model, "reasons": [reason]}
     resume_flow_run(run.id, run_input={"approve": approved, "why": why})
     answer = "yes" if approved else "no"
     reason = {

@@ -36,7 +36,7 @@ def schedules_of(stage: str, config: ModelConfig) -> list[DeploymentScheduleCrea
     """Return the schedules of a model's stage; off where its ``run_mode`` is disabled.
 
     Monitoring runs every ``monitoring.interval``. Retraining looks once a day, or every ``retraining.every`` if that is
-    shorter, whether anything is due: most of these runs start nothing and end Held. Live tests are looked at every
+    shorter, whether anything is due: most of these runs start nothing and end Blocked. Live tests are looked at every
     hour where ``promotion.path`` asks for live evidence.
     """
     if stage == "monitor":

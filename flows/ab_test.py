@@ -30,7 +30,7 @@ def ab_test(model: ModelName, end: EndNow = False, dry_run: DryRun = False) -> S
     seen = evaluate_test(setup, state, dry_run=dry_run)
     judged = judge_test(setup, state, seen, end=end, dry_run=dry_run)
     report_test(setup, state, judged)
-    if dry_run or judged.state is State.TESTING:
+    if dry_run or judged.state is State.LIVE_TEST_RUNNING:
         return judged
     if judged.state is State.PROMOTED:
         judged = finish_promotion(setup, judged)
@@ -39,7 +39,7 @@ def ab_test(model: ModelName, end: EndNow = False, dry_run: DryRun = False) -> S
         if answer.code == "approved":
             judged = promote_tested_version(setup, state, judged, answer)
         else:
-            judged = judged.ends(State.KEPT, answer)
-    if judged.state is not State.HELD:
+            judged = judged.ends(State.CHAMPION_KEPT, answer)
+    if judged.state is not State.BLOCKED:
         close_test(setup, state, judged)
     return judged

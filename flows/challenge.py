@@ -35,6 +35,6 @@ def challenge(model: ModelName, until: AsOf = None, dry_run: DryRun = False) -> 
         return judged
     answer = approve_by_policy(setup, judged, question=challenge_markdown(judged))
     if answer.code != "approved":
-        return judged.ends(State.KEPT, answer)
+        return judged.ends(State.CHAMPION_KEPT, answer)
     heir = prepare_refit(setup, parts, opponents.challenger, until=until)
     return promote_winner(setup, judged, opponents, heir, answer)

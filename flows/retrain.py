@@ -32,7 +32,7 @@ def retrain(
     until: AsOf = None,
     dry_run: DryRun = False,
 ) -> StageResult:
-    """Retrain if something asks and nothing holds it; who else asks meanwhile, or too soon, is Held."""
+    """Retrain if something asks and nothing holds it; who else asks meanwhile, or too soon, is Blocked."""
     setup = open_setup(model)
     request = read_request(setup, trigger=trigger, force=force, reason=reason, until=until, dry_run=dry_run)
     asked = gather_causes(setup, request)

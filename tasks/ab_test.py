@@ -143,7 +143,9 @@ def create_test(
     ]
     if state.begun_at is None:
         reasons.append(not_begun(state))
-    return command_result(setup, "Testing", state.test, reasons, entry=entry, alpha_left=look.left_after)
+    return command_result(
+        setup, "LiveTestRunning", state.test, reasons, entry=entry, alpha_left=look.left_after
+    )
 
 
 def finish_creation(setup: Setup, state: TestState) -> TestState:
@@ -271,10 +273,10 @@ def _spend_alpha(setup: Setup, state: TestState) -> None:
 
 
 _STATES = {
-    Action.GO_ON: State.TESTING,
+    Action.GO_ON: State.LIVE_TEST_RUNNING,
     Action.PROMOTE: State.WON,
-    Action.KEEP: State.KEPT,
-    Action.EXPIRE: State.KEPT,
+    Action.KEEP: State.CHAMPION_KEPT,
+    Action.EXPIRE: State.CHAMPION_KEPT,
     Action.ABORT: State.ABORTED,
 }
 
@@ -357,7 +359,7 @@ def close_test(setup: Setup, state: TestState, judged: StageResult) -> None:
     Who won and was not approved leaves the champion; who won and did not stay on the throne aborts the test.
     """
     concluded = Conclusion.from_dict(judged.details["conclusion"], state.test)
-    ends = {State.PROMOTED: Action.PROMOTE, State.ABORTED: Action.ABORT, State.KEPT: Action.KEEP}
+    ends = {State.PROMOTED: Action.PROMOTE, State.ABORTED: Action.ABORT, State.CHAMPION_KEPT: Action.KEEP}
     action = ends.get(judged.state, Action.ABORT)
     if action is Action.KEEP and concluded.action is Action.EXPIRE:
         action = Action.EXPIRE

@@ -194,9 +194,9 @@ def promote_winner(
     *,
     still: Callable[[], None] | None = None,
 ) -> StageResult:
-    """Return how the challenge ends: as the promotion does, Held or Insufficient where it is refused.
+    """Return how the challenge ends: as the promotion does, Blocked or InsufficientData where it is refused.
 
-    ``still`` is asked under the lock before anything is planned, and raises ``Held`` where the evidence is void.
+    ``still`` is asked under the lock before anything is planned, and raises ``Blocked`` where the evidence is void.
     """
     stores = setup.stores
     try:
@@ -213,7 +213,7 @@ def promote_winner(
             still=still,
         )
     except (Blocked, NotLearnable) as error:
-        state = State.HELD if isinstance(error, Blocked) else State.INSUFFICIENT
+        state = State.BLOCKED if isinstance(error, Blocked) else State.INSUFFICIENT_DATA
         refusal = Reason(code=error.reason_code, message=str(error))
         return judged.ends(state, answer, *heir.reasons, refusal)
     return judged.ends(promoted.state, answer, *heir.reasons, *promoted.reasons, version=promoted.version)

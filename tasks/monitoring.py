@@ -77,7 +77,7 @@ def visit(flow: Callable[..., PrefectState], model: str, **options: Any) -> dict
 def conclude_fleet(results: list[dict[str, Any]]) -> PrefectState:
     """Return the fleet's state: the gravest of its models, or Failed (naming them) where any of them failed."""
     known = {level.state.value: level for level in Level}
-    broken = [one for one in results if one["state"] not in known and one["state"] != "Held"]
+    broken = [one for one in results if one["state"] not in known and one["state"] != "Blocked"]
     if broken:
         names = "; ".join(f"{one['model']}: {one['reasons'][0]['message']}" for one in broken)
         return Failed(message=f"{len(broken)} of {len(results)} models failed: {names}")
@@ -103,7 +103,7 @@ def load_monitor(setup: Setup) -> RegisteredMonitor:
 
     Raises
     ------
-    Held
+    Blocked
         ``disabled`` where ``monitoring.run_mode`` says so.
     NotLearnable
         ``no_champion``, or ``no_reference`` for a version without a profile.

@@ -60,10 +60,10 @@ class SmokeResult:
     reasons: tuple[Reason, ...] = ()
 
     def state(self, unharmed: State) -> State:
-        """Return the run's state: ``unharmed`` when the first test passed; Insufficient without a proved champion."""
+        """Return the run's state: ``unharmed`` where the first test passed; InsufficientData where none did."""
         if not self.passed:
-            return State.INSUFFICIENT
-        return State.ROLLED_BACK if self.rollbacks else unharmed
+            return State.INSUFFICIENT_DATA
+        return State.CHAMPION_RESTORED if self.rollbacks else unharmed
 
 
 def smoke_test(act: AliasTransaction, recorded: RecordedPlan, *, smoke: Smoke, attempts: int) -> SmokeResult:
@@ -140,7 +140,7 @@ class PromoteOptions(TypedDict, total=False):
     clock: Clock
     """What tells the time."""
     still: Callable[[], None]
-    """Asked under the lock, before anything is planned; raises ``Held`` where it is no longer to be done."""
+    """Asked under the lock, before anything is planned; raises ``Blocked`` where it is no longer to be done."""
 
 
 def set_candidate(
@@ -189,7 +189,7 @@ def apply_promotion(
 
     Raises
     ------
-    Held
+    Blocked
         ``lock_held``, ``lock_lost``, ``champion_moved`` or ``already_champion``.
     NotLearnable
         ``not_approved``. ``InputError`` when the version is not registered.
@@ -220,7 +220,7 @@ def apply_rollback(
 
     Raises
     ------
-    Held
+    Blocked
         ``lock_held``, ``lock_lost``, ``champion_moved`` or ``already_champion``.
     NotLearnable
         ``nothing_to_return_to``. ``InputError`` when ``to`` never reigned.
@@ -249,7 +249,7 @@ def reconcile(
 
     Raises
     ------
-    Held
+    Blocked
         ``lock_held`` while somebody is acting: a slow owner is not taken over.
     """
     with alias_transaction(registry, ledger, model, move=apply_step, clock=clock) as act:
@@ -283,7 +283,7 @@ def _perform(
 
 
 def _apply(act: AliasTransaction, plan: Plan, smoke: Smoke | None, attempts: int) -> StageResult:
-    state = State.PROMOTED if plan.kind == "promotion" else State.ROLLED_BACK
+    state = State.PROMOTED if plan.kind == "promotion" else State.CHAMPION_RESTORED
     recorded = act.carry_out(plan)
     reasons = [Reason(code=plan.kind, message=plan.reason)]
     if smoke is not None:
@@ -322,7 +322,7 @@ def _dry_run_result(plan: Plan) -> StageResult:
     reason = Reason(code="dry_run", message=message)
     details = {"dry_run": True, "plan": plan.to_dict()}
     return StageResult(
-        state=State.HELD, model=plan.model, version=plan.version, reasons=(reason,), details=details
+        state=State.BLOCKED, model=plan.model, version=plan.version, reasons=(reason,), details=details
     )
 
 

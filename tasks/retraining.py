@@ -67,7 +67,7 @@ class RetrainingRun:
     setup : Setup
         The model.
     desk : Desk
-        Held.
+        Blocked.
     attempt : Attempt
         The claim, with the stages that are done.
     """
@@ -109,7 +109,7 @@ class RetrainingRun:
         return StageResult.from_dict(found)
 
     def challenge(self, flow: Callable[..., PrefectState], **options: Any) -> StageResult:
-        """Run the challenge of the version that was trained; Held where another became challenger meanwhile."""
+        """Run the challenge of the version that was trained; Blocked where another became challenger meanwhile."""
         holder = self.setup.stores.registry.aliases(self.setup.model).get(CHALLENGER)
         if CHALLENGE not in self.attempt.stages and holder != self.version:
             message = (
@@ -120,7 +120,7 @@ class RetrainingRun:
                 code="challenger_moved", message=message, observed=str(holder), limit=str(self.version)
             )
             return StageResult(
-                state=State.HELD, model=self.setup.model, version=self.version, reasons=(reason,)
+                state=State.BLOCKED, model=self.setup.model, version=self.version, reasons=(reason,)
             )
         return self.stage(CHALLENGE, flow, **options)
 
@@ -271,7 +271,7 @@ def run_claimed(
     Returns
     -------
     StageResult
-        The last stage's state; Held or Insufficient where nothing was started, with ``next_allowed_at``.
+        The last stage's state; Blocked or InsufficientData where nothing was started, with ``next_allowed_at``.
     """
     moment = Moment(at=utc_now(), position=asked.labels.newest)
     policy = retrain_policy(setup.config)
@@ -323,14 +323,14 @@ def due_now(setup: Setup) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``state`` (Due, Held or Insufficient), ``model``, ``reasons``, ``causes``, ``triggers`` (those of calendar and
-        labels, due or not), ``next_allowed_at``, ``retraining`` (as in ``status``).
+        ``state`` (Due, Blocked or InsufficientData), ``model``, ``reasons``, ``causes``, ``triggers`` (those of
+        calendar and labels, due or not), ``next_allowed_at``, ``retraining`` (as in ``status``).
     """
     asked = gather_causes.fn(setup, Request(trigger="schedule"))
     moment, policy = Moment(at=utc_now(), position=asked.labels.newest), retrain_policy(setup.config)
     history = read_history(setup.stores.ledger, setup.model)
     decision = decide_retrain(moment, history, asked, policy)
-    states = {"start": "Due", "hold": "Held", "insufficient": "Insufficient"}
+    states = {"start": "Due", "hold": "Blocked", "insufficient": "InsufficientData"}
     plain = decision.to_dict()
     return {
         "state": states[plain["outcome"]],

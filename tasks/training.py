@@ -156,7 +156,7 @@ def report_no_winner(setup: Setup, lesson: TrainingTask, choice: Selection) -> S
     page = comparison_markdown(lesson, choice)
     create_markdown_artifact(page, key=artifact_key("train", setup.model), description="Training")
     reasons = choice.comparison.verdict.reasons
-    return StageResult(state=State.INSUFFICIENT, model=setup.model, reasons=reasons)
+    return StageResult(state=State.INSUFFICIENT_DATA, model=setup.model, reasons=reasons)
 
 
 def training_version_record(

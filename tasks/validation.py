@@ -144,7 +144,7 @@ def apply_validation(
     if dry_run:
         return result
     result = record_decision(setup, "validate", result)
-    if decision.state is not State.INSUFFICIENT:
+    if decision.state is not State.INSUFFICIENT_DATA:
         _admit_or_dismiss(setup, context.version, version_tags(result), state=decision.state)
     return result
 

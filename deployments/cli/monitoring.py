@@ -207,7 +207,7 @@ def _open_alarms(setup: Setup) -> dict[str, Any]:
 
     reach_servers(setup.settings)
     alarms = open_alarms(setup.stores.ledger, setup.model)
-    state = "Open" if alarms else "Quiet"
+    state = "Open" if alarms else "NoAlarm"
     return {
         "state": state,
         "model": setup.model,

@@ -74,9 +74,9 @@ def print_error(error: EvergreenError, *, as_json: bool) -> None:
 def _ending(error: EvergreenError) -> tuple[State, Reason]:
     """Return the state and the reason of what a command raised; a refusal is a decision, not a failure."""
     if isinstance(error, NotLearnable):
-        return State.INSUFFICIENT, Reason.from_error(error)
+        return State.INSUFFICIENT_DATA, Reason.from_error(error)
     if isinstance(error, Blocked):
-        return State.HELD, Reason(code=error.reason_code, message=str(error))
+        return State.BLOCKED, Reason(code=error.reason_code, message=str(error))
     state = State.INPUT_ERROR if isinstance(error, InputError) else State.FAILED
     return state, Reason(code=error.code, message=str(error))
 

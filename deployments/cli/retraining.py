@@ -223,7 +223,7 @@ def _print_reason(result: dict[str, Any], *, as_json: bool) -> None:
 
 def _worst(found: list[dict[str, Any]]) -> str:
     states = {one["state"] for one in found}
-    return next(state for state in ("Due", "Held", "Insufficient") if state in states)
+    return next(state for state in ("Due", "Blocked", "InsufficientData") if state in states)
 
 
 def _show_due(one: dict[str, Any]) -> None:

@@ -132,8 +132,8 @@ def _level(height: float, dash: str) -> dict[str, Any]:
 
 _CARDS = {
     State.ABORTED: "drift",
-    State.KEPT: "warning",
-    State.TESTING: "",
+    State.CHAMPION_KEPT: "warning",
+    State.LIVE_TEST_RUNNING: "",
     State.WON: "quiet",
     State.PROMOTED: "quiet",
 }

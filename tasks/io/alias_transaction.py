@@ -116,7 +116,7 @@ def read_registry_state(registry: Registry, ledger: Ledger, model: str) -> Regis
 def alias_transaction(
     registry: Registry, ledger: Ledger, model: str, *, move: ApplyStep, clock: Clock, patience_s: float = 0.0
 ) -> Iterator[AliasTransaction]:
-    """Hold the model's lock and settle what is open; ``Held("lock_held")`` after ``patience_s`` seconds."""
+    """Hold the model's lock and settle what is open; ``Blocked("lock_held")`` after ``patience_s`` seconds."""
     with ExitStack() as stack:
         lock = _take_lock(stack, ledger, model, patience_s)
         act = AliasTransaction(
@@ -160,7 +160,7 @@ def model_lock(setup: Setup, *, patience_s: float = LOCK_WAIT_S) -> Iterator[Non
 
     Raises
     ------
-    Held
+    Blocked
         ``lock_held`` when another has it for longer than ``patience_s`` seconds.
     """
     stores, model = setup.stores, setup.model

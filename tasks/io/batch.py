@@ -151,7 +151,7 @@ class BatchStage:
 
 @contextmanager
 def hold_stage(home: Path, job: BatchJob) -> Iterator[BatchStage]:
-    """Hold the folder of a job; ``Held("lock_held")`` at once when another run of the same job holds it."""
+    """Hold the folder of a job; ``Blocked("lock_held")`` at once when another run of the same job holds it."""
     root = home / "scoring"
     with hold_file_lock(root / "locks", job.id):
         folder = root / job.id

@@ -34,6 +34,7 @@ from evergreen.tasks.core.promotion.ledger import (
     next_entry,
     parse_entry_id,
 )
+from evergreen.tasks.core.stored_words import has_old_words, in_todays_words
 from evergreen.tasks.io.databases import Database
 from evergreen.tasks.io.locks import (
     HeldLock,
@@ -110,7 +111,7 @@ class Ledger(Protocol):
         """Return one entry by its id; ``UnknownName`` when there is none."""
 
     def lock(self, model: str) -> AbstractContextManager[HeldLock]:
-        """Hold the model's lock; ``Held("lock_held")`` at once when another holds it."""
+        """Hold the model's lock; ``Blocked("lock_held")`` at once when another holds it."""
 
     def lock_is_held(self, model: str) -> bool:
         """Return whether anybody holds the model's lock now."""
@@ -190,7 +191,7 @@ class SqlLedger:
         return found
 
     def lock(self, model: str) -> AbstractContextManager[HeldLock]:
-        """Hold the model's lock; ``Held("lock_held")`` at once when another holds it."""
+        """Hold the model's lock; ``Blocked("lock_held")`` at once when another holds it."""
         if self._engine.dialect.name == "sqlite":
             return hold_file_lock(self._lock_folder, model)
         return hold_advisory_lock(make_lock_engine(self.url), model)
@@ -236,15 +237,19 @@ class SqlLedger:
 
 
 def _entry(row: Row[Any]) -> LedgerEntry:
+    """Return a row as an entry; what an earlier version wrote is read in today's words, and kept as it was."""
+    stored = json.loads(row.payload)
+    payload = in_todays_words(stored) if has_old_words(row.payload) else stored
     return LedgerEntry(
         model=row.model,
         stream=row.stream,
         seq=row.seq,
         at=datetime.fromisoformat(row.at),
         kind=row.kind,
-        payload=json.loads(row.payload),
+        payload=payload,
         prev_hash=row.prev_hash,
         hash=row.hash,
+        stored=None if payload == stored else stored,
     )
 
 

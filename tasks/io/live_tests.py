@@ -214,7 +214,7 @@ def _variant_text(variant: Variant) -> str:
 # Show, end and abort live tests: small acts that need no run and no Prefect.
 
 
-_STATE_NAMES = {"running": "Testing", "promote": "Promoted", "abort": "Aborted"}
+_STATE_NAMES = {"running": "LiveTestRunning", "promote": "Promoted", "abort": "Aborted"}
 
 
 def show_test(setup: Setup, *, name: str | None = None) -> dict[str, Any]:
@@ -274,7 +274,7 @@ def end_test(setup: Setup, test: LiveTest, ended: Conclusion, *, by: str) -> Led
 
     Raises
     ------
-    Held
+    Blocked
         ``lock_held`` when a promotion goes on for longer than a minute.
     """
     kind = ABORTED if ended.action is Action.ABORT else CONCLUDED
@@ -299,7 +299,7 @@ def require_sound(setup: Setup, test: LiveTest) -> None:
 
     Raises
     ------
-    Held
+    Blocked
         ``test_over`` or ``test_void``.
     """
     state = find_test(read_tests(setup), test.name)
@@ -352,4 +352,4 @@ def command_result(
 
 
 def _state_name(state: TestState) -> str:
-    return _STATE_NAMES.get(state.status, "Kept")
+    return _STATE_NAMES.get(state.status, "ChampionKept")

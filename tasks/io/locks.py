@@ -22,12 +22,12 @@ PROBE_PAUSE_S = 0.02
 
 
 class HeldLock(Protocol):
-    """A lock in hand. ``check()`` proves that it still is, else raises ``Held("lock_lost")``."""
+    """A lock in hand. ``check()`` proves that it still is, else raises ``Blocked("lock_lost")``."""
 
     model: str
 
     def check(self) -> None:
-        """Raise ``Held("lock_lost", …)`` when this holder no longer holds the lock."""
+        """Raise ``Blocked("lock_lost", …)`` when this holder no longer holds the lock."""
 
 
 def lock_held(model: str, holder: str = "") -> Blocked:
@@ -56,7 +56,7 @@ class FileLock:
         self._descriptor = descriptor
 
     def check(self) -> None:
-        """Raise ``Held("lock_lost")`` when the file was removed or replaced, so that others could lock anew."""
+        """Raise ``Blocked("lock_lost")`` when the file was removed or replaced, so that others could lock anew."""
         try:
             ours, there = os.fstat(self._descriptor), os.stat(self._path)
         except OSError as error:
@@ -72,7 +72,7 @@ def lock_path(folder: Path, model: str) -> Path:
 
 @contextmanager
 def hold_file_lock(folder: Path, model: str) -> Iterator[FileLock]:
-    """Hold the model's file lock; ``Held("lock_held")`` at once when another holds it."""
+    """Hold the model's file lock; ``Blocked("lock_held")`` at once when another holds it."""
     folder.mkdir(parents=True, exist_ok=True)
     path = lock_path(folder, model)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -135,7 +135,7 @@ class AdvisoryLock:
         self._connection = connection
 
     def check(self) -> None:
-        """Raise ``Held("lock_lost")`` unless this very backend still holds the lock."""
+        """Raise ``Blocked("lock_lost")`` unless this very backend still holds the lock."""
         try:
             holders = self._connection.execute(_HOLDERS, {"key": advisory_key(self.model)}).all()
         except DBAPIError as error:
@@ -146,7 +146,7 @@ class AdvisoryLock:
 
 @contextmanager
 def hold_advisory_lock(engine: Engine, model: str) -> Iterator[AdvisoryLock]:
-    """Hold the model's advisory lock; ``Held("lock_held")`` at once when another session holds it.
+    """Hold the model's advisory lock; ``Blocked("lock_held")`` at once when another session holds it.
 
     Parameters
     ----------

@@ -45,7 +45,7 @@ class RetrainingClaim:
     ledger, model : Ledger, str
         Where they are written.
     lock : HeldLock
-        Held as long as the desk is open; it dies with its holder.
+        Blocked as long as the desk is open; it dies with its holder.
     closed : list of Reason
         What a dead owner left and was closed here.
     """

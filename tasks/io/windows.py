@@ -304,7 +304,7 @@ class WindowStream:
 
         Raises
         ------
-        Held
+        Blocked
             ``window_taken`` when another run has looked at this window meanwhile.
         """
         looked, now = seen.looked, utc_now()

@@ -15,7 +15,7 @@ from evergreen.tasks.core.verdict import StageResult, State
 from evergreen.tasks.io.ledger import Ledger
 from evergreen.tasks.runtime.result import artifact_key
 
-EVENTS = {State.PROMOTED: "evergreen.model.promoted", State.ROLLED_BACK: "evergreen.model.rolled_back"}
+EVENTS = {State.PROMOTED: "evergreen.model.promoted", State.CHAMPION_RESTORED: "evergreen.model.rolled_back"}
 
 
 def announce(result: StageResult, ledger: Ledger) -> StageResult:

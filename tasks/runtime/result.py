@@ -57,7 +57,7 @@ def artifact_key(stage: str, model: str) -> str:
 def concluded(stage: str) -> Callable[[Callable[..., StageResult]], Callable[..., PrefectState]]:
     """Turn a flow function's ``StageResult`` into a named Prefect state; put it under ``@flow``.
 
-    Refusals are decisions, not crashes: ``NotLearnable`` ends Insufficient and ``Held`` ends Held, both
+    Refusals are decisions, not crashes: ``NotLearnable`` ends InsufficientData and ``Blocked`` ends Blocked, both
     Completed. ``InputError`` ends Failed under its own name. Anything else is left to Prefect: Failed.
 
     Parameters
@@ -99,9 +99,9 @@ def _decide(function: Callable[..., StageResult], options: dict[str, Any]) -> St
     try:
         return function(**options)
     except NotLearnable as error:
-        reason, state = Reason.from_error(error), State.INSUFFICIENT
+        reason, state = Reason.from_error(error), State.INSUFFICIENT_DATA
     except Blocked as error:
-        reason, state = Reason(code=error.reason_code, message=str(error)), State.HELD
+        reason, state = Reason(code=error.reason_code, message=str(error)), State.BLOCKED
     return StageResult(state=state, model=options["model"], reasons=(reason,))
 
 

@@ -71,7 +71,7 @@ class StageTask(Protocol[P, R]):
 
 
 def stage_task(**options: Any) -> Callable[[Callable[P, R]], StageTask[P, R]]:
-    """Make a Prefect task whose ``NotLearnable`` and ``Held`` end its run Completed, under their own names.
+    """Make a Prefect task whose ``NotLearnable`` and ``Blocked`` end its run Completed, under their own names.
 
     The caller sees the same exception as from the plain function. ``options`` are those of ``prefect.task``. Answers of
     other tasks are the run's inputs as they stand: Prefect does not walk through what arguments are made of.
@@ -83,7 +83,7 @@ def stage_task(**options: Any) -> Callable[[Callable[P, R]], StageTask[P, R]]:
             try:
                 return function(*args, **kwargs)
             except (NotLearnable, Blocked) as error:
-                state = State.HELD if isinstance(error, Blocked) else State.INSUFFICIENT
+                state = State.BLOCKED if isinstance(error, Blocked) else State.INSUFFICIENT_DATA
                 return Completed(name=state.value, message=str(error), data=TaskRefusal(error))
 
         run = task(**options)(guarded)

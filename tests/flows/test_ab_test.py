@@ -74,11 +74,11 @@ def serve(setup, *, rows=900):
 
 def test_a_challenger_that_wins_live_is_promoted_and_the_looks_are_logged(model, capsys, monkeypatch):
     code, told = said(capsys, "ab", "conclude", model)
-    assert (0, "Insufficient") == (code, told["state"])
+    assert (0, "InsufficientData") == (code, told["state"])
     code, told = said(capsys, "ab", "create", model, "--challenger", "2", "--hypothesis", "It learned more.")
-    assert (0, "Testing") == (code, told["state"])
+    assert (0, "LiveTestRunning") == (code, told["state"])
     code, told = said(capsys, "ab", "conclude", model)
-    assert (0, "Testing", "too_few_units") == (code, told["state"], told["reasons"][0]["code"])
+    assert (0, "LiveTestRunning", "too_few_units") == (code, told["state"], told["reasons"][0]["code"])
     setup = open_setup(model)
     serve(setup)
     monkeypatch.setenv(FROZEN, (START + timedelta(days=1)).isoformat())

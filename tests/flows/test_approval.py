@@ -50,7 +50,7 @@ def test_an_unanswered_question_ends_kept(approved):
 
     path = configure(approved, "3s")
     state = challenge(path, return_state=True)
-    assert ("Kept", True) == (state.name, state.is_completed())
+    assert ("ChampionKept", True) == (state.name, state.is_completed())
     assert "approval_timed_out" == state.result()["reasons"][-1]["code"]
     assert {"candidate": 1, "challenger": 1} == throne(path)
 
@@ -64,7 +64,7 @@ def test_a_no_from_the_command_line_keeps_the_champion_and_is_kept_in_the_ledger
         said = wait_for(lambda: running.done() or answer(path, capsys), seconds=40, what="the question")
         state = running.result(timeout=40)
     assert said == {"state": "Answered", "model": MODEL, "code": "answered"}
-    assert ("Kept", "not_approved") == (state.name, state.result()["reasons"][-1]["code"])
+    assert ("ChampionKept", "not_approved") == (state.name, state.result()["reasons"][-1]["code"])
     entry = open_setup(path).stores.ledger.get(state.result()["decision_id"])
     assert "Not approved: too early." == entry.payload["reasons"][-1]["message"]
     assert {"candidate": 1, "challenger": 1} == throne(path)
@@ -75,7 +75,7 @@ def answer(path, capsys):
     capsys.readouterr()
     assert 0 == run(["approve", path, "--reject", "--why", "too early", "--json"])
     said = json.loads(capsys.readouterr().out)
-    if "Insufficient" == said["state"]:
+    if "InsufficientData" == said["state"]:
         return None
     return {"state": said["state"], "model": said["model"], "code": said["reasons"][0]["code"]}
 
@@ -84,4 +84,4 @@ def test_approving_when_nothing_waits_is_told(approved, capsys):
     path = str(write_model(approved, "nobody"))
     assert 0 == run(["approve", path, "--json"])
     said = json.loads(capsys.readouterr().out)
-    assert ("Insufficient", "nothing_to_approve") == (said["state"], said["reasons"][0]["code"])
+    assert ("InsufficientData", "nothing_to_approve") == (said["state"], said["reasons"][0]["code"])

@@ -136,7 +136,7 @@ def test_a_look_back_a_dry_run_and_a_model_without_champion_leave_no_window(mode
     assert [] == setup.stores.ledger.read()
     setup.stores.registry.delete_alias(setup.model, "champion")
     nobody = command("monitor", setup.path)
-    assert (0, "Insufficient", ["no_champion"], []) == (
+    assert (0, "InsufficientData", ["no_champion"], []) == (
         nobody.exit_code,
         nobody.state,
         nobody.codes,
@@ -146,7 +146,7 @@ def test_a_look_back_a_dry_run_and_a_model_without_champion_leave_no_window(mode
 
 def test_a_model_that_is_switched_off_is_held(model):
     answer = command("monitor", model.setup(make_rows(hours=END), monitoring={"run_mode": "disabled"}).path)
-    assert (0, "Held", ["disabled"]) == (answer.exit_code, answer.state, answer.codes)
+    assert (0, "Blocked", ["disabled"]) == (answer.exit_code, answer.state, answer.codes)
 
 
 def test_windows_are_printed_for_people(model, capsys):
@@ -165,7 +165,7 @@ def test_a_fleet_is_watched_though_one_of_it_fails(model, monkeypatch):
     assert (2, "InputError") == (answer.exit_code, answer.state)
     assert "There is no model to monitor" in answer.said
     write(fleet, make_rows(hours=END), values_of())
-    assert (0, "Quiet") == ((whole := command("monitor", "--all")).exit_code, whole.state)
+    assert (0, "NoDrift") == ((whole := command("monitor", "--all")).exit_code, whole.state)
     assert ["tested"] == [one["model"] for one in whole.json["models"]]
     (fleet / "absent.yaml").write_text("problem: guessing\n")
     write(fleet, make_rows(hours=END + 1), values_of())

@@ -48,7 +48,7 @@ def test_a_rollback_with_nothing_to_return_to_ends_insufficient(setup):
 
     crown(setup, 1)
     name, data = run(rollback)
-    assert (name, codes(data)) == ("Insufficient", ["nothing_to_return_to"])
+    assert (name, codes(data)) == ("InsufficientData", ["nothing_to_return_to"])
     assert aliases(setup) == {"champion": 1}
 
 
@@ -56,7 +56,7 @@ def test_a_promotion_without_a_challenger_ends_insufficient(setup):
     from evergreen.flows.promote import promote
 
     name, data = run(promote)
-    assert (name, codes(data)) == ("Insufficient", ["no_challenger"])
+    assert (name, codes(data)) == ("InsufficientData", ["no_challenger"])
 
 
 def test_a_dry_promotion_shows_its_plan_and_moves_nothing(setup):
@@ -64,7 +64,7 @@ def test_a_dry_promotion_shows_its_plan_and_moves_nothing(setup):
 
     crown(setup, 1)
     name, data = run(promote, version=2, dry_run=True)
-    assert (name, codes(data)) == ("Held", ["dry_run"])
+    assert (name, codes(data)) == ("Blocked", ["dry_run"])
     assert [step["alias"] for step in data["plan"]["steps"]] == ["champion", "fallback"]
     assert aliases(setup) == {"champion": 1}
 
@@ -75,7 +75,7 @@ def test_a_promotion_while_another_acts_ends_held(setup):
     crown(setup, 1)
     with setup.stores.ledger.lock(MODEL):
         name, data = run(promote, version=2)
-    assert (name, codes(data)) == ("Held", ["lock_held"])
+    assert (name, codes(data)) == ("Blocked", ["lock_held"])
     assert aliases(setup) == {"champion": 1}
 
 
@@ -83,7 +83,7 @@ def test_a_first_champion_whose_files_do_not_load_is_told_of(setup):
     from evergreen.flows.promote import promote
 
     name, data = run(promote, version=1)
-    assert name == "Insufficient"
+    assert name == "InsufficientData"
     assert codes(data)[0] == "promotion"
     assert codes(data)[-1] == "nothing_to_return_to"
     assert len(codes(data)) > 2

@@ -44,7 +44,7 @@ def test_a_retraining_by_hand_walks_its_stages_and_the_cooldown_holds_the_next(m
     assert tags["evergreen.trained_to"] < moment(UNTIL - 5)
     assert datetime.fromisoformat(moment(UNTIL - 5)) == attempt.at
     again = command("retrain", setup.path)
-    assert (0, "Held", ["cooldown"]) == (again.exit_code, again.state, again.codes)
+    assert (0, "Blocked", ["cooldown"]) == (again.exit_code, again.state, again.codes)
     factor = 1 if attempt.state in HELPED else 2
     assert attempt.at + timedelta(hours=factor) == datetime.fromisoformat(again.json["next_allowed_at"])
     forced = command("retrain", setup.path, "--force", "--why", "the feed was mended", "--dry-run")
@@ -55,7 +55,7 @@ def test_a_retraining_by_hand_walks_its_stages_and_the_cooldown_holds_the_next(m
 def test_drift_that_monitoring_found_starts_one_when_it_is_asked_by_the_event(model, monkeypatch):
     setup = model.setup(adrift(begin=FIRST + 2, end=UNTIL, until=UNTIL), **QUICK)
     assert (
-        "Insufficient" == command("retrain", setup.path, "--trigger", "drift").state
+        "InsufficientData" == command("retrain", setup.path, "--trigger", "drift").state
     )  # nobody has looked yet
     assert "Drift" == command("monitor", setup.path).state
     due = command("due", setup.path)
@@ -64,10 +64,10 @@ def test_drift_that_monitoring_found_starts_one_when_it_is_asked_by_the_event(mo
     assert {"x"} <= {cause["name"] for cause in answer.json["causes"]}
     (attempt,) = history(setup).attempts
     assert attempt.change_at is not None
-    assert attempt.state in {State.PROMOTED, State.KEPT, State.REJECTED}
+    assert attempt.state in {State.PROMOTED, State.CHAMPION_KEPT, State.REJECTED}
     monkeypatch.setenv(FROZEN, (attempt.at + timedelta(days=1)).isoformat())
     after = command("retrain", setup.path, "--trigger", "drift")
-    assert after.state in {"Held", "Insufficient"}, (
+    assert after.state in {"Blocked", "InsufficientData"}, (
         after
     )  # answered, or under a champion nobody has looked at
 
@@ -78,7 +78,7 @@ def test_what_is_not_due_is_held_with_its_date(model, monkeypatch):
     command("monitor", setup.path)
     monkeypatch.setenv(FROZEN, (attempt.at + timedelta(days=29)).isoformat())
     early = command("retrain", setup.path, "--trigger", "schedule")
-    assert ("Held", ["not_due"]) == (early.state, early.codes)
+    assert ("Blocked", ["not_due"]) == (early.state, early.codes)
     assert attempt.at + timedelta(days=30) == datetime.fromisoformat(early.json["next_allowed_at"])
     monkeypatch.setenv(FROZEN, (attempt.at + timedelta(days=30)).isoformat())
     due = command("due", setup.path)
@@ -86,7 +86,7 @@ def test_what_is_not_due_is_held_with_its_date(model, monkeypatch):
     assert "Due" == due.state
     model.setup(make_rows(hours=UNTIL - 2), **QUICK)
     late = command("retrain", setup.path, "--trigger", "schedule")
-    assert ("Insufficient", ["no_new_labels"]) == (late.state, late.codes)
+    assert ("InsufficientData", ["no_new_labels"]) == (late.state, late.codes)
 
 
 def remembered(setup, *, labelled_to, state):
@@ -113,7 +113,7 @@ def test_a_pause_holds_even_force_and_is_shown_until_it_ends(model):
     )
     assert command("pause", setup.path, "--why", "again").json["decision_id"] is None
     held = command("retrain", setup.path, "--force", "--why", "now")
-    assert ("Held", ["paused"], None) == (held.state, held.codes, held.json["next_allowed_at"])
+    assert ("Blocked", ["paused"], None) == (held.state, held.codes, held.json["next_allowed_at"])
     assert "audit" == command("status", setup.path).json["retraining"]["paused"]["why"]
     assert "Resumed" == command("resume", setup.path).state
     assert command("status", setup.path).json["retraining"]["paused"] is None
@@ -124,7 +124,7 @@ def test_a_dry_run_says_what_it_would_do_and_does_nothing(model):
     setup = model.setup(make_rows(hours=UNTIL), **QUICK)
     before = snapshot(setup.stores)
     dry = command("retrain", setup.path, "--dry-run")
-    assert ("Held", "dry_run", "start") == (dry.state, dry.codes[0], dry.json["outcome"])
+    assert ("Blocked", "dry_run", "start") == (dry.state, dry.codes[0], dry.json["outcome"])
     assert before == snapshot(setup.stores)
 
 
@@ -152,7 +152,7 @@ def test_a_stage_that_fails_closes_the_claim_as_failed_and_the_back_off_counts_i
     (attempt,) = history(healthy).attempts
     assert State.INPUT_ERROR is attempt.state
     held = command("retrain", healthy.path)
-    assert ("Held", ["cooldown"]) == (held.state, held.codes)
+    assert ("Blocked", ["cooldown"]) == (held.state, held.codes)
     assert attempt.at + timedelta(hours=2) == datetime.fromisoformat(held.json["next_allowed_at"])
 
 

@@ -46,7 +46,7 @@ def test_refusals_are_states_and_wrong_words_exit_with_two(model):
     nothing = command(
         "score", model.path, "--source", "new.csv", "--to", "out.parquet", "--since", "2031-01-01"
     )
-    assert (0, "Insufficient", ["no_rows"]) == (nothing.exit_code, nothing.state, nothing.codes)
+    assert (0, "InsufficientData", ["no_rows"]) == (nothing.exit_code, nothing.state, nothing.codes)
     model.stores.registry.delete_alias(model.model, "champion")
     nobody = command("score", model.path, "--source", "new.csv", "--to", "out.parquet")
-    assert (0, "Insufficient", ["no_champion"]) == (nobody.exit_code, nobody.state, nobody.codes)
+    assert (0, "InsufficientData", ["no_champion"]) == (nobody.exit_code, nobody.state, nobody.codes)

@@ -108,7 +108,7 @@ def test_a_candidate_of_noise_is_rejected_with_its_reason_and_may_not_challenge(
     )
     assert "noise is too old." in tags["evergreen.rejected_for"]
     name, data = run(challenge, path)
-    assert (name, codes(data)) == ("Insufficient", ["rejected"])
+    assert (name, codes(data)) == ("InsufficientData", ["rejected"])
     assert "noise is too old." in data["reasons"][0]["message"]
 
 
@@ -130,7 +130,7 @@ def test_without_a_candidate_there_is_nothing_to_judge(model):
     from evergreen.flows.validate import validate
 
     name, data = run(validate, model("nobody"))
-    assert (name, codes(data)) == ("Insufficient", ["no_candidate"])
+    assert (name, codes(data)) == ("InsufficientData", ["no_candidate"])
 
 
 def test_a_version_that_does_not_exist_is_a_wrong_input(model):

@@ -23,7 +23,7 @@ def judged_of(test, answered, *, now=10 * DAY):
     details = json_ready(
         {"look": seen.to_dict(), "maturity": labels.to_dict(), "conclusion": ended.to_dict()}
     )
-    return StageResult(state=State.TESTING, model="fraud", reasons=ended.reasons, details=details)
+    return StageResult(state=State.LIVE_TEST_RUNNING, model="fraud", reasons=ended.reasons, details=details)
 
 
 def trace(judged):

@@ -63,7 +63,7 @@ def test_a_shift_is_found_and_the_rest_is_not_called_drift(files, ending):
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_no_drift_is_quiet(files, ending):
     answer = files(rows(4_000), rows(800, 1), ending=ending)
-    assert (0, "Quiet", ["quiet"]) == (answer.exit_code, answer.state, answer.codes), answer
+    assert (0, "NoDrift", ["quiet"]) == (answer.exit_code, answer.state, answer.codes), answer
 
 
 def test_csv_and_parquet_of_the_same_rows_say_the_same(files):
@@ -92,7 +92,7 @@ def test_rows_given_twice_have_the_same_distribution(files):
 def test_few_rows_are_insufficient_on_either_side(files, ending, n, code):
     for sides in ((rows(500), rows(500, 1)[:n]), (rows(500)[:n], rows(500, 1))):
         answer = files(*sides, ending=ending)
-        assert (0, "Insufficient", [code]) == (answer.exit_code, answer.state, answer.codes), answer
+        assert (0, "InsufficientData", [code]) == (answer.exit_code, answer.state, answer.codes), answer
         assert {None} == set(says(answer).values())
 
 
@@ -102,20 +102,20 @@ def test_a_column_of_nulls_is_insufficient_on_either_side(files, ending, name):
     nothing = rows(500, 1).assign(**{name: None})
     for sides in ((rows(500), nothing), (nothing, rows(500))):
         answer = files(*sides, ending=ending)
-        assert (0, "Insufficient", ["all_null"]) == (answer.exit_code, answer.state, answer.codes), answer
+        assert (0, "InsufficientData", ["all_null"]) == (answer.exit_code, answer.state, answer.codes), answer
         assert says(answer)[name] is None
         assert name in answer.said
 
 
 def test_a_column_of_nulls_on_both_sides_is_left_out(files):
     answer = files(rows(500).assign(extra=None), rows(500, 1).assign(extra=None))
-    assert ("Quiet", ["extra"]) == (answer.state, list(answer.json["skipped"]))
+    assert ("NoDrift", ["extra"]) == (answer.state, list(answer.json["skipped"]))
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_numbers_that_became_text_are_never_no_drift(files, ending):
     answer = files(rows(500), rows(500, 1).assign(amount="many"), ending=ending)
-    assert (0, "Insufficient", ["type_changed"]) == (answer.exit_code, answer.state, answer.codes), answer
+    assert (0, "InsufficientData", ["type_changed"]) == (answer.exit_code, answer.state, answer.codes), answer
     assert "amount" not in says(answer)
     assert "numbers" in answer.json["changed"]["amount"]
     assert "amount" in answer.said
@@ -131,13 +131,13 @@ def test_numbers_with_a_word_among_them_are_named(files):
     mixed = rows(500, 1).astype({"amount": object})
     mixed.loc[7, "amount"] = "n/k"
     answer = files(rows(500), mixed)
-    assert (0, "Insufficient") == (answer.exit_code, answer.state), answer
+    assert (0, "InsufficientData") == (answer.exit_code, answer.state), answer
     assert {"amount": "mixes numbers and text now"} == answer.json["unreadable"]
 
 
 def test_lost_and_new_columns_are_named_and_never_no_drift(files):
     answer = files(rows(500), rows(500, 1).rename(columns={"age": "years"}))
-    assert (0, "Insufficient") == (answer.exit_code, answer.state), answer
+    assert (0, "InsufficientData") == (answer.exit_code, answer.state), answer
     assert (["lost_column", "new_column"], ["age"], ["years"]) == (
         answer.codes,
         answer.json["lost"],
@@ -152,18 +152,18 @@ def test_times_and_row_names_are_left_out_and_said(files):
         return frame.assign(at=pd.date_range("2024", periods=len(frame), freq="h"), name=names)
 
     answer = files(dated(rows(500)), dated(rows(500, 1)))
-    assert ("Quiet", {"at", "name"}) == (answer.state, set(answer.json["skipped"]))
+    assert ("NoDrift", {"at", "name"}) == (answer.state, set(answer.json["skipped"]))
 
 
 def test_lists_are_left_out_and_a_change_to_or_from_them_is_never_no_drift(files):
     listed = rows(500, 1).assign(tags=[["a", "b"]] * 500)
-    assert ("Quiet", ["tags"]) == (
+    assert ("NoDrift", ["tags"]) == (
         (answer := files(listed, listed, ending="parquet")).state,
         list(answer.json["skipped"]),
     )
     for sides in ((listed, rows(500).assign(tags="a")), (rows(500).assign(tags="a"), listed)):
         answer = files(*sides, ending="parquet")
-        assert ("Insufficient", ["type_changed"]) == (answer.state, answer.codes), answer
+        assert ("InsufficientData", ["type_changed"]) == (answer.state, answer.codes), answer
 
 
 def test_infinite_values_booleans_and_constants_are_taken(files):
@@ -171,7 +171,7 @@ def test_infinite_values_booleans_and_constants_are_taken(files):
         return rows(n, seed).assign(flag=np.arange(n) % 3 == 0, same=4.0, far=[np.inf, *range(n - 1)])
 
     answer = files(odd(500, 0), odd(500, 1))
-    assert (0, "Quiet") == (answer.exit_code, answer.state), answer
+    assert (0, "NoDrift") == (answer.exit_code, answer.state), answer
     assert {"flag", "same", "far"} <= set(says(answer))
 
 
@@ -221,7 +221,7 @@ def test_levels_that_cannot_be_are_wrong_input(files, options):
 
 def test_levels_decide(files):
     sides = rows(4_000), rows(2_000, 1, shift=0.15)
-    assert files(*sides, "--psi", "0.9").state == "Quiet"
+    assert files(*sides, "--psi", "0.9").state == "NoDrift"
     assert files(*sides, "--psi", "0.005").state == "Drift"
 
 
@@ -254,7 +254,7 @@ def test_the_page_opens_offline_names_everything_and_escapes_it(files, tmp_path)
 @pytest.mark.parametrize("n", [0, 1])
 def test_the_page_of_nothing_to_judge_is_a_page(files, tmp_path, n):
     files(rows(300), rows(300)[:n], "--html", tmp_path / "page.html")
-    assert "Insufficient" in (tmp_path / "page.html").read_text()
+    assert "InsufficientData" in (tmp_path / "page.html").read_text()
 
 
 def test_a_page_that_cannot_be_written_is_wrong_input(files, tmp_path):
@@ -283,6 +283,6 @@ def test_the_command_starts_without_servers_and_their_libraries(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert "Quiet" == json.loads(done.stdout)["state"]
+    assert "NoDrift" == json.loads(done.stdout)["state"]
     loaded = {name.partition(".")[0] for name in ast.literal_eval(done.stderr.strip().splitlines()[-1])}
     assert set() == loaded & {"prefect", "mlflow", "evidently", "great_expectations", "matplotlib", "sklearn"}

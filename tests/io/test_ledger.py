@@ -57,6 +57,17 @@ def test_what_is_read_is_what_was_appended(ledger):
     assert appended.payload == payload
 
 
+def test_what_an_earlier_version_wrote_is_read_in_todays_words_and_its_chain_holds(ledger_url):
+    ledger = open_ledger(ledger_url)
+    append(ledger, payload={"state": "Kept", "reasons": [{"code": "worse", "message": "Kept."}]})
+    (entry,) = ledger.read()
+    assert ("ChampionKept", "Kept.") == (entry.payload["state"], entry.payload["reasons"][0]["message"])
+    assert "Kept" == entry.stored["state"]
+    append(ledger, payload={"state": "ChampionKept"})
+    assert (entry, ()) == (ledger.get(entry.id), check_chain(ledger.read()))
+    assert ledger.last("fraud", "decisions").stored is None
+
+
 def test_a_time_is_kept_to_the_microsecond_and_in_utc(ledger):
     there = datetime(2026, 3, 1, 13, 0, 0, 123456, tzinfo=timezone(timedelta(hours=1)))
     append(ledger, at=there)
@@ -243,6 +254,19 @@ def test_an_entry_changed_behind_the_triggers_is_found_by_the_chain(ledger_url):
     assert [(fault.entry_id, fault.code) for fault in check_chain(ledger.read())] == [
         ("fraud/decisions/2", "changed")
     ]
+
+
+def test_a_word_of_an_earlier_version_that_was_changed_to_todays_is_found_by_the_chain(ledger_url):
+    ledger = open_ledger(ledger_url)
+    append(ledger, payload={"state": "Kept"})
+    run(
+        ledger_url,
+        "DROP TRIGGER evergreen_ledger_no_update"
+        if ledger_url.startswith("sqlite")
+        else "ALTER TABLE evergreen_ledger DISABLE TRIGGER ALL",
+    )
+    run(ledger_url, 'UPDATE evergreen_ledger SET payload = \'{"state"\\:"ChampionKept"}\'')
+    assert ["changed"] == [fault.code for fault in check_chain(ledger.read())]
 
 
 def test_alembic_knows_the_revision_the_fast_path_compares_with():

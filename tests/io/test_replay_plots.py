@@ -88,7 +88,7 @@ def test_the_page_says_what_the_summary_says(reader):
 def test_each_governed_policy_has_its_decisions_folded_up(reader):
     assert 1 == reader.tags.count("details")
     assert "configured: 2 retrainings, 1 promoted, 1 refused, 1 alarm" in reader.text
-    assert "Kept (version 2)" in reader.text
+    assert "ChampionKept (version 2)" in reader.text
 
 
 def test_the_search_shows_its_plot_and_the_lines_to_paste(page, reader):
@@ -105,7 +105,10 @@ def test_without_a_search_there_are_three_plots():
 
 def test_names_and_sentences_are_escaped_everywhere():
     changes = {
-        0: {"decision": {**started(), "reasons": [{"code": "x", "message": "<i>&why"}]}, "state": State.KEPT}
+        0: {
+            "decision": {**started(), "reasons": [{"code": "x", "message": "<i>&why"}]},
+            "state": State.CHAMPION_KEPT,
+        }
     }
     result = told(
         policy("<b>", [0.5, 0.6], decision=held(), changes=changes),

@@ -1,4 +1,4 @@
-"""The desk of retrainings: one starts, the others are Held; what a dead owner left is taken up or closed."""
+"""The desk of retrainings: one starts, the others are Blocked; what a dead owner left is taken up or closed."""
 
 import multiprocessing
 import time
@@ -32,9 +32,9 @@ def test_of_twenty_that_ask_at_once_one_starts_and_nineteen_are_held_with_the_ne
     open_ledger(url)
     answers = race(ask_once, [(url, seconds)] * 20)
     states = sorted(state for state, _, _ in answers)
-    assert ["Held"] * 19 + ["Kept"] == states
+    assert ["Blocked"] * 19 + ["ChampionKept"] == states
     (started,) = read_history(open_ledger(url), "fraud").attempts
-    held = [(codes, told) for state, codes, told in answers if state == "Held"]
+    held = [(codes, told) for state, codes, told in answers if state == "Blocked"]
     assert all(codes in (["in_progress"], ["cooldown"]) for codes, _ in held)
     free = {datetime.fromisoformat(told) - started.at for _, told in held}
     # while it runs: the cooldown; once it has ended without a new champion the wait is doubled

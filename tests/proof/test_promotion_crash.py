@@ -155,8 +155,8 @@ def test_of_two_simultaneous_promotions_exactly_one_wins(copies, tmp_path, attem
     ]
     assert [finish(runner) for runner in runners] == [0, 0]
     answers = [tuple(json.loads(path.read_text())) for path in paths]
-    assert sorted(state for state, _ in answers) == ["Held", "Promoted"]
-    refused = next(code for state, code in answers if state == "Held")
+    assert sorted(state for state, _ in answers) == ["Blocked", "Promoted"]
+    refused = next(code for state, code in answers if state == "Blocked")
     assert refused in {"lock_held", "champion_moved"}
     winner = versions[[state for state, _ in answers].index("Promoted")]
     looks = ask(tmp_path, examine, folder, url)

@@ -80,7 +80,7 @@ def assert_settled(place, *, resumed, states=frozenset({State.PROMOTED})):
     assert set(moved.values()) - {1} <= mine  # 1 is the champion of before
     assert attempt.claim == found.status["retraining"]["last"]["claim"]
     held = place.held()
-    assert (0, "Held", "cooldown") == (held.exit_code, held.state, held.codes[0])
+    assert (0, "Blocked", "cooldown") == (held.exit_code, held.state, held.codes[0])
     rest = timedelta(hours=1 if attempt.state in HELPED else 2)
     assert attempt.at + rest == datetime.fromisoformat(held.json["next_allowed_at"])
     assert found.kinds == place.kinds()
@@ -104,7 +104,7 @@ def test_a_retraining_killed_at_every_write_is_taken_up_and_ends_once(places, po
     answer = place.retrain_until(None)
     attempt = assert_settled(place, resumed=open_ones)
     over = points[-1] in {f"after {label}" for label in LAST}
-    assert ("Held" if over else "Promoted") == answer["state"]
+    assert ("Blocked" if over else "Promoted") == answer["state"]
     assert over or (answer["claim"], answer["resumed"]) == (attempt.claim, open_ones)
 
 
@@ -127,8 +127,8 @@ def test_a_challenge_that_kept_the_champion_is_not_held_twice(places):
     place = places(turned=False)
     for point in ("after decisions judgement:1", "before retraining stage challenge:1"):
         assert place.retrain_until(point) is None, f"{point} was not reached"
-    assert place.retrain_until(None)["state"] in {"Kept", "Insufficient"}
-    assert_settled(place, resumed=2, states={State.KEPT, State.INSUFFICIENT})
+    assert place.retrain_until(None)["state"] in {"ChampionKept", "InsufficientData"}
+    assert_settled(place, resumed=2, states={State.CHAMPION_KEPT, State.INSUFFICIENT_DATA})
     assert 1 == len(place.ledger.read(model=place.model, stream="alpha"))
     assert 1 == place.look().aliases["champion"]
 
@@ -138,7 +138,7 @@ def test_one_that_dies_each_time_is_closed_as_failed_and_the_cooldown_holds_stil
     for label in (STARTED, *[RESUMED] * MOST_RESUMED):
         assert place.retrain_until(f"after {label}:1") is None
     answer = place.retrain_until(None)
-    assert ("Held", ["cooldown", "died_again"]) == (
+    assert ("Blocked", ["cooldown", "died_again"]) == (
         answer["state"],
         [one["code"] for one in answer["reasons"]],
     )

@@ -83,7 +83,7 @@ def test_the_event_starts_a_retraining_and_the_cooldown_holds_the_second(machine
     assert "Drift" == watched.state.name
     first = ended(machine, 1)[0]
     assert ("shifting", "drift") == (first.parameters["model"], first.parameters["trigger"])
-    assert first.state.name in {"Promoted", "Kept", "Rejected"}, first.state
+    assert first.state.name in {"Promoted", "ChampionKept", "Rejected"}, first.state
     told = json.loads(machine.evergreen("status", "shifting", "--json"))["retraining"]
     assert (1, first.state.name) == (told["retrainings"], told["last"]["state"])
     assert any(cause.startswith(("data:x", "prediction:")) for cause in told["last"]["causes"])
@@ -92,6 +92,6 @@ def test_the_event_starts_a_retraining_and_the_cooldown_holds_the_second(machine
     events = len(watched_for(machine, seconds=30))  # the first run may have found two things, each an event
     assert "Drift" == machine.finished(machine.start("monitor/shifting")).state.name
     for held in ended(machine, events + 1)[1:]:
-        assert "Held" == held.state.name, held.state
+        assert "Blocked" == held.state.name, held.state
         assert "cooldown" in held.state.message
     assert 1 == json.loads(machine.evergreen("status", "shifting", "--json"))["retraining"]["retrainings"]

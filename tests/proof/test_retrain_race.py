@@ -28,8 +28,8 @@ def test_of_twenty_commands_at_once_one_retrains_and_nineteen_are_held_until_the
     seconds = time.monotonic() - begun
     assert [0] * MANY == [process.wait(1800) for process in processes], place.said("run*.txt")
     answers = [place.answer(f"run{number}") for number in range(MANY)]
-    held = [one for one in answers if one["state"] == "Held"]
-    (started,) = (one for one in answers if one["state"] != "Held")
+    held = [one for one in answers if one["state"] == "Blocked"]
+    (started,) = (one for one in answers if one["state"] != "Blocked")
     assert MANY - 1 == len(held)
     assert ["started", "stage", "stage", "stage", "ended"] == place.kinds()
     (attempt,) = read_history(place.ledger, place.model).attempts

@@ -218,7 +218,9 @@ def test_of_the_weekly_challenges_of_a_stationary_quarter_at_most_one_in_twenty_
 ):
     found = measure(measured, STREAMS[name])[rule]
     assert found.challenges >= 12 * SEEDS
-    assert max(found.bound, found.bound_of_decided) <= 0.05  # also where what ended Insufficient is left out
+    assert (
+        max(found.bound, found.bound_of_decided) <= 0.05
+    )  # also where what ended InsufficientData is left out
     assert 0.3 < found.ahead < 0.7  # what 'challenger > champion' would have promoted
 
 

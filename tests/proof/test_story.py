@@ -142,8 +142,8 @@ def test_from_traffic_to_a_promotion_by_live_evidence(machine):
         first = {one["version"] for one in send(url, rows.iloc[KNOWN - 300 :], dated=True)}
         rows.to_csv(source, index=False)
         assert "Drift" == machine.finished(machine.start("monitor/story")).state.name
-        assert "Admitted" == retrained(machine).state.name
-        assert "Testing" == machine.finished(machine.start("ab-test/story")).state.name
+        assert "ReadyForLiveTest" == retrained(machine).state.name
+        assert "LiveTestRunning" == machine.finished(machine.start("ab-test/story")).state.name
         time.sleep(COUNTED_AFTER_S)
 
         newcomers = rows.iloc[-600:].assign(who=[f"newcomer-{number}" for number in range(600)])

@@ -133,7 +133,7 @@ def contend(folder, ledger_url, version, start):
         )
         return result.state.value, None
     except Blocked as error:
-        return "Held", error.reason_code
+        return "Blocked", error.reason_code
 
 
 def served_version():

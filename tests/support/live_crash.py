@@ -164,7 +164,7 @@ class Theatre:
         registry.set_alias(name, CHAMPION, 1)
         registry.set_alias(name, CHALLENGER, 2)
         reconcile(registry, self.ledger, model=name)
-        record_decision(setup, JUDGEMENT, StageResult(state=State.ADMITTED, model=name, version=2))
+        record_decision(setup, JUDGEMENT, StageResult(state=State.READY_FOR_LIVE_TEST, model=name, version=2))
         if not job.startswith("create"):
             create_test(setup)
         return setup

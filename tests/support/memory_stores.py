@@ -47,7 +47,7 @@ class MemoryLock:
     held: bool = True
 
     def check(self) -> None:
-        """Raise ``Held("lock_lost")`` after ``MemoryLedger.break_lock``."""
+        """Raise ``Blocked("lock_lost")`` after ``MemoryLedger.break_lock``."""
         if not self.held:
             raise lock_lost(self.model, "a test broke it")
 
@@ -118,7 +118,7 @@ class MemoryLedger:
 
     @contextmanager
     def lock(self, model: str) -> Iterator[MemoryLock]:
-        """Hold the model's lock; ``Held("lock_held")`` at once when another holds it."""
+        """Hold the model's lock; ``Blocked("lock_held")`` at once when another holds it."""
         mine = MemoryLock(model)
         with self._guard:
             if model in self._locks:

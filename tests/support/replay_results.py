@@ -91,7 +91,7 @@ def usual(**options):
     changes = {
         0: {"decision": held()},
         1: {"decision": held(), "level": "drift"},
-        2: {"decision": started(), "state": State.KEPT, "made": 2},
+        2: {"decision": started(), "state": State.CHAMPION_KEPT, "made": 2},
         3: {"decision": started(), "state": State.PROMOTED, "made": 3},
     }
     return told(
@@ -134,4 +134,6 @@ def found(*, better=True):
     }
 
 
-NOTE = Reason(code="first_model_refused", message="The first model ended Kept and is deployed all the same.")
+NOTE = Reason(
+    code="first_model_refused", message="The first model ended ChampionKept and is deployed all the same."
+)

@@ -41,8 +41,8 @@ def ask_once(url, seconds):
         if attempt is None:
             return answer(conclude_refusal("fraud", decision))
         time.sleep(seconds)
-        desk.end(attempt, State.KEPT, version=2)
-        return State.KEPT.value, ["started"], None
+        desk.end(attempt, State.CHAMPION_KEPT, version=2)
+        return State.CHAMPION_KEPT.value, ["started"], None
 
 
 def answer(result):

@@ -111,7 +111,11 @@ def champion_of(setup):
 def test_a_test_is_written_down_spends_alpha_and_shares_the_traffic(arena):
     setup = begin(arena)
     told = create_test(setup, hypothesis="It knows the signal.")
-    assert ("Testing", "accuracy", "arms") == (told["state"], told["test"]["metric"], told["test"]["mode"])
+    assert ("LiveTestRunning", "accuracy", "arms") == (
+        told["state"],
+        told["test"]["metric"],
+        told["test"]["mode"],
+    )
     assert {"version": STRONG, "share": 0.5} == told["test"]["arms"]["v2"]
     assert [0.0125] == spent(setup)
     plan = read_traffic(setup.stores.ledger, setup.model).plan
@@ -156,7 +160,7 @@ def test_a_superior_arm_is_promoted_and_has_all_the_traffic(arena, monkeypatch):
     create_test(setup)
     serve(setup, monkeypatch, champion=0.6, challenger=0.9)
     status = show_test(setup)
-    assert ("Testing", "promote", "superior") == (
+    assert ("LiveTestRunning", "promote", "superior") == (
         status["state"],
         status["action"],
         status["look"]["challengers"][0]["verdict"],
@@ -190,7 +194,7 @@ def test_a_worse_arm_leaves_the_champion_and_gives_its_traffic_back(arena, monke
     serve(setup, monkeypatch, champion=0.9, challenger=0.6)
     state, judged = look(setup)
     close_test.fn(setup, state, judged)
-    assert (State.KEPT, WEAK) == (judged.state, champion_of(setup))
+    assert (State.CHAMPION_KEPT, WEAK) == (judged.state, champion_of(setup))
     assert not read_traffic(setup.stores.ledger, setup.model).plan.challengers
 
 
@@ -200,14 +204,14 @@ def test_an_undecided_test_goes_on_and_each_look_is_kept(arena, monkeypatch):
     serve(setup, monkeypatch, champion=0.7, challenger=0.74, rows=600)
     for _ in range(2):
         _, judged = look(setup)
-        assert State.TESTING is judged.state
+        assert State.LIVE_TEST_RUNNING is judged.state
     assert 2 == len(read_tests(setup)[0].looks)
     assert judged.decision_id is None
     _, ended = look(setup, end=True)
-    assert (State.KEPT, "ended_by_hand") == (ended.state, ended.reasons[0].code)
+    assert (State.CHAMPION_KEPT, "ended_by_hand") == (ended.state, ended.reasons[0].code)
     later(monkeypatch, days=6)
     _, expired = look(setup)
-    assert (State.KEPT, "expired") == (expired.state, expired.reasons[0].code)
+    assert (State.CHAMPION_KEPT, "expired") == (expired.state, expired.reasons[0].code)
 
 
 def test_a_shadow_is_judged_by_pairs(arena, monkeypatch):
@@ -299,12 +303,12 @@ def test_a_winner_that_nobody_approves_leaves_the_champion_and_one_that_falls_ab
     serve(setup, monkeypatch, champion=0.6, challenger=0.9)
     state, judged = look(setup)
     no = Reason(code="not_approved", message="Not approved.")
-    close_test.fn(setup, state, judged.ends(State.KEPT, no))
+    close_test.fn(setup, state, judged.ends(State.CHAMPION_KEPT, no))
     ended = read_tests(setup)[0].ended
     assert ("keep", None, "not_approved") == (ended["action"], ended["winner"], ended["reasons"][-1]["code"])
     create_test(setup, name="again")
     state = running_test(read_tests(setup))
-    close_test.fn(setup, state, judged.ends(State.ROLLED_BACK))
+    close_test.fn(setup, state, judged.ends(State.CHAMPION_RESTORED))
     assert "abort" == read_tests(setup)[-1].status
 
 
@@ -323,7 +327,9 @@ def test_an_admitted_challenger_gets_its_test_once(arena):
     setup = begin(arena)
     with pytest.raises(NotLearnable, match="No live test"):
         open_test.fn(setup)
-    record_decision(setup, JUDGEMENT, StageResult(state=State.ADMITTED, model=setup.model, version=STRONG))
+    record_decision(
+        setup, JUDGEMENT, StageResult(state=State.READY_FOR_LIVE_TEST, model=setup.model, version=STRONG)
+    )
     state = open_test.fn(setup)
     assert (STRONG, WEAK) == (state.test.challengers[0].version, state.test.control.version)
     abort_test(setup, why="stop")

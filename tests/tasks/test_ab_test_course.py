@@ -110,7 +110,7 @@ def test_a_winner_whose_test_was_aborted_while_the_form_waited_is_not_promoted(a
     setup, state, judged = won(arena, monkeypatch)
     abort_test(setup, why="Its answers harm.")
     crowned = promote_tested_version(setup, state, judged, YES)
-    assert (State.HELD, WEAK) == (crowned.state, champion_of(setup))
+    assert (State.BLOCKED, WEAK) == (crowned.state, champion_of(setup))
     assert ("test_over", True) == (
         crowned.reasons[-1].code,
         "Its answers harm" in crowned.reasons[-1].message,
@@ -121,7 +121,7 @@ def test_a_winner_that_the_guardrails_sent_back_while_the_form_waited_is_not_pro
     setup, state, judged = won(arena, monkeypatch)
     stop_variants(setup, why="p99 is 2 s")
     crowned = promote_tested_version(setup, state, judged, YES)
-    assert (State.HELD, "test_void", WEAK) == (crowned.state, crowned.reasons[-1].code, champion_of(setup))
+    assert (State.BLOCKED, "test_void", WEAK) == (crowned.state, crowned.reasons[-1].code, champion_of(setup))
     state, again = look(setup)
     close_test.fn(setup, state, again)
     assert (State.ABORTED, "abort") == (again.state, read_tests(setup)[0].status)

@@ -120,7 +120,7 @@ def test_an_equal_challenger_is_kept_out(arena):
     setup = arena.setup()
     enthrone(setup, challenger=EQUAL, champion=STRONG)
     result = judge(setup)
-    assert (State.KEPT, "equivalent", 0.0) == (
+    assert (State.CHAMPION_KEPT, "equivalent", 0.0) == (
         result.state,
         result.details["verdict"],
         result.details["difference"],
@@ -157,7 +157,7 @@ def test_a_dry_run_spends_nothing_and_never_says_promoted(arena):
     setup = arena.setup()
     enthrone(setup, challenger=STRONG, champion=WEAK)
     result = judge(setup, dry_run=True)
-    assert (State.HELD, ["superior", "dry_run"]) == (result.state, codes(result))
+    assert (State.BLOCKED, ["superior", "dry_run"]) == (result.state, codes(result))
     assert [] == spent(setup)
     assert [] == setup.stores.ledger.read(model=setup.model, stream="decisions")
 
@@ -231,7 +231,7 @@ def test_where_live_evidence_comes_next_a_won_challenge_admits_and_spends_nothin
     setup = arena.setup(promotion={"path": path})
     enthrone(setup, challenger=STRONG, champion=WEAK)
     result = judge(setup)
-    assert (State.ADMITTED, 0.0125, 0.05) == (
+    assert (State.READY_FOR_LIVE_TEST, 0.0125, 0.05) == (
         result.state,
         result.details["alpha"],
         result.details["alpha_left"],
@@ -285,7 +285,7 @@ def test_a_refused_promotion_keeps_the_evidence(arena, monkeypatch):
     setup.stores.registry.set_alias(setup.model, "champion", EQUAL)
     heir = Refit(version=STRONG, reasons=(), story="Version 2 was superior.")
     ended = promote_winner(setup, judged, opponents, heir, judged.reasons[0])
-    assert (State.HELD, "champion_moved") == (ended.state, codes(ended)[-1])
+    assert (State.BLOCKED, "champion_moved") == (ended.state, codes(ended)[-1])
     assert ("superior", judged.decision_id) == (ended.details["verdict"], ended.details["evidence"])
     assert EQUAL == setup.stores.registry.aliases(setup.model)["champion"]
 

@@ -152,7 +152,7 @@ def test_data_without_windows_are_refused_and_nothing_is_recorded(case, watched)
 def test_a_lost_column_makes_every_window_insufficient_and_the_run_too(watched):
     setup = watched.setup(good().drop(columns="z"))
     result = watch(setup)
-    assert State.INSUFFICIENT is result.state
+    assert State.INSUFFICIENT_DATA is result.state
     assert ["insufficient"] + ["unreadable"] * 5 == told(result)
     assert "Missing column 'z'" in result.reasons[1].message
     assert BROKEN == {kind: said(result.details["windows"][0], kind) for kind in KINDS}
@@ -160,7 +160,7 @@ def test_a_lost_column_makes_every_window_insufficient_and_the_run_too(watched):
 
 def test_a_file_without_rows_leaves_nothing_to_look_at(watched):
     result = watch(watched.setup(good().head(0)))
-    assert (State.INSUFFICIENT, ["no_window"]) == (result.state, told(result))
+    assert (State.INSUFFICIENT_DATA, ["no_window"]) == (result.state, told(result))
 
 
 def test_an_unreadable_window_keeps_memory_and_open_alarms(watched):
@@ -183,8 +183,8 @@ def test_a_newest_window_that_cannot_be_read_is_not_called_quiet(watched):
     frame = good().astype({"x": object})
     frame.loc[frame.index[hours(END - 2, END - 1)], "x"] = "abc"
     result = watch(watched.setup(frame))
-    assert (State.INSUFFICIENT, "insufficient") == (result.state, told(result)[0])
-    assert State.INSUFFICIENT is watch(watched.setup(frame)).state
+    assert (State.INSUFFICIENT_DATA, "insufficient") == (result.state, told(result)[0])
+    assert State.INSUFFICIENT_DATA is watch(watched.setup(frame)).state
 
 
 def test_a_python_source_that_breaks_in_a_window_is_refused_like_a_file(watched, monkeypatch):

@@ -105,7 +105,7 @@ def test_most_windows_of_a_run_are_bounded_and_the_next_goes_on(watched):
 def test_any_choice_of_kinds_is_looked_at(kinds, watched):
     setup = watched.setup(make_rows(hours=END), drift={"kinds": kinds})
     result = watch(setup)
-    assert State.QUIET is result.state
+    assert State.NO_DRIFT is result.state
     assert [kinds] * 4 == [list(window["verdicts"]) for window in result.details["windows"][:4]]
 
 

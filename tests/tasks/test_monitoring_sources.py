@@ -120,7 +120,7 @@ def test_answers_that_were_served_count_and_not_what_the_champion_would_say(watc
 
 def test_a_log_without_predictions_leaves_nothing_to_look_at(watched):
     result = watch(watched.setup(make_rows(hours=FIRST), **LOGGED))
-    assert (State.INSUFFICIENT, ["no_window"]) == (result.state, told(result))
+    assert (State.INSUFFICIENT_DATA, ["no_window"]) == (result.state, told(result))
 
 
 def test_a_request_that_lacks_a_feature_makes_its_window_insufficient_not_the_run_a_crash(watched):

@@ -93,7 +93,7 @@ def test_a_promotion_writes_its_plan_moves_the_aliases_and_closes(registry, ledg
 def test_a_rollback_returns_and_tags_and_says_so(registry, ledger):
     crown(registry, ledger, 1, 2)
     result = apply_rollback(registry, ledger, model="fraud", reason="worse in production")
-    assert (result.state, result.version) == (State.ROLLED_BACK, 1)
+    assert (result.state, result.version) == (State.CHAMPION_RESTORED, 1)
     assert registry.aliases("fraud") == {"champion": 1}
     assert registry.version("fraud", 2).tags["evergreen.rolled_back"] == "true"
     assert is_consistent(registry, ledger)
@@ -154,7 +154,7 @@ def test_a_champion_that_passes_its_smoke_test_stays(registry, ledger):
 def test_a_champion_that_fails_its_smoke_test_is_rolled_back_by_itself(registry, ledger):
     crown(registry, ledger, 1, 2)
     result = promote(registry, ledger, 3, smoke=smoke_fails_for(3))
-    assert result.state is State.ROLLED_BACK
+    assert result.state is State.CHAMPION_RESTORED
     assert [reason.code for reason in result.reasons] == ["promotion", "does_not_load", "rolled_back"]
     assert registry.aliases("fraud") == {"champion": 2, "fallback": 1}
     assert is_consistent(registry, ledger)
@@ -173,7 +173,7 @@ def test_the_second_attempt_goes_one_reign_further_back(registry, memory):
     smoke = smoke_fails_for(4, 3)
     result = promote(registry, memory, 4, smoke=smoke)
     assert [version for _, version in smoke.asked] == [4, 3, 2]
-    assert (result.state, result.version) == (State.ROLLED_BACK, 2)
+    assert (result.state, result.version) == (State.CHAMPION_RESTORED, 2)
     assert registry.aliases("fraud") == {"champion": 2, "fallback": 1}
 
 
@@ -182,20 +182,20 @@ def test_no_more_rollbacks_than_allowed_are_made(registry, memory):
     smoke = smoke_fails_for(1, 2, 3, 4, 5, 6)
     result = promote(registry, memory, 6, smoke=smoke, max_rollback_attempts=2)
     assert [version for _, version in smoke.asked] == [6, 5, 4]
-    assert result.state is State.INSUFFICIENT
+    assert result.state is State.INSUFFICIENT_DATA
     assert result.reasons[-1].code == "rollback_attempts_exhausted"
 
 
 def test_zero_attempts_leave_the_failed_champion_and_say_so(registry, memory):
     crown(registry, memory, 1)
     result = promote(registry, memory, 2, smoke=smoke_fails_for(2), max_rollback_attempts=0)
-    assert result.state is State.INSUFFICIENT
+    assert result.state is State.INSUFFICIENT_DATA
     assert registry.aliases("fraud")["champion"] == 2
 
 
 def test_a_first_champion_that_fails_has_nothing_to_return_to(registry, memory):
     result = promote(registry, memory, 1, smoke=smoke_fails_for(1))
-    assert result.state is State.INSUFFICIENT
+    assert result.state is State.INSUFFICIENT_DATA
     assert [reason.code for reason in result.reasons][-1] == "nothing_to_return_to"
     assert registry.aliases("fraud") == {"champion": 1}
 
@@ -211,7 +211,7 @@ def test_a_crash_before_the_smoke_test_ends_leaves_it_to_reconcile(registry, mem
     assert registry.aliases("fraud")["champion"] == 2
     smoke = smoke_fails_for(2)
     result = reconcile(registry, memory, model="fraud", smoke=smoke)
-    assert result.state is State.ROLLED_BACK
+    assert result.state is State.CHAMPION_RESTORED
     assert registry.aliases("fraud") == {"champion": 1}
     again = reconcile(registry, memory, model="fraud", smoke=smoke)
     assert again.state is State.RECONCILED

@@ -53,7 +53,7 @@ class Subflow:
             self.found = self.stage(setup, **options)
         except NotLearnable as error:
             reasons = (Reason.from_error(error),)
-            self.found = StageResult(state=State.INSUFFICIENT, model=setup.model, reasons=reasons)
+            self.found = StageResult(state=State.INSUFFICIENT_DATA, model=setup.model, reasons=reasons)
         return self
 
     def result(self):

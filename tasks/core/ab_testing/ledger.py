@@ -244,7 +244,7 @@ def admitted_challenger(
     if path not in LIVE_PATHS or challenger is None or champion is None or challenger == champion:
         return None
     judged = [one for one in decisions if one.kind == JUDGEMENT and one.payload.get("version") == challenger]
-    if not judged or judged[-1].payload.get("state") != State.ADMITTED.value:
+    if not judged or judged[-1].payload.get("state") != State.READY_FOR_LIVE_TEST.value:
         return None
     tested = [
         state

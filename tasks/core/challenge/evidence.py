@@ -186,8 +186,12 @@ def conclude_challenge(
     question: str,
 ) -> StageResult:
     """Return how a challenge stands after its match; a won one promotes, or admits where live evidence comes next."""
-    won = State.WON if promotes(config, opponents) else State.ADMITTED
-    states = {Outcome.PASS: won, Outcome.FAIL: State.KEPT, Outcome.INSUFFICIENT: State.INSUFFICIENT}
+    won = State.WON if promotes(config, opponents) else State.READY_FOR_LIVE_TEST
+    states = {
+        Outcome.PASS: won,
+        Outcome.FAIL: State.CHAMPION_KEPT,
+        Outcome.INSUFFICIENT: State.INSUFFICIENT_DATA,
+    }
     facts = decision.to_dict()
     facts.pop("reasons")
     evidence = {
@@ -238,15 +242,15 @@ def find_judgement(entries: Iterable[LedgerEntry], question: str, *, left: float
 
 
 def dry_run_result(result: StageResult) -> StageResult:
-    """Return what a dry run says: a won match is Held, for nothing was moved."""
-    if result.state not in (State.WON, State.ADMITTED):
+    """Return what a dry run says: a won match is Blocked, for nothing was moved."""
+    if result.state not in (State.WON, State.READY_FOR_LIVE_TEST):
         return result
     met = "won" if result.state is State.WON else "been admitted"
     message = f"A dry run: version {result.version} has {met}; nothing was moved."
     reason = Reason(code="dry_run", message=message)
     return replace(
         result,
-        state=State.HELD,
+        state=State.BLOCKED,
         reasons=(*result.reasons, reason),
         details={**result.details, "dry_run": True},
     )

@@ -55,12 +55,12 @@ class FilesDrift:
 
     @property
     def state(self) -> State:
-        """Drift; else Insufficient where anything could not be judged, or nothing was measured; else Quiet."""
+        """Drift; else InsufficientData where anything could not be judged, or nothing was measured; else NoDrift."""
         if self.drifted:
             return State.DRIFT
         unsure = any(one.drifted is None for one in self.columns)
         gaps = self.lost or self.new or self.changed or self.unreadable
-        return State.INSUFFICIENT if unsure or gaps or not self.columns else State.QUIET
+        return State.INSUFFICIENT_DATA if unsure or gaps or not self.columns else State.NO_DRIFT
 
     @property
     def reasons(self) -> tuple[Reason, ...]:

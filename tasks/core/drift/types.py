@@ -74,8 +74,20 @@ class Level(StrEnum):
     @property
     def state(self) -> State:
         """Name of the state of a run that ends so."""
-        return State(self.value.capitalize())
+        return _STATES[self]
 
+    @classmethod
+    def of(cls, state: State) -> Level:
+        """Return the level that a run's state tells; ``KeyError`` for a state that no level ends in."""
+        return {state: level for level, state in _STATES.items()}[state]
+
+
+_STATES = {
+    Level.INSUFFICIENT: State.INSUFFICIENT_DATA,
+    Level.QUIET: State.NO_DRIFT,
+    Level.WARNING: State.WARNING,
+    Level.DRIFT: State.DRIFT,
+}
 
 _ORDER = (Level.INSUFFICIENT, Level.QUIET, Level.WARNING, Level.DRIFT)
 

@@ -31,9 +31,11 @@ class LedgerEntry:
     kind : str
         What happened, e.g. ``planned`` or ``closed``.
     payload : dict
-        JSON: exactly what a reader gets back from the database.
+        JSON, as a reader gets it back from the database; states and codes of reasons in today's words.
     prev_hash, hash : str
         SHA-256 in hex of the entry before (``GENESIS`` for the first) and of this one.
+    stored : dict | None
+        The payload as it was written, and hashed, by an earlier version with other words; None: it is ``payload``.
     """
 
     model: str
@@ -44,6 +46,7 @@ class LedgerEntry:
     payload: dict[str, Any]
     prev_hash: str
     hash: str = field(repr=False)
+    stored: dict[str, Any] | None = field(default=None, repr=False)
 
     @property
     def id(self) -> str:
@@ -187,7 +190,7 @@ def _hash_of(entry: LedgerEntry) -> str:
         seq=entry.seq,
         at=entry.at,
         kind=entry.kind,
-        payload=entry.payload,
+        payload=entry.payload if entry.stored is None else entry.stored,
         prev_hash=entry.prev_hash,
     )
 

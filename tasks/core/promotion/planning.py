@@ -60,7 +60,7 @@ def plan_promotion(
 
     Raises
     ------
-    Held
+    Blocked
         ``champion_moved`` when another champion reigns than the evidence was gathered against,
         ``already_champion`` when the version reigns already.
     InputError, NotLearnable
@@ -105,7 +105,7 @@ def plan_rollback(
     ------
     NotLearnable
         ``nothing_to_return_to``.
-    Held
+    Blocked
         ``champion_moved`` or ``already_champion``.
     InputError
         When ``to`` never reigned.

@@ -112,7 +112,7 @@ def check_expected_champion(realm: RegistryState, version: int | None, expected:
 
     Raises
     ------
-    Held
+    Blocked
         ``champion_moved`` or ``already_champion``.
     """
     if expected not in ("any", realm.champion):

@@ -106,7 +106,7 @@ def _regret(mean: float, best: float, sign: int) -> Regret:
     return Regret(absolute=behind, relative=behind / abs(best) if best else math.nan)
 
 
-_REFUSED = (State.KEPT, State.REJECTED, State.INSUFFICIENT)
+_REFUSED = (State.CHAMPION_KEPT, State.REJECTED, State.INSUFFICIENT_DATA)
 
 
 @dataclass(frozen=True, kw_only=True)

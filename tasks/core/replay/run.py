@@ -207,7 +207,7 @@ class AlwaysRefit(NeverRetrain):
             made = refit_version(self.first, parts, court.config, number=throne.made + 1, tools=court.tools)
         except NotLearnable as error:
             refused = RetrainingEnd(
-                state=State.INSUFFICIENT, throne=throne, reasons=(Reason.from_error(error),)
+                state=State.INSUFFICIENT_DATA, throne=throne, reasons=(Reason.from_error(error),)
             )
             return PolicyAction(walked=refused)
         self.throne = throne.numbered().crowned(made, made, at=tick.at)

@@ -356,7 +356,7 @@ class RetrainingEnd:
 def run_stages(
     court: PolicyState, throne: SimulatedRegistry, tick: Step, *, change_at: float | None = None
 ) -> RetrainingEnd:
-    """Walk the stages as of a moment; rows that cannot be learned from or judged on end it Insufficient.
+    """Walk the stages as of a moment; rows that cannot be learned from or judged on end it InsufficientData.
 
     Parameters
     ----------
@@ -369,13 +369,15 @@ def run_stages(
             parts, court.config, number=throne.made + 1, tools=court.tools, earlier=throne.champion
         )
     except NotLearnable as error:
-        return RetrainingEnd(state=State.INSUFFICIENT, throne=throne, reasons=(Reason.from_error(error),))
+        return RetrainingEnd(
+            state=State.INSUFFICIENT_DATA, throne=throne, reasons=(Reason.from_error(error),)
+        )
     throne = throne.numbered()
     try:
         return _gate_and_challenge(court, throne, tick, trained, parts)
     except NotLearnable as error:
         return RetrainingEnd(
-            state=State.INSUFFICIENT,
+            state=State.INSUFFICIENT_DATA,
             throne=throne,
             reasons=(Reason.from_error(error),),
             rows=trained.rows,

@@ -16,7 +16,7 @@ from evergreen.tasks.core.reports.drift_charts import side_shares
 from evergreen.tasks.core.verdict import State
 
 MOST_CHARTS, FEWEST_CHARTS = 24, 6
-_CARDS = {State.QUIET: "quiet", State.DRIFT: "drift", State.INSUFFICIENT: "insufficient"}
+_CARDS = {State.NO_DRIFT: "quiet", State.DRIFT: "drift", State.INSUFFICIENT_DATA: "insufficient"}
 _HEAD = (
     "column",
     "kind",

@@ -88,7 +88,7 @@ class MonitoredModel:
     def after(cls, result: StageResult, *, config: ModelConfig, **options: Any) -> MonitoredModel:
         """Return what a monitoring run looked at; ``options`` are fields, e.g. more windows than the run's own."""
         facts = {"windows": result.details["windows"], "open_alarms": result.details.get("open_alarms", ())}
-        return cls(config=config, concluded=Level(result.state.value.lower()), **{**facts, **options})
+        return cls(config=config, concluded=Level.of(result.state), **{**facts, **options})
 
     @property
     def model(self) -> str:

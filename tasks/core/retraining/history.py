@@ -15,9 +15,9 @@ from evergreen.tasks.core.verdict import Reason, State
 # Attempts: one retraining each, from its claim to its end, and what a model's attempts say together.
 
 
-HELPED = frozenset({State.PROMOTED, State.ADMITTED})
+HELPED = frozenset({State.PROMOTED, State.READY_FOR_LIVE_TEST})
 """Ends of an attempt that brought a new champion, or one that live evidence decides on."""
-REFUSED = frozenset({State.KEPT, State.REJECTED})
+REFUSED = frozenset({State.CHAMPION_KEPT, State.REJECTED})
 """Ends of an attempt whose challenger was looked at and refused."""
 
 

@@ -13,16 +13,16 @@ from evergreen.tasks.core.retraining.types import RetrainDecision, RetrainingAct
 from evergreen.tasks.core.verdict import Reason, StageResult, State
 
 _STATES = {
-    RetrainingAction.HOLD: State.HELD,
-    RetrainingAction.INSUFFICIENT: State.INSUFFICIENT,
-    RetrainingAction.START: State.HELD,
+    RetrainingAction.HOLD: State.BLOCKED,
+    RetrainingAction.INSUFFICIENT: State.INSUFFICIENT_DATA,
+    RetrainingAction.START: State.BLOCKED,
 }
 
 
 def conclude_refusal(
     model: str, decision: RetrainDecision, *, closed: Sequence[Reason] = (), dry_run: bool = False
 ) -> StageResult:
-    """Return how a run ends that starts nothing: Held or Insufficient; of a dry run, what it would have done."""
+    """Return how a run ends that starts nothing: Blocked or InsufficientData; of a dry run, what it would have done."""
     reasons = decision.reasons
     if dry_run:
         would = "would start" if decision.starts else "would not start"
@@ -37,13 +37,16 @@ def conclude_refusal(
 def conclude_busy(
     model: str, history: RetrainHistory, *, now: datetime, policy: RetrainPolicy
 ) -> StageResult:
-    """Return how a run ends that met another at work: Held, with the moment from which one may start again."""
+    """Return how a run ends that met another at work: Blocked, with the moment from which one may start again."""
     free_at, running = cooldown_ends_at(history, policy) or now + policy.cooldown, history.last
     claim = f" ({running.claim}, since {running.at:%Y-%m-%d %H:%M:%S} UTC)" if running else ""
     message = f"A retraining of '{model}' is in progress{claim}; one runs at a time."
     details = {"outcome": RetrainingAction.HOLD.value, "causes": [], "next_allowed_at": free_at.isoformat()}
     return StageResult(
-        state=State.HELD, model=model, reasons=(Reason(code="in_progress", message=message),), details=details
+        state=State.BLOCKED,
+        model=model,
+        reasons=(Reason(code="in_progress", message=message),),
+        details=details,
     )
 
 

@@ -40,7 +40,7 @@ class GateDecision:
     def state(self) -> State:
         """Name of the run's final state."""
         states = {Outcome.PASS: State.APPROVED, Outcome.FAIL: State.REJECTED}
-        return states.get(self.verdict.outcome, State.INSUFFICIENT)
+        return states.get(self.verdict.outcome, State.INSUFFICIENT_DATA)
 
     @property
     def measured(self) -> dict[str, float]:

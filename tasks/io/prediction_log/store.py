@@ -17,6 +17,7 @@ from evergreen.tasks.core.errors import InputError, UnknownName
 from evergreen.tasks.core.profiles.grid import Grid
 from evergreen.tasks.core.profiles.profile import Profile, add_profiles
 from evergreen.tasks.core.promotion.ledger import canonical_json, instant
+from evergreen.tasks.core.stored_words import has_old_words, in_todays_words
 from evergreen.tasks.io.prediction_log.read import CHUNK, PredictionLog, SqlPredictions
 from evergreen.tasks.io.prediction_log.records import LOG, WindowRecord, grids, windows
 
@@ -193,14 +194,16 @@ def unknown_grid(grid_id: str) -> UnknownName:
 
 
 def _record(row: Row[Any]) -> WindowRecord:
-    plain = unpack(row.payload)
+    text = zlib.decompress(row.payload).decode()
+    plain = json.loads(text)
+    payload = in_todays_words(plain["payload"]) if has_old_words(text) else plain["payload"]
     return WindowRecord(
         model=row.model,
         phase=Phase(row.phase),
         window=Window(row.start, row.end),
         version=row.version,
         at=datetime.fromisoformat(row.at),
-        payload=plain["payload"],
+        payload=payload,
         profiles=plain["profiles"],
     )
 

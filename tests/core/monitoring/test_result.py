@@ -27,12 +27,12 @@ def codes(result):
 
 def test_without_a_window_nothing_is_said_to_be_quiet():
     result = conclude()
-    assert (State.INSUFFICIENT, ["no_window"]) == (result.state, codes(result))
+    assert (State.INSUFFICIENT_DATA, ["no_window"]) == (result.state, codes(result))
 
 
 def test_windows_in_which_nothing_moved_are_quiet():
     result = conclude(window(0, verdicts=QUIET), window(1, verdicts=QUIET))
-    assert (State.QUIET, ["quiet"], 1000) == (result.state, codes(result), result.reasons[0].n)
+    assert (State.NO_DRIFT, ["quiet"], 1000) == (result.state, codes(result), result.reasons[0].n)
 
 
 def test_an_open_alarm_is_drift_whatever_the_newest_window_says():
@@ -44,18 +44,20 @@ def test_an_open_alarm_is_drift_whatever_the_newest_window_says():
 
 def test_a_newest_window_that_could_not_be_judged_is_not_quiet_for_the_sake_of_older_ones():
     result = conclude(window(0, verdicts=QUIET), unjudged(1))
-    assert (State.INSUFFICIENT, "insufficient") == (result.state, codes(result)[0])
+    assert (State.INSUFFICIENT_DATA, "insufficient") == (result.state, codes(result)[0])
     assert result.reasons[0].message.endswith("the newest could not be judged.")
 
 
 def test_a_state_does_not_depend_on_how_many_windows_a_run_caught_up_with():
     windows = [window(0, verdicts=QUIET), unjudged(1), window(2, verdicts=QUIET), unjudged(3)]
-    assert [State.QUIET, State.INSUFFICIENT] * 2 == [conclude(one).state for one in windows]
-    assert [State.QUIET, State.INSUFFICIENT] * 2 == [conclude(*windows[: n + 1]).state for n in range(4)]
+    assert [State.NO_DRIFT, State.INSUFFICIENT_DATA] * 2 == [conclude(one).state for one in windows]
+    assert [State.NO_DRIFT, State.INSUFFICIENT_DATA] * 2 == [
+        conclude(*windows[: n + 1]).state for n in range(4)
+    ]
 
 
 def test_outcomes_that_are_not_due_yet_leave_the_newest_window_quiet():
-    assert State.QUIET is conclude(unjudged(0), window(1, verdicts=QUIET)).state
+    assert State.NO_DRIFT is conclude(unjudged(0), window(1, verdicts=QUIET)).state
 
 
 def test_a_kind_that_warns_in_its_newest_window_is_a_warning():
@@ -66,7 +68,7 @@ def test_a_kind_that_warns_in_its_newest_window_is_a_warning():
 
 def test_a_warning_is_not_forgotten_in_a_window_that_could_not_be_judged():
     assert State.WARNING is conclude(warned(0), unjudged(1)).state
-    assert State.QUIET is conclude(warned(0), window(1, verdicts=QUIET)).state
+    assert State.NO_DRIFT is conclude(warned(0), window(1, verdicts=QUIET)).state
 
 
 def test_a_drift_without_an_open_alarm_is_a_warning_by_now():
@@ -78,7 +80,7 @@ def test_a_drift_without_an_open_alarm_is_a_warning_by_now():
 def test_a_look_back_counts_its_gravest_window():
     result = conclude(warned(0), window(1, verdicts=QUIET), unjudged(2), open_alarms=None)
     assert State.WARNING is result.state
-    assert State.INSUFFICIENT is conclude(unjudged(0), open_alarms=None).state
+    assert State.INSUFFICIENT_DATA is conclude(unjudged(0), open_alarms=None).state
 
 
 def test_each_reason_of_a_kind_is_said_once_with_its_newest_window():
@@ -91,7 +93,7 @@ def test_each_reason_of_a_kind_is_said_once_with_its_newest_window():
 
 def test_a_run_without_a_new_window_says_so_and_keeps_the_state():
     result = conclude(window(0, verdicts=QUIET), fresh=False)
-    assert State.QUIET is result.state
+    assert State.NO_DRIFT is result.state
     assert result.reasons[0].message.startswith("No window was due; the newest, from 2024-03-01T00:00:00")
 
 

@@ -9,7 +9,7 @@ from evergreen.tasks.core.verdict import Reason, StageResult, State
 
 def test_the_page_says_who_reigns_why_and_who_reigned_before():
     result = StageResult(
-        state=State.ROLLED_BACK,
+        state=State.CHAMPION_RESTORED,
         model="fraud",
         version=1,
         reasons=(Reason(code="rolled_back", message="a | b\nc"),),
@@ -35,7 +35,7 @@ def test_the_page_says_who_reigns_why_and_who_reigned_before():
         ChampionPeriod(version=1, since=april, how="rollback", reason="worse"),
     ]
     assert promotion_markdown(result, history).splitlines() == [
-        "## fraud: RolledBack",
+        "## fraud: ChampionRestored",
         "",
         "@champion: 1 · @fallback: absent",
         "",

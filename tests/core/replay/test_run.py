@@ -208,7 +208,7 @@ def test_other_clocks_decide_as_timestamps_do(clock, by_timestamps):
     start = 26 * PER_DAY if clock == "rows" else 26 * 86400.0
     other, plain = replayed(begin(frame, make_config(clock=clock), start=start)).policies[0], by_timestamps
     many = min(len(plain.steps), len(other.steps))
-    assert {State.KEPT, None} < {step.state for step in plain.steps[:many]}
+    assert {State.CHAMPION_KEPT, None} < {step.state for step in plain.steps[:many]}
     states = [[one["state"] for one in decisions(policy)][:many] for policy in (plain, other)]
     assert states[0] == states[1]
     np.testing.assert_allclose(plain.values[:many], other.values[:many])

@@ -126,7 +126,7 @@ def test_even_noise_in_every_cell_stays_below_a_megabyte():
 def test_a_page_without_windows_says_so():
     page = drift_page(watched(told=[]))
     assert "No window was looked at." in page
-    assert "Insufficient" in page
+    assert "InsufficientData" in page
 
 
 def test_names_from_the_data_are_escaped_everywhere():

@@ -57,7 +57,9 @@ def test_a_policy_that_changes_nothing_does_not_beat_never():
         "never, 0.8 with 0 retrainings; configured comes to the same mean"
         in said(
             told(
-                policy("configured", [0.8], changes={0: {"decision": started(), "state": State.KEPT}}),
+                policy(
+                    "configured", [0.8], changes={0: {"decision": started(), "state": State.CHAMPION_KEPT}}
+                ),
                 policy("never", [0.8]),
             )
         )[0]
@@ -213,7 +215,7 @@ def test_a_search_that_chose_nothing_has_nothing_to_paste():
 
 
 def test_neighbours_held_for_the_same_reason_are_one_line_and_every_start_has_its_own():
-    start = {"decision": started(CAUSE), "state": State.KEPT, "made": 2}
+    start = {"decision": started(CAUSE), "state": State.CHAMPION_KEPT, "made": 2}
     changes = {0: {"decision": held()}, 1: {"decision": held()}, 2: start, 3: start}
     rows = list(decision_rows(policy("configured", [0.5] * 4, changes=changes).to_dict()))
     assert (
@@ -223,7 +225,7 @@ def test_neighbours_held_for_the_same_reason_are_one_line_and_every_start_has_it
         "–",
         "Nothing asks for a retraining.",
     ) == rows[0]
-    assert ("2025-01-04", "start", "data age", "Kept (version 2)", "age moved.") == rows[1]
+    assert ("2025-01-04", "start", "data age", "ChampionKept (version 2)", "age moved.") == rows[1]
     assert 3 == len(rows)
 
 

@@ -82,7 +82,7 @@ def test_it_ends_to_the_second():
 
 
 @pytest.mark.parametrize(
-    "state", [State.FAILED, State.KEPT, State.REJECTED, State.INSUFFICIENT, State.INPUT_ERROR]
+    "state", [State.FAILED, State.CHAMPION_KEPT, State.REJECTED, State.INSUFFICIENT_DATA, State.INPUT_ERROR]
 )
 def test_attempts_that_did_not_help_double_the_wait(state):
     # one: 2 h, two: 4 h, three: 8 h, and never more than 8 times the cooldown
@@ -158,11 +158,11 @@ def test_a_pause_has_no_end_that_time_alone_brings():
 
 
 def test_an_alarm_that_a_refused_challenger_has_answered_asks_again_only_when_it_has_grown():
-    history = [attempt(2 * DAY, State.KEPT, alarms=(DRIFT,))]
+    history = [attempt(2 * DAY, State.CHAMPION_KEPT, alarms=(DRIFT,))]
     grown = Cause(**{**vars(DRIFT), "size": 0.45})
     anew = Cause(**{**vars(DRIFT), "since": "2026-03-01"})
     assert codes(decide(DRIFT, history=history)) == ["hysteresis"]
-    soon = [attempt(HOUR / 2, State.KEPT, alarms=(DRIFT,))]
+    soon = [attempt(HOUR / 2, State.CHAMPION_KEPT, alarms=(DRIFT,))]
     assert codes(decide(DRIFT, history=soon)) == ["cooldown", "hysteresis"]
     assert decide(grown, history=history).starts  # 0.45 is 1.5 times 0.3
     assert decide(anew, history=history).starts
@@ -194,7 +194,7 @@ def test_periodic_is_due_after_the_last_retraining_or_the_promotion():
     waiting = decide(policy=policy, champion_since=NOON - 29 * DAY)
     assert (codes(waiting), waiting.next_allowed_at) == (["not_due"], NOON + DAY)
     assert codes(decide(policy=policy, champion_since=NOON - 30 * DAY)) == ["periodic"]
-    refused = [attempt(20 * DAY, State.KEPT)]
+    refused = [attempt(20 * DAY, State.CHAMPION_KEPT)]
     assert codes(decide(policy=policy, champion_since=NOON - 90 * DAY, history=refused)) == ["not_due"]
 
 
@@ -220,7 +220,7 @@ def test_the_newest_change_among_causes_and_attempts_is_handed_on():
 @given(
     ago=st.lists(st.integers(1, 40 * 24), max_size=6),
     states=st.lists(
-        st.sampled_from([State.PROMOTED, State.KEPT, State.FAILED, State.INSUFFICIENT]),
+        st.sampled_from([State.PROMOTED, State.CHAMPION_KEPT, State.FAILED, State.INSUFFICIENT_DATA]),
         min_size=6,
         max_size=6,
     ),

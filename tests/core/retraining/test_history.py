@@ -80,10 +80,10 @@ def test_stages_takeovers_and_the_end_are_folded_into_their_claim():
         "version": 4,
         "decision_id": "d",
     }
-    end = {"claim": "m/retraining/1", "state": "Kept", "version": 4, "reasons": []}
+    end = {"claim": "m/retraining/1", "state": "ChampionKept", "version": 4, "reasons": []}
     entries = stream((STARTED, claim()), (STAGE, stage), (RESUMED, {"claim": "m/retraining/1"}), (ENDED, end))
     (attempt,) = fold_history(entries).attempts
-    assert (attempt.stages["train"]["version"], attempt.resumed, attempt.state) == (4, 1, State.KEPT)
+    assert (attempt.stages["train"]["version"], attempt.resumed, attempt.state) == (4, 1, State.CHAMPION_KEPT)
     assert fold_history(entries).unhelpful == 1
     assert fold_history(entries[:-1]).open is not None
     assert fold_history(entries).open is None

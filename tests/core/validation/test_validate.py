@@ -63,7 +63,7 @@ def test_a_failure_outweighs_what_cannot_be_judged_yet():
 
 
 def test_what_cannot_be_judged_never_approves():
-    assert conclude([check("a"), insufficient("b", bad("x"))]).state is State.INSUFFICIENT
+    assert conclude([check("a"), insufficient("b", bad("x"))]).state is State.INSUFFICIENT_DATA
 
 
 def test_no_check_at_all_approves_nothing():
@@ -91,7 +91,7 @@ def test_a_model_of_noise_is_rejected_for_the_baseline():
 
 def test_too_few_holdout_rows_are_insufficient_and_nothing_else_is_guessed():
     decision = judged(binary_context(n=40))
-    assert (decision.state, codes(decision)) == (State.INSUFFICIENT, ["too_few_rows"])
+    assert (decision.state, codes(decision)) == (State.INSUFFICIENT_DATA, ["too_few_rows"])
     assert "floors" not in outcomes(decision)
 
 
@@ -158,7 +158,7 @@ def test_operational_checks_are_live_only():
 def test_too_few_blocks_are_insufficient_with_the_number_needed():
     config = make_config(data={"time": "t", "clock": "seconds"}, evaluation={"block": "10d"})
     decision = judged(binary_context(config=config, timed=True))
-    assert (decision.state, codes(decision)) == (State.INSUFFICIENT, ["too_few_blocks"])
+    assert (decision.state, codes(decision)) == (State.INSUFFICIENT_DATA, ["too_few_blocks"])
     assert decision.verdict.reasons[0].limit == 7
 
 

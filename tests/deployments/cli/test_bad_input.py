@@ -344,50 +344,70 @@ NUMBERS = {"problem": "regression", "training": {"candidates": [RIDGE]}}
 INFINITE = np.r_[np.inf, np.arange(N - 1.0)]
 RANKED = {"problem": "ranking", "training": {"candidates": [RIDGE]}, "data": {"group": "g"}}
 NOT_NOW = {
-    "one class": (TRAIN, {"frame": good(y=1)}, "Insufficient", "one_class"),
-    "three classes of two": (TRAIN, {"frame": good(y=np.arange(N) % 3)}, "Insufficient", "too_many_classes"),
-    "a constant target": (TRAIN, {"frame": good(y=2.0), **NUMBERS}, "Insufficient", "constant_target"),
-    "an infinite target": (TRAIN, {"frame": good(y=INFINITE), **NUMBERS}, "Insufficient", "infinite_target"),
-    "no label at all": (TRAIN, {"frame": good(y=np.nan)}, "Insufficient", "no_labels"),
-    "a header without rows": (TRAIN, {"raw": b"at,x,y\n"}, "Insufficient", "too_few_rows"),
-    "too few rows": (TRAIN, {"frame": good()[:60]}, "Insufficient", "too_few_rows"),
-    "nothing but nulls": (TRAIN, {"frame": good(x=np.nan, c=None)}, "Insufficient", "no_usable_feature"),
-    "nothing but constants": (TRAIN, {"frame": good(x=1.0, c="u")}, "Insufficient", "no_usable_feature"),
-    "groups of one": (TRAIN, {"frame": good(g=np.arange(N)), **RANKED}, "Insufficient", "no_ranking_groups"),
+    "one class": (TRAIN, {"frame": good(y=1)}, "InsufficientData", "one_class"),
+    "three classes of two": (
+        TRAIN,
+        {"frame": good(y=np.arange(N) % 3)},
+        "InsufficientData",
+        "too_many_classes",
+    ),
+    "a constant target": (TRAIN, {"frame": good(y=2.0), **NUMBERS}, "InsufficientData", "constant_target"),
+    "an infinite target": (
+        TRAIN,
+        {"frame": good(y=INFINITE), **NUMBERS},
+        "InsufficientData",
+        "infinite_target",
+    ),
+    "no label at all": (TRAIN, {"frame": good(y=np.nan)}, "InsufficientData", "no_labels"),
+    "a header without rows": (TRAIN, {"raw": b"at,x,y\n"}, "InsufficientData", "too_few_rows"),
+    "too few rows": (TRAIN, {"frame": good()[:60]}, "InsufficientData", "too_few_rows"),
+    "nothing but nulls": (TRAIN, {"frame": good(x=np.nan, c=None)}, "InsufficientData", "no_usable_feature"),
+    "nothing but constants": (TRAIN, {"frame": good(x=1.0, c="u")}, "InsufficientData", "no_usable_feature"),
+    "groups of one": (
+        TRAIN,
+        {"frame": good(g=np.arange(N)), **RANKED},
+        "InsufficientData",
+        "no_ranking_groups",
+    ),
     "a window longer than history": (
         TRAIN,
         {**GOOD, "evaluation": {"validation_window": "90d"}},
-        "Insufficient",
+        "InsufficientData",
         "too_few_rows",
     ),
-    "a time before the first row": ((*TRAIN, "--until", "1999-01-01"), GOOD, "Insufficient", "too_few_rows"),
+    "a time before the first row": (
+        (*TRAIN, "--until", "1999-01-01"),
+        GOOD,
+        "InsufficientData",
+        "too_few_rows",
+    ),
     "nothing to validate": (
         ("validate", "bad.yaml"),
         {**GOOD, "model": "empty"},
-        "Insufficient",
+        "InsufficientData",
         "no_candidate",
     ),
     "nobody to challenge": (
         ("challenge", "bad.yaml"),
         {**GOOD, "model": "empty"},
-        "Insufficient",
+        "InsufficientData",
         "no_challenger",
     ),
-    "a challenge without the gate": (("challenge", "bad.yaml"), GOOD, "Insufficient", "not_validated"),
+    "a challenge without the gate": (("challenge", "bad.yaml"), GOOD, "InsufficientData", "not_validated"),
     "a promotion without the gate": (
         ("promote", "bad.yaml", "--version", 2),
         GOOD,
-        "Insufficient",
+        "InsufficientData",
         "not_approved",
     ),
     "a promotion of the champion": (
         ("promote", "bad.yaml", "--version", 1),
         GOOD,
-        "Held",
+        "Blocked",
         "already_champion",
     ),
-    "a rollback to nobody": (("rollback", "bad.yaml"), GOOD, "Insufficient", "nothing_to_return_to"),
-    "a rollback to the champion": (("rollback", "bad.yaml", "--to", 1), GOOD, "Held", "already_champion"),
+    "a rollback to nobody": (("rollback", "bad.yaml"), GOOD, "InsufficientData", "nothing_to_return_to"),
+    "a rollback to the champion": (("rollback", "bad.yaml", "--to", 1), GOOD, "Blocked", "already_champion"),
 }
 
 
@@ -412,7 +432,7 @@ def test_init_tells_what_cannot_be_learned_as_training_would(rows, code, folder,
     write(folder, frame=rows)
     before, files = snapshot(stores), sorted(folder.rglob("*"))
     answer = command(*INIT, "y")
-    assert (0, "Insufficient", [code]) == (answer.exit_code, answer.state, answer.codes), answer
+    assert (0, "InsufficientData", [code]) == (answer.exit_code, answer.state, answer.codes), answer
     assert_one_sentence(answer)
     assert before == snapshot(stores)
     assert files == sorted(folder.rglob("*"))
@@ -430,7 +450,7 @@ def test_an_act_while_another_acts_is_held(folder, stores):
     before = snapshot(stores)
     with stores.ledger.lock(MODEL):
         answer = command("reconcile", "bad.yaml")
-    assert (0, "Held", ["lock_held"]) == (answer.exit_code, answer.state, answer.codes), answer
+    assert (0, "Blocked", ["lock_held"]) == (answer.exit_code, answer.state, answer.codes), answer
     after = snapshot(stores)
     assert before[0] == after[0]
     assert only_decision(before, after) == answer.json["decision_id"]
@@ -440,7 +460,7 @@ def test_an_answer_to_no_question_changes_nothing(folder, stores):
     write(folder, **GOOD)
     before = snapshot(stores)
     answer = command("approve", "bad.yaml")
-    assert (0, "Insufficient", ["nothing_to_approve"]) == (answer.exit_code, answer.state, answer.codes)
+    assert (0, "InsufficientData", ["nothing_to_approve"]) == (answer.exit_code, answer.state, answer.codes)
     assert before == snapshot(stores)
 
 

@@ -91,7 +91,7 @@ def test_status_tells_who_holds_which_alias(reign, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_first_champion_has_nobody_to_go_back_to(reign, kind):
     answer = reign(kind)["rollback"]
-    assert (0, "Insufficient", ["nothing_to_return_to"]) == (answer.exit_code, answer.state, answer.codes)
+    assert (0, "InsufficientData", ["nothing_to_return_to"]) == (answer.exit_code, answer.state, answer.codes)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -109,7 +109,7 @@ def test_a_refit_reigns_and_the_judged_version_can_be_promoted_and_rolled_back(r
     status = command("status", path).json
     assert (judged, refit) == (status["champion"]["version"], status["fallback"]["version"])
     answer = command("rollback", path, "--why", "the drill is over")
-    assert ("RolledBack", refit) == (answer.state, answer.json["version"]), answer
+    assert ("ChampionRestored", refit) == (answer.state, answer.json["version"]), answer
     status = command("status", path).json
     assert (refit, None) == (status["champion"]["version"], status["fallback"])
     assert "the drill is over" in status["champion"]["reason"]
@@ -119,7 +119,7 @@ def test_a_refit_reigns_and_the_judged_version_can_be_promoted_and_rolled_back(r
 
 def test_a_challenge_that_cannot_be_held_still_names_its_keys(reign):
     answer = command("challenge", reign("ranking")["path"])
-    assert (0, "Insufficient") == (answer.exit_code, answer.state), answer
+    assert (0, "InsufficientData") == (answer.exit_code, answer.state), answer
     assert CHALLENGED <= set(answer.json)
     assert answer.json["verdict"] is None
 

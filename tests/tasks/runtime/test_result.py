@@ -10,11 +10,11 @@ ASKED = {"model": "nobody-knows-it", "dry_run": False}
 
 
 def test_a_look_back_that_calls_itself_a_dry_run_leaves_no_entry():
-    result = StageResult(state=State.QUIET, model="nobody-knows-it", details={"dry_run": True})
+    result = StageResult(state=State.NO_DRIFT, model="nobody-knows-it", details={"dry_run": True})
     assert _recorded("monitor", result, ASKED) is result
 
 
 def test_any_other_result_is_to_be_recorded(monkeypatch, tmp_path):
     monkeypatch.setenv("EVERGREEN_HOME", str(tmp_path))
     with pytest.raises(InputError, match="nobody-knows-it"):
-        _recorded("monitor", StageResult(state=State.QUIET, model="nobody-knows-it"), ASKED)
+        _recorded("monitor", StageResult(state=State.NO_DRIFT, model="nobody-knows-it"), ASKED)

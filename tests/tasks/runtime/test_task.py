@@ -28,8 +28,8 @@ def outer(kind):
 @pytest.mark.parametrize(
     ("kind", "seen", "state"),
     [
-        ("held", "Somebody else is acting.", "Held"),
-        ("insufficient", "Too few rows.", "Insufficient"),
+        ("held", "Somebody else is acting.", "Blocked"),
+        ("insufficient", "Too few rows.", "InsufficientData"),
         ("fine", "fine", "Completed"),
     ],
 )
