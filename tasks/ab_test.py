@@ -408,7 +408,7 @@ def settle_tests(setup: Setup, reconciled: StageResult) -> StageResult:
     """End the arms of live tests that are over, and say so."""
     if not settle_arms(setup):
         return reconciled
-    reason = Reason(code="traffic_taken_back", message="Arms of a live test that is over were ended.")
+    reason = Reason(code="traffic_reverted", message="Arms of a live test that is over were ended.")
     return replace(reconciled, reasons=(*reconciled.reasons, reason))
 
 

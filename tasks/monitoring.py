@@ -110,7 +110,7 @@ def load_monitor(setup: Setup) -> RegisteredMonitor:
     """
     if setup.config.monitoring.run_mode == "disabled":
         raise Blocked(
-            "disabled", f"monitoring.run_mode of '{setup.model}' is disabled; nothing was looked at."
+            "disabled", f"monitoring.run_mode of '{setup.model}' is disabled; no window was checked."
         )
     version = setup.stores.registry.aliases(setup.model).get(CHAMPION)
     if version is None:

@@ -105,10 +105,10 @@ def _live_test_lines(told: dict[str, Any] | None) -> list[str]:
     """Return a line for each challenger of the live test that runs."""
     if told is None:
         return []
-    looks = f"{told['looks']} look{'' if told['looks'] == 1 else 's'}"
+    looks = f"{told['looks']} analys{'is' if told['looks'] == 1 else 'es'}"
     return [
         f"live test {told['test']} ({told['metric']}, {told['mode']}) since {told['since']}: {one['variant']} (version "
-        f"{one['version']}) {one['verdict'] or 'not looked at yet'}, {looks}"
+        f"{one['version']}) {one['verdict'] or 'not analysed yet'}, {looks}"
         for one in told["challengers"]
     ]
 
@@ -132,7 +132,7 @@ def doctor(json: Json = False) -> None:
         )
     else:
         for check in checks:
-            print(f"{'ok  ' if check['ok'] else 'MEND'} {check['check']}: {check['message']}")
+            print(f"{'ok  ' if check['ok'] else 'FIX '} {check['check']}: {check['message']}")
     raise typer.Exit(0 if healthy else 1)
 
 

@@ -14,7 +14,7 @@ TWO_COLUMN_CONFIG = {
     },
     "validation": {"baseline_margin": 0.0},
 }
-"""A hasty configuration: two columns and a tree of two levels."""
+"""A poor configuration: two columns and a tree of two levels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ def _train_to_challenge(who: str, until: str, changes: dict[str, Any] | None = N
             title="Pass it through the gate", flow="evergreen.flows.validate:validate", changes=own, now=until
         ),
         Chapter(
-            title="Challenge the throne",
+            title="Challenge the champion",
             flow="evergreen.flows.challenge:challenge",
             parameters=as_of,
             changes=own,
@@ -90,7 +90,7 @@ def _monitor(what: str, until: str, *, pages: bool = False) -> Chapter:
 
 STORY = [
     *_train_to_challenge("the first model", "2026-03-16"),
-    *_train_to_challenge("a hasty one that sees two columns", "2026-03-16", TWO_COLUMN_CONFIG),
+    *_train_to_challenge("a model of two columns", "2026-03-16", TWO_COLUMN_CONFIG),
     _monitor("a quiet stretch", "2026-03-26T12:00"),
     _monitor("one odd day", "2026-03-27T12:00"),
     _monitor("habits change for good", "2026-05-05T12:00"),

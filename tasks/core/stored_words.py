@@ -17,7 +17,15 @@ STATES: Mapping[str, str] = {
 }
 """Names of the states of version 0.1, each with its name today."""
 
-REASON_CODES: Mapping[str, str] = {}
+REASON_CODES: Mapping[str, str] = {
+    "perhaps_astray": "data_quality_suspected",
+    "units_cross": "unit_contamination",
+    "shadow_misses": "shadow_coverage_low",
+    "answers_fail": "undefined_metric_rate",
+    "learned_window": "window_in_training_data",
+    "traffic_taken_back": "traffic_reverted",
+    "reigns_already": "already_champion",
+}
 """Codes of reasons of version 0.1, each with its code today."""
 
 _BY_KEY = {"state": STATES, "code": REASON_CODES}

@@ -68,7 +68,7 @@ def trace_plot(test: LiveTest, variant: str, points: Sequence[TracePoint]) -> st
     shape = layout(
         height=420,
         shapes=lines,
-        xaxis=axis("look"),
+        xaxis=axis("analysis"),
         yaxis=axis(f"improvement of {test.metric} (up is better)"),
     )
     return plot_html([band, line], shape, name=f"trace-{variant}")
@@ -157,7 +157,7 @@ def draw_live_page(
     parts = [f"<style>{CSS}</style>", plotly_script(), _card(test, judged, clock=clock)]
     for one in look["challengers"]:
         variant = one["variant"]
-        note = f"Shaded: where the truth lies at every look at once. Dashed: ±{test.effect:g}, the least that matters."
+        note = f"Shaded: the confidence sequence, valid at every analysis. Dashed: ±{test.effect:g}, the effect sought."
         parts.append(
             section(f"{variant}: {one['verdict']}", trace_plot(test, variant, traces[variant]), note=note)
         )

@@ -258,7 +258,7 @@ def abort_test(setup: Setup, *, why: str, name: str | None = None) -> dict[str, 
     over = is_over(state)
     if not settle_arms(setup):
         raise InputError(f"{over.message} Nothing was changed.")
-    back = Reason(code="traffic_taken_back", message="Its arms still had traffic, which was sent back.")
+    back = Reason(code="traffic_reverted", message="Its arms still had traffic, which was sent back.")
     return command_result(setup, _state_name(state), test, [over, back])
 
 
@@ -321,7 +321,7 @@ def is_over(state: TestState) -> Reason:
 def not_begun(state: TestState) -> Reason:
     """Return that a test was created and has not begun, and what begins it."""
     message = (
-        f"Live test '{state.test.name}' was created and has not begun: the next look begins it "
+        f"Live test '{state.test.name}' was created and has not begun: the next analysis begins it "
         "('evergreen ab conclude'), once services follow the traffic."
     )
     return Reason(code="not_begun", message=message)

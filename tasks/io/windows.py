@@ -327,7 +327,8 @@ class WindowStream:
         if entry is None:
             raise Blocked(
                 "window_taken",
-                f"Another run has looked at the window from {payload['from']} meanwhile; it goes on from there.",
+                f"Another run has judged the window from {payload['from']} meanwhile and goes on from there; "
+                "nothing is left to do.",
             )
         return entry
 

@@ -183,7 +183,7 @@ def test_a_promotion_whose_end_was_not_written_is_finished_by_the_next_look(aren
     state, judged = look(setup)
     promote_tested_version(setup, state, judged, YES)  # and the process dies
     state, again = look(setup)
-    assert (State.PROMOTED, ["reigns_already"]) == (again.state, [r.code for r in again.reasons])
+    assert (State.PROMOTED, ["already_champion"]) == (again.state, [r.code for r in again.reasons])
     close_test.fn(setup, state, again)
     assert "promote" == read_tests(setup)[-1].status
 
@@ -352,7 +352,7 @@ def test_the_status_of_a_model_tells_of_the_test_that_runs(arena, monkeypatch, c
     assert model_status(setup)["live_test"] is None
     create_test(setup)
     assert 0 == run(["status", str(setup.path)])
-    assert "v2 (version 2) not looked at yet, 0 looks" in capsys.readouterr().out
+    assert "v2 (version 2) not analysed yet, 0 analyses" in capsys.readouterr().out
     serve(setup, monkeypatch, champion=0.7, challenger=0.74, rows=600)
     for _ in range(2):
         look(setup)
@@ -366,7 +366,7 @@ def test_the_status_of_a_model_tells_of_the_test_that_runs(arena, monkeypatch, c
     assert 0 == run(["status", str(setup.path)])
     said = capsys.readouterr().out
     assert "live test test-1-v2 (accuracy, arms)" in said
-    assert "v2 (version 2) undecided, 2 looks" in said
+    assert "v2 (version 2) undecided, 2 analyses" in said
     abort_test(setup, why="enough")
     assert model_status(setup)["live_test"] is None
 

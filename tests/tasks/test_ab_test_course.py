@@ -78,12 +78,12 @@ def test_arms_of_a_test_whose_end_was_half_written_are_ended_by_whoever_comes_ne
             open_test.fn(setup)
     elif by == "abort":
         told = abort_test(setup, why="It harms.")
-        assert ["test_over", "traffic_taken_back"] == [reason["code"] for reason in told["reasons"]]
+        assert ["test_over", "traffic_reverted"] == [reason["code"] for reason in told["reasons"]]
     else:
         done = settle_tests.fn(
             setup, reconcile(setup.stores.registry, setup.stores.ledger, model=setup.model)
         )
-        assert "traffic_taken_back" == done.reasons[-1].code
+        assert "traffic_reverted" == done.reasons[-1].code
     assert [] == challengers(setup)
     set_variants(setup, challengers=["v2=2@50%"], shadows=[])  # by a person, in place of them
     with pytest.raises(NotLearnable, match="No live test"):

@@ -110,7 +110,7 @@ def test_of_a_window_the_champion_learned_from_only_its_answers_are_unknown(watc
     windows = {round(hour_of(one["start"])): one for one in watch(setup).details["windows"]}
     learned, new = windows[NEXT - 1], windows[NEXT]
     for kind in ("prediction", "concept", "performance"):
-        assert ("insufficient", ["learned_window"]) == said(learned, kind)
+        assert ("insufficient", ["window_in_training_data"]) == said(learned, kind)
         assert "insufficient" != new["verdicts"][kind]
     assert {"quiet"} >= {learned["verdicts"]["data"], learned["verdicts"]["outcome"]}
     assert learned["performance"] is None

@@ -64,7 +64,7 @@ def test_nobody_is_watched_without_a_champion_or_where_it_is_switched_off(watche
     setup.stores.registry.delete_alias(setup.model, "champion")
     with pytest.raises(NotLearnable, match="no @champion to watch"):
         watch(setup)
-    with pytest.raises(Blocked, match="nothing was looked at"):
+    with pytest.raises(Blocked, match="no window was checked"):
         watch(watched.setup(make_rows(hours=END), monitoring={"run_mode": "disabled"}))
 
 
@@ -84,7 +84,7 @@ def test_one_of_two_runs_that_meet_is_held_and_no_window_is_judged_twice(watched
         return look(*arguments, **options)
 
     monkeypatch.setattr(guarding, "look", look_while_another_run_goes_by)
-    with pytest.raises(Blocked, match="Another run has looked at the window"):
+    with pytest.raises(Blocked, match="Another run has judged the window"):
         watch(setup)
     assert every(FIRST, END - 1) == spans(setup, "inputs")
     assert every(FIRST, END - 2) == spans(setup, "outcomes")

@@ -22,7 +22,7 @@ MIN_UNITS = {"arms": 200, "paired": 30, "block": MIN_BLOCKS}
 _SHARE_LEVEL = SPLIT_LEVEL / 2
 _MAX_SHARE = 0.01
 """Share of units in two arms, of answers that failed, of rows that a shadow missed, which is still put up with."""
-DATA_QUALITY_SUSPECTED = "perhaps_astray"
+DATA_QUALITY_SUSPECTED = "data_quality_suspected"
 """Code of the reason that more than this was seen, which may be chance: nobody wins, and the test goes on."""
 _MATURE = 0.8
 """Share of rows with an outcome from which outcomes that come as they come are judged."""
@@ -37,10 +37,10 @@ def check_test(evidence: Evidence, test: LiveTest) -> tuple[Reason, ...]:
     """Return what forbids to name a winner; empty when all is in order.
 
     ``sample_ratio_mismatch``: the units do not fall into the arms as declared; ``labels_differ``: they do, but
-    their outcomes do not; ``units_cross``: one unit in several arms; ``answers_fail``: a side's metric is
-    undefined; ``shadow_misses``: rows that the shadow should have scored and has not; ``immature``: without a
-    follow-up, too few outcomes have come yet. All but the last are tested at half of `SPLIT_LEVEL` by an e-value,
-    at any time. What is above its limit and not surely so is ``perhaps_astray``.
+    their outcomes do not; ``unit_contamination``: one unit in several arms; ``undefined_metric_rate``: a side's
+    metric is undefined; ``shadow_coverage_low``: rows that the shadow should have scored and has not; ``immature``:
+    without a follow-up, too few outcomes have come yet. All but the last are tested at half of `SPLIT_LEVEL`
+    by an e-value, at any time. What is above its limit and not surely so is ``data_quality_suspected``.
     """
     found = _check_arms(evidence, test) if test.mode == ARMS else _check_shadows(evidence, test)
     return (*found, *_check_answers(evidence, test), *_check_maturity(evidence, test))
@@ -88,7 +88,7 @@ def _check_arms(evidence: Evidence, test: LiveTest) -> Iterator[Reason]:
         )
     crossed, whole = len(evidence.crossed()), sum(assigned)
     yield from _excess_share(
-        "units_cross",
+        "unit_contamination",
         f"{crossed} of {whole} units were answered by more than one arm. Assign by the entity (rankings: by the "
         "group), and name it in each request.",
         odd=crossed,
@@ -101,7 +101,7 @@ def _check_shadows(evidence: Evidence, test: LiveTest) -> Iterator[Reason]:
         counts = evidence.side(arm.name).counts
         whole, missed = counts["due"], counts["unpaired"]
         yield from _excess_share(
-            "shadow_misses",
+            "shadow_coverage_low",
             f"Shadow '{arm.name}' has no answer to {missed} of {whole} rows; it should score {arm.share:.0%}. Those it "
             "has are not a fair sample.",
             odd=missed,
@@ -114,7 +114,7 @@ def _check_answers(evidence: Evidence, test: LiveTest) -> Iterator[Reason]:
     for name, side in evidence.sides.items():
         undefined, labelled = side.counts["undefined"], side.counts["labelled"]
         yield from _excess_share(
-            "answers_fail",
+            "undefined_metric_rate",
             f"'{test.metric}' is undefined on {undefined} of {labelled} labelled rows of '{name}' (no score, no value, "
             "an unknown class). Mend the model or the data, and begin a new test.",
             odd=undefined,

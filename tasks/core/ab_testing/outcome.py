@@ -11,12 +11,18 @@ from evergreen.tasks.core.ab_testing.analysis import EQUIVALENT, INFERIOR, Chall
 from evergreen.tasks.core.ab_testing.definition import Arm, LiveTest
 from evergreen.tasks.core.verdict import Reason
 
-ALREADY_CHAMPION = "reigns_already"
+ALREADY_CHAMPION = "already_champion"
 """Code of the reason that a challenger has the throne, so that nothing is left to promote."""
 CHAMPION_MOVED = "champion_moved"
 """Code of the reason that another version than the control reigns, or reigned."""
 _BROKEN = frozenset(
-    {"sample_ratio_mismatch", "labels_differ", "units_cross", "answers_fail", "shadow_misses"}
+    {
+        "sample_ratio_mismatch",
+        "labels_differ",
+        "unit_contamination",
+        "undefined_metric_rate",
+        "shadow_coverage_low",
+    }
 )
 
 

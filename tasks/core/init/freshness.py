@@ -368,7 +368,7 @@ def propose_pace(
     if positions is None or "monitoring.window" not in chosen:
         return ()
     look = parse_span(chosen["monitoring.window"])
-    why = f"{WINDOWS_APART} looks of monitoring: a champion that is followed earlier was hardly judged"
+    why = f"{WINDOWS_APART} windows of monitoring: a champion that is replaced earlier was hardly judged"
     if clock == "rows":
         return (
             ProposedKey(key="retraining.every", value=f"{int(WINDOWS_APART * look.amount)} rows", why=why),
@@ -376,7 +376,7 @@ def propose_pace(
     pace = _threefold(look) if look.unit == "seconds" else _time_of(int(look.amount), positions)
     if pace is None or seconds(pace) > LONGEST * (positions[-1] - positions[0]):
         pace = chosen.get("evaluation.validation_window")
-        why = f"{WINDOWS_APART} looks would take too long; so each challenger is judged on rows that none was judged on"
+        why = f"{WINDOWS_APART} windows would take too long; so each challenger is judged on rows of its own"
     if pace is None:
         return ()
     return (

@@ -206,7 +206,7 @@ def _by_rows(positions: np.ndarray, lasting: float) -> tuple[ProposedKey, ...]:
         ProposedKey(key="evaluation.validation_window", value=f"{window} rows", why=every),
         *(held if 2 * HOLDOUT_ROWS <= HOLDOUT_SHARE * learned else []),
         *(purge if lasting else []),
-        ProposedKey(key="monitoring.window", value=f"{look} rows", why="one look needs 500 rows or more"),
+        ProposedKey(key="monitoring.window", value=f"{look} rows", why="a window needs 500 rows or more"),
         ProposedKey(
             key="retraining.window", value=training, why="enough to learn from, recent enough to hold"
         ),
@@ -275,7 +275,7 @@ def _monitoring(positions: np.ndarray) -> ProposedKey:
         counts = np.diff(np.searchsorted(positions, edges))
         if np.quantile(counts, 0.2) >= WINDOW_ROWS:
             return ProposedKey(
-                key="monitoring.window", value=text, why=f"about {int(np.median(counts)):,} rows a look"
+                key="monitoring.window", value=text, why=f"about {int(np.median(counts)):,} rows a window"
             )
     return ProposedKey(
         key="monitoring.window", value=f"{WINDOW_ROWS} rows", why="no length of time holds 500 rows reliably"

@@ -294,7 +294,7 @@ def windows_between(
 def trained_on_reason(due: DueWindow, *, trained_to: float, version: int, clock: str) -> Reason:
     """Return why a window is INSUFFICIENT whose rows the champion has learned from."""
     return Reason(
-        code="learned_window",
+        code="window_in_training_data",
         message=(
             f"Version {version} has learned from rows up to {format_position(trained_to, clock=clock)}, so its answers "
             f"on this window from {format_position(due.window.start, clock=clock)} say nothing. Later windows will."

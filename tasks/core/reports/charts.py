@@ -279,12 +279,12 @@ def _is_single(grid: ColumnGrid, place: int) -> bool:
 _LIGHT = (
     "--paper:#fff;--card:#f6f8fa;--ink:#1b1f23;--soft:#57606a;--rule:#d0d7de;--s0:#eef1f4;--s1:#fde7c2;--s2:#fdb863;"
     "--s3:#e0651b;--s4:#8c2d04;--mark:#111827;--quiet:#7fb3a6;--warning:#c98a00;--drift:#b42318;--blue:#0b6bcb;"
-    "--band:#0b6bcb26;--adrift:#b4231818;--hatch:#8b949e;--throne:#7a3ea8;--current:#2f6fb7;--past:#9aa4af"
+    "--band:#0b6bcb26;--drifted:#b4231818;--hatch:#8b949e;--throne:#7a3ea8;--current:#2f6fb7;--past:#9aa4af"
 )
 _DARK = (
     "--paper:#0d1117;--card:#161b22;--ink:#e6edf3;--soft:#9aa4af;--rule:#30363d;--s0:#1c232c;--s1:#4d3a1c;--s2:#8f5a12;"
     "--s3:#e0802a;--s4:#ffd9a0;--mark:#f0f6fc;--quiet:#3f8f7d;--warning:#d9a021;--drift:#ff7b6b;--blue:#58a6ff;"
-    "--band:#58a6ff30;--adrift:#ff7b6b22;--hatch:#6e7681;--throne:#c297ff;--current:#58a6ff;--past:#6e7681"
+    "--band:#58a6ff30;--drifted:#ff7b6b22;--hatch:#6e7681;--throne:#c297ff;--current:#58a6ff;--past:#6e7681"
 )
 COLOURS = (
     f":root{{color-scheme:light dark;{_LIGHT}}}"
@@ -302,7 +302,7 @@ svg .none{fill:var(--paper);stroke:var(--rule);stroke-width:.5}
 .warn{fill:none;stroke:var(--mark);stroke-width:1;stroke-dasharray:2 2}
 .alarm:focus,.warn:focus{outline:2px solid var(--blue);outline-offset:2px}
 .l-quiet{fill:var(--quiet)}.l-warning{fill:var(--warning)}.l-drift{fill:var(--drift)}
-.rule{stroke:var(--soft)}.grid{stroke:var(--rule)}.band{fill:var(--band)}.adrift{fill:var(--adrift)}
+.rule{stroke:var(--soft)}.grid{stroke:var(--rule)}.band{fill:var(--band)}.drifted{fill:var(--drifted)}
 .begin{fill:var(--drift)}.line{fill:none;stroke:var(--blue);stroke-width:1.8}.guess.line{stroke-dasharray:3 4}
 .dot{fill:var(--blue);stroke:var(--paper)}.guess.dot{fill:var(--paper);stroke:var(--blue);stroke-width:1.5}
 .reference{stroke:var(--ink);stroke-width:1.4;stroke-dasharray:8 4}
@@ -330,7 +330,7 @@ color:var(--soft)}
 .key.k-line{border:0;height:3px;background:var(--blue);vertical-align:3px}
 .key.k-guess{border:0;border-top:2px dashed var(--blue);height:0;vertical-align:4px}
 .key.k-band{background:var(--band)}.key.k-ref{border:0;border-top:2px dashed var(--ink);height:0;vertical-align:4px}
-.key.k-adrift{background:var(--adrift)}.key.k-open{border:6px solid transparent;border-top:9px solid var(--drift);
+.key.k-drifted{background:var(--drifted)}.key.k-open{border:6px solid transparent;border-top:9px solid var(--drift);
 width:0;height:0;vertical-align:-4px}
 .key.k-throne{border:0;width:2px;background:var(--throne)}
 .pair{display:grid;grid-template-columns:repeat(auto-fill,minmax(25rem,1fr));gap:1rem}

@@ -432,14 +432,14 @@ def _dots(known: KnownPoints, windows: Windows, axis: Axis, scale: ValueAxis) ->
 
 
 def _alarms(windows: Windows, axis: Axis) -> Iterator[str]:
-    """Shade the windows whose performance is adrift; a triangle marks where alarms open."""
+    """Shade the windows whose performance has drifted; a triangle marks where alarms open."""
     adrift = [level_of(window, DriftKind.PERFORMANCE) is Level.DRIFT for window in windows]
     for first, last, shown in runs(adrift, by=bool):
         if shown[0]:
             x, end = axis.middle(first) - axis.step / 2, axis.middle(last - 1) + axis.step / 2
             where = f'x="{x:.1f}" y="{TOP}" width="{max(1.0, end - x):.1f}" height="{HEIGHT}"'
-            title = f"performance adrift since {short_time(windows[first]['from'])}"
-            yield f'<rect {where} class="adrift"><title>{escape(title)}</title></rect>'
+            title = f"performance drifted since {short_time(windows[first]['from'])}"
+            yield f'<rect {where} class="drifted"><title>{escape(title)}</title></rect>'
     for place, window in enumerate(windows):
         opened = [one for one in window.get("changes", ()) if one["change"] == "opened"]
         if opened:

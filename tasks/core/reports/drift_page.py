@@ -78,9 +78,9 @@ def _map(watched: MonitoredModel) -> str:
     left = f" The {MOST_COLUMNS} that moved most of {columns} are shown." if columns > MOST_COLUMNS else ""
     note = (
         "One row a column, one cell a window: colour is the population stability index (PSI) against the reference, "
-        "frames are moves beyond chance. Above it what was said of each kind of drift: the taller the graver, blank "
-        "where it was not looked at (yet). Dark without a frame is far from the whole reference, yet not beyond what "
-        f"the model's own past has shown at such times. Rest on a mark to read it.{left}"
+        "frames are moves beyond chance. Above it what was said of each kind of drift: a taller bar is more "
+        "severe, blank where it was not checked (yet). Dark without a frame is far from the whole reference, yet not "
+        f"beyond what the model's own past has shown at such times. Rest on a mark to read it.{left}"
     )
     chart = f'<div class="scroll">{heat_map(watched)}</div>'
     return section("What moved, and when", heat_legend(watched), chart, note=note)
@@ -99,7 +99,7 @@ def _performance(watched: MonitoredModel) -> str:
     ]
     items += [
         ("k-ref", "reference"),
-        ("k-adrift", "performance adrift"),
+        ("k-drifted", "performance drifted"),
         ("k-open", "an alarm opens"),
         ("k-throne", "another champion"),
     ]

@@ -59,7 +59,7 @@ def advice(watched: MonitoredModel) -> str:
     if watched.level is Level.QUIET:
         return "Nothing to do."
     if watched.level is Level.WARNING:
-        return "One look is no proof: the next windows decide whether it is an alarm."
+        return "One window is no proof: the next windows decide whether it is an alarm."
     again = f"train anew and let the new version meet the champion (evergreen retrain {model})"
     if now.get(DriftKind.PERFORMANCE) is Level.DRIFT:
         return f"The model is worse than it was: {again}."
@@ -196,7 +196,7 @@ def _findings(watched: MonitoredModel, kind: DriftKind) -> str:
 
 def _nothing_judged(watched: MonitoredModel) -> str:
     if not watched.windows:
-        return "No window was looked at."
+        return "No window was checked."
     why = insufficient_rows(watched.windows)
     return f"No window could be judged. {why[0][1] if why else ''}".strip()
 

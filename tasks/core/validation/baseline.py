@@ -120,7 +120,7 @@ def _hindrance(difference: Difference, *, kind: str, margin: float, min_blocks: 
 
 def _sentence(difference: Difference, *, kind: str, margin: float, above: bool) -> str:
     low, high = difference.interval
-    word = "beats" if above else "does not surely beat"
+    word = "beats" if above else "is not shown to beat"
     return (
         f"With {difference.metric} {difference.challenger:.4g} the model {word} {_NAMES[kind]} "
         f"({difference.champion:.4g}): difference {difference.difference:.4g}, 95 % interval "

@@ -165,7 +165,7 @@ def judge_smoke(report: SmokeReport) -> Verdict:
         return Verdict(outcome=Outcome.FAIL, reasons=failed or (nothing,))
     met = Reason(
         code="smoke_met",
-        message=f"{report.uri} answered {len(report.probes)} probes rightly in a fresh process.",
+        message=f"{report.uri} answered {len(report.probes)} probes correctly in a fresh process.",
         observed=len(report.probes),
     )
     return Verdict(outcome=Outcome.PASS, reasons=(met,))

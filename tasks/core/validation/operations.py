@@ -10,7 +10,7 @@ from evergreen.tasks.core.verdict import Reason
 
 
 def check_smoke(report: SmokeReport) -> CheckResult:
-    """Require that every probe in the fresh process was answered rightly."""
+    """Require that every probe in the fresh process was answered correctly."""
     return CheckResult(name="smoke", verdict=judge_smoke(report), family="operational")
 
 

@@ -79,7 +79,7 @@ def validation_page(context: GateContext, decision: GateDecision) -> str:
     ]
     if decision.warnings:
         said = [("WARNING", reason.message) for reason in decision.warnings]
-        parts += [html.heading("Worth a look"), html.table(("", "what"), said)]
+        parts += [html.heading("Warnings"), html.table(("", "what"), said)]
     if context.smoke is not None:
         answers = [("PASS" if p.passed else "FAIL", p.name, p.message) for p in context.smoke.probes]
         parts += [html.heading("Fresh process"), html.table(("outcome", "probe", "what happened"), answers)]
@@ -98,7 +98,7 @@ def validation_markdown(context: GateContext, decision: GateDecision, *, run_url
         *(f"| {' | '.join(_escape(cell) for cell in _short_row(one))} |" for one in decision.checks),
     ]
     if decision.warnings:
-        lines += ["", "## Worth a look", "", *(f"- {reason.message}" for reason in decision.warnings)]
+        lines += ["", "## Warnings", "", *(f"- {reason.message}" for reason in decision.warnings)]
     if run_url:
         lines += ["", f"[The run in MLflow]({run_url})"]
     return "\n".join(lines)

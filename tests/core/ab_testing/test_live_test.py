@@ -240,7 +240,7 @@ def test_units_answered_by_both_arms_count_in_neither_and_many_stop_the_test():
     rng = np.random.default_rng(7)
     units = [f"e{i}" for i in rng.integers(0, 1_500, 4_000)]
     found = look(live_test(), two_arms(rng, units=units))
-    assert "units_cross" in codes(found)
+    assert "unit_contamination" in codes(found)
     assert "undecided" == only(found).verdict
     assert found.split["crossed"] > 100
 
@@ -287,7 +287,7 @@ def test_answers_that_fail_do_not_flatter_a_model():
         scored=Scored(y=rng.integers(0, 2, n), score=score, classes=(0, 1)),
     )
     found = look(live_test(metric="brier_score"), answered, metric="brier_score")
-    assert ["answers_fail", "answers_fail"] == codes(found)
+    assert ["undefined_metric_rate", "undefined_metric_rate"] == codes(found)
     assert 100 < found.counts["new"]["undefined"]
 
 
@@ -425,11 +425,11 @@ def test_pairs_by_another_metric_are_judged_by_their_mean_difference():
 def test_a_shadow_that_misses_rows_names_no_winner():
     answered = pairs(np.random.default_rng(22))
     missing = answered.take((answered.variants == "champion") | (answered.positions % 20 > 0))
-    assert ["shadow_misses"] == codes(look(live_test("paired"), missing))
+    assert ["shadow_coverage_low"] == codes(look(live_test("paired"), missing))
     half = live_test("paired", challengers=(Arm(name="new", version=2, share=0.95),))
     assert ["superior"] == codes(look(half, missing))  # where it was declared to score 95 %
     fewer = answered.take((answered.variants == "champion") | (answered.positions % 3 > 0))
-    assert ["shadow_misses"] == codes(look(half, fewer))
+    assert ["shadow_coverage_low"] == codes(look(half, fewer))
 
 
 def test_the_same_row_answered_twice_is_refused():
@@ -566,7 +566,7 @@ def test_a_handful_of_rows_astray_forbids_a_winner_and_ends_nothing():
     )
     for test, answered in ((paired, one_missing), (arms, one_crossed)):
         found = look(test, answered)
-        assert "perhaps_astray" == codes(found)[0]
+        assert "data_quality_suspected" == codes(found)[0]
         assert ("undecided", False) == (only(found).verdict, only(found).promotes)
         assert Action.GO_ON is conclude(test, replace(found, now=DAY), champion=1).action
 

@@ -204,7 +204,7 @@ def test_after_a_promotion_the_frontier_stays_and_learned_windows_are_marked():
     assert from_noon(found) == [(0, 1), (1, 2), (2, 3), (3, 4)]
     assert [each.learned for each in found.windows] == [True, True, False, False]
     reason = trained_on_reason(found.windows[0], trained_to=NOON + 1.5 * HOUR, version=7, clock="timestamp")
-    assert reason.code == "learned_window"
+    assert reason.code == "window_in_training_data"
     assert "Version 7 has learned from rows up to 2026-03-01T13:30:00+00:00" in reason.message
 
 

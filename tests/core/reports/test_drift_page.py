@@ -125,7 +125,7 @@ def test_even_noise_in_every_cell_stays_below_a_megabyte():
 
 def test_a_page_without_windows_says_so():
     page = drift_page(watched(told=[]))
-    assert "No window was looked at." in page
+    assert "No window was checked." in page
     assert "InsufficientData" in page
 
 
@@ -367,8 +367,8 @@ def test_windows_whose_performance_is_adrift_are_shaded_and_only_these():
         for place in range(6)
     ]
     drawn = performance_chart(told)
-    assert 1 == drawn.count('class="adrift"')
-    assert "performance adrift since 2024-03-01 02:00" in titles(drawn)
+    assert 1 == drawn.count('class="drifted"')
+    assert "performance drifted since 2024-03-01 02:00" in titles(drawn)
 
 
 @pytest.mark.parametrize(("value", "said"), [(0.77, "has held"), (0.6, "23% worse than its reference")])
