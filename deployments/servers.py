@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from typing import Any
 import psutil
 
 from evergreen.tasks.core.errors import EvergreenError
-from evergreen.tasks.io.serving_cache import folder_lock
 from evergreen.tasks.io.settings import Settings
 
 
@@ -45,6 +43,8 @@ def read_servers(home: Path) -> dict[str, dict[str, Any]]:
 
 def answers(url: str, *, timeout: float = 2.0) -> bool:
     """Return True when a GET of ``url`` answers 200."""
+    import urllib.request
+
     try:
         with urllib.request.urlopen(url, timeout=timeout) as reply:
             return bool(reply.status == 200)
@@ -69,6 +69,8 @@ def start_servers(
     EvergreenError
         When a server ended at once or did not answer in time; its log is named.
     """
+    from evergreen.tasks.io.locks import folder_lock
+
     (settings.home / "logs").mkdir(parents=True, exist_ok=True)
     with folder_lock(settings.home / _LOCKS):  # two who start at once start one set of servers
         running = {name: info for name, info in read_servers(settings.home).items() if _alive(info)}

@@ -1,4 +1,4 @@
-"""Importing a flow costs nothing but what every flow needs."""
+"""Importing a flow costs nothing but what every flow needs; a command imports what it does, not what others do."""
 
 import json
 import subprocess
@@ -32,3 +32,23 @@ def test_importing_flows_imports_no_costly_library():
     assert {flow: [] for flow in FLOWS} == {
         flow: sorted(COSTLY & set(names)) for flow, names in loaded.items()
     }
+
+
+NUMBERS = {"numpy", "pandas", "scipy", "sklearn", "pyarrow"}
+SERVERS = {"prefect", "mlflow"}
+HELP = """
+import json, sys
+from evergreen.deployments.cli.app import run
+exit_code = run(["--help"])
+print(json.dumps([exit_code, list(sys.modules)]))
+"""
+
+
+def test_help_imports_only_what_prints_it():
+    done = subprocess.run(
+        [sys.executable, "-c", HELP], cwd=ROOT, capture_output=True, text=True, check=False, timeout=250
+    )
+    assert done.returncode == 0, done.stderr[-500:]
+    exit_code, names = json.loads(done.stdout.splitlines()[-1])
+    assert 0 == exit_code
+    assert [] == sorted((NUMBERS | SERVERS | {"pydantic", "sqlalchemy", "rich", "yaml"}) & set(names))

@@ -8,11 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from evergreen.deployments.cli.options import DryRun, Json, Model
-from evergreen.deployments.cli.output import clean, prepare_prefect, print_result, run_flow
-from evergreen.tasks.core.ab_testing.definition import MODES
+from evergreen.deployments.cli.output import clean, open_model, prepare_prefect, print_result, run_flow
 from evergreen.tasks.core.errors import InputError, unknown_name
-from evergreen.tasks.io.setup import Setup, open_setup
-from evergreen.tasks.io.store_checks import reach_servers
 
 Named = Annotated[str | None, typer.Option("--name", help="Name of the test (default: the one that runs).")]
 
@@ -63,12 +60,13 @@ def create(
 ) -> None:
     """Begin a live test of a challenger: write it down, spend its alpha, share the traffic."""
     from evergreen.tasks.ab_test import create_test
+    from evergreen.tasks.core.ab_testing.definition import MODES
 
     if mode is not None and mode not in MODES:
         raise unknown_name("mode", mode, MODES, where="--mode")
     live = {"metric": metric, "share": share, "min_improvement": min_improvement, "longest": longest}
     result = create_test(
-        _ready(model),
+        open_model(model),
         challenger=challenger,
         name=name,
         hypothesis=hypothesis,
@@ -84,7 +82,7 @@ def status(model: Model, name: Named = None, json: Json = False) -> None:
     """Show a test's results as of now, with its verdict and what is still needed; reads only."""
     from evergreen.tasks.io.live_tests import show_test
 
-    _print_test(show_test(_ready(model), name=name), as_json=json)
+    _print_test(show_test(open_model(model), name=name), as_json=json)
 
 
 def conclude(
@@ -96,7 +94,7 @@ def conclude(
     json: Json = False,
 ) -> None:
     """Look at the running test and do what follows: go on, promote, keep, or abort."""
-    setup = _ready(model)
+    setup = open_model(model)
     running = prepare_prefect(setup.settings)
     if not running and setup.config.promotion.approval == "manual":
         raise InputError(
@@ -116,13 +114,7 @@ def abort(
     """End a running test without a winner and send the traffic back to the champion."""
     from evergreen.tasks.io.live_tests import abort_test
 
-    _print_test(abort_test(_ready(model), why=why, name=name), as_json=json)
-
-
-def _ready(model: str) -> Setup:
-    setup = open_setup(model)
-    reach_servers(setup.settings)
-    return setup
+    _print_test(abort_test(open_model(model), why=why, name=name), as_json=json)
 
 
 def _print_test(result: dict[str, Any], *, as_json: bool) -> None:

@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from evergreen.deployments.cli.options import AsOf, DryRun, Json, Model, ReasonText
-from evergreen.deployments.cli.output import alarm_lines, clean, prepare_prefect, print_result, run_flow
+from evergreen.deployments.cli.output import (
+    alarm_lines,
+    clean,
+    open_model,
+    prepare_prefect,
+    print_result,
+    run_flow,
+)
 from evergreen.tasks.core.errors import InputError
-from evergreen.tasks.io.setup import open_setup
-from evergreen.tasks.io.store_checks import reach_servers
 
 STAGE_WORDS = {"champion": "Production", "challenger": "Staging", "candidate": "None", "fallback": "Archived"}
 
@@ -59,12 +62,13 @@ def status(
     """Show who reigns, who waits, what is pending, and whether ledger and aliases agree; reads only."""
     from evergreen.tasks.io.status import model_status
 
-    setup = open_setup(model)
-    reach_servers(setup.settings)
-    result = model_status(setup)
+    result = model_status(open_model(model))
     if json:
         print(json_module.dumps(clean(result), default=str))
         return
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table("alias", "version", "stage word", "validation", "trained to", title=result["model"])
     for alias, word in STAGE_WORDS.items():
         holder = result[alias] or {}
@@ -225,6 +229,8 @@ def approve(
     json: Json = False,
 ) -> None:
     """Answer the approval a challenge waits for."""
+    from evergreen.tasks.io.setup import open_setup
+
     setup = open_setup(model)
     if not prepare_prefect(setup.settings):
         raise InputError(
@@ -237,8 +243,7 @@ def approve(
 
 def _run(flow: str, model: str, options: dict[str, Any], *, as_json: bool, approves: bool = False) -> None:
     """Check the configuration first, so that a typo costs no server; then run the flow."""
-    setup = open_setup(model)
-    reach_servers(setup.settings)
+    setup = open_model(model)
     running = prepare_prefect(setup.settings)
     if approves and not running and setup.config.promotion.approval == "manual":
         raise InputError(

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json as json_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from evergreen.deployments.cli.options import Json, Model
 from evergreen.deployments.cli.output import (
@@ -16,14 +14,15 @@ from evergreen.deployments.cli.output import (
     clean,
     find_prefect,
     note,
+    open_model,
     prepare_prefect,
     print_result,
     run_flow,
 )
-from evergreen.tasks.core.drift.types import listed, short_time
 from evergreen.tasks.core.errors import InputError
-from evergreen.tasks.io.setup import Setup, open_setup
-from evergreen.tasks.io.store_checks import reach_servers
+
+if TYPE_CHECKING:
+    from evergreen.tasks.io.setup import Setup
 
 LEVELS = {"quiet": "green", "warning": "yellow", "drift": "red", "insufficient": "dim"}
 SHORT = {"quiet": "quiet", "warning": "WARN", "drift": "DRIFT", "insufficient": "few"}
@@ -60,8 +59,7 @@ def monitor(
             raise InputError("--from, --to and --dry-run are of one model: name it instead of --all.")
         _monitor_all(as_json=json)
         return
-    setup = open_setup(str(model))
-    reach_servers(setup.settings)
+    setup = open_model(str(model))
     prepare_prefect(setup.settings)
     options = {"since": since, "until": until, "dry_run": dry_run}
     result = run_flow("evergreen.flows.monitor:monitor", {"model": model, **options})
@@ -74,12 +72,14 @@ def calibrate(model: Model, json: Json = False) -> None:
     """Show the limits of a model's alarms, the null distribution they come from, and the false alarms to expect."""
     from evergreen.tasks.monitoring import show_drift_limits
 
-    setup = open_setup(model)
-    reach_servers(setup.settings)
+    setup = open_model(model)
     result = show_drift_limits(setup)
     if json:
         print(json_module.dumps(clean(result), default=str, allow_nan=False))
         return
+    from rich.console import Console
+    from rich.table import Table
+
     console = Console()
     for sentence in result["sentences"]:
         console.print(sentence, markup=False, highlight=False, soft_wrap=True)
@@ -103,12 +103,16 @@ def calibrate(model: Model, json: Json = False) -> None:
 
 def _monitor_all(*, as_json: bool) -> None:
     from evergreen.tasks.io.settings import read_settings
+    from evergreen.tasks.io.store_checks import reach_servers
 
     settings = read_settings()
     reach_servers(settings)
     prepare_prefect(settings)
     result = run_flow("evergreen.flows.monitor:monitor_fleet", {})
     if not as_json:
+        from rich.console import Console
+        from rich.table import Table
+
         table = Table("model", "state", "why")
         for one in result["models"]:
             table.add_row(one["model"], one["state"], one["reasons"][0]["message"] if one["reasons"] else "")
@@ -117,6 +121,11 @@ def _monitor_all(*, as_json: bool) -> None:
 
 
 def _print_windows(windows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from evergreen.tasks.core.drift.types import listed, short_time
+
     table = Table(box=None, pad_edge=False)
     widths = {"window from": 10, "rows": 4, **dict.fromkeys(TITLES.values(), 5), "metric": 7}
     for name, width in widths.items():
@@ -164,6 +173,8 @@ def alert(model: Model, test: Test = False, deliver: Deliver = False, json: Json
     """Show what is open; --test sends a test message to every channel, --deliver what waits to be told."""
     if test and deliver:
         raise InputError("--test and --deliver are two things; give one of them.")
+    from evergreen.tasks.io.setup import open_setup
+
     setup = open_setup(model)
     if (test or deliver) and any(not name.startswith("env:") for name in setup.config.alerts.notify):
         prepare_prefect(setup.settings)  # where the blocks are
@@ -204,6 +215,7 @@ def _deliver_pending(setup: Setup) -> dict[str, Any]:
 
 def _open_alarms(setup: Setup) -> dict[str, Any]:
     from evergreen.tasks.io.alerts import open_alarms
+    from evergreen.tasks.io.store_checks import reach_servers
 
     reach_servers(setup.settings)
     alarms = open_alarms(setup.stores.ledger, setup.model)

@@ -11,16 +11,16 @@ import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-from rich.console import Console
-from rich.table import Table
+from typing import TYPE_CHECKING, Any
 
 from evergreen.deployments.servers import prefect_answers, quiet_stdout, read_servers
 from evergreen.tasks.core.errors import Blocked, EvergreenError, InputError, NotLearnable
 from evergreen.tasks.core.redact import redacted, without_credentials
 from evergreen.tasks.core.verdict import Reason, State
 from evergreen.tasks.io.settings import Settings, read_settings
+
+if TYPE_CHECKING:
+    from evergreen.tasks.io.setup import Setup
 
 _SHOWN = (
     "version",
@@ -46,6 +46,9 @@ def print_result(result: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(clean(result), default=str, allow_nan=False))
         return
+    from rich.console import Console
+    from rich.table import Table
+
     console = Console()
     version = f" version {result['version']}" if result.get("version") else ""
     console.print(f"[bold]{result['model']}[/bold]{version}: [bold]{result['state']}[/bold]", highlight=False)
@@ -105,6 +108,29 @@ def _text(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(_text(item) for item in value) + "]"
     return str(value)
+
+
+# What a command opens before it does anything.
+
+
+def open_model(model: str) -> Setup:
+    """Read a model's configuration and knock at the servers of its stores, before anything is started or written.
+
+    Imported here, not above: what reads configurations and databases costs more than all of ``--help``.
+
+    Raises
+    ------
+    InputError
+        When the file is missing or a value in it is wrong.
+    Unreachable
+        When a server of a store refuses the connection.
+    """
+    from evergreen.tasks.io.setup import open_setup
+    from evergreen.tasks.io.store_checks import reach_servers
+
+    setup = open_setup(model)
+    reach_servers(setup.settings)
+    return setup
 
 
 # Where a command runs its flows: a running Prefect server when there is one, else a temporary one.

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json as json_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Column, Table
 
 from evergreen.deployments.cli.options import AsOf, DryRun, Json, Model
-from evergreen.deployments.cli.output import clean, note, prepare_prefect, print_result, run_flow
+from evergreen.deployments.cli.output import clean, note, open_model, prepare_prefect, print_result, run_flow
 from evergreen.tasks.core.errors import InputError
-from evergreen.tasks.io.config import list_models
 from evergreen.tasks.io.settings import read_settings
-from evergreen.tasks.io.setup import Setup, open_setup
-from evergreen.tasks.io.store_checks import reach_servers
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from evergreen.tasks.io.setup import Setup
 
 # What a replay says on a terminal: a table of policies, the gaps to the best, the settings to paste.
 
@@ -26,6 +26,9 @@ _HEAD = ("policy", "mean", "± 95 %", "worst", "retr", "prom", "ref", "alarms", 
 
 def show_replay(result: dict[str, Any]) -> None:
     """Print the policies, the baseline, the front and what a search found."""
+    from rich.console import Console
+    from rich.table import Column, Table
+
     console = Console()
     if not result.get("policies"):
         console.print(f"{result['model']}: {result['state']}", markup=False)
@@ -115,8 +118,7 @@ def retrain(
     """Train, validate, challenge and promote or keep, if nothing holds it: one at a time, under a cooldown."""
     if force and not (why or "").strip():
         raise InputError("--force needs a reason, which is kept in the ledger: add --why 'TEXT'.")
-    setup = open_setup(model)
-    reach_servers(setup.settings)
+    setup = open_model(model)
     prepare_prefect(setup.settings)
     options = {"trigger": trigger, "force": force, "reason": why, "until": until, "dry_run": dry_run}
     result = run_flow("evergreen.flows.retrain:retrain", {"model": model, **options})
@@ -146,8 +148,7 @@ def replay(
     json: Json = False,
 ) -> None:
     """Show what policies of retraining would have done on the model's own history, before one is switched on."""
-    setup = open_setup(model)
-    reach_servers(setup.settings)
+    setup = open_model(model)
     prepare_prefect(setup.settings)
     options = {
         "policies": policies,
@@ -182,12 +183,12 @@ def due(
     json: Json = False,
 ) -> None:
     """List what asks for a retraining and why, what holds it, and when the next one is due; reads only."""
+    from evergreen.tasks.io.config import list_models
     from evergreen.tasks.retraining import due_now
 
-    setups = [open_setup(name) for name in ([model] if model else list_models(read_settings().config_dir))]
+    setups = [open_model(name) for name in ([model] if model else list_models(read_settings().config_dir))]
     if not setups:
         raise InputError("There is no model under config/. Write one by 'evergreen init'.")
-    reach_servers(setups[0].settings)
     found = [due_now(setup) for setup in setups]
     if json:
         many = {"state": _worst(found), "model": f"{len(found)} models", "reasons": [], "models": found}
@@ -201,20 +202,14 @@ def pause(model: Model, why: ReasonText, json: Json = False) -> None:
     """Hold every retraining of a model until it is resumed; shown in status."""
     from evergreen.tasks.io.retraining_claims import pause_retraining
 
-    _print_reason(pause_retraining(_ready(model), why=why), as_json=json)
+    _print_reason(pause_retraining(open_model(model), why=why), as_json=json)
 
 
 def resume(model: Model, why: ReasonText = "", json: Json = False) -> None:
     """End a pause."""
     from evergreen.tasks.io.retraining_claims import resume_retraining
 
-    _print_reason(resume_retraining(_ready(model), why=why), as_json=json)
-
-
-def _ready(model: str) -> Setup:
-    setup = open_setup(model)
-    reach_servers(setup.settings)
-    return setup
+    _print_reason(resume_retraining(open_model(model), why=why), as_json=json)
 
 
 def _print_reason(result: dict[str, Any], *, as_json: bool) -> None:

@@ -12,7 +12,6 @@ from evergreen.deployments.cli.output import note, prepare_prefect, quiet_enviro
 from evergreen.deployments.servers import start_servers, stop_servers
 from evergreen.tasks.core.errors import EvergreenError
 from evergreen.tasks.io.settings import read_settings
-from evergreen.tasks.io.store_checks import check_places
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -34,6 +33,8 @@ def up(
     json: Json = False,
 ) -> None:
     """Start the local Prefect and MLflow servers in the background and print their addresses."""
+    from evergreen.tasks.io.store_checks import check_places
+
     settings = read_settings()
     check_places(settings)
     quiet_environment(settings)

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json as json_module
 import os
-from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from evergreen.deployments.cli.options import Json, Model
-from evergreen.deployments.cli.output import note, prepare_prefect, print_result, quiet_environment, run_flow
-from evergreen.tasks.core.config.units import parse_duration
+from evergreen.deployments.cli.output import (
+    note,
+    open_model,
+    prepare_prefect,
+    print_result,
+    quiet_environment,
+    run_flow,
+)
 from evergreen.tasks.core.errors import InputError
-from evergreen.tasks.io.serving_keys import create_key, keys_path, read_keys, revoke_key
 from evergreen.tasks.io.settings import read_settings, utc_now
-from evergreen.tasks.io.setup import open_setup
-from evergreen.tasks.io.store_checks import reach_servers
 
 Models = Annotated[
     list[str], typer.Argument(metavar="MODEL...", help="Names under config/, or paths of YAML files.")
@@ -52,6 +54,8 @@ def serve(
     ] = 30,
 ) -> None:
     """Serve predictions of each model's @champion, until SIGTERM or Ctrl-C."""
+    from evergreen.tasks.io.setup import open_setup
+
     setups = [open_setup(model) for model in models]
     names = [setup.model for setup in setups]
     if len(set(names)) < len(names):
@@ -85,6 +89,10 @@ def key_create(
     json: Json = False,
 ) -> None:
     """Create a key and print its secret, which is kept nowhere and shown only now."""
+    from datetime import timedelta
+
+    from evergreen.tasks.io.serving_keys import create_key, keys_path
+
     now = utc_now()
     until = now + timedelta(seconds=_seconds(expires)) if expires else None
     path = keys_path(read_settings())
@@ -102,6 +110,8 @@ def key_create(
 
 def key_list(json: Json = False) -> None:
     """List the keys: names and dates; secrets are not known."""
+    from evergreen.tasks.io.serving_keys import keys_path, read_keys
+
     found = read_keys(keys_path(read_settings()))
     now = utc_now()
     rows = [
@@ -129,6 +139,8 @@ def key_list(json: Json = False) -> None:
 
 def key_revoke(name: Name, json: Json = False) -> None:
     """Revoke a key: running services refuse it within a second."""
+    from evergreen.tasks.io.serving_keys import keys_path, revoke_key
+
     revoke_key(keys_path(read_settings()), name)
     if json:
         print(json_module.dumps({"state": "Revoked", "reasons": [], "name": name}))
@@ -137,6 +149,8 @@ def key_revoke(name: Name, json: Json = False) -> None:
 
 
 def _seconds(text: str) -> float:
+    from evergreen.tasks.core.config.units import parse_duration
+
     try:
         return parse_duration(text).amount
     except ValueError as error:
@@ -183,8 +197,7 @@ def score(
     json: Json = False,
 ) -> None:
     """Score a batch by the champion; run again it takes up what is missing and changes nothing that is there."""
-    setup = open_setup(model)
-    reach_servers(setup.settings)
+    setup = open_model(model)
     prepare_prefect(setup.settings)
     options = {
         "to": to,

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json as json_module
-from datetime import timedelta
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from evergreen.deployments.cli.options import DryRun, Json, Model, ReasonText
-from evergreen.deployments.cli.output import clean
-from evergreen.tasks.core.config.units import parse_duration
+from evergreen.deployments.cli.output import clean, open_model
 from evergreen.tasks.core.errors import InputError
-from evergreen.tasks.core.traffic.variant import parse_steps
-from evergreen.tasks.io.setup import Setup, open_setup
-from evergreen.tasks.io.store_checks import reach_servers
+
+if TYPE_CHECKING:
+    from datetime import timedelta
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -36,7 +34,7 @@ def show(model: Model, json: Json = False) -> None:
     """Show who answers and who scores along, the ramp, and why; reads only."""
     from evergreen.tasks.io.traffic import show_traffic
 
-    _print_traffic(show_traffic(_ready(model)), as_json=json)
+    _print_traffic(show_traffic(open_model(model)), as_json=json)
 
 
 def set_(
@@ -60,7 +58,7 @@ def set_(
     from evergreen.tasks.io.traffic import set_variants
 
     result = set_variants(
-        _ready(model), challengers=challenger or [], shadows=shadow or [], why=why, dry_run=dry_run
+        open_model(model), challengers=challenger or [], shadows=shadow or [], why=why, dry_run=dry_run
     )
     _print_traffic(result, as_json=json)
 
@@ -84,10 +82,11 @@ def ramp(
     json: Json = False,
 ) -> None:
     """Ramp a canary up, step by step; a guardrail that trips sends everything back to the champion by itself."""
+    from evergreen.tasks.core.traffic.variant import parse_steps
     from evergreen.tasks.io.traffic import ramp_variant
 
     result = ramp_variant(
-        _ready(model),
+        open_model(model),
         canary=canary,
         steps=parse_steps(steps) if steps else None,
         min_rows=min_rows,
@@ -102,16 +101,14 @@ def stop(model: Model, why: ReasonText, dry_run: DryRun = False, json: Json = Fa
     """Send everything back to the champion; shadows go on."""
     from evergreen.tasks.io.traffic import stop_variants
 
-    _print_traffic(stop_variants(_ready(model), why=why, dry_run=dry_run), as_json=json)
-
-
-def _ready(model: str) -> Setup:
-    setup = open_setup(model)
-    reach_servers(setup.settings)
-    return setup
+    _print_traffic(stop_variants(open_model(model), why=why, dry_run=dry_run), as_json=json)
 
 
 def _duration(text: str) -> timedelta:
+    from datetime import timedelta
+
+    from evergreen.tasks.core.config.units import parse_duration
+
     try:
         return timedelta(seconds=parse_duration(text).amount)
     except ValueError as error:

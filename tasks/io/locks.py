@@ -19,6 +19,8 @@ from evergreen.tasks.core.errors import Blocked
 
 PROBE_RETRIES = 5
 PROBE_PAUSE_S = 0.02
+FOLDER_LOCK = ".lock"
+"""File in a folder that `folder_lock` holds."""
 
 
 class HeldLock(Protocol):
@@ -177,3 +179,15 @@ def advisory_lock_is_held(engine: Engine, model: str) -> bool:
     """Return whether some session holds the model's advisory lock now."""
     with engine.connect() as connection:
         return bool(connection.execute(_HOLDERS, {"key": advisory_key(model)}).all())
+
+
+@contextmanager
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Wait until nobody else changes what lies in a folder; hold it for moments, never while fetching or loading."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / FOLDER_LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import quote
 
 from evergreen.tasks.core.errors import InputError
+from evergreen.tasks.io.locks import folder_lock
 from evergreen.tasks.io.mlflow_store.model_files import fetch_model
 from evergreen.tasks.io.mlflow_store.models import NEEDED, LoadedModel, build_model, read_documents
 from evergreen.tasks.io.mlflow_store.registry import VersionInfo
@@ -25,21 +26,6 @@ from evergreen.tasks.io.mlflow_store.tracking import answered, open_tracker
 from evergreen.tasks.io.setup import Setup
 
 # Who uses the copies of a folder, among all processes of a machine: locks that the kernel frees with their holder.
-
-
-_LOCK = ".lock"
-
-
-@contextmanager
-def folder_lock(folder: Path) -> Iterator[None]:
-    """Wait until nobody else changes what lies in a folder; hold it for moments, never while fetching or loading."""
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 class Lease:
