@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo clean-demo test slow check format proof bench bench-challenge bench-drift bench-serving config-docs lock clean
+.PHONY: help setup demo clean-demo test slow house check format proof bench bench-challenge bench-drift bench-serving config-docs lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -26,35 +26,27 @@ demo: $(STAMP)  ## the whole loop on generated card payments: train, keep out, p
 clean-demo:  ## remove what the demo left
 	rm -rf .evergreen-demo
 
-# One thread each: they run side by side, and teams of threads in them would wait for one another.
-# What only computes gives way to what waits for servers, browsers and processes, and has both cores when those end.
-unexport PYTHONDONTWRITEBYTECODE  # the processes that tests start would compile the project anew
-TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
-QUICK := $(TEST) -m "not proof and not slow"
-COMPUTED := tests/core tests/tasks evergreen/tasks/core
-test: $(STAMP)  ## all tests but the slow ones and the proofs: flows on a Prefect server, and two other parts side by side
-	@nice -n 10 env $(QUICK) -n 2 --dist loadfile $(COMPUTED) > $(VENV)/computed.log 2>&1 & computed=$$!; \
-	$(QUICK) tests $(addprefix --ignore=tests/,flows tasks core) > $(VENV)/rest.log 2>&1 & rest=$$!; \
-	$(QUICK) tests/flows; served=$$?; \
-	wait $$computed; computed=$$?; wait $$rest; rest=$$?; \
-	cat $(VENV)/computed.log $(VENV)/rest.log; \
-	exit $$((served | computed | rest))
+test: $(STAMP)  ## the tests of every day, side by side: all but the slow ones and the proofs
+	@$(BIN)/python -m pytest
 
 slow: $(STAMP)  ## the slow tests, which want the machine: end to end, services under load, rates of many trials (5 minutes)
-	@$(TEST) -m "slow and not proof" tests
+	@$(BIN)/python -m pytest -n 0 -m "slow and not proof" tests
+
+house: $(STAMP)  ## count the house: files, lines, circles of imports, names
+	@$(BIN)/python tests/house.py
 
 check: $(STAMP)  ## format, lint, types, architecture
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest -q tests/test_architecture.py
+	@$(BIN)/python -m pytest -q -n 0 tests/test_architecture.py
 
 format: $(STAMP)  ## format the code and mend what lint can mend
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
 proof: $(STAMP)  ## long simulations, kill and load tests
-	@$(BIN)/python -m pytest -q -m proof --timeout 7200 tests
+	@$(BIN)/python -m pytest -n 0 -m proof --timeout 7200 tests
 
 bench: $(STAMP)  ## benchmarks, with their tables under benchmarks/
 	@$(BIN)/python -m benchmarks

@@ -1,14 +1,18 @@
 """Fixtures every layer's tests share."""
 
 import gc
+import os
 import sys
 from pathlib import Path
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers side by side: teams of threads would wait for one another
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # the processes that tests start would compile the project anew
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 gc.set_threshold(20_000, 20, 50)
 """A session keeps a million objects to its end: to look at them all as often as usual is a thirtieth of its time."""
 pytest_plugins = [
+    "tests.support.parallel",
     "tests.support.skips",
     "tests.support.servers",
     "tests.support.mlflow_store",
