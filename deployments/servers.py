@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -97,11 +99,20 @@ def stop_servers(home: Path) -> list[str]:
 
 
 def free_port(first: int) -> int:
-    """Return the first port from ``first`` on that nobody listens to on loopback."""
+    """Return the first port from ``first`` on that nobody listens to on loopback.
+
+    No process that asks here is given it too, until this one has ended: by then a server has it.
+    """
+    folder = Path(tempfile.gettempdir()) / f"evergreen-ports-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
     for port in range(first, first + 200):
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                return port
+        promised = os.open(folder / str(port), os.O_RDWR | os.O_CREAT, 0o600)
+        with suppress(BlockingIOError):
+            fcntl.flock(promised, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+                if probe.connect_ex(("127.0.0.1", port)) != 0:
+                    return port  # its lock stays until the process ends
+        os.close(promised)
     raise EvergreenError(f"No free port between {first} and {first + 199}; name another one.")
 
 
@@ -156,6 +167,8 @@ def _wait(name: str, info: dict[str, Any]) -> None:
         if not _alive(info) or time.monotonic() > deadline:
             raise EvergreenError(f"The {name} server did not come up; its log {info['log']} says why.")
         time.sleep(0.3)
+    if not _alive(info):  # who answers is somebody else's server on the same port
+        raise EvergreenError(f"The {name} server ended; its log {info['log']} says why.")
 
 
 def _alive(info: dict[str, Any]) -> bool:

@@ -7,10 +7,7 @@ from evergreen.deployments.service.alias_watcher import ServingAlarm
 
 @pytest.fixture(autouse=True)
 def deliveries(monkeypatch):
-    """Paths of the models whose alarms would have been sent; `tests/deployments/service/test_alarm.py` sends one.
-
-    A service that has ended may send its last one while the next test runs: by the path each test knows its own.
-    """
+    """Paths of the models whose alarms would have been sent; `tests/deployments/service/test_alarm.py` sends one."""
     sent = []
     monkeypatch.setattr(ServingAlarm, "_deliver", lambda self: sent.append(self._setup.path))
     return sent
