@@ -5,12 +5,10 @@ import os
 import sys
 from pathlib import Path
 
-os.environ.setdefault(
-    "OMP_NUM_THREADS", "1"
-)  # workers side by side: teams of threads would wait for one another
-os.environ.pop(
-    "PYTHONDONTWRITEBYTECODE", None
-)  # the processes that tests start would compile the project anew
+# Workers run side by side, where teams of threads would wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Processes that tests start would compile the project anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 gc.set_threshold(20_000, 20, 50)

@@ -1,4 +1,4 @@
-"""How `pytest` runs side by side: a file's tests share a worker, and so do all files that ask for the Prefect server."""
+"""How `pytest` runs side by side: a file's tests share a worker, and so do all that ask for the Prefect server."""
 
 import functools
 import os
