@@ -37,7 +37,7 @@ def schedules_of(stage: str, config: ModelConfig) -> list[DeploymentScheduleCrea
 
     Monitoring runs every ``monitoring.interval``. Retraining looks once a day, or every ``retraining.every`` if that is
     shorter, whether anything is due: most of these runs start nothing and end Blocked. Live tests are looked at every
-    hour where ``promotion.path`` asks for live evidence.
+    hour where ``promotion.evidence`` asks for live evidence.
     """
     if stage == "monitor":
         return [
@@ -48,7 +48,7 @@ def schedules_of(stage: str, config: ModelConfig) -> list[DeploymentScheduleCrea
         often = timedelta(seconds=every.amount) if every.unit == "seconds" and every.amount else _DAILY
         return [_schedule(stage, min(often, _DAILY), config.retraining.run_mode)]
     if stage == "ab-test":
-        return [_schedule(stage, _HOURLY, "enabled")] if config.promotion.path in LIVE_PATHS else []
+        return [_schedule(stage, _HOURLY, "enabled")] if config.promotion.evidence in LIVE_PATHS else []
     return []
 
 

@@ -30,7 +30,7 @@ from evergreen.tasks.runtime.result import concluded
 @concluded("replay")
 def replay(
     model: ModelName,
-    policies: Policies = "configured,never,every,periodic:30d,literal",
+    policies: Policies = "configured,never,every,periodic:30d,fixed_thresholds",
     since: StartAt = None,
     until: AsOf = None,
     full: Full = False,

@@ -107,7 +107,7 @@ def create_test(
     challenger : int, optional
         Version; default: the one under @challenger.
     mode : str, optional
-        ``paired`` (a shadow) or ``arms``; default by ``promotion.path``.
+        ``paired`` (a shadow) or ``arms``; default by ``promotion.evidence``.
     alpha : float, optional
         Of the whole test; default: a quarter of what is left of the model's budget.
     live : dict, optional
@@ -301,7 +301,7 @@ def open_test(setup: Setup, *, dry_run: bool = False) -> TestState:
         waiting = admitted_challenger(
             ledger.read(model=model, stream="decisions"),
             read_tests(setup),
-            path=setup.config.promotion.path,
+            path=setup.config.promotion.evidence,
             challenger=aliases.get(CHALLENGER),
             champion=aliases.get(CHAMPION),
         )

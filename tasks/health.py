@@ -172,7 +172,7 @@ def _feed_checks(setup: Setup, facts: HealthFacts, champion: LoadedModel | None)
     """Judge silence, rate and labels."""
     config = setup.config
     usual = _usual_feed(facts.past)
-    limit = config.alerts.max_silence
+    limit = config.alerts.max_data_age
     silence = judge_silence(
         facts.newest,
         facts.as_of,

@@ -207,9 +207,9 @@ def past_quantiles(past: ReferenceSeries, row: dict[str, Any]) -> dict[str, floa
 def explain_limits(watch: MonitorSetup, expected: dict[str, Any], limits: list[dict[str, Any]]) -> list[str]:
     """Say for people what the table means."""
     policy = watch.policy
-    if policy.name == "literal":
+    if policy.name == "fixed_thresholds":
         return [
-            "Policy literal: fixed levels (drift.psi_critical, drift.ks_significance, …); no budget holds."
+            "Policy fixed_thresholds: fixed levels (drift.psi_critical, drift.ks_significance, …); no budget holds."
         ]
     quarter = f" ({expected['per_90_days']:.3g} per 90 days)" if expected["per_90_days"] else ""
     theory = sum(row["calibration"] == "theory" for row in limits)

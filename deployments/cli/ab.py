@@ -37,7 +37,7 @@ def create(
     mode: Annotated[
         str | None,
         typer.Option(
-            help="paired (a shadow scores along) or arms (it answers; default unless promotion.path: shadow)."
+            help="paired (a shadow scores along) or arms (it answers; default unless promotion.evidence: shadow)."
         ),
     ] = None,
     metric: Annotated[
@@ -50,7 +50,7 @@ def create(
         float | None, typer.Option(help="The improvement worth finding (default: live.min_improvement).")
     ] = None,
     longest: Annotated[
-        str | None, typer.Option(help="Longest duration, e.g. 28d (default: live.longest).")
+        str | None, typer.Option(help="Longest duration, e.g. 28d (default: live.max_duration).")
     ] = None,
     alpha: Annotated[
         float | None, typer.Option(help="Level of the whole test (default: a quarter of what is left).")
@@ -64,7 +64,7 @@ def create(
 
     if mode is not None and mode not in MODES:
         raise unknown_name("mode", mode, MODES, where="--mode")
-    live = {"metric": metric, "share": share, "min_improvement": min_improvement, "longest": longest}
+    live = {"metric": metric, "share": share, "min_improvement": min_improvement, "max_duration": longest}
     result = create_test(
         open_model(model),
         challenger=challenger,

@@ -130,8 +130,9 @@ def retrain(
 def replay(
     model: Model,
     policies: Annotated[
-        str, typer.Option(help="Policies by comma: configured, never, every, periodic:SPAN, literal.")
-    ] = "configured,never,every,periodic:30d,literal",
+        str,
+        typer.Option(help="Policies by comma: configured, never, every, periodic:SPAN, fixed_thresholds."),
+    ] = "configured,never,every,periodic:30d,fixed_thresholds",
     since: Annotated[
         str | None,
         typer.Option("--from", help="Train the first model as of here (default: after 30 % of the rows)."),

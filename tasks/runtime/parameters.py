@@ -95,7 +95,7 @@ Since = Annotated[
 """The newest change that is known."""
 
 Policies = Annotated[
-    str, FormHints("Policies to compare, by comma: configured, never, every, periodic:SPAN, literal")
+    str, FormHints("Policies to compare, by comma: configured, never, every, periodic:SPAN, fixed_thresholds")
 ]
 """Names of policies."""
 

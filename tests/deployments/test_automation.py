@@ -12,6 +12,6 @@ from tests.support.learning import learner
     ("path", "expected"), [("offline", []), ("ab", ["ab-test"]), ("shadow", ["ab-test"])]
 )
 def test_live_tests_are_looked_at_every_hour_where_live_evidence_promotes(path, expected):
-    found = schedules_of("ab-test", learner(promotion={"path": path}))
+    found = schedules_of("ab-test", learner(promotion={"evidence": path}))
     assert expected == [one.slug for one in found]
     assert all(timedelta(hours=1) == one.schedule.interval for one in found)

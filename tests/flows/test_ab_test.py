@@ -25,8 +25,8 @@ def model(prefect_server, mlflow_template, tmp_path, monkeypatch):
     monkeypatch.setenv("EVERGREEN_HOME", str(tmp_path))
     for name in ("MLFLOW_TRACKING_URI", "EVERGREEN_LEDGER_URL", "EVERGREEN_LOG_URL", "EVERGREEN_MLFLOW_UI"):
         monkeypatch.delenv(name, raising=False)
-    live = {"metric": "accuracy", "share": 0.5, "min_improvement": 0.1, "longest": "5d"}
-    path = str(write_model(tmp_path, "live", promotion={"path": "ab"}, live=live))
+    live = {"metric": "accuracy", "share": 0.5, "min_improvement": 0.1, "max_duration": "5d"}
+    path = str(write_model(tmp_path, "live", promotion={"evidence": "ab"}, live=live))
     from evergreen.flows.promote import promote
     from evergreen.flows.train import train
 

@@ -31,7 +31,7 @@ CONFIG = {
         "importance_repeats": 1,
     },
     "evaluation": {"metric": "roc_auc", "validation_window": "10d"},
-    "promotion": {"path": "ab", "refit": False},
+    "promotion": {"evidence": "ab", "refit": False},
     "monitoring": {"source": "log", "window": "100 rows", "min_rows": 50, "report_rows": 0},
     "retraining": {"window": "25d"},
     "live": {"metric": "accuracy", "share": 0.5, "min_improvement": 0.1},

@@ -33,8 +33,8 @@ from tests.support.memory_stores import MemoryRegistry
 
 START = datetime(2026, 6, 1, tzinfo=UTC)
 SECTIONS = {
-    "promotion": {"path": "ab"},
-    "live": {"metric": "accuracy", "share": 0.5, "min_improvement": 0.05, "longest": "5d"},
+    "promotion": {"evidence": "ab"},
+    "live": {"metric": "accuracy", "share": 0.5, "min_improvement": 0.05, "max_duration": "5d"},
 }
 JOBS = {"create": None, "create by hand": None, "promote": 0.8, "keep": 0.5, "abort": None}
 """What is done, and how often the challenger is right where it is looked at (the champion: 0.65)."""

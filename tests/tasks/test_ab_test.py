@@ -49,8 +49,8 @@ def arena(rivals_store, tmp_path, monkeypatch):
 
 
 def begin(arena, *, path="ab", champion=WEAK, challenger=STRONG, **live):
-    chosen = {"metric": "accuracy", "share": 0.5, "min_improvement": 0.1, "longest": "5d", **live}
-    setup = arena.setup(promotion={"path": path}, live=chosen)
+    chosen = {"metric": "accuracy", "share": 0.5, "min_improvement": 0.1, "max_duration": "5d", **live}
+    setup = arena.setup(promotion={"evidence": path}, live=chosen)
     enthrone(setup, champion=champion, challenger=challenger)
     return setup
 
@@ -143,7 +143,7 @@ def test_a_dry_run_says_what_would_be_tested_and_writes_nothing(arena):
         ({"challenger": WEAK}, "is the champion"),
         ({"challenger": 9}, "9"),
         ({"live": {"metric": "roc_auc"}}, "no mean over rows"),
-        ({"live": {"longest": "500 rows"}}, "no length"),
+        ({"live": {"max_duration": "500 rows"}}, "no length"),
         ({"live": {"shar": 0.1}}, "shar"),
         ({"alpha": 0.2}, "0.05 is left"),
     ],

@@ -54,7 +54,7 @@ def won(arena, monkeypatch, **promotion):
     setup = begin(arena)
     if promotion:
         setup = arena.setup(
-            promotion={"path": "ab", **promotion}, live=setup.config.live.model_dump(mode="json")
+            promotion={"evidence": "ab", **promotion}, live=setup.config.live.model_dump(mode="json")
         )
     create_test(setup)
     serve(setup, monkeypatch, champion=0.6, challenger=0.9)

@@ -215,7 +215,8 @@ def test_both_sides_are_judged_by_the_positive_class_of_now(arena):
 
 def test_a_value_column_named_since_is_what_the_old_champion_is_judged_by(arena):
     setup = arena.setup(
-        data={"value": "noise"}, evaluation={"metric": "business_value", "business": {"false_positive": -1.0}}
+        data={"value_column": "noise"},
+        evaluation={"metric": "business_value", "business": {"false_positive": -1.0}},
     )
     enthrone(setup, challenger=STRONG, champion=WEAK)
     match = meet(setup)[2]
@@ -228,7 +229,7 @@ def test_a_value_column_named_since_is_what_the_old_champion_is_judged_by(arena)
 
 @pytest.mark.parametrize("path", ["shadow", "ab"])
 def test_where_live_evidence_comes_next_a_won_challenge_admits_and_spends_nothing(arena, path):
-    setup = arena.setup(promotion={"path": path})
+    setup = arena.setup(promotion={"evidence": path})
     enthrone(setup, challenger=STRONG, champion=WEAK)
     result = judge(setup)
     assert (State.READY_FOR_LIVE_TEST, 0.0125, 0.05) == (
@@ -240,7 +241,7 @@ def test_where_live_evidence_comes_next_a_won_challenge_admits_and_spends_nothin
 
 
 def test_who_was_admitted_for_nothing_pays_when_the_challenge_is_to_promote(arena):
-    setup = arena.setup(promotion={"path": "ab"})
+    setup = arena.setup(promotion={"evidence": "ab"})
     enthrone(setup, challenger=STRONG, champion=WEAK)
     judge(setup)
     offline = arena.setup()
@@ -254,13 +255,13 @@ def test_an_admitting_challenge_needs_a_budget_that_a_live_test_could_spend(aren
     setup = arena.setup()
     enthrone(setup, challenger=STRONG, champion=WEAK)
     judge(setup)
-    poor = arena.setup(promotion={"path": "ab"}, evaluation={"significance_level": 0.01})
+    poor = arena.setup(promotion={"evidence": "ab"}, evaluation={"significance_level": 0.01})
     with pytest.raises(NotLearnable, match=r"budget of 0\.01"):
         judge(poor)
 
 
 def test_the_first_champion_is_promoted_on_every_path_for_nobody_is_there_to_be_tested_beside(arena):
-    setup = arena.setup(promotion={"path": "ab"})
+    setup = arena.setup(promotion={"evidence": "ab"})
     enthrone(setup, challenger=STRONG)
     assert State.WON is judge(setup).state
     assert [0.0125] == spent(setup)

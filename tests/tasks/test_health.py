@@ -140,7 +140,7 @@ def test_a_feed_that_was_as_old_at_training_is_historical(setup):
 
 
 def test_a_configured_silence_holds_for_historical_data_too(arena):
-    setup = crowned(arena, alerts={"max_silence": "1h"})
+    setup = crowned(arena, alerts={"max_data_age": "1h"})
     assert "failed" == look(setup, newest=0.0, as_of=9e9)["feed"]
 
 

@@ -217,7 +217,7 @@ def end_payload(test: LiveTest, conclusion: Conclusion, *, by: str) -> dict[str,
 
 
 LIVE_PATHS = ("shadow", "ab")
-"""Values of ``promotion.path`` under which the live verdict promotes."""
+"""Values of ``promotion.evidence`` under which the live verdict promotes."""
 
 
 def admitted_challenger(
@@ -237,7 +237,7 @@ def admitted_challenger(
     tests : sequence of TestState
         Its live tests so far.
     path : str
-        ``promotion.path``.
+        ``promotion.evidence``.
     challenger, champion : int or None
         Versions under the aliases.
     """

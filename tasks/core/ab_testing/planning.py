@@ -66,8 +66,8 @@ def metric_of_test(config: ModelConfig, *, custom: Mapping[str, Metric] | None =
 
 
 def mode_of(config: ModelConfig) -> str:
-    """Return ``paired`` where ``promotion.path`` is ``shadow``, else ``arms``."""
-    return PAIRED if config.promotion.path == "shadow" else ARMS
+    """Return ``paired`` where ``promotion.evidence`` is ``shadow``, else ``arms``."""
+    return PAIRED if config.promotion.evidence == "shadow" else ARMS
 
 
 def unit_of(config: ModelConfig, *, mode: str) -> str:
@@ -112,12 +112,12 @@ def plan_test(
     share = live.share if mode == ARMS else 1.0
     values = _history_values(chosen, past)
     least = live.min_improvement if live.min_improvement is not None else config.evaluation.min_improvement
-    follow_up = live.follow_up if live.follow_up is not None else config.data.label_delay
+    follow_up = live.label_delay if live.label_delay is not None else config.data.label_delay
     rails = [
-        Guardrail(metric=rail, most_worse=most, clip=_clip((guards or {})[rail], past, live.clip))
+        Guardrail(metric=rail, most_worse=most, clip=_clip((guards or {})[rail], past, live.winsorize))
         for rail, most in live.guardrails.items()
     ]
-    longest, unit = span_length(live.longest, clock=clock), unit_of(config, mode=mode)
+    longest, unit = span_length(live.max_duration, clock=clock), unit_of(config, mode=mode)
     return LiveTest(
         name=name,
         hypothesis=hypothesis,
@@ -131,7 +131,7 @@ def plan_test(
         longest=longest,
         alpha=sides.alpha,
         follow_up=span_length(follow_up, clock=clock) or None,
-        clip=None if chosen.bounded else choose_clip(values, quantile=live.clip),
+        clip=None if chosen.bounded else choose_clip(values, quantile=live.winsorize),
         policy=config.evaluation.policy,
         margin=config.evaluation.margin if config.evaluation.policy == "non_inferiority" else 0.0,
         strict=config.evaluation.strict,

@@ -89,7 +89,9 @@ def _scored(
         group=np.array([entity_key(one) for one in frame[str(data.group)]], dtype=object)
         if ranking
         else None,
-        value=_numbers(frame, data.value) if data.value is not None and data.value in frame else None,
+        value=_numbers(frame, data.value_column)
+        if data.value_column is not None and data.value_column in frame
+        else None,
     )
 
 

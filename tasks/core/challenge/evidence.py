@@ -110,7 +110,7 @@ def promotes(config: ModelConfig, opponents: Contestants) -> bool:
     The first champion has nobody to be tested beside, and is promoted on every path. Who is admitted may still not
     reign but by the live test, whose alpha bounds the wrong promotion whoever was let in.
     """
-    return config.promotion.path == "offline" or opponents.champion is None
+    return config.promotion.evidence == "offline" or opponents.champion is None
 
 
 def question_digest(config: ModelConfig, opponents: Contestants, match: Comparison, rule: Rule) -> str:
@@ -125,7 +125,7 @@ def question_digest(config: ModelConfig, opponents: Contestants, match: Comparis
         "metric": match.metric.name,
         "rows": match.fingerprint,
         "rule": asdict(rule),
-        "path": config.promotion.path,
+        "path": config.promotion.evidence,
         "evaluation": {name: evaluation[name] for name in _QUESTION_KEYS},
     }
     return hashlib.sha256(canonical_json(asked).encode()).hexdigest()[:16]

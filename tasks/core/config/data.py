@@ -43,7 +43,7 @@ class DataConfig(Section):
     """Time (or rows) after which a row's label is known, where no column says it."""
     positive_class: Any = None
     """Label that counts as positive (binary); default: the greater of the two."""
-    value: str | None = None
+    value_column: str | None = None
     """Column with the worth of a row, for the business metric."""
     weight: str | None = None
     """Column of sample weights for training."""

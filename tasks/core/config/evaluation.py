@@ -31,7 +31,7 @@ class CustomMetric(Section):
 
 
 class BusinessMetric(Section):
-    """Worth of decisions by `data.value`: the gain of each outcome as a multiple of the row's value, or a fixed sum."""
+    """Worth of decisions by `data.value_column`: each outcome's gain as a multiple of the row's value, or fixed."""
 
     true_positive: float = 1.0
     """Multiple of the value gained on a hit."""
@@ -56,7 +56,7 @@ class EvaluationConfig(Section):
     custom_metrics: dict[str, CustomMetric] = Field(default_factory=dict)
     """Metrics of the team's own by name."""
     business: BusinessMetric | None = None
-    """Business metric `business_value`, needs `data.value`."""
+    """Business metric `business_value`, needs `data.value_column`."""
     threshold: Fraction | CostThreshold | Literal["auto"] = 0.5
     """Decision threshold (binary): fixed, or chosen on the holdout by cost; `auto` maximises F1."""
     significance_level: OpenFraction = 0.05
@@ -97,10 +97,11 @@ class EvaluationConfig(Section):
 
 
 class PromotionConfig(Section):
-    """The path to the throne."""
+    """How a challenger becomes the champion."""
 
-    path: Literal["offline", "shadow", "ab"] = "offline"
-    """`offline`: the challenge promotes; `shadow`, `ab`: it admits and live evidence promotes."""
+    evidence: Literal["offline", "shadow", "ab"] = "offline"
+    """What promotes. `offline`: a won challenge; `shadow`, `ab`: a won challenge is ReadyForLiveTest, and the live test
+    promotes."""
     refit: bool = True
     """After *superior*, refit the winning recipe on all labelled rows (timed data) before promoting."""
     refit_agreement: OpenFraction = 0.7

@@ -12,6 +12,7 @@ from evergreen.tasks.core.config.evaluation import EvaluationConfig, PromotionCo
 from evergreen.tasks.core.config.explain import explain_errors
 from evergreen.tasks.core.config.monitoring import AlertsConfig, DriftConfig, MonitoringConfig
 from evergreen.tasks.core.config.presets import preset_values
+from evergreen.tasks.core.config.renamed import in_todays_keys
 from evergreen.tasks.core.config.retraining import RetrainingConfig
 from evergreen.tasks.core.config.section import Section
 from evergreen.tasks.core.config.serving import ServingConfig
@@ -27,8 +28,8 @@ _CLOCK_SPANS = (
     "split.purge",
     "split.holdout",
     "data.label_delay",
-    "live.longest",
-    "live.follow_up",
+    "live.max_duration",
+    "live.label_delay",
     "retraining.window",
     "retraining.half_life",
 )
@@ -73,8 +74,10 @@ class ModelConfig(Section):
             raise ValueError(
                 "data.group is needed for problem: ranking; name the column of the group to rank in"
             )
-        if self.evaluation.business and self.data.value is None:
-            raise ValueError("evaluation.business needs data.value; name the column that holds a row's worth")
+        if self.evaluation.business and self.data.value_column is None:
+            raise ValueError(
+                "evaluation.business needs data.value_column; name the column that holds a row's worth"
+            )
         if self.evaluation.business and self.problem is not Problem.BINARY:
             raise ValueError(
                 f"evaluation.business needs problem: binary, not {self.problem.value}; remove it"
@@ -90,6 +93,31 @@ class ModelConfig(Section):
                     f"data.{role} '{getattr(self.data, role)}' is also listed as a feature; remove it from the features"
                 )
         return self
+
+    @property
+    def drift_critical(self) -> float:
+        """PSI from which an open alarm is critical: ``alerts.drift_critical``, else ``drift.psi_critical``."""
+        own = self.alerts.drift_critical
+        return self.drift.psi_critical if own is None else own
+
+    @property
+    def performance_drop(self) -> float:
+        """Relative loss of the metric that counts: ``alerts.performance_drop``, else the one of ``drift``."""
+        own = self.alerts.performance_drop
+        return self.drift.performance_threshold if own is None else own
+
+    @property
+    def retraining_limits(self) -> dict[str, float]:
+        """Least size of an alarm that asks for a retraining, by kind: of ``retraining``, else of ``drift``."""
+        asked, drift = self.retraining, self.drift
+        own = {
+            "data": (asked.drift_threshold, drift.psi_critical),
+            "prediction": (asked.drift_threshold, drift.psi_critical),
+            "outcome": (asked.outcome_shift, drift.outcome_threshold),
+            "concept": (asked.concept_rise, drift.concept_threshold),
+            "performance": (asked.performance_drop, drift.performance_threshold),
+        }
+        return {kind: default if chosen is None else chosen for kind, (chosen, default) in own.items()}
 
     @property
     def timed(self) -> bool:
@@ -118,8 +146,10 @@ def parse_model(
     ConfigError
         Naming each wrong key, its value, what is allowed and the likeliest intended key.
     """
+    values = in_todays_keys(values, origin=origin)
+    defaults = in_todays_keys(defaults or {}, origin="base.yaml")
     try:
-        config = ModelConfig.model_validate(_layered(defaults or {}, values))
+        config = ModelConfig.model_validate(_layered(defaults, values))
     except ValidationError as error:
         raise ConfigError(explain_errors(error, ModelConfig, origin=origin)) from None
     _check_spans(config, values, origin)

@@ -36,9 +36,9 @@ class MonitoringConfig(Section):
 class DriftConfig(Section):
     """What counts as drift."""
 
-    policy: Literal["calibrated", "literal"] = "calibrated"
-    """`calibrated`: limits from the model's own past and a budget of false alarms. `literal`: the fixed levels below,
-    each window and column for itself; it alarms on noise, and docs/limits.md says how often."""
+    policy: Literal["calibrated", "fixed_thresholds"] = "calibrated"
+    """`calibrated`: limits from the model's own past and a budget of false alarms. `fixed_thresholds`:
+    the fixed levels below, each window and column for itself; it alarms on noise, and docs/limits.md says how often."""
     kinds: list[Kind] = Field(
         default=["data", "prediction", "outcome", "concept", "performance"], min_length=1
     )
@@ -59,13 +59,16 @@ class DriftConfig(Section):
     psi_critical: Positive = 0.25
     """Population stability index that is drift."""
     ks_significance: OpenFraction = 0.05
-    """Level of the Kolmogorov–Smirnov and χ² tests (`literal`), and of the corrected p-values that are shown."""
+    """Level of the Kolmogorov–Smirnov and χ² tests (`fixed_thresholds`), and of the corrected
+    p-values that are shown."""
     outcome_threshold: OpenFraction = 0.02
     """Smallest shift of the outcome's distribution (total variation) that counts."""
     concept_threshold: OpenFraction = 0.15
     """Smallest relative rise of the champion's loss that is concept drift."""
     correlation_threshold: OpenFraction = 0.10
     """Smallest change of a feature's correlation with the outcome that is concept drift (Fisher's z)."""
+    performance_threshold: OpenFraction = 0.05
+    """Smallest relative loss of the metric that is performance drift."""
 
     @model_validator(mode="after")
     def _warning_comes_first(self) -> DriftConfig:
@@ -89,11 +92,11 @@ class AlertsConfig(Section):
     Apprise URL. Empty: alerts stay in the ledger, the events and the Prefect UI."""
     level: Literal["warning", "drift"] = "drift"
     """Least level that sends a message."""
-    drift_critical: OpenFraction = 0.25
-    """Population stability index from which an open alarm is called critical."""
-    performance_drop: OpenFraction = 0.05
-    """Smallest relative loss of performance that counts."""
-    max_silence: Duration | None = None
+    drift_critical: OpenFraction | None = None
+    """Population stability index from which an open alarm is called critical; default: `drift.psi_critical`."""
+    performance_drop: OpenFraction | None = None
+    """Smallest relative loss of performance that counts; default: `drift.performance_threshold`."""
+    max_data_age: Duration | None = None
     """Alert when the newest row is older than this; default: five windows, what rows that come at random exceed once
     in 900 days, or one and a half times the longest silence of the reference, whichever is longest."""
     max_model_age: Duration | None = None

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
-    "literal": {
+    "fixed_thresholds": {
         "drift": {
-            "policy": "literal",
+            "policy": "fixed_thresholds",
             "kinds": ["data", "outcome"],
             "ks_significance": 0.05,
             "outcome_threshold": 0.02,
@@ -23,7 +23,7 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         },
     }
 }
-"""Values by preset and section. ``literal``: any p below 0.05 or an outcome shift above 2 % asks, once an hour."""
+"""Values by preset and section. ``fixed_thresholds``: any p < 0.05 or outcome shift above 2 % asks, hourly at most."""
 
 
 def preset_values(name: object) -> dict[str, dict[str, Any]]:

@@ -34,9 +34,9 @@ class RetrainingConfig(Section):
 
     run_mode: Literal["disabled", "dry_run", "enabled"] = "enabled"
     """A dry run decides, reports and never acts."""
-    preset: Literal["literal"] | None = None
-    """Ready set of rules: `literal` is any p below 0.05 or an outcome shift above 2 %, once an hour at most. What is
-    written in the model's file wins over it."""
+    preset: Literal["fixed_thresholds"] | None = None
+    """Ready set of rules: `fixed_thresholds` is any p below 0.05 or an outcome shift above 2 %, once an hour at
+    most. What is written in the model's file wins over it."""
     triggers: list[Trigger] = Field(
         default=["data", "prediction", "outcome", "concept", "performance", "periodic"]
     )
@@ -46,14 +46,16 @@ class RetrainingConfig(Section):
     """Trigger `periodic`: so long after the last retraining (or the champion's training) the next one is due."""
     min_new_rows: Count | None = None
     """Trigger `labels`: so many rows labelled since the last retraining make one due."""
-    drift_threshold: Fraction = 0.25
-    """Least PSI of a column whose alarm (data, prediction) asks for a retraining; 0: every alarm does."""
-    outcome_shift: Fraction = 0.02
-    """Least total-variation shift of the outcome that asks."""
-    concept_rise: Fraction = 0.15
-    """Least relative rise of the champion's loss that asks; alarms of features' links with the outcome always do."""
-    performance_drop: OpenFraction = 0.05
-    """Least relative loss of the metric that asks."""
+    drift_threshold: Fraction | None = None
+    """Least PSI of a column whose alarm (data, prediction) asks for a retraining; 0: every alarm does. Default:
+    `drift.psi_critical`."""
+    outcome_shift: Fraction | None = None
+    """Least total-variation shift of the outcome that asks; default: `drift.outcome_threshold`."""
+    concept_rise: Fraction | None = None
+    """Least relative rise of the champion's loss that asks; alarms of features' links with the outcome always do.
+    Default: `drift.concept_threshold`."""
+    performance_drop: OpenFraction | None = None
+    """Least relative loss of the metric that asks; default: `drift.performance_threshold`."""
     cooldown: Duration = Span(3600.0, "seconds", "1h")
     """Shortest time between two retrainings of one model, whatever asked for them; failed ones count."""
     max_per_30d: Count | None = None

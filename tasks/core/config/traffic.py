@@ -1,4 +1,4 @@
-"""How a challenger is tested on live traffic where `promotion.path` is `shadow` or `ab`, or by `evergreen ab`."""
+"""How a challenger is tested on live traffic where `promotion.evidence` is `shadow` or `ab`, or by `evergreen ab`."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ class LiveConfig(Section):
     """A mean over rows or groups: accuracy, brier_score, log_loss, mse, mae, business_value, win_rate, ndcg_at_3, …
     Default: `evaluation.metric` where it is one, else its nearest relative (roc_auc: brier_score, rmse: mse)."""
     share: OpenFraction = 0.1
-    """Share of the traffic that the challenger answers (`path: ab`)."""
+    """Share of the traffic that the challenger answers (`promotion.evidence: ab`)."""
     min_improvement: Positive | None = None
     """The improvement worth finding, absolute for metrics bounded by 0 and 1, else relative to the champion's metric
     before the test. Default: `evaluation.min_improvement`."""
     relative: bool = True
     """`false`: `min_improvement` is in the metric's own unit, also for losses, errors and amounts."""
-    longest: AnySpan = Span(2419200.0, "seconds", "28d")
-    """After it the champion is kept."""
-    follow_up: AnySpan | None = None
+    max_duration: AnySpan = Span(2419200.0, "seconds", "28d")
+    """Longest duration of a test; after it the champion is kept."""
+    label_delay: AnySpan | None = None
     """A prediction counts when it is so old, with the outcome known by then. Default: `data.label_delay`; without one,
     with any outcome as soon as it is known."""
-    clip: OpenFraction = 0.99
+    winsorize: OpenFraction = 0.99
     """Quantile of the champion's past values at which an unbounded metric is clipped, at both ends."""
     guardrails: dict[str, Positive] = Field(default_factory=dict)
     """Metrics a challenger must not harm, each with the most by which it may be worse, in its own unit."""
@@ -41,11 +41,11 @@ class LiveConfig(Section):
     def _translate_metric(cls, value: str | None) -> str | None:
         return value.replace("@", "_at_") if value else value
 
-    @field_validator("clip")
+    @field_validator("winsorize")
     @classmethod
-    def _clip_is_an_upper_quantile(cls, value: float) -> float:
+    def _winsorize_is_an_upper_quantile(cls, value: float) -> float:
         if value <= 0.5:
-            raise ValueError("live.clip must be above 0.5, e.g. 0.99")
+            raise ValueError("live.winsorize must be above 0.5, e.g. 0.99")
         return value
 
 

@@ -15,12 +15,22 @@ from scipy.stats import rankdata
 from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.errors import DataError, did_you_mean
 
-_ROLES = ("target", "time", "group", "entity", "label_time", "value", "weight")
+ROLE_KEYS = {
+    "target": "target",
+    "time": "time",
+    "group": "group",
+    "entity": "entity",
+    "label_time": "label_time",
+    "value": "value_column",
+    "weight": "weight",
+}
+"""Roles of columns, as they are stored with a version, and the key of ``data`` that names the column of each."""
 
 
 def role_columns(config: ModelConfig) -> dict[str, str]:
     """Return the column of each role that has one, by role."""
-    return {role: getattr(config.data, role) for role in _ROLES if getattr(config.data, role) is not None}
+    named = {role: getattr(config.data, key) for role, key in ROLE_KEYS.items()}
+    return {role: column for role, column in named.items() if column is not None}
 
 
 def require_columns(columns: Sequence[str], config: ModelConfig, *, origin: str) -> None:
@@ -33,7 +43,7 @@ def require_columns(columns: Sequence[str], config: ModelConfig, *, origin: str)
     """
     require_distinct(columns, origin=origin)
     for role, name in role_columns(config).items():
-        _require(name, columns, f"data.{role}", origin)
+        _require(name, columns, f"data.{ROLE_KEYS[role]}", origin)
     for key in ("numeric", "categorical"):
         for name in getattr(config.data, key) or ():
             _require(name, columns, f"data.{key}", origin)

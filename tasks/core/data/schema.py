@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from evergreen.tasks.core.config import ModelConfig
-from evergreen.tasks.core.data.columns import column_kind, require_columns, role_columns
+from evergreen.tasks.core.data.columns import ROLE_KEYS, column_kind, require_columns, role_columns
 from evergreen.tasks.core.errors import ConfigError, DataError, NotLearnable
 from evergreen.tasks.core.verdict import Reason
 
@@ -57,8 +57,7 @@ class Schema:
 
     def with_roles_of(self, config: ModelConfig) -> Schema:
         """Return the same features with the roles a configuration gives now: an older version is judged by them."""
-        roles = ("target", "time", "group", "entity", "label_time", "value", "weight")
-        return replace(self, **{role: getattr(config.data, role) for role in roles})
+        return replace(self, **{role: getattr(config.data, key) for role, key in ROLE_KEYS.items()})
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""

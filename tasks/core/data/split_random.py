@@ -37,7 +37,7 @@ def plan_random(frame: pd.DataFrame, draft: SplitPlan, config: ModelConfig) -> S
         )
     data = config.data
     whole = data.group or data.entity
-    late = {data.target, data.label_time, data.weight, data.value}
+    late = {data.target, data.label_time, data.weight, data.value_column}
     identity = (whole,) if whole else tuple(sorted(name for name in frame.columns if name not in late))
     share = config.split.evaluation_share
     return dataclasses.replace(draft, identity=identity, holdout_share=holdout, evaluation_share=share)

@@ -201,7 +201,7 @@ class AnswerMonitor:
 
     def performance_signal(self, found: Performance) -> Signals:
         """Return the metric as a signal; only a change for the worse is drift."""
-        floor = self.config.alerts.performance_drop * abs(self.standard.value)
+        floor = self.config.performance_drop * abs(self.standard.value)
         return _signal(SignalKey(DriftKind.PERFORMANCE, self.metric.name, "level"), found, floor)
 
     def _undefined(self, rows: Scored, performance: Performance) -> dict[DriftKind, tuple[Reason, ...]]:
@@ -223,7 +223,7 @@ def prepare_answers(reference: Reference, *, config: ModelConfig, metric: Metric
 
     Floors: prediction ``drift.min_effect``; outcome ``drift.outcome_threshold`` (a total-variation shift of t needs a
     share of k classes to move by at least 2 t / k); links ``drift.correlation_threshold`` and, for information,
-    ``drift.concept_threshold`` of the reference's; so the loss, and performance ``alerts.performance_drop``.
+    ``drift.concept_threshold`` of the reference's; so the loss, and performance ``drift.performance_threshold``.
     """
     drift, inputs, answers = config.drift, reference.inputs, reference.answers
     classes = max(sum(count > 0 for count in inputs.columns[OUTCOME].counts), 2)

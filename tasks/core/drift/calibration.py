@@ -282,8 +282,8 @@ def fit_null_model(series: SignalSeries | None, *, policy: Policy, whole: Signal
     """Learn what the signals of one or several kinds do when nothing drifts.
 
     With at least ten reference windows a signal's limits come from these (`calibrate_by_windows`), else from
-    sampling theory (`calibrate_by_theory`), and the null says so. The literal policy needs the reference's own values
-    alone.
+    sampling theory (`calibrate_by_theory`), and the null says so. Fixed thresholds need the
+    reference's own values alone.
 
     Parameters
     ----------
@@ -303,7 +303,7 @@ def fit_null_model(series: SignalSeries | None, *, policy: Policy, whole: Signal
     past = read_reference_history(series, whole, policy)
     theory = calibrate_by_theory(past, whole)
     measured = np.isfinite(past.values).sum(axis=0)
-    if policy.name == "literal" or measured.max(initial=0) < FEW_WINDOWS:
+    if policy.name == "fixed_thresholds" or measured.max(initial=0) < FEW_WINDOWS:
         return theory
     return choose_null_model(measured >= FEW_WINDOWS, calibrate_by_windows(past), theory)
 

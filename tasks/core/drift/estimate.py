@@ -228,7 +228,9 @@ def _refusal(scored: Scored, metric: Metric, calibration: ScoreCalibration | Non
     if not len(scored):
         return Reason(code="no_rows", message="The window holds no rows.", observed=0, limit=1, n=0)
     if metric.needs == "value" and scored.value is None:
-        return Reason(code="metric_undefined", message=f"{metric.name} needs data.value.", n=len(scored))
+        return Reason(
+            code="metric_undefined", message=f"{metric.name} needs data.value_column.", n=len(scored)
+        )
     return None
 
 

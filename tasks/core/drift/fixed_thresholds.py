@@ -1,4 +1,4 @@
-"""The literal policy: fixed levels, each window and column for itself; it alarms on noise, some are bound to it."""
+"""Fixed thresholds: each window and column is judged for itself; alarms on noise are part of this policy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from evergreen.tasks.core.drift.policy import Policy
 from evergreen.tasks.core.drift.types import DriftKind, KindVerdict, Level, MovedColumn, Signals, worst
 from evergreen.tasks.core.verdict import Reason
 
-# What the fixed levels of the literal policy say of each column of one window.
+# What the fixed levels of the policy say of each column of one window.
 
 
 _MEASURED = (DriftKind.DATA, DriftKind.PREDICTION)
@@ -60,7 +60,7 @@ def read_measures(
 def read_signals(
     signals: Signals, null: NullModel, policy: Policy, *, position: float
 ) -> Iterator[ThresholdFinding]:
-    """Yield a finding for the outcome, the loss and the metric; other signals have no literal level."""
+    """Yield a finding for the outcome, the loss and the metric; other signals have no fixed level."""
     observed, _, floors = align(signals, null)
     expected = null.scale.back(null.expect(position))
     for place, (kind, column) in enumerate(null.columns):
@@ -173,8 +173,8 @@ def judge_fixed_thresholds(
     Data and prediction: PSI of at least ``drift.psi_critical`` or an uncorrected p-value below
     ``drift.ks_significance`` is drift, PSI of at least ``drift.psi_warning`` a warning. Outcome: a total-variation
     shift above ``drift.outcome_threshold``. Concept: the champion's loss up by ``drift.concept_threshold``.
-    Performance: the metric down by ``alerts.performance_drop``. One window opens an alarm, the next within its levels
-    resolves it.
+    Performance: the metric down by ``drift.performance_threshold``. One window opens an alarm, the next within
+    its levels resolves it.
 
     Parameters
     ----------

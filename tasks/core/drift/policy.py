@@ -27,7 +27,7 @@ class Policy:
 
     Attributes
     ----------
-    name : {'calibrated', 'literal'}
+    name : {'calibrated', 'fixed_thresholds'}
         Which policy.
     kinds : tuple of DriftKind
         Kinds that are looked at; the budget is shared among them.
@@ -48,7 +48,7 @@ class Policy:
     worse : int
         Direction in which the metric of performance is worse: -1 for scores, +1 for losses.
     psi_warning, psi_critical, significance, outcome_threshold : float
-        Levels of ``literal``.
+        Levels of ``fixed_thresholds``.
     """
 
     name: str = "calibrated"

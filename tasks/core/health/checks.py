@@ -8,7 +8,7 @@ A feed is silent when its newest row is older than the longest of
 - one and a half times the longest silence of the reference: nights and weekends are no alarm.
 
 So a stationary feed raises at most one false alarm in 900 days; a feed with a season that the reference did not see may
-raise one a season. ``alerts.max_silence`` overrides the rule.
+raise one a season. ``alerts.max_data_age`` overrides the rule.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def judge_silence(
     usual : UsualFeed or None
         How rows arrived in the reference.
     limit : float or None
-        ``alerts.max_silence`` in seconds; None: the rule above.
+        ``alerts.max_data_age`` in seconds; None: the rule above.
     known_lag : float or None
         How old the newest row was when the champion was trained: beyond the limit the data are historical, and
         their silence says nothing.
@@ -120,7 +120,7 @@ def judge_silence(
     if now is None:
         return _feed_not_judged("the run was given its end, or the clock does not tell the time")
     if most is None:
-        return _feed_not_judged("nothing is known of the usual gap between rows; set alerts.max_silence")
+        return _feed_not_judged("nothing is known of the usual gap between rows; set alerts.max_data_age")
     if limit is None and known_lag is not None and known_lag > most:
         return _feed_not_judged(
             f"the newest row was {duration(known_lag)} old when the champion was trained: historical data"

@@ -213,6 +213,7 @@ def alert_policy(guard: ChampionMonitor, *, config: ModelConfig) -> AlertPolicy:
         model=config.model,
         clock=guard.watch.clock,
         config=config.alerts,
+        critical=config.drift_critical,
         private=frozenset(config.data.private),
     )
 

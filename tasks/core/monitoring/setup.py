@@ -107,7 +107,7 @@ def show_missing(rows: Rows, columns: Sequence[str], config: ModelConfig) -> Row
     """Return logged rows whose concealed columns are missing values, instead of hashes or no columns at all."""
     if not columns or VERSION not in rows.frame:
         return rows
-    value = [config.data.value] if config.data.value in config.data.private else []
+    value = [config.data.value_column] if config.data.value_column in config.data.private else []
     return replace(rows, frame=rows.frame.assign(**{str(name): np.nan for name in (*columns, *value)}))
 
 
@@ -217,7 +217,7 @@ class MonitorSetup:
         policy = self.policy
         hidden = {"Not watched": f"{', '.join(self.concealed)}: private, and concealed in the log"}
         unwatched = hidden if self.concealed else {}
-        if policy.name == "literal":
+        if policy.name == "fixed_thresholds":
             fixed = "Fixed levels, each window and column for itself; they alarm on noise."
             return {"Limits": fixed, **unwatched}
         said = {"Budget": f"{policy.budget} false alarms expected of a stationary stream"}

@@ -24,6 +24,8 @@ class AlertPolicy:
         The model, and the unit of its positions (`evergreen.tasks.core.data.clock`).
     config : AlertsConfig
         Levels.
+    critical : float
+        PSI from which an open alarm is critical.
     private : frozenset of str
         Columns of which no value is shown.
     link : str | None
@@ -33,6 +35,7 @@ class AlertPolicy:
     model: str
     clock: str
     config: AlertsConfig
+    critical: float = 0.25
     private: frozenset[str] = frozenset()
     link: str | None = None
 
@@ -148,7 +151,7 @@ def _raise_levels(
     psi = {column["column"]: column.get("psi") or 0.0 for column in looked.columns}
     raised = set()
     for key, alarm in alarms.items():
-        grave = psi.get(alarm.name, 0.0) >= teller.config.drift_critical
+        grave = psi.get(alarm.name, 0.0) >= teller.critical
         if grave and alarm.level is not AlertLevel.CRITICAL:
             alarms[key] = replace(alarm, level=AlertLevel.CRITICAL)
             raised.add(key)

@@ -227,7 +227,7 @@ def _judge(
     if null is None:  # no kind of this phase is looked at (drift.kinds)
         return Judgement(kinds=(), memory=memory)
     where: dict[str, Any] = {"policy": watch.policy, "position": due.window.start, "rows": rows}
-    if watch.policy.name == "literal":
+    if watch.policy.name == "fixed_thresholds":
         return judge_fixed_thresholds(signals, null, memory, measures=measured, **where)
     return judge_window(signals, null, memory, **where)
 

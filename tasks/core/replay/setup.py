@@ -10,6 +10,7 @@ from typing import Any, Literal
 from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.config.model import overlay_model
 from evergreen.tasks.core.config.presets import PRESETS, preset_values
+from evergreen.tasks.core.config.renamed import RENAMED_VALUES, warn_renamed
 from evergreen.tasks.core.data.clock import Window, format_position
 from evergreen.tasks.core.drift.types import Phase
 from evergreen.tasks.core.errors import InputError, NotLearnable, unknown_name
@@ -194,7 +195,7 @@ def _steps(
 
 Mode = Literal["governed", "never", "every"]
 WHERE = "--policies"
-ENABLED = {"retraining": {"run_mode": "enabled"}, "promotion": {"path": "offline", "approval": "auto"}}
+ENABLED = {"retraining": {"run_mode": "enabled"}, "promotion": {"evidence": "offline", "approval": "auto"}}
 """A replay shows what a policy would do once it is switched on; no person and no live traffic answers in it."""
 
 
@@ -219,7 +220,7 @@ class PolicySpec:
 
 
 def parse_policies(text: str, config: ModelConfig) -> tuple[PolicySpec, ...]:
-    """Read a list of policies such as ``configured,never,every,periodic:30d,literal``.
+    """Read a list of policies such as ``configured,never,every,periodic:30d,fixed_thresholds``.
 
     Raises
     ------
@@ -238,6 +239,10 @@ def parse_policies(text: str, config: ModelConfig) -> tuple[PolicySpec, ...]:
 def parse_policy(name: str, config: ModelConfig) -> PolicySpec:
     """Read one policy; see ``parse_policies``."""
     config = overlay_model(config, ENABLED, origin=WHERE)
+    renamed = RENAMED_VALUES["retraining.preset"].get(name)
+    if renamed is not None:
+        warn_renamed(name, renamed, where=WHERE, remedy=f"Write '{renamed}'.")
+        name = renamed
     kind, _, span = name.partition(":")
     known = {*_FIXED, "periodic", *PRESETS}
     if kind not in known:

@@ -75,7 +75,7 @@ def _performance_held(watched: MonitoredModel) -> str:
     drop = real(one.get("drop")) if one else math.nan
     if watched.now.get(DriftKind.PERFORMANCE) is not Level.QUIET or math.isnan(drop):
         return ""
-    if drop <= watched.config.alerts.performance_drop:
+    if drop <= watched.config.performance_drop:
         return "Performance has held so far. "
     return f"Performance is {drop:.0%} worse than its reference, which its limit does not call more than chance. "
 
@@ -137,7 +137,7 @@ def insufficient_rows(windows: Sequence[Mapping[str, Any]]) -> list[tuple[str, s
 def limit_rows(watched: MonitoredModel) -> list[tuple[str, str]]:
     """Return how the limits were made: a name and a sentence each."""
     config = watched.config
-    rules = _fixed_thresholds(config) if config.drift.policy == "literal" else _calibrated(config)
+    rules = _fixed_thresholds(config) if config.drift.policy == "fixed_thresholds" else _calibrated(config)
     said = [
         ("Policy", config.drift.policy),
         *rules,
@@ -169,7 +169,7 @@ def _fixed_thresholds(config: ModelConfig) -> list[tuple[str, str]]:
         ("Tests", f"Kolmogorov–Smirnov and χ² at {drift.ks_significance:g}."),
         ("Outcome", f"a total variation of {drift.outcome_threshold:g}."),
         ("Concept", f"a loss higher by {drift.concept_threshold:.0%}."),
-        ("Performance", f"worse by {config.alerts.performance_drop:.0%}."),
+        ("Performance", f"worse by {config.performance_drop:.0%}."),
     ]
 
 

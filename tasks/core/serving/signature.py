@@ -375,7 +375,7 @@ def _typed(name: str, kind: str, *, nullable: bool) -> Column:
 def _with_context(columns: tuple[Column, ...], config: ModelConfig) -> Signature:
     data = config.data
     features = {column.name for column in columns}
-    roles = dict.fromkeys(name for name in (data.entity, data.group, data.value, data.time) if name)
+    roles = dict.fromkeys(name for name in (data.entity, data.group, data.value_column, data.time) if name)
     return Signature(
         columns=columns,
         context=tuple(name for name in roles if name not in features),

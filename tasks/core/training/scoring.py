@@ -136,7 +136,7 @@ def _value(frame: pd.DataFrame, schema: Schema) -> FloatArray | None:
     if schema.value is None:
         return None
     if schema.value not in frame.columns:
-        raise DataError(f"Missing column '{schema.value}'. Add it to the data, or correct data.value.")
+        raise DataError(f"Missing column '{schema.value}'. Add it to the data, or correct data.value_column.")
     return frame[schema.value].to_numpy(dtype=np.float64)
 
 

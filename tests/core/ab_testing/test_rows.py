@@ -93,10 +93,12 @@ def plan(config, **more):
 
 
 def test_a_plan_follows_the_configuration():
-    test = plan(learner(promotion={"path": "ab"}, live={"metric": "accuracy", "share": 0.2, "longest": "7d"}))
+    test = plan(
+        learner(promotion={"evidence": "ab"}, live={"metric": "accuracy", "share": 0.2, "max_duration": "7d"})
+    )
     assert ("arms", 0.2, 7 * 86_400.0) == (test.mode, test.challengers[0].share, test.longest)
     assert (0.02, None, None) == (test.min_improvement, test.baseline, test.clip)
-    shadow = plan(learner(promotion={"path": "shadow"}, data={"label_delay": "2d"}))
+    shadow = plan(learner(promotion={"evidence": "shadow"}, data={"label_delay": "2d"}))
     assert ("paired", 1.0, 2 * 86_400.0) == (shadow.mode, shadow.challengers[0].share, shadow.follow_up)
 
 
@@ -104,7 +106,7 @@ def test_a_plan_follows_the_configuration():
     ("sections", "unit", "block"),
     [
         ({}, "block", 86_400.0),
-        ({"live": {"longest": "5d"}}, "block", 3_600.0),
+        ({"live": {"max_duration": "5d"}}, "block", 3_600.0),
         ({"evaluation": {"block": "6h"}}, "block", 6 * 3_600.0),
         ({"evaluation": {"dependence": "blocked"}, "data": {"entity": "who"}}, "block", 86_400.0),
         ({"evaluation": {"dependence": "independent"}}, "row", None),
@@ -114,15 +116,15 @@ def test_a_plan_follows_the_configuration():
 def test_pairs_are_judged_by_blocks_as_in_the_challenge_unless_rows_are_declared_independent(
     sections, unit, block
 ):
-    test = plan(learner(promotion={"path": "shadow"}, **sections))
+    test = plan(learner(promotion={"evidence": "shadow"}, **sections))
     assert (unit, block, 60.0) == (test.unit, test.block, test.grace)
-    arms = plan(learner(promotion={"path": "ab"}, **sections))
+    arms = plan(learner(promotion={"evidence": "ab"}, **sections))
     assert ("entity", None, 0.0) == (arms.unit, arms.block, arms.grace)
 
 
 def test_blocks_on_a_clock_of_rows_are_a_thirtieth_of_the_longest_duration():
-    rows = {"data": {"clock": "rows"}, "live": {"longest": "6000 rows"}}
-    test = plan(learner(promotion={"path": "shadow"}, **rows))
+    rows = {"data": {"clock": "rows"}, "live": {"max_duration": "6000 rows"}}
+    test = plan(learner(promotion={"evidence": "shadow"}, **rows))
     assert ("block", 201.0, 0.0) == (test.unit, test.block, test.grace)
 
 
@@ -145,7 +147,9 @@ def test_an_unbounded_metric_is_clipped_and_relative_to_the_past():
 def test_what_the_past_cannot_say_is_asked_for():
     with pytest.raises(InputError, match="0 labelled rows of the champion are too few"):
         plan(learner(live={"metric": "brier_score"}), past=None)
-    profit = learner(data={"value": "v"}, live={"metric": "business_value"}, evaluation={"business": {}})
+    profit = learner(
+        data={"value_column": "v"}, live={"metric": "business_value"}, evaluation={"business": {}}
+    )
     with pytest.raises(InputError, match=r"live\.relative: false"):
         plan(profit, past=past(worth=0.0), metric=metric_of_test(profit))
     worth = plan(profit, past=past(worth=5.0), metric=metric_of_test(profit))

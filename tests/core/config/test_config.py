@@ -27,16 +27,16 @@ EXPECTED_DEFAULTS = {
     "drift.psi_critical": 0.25,
     "drift.ks_significance": 0.05,
     "drift.concept_threshold": 0.15,
-    "retraining.drift_threshold": 0.25,
-    "retraining.performance_drop": 0.05,
+    "retraining_limits.data": 0.25,
+    "retraining_limits.performance": 0.05,
     "retraining.window": "180d",
     "retraining.cooldown": "1h",
     "retraining.weighted": False,
     "monitoring.interval": "1h",
     "monitoring.history": "30d",
-    "alerts.drift_critical": 0.25,
-    "alerts.performance_drop": 0.05,
-    "promotion.path": "offline",
+    "drift_critical": 0.25,
+    "performance_drop": 0.05,
+    "promotion.evidence": "offline",
 }
 
 
@@ -60,7 +60,7 @@ def message_of(key, value):
 def test_defaults_are_those_a_team_expects(key, expected):
     value = parse_model(MINIMAL, origin="config/fraud.yaml")
     for part in key.split("."):
-        value = getattr(value, part)
+        value = value[part] if isinstance(value, dict) else getattr(value, part)
     assert expected == (value if isinstance(value, (int, float, bool)) else str(value))
 
 
@@ -129,7 +129,7 @@ def test_ranking_without_a_group_is_refused():
 
 
 def test_business_metric_without_a_value_column_is_refused():
-    assert "data.value" in message_of("evaluation.business", {"true_positive": 1.0})
+    assert "data.value_column" in message_of("evaluation.business", {"true_positive": 1.0})
 
 
 def test_duration_on_a_row_clock_is_refused_where_it_was_written():

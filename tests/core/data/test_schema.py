@@ -95,7 +95,7 @@ def test_a_schema_reads_kinds_and_says_what_it_leaves_out():
         worth=1.0,
         flag=np.arange(N) % 2 == 0,
     )
-    data = {"time": "at", "entity": "who", "value": "worth", "exclude": {"leak": "known afterwards"}}
+    data = {"time": "at", "entity": "who", "value_column": "worth", "exclude": {"leak": "known afterwards"}}
     schema = infer_schema(frame, data_model(data=data))
     assert (schema.numeric, schema.categorical) == (("x",), ("c", "flag"))
     assert schema.features == ("x", "c", "flag")
@@ -107,7 +107,7 @@ def test_a_schema_reads_kinds_and_says_what_it_leaves_out():
 
 def test_what_the_configuration_lists_is_taken_as_it_says():
     frame = table(code=np.arange(N) % 3, worth=1.0, z=0.0)
-    data = {"numeric": ["x", "worth"], "categorical": ["code"], "value": "worth"}
+    data = {"numeric": ["x", "worth"], "categorical": ["code"], "value_column": "worth"}
     schema = infer_schema(frame, data_model(data=data))
     assert (schema.numeric, schema.categorical, schema.value) == (("x", "worth"), ("code",), "worth")
     assert set(schema.dropped) == {"c", "z"}

@@ -412,9 +412,9 @@ def test_the_memory_of_thirty_columns_is_small():
     assert len(json.dumps(found.memory.to_dict())) < 20_000
 
 
-# --- the literal policy
+# --- the policy of fixed thresholds
 
-LITERAL = policy(name="literal", kinds=(DATA, CONCEPT, PERFORMANCE))
+LITERAL = policy(name="fixed_thresholds", kinds=(DATA, CONCEPT, PERFORMANCE))
 
 
 def literally(shift, memory=None, *, answers=(0.14, 0.8), nulls=0, rows=ROWS):

@@ -63,7 +63,7 @@ def test_races_need_their_group():
 
 
 def test_hashes_become_missing_and_columns_left_out_are_there_again():
-    chosen = config("regression", data={"value": "gain", "private": ["x", "w", "gain"]})
+    chosen = config("regression", data={"value_column": "gain", "private": ["x", "w", "gain"]})
     shown = show_missing(logged(gain="h:2"), ["x", "w"], chosen).frame
     assert shown[["x", "w", "gain"]].isna().all(axis=None)
     assert [1.0, 2.0, 3.0] == shown["z"].tolist()

@@ -25,13 +25,13 @@ def parsed(**sections):
 
 
 def test_policies_are_read_in_order_with_their_modes():
-    specs = parse_policies("configured, never,every,periodic:30d,literal", make_config())
+    specs = parse_policies("configured, never,every,periodic:30d,fixed_thresholds", make_config())
     assert [
         ("configured", "governed"),
         ("never", "never"),
         ("every", "every"),
         ("periodic:30d", "governed"),
-        ("literal", "governed"),
+        ("fixed_thresholds", "governed"),
     ] == [(one.name, one.mode) for one in specs]
 
 
@@ -47,8 +47,10 @@ def test_periodic_goes_by_the_calendar_alone():
 
 
 def test_the_literal_policy_wins_over_what_is_configured():
-    (spec,) = parse_policies("literal", make_config(retraining={"triggers": ["periodic"], "hysteresis": 3.0}))
-    assert ("literal", ["data", "outcome"]) == (spec.config.drift.policy, spec.config.drift.kinds)
+    (spec,) = parse_policies(
+        "fixed_thresholds", make_config(retraining={"triggers": ["periodic"], "hysteresis": 3.0})
+    )
+    assert ("fixed_thresholds", ["data", "outcome"]) == (spec.config.drift.policy, spec.config.drift.kinds)
     assert (["data", "outcome"], "1h", 1.0) == (
         spec.config.retraining.triggers,
         str(spec.config.retraining.cooldown),
@@ -58,12 +60,12 @@ def test_the_literal_policy_wins_over_what_is_configured():
 
 def test_a_policy_is_replayed_as_if_it_were_switched_on():
     config = make_config(
-        retraining={"run_mode": "disabled"}, promotion={"path": "shadow", "approval": "manual"}
+        retraining={"run_mode": "disabled"}, promotion={"evidence": "shadow", "approval": "manual"}
     )
     (spec,) = parse_policies("configured", config)
     assert ("enabled", "offline", "auto") == (
         spec.config.retraining.run_mode,
-        spec.config.promotion.path,
+        spec.config.promotion.evidence,
         spec.config.promotion.approval,
     )
 
@@ -73,7 +75,7 @@ def test_a_policy_is_replayed_as_if_it_were_switched_on():
     [
         (
             "evry",
-            "Unknown policy 'evry' in --policies. Known: configured, every, literal, never, periodic:SPAN. "
+            "Unknown policy 'evry' in --policies. Known: configured, every, fixed_thresholds, never, periodic:SPAN. "
             "Did you mean 'every'?",
         ),
         ("periodic", "Wrong policy 'periodic' in --policies. Write periodic:30d or 'periodic:5000 rows'."),
@@ -92,9 +94,11 @@ def test_a_wrong_policy_is_named_with_what_is_allowed(text, said):
 def test_a_preset_wins_over_the_defaults_and_yields_to_the_models_own_values():
     defaults = {"retraining": {"triggers": ["periodic"], "cooldown": "9h"}, "drift": {"policy": "calibrated"}}
     config = parse_model(
-        {**VALUES, "retraining": {"preset": "literal", "cooldown": "6h"}}, origin="x", defaults=defaults
+        {**VALUES, "retraining": {"preset": "fixed_thresholds", "cooldown": "6h"}},
+        origin="x",
+        defaults=defaults,
     )
-    assert ("literal", ["data", "outcome"], "6h", 1.0) == (
+    assert ("fixed_thresholds", ["data", "outcome"], "6h", 1.0) == (
         config.drift.policy,
         config.retraining.triggers,
         str(config.retraining.cooldown),
@@ -103,8 +107,8 @@ def test_a_preset_wins_over_the_defaults_and_yields_to_the_models_own_values():
 
 
 def test_a_preset_of_the_base_file_holds_for_all_models():
-    config = parse_model(VALUES, origin="x", defaults={"retraining": {"preset": "literal"}})
-    assert ("literal", "literal") == (config.retraining.preset, config.drift.policy)
+    config = parse_model(VALUES, origin="x", defaults={"retraining": {"preset": "fixed_thresholds"}})
+    assert ("fixed_thresholds", "fixed_thresholds") == (config.retraining.preset, config.drift.policy)
 
 
 def test_without_a_preset_nothing_changes():

@@ -187,9 +187,9 @@ def test_a_history_cut_off_decides_as_the_whole_one_did_until_then():
 
 def test_the_literal_rule_alarms_more_than_the_calibrated_one_when_nothing_drifts():
     beginning = begin(make_frame(days=90, seed=2), start=place_of(30))
-    policies = by_name(replayed(beginning, "configured,literal"))
-    assert policies["literal"].alarms > policies["configured"].alarms
-    assert policies["literal"].retrainings > policies["configured"].retrainings
+    policies = by_name(replayed(beginning, "configured,fixed_thresholds"))
+    assert policies["fixed_thresholds"].alarms > policies["configured"].alarms
+    assert policies["fixed_thresholds"].retrainings > policies["configured"].retrainings
 
 
 @pytest.fixture(scope="module")

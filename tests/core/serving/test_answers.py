@@ -43,7 +43,7 @@ def test_any_value_is_shown_shortly(value):
 
 
 def test_our_signature_lists_features_then_what_is_only_logged():
-    config = learner(data={"entity": "who", "group": "race", "value": "signal", "time": "at"})
+    config = learner(data={"entity": "who", "group": "race", "value_column": "signal", "time": "at"})
     signature = schema_signature(schema(), config, text=["colour"])
     assert ("signal", "noise", "colour") == signature.names
     assert ("who", "race", "at") == signature.context

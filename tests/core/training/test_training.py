@@ -247,7 +247,7 @@ def test_importance_leaves_the_rows_as_they_are():
 def test_the_business_metric_counts_what_decisions_are_worth():
     config = config_of(
         LOGISTIC,
-        data={"value": "amount"},
+        data={"value_column": "amount"},
         evaluation={"business": {"true_positive": 1.0, "false_positive": -0.5, "action_cost": 1.0}},
     )
     scored = Scored(
