@@ -1,4 +1,4 @@
-"""Check the machine, the servers, the configurations and the pinned versions; say what to do."""
+"""Check the machine, the servers, the configurations and the installed packages; say what to do."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _clock(_: Settings) -> Iterator[tuple[str, bool, str]]:
 
 def _packages(_: Settings) -> Iterator[tuple[str, bool, str]]:
     wrong = []
-    for requirement in map(Requirement, requires("evergreen") or []):
+    for requirement in map(Requirement, requires("evergreen-mlops") or []):
         if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
             continue
         try:
@@ -68,7 +68,8 @@ def _packages(_: Settings) -> Iterator[tuple[str, bool, str]]:
             continue
         if not requirement.specifier.contains(found, prereleases=True):
             wrong.append(f"{requirement.name} {found}, needed {requirement.specifier}")
-    yield "packages", not wrong, f"{'; '.join(wrong)}: run make setup" if wrong else "as pinned"
+    remedy = "run make setup, or pip install evergreen-mlops where it is installed as a package"
+    yield "packages", not wrong, f"{'; '.join(wrong)}: {remedy}" if wrong else "as required"
 
 
 def _disk(settings: Settings) -> Iterator[tuple[str, bool, str]]:

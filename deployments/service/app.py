@@ -93,7 +93,7 @@ def make_app(service: Service) -> ServiceApp:
     app = ServiceApp(
         service,
         title="Evergreen predictions",
-        version=installed_version("evergreen"),
+        version=installed_version("evergreen-mlops"),
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
