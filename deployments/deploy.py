@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from prefect.client.orchestration import get_client
@@ -105,29 +104,32 @@ def _is_on(name: str, *, otherwise: bool) -> bool:
 
 
 POOL = "evergreen"
-ROOT = Path(__file__).resolve().parents[1]
 FLOWS = {
-    "train": ("flows/train.py:train", "Train {model} and register the winner as @candidate."),
-    "validate": ("flows/validate.py:validate", "Pass the candidate of {model} through the gate."),
-    "challenge": ("flows/challenge.py:challenge", "Let the challenger of {model} meet its champion."),
+    # Module paths, with dots throughout: found in whatever environment Evergreen is installed in.
+    "train": ("evergreen.flows.train.train", "Train {model} and register the winner as @candidate."),
+    "validate": ("evergreen.flows.validate.validate", "Pass the candidate of {model} through the gate."),
+    "challenge": ("evergreen.flows.challenge.challenge", "Let the challenger of {model} meet its champion."),
     "ab-test": (
-        "flows/ab_test.py:ab_test",
+        "evergreen.flows.ab_test.ab_test",
         "Look at the live test of {model}: go on, promote the winner, keep, or abort.",
     ),
     "retrain": (
-        "flows/retrain.py:retrain",
+        "evergreen.flows.retrain.retrain",
         "Retrain {model} when something asks and nothing holds it: train, validate, challenge, promote or keep.",
     ),
-    "replay": ("flows/replay.py:replay", "Replay policies of retraining over the history of {model}."),
+    "replay": ("evergreen.flows.replay.replay", "Replay policies of retraining over the history of {model}."),
     "monitor": (
-        "flows/monitor.py:monitor",
+        "evergreen.flows.monitor.monitor",
         "Watch {model}: drift, performance, health; tell whom it concerns.",
     ),
-    "score": ("flows/score.py:score", "Score a table or files by the champion of {model}."),
-    "register": ("flows/register.py:register", "Bring in a {model} that was trained elsewhere."),
-    "promote": ("flows/promote.py:promote", "Make a version of {model} the champion by hand."),
-    "rollback": ("flows/rollback.py:rollback", "Return {model} to its fallback, or to a named version."),
-    "reconcile": ("flows/reconcile.py:reconcile", "Settle plans of {model} whose holder died."),
+    "score": ("evergreen.flows.score.score", "Score a table or files by the champion of {model}."),
+    "register": ("evergreen.flows.register.register", "Bring in a {model} that was trained elsewhere."),
+    "promote": ("evergreen.flows.promote.promote", "Make a version of {model} the champion by hand."),
+    "rollback": (
+        "evergreen.flows.rollback.rollback",
+        "Return {model} to its fallback, or to a named version.",
+    ),
+    "reconcile": ("evergreen.flows.reconcile.reconcile", "Settle plans of {model} whose holder died."),
 }
 
 
@@ -166,10 +168,13 @@ def ensure_pool() -> None:
 def _deploy(
     stage: str, entrypoint: str, description: str, model: str, config: ModelConfig, settings: Settings
 ) -> str:
-    """Create or update one deployment; one run of a model's stage at a time, the others wait."""
+    """Create or update one deployment; one run of a model's stage at a time, the others wait.
+
+    Runs work in the folder above the configurations, where paths of data and the team's modules are found.
+    """
     with quiet_stdout():
         deployment: Any = RunnerDeployment.from_storage(
-            storage=LocalStorage(str(ROOT)),
+            storage=LocalStorage(str(settings.config_dir.parent)),
             entrypoint=entrypoint,
             name=model,
             parameters={"model": model},

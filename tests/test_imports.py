@@ -1,9 +1,12 @@
-"""Importing a flow costs nothing but what every flow needs; a command imports what it does, not what others do."""
+"""Imports go by the one name of a package, and cost nothing but what is needed: by flows, by each command."""
 
+import importlib
 import json
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOWS = sorted(path.stem for path in (ROOT / "flows").glob("*.py") if path.stem != "__init__")
@@ -17,18 +20,58 @@ for flow in sys.argv[1:]:
 print(json.dumps(loaded))
 """
 
+EMPTY = """
+import json, sys
+before = set(sys.modules)
+import evergreen
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
 
-def test_importing_flows_imports_no_costly_library():
+
+def printed(*arguments):
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *FLOWS],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=250,
+        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False, timeout=250
     )
     assert done.returncode == 0, done.stderr[-500:]
-    loaded = json.loads(done.stdout)
+    return done.stdout
+
+
+def test_importing_evergreen_imports_nothing_of_ours_and_no_library():
+    loaded = json.loads(printed("-c", EMPTY))
+    assert ["evergreen"] == [name for name in loaded if name.partition(".")[0] not in sys.stdlib_module_names]
+
+
+def test_flows_are_attributes_of_evergreen():
+    flows = {
+        "train",
+        "validate",
+        "register",
+        "challenge",
+        "promote",
+        "monitor",
+        "retrain",
+        "replay",
+        "ab_test",
+    }
+    evergreen = importlib.import_module("evergreen")
+    assert flows < set(dir(evergreen))
+    assert {name.replace("_", "-") for name in flows} == {getattr(evergreen, name).name for name in flows}
+    with pytest.raises(AttributeError, match="no attribute 'trains'"):
+        _ = evergreen.trains
+
+
+@pytest.mark.parametrize("name", ["flows", "tasks", "deployments"])
+def test_a_package_imported_by_the_name_of_its_folder_says_its_own(name):
+    with pytest.raises(ImportError, match=f"write 'from evergreen.{name} import"):
+        importlib.import_module(name)
+
+
+def test_the_package_is_the_command():
+    assert "evergreen" in printed("-m", "evergreen", "--help")
+
+
+def test_importing_flows_imports_no_costly_library():
+    loaded = json.loads(printed("-c", PROGRAM, *FLOWS))
     assert {flow: [] for flow in FLOWS} == {
         flow: sorted(COSTLY & set(names)) for flow, names in loaded.items()
     }

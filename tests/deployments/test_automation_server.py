@@ -10,13 +10,13 @@ from prefect.events import DeploymentEventTrigger
 from prefect.events.worker import EventsWorker
 
 from evergreen.deployments import deploy
-from evergreen.deployments.deploy import REASON, ROOT, deploy_models, trigger_name
+from evergreen.deployments.deploy import REASON, deploy_models, trigger_name
 from evergreen.tasks.core.alerts.alert import DEGRADED, DETECTED, Alarm, Alert, AlertLevel
 from evergreen.tasks.core.errors import ConfigError
 from evergreen.tasks.io.settings import read_settings
 from evergreen.tasks.runtime.events import announce_monitoring
 from tests.support.reigning import write_model
-from tests.support.servers import wait_for
+from tests.support.servers import ROOT, wait_for
 
 pytestmark = pytest.mark.server
 
@@ -36,7 +36,7 @@ def folder(client, tmp_path, monkeypatch):
 
 def scheduled_like_monitoring(monkeypatch):
     """Let a flow that exists stand where monitoring is deployed."""
-    flows = {"monitor": ("flows/reconcile.py:reconcile", "Watch {model}.")}
+    flows = {"monitor": ("evergreen.flows.reconcile.reconcile", "Watch {model}.")}
     monkeypatch.setattr(deploy, "FLOWS", flows)
 
 

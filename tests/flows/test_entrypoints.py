@@ -1,5 +1,8 @@
 """Every deployment's entrypoint imports for real, and its parameters make a form that tells and offers."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,24 @@ from evergreen.deployments.deploy import FLOWS
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOYMENTS = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
 ENTRYPOINTS = sorted({deployment["entrypoint"] for deployment in DEPLOYMENTS})
+MODULES = sorted(entrypoint for entrypoint, _ in FLOWS.values())
+"""What `evergreen deploy` gives to workers: a module's path, with dots throughout."""
+LOADED_BY_PATH = """
+import json, os, sys
+from prefect.flows import load_flow_from_entrypoint
+
+root, loaded, doubled = os.getcwd(), set(), {}
+for entrypoint in sys.argv[1:]:
+    load_flow_from_entrypoint(entrypoint, use_placeholder_flow=False)
+    loaded.add(entrypoint.partition(":")[0])
+    names = {}
+    for name, module in list(sys.modules.items()):
+        if getattr(module, "__file__", None):
+            names.setdefault(os.path.relpath(os.path.realpath(module.__file__), root), []).append(name)
+    ours = {file: found for file, found in names.items() if file.startswith(("flows/", "tasks/", "deployments/"))}
+    doubled |= {file: found for file, found in ours.items() if len(found) > 1 and file not in loaded}
+print(json.dumps([len(ours), doubled]))
+"""
 
 
 @pytest.fixture
@@ -27,6 +48,36 @@ def test_an_entrypoint_is_a_flow_of_its_name(load, entrypoint):
     flow = load(entrypoint)
     assert isinstance(flow, Flow)
     assert entrypoint.rpartition(":")[2].replace("_", "-") == flow.name
+
+
+@pytest.mark.parametrize("entrypoint", MODULES)
+def test_a_flow_is_found_by_its_module_wherever_the_worker_stands(entrypoint, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    dotted = load_flow_from_entrypoint(entrypoint, use_placeholder_flow=False)
+    module, _, name = entrypoint.rpartition(".")
+    assert (name.replace("_", "-"), module) == (dotted.name, dotted.fn.__module__)
+    assert dotted is load_flow_from_entrypoint(f"{module}:{name}", use_placeholder_flow=False)
+
+
+def test_what_version_0_1_deployed_is_still_found(load):
+    assert ["rollback", "reconcile"] == [
+        load(f"flows/promote.py:{name}").name for name in ("rollback", "reconcile")
+    ]
+
+
+def test_beside_flows_loaded_by_path_no_file_is_a_module_under_two_names():
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED_BY_PATH, *ENTRYPOINTS],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=250,
+    )
+    assert done.returncode == 0, done.stderr[-500:]
+    modules, doubled = json.loads(done.stdout.splitlines()[-1])
+    assert {} == doubled
+    assert modules > 100
 
 
 @pytest.mark.parametrize("entrypoint", ENTRYPOINTS)
@@ -46,8 +97,9 @@ def test_the_form_offers_the_models_of_the_folder_that_is_configured(load, monke
 
 
 def test_prefect_yaml_and_the_deploy_command_know_the_same_flows():
-    of_all_models = {"flows/monitor.py:monitor_fleet"}
-    assert set(ENTRYPOINTS) - of_all_models == {entrypoint for entrypoint, _ in FLOWS.values()}
+    of_all_models = {"evergreen.flows.monitor.monitor_fleet"}
+    by_path = {f"evergreen.{entrypoint}".replace("/", ".").replace(".py:", ".") for entrypoint in ENTRYPOINTS}
+    assert by_path - of_all_models == set(MODULES)
 
 
 def test_every_flow_of_the_project_has_a_deployment():
