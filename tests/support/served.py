@@ -46,7 +46,7 @@ def started(setup, folder, *options, verify=True, program="evergreen.deployments
             command, stdout=subprocess.PIPE, stderr=err, cwd=ROOT, env={**os.environ}, text=True
         )
     try:
-        url = process.stdout.readline().strip().removesuffix(PREDICT)
+        url = process.stdout.readline().partition("/models/")[0]
         assert url, log.read_text()
         made = Served(process, url, log)
         with httpx.Client(verify=verify) as client:
