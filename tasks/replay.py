@@ -38,9 +38,10 @@ from evergreen.tasks.core.replay.setup import PolicySpec, ReplayStart, begin_rep
 from evergreen.tasks.core.replay.stages import Tools
 from evergreen.tasks.core.reports.replay_page import replay_items, replay_markdown, replay_rows
 from evergreen.tasks.core.seeds import seed_for
+from evergreen.tasks.core.validation.gate import configured_gates
 from evergreen.tasks.core.verdict import Reason, StageResult, State
 from evergreen.tasks.data import open_source_of
-from evergreen.tasks.io.config import custom_metrics, import_function
+from evergreen.tasks.io.config import custom_metrics
 from evergreen.tasks.io.contracts import check_contract
 from evergreen.tasks.io.mlflow_store.tracking import open_tracker
 from evergreen.tasks.io.replay_pareto import draw_replay_page
@@ -87,9 +88,8 @@ def prepare_replay(
 def replay_tools(setup: Setup, *, full: bool) -> Tools:
     """Return what a replay is handed from outside the core; contracts cost seconds a check, and are checked in full."""
     config = setup.config
-    gates = {path: import_function(path, key="validation.gates") for path in config.validation.gates}
     check = check_contract if full and config.contract.enabled else None
-    return Tools(metrics=custom_metrics(config), gates=gates, check_contract=check)
+    return Tools(metrics=custom_metrics(config), gates=configured_gates(config), check_contract=check)
 
 
 @stage_task(task_run_name="replay {spec.name}", **SIDE_EFFECT)

@@ -16,7 +16,7 @@ from evergreen.tasks.core.errors import NotLearnable
 from evergreen.tasks.core.metrics.registry import measure, metrics_of
 from evergreen.tasks.core.promotion.plan import CANDIDATE, CHAMPION
 from evergreen.tasks.core.training.features import feature_frame
-from evergreen.tasks.core.validation.gate import GateContext, SmokeReport
+from evergreen.tasks.core.validation.gate import GateContext, SmokeReport, configured_gates
 from evergreen.tasks.core.validation.report import (
     conclude_validation,
     describe_validation,
@@ -25,7 +25,7 @@ from evergreen.tasks.core.validation.report import (
 )
 from evergreen.tasks.core.validation.validate import GateDecision, gather_context, judge_gates
 from evergreen.tasks.core.verdict import StageResult, State
-from evergreen.tasks.io.config import custom_metrics, import_function
+from evergreen.tasks.io.config import custom_metrics
 from evergreen.tasks.io.contracts import check_contract
 from evergreen.tasks.io.mlflow_store.models import LoadedModel, load_model, read_documents
 from evergreen.tasks.io.mlflow_store.tracking import open_tracker
@@ -108,8 +108,7 @@ def measure_candidate(
 @stage_task(**SIDE_EFFECT)
 def judge_candidate(context: GateContext) -> GateDecision:
     """Run every gate, the team's own too, and decide."""
-    paths = context.config.validation.gates
-    return judge_gates(context, gates={path: import_function(path, key="validation.gates") for path in paths})
+    return judge_gates(context, gates=configured_gates(context.config))
 
 
 @stage_task(**TRANSIENT)

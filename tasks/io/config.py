@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Callable
 from importlib.resources import files
@@ -12,8 +11,10 @@ from typing import Any, cast
 import yaml
 
 from evergreen.tasks.core.config import ModelConfig, parse_model
-from evergreen.tasks.core.errors import ConfigError, did_you_mean, unknown_name
+from evergreen.tasks.core.errors import ConfigError, unknown_name
 from evergreen.tasks.core.metrics.base import Metric, custom_metric
+from evergreen.tasks.core.registry import import_path
+from evergreen.tasks.io.plugins import offer_plugins
 from evergreen.tasks.io.settings import Settings
 
 _RESERVED = {"base"}
@@ -60,6 +61,7 @@ def find_model(model: str, *, config_dir: Path) -> Path:
 
 def read_config(path: Path) -> ModelConfig:
     """Read a model's file over ``base.yaml`` of its folder (else the project's own)."""
+    offer_plugins()
     values = _read_yaml(path)
     values.setdefault("model", path.stem)
     base = path.parent / "base.yaml"
@@ -126,21 +128,7 @@ def import_function(path: str, *, key: str) -> Callable[..., Any]:
     ConfigError
         When the module or the function does not exist, or it cannot be called.
     """
-    module_path, _, name = path.partition(":") if ":" in path else path.rpartition(".")
-    if not module_path or not name:
-        raise ConfigError(f"'{path}' in {key} is no dotted path; write package.module:function.")
-    try:
-        module = importlib.import_module(module_path)
-    except ImportError as error:
-        raise ConfigError(
-            f"'{path}' in {key} cannot be imported: {error}. Correct the path, or start from the folder (PYTHONPATH) "
-            "that holds the module."
-        ) from error
-    found = getattr(module, name, None)
-    if not callable(found):
-        near = did_you_mean(name, [known for known in dir(module) if not known.startswith("_")])
-        raise ConfigError(f"'{path}' in {key}: module '{module_path}' has no function '{name}'.{near}")
-    return cast("Callable[..., Any]", found)
+    return cast("Callable[..., Any]", import_path(path, key=key))
 
 
 def custom_metrics(config: ModelConfig) -> dict[str, Metric]:

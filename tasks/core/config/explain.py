@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import types
-from typing import Any, Union, get_args, get_origin
+from collections.abc import Mapping
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from evergreen.tasks.core.errors import did_you_mean
+from evergreen.tasks.core.errors import ConfigError, did_you_mean
+
+SectionT = TypeVar("SectionT", bound=BaseModel)
 
 # pydantic names the branch of a union inside the location: 'literal[...]', 'constrained-float', a class, ...
 _BRANCH = re.compile(
@@ -33,6 +36,20 @@ def explain_errors(error: ValidationError, model: type[BaseModel], *, origin: st
         found.setdefault(_dotted(detail["loc"], model), []).append(detail)
     deepest = [key for key in found if not any(other.startswith(f"{key}.") for other in found)]
     return " ".join(_explain(found[key], key, model, origin) for key in deepest)
+
+
+def read_options(section: type[SectionT], options: Mapping[str, Any], *, where: str) -> SectionT:
+    """Return the options of something that a team plugs in, checked by their type.
+
+    Raises
+    ------
+    ConfigError
+        Naming each wrong key, its value, what is allowed and the likeliest intended key.
+    """
+    try:
+        return section.model_validate(dict(options))
+    except ValidationError as error:
+        raise ConfigError(explain_errors(error, section, origin=where)) from None
 
 
 def known_keys(model: type[BaseModel], path: tuple[str | int, ...]) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from evergreen.tasks.core.config.section import Count, Fraction, NonNegative, Positive, Section
+from evergreen.tasks.core.config.section import Count, Fraction, NonNegative, Plugged, Positive, Section
 
 
 class LatencyLimits(Section):
@@ -56,5 +56,6 @@ class ValidationConfig(Section):
     1.0 switches the check off."""
     min_rows: Count = 50
     """Fewer holdout rows end INSUFFICIENT."""
-    gates: list[str] = Field(default_factory=list)
-    """Gates of the team's own, by dotted path: `function(context) -> Verdict`."""
+    gates: list[Plugged] = Field(default_factory=list)
+    """Gates of the team's own, by dotted path, `package.module:function` (`function(context) -> Verdict`), or by the
+    name an installed package gives; one that takes options is written `name: {option: value}` (docs/extending.md)."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +17,7 @@ from evergreen.tasks.core.metrics.classification import business_metric, label_m
 from evergreen.tasks.core.metrics.ranking import mean_reciprocal_rank, ndcg_at, win_rate
 from evergreen.tasks.core.metrics.regression import regression_metrics
 from evergreen.tasks.core.metrics.scored import Scored
+from evergreen.tasks.core.registry import METRICS
 
 _DEFAULTS = {"binary": "roc_auc", "multiclass": "log_loss", "regression": "rmse", "ranking": "ndcg_at_3"}
 _ALIASES = {
@@ -80,7 +83,19 @@ def get_metric(name: str, *, problem: str, custom: Mapping[str, Metric] | None =
     found = _NDCG.fullmatch(plain)
     if found and problem == "ranking":
         return ndcg_at(int(found[1]))
-    raise _unknown(plain, problem=problem, known=[*known, *(custom or {})])
+    if name in METRICS.names() and problem in (offered := METRICS.get(name)).problems:
+        return offered
+    raise _unknown(plain, problem=problem, known=[*known, *METRICS.names(), *(custom or {})])
+
+
+@METRICS.reader
+def _as_metric(name: str, thing: Any) -> Metric:
+    if not isinstance(thing, Metric):
+        raise ConfigError(
+            f"The metric '{name}' of a package is a {type(thing).__name__}, allowed is what "
+            "evergreen.tasks.core.metrics.base.custom_metric makes."
+        )
+    return replace(thing, name=name)
 
 
 def _unknown(name: str, *, problem: str, known: list[str]) -> UnknownName:

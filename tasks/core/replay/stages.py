@@ -47,7 +47,7 @@ from evergreen.tasks.core.training.training import (
     prepare_training,
     refit,
 )
-from evergreen.tasks.core.validation.validate import Gate, GateDecision, gather_context, judge_gates
+from evergreen.tasks.core.validation.validate import GateDecision, GateFunction, gather_context, judge_gates
 from evergreen.tasks.core.verdict import Outcome, Reason, StageResult, State, Verdict
 
 # What a replay is handed from outside the core: a team's own metrics and gates, and the check of contracts.
@@ -72,7 +72,7 @@ class Tools:
     """
 
     metrics: Mapping[str, Metric] = field(default_factory=dict)
-    gates: Mapping[str, Gate] = field(default_factory=dict)
+    gates: Mapping[str, GateFunction] = field(default_factory=dict)
     check_contract: CheckContract | None = None
 
     def metric(self, config: ModelConfig) -> Metric:

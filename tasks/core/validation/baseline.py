@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from evergreen.tasks.core.arrays import Array
+from evergreen.tasks.core.challenge.comparison import block_rows
 from evergreen.tasks.core.challenge.difference import Difference, measure_difference
+from evergreen.tasks.core.config.validation import ValidationConfig
+from evergreen.tasks.core.errors import NotLearnable
 from evergreen.tasks.core.metrics.base import Metric
 from evergreen.tasks.core.metrics.scored import Scored
 from evergreen.tasks.core.training.baseline import no_skill_baseline
-from evergreen.tasks.core.validation.gate import CheckResult, check, insufficient
+from evergreen.tasks.core.validation.gate import CheckResult, GateContext, check, gate, insufficient
 from evergreen.tasks.core.verdict import Reason
 
 LEVEL = 0.05
@@ -126,3 +131,32 @@ def _sentence(difference: Difference, *, kind: str, margin: float, above: bool) 
         f"({difference.champion:.4g}): difference {difference.difference:.4g}, 95 % interval "
         f"[{low:.4g}, {high:.4g}], must lie above {margin:g}."
     )
+
+
+@gate("baseline", section="validation", needs=("answers",), always=True)
+def baseline_gate(context: GateContext, limits: ValidationConfig) -> Iterator[CheckResult]:
+    """Require a margin over each naive baseline that decides; losing to the others warns."""
+    assert context.rng is not None
+    try:
+        blocks = block_rows(context.holdout, schema=context.schema, config=context.config)
+    except NotLearnable as error:
+        yield insufficient("baseline_constant", Reason.from_error(error))
+        return
+    for kind, baseline in context.baselines.items():
+        if kind == "persistence" and limits.baseline == "constant":
+            continue
+        difference = measure_margin(
+            context.metric,
+            baseline=baseline,
+            scored=context.scored,
+            kind=kind,
+            blocks=blocks,
+            rng=context.rng,
+        )
+        yield check_margin(
+            difference,
+            kind=kind,
+            margin=limits.baseline_margin,
+            min_blocks=context.config.evaluation.min_blocks,
+            decides=kind == "constant" or limits.baseline == "persistence",
+        )

@@ -1,19 +1,25 @@
-"""Everything measured about a version that the gates judge; gates of a team's own get it too."""
+"""The gate's door: how a check is registered, what it may look at, and what it answers with."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import reduce
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from evergreen.tasks.core.config import ModelConfig
+from evergreen.tasks.core.config.explain import read_options
+from evergreen.tasks.core.config.section import Section
 from evergreen.tasks.core.contract.check import ContractResult
 from evergreen.tasks.core.data.rows import Rows
 from evergreen.tasks.core.data.schema import Schema
+from evergreen.tasks.core.errors import ConfigError
 from evergreen.tasks.core.metrics.base import Metric
 from evergreen.tasks.core.metrics.scored import Scored
+from evergreen.tasks.core.registry import GATES, plugged
 from evergreen.tasks.core.verdict import Outcome, Reason, Verdict
 
 # What a check of the gate answers with.
@@ -203,6 +209,8 @@ class GateContext:
         What a fresh process found; None in a replay, which judges the statistical gates alone.
     warnings : tuple[Reason, ...]
         What loading and splitting the rows warned about.
+    rng : numpy.random.Generator | None
+        For gates that draw: seeded from model, window and purpose.
     """
 
     config: ModelConfig
@@ -216,6 +224,7 @@ class GateContext:
     contract: tuple[ContractResult, ...] = ()
     smoke: SmokeReport | None = None
     warnings: tuple[Reason, ...] = ()
+    rng: np.random.Generator | None = None
 
     @property
     def metric(self) -> Metric:
@@ -230,3 +239,119 @@ class GateContext:
     def metric_named(self, name: str) -> Metric | None:
         """Return one of the measured metrics by name, or None."""
         return next((metric for metric in self.metrics if metric.name == name), None)
+
+
+# How a check of the gate is registered: its section of the configuration, what it needs, its function.
+
+
+Need = Literal["answers", "probabilities", "smoke"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """A check of the gate; call it with a `GateContext`.
+
+    Attributes
+    ----------
+    name : str
+        What it is called in reports and in ``validation.gates``.
+    function : callable
+        ``function(context)``, with a section ``function(context, settings)``; answers with a ``Verdict``, a
+        ``CheckResult``, or several of these (``check`` and ``insufficient`` make them).
+    section : str | type[Section] | None
+        Where its settings stand: a key of the model's configuration, or the type of the options that stand beside its
+        name in ``validation.gates``.
+    needs : tuple of str
+        It is left out where one is not there: ``answers`` (rows enough, and answers of the right shape that are
+        numbers), ``probabilities`` (a binary or multiclass model), ``smoke`` (a live run: a replay has none).
+    gives : tuple of str
+        Needs of later gates that are there only when this one passes.
+    always : bool
+        True: it runs for every model; False: for those whose ``validation.gates`` names it.
+    options : mapping
+        What stands beside its name.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    section: str | type[Section] | None = None
+    needs: tuple[Need, ...] = ()
+    gives: tuple[Need, ...] = ()
+    always: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def family(self) -> Family:
+        """``operational`` for what needs a live run."""
+        return "operational" if "smoke" in self.needs else "statistical"
+
+    def __call__(self, context: GateContext) -> list[CheckResult]:
+        """Ask it; what it raises is not caught, so that a broken gate never approves.
+
+        Raises
+        ------
+        ConfigError
+            When its options are wrong, or it answers with anything but verdicts.
+        """
+        settings = self._settings(context.config)
+        answer = self.function(context) if settings is None else self.function(context, settings)
+        several = answer if isinstance(answer, Iterable) else (answer,)
+        return [self._result(one) for one in several]
+
+    def _settings(self, config: ModelConfig) -> Any:
+        if isinstance(self.section, str):
+            return reduce(getattr, self.section.split("."), config)
+        if self.section is None and self.options:
+            raise ConfigError(
+                f"The gate '{self.name}' takes no options. Write its name alone in validation.gates."
+            )
+        where = f"validation.gates: {self.name}"
+        return None if self.section is None else read_options(self.section, self.options, where=where)
+
+    def _result(self, answer: Any) -> CheckResult:
+        if isinstance(answer, CheckResult):
+            return answer
+        if not isinstance(answer, Verdict):
+            raise ConfigError(
+                f"The gate '{self.name}' returned a {type(answer).__name__}, allowed is a "
+                "evergreen.tasks.core.verdict.Verdict (outcome and reasons). Correct the function, or remove it from "
+                "validation.gates."
+            )
+        return CheckResult(name=self.name, verdict=answer, family=self.family)
+
+
+@GATES.reader
+def _as_gate(name: str, thing: Any) -> Gate:
+    return replace(thing, name=name) if isinstance(thing, Gate) else Gate(name=name, function=thing)
+
+
+def gate(
+    name: str,
+    *,
+    section: str | type[Section] | None = None,
+    needs: tuple[Need, ...] = (),
+    gives: tuple[Need, ...] = (),
+    always: bool = False,
+) -> Callable[[Callable[..., Any]], Gate]:
+    """Decorate a function to be a gate; see `Gate` for what each argument means."""
+
+    def decorate(function: Callable[..., Any]) -> Gate:
+        own = Gate(name=name, function=function, section=section, needs=needs, gives=gives, always=always)
+        registered: Gate = GATES.register(name)(own)
+        return registered
+
+    return decorate
+
+
+def configured_gates(config: ModelConfig) -> dict[str, Gate]:
+    """Return the gates that ``validation.gates`` names, with their options, by the name written there.
+
+    Raises
+    ------
+    UnknownName
+        When no gate has such a name.
+    ConfigError
+        When a dotted path cannot be imported.
+    """
+    named = plugged(config.validation.gates)
+    return {name: replace(GATES.get(name), options=options) for name, options in named.items()}

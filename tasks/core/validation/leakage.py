@@ -11,7 +11,7 @@ from scipy import stats
 
 from evergreen.tasks.core.arrays import Array, FloatArray, IntArray
 from evergreen.tasks.core.contract.contract import as_text, kind_of
-from evergreen.tasks.core.validation.gate import CheckResult, check
+from evergreen.tasks.core.validation.gate import CheckResult, GateContext, check, gate
 from evergreen.tasks.core.verdict import Reason
 
 # How well a single column alone tells the outcome: its ranking power, 0.5 (nothing) to 1 (all of it).
@@ -270,3 +270,17 @@ def _suspect(name: str, power: float, bar: float, n: int) -> Reason:
         limit=bar,
         n=n,
     )
+
+
+@gate("leakage", section="validation.leakage_score", needs=("answers",), always=True)
+def leakage_gate(context: GateContext, limit: float) -> CheckResult:
+    """Require that no feature alone gives the outcome away."""
+    measure = measure_leakage(
+        context.holdout.frame,
+        context.scored.y,
+        features=context.schema.features,
+        problem=context.problem,
+        group=context.scored.group,
+        positions=context.holdout.positions,
+    )
+    return check_leakage(measure, limit=limit)

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from evergreen.tasks.core.config.validation import LatencyLimits
-from evergreen.tasks.core.validation.gate import CheckResult, SmokeReport, check, judge_smoke
+from evergreen.tasks.core.validation.gate import (
+    CheckResult,
+    GateContext,
+    SmokeReport,
+    check,
+    gate,
+    judge_smoke,
+)
 from evergreen.tasks.core.verdict import Reason
 
 
@@ -91,3 +98,26 @@ def check_size(report: SmokeReport, *, max_mb: float) -> CheckResult:
         measured={"model_mb": report.size_mb},
         family="operational",
     )
+
+
+@gate("smoke", needs=("smoke",), always=True)
+def smoke_gate(context: GateContext) -> CheckResult:
+    """Require right answers in a fresh process."""
+    return check_smoke(_live(context))
+
+
+@gate("latency", section="validation.latency", needs=("smoke",), always=True)
+def latency_gate(context: GateContext, limits: LatencyLimits) -> CheckResult:
+    """Require answers in time."""
+    return check_latency(_live(context), limits=limits)
+
+
+@gate("size", section="validation.max_model_mb", needs=("smoke",), always=True)
+def size_gate(context: GateContext, max_mb: float) -> CheckResult:
+    """Require files that are not too large."""
+    return check_size(_live(context), max_mb=max_mb)
+
+
+def _live(context: GateContext) -> SmokeReport:
+    assert context.smoke is not None
+    return context.smoke

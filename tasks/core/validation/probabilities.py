@@ -8,7 +8,7 @@ import numpy as np
 
 from evergreen.tasks.core.arrays import FloatArray
 from evergreen.tasks.core.metrics.scored import Scored
-from evergreen.tasks.core.validation.gate import CheckResult, check
+from evergreen.tasks.core.validation.gate import CheckResult, GateContext, check, gate
 from evergreen.tasks.core.verdict import Reason
 
 _SLACK = 1e-6
@@ -124,4 +124,23 @@ def check_calibration(error: float, *, limit: float, n: int, weighted: bool) -> 
         met=None if bad else met,
         warnings=[reason] if bad and weighted else [],
         measured={"expected_calibration_error": error},
+    )
+
+
+@gate("probabilities", needs=("answers", "probabilities"), always=True)
+def probabilities_gate(context: GateContext) -> CheckResult:
+    """Require scores that can be probabilities."""
+    return check_probabilities(context.scored)
+
+
+@gate(
+    "calibration", section="validation.max_calibration_error", needs=("answers", "probabilities"), always=True
+)
+def calibration_gate(context: GateContext, limit: float) -> CheckResult:
+    """Require stated probabilities that are close to the seen frequencies."""
+    return check_calibration(
+        measure_calibration(context.scored),
+        limit=limit,
+        n=len(context.scored),
+        weighted=context.config.training.class_weight is not None,
     )

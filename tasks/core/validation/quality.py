@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from evergreen.tasks.core.metrics.base import Metric
+from evergreen.tasks.core.metrics.registry import canonical_name, get_metric
 from evergreen.tasks.core.metrics.scored import Scored
-from evergreen.tasks.core.validation.gate import CheckResult, check
+from evergreen.tasks.core.validation.gate import CheckResult, GateContext, check, gate, insufficient
 from evergreen.tasks.core.verdict import Reason
 
 
@@ -203,3 +204,56 @@ def _unknown_classes(scored: Scored, *, problem: str) -> list[str]:
     if problem not in {"binary", "multiclass"} or not scored.classes:
         return []
     return sorted(str(value) for value in set(np.unique(scored.y)) - set(scored.classes))
+
+
+# The gates of this file, in the order they are asked: what later ones need comes first.
+
+
+@gate("contract", always=True)
+def contract_gate(context: GateContext) -> list[CheckResult]:
+    """Hand on the contract's result on each window."""
+    return [
+        CheckResult(name=f"contract_{result.window}", verdict=result.verdict, warnings=result.warnings)
+        for result in context.contract
+    ]
+
+
+@gate("inputs", section="contract.max_infinite", always=True)
+def inputs_gate(context: GateContext, max_infinite: float) -> CheckResult:
+    """Look for infinities in the numeric features of each window."""
+    return check_inputs(context.windows, context.schema.numeric, max_infinite=max_infinite)
+
+
+@gate("rows", section="validation.min_rows", gives=("answers",), always=True)
+def rows_gate(context: GateContext, least: int) -> CheckResult:
+    """Require enough labelled rows to judge."""
+    n = len(context.scored)
+    if n >= least:
+        return check(
+            "rows", met=Reason(code="rows_met", message=f"{n} holdout rows.", observed=n, limit=least, n=n)
+        )
+    message = f"The holdout has {n} labelled rows, {least} are needed to judge; enlarge split.holdout."
+    return insufficient("rows", Reason(code="too_few_rows", message=message, observed=n, limit=least, n=n))
+
+
+@gate("shapes", gives=("answers",), always=True)
+def shapes_gate(context: GateContext) -> CheckResult:
+    """Require one answer a row, of the right shape and type."""
+    return check_shapes(context.scored, problem=context.problem)
+
+
+@gate("outputs", gives=("answers",), always=True)
+def outputs_gate(context: GateContext) -> CheckResult:
+    """Require answers that are numbers."""
+    return check_outputs(context.scored)
+
+
+@gate("floors", section="validation.floors", needs=("answers",), always=True)
+def floors_gate(context: GateContext, floors: Mapping[str, float]) -> CheckResult:
+    """Require the least value of each metric that the configuration names."""
+    wanted = {canonical_name(name): floor for name, floor in floors.items()}
+    metrics = {
+        name: context.metric_named(name) or get_metric(name, problem=context.problem) for name in wanted
+    }
+    values = {name: metric(context.scored) for name, metric in metrics.items()}
+    return check_floors(values, wanted, metrics=metrics, n=len(context.scored))

@@ -10,10 +10,12 @@ import pandas as pd
 from scipy import stats
 
 from evergreen.tasks.core.arrays import IntArray
+from evergreen.tasks.core.config.validation import SliceConfig
 from evergreen.tasks.core.contract.contract import as_text
+from evergreen.tasks.core.errors import ConfigError
 from evergreen.tasks.core.metrics.base import Metric
 from evergreen.tasks.core.metrics.scored import Scored
-from evergreen.tasks.core.validation.gate import CheckResult, check
+from evergreen.tasks.core.validation.gate import CheckResult, GateContext, check, gate
 from evergreen.tasks.core.verdict import Reason
 
 _FOLDS = 20
@@ -184,3 +186,21 @@ def _worst(measure: SliceMeasure, metric: Metric, max_drop: float, slices: int) 
         limit=max_drop,
         n=measure.n,
     )
+
+
+@gate("slices", section="validation.slices", needs=("answers",), always=True)
+def slices_gate(context: GateContext, wanted: SliceConfig) -> CheckResult:
+    """Require that no slice of the holdout falls far behind the whole."""
+    frame = context.holdout.frame
+    absent = [name for name in wanted.columns if name not in frame.columns]
+    if absent:
+        raise ConfigError(
+            f"validation.slices.columns names '{absent[0]}', which the data do not have; columns: "
+            f"{', '.join(map(str, frame.columns))}. Correct the name or remove it."
+        )
+    public = [name for name in context.schema.categorical if name not in context.config.data.private]
+    columns = wanted.columns or default_columns(frame, public)
+    measures = measure_slices(
+        context.scored, slice_labels(frame, columns), metric=context.metric, min_rows=wanted.min_rows
+    )
+    return check_slices(measures, metric=context.metric, max_drop=wanted.max_drop)

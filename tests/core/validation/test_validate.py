@@ -23,7 +23,6 @@ from evergreen.tasks.core.validation.report import (
 from evergreen.tasks.core.validation.validate import (
     conclude,
     operational_checks,
-    run_custom_gate,
     statistical_checks,
     validate_version,
 )
@@ -289,7 +288,7 @@ def test_a_gate_of_the_teams_own_sees_everything_and_decides():
 
 def test_a_gate_that_answers_with_something_else_is_a_wrong_configuration():
     with pytest.raises(ConfigError, match=r"'team.gates.odd' returned a bool"):
-        run_custom_gate("team.gates.odd", lambda context: True, binary_context())
+        judged(binary_context(), {"team.gates.odd": lambda context: True})
 
 
 def test_a_gate_that_breaks_never_approves():

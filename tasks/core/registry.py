@@ -1,0 +1,218 @@
+"""One registry idiom for all that a team can plug in, and the doors whose names a configuration may use."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, TypeVar, cast
+
+from evergreen.tasks.core.errors import ConfigError, did_you_mean, unknown_name
+
+T = TypeVar("T")
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+
+
+class PluginRegistry(Generic[T]):
+    """Things of one kind by name: built-in ones, those of installed packages, and a team's own by dotted path.
+
+    Built-in ones register themselves when their modules are imported, which the first look-up does; those of packages
+    are offered by their entry points and loaded when they are asked for; a name with a colon or a dot is a path,
+    ``package.module:name``, and imported.
+
+    Parameters
+    ----------
+    what : str
+        The kind for messages, e.g. ``"gate"``.
+    key : str
+        Configuration key whose values are such names, for messages.
+    home : sequence of str
+        Modules that register the built-in ones, in the order these are listed in.
+
+    Examples
+    --------
+    >>> colours = PluginRegistry[int]("colour", key="paint.colour", home=())
+    >>> colours.register("red")(0xFF0000)
+    16711680
+    >>> colours.get("red") == 0xFF0000
+    True
+    >>> colours.get("rad")
+    Traceback (most recent call last):
+    ...
+    evergreen.tasks.core.errors.UnknownName: Unknown colour 'rad' in paint.colour. Known: red. Did you mean 'red'?
+    """
+
+    def __init__(self, what: str, *, key: str, home: Sequence[str]) -> None:
+        self.what = what
+        self.key = key
+        self._home = tuple(home)
+        self._known: dict[str, tuple[T, str]] = {}
+        self._offered: dict[str, Callable[[], Any]] = {}
+        self._read: Callable[[str, Any], T] = lambda name, thing: cast("T", thing)
+
+    def reader(self, read: Callable[[str, Any], T]) -> Callable[[str, Any], T]:
+        """Decorate what makes one of this kind of whatever stands under a name; it refuses what it cannot use."""
+        self._read = read
+        return read
+
+    def register(self, name: str) -> Callable[[Any], T]:
+        """Decorate a function, class or object to be found under a name; the name then stands for what is kept.
+
+        Raises
+        ------
+        ConfigError
+            When the name has other signs than letters, digits, ``_`` and ``-``, or stands for another thing.
+        """
+        if not _NAME.fullmatch(name):
+            raise ConfigError(
+                f"'{name}' is no name for a {self.what}: write a letter, then letters, digits, '_' or '-'."
+            )
+
+        def keep(thing: Any) -> T:
+            made, origin = self._read(name, thing), _origin(thing)
+            before = self._known.get(name)
+            if before is not None and before[1] != origin:
+                raise ConfigError(
+                    f"Two {self.what}s are called '{name}': {before[1]} and {origin}. Rename one of them."
+                )
+            self._known[name] = made, origin
+            return made
+
+        return keep
+
+    def offer(self, loads: Mapping[str, Callable[[], Any]]) -> None:
+        """Take what packages offer by name, in place of what they did before; it is loaded when it is asked for."""
+        self._offered = dict(loads)
+
+    def get(self, name: str, *, key: str = "") -> T:
+        """Return what a name or dotted path stands for.
+
+        Raises
+        ------
+        UnknownName
+            When nothing has this name.
+        ConfigError
+            When a path cannot be imported, a package offers the name of a built-in one, or it is none of this kind.
+        """
+        where = key or self.key
+        if is_path(name):
+            return self._read(name, import_path(name, key=where))
+        self._open()
+        if name in self._known and name in self._offered:
+            raise ConfigError(
+                f"A package offers the {self.what} '{name}', and there is one of that name "
+                f"({self._known[name][1]}). Remove the package, or have it rename its own."
+            )
+        if name in self._known:
+            return self._known[name][0]
+        if name in self._offered:
+            return self._read(name, self._offered[name]())
+        raise unknown_name(self.what, name, self.names(), where=where)
+
+    def read(self, name: str, thing: Any) -> T:
+        """Return one of this kind made of a thing that somebody hands in."""
+        return self._read(name, thing)
+
+    def names(self) -> list[str]:
+        """Return the names of the built-in ones and of those that packages offer."""
+        return list(dict.fromkeys([*self.built_in(), *self._offered]))
+
+    def built_in(self) -> dict[str, T]:
+        """Return the built-in ones by name, in the order of their modules and then of their registration."""
+        self._open()
+        placed = {name: (self._place(origin), made) for name, (made, origin) in self._known.items()}
+        ours = sorted((place, name) for name, (place, _) in placed.items() if place is not None)
+        first = list(self._known)
+        ours.sort(key=lambda one: (one[0], first.index(one[1])))
+        return {name: placed[name][1] for _, name in ours}
+
+    def standard(self) -> dict[str, T]:
+        """Return what there is without a configuration: built-in ones, then those of packages."""
+        return {name: self.get(name) for name in self.names()}
+
+    def _place(self, origin: str) -> int | None:
+        """Return the place of a thing's module among those of the built-in ones; None for others."""
+        if not self._home:
+            return 0
+        module = origin.partition(":")[0]
+        return self._home.index(module) if module in self._home else None
+
+    def _open(self) -> None:
+        for module in self._home:
+            importlib.import_module(module)
+
+
+def _origin(thing: Any) -> str:
+    """Return where a thing was written, ``module:name``."""
+    inner = getattr(thing, "function", thing)
+    module = getattr(inner, "__module__", type(inner).__module__)
+    return f"{module}:{getattr(inner, '__qualname__', type(inner).__qualname__)}"
+
+
+def is_path(name: str) -> bool:
+    """Tell whether a name is a dotted path.
+
+    >>> is_path("rows"), is_path("team.gates:strict"), is_path("team.gates.strict")
+    (False, True, True)
+    """
+    return ":" in name or "." in name
+
+
+def import_path(path: str, *, key: str) -> Any:
+    """Import what ``package.module:name`` or ``package.module.name`` stands for; it must be callable.
+
+    Parameters
+    ----------
+    path : str
+        The dotted path.
+    key : str
+        Configuration key it stands under, for messages.
+
+    Raises
+    ------
+    ConfigError
+        When the module or the name does not exist, or it cannot be called.
+    """
+    module_path, _, name = path.partition(":") if ":" in path else path.rpartition(".")
+    if not module_path or not name:
+        raise ConfigError(f"'{path}' in {key} is no dotted path; write package.module:function.")
+    try:
+        module = importlib.import_module(module_path)
+    except ImportError as error:
+        raise ConfigError(
+            f"'{path}' in {key} cannot be imported: {error}. Correct the path, or start from the folder (PYTHONPATH) "
+            "that holds the module."
+        ) from error
+    found = getattr(module, name, None)
+    if not callable(found):
+        near = did_you_mean(name, [known for known in dir(module) if not known.startswith("_")])
+        raise ConfigError(f"'{path}' in {key}: module '{module_path}' has no function '{name}'.{near}")
+    return found
+
+
+def plugged(entries: Sequence[str | Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """Return the options of each name in a list of names, some of them with options.
+
+    >>> plugged(["rows", {"team.gates:alarm_rate": {"most": 0.1}}])
+    {'rows': {}, 'team.gates:alarm_rate': {'most': 0.1}}
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for entry in entries:
+        found |= {entry: {}} if isinstance(entry, str) else {name: dict(own) for name, own in entry.items()}
+    return found
+
+
+# The doors: what is registered where, and under which key a configuration names it.
+
+
+_CORE = "evergreen.tasks.core"
+GATES: PluginRegistry[Any] = PluginRegistry(
+    "gate",
+    key="validation.gates",
+    home=[
+        f"{_CORE}.validation.{name}"
+        for name in ("quality", "baseline", "probabilities", "slices", "leakage", "operations")
+    ],
+)
+METRICS: PluginRegistry[Any] = PluginRegistry("metric", key="evaluation.metric", home=())
+"""Metrics of packages; the built-in ones depend on the problem: `evergreen.tasks.core.metrics.registry`."""

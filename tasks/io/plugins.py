@@ -1,0 +1,52 @@
+"""What installed packages plug in: their entry points, offered to the registry of each kind."""
+
+from __future__ import annotations
+
+import sys
+from functools import lru_cache
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
+from typing import Any
+
+from evergreen.tasks.core.errors import ConfigError
+from evergreen.tasks.core.registry import GATES, METRICS, PluginRegistry
+
+GROUPS: dict[str, PluginRegistry[Any]] = {"evergreen.gates": GATES, "evergreen.metrics": METRICS}
+"""The registry of each group of entry points."""
+
+
+def offer_plugins() -> None:
+    """Offer what the packages on ``sys.path`` register, once for each path; nothing of theirs is imported yet."""
+    path = tuple(sys.path)
+    for group, registry in GROUPS.items():
+        registry.offer({point.name: _Load(point, group) for point in _points(path, group)})
+
+
+@lru_cache(maxsize=64)
+def _points(path: tuple[str, ...], group: str) -> EntryPoints:
+    """Return the entry points of a group; asked once for each ``sys.path``."""
+    return entry_points(group=group)
+
+
+class _Load:
+    """Loads one entry point when it is called."""
+
+    def __init__(self, point: EntryPoint, group: str) -> None:
+        self.point = point
+        self.group = group
+
+    def __call__(self) -> Any:
+        """Return what it names.
+
+        Raises
+        ------
+        ConfigError
+            When it cannot be imported.
+        """
+        try:
+            return self.point.load()
+        except (ImportError, AttributeError) as error:
+            package = self.point.dist.name if self.point.dist else "a package"
+            raise ConfigError(
+                f"The entry point '{self.point.name}' in {self.group}, {self.point.value} of {package}, cannot be "
+                f"imported: {error}. Mend or remove the package."
+            ) from error

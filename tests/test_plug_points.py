@@ -1,0 +1,120 @@
+"""Typical changes from outside, as docs/extending.md writes them: each touches as many files as the house allows."""
+
+import re
+import sys
+
+import pytest
+import yaml
+
+from evergreen.tasks.core.errors import ConfigError, UnknownName
+from evergreen.tasks.core.metrics.registry import metrics_of
+from evergreen.tasks.core.validation.gate import configured_gates
+from evergreen.tasks.core.validation.validate import judge_gates
+from evergreen.tasks.core.verdict import State
+from evergreen.tasks.io.config import custom_metrics
+from evergreen.tasks.io.plugins import offer_plugins
+from tests.house import ROOT
+from tests.support.gate_cases import binary_context, make_config
+
+PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+BLOCKS = re.compile(r"^## (?P<title>[^\n]+)\n(?P<text>.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+CODE = re.compile(r"```python\n# (?P<file>[\w/]+\.py)\n(?P<code>.*?)```", re.DOTALL)
+YAML = re.compile(r"```yaml\n(?P<text>.*?)```", re.DOTALL)
+
+
+class Door:
+    """One section of the page: its modules, written to a folder that Python finds, and its keys."""
+
+    def __init__(self, title, folder):
+        text = next(found["text"] for found in BLOCKS.finditer(PAGE) if found["title"] == title)
+        self.files = {found["file"]: found["code"] for found in CODE.finditer(text)}
+        self.keys = yaml.safe_load(YAML.search(text)["text"]) if YAML.search(text) else {}
+        for name, code in self.files.items():
+            (folder / name).write_text(code, encoding="utf-8")
+
+
+@pytest.fixture
+def door(tmp_path, monkeypatch):
+    """Open a section of the page by its title; its modules are forgotten afterwards."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = set(sys.modules)
+    yield lambda title: Door(title, tmp_path)
+    for name in set(sys.modules) - before:
+        if name.startswith("team_"):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """Install a package that registers modules of the page by entry points."""
+
+    def install(group, name, value):
+        info = tmp_path / "acme-1.0.dist-info"
+        info.mkdir(exist_ok=True)
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[{group}]\n{name} = {value}\n")
+        monkeypatch.syspath_prepend(str(tmp_path / "nothing"))
+        monkeypatch.syspath_prepend(str(tmp_path))
+        offer_plugins()
+
+    yield install
+    monkeypatch.undo()
+    offer_plugins()
+
+
+def test_a_metric_is_one_file(door):
+    own = door("A metric")
+    config = make_config(evaluation={**own.keys["evaluation"], "metric": "hit_rate"})
+    deciding = metrics_of(config, custom=custom_metrics(config))[0]
+    scored = binary_context().scored
+    assert (len(own.files), deciding.name) == (1, "hit_rate")
+    assert float((scored.label == scored.y).mean()) == deciding(scored)
+
+
+def test_a_gate_is_one_file(door):
+    own = door("A gate")
+    config = make_config(**own.keys)
+    decision = judge_gates(binary_context(config=config), gates=configured_gates(config))
+    assert (len(own.files), decision.state) == (1, State.REJECTED)
+    assert ["too_many_alarms"] == [reason.code for reason in decision.verdict.reasons]
+
+
+def test_a_gate_of_a_team_says_which_of_its_options_is_unknown(door):
+    door("A gate")
+    config = make_config(validation={"gates": [{"team_gates:alarm_rate": {"mots": 0.2}}]})
+    with pytest.raises(ConfigError, match=r"Unknown key 'mots'.*Did you mean 'most'"):
+        judge_gates(binary_context(config=config), gates=configured_gates(config))
+
+
+def test_a_gate_of_a_package_is_used_by_its_name(door, package):
+    door("A gate")
+    package("evergreen.gates", "few_alarms", "team_gates:alarm_rate")
+    config = make_config(validation={"gates": [{"few_alarms": {"most": 0.2}}]})
+    decision = judge_gates(binary_context(config=config), gates=configured_gates(config))
+    assert ["too_many_alarms"] == [reason.code for reason in decision.verdict.reasons]
+
+
+def test_a_metric_of_a_package_is_used_by_its_name(door, package, tmp_path):
+    door("A metric")
+    made = (
+        "from evergreen.tasks.core.metrics.base import custom_metric\nfrom team_metrics import hit_rate\n"
+        "metric = custom_metric('hit_rate', hit_rate, greater_is_better=True, bounded=True)\n"
+    )
+    (tmp_path / "team_offer.py").write_text(made)
+    package("evergreen.metrics", "hits", "team_offer:metric")
+    assert "hits" == metrics_of(make_config(evaluation={"metric": "hits"}))[0].name
+
+
+def test_a_gate_that_nobody_registered_is_named_with_what_is_known():
+    config = make_config(validation={"gates": ["leakge"]})
+    with pytest.raises(
+        UnknownName, match=r"Unknown gate 'leakge' in validation.gates.*Did you mean 'leakage'"
+    ):
+        configured_gates(config)
+
+
+def test_a_package_that_takes_the_name_of_a_built_in_gate_is_refused(door, package):
+    door("A gate")
+    package("evergreen.gates", "rows", "team_gates:alarm_rate")
+    with pytest.raises(ConfigError, match="A package offers the gate 'rows'"):
+        configured_gates(make_config(validation={"gates": ["rows"]}))
