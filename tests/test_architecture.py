@@ -244,6 +244,7 @@ SEAMS = {
     "tasks/core/drift/concept.py",
     "tasks/core/serving/tree_models.py",
     "tasks/core/drift/forecast.py",
+    "tasks/io/plugins.py",
 }
 """Short modules that one sibling alone imports, and stay apart."""
 

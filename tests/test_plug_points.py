@@ -3,11 +3,21 @@
 import re
 import sys
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
+from evergreen.tasks.core.drift.columns import measure_columns
+from evergreen.tasks.core.drift.fixed_thresholds import read_measures
+from evergreen.tasks.core.drift.measures import CellCounts
+from evergreen.tasks.core.drift.policy import drift_policy, shown_measures
+from evergreen.tasks.core.drift.types import DriftKind, Level
 from evergreen.tasks.core.errors import ConfigError, UnknownName
 from evergreen.tasks.core.metrics.registry import metrics_of
+from evergreen.tasks.core.profiles.grid import make_grid
+from evergreen.tasks.core.profiles.profile import measure_profile
+from evergreen.tasks.core.registry import DRIFT_MEASURES
 from evergreen.tasks.core.validation.gate import configured_gates
 from evergreen.tasks.core.validation.validate import judge_gates
 from evergreen.tasks.core.verdict import State
@@ -118,3 +128,54 @@ def test_a_package_that_takes_the_name_of_a_built_in_gate_is_refused(door, packa
     package("evergreen.gates", "rows", "team_gates:alarm_rate")
     with pytest.raises(ConfigError, match="A package offers the gate 'rows'"):
         configured_gates(make_config(validation={"gates": ["rows"]}))
+
+
+def compared(config, moved):
+    """Measure a column whose rows moved by a share against its reference."""
+    before = pd.DataFrame({"x": np.arange(1000.0)})
+    stay = np.linspace(0, 999, 1000 - moved).round()
+    after = pd.DataFrame({"x": np.r_[np.zeros(moved), stay]})
+    grid = make_grid(before, categorical=frozenset())
+    pair = [measure_profile(frame, grid) for frame in (before, after)]
+    return measure_columns(*pair, measures=shown_measures(config))
+
+
+def test_a_drift_measure_is_shown_and_decides_by_one_file(door):
+    own = door("A drift measure")
+    config = make_config(**own.keys)
+    policy = drift_policy(config)
+    (measure,) = compared(config, 100)
+    assert (len(own.files), 0.09) == (1, pytest.approx(measure.to_dict()["team_drift:Largest"], abs=0.02))
+    (small,) = read_measures(compared(config, 50), (DriftKind.DATA,), policy)
+    (large,) = read_measures(compared(config, 130), (DriftKind.DATA,), policy)
+    assert (small.level, large.level) == (Level.QUIET, Level.DRIFT)
+    assert (large.moved.signal, large.moved.limit) == ("team_drift:Largest", 0.1)
+
+
+def test_a_drift_measure_without_a_level_decides_nothing(door):
+    door("A drift measure")
+    config = make_config(drift={"policy": "literal", "measures": ["team_drift:Largest"]})
+    assert {} == drift_policy(config).criticals
+    assert "team_drift:Largest" in compared(config, 100)[0].to_dict()
+
+
+def test_a_level_of_a_built_in_measure_is_a_key_that_its_registration_makes():
+    config = make_config(drift={"policy": "literal", "kl_critical": 0.1})
+    assert {"kl": 0.1} == drift_policy(config).criticals
+
+
+def test_no_other_file_names_the_divergences_that_are_registered():
+    named = re.compile(r"['\"](kl|js)(_critical)?['\"]|\b(one|measure|drift|column)\.(kl|js)\b")
+    files = [
+        path for path in (ROOT / "tasks").rglob("*.py") if named.search(path.read_text(encoding="utf-8"))
+    ]
+    assert [ROOT / "tasks" / "core" / "drift" / "measures.py"] == files
+
+
+@pytest.mark.parametrize("name", ["kl", "js", "hellinger"])
+def test_what_a_measure_exceeds_by_chance_it_exceeds_once_in_twenty(name):
+    rng = np.random.default_rng(7)
+    counts = [rng.multinomial(2000, np.full(10, 0.1), size=4000).astype(float) for _ in range(2)]
+    cells = CellCounts(reference=counts[0], current=counts[1], exist=np.ones((4000, 10), dtype=bool))
+    measure = DRIFT_MEASURES.get(name)
+    assert (measure.statistic(cells) > measure.null(cells)).mean() == pytest.approx(0.05, abs=0.015)

@@ -96,7 +96,7 @@ class PluginRegistry(Generic[T]):
         """
         where = key or self.key
         if is_path(name):
-            return self._read(name, import_path(name, key=where))
+            return self._read(name, find_object(name, key=where))
         self._open()
         if name in self._known and name in self._offered:
             raise ConfigError(
@@ -158,8 +158,8 @@ def is_path(name: str) -> bool:
     return ":" in name or "." in name
 
 
-def import_path(path: str, *, key: str) -> Any:
-    """Import what ``package.module:name`` or ``package.module.name`` stands for; it must be callable.
+def find_object(path: str, *, key: str) -> Any:
+    """Import what ``package.module:name`` or ``package.module.name`` stands for.
 
     Parameters
     ----------
@@ -171,7 +171,7 @@ def import_path(path: str, *, key: str) -> Any:
     Raises
     ------
     ConfigError
-        When the module or the name does not exist, or it cannot be called.
+        When the module or the name does not exist.
     """
     module_path, _, name = path.partition(":") if ":" in path else path.rpartition(".")
     if not module_path or not name:
@@ -184,9 +184,24 @@ def import_path(path: str, *, key: str) -> Any:
             "that holds the module."
         ) from error
     found = getattr(module, name, None)
-    if not callable(found):
+    if found is None:
         near = did_you_mean(name, [known for known in dir(module) if not known.startswith("_")])
         raise ConfigError(f"'{path}' in {key}: module '{module_path}' has no function '{name}'.{near}")
+    return found
+
+
+def import_path(path: str, *, key: str) -> Any:
+    """Import a function or class; as `find_object`, and it must be callable.
+
+    Raises
+    ------
+    ConfigError
+        When the module or the name does not exist, or it cannot be called.
+    """
+    found = find_object(path, key=key)
+    if not callable(found):
+        module_path, _, name = path.partition(":") if ":" in path else path.rpartition(".")
+        raise ConfigError(f"'{path}' in {key}: module '{module_path}' has no function '{name}'.")
     return found
 
 
@@ -216,3 +231,6 @@ GATES: PluginRegistry[Any] = PluginRegistry(
 )
 METRICS: PluginRegistry[Any] = PluginRegistry("metric", key="evaluation.metric", home=())
 """Metrics of packages; the built-in ones depend on the problem: `evergreen.tasks.core.metrics.registry`."""
+DRIFT_MEASURES: PluginRegistry[Any] = PluginRegistry(
+    "drift measure", key="drift.measures", home=[f"{_CORE}.drift.measures"]
+)

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, create_model, model_validator
 
-from evergreen.tasks.core.config.section import Count, Fraction, NonNegative, OpenFraction, Positive, Section
+from evergreen.tasks.core.config.section import (
+    Count,
+    Fraction,
+    NonNegative,
+    OpenFraction,
+    Plugged,
+    Positive,
+    Section,
+)
 from evergreen.tasks.core.config.units import AnySpan, Duration, Rate, Span, ToRate
+from evergreen.tasks.core.registry import DRIFT_MEASURES
 
 Kind = Literal["data", "prediction", "outcome", "concept", "performance"]
 
@@ -33,6 +42,25 @@ class MonitoringConfig(Section):
     """Rows of the sample the Evidently page is drawn from (without `data.private` columns); 0: no such page."""
 
 
+def _with_levels(section: type[Section]) -> type[Section]:
+    """Give a section a key for the level of each registered drift measure, ``<name>_critical``."""
+    levels: dict[str, Any] = {
+        f"{name}_critical": (
+            Positive | None,
+            Field(
+                default=None,
+                description=f"Level from which a column is drift (fixed thresholds): {one.advice}",
+            ),
+        )
+        for name, one in DRIFT_MEASURES.built_in().items()
+    }
+    whole = create_model(
+        section.__name__, __base__=section, __module__=section.__module__, __doc__=section.__doc__, **levels
+    )
+    return whole
+
+
+@_with_levels
 class DriftConfig(Section):
     """What counts as drift."""
 
@@ -69,6 +97,9 @@ class DriftConfig(Section):
     """Smallest change of a feature's correlation with the outcome that is concept drift (Fisher's z)."""
     performance_threshold: OpenFraction = 0.05
     """Smallest relative loss of the metric that is performance drift."""
+    measures: list[Plugged] = Field(default_factory=list)
+    """Distances of the team's own that are shown for each column, by dotted path or by the name an installed package
+    gives; `name: {critical: 0.2}` decides as well (fixed thresholds; docs/extending.md)."""
 
     @model_validator(mode="after")
     def _warning_comes_first(self) -> DriftConfig:

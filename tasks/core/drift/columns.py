@@ -9,22 +9,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import chdtri
 
-from evergreen.tasks.core.arrays import BoolArray, FloatArray
+from evergreen.tasks.core.arrays import FloatArray
+from evergreen.tasks.core.drift.measures import CellCounts, DriftMeasure, measure_cells
 from evergreen.tasks.core.errors import InputError
 from evergreen.tasks.core.profiles.grid import ColumnGrid
 from evergreen.tasks.core.profiles.profile import ColumnProfile, Profile
-from evergreen.tasks.core.stats.distances import (
-    hellinger,
-    js_distance,
-    kl_divergence,
-    psi,
-    shares,
-    smoothed_shares,
-    total_variation,
-    wasserstein,
-)
+from evergreen.tasks.core.registry import DRIFT_MEASURES
+from evergreen.tasks.core.stats.distances import psi, shares, wasserstein
 from evergreen.tasks.core.stats.resampling import benjamini_hochberg
 from evergreen.tasks.core.stats.two_sample import chi_square, ks_from_counts, psi_p_value
 from evergreen.tasks.core.verdict import Reason
@@ -32,23 +24,6 @@ from evergreen.tasks.core.verdict import Reason
 DECILES = 10
 ABSENT = 3
 """Cells that follow the bins: -inf, +inf, null."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class CellCounts:
-    """Two sides of some columns over the same cells, padded to one width.
-
-    Attributes
-    ----------
-    reference, current : array, shape (columns, cells)
-        Counts.
-    exist : array of bool, shape (columns, cells)
-        Cells that hold a row on either side; the others are padding, or say nothing.
-    """
-
-    reference: FloatArray
-    current: FloatArray
-    exist: BoolArray
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -150,14 +125,17 @@ def _padded(rows: Sequence[npt.NDArray]) -> FloatArray:
 # The numbers of many columns at once: distances over cells, tests, what is missing.
 
 
-_CHANCE = 0.05
+_PLUGGED = "@"
+"""Begins the names of registered measures among a column's numbers."""
 _ROUNDING = 1e-9
 """A standard deviation below this part of the mean is that of a constant."""
 ProfilePair = tuple[Sequence[ColumnProfile], Sequence[ColumnProfile]]
 
 
-def numeric_numbers(grids: Sequence[ColumnGrid], sides: ProfilePair) -> Mapping[str, FloatArray]:
-    """Return the numbers of numeric columns by name, each of shape (columns,)."""
+def numeric_numbers(
+    grids: Sequence[ColumnGrid], sides: ProfilePair, measures: Sequence[DriftMeasure] = ()
+) -> Mapping[str, FloatArray]:
+    """Return the numbers of numeric columns by name, each of shape (columns,); registered measures begin with ``@``."""
     fine = fine_bins(grids, *sides)
     ks = ks_from_counts(fine.reference, fine.current)
     deviation = np.sqrt([one.variance for one in sides[0]])
@@ -165,7 +143,7 @@ def numeric_numbers(grids: Sequence[ColumnGrid], sides: ProfilePair) -> Mapping[
     shift = np.array([after.mean - before.mean for before, after in zip(*sides, strict=True)])
     filled = np.array([min(before.finite, after.finite) > 0 for before, after in zip(*sides, strict=True)])
     return {
-        **_over_cells(decile_cells(fine, *sides)),
+        **_over_cells(decile_cells(fine, *sides), measures, kind="numeric"),
         "ks": ks.statistic,
         "ks_bound": fine.bound,
         "p_value": ks.p_value,
@@ -176,14 +154,14 @@ def numeric_numbers(grids: Sequence[ColumnGrid], sides: ProfilePair) -> Mapping[
     }
 
 
-def category_numbers(sides: ProfilePair) -> Mapping[str, FloatArray]:
+def category_numbers(sides: ProfilePair, measures: Sequence[DriftMeasure] = ()) -> Mapping[str, FloatArray]:
     """Return the numbers of categorical columns by name, each of shape (columns,)."""
     cells = category_cells(*sides)
     rows = np.array([one.n for one in sides[1]], dtype=np.float64)
     unseen = np.array([one.counts[-1] for one in sides[1]], dtype=np.float64)
     nothing = np.full(len(rows), np.nan)
     return {
-        **_over_cells(cells),
+        **_over_cells(cells, measures, kind="categorical"),
         **dict.fromkeys(("ks", "ks_bound", "wasserstein", "mean_shift"), nothing),
         "p_value": np.asarray(chi_square(cells.reference, cells.current).p_value),
         **_missing(sides),
@@ -191,21 +169,16 @@ def category_numbers(sides: ProfilePair) -> Mapping[str, FloatArray]:
     }
 
 
-def _over_cells(cells: CellCounts) -> dict[str, FloatArray]:
-    before, after, exist = cells.reference, cells.current, cells.exist
-    n, m, number = before.sum(axis=1), after.sum(axis=1), exist.sum(axis=1)
-    value = psi(before, after, cells=exist)
-    smooth = [smoothed_shares(side, smoothing=0.5, cells=exist) for side in (after, before)]
-    known = (n > 0) & (m > 0)
-    scale = np.divide(n + m, n * m, out=np.full(n.shape, np.nan), where=known)
+def _over_cells(cells: CellCounts, measures: Sequence[DriftMeasure], *, kind: str) -> dict[str, FloatArray]:
+    before, after = cells.reference, cells.current
+    n, m, number = before.sum(axis=1), after.sum(axis=1), cells.exist.sum(axis=1)
+    value = psi(before, after, cells=cells.exist)
+    plugged = measure_cells(cells, measures, kind=kind)
     return {
         "psi": value,
-        "psi_chance": np.where(number > 1, chdtri(np.maximum(number - 1, 1), _CHANCE), 0.0) * scale,
+        "psi_chance": cells.chi_square_chance(),
         "psi_p_value": psi_p_value(value, reference_rows=n, current_rows=m, cells=number),
-        "kl": np.where(known, kl_divergence(*(np.nan_to_num(side) for side in smooth)), np.nan),
-        "js": js_distance(before, after),
-        "hellinger": hellinger(before, after),
-        "total_variation": total_variation(before, after),
+        **{f"{_PLUGGED}{name}": values for name, values in plugged.items()},
     }
 
 
@@ -240,8 +213,9 @@ class ColumnMeasure:
     psi, psi_chance, psi_p_value : float
         Population stability index, what it exceeds by chance in one of 20 windows without drift, and its p-value.
         Numeric: over the reference's deciles. *Missing*, -inf and +inf count as cells of their own.
-    kl, js, hellinger, total_variation : float
-        Distances over the same cells; KL in nats, of current from reference, smoothed by half a row as PSI is.
+    distances : mapping of str to float
+        What registered measures say over the same cells (`evergreen.tasks.core.drift.measures`), by name, and under
+        ``<name>_chance`` what each exceeds by chance in one of 20 windows without drift.
     wasserstein : float
         Numeric: the share of the reference's ranks that a row has moved by, on average.
     ks, ks_bound : float
@@ -271,10 +245,6 @@ class ColumnMeasure:
     psi: float
     psi_chance: float
     psi_p_value: float
-    kl: float
-    js: float
-    hellinger: float
-    total_variation: float
     wasserstein: float
     ks: float
     ks_bound: float
@@ -288,12 +258,14 @@ class ColumnMeasure:
     unseen: float
     drifted: bool | None
     reason: Reason | None
+    distances: Mapping[str, float]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form; null for what is not defined."""
+        """Return the JSON form, each distance beside the rest; null for what is not defined."""
+        numbers = {name: value for name, value in vars(self).items() if name != "distances"}
         plain = {
             name: None if isinstance(value, float) and not math.isfinite(value) else value
-            for name, value in vars(self).items()
+            for name, value in {**numbers, **self.distances}.items()
         }
         return {**plain, "reason": None if self.reason is None else self.reason.to_dict()}
 
@@ -305,6 +277,7 @@ def measure_columns(
     significance: float = 0.05,
     psi_warning: float = 0.10,
     min_rows: int = MIN_ROWS,
+    measures: Sequence[DriftMeasure] | None = None,
 ) -> tuple[ColumnMeasure, ...]:
     """Measure every column that both profiles hold.
 
@@ -318,6 +291,8 @@ def measure_columns(
         Least PSI that is called drift: significance alone would call harmless shifts of many rows so.
     min_rows : int
         Values needed on both sides.
+    measures : sequence of DriftMeasure, optional
+        Distances to take; default: the built-in ones and those of installed packages.
 
     Returns
     -------
@@ -335,7 +310,8 @@ def measure_columns(
             "Measure both over one grid."
         )
     names = [name for name in reference.columns if name in window.columns]
-    numbers = _numbers(reference, window, names)
+    plugged = [*DRIFT_MEASURES.standard().values()] if measures is None else measures
+    numbers = _numbers(reference, window, names, plugged)
     adjusted, missing = (_adjusted(numbers, names, key) for key in ("p_value", "missing_p_value"))
     found = []
     for name in names:
@@ -355,13 +331,21 @@ def measure_columns(
                 adjusted_p_value=adjusted[name],
                 drifted=moved if reason is None else None,
                 reason=reason,
-                **numbers[name],
+                **_apart(numbers[name]),
             )
         )
     return tuple(found)
 
 
-def _numbers(reference: Profile, window: Profile, names: Sequence[str]) -> dict[str, dict[str, float]]:
+def _apart(numbers: Mapping[str, float]) -> dict[str, Any]:
+    """Put what registered measures say under ``distances``."""
+    own = {name: value for name, value in numbers.items() if not name.startswith(_PLUGGED)}
+    return {**own, "distances": {name[1:]: value for name, value in numbers.items() if name not in own}}
+
+
+def _numbers(
+    reference: Profile, window: Profile, names: Sequence[str], measures: Sequence[DriftMeasure]
+) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     grids = reference.grid.columns
     for kind in ("numeric", "categorical"):
@@ -371,7 +355,9 @@ def _numbers(reference: Profile, window: Profile, names: Sequence[str]) -> dict[
         sides = [reference.columns[name] for name in some], [window.columns[name] for name in some]
         numeric = kind == "numeric"
         arrays = (
-            numeric_numbers([grids[name] for name in some], sides) if numeric else category_numbers(sides)
+            numeric_numbers([grids[name] for name in some], sides, measures)
+            if numeric
+            else category_numbers(sides, measures)
         )
         found |= _by_column(some, arrays)
     return found

@@ -90,6 +90,13 @@ def _measured(kind: DriftKind, one: ColumnMeasure, policy: Policy) -> ThresholdF
         reason = one.reason or Reason(code="not_measured", message=f"{one.column} {_UNKNOWN}")
         return ThresholdFinding(kind=kind, column=one.column, level=Level.INSUFFICIENT, reason=reason)
     critical, unlikely = one.psi >= policy.psi_critical, one.p_value < policy.significance
+    p_values = (one.p_value, one.adjusted_p_value)
+    plugged = _farthest(one, policy)
+    if plugged is not None and not critical:
+        name, value, limit = plugged
+        return _finding(
+            kind, one.column, name, value, 0.0, limit=limit, beyond=True, p_values=p_values, alarm=True
+        )
     if unlikely and not critical:
         return _finding(
             kind,
@@ -99,7 +106,7 @@ def _measured(kind: DriftKind, one: ColumnMeasure, policy: Policy) -> ThresholdF
             1.0,
             limit=1 - policy.significance,
             beyond=True,
-            p_values=(one.p_value, one.adjusted_p_value),
+            p_values=p_values,
         )
     limit = policy.psi_critical if critical else policy.psi_warning
     return _finding(
@@ -110,9 +117,19 @@ def _measured(kind: DriftKind, one: ColumnMeasure, policy: Policy) -> ThresholdF
         0.0,
         limit=limit,
         beyond=one.psi >= policy.psi_warning,
-        p_values=(one.p_value, one.adjusted_p_value),
+        p_values=p_values,
         alarm=critical,
     )
+
+
+def _farthest(one: ColumnMeasure, policy: Policy) -> tuple[str, float, float] | None:
+    """Return the registered measure that is farthest beyond its level: name, value, level; None where none is."""
+    beyond = [
+        (name, one.distances[name], level)
+        for name, level in policy.criticals.items()
+        if one.distances.get(name, np.nan) >= level
+    ]
+    return max(beyond, key=lambda each: each[1] / each[2], default=None)
 
 
 def _outcome(column: str, observed: FloatArray, expected: FloatArray, policy: Policy) -> ThresholdFinding:
@@ -171,7 +188,8 @@ def judge_fixed_thresholds(
     """Judge one window of one phase by fixed levels.
 
     Data and prediction: PSI of at least ``drift.psi_critical`` or an uncorrected p-value below
-    ``drift.ks_significance`` is drift, PSI of at least ``drift.psi_warning`` a warning. Outcome: a total-variation
+    ``drift.ks_significance`` is drift, and so is a registered measure of at least its level (``drift.<name>_critical``,
+    ``drift.measures``); PSI of at least ``drift.psi_warning`` is a warning. Outcome: a total-variation
     shift above ``drift.outcome_threshold``. Concept: the champion's loss up by ``drift.concept_threshold``.
     Performance: the metric down by ``drift.performance_threshold``. One window opens an alarm, the next within
     its levels resolves it.

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from evergreen.tasks.core.arrays import FloatArray
 from evergreen.tasks.core.config import ModelConfig
+from evergreen.tasks.core.config.explain import read_options
+from evergreen.tasks.core.config.section import Positive, Section
 from evergreen.tasks.core.config.units import Rate, Span
+from evergreen.tasks.core.drift.measures import DriftMeasure
 from evergreen.tasks.core.drift.types import DriftKind, SignalKey
 from evergreen.tasks.core.metrics.base import Metric
 from evergreen.tasks.core.metrics.registry import deciding_metric
+from evergreen.tasks.core.registry import DRIFT_MEASURES, plugged
 
 MAIN_SIGNALS = ("location", "level")
 """Signals that half of their column's part goes to."""
@@ -49,6 +53,8 @@ class Policy:
         Direction in which the metric of performance is worse: -1 for scores, +1 for losses.
     psi_warning, psi_critical, significance, outcome_threshold : float
         Levels of ``fixed_thresholds``.
+    criticals : mapping of str to float
+        Levels of registered drift measures that decide by it.
     """
 
     name: str = "calibrated"
@@ -66,6 +72,7 @@ class Policy:
     psi_critical: float = 0.25
     significance: float = 0.05
     outcome_threshold: float = 0.02
+    criticals: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def window_length(self) -> float | None:
@@ -110,7 +117,35 @@ def drift_policy(config: ModelConfig, *, metric: Metric | None = None) -> Policy
         psi_critical=drift.psi_critical,
         significance=drift.ks_significance,
         outcome_threshold=drift.outcome_threshold,
+        criticals=critical_levels(config),
     )
+
+
+class MeasureOptions(Section):
+    """What may stand beside a measure in ``drift.measures``."""
+
+    critical: Positive | None = None
+    """Level from which a column is drift (fixed thresholds); without one the measure is only shown."""
+
+
+def shown_measures(config: ModelConfig) -> list[DriftMeasure]:
+    """Return the measures of a model: built-in ones, those of packages, and what ``drift.measures`` names."""
+    named = {name: DRIFT_MEASURES.get(name) for name in plugged(config.drift.measures)}
+    return list({**DRIFT_MEASURES.standard(), **named}.values())
+
+
+def critical_levels(config: ModelConfig) -> dict[str, float]:
+    """Return the levels of the measures that decide under fixed thresholds, by the measure's name.
+
+    Raises
+    ------
+    ConfigError
+        When what stands beside a name in ``drift.measures`` is no level.
+    """
+    levels = {name: getattr(config.drift, f"{name}_critical") for name in DRIFT_MEASURES.built_in()}
+    for name, options in plugged(config.drift.measures).items():
+        levels[name] = read_options(MeasureOptions, options, where=f"drift.measures: {name}").critical
+    return {name: float(level) for name, level in levels.items() if level is not None}
 
 
 def windows_in_budget(policy: Policy, *, starts: FloatArray, rows: FloatArray) -> float:

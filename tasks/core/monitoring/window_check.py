@@ -18,6 +18,7 @@ from evergreen.tasks.core.drift.detect import DetectorState
 from evergreen.tasks.core.drift.fixed_thresholds import judge_fixed_thresholds
 from evergreen.tasks.core.drift.judge import Judgement, judge_window
 from evergreen.tasks.core.drift.performance import Performance, relative_drop
+from evergreen.tasks.core.drift.policy import shown_measures
 from evergreen.tasks.core.drift.types import DriftKind, KindVerdict, Level, Phase, Signals, join_signals
 from evergreen.tasks.core.metrics.scored import Scored
 from evergreen.tasks.core.monitoring.setup import MonitorSetup
@@ -150,7 +151,16 @@ def check_window(
         signals = join_signals([watch.data.measure(profiles["inputs"]), signals])
         measured = _measures(watch, profiles)
     count = len(rows) if due.phase is Phase.INPUTS else answered.labelled
-    judged = (*measured, *measure_columns(watch.reference.answers, answered.profile)) if measured else ()
+    judged = (
+        (
+            *measured,
+            *measure_columns(
+                watch.reference.answers, answered.profile, measures=shown_measures(watch.config)
+            ),
+        )
+        if measured
+        else ()
+    )
     judgement = _judge(watch, due, signals, memory, judged, rows=count)
     looked = WindowResult(
         window=due.window,
@@ -208,7 +218,11 @@ def performance_with_reference(found: Performance | None, answers: AnswerMonitor
 def _measures(watch: MonitorSetup, profiles: dict[str, Profile]) -> tuple[ColumnMeasure, ...]:
     """Measure features and answers against the reference; the outcome is not looked at yet."""
     drift, reference = watch.config.drift, watch.reference
-    levels: dict[str, Any] = {"significance": drift.ks_significance, "psi_warning": drift.psi_warning}
+    levels: dict[str, Any] = {
+        "significance": drift.ks_significance,
+        "psi_warning": drift.psi_warning,
+        "measures": shown_measures(watch.config),
+    }
     pairs = ((reference.inputs, profiles["inputs"]), (reference.answers, profiles["answers"]))
     found = [one for known, now in pairs for one in measure_columns(known, now, **levels)]
     return tuple(one for one in found if one.column != OUTCOME)

@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evergreen.tasks.core.config import ModelConfig
+from evergreen.tasks.core.drift.measures import DriftMeasure
+from evergreen.tasks.core.drift.policy import critical_levels
 from evergreen.tasks.core.drift.types import DriftKind, Level, listed, short_time
+from evergreen.tasks.core.registry import DRIFT_MEASURES
 from evergreen.tasks.core.reports.drift_charts import group_words
 from evergreen.tasks.core.reports.monitored_model import ColumnMove, MonitoredModel, level_of, real
 
@@ -99,7 +102,9 @@ def signal_words(watched: MonitoredModel, move: ColumnMove) -> str:
             if private or not group
             else f"share of {group_words(watched, move.column, group)}"
         )
-    return _SIGNALS.get(name, "one signal" if private else move.signal)
+    if name in (plain := {**_SIGNALS, **{one.name: one.title for one in DRIFT_MEASURES.standard().values()}}):
+        return plain[name]
+    return "one signal" if private else move.signal
 
 
 def performance_words(one: Mapping[str, Any] | None) -> str:
@@ -166,11 +171,17 @@ def _fixed_thresholds(config: ModelConfig) -> list[tuple[str, str]]:
     drift = config.drift
     return [
         ("Population stability index", f"{drift.psi_warning:g} warns, {drift.psi_critical:g} is drift."),
+        *((one.title, f"{one.phrase(level)} is drift.") for one, level in _deciding(config)),
         ("Tests", f"Kolmogorov–Smirnov and χ² at {drift.ks_significance:g}."),
         ("Outcome", f"a total variation of {drift.outcome_threshold:g}."),
         ("Concept", f"a loss higher by {drift.concept_threshold:.0%}."),
         ("Performance", f"worse by {config.performance_drop:.0%}."),
     ]
+
+
+def _deciding(config: ModelConfig) -> list[tuple[DriftMeasure, float]]:
+    """Return the registered measures that decide, with their levels."""
+    return [(DRIFT_MEASURES.get(name), level) for name, level in critical_levels(config).items()]
 
 
 def _calibrations(watched: MonitoredModel) -> list[tuple[str, str]]:

@@ -8,7 +8,9 @@ from html import escape
 
 from evergreen.tasks.core.drift.columns import ColumnMeasure
 from evergreen.tasks.core.drift.files import FilesDrift
+from evergreen.tasks.core.drift.measures import DriftMeasure
 from evergreen.tasks.core.profiles.profile import Profile
+from evergreen.tasks.core.registry import DRIFT_MEASURES
 from evergreen.tasks.core.reports import html
 from evergreen.tasks.core.reports.charts import document, histogram, section
 from evergreen.tasks.core.reports.distribution_chart import distribution_svg
@@ -17,24 +19,13 @@ from evergreen.tasks.core.verdict import State
 
 MOST_CHARTS, FEWEST_CHARTS = 24, 6
 _CARDS = {State.NO_DRIFT: "quiet", State.DRIFT: "drift", State.INSUFFICIENT_DATA: "insufficient"}
-_HEAD = (
-    "column",
-    "kind",
-    "says",
-    "PSI",
-    "by chance",
-    "shift",
-    "KS",
-    "p corrected",
-    "JS",
-    "missing",
-    "unseen",
-)
+_HEAD = ("column", "kind", "says", "PSI", "by chance", "shift", "KS", "p corrected")
+_TAIL = ("missing", "unseen")
 _NOTE = (
     "PSI: population stability index over the reference's deciles or categories, missing values a cell of their own; "
     "'by chance' is what it exceeds in one of 20 comparisons without any drift. Shift: of the mean, in standard "
     "deviations. KS: largest distance of the distribution functions. p corrected: Kolmogorov–Smirnov for numbers, χ² "
-    "for categories, corrected for the number of columns. JS: Jensen–Shannon distance. A column drifted when its PSI "
+    "for categories, corrected for the number of columns. {measures}A column drifted when its PSI "
     "and its corrected p-value both say so; with many rows a p-value alone is small for harmless moves."
 )
 
@@ -59,7 +50,7 @@ def files_page(drift: FilesDrift, reference: Profile, current: Profile) -> str:
         parts.append(section("What moved most", *grids, note=note))
     if drift.columns:
         parts.append(
-            section("Every column", f'<div class="scroll">{_table(drift.by_move)}</div>', note=_NOTE)
+            section("Every column", f'<div class="scroll">{_table(drift.by_move)}</div>', note=_note())
         )
     rest = _left_out(drift)
     if rest:
@@ -108,8 +99,18 @@ def _chart(one: ColumnMeasure, reference: Profile, current: Profile) -> str:
     return distribution_svg(shares.labels, shares.reference, shares.current, title=one.column)
 
 
+def _measures() -> list[DriftMeasure]:
+    """Return the registered measures that have a column of their own."""
+    return [one for one in DRIFT_MEASURES.standard().values() if one.in_table]
+
+
+def _note() -> str:
+    return _NOTE.format(measures="".join(f"{one.label}: {one.title}. " for one in _measures()))
+
+
 def _table(columns: Sequence[ColumnMeasure]) -> str:
-    head = "".join(f"<th>{escape(name)}</th>" for name in _HEAD)
+    names = (*_HEAD, *(measure.label for measure in _measures()), *_TAIL)
+    head = "".join(f"<th>{escape(name)}</th>" for name in names)
     body = "".join(_row(one) for one in columns)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
@@ -125,7 +126,7 @@ def _row(one: ColumnMeasure) -> str:
         _number(one.mean_shift, signed=True),
         _number(one.ks),
         _number(one.adjusted_p_value),
-        _number(one.js),
+        *(_number(one.distances.get(measure.name, math.nan)) for measure in _measures()),
         missing if max(one.missing_before, one.missing_after) > 0 else "",
         _share(one.unseen),
     ]

@@ -1,6 +1,7 @@
 """Judging windows: what moves, k of n, alarms that open, worsen and resolve, and what is not known."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -417,7 +418,7 @@ def test_the_memory_of_thirty_columns_is_small():
 LITERAL = policy(name="fixed_thresholds", kinds=(DATA, CONCEPT, PERFORMANCE))
 
 
-def literally(shift, memory=None, *, answers=(0.14, 0.8), nulls=0, rows=ROWS):
+def literally(shift, memory=None, *, answers=(0.14, 0.8), nulls=0, rows=ROWS, policy=LITERAL):
     """Judge one window of two columns, the first shifted, by the fixed levels."""
     reference = reference_profile(2)
     counts = np.round(draw_counts(np.random.default_rng(5), np.array([shift, 0.0]), rows=1_000_000) / 2000)
@@ -434,10 +435,10 @@ def literally(shift, memory=None, *, answers=(0.14, 0.8), nulls=0, rows=ROWS):
     own = join_signals([data, whole])
     return judge_fixed_thresholds(
         join_signals([data, found]),
-        fit_null_model(None, policy=LITERAL, whole=own),
+        fit_null_model(None, policy=policy, whole=own),
         memory or DetectorState.empty(),
         measures=measure_columns(reference, window),
-        policy=LITERAL,
+        policy=policy,
         position=START,
         rows=rows,
     )
@@ -467,6 +468,21 @@ def test_a_small_p_value_is_literal_drift_too():
     (moved,) = literally(0.2).kinds[0].moved
     assert (moved.signal, moved.alarm) == ("p_value", True)
     assert abs(moved.effect) > moved.limit == pytest.approx(0.95)
+
+
+def test_a_registered_measure_decides_where_it_has_a_level_and_is_shown_where_it_has_none():
+    quiet = literally(0.1)
+    assert levels_of(quiet)["data"] != "drift"
+    (moved,) = literally(0.1, policy=replace(LITERAL, criticals={"kl": 0.002, "js": 0.9})).kinds[0].moved
+    assert (moved.column, moved.signal, moved.limit, moved.alarm) == ("x0", "kl", 0.002, True)
+    assert moved.observed >= 0.002
+
+
+def test_of_several_measures_the_one_farthest_beyond_its_level_is_named():
+    both = replace(LITERAL, criticals={"kl": 0.002, "js": 1e-4})
+    assert ["js"] == [
+        moved.signal for moved in literally(0.1, policy=both).kinds[0].moved if moved.column == "x0"
+    ]
 
 
 def test_literal_levels_of_loss_and_metric_look_to_the_worse_side():
