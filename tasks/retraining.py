@@ -19,7 +19,7 @@ from evergreen.tasks.core.errors import InputError
 from evergreen.tasks.core.promotion.history import PLANS, champion_periods
 from evergreen.tasks.core.promotion.plan import CHALLENGER, CHAMPION
 from evergreen.tasks.core.retraining.causes import could_judge, drift_causes, known_labels
-from evergreen.tasks.core.retraining.decide import decide_retrain, due_triggers
+from evergreen.tasks.core.retraining.decide import decide_retrain
 from evergreen.tasks.core.retraining.history import Attempt
 from evergreen.tasks.core.retraining.report import (
     conclude_busy,
@@ -27,6 +27,7 @@ from evergreen.tasks.core.retraining.report import (
     conclude_retraining,
     retraining_markdown,
 )
+from evergreen.tasks.core.retraining.triggers import due_triggers
 from evergreen.tasks.core.retraining.types import (
     MANUAL,
     Cause,

@@ -2,12 +2,16 @@
 
 import re
 import sys
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
+from evergreen.tasks.core.data.rows import Rows
+from evergreen.tasks.core.data.schema import Schema
+from evergreen.tasks.core.data.strategy import training_start
 from evergreen.tasks.core.drift.columns import measure_columns
 from evergreen.tasks.core.drift.fixed_thresholds import read_measures
 from evergreen.tasks.core.drift.measures import CellCounts
@@ -18,6 +22,10 @@ from evergreen.tasks.core.metrics.registry import metrics_of
 from evergreen.tasks.core.profiles.grid import make_grid
 from evergreen.tasks.core.profiles.profile import measure_profile
 from evergreen.tasks.core.registry import DRIFT_MEASURES
+from evergreen.tasks.core.retraining.decide import decide_retrain
+from evergreen.tasks.core.retraining.history import RetrainHistory
+from evergreen.tasks.core.retraining.types import Labels, Moment, RetrainingRequest, retrain_policy
+from evergreen.tasks.core.training.weights import training_weights
 from evergreen.tasks.core.validation.gate import configured_gates
 from evergreen.tasks.core.validation.validate import judge_gates
 from evergreen.tasks.core.verdict import State
@@ -179,3 +187,54 @@ def test_what_a_measure_exceeds_by_chance_it_exceeds_once_in_twenty(name):
     cells = CellCounts(reference=counts[0], current=counts[1], exist=np.ones((4000, 10), dtype=bool))
     measure = DRIFT_MEASURES.get(name)
     assert (measure.statistic(cells) > measure.null(cells)).mean() == pytest.approx(0.05, abs=0.015)
+
+
+NOW = datetime(2026, 4, 20, tzinfo=UTC)
+
+
+def asked(config, *, champion_since):
+    request = RetrainingRequest(champion_since=champion_since, labels=Labels(positions=np.arange(500.0)))
+    return decide_retrain(Moment(at=NOW), RetrainHistory(), request, retrain_policy(config))
+
+
+def test_a_trigger_is_one_file(door):
+    own = door("A trigger of retraining")
+    config = make_config(**own.keys)
+    started = asked(config, champion_since=NOW - timedelta(days=60))
+    assert (len(own.files), started.starts) == (1, True)
+    assert [("team_triggers:season", "The season began on 2026-04-01.")] == [
+        (reason.code, reason.message) for reason in started.reasons
+    ]
+    waits = asked(config, champion_since=NOW - timedelta(days=3))
+    assert not waits.starts
+    assert "The season began" in waits.reasons[0].message
+
+
+def test_a_trigger_that_is_not_known_is_said_when_the_configuration_is_read():
+    with pytest.raises(ConfigError, match=r"'peridic'.*it is no trigger .did you mean 'periodic'"):
+        make_config(retraining={"triggers": ["peridic"]})
+
+
+def test_a_strategy_is_one_file(door):
+    own = door("A strategy of retraining")
+    config = make_config(data={"time": "t", "clock": "rows"}, **own.keys)
+    frame = pd.DataFrame({"x": np.arange(4000.0), "y": 1})
+    rows = Rows(frame, np.arange(4000.0))
+    weights = training_weights(
+        rows, np.ones(4000), schema=Schema(target="y", numeric=("x",)), config=config, class_weights=False
+    )
+    assert (len(own.files), 2.0) == (1, pytest.approx(weights[-1] / weights[0]))
+    assert 3000.0 == training_start(np.arange(4000.0), end=4000.0, config=config)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "known"), [("weighted", "recncy", "recency"), ("window", "fulll", "full")]
+)
+def test_a_strategy_that_is_not_known_is_said_when_the_configuration_is_read(key, value, known):
+    with pytest.raises(ConfigError, match=rf"'{value}'.*it is no strategy .did you mean '{known}'"):
+        make_config(retraining={key: value})
+
+
+def test_a_strategy_for_the_other_key_is_refused():
+    with pytest.raises(ConfigError, match=r"'recency' says nothing for retraining.window"):
+        training_start(np.arange(9.0), end=9.0, config=make_config(retraining={"window": "recency"}))

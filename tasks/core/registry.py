@@ -55,8 +55,10 @@ class PluginRegistry(Generic[T]):
         self._read = read
         return read
 
-    def register(self, name: str) -> Callable[[Any], T]:
+    def register(self, name: str, *, origin: Any = None) -> Callable[[Any], T]:
         """Decorate a function, class or object to be found under a name; the name then stands for what is kept.
+
+        ``origin`` is the function it was made of, where it is not the thing itself.
 
         Raises
         ------
@@ -69,13 +71,13 @@ class PluginRegistry(Generic[T]):
             )
 
         def keep(thing: Any) -> T:
-            made, origin = self._read(name, thing), _origin(thing)
+            made, place = self._read(name, thing), _origin(thing if origin is None else origin)
             before = self._known.get(name)
-            if before is not None and before[1] != origin:
+            if before is not None and before[1] != place:
                 raise ConfigError(
-                    f"Two {self.what}s are called '{name}': {before[1]} and {origin}. Rename one of them."
+                    f"Two {self.what}s are called '{name}': {before[1]} and {place}. Rename one of them."
                 )
-            self._known[name] = made, origin
+            self._known[name] = made, place
             return made
 
         return keep
@@ -144,9 +146,8 @@ class PluginRegistry(Generic[T]):
 
 def _origin(thing: Any) -> str:
     """Return where a thing was written, ``module:name``."""
-    inner = getattr(thing, "function", thing)
-    module = getattr(inner, "__module__", type(inner).__module__)
-    return f"{module}:{getattr(inner, '__qualname__', type(inner).__qualname__)}"
+    module = getattr(thing, "__module__", type(thing).__module__)
+    return f"{module}:{getattr(thing, '__qualname__', type(thing).__qualname__)}"
 
 
 def is_path(name: str) -> bool:
@@ -205,6 +206,23 @@ def import_path(path: str, *, key: str) -> Any:
     return found
 
 
+def require_known(registry: PluginRegistry[Any], entry: Any) -> Any:
+    """Return a value of the configuration as it is, where each bare name in it is registered.
+
+    Raises
+    ------
+    ValueError
+        When one is not; a dotted path is looked up when it is used.
+    """
+    for name in plugged([entry]) if isinstance(entry, (str, Mapping)) else ():
+        if not is_path(name) and name not in registry.names():
+            hint = did_you_mean(name, registry.names()).strip()
+            near = f" ({hint[0].lower()}{hint[1:]})" if hint else ""
+            known = ", ".join(f"'{one}'" for one in sorted(registry.names()))
+            raise ValueError(f"it is no {registry.what}{near}; known are {known}, or write module:name")
+    return entry
+
+
 def plugged(entries: Sequence[str | Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
     """Return the options of each name in a list of names, some of them with options.
 
@@ -233,4 +251,12 @@ METRICS: PluginRegistry[Any] = PluginRegistry("metric", key="evaluation.metric",
 """Metrics of packages; the built-in ones depend on the problem: `evergreen.tasks.core.metrics.registry`."""
 DRIFT_MEASURES: PluginRegistry[Any] = PluginRegistry(
     "drift measure", key="drift.measures", home=[f"{_CORE}.drift.measures"]
+)
+TRIGGERS: PluginRegistry[Any] = PluginRegistry(
+    "trigger", key="retraining.triggers", home=[f"{_CORE}.retraining.triggers"]
+)
+STRATEGIES: PluginRegistry[Any] = PluginRegistry(
+    "strategy",
+    key="retraining.window, retraining.weighted",
+    home=[f"{_CORE}.data.strategy", f"{_CORE}.training.weights"],
 )

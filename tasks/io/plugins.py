@@ -8,11 +8,13 @@ from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from typing import Any
 
 from evergreen.tasks.core.errors import ConfigError
-from evergreen.tasks.core.registry import DRIFT_MEASURES, GATES, METRICS, PluginRegistry
+from evergreen.tasks.core.registry import DRIFT_MEASURES, GATES, METRICS, STRATEGIES, TRIGGERS, PluginRegistry
 
 GROUPS: dict[str, PluginRegistry[Any]] = {
     "evergreen.gates": GATES,
     "evergreen.metrics": METRICS,
+    "evergreen.triggers": TRIGGERS,
+    "evergreen.strategies": STRATEGIES,
     "evergreen.drift_measures": DRIFT_MEASURES,
 }
 """The registry of each group of entry points."""

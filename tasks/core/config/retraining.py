@@ -4,29 +4,31 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from evergreen.tasks.core.config.quiet_hours import parse_quiet_hours
-from evergreen.tasks.core.config.section import Count, Fraction, OpenFraction, Section
+from evergreen.tasks.core.config.section import Count, Fraction, OpenFraction, Plugged, Section
 from evergreen.tasks.core.config.units import AnySpan, Duration, Span
+from evergreen.tasks.core.registry import STRATEGIES, TRIGGERS, require_known
 
-Trigger = Literal["data", "prediction", "outcome", "concept", "performance", "periodic", "labels"]
-TRIGGERS: tuple[Trigger, ...] = (
-    "data",
-    "prediction",
-    "outcome",
-    "concept",
-    "performance",
-    "periodic",
-    "labels",
-)
-Weighting = Literal[False, "recency", "similarity"]
 _FACTOR = Field(ge=1.0, le=16.0)
 
 
 def _weighting(value: object) -> object:
     """Read a plain yes, and a written no."""
     return "recency" if value is True else False if value == "none" else value
+
+
+def _trigger(value: object) -> object:
+    return require_known(TRIGGERS, value)
+
+
+def _weights(value: object) -> object:
+    return require_known(STRATEGIES, value)
+
+
+def _start(value: object) -> object:
+    return require_known(STRATEGIES, value)
 
 
 class RetrainingConfig(Section):
@@ -37,11 +39,12 @@ class RetrainingConfig(Section):
     preset: Literal["fixed_thresholds"] | None = None
     """Ready set of rules: `fixed_thresholds` is any p below 0.05 or an outcome shift above 2 %, once an hour at
     most. What is written in the model's file wins over it."""
-    triggers: list[Trigger] = Field(
+    triggers: list[Annotated[Plugged, AfterValidator(_trigger)]] = Field(
         default=["data", "prediction", "outcome", "concept", "performance", "periodic"]
     )
     """What asks for a retraining: alarms of monitoring by kind of drift, `periodic` (`every`), `labels`
-    (`min_new_rows`). By hand it is always possible."""
+    (`min_new_rows`), or one of the team's own by dotted path or by the name an installed package gives (with options:
+    `name: {option: value}`). By hand it is always possible."""
     every: AnySpan = Span(2592000.0, "seconds", "30d")
     """Trigger `periodic`: so long after the last retraining (or the champion's training) the next one is due."""
     min_new_rows: Count | None = None
@@ -66,14 +69,18 @@ class RetrainingConfig(Section):
     """An alarm that was open when a challenger was refused asks again only when it is so many times as large."""
     quiet_hours: list[str] = Field(default_factory=list)
     """Hours in which nothing starts by itself, e.g. `22:00-06:00` or `22:00-06:00 Europe/Berlin` (default: UTC)."""
-    window: Literal["full", "since_change"] | AnySpan = Span(15552000.0, "seconds", "180d")
+    window: Annotated[
+        AnySpan | Annotated[Plugged, AfterValidator(_start)], Field(union_mode="left_to_right")
+    ] = Span(15552000.0, "seconds", "180d")
     """What training learns from: the newest duration (`6mo`, `180d`) or number of rows, `full` history, or
-    `since_change`: all since the last detected change."""
+    `since_change`: all since the last detected change; or a strategy of the team's own."""
     min_rows_since_change: Count = 1000
     """`window: since_change` reaches back at least so many rows."""
-    weighted: Annotated[Weighting, BeforeValidator(_weighting)] = False
+    weighted: Annotated[
+        Literal[False] | Annotated[Plugged, AfterValidator(_weights)], BeforeValidator(_weighting)
+    ] = False
     """Weight of training rows: `recency` (or `true`: newer counts more, by `half_life`), `similarity` (the more a row
-    is like the newest window, the more it counts), or `false`."""
+    is like the newest window, the more it counts), a strategy of the team's own, or `false`."""
     half_life: AnySpan | None = None
     """`weighted: recency`: a row counts half as much as one so much newer; default: half the training rows' length."""
 

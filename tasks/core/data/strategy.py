@@ -1,16 +1,128 @@
-"""What a training learns from: where its rows begin, and how much each of them counts."""
+"""What a training learns from: strategies say where its rows begin, or how much each of them counts."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from evergreen.tasks.core.arrays import FloatArray
 from evergreen.tasks.core.config import ModelConfig
+from evergreen.tasks.core.config.explain import read_options
+from evergreen.tasks.core.config.section import Section
 from evergreen.tasks.core.config.units import Span
 from evergreen.tasks.core.data.clock import format_position
 from evergreen.tasks.core.data.timeline import newest_from, newest_rows_from
+from evergreen.tasks.core.errors import ConfigError
+from evergreen.tasks.core.registry import STRATEGIES, plugged
 from evergreen.tasks.core.verdict import Reason
+
+Part = Literal["start", "weights"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LearnableRows:
+    """What a strategy knows when it says where training begins.
+
+    Attributes
+    ----------
+    places : array, shape (n,)
+        Positions of the rows that may be learned from.
+    end : float
+        Where they end.
+    change_at : float | None
+        Position of the last detected change; None: none was.
+    held : float
+        Share of the newest rows that is going to be put aside, in [0, 1).
+    config : ModelConfig
+        The model.
+    """
+
+    places: FloatArray
+    end: float
+    change_at: float | None
+    held: float
+    config: ModelConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strategy:
+    """What a retraining learns from.
+
+    Attributes
+    ----------
+    name : str
+        What ``retraining.window`` or ``retraining.weighted`` calls it.
+    start : callable | None
+        ``start(rows)`` of a `LearnableRows` returns the position at which the rows to learn from begin; -inf: all.
+    weights : callable | None
+        ``weights(rows, *, schema, config)`` returns the weight of each training row, shape (n,), or None: all alike.
+    section : type[Section] | None
+        Type of the options that stand beside its name; handed on as ``options``.
+    """
+
+    name: str
+    start: Callable[..., Any] | None = None
+    weights: Callable[..., Any] | None = None
+    section: type[Section] | None = None
+
+    def call(self, part: Part, *rows: Any, options: Mapping[str, Any], **more: Any) -> Any:
+        """Ask it for one of the two.
+
+        Raises
+        ------
+        ConfigError
+            When it does not say that, or its options are wrong.
+        """
+        key = {"start": "retraining.window", "weights": "retraining.weighted"}[part]
+        function = getattr(self, part)
+        if function is None:
+            raise ConfigError(f"The strategy '{self.name}' says nothing for {key}. Choose another one there.")
+        if self.section is not None:
+            more["options"] = read_options(self.section, options, where=f"{key}: {self.name}")
+        elif options:
+            raise ConfigError(f"The strategy '{self.name}' takes no options. Write its name alone in {key}.")
+        return function(*rows, **more)
+
+
+@STRATEGIES.reader
+def _as_strategy(name: str, thing: Any) -> Strategy:
+    if not isinstance(thing, Strategy):
+        raise ConfigError(
+            f"The strategy '{name}' is a {type(thing).__name__}, allowed is a function decorated by "
+            "evergreen.tasks.core.data.strategy.strategy."
+        )
+    return replace(thing, name=name)
+
+
+def strategy(
+    name: str, *, of: Part, section: type[Section] | None = None
+) -> Callable[[Callable[..., Any]], Strategy]:
+    """Decorate a function that says where training begins (``of="start"``) or weighs its rows (``of="weights"``)."""
+
+    def decorate(function: Callable[..., Any]) -> Strategy:
+        own: Strategy = STRATEGIES.register(name, origin=function)(
+            Strategy(name=name, section=section, **{of: function})
+        )
+        return own
+
+    return decorate
+
+
+@strategy("full", of="start")
+def _full(rows: LearnableRows) -> float:
+    """Take all history."""
+    return -math.inf
+
+
+@strategy("since_change", of="start")
+def _since_change(rows: LearnableRows) -> float:
+    """Begin at the last detected change, or earlier where too few rows came since."""
+    if rows.change_at is None:
+        return -math.inf
+    fewest = math.ceil(rows.config.retraining.min_rows_since_change / (1 - rows.held))
+    return min(rows.change_at, newest_rows_from(rows.places, fewest))
 
 
 def training_start(
@@ -31,19 +143,18 @@ def training_start(
         Share of the newest rows, in [0, 1], that is going to be put aside: the window is lengthened so that its
         whole length is left.
     """
-    retraining, clock = config.retraining, config.data.clock
-    window = retraining.window
-    if held >= 1 or window == "full":
+    clock, window = config.data.clock, config.retraining.window
+    if held >= 1:
         return -math.inf
     if isinstance(window, Span):
         if clock == "rows" and window.unit == "seconds":
             return -math.inf  # the default; one that somebody wrote is refused with the configuration
-        longer = dataclasses.replace(window, amount=window.amount / (1 - held))
+        longer = replace(window, amount=window.amount / (1 - held))
         return newest_from(places, longer, end=end, clock=clock)
-    if change_at is None:
-        return -math.inf
-    fewest = math.ceil(retraining.min_rows_since_change / (1 - held))
-    return min(change_at, newest_rows_from(places, fewest))
+    ((name, options),) = plugged([window]).items()
+    chosen = STRATEGIES.get(name, key="retraining.window")
+    rows = LearnableRows(places=places, end=end, change_at=change_at, held=held, config=config)
+    return float(chosen.call("start", rows, options=options))
 
 
 def describe_start(

@@ -14,6 +14,7 @@ from evergreen.tasks.core.arrays import FloatArray
 from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.config.quiet_hours import QuietHours, parse_quiet_hours
 from evergreen.tasks.core.config.units import Span
+from evergreen.tasks.core.registry import plugged
 from evergreen.tasks.core.verdict import Reason
 
 MOST_BACK_OFF = 8.0
@@ -61,6 +62,8 @@ class RetrainPolicy:
         When nothing starts by itself.
     fresh_rows : int
         Rows labelled since that a champion restored by rollback needs before it is challenged again.
+    options : mapping of str to dict
+        What stands beside the name of a trigger.
     """
 
     run_mode: str = "enabled"
@@ -74,6 +77,7 @@ class RetrainPolicy:
     hysteresis: float = 1.5
     quiet_hours: tuple[QuietHours, ...] = ()
     fresh_rows: int = 100
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def limit(self, kind: str) -> float:
         """Return the least size of an alarm of a kind that asks."""
@@ -83,9 +87,11 @@ class RetrainPolicy:
 def retrain_policy(config: ModelConfig) -> RetrainPolicy:
     """Return the rules of a model."""
     chosen = config.retraining
+    named = plugged(chosen.triggers)
     return RetrainPolicy(
         run_mode=chosen.run_mode,
-        triggers=frozenset(chosen.triggers),
+        triggers=frozenset(named),
+        options=named,
         every=chosen.every,
         min_new_rows=chosen.min_new_rows,
         limits=config.retraining_limits,

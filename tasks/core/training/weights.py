@@ -14,8 +14,10 @@ from evergreen.tasks.core.config.units import Span
 from evergreen.tasks.core.data.clock import span_length
 from evergreen.tasks.core.data.rows import Rows
 from evergreen.tasks.core.data.schema import Schema
+from evergreen.tasks.core.data.strategy import strategy
 from evergreen.tasks.core.data.timeline import newest_from, newest_rows_from
 from evergreen.tasks.core.errors import ConfigError
+from evergreen.tasks.core.registry import STRATEGIES, plugged
 
 _FEWEST = 100
 """Rows that the newest window must hold, and that must lie before it, for the two to be told apart."""
@@ -36,12 +38,27 @@ def strategy_weights(rows: Rows, *, schema: Schema, config: ModelConfig) -> Floa
     DataError
         When a feature is missing.
     """
-    weighted, clock = config.retraining.weighted, config.data.clock
+    weighted = config.retraining.weighted
     if not weighted or rows.positions is None or len(rows) == 0:
         return None
-    if weighted == "recency":
-        return recency_weights(rows.positions, half_life=config.retraining.half_life, clock=clock)
-    newest = newest_window(rows.positions, config.monitoring.window, clock=clock)
+    ((name, options),) = plugged([weighted]).items()
+    chosen = STRATEGIES.get(name, key="retraining.weighted")
+    found = chosen.call("weights", rows, schema=schema, config=config, options=options)
+    return None if found is None else np.asarray(found, dtype=np.float64)
+
+
+@strategy("recency", of="weights")
+def _by_recency(rows: Rows, *, schema: Schema, config: ModelConfig) -> FloatArray:
+    """Count newer rows more, by ``retraining.half_life``."""
+    assert rows.positions is not None
+    return recency_weights(rows.positions, half_life=config.retraining.half_life, clock=config.data.clock)
+
+
+@strategy("similarity", of="weights")
+def _by_similarity(rows: Rows, *, schema: Schema, config: ModelConfig) -> FloatArray:
+    """Count rows more that are like the newest window."""
+    assert rows.positions is not None
+    newest = newest_window(rows.positions, config.monitoring.window, clock=config.data.clock)
     most = config.training.max_categories
     return similarity_weights(rows.frame, newest, schema=schema, max_categories=most)
 

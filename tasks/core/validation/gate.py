@@ -337,7 +337,7 @@ def gate(
 
     def decorate(function: Callable[..., Any]) -> Gate:
         own = Gate(name=name, function=function, section=section, needs=needs, gives=gives, always=always)
-        registered: Gate = GATES.register(name)(own)
+        registered: Gate = GATES.register(name, origin=function)(own)
         return registered
 
     return decorate

@@ -1,0 +1,220 @@
+"""Triggers of retraining: each registered once, with its key, what asks, how large it is, and its words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from evergreen.tasks.core.config.explain import read_options
+from evergreen.tasks.core.config.section import Section
+from evergreen.tasks.core.drift.types import DriftKind
+from evergreen.tasks.core.errors import ConfigError
+from evergreen.tasks.core.registry import TRIGGERS
+from evergreen.tasks.core.retraining.history import RetrainHistory
+from evergreen.tasks.core.retraining.types import Cause, Moment, RetrainingRequest, RetrainPolicy
+
+# What is due by the calendar or by the count of labels, whatever monitoring says.
+
+
+@dataclass(frozen=True, kw_only=True)
+class DueTrigger:
+    """One trigger that time or labels pull.
+
+    Attributes
+    ----------
+    trigger : str
+        ``periodic`` or ``labels``.
+    due : bool
+        Whether it asks now.
+    said : str
+        Why, or what is missing.
+    due_at : datetime | None
+        When it will be due; None where rows decide.
+    size, limit : float | None
+        Rows (or days) passed, and asked for.
+    """
+
+    trigger: str
+    due: bool
+    said: str
+    due_at: datetime | None = None
+    size: float | None = None
+    limit: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {**vars(self), "due_at": self.due_at.isoformat() if self.due_at else None}
+
+    def cause(self) -> Cause:
+        """Return it as a cause."""
+        return Cause(trigger=self.trigger, said=self.said, size=self.size, limit=self.limit)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TriggerContext:
+    """What a trigger may look at.
+
+    Attributes
+    ----------
+    name : str
+        What it is called in the configuration.
+    now : Moment
+        On the calendar, and how far the rows have come.
+    history : RetrainHistory
+        Earlier attempts: ``history.last`` is the newest, None before the first.
+    request : RetrainingRequest
+        Labels there are to learn from, and since when the champion serves.
+    policy : RetrainPolicy
+        The model's rules.
+    """
+
+    name: str
+    now: Moment
+    history: RetrainHistory
+    request: RetrainingRequest
+    policy: RetrainPolicy
+
+    @property
+    def new_rows(self) -> int:
+        """Rows labelled since the last retraining (before the first: since the champion's training)."""
+        return self.request.labels.after(trained_up_to(self.history, self.request))
+
+    def answer(
+        self,
+        due: bool,
+        why: str,
+        *,
+        due_at: datetime | None = None,
+        size: float | None = None,
+        limit: float | None = None,
+    ) -> DueTrigger:
+        """Return whether it asks now: why or what is missing, when it will, and its size and limit in one unit."""
+        return DueTrigger(trigger=self.name, due=due, said=why, due_at=due_at, size=size, limit=limit)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainTrigger:
+    """Something that may ask for a retraining.
+
+    Attributes
+    ----------
+    name : str
+        What ``retraining.triggers`` calls it.
+    function : callable | None
+        ``function(context)``, with a section ``function(context, options)``, answers with `TriggerContext.answer`; None
+        for alarms of monitoring, which ask when they are as large as their limit (`ModelConfig.retraining_limits`).
+    section : type[Section] | None
+        Type of the options that stand beside its name.
+    """
+
+    name: str
+    function: Callable[..., DueTrigger] | None = None
+    section: type[Section] | None = None
+
+    def __call__(self, context: TriggerContext, options: Mapping[str, Any]) -> DueTrigger | None:
+        """Return whether it asks now; None where an alarm does the asking.
+
+        Raises
+        ------
+        ConfigError
+            When its options are wrong, or it answers with anything but a `DueTrigger`.
+        """
+        if options and self.section is None:
+            raise ConfigError(f"The trigger '{self.name}' takes no options. Write its name alone.")
+        if self.function is None:
+            return None
+        if self.section is None:
+            found = self.function(context)
+        else:
+            settings = read_options(self.section, options, where=f"retraining.triggers: {self.name}")
+            found = self.function(context, settings)
+        if not isinstance(found, DueTrigger):
+            raise ConfigError(
+                f"The trigger '{self.name}' returned a {type(found).__name__}, allowed is what context.answer makes. "
+                "Correct the function, or remove it from retraining.triggers."
+            )
+        return found
+
+
+@TRIGGERS.reader
+def _as_trigger(name: str, thing: Any) -> RetrainTrigger:
+    own = isinstance(thing, RetrainTrigger)
+    return replace(thing, name=name) if own else RetrainTrigger(name=name, function=thing)
+
+
+def trigger(
+    name: str, *, section: type[Section] | None = None
+) -> Callable[[Callable[..., DueTrigger]], RetrainTrigger]:
+    """Decorate a function to be a trigger; see `RetrainTrigger`."""
+
+    def decorate(function: Callable[..., DueTrigger]) -> RetrainTrigger:
+        own: RetrainTrigger = TRIGGERS.register(name, origin=function)(
+            RetrainTrigger(name=name, function=function, section=section)
+        )
+        return own
+
+    return decorate
+
+
+def due_triggers(
+    now: Moment, history: RetrainHistory, asked: RetrainingRequest, policy: RetrainPolicy
+) -> tuple[DueTrigger, ...]:
+    """Return the triggers of a policy that no alarm pulls, due or not: calendar, labels, a team's own."""
+    known = list(TRIGGERS.built_in())
+    named = sorted(
+        policy.triggers, key=lambda name: (name not in known, known.index(name) if name in known else 0, name)
+    )
+    found = []
+    for name in named:
+        context = TriggerContext(name=name, now=now, history=history, request=asked, policy=policy)
+        found.append(TRIGGERS.get(name)(context, policy.options.get(name, {})))
+    return tuple(one for one in found if one is not None)
+
+
+for _kind in DriftKind:
+    TRIGGERS.register(_kind.value)(RetrainTrigger(name=_kind.value))
+
+
+@trigger("periodic")
+def _periodic(context: TriggerContext) -> DueTrigger:
+    """Ask ``retraining.every`` after the last retraining, by the calendar or by labelled rows."""
+    return _by_rows(context) if context.policy.every.unit == "rows" else _by_time(context)
+
+
+@trigger("labels")
+def _labels(context: TriggerContext) -> DueTrigger:
+    """Ask when ``retraining.min_new_rows`` were labelled since the last retraining."""
+    rows, wanted = context.new_rows, int(context.policy.min_new_rows or 0)
+    why = f"{rows} rows were labelled since the last retraining; {wanted} make one due."
+    return context.answer(rows >= wanted, why, size=float(rows), limit=float(wanted))
+
+
+def _by_time(context: TriggerContext) -> DueTrigger:
+    now, history, asked, policy = context.now, context.history, context.request, context.policy
+    last = history.last.at if history.last else asked.champion_since
+    if last is None:
+        return DueTrigger(trigger="periodic", due=True, said="There is no champion yet.", due_at=now.at)
+    due_at = last + timedelta(seconds=policy.every.amount)
+    word = "retraining" if history.last else "promotion"
+    said = f"The last {word} was on {last:%Y-%m-%d %H:%M} UTC, and one is due every {policy.every}."
+    return DueTrigger(
+        trigger="periodic",
+        due=now.at >= due_at,
+        said=said,
+        due_at=due_at,
+        size=round((now.at - last).total_seconds() / 86400, 2),
+        limit=round(policy.every.amount / 86400, 2),
+    )
+
+
+def _by_rows(context: TriggerContext) -> DueTrigger:
+    rows, every = context.new_rows, context.policy.every
+    why = f"{rows} rows were labelled since the last retraining, and one is due every {every}."
+    return context.answer(rows >= int(every.amount), why, size=float(rows), limit=float(int(every.amount)))
+
+
+def trained_up_to(history: RetrainHistory, asked: RetrainingRequest) -> float | None:
+    """Return how far labels had come at the last retraining; before the first, at the champion's training."""
+    return history.last.labelled_to if history.last else asked.champion_learned_to
