@@ -162,13 +162,13 @@ def test_a_drift_measure_is_shown_and_decides_by_one_file(door):
 
 def test_a_drift_measure_without_a_level_decides_nothing(door):
     door("A drift measure")
-    config = make_config(drift={"policy": "literal", "measures": ["team_drift:Largest"]})
+    config = make_config(drift={"policy": "fixed_thresholds", "measures": ["team_drift:Largest"]})
     assert {} == drift_policy(config).criticals
     assert "team_drift:Largest" in compared(config, 100)[0].to_dict()
 
 
 def test_a_level_of_a_built_in_measure_is_a_key_that_its_registration_makes():
-    config = make_config(drift={"policy": "literal", "kl_critical": 0.1})
+    config = make_config(drift={"policy": "fixed_thresholds", "kl_critical": 0.1})
     assert {"kl": 0.1} == drift_policy(config).criticals
 
 
