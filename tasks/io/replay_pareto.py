@@ -38,8 +38,6 @@ from evergreen.tasks.io.replay_plots import (
 )
 
 TRIAL = PolicyStyle("#009E73", "solid", "circle")
-LEAST = 0.01
-"""Share of the quality that the vertical axis spans at least, so that a trifle looks like one."""
 _CHARACTER, _ROW = 7.2, 18
 """Pixels that a letter and a line of a label take."""
 

@@ -8,7 +8,8 @@ import pandas as pd
 from evergreen.tasks.core.data.columns import needed_columns
 from evergreen.tasks.core.data.rows import Rows, normalise
 from evergreen.tasks.core.replay.history import History
-from evergreen.tasks.core.replay.run import replay_all
+from evergreen.tasks.core.replay.results import conclude_policy, conclude_replay, replay_persistence
+from evergreen.tasks.core.replay.run import replay_policy
 from evergreen.tasks.core.replay.setup import begin_replay, parse_policies
 from tests.support.learning import learner
 
@@ -95,6 +96,21 @@ def replayed(beginning, policies="configured", **options):
     ticks = count()
     specs = parse_policies(policies, beginning.config)
     return replay_all(beginning, specs, timer=lambda: float(next(ticks)), **options)
+
+
+def replay_all(beginning, specs, *, timer, full=False):
+    """Return the result of policies replayed one after the other, the baseline beside them."""
+    metric, clock = beginning.tools.metric(beginning.config), beginning.config.data.clock
+    results = [
+        conclude_policy(
+            spec.name,
+            list(replay_policy(beginning, spec, timer=timer, full=full)),
+            metric=metric,
+            clock=clock,
+        )
+        for spec in specs
+    ]
+    return conclude_replay(results, baseline=replay_persistence(beginning), notes=beginning.notes)
 
 
 def by_name(result):

@@ -11,7 +11,6 @@ from evergreen.tasks.core.promotion.ledger import LedgerEntry
 
 STREAM = "deliveries"
 SENT, FAILED, SUPERSEDED = "sent", "failed", "superseded"
-SETTLED = frozenset({SENT, SUPERSEDED})
 TOPICS = {"inputs": "windows-inputs", "outcomes": "windows-outcomes", "health": "health"}
 """Topics of alerts, and the stream of the ledger each of them is kept in."""
 EVENTS = "events"

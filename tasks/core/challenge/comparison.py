@@ -153,11 +153,6 @@ def unit_keys(rows: Rows, schema: Schema) -> tuple[object | None, object | None]
     return entity, group
 
 
-def labelled_rows(rows: Rows, target: str) -> Rows:
-    """Return the rows whose outcome is known."""
-    return rows.take(np.asarray(rows.frame[target].notna()))
-
-
 # The blocks of a model's rows, as its configuration says.
 
 

@@ -194,17 +194,6 @@ def check_unmixed(parts: Sequence[pd.DataFrame], columns: Iterable[str], *, max_
             column_kind(pd.concat(pieces, ignore_index=True), max_categories=max_categories)
 
 
-def count_infinities(frame: pd.DataFrame, columns: tuple[str, ...]) -> dict[str, int]:
-    """Return how many values of each numeric column are infinite; columns without any are left out."""
-    found = {}
-    for name in columns:
-        if pd.api.types.is_float_dtype(frame[name].dtype):
-            count = int(np.isinf(frame[name].to_numpy(dtype=np.float64, na_value=np.nan)).sum())
-            if count:
-                found[name] = count
-    return found
-
-
 def _object_kind(values: pd.Series, max_categories: int) -> ColumnKind:
     types = set(map(type, values))
     if all(issubclass(each, bool | np.bool_) for each in types):

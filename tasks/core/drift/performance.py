@@ -300,16 +300,5 @@ def relative_drop(value: float, reference: float, *, metric: Metric) -> float:
     return worsening(value, reference, metric=metric) / abs(reference) if reference else math.nan
 
 
-def describe_performance(
-    found: Performance | None, standard: Performance, *, metric: Metric
-) -> dict[str, Any] | None:
-    """Return the performance of a window for JSON: the value beside the reference, and the relative drop."""
-    if found is None:
-        return None
-    drop = relative_drop(found.value, standard.value, metric=metric) if standard.defined else math.nan
-    reference = standard.value if standard.defined else None
-    return {**found.to_dict(), "reference": reference, "drop": drop if math.isfinite(drop) else None}
-
-
 def _json(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -117,22 +117,6 @@ def prepare_signals(
     return ProfileSignals(keys=keys, columns=prepared, floor=min_effect)
 
 
-def profile_signals(
-    window: Profile,
-    reference: Profile,
-    *,
-    kind: DriftKind,
-    columns: Sequence[str] | None = None,
-    min_effect: float,
-) -> Signals:
-    """Return the signals of one window; for many use `prepare_signals` once.
-
-    Errors are those of the window's rows alone, were they independent: the reference's own error is known to what
-    the signals are judged by (`evergreen.tasks.core.drift.calibration`).
-    """
-    return prepare_signals(reference, kind=kind, columns=columns, min_effect=min_effect).measure(window)
-
-
 def _prepare(name: str, reference: Profile) -> ColumnSignals:
     grid, profile = reference.grid.columns[name], reference.columns[name]
     counts = np.asarray(profile.counts, dtype=np.float64)

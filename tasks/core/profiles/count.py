@@ -327,18 +327,6 @@ class Moments:
         )
 
 
-def measure_moments(values: FloatArray) -> Moments:
-    """Return the moments of finite values, shape (n,), block by block.
-
-    >>> measure_moments(np.array([1.0, 2.0, 6.0]))
-    Moments(n=3, minimum=1.0, maximum=6.0, mean=3.0, squares=14.0)
-    """
-    total = Moments()
-    for block in blocks(values):
-        total += block_moments(block, low=float(block.min()), high=float(block.max()))
-    return total
-
-
 def block_moments(block: FloatArray, *, low: float, high: float, scratch: Scratch | None = None) -> Moments:
     """Return the moments of finite values, shape (n,), n > 0, whose least and greatest are known."""
     deviations = (scratch or Scratch(len(block))).floats[: len(block)]

@@ -388,11 +388,6 @@ def measure_profile(frame: pd.DataFrame, grid: Grid, *, columns: Sequence[str] |
     return Profile(grid=grid, columns=counted)
 
 
-def coarse_codes(codes: IntArray, grid: ColumnGrid) -> IntArray:
-    """Return the coarse group of each fine code; missing and infinite values are the last group."""
-    return grid.coarse[codes]
-
-
 def _measure(
     column: pd.Series, grid: ColumnGrid, outcome: ColumnGrid | None, groups: IntArray | None
 ) -> ColumnProfile:

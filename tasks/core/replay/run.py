@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,12 +26,6 @@ from evergreen.tasks.core.monitoring.window_alert import window_alert
 from evergreen.tasks.core.monitoring.window_check import hide_late_labels, label_times
 from evergreen.tasks.core.monitoring.windows import DueWindow
 from evergreen.tasks.core.replay.history import Step
-from evergreen.tasks.core.replay.results import (
-    ReplayResult,
-    conclude_policy,
-    conclude_replay,
-    replay_persistence,
-)
 from evergreen.tasks.core.replay.setup import PolicySpec, ReplayStart
 from evergreen.tasks.core.replay.stages import (
     PolicyState,
@@ -312,20 +306,3 @@ def replay_policy(
             rows=done.walked.rows if done.walked else 0,
             seconds=timer() - begun,
         )
-
-
-def replay_all(
-    beginning: ReplayStart, specs: Sequence[PolicySpec], *, timer: Timer, full: bool = False
-) -> ReplayResult:
-    """Replay policies one after the other, and the baseline beside them; see ``replay_policy``."""
-    metric, clock = beginning.tools.metric(beginning.config), beginning.config.data.clock
-    results = [
-        conclude_policy(
-            spec.name,
-            list(replay_policy(beginning, spec, timer=timer, full=full)),
-            metric=metric,
-            clock=clock,
-        )
-        for spec in specs
-    ]
-    return conclude_replay(results, baseline=replay_persistence(beginning), notes=beginning.notes)

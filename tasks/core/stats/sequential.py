@@ -125,20 +125,6 @@ def log_e_value(estimate: Any, standard_error: Any, *, scale: float, weight: Any
     return np.asarray(np.where(known, value, 0.0))
 
 
-def mean_sequence(moments: JointMoments, *, alpha: float, scale: float) -> Bounds:
-    """Return the confidence sequence of the mean of the first number of units, as of each set of moments.
-
-    >>> values = np.tile([[0.0], [1.0]], (200, 1))
-    >>> low, high = mean_sequence(JointMoments.of(values), alpha=0.05, scale=0.1)
-    >>> round(float(low), 3), round(float(high), 3)
-    (0.423, 0.577)
-    """
-    variance = moments.covariance()[..., 0, 0]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        error = np.sqrt(variance / moments.n)
-    return confidence_sequence(moments.mean[..., 0], error, alpha=alpha, scale=scale)
-
-
 def _check(alpha: float, scale: float) -> None:
     if not 0 < alpha < 1:
         raise ConfigError(f"Alpha is {alpha}. Allowed: between 0 and 1, both excluded.")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from hashlib import blake2b
 from itertools import pairwise
 from numbers import Integral, Real
@@ -92,19 +91,6 @@ class Assigner:
         return np.frombuffer(self._arms, dtype=np.uint8)[cells.astype(np.intp)]
 
 
-def assign(plan: TrafficPlan, entity: str) -> Variant:
-    """Return the variant that answers an entity (where many are asked: an ``Assigner``, made once).
-
-    >>> from evergreen.tasks.core.traffic.plan import plan_traffic
-    >>> plan = plan_traffic(
-    ...     [Variant(name="v8", role=Role.CHALLENGER, share=0.5, members=((8, 1),))], salt="fraud/traffic/1"
-    ... )
-    >>> [assign(plan, f"customer-{n}").name for n in range(4)] == [assign(plan, f"customer-{n}").name for n in range(4)]
-    True
-    """
-    return _assigner(plan).route(entity).variant
-
-
 def entity_key(value: object) -> str | None:
     """Return the text an entity is hashed by; None (assign by prediction id) where there is no entity.
 
@@ -126,9 +112,6 @@ def entity_key(value: object) -> str | None:
         return str(int(number)) if number.is_integer() else repr(number)
     text = str(value)
     return None if text in ("", "NaT", "<NA>") else text
-
-
-_assigner = lru_cache(maxsize=8)(Assigner)
 
 
 def _table(arms: Sequence[Ranges]) -> bytes:

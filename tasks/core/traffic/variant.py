@@ -77,11 +77,6 @@ class Variant:
         return self.members[0][0] if len(self.members) == 1 else None
 
     @property
-    def is_ensemble(self) -> bool:
-        """True when several versions answer together."""
-        return len(self.members) > 1
-
-    @property
     def label(self) -> str:
         """What it is made of, for people: ``@champion``, ``version 8``, ``0.75 x 7 + 0.25 x 8``."""
         if not self.members:

@@ -295,10 +295,3 @@ def _no_such_class(path: str, module_path: str, name: str) -> UnknownName:
     module = importlib.import_module(module_path)
     near = did_you_mean(name, [known for known in dir(module) if not known.startswith("_")])
     return UnknownName(f"Unknown estimator '{path}': module '{module_path}' has no '{name}'.{near}")
-
-
-def describe_params(pipeline: Pipeline) -> dict[str, Any]:
-    """Return the estimator's parameters that are plain values, for the log."""
-    plain = (str, int, float, bool, type(None), np.integer, np.floating)
-    params = pipeline.named_steps["model"].get_params()
-    return {name: value for name, value in params.items() if isinstance(value, plain)}

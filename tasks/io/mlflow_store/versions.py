@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evergreen.tasks.core.data.rows import Rows
-from evergreen.tasks.core.drift.reference import Reference
 from evergreen.tasks.core.log_items import LogItem, Tags
-from evergreen.tasks.core.monitoring.reference_series import ReferenceSeries
 from evergreen.tasks.core.profiles.grid import Grid
-from evergreen.tasks.io.mlflow_store.models import FOLDER, read_documents
+from evergreen.tasks.io.mlflow_store.models import FOLDER
 from evergreen.tasks.io.mlflow_store.registry import VersionInfo
 from evergreen.tasks.io.mlflow_store.tracking import Tracker, code_revision, log_datasets, open_tracker
 from evergreen.tasks.io.setup import Setup
@@ -83,18 +81,6 @@ def keep_version(setup: Setup, dossier: VersionRecord) -> VersionInfo:
 
 
 # The reference that was frozen with a version: read back for monitoring, and for the grid of the next one.
-
-
-def load_reference(setup: Setup, info: VersionInfo) -> tuple[Reference, ReferenceSeries]:
-    """Return a version's reference and its own past; an older version's past is empty and says why.
-
-    Raises
-    ------
-    InputError
-        When the version was not registered by Evergreen.
-    """
-    kept = read_documents(setup, info, ("profile",))["profile"]
-    return Reference.from_dict(kept), ReferenceSeries.from_dict(read_history_document(setup, info))
 
 
 def read_history_document(setup: Setup, info: VersionInfo) -> dict[str, Any] | None:

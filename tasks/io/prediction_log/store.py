@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -15,7 +15,6 @@ from evergreen.tasks.core.data.clock import Window
 from evergreen.tasks.core.drift.types import Phase
 from evergreen.tasks.core.errors import InputError, UnknownName
 from evergreen.tasks.core.profiles.grid import Grid
-from evergreen.tasks.core.profiles.profile import Profile, add_profiles
 from evergreen.tasks.core.promotion.ledger import canonical_json, instant
 from evergreen.tasks.core.stored_words import has_old_words, in_todays_words
 from evergreen.tasks.io.prediction_log.read import CHUNK, PredictionLog, SqlPredictions
@@ -134,23 +133,6 @@ def open_log(url: str) -> Log:
         For any other URL. ``Unreachable`` when the database does not answer.
     """
     return SqlLog(url)
-
-
-def sum_profiles(log: WindowLog, records: Sequence[WindowRecord], name: str) -> tuple[Profile, ...]:
-    """Return the sum of the records' profiles of a name: one for each grid they were counted over, oldest first.
-
-    Hours become days so; over another grid counts cannot be added, and verdicts are what can be compared.
-    """
-    by_grid: dict[str, list[dict[str, Any]]] = {}
-    for record in records:
-        if name in record.profiles:
-            plain = record.profiles[name]
-            by_grid.setdefault(plain["grid_id"], []).append(plain)
-    return tuple(_sum(log.grid(grid_id), parts) for grid_id, parts in by_grid.items())
-
-
-def _sum(grid: Grid, parts: list[dict[str, Any]]) -> Profile:
-    return add_profiles([Profile.from_window_dict(part, grid) for part in parts])
 
 
 def window_values(record: WindowRecord) -> dict[str, Any]:

@@ -11,7 +11,6 @@ import pytest
 from evergreen.tasks.core.data.columns import (
     Kind,
     column_kind,
-    count_infinities,
     needed_columns,
     require_columns,
     require_withheld,
@@ -181,13 +180,6 @@ def test_columns_are_read_only_where_something_asks_for_them():
     assert needed_columns(columns, config) == ["x", "c", "slice", "y"]
     listed = data_model(data={"numeric": ["x"], "categorical": []})
     assert needed_columns(columns, listed) == ["x", "y"]
-
-
-def test_infinities_are_counted_by_column():
-    frame = pd.DataFrame(
-        {"a": [1.0, np.inf, -np.inf], "b": [1.0, np.nan, 2.0], "c": [1, 2, 3], "d": list("xyz")}
-    )
-    assert count_infinities(frame, ("a", "b", "c", "d")) == {"a": 2}
 
 
 def learnable(frame, problem="binary", **options):

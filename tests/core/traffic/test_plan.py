@@ -53,7 +53,7 @@ def test_a_challenger_may_have_all():
 def test_weights_of_an_ensemble_are_normed_and_told():
     blend = challenger(members=((7, 3), (8, 1)))
     assert ((7, 0.75), (8, 0.25)) == blend.members
-    assert ("0.75 x 7 + 0.25 x 8", None, True) == (blend.label, blend.version, blend.is_ensemble)
+    assert ("0.75 x 7 + 0.25 x 8", None, True) == (blend.label, blend.version, len(blend.members) > 1)
 
 
 def test_payloads_are_json_and_come_back_equal():
