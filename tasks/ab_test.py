@@ -37,11 +37,11 @@ from evergreen.tasks.core.challenge.contestants import Contestants
 from evergreen.tasks.core.config.model import overlay_model
 from evergreen.tasks.core.errors import InputError, NotLearnable
 from evergreen.tasks.core.metrics.scored import Scored
-from evergreen.tasks.core.monitoring.window_result import json_ready
 from evergreen.tasks.core.promotion.history import PLANS
 from evergreen.tasks.core.promotion.ledger import LedgerEntry
 from evergreen.tasks.core.promotion.plan import CHALLENGER, CHAMPION
 from evergreen.tasks.core.promotion.registry_state import APPROVED, VALIDATION_STATUS
+from evergreen.tasks.core.serial import to_plain
 from evergreen.tasks.core.traffic.state import TRAFFIC
 from evergreen.tasks.core.verdict import Reason, StageResult, State
 from evergreen.tasks.io.ab_plots import draw_live_page, trace_figure
@@ -358,7 +358,7 @@ def close_test(setup: Setup, state: TestState, judged: StageResult) -> None:
 
     Who won and was not approved leaves the champion; who won and did not stay on the throne aborts the test.
     """
-    concluded = Conclusion.from_dict(judged.details["conclusion"], state.test)
+    concluded = Conclusion.of(judged.details["conclusion"], state.test)
     ends = {State.PROMOTED: Action.PROMOTE, State.ABORTED: Action.ABORT, State.CHAMPION_KEPT: Action.KEEP}
     action = ends.get(judged.state, Action.ABORT)
     if action is Action.KEEP and concluded.action is Action.EXPIRE:
@@ -457,5 +457,5 @@ def _result(setup: Setup, state: TestState, seen: LiveTestResults, ended: Conclu
         model=setup.model,
         reasons=ended.reasons,
         version=version,
-        details=json_ready(details),
+        details=to_plain(details),
     )

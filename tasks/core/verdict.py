@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from evergreen.tasks.core.errors import NotLearnable
+from evergreen.tasks.core.serial import Struct
 
 
 class Outcome(StrEnum):
@@ -48,19 +49,14 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reason:
+class Reason(Struct):
     """One thing that decided: a stable code, a sentence, what was observed, its limit, on how many rows."""
 
     code: str
     message: str
     observed: float | str | None = None
     limit: float | str | None = None
-    n: int | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form; ``n`` only where it is known."""
-        plain = {"code": self.code, "message": self.message, "observed": self.observed, "limit": self.limit}
-        return plain if self.n is None else {**plain, "n": self.n}
+    n: int | None = field(default=None, metadata={"sparse": True})
 
     @classmethod
     def from_error(cls, error: NotLearnable) -> Reason:
@@ -71,7 +67,7 @@ class Reason:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class Verdict(Struct):
     """An outcome and the reasons that decided it; ``reasons`` of a PASS say what was met."""
 
     outcome: Outcome
@@ -82,13 +78,14 @@ class Verdict:
         """True for PASS alone."""
         return self.outcome is Outcome.PASS
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form: ``outcome`` and ``reasons``."""
-        return {"outcome": self.outcome.value, "reasons": [reason.to_dict() for reason in self.reasons]}
+
+def _details(plain: Mapping[str, Any]) -> dict[str, Any]:
+    own = {"state", "model", "reasons", "version", "decision_id"}
+    return {name: plain[name] for name in plain if name not in own}
 
 
 @dataclass(frozen=True, kw_only=True)
-class StageResult:
+class StageResult(Struct):
     """What a stage hands to its caller: references and the decision, never frames or estimators.
 
     Attributes
@@ -112,7 +109,7 @@ class StageResult:
     reasons: tuple[Reason, ...] = ()
     version: int | None = None
     decision_id: str | None = None
-    details: dict[str, Any] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict, metadata={"flat": True, "read": _details})
 
     def ends(self, state: State, *reasons: Reason, version: int | None = None) -> StageResult:
         """Return how a stage ended that acted on this decision: its state, with what came on top.
@@ -128,25 +125,3 @@ class StageResult:
             decision_id=None,
             details=details,
         )
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> StageResult:
-        """Return the result written by ``to_dict``."""
-        own = {"model", "version", "decision_id"}
-        return cls(
-            **{name: plain[name] for name in own},
-            state=State(plain["state"]),
-            reasons=tuple(Reason(**reason) for reason in plain["reasons"]),
-            details={name: plain[name] for name in plain if name not in own | {"state", "reasons"}},
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return one flat JSON object: state, model, reasons, version, decision_id and the details."""
-        return {
-            "state": self.state.value,
-            "model": self.model,
-            "reasons": [reason.to_dict() for reason in self.reasons],
-            "version": self.version,
-            "decision_id": self.decision_id,
-            **self.details,
-        }

@@ -42,10 +42,10 @@ from evergreen.tasks.core.data.clock import Window
 from evergreen.tasks.core.data.rows import Rows
 from evergreen.tasks.core.errors import Blocked, InputError
 from evergreen.tasks.core.metrics.base import Metric
-from evergreen.tasks.core.monitoring.window_result import json_ready
 from evergreen.tasks.core.promotion.history import PLANS
 from evergreen.tasks.core.promotion.ledger import LedgerEntry
 from evergreen.tasks.core.promotion.plan import CHAMPION
+from evergreen.tasks.core.serial import to_plain
 from evergreen.tasks.core.traffic.state import TRAFFIC, TrafficState
 from evergreen.tasks.core.traffic.variant import Variant
 from evergreen.tasks.core.training.scoring import Recipe
@@ -347,7 +347,7 @@ def command_result(
         "test": explain_plan(test),
         **more,
     }
-    said: dict[str, Any] = json_ready(plain)
+    said: dict[str, Any] = to_plain(plain)
     return said
 
 

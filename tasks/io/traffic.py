@@ -215,7 +215,7 @@ def _set(
         if dry_run:
             return _command_result(setup, wanted, word, wanted.reasons, dry_run=True)
         entry = ledger.follow(
-            model=model, stream=TRAFFIC, after=state.seq, kind=SET, payload=wanted.to_payload(), at=now
+            model=model, stream=TRAFFIC, after=state.seq, kind=SET, payload=wanted.to_dict(), at=now
         )
         if entry is not None:
             return _command_result(setup, wanted, word, wanted.reasons, entry=entry)

@@ -9,7 +9,7 @@ from evergreen.tasks.core.ab_testing.checks import measure_maturity
 from evergreen.tasks.core.ab_testing.outcome import conclude
 from evergreen.tasks.core.ab_testing.report import live_items, live_markdown, maturity_line
 from evergreen.tasks.core.log_items import Json, Metrics, Table, Text
-from evergreen.tasks.core.monitoring.window_result import json_ready
+from evergreen.tasks.core.serial import to_plain
 from evergreen.tasks.core.verdict import StageResult, State
 from evergreen.tasks.io.ab_plots import draw_live_page, trace_figure
 from tests.support.live_tests import DAY, live_test, look, pairs, two_arms
@@ -20,9 +20,7 @@ def judged_of(test, answered, *, now=10 * DAY):
     ended = conclude(test, seen, champion=1)
     place = np.arange(0.0, 9 * DAY, 3_600.0)
     labels = measure_maturity(place, place + DAY, now=now, length=DAY, ages=[DAY, 2 * DAY])
-    details = json_ready(
-        {"look": seen.to_dict(), "maturity": labels.to_dict(), "conclusion": ended.to_dict()}
-    )
+    details = to_plain({"look": seen.to_dict(), "maturity": labels.to_dict(), "conclusion": ended.to_dict()})
     return StageResult(state=State.LIVE_TEST_RUNNING, model="fraud", reasons=ended.reasons, details=details)
 
 

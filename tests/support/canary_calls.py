@@ -111,7 +111,7 @@ class Stage:
             ramp=ramp if len(steps) > 1 else None,
             step=0 if len(steps) > 1 else None,
         )
-        self.ledger.append(model="fraud", stream=TRAFFIC, kind=SET, payload=state.to_payload(), at=START)
+        self.ledger.append(model="fraud", stream=TRAFFIC, kind=SET, payload=state.to_dict(), at=START)
 
     def follow(self):
         """Make live what the ledger says; return whether that is new."""

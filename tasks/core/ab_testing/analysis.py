@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from evergreen.tasks.core.ab_testing.checks import MIN_UNITS, check_test, least_units, split_facts
 from evergreen.tasks.core.ab_testing.definition import ARMS, BLOCK, ENTITY, Arm, LiveTest
 from evergreen.tasks.core.ab_testing.effect import MeasuredEffect, measure_effect
 from evergreen.tasks.core.ab_testing.evidence import Evidence
+from evergreen.tasks.core.serial import Struct
 from evergreen.tasks.core.stats.sequential import SCALE
 from evergreen.tasks.core.stats.sequential_counts import needed_information
 from evergreen.tasks.core.verdict import Reason
@@ -25,7 +26,7 @@ _MOST = 10**9  # a number beyond it is none that anyone will collect
 
 
 @dataclass(frozen=True, kw_only=True)
-class Need:
+class Need(Struct):
     """Units after which a challenger better by the planned improvement has been found with the planned power.
 
     Attributes
@@ -44,10 +45,6 @@ class Need:
     still: int | None = None
     time: float | None = None
     what: str = "units"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return asdict(self)
 
 
 def needed_units(test: LiveTest, *, standard_error: float, n: int) -> int | None:
@@ -123,7 +120,7 @@ GUARDRAIL_LEVEL = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChallengerResult:
+class ChallengerResult(Struct):
     """What a look says of one challenger.
 
     Attributes
@@ -144,30 +141,17 @@ class ChallengerResult:
         Guardrails that it breaks.
     """
 
-    arm: Arm
+    arm: Arm = field(metadata={"flat": True, "write": Arm.to_reference})
     verdict: str
     promotes: bool
-    measured: MeasuredEffect
+    measured: MeasuredEffect = field(metadata={"flat": True})
     need: Need
     reasons: tuple[Reason, ...]
     tripped: tuple[Reason, ...] = ()
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form, the measured numbers at the top level."""
-        return {
-            "variant": self.arm.name,
-            "version": self.arm.version,
-            "verdict": self.verdict,
-            "promotes": self.promotes,
-            **self.measured.to_dict(),
-            "need": self.need.to_dict(),
-            "reasons": [reason.to_dict() for reason in self.reasons],
-            "tripped": [reason.to_dict() for reason in self.tripped],
-        }
-
 
 @dataclass(frozen=True, kw_only=True)
-class LiveTestAnalysis:
+class LiveTestAnalysis(Struct):
     """A look at all challengers.
 
     Attributes
@@ -186,21 +170,10 @@ class LiveTestAnalysis:
 
     now: float
     until: float
-    judged: tuple[ChallengerResult, ...]
+    judged: tuple[ChallengerResult, ...] = field(metadata={"key": "challengers"})
     split: Mapping[str, Any]
     counts: Mapping[str, Mapping[str, int]]
     alpha: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {
-            "now": self.now,
-            "until": self.until,
-            "alpha": self.alpha,
-            "split": dict(self.split),
-            "counts": {name: dict(counts) for name, counts in self.counts.items()},
-            "challengers": [one.to_dict() for one in self.judged],
-        }
 
 
 def analyse_live_test(

@@ -158,6 +158,10 @@ class Arm:
     version: int | None
     share: float = 1.0
 
+    def to_reference(self) -> dict[str, Any]:
+        """Return which arm it is, as results name it: ``variant`` and ``version``."""
+        return {"variant": self.name, "version": self.version}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Guardrail:

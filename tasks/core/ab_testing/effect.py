@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from evergreen.tasks.core.ab_testing.definition import ARMS, BLOCK, ROW, Arm, LiveTest
 from evergreen.tasks.core.ab_testing.evidence import ArmEvidence, Evidence
+from evergreen.tasks.core.serial import Struct
 from evergreen.tasks.core.stats.dependence import measure_dependence, variance_inflation
 from evergreen.tasks.core.stats.sequential import (
     Effect,
@@ -24,7 +25,7 @@ _TOLERANCE = 1e-12  # beyond 0, by an amount that is not known
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeasuredEffect:
+class MeasuredEffect(Struct):
     """A challenger against the control, in the metric's own unit; greater is always better.
 
     Attributes
@@ -68,11 +69,6 @@ class MeasuredEffect:
     def n(self) -> int:
         """Units that the test has: of both arms, or pairs."""
         return self.n_control if self.paired else self.n_control + self.n_challenger
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form; numbers that are not finite become null."""
-        plain = asdict(self)
-        return {name: None if _unbounded(value) else value for name, value in plain.items()}
 
 
 def measure_effect(

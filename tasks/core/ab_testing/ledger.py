@@ -19,9 +19,9 @@ from evergreen.tasks.core.ab_testing.outcome import CHAMPION_MOVED, Conclusion
 from evergreen.tasks.core.challenge.alpha import AlphaAllowance, alpha_allowance
 from evergreen.tasks.core.challenge.evidence import JUDGEMENT
 from evergreen.tasks.core.errors import InputError, unknown_name
-from evergreen.tasks.core.monitoring.window_result import json_ready
 from evergreen.tasks.core.promotion.history import DONE, PLANS, recorded_plans
 from evergreen.tasks.core.promotion.ledger import LedgerEntry, parse_entry_id
+from evergreen.tasks.core.serial import to_plain
 from evergreen.tasks.core.traffic.plan import TrafficPlan
 from evergreen.tasks.core.traffic.state import STOPPED, TRAFFIC, TrafficState, fold_traffic
 from evergreen.tasks.core.verdict import Reason, State
@@ -208,12 +208,12 @@ def begin_payload(entries: Iterable[LedgerEntry], name: str, start: float) -> di
 
 def analysis_payload(test: LiveTest, look: LiveTestAnalysis) -> dict[str, Any]:
     """Return what the entry of a look holds."""
-    return json_ready({"test": test.name, "look": look.to_dict()})
+    return to_plain({"test": test.name, "look": look.to_dict()})
 
 
 def end_payload(test: LiveTest, conclusion: Conclusion, *, by: str) -> dict[str, Any]:
     """Return what the entry of an end holds; ``by`` says who or what ended it."""
-    return json_ready({"test": test.name, "by": by, **conclusion.to_dict()})
+    return to_plain({"test": test.name, "by": by, **conclusion.to_dict()})
 
 
 LIVE_PATHS = ("shadow", "ab")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 from evergreen.tasks.core.ab_testing.analysis import EQUIVALENT, INFERIOR, ChallengerResult, LiveTestAnalysis
 from evergreen.tasks.core.ab_testing.definition import Arm, LiveTest
+from evergreen.tasks.core.serial import Struct
 from evergreen.tasks.core.verdict import Reason
 
 ALREADY_CHAMPION = "already_champion"
@@ -37,7 +38,7 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Conclusion:
+class Conclusion(Struct):
     """What follows from a look.
 
     Attributes
@@ -53,7 +54,7 @@ class Conclusion:
 
     action: Action
     reasons: tuple[Reason, ...]
-    winner: Arm | None = None
+    winner: Arm | None = field(default=None, metadata={"write": Arm.to_reference})
 
     @property
     def ends(self) -> bool:
@@ -61,24 +62,11 @@ class Conclusion:
         return self.action is not Action.GO_ON
 
     @classmethod
-    def from_dict(cls, plain: Mapping[str, Any], test: LiveTest) -> Conclusion:
-        """Return the conclusion written by ``to_dict``."""
+    def of(cls, plain: Mapping[str, Any], test: LiveTest) -> Conclusion:
+        """Return the conclusion written by ``to_dict``, its winner one of the test's arms."""
         named = (plain["winner"] or {}).get("variant")
-        return cls(
-            action=Action(plain["action"]),
-            reasons=tuple(Reason(**reason) for reason in plain["reasons"]),
-            winner=next((arm for arm in test.challengers if arm.name == named), None),
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {
-            "action": self.action.value,
-            "winner": None
-            if self.winner is None
-            else {"variant": self.winner.name, "version": self.winner.version},
-            "reasons": [reason.to_dict() for reason in self.reasons],
-        }
+        winner = next((arm for arm in test.challengers if arm.name == named), None)
+        return replace(cls.from_dict({**plain, "winner": None}), winner=winner)
 
 
 def conclude(

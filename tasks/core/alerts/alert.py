@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from evergreen.tasks.core.drift.types import DriftKind
+from evergreen.tasks.core.serial import Struct, to_plain
 
 
 class AlertLevel(StrEnum):
@@ -31,7 +32,7 @@ HEALTH = "health"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Alarm:
+class Alarm(Struct):
     """One thing that is wrong.
 
     Attributes
@@ -63,14 +64,9 @@ class Alarm:
         """What the alarm is about."""
         return self.kind, self.name
 
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> Alarm:
-        """Return the alarm written by `Alert.to_dict`."""
-        return cls(**{**plain, "level": AlertLevel(plain["level"])})
-
 
 @dataclass(frozen=True, kw_only=True)
-class Alert:
+class Alert(Struct):
     """What changed among the alarms of one topic, and which are open afterwards.
 
     One is kept with every window, and with every change of health; most say nothing.
@@ -97,6 +93,7 @@ class Alert:
         The ledger's entry it was read from.
     """
 
+    also: ClassVar = ("key", "change", "level")
     model: str
     topic: str
     version: int | None
@@ -132,17 +129,6 @@ class Alert:
         """The gravest of what opened or worsened; ``info`` when things only resolved."""
         levels = [alarm.level for alarm in (*self.opened, *self.worsened)]
         return max(levels, key=ORDER.index, default=AlertLevel.INFO)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form, ``key``, ``change`` and ``level`` included."""
-        return {**asdict(self), "key": self.key, "change": self.change, "level": self.level.value}
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> Alert:
-        """Return the alert written by ``to_dict``."""
-        own = {name: plain[name] for name in plain if name not in {"key", "change", "level"}}
-        alarms = {name: tuple(map(Alarm.from_dict, own[name])) for name in _ALARMS}
-        return cls(**{**own, **alarms})
 
 
 _ALARMS = ("opened", "worsened", "resolved", "open")
@@ -253,18 +239,14 @@ def _event(alert: Alert, name: str, alarms: list[Alarm]) -> AlertEvent:
         "window": {"from": alert.start, "to": alert.end},
         "kinds": _unique(alarm.kind for alarm in alarms),
         "columns": _unique(alarm.name for alarm in alarms),
-        "alarms": [_plain(alarm) for alarm in alarms[:20]],
-        "open": [_plain(alarm) for alarm in alert.open[:20]],
+        "alarms": to_plain(alarms[:20]),
+        "open": to_plain(alert.open[:20]),
         "level": alert.level.value,
         "performance": alert.performance,
         "link": alert.link,
         "decision_id": alert.entry_id,
     }
     return AlertEvent(id=uuid5(NAMESPACE_URL, f"{name}/{alert.key}"), name=name, payload=payload)
-
-
-def _plain(alarm: Alarm) -> dict[str, Any]:
-    return {**vars(alarm), "level": alarm.level.value}
 
 
 def _unique(names: Iterable[str]) -> list[str]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 from scipy.special import nctdtrit, ndtri, stdtrit
 
 from evergreen.tasks.core.challenge.difference import Difference
 from evergreen.tasks.core.errors import ConfigError
+from evergreen.tasks.core.serial import Struct
 from evergreen.tasks.core.stats.dependence import MIN_BLOCKS
 from evergreen.tasks.core.verdict import Outcome, Reason
 
@@ -167,7 +167,7 @@ MIN_ROWS = 30  # independent rows (or groups) below which no test of ours is tru
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChallengeDecision:
+class ChallengeDecision(Struct):
     """What the comparison says and what follows.
 
     Attributes
@@ -189,20 +189,9 @@ class ChallengeDecision:
     verdict: str
     outcome: Outcome
     reasons: tuple[Reason, ...]
-    difference: Difference
+    difference: Difference = field(metadata={"flat": True})
     needed_n: int | None = None
     needed_blocks: int | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form, the difference's numbers at the top level."""
-        return {
-            **self.difference.to_dict(),
-            "verdict": self.verdict,
-            "outcome": self.outcome.value,
-            "reasons": [reason.to_dict() for reason in self.reasons],
-            "needed_n": self.needed_n,
-            "needed_blocks": self.needed_blocks,
-        }
 
 
 def judge_challenge(difference: Difference, rule: Rule) -> ChallengeDecision:

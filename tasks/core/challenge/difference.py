@@ -14,6 +14,7 @@ from evergreen.tasks.core.errors import ConfigError, NotLearnable
 from evergreen.tasks.core.metrics.base import Metric
 from evergreen.tasks.core.metrics.classification import class_codes
 from evergreen.tasks.core.metrics.scored import Scored, align_classes
+from evergreen.tasks.core.serial import Struct
 from evergreen.tasks.core.stats.auc import influence_error
 from evergreen.tasks.core.stats.dependence import (
     STRONG_CORRELATION,
@@ -37,7 +38,7 @@ from evergreen.tasks.core.stats.resampling import (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Difference:
+class Difference(Struct):
     """Challenger minus champion, signed so that positive means the challenger is better.
 
     Attributes
@@ -92,11 +93,6 @@ class Difference:
     def defined(self) -> bool:
         """True when every number that decides is finite."""
         return all(map(math.isfinite, (self.difference, *self.interval, self.standard_error)))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form; numbers that are not finite become null."""
-        plain = {name: _json(getattr(self, name)) for name in self.__dataclass_fields__}
-        return {**plain, "interval": [_json(bound) for bound in self.interval]}
 
 
 def _json(value: Any) -> Any:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import pairwise
-from typing import Any
 
 from evergreen.tasks.core.errors import InputError
+from evergreen.tasks.core.serial import Struct
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +52,7 @@ STEPS = (0.01, 0.05, 0.25, 0.5, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ramp:
+class Ramp(Struct):
     """A canary ramp of one challenger.
 
     Attributes
@@ -76,7 +75,7 @@ class Ramp:
     arm: str
     steps: tuple[float, ...] = STEPS
     min_rows: int = 500
-    min_time: timedelta = timedelta(minutes=10)
+    min_time: timedelta = field(default=timedelta(minutes=10), metadata={"key": "min_seconds"})
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "steps", tuple(self.steps))
@@ -91,22 +90,3 @@ class Ramp:
                 f"A ramp with min_rows {self.min_rows} and min_time {self.min_time} is not allowed. Allowed: 1 row or "
                 "more, and no negative time."
             )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {
-            "arm": self.arm,
-            "steps": list(self.steps),
-            "min_rows": self.min_rows,
-            "min_seconds": self.min_time.total_seconds(),
-        }
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> Ramp:
-        """Return the ramp written by ``to_dict``."""
-        return cls(
-            arm=plain["arm"],
-            steps=tuple(plain["steps"]),
-            min_rows=plain["min_rows"],
-            min_time=timedelta(seconds=plain["min_seconds"]),
-        )

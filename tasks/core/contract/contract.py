@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import pandas as pd
 from pandas.api import types
 
+from evergreen.tasks.core.serial import Struct
+
 Kind = Literal["number", "text", "time", "any"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ColumnRule:
+class ColumnRule(Struct):
     """Limits of one column.
 
     Attributes
@@ -44,21 +46,9 @@ class ColumnRule:
     categories: tuple[str, ...] | None = None
     by_hand: tuple[str, ...] = ()
 
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> ColumnRule:
-        """Read the form ``to_dict`` of the contract wrote."""
-        categories = plain.get("categories")
-        return cls(
-            **{
-                **plain,
-                "categories": None if categories is None else tuple(categories),
-                "by_hand": tuple(plain.get("by_hand", ())),
-            }
-        )
-
 
 @dataclass(frozen=True, kw_only=True)
-class Contract:
+class Contract(Struct):
     """What every window of a version's rows is checked against.
 
     Attributes
@@ -84,31 +74,6 @@ class Contract:
     outside_tolerance: float = 0.01
     gross_tolerance: float = 0.5
     learned_rows: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form stored with the version as ``evergreen/contract.json``."""
-        plain = asdict(self)
-        plain["columns"] = [
-            {
-                **column,
-                "categories": None if column["categories"] is None else list(column["categories"]),
-                "by_hand": list(column["by_hand"]),
-            }
-            for column in plain["columns"]
-        ]
-        plain["unique"] = [list(columns) for columns in self.unique]
-        return plain
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> Contract:
-        """Read the form ``to_dict`` wrote."""
-        return cls(
-            **{
-                **plain,
-                "columns": tuple(ColumnRule.from_dict(column) for column in plain["columns"]),
-                "unique": tuple(tuple(columns) for columns in plain["unique"]),
-            }
-        )
 
 
 def kind_of(values: pd.Series) -> Kind:

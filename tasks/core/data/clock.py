@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -27,8 +27,12 @@ class Window:
     [True, True, False]
     """
 
-    start: float = -math.inf
-    end: float = math.inf
+    start: float = field(
+        default=-math.inf, metadata={"read": lambda plain: -math.inf if plain is None else plain}
+    )
+    end: float = field(
+        default=math.inf, metadata={"read": lambda plain: math.inf if plain is None else plain}
+    )
 
     def __post_init__(self) -> None:
         if not self.start <= self.end:
@@ -48,12 +52,6 @@ class Window:
             "from": format_position(self.start, clock=clock),
             "to": format_position(self.end, clock=clock),
         }
-
-    @classmethod
-    def from_dict(cls, plain: dict[str, Any]) -> Window:
-        """Return the window written by ``to_dict``."""
-        start, end = plain["start"], plain["end"]
-        return cls(-math.inf if start is None else start, math.inf if end is None else end)
 
 
 @dataclass(frozen=True)

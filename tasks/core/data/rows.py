@@ -15,6 +15,7 @@ import pandas as pd
 
 from evergreen.tasks.core.config.units import Span, parse_span
 from evergreen.tasks.core.data.clock import Window
+from evergreen.tasks.core.serial import Struct
 from evergreen.tasks.core.verdict import Reason
 
 # One set of column types whatever the source: float64, int64, bool, timestamps and plain objects.
@@ -141,10 +142,11 @@ def _text_hash(text: str) -> np.uint64:
 
 
 _NO_SPAN = Span(0.0, "seconds", "0s")
+_AS_TEXT = {"write": str, "read": parse_span}
 
 
 @dataclass(frozen=True, kw_only=True)
-class SplitPlan:
+class SplitPlan(Struct):
     """How labelled rows were divided, and what the version trained by it has not learned from.
 
     Attributes
@@ -188,8 +190,8 @@ class SplitPlan:
     until: float | None = None
     unseen_from: float | None = None
     change_at: float | None = None
-    purge: Span = _NO_SPAN
-    label_delay: Span = _NO_SPAN
+    purge: Span = field(default=_NO_SPAN, metadata=_AS_TEXT)
+    label_delay: Span = field(default=_NO_SPAN, metadata=_AS_TEXT)
     time: str | None = None
     time_format: str | None = None
     label_time: str | None = None
@@ -205,49 +207,9 @@ class SplitPlan:
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form; windows carry exact positions and readable text."""
         windows = {name: getattr(self, name) for name in ("training", "holdout", "evaluation")}
-        return {
-            **{name: getattr(self, name) for name in _PLAIN},
-            **{name: w.to_dict(clock=self.clock) if w else None for name, w in windows.items()},
-            "purge": str(self.purge),
-            "label_delay": str(self.label_delay),
-            "identity": list(self.identity),
-            "notes": [reason.to_dict() for reason in self.notes],
+        return super().to_dict() | {
+            name: one.to_dict(clock=self.clock) if one else None for name, one in windows.items()
         }
-
-    @classmethod
-    def from_dict(cls, plain: dict[str, Any]) -> SplitPlan:
-        """Return the plan written by ``to_dict``, also by one that knew of no changes yet."""
-        plain = {"change_at": None, **plain}
-        windows: dict[str, Any] = {
-            name: Window.from_dict(plain[name]) if plain[name] else None
-            for name in ("training", "holdout", "evaluation")
-        }
-        return cls(
-            **{name: plain[name] for name in _PLAIN},
-            **windows,
-            purge=parse_span(plain["purge"]),
-            label_delay=parse_span(plain["label_delay"]),
-            identity=tuple(plain["identity"]),
-            notes=tuple(Reason(**reason) for reason in plain["notes"]),
-        )
-
-
-_PLAIN = (
-    "method",
-    "clock",
-    "until",
-    "unseen_from",
-    "change_at",
-    "time",
-    "time_format",
-    "label_time",
-    "group",
-    "target",
-    "max_rows",
-    "holdout_share",
-    "evaluation_share",
-    "seed",
-)
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -12,11 +11,12 @@ import pandas as pd
 from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.data.columns import ROLE_KEYS, column_kind, require_columns, role_columns
 from evergreen.tasks.core.errors import ConfigError, DataError, NotLearnable
+from evergreen.tasks.core.serial import Struct
 from evergreen.tasks.core.verdict import Reason
 
 
 @dataclass(frozen=True, kw_only=True)
-class Schema:
+class Schema(Struct):
     """Which column plays which part; stored with a version.
 
     Attributes
@@ -58,17 +58,6 @@ class Schema:
     def with_roles_of(self, config: ModelConfig) -> Schema:
         """Return the same features with the roles a configuration gives now: an older version is judged by them."""
         return replace(self, **{role: getattr(config.data, key) for role, key in ROLE_KEYS.items()})
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        plain = asdict(self)
-        return {**plain, "numeric": list(self.numeric), "categorical": list(self.categorical)}
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> Schema:
-        """Return the schema written by ``to_dict``."""
-        kinds = {name: tuple(plain[name]) for name in ("numeric", "categorical")}
-        return cls(**{**plain, **kinds})
 
 
 def infer_schema(frame: pd.DataFrame, config: ModelConfig) -> Schema:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from evergreen.tasks.core.arrays import BoolArray
 from evergreen.tasks.core.drift.calibration import NullModel
 from evergreen.tasks.core.drift.detect import Detection, DetectorState, OpenAlarm
 from evergreen.tasks.core.drift.types import DriftKind, SignalKey
+from evergreen.tasks.core.serial import Struct
 
 WORSE = 1.5
 """An alarm worsens when k of the last n windows, the newest among them, show this times the effect last told of."""
@@ -19,7 +19,7 @@ BACK = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class AlarmChange:
+class AlarmChange(Struct):
     """What became of an alarm in one window.
 
     Attributes
@@ -40,10 +40,6 @@ class AlarmChange:
     change: str
     effect: float
     since: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {**vars(self), "kind": self.kind.value}
 
 
 def columns_to_alarm(

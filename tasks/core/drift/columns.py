@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from evergreen.tasks.core.errors import InputError
 from evergreen.tasks.core.profiles.grid import ColumnGrid
 from evergreen.tasks.core.profiles.profile import ColumnProfile, Profile
 from evergreen.tasks.core.registry import DRIFT_MEASURES
+from evergreen.tasks.core.serial import Struct
 from evergreen.tasks.core.stats.distances import psi, shares, wasserstein
 from evergreen.tasks.core.stats.resampling import benjamini_hochberg
 from evergreen.tasks.core.stats.two_sample import chi_square, ks_from_counts, psi_p_value
@@ -201,7 +202,7 @@ MIN_ROWS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class ColumnMeasure:
+class ColumnMeasure(Struct):
     """One column of a window against the reference; NaN where a number is not defined.
 
     Attributes
@@ -258,16 +259,7 @@ class ColumnMeasure:
     unseen: float
     drifted: bool | None
     reason: Reason | None
-    distances: Mapping[str, float]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form, each distance beside the rest; null for what is not defined."""
-        numbers = {name: value for name, value in vars(self).items() if name != "distances"}
-        plain = {
-            name: None if isinstance(value, float) and not math.isfinite(value) else value
-            for name, value in {**numbers, **self.distances}.items()
-        }
-        return {**plain, "reason": None if self.reason is None else self.reason.to_dict()}
+    distances: Mapping[str, float] = field(metadata={"flat": True})
 
 
 def measure_columns(

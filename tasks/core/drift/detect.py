@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from evergreen.tasks.core.arrays import BoolArray, FloatArray, IntArray
 from evergreen.tasks.core.drift.calibration import NullModel
 from evergreen.tasks.core.drift.types import DriftKind, Signals
+from evergreen.tasks.core.serial import Struct
 
 # What the judge remembers from one window to the next: small, JSON, and empty for a new champion.
 
@@ -19,7 +21,7 @@ SETTLED = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
-class OpenAlarm:
+class OpenAlarm(Struct):
     """An alarm that was raised and has not resolved.
 
     Attributes
@@ -47,18 +49,15 @@ class OpenAlarm:
     since: float
     recent: tuple[float, ...] = ()
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {**vars(self), "kind": self.kind.value, "recent": list(self.recent)}
 
-    @classmethod
-    def from_dict(cls, plain: dict[str, Any]) -> OpenAlarm:
-        """Return the alarm written by ``to_dict``."""
-        return cls(**{**plain, "kind": DriftKind(plain["kind"]), "recent": tuple(plain["recent"])})
+def _plain(values: FloatArray) -> list[Any]:
+    if values.ndim > 1:
+        return [_plain(row) for row in values]
+    return [float(str(value)) if np.isfinite(value) else None for value in values.astype(np.float32)]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class DetectorState:
+class DetectorState(Struct):
     """The state of the judge of one model and phase after a window; k signals in c columns, n windows of a look.
 
     Attributes
@@ -77,11 +76,11 @@ class DetectorState:
         Those open.
     """
 
-    recent: FloatArray
-    forecast: FloatArray
+    recent: FloatArray = field(metadata={"write": _plain})
+    forecast: FloatArray = field(metadata={"write": _plain})
     seen: IntArray
     age: IntArray
-    moved: FloatArray
+    moved: FloatArray = field(metadata={"write": _plain})
     alarms: tuple[OpenAlarm, ...] = ()
 
     @classmethod
@@ -98,19 +97,8 @@ class DetectorState:
         """Return the open alarm of a column, or None."""
         return next((one for one in self.alarms if (one.kind, one.column) == (kind, column)), None)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form, null for what is not known; what is read back is the very same."""
-        return {
-            "recent": _plain(self.recent),
-            "forecast": _plain(self.forecast),
-            "seen": self.seen.tolist(),
-            "age": self.age.tolist(),
-            "moved": _plain(self.moved),
-            "alarms": [alarm.to_dict() for alarm in self.alarms],
-        }
-
     @classmethod
-    def from_dict(cls, plain: dict[str, Any]) -> DetectorState:
+    def from_dict(cls, plain: Mapping[str, Any]) -> DetectorState:
         """Return the memory written by ``to_dict``."""
         shape, columns = len(plain["recent"]), len(plain["age"])
         return cls(
@@ -156,12 +144,6 @@ def _whole(values: list[int]) -> IntArray:
 def shortened(values: FloatArray) -> FloatArray:
     """Return values as a memory keeps them: to single precision, so that their JSON is short and exact."""
     return values.astype(np.float32).astype(np.float64)
-
-
-def _plain(values: FloatArray) -> list[Any]:
-    if values.ndim > 1:
-        return [_plain(row) for row in values]
-    return [float(str(value)) if np.isfinite(value) else None for value in values.astype(np.float32)]
 
 
 def _numbers(plain: list[Any]) -> FloatArray:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from scipy.stats import chi2, norm
@@ -14,6 +12,7 @@ from evergreen.tasks.core.arrays import Array, BoolArray, FloatArray
 from evergreen.tasks.core.drift.performance import Performance, is_labelled
 from evergreen.tasks.core.metrics.base import Metric
 from evergreen.tasks.core.metrics.scored import Scored
+from evergreen.tasks.core.serial import Struct
 from evergreen.tasks.core.verdict import Reason
 
 # Calibration of scores: whether they are the probabilities they look like, on rows whose outcome is known.
@@ -23,7 +22,7 @@ BINS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreCalibration:
+class ScoreCalibration(Struct):
     """How far scores are from the shares of outcomes they promise; of several classes the worst.
 
     Attributes
@@ -43,16 +42,6 @@ class ScoreCalibration:
     expected_error: float
     p_value: float
     n: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {name: None if math.isnan(value) else value for name, value in vars(self).items()}
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> ScoreCalibration:
-        """Return the calibration written by ``to_dict``."""
-        kept: dict[str, Any] = {name: math.nan if value is None else value for name, value in plain.items()}
-        return cls(**kept)
 
 
 def measure_calibration(scored: Scored) -> ScoreCalibration | None:

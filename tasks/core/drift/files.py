@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import ClassVar
 
 from evergreen.tasks.core.drift.columns import ColumnMeasure
 from evergreen.tasks.core.drift.types import listed
+from evergreen.tasks.core.serial import Struct
 from evergreen.tasks.core.verdict import Reason, State
 
 _NAMED = 6
 
 
 @dataclass(frozen=True, kw_only=True)
-class FilesDrift:
+class FilesDrift(Struct):
     """Two files compared, column by column.
 
     Attributes
@@ -34,6 +35,7 @@ class FilesDrift:
         Columns that cannot be measured for another reason, and why.
     """
 
+    also: ClassVar = ("state", "reasons")
     reference: str
     current: str
     columns: tuple[ColumnMeasure, ...]
@@ -66,21 +68,6 @@ class FilesDrift:
     def reasons(self) -> tuple[Reason, ...]:
         """What decided, one reason a cause."""
         return (*_moves(self), *_gaps(self), *_unjudged(self.columns)) or (_no_drift(self),)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {
-            "state": self.state.value,
-            "reasons": [reason.to_dict() for reason in self.reasons],
-            "reference": self.reference,
-            "current": self.current,
-            "columns": [one.to_dict() for one in self.columns],
-            "lost": list(self.lost),
-            "new": list(self.new),
-            "changed": dict(self.changed),
-            "skipped": dict(self.skipped),
-            "unreadable": dict(self.unreadable),
-        }
 
 
 def _place(one: ColumnMeasure) -> tuple[int, float, str]:

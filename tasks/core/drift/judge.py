@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -32,6 +31,7 @@ from evergreen.tasks.core.drift.detect import (
 from evergreen.tasks.core.drift.policy import Policy
 from evergreen.tasks.core.drift.thresholds import DetectorLimits
 from evergreen.tasks.core.drift.types import DriftKind, KindVerdict, Level, MovedColumn, Signals
+from evergreen.tasks.core.serial import Struct
 from evergreen.tasks.core.stats.resampling import benjamini_hochberg
 from evergreen.tasks.core.verdict import Reason
 
@@ -143,7 +143,7 @@ def _reason(code: str, null: NullModel, columns: IntArray, remedy: str, limit: f
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Judgement:
+class Judgement(Struct):
     """What is said of one window in one phase.
 
     Attributes
@@ -159,14 +159,6 @@ class Judgement:
     kinds: tuple[KindVerdict, ...]
     memory: DetectorState
     alarms: tuple[AlarmChange, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {
-            "kinds": [one.to_dict() for one in self.kinds],
-            "memory": self.memory.to_dict(),
-            "alarms": [one.to_dict() for one in self.alarms],
-        }
 
 
 def judge_window(

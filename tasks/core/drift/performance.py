@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +14,7 @@ from evergreen.tasks.core.arrays import BoolArray, FloatArray, IntArray
 from evergreen.tasks.core.metrics.base import Metric
 from evergreen.tasks.core.metrics.classification import class_parts, split_counts
 from evergreen.tasks.core.metrics.scored import Scored
+from evergreen.tasks.core.serial import Struct
 from evergreen.tasks.core.stats.auc import influence_error
 from evergreen.tasks.core.stats.dependence import (
     STRONG_CORRELATION,
@@ -178,7 +178,7 @@ def _expit(x: float) -> float:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Performance:
+class Performance(Struct):
     """A metric on some rows, and what those rows know of it.
 
     Attributes
@@ -216,20 +216,6 @@ class Performance:
     def defined(self) -> bool:
         """Whether there is a value."""
         return math.isfinite(self.value)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form; what is not finite is null."""
-        return {name: _json(value) for name, value in vars(self).items()}
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> Performance:
-        """Return the performance written by ``to_dict``."""
-        kept: dict[str, Any] = {
-            field.name: math.nan if plain[field.name] is None else plain[field.name]
-            for field in fields(cls)
-            if field.name in plain
-        }
-        return cls(**kept)
 
 
 def measure_performance(

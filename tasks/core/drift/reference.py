@@ -17,6 +17,7 @@ from evergreen.tasks.core.metrics.scored import Scored
 from evergreen.tasks.core.profiles.profile import Profile
 
 # The loss of a row (of a group, in ranking): what the champion's answers cost, whatever it is judged by.
+from evergreen.tasks.core.serial import from_plain, to_plain
 
 
 def loss_metric(problem: str) -> Metric:
@@ -82,16 +83,13 @@ class Reference:
     def from_dict(cls, plain: Mapping[str, Any]) -> Reference:
         """Return the reference kept as ``profile.json``; what an older format lacks is empty."""
         worth = plain.get("worth") or {}
-        loss, calibration = worth.get("loss"), worth.get("calibration")
         return cls(
             inputs=Profile.from_dict(plain["inputs"]),
             answers=Profile.from_dict(plain["answers"]),
             score_source=plain["score_source"],
-            performance={
-                name: Performance.from_dict(one) for name, one in worth.get("performance", {}).items()
-            },
-            loss=None if loss is None else Performance.from_dict(loss),
-            calibration=None if calibration is None else ScoreCalibration.from_dict(calibration),
+            performance=from_plain(dict[str, Performance], worth.get("performance", {})),
+            loss=from_plain(Performance | None, worth.get("loss")),
+            calibration=from_plain(ScoreCalibration | None, worth.get("calibration")),
         )
 
 
@@ -109,8 +107,6 @@ def measure_worth(scored: Scored, metrics: Sequence[Metric], *, problem: str) ->
     """
     found = [measure_performance(scored, metric) for metric in metrics]
     calibration = measure_calibration(scored)
-    return {
-        "performance": {one.metric: one.to_dict() for one in found if one.defined},
-        "loss": measure_performance(scored, loss_metric(problem)).to_dict(),
-        "calibration": None if calibration is None else calibration.to_dict(),
-    }
+    performance = {one.metric: one for one in found if one.defined}
+    loss = measure_performance(scored, loss_metric(problem))
+    return dict(to_plain({"performance": performance, "loss": loss, "calibration": calibration}))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from evergreen.tasks.core.arrays import FloatArray
+from evergreen.tasks.core.serial import Struct
 from evergreen.tasks.core.verdict import Reason, State
 
 
@@ -102,7 +103,7 @@ def worst(levels: Iterable[Level]) -> Level:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MovedColumn:
+class MovedColumn(Struct):
     """One column that moved, by how much, and how sure that is.
 
     Attributes
@@ -124,6 +125,7 @@ class MovedColumn:
         True when the column's move is (part of) an alarm, False when it warns.
     """
 
+    also: ClassVar = ("effect", "confidence")
     column: str
     kind: DriftKind
     signal: str
@@ -144,13 +146,9 @@ class MovedColumn:
         """How far it moved, in the unit of the signal; signed."""
         return self.observed - self.expected
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form, ``effect`` and ``confidence`` included."""
-        return {**vars(self), "kind": self.kind.value, "effect": self.effect, "confidence": self.confidence}
-
 
 @dataclass(frozen=True, kw_only=True)
-class KindVerdict:
+class KindVerdict(Struct):
     """What is said of one kind of drift in one window.
 
     Attributes
@@ -172,16 +170,6 @@ class KindVerdict:
     moved: tuple[MovedColumn, ...] = ()
     reasons: tuple[Reason, ...] = ()
     calibration: str = "reference"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {
-            "kind": self.kind.value,
-            "level": self.level.value,
-            "moved": [one.to_dict() for one in self.moved],
-            "reasons": [reason.to_dict() for reason in self.reasons],
-            "calibration": self.calibration,
-        }
 
 
 # Signals: the signed numbers that are followed over time, one row of them a window.
@@ -216,8 +204,13 @@ class Signals:
     floors: FloatArray
 
 
+def _plain(values: FloatArray) -> list[list[float | None]]:
+    """Return values to six digits, None for what was not measured."""
+    return [[float(f"{x:.6g}") if np.isfinite(x) else None for x in row] for row in values]
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
-class SignalSeries:
+class SignalSeries(Struct):
     """The signals of the reference's own windows, in time order: the model's own past.
 
     Attributes
@@ -235,8 +228,8 @@ class SignalSeries:
     keys: tuple[SignalKey, ...]
     starts: FloatArray
     rows: FloatArray
-    values: FloatArray
-    errors: FloatArray
+    values: FloatArray = field(metadata={"write": _plain})
+    errors: FloatArray = field(metadata={"write": _plain})
     window: str
 
     def __len__(self) -> int:
@@ -256,19 +249,8 @@ class SignalSeries:
             window=window,
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form; six digits, null for what was not measured."""
-        return {
-            "keys": [list(key) for key in self.keys],
-            "starts": self.starts.tolist(),
-            "rows": self.rows.tolist(),
-            "values": _plain(self.values),
-            "errors": _plain(self.errors),
-            "window": self.window,
-        }
-
     @classmethod
-    def from_dict(cls, plain: dict[str, Any]) -> SignalSeries:
+    def from_dict(cls, plain: Mapping[str, Any]) -> SignalSeries:
         """Return the series written by ``to_dict``."""
         keys = tuple(SignalKey(DriftKind(kind), column, name) for kind, column, name in plain["keys"])
         shape = (len(plain["starts"]), len(keys))
@@ -291,7 +273,3 @@ def join_signals(several: Iterable[Signals]) -> Signals:
         errors=np.concatenate([one.errors for one in parts]),
         floors=np.concatenate([one.floors for one in parts]),
     )
-
-
-def _plain(values: FloatArray) -> list[list[float | None]]:
-    return [[float(f"{x:.6g}") if np.isfinite(x) else None for x in row] for row in values]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import ClassVar
 
 from evergreen.tasks.core.alerts.alert import HEALTH, Alarm, Alert, AlertLevel, next_alert
 from evergreen.tasks.core.config.monitoring import AlertsConfig
+from evergreen.tasks.core.serial import Struct
 from evergreen.tasks.core.verdict import Reason
 
 
@@ -23,22 +24,19 @@ class Condition(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Check:
+class Check(Struct):
     """One check, with the numbers that decided."""
 
-    name: str
+    name: str = field(metadata={"key": "check"})
     condition: Condition
-    reason: Reason
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form: ``check``, ``condition`` and the reason's parts."""
-        return {"check": self.name, "condition": self.condition.value, **self.reason.to_dict()}
+    reason: Reason = field(metadata={"flat": True})
 
 
 @dataclass(frozen=True, kw_only=True)
-class HealthReport:
+class HealthReport(Struct):
     """All checks of one run."""
 
+    also: ClassVar = ("condition",)
     checks: tuple[Check, ...]
 
     @property
@@ -55,10 +53,6 @@ class HealthReport:
     def reasons(self) -> tuple[Reason, ...]:
         """Reasons of the checks that warn or failed."""
         return tuple(check.reason for check in self.ill())
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {"condition": self.condition.value, "checks": [check.to_dict() for check in self.checks]}
 
 
 def check(

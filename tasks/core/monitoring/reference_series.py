@@ -113,7 +113,7 @@ class ReferenceSeries:
         return cls(
             window=plain["window"],
             series={kind: unpack_series(one, window=plain["window"]) for kind, one in kinds.items()},
-            reasons=tuple(Reason(**reason) for reason in plain["reasons"]),
+            reasons=tuple(map(Reason.from_dict, plain["reasons"])),
         )
 
 

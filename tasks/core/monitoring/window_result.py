@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -10,6 +9,7 @@ from typing import Any
 
 from evergreen.tasks.core.data.clock import Window, format_position
 from evergreen.tasks.core.drift.types import DriftKind, KindVerdict, Level, Phase, worst
+from evergreen.tasks.core.serial import to_plain
 from evergreen.tasks.core.verdict import Reason
 
 MOST_MOVED = 20
@@ -61,17 +61,17 @@ class WindowResult:
         """Return what the ledger keeps: decisions and reasons, no distances."""
         plain = {
             **_place(self.window, clock),
-            "phase": self.phase.value,
+            "phase": self.phase,
             "version": self.version,
             "n": self.rows,
-            "level": self.level.value,
+            "level": self.level,
             "kinds": {verdict.kind.value: _short(verdict) for verdict in self.kinds},
-            "changes": [dict(change) for change in self.changes],
-            "performance": None if self.performance is None else dict(self.performance),
+            "changes": self.changes,
+            "performance": self.performance,
             "psi": self._psi_of_moved(),
-            "notes": [note.to_dict() for note in self.notes],
+            "notes": self.notes,
         }
-        return json_ready(plain)
+        return to_plain(plain)
 
     def _psi_of_moved(self) -> dict[str, float]:
         """Return the PSI of the columns that moved, for who asks how far."""
@@ -80,22 +80,8 @@ class WindowResult:
 
     def to_dict(self, *, clock: str) -> dict[str, Any]:
         """Return everything, with all moved columns and all distances."""
-        full = {verdict.kind.value: verdict.to_dict() for verdict in self.kinds}
-        columns = [dict(column) for column in self.columns]
-        return {**self.to_entry(clock=clock), **json_ready({"kinds": full, "columns": columns})}
-
-
-def json_ready(value: Any) -> Any:
-    """Return a copy with null for every number that JSON cannot say.
-
-    >>> json_ready({"a": [1.0, float("nan")]})
-    {'a': [1.0, None]}
-    """
-    if isinstance(value, Mapping):
-        return {name: json_ready(one) for name, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [json_ready(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        full = {verdict.kind: verdict for verdict in self.kinds}
+        return {**self.to_entry(clock=clock), **to_plain({"kinds": full, "columns": self.columns})}
 
 
 def merge_results(looks: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

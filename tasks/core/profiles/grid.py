@@ -14,6 +14,7 @@ import numpy as np
 from evergreen.tasks.core.arrays import FloatArray, IntArray
 from evergreen.tasks.core.errors import DataError
 from evergreen.tasks.core.profiles.count import NULL, TABLE_PAYS, EdgeTable, edge_table, numeric_codes
+from evergreen.tasks.core.serial import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,7 +68,7 @@ COARSE_BINS = 9
 
 
 @dataclass(frozen=True, kw_only=True)
-class ColumnGrid:
+class ColumnGrid(Struct):
     """How one column is counted.
 
     Attributes
@@ -134,15 +135,9 @@ class ColumnGrid:
         names = {"categories": list(self.categories), "pooled": list(self.pooled)}
         return {**plain, **names, "hashed": self.hashed}
 
-    @classmethod
-    def from_dict(cls, plain: dict[str, Any]) -> ColumnGrid:
-        """Return the grid written by ``to_dict``."""
-        lists = {name: tuple(value) for name, value in plain.items() if isinstance(value, list)}
-        return cls(**{**plain, **lists})
-
 
 @dataclass(frozen=True, kw_only=True)
-class Grid:
+class Grid(Struct):
     """The grids of a model's columns.
 
     Attributes
@@ -161,19 +156,6 @@ class Grid:
         """Short hash of the content; only profiles of equal grids add."""
         text = json.dumps(self.to_dict(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {
-            "outcome": self.outcome,
-            "columns": {name: grid.to_dict() for name, grid in self.columns.items()},
-        }
-
-    @classmethod
-    def from_dict(cls, plain: dict[str, Any]) -> Grid:
-        """Return the grid written by ``to_dict``."""
-        columns = {name: ColumnGrid.from_dict(grid) for name, grid in plain["columns"].items()}
-        return cls(columns=columns, outcome=plain["outcome"])
 
 
 def make_grid(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from evergreen.tasks.core.arrays import FloatArray, IntArray
 from evergreen.tasks.core.errors import InputError
 from evergreen.tasks.core.profiles.count import BLOCK, NULL, Moments, Scratch, block_moments, numeric_codes
 from evergreen.tasks.core.profiles.grid import ColumnGrid, Grid, column_numbers
+from evergreen.tasks.core.serial import Struct
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +38,7 @@ _EMPTY: dict[str, Any] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class ColumnProfile:
+class ColumnProfile(Struct):
     """Counts of one column.
 
     Attributes
@@ -55,13 +57,13 @@ class ColumnProfile:
 
     n: int
     nulls: int
-    counts: tuple[int, ...]
+    counts: tuple[int, ...] = field(metadata={"write": list, "read": tuple})
     plus_inf: int = 0
     minus_inf: int = 0
     minimum: float | None = None
     maximum: float | None = None
     mean: float = 0.0
-    squares: float = 0.0
+    squares: float = field(default=0.0, metadata={"read": lambda plain: math.inf if plain is None else plain})
     joint: tuple[tuple[int, ...], ...] = ()
 
     @property
@@ -91,20 +93,6 @@ class ColumnProfile:
     def __add__(self, other: ColumnProfile) -> ColumnProfile:
         """Return the profile of both sets of rows."""
         return add_columns([self, other])
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        plain = {name: getattr(self, name) for name in _FIELDS}
-        squares = self.squares if np.isfinite(self.squares) else None  # JSON knows no infinity
-        joint = [list(row) for row in self.joint]
-        return {**plain, "counts": list(self.counts), "squares": squares, "joint": joint}
-
-    @classmethod
-    def from_dict(cls, plain: dict[str, Any]) -> ColumnProfile:
-        """Return the profile written by ``to_dict``."""
-        joint = tuple(tuple(row) for row in plain["joint"])
-        squares = float("inf") if plain["squares"] is None else plain["squares"]
-        return cls(**{**plain, "counts": tuple(plain["counts"]), "squares": squares, "joint": joint})
 
     def to_window_dict(self) -> dict[str, Any]:
         """Return a short JSON form: nothing that is zero, and only filled bins where most are empty."""
@@ -281,7 +269,7 @@ VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Profile:
+class Profile(Struct):
     """Profiles of the columns of some rows, over one grid.
 
     Attributes
@@ -294,6 +282,7 @@ class Profile:
         Of the format.
     """
 
+    also: ClassVar = ("grid_id",)
     grid: Grid
     columns: dict[str, ColumnProfile] = field(default_factory=dict)
     version: int = VERSION
@@ -302,21 +291,10 @@ class Profile:
         """Return the profile of both sets of rows (see `add_profiles`)."""
         return add_profiles([self, other])
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form, grid included."""
-        columns = {name: column.to_dict() for name, column in self.columns.items()}
-        return {
-            "version": self.version,
-            "grid_id": self.grid.id,
-            "grid": self.grid.to_dict(),
-            "columns": columns,
-        }
-
-    @classmethod
-    def from_dict(cls, plain: dict[str, Any]) -> Profile:
-        """Return the profile written by ``to_dict``."""
-        columns = {name: ColumnProfile.from_dict(values) for name, values in plain["columns"].items()}
-        return cls(grid=Grid.from_dict(plain["grid"]), columns=columns, version=plain["version"])
+    @property
+    def grid_id(self) -> str:
+        """Short hash of the grid's content."""
+        return self.grid.id
 
     def to_window_dict(self) -> dict[str, Any]:
         """Return the short JSON form of a window's profile: the grid is only named."""

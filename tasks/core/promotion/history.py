@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
-from typing import Any
 
 from evergreen.tasks.core.promotion.ledger import LedgerEntry
 from evergreen.tasks.core.promotion.plan import Plan
+from evergreen.tasks.core.serial import Struct
 
 PLANS = "plans"
 """Stream of the plans of a model."""
@@ -32,7 +32,7 @@ class RecordedPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChampionPeriod:
+class ChampionPeriod(Struct):
     """A version's time on the throne.
 
     Attributes
@@ -56,18 +56,6 @@ class ChampionPeriod:
     reason: str
     evidence: str | None = None
     plan_id: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {
-            "version": self.version,
-            "since": self.since.isoformat() if self.since else None,
-            "until": self.until.isoformat() if self.until else None,
-            "how": self.how,
-            "reason": self.reason,
-            "evidence": self.evidence,
-            "plan_id": self.plan_id,
-        }
 
 
 def recorded_plans(entries: Iterable[LedgerEntry]) -> list[RecordedPlan]:

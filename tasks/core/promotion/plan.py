@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Literal
+
+from evergreen.tasks.core.serial import Struct
 
 CANDIDATE = "candidate"
 CHALLENGER = "challenger"
@@ -56,7 +58,7 @@ class PlanStep:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class Plan(Struct):
     """What is about to happen to the aliases of one model, and why.
 
     Attributes
@@ -90,12 +92,3 @@ class Plan:
     reason: str
     evidence: str | None = None
     proves: bool = False
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form the ledger keeps."""
-        return {**asdict(self), "steps": [asdict(step) for step in self.steps]}
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> Plan:
-        """Return the plan a ledger entry holds."""
-        return cls(**{**plain, "steps": tuple(PlanStep(**step) for step in plain["steps"])})

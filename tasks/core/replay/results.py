@@ -16,9 +16,9 @@ from evergreen.tasks.core.data.split import draft_plan
 from evergreen.tasks.core.data.timeline import make_timeline
 from evergreen.tasks.core.metrics.base import Metric
 from evergreen.tasks.core.metrics.scored import Scored
-from evergreen.tasks.core.monitoring.window_result import json_ready
 from evergreen.tasks.core.replay.setup import ReplayStart
 from evergreen.tasks.core.replay.step import Scorecard, StepResult
+from evergreen.tasks.core.serial import to_plain
 from evergreen.tasks.core.stats.dependence import mean_over_windows
 from evergreen.tasks.core.training.baseline import baseline_kinds, baseline_scores
 from evergreen.tasks.core.verdict import Reason, State
@@ -216,14 +216,14 @@ class PolicyResult:
             "relative_regret": self.regret.relative if self.regret else None,
         }
         names = ("retrainings", "promotions", "refused", "alarms", "seconds", "rows")
-        return dict(json_ready({**plain, **{name: getattr(self, name) for name in names}}))
+        return dict(to_plain({**plain, **{name: getattr(self, name) for name in names}}))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
         decisions = [step.decision_dict() for step in self.steps]
         windows = [step.window_dict(clock=self.clock) for step in self.steps]
         kept = {"windows": windows, "decisions": [one for one in decisions if one is not None]}
-        return {**self.summary(), **json_ready(kept)}
+        return {**self.summary(), **to_plain(kept)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,7 +271,7 @@ class ReplayResult:
         return {
             "policies": [one.to_dict() for one in self.policies],
             "baseline": self.baseline.to_dict() if self.baseline else None,
-            "pareto": json_ready(pareto),
+            "pareto": to_plain(pareto),
             "notes": [note.to_dict() for note in self.notes],
         }
 

@@ -17,10 +17,10 @@ from evergreen.tasks.core.config.model import overlay_model
 from evergreen.tasks.core.config.units import Span
 from evergreen.tasks.core.data.clock import format_position
 from evergreen.tasks.core.errors import InputError
-from evergreen.tasks.core.monitoring.window_result import json_ready
 from evergreen.tasks.core.replay.history import History
 from evergreen.tasks.core.replay.results import ReplayResult
 from evergreen.tasks.core.replay.setup import ENABLED, PolicySpec, ReplayStart
+from evergreen.tasks.core.serial import to_plain
 from evergreen.tasks.core.training.estimators import build_estimator, takes_weights
 
 # The settings of retraining that a search tries: triggers, spans, window, weights and thresholds.
@@ -291,7 +291,7 @@ class SearchResult:
             ],
             "front": list(self.tried.front()),
             "unseen_from": format_position(self.start, clock=self.clock),
-            "chosen": json_ready(chosen),
+            "chosen": to_plain(chosen),
             "unseen": [one.summary() for one in self.confirmed.policies],
         }
 

@@ -14,12 +14,13 @@ from evergreen.tasks.core.errors import ConfigError
 from evergreen.tasks.core.registry import TRIGGERS
 from evergreen.tasks.core.retraining.history import RetrainHistory
 from evergreen.tasks.core.retraining.types import Cause, Moment, RetrainingRequest, RetrainPolicy
+from evergreen.tasks.core.serial import Struct
 
 # What is due by the calendar or by the count of labels, whatever monitoring says.
 
 
 @dataclass(frozen=True, kw_only=True)
-class DueTrigger:
+class DueTrigger(Struct):
     """One trigger that time or labels pull.
 
     Attributes
@@ -42,10 +43,6 @@ class DueTrigger:
     due_at: datetime | None = None
     size: float | None = None
     limit: float | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {**vars(self), "due_at": self.due_at.isoformat() if self.due_at else None}
 
     def cause(self) -> Cause:
         """Return it as a cause."""

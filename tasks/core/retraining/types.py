@@ -15,6 +15,7 @@ from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.config.quiet_hours import QuietHours, parse_quiet_hours
 from evergreen.tasks.core.config.units import Span
 from evergreen.tasks.core.registry import plugged
+from evergreen.tasks.core.serial import Struct
 from evergreen.tasks.core.verdict import Reason
 
 MOST_BACK_OFF = 8.0
@@ -128,7 +129,7 @@ class Moment:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cause:
+class Cause(Struct):
     """One thing that asks for a retraining.
 
     Attributes
@@ -159,15 +160,6 @@ class Cause:
     def key(self) -> str:
         """What it is about, ``trigger:name``."""
         return f"{self.trigger}:{self.name}"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return dict(vars(self))
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> Cause:
-        """Return the cause written by ``to_dict``."""
-        return cls(**plain)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -236,7 +228,7 @@ class RetrainingAction(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RetrainDecision:
+class RetrainDecision(Struct):
     """Whether a retraining starts, and why.
 
     Attributes
@@ -263,13 +255,3 @@ class RetrainDecision:
     def starts(self) -> bool:
         """True when it starts."""
         return self.outcome is RetrainingAction.START
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {
-            "outcome": self.outcome.value,
-            "reasons": [reason.to_dict() for reason in self.reasons],
-            "causes": [cause.to_dict() for cause in self.causes],
-            "next_allowed_at": self.next_allowed_at.isoformat() if self.next_allowed_at else None,
-            "change_at": self.change_at,
-        }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +15,7 @@ from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.data.rows import Rows, hash_rows
 from evergreen.tasks.core.errors import DataError, InputError
 from evergreen.tasks.core.promotion.ledger import canonical_json
+from evergreen.tasks.core.serial import Struct
 from evergreen.tasks.core.training.features import answer, feature_frame
 from evergreen.tasks.core.training.scoring import Scorer, decide_labels, towards_positive
 from evergreen.tasks.core.verdict import StageResult
@@ -27,7 +28,7 @@ OWN_COLUMNS = ("prediction_id", "score", "decision", "version")
 
 
 @dataclass(frozen=True, kw_only=True)
-class BatchJob:
+class BatchJob(Struct):
     """What is scored by whom, and where to.
 
     Attributes
@@ -81,10 +82,6 @@ class BatchJob:
     def id(self) -> str:
         """Name of the job: equal jobs have equal ones."""
         return hashlib.sha256(canonical_json(self.to_dict()).encode()).hexdigest()[:20]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {**asdict(self), "keep": list(self.keep)}
 
 
 # The page of a batch: what was scored by whom, and where it went.

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from evergreen.tasks.core.errors import InputError, unknown_name
+from evergreen.tasks.core.serial import Struct
 
 _MOST = 10_000
 
@@ -66,7 +66,7 @@ PREFIX = "evg_"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ApiKey:
+class ApiKey(Struct):
     """One key as it is kept: its secret cannot be read back.
 
     Attributes
@@ -86,27 +86,6 @@ class ApiKey:
     digest: str
     created: datetime
     expires: datetime | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        expires = self.expires.isoformat() if self.expires else None
-        return {
-            "name": self.name,
-            "digest": self.digest,
-            "created": self.created.isoformat(),
-            "expires": expires,
-        }
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> ApiKey:
-        """Return the key written by ``to_dict``."""
-        expires = plain.get("expires")
-        return cls(
-            name=plain["name"],
-            digest=plain["digest"],
-            created=datetime.fromisoformat(plain["created"]),
-            expires=datetime.fromisoformat(expires) if expires else None,
-        )
 
 
 @dataclass(frozen=True)

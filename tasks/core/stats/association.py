@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from evergreen.tasks.core.arrays import FloatArray
 from evergreen.tasks.core.errors import DataError
+from evergreen.tasks.core.serial import Struct
 
 
 class Association(NamedTuple):
@@ -158,7 +158,7 @@ def _standard(scores: FloatArray, shares: FloatArray) -> FloatArray:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class JointMoments:
+class JointMoments(Struct):
     """What is kept of n units with c numbers each; leading axes (…) hold as many sets side by side.
 
     Attributes
@@ -237,16 +237,3 @@ class JointMoments:
         freedom = self.n[..., None, None] - 1
         undefined = np.full(np.shape(self.comoments), np.nan)
         return np.divide(self.comoments, freedom, out=undefined, where=freedom > 0)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form of one set.
-
-        >>> JointMoments.of([[1.0], [3.0]]).to_dict()
-        {'n': 2.0, 'mean': [2.0], 'comoments': [[2.0]]}
-        """
-        return {"n": float(self.n), "mean": self.mean.tolist(), "comoments": self.comoments.tolist()}
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> JointMoments:
-        """Return the moments written by ``to_dict``."""
-        return cls(**{name: np.asarray(plain[name], dtype=np.float64) for name in ("n", "mean", "comoments")})

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from evergreen.tasks.core.serial import Struct
 from evergreen.tasks.core.traffic.plan import TrafficPlan
 from evergreen.tasks.core.traffic.variant import Role
 
@@ -18,7 +19,7 @@ from evergreen.tasks.core.traffic.variant import Role
 
 
 @dataclass(frozen=True, kw_only=True)
-class ArmFigures:
+class ArmFigures(Struct):
     """What happened in one arm during a round.
 
     Attributes
@@ -82,18 +83,12 @@ class ArmFigures:
 
     def to_payload(self) -> dict[str, Any]:
         """Return the JSON form with every rank, for another process."""
-        return {
-            "name": self.name,
-            **{name: getattr(self, name) for name in _COUNTS},
-            "ranks": list(self.ranks),
-        }
+        return super().to_dict()
 
     @classmethod
     def from_payload(cls, plain: Mapping[str, Any]) -> ArmFigures:
         """Return the figures written by ``to_payload``; entries may have ``timed`` for ``answered``, and no duels."""
-        ranks = tuple((float(rank), int(count)) for rank, count in plain["ranks"])
-        known = {"answered": plain.get("timed", 0), "duels": 0, "slower": 0, **plain}
-        return cls(name=plain["name"], ranks=ranks, **{name: int(known[name]) for name in _COUNTS})
+        return cls.from_dict({"answered": plain.get("timed", 0), **plain})
 
 
 _COUNTS = ("rows", "errors", "erred", "answered", "duels", "slower")
@@ -107,7 +102,7 @@ RANKS = 20
 
 
 @dataclass(frozen=True)
-class ScoreReference:
+class ScoreReference(Struct):
     """Frozen before the observations that it is applied to, so that nothing of them decides how they are read.
 
     Attributes
@@ -124,15 +119,6 @@ class ScoreReference:
     def stretch(self, score: float) -> int:
         """Return the number of the stretch a score falls into."""
         return bisect_left(self.edges, score)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {"edges": list(self.edges), "ranks": list(self.ranks)}
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> ScoreReference:
-        """Return the reference written by ``to_dict``."""
-        return cls(tuple(plain["edges"]), tuple(plain["ranks"]))
 
 
 def measure_reference(scores: Sequence[float]) -> ScoreReference:

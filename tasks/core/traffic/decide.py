@@ -81,12 +81,12 @@ class TrafficDecision:
 
     def to_payload(self) -> dict[str, Any]:
         """Return what its entry holds: the state, and what the guardrails said."""
-        return {**self.state.to_payload(), "guardrails": [one.to_dict() for one in self.guardrails]}
+        return {**self.state.to_dict(), "guardrails": [one.to_dict() for one in self.guardrails]}
 
     @classmethod
     def stop_from_payload(cls, payload: Mapping[str, Any]) -> TrafficDecision:
         """Return a stop from what `to_payload` wrote of it."""
-        state = TrafficState.from_payload(payload)
+        state = TrafficState.from_dict(payload)
         guardrails = tuple(map(GuardrailResult.from_dict, payload["guardrails"]))
         return stop_traffic(state, state.reasons, guardrails=guardrails)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from evergreen.tasks.core.config.canary import CELLS
 from evergreen.tasks.core.errors import InputError, unknown_name
+from evergreen.tasks.core.serial import Struct
 from evergreen.tasks.core.traffic.variant import Role, Variant
 
 # Territories: which cells of the traffic a variant has, and how they grow and shrink without moving others.
@@ -108,7 +109,7 @@ WHOLE: Ranges = ((0, CELLS),)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrafficPlan:
+class TrafficPlan(Struct):
     """Variants with roles and shares, and the cells that each has. Build it by ``plan_traffic``.
 
     Attributes

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from evergreen.tasks.core.config.canary import Ramp
 from evergreen.tasks.core.promotion.history import ChampionPeriod
 from evergreen.tasks.core.promotion.ledger import LedgerEntry
+from evergreen.tasks.core.serial import Struct
 from evergreen.tasks.core.traffic.counts import ArmFigures
 from evergreen.tasks.core.traffic.plan import TrafficPlan, plain_plan
 from evergreen.tasks.core.verdict import Reason
@@ -20,8 +21,12 @@ SET, STEPPED, DONE, STOPPED = "set", "step", "done", "stopped"
 """Kinds of entries: a person set it, the ramp went a step, ramp or variants are done, all went back to the champion."""
 
 
+_OF_ENTRY = {"stored": False}
+"""Of fields that are those of the entry itself, not of what it holds."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class TrafficState:
+class TrafficState(Struct):
     """What is wanted of a model's traffic.
 
     Attributes
@@ -49,46 +54,23 @@ class TrafficState:
     """
 
     plan: TrafficPlan
-    seq: int = 0
-    kind: str | None = None
-    at: datetime | None = None
+    seq: int = field(default=0, metadata=_OF_ENTRY)
+    kind: str | None = field(default=None, metadata=_OF_ENTRY)
+    at: datetime | None = field(default=None, metadata=_OF_ENTRY)
     set_at: datetime | None = None
     ramp: Ramp | None = None
     step: int | None = None
     reasons: tuple[Reason, ...] = ()
-    baseline: ArmFigures | None = None
+    baseline: ArmFigures | None = field(
+        default=None, metadata={"write": ArmFigures.to_payload, "read": ArmFigures.from_payload}
+    )
     judged: tuple[str, ...] = ()
 
-    def to_payload(self) -> dict[str, Any]:
-        """Return what an entry of the stream holds: the whole state, so that the newest entry says everything."""
-        return {
-            "plan": self.plan.to_dict(),
-            "set_at": self.set_at.isoformat() if self.set_at else None,
-            "ramp": self.ramp.to_dict() if self.ramp else None,
-            "step": self.step,
-            "reasons": [reason.to_dict() for reason in self.reasons],
-            "baseline": self.baseline.to_payload() if self.baseline else None,
-            "judged": list(self.judged),
-        }
-
     @classmethod
-    def from_payload(
-        cls, payload: Mapping[str, Any], *, seq: int = 0, kind: str | None = None, at: datetime | None = None
-    ) -> TrafficState:
-        """Return what `to_payload` wrote, with the number, kind and time of its entry where there is one."""
-        set_at, ramp, baseline = payload["set_at"], payload["ramp"], payload["baseline"]
-        return cls(
-            plan=TrafficPlan.from_dict(payload["plan"]),
-            seq=seq,
-            kind=kind,
-            at=at,
-            set_at=datetime.fromisoformat(set_at) if set_at else at,
-            ramp=Ramp.from_dict(ramp) if ramp else None,
-            step=payload["step"],
-            reasons=tuple(Reason(**reason) for reason in payload["reasons"]),
-            baseline=ArmFigures.from_payload(baseline) if baseline else None,
-            judged=tuple(payload["judged"]),
-        )
+    def of_entry(cls, entry: LedgerEntry) -> TrafficState:
+        """Return the state an entry holds, with the entry's number, kind and time."""
+        state = cls.from_dict(entry.payload)
+        return replace(state, seq=entry.seq, kind=entry.kind, at=entry.at, set_at=state.set_at or entry.at)
 
 
 def fold_traffic(entries: Iterable[LedgerEntry], *, model: str) -> TrafficState:
@@ -102,8 +84,7 @@ def fold_traffic(entries: Iterable[LedgerEntry], *, model: str) -> TrafficState:
     own = [entry for entry in entries if entry.stream == TRAFFIC]
     if not own:
         return TrafficState(plan=plain_plan(salt=f"{model}/{TRAFFIC}/0"))
-    newest = own[-1]
-    return TrafficState.from_payload(newest.payload, seq=newest.seq, kind=newest.kind, at=newest.at)
+    return TrafficState.of_entry(own[-1])
 
 
 def promoted_since(reigns: Iterable[ChampionPeriod], state: TrafficState) -> frozenset[int]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from evergreen.tasks.core.config.canary import CELLS
 from evergreen.tasks.core.errors import InputError, unknown_name
+from evergreen.tasks.core.serial import Struct
 
 MOST_MEMBERS = 16
 """Most versions in one ensemble."""
@@ -26,7 +27,7 @@ class Role(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Variant:
+class Variant(Struct):
     """One arm of the traffic.
 
     Attributes

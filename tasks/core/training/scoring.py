@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from evergreen.tasks.core.data.rows import Rows, SplitPlan
 from evergreen.tasks.core.data.schema import Schema
 from evergreen.tasks.core.errors import DataError, NotLearnable
 from evergreen.tasks.core.metrics.scored import Scored
+from evergreen.tasks.core.serial import Struct
 from evergreen.tasks.core.training.features import answer, feature_frame, group_codes, outcomes
 
 
@@ -220,7 +221,7 @@ HALF = Threshold(value=0.5, method="fixed")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Recipe(Struct):
     """How a version came about and how its scores become decisions.
 
     Attributes
@@ -245,30 +246,6 @@ class Recipe:
     classes: tuple[Any, ...] = ()
     threshold: Threshold = HALF
     config_digest: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {
-            "problem": self.problem,
-            "candidate": self.candidate.model_dump(mode="json") if self.candidate else None,
-            "settings": self.settings,
-            "classes": list(self.classes),
-            "threshold": asdict(self.threshold),
-            "config_digest": self.config_digest,
-        }
-
-    @classmethod
-    def from_dict(cls, plain: dict[str, Any]) -> Recipe:
-        """Return the recipe written by ``to_dict``."""
-        candidate = plain["candidate"]
-        return cls(
-            problem=plain["problem"],
-            candidate=Candidate.model_validate(candidate) if candidate else None,
-            settings=plain["settings"],
-            classes=tuple(plain["classes"]),
-            threshold=Threshold(**plain["threshold"]),
-            config_digest=plain["config_digest"],
-        )
 
 
 def config_digest(config: ModelConfig) -> str:

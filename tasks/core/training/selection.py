@@ -6,14 +6,14 @@ import ast
 import math
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from evergreen.tasks.core.arrays import FloatArray
 from evergreen.tasks.core.errors import ConfigError, unknown_name
 from evergreen.tasks.core.metrics.base import Metric
+from evergreen.tasks.core.serial import Struct
 from evergreen.tasks.core.stats.paired import corrected_resampled_t
 from evergreen.tasks.core.stats.resampling import holm
 from evergreen.tasks.core.verdict import Outcome, Reason, Verdict
@@ -182,7 +182,7 @@ def _undefined_criterion(name: str) -> Reason:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CandidateResult:
+class CandidateResult(Struct):
     """One candidate's row of the comparison.
 
     Attributes
@@ -211,11 +211,6 @@ class CandidateResult:
     p_value: float = math.nan
     tied: bool = False
     reasons: tuple[Reason, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form; numbers that are not finite become null."""
-        plain = asdict(self) | {"reasons": [reason.to_dict() for reason in self.reasons]}
-        return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in plain.items()}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ from evergreen.tasks.core.errors import ConfigError
 from evergreen.tasks.core.metrics.base import Metric
 from evergreen.tasks.core.metrics.scored import Scored
 from evergreen.tasks.core.registry import GATES, plugged
+from evergreen.tasks.core.serial import Struct
 from evergreen.tasks.core.verdict import Outcome, Reason, Verdict
 
 # What a check of the gate answers with.
@@ -29,7 +30,7 @@ Family = Literal["statistical", "operational"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckResult:
+class CheckResult(Struct):
     """One check: its verdict, what it warns about and the numbers that decided.
 
     Attributes
@@ -46,21 +47,11 @@ class CheckResult:
         Numbers for the run, by a name MLflow accepts.
     """
 
-    name: str
-    verdict: Verdict
+    name: str = field(metadata={"key": "check"})
+    verdict: Verdict = field(metadata={"flat": True})
     family: Family = "statistical"
     warnings: tuple[Reason, ...] = ()
     measured: dict[str, float] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {
-            "check": self.name,
-            "family": self.family,
-            **self.verdict.to_dict(),
-            "warnings": [reason.to_dict() for reason in self.warnings],
-            "measured": self.measured,
-        }
 
 
 def check(
@@ -114,7 +105,7 @@ class Latency:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SmokeReport:
+class SmokeReport(Struct):
     """Everything measured on a model in a process of its own.
 
     Attributes
@@ -138,16 +129,6 @@ class SmokeReport:
     batch: Latency | None = None
     size_mb: float | None = None
     load_seconds: float | None = None
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> SmokeReport:
-        """Read the JSON form the process printed."""
-        latencies = {
-            name: None if plain.get(name) is None else Latency(**plain[name]) for name in ("single", "batch")
-        }
-        return cls(
-            **{**plain, **latencies, "probes": tuple(SmokeProbe(**probe) for probe in plain["probes"])}
-        )
 
 
 def judge_smoke(report: SmokeReport) -> Verdict:

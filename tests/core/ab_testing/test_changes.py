@@ -54,7 +54,7 @@ class Book:
     def set(self, *texts, role=Role.CHALLENGER, judged=()):
         variants = [Variant(name=name, role=role, share=share, members=((2, 1.0),)) for name, share in texts]
         state = TrafficState(plan=plan_traffic(variants, salt="s"), set_at=START, judged=judged)
-        self.add(TRAFFIC, SET, state.to_payload())
+        self.add(TRAFFIC, SET, state.to_dict())
 
     def stop(self):
         state = fold_traffic(self.streams[TRAFFIC], model="m")

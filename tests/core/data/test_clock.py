@@ -20,6 +20,7 @@ from evergreen.tasks.core.data.clock import (
     to_positions,
 )
 from evergreen.tasks.core.errors import ConfigError, DataError, InputError
+from evergreen.tasks.core.serial import from_plain
 
 
 def positions(values, **options):
@@ -158,7 +159,7 @@ def test_a_window_that_ends_before_it_starts_is_refused():
 
 @pytest.mark.parametrize("window", [Window(), Window(0.1, 1e9 + 1e-6), Window(start=-5.0), Window(end=7.0)])
 def test_a_window_survives_its_json_form_exactly(window):
-    assert Window.from_dict(window.to_dict(clock="timestamp")) == window
+    assert from_plain(Window, window.to_dict(clock="timestamp")) == window
 
 
 @pytest.mark.parametrize(("clock", "text"), [("timestamp", "tomorrow"), ("seconds", "1h"), ("rows", "last")])

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from evergreen.tasks.core.data.clock import Window
 from evergreen.tasks.core.drift.types import DriftKind, Level, Phase
-from evergreen.tasks.core.monitoring.window_result import MOST_MOVED, WindowResult, json_ready, merge_results
+from evergreen.tasks.core.monitoring.window_result import MOST_MOVED, WindowResult, merge_results
+from evergreen.tasks.core.serial import to_plain
 from evergreen.tasks.core.verdict import Reason
 from tests.support.watching import insufficient, measure, moved, performance, verdict
 
@@ -62,17 +63,17 @@ values = st.recursive(
 
 @given(values)
 def test_whatever_is_said_is_valid_json(value):
-    json.dumps(json_ready(value), allow_nan=False)
+    json.dumps(to_plain(value), allow_nan=False)
 
 
 @given(values)
 def test_what_json_can_say_stays_as_it_is(value):
-    once = json_ready(value)
-    assert once == json_ready(once)
+    once = to_plain(value)
+    assert once == to_plain(once)
 
 
 def test_numbers_that_json_cannot_say_are_null():
-    assert {"a": [None, None, 1.5], "b": None} == json_ready({"a": (math.inf, math.nan, 1.5), "b": -math.inf})
+    assert {"a": [None, None, 1.5], "b": None} == to_plain({"a": (math.inf, math.nan, 1.5), "b": -math.inf})
 
 
 def test_both_looks_at_a_window_are_one_with_rows_and_labels():

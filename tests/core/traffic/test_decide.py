@@ -133,7 +133,7 @@ def test_an_arm_whose_outcomes_are_judged_may_score_otherwise_but_not_fail():
     tested = wanted(EIGHT, judged=["v8"])
     assert TrafficAction.HOLD is decide(tested, moved).act
     assert TrafficAction.STOP is decide(tested, seen(100, errors=50)).act
-    entry = next_entry(None, model="fraud", stream=TRAFFIC, at=NOW, kind="set", payload=tested.to_payload())
+    entry = next_entry(None, model="fraud", stream=TRAFFIC, at=NOW, kind="set", payload=tested.to_dict())
     assert ("v8",) == fold_traffic([entry], model="fraud").judged
 
 
@@ -178,7 +178,7 @@ def test_a_ramp_needs_a_row_and_no_negative_time(pace):
 
 
 def entry(state, kind="set", last=None, at=NOW):
-    return next_entry(last, model="fraud", stream=TRAFFIC, at=at, kind=kind, payload=state.to_payload())
+    return next_entry(last, model="fraud", stream=TRAFFIC, at=at, kind=kind, payload=state.to_dict())
 
 
 def test_an_empty_stream_leaves_all_to_the_champion():
