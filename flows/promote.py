@@ -9,7 +9,7 @@ from evergreen.flows.rollback import rollback
 from evergreen.tasks.core.promotion.registry_state import check_present
 from evergreen.tasks.core.verdict import StageResult
 from evergreen.tasks.io.setup import open_setup
-from evergreen.tasks.promotion import promote_task, serving_smoke
+from evergreen.tasks.promotion import promote_task
 from evergreen.tasks.runtime.parameters import DryRun, Evidence, Expected, ModelName, ReasonText, Version
 from evergreen.tasks.runtime.result import concluded
 
@@ -26,19 +26,14 @@ def promote(
 ) -> StageResult:
     """Put an approved version (default: @challenger) on the throne; the champion of now becomes @fallback."""
     setup = open_setup(model)
-    stores, name = setup.stores, setup.model
-    chosen = version or check_present("challenger", stores.registry.aliases(name), model=name)
+    aliases = setup.stores.registry.aliases(setup.model)
     return promote_task(
-        stores.registry,
-        stores.ledger,
-        model=name,
-        version=chosen,
+        setup,
+        version or check_present("challenger", aliases, model=setup.model),
         expected_champion=expected_champion,
         evidence=evidence,
         reason=reason,
         dry_run=dry_run,
-        smoke=serving_smoke(stores),
-        max_rollback_attempts=setup.config.evaluation.max_rollback_attempts,
     )
 
 

@@ -7,7 +7,7 @@ from prefect import flow
 from evergreen.tasks.ab_test import settle_tests
 from evergreen.tasks.core.verdict import StageResult
 from evergreen.tasks.io.setup import open_setup
-from evergreen.tasks.promotion import reconcile_task, serving_smoke
+from evergreen.tasks.promotion import reconcile_task
 from evergreen.tasks.runtime.parameters import ModelName
 from evergreen.tasks.runtime.result import concluded
 
@@ -17,6 +17,4 @@ from evergreen.tasks.runtime.result import concluded
 def reconcile(model: ModelName) -> StageResult:
     """Settle what a crashed run left, note aliases moved outside, prove an unproved champion, end arms left over."""
     setup = open_setup(model)
-    stores, attempts = setup.stores, setup.config.evaluation.max_rollback_attempts
-    options = {"smoke": serving_smoke(stores), "max_rollback_attempts": attempts}
-    return settle_tests(setup, reconcile_task(stores.registry, stores.ledger, model=setup.model, **options))
+    return settle_tests(setup, reconcile_task(setup))

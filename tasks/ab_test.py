@@ -64,7 +64,7 @@ from evergreen.tasks.io.mlflow_store.tracking import open_tracker
 from evergreen.tasks.io.settings import utc_now
 from evergreen.tasks.io.setup import Setup
 from evergreen.tasks.io.traffic import read_traffic
-from evergreen.tasks.promotion import reconcile_task, serving_smoke
+from evergreen.tasks.promotion import reconcile_task
 from evergreen.tasks.runtime.result import artifact_key, record_decision
 from evergreen.tasks.runtime.task import SIDE_EFFECT, TRANSIENT, stage_task
 
@@ -390,14 +390,7 @@ def promote_tested_version(
 
 def finish_promotion(setup: Setup, judged: StageResult) -> StageResult:
     """Finish a promotion of the challenger that nobody saw through: settle what is open, prove the champion."""
-    stores = setup.stores
-    proved = reconcile_task(
-        stores.registry,
-        stores.ledger,
-        model=setup.model,
-        smoke=serving_smoke(stores),
-        max_rollback_attempts=setup.config.evaluation.max_rollback_attempts,
-    )
+    proved = reconcile_task(setup)
     if proved.state is State.RECONCILED:
         return judged
     return judged.ends(proved.state, *proved.reasons, version=proved.version)

@@ -198,18 +198,13 @@ def promote_winner(
 
     ``still`` is asked under the lock before anything is planned, and raises ``Blocked`` where the evidence is void.
     """
-    stores = setup.stores
     try:
         promoted = promote_task(
-            stores.registry,
-            stores.ledger,
-            model=setup.model,
-            version=heir.version,
+            setup,
+            heir.version,
             reason=heir.story,
             expected_champion=opponents.champion,
             evidence=judged.decision_id,
-            smoke=serving_smoke(stores),
-            max_rollback_attempts=setup.config.evaluation.max_rollback_attempts,
             still=still,
         )
     except (Blocked, NotLearnable) as error:

@@ -7,9 +7,10 @@ and closes it after the last. The functions are plain; the ``*_task`` beside the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypedDict, Unpack
+from typing import Any
 
 from evergreen.tasks.core.errors import NotLearnable
 from evergreen.tasks.core.promotion.history import RecordedPlan, automatic_rollbacks, untested_plan
@@ -28,7 +29,7 @@ from evergreen.tasks.io.alias_transaction import (
 from evergreen.tasks.io.ledger import Ledger
 from evergreen.tasks.io.mlflow_store.registry import Registry
 from evergreen.tasks.io.settings import utc_now
-from evergreen.tasks.io.setup import Stores
+from evergreen.tasks.io.setup import Setup, Stores
 from evergreen.tasks.io.smoke import smoke_verdict
 from evergreen.tasks.runtime.events import announce
 from evergreen.tasks.runtime.task import SIDE_EFFECT, stage_task
@@ -128,158 +129,152 @@ def _go_back(
     return act.carry_out(plan), None
 
 
-class PromoteOptions(TypedDict, total=False):
-    """How a promotion or rollback is carried out, beside what it does."""
+@dataclass(frozen=True)
+class Promoter:
+    """Moves the aliases of one model, with all that a promotion needs at hand.
 
-    smoke: Smoke | None
-    """Proof of the new champion; without it nothing is proved."""
-    max_rollback_attempts: int
-    """How many former champions are tried when proofs fail (default 3)."""
-    dry_run: bool
-    """Plan and show, do not act."""
-    clock: Clock
-    """What tells the time."""
-    still: Callable[[], None]
-    """Asked under the lock, before anything is planned; raises ``Blocked`` where it is no longer to be done."""
-
-
-def set_candidate(
-    registry: Registry, ledger: Ledger, *, model: str, version: int, patience_s: float = LOCK_WAIT_S
-) -> None:
-    """Point @candidate at a version fresh from training."""
-    with alias_transaction(
-        registry, ledger, model, move=apply_step, clock=utc_now, patience_s=patience_s
-    ) as act:
-        act.walk([PlanStep(action="set_alias", alias=CANDIDATE, version=version)])
-
-
-def admit_challenger(
-    registry: Registry, ledger: Ledger, *, model: str, version: int, patience_s: float = LOCK_WAIT_S
-) -> None:
-    """Point @challenger at a version whose tag says that it passed the gate."""
-    with alias_transaction(
-        registry, ledger, model, move=apply_step, clock=utc_now, patience_s=patience_s
-    ) as act:
-        check_approved(act.realm(), version)
-        act.walk([PlanStep(action="set_alias", alias=CHALLENGER, version=version)])
-
-
-def dismiss_challenger(
-    registry: Registry, ledger: Ledger, *, model: str, version: int, patience_s: float = LOCK_WAIT_S
-) -> None:
-    """Take @challenger from a version that no longer passes the gate; from another version it is left."""
-    with alias_transaction(
-        registry, ledger, model, move=apply_step, clock=utc_now, patience_s=patience_s
-    ) as act:
-        act.walk([PlanStep(action="delete_alias", alias=CHALLENGER, version=version)])
-
-
-def apply_promotion(
-    registry: Registry,
-    ledger: Ledger,
-    *,
-    model: str,
-    version: int,
-    reason: str,
-    expected_champion: ExpectedChampion = "any",
-    evidence: str | None = None,
-    **manner: Unpack[PromoteOptions],
-) -> StageResult:
-    """Put an approved version on the throne, prove it by its smoke test, and roll back by itself if it fails.
-
-    Raises
-    ------
-    Blocked
-        ``lock_held``, ``lock_lost``, ``champion_moved`` or ``already_champion``.
-    NotLearnable
-        ``not_approved``. ``InputError`` when the version is not registered.
+    Attributes
+    ----------
+    registry : Registry
+        Where the aliases are.
+    ledger : Ledger
+        Where plans are written, and whose lock is held.
+    model : str
+        Registered model.
+    smoke : callable or None
+        Smoke test of a new champion; without it nothing is tested.
+    max_rollback_attempts : int
+        How many former champions are tried while smoke tests fail.
+    clock : callable
+        What tells the time.
     """
-    plan = partial(
-        plan_promotion,
-        version=version,
-        reason=reason,
-        expected_champion=expected_champion,
-        evidence=evidence,
-        proves=manner.get("smoke") is not None,
-    )
-    return _perform(registry, ledger, model, plan, **manner)
 
+    registry: Registry
+    ledger: Ledger
+    model: str
+    smoke: Smoke | None = None
+    max_rollback_attempts: int = 3
+    clock: Clock = utc_now
 
-def apply_rollback(
-    registry: Registry,
-    ledger: Ledger,
-    *,
-    model: str,
-    reason: str,
-    to: int | None = None,
-    expected_champion: ExpectedChampion = "any",
-    evidence: str | None = None,
-    **manner: Unpack[PromoteOptions],
-) -> StageResult:
-    """Return to @fallback, or to the former champion ``to``; go on to the one before if it fails its smoke test.
+    @classmethod
+    def of(cls, setup: Setup) -> Promoter:
+        """Return the promoter of a configured model, with the real smoke test."""
+        return cls(
+            registry=setup.stores.registry,
+            ledger=setup.stores.ledger,
+            model=setup.model,
+            smoke=serving_smoke(setup.stores),
+            max_rollback_attempts=setup.config.evaluation.max_rollback_attempts,
+        )
 
-    Raises
-    ------
-    Blocked
-        ``lock_held``, ``lock_lost``, ``champion_moved`` or ``already_champion``.
-    NotLearnable
-        ``nothing_to_return_to``. ``InputError`` when ``to`` never reigned.
-    """
-    plan = partial(
-        plan_rollback,
-        to=to,
-        reason=reason,
-        expected_champion=expected_champion,
-        evidence=evidence,
-        proves=manner.get("smoke") is not None,
-    )
-    return _perform(registry, ledger, model, plan, **manner)
+    def set_candidate(self, version: int, *, patience_s: float = LOCK_WAIT_S) -> None:
+        """Point @candidate at a version fresh from training."""
+        with self._transaction(patience_s) as act:
+            act.walk([PlanStep(action="set_alias", alias=CANDIDATE, version=version)])
 
+    def admit_challenger(self, version: int, *, patience_s: float = LOCK_WAIT_S) -> None:
+        """Point @challenger at a version whose tag says that it passed the gate."""
+        with self._transaction(patience_s) as act:
+            check_approved(act.realm(), version)
+            act.walk([PlanStep(action="set_alias", alias=CHALLENGER, version=version)])
 
-def reconcile(
-    registry: Registry,
-    ledger: Ledger,
-    *,
-    model: str,
-    smoke: Smoke | None = None,
-    max_rollback_attempts: int = 3,
-    clock: Clock = utc_now,
-) -> StageResult:
-    """Settle what a dead owner left, take note of what was changed outside, and prove an unproved champion.
+    def dismiss_challenger(self, version: int, *, patience_s: float = LOCK_WAIT_S) -> None:
+        """Take @challenger from a version that no longer passes the gate; from another version it is left."""
+        with self._transaction(patience_s) as act:
+            act.walk([PlanStep(action="delete_alias", alias=CHALLENGER, version=version)])
 
-    Raises
-    ------
-    Blocked
-        ``lock_held`` while somebody is acting: a slow owner is not taken over.
-    """
-    with alias_transaction(registry, ledger, model, move=apply_step, clock=clock) as act:
-        reasons = _repair(act)
-        unproved = untested_plan(act.realm().history)
-        if smoke is None or unproved is None:
-            return _result(act, State.RECONCILED, reasons)
-        proof = smoke_test(act, unproved, smoke=smoke, attempts=max_rollback_attempts)
-        return _result(act, proof.state(State.RECONCILED), [*reasons, *proof.reasons])
+    def promote(
+        self,
+        version: int,
+        *,
+        reason: str,
+        expected_champion: ExpectedChampion = "any",
+        evidence: str | None = None,
+        dry_run: bool = False,
+        still: Callable[[], None] | None = None,
+    ) -> StageResult:
+        """Make an approved version the champion, smoke-test it, and roll back by itself if it fails.
 
+        ``still`` is asked under the lock before anything is planned; it raises ``Blocked`` where the promotion is no
+        longer to be made.
 
-def _perform(
-    registry: Registry,
-    ledger: Ledger,
-    model: str,
-    plan: Callable[..., Plan],
-    *,
-    smoke: Smoke | None = None,
-    max_rollback_attempts: int = 3,
-    dry_run: bool = False,
-    clock: Clock = utc_now,
-    still: Callable[[], None] | None = None,
-) -> StageResult:
-    """Plan on what is there, under the lock, and apply it; a dry run plans without the lock and shows it."""
-    if dry_run:
-        return _dry_run_result(plan(read_registry_state(registry, ledger, model), now=clock()))
-    with alias_transaction(registry, ledger, model, move=apply_step, clock=clock) as act:
-        if still is not None:
-            still()
-        return _apply(act, plan(act.realm(), now=clock()), smoke, max_rollback_attempts)
+        Raises
+        ------
+        Blocked
+            ``lock_held``, ``lock_lost``, ``champion_moved`` or ``already_champion``.
+        NotLearnable
+            ``not_approved``. ``InputError`` when the version is not registered.
+        """
+        plan = partial(
+            plan_promotion,
+            version=version,
+            reason=reason,
+            expected_champion=expected_champion,
+            evidence=evidence,
+            proves=self.smoke is not None,
+        )
+        return self._perform(plan, dry_run=dry_run, still=still)
+
+    def rollback(
+        self,
+        *,
+        reason: str,
+        to: int | None = None,
+        expected_champion: ExpectedChampion = "any",
+        evidence: str | None = None,
+        dry_run: bool = False,
+    ) -> StageResult:
+        """Return to @fallback, or to the former champion ``to``; go on to the one before if it fails its smoke test.
+
+        Raises
+        ------
+        Blocked
+            ``lock_held``, ``lock_lost``, ``champion_moved`` or ``already_champion``.
+        NotLearnable
+            ``nothing_to_return_to``. ``InputError`` when ``to`` was never the champion.
+        """
+        plan = partial(
+            plan_rollback,
+            to=to,
+            reason=reason,
+            expected_champion=expected_champion,
+            evidence=evidence,
+            proves=self.smoke is not None,
+        )
+        return self._perform(plan, dry_run=dry_run)
+
+    def reconcile(self) -> StageResult:
+        """Settle what a dead owner left, take note of what was changed outside, and test an untested champion.
+
+        Raises
+        ------
+        Blocked
+            ``lock_held`` while somebody is acting: a slow owner is not taken over.
+        """
+        with self._transaction() as act:
+            reasons = _repair(act)
+            untested = untested_plan(act.realm().history)
+            if self.smoke is None or untested is None:
+                return _result(act, State.RECONCILED, reasons)
+            tested = smoke_test(act, untested, smoke=self.smoke, attempts=self.max_rollback_attempts)
+            return _result(act, tested.state(State.RECONCILED), [*reasons, *tested.reasons])
+
+    def _perform(
+        self, plan: Callable[..., Plan], *, dry_run: bool, still: Callable[[], None] | None = None
+    ) -> StageResult:
+        """Plan on what is there, under the lock, and apply it; a dry run plans without the lock and shows it."""
+        if dry_run:
+            state = read_registry_state(self.registry, self.ledger, self.model)
+            return _dry_run_result(plan(state, now=self.clock()))
+        with self._transaction() as act:
+            if still is not None:
+                still()
+            return _apply(act, plan(act.realm(), now=self.clock()), self.smoke, self.max_rollback_attempts)
+
+    def _transaction(self, patience_s: float = 0.0) -> AbstractContextManager[AliasTransaction]:
+        return alias_transaction(
+            self.registry, self.ledger, self.model, move=apply_step, clock=self.clock, patience_s=patience_s
+        )
 
 
 def _apply(act: AliasTransaction, plan: Plan, smoke: Smoke | None, attempts: int) -> StageResult:
@@ -327,18 +322,18 @@ def _dry_run_result(plan: Plan) -> StageResult:
 
 
 @stage_task(**SIDE_EFFECT, name="promote")
-def promote_task(registry: Registry, ledger: Ledger, **options: Any) -> StageResult:
-    """Promote (see ``apply_promotion``) and announce it."""
-    return announce(apply_promotion(registry, ledger, **options), ledger)
+def promote_task(setup: Setup, version: int, **options: Any) -> StageResult:
+    """Promote (see ``Promoter.promote``) and announce it."""
+    return announce(Promoter.of(setup).promote(version, **options), setup.stores.ledger)
 
 
 @stage_task(**SIDE_EFFECT, name="rollback")
-def rollback_task(registry: Registry, ledger: Ledger, **options: Any) -> StageResult:
-    """Roll back (see ``apply_rollback``) and announce it."""
-    return announce(apply_rollback(registry, ledger, **options), ledger)
+def rollback_task(setup: Setup, **options: Any) -> StageResult:
+    """Roll back (see ``Promoter.rollback``) and announce it."""
+    return announce(Promoter.of(setup).rollback(**options), setup.stores.ledger)
 
 
 @stage_task(**SIDE_EFFECT, name="reconcile")
-def reconcile_task(registry: Registry, ledger: Ledger, **options: Any) -> StageResult:
-    """Reconcile (see ``reconcile``) and announce it."""
-    return announce(reconcile(registry, ledger, **options), ledger)
+def reconcile_task(setup: Setup) -> StageResult:
+    """Reconcile (see ``Promoter.reconcile``) and announce it."""
+    return announce(Promoter.of(setup).reconcile(), setup.stores.ledger)

@@ -19,7 +19,7 @@ from evergreen.tasks.io.mlflow_store.tracking import Tracker, open_tracker
 from evergreen.tasks.io.mlflow_store.versions import VersionRecord, earlier_grid, keep_version
 from evergreen.tasks.io.plots import holdout_figures
 from evergreen.tasks.io.setup import Setup, open_setup
-from evergreen.tasks.promotion import set_candidate
+from evergreen.tasks.promotion import Promoter
 from evergreen.tasks.runtime.result import record_decision
 from evergreen.tasks.runtime.task import SIDE_EFFECT, stage_task
 from evergreen.tasks.training import run_tags
@@ -56,7 +56,7 @@ def bring_in(setup: Setup, parts: Parts, uri: str) -> StageResult:
     metrics = metrics_of(config, custom=custom_metrics(config))
     record = examine_foreign(foreign, parts, config, inputs=foreign.inputs, metrics=metrics)
     info = keep_version(setup, foreign_version_record(setup, parts, record, uri, metrics=metrics))
-    set_candidate(stores.registry, stores.ledger, model=setup.model, version=info.version)
+    Promoter.of(setup).set_candidate(info.version)
     message = f"The model at '{uri}' is version {info.version}, @candidate."
     facts = {"metric": metrics[0].name, "metrics": record.metrics, "baselines": record.baselines}
     return StageResult(

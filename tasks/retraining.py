@@ -48,7 +48,7 @@ from evergreen.tasks.io.retraining_claims import (
 from evergreen.tasks.io.settings import utc_now
 from evergreen.tasks.io.setup import Setup
 from evergreen.tasks.io.windows import stream_of
-from evergreen.tasks.promotion import reconcile, serving_smoke
+from evergreen.tasks.promotion import Promoter
 from evergreen.tasks.runtime.events import announce_retraining
 from evergreen.tasks.runtime.result import artifact_key
 from evergreen.tasks.runtime.task import TRANSIENT, stage_task
@@ -130,14 +130,7 @@ class RetrainingRun:
         if not self.attempt.resumed:
             return
         stores, model = self.setup.stores, self.setup.model
-        attempts = self.setup.config.evaluation.max_rollback_attempts
-        reconcile(
-            stores.registry,
-            stores.ledger,
-            model=model,
-            smoke=serving_smoke(stores),
-            max_rollback_attempts=attempts,
-        )
+        Promoter.of(self.setup).reconcile()
         champion = stores.registry.aliases(model).get(CHAMPION)
         if self.version is None or champion is None or CHALLENGE in self.attempt.stages:
             return

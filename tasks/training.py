@@ -60,7 +60,7 @@ from evergreen.tasks.io.mlflow_store.versions import (
 )
 from evergreen.tasks.io.plots import comparison_figure, holdout_figures, image_address, importance_figure
 from evergreen.tasks.io.setup import Setup
-from evergreen.tasks.promotion import set_candidate
+from evergreen.tasks.promotion import Promoter
 from evergreen.tasks.runtime.result import artifact_key
 from evergreen.tasks.runtime.task import SIDE_EFFECT, TRANSIENT, stage_task
 
@@ -128,8 +128,7 @@ def keep(
 ) -> VersionInfo:
     """Log the run, register the version and point @candidate at it."""
     info = keep_version(setup, training_version_record(setup, lesson, choice, fitted, trigger=trigger))
-    stores = setup.stores
-    set_candidate(stores.registry, stores.ledger, model=setup.model, version=info.version)
+    Promoter.of(setup).set_candidate(info.version)
     return info
 
 

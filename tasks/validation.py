@@ -32,7 +32,7 @@ from evergreen.tasks.io.mlflow_store.tracking import open_tracker
 from evergreen.tasks.io.setup import Setup
 from evergreen.tasks.io.smoke import smoke_version
 from evergreen.tasks.io.smoke_pool import SMOKE_POOL
-from evergreen.tasks.promotion import admit_challenger, dismiss_challenger
+from evergreen.tasks.promotion import Promoter
 from evergreen.tasks.runtime.result import artifact_key, record_decision
 from evergreen.tasks.runtime.task import SIDE_EFFECT, TRANSIENT, stage_task
 
@@ -150,9 +150,10 @@ def apply_validation(
 
 def _admit_or_dismiss(setup: Setup, version: int, tags: dict[str, str], *, state: State) -> None:
     """Tag the version, then move @challenger; the champion keeps its tags, for it reigns on older evidence."""
-    registry, ledger, model = setup.stores.registry, setup.stores.ledger, setup.model
+    registry, model = setup.stores.registry, setup.model
     if registry.aliases(model).get(CHAMPION) == version:
         return
     registry.set_tags(model, version, tags)
-    act = admit_challenger if state is State.APPROVED else dismiss_challenger
-    act(registry, ledger, model=model, version=version)
+    promoter = Promoter.of(setup)
+    act = promoter.admit_challenger if state is State.APPROVED else promoter.dismiss_challenger
+    act(version)

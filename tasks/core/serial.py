@@ -25,7 +25,7 @@ class Struct:
 
     A field's metadata may hold ``key`` (its name in JSON), ``sparse`` (left out where it is None), ``flat`` (its own
     keys stand among those of the struct), ``stored: False`` (not in the form at all), and ``write`` and ``read``
-    (functions used in place of the type's own; None is written as null by all).
+    (functions used in place of the type's own; None is null for all of them).
     """
 
     also: ClassVar[tuple[str, ...]] = ()
@@ -117,10 +117,17 @@ def _readers(cls: Any) -> tuple[tuple[str, str, bool, bool, Reader], ...]:
             one.metadata.get("key", one.name),
             one.metadata.get("flat", False),
             _has_default(one),
-            one.metadata.get("read") or _reader(kinds[one.name]),
+            _field_reader(kinds[one.name], one.metadata.get("read")),
         )
         for one in _stored(cls)
     )
+
+
+def _field_reader(kind: Any, read: Reader | None) -> Reader:
+    """Return what reads a field; a function of its own is spared null where the field may be None."""
+    if read is None:
+        return _reader(kind)
+    return partial(_read_optional, read) if NoneType in get_args(kind) else read
 
 
 def _stored(struct: Any) -> Iterator[Field[Any]]:

@@ -41,6 +41,7 @@ class Whole(Struct):
     worth: float = 0.0
     grid: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     text: str = field(default="", metadata={"write": str.upper, "read": str.lower})
+    nick: str | None = field(default=None, metadata={"write": str.upper, "read": str.lower})
     here: int = field(default=0, metadata={"stored": False})
 
     @property
@@ -73,6 +74,7 @@ PLAIN = {
     "worth": None,
     "grid": [1.0, None],
     "text": "ABC",
+    "nick": None,
     "loud": "A",
 }
 

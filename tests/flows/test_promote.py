@@ -4,7 +4,7 @@ import pytest
 from prefect.client.orchestration import get_client
 
 from evergreen.tasks.io.setup import open_setup
-from evergreen.tasks.promotion import apply_promotion
+from evergreen.tasks.promotion import Promoter
 
 pytestmark = pytest.mark.server
 MODEL = "payments"
@@ -25,8 +25,8 @@ def setup(prefect_server, mlflow_uri, tmp_path, monkeypatch):
 
 def crown(setup, *versions):
     for version in versions:
-        apply_promotion(
-            setup.stores.registry, setup.stores.ledger, model=MODEL, version=version, reason="by a test"
+        Promoter(setup.stores.registry, setup.stores.ledger, MODEL).promote(
+            version=version, reason="by a test"
         )
 
 

@@ -25,7 +25,7 @@ from evergreen.tasks.io.traffic import (
     traffic_status,
     write_decision,
 )
-from evergreen.tasks.promotion import apply_promotion, apply_rollback
+from evergreen.tasks.promotion import Promoter
 from tests.support.memory_stores import MemoryLedger, MemoryRegistry
 from tests.support.races import race
 from tests.support.traffic_races import bad_round, stop_once
@@ -51,7 +51,7 @@ def setup_on(ledger, **traffic):
         registry.register(
             "fraud", source=f"file:{number}", run_id=None, tags={"validation_status": "approved"}
         )
-    apply_promotion(registry, ledger, model="fraud", version=7, reason="first")
+    Promoter(registry, ledger, "fraud").promote(version=7, reason="first")
     registry.set_alias("fraud", CHALLENGER, 8)
     config = parse_model(
         {
@@ -188,9 +188,9 @@ def test_holding_writes_nothing(setup):
 def test_a_promoted_challenger_is_done_and_stays_so_through_a_rollback(setup):
     ledger, registry = setup.stores.ledger, setup.stores.registry
     ramp_variant(setup, canary="8")
-    apply_promotion(registry, ledger, model="fraud", version=8, reason="won")
+    Promoter(registry, ledger, "fraud").promote(version=8, reason="won")
     assert traffic_in_force(ledger, "fraud", champion=champion_of(setup)).plan.is_plain
-    apply_rollback(registry, ledger, model="fraud", reason="worse after all")
+    Promoter(registry, ledger, "fraud").rollback(reason="worse after all")
     assert 7 == champion_of(setup)
     assert traffic_in_force(ledger, "fraud", champion=7).plan.is_plain  # also where nobody wrote it down
     entry = settle(ledger, "fraud", champion=7, at=utc_now())
@@ -201,7 +201,7 @@ def test_a_promoted_challenger_is_done_and_stays_so_through_a_rollback(setup):
 def test_a_promotion_of_another_version_leaves_the_challenger_its_share(setup):
     ledger = setup.stores.ledger
     set_variants(setup, challengers=["8@10%"], shadows=[])
-    apply_promotion(setup.stores.registry, ledger, model="fraud", version=9, reason="won")
+    Promoter(setup.stores.registry, ledger, "fraud").promote(version=9, reason="won")
     assert 0.1 == traffic_in_force(ledger, "fraud", champion=9).plan.variant("v8").share
     assert settle(ledger, "fraud", champion=9, at=utc_now()) is None
 

@@ -11,6 +11,7 @@ from evergreen.tasks.challenge import (
 from evergreen.tasks.core.promotion.plan import CHALLENGER, CHAMPION
 from evergreen.tasks.data import load_parts
 from evergreen.tasks.io.setup import open_setup
+from evergreen.tasks.promotion import Promoter
 from evergreen.tasks.training import choose, fit, keep, prepare, try_candidate
 from tests.support.learning import write_model
 
@@ -75,3 +76,8 @@ def judge(setup, *, until=None, dry_run=False):
 def spent(setup):
     """Return what each look has spent."""
     return [entry.payload["alpha"] for entry in setup.stores.ledger.read(model=setup.model, stream="alpha")]
+
+
+def promote_plainly(setup, version, **options):
+    """Promote as the task does, outside Prefect and unannounced."""
+    return Promoter.of(setup).promote(version, **options)

@@ -41,7 +41,7 @@ def build(folder, ledger_url):
     import numpy as np
     from sklearn.dummy import DummyRegressor
 
-    from evergreen.tasks.promotion import admit_challenger, apply_promotion, set_candidate
+    from evergreen.tasks.promotion import Promoter
 
     mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
     mlflow.set_experiment(
@@ -56,10 +56,10 @@ def build(folder, ledger_url):
             )
         tags = {"validation_status": "approved"}
         registry.register(MODEL, source=logged.model_uri, run_id=run.info.run_id, tags=tags)
-        set_candidate(registry, ledger, model=MODEL, version=version)
-        admit_challenger(registry, ledger, model=MODEL, version=version)
+        Promoter(registry, ledger, MODEL).set_candidate(version=version)
+        Promoter(registry, ledger, MODEL).admit_challenger(version=version)
         if version < 4:
-            apply_promotion(registry, ledger, model=MODEL, version=version, reason="template")
+            Promoter(registry, ledger, MODEL).promote(version=version, reason="template")
 
 
 class Points:
@@ -99,16 +99,16 @@ class Points:
 
 
 def act(job, registry, ledger):
-    from evergreen.tasks.promotion import apply_promotion, apply_rollback, reconcile
+    from evergreen.tasks.promotion import Promoter
 
     if job == "promotion":
-        apply_promotion(registry, ledger, model=MODEL, version=4, reason="better", expected_champion=3)
+        Promoter(registry, ledger, MODEL).promote(version=4, reason="better", expected_champion=3)
     elif job == "promotion of the fallback":
-        apply_promotion(registry, ledger, model=MODEL, version=2, reason="better again")
+        Promoter(registry, ledger, MODEL).promote(version=2, reason="better again")
     elif job == "rollback":
-        apply_rollback(registry, ledger, model=MODEL, reason="worse")
+        Promoter(registry, ledger, MODEL).rollback(reason="worse")
     elif job == "reconcile":
-        reconcile(registry, ledger, model=MODEL)
+        Promoter(registry, ledger, MODEL).reconcile()
 
 
 def work(folder, ledger_url, job, started):
@@ -122,14 +122,14 @@ def work(folder, ledger_url, job, started):
 def contend(folder, ledger_url, version, start):
     """Promote one of two versions against the same champion at the same moment; return the state's name."""
     from evergreen.tasks.core.errors import Blocked
-    from evergreen.tasks.promotion import apply_promotion
+    from evergreen.tasks.promotion import Promoter
 
     registry, ledger = open_stores(folder, ledger_url)
     registry.aliases(MODEL)
     start.wait()
     try:
-        result = apply_promotion(
-            registry, ledger, model=MODEL, version=version, reason="mine", expected_champion=3
+        result = Promoter(registry, ledger, MODEL).promote(
+            version=version, reason="mine", expected_champion=3
         )
         return result.state.value, None
     except Blocked as error:
@@ -164,14 +164,14 @@ def examine(folder, ledger_url):
     """Look before reconcile, after it, and after a second one."""
     import mlflow
 
-    from evergreen.tasks.promotion import reconcile
+    from evergreen.tasks.promotion import Promoter
 
     mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
     registry, ledger = open_stores(folder, ledger_url)
     wait_until_free(ledger)
     found = [look(registry, ledger)]
     for _ in range(2):
-        reconcile(registry, ledger, model=MODEL)
+        Promoter(registry, ledger, MODEL).reconcile()
         found.append(look(registry, ledger))
     return found
 

@@ -10,6 +10,7 @@ import numpy as np
 import evergreen.flows.ab_test
 import evergreen.tasks.ab_test
 import evergreen.tasks.challenge
+import evergreen.tasks.promotion
 from evergreen.tasks.ab_test import create_test
 from evergreen.tasks.core.ab_testing.checks import measure_maturity
 from evergreen.tasks.core.ab_testing.ledger import AB, ABORTED, BEGUN, CONCLUDED, CREATED
@@ -24,8 +25,9 @@ from evergreen.tasks.io.live_tests import LiveTestResults, abort_test, read_test
 from evergreen.tasks.io.settings import FROZEN
 from evergreen.tasks.io.setup import open_setup
 from evergreen.tasks.io.traffic import read_traffic
-from evergreen.tasks.promotion import apply_promotion, reconcile
+from evergreen.tasks.promotion import Promoter
 from evergreen.tasks.runtime.result import record_decision
+from tests.support.arena import promote_plainly
 from tests.support.dying_command import entry_label
 from tests.support.learning import write_model
 from tests.support.live_tests import answers, look
@@ -163,7 +165,7 @@ class Theatre:
         self.writes.arm(None)
         registry.set_alias(name, CHAMPION, 1)
         registry.set_alias(name, CHALLENGER, 2)
-        reconcile(registry, self.ledger, model=name)
+        Promoter(registry, self.ledger, name).reconcile()
         record_decision(setup, JUDGEMENT, StageResult(state=State.READY_FOR_LIVE_TEST, model=name, version=2))
         if not job.startswith("create"):
             create_test(setup)
@@ -191,10 +193,12 @@ class Theatre:
             self._patch.setattr(evergreen.flows.ab_test, name, getattr(evergreen.flows.ab_test, name).fn)
         self._patch.setattr(evergreen.flows.ab_test, "report_test", lambda *_: None)
         self._patch.setattr(evergreen.tasks.ab_test, "evaluate_now", self._seen)
-        for module in (evergreen.tasks.ab_test, evergreen.tasks.challenge):
+        for module in (evergreen.tasks.promotion, evergreen.tasks.challenge):
             self._patch.setattr(module, "serving_smoke", passed)
-        self._patch.setattr(evergreen.tasks.challenge, "promote_task", apply_promotion)
-        self._patch.setattr(evergreen.tasks.ab_test, "reconcile_task", reconcile)
+        self._patch.setattr(evergreen.tasks.challenge, "promote_task", promote_plainly)
+        self._patch.setattr(
+            evergreen.tasks.ab_test, "reconcile_task", lambda setup: Promoter.of(setup).reconcile()
+        )
 
     def _seen(self, setup, test):
         n, rng = 0 if self.right is None else 4_000, np.random.default_rng(1)

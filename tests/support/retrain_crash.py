@@ -15,7 +15,7 @@ from evergreen.tasks.core.promotion.history import open_plans
 from evergreen.tasks.core.promotion.ledger import check_chain
 from evergreen.tasks.core.retraining.history import RETRAINING
 from evergreen.tasks.io.retraining_claims import lock_name, read_history
-from evergreen.tasks.promotion import reconcile
+from evergreen.tasks.promotion import Promoter
 from tests.support.commands import command
 from tests.support.dying_command import DIE_AT, LABELS, NO_SMOKE, entry_label
 from tests.support.monitored import LEARNED, Watched, hours, make_rows
@@ -62,7 +62,7 @@ class Place:
         self.setup = watched.setup(make_news(turned=turned), **SECTIONS, promotion={"refit": refit})
         self.registry, self.ledger = self.setup.stores.registry, self.setup.stores.ledger
         self.model = self.setup.model
-        reconcile(self.registry, self.ledger, model=self.model)  # the ledger takes note of the champion
+        Promoter(self.registry, self.ledger, self.model).reconcile()  # the ledger takes note of the champion
         self.before = self.registry.aliases(self.model)
 
     def start(self, program=DYING, *, name="out", **environ):

@@ -7,6 +7,7 @@ import pytest
 
 import evergreen.tasks.challenge
 import evergreen.tasks.io.live_tests
+import evergreen.tasks.promotion
 from evergreen.deployments.cli.app import run
 from evergreen.tasks.ab_test import (
     GRACE_S,
@@ -27,9 +28,8 @@ from evergreen.tasks.io.prediction_log.records import KnownOutcome, Prediction, 
 from evergreen.tasks.io.settings import FROZEN
 from evergreen.tasks.io.status import model_status
 from evergreen.tasks.io.traffic import read_traffic, set_variants, stop_variants
-from evergreen.tasks.promotion import apply_promotion
 from evergreen.tasks.runtime.result import record_decision
-from tests.support.arena import Arena, enthrone, spent
+from tests.support.arena import Arena, enthrone, promote_plainly, spent
 from tests.support.rivals_store import STRONG, WEAK
 
 START = datetime(2026, 6, 1, tzinfo=UTC)
@@ -40,10 +40,9 @@ YES = Reason(code="approved", message="Approved.")
 def arena(rivals_store, tmp_path, monkeypatch):
     """The two versions in stores of the test's own, at a moment that stands still; smoke tests pass."""
     passed = Verdict(outcome=Outcome.PASS)
-    monkeypatch.setattr(
-        evergreen.tasks.challenge, "serving_smoke", lambda stores: lambda model, version: passed
-    )
-    monkeypatch.setattr(evergreen.tasks.challenge, "promote_task", apply_promotion)
+    for module in (evergreen.tasks.challenge, evergreen.tasks.promotion):
+        monkeypatch.setattr(module, "serving_smoke", lambda stores: lambda model, version: passed)
+    monkeypatch.setattr(evergreen.tasks.challenge, "promote_task", promote_plainly)
     monkeypatch.setenv(FROZEN, START.isoformat())
     return Arena(tmp_path, f"sqlite:///{tmp_path}/mlflow.db", monkeypatch, start=rivals_store)
 

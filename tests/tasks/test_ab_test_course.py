@@ -29,7 +29,7 @@ from evergreen.tasks.io.live_tests import (
 )
 from evergreen.tasks.io.prediction_log.records import Prediction
 from evergreen.tasks.io.traffic import read_traffic, set_variants, stop_variants
-from evergreen.tasks.promotion import apply_promotion, apply_rollback, reconcile
+from evergreen.tasks.promotion import Promoter
 from tests.support.arena import spent
 from tests.support.rivals_store import STRONG, WEAK
 from tests.tasks.test_ab_test import START, YES, answer, begin, champion_of, later, look, serve
@@ -81,7 +81,7 @@ def test_arms_of_a_test_whose_end_was_half_written_are_ended_by_whoever_comes_ne
         assert ["test_over", "traffic_reverted"] == [reason["code"] for reason in told["reasons"]]
     else:
         done = settle_tests.fn(
-            setup, reconcile(setup.stores.registry, setup.stores.ledger, model=setup.model)
+            setup, Promoter(setup.stores.registry, setup.stores.ledger, setup.model).reconcile()
         )
         assert "traffic_reverted" == done.reasons[-1].code
     assert [] == challengers(setup)
@@ -161,9 +161,9 @@ def test_a_champion_of_an_hour_voids_the_test(arena, monkeypatch):
     create_test(setup)
     serve(setup, monkeypatch, champion=0.6, challenger=0.9)
     registry, ledger = setup.stores.registry, setup.stores.ledger
-    reconcile(registry, ledger, model=setup.model)
-    apply_promotion(registry, ledger, model=setup.model, version=STRONG, reason="by hand")
-    apply_rollback(registry, ledger, model=setup.model, reason="worse")
+    Promoter(registry, ledger, setup.model).reconcile()
+    Promoter(registry, ledger, setup.model).promote(version=STRONG, reason="by hand")
+    Promoter(registry, ledger, setup.model).rollback(reason="worse")
     assert WEAK == champion_of(setup)
     _, judged = look(setup)
     assert (State.ABORTED, "champion_moved") == (judged.state, judged.reasons[0].code)

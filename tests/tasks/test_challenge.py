@@ -5,6 +5,7 @@ import pytest
 
 import evergreen.tasks.challenge
 import evergreen.tasks.core.challenge.evidence
+import evergreen.tasks.promotion
 from evergreen.tasks.challenge import Refit, prepare_refit, promote_winner
 from evergreen.tasks.core.errors import NotLearnable
 from evergreen.tasks.core.promotion.registry_state import EVALUATED_AS
@@ -40,9 +41,8 @@ def arena(trained, tmp_path, monkeypatch):
 def smoke_passes(monkeypatch):
     """Spare the fresh process; tests of their own start it."""
     passed = Verdict(outcome=Outcome.PASS)
-    monkeypatch.setattr(
-        evergreen.tasks.challenge, "serving_smoke", lambda stores: lambda model, version: passed
-    )
+    for module in (evergreen.tasks.challenge, evergreen.tasks.promotion):
+        monkeypatch.setattr(module, "serving_smoke", lambda stores: lambda model, version: passed)
 
 
 def codes(result):

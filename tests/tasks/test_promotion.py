@@ -11,14 +11,7 @@ from evergreen.tasks.core.promotion.ledger import check_chain
 from evergreen.tasks.core.promotion.status import describe_status
 from evergreen.tasks.core.verdict import Outcome, Reason, State, Verdict
 from evergreen.tasks.io.ledger import open_ledger
-from evergreen.tasks.promotion import (
-    admit_challenger,
-    apply_promotion,
-    apply_rollback,
-    dismiss_challenger,
-    reconcile,
-    set_candidate,
-)
+from evergreen.tasks.promotion import Promoter
 from tests.support.memory_stores import MemoryLedger, MemoryRegistry
 from tests.support.postgres import execute
 
@@ -50,8 +43,8 @@ def memory():
 
 
 def promote(registry, ledger, version, **options):
-    options = {"reason": "better", **options}
-    return apply_promotion(registry, ledger, model="fraud", version=version, **options)
+    how = {name: options.pop(name) for name in ("smoke", "max_rollback_attempts", "clock") if name in options}
+    return Promoter(registry, ledger, "fraud", **how).promote(version, **{"reason": "better", **options})
 
 
 def crown(registry, ledger, *versions):
@@ -92,7 +85,7 @@ def test_a_promotion_writes_its_plan_moves_the_aliases_and_closes(registry, ledg
 
 def test_a_rollback_returns_and_tags_and_says_so(registry, ledger):
     crown(registry, ledger, 1, 2)
-    result = apply_rollback(registry, ledger, model="fraud", reason="worse in production")
+    result = Promoter(registry, ledger, "fraud").rollback(reason="worse in production")
     assert (result.state, result.version) == (State.CHAMPION_RESTORED, 1)
     assert registry.aliases("fraud") == {"champion": 1}
     assert registry.version("fraud", 2).tags["evergreen.rolled_back"] == "true"
@@ -112,7 +105,7 @@ def test_a_dry_run_shows_the_plan_and_changes_nothing(registry, memory):
 def test_a_dry_rollback_changes_nothing_either(registry, memory):
     crown(registry, memory, 1, 2)
     entries = memory.read()
-    result = apply_rollback(registry, memory, model="fraud", reason="what if", dry_run=True)
+    result = Promoter(registry, memory, "fraud").rollback(reason="what if", dry_run=True)
     assert "delete @fallback (1); @champion -> 1" in result.reasons[0].message
     assert registry.aliases("fraud") == {"champion": 2, "fallback": 1}
     assert memory.read() == entries
@@ -133,8 +126,8 @@ def test_what_is_refused_leaves_ledger_and_aliases_as_they_were(registry, memory
         (Blocked, lambda: promote(registry, memory, 2, expected_champion=5)),
         (NotLearnable, lambda: promote(registry, memory, 3)),
         (InputError, lambda: promote(registry, memory, 99)),
-        (NotLearnable, lambda: apply_rollback(registry, memory, model="fraud", reason="no way back")),
-        (NotLearnable, lambda: admit_challenger(registry, memory, model="fraud", version=3)),
+        (NotLearnable, lambda: Promoter(registry, memory, "fraud").rollback(reason="no way back")),
+        (NotLearnable, lambda: Promoter(registry, memory, "fraud").admit_challenger(version=3)),
     ]
     for error, act in refusals:
         with pytest.raises(error):
@@ -210,10 +203,10 @@ def test_a_crash_before_the_smoke_test_ends_leaves_it_to_reconcile(registry, mem
         promote(registry, memory, 2, smoke=dies)
     assert registry.aliases("fraud")["champion"] == 2
     smoke = smoke_fails_for(2)
-    result = reconcile(registry, memory, model="fraud", smoke=smoke)
+    result = Promoter(registry, memory, "fraud", smoke=smoke).reconcile()
     assert result.state is State.CHAMPION_RESTORED
     assert registry.aliases("fraud") == {"champion": 1}
-    again = reconcile(registry, memory, model="fraud", smoke=smoke)
+    again = Promoter(registry, memory, "fraud", smoke=smoke).reconcile()
     assert again.state is State.RECONCILED
     assert [version for _, version in smoke.asked] == [2, 1]
 
@@ -221,7 +214,7 @@ def test_a_crash_before_the_smoke_test_ends_leaves_it_to_reconcile(registry, mem
 def test_reconcile_on_a_sound_model_changes_nothing(registry, ledger):
     crown(registry, ledger, 1, 2)
     entries = ledger.read()
-    result = reconcile(registry, ledger, model="fraud")
+    result = Promoter(registry, ledger, "fraud").reconcile()
     assert (result.state, result.details["settled"]) == (State.RECONCILED, [])
     assert ledger.read() == entries
 
@@ -230,7 +223,7 @@ def test_reconcile_takes_note_of_a_champion_set_outside(registry, ledger):
     crown(registry, ledger, 1, 2)
     registry.set_alias("fraud", "champion", 5)
     assert not is_consistent(registry, ledger)
-    result = reconcile(registry, ledger, model="fraud")
+    result = Promoter(registry, ledger, "fraud").reconcile()
     assert result.reasons[0].code == "repair"
     assert registry.aliases("fraud") == {"champion": 5, "fallback": 2}
     assert is_consistent(registry, ledger)
@@ -239,31 +232,31 @@ def test_reconcile_takes_note_of_a_champion_set_outside(registry, ledger):
 def test_reconcile_says_when_the_throne_was_emptied_outside(registry, memory):
     crown(registry, memory, 1, 2)
     registry.delete_alias("fraud", "champion")
-    result = reconcile(registry, memory, model="fraud")
+    result = Promoter(registry, memory, "fraud").reconcile()
     assert [reason.code for reason in result.reasons] == ["no_champion"]
-    assert apply_rollback(registry, memory, model="fraud", reason="restore").version == 1
+    assert Promoter(registry, memory, "fraud").rollback(reason="restore").version == 1
 
 
 def test_candidate_and_challenger_are_moved_by_the_same_hands(registry, ledger):
-    set_candidate(registry, ledger, model="fraud", version=2)
-    admit_challenger(registry, ledger, model="fraud", version=2)
+    Promoter(registry, ledger, "fraud").set_candidate(version=2)
+    Promoter(registry, ledger, "fraud").admit_challenger(version=2)
     assert registry.aliases("fraud") == {"candidate": 2, "challenger": 2}
     promote(registry, ledger, 2)
     assert registry.aliases("fraud") == {"champion": 2}
 
 
 def test_a_dismissed_challenger_loses_its_alias_and_another_keeps_it(registry, memory):
-    admit_challenger(registry, memory, model="fraud", version=2)
-    dismiss_challenger(registry, memory, model="fraud", version=3)
+    Promoter(registry, memory, "fraud").admit_challenger(version=2)
+    Promoter(registry, memory, "fraud").dismiss_challenger(version=3)
     assert registry.aliases("fraud") == {"challenger": 2}
-    dismiss_challenger(registry, memory, model="fraud", version=2)
+    Promoter(registry, memory, "fraud").dismiss_challenger(version=2)
     assert registry.aliases("fraud") == {}
 
 
 def test_a_candidate_waits_for_a_promotion_in_progress_and_is_held_in_the_end(registry, ledger):
     with ledger.lock("fraud"), pytest.raises(Blocked, match="acted on"):
-        set_candidate(registry, ledger, model="fraud", version=2, patience_s=0.3)
-    set_candidate(registry, ledger, model="fraud", version=2, patience_s=0.3)
+        Promoter(registry, ledger, "fraud").set_candidate(version=2, patience_s=0.3)
+    Promoter(registry, ledger, "fraud").set_candidate(version=2, patience_s=0.3)
     assert registry.aliases("fraud") == {"candidate": 2}
 
 
@@ -313,9 +306,9 @@ def test_a_slow_but_living_owner_is_not_taken_over(registry, ledger, before):
     paused, owner = slow_owner(registry, ledger, before=before)
     aliases, entries = registry.aliases("fraud"), ledger.read()
     others = [
-        lambda: reconcile(registry, ledger, model="fraud"),
+        lambda: Promoter(registry, ledger, "fraud").reconcile(),
         lambda: promote(registry, ledger, 4),
-        lambda: apply_rollback(registry, ledger, model="fraud", reason="impatient"),
+        lambda: Promoter(registry, ledger, "fraud").rollback(reason="impatient"),
     ]
     for act in others:
         with pytest.raises(Blocked) as refusal:
@@ -356,7 +349,7 @@ def test_an_owner_that_lost_its_lock_is_refused_at_its_next_step(registry, ledge
     left = {1: {"champion": 3, "fallback": 1}, 2: {"champion": 3, "fallback": 2}}[before]
     assert registry.aliases("fraud") == left
     assert len(open_plans(ledger.read())) == 1
-    result = reconcile(registry, ledger, model="fraud")
+    result = Promoter(registry, ledger, "fraud").reconcile()
     assert [plan["outcome"] for plan in result.details["settled"]] == ["finished"]
     assert registry.aliases("fraud") == {"champion": 3, "fallback": 2}
     assert is_consistent(registry, ledger)
@@ -365,7 +358,7 @@ def test_an_owner_that_lost_its_lock_is_refused_at_its_next_step(registry, ledge
 def test_an_owner_whose_plan_was_settled_by_another_does_not_close_it_again(registry, ledger, tmp_path):
     paused, owner = slow_owner(registry, ledger, before=2)
     cut_connection(ledger, tmp_path)
-    reconcile(registry, ledger, model="fraud")
+    Promoter(registry, ledger, "fraud").reconcile()
     entries = ledger.read()
     paused.go_on.set()
     owner.join()
@@ -387,7 +380,7 @@ def test_a_move_that_began_before_its_lock_was_lost_is_seen_and_taken_note_of(re
     owner.join()
     assert owner.outcome == "lock_lost"
     assert not is_consistent(registry, memory)
-    assert reconcile(registry, memory, model="fraud").reasons[0].code == "repair"
+    assert Promoter(registry, memory, "fraud").reconcile().reasons[0].code == "repair"
     assert registry.aliases("fraud") == {"champion": 3, "fallback": 4}
     assert is_consistent(registry, memory)
     assert check_chain(memory.read()) == ()

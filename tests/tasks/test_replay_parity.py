@@ -34,6 +34,7 @@ from evergreen.tasks.validation import (
     judge_candidate,
     measure_candidate,
 )
+from tests.support.arena import promote_plainly
 from tests.support.arena import train as train_now
 from tests.support.monitored import entries, watch
 from tests.support.replaying import begin, make_config, make_frame, place_of, replayed
@@ -103,9 +104,9 @@ def live(mlflow_template, tmp_path, monkeypatch):
     for name in ("EVERGREEN_LEDGER_URL", "EVERGREEN_LOG_URL"):
         monkeypatch.delenv(name, raising=False)
     smoke = lambda stores: lambda model, version: PASSED  # noqa: E731
-    for module in ("evergreen.tasks.challenge", "evergreen.tasks.challenge"):
+    for module in ("evergreen.tasks.challenge", "evergreen.tasks.promotion"):
         monkeypatch.setattr(f"{module}.serving_smoke", smoke)
-    monkeypatch.setattr("evergreen.tasks.challenge.promote_task", evergreen.tasks.promotion.apply_promotion)
+    monkeypatch.setattr("evergreen.tasks.challenge.promote_task", promote_plainly)
     monkeypatch.setattr(evergreen.tasks.retraining, "announce_retraining", lambda *_: None)
     return tmp_path
 

@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 import yaml
 
-from evergreen.tasks.promotion import apply_promotion, set_candidate
+from evergreen.tasks.promotion import Promoter
 from tests.support.commands import command, environment, machine, snapshot
 
 pytestmark = pytest.mark.server
@@ -32,8 +32,8 @@ def stores(prefect_server, mlflow_template, tmp_path_factory):
             opened.registry.register(
                 MODEL, source="file:models/1", run_id=None, tags={"validation_status": status}
             )
-        apply_promotion(opened.registry, opened.ledger, model=MODEL, version=1, reason="by a test")
-        set_candidate(opened.registry, opened.ledger, model=MODEL, version=2)
+        Promoter(opened.registry, opened.ledger, MODEL).promote(version=1, reason="by a test")
+        Promoter(opened.registry, opened.ledger, MODEL).set_candidate(version=2)
         yield opened
 
 
