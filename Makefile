@@ -12,11 +12,7 @@ help:  ## list the targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 
 $(STAMP): requirements.lock pyproject.toml
-	@echo "Installing the locked packages into $(VENV) (about a minute) ..."
-	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@touch $(STAMP)
+	@PYTHON=$(PYTHON) VENV=$(VENV) bash .ci/setup
 
 setup: $(STAMP)  ## make .venv from the hash-checked lock
 
