@@ -7,10 +7,12 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from benchmarks import challenge, drift, serving
+from benchmarks import challenge, drift, replays, serving, starting
 from benchmarks.measured import machine, table
 
 BENCHMARKS = {"challenge": challenge.run, "drift": drift.run, "serving": serving.run}
+MEASURES = {"replays": replays.main, "starting": starting.main}
+"""Without a peer and a table on the results page, to compare one version with another; options of their own."""
 RESULTS = Path(__file__).with_name("RESULTS.md")
 HEAD = """# Measured against peers
 
@@ -18,6 +20,8 @@ Written by `make bench`; both sides run in one command on one machine, CPU secon
 
 
 def main(arguments: list[str]) -> int:
+    if arguments and arguments[0] in MEASURES:
+        return MEASURES[arguments[0]](arguments[1:])
     chosen = _parser().parse_args(arguments)
     unknown = [name for name in chosen.names if name not in BENCHMARKS]
     if unknown:
@@ -43,7 +47,8 @@ def read_sections(page: str) -> dict[str, str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    alone = f"To compare versions of the product: {', '.join(MEASURES)}, which have options of their own (--help)."
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__, epilog=alone)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHMARKS)}; all by default")
     other = "of the drift benchmark; with another size than the default the results page is left as it is"
     parser.add_argument("--rows", type=int, help=f"rows {other}")

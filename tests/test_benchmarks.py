@@ -5,7 +5,8 @@ import json
 import pytest
 
 from benchmarks import __main__ as bench
-from benchmarks import challenge, drift, drift_child, drift_exact, drift_files
+from benchmarks import challenge, drift, drift_child, drift_exact, drift_files, starting
+from benchmarks.starting_home import Cost, Home
 
 
 @pytest.fixture(autouse=True)
@@ -98,3 +99,24 @@ def test_the_cost_of_a_process_is_its_own():
     assert cpu > 0
     with pytest.raises(RuntimeError, match="exit code 3"):
         drift._child(["-c", "raise SystemExit(3)"])
+
+
+def test_costs_of_starting_stand_beside_those_of_another_version():
+    costs = [
+        Cost(cpu_s=cpu, smoke_s=0.5, wall_s=9.0, exit_code=0, answer={"state": "Held"}) for cpu in (1, 7, 2)
+    ]
+    now = {"with servers": {"pause": [cost.to_dict() for cost in costs]}}
+    before = {"with servers": {"pause": [{"cpu_s": 11.0, "wall_s": 12.0}]}}
+    assert "| pause | with | 2.00 | 0.50 | 9.00 | Held |" == starting.table(now).splitlines()[-1]
+    assert (
+        "| pause | with | 2.00 | 0.50 | 9.00 | Held | 11.00 | 12.00 |"
+        == starting.table(now, before).splitlines()[-1]
+    )
+
+
+def test_a_command_of_a_home_is_measured_with_its_answer_and_fails_loudly(tmp_path):
+    cost = Home(folder=tmp_path).spend("down", "--json")
+    assert (0, True, 0) == (cost.exit_code, cost.cpu_s > 0, cost.smoke_s)
+    assert "Down" == cost.answer["state"] == cost.to_dict()["state"]
+    with pytest.raises(SystemExit, match="evergreen due nobody failed"):
+        Home(folder=tmp_path).spend("due", "nobody")
