@@ -214,10 +214,6 @@ def read_body(body: bytes, *, limits: RequestLimits) -> dict[str, Any]:
 def _parse(body: bytes) -> Any:
     try:
         return msgspec.json.decode(body)
-    except UnicodeDecodeError as error:
-        raise RequestRefused(
-            400, "invalid_utf8", f"The body is no UTF-8 (byte {error.start} of a text). Encode it as UTF-8."
-        ) from None
     except RecursionError:
         raise _too_deep() from None
     except msgspec.ValidationError as error:
@@ -226,12 +222,23 @@ def _parse(body: bytes) -> Any:
             "number_out_of_range",
             f"The body holds a number beyond what a float can say ({error}). Send a finite number, or null.",
         ) from None
-    except msgspec.DecodeError as error:
-        raise RequestRefused(
-            400,
-            "invalid_json",
-            f"The body is no JSON ({error}). NaN and Infinity are no JSON either: send null for a missing value.",
-        ) from None
+    except (UnicodeDecodeError, msgspec.DecodeError) as error:
+        raise _unreadable(body, error) from None
+
+
+def _unreadable(body: bytes, error: Exception) -> RequestRefused:
+    """Return why a body is refused that the parser cannot read; how it says what is no UTF-8 goes by its version."""
+    try:
+        body.decode()
+    except UnicodeDecodeError as wrong:
+        return RequestRefused(
+            400, "invalid_utf8", f"The body is no UTF-8 (byte {wrong.start}). Encode it as UTF-8."
+        )
+    return RequestRefused(
+        400,
+        "invalid_json",
+        f"The body is no JSON ({error}). NaN and Infinity are no JSON either: send null for a missing value.",
+    )
 
 
 def _quotes(document: dict[str, Any], *, most: int) -> int:
