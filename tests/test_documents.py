@@ -32,6 +32,7 @@ MANUALS = [ROOT / "README.md", ROOT / "docs" / "guide.md"]
 OTHERS = (
     "CONTRIBUTING.md",
     "CHANGELOG.md",
+    "docs/install.md",
     "docs/limits.md",
     "docs/monitoring.md",
     "docs/serving.md",
