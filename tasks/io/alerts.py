@@ -12,8 +12,9 @@ from evergreen.tasks.core.alerts.deliveries import STREAM, TOPICS, Cursor, curso
 from evergreen.tasks.core.drift.types import Phase
 from evergreen.tasks.core.errors import ConfigError, Unreachable
 from evergreen.tasks.core.health.report import HealthReport, health_alert
+from evergreen.tasks.core.promotion.ledger import LedgerEntry
 from evergreen.tasks.core.redact import without_credentials, without_secrets
-from evergreen.tasks.io.ledger import Ledger
+from evergreen.tasks.io.ledger import Ledger, claim_next
 from evergreen.tasks.io.settings import utc_now
 from evergreen.tasks.io.setup import Setup
 
@@ -124,17 +125,16 @@ def last_run(ledger: Ledger, model: str, *, before: datetime) -> datetime | None
 def record_health(setup: Setup, report: HealthReport, *, version: int | None) -> Alert:
     """Append to the stream ``health`` when a check fell ill, got worse or recovered; return the newest alert."""
     ledger, now = setup.stores.ledger, utc_now()
-    while True:
-        last = ledger.last(setup.model, HEALTH)
+
+    def judge(last: LedgerEntry | None) -> tuple[Alert | None, Alert]:
         before = Alert.from_dict(last.payload["alert"]) if last else None
-        alert = health_alert(
+        return before, health_alert(
             report, before, model=setup.model, version=version, now=now, config=setup.config.alerts
         )
-        if not alert.speaks:
-            return before or alert
-        payload = {**report.to_dict(), "version": version, "alert": alert.to_dict()}
-        after = last.seq if last else 0
-        if ledger.follow(
-            model=setup.model, stream=HEALTH, after=after, kind="changed", payload=payload, at=now
-        ):
-            return alert
+
+    def write(found: tuple[Alert | None, Alert]) -> tuple[str, dict[str, Any]] | None:
+        payload = {**report.to_dict(), "version": version, "alert": found[1].to_dict()}
+        return ("changed", payload) if found[1].speaks else None
+
+    (before, alert), entry = claim_next(ledger, setup.model, HEALTH, judge, write, at=now)
+    return alert if entry else before or alert

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import (
     Column,
@@ -72,6 +72,7 @@ def make_lock_engine(url: URL) -> Engine:
     return create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT", connect_args=options)
 
 
+Decided = TypeVar("Decided")
 Decide = Callable[[Sequence[LedgerEntry]], tuple[str, dict[str, Any]] | None]
 """From a stream as it is now to the (kind, payload) to append, or None to leave it."""
 
@@ -115,6 +116,45 @@ class Ledger(Protocol):
 
     def lock_is_held(self, model: str) -> bool:
         """Return whether anybody holds the model's lock now."""
+
+
+def claim_next(
+    ledger: Ledger,
+    model: str,
+    stream: str,
+    decide: Callable[[LedgerEntry | None], Decided],
+    write: Callable[[Decided], tuple[str, dict[str, Any]] | None],
+    *,
+    at: datetime,
+) -> tuple[Decided, LedgerEntry | None]:
+    """Decide by a stream's newest entry and append; when another was faster, read and decide again.
+
+    The same as ``Ledger.claim`` where the newest entry says everything: no more is read.
+
+    Parameters
+    ----------
+    decide : callable
+        From the newest entry (None: the stream is empty) to what is decided.
+    write : callable
+        From what is decided to the (kind, payload) to append, or None to leave the stream.
+
+    Returns
+    -------
+    tuple
+        What was decided, and its entry; None where nothing was to be written.
+    """
+    while True:
+        last = ledger.last(model, stream)
+        decided = decide(last)
+        wanted = write(decided)
+        if wanted is None:
+            return decided, None
+        after = last.seq if last else 0
+        entry = ledger.follow(
+            model=model, stream=stream, after=after, kind=wanted[0], payload=wanted[1], at=at
+        )
+        if entry is not None:
+            return decided, entry
 
 
 class SqlLedger:

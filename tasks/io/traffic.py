@@ -25,14 +25,14 @@ from evergreen.tasks.core.traffic.state import (
 )
 from evergreen.tasks.core.traffic.variant import Role, parse_variant
 from evergreen.tasks.core.verdict import Reason
-from evergreen.tasks.io.ledger import Ledger
+from evergreen.tasks.io.ledger import Ledger, claim_next
 from evergreen.tasks.io.settings import utc_now
 from evergreen.tasks.io.setup import Setup
 
 
 def read_traffic(ledger: Ledger, model: str) -> TrafficState:
     """Return what is wanted of a model's traffic: one entry is read."""
-    return fold_traffic(ledger.read_tail(model, TRAFFIC, 1), model=model)
+    return _state_of(ledger.last(model, TRAFFIC), model)
 
 
 def traffic_in_force(ledger: Ledger, model: str, *, champion: int | None) -> TrafficState:
@@ -206,36 +206,46 @@ def _set(
 ) -> dict[str, Any]:
     """Read what is wanted, decide, append; when another was faster, read and decide again."""
     ledger, model = setup.stores.ledger, setup.model
-    while True:
-        now = utc_now()
-        state = read_traffic(ledger, model)
+    now = utc_now()
+
+    def plan(_: LedgerEntry | None) -> TrafficState:
         champion = setup.stores.registry.aliases(model).get(CHAMPION)
-        wanted = decide(traffic_in_force(ledger, model, champion=champion), now)
-        word = "Set" if wanted.ramp is None else "Ramping"
-        if dry_run:
-            return _command_result(setup, wanted, word, wanted.reasons, dry_run=True)
-        entry = ledger.follow(
-            model=model, stream=TRAFFIC, after=state.seq, kind=SET, payload=wanted.to_dict(), at=now
-        )
-        if entry is not None:
-            return _command_result(setup, wanted, word, wanted.reasons, entry=entry)
+        return decide(traffic_in_force(ledger, model, champion=champion), now)
+
+    def write(wanted: TrafficState) -> tuple[str, dict[str, Any]] | None:
+        return None if dry_run else (SET, wanted.to_dict())
+
+    wanted, entry = claim_next(ledger, model, TRAFFIC, plan, write, at=now)
+    word = "Set" if wanted.ramp is None else "Ramping"
+    return _command_result(setup, wanted, word, wanted.reasons, entry=entry, dry_run=dry_run)
 
 
 def _end(
     setup: Setup, decide: Callable[[TrafficState], TrafficDecision | None], *, word: str, dry_run: bool
 ) -> dict[str, Any]:
     """Decide by what is wanted, and write; when another was faster, read and decide again."""
-    while True:
-        state = read_traffic(setup.stores.ledger, setup.model)
-        decision = decide(state)
-        if decision is None:
-            message = f"The champion of '{setup.model}' answers all already, or others go on as they are."
-            return _command_result(setup, state, "Unchanged", [Reason(code="unchanged", message=message)])
-        if dry_run:
-            return _command_result(setup, decision.state, word, decision.reasons, dry_run=True)
-        entry = write_decision(setup.stores.ledger, setup.model, decision, at=utc_now())
-        if entry is not None:
-            return _command_result(setup, decision.state, word, decision.reasons, entry=entry)
+    model = setup.model
+    decision, entry = claim_next(
+        setup.stores.ledger,
+        model,
+        TRAFFIC,
+        lambda last: decide(_state_of(last, model)),
+        lambda decision: None if dry_run else _entry_of(decision),
+        at=utc_now(),
+    )
+    if decision is None:
+        message = f"The champion of '{model}' answers all already, or others go on as they are."
+        state = read_traffic(setup.stores.ledger, model)
+        return _command_result(setup, state, "Unchanged", [Reason(code="unchanged", message=message)])
+    return _command_result(setup, decision.state, word, decision.reasons, entry=entry, dry_run=dry_run)
+
+
+def _state_of(last: LedgerEntry | None, model: str) -> TrafficState:
+    return fold_traffic([] if last is None else [last], model=model)
+
+
+def _entry_of(decision: TrafficDecision | None) -> tuple[str, dict[str, Any]] | None:
+    return None if decision is None or decision.kind is None else (decision.kind, decision.to_payload())
 
 
 def _registered_versions(setup: Setup) -> RegisteredVersions:
@@ -285,10 +295,7 @@ def write_stop(ledger: Ledger, model: str, stop: TrafficDecision, *, at: datetim
     Entry or None
         None where a person has set the traffic since, or the arm is gone.
     """
-    while True:
-        renewed = renew_stop(stop, read_traffic(ledger, model))
-        if renewed is None:
-            return None
-        entry = write_decision(ledger, model, renewed, at=at)
-        if entry is not None:
-            return entry
+    _, entry = claim_next(
+        ledger, model, TRAFFIC, lambda last: renew_stop(stop, _state_of(last, model)), _entry_of, at=at
+    )
+    return entry
