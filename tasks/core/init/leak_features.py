@@ -11,6 +11,7 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from evergreen.tasks.core.data.columns import ColumnFacts, Kind
+from evergreen.tasks.core.stats.auc import average_precision, roc_auc
 
 BINS = 256
 """Most bins a numeric column is cut into."""
@@ -222,33 +223,6 @@ def measure_error(view: View, material: LeakSearchData, *, rows: np.ndarray | No
     return min(known) if known else float("nan")
 
 
-def auc(score: np.ndarray, positive: np.ndarray) -> float:
-    """Return the area under the ROC curve, ties count half; ``nan`` with one class.
-
-    >>> auc(np.array([1.0, 2.0, 3.0]), np.array([False, True, True]))
-    1.0
-    """
-    good = int(positive.sum())
-    bad = len(positive) - good
-    if not good or not bad:
-        return float("nan")
-    return float((rankdata(score)[positive].sum() - good * (good + 1) / 2) / (good * bad))
-
-
-def average_precision(score: np.ndarray, positive: np.ndarray) -> float:
-    """Return the mean precision at the positives, rows of equal score taken together; ``nan`` without positives.
-
-    >>> average_precision(np.array([1.0, 2.0, 3.0]), np.array([True, False, True]))
-    0.8333333333333333
-    """
-    if not positive.any():
-        return float("nan")
-    order = np.argsort(-score, kind="stable")
-    last = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))
-    hits = np.cumsum(positive[order])[last]
-    return float(np.sum(np.diff(hits, prepend=0) * hits / (last + 1)) / positive.sum())
-
-
 def concordance(score: np.ndarray, y: np.ndarray, group: np.ndarray) -> float:
     """Return the share of pairs within a group that ``score`` orders as ``y`` does; ties of ``score`` count half.
 
@@ -335,7 +309,7 @@ def _judge(score: np.ndarray, y: np.ndarray, material: LeakSearchData, rows: np.
     if material.problem == "binary":
         rarer = y == (y.max() if np.mean(y == y.max()) <= 0.5 else y.min())
         score = score if rarer[y == y.max()].any() else -score
-        return max(2.0 * (1.0 - auc(score, rarer)), (1.0 - average_precision(score, rarer)) / 4)
+        return max(2.0 * (1.0 - roc_auc(rarer, score)), (1.0 - average_precision(rarer, score)) / 4)
     return float(np.mean((y - score) ** 2) / np.var(y))
 
 

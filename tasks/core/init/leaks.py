@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from evergreen.tasks.core.init.leak_features import LeakSearchData, Suspect, View, auc, measure_error
+from evergreen.tasks.core.init.leak_features import LeakSearchData, Suspect, View, measure_error
 from evergreen.tasks.core.init.leak_sums import Sum, find_sums
+from evergreen.tasks.core.stats.auc import roc_auc
 
 # What the target's own past gives away: a column that says no more than that is no leak.
 
@@ -158,7 +159,7 @@ def _cut_by_value(levels: np.ndarray, material: LeakSearchData) -> bool:
         if min(above.sum(), (~above).sum()) < FEWEST:
             continue
         judged += 1
-        if auc(material.y, above) < 1 - ERROR / 2 or _is_atom(material, above):
+        if roc_auc(above, material.y) < 1 - ERROR / 2 or _is_atom(material, above):
             return False
     return judged > 0
 

@@ -11,7 +11,7 @@ from evergreen.tasks.core.errors import ConfigError
 from evergreen.tasks.core.metrics.base import Metric, MetricParts, mean_of_first, ratio, row_parts
 from evergreen.tasks.core.metrics.ranking import value_of_first
 from evergreen.tasks.core.metrics.scored import Scored
-from evergreen.tasks.core.stats.auc import auc_influence, roc_auc
+from evergreen.tasks.core.stats.auc import auc_influence, average_precision, roc_auc
 
 # Metrics of decided classes, by scikit-learn's names: all of them follow from counts per class.
 
@@ -269,19 +269,8 @@ def _roc_auc_influence(scored: Scored) -> FloatArray:
     return auc_influence(scored.truth, scored.positive_score)
 
 
-def average_precision(scored: Scored) -> float:
-    """Return the step-wise area under the precision-recall curve; ``nan`` without a positive row."""
-    truth, score = scored.truth, scored.positive_score
-    weight = np.ones(len(scored)) if scored.weight is None else np.asarray(scored.weight, dtype=np.float64)
-    order = np.argsort(-score, kind="stable")
-    found = np.cumsum((weight * truth)[order])
-    seen = np.cumsum(weight[order])
-    last_of_tie = np.append(np.diff(score[order]) != 0, True)
-    found, seen = found[last_of_tie], seen[last_of_tie]
-    if found[-1] == 0:
-        return float("nan")
-    precision = np.nan_to_num(ratio(found, seen))
-    return float((np.diff(found, prepend=0.0) * precision).sum() / found[-1])
+def _average_precision(scored: Scored) -> float:
+    return average_precision(scored.truth, scored.positive_score, weight=scored.weight)
 
 
 def _roc_auc_ovr(scored: Scored, *, weighted: bool = False) -> float:
@@ -302,7 +291,7 @@ def probability_metrics() -> list[Metric]:
         _loss("log_loss", _log_loss_parts),
         _loss("brier_score", _brier_parts),
         _ranked("roc_auc", BINARY, _roc_auc, influence=_roc_auc_influence),
-        _ranked("average_precision", BINARY, average_precision),
+        _ranked("average_precision", BINARY, _average_precision),
         _ranked("roc_auc_ovr", MULTICLASS, _roc_auc_ovr),
         _ranked("roc_auc_ovr_weighted", MULTICLASS, lambda scored: _roc_auc_ovr(scored, weighted=True)),
     ]

@@ -1,4 +1,4 @@
-"""Area under the ROC curve, its influence values, and DeLong's test of two of them on the same rows."""
+"""Areas under the ROC and the precision-recall curve, and DeLong's test of two of them on the same rows."""
 
 from __future__ import annotations
 
@@ -82,6 +82,40 @@ def _weighted_auc(truth: npt.NDArray[np.bool_], score: FloatArray, weight: Float
     if total == 0:
         return float("nan")
     return float((up * (np.cumsum(down) - down / 2)).sum() / total)
+
+
+def average_precision(truth: Any, score: Any, *, weight: Any = None) -> float:
+    """Measure the step-wise area under the precision-recall curve; rows of equal score are taken together.
+
+    Parameters
+    ----------
+    truth : array of bool, shape (n,)
+        Whether the outcome is positive.
+    score : array of float, shape (n,)
+        Larger means more likely positive.
+    weight : array of float, shape (n,), optional
+        Row weights, >= 0.
+
+    Returns
+    -------
+    float
+        In 0..1; ``nan`` without a positive row.
+
+    Examples
+    --------
+    >>> average_precision([True, False, True], [1.0, 2.0, 3.0])
+    0.8333333333333333
+    """
+    truth, score = np.asarray(truth, dtype=np.bool_), np.asarray(score, dtype=np.float64)
+    weight = np.ones(truth.size) if weight is None else np.asarray(weight, dtype=np.float64)
+    order = np.argsort(-score, kind="stable")
+    last_of_tie = np.append(np.diff(score[order]) != 0, True)
+    found = np.cumsum((weight * truth)[order])[last_of_tie]
+    seen = np.cumsum(weight[order])[last_of_tie]
+    if found[-1] == 0:
+        return float("nan")
+    precision = np.divide(found, seen, out=np.zeros_like(found), where=seen > 0)
+    return float((np.diff(found, prepend=0.0) * precision).sum() / found[-1])
 
 
 def auc_influence(truth: Any, score: Any) -> FloatArray:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import beta, norm
+from scipy.stats import beta, false_discovery_control, norm
 
 from evergreen.tasks.core.arrays import FloatArray, IntArray
 from evergreen.tasks.core.errors import DataError
@@ -272,7 +272,7 @@ def benjamini_hochberg(p_values: Any) -> FloatArray:
     >>> benjamini_hochberg([0.01, 0.04, 0.03, 0.5]).round(4).tolist()
     [0.04, 0.0533, 0.0533, 0.5]
     """
-    return _step_up(p_values, factor=1.0)
+    return _discovery_control(p_values, method="bh")
 
 
 def benjamini_yekutieli(p_values: Any) -> FloatArray:
@@ -287,17 +287,14 @@ def benjamini_yekutieli(p_values: Any) -> FloatArray:
     >>> benjamini_yekutieli([0.01, 0.5]).round(4).tolist()
     [0.03, 0.75]
     """
-    m = np.size(p_values)
-    return _step_up(p_values, factor=float((1 / np.arange(1, m + 1)).sum()))
+    return _discovery_control(p_values, method="by")
 
 
-def _step_up(p_values: Any, *, factor: float) -> FloatArray:
-    """Return min over larger ranks of p m factor / rank."""
-    p, order = _sorted(p_values)
-    m = len(p)
-    scaled = p[order] * factor * m / np.arange(1, m + 1)
-    stepped = np.fmin.accumulate(scaled[::-1])[::-1]
-    return _unsorted(np.where(np.isnan(scaled), np.nan, stepped), order)
+def _discovery_control(p_values: Any, *, method: str) -> FloatArray:
+    """Adjust by SciPy; NaN stays NaN and still counts as a test."""
+    p, _ = _sorted(p_values)
+    known = np.where(np.isnan(p), 1.0, p)
+    return np.where(np.isnan(p), np.nan, false_discovery_control(known, method=method) if p.size else known)
 
 
 def _sorted(p_values: Any) -> tuple[FloatArray, npt.NDArray[np.intp]]:

@@ -11,6 +11,7 @@ from scipy import stats
 
 from evergreen.tasks.core.arrays import Array, FloatArray, IntArray
 from evergreen.tasks.core.contract.contract import as_text, kind_of
+from evergreen.tasks.core.stats.auc import roc_auc
 from evergreen.tasks.core.validation.gate import CheckResult, GateContext, check, gate
 from evergreen.tasks.core.verdict import Reason
 
@@ -81,16 +82,8 @@ def _one_power(score: FloatArray, target: FloatArray, *, problem: str, group: In
         return _within_groups(score, target, group)
     if problem in {"regression", "ranking"}:
         return abs(float(stats.spearmanr(score, target).statistic))
-    area = _auc(score, target)
+    area = roc_auc(target == target.max(), score)
     return max(area, 1 - area)
-
-
-def _auc(score: FloatArray, target: FloatArray) -> float:
-    """Return the area under the ROC curve by ranks (Mann-Whitney), ties counting half."""
-    ranks = stats.rankdata(score)
-    positive = target == target.max()
-    m, n = int(positive.sum()), int((~positive).sum())
-    return float((ranks[positive].sum() - m * (m + 1) / 2) / (m * n))
 
 
 def _within_groups(score: FloatArray, target: FloatArray, group: IntArray) -> float:

@@ -7,17 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from evergreen.tasks.core.init.leak_features import (
-    LeakSearchData,
-    View,
-    auc,
-    average_precision,
-    concordance,
-    measure_error,
-)
+from evergreen.tasks.core.init.leak_features import LeakSearchData, View, concordance, measure_error
 from evergreen.tasks.core.init.leak_sums import CorrelationTable
 from evergreen.tasks.core.init.leaks import lag
 from evergreen.tasks.core.init.proposal import propose, survey
+from evergreen.tasks.core.stats.auc import average_precision, roc_auc
 from tests.support.leaky import LEAKS, PROBLEMS, fair_set, plant, races
 
 CASES = [(problem, leak) for problem in PROBLEMS for leak in LEAKS[problem]]
@@ -246,10 +240,10 @@ def test_auc_and_average_precision_agree_with_scikit_learn(pairs):
     score = np.array([value for value, _ in pairs], dtype=float)
     positive = np.array([label for _, label in pairs])
     if positive.all() or not positive.any():
-        assert np.isnan(auc(score, positive))
+        assert np.isnan(roc_auc(positive, score))
         return
-    assert auc(score, positive) == pytest.approx(roc_auc_score(positive, score))
-    assert average_precision(score, positive) == pytest.approx(average_precision_score(positive, score))
+    assert roc_auc(positive, score) == pytest.approx(roc_auc_score(positive, score))
+    assert average_precision(positive, score) == pytest.approx(average_precision_score(positive, score))
 
 
 @given(st.integers(0, 1_000), st.sampled_from([1.0, -3.0, 0.001]))

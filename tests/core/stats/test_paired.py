@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 from statsmodels.stats.contingency_tables import cochrans_q
 from statsmodels.stats.contingency_tables import mcnemar as sm_mcnemar
 
 from evergreen.tasks.core.errors import DataError
-from evergreen.tasks.core.stats.auc import auc_influence, delong, influence_error, roc_auc
+from evergreen.tasks.core.stats.auc import auc_influence, average_precision, delong, influence_error, roc_auc
 from evergreen.tasks.core.stats.paired import cochran_q, corrected_resampled_t, diebold_mariano, mcnemar
 from evergreen.tasks.core.stats.resampling import paired_proportions_interval
 from tests.support.rates import upper_bound
@@ -191,3 +191,20 @@ def test_below_25_discordant_rows_an_interval_without_zero_means_a_significant_e
 
 def test_the_interval_of_no_rows_is_nan():
     assert all(map(math.isnan, paired_proportions_interval(0, 0, 0, level=0.05)))
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("weighted", [False, True])
+def test_areas_are_those_of_scikit_learn_with_ties_and_weights(seed, weighted):
+    rng = np.random.default_rng(seed)
+    truth, score = rng.random(300) < 0.2, rng.integers(0, 40, 300) / 7.0
+    weight = rng.gamma(2.0, size=300) if weighted else None
+    expected = average_precision_score(truth, score, sample_weight=weight)
+    assert expected == pytest.approx(average_precision(truth, score, weight=weight), abs=1e-12)
+    expected = roc_auc_score(truth, score, sample_weight=weight)
+    assert expected == pytest.approx(roc_auc(truth, score, weight=weight), abs=1e-12)
+
+
+def test_areas_without_a_positive_row_are_not_numbers():
+    assert np.isnan(average_precision(np.zeros(3), np.arange(3.0)))
+    assert np.isnan(roc_auc(np.zeros(3), np.arange(3.0)))
