@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pandas as pd
 import pytest
+import skops.io
 import yaml
 
 from evergreen.tasks.core.data.rows import Rows
@@ -25,12 +26,16 @@ from evergreen.tasks.core.registry import DRIFT_MEASURES
 from evergreen.tasks.core.retraining.decide import decide_retrain
 from evergreen.tasks.core.retraining.history import RetrainHistory
 from evergreen.tasks.core.retraining.types import Labels, Moment, RetrainingRequest, retrain_policy
+from evergreen.tasks.core.training.estimators import build_pipeline, load_estimator_class
 from evergreen.tasks.core.training.weights import training_weights
 from evergreen.tasks.core.validation.gate import configured_gates
 from evergreen.tasks.core.validation.validate import judge_gates
 from evergreen.tasks.core.verdict import State
+from evergreen.tasks.io.compare_files import compare_files
 from evergreen.tasks.io.config import custom_metrics
+from evergreen.tasks.io.mlflow_store.model_files import load_skops, types_to_trust
 from evergreen.tasks.io.plugins import offer_plugins
+from evergreen.tasks.io.sources.open import open_source
 from tests.house import ROOT
 from tests.support.gate_cases import binary_context, make_config
 
@@ -238,3 +243,68 @@ def test_a_strategy_that_is_not_known_is_said_when_the_configuration_is_read(key
 def test_a_strategy_for_the_other_key_is_refused():
     with pytest.raises(ConfigError, match=r"'recency' says nothing for retraining.window"):
         training_start(np.arange(9.0), end=9.0, config=make_config(retraining={"window": "recency"}))
+
+
+def test_a_data_source_is_one_file(door):
+    own = door("A data source")
+    opened = open_source(make_config(**own.keys), base=ROOT)
+    assert (len(own.files), ["amount", "year", "y"]) == (1, opened.columns())
+    assert [2026] == opened.read(columns=["year"])["year"].unique().tolist()
+
+
+def test_a_source_of_a_package_is_opened_by_its_scheme_for_models_and_for_drift(door, package):
+    door("A data source")
+    package("evergreen.sources", "orders", "team_sources:orders")
+    opened = open_source(make_config(data={"source": "orders://2025", "target": "y"}), base=ROOT)
+    assert 300 == len(opened.read())
+    drift = compare_files("orders://2025", "orders://2026").drift
+    assert ["year"] == [one.column for one in drift.drifted]
+
+
+def test_a_kind_of_source_that_nobody_registered_is_named_with_what_is_known():
+    with pytest.raises(UnknownName, match=r"Unknown kind of source 'parqet'.*Did you mean 'parquet'"):
+        open_source(make_config(data={"source": "x", "target": "y", "format": "parqet"}), base=ROOT)
+
+
+STUMPS = """
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+
+
+class Stump(ClassifierMixin, BaseEstimator):
+    def __init__(self, depth=1):
+        self.depth = depth
+
+    def fit(self, x, y):
+        self.classes_, self.cut_ = np.unique(y), float(np.nanmedian(x))
+        return self
+
+    def predict_proba(self, x):
+        high = np.nan_to_num(np.asarray(x)[:, 0]) > self.cut_
+        return np.column_stack([1.0 - high, high])
+
+    def predict(self, x):
+        return self.classes_[self.predict_proba(x).argmax(axis=1)]
+"""
+
+
+def test_a_model_library_is_one_row(door, tmp_path):
+    (tmp_path / "stumplib.py").write_text(STUMPS, encoding="utf-8")
+    own = door("A model library")
+    config = make_config(**own.keys)
+    frame = pd.DataFrame({"x": [1.0, np.nan, 3.0, 4.0]})
+    schema = Schema(target="y", numeric=("x",))
+    (candidate,) = config.training.candidates
+    model = build_pipeline(candidate, schema, config, frame=frame).fit(frame, [0, 0, 1, 1])
+    assert (len(own.files), 2) == (1, model.named_steps["model"].depth)
+    assert ["float", "finite"] == [name for name, _ in model.named_steps["columns"].transformers[0][1].steps]
+    assert "stumplib.Stump" in types_to_trust(model, allow=config.training.allow)
+    (tmp_path / "model.skops").write_bytes(skops.io.dumps(model))
+    loaded = load_skops(tmp_path / "model.skops", allow=config.training.allow)
+    assert model.predict(frame).tolist() == loaded.predict(frame).tolist()
+
+
+def test_an_estimator_of_a_library_without_a_row_is_refused(door, tmp_path):
+    (tmp_path / "stumplib.py").write_text(STUMPS, encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"'stumplib.Stump' is not allowed"):
+        load_estimator_class("stumplib.Stump")

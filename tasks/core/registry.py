@@ -100,15 +100,15 @@ class PluginRegistry(Generic[T]):
         if is_path(name):
             return self._read(name, find_object(name, key=where))
         self._open()
-        if name in self._known and name in self._offered:
+        if name in self._offered and name in self.built_in():
             raise ConfigError(
                 f"A package offers the {self.what} '{name}', and there is one of that name "
                 f"({self._known[name][1]}). Remove the package, or have it rename its own."
             )
-        if name in self._known:
-            return self._known[name][0]
         if name in self._offered:
             return self._read(name, self._offered[name]())
+        if name in self._known:
+            return self._known[name][0]
         raise unknown_name(self.what, name, self.names(), where=where)
 
     def read(self, name: str, thing: Any) -> T:
@@ -259,4 +259,7 @@ STRATEGIES: PluginRegistry[Any] = PluginRegistry(
     "strategy",
     key="retraining.window, retraining.weighted",
     home=[f"{_CORE}.data.strategy", f"{_CORE}.training.weights"],
+)
+LIBRARIES: PluginRegistry[Any] = PluginRegistry(
+    "model library", key="training.allow", home=[f"{_CORE}.training.estimators"]
 )

@@ -15,7 +15,7 @@ from evergreen.tasks.core.profiles.grid import MOST_CATEGORIES, ColumnGrid, Grid
 from evergreen.tasks.core.profiles.profile import Profile
 from evergreen.tasks.core.reports.files_page import files_page
 from evergreen.tasks.io.profiles import (
-    CsvColumns,
+    ChunkedColumns,
     ParquetColumns,
     open_columns,
     profile_files,
@@ -135,7 +135,7 @@ def _selected_columns(
 
 
 def _lay_grid(
-    reference: ParquetColumns | CsvColumns, now: Mapping[str, ColumnKind], categorical: frozenset[str]
+    reference: ParquetColumns | ChunkedColumns, now: Mapping[str, ColumnKind], categorical: frozenset[str]
 ) -> tuple[Grid, dict[str, ColumnKind]]:
     """Look at a sample of the reference: what each column holds, and the grid to count it over."""
     columns: dict[str, ColumnGrid] = {}

@@ -8,11 +8,25 @@ from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from typing import Any
 
 from evergreen.tasks.core.errors import ConfigError
-from evergreen.tasks.core.registry import DRIFT_MEASURES, GATES, METRICS, STRATEGIES, TRIGGERS, PluginRegistry
+from evergreen.tasks.core.registry import (
+    DRIFT_MEASURES,
+    GATES,
+    LIBRARIES,
+    METRICS,
+    STRATEGIES,
+    TRIGGERS,
+    PluginRegistry,
+)
 
+SOURCES: PluginRegistry[Any] = PluginRegistry(
+    "kind of source", key="data.format", home=["evergreen.tasks.io.sources.open"]
+)
+"""Where rows come from, by ``data.format`` or the scheme of ``data.source``."""
 GROUPS: dict[str, PluginRegistry[Any]] = {
     "evergreen.gates": GATES,
     "evergreen.metrics": METRICS,
+    "evergreen.sources": SOURCES,
+    "evergreen.model_libraries": LIBRARIES,
     "evergreen.triggers": TRIGGERS,
     "evergreen.strategies": STRATEGIES,
     "evergreen.drift_measures": DRIFT_MEASURES,

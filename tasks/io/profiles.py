@@ -18,13 +18,14 @@ from evergreen.tasks.core.errors import DataError, did_you_mean
 from evergreen.tasks.core.profiles.count import BLOCK, Scratch
 from evergreen.tasks.core.profiles.grid import MOST_CATEGORIES, ColumnGrid, Grid, make_grid
 from evergreen.tasks.core.profiles.profile import Profile, measure_profile
+from evergreen.tasks.core.redact import without_credentials
 from evergreen.tasks.io.profile_arrow import make_counter
-from evergreen.tasks.io.sources.base import PANDAS_INDEX, Files, list_files
+from evergreen.tasks.io.sources.base import PANDAS_INDEX, Files, detect_format, list_files
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from evergreen.tasks.io.sources.csv import CsvLoader
+    from evergreen.tasks.io.sources.open import Loader
 
 
 # Files as columns: Parquet column by column in small batches, CSV in chunks.
@@ -95,10 +96,10 @@ class ParquetColumns:
 
 
 @dataclass(frozen=True)
-class CsvColumns:
-    """Columns of CSV files, read as a model's source reads them, chunk by chunk."""
+class ChunkedColumns:
+    """Columns of CSV files or of another source, read as a model's source reads them, chunk by chunk."""
 
-    loader: CsvLoader
+    loader: Loader
 
     @property
     def origin(self) -> str:
@@ -112,7 +113,10 @@ class CsvColumns:
 
     def rows(self, columns: Sequence[str]) -> int:
         """Return the number of rows; reads these columns, which ``frames`` then gives sooner."""
-        return self.loader.count(columns)
+        count = getattr(self.loader, "count", None)
+        if count is not None:
+            return int(count(columns))
+        return sum(len(chunk) for chunk in self.frames(columns))
 
     def frames(self, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
         """Yield the rows of these columns in chunks of one type a column."""
@@ -127,17 +131,24 @@ class CsvColumns:
         return total
 
 
-def open_columns(source: str | Path | Files | ParquetColumns | CsvColumns) -> ParquetColumns | CsvColumns:
-    """Return the columns of a file, folder, glob or fsspec address; what is open already stays so.
+def open_columns(
+    source: str | Path | Files | ParquetColumns | ChunkedColumns,
+) -> ParquetColumns | ChunkedColumns:
+    """Return the columns of a file, folder, glob, fsspec address or other source; what is open already stays so.
 
     Raises
     ------
     DataError
         When there is none, or it is neither Parquet nor CSV.
     """
-    if isinstance(source, ParquetColumns | CsvColumns):
+    if isinstance(source, ParquetColumns | ChunkedColumns):
         return source
     shown = str(source)
+    if not isinstance(source, Files) and (kind := detect_format(shown)) != "files":
+        from evergreen.tasks.io.sources.open import SourceRequest, open_loader
+
+        request = SourceRequest(address=shown, shown=without_credentials(shown), base=Path.cwd())
+        return ChunkedColumns(open_loader(request, kind=kind))
     files = (
         source
         if isinstance(source, Files)
@@ -148,7 +159,7 @@ def open_columns(source: str | Path | Files | ParquetColumns | CsvColumns) -> Pa
     from evergreen.tasks.core.data.clock import Clock
     from evergreen.tasks.io.sources.csv import CsvLoader
 
-    return CsvColumns(CsvLoader(files, Clock(None)))
+    return ChunkedColumns(CsvLoader(files, Clock(None)))
 
 
 def require_columns(wanted: Sequence[str], held: Sequence[str], *, origin: str) -> None:
@@ -211,7 +222,7 @@ def profile_batches(batches: Iterable[Any], grid: Grid, *, columns: Sequence[str
 
 
 def profile_files(
-    source: str | Path | Files | ParquetColumns | CsvColumns,
+    source: str | Path | Files | ParquetColumns | ChunkedColumns,
     grid: Grid,
     *,
     columns: Sequence[str] | None = None,
@@ -301,7 +312,7 @@ def sketch_grid(
 
 
 def sample_columns(
-    source: str | Path | Files | ParquetColumns | CsvColumns,
+    source: str | Path | Files | ParquetColumns | ChunkedColumns,
     *,
     columns: Sequence[str] | None = None,
     rows: int = SAMPLE_ROWS,
@@ -314,7 +325,7 @@ def sample_columns(
     reader = open_columns(source)
     names = list(reader.names if columns is None else columns)
     require_columns(names, reader.names, origin=reader.origin)
-    if isinstance(reader, CsvColumns):
+    if isinstance(reader, ChunkedColumns):
         yield from _csv_columns(reader, names, rows, seed)
         return
     places = sample_places(reader.rows, rows=rows, seed=seed)
@@ -351,7 +362,7 @@ def _decoded(array: pa.Array) -> pa.Array:
     return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
 
 
-def _csv_columns(reader: CsvColumns, names: list[str], rows: int, seed: int) -> Iterator[pd.Series]:
+def _csv_columns(reader: ChunkedColumns, names: list[str], rows: int, seed: int) -> Iterator[pd.Series]:
     import pandas as pd
 
     places = sample_places(reader.rows(names), rows=rows, seed=seed)

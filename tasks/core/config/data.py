@@ -16,8 +16,9 @@ class DataConfig(Section):
     source: str
     """File, glob or fsspec URL (CSV, Parquet), SQLAlchemy URL, or `package.module:function` for a generator.
     `env:NAME` and `secret:BLOCK` are looked up, so that no secret stands in YAML. Relative paths start at this file."""
-    format: Literal["auto", "csv", "parquet", "sql", "python"] = "auto"
-    """Kind of source; `auto` reads it from the source's ending or scheme."""
+    format: str = "auto"
+    """Kind of source: `csv`, `parquet`, `sql`, `python`, one of an installed package, or one of the team's own by
+    dotted path (docs/extending.md); `auto` reads it from the source's ending or scheme."""
     table: str | None = None
     """Table to read (SQL sources; `schema.table` works)."""
     query: str | None = None

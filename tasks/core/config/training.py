@@ -50,7 +50,8 @@ class TrainingConfig(Section):
     max_categories: Count = 50
     """Most categories one-hot encoded per column; rarer ones are pooled."""
     allow: list[str] = Field(default_factory=list)
-    """Packages or import paths of the team's own whose estimators may be used, beside the usual libraries."""
+    """Packages or import paths of the team's own whose estimators may be used, beside the usual libraries; or the row
+    of a library, `module:name` (docs/extending.md)."""
     allow_pickle: bool = False
     """Load registered models that hold pickled code; loading one runs whatever its author put in."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.config.training import Candidate
 from evergreen.tasks.core.data.schema import Schema
 from evergreen.tasks.core.errors import ConfigError, UnknownName, did_you_mean
+from evergreen.tasks.core.registry import LIBRARIES
 
 # The steps before an estimator: finite numbers, coded categories, imputing and scaling where they are needed.
 
@@ -86,9 +88,87 @@ def _categories(*, style: str, impute: bool, most: int) -> Pipeline:
     return Pipeline(steps)
 
 
-ALLOWED = ("sklearn", "lightgbm", "xgboost")
-TREES = ("sklearn.tree", "sklearn.ensemble", "lightgbm", "xgboost")
 N_JOBS = 2
+"""Threads of forests and boosting libraries, unless the parameters say otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelLibrary:
+    """A library whose estimators may be trained, stored and served: one row of the table.
+
+    Attributes
+    ----------
+    path : str
+        Import path that its estimators begin with, e.g. ``lightgbm``; also the package to install.
+    trees : tuple of str
+        Import paths of its tree models: categories go in as integer codes, numbers unscaled.
+    takes_missing : bool | None
+        Whether its estimators take missing values; None: each one's own tags say.
+    defaults : mapping of str to dict
+        Parameters by the beginning of an import path, set where the recipe says nothing.
+    trusted : tuple of str
+        What a stored model may hold beside classes of the library, by import path. Models are stored as skops files,
+        which hold no code; a function that is not named here is refused.
+    """
+
+    path: str
+    trees: tuple[str, ...] = ()
+    takes_missing: bool | None = None
+    defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    trusted: tuple[str, ...] = ()
+
+
+@LIBRARIES.reader
+def _as_library(name: str, thing: Any) -> ModelLibrary:
+    if not isinstance(thing, ModelLibrary):
+        raise ConfigError(
+            f"The model library '{name}' is a {type(thing).__name__}, allowed is a "
+            "evergreen.tasks.core.training.estimators.ModelLibrary. Correct it, or remove it from training.allow."
+        )
+    return thing
+
+
+LIBRARIES.register("sklearn")(
+    ModelLibrary(
+        path="sklearn",
+        trees=("sklearn.tree", "sklearn.ensemble"),
+        defaults={
+            "sklearn.ensemble.RandomForest": {"n_jobs": N_JOBS},
+            "sklearn.ensemble.ExtraTrees": {"n_jobs": N_JOBS},
+        },
+    )
+)
+LIBRARIES.register("lightgbm")(
+    ModelLibrary(
+        path="lightgbm",
+        trees=("lightgbm",),
+        takes_missing=True,
+        defaults={"lightgbm": {"n_jobs": N_JOBS, "verbose": -1}},
+    )
+)
+LIBRARIES.register("xgboost")(
+    ModelLibrary(
+        path="xgboost",
+        trees=("xgboost",),
+        takes_missing=True,
+        defaults={"xgboost": {"n_jobs": N_JOBS, "verbosity": 0}},
+    )
+)
+
+
+def libraries(allow: Sequence[str] = ()) -> list[ModelLibrary]:
+    """Return the libraries: built-in ones, those of packages, and rows that ``training.allow`` names (with a colon)."""
+    own = [LIBRARIES.get(name) for name in allow if ":" in name]
+    return [*LIBRARIES.standard().values(), *own]
+
+
+def allowed_roots(allow: Sequence[str] = ()) -> list[str]:
+    """Return the import paths that estimators may begin with: those of libraries, and what ``training.allow`` lists."""
+    return [*(one.path for one in libraries(allow)), *(path for path in allow if ":" not in path)]
+
+
+def _within(path: str, roots: Iterable[str]) -> bool:
+    return any(path == root or path.startswith(f"{root}.") for root in roots)
 
 
 def load_estimator_class(path: str, *, allow: Sequence[str] = ()) -> type[BaseEstimator]:
@@ -99,7 +179,7 @@ def load_estimator_class(path: str, *, allow: Sequence[str] = ()) -> type[BaseEs
     path : str
         E.g. ``sklearn.linear_model.LogisticRegression``.
     allow : sequence of str
-        Packages or full paths allowed beside scikit-learn, LightGBM and XGBoost (``training.allow``).
+        Packages, full paths or rows of a library (``module:name``) allowed beside those (``training.allow``).
 
     Raises
     ------
@@ -116,7 +196,7 @@ def load_estimator_class(path: str, *, allow: Sequence[str] = ()) -> type[BaseEs
     module_path, _, name = path.rpartition(".")
     if not is_allowed(path, allow=allow):
         raise ConfigError(
-            f"Estimator '{path}' is not allowed. Allowed: import paths under {', '.join([*ALLOWED, *allow])}. "
+            f"Estimator '{path}' is not allowed. Allowed: import paths under {', '.join(allowed_roots(allow))}. "
             "Choose one of these, or add its package to training.allow."
         )
     try:
@@ -139,7 +219,7 @@ def is_allowed(path: str, *, allow: Sequence[str] = ()) -> bool:
     >>> is_allowed("sklearn.svm.SVC"), is_allowed("os.system"), is_allowed("sklearnx.A")
     (True, False, False)
     """
-    return any(path == root or path.startswith(f"{root}.") for root in (*ALLOWED, *allow))
+    return _within(path, allowed_roots(allow))
 
 
 def build_estimator(
@@ -163,7 +243,7 @@ def build_estimator(
             f"{did_you_mean(unknown[0], known or ())} Rename or remove it."
         )
     given = {name: _nested(value, allow=allow, random_state=random_state) for name, value in params.items()}
-    defaults = {"random_state": random_state, **_library_defaults(path)}
+    defaults = {"random_state": random_state, **_library_defaults(path, allow)}
     filled = {name: value for name, value in defaults.items() if known is None or name in known}
     try:
         return cls(**{**filled, **given})
@@ -207,29 +287,37 @@ def build_pipeline(
         candidate.estimator, params, allow=training.allow, random_state=training.random_state
     )
     _check_kind(estimator, candidate, config)
-    style = candidate.preprocess if candidate.preprocess != "auto" else preprocess_style(estimator)
+    style = (
+        candidate.preprocess
+        if candidate.preprocess != "auto"
+        else preprocess_style(estimator, allow=training.allow)
+    )
     if style == "ordinal" and "categorical_features" in estimator.get_params() and schema.categorical:
         first, count = len(schema.numeric), len(schema.categorical)
         coded = params.get("categorical_features", list(range(first, first + count)))
         estimator.set_params(categorical_features=coded)
     preprocessor = build_preprocessor(
-        schema, style=style, impute=not allows_nan(estimator), max_categories=training.max_categories
+        schema,
+        style=style,
+        impute=not allows_nan(estimator, allow=training.allow),
+        max_categories=training.max_categories,
     )
     if config.problem in ("binary", "multiclass") and not hasattr(estimator, "predict_proba"):
         estimator = CalibratedClassifierCV(estimator, method="sigmoid", ensemble=False, cv=3)
     return Pipeline([("columns", preprocessor), ("model", estimator)])
 
 
-def preprocess_style(estimator: BaseEstimator) -> str:
+def preprocess_style(estimator: BaseEstimator, *, allow: Sequence[str] = ()) -> str:
     """Return ``ordinal`` for tree models, ``onehot`` for the rest."""
-    path = type(estimator).__module__
-    return "ordinal" if path.startswith(TREES) else "onehot"
+    trees = [path for library in libraries(allow) for path in library.trees]
+    return "ordinal" if _within(type(estimator).__module__, trees) else "onehot"
 
 
-def allows_nan(estimator: BaseEstimator) -> bool:
-    """Tell whether an estimator takes missing values itself, by its own tags."""
-    if type(estimator).__module__.startswith(("lightgbm", "xgboost")):
-        return True
+def allows_nan(estimator: BaseEstimator, *, allow: Sequence[str] = ()) -> bool:
+    """Tell whether an estimator takes missing values itself: by its library's row, else by its own tags."""
+    for library in libraries(allow):
+        if library.takes_missing is not None and _within(type(estimator).__module__, [library.path]):
+            return library.takes_missing
     return bool(estimator.__sklearn_tags__().input_tags.allow_nan)
 
 
@@ -282,13 +370,13 @@ def _nested(value: Any, *, allow: Sequence[str], random_state: int) -> Any:
     )
 
 
-def _library_defaults(path: str) -> dict[str, Any]:
-    """Return a modest number of threads where it helps, and what keeps a library off the terminal."""
-    if path.startswith(("sklearn.ensemble.RandomForest", "sklearn.ensemble.ExtraTrees")):
-        return {"n_jobs": N_JOBS}
-    if path.startswith("lightgbm."):
-        return {"n_jobs": N_JOBS, "verbose": -1}
-    return {"n_jobs": N_JOBS, "verbosity": 0} if path.startswith("xgboost.") else {}
+def _library_defaults(path: str, allow: Sequence[str]) -> dict[str, Any]:
+    """Return what a library's row sets: a modest number of threads, and what keeps it off the terminal."""
+    found: dict[str, Any] = {}
+    for library in libraries(allow):
+        for start, values in library.defaults.items():
+            found |= values if path.startswith(start) else {}
+    return found
 
 
 def _no_such_class(path: str, module_path: str, name: str) -> UnknownName:

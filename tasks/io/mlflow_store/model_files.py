@@ -13,7 +13,7 @@ import pandas as pd
 
 from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.errors import DataError, InputError
-from evergreen.tasks.core.training.estimators import ALLOWED, is_allowed
+from evergreen.tasks.core.training.estimators import allowed_roots, is_allowed, libraries
 from evergreen.tasks.io.mlflow_store.tracking import Tracker
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def trusted_types(names: Iterable[str], *, allow: Sequence[str] = (), what: str 
     if refused:
         raise InputError(
             f"{what} holds types that are not allowed: {', '.join(refused)}. Allowed: classes of "
-            f"{', '.join([*ALLOWED, *allow])}. If you trust them, add them to training.allow."
+            f"{', '.join(allowed_roots(allow))}. If you trust them, add them to training.allow."
         )
     return listed
 
@@ -164,9 +164,12 @@ def types_to_trust(estimator: Any, *, allow: Sequence[str] = ()) -> list[str]:
 
 
 def _is_trusted(name: str, allow: Sequence[str]) -> bool:
-    if name in _TRUSTED or any(name == root or name.startswith(f"{root}.") for root in allow):
+    own = [path for path in allow if ":" not in path]
+    if name in _TRUSTED or any(name == root or name.startswith(f"{root}.") for root in own):
         return True
-    return is_allowed(name) and isinstance(_resolve(name), type)
+    if any(name in library.trusted for library in libraries(allow)):
+        return True
+    return is_allowed(name, allow=allow) and isinstance(_resolve(name), type)
 
 
 def _resolve(name: str) -> Any:

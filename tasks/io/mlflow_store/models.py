@@ -12,6 +12,7 @@ import pandas as pd
 from evergreen.tasks.core.data.rows import SplitPlan
 from evergreen.tasks.core.data.schema import Schema
 from evergreen.tasks.core.errors import InputError
+from evergreen.tasks.core.training.estimators import libraries
 from evergreen.tasks.core.training.features import flexible_columns
 from evergreen.tasks.core.training.scoring import Recipe, Scorer
 from evergreen.tasks.io.mlflow_store.model_files import (
@@ -201,7 +202,7 @@ def _signature(features: pd.DataFrame, answers: Any) -> ModelSignature:
 def requirements(estimator: Any, *, allow: Sequence[str] = ()) -> list[str]:
     """Return what is needed to load an estimator, with versions as installed here."""
     roots = {type(step).__module__.split(".")[0] for step in _steps(estimator)}
-    extra = sorted(roots & {"lightgbm", "xgboost"})
+    extra = sorted(roots & {one.path for one in libraries(allow)} - {"sklearn"})
     return [f"{name}=={installed_version(name)}" for name in (*_REQUIREMENTS, *extra)]
 
 

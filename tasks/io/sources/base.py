@@ -16,6 +16,7 @@ import pandas as pd
 from evergreen.tasks.core.data.clock import Clock, Window
 from evergreen.tasks.core.data.columns import require_distinct
 from evergreen.tasks.core.errors import ConfigError, DataError, Unreachable, did_you_mean
+from evergreen.tasks.io.plugins import SOURCES
 
 _ENDINGS = {
     "csv": (".csv", ".tsv", ".txt", ".csv.gz", ".csv.bz2", ".csv.xz", ".csv.zst", ".tsv.gz"),
@@ -63,8 +64,10 @@ class Files:
 
 
 def detect_format(address: str) -> str:
-    """Return the kind of source an address means: ``sql``, ``python`` or ``files``."""
+    """Return the kind of source an address means: a registered scheme, else ``sql``, ``python`` or ``files``."""
     found = _SCHEME.match(address)
+    if found and found[1] in SOURCES.names():
+        return found[1]
     if found and found[1] not in fsspec.available_protocols():
         return "sql"
     return "python" if _FUNCTION.match(address) and not Path(address).exists() else "files"

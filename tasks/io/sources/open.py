@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from evergreen.tasks.core.data.clock import Clock, Window
 from evergreen.tasks.core.data.columns import require_columns, require_distinct, require_withheld
 from evergreen.tasks.core.data.rows import Rows, normalise
 from evergreen.tasks.core.errors import ConfigError, DataError, did_you_mean
+from evergreen.tasks.io.plugins import SOURCES
 from evergreen.tasks.io.sources.base import PythonLoader, detect_format, list_files
 from evergreen.tasks.io.sources.csv import CsvLoader
 from evergreen.tasks.io.sources.parquet import ParquetLoader
@@ -144,24 +145,164 @@ def open_source(config: ModelConfig, *, base: Path, secret: Callable[[str], str]
     data = config.data
     address, shown = _look_up(data.source, secret)
     kind = detect_format(address) if data.format == "auto" else data.format
-    if (data.table or data.query) and kind != "sql":
+    if (data.table or data.query) and kind in {"files", "csv", "parquet", "python"}:
         raise ConfigError(
             f"data.table and data.query need a database, but data.source '{shown}' is {kind}. Remove them."
         )
-    clock = Clock(data.time, data.clock, data.time_format)
-    if kind == "sql":
-        return Source(config=config, loader=_sql(data, address, shown, clock, base))
-    if kind == "python":
-        return Source(config=config, loader=PythonLoader(address, dict(data.options), clock))
-    files = list_files(address, base=base, options=data.options, shown=shown, kind=kind)
-    if (kind if data.format != "auto" else files.kind) == "parquet":
-        return Source(config=config, loader=ParquetLoader(files, clock))
-    return Source(config=config, loader=CsvLoader(files, clock))
+    request = SourceRequest(
+        address=address,
+        shown=shown,
+        base=base,
+        clock=Clock(data.time, data.clock, data.time_format),
+        options=dict(data.options),
+        table=data.table,
+        query=data.query,
+    )
+    return Source(config=config, loader=open_loader(request, kind=kind))
 
 
-def _sql(data: Any, address: str, shown: str, clock: Clock, base: Path) -> SqlLoader:
-    origin = shown if shown != address else None
-    return SqlLoader(address, table=data.table, query=data.query, clock=clock, base=base, shown=origin)
+# What is registered as a kind of source: it opens an address.
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceRequest:
+    """What a source is opened by.
+
+    Attributes
+    ----------
+    address, shown : str
+        ``data.source`` with its secrets, and what may be shown of it.
+    base : Path
+        Folder that relative paths start at.
+    clock : Clock
+        Where rows stand on the clock.
+    options : dict
+        ``data.options``.
+    table, query : str | None
+        ``data.table`` and ``data.query``.
+    """
+
+    address: str
+    shown: str
+    base: Path
+    clock: Clock = field(default_factory=lambda: Clock(None))
+    options: dict[str, Any] = field(default_factory=dict)
+    table: str | None = None
+    query: str | None = None
+
+
+@dataclass(frozen=True)
+class FrameLoader:
+    """A frame that was read whole, as a source."""
+
+    frame: pd.DataFrame
+    origin: str
+
+    def columns(self) -> list[str]:
+        """Return the column names."""
+        return [str(name) for name in self.frame.columns]
+
+    def load(self, columns: Sequence[str], window: Window | None) -> pd.DataFrame:
+        """Return these columns of all rows, numbered as they came."""
+        return self.frame[list(columns)].reset_index(drop=True)
+
+    def stream(self, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
+        """Yield these columns at once."""
+        yield self.load(columns, None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceKind:
+    """How one kind of source is opened: ``function(request)`` returns a `Loader`, or a DataFrame."""
+
+    name: str
+    function: Callable[[SourceRequest], Any]
+
+    def open(self, request: SourceRequest) -> Loader:
+        """Open an address.
+
+        Raises
+        ------
+        ConfigError
+            When the function gives neither a loader nor a frame.
+        """
+        found = self.function(request)
+        if isinstance(found, pd.DataFrame):
+            return FrameLoader(found, f"'{request.shown}'")
+        if not all(hasattr(found, name) for name in ("origin", "columns", "load", "stream")):
+            raise ConfigError(
+                f"The source '{self.name}' gave a {type(found).__name__}, allowed is a DataFrame or a loader (origin, "
+                "columns, load, stream: evergreen.tasks.io.sources.open.Loader). Correct the function."
+            )
+        return cast("Loader", found)
+
+
+@SOURCES.reader
+def _as_source(name: str, thing: Any) -> SourceKind:
+    return (
+        replace(thing, name=name) if isinstance(thing, SourceKind) else SourceKind(name=name, function=thing)
+    )
+
+
+def source(name: str) -> Callable[[Callable[[SourceRequest], Any]], SourceKind]:
+    """Decorate a function that opens a kind of source: ``data.format: NAME``, or ``NAME://…`` as an address."""
+
+    def decorate(function: Callable[[SourceRequest], Any]) -> SourceKind:
+        own: SourceKind = SOURCES.register(name, origin=function)(SourceKind(name=name, function=function))
+        return own
+
+    return decorate
+
+
+def open_loader(request: SourceRequest, *, kind: str) -> Loader:
+    """Open an address as a kind of source; ``files``: CSV or Parquet by their ending and first bytes.
+
+    Raises
+    ------
+    UnknownName
+        When no such kind is registered.
+    """
+    if kind == "files":
+        return _open_files(request, kind)
+    opened: Loader = SOURCES.get(kind).open(request)
+    return opened
+
+
+@source("csv")
+def _csv(request: SourceRequest) -> Loader:
+    return _open_files(request, "csv")
+
+
+@source("parquet")
+def _parquet(request: SourceRequest) -> Loader:
+    return _open_files(request, "parquet")
+
+
+@source("sql")
+def _sql(request: SourceRequest) -> Loader:
+    origin = request.shown if request.shown != request.address else None
+    return SqlLoader(
+        request.address,
+        table=request.table,
+        query=request.query,
+        clock=request.clock,
+        base=request.base,
+        shown=origin,
+    )
+
+
+@source("python")
+def _python(request: SourceRequest) -> Loader:
+    return PythonLoader(request.address, request.options, request.clock)
+
+
+def _open_files(request: SourceRequest, kind: str) -> Loader:
+    files = list_files(
+        request.address, base=request.base, options=request.options, shown=request.shown, kind=kind
+    )
+    if files.kind == "parquet":
+        return ParquetLoader(files, request.clock)
+    return CsvLoader(files, request.clock)
 
 
 def _look_up(source: str, secret: Callable[[str], str] | None) -> tuple[str, str]:
