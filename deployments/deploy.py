@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 from datetime import UTC, datetime, timedelta
+from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Any
 
 from prefect.client.orchestration import get_client
@@ -104,33 +107,43 @@ def _is_on(name: str, *, otherwise: bool) -> bool:
 
 
 POOL = "evergreen"
-FLOWS = {
-    # Module paths, with dots throughout: found in whatever environment Evergreen is installed in.
-    "train": ("evergreen.flows.train.train", "Train {model} and register the winner as @candidate."),
-    "validate": ("evergreen.flows.validate.validate", "Pass the candidate of {model} through the gate."),
-    "challenge": ("evergreen.flows.challenge.challenge", "Let the challenger of {model} meet its champion."),
-    "ab-test": (
-        "evergreen.flows.ab_test.ab_test",
-        "Look at the live test of {model}: go on, promote the winner, keep, or abort.",
-    ),
-    "retrain": (
-        "evergreen.flows.retrain.retrain",
-        "Retrain {model} when something asks and nothing holds it: train, validate, challenge, promote or keep.",
-    ),
-    "replay": ("evergreen.flows.replay.replay", "Replay policies of retraining over the history of {model}."),
-    "monitor": (
-        "evergreen.flows.monitor.monitor",
-        "Watch {model}: drift, performance, health; tell whom it concerns.",
-    ),
-    "score": ("evergreen.flows.score.score", "Score a table or files by the champion of {model}."),
-    "register": ("evergreen.flows.register.register", "Bring in a {model} that was trained elsewhere."),
-    "promote": ("evergreen.flows.promote.promote", "Make a version of {model} the champion by hand."),
-    "rollback": (
-        "evergreen.flows.rollback.rollback",
-        "Return {model} to its fallback, or to a named version.",
-    ),
-    "reconcile": ("evergreen.flows.reconcile.reconcile", "Settle plans of {model} whose holder died."),
-}
+
+
+def find_flows(folder: Traversable, *, package: str) -> dict[str, tuple[str, str]]:
+    """Return the flows of a folder by name: their entrypoint, and the first line of their docstring.
+
+    A file's flow is its function of a ``model`` under ``@flow(name=…)``; nothing is imported. Entrypoints are module paths with dots
+    throughout, found in whatever environment Evergreen is installed in.
+
+    Parameters
+    ----------
+    folder : Traversable
+        Holds one file a flow.
+    package : str
+        Import path of the folder.
+    """
+    found = {}
+    for file in sorted(folder.iterdir(), key=lambda one: one.name):
+        if not file.name.endswith(".py") or file.name.startswith("_"):
+            continue
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            name = _flow_name(node)
+            if name is not None and isinstance(node, ast.FunctionDef) and node.args.args[0].arg == "model":
+                said = (ast.get_docstring(node) or "").partition("\n")[0]
+                found[name] = f"{package}.{file.name.removesuffix('.py')}.{node.name}", said
+    return found
+
+
+def _flow_name(node: ast.stmt) -> str | None:
+    """Return the name that ``@flow(name=…)`` gives a function; None for anything else."""
+    for mark in node.decorator_list if isinstance(node, ast.FunctionDef) else ():
+        if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "flow":
+            return next((ast.literal_eval(one.value) for one in mark.keywords if one.arg == "name"), None)
+    return None
+
+
+FLOWS = find_flows(files("evergreen.flows"), package="evergreen.flows")
+"""Every flow that is deployed: a file in flows/ is enough."""
 
 
 def deploy_models(settings: Settings) -> list[str]:
@@ -150,7 +163,7 @@ def deploy_models(settings: Settings) -> list[str]:
     configs = {name: read_config(find_model(name, config_dir=settings.config_dir)) for name in names}
     ensure_pool()
     return [
-        _deploy(stage, entrypoint, description.format(model=name), name, config, settings)
+        _deploy(stage, entrypoint, f"{name}: {description}", name, config, settings)
         for name, config in configs.items()
         for stage, (entrypoint, description) in FLOWS.items()
     ]

@@ -65,6 +65,7 @@ from evergreen.tasks.io.settings import utc_now
 from evergreen.tasks.io.setup import Setup
 from evergreen.tasks.io.traffic import read_traffic
 from evergreen.tasks.promotion import reconcile_task
+from evergreen.tasks.runtime.artifacts import log_team_artifacts
 from evergreen.tasks.runtime.result import artifact_key, record_decision
 from evergreen.tasks.runtime.task import SIDE_EFFECT, TRANSIENT, stage_task
 
@@ -420,6 +421,7 @@ def report_test(setup: Setup, state: TestState, judged: StageResult) -> None:
         items = live_items(state.test, judged, traces, page=page, html=drawn)
         figures = [trace_figure(state.test, arm, points) for arm, points in traces.items() if points]
         tracker.write_items(run_id, [*items, *figures])
+        log_team_artifacts(tracker, run_id, config=setup.config, stage="ab-test", state=state, result=judged)
 
 
 def _conclude(setup: Setup, state: TestState, seen: LiveTestResults) -> Conclusion:

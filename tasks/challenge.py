@@ -34,6 +34,7 @@ from evergreen.tasks.io.mlflow_store.tracking import open_tracker
 from evergreen.tasks.io.settings import utc_now
 from evergreen.tasks.io.setup import Setup
 from evergreen.tasks.promotion import promote_task, serving_smoke
+from evergreen.tasks.runtime.artifacts import log_team_artifacts
 from evergreen.tasks.runtime.result import artifact_key, record_decision
 from evergreen.tasks.runtime.task import SIDE_EFFECT, TRANSIENT, stage_task
 from evergreen.tasks.training import can_refit, refit_version
@@ -105,6 +106,7 @@ def report_challenge(setup: Setup, result: StageResult) -> None:
     name = f"challenge-v{facts['versions']['challenger']}-{facts['verdict']}"
     with tracker.run(setup.model, "evaluation", name=name, tags={"evergreen.stage": "challenge"}) as run_id:
         tracker.write_items(run_id, challenge_items(result, page))
+        log_team_artifacts(tracker, run_id, config=setup.config, stage="challenge", result=result)
 
 
 def _available_alpha(setup: Setup) -> AlphaAllowance:

@@ -34,6 +34,7 @@ from evergreen.tasks.io.mlflow_store.tracking import open_tracker
 from evergreen.tasks.io.settings import utc_now
 from evergreen.tasks.io.setup import Setup
 from evergreen.tasks.monitoring import MonitorRequest, PhaseResults, RegisteredMonitor, stream_of
+from evergreen.tasks.runtime.artifacts import log_team_artifacts
 from evergreen.tasks.runtime.result import artifact_key
 from evergreen.tasks.runtime.task import SIDE_EFFECT, TRANSIENT, stage_task
 
@@ -61,6 +62,9 @@ def report_monitoring(
     name = f"monitor-{result.state.value.lower()}"
     with tracker.run(setup.model, "monitoring", name=name, tags={"evergreen.stage": "monitoring"}) as run_id:
         tracker.write_items(run_id, monitoring_items(watched, result, evidently=evidently.html))
+        log_team_artifacts(
+            tracker, run_id, config=setup.config, stage="monitor", watched=watched, result=result
+        )
     url = tracker.run_url(run_id)
     show_artifacts(watched, url, evidently.reasons)
     return url

@@ -46,6 +46,7 @@ from evergreen.tasks.io.contracts import check_contract
 from evergreen.tasks.io.mlflow_store.tracking import open_tracker
 from evergreen.tasks.io.replay_pareto import draw_replay_page
 from evergreen.tasks.io.setup import Setup
+from evergreen.tasks.runtime.artifacts import log_team_artifacts
 from evergreen.tasks.runtime.result import artifact_key
 from evergreen.tasks.runtime.task import SIDE_EFFECT, TRANSIENT, stage_task
 
@@ -138,6 +139,7 @@ def report_replay(
     name = f"replay {len(result.policies)} policies"
     with tracker.run(setup.model, "retraining", name=name, tags={"evergreen.stage": "replay"}) as run_id:
         tracker.write_items(run_id, replay_items(plain, page, search=found))
+        log_team_artifacts(tracker, run_id, config=setup.config, stage="replay", result=result)
     url = tracker.run_url(run_id)
     _show(setup.model, plain, url)
     return _summary(setup.model, plain, found, run_id, url)

@@ -61,6 +61,7 @@ from evergreen.tasks.io.mlflow_store.versions import (
 from evergreen.tasks.io.plots import comparison_figure, holdout_figures, image_address, importance_figure
 from evergreen.tasks.io.setup import Setup
 from evergreen.tasks.promotion import Promoter
+from evergreen.tasks.runtime.artifacts import log_team_artifacts
 from evergreen.tasks.runtime.result import artifact_key
 from evergreen.tasks.runtime.task import SIDE_EFFECT, TRANSIENT, stage_task
 
@@ -113,6 +114,7 @@ def choose(setup: Setup, lesson: TrainingTask, runs: Sequence[CandidateScores]) 
     with tracker.run(setup.model, "comparison", name=name, tags=run_tags("comparison")) as run_id:
         tracker.write_items(run_id, describe_comparison(lesson, choice))
         tracker.write_items(run_id, [_candidates_figure(lesson, choice)])
+        log_team_artifacts(tracker, run_id, config=setup.config, stage="train", task=lesson, selection=choice)
     return choice
 
 

@@ -33,6 +33,7 @@ from evergreen.tasks.io.setup import Setup
 from evergreen.tasks.io.smoke import smoke_version
 from evergreen.tasks.io.smoke_pool import SMOKE_POOL
 from evergreen.tasks.promotion import Promoter
+from evergreen.tasks.runtime.artifacts import log_team_artifacts
 from evergreen.tasks.runtime.result import artifact_key, record_decision
 from evergreen.tasks.runtime.task import SIDE_EFFECT, TRANSIENT, stage_task
 
@@ -120,6 +121,9 @@ def report_validation(
     name = f"validate-v{context.version}-{decision.state.value.lower()}"
     with tracker.run(setup.model, "validation", name=name) as run_id:
         tracker.write_items(run_id, describe_validation(context, decision, checked.contract))
+        log_team_artifacts(
+            tracker, run_id, config=setup.config, stage="validate", context=context, decision=decision
+        )
     url = tracker.run_url(run_id)
     key = artifact_key("validate", setup.model)
     create_markdown_artifact(

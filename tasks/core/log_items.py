@@ -63,4 +63,12 @@ class Table:
     columns: dict[str, list[Any]]
 
 
-LogItem = Metrics | Params | Tags | Json | Text | Figure | Table
+@dataclass(frozen=True)
+class File:
+    """A file of this machine that is copied to ``path`` among the run's artifacts, under its own name."""
+
+    path: str
+    source: str
+
+
+LogItem = File | Metrics | Params | Tags | Json | Text | Figure | Table

@@ -53,6 +53,9 @@ class ModelConfig(Section):
     """`binary`, `multiclass`, `regression` or `ranking`."""
     description: str = ""
     """One sentence for people, shown on the registered model."""
+    artifacts: list[str] = Field(default_factory=list)
+    """Functions of the team's own, `package.module:function`, that log files, frames and figures beside a stage's own
+    (docs/extending.md); one that fails is a warning."""
     data: DataConfig
     split: SplitConfig = SplitConfig()
     contract: ContractConfig = ContractConfig()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.data.rows import Rows
 from evergreen.tasks.core.errors import InputError
-from evergreen.tasks.core.log_items import Figure, Json, LogItem, Metrics, Params, Table, Tags, Text
+from evergreen.tasks.core.log_items import Figure, File, Json, LogItem, Metrics, Params, Table, Tags, Text
 from evergreen.tasks.core.redact import redacted
 from evergreen.tasks.io.settings import import_root
 from evergreen.tasks.io.store_checks import mlflow_unreachable
@@ -283,8 +283,10 @@ class Tracker:
             experiment = self.client.get_run(run_id).info.experiment_id
         return f"{self.ui}/#/experiments/{experiment}/runs/{run_id}"
 
-    def _write_document(self, run_id: str, item: Json | Text | Figure | Table) -> None:
-        if isinstance(item, Table):
+    def _write_document(self, run_id: str, item: Json | Text | Figure | Table | File) -> None:
+        if isinstance(item, File):
+            self.client.log_artifact(run_id, item.source, item.path.rpartition("/")[0] or None)
+        elif isinstance(item, Table):
             self.client.log_table(run_id, item.columns, item.path)
         else:
             self._files(run_id).write(item)
