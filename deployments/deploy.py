@@ -112,8 +112,8 @@ POOL = "evergreen"
 def find_flows(folder: Traversable, *, package: str) -> dict[str, tuple[str, str]]:
     """Return the flows of a folder by name: their entrypoint, and the first line of their docstring.
 
-    A file's flow is its function of a ``model`` under ``@flow(name=…)``; nothing is imported. Entrypoints are module paths with dots
-    throughout, found in whatever environment Evergreen is installed in.
+    A file's flow is its function of a ``model`` under ``@flow(name=…)``; nothing is imported. Entrypoints are module
+    paths with dots throughout, found in whatever environment Evergreen is installed in.
 
     Parameters
     ----------

@@ -245,6 +245,7 @@ SEAMS = {
     "tasks/core/serving/tree_models.py",
     "tasks/core/drift/forecast.py",
     "tasks/io/plugins.py",
+    "tasks/io/outcome_sources.py",
 }
 """Short modules that one sibling alone imports, and stay apart."""
 

@@ -10,6 +10,10 @@ import pytest
 import skops.io
 import yaml
 
+from evergreen.deployments import cli
+from evergreen.deployments.cli.app import build_app
+from evergreen.deployments.deploy import find_flows
+from evergreen.tasks.core.data.clock import Window
 from evergreen.tasks.core.data.rows import Rows
 from evergreen.tasks.core.data.schema import Schema
 from evergreen.tasks.core.data.strategy import training_start
@@ -35,11 +39,16 @@ from evergreen.tasks.io.compare_files import compare_files
 from evergreen.tasks.io.config import custom_metrics
 from evergreen.tasks.io.mlflow_store.model_files import load_skops, types_to_trust
 from evergreen.tasks.io.plugins import offer_plugins
+from evergreen.tasks.io.prediction_log.records import KnownOutcome, Prediction
 from evergreen.tasks.io.sources.open import open_source
+from evergreen.tasks.io.windows import LogWindows
+from evergreen.tasks.runtime.artifacts import log_team_artifacts
 from tests.house import ROOT
 from tests.support.gate_cases import binary_context, make_config
+from tests.support.memory_stores import MemoryLog
 
-PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+PAGES = [(ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("extending.md", "connecting.md")]
+PAGE = "\n".join(PAGES)
 BLOCKS = re.compile(r"^## (?P<title>[^\n]+)\n(?P<text>.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"```python\n# (?P<file>[\w/]+\.py)\n(?P<code>.*?)```", re.DOTALL)
 YAML = re.compile(r"```yaml\n(?P<text>.*?)```", re.DOTALL)
@@ -308,3 +317,85 @@ def test_an_estimator_of_a_library_without_a_row_is_refused(door, tmp_path):
     (tmp_path / "stumplib.py").write_text(STUMPS, encoding="utf-8")
     with pytest.raises(ConfigError, match=r"'stumplib.Stump' is not allowed"):
         load_estimator_class("stumplib.Stump")
+
+
+def test_an_outcome_source_is_one_file_and_its_outcomes_are_joined_by_prediction(door):
+    own = door("An outcome source")
+    config = make_config(data={"clock": "seconds", "time": "t"}, **own.keys)
+    log = MemoryLog()
+    served = [
+        Prediction(prediction_id=str(n), position=float(n), features={"x": n}, score=0.5) for n in range(20)
+    ]
+    log.append_predictions(config.model, served, at=NOW)
+    log.append_outcomes(config.model, [KnownOutcome(prediction_id="3", outcome=0, known_at=15.0)], at=NOW)
+    rows = LogWindows(log, config).read(Window(0.0, 10.0))
+    assert (len(own.files), [1] * 10) == (1, rows.frame["y"].tolist())
+    assert [0.0] * 10 == rows.frame["@known_at"].tolist()
+    by_log = make_config(data={"clock": "seconds", "time": "t"}, monitoring={"source": "log"})
+    assert 1 == LogWindows(log, by_log).read(Window(0.0, 10.0)).frame["y"].notna().sum()
+
+
+class Written:
+    """A tracker that keeps what it is handed."""
+
+    def __init__(self):
+        self.items = []
+
+    def write_items(self, run_id, items):
+        self.items += items
+
+
+def test_what_a_team_logs_beside_a_stage_is_one_file(door):
+    own = door("What a stage logs beside its own")
+    context, tracker = binary_context(config=make_config(**own.keys)), Written()
+    wrong = log_team_artifacts(
+        tracker, "run", config=context.config, stage="validate", context=context, decision=None
+    )
+    assert (len(own.files), []) == (1, wrong)
+    assert ["team/holdout.json", "team/note.txt"] == [item.path for item in tracker.items]
+    assert context.scored.y.tolist() == tracker.items[0].columns["y"]
+
+
+def test_a_team_function_that_fails_is_a_warning(door):
+    door("What a stage logs beside its own")
+    config = make_config(artifacts=["team_artifacts:holdout", "team_artifacts:absent"])
+    wrong = log_team_artifacts(Written(), "run", config=config, stage="validate")
+    assert ["KeyError", "ConfigError"] == [text.split(": ")[1] for text in wrong]
+
+
+FLOW = """
+from prefect import flow
+
+
+@flow(name="audit", flow_run_name="audit-{model}")
+def audit(model: str) -> None:
+    \"\"\"Say who asked for what.\"\"\"
+"""
+
+
+def test_a_flow_is_found_by_its_file_alone(tmp_path):
+    (tmp_path / "audit.py").write_text(FLOW, encoding="utf-8")
+    found = find_flows(tmp_path, package="evergreen.flows")
+    assert {"audit": ("evergreen.flows.audit.audit", "Say who asked for what.")} == found
+
+
+def test_a_page_of_examples_can_be_read_at_once():
+    assert all(page.count("\n") <= 150 for page in PAGES)
+
+
+COMMAND = """
+def add_commands(app):
+    @app.command()
+    def audit(model: str) -> None:
+        \"\"\"Say who asked for what.\"\"\"
+        print(f"audited {model}")
+"""
+
+
+def test_a_command_is_found_by_its_file_alone(tmp_path, monkeypatch):
+    (tmp_path / "team_audit.py").write_text(COMMAND, encoding="utf-8")
+    monkeypatch.setattr(cli, "__path__", [*cli.__path__, str(tmp_path)])
+    whole = build_app()
+    names = [command.name or command.callback.__name__ for command in whole.registered_commands]
+    assert ("train" in names, "audit") == (True, names[-1])
+    del sys.modules["evergreen.deployments.cli.team_audit"], cli.team_audit

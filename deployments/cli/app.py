@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import sys
 import traceback
 
@@ -13,15 +15,7 @@ from evergreen.deployments.cli.output import note, print_error
 from evergreen.tasks.core.errors import EvergreenError, InputError
 from evergreen.tasks.core.redact import without_credentials
 
-app = typer.Typer(
-    name="evergreen",
-    help="Keep tabular models good after they ship: train, gate, challenge, promote, roll back.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-for add_commands in (
+_FIRST = (
     models.add_inspection_commands,
     models.add_stage_commands,
     monitoring.add_monitoring_commands,
@@ -33,8 +27,34 @@ for add_commands in (
     ab.add_commands,
     servers.add_commands,
     serving.add_serving_commands,
-):
-    add_commands(app)
+)
+"""What adds the commands, in the order that help lists them."""
+
+
+def build_app() -> typer.Typer:
+    """Return the command: those of above, then of every other file of this folder that has ``add_commands``."""
+    whole = typer.Typer(
+        name="evergreen",
+        help="Keep tabular models good after they ship: train, gate, challenge, promote, roll back.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    for add_commands in _FIRST:
+        add_commands(whole)
+    known = {add_commands.__module__ for add_commands in _FIRST}
+    folder = sys.modules[__name__.rpartition(".")[0]]
+    for found in pkgutil.iter_modules(folder.__path__, f"{folder.__name__}."):
+        if found.name in known or found.name.endswith((".app", ".__main__")):
+            continue
+        add = getattr(importlib.import_module(found.name), "add_commands", None)
+        if add is not None:
+            add(whole)
+    return whole
+
+
+app = build_app()
 
 
 def main() -> None:

@@ -22,10 +22,15 @@ SOURCES: PluginRegistry[Any] = PluginRegistry(
     "kind of source", key="data.format", home=["evergreen.tasks.io.sources.open"]
 )
 """Where rows come from, by ``data.format`` or the scheme of ``data.source``."""
+OUTCOME_SOURCES: PluginRegistry[Any] = PluginRegistry(
+    "outcome source", key="monitoring.outcomes", home=["evergreen.tasks.io.outcome_sources"]
+)
+"""Where outcomes of served predictions come from."""
 GROUPS: dict[str, PluginRegistry[Any]] = {
     "evergreen.gates": GATES,
     "evergreen.metrics": METRICS,
     "evergreen.sources": SOURCES,
+    "evergreen.outcome_sources": OUTCOME_SOURCES,
     "evergreen.model_libraries": LIBRARIES,
     "evergreen.triggers": TRIGGERS,
     "evergreen.strategies": STRATEGIES,

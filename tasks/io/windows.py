@@ -23,6 +23,7 @@ from evergreen.tasks.core.monitoring.window_check import WindowCheck, hide_late_
 from evergreen.tasks.core.monitoring.windows import DueWindow
 from evergreen.tasks.core.promotion.ledger import LedgerEntry
 from evergreen.tasks.io.ledger import Ledger
+from evergreen.tasks.io.outcome_sources import join_outcomes
 from evergreen.tasks.io.prediction_log.read import PredictionLog
 from evergreen.tasks.io.prediction_log.records import KNOWN_AT, WindowRecord
 from evergreen.tasks.io.prediction_log.store import Log
@@ -166,7 +167,7 @@ class DataWindows:
 
 
 class LogWindows:
-    """Windows of the log of served predictions; the outcome is in the target's column."""
+    """Windows of the log of served predictions; the outcome of ``monitoring.outcomes`` is in the target's column."""
 
     def __init__(self, log: PredictionLog, config: ModelConfig) -> None:
         self._log, self._config = log, config
@@ -187,9 +188,8 @@ class LogWindows:
     def read(self, window: Window) -> Rows:
         """Return the predictions of a slice, in clock order."""
         numeric = self._config.data.numeric or ()
-        return self._log.read_predictions(
-            self._config.model, window, target=self.target, numeric=numeric
-        ).rows
+        logged = self._log.read_predictions(self._config.model, window, target=self.target, numeric=numeric)
+        return join_outcomes(logged.rows, config=self._config, window=window)
 
     def known_at(self, rows: Rows) -> FloatArray | None:
         """Return when each outcome came in."""

@@ -28,6 +28,9 @@ class MonitoringConfig(Section):
     """A dry run reports and never acts."""
     source: Literal["data", "log"] = "data"
     """Where windows come from: the model's data source, scored by the champion, or the log of served predictions."""
+    outcomes: Plugged = "log"
+    """Where outcomes of served predictions come from (`source: log`): `log`, what was sent to the service, or a source
+    of the team's own (docs/extending.md) whose outcomes win where it has some."""
     interval: Duration = Span(3600.0, "seconds", "1h")
     """How often the flow runs."""
     window: AnySpan = Span(500.0, "rows", "500 rows")

@@ -1,0 +1,146 @@
+"""Where outcomes of served predictions come from: the log by itself, or a team's own source, joined by prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from evergreen.tasks.core.config import ModelConfig
+from evergreen.tasks.core.config.explain import read_options
+from evergreen.tasks.core.config.section import Section
+from evergreen.tasks.core.data.clock import Window
+from evergreen.tasks.core.data.rows import Rows
+from evergreen.tasks.core.errors import ConfigError, DataError
+from evergreen.tasks.core.registry import plugged
+from evergreen.tasks.io.plugins import OUTCOME_SOURCES
+from evergreen.tasks.io.prediction_log.records import KNOWN_AT
+
+PREDICTION_ID = "@prediction_id"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OutcomeRequest:
+    """What outcomes are asked for.
+
+    Attributes
+    ----------
+    config : ModelConfig
+        The model.
+    window : Window
+        Half-open slice of the model's clock.
+    rows : DataFrame
+        The window's predictions: features, ``@prediction_id``, ``@entity``, and the outcome as the log has it.
+    """
+
+    config: ModelConfig
+    window: Window
+    rows: pd.DataFrame
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutcomeSource:
+    """Gives outcomes of served predictions.
+
+    Attributes
+    ----------
+    name : str
+        What ``monitoring.outcomes`` calls it.
+    function : callable
+        ``function(request)``, with a section ``function(request, options)``, of an `OutcomeRequest`. It returns a frame
+        with ``prediction_id``, ``outcome`` and perhaps ``known_at`` (position on the model's clock; missing: in time),
+        or None: the log's outcomes stand.
+    section : type[Section] | None
+        Type of the options that stand beside its name.
+    """
+
+    name: str
+    function: Callable[..., pd.DataFrame | None]
+    section: type[Section] | None = None
+
+    def ask(self, request: OutcomeRequest, options: Mapping[str, Any]) -> pd.DataFrame | None:
+        """Return its outcomes.
+
+        Raises
+        ------
+        ConfigError
+            When its options are wrong.
+        DataError
+            When what it gives is no frame of these columns, or names a prediction twice.
+        """
+        if self.section is None and options:
+            raise ConfigError(f"The outcome source '{self.name}' takes no options. Write its name alone.")
+        if self.section is None:
+            found = self.function(request)
+        else:
+            found = self.function(
+                request, read_options(self.section, options, where=f"monitoring.outcomes: {self.name}")
+            )
+        if found is None:
+            return None
+        if not isinstance(found, pd.DataFrame) or not {"prediction_id", "outcome"} <= set(found.columns):
+            raise DataError(
+                f"The outcome source '{self.name}' must return a DataFrame with prediction_id and outcome. Correct it."
+            )
+        twice = found["prediction_id"][found["prediction_id"].duplicated()]
+        if len(twice):
+            raise DataError(
+                f"The outcome source '{self.name}' names prediction '{twice.iloc[0]}' twice. Return each once."
+            )
+        return found
+
+
+@OUTCOME_SOURCES.reader
+def _as_outcome_source(name: str, thing: Any) -> OutcomeSource:
+    own = isinstance(thing, OutcomeSource)
+    return replace(thing, name=name) if own else OutcomeSource(name=name, function=thing)
+
+
+def outcome_source(
+    name: str, *, section: type[Section] | None = None
+) -> Callable[[Callable[..., pd.DataFrame | None]], OutcomeSource]:
+    """Decorate a function to be an outcome source; see `OutcomeSource`."""
+
+    def decorate(function: Callable[..., pd.DataFrame | None]) -> OutcomeSource:
+        made = OutcomeSource(name=name, function=function, section=section)
+        own: OutcomeSource = OUTCOME_SOURCES.register(name, origin=function)(made)
+        return own
+
+    return decorate
+
+
+@outcome_source("log")
+def _log(request: OutcomeRequest) -> pd.DataFrame | None:
+    """Take what was sent to the service or written to the log."""
+    return None
+
+
+def join_outcomes(rows: Rows, *, config: ModelConfig, window: Window) -> Rows:
+    """Return a window's predictions with the outcomes of ``monitoring.outcomes``, where it has some.
+
+    Raises
+    ------
+    UnknownName
+        When no outcome source has the configured name.
+    DataError
+        When it gives what cannot be joined.
+    """
+    ((name, options),) = plugged([config.monitoring.outcomes]).items()
+    request = OutcomeRequest(config=config, window=window, rows=rows.frame)
+    found = OUTCOME_SOURCES.get(name).ask(request, options)
+    if found is None or not len(found):
+        return rows
+    own = found.set_index(found["prediction_id"].astype(str))
+    ids = rows.frame[PREDICTION_ID].astype(str)
+    here, target = ids.isin(own.index).to_numpy(), config.data.target
+    known = own["known_at"].astype(float) if "known_at" in own.columns else pd.Series(np.nan, index=own.index)
+    frame = rows.frame.assign(
+        **{
+            target: ids.map(own["outcome"]).where(here, rows.frame[target]),
+            KNOWN_AT: ids.map(known).where(here, rows.frame[KNOWN_AT]),
+        }
+    )
+    return Rows(frame, rows.positions)
