@@ -177,7 +177,7 @@ def _over_cells(cells: CellCounts, measures: Sequence[DriftMeasure], *, kind: st
     plugged = measure_cells(cells, measures, kind=kind)
     return {
         "psi": value,
-        "psi_chance": cells.chi_square_chance(),
+        "psi_chance": cells.chance,
         "psi_p_value": psi_p_value(value, reference_rows=n, current_rows=m, cells=number),
         **{f"{_PLUGGED}{name}": values for name, values in plugged.items()},
     }

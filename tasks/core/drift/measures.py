@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -48,8 +49,9 @@ class CellCounts:
         """Columns with rows on both sides, shape (columns,)."""
         return (self.reference.sum(axis=1) > 0) & (self.current.sum(axis=1) > 0)
 
-    def chi_square_chance(self) -> FloatArray:
-        """Return the χ² that chance exceeds once in 20, times 1/n + 1/m, shape (columns,); NaN without rows.
+    @cached_property
+    def chance(self) -> FloatArray:
+        """The χ² that chance exceeds once in 20, times 1/n + 1/m, shape (columns,); NaN without rows.
 
         Many distances are, without drift, about a fixed multiple of it.
         """
@@ -156,7 +158,7 @@ class KullbackLeibler(DriftMeasure):
 
     def null(self, cells: CellCounts) -> FloatArray:
         """Return the level in nats that chance exceeds once in 20."""
-        return cells.chi_square_chance() / 2
+        return cells.chance / 2
 
 
 @DRIFT_MEASURES.register("js")
@@ -181,7 +183,7 @@ class JensenShannon(DriftMeasure):
 
     def null(self, cells: CellCounts) -> FloatArray:
         """Return the distance that chance exceeds once in 20."""
-        return np.sqrt(cells.chi_square_chance() / (8 * np.log(2)))
+        return np.sqrt(cells.chance / (8 * np.log(2)))
 
 
 @DRIFT_MEASURES.register("hellinger")
@@ -198,7 +200,7 @@ class Hellinger(DriftMeasure):
 
     def null(self, cells: CellCounts) -> FloatArray:
         """Return the distance that chance exceeds once in 20."""
-        return np.sqrt(cells.chi_square_chance() / 8)
+        return np.sqrt(cells.chance / 8)
 
 
 @DRIFT_MEASURES.register("total_variation")
