@@ -23,10 +23,24 @@ FOREIGN = ("PREFECT_", "EVERGREEN_", "MLFLOW_")
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """A folder with configurations and, when it is up, the servers that belong to it."""
+    """A folder with configurations and, when it is up, the servers that belong to it.
+
+    Parameters
+    ----------
+    python : Path
+        Interpreter of the environment whose commands are run.
+    project : Path
+        Where prefect.yaml is.
+    """
 
     folder: Path
     environ: dict[str, str]
+    python: Path = Path(sys.executable)
+    project: Path = ROOT
+
+    @property
+    def command(self):
+        return self.python.with_name("evergreen")
 
     @property
     def servers(self):
@@ -45,17 +59,18 @@ class Machine:
 
     def evergreen(self, *arguments):
         """Run the command in the machine's own folder, which is not the project's."""
-        return call("evergreen", *arguments, cwd=self.folder, environ=self.environ)
+        return call(self.command, *arguments, cwd=self.folder, environ=self.environ)
 
     def prefect(self, *arguments):
-        """Run Prefect's command in the project's root, where prefect.yaml is, with the same configurations."""
+        """Run Prefect's command where prefect.yaml is, with the same configurations."""
         places = {
             "PREFECT_API_URL": self.api,
             "PREFECT_HOME": str(self.folder / ".evergreen" / "prefect"),
             "EVERGREEN_CONFIG": str(self.folder / "config"),
-            "PWD": str(ROOT),
+            "PWD": str(self.project),
         }
-        return call("prefect", *arguments, cwd=ROOT, environ={**self.environ, **places})
+        prefect = (self.python, "-m", "prefect", *arguments)
+        return call(*prefect, cwd=self.project, environ={**self.environ, **places})
 
     def start(self, deployment, **parameters):
         """Start a deployment by `prefect deployment run`; return the run's id."""
@@ -92,9 +107,9 @@ class Machine:
 
 
 def call(command, *arguments, cwd, environ):
-    """Run a command that stands beside the interpreter; what it prints goes into the error when it fails."""
+    """Run a command; what it prints goes into the error when it fails."""
     done = subprocess.run(
-        [str(Path(sys.executable).parent / command), *arguments],
+        [str(command), *arguments],
         cwd=cwd,
         env=environ,
         check=False,
@@ -107,10 +122,10 @@ def call(command, *arguments, cwd, environ):
 
 
 @contextlib.contextmanager
-def brought_up(folder):
-    """Bring the servers and a worker up from a folder that holds nothing but configurations, and down at the end."""
+def brought_up(folder, **where):
+    """Bring the servers and a worker up from a folder with configurations, and down at the end."""
     own = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
-    made = Machine(folder=folder, environ={**own, **QUIET, **PROMPT})
+    made = Machine(folder=folder, environ={**own, **QUIET, **PROMPT}, **where)
     ports = ("--prefect-port", str(free_port(4400)), "--mlflow-port", str(free_port(5400)))
     try:
         made.evergreen("up", "--worker", *ports)
