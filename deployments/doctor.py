@@ -90,6 +90,15 @@ def _prefect(settings: Settings) -> Iterator[tuple[str, bool, str]]:
         ok,
         f"{shown} answers" if ok else f"{shown} does not answer: run 'evergreen up' or unset the address",
     )
+    if ok:
+        yield from _old_names(url)
+
+
+def _old_names(url: str) -> Iterator[tuple[str, bool, str]]:
+    from evergreen.deployments.old_names import find_old_names
+
+    found = find_old_names(url)
+    yield "names", not found, "; ".join(found) if found else "deployments and automations go by today's names"
 
 
 def _stores(settings: Settings) -> Iterator[tuple[str, bool, str]]:

@@ -11,9 +11,9 @@ from evergreen.tasks.runtime.result import concluded
 from evergreen.tasks.scoring import plan_batch, report_batch, score_batch
 
 
-@flow(name="score", flow_run_name="score-{model}", persist_result=False)
-@concluded("score")
-def score(
+@flow(name="predict-batch", flow_run_name="predict-batch-{model}", persist_result=False)
+@concluded("score", label="predict-batch")
+def predict_batch(
     model: typed.ModelName,
     to: typed.BatchTarget,
     source: typed.BatchSource = None,
@@ -48,3 +48,7 @@ def score(
         rows=rows,
     )
     return report_batch(setup, batch, score_batch(setup, batch))
+
+
+score = predict_batch
+"""The name under which deployments of version 0.1 find the flow."""

@@ -193,7 +193,7 @@ def read_request(
     """
     if force and not (reason or "").strip():
         raise InputError(
-            "Forcing a retraining needs a reason, which is kept in the ledger: add --why 'TEXT'."
+            "Forcing a retraining needs a reason, which is kept in the ledger: add --reason 'TEXT'."
         )
     if until is not None and setup.config.data.ordered:
         parse_position(until, clock=setup.config.data.clock)

@@ -14,6 +14,7 @@ from typer.main import get_command
 from evergreen.deployments.cli.app import app
 from evergreen.deployments.config_docs import CONFIG_DIR
 from evergreen.deployments.demo.story import STORY
+from evergreen.deployments.deploy import FLOWS, schedules_of
 from evergreen.tasks.core.config import ModelConfig, parse_model
 from evergreen.tasks.core.config.explain import section_of
 from evergreen.tasks.core.data.clock import Window
@@ -97,6 +98,14 @@ def test_every_command_named_in_a_sentence_exists(path):
         assert words[1] in known, words
         if len(words) > 2:
             parse(words)
+
+
+def test_the_guide_names_each_deployment_that_has_a_schedule_and_no_other():
+    text = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
+    section = text.partition("## Servers and schedules")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`([\w-]+)/payments`", section.partition("```\n\n")[2]))
+    config = make_config(promotion={"evidence": "ab"})
+    assert {stage for stage in FLOWS if schedules_of(stage, config)} == named
 
 
 def test_the_readme_or_the_guide_shows_every_command():

@@ -49,7 +49,7 @@ def create(
     min_improvement: Annotated[
         float | None, typer.Option(help="The improvement worth finding (default: live.min_improvement).")
     ] = None,
-    longest: Annotated[
+    max_duration: Annotated[
         str | None, typer.Option(help="Longest duration, e.g. 28d (default: live.max_duration).")
     ] = None,
     alpha: Annotated[
@@ -64,7 +64,12 @@ def create(
 
     if mode is not None and mode not in MODES:
         raise unknown_name("mode", mode, MODES, where="--mode")
-    live = {"metric": metric, "share": share, "min_improvement": min_improvement, "max_duration": longest}
+    live = {
+        "metric": metric,
+        "share": share,
+        "min_improvement": min_improvement,
+        "max_duration": max_duration,
+    }
     result = create_test(
         open_model(model),
         challenger=challenger,
@@ -107,7 +112,7 @@ def conclude(
 
 def abort(
     model: Model,
-    why: Annotated[str, typer.Option("--why", help="Reason, kept in the ledger.")] = "",
+    why: Annotated[str, typer.Option("--reason", help="Reason, kept in the ledger.")] = "",
     name: Named = None,
     json: Json = False,
 ) -> None:

@@ -6,12 +6,14 @@ import importlib
 import pkgutil
 import sys
 import traceback
+import warnings
 
 import typer
 from typer.exceptions import TyperException
 
-from evergreen.deployments.cli import ab, models, monitoring, retraining, servers, serving, traffic
+from evergreen.deployments.cli import ab, config, models, monitoring, retraining, servers, serving, traffic
 from evergreen.deployments.cli.output import note, print_error
+from evergreen.deployments.cli.renamed import show_warning, todays_arguments
 from evergreen.tasks.core.errors import EvergreenError, InputError
 from evergreen.tasks.core.redact import without_credentials
 
@@ -26,6 +28,7 @@ _FIRST = (
     traffic.add_commands,
     ab.add_commands,
     servers.add_commands,
+    config.add_commands,
     serving.add_serving_commands,
 )
 """What adds the commands, in the order that help lists them."""
@@ -59,6 +62,7 @@ app = build_app()
 
 def main() -> None:
     """Run the command: exit code 0 for any decided outcome, 2 for wrong input, 1 for a failure."""
+    warnings.showwarning = show_warning
     sys.exit(run(sys.argv[1:]))
 
 
@@ -66,7 +70,7 @@ def run(arguments: list[str]) -> int:
     """Run one command and return its exit code; with ``--json`` stdout holds one object however it ends."""
     as_json = "--json" in arguments
     try:
-        return int(app(arguments, standalone_mode=False) or 0)
+        return int(app(todays_arguments(arguments), standalone_mode=False) or 0)
     except TyperException as error:
         wrong = InputError(f"{error.format_message().rstrip('.')}. See 'evergreen --help'.")
         print_error(wrong, as_json=as_json)

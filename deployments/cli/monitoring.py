@@ -1,4 +1,4 @@
-"""Commands that watch: monitor, calibrate."""
+"""Commands that watch: monitor, drift-limits."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ MOST_LINES = 30
 
 def add_monitoring_commands(app: typer.Typer) -> None:
     """Register this module's commands."""
-    for command in (monitor, calibrate):
-        app.command()(command)
+    app.command()(monitor)
+    app.command("drift-limits")(drift_limits)
 
 
 def monitor(
@@ -68,7 +68,7 @@ def monitor(
     print_result({"windows": [], **result}, as_json=json)
 
 
-def calibrate(model: Model, json: Json = False) -> None:
+def drift_limits(model: Model, json: Json = False) -> None:
     """Show the limits of a model's alarms, the null distribution they come from, and the false alarms to expect."""
     from evergreen.tasks.monitoring import show_drift_limits
 

@@ -9,7 +9,7 @@ import typer
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on stdout.")]
 
 
-ReasonText = Annotated[str, typer.Option("--why", help="Reason, kept in the ledger.")]
+ReasonText = Annotated[str, typer.Option("--reason", help="Reason, kept in the ledger.")]
 
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name under config/, or path of a YAML file.")]

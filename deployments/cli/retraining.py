@@ -92,7 +92,7 @@ def _number(value: float | None) -> str:
     return f"{value:.4f}" if abs(value) < 10 else f"{value:.4g}"
 
 
-ReasonText = Annotated[str, typer.Option("--why", help="Reason, kept in the ledger.")]
+ReasonText = Annotated[str, typer.Option("--reason", help="Reason, kept in the ledger.")]
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -105,9 +105,11 @@ def retrain(
     model: Model,
     force: Annotated[
         bool,
-        typer.Option("--force", help="Start although cooldown, budget or back-off hold it; needs --why."),
+        typer.Option("--force", help="Start although cooldown, budget or back-off hold it; needs --reason."),
     ] = False,
-    why: Annotated[str | None, typer.Option("--why", help="Reason of --force, kept in the ledger.")] = None,
+    why: Annotated[
+        str | None, typer.Option("--reason", help="Reason of --force, kept in the ledger.")
+    ] = None,
     trigger: Annotated[
         str, typer.Option(help="What asks: manual, or schedule (only what is due or alarmed starts it).")
     ] = "manual",
@@ -117,7 +119,7 @@ def retrain(
 ) -> None:
     """Train, validate, challenge and promote or keep, if nothing holds it: one at a time, under a cooldown."""
     if force and not (why or "").strip():
-        raise InputError("--force needs a reason, which is kept in the ledger: add --why 'TEXT'.")
+        raise InputError("--force needs a reason, which is kept in the ledger: add --reason 'TEXT'.")
     setup = open_model(model)
     prepare_prefect(setup.settings)
     options = {"trigger": trigger, "force": force, "reason": why, "until": until, "dry_run": dry_run}

@@ -157,15 +157,15 @@ def _seconds(text: str) -> float:
         raise InputError(f"Wrong value '{text}' for --expires: {error}.") from None
 
 
-# The command that scores a batch: score.
+# The command that scores a batch: predict-batch.
 
 
 def add_batch_command(app: typer.Typer) -> None:
     """Register this module's commands."""
-    app.command()(score)
+    app.command("predict-batch")(predict_batch)
 
 
-def score(
+def predict_batch(
     model: Model,
     to: Annotated[str, typer.Option(help="Parquet file, or SQLAlchemy URL of a database (with --to-table).")],
     source: Annotated[
@@ -214,5 +214,5 @@ def score(
         "until": until,
         "rows": rows,
     }
-    result = run_flow("evergreen.flows.score:score", {"model": model, **options})
+    result = run_flow("evergreen.flows.score:predict_batch", {"model": model, **options})
     print_result({"rows": 0, "written": 0, "logged": 0, **result}, as_json=json)

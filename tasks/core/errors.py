@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Iterable
 
 
@@ -87,6 +88,19 @@ class Unreachable(EvergreenError):
     """A server or store does not answer; worth a retry."""
 
     code = "unreachable"
+
+
+class RenamedWord(FutureWarning):
+    """Somebody used a word of an earlier version; the message names the new one."""
+
+
+def warn_renamed(old: str, new: str, *, where: str, remedy: str) -> None:
+    """Warn that a word is understood for one release only, and say what to write instead."""
+    warnings.warn(
+        f"'{old}' in {where} is now called '{new}'; the old word is understood for one release. {remedy}",
+        RenamedWord,
+        stacklevel=2,
+    )
 
 
 def did_you_mean(value: str, known: Iterable[str]) -> str:

@@ -248,7 +248,7 @@ def abort_test(setup: Setup, *, why: str, name: str | None = None) -> dict[str, 
         Without a reason, or when the test is over and has no traffic left.
     """
     if not why.strip():
-        raise InputError("Aborting needs a reason, which is kept in the ledger: add --why 'TEXT'.")
+        raise InputError("Aborting needs a reason, which is kept in the ledger: add --reason 'TEXT'.")
     test = find_test(read_tests(setup), name).test
     reason = Reason(code="aborted_by_hand", message=why.strip())
     entry = end_test(setup, test, Conclusion(action=Action.ABORT, reasons=(reason,)), by="a person")

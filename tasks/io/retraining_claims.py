@@ -158,7 +158,7 @@ def pause_retraining(setup: Setup, *, why: str) -> dict[str, Any]:
         Without a reason.
     """
     if not why.strip():
-        raise InputError("Pausing needs a reason, which is kept in the ledger: add --why 'TEXT'.")
+        raise InputError("Pausing needs a reason, which is kept in the ledger: add --reason 'TEXT'.")
     return _write_pause(setup, PAUSED, why, paused=True)
 
 

@@ -166,7 +166,7 @@ def stop_variants(setup: Setup, *, why: str, dry_run: bool = False) -> dict[str,
         Without a reason.
     """
     if not why.strip():
-        raise InputError("Stopping needs a reason, which is kept in the ledger: add --why 'TEXT'.")
+        raise InputError("Stopping needs a reason, which is kept in the ledger: add --reason 'TEXT'.")
     reasons = [Reason(code="stopped_by_hand", message=why.strip())]
 
     def decide(state: TrafficState) -> TrafficDecision | None:

@@ -54,7 +54,9 @@ def artifact_key(stage: str, model: str) -> str:
 # How a run ends: one mapping from a stage's result to the name of its Prefect state, recorded in the ledger.
 
 
-def concluded(stage: str) -> Callable[[Callable[..., StageResult]], Callable[..., PrefectState]]:
+def concluded(
+    stage: str, *, label: str | None = None
+) -> Callable[[Callable[..., StageResult]], Callable[..., PrefectState]]:
     """Turn a flow function's ``StageResult`` into a named Prefect state; put it under ``@flow``.
 
     Refusals are decisions, not crashes: ``NotLearnable`` ends InsufficientData and ``Blocked`` ends Blocked, both
@@ -64,6 +66,8 @@ def concluded(stage: str) -> Callable[[Callable[..., StageResult]], Callable[...
     ----------
     stage : str
         Name of the stage, the kind of its entry in the ledger's stream ``decisions``.
+    label : str, optional
+        What the run is named and tagged by; default: the stage.
     """
 
     def decorate(function: Callable[..., StageResult]) -> Callable[..., PrefectState]:
@@ -74,7 +78,7 @@ def concluded(stage: str) -> Callable[[Callable[..., StageResult]], Callable[...
             bound = signature.bind(*args, **kwargs)
             bound.apply_defaults()
             try:
-                label_run(stage, open_setup(bound.arguments["model"]).model)
+                label_run(label or stage, open_setup(bound.arguments["model"]).model)
                 return _completed(_recorded(stage, _decide(function, bound.arguments), bound.arguments))
             except InputError as error:
                 get_run_logger().error("%s", error)

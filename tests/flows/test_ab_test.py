@@ -99,5 +99,5 @@ def test_a_challenger_that_wins_live_is_promoted_and_the_looks_are_logged(model,
 def test_a_wrong_mode_and_an_unknown_test_are_said_with_what_is_allowed(model, capsys):
     assert 2 == run(["ab", "create", model, "--mode", "pared"])
     assert "Did you mean 'paired'" in capsys.readouterr().err
-    assert 2 == run(["ab", "abort", model, "--why", "x"])
+    assert 2 == run(["ab", "abort", model, "--reason", "x"])
     assert "No live test" in capsys.readouterr().err

@@ -73,7 +73,7 @@ def test_a_no_from_the_command_line_keeps_the_champion_and_is_kept_in_the_ledger
 def answer(path, capsys):
     """Say no on the command line; return None while nothing waits for it."""
     capsys.readouterr()
-    assert 0 == run(["approve", path, "--reject", "--why", "too early", "--json"])
+    assert 0 == run(["approve", path, "--reject", "--reason", "too early", "--json"])
     said = json.loads(capsys.readouterr().out)
     if "InsufficientData" == said["state"]:
         return None

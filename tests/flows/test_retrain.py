@@ -47,7 +47,7 @@ def test_a_retraining_by_hand_walks_its_stages_and_the_cooldown_holds_the_next(m
     assert (0, "Blocked", ["cooldown"]) == (again.exit_code, again.state, again.codes)
     factor = 1 if attempt.state in HELPED else 2
     assert attempt.at + timedelta(hours=factor) == datetime.fromisoformat(again.json["next_allowed_at"])
-    forced = command("retrain", setup.path, "--force", "--why", "the feed was mended", "--dry-run")
+    forced = command("retrain", setup.path, "--force", "--reason", "the feed was mended", "--dry-run")
     assert ["dry_run", "manual", "forced"] == forced.codes
     assert "the feed was mended" in forced.said
 
@@ -108,11 +108,11 @@ def hour(number):
 def test_a_pause_holds_even_force_and_is_shown_until_it_ends(model):
     setup = model.setup(make_rows(hours=UNTIL), **QUICK)
     assert (0, "Paused") == (
-        (paused := command("pause", setup.path, "--why", "audit")).exit_code,
+        (paused := command("pause", setup.path, "--reason", "audit")).exit_code,
         paused.state,
     )
-    assert command("pause", setup.path, "--why", "again").json["decision_id"] is None
-    held = command("retrain", setup.path, "--force", "--why", "now")
+    assert command("pause", setup.path, "--reason", "again").json["decision_id"] is None
+    held = command("retrain", setup.path, "--force", "--reason", "now")
     assert ("Blocked", ["paused"], None) == (held.state, held.codes, held.json["next_allowed_at"])
     assert "audit" == command("status", setup.path).json["retraining"]["paused"]["why"]
     assert "Resumed" == command("resume", setup.path).state
@@ -131,7 +131,7 @@ def test_a_dry_run_says_what_it_would_do_and_does_nothing(model):
 WRONG = {
     "force without a reason": (("retrain", "--force"), "--force needs a reason"),
     "a moment that is none": (("retrain", "--until", "someday"), "'someday' is not a point on a clock"),
-    "a pause without a reason": (("pause", "--why", " "), "Pausing needs a reason"),
+    "a pause without a reason": (("pause", "--reason", " "), "Pausing needs a reason"),
 }
 
 

@@ -1,4 +1,4 @@
-"""`evergreen score` on a real Prefect server: what it writes, says, keeps, and how it refuses."""
+"""`evergreen predict-batch` on a real Prefect server: what it writes, says, keeps, and how it refuses."""
 
 import pandas as pd
 import pytest
@@ -21,7 +21,9 @@ def model(prefect_server, watched, tmp_path, monkeypatch):
 
 
 def test_a_batch_is_scored_logged_recorded_and_shown(model):
-    answer = command("score", model.path, "--source", "new.csv", "--to", "out.parquet", "--keep", "at,colour")
+    answer = command(
+        "predict-batch", model.path, "--source", "new.csv", "--to", "out.parquet", "--keep", "at,colour"
+    )
     assert (0, "Scored", ["scored"]) == (answer.exit_code, answer.state, answer.codes)
     assert (80, 80, 80, 1) == tuple(answer.json[key] for key in ("rows", "written", "logged", "version"))
     assert ["prediction_id", "at", "colour", "score", "decision", "version"] == list(
@@ -34,19 +36,19 @@ def test_a_batch_is_scored_logged_recorded_and_shown(model):
         (page,) = [one for one in client.read_latest_artifacts() if one.key == f"score-{model.model}"]
     assert "| rows | 80 in 1 parts" in page.data
     again = command(
-        "score", model.path, "--source", "new.csv", "--to", "sqlite:///out.db", "--to-table", "scores"
+        "predict-batch", model.path, "--source", "new.csv", "--to", "sqlite:///out.db", "--to-table", "scores"
     )
     assert (80, 0) == (again.json["written"], again.json["logged"])
 
 
 def test_refusals_are_states_and_wrong_words_exit_with_two(model):
-    wrong = command("score", model.path, "--source", "new.csv", "--to", "out.csv")
+    wrong = command("predict-batch", model.path, "--source", "new.csv", "--to", "out.csv")
     assert (2, "InputError") == (wrong.exit_code, wrong.state)
     assert "neither a Parquet file nor a database" in wrong.said
     nothing = command(
-        "score", model.path, "--source", "new.csv", "--to", "out.parquet", "--since", "2031-01-01"
+        "predict-batch", model.path, "--source", "new.csv", "--to", "out.parquet", "--since", "2031-01-01"
     )
     assert (0, "InsufficientData", ["no_rows"]) == (nothing.exit_code, nothing.state, nothing.codes)
     model.stores.registry.delete_alias(model.model, "champion")
-    nobody = command("score", model.path, "--source", "new.csv", "--to", "out.parquet")
+    nobody = command("predict-batch", model.path, "--source", "new.csv", "--to", "out.parquet")
     assert (0, "InsufficientData", ["no_champion"]) == (nobody.exit_code, nobody.state, nobody.codes)

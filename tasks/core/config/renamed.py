@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from evergreen.tasks.core.errors import ConfigError
+from evergreen.tasks.core.errors import ConfigError, warn_renamed
 
 RENAMED_KEYS: Mapping[str, str] = {
     "data.value": "value_column",
@@ -23,19 +22,6 @@ RENAMED_VALUES: Mapping[str, Mapping[str, str]] = {
     "retraining.preset": {"literal": "fixed_thresholds"},
 }
 """New values by key and old value."""
-
-
-class RenamedWord(FutureWarning):
-    """Somebody used a word of an earlier version; the message names the new one."""
-
-
-def warn_renamed(old: str, new: str, *, where: str, remedy: str) -> None:
-    """Warn that a word is understood for one release only, and say what to write instead."""
-    warnings.warn(
-        f"'{old}' in {where} is now called '{new}'; the old word is understood for one release. {remedy}",
-        RenamedWord,
-        stacklevel=2,
-    )
 
 
 def in_todays_keys(values: Mapping[str, Any], *, origin: str) -> dict[str, Any]:

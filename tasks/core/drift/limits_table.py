@@ -1,4 +1,4 @@
-"""The limits a model is watched by, as a table: what `evergreen calibrate` shows."""
+"""The limits a model is watched by, as a table: what `evergreen drift-limits` shows."""
 
 from __future__ import annotations
 

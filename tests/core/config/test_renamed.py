@@ -5,8 +5,8 @@ import warnings
 import pytest
 
 from evergreen.tasks.core.config.model import ModelConfig, overlay_model, parse_model
-from evergreen.tasks.core.config.renamed import RENAMED_KEYS, RENAMED_VALUES, RenamedWord
-from evergreen.tasks.core.errors import ConfigError
+from evergreen.tasks.core.config.renamed import RENAMED_KEYS, RENAMED_VALUES
+from evergreen.tasks.core.errors import ConfigError, RenamedWord
 from evergreen.tasks.core.replay.setup import parse_policies
 
 MINIMAL = {

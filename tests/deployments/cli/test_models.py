@@ -104,11 +104,11 @@ def test_a_refit_reigns_and_the_judged_version_can_be_promoted_and_rolled_back(r
     path = reign("binary")["path"]
     judged, refit = (reign("binary")[verb].json["version"] for verb in ("validate", "challenge"))
     assert (1, 2) == (judged, refit)
-    answer = command("promote", path, "--version", judged, "--why", "a drill")
+    answer = command("promote", path, "--version", judged, "--reason", "a drill")
     assert ("Promoted", judged) == (answer.state, answer.json["version"]), answer
     status = command("status", path).json
     assert (judged, refit) == (status["champion"]["version"], status["fallback"]["version"])
-    answer = command("rollback", path, "--why", "the drill is over")
+    answer = command("rollback", path, "--reason", "the drill is over")
     assert ("ChampionRestored", refit) == (answer.state, answer.json["version"]), answer
     status = command("status", path).json
     assert (refit, None) == (status["champion"]["version"], status["fallback"])

@@ -25,7 +25,7 @@ def path(tmp_path, mlflow_uri, monkeypatch):
 
 def test_traffic_is_set_shown_ramped_and_stopped_by_command(path):
     assert (0, "Plain") == ((shown := command("traffic", "show", path)).exit_code, shown.state)
-    told = command("traffic", "set", path, "--challenger", "2@10%", "--shadow", "3", "--why", "try")
+    told = command("traffic", "set", path, "--challenger", "2@10%", "--shadow", "3", "--reason", "try")
     assert (0, "Set", "fraud/traffic/1") == (told.exit_code, told.state, told.json["decision_id"])
     assert [("champion", 0.9), ("v2", 0.1), ("v3", 1.0)] == [
         (one["name"], one["share"]) for one in command("traffic", "show", path).json["traffic"]["variants"]
@@ -37,17 +37,17 @@ def test_traffic_is_set_shown_ramped_and_stopped_by_command(path):
         ramped.json["traffic"]["ramp"]["steps"],
         ramped.json["traffic"]["ramp"]["min_seconds"],
     )
-    assert "Stopped" == command("traffic", "stop", path, "--why", "enough", "--dry-run").state
+    assert "Stopped" == command("traffic", "stop", path, "--reason", "enough", "--dry-run").state
     assert "Ramping" == command("traffic", "show", path).state
     assert (0, "Stopped") == (
-        (told := command("traffic", "stop", path, "--why", "enough")).exit_code,
+        (told := command("traffic", "stop", path, "--reason", "enough")).exit_code,
         told.state,
     )
     assert ["champion", "v3"] == [one["name"] for one in command("status", path).json["traffic"]["variants"]]
 
 
 def test_people_read_who_answers_and_where_the_ramp_stands(path, capsys):
-    assert 0 == run(["traffic", "ramp", str(path), "2", "--steps", "5%,50%", "--why", "try it"])
+    assert 0 == run(["traffic", "ramp", str(path), "2", "--steps", "5%,50%", "--reason", "try it"])
     said = capsys.readouterr().out
     for part in ("fraud: Ramping", "try it", "95.00%  champion (@champion)", "5.00%  v2 (version 2)"):
         assert part in said
@@ -65,8 +65,8 @@ def test_people_read_who_answers_and_where_the_ramp_stands(path, capsys):
         (["set", "--challenger", "2@60%", "--challenger", "3@60%"], "add up to 120.00%"),
         (["ramp", "2", "--steps", "50%,5%"], "Steps [0.5, 0.05]"),
         (["ramp", "2", "--min-time", "soon"], "Duration 'soon'"),
-        (["stop", "--why", " "], "needs a reason"),
-        (["stop"], "Missing option '--why'"),
+        (["stop", "--reason", " "], "needs a reason"),
+        (["stop"], "Missing option '--reason'"),
     ],
 )
 def test_what_is_wrong_ends_with_two_and_changes_nothing(path, arguments, said):
