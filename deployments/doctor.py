@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from evergreen.deployments.servers import prefect_answers, read_servers
 from evergreen.tasks.core.errors import EvergreenError
 from evergreen.tasks.core.redact import redacted, without_credentials
-from evergreen.tasks.io.config import find_model, list_models, read_config
+from evergreen.tasks.io.config import find_model, list_models, read_config, shown_path
 from evergreen.tasks.io.settings import FROZEN, Settings, read_settings
 from evergreen.tasks.io.setup import Stores
 
@@ -126,17 +126,13 @@ def _stores(settings: Settings) -> Iterator[tuple[str, bool, str]]:
 
 
 def _configs(settings: Settings) -> Iterator[tuple[str, bool, str]]:
-    names = list_models(settings.config_dir)
+    names, folder = list_models(settings.config_dir), shown_path(settings.config_dir)
     if not names:
-        yield (
-            "config",
-            True,
-            f"no model in {settings.config_dir.name}/ yet: 'evergreen init DATA --target COLUMN'",
-        )
+        yield ("config", True, f"no model in {folder}/ yet: 'evergreen init DATA --target COLUMN'")
     for name in names:
         try:
             read_config(find_model(name, config_dir=settings.config_dir))
         except EvergreenError as error:
-            yield f"config/{name}.yaml", False, str(error)
+            yield f"{folder}/{name}.yaml", False, str(error)
         else:
-            yield f"config/{name}.yaml", True, "reads well"
+            yield f"{folder}/{name}.yaml", True, "reads well"

@@ -30,7 +30,7 @@ from evergreen.tasks.core.monitoring.windows import Windowing, WindowSchedule, w
 from evergreen.tasks.core.promotion.plan import CHAMPION
 from evergreen.tasks.core.redact import without_credentials
 from evergreen.tasks.data import open_source_of
-from evergreen.tasks.io.config import custom_metrics, list_models
+from evergreen.tasks.io.config import custom_metrics, list_models, shown_path
 from evergreen.tasks.io.mlflow_store.models import LoadedModel, load_model, read_documents, read_optional
 from evergreen.tasks.io.settings import read_settings, utc_now
 from evergreen.tasks.io.setup import Setup
@@ -57,7 +57,7 @@ def fleet_models(models: list[str] | None) -> list[str]:
     found = list_models(settings.config_dir) if models is None else models
     if not found:
         raise InputError(
-            f"There is no model to monitor: {settings.config_dir.name}/ holds no YAML file. "
+            f"There is no model to monitor: {shown_path(settings.config_dir)}/ holds no YAML file. "
             "Write one by 'evergreen init'."
         )
     return found

@@ -40,7 +40,7 @@ from evergreen.tasks.io.serving_keys import private_key
 from evergreen.tasks.io.settings import utc_now
 from evergreen.tasks.io.setup import Setup
 from evergreen.tasks.io.sources.base import detect_format
-from evergreen.tasks.io.sources.open import Source, open_source
+from evergreen.tasks.io.sources.open import Source, named_as, open_source
 from evergreen.tasks.runtime.result import artifact_key
 from evergreen.tasks.runtime.task import TRANSIENT, stage_task
 
@@ -230,10 +230,7 @@ def score_batch(setup: Setup, batch: BatchPlan) -> Work:
 def report_batch(setup: Setup, batch: BatchPlan, work: Work) -> StageResult:
     """Say what was done, in the Prefect UI too."""
     job = batch.job
-    target = job.to if job.table is None else f"table '{job.table}' of {job.to}"
-    message = (
-        f"Version {job.version} scored {work.rows} rows of {job.source}; {work.written} are new in {target}."
-    )
+    message = describe_batch(job, work)
     result = StageResult(
         state=State.SCORED,
         model=setup.model,
@@ -247,6 +244,19 @@ def report_batch(setup: Setup, batch: BatchPlan, work: Work) -> StageResult:
     return result
 
 
+def describe_batch(job: BatchJob, work: Work) -> str:
+    """Return what a batch came to: rows scored, rows new in target and log, or that a repeated one changed nothing."""
+    where = f"table '{job.table}' of {job.to}"
+    if job.table is None:
+        new = f"{job.to} holds them"
+    elif work.written:
+        new = f"{work.written} are new in {where}"
+    else:
+        new = f"all of them were in {where} already, and nothing was changed"
+    repeated = " The log held all of these predictions already." if job.logged and not work.logged else ""
+    return f"Version {job.version} scored {work.rows} rows of {job.source}; {new}.{repeated}"
+
+
 def _open(setup: Setup, source: str | None, table: str | None, query: str | None) -> Source:
     """Return the source named, from the folder one is in, or that of the configuration."""
     if source is None:
@@ -255,7 +265,8 @@ def _open(setup: Setup, source: str | None, table: str | None, query: str | None
         return open_source_of(setup)
     data: dict[str, Any] = {"source": source, "table": table, "query": query, "format": "auto", "options": {}}
     config = overlay_model(setup.config, {"data": data}, origin="--source")
-    return open_source(config, base=Path.cwd(), secret=read_secret)
+    with named_as("--source"):
+        return open_source(config, base=Path.cwd(), secret=read_secret)
 
 
 def _target(to: str, table: str | None) -> tuple[str, str]:

@@ -23,7 +23,8 @@ def add_commands(app: typer.Typer) -> None:
 
 def migrate(
     model: Annotated[
-        str | None, typer.Argument(metavar="MODEL", help="Name under config/, or path of a YAML file.")
+        str | None,
+        typer.Argument(metavar="MODEL", help="A configured model's name, or the path of its YAML file."),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Every file of the folder, base.yaml too.")] = False,
     dry_run: Annotated[

@@ -55,7 +55,7 @@ def init(
 
 def status(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="Name under config/, or path of a YAML file.")
+        str, typer.Argument(metavar="MODEL", help="A configured model's name, or the path of its YAML file.")
     ],
     json: Json = False,
 ) -> None:

@@ -38,7 +38,8 @@ def add_monitoring_commands(app: typer.Typer) -> None:
 
 def monitor(
     model: Annotated[
-        str | None, typer.Argument(metavar="MODEL", help="Name under config/, or path of a YAML file.")
+        str | None,
+        typer.Argument(metavar="MODEL", help="A configured model's name, or the path of its YAML file."),
     ] = None,
     since: Annotated[
         str | None,

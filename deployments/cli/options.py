@@ -12,7 +12,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON objec
 ReasonText = Annotated[str, typer.Option("--reason", help="Reason, kept in the ledger.")]
 
 
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name under config/, or path of a YAML file.")]
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A configured model's name, or the path of its YAML file.")
+]
 
 
 AsOf = Annotated[

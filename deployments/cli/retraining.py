@@ -181,17 +181,19 @@ def _copy_page(setup: Setup, run_id: str, path: Path) -> None:
 
 def due(
     model: Annotated[
-        str | None, typer.Argument(metavar="MODEL", help="Name under config/, or a YAML file (default: all).")
+        str | None,
+        typer.Argument(metavar="MODEL", help="A configured model's name, or its YAML file (default: all)."),
     ] = None,
     json: Json = False,
 ) -> None:
     """List what asks for a retraining and why, what holds it, and when the next one is due; reads only."""
-    from evergreen.tasks.io.config import list_models
+    from evergreen.tasks.io.config import list_models, shown_path
     from evergreen.tasks.retraining import due_now
 
     setups = [open_model(name) for name in ([model] if model else list_models(read_settings().config_dir))]
     if not setups:
-        raise InputError("There is no model under config/. Write one by 'evergreen init'.")
+        folder = shown_path(read_settings().config_dir)
+        raise InputError(f"There is no YAML file of a model in {folder}/. Write one by 'evergreen init'.")
     found = [due_now(setup) for setup in setups]
     if json:
         many = {"state": _worst(found), "model": f"{len(found)} models", "reasons": [], "models": found}
@@ -230,6 +232,8 @@ def _show_due(one: dict[str, Any]) -> None:
         print(f"  {reason['code']}: {reason['message']}")
     for trigger in one["triggers"]:
         when = f", due at {trigger['due_at']}" if trigger["due_at"] else ""
-        print(f"  {'DUE ' if trigger['due'] else 'wait'} {trigger['trigger']}: {trigger['said']}{when}")
+        print(
+            f"  {'DUE ' if trigger['due'] else 'wait'} {trigger['trigger']}: {trigger['said'].rstrip('.')}{when}."
+        )
     if one["next_allowed_at"]:
         print(f"  next allowed at {one['next_allowed_at']}")

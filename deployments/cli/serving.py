@@ -22,7 +22,8 @@ from evergreen.tasks.core.errors import InputError
 from evergreen.tasks.io.settings import read_settings, utc_now
 
 Models = Annotated[
-    list[str], typer.Argument(metavar="MODEL...", help="Names under config/, or paths of YAML files.")
+    list[str],
+    typer.Argument(metavar="MODEL...", help="Names of configured models, or paths of their YAML files."),
 ]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="What the key is called, e.g. the client's name.")]
 _FAIL_FAST = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}

@@ -103,16 +103,34 @@ def warn_renamed(old: str, new: str, *, where: str, remedy: str) -> None:
     )
 
 
+_NEAR = 0.65
+"""Least share of letters that two names must have in common for one to be taken for a slip of the other."""
+_LEAST_PART = 3
+"""Letters that a part of a name needs to stand for the name."""
+
+
 def did_you_mean(value: str, known: Iterable[str]) -> str:
-    """Return ``" Did you mean 'x'?"`` for the closest known name, or an empty string.
+    """Return ``" Did you mean 'x'?"`` for the likeliest known name, or an empty string where none is near.
+
+    Letters count alike in either case. A name that holds what was written, or the other way round, is likelier than
+    one that is merely spelt alike.
 
     >>> did_you_mean("acuracy", ["accuracy", "recall"])
     " Did you mean 'accuracy'?"
-    >>> did_you_mean("zzz", ["accuracy"])
-    ''
+    >>> did_you_mean("fraud", ["Fault", "FraudFound_P"])
+    " Did you mean 'FraudFound_P'?"
+    >>> did_you_mean("Fraud", ["Fault"]), did_you_mean("zzz", ["accuracy"])
+    ('', '')
     """
-    close = difflib.get_close_matches(value, list(known), n=1, cutoff=0.6)
-    return f" Did you mean '{close[0]}'?" if close else ""
+    names, wanted = list(known), value.lower()
+    likeness = {name: difflib.SequenceMatcher(None, wanted, name.lower()).ratio() for name in names}
+    parts = [name for name in names if _is_part(wanted, name.lower()) or _is_part(name.lower(), wanted)]
+    near = parts or [name for name in names if likeness[name] >= _NEAR]
+    return f" Did you mean '{max(near, key=likeness.__getitem__)}'?" if near else ""
+
+
+def _is_part(part: str, whole: str) -> bool:
+    return len(part) >= _LEAST_PART and part in whole
 
 
 def unknown_name(what: str, value: str, known: Iterable[str], *, where: str = "") -> UnknownName:

@@ -55,7 +55,9 @@ def find_model(model: str, *, config_dir: Path) -> Path:
             raise ConfigError(f"'{model}' is the model of {names}. Name one of the files instead.")
         if registered:
             return registered[0]
-        raise unknown_name("model", model, list_models(config_dir), where=f"the folder {config_dir.name}/")
+        raise unknown_name(
+            "model", model, list_models(config_dir), where=f"the folder {shown_path(config_dir)}/"
+        )
     return path
 
 
@@ -66,7 +68,7 @@ def read_config(path: Path) -> ModelConfig:
     values.setdefault("model", path.stem)
     base = path.parent / "base.yaml"
     defaults = _read_yaml(base if base.is_file() else _BASE)
-    return parse_model(values, defaults=defaults, origin=_shown(path))
+    return parse_model(values, defaults=defaults, origin=shown_path(path))
 
 
 def _files_of(model: str, config_dir: Path) -> list[Path]:
@@ -81,14 +83,14 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         values = _parse(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         first = " ".join(str(error).split())
-        raise ConfigError(f"{_shown(path)} is not readable as YAML: {first}. Correct the file.") from None
+        raise ConfigError(f"{shown_path(path)} is not readable as YAML: {first}. Correct the file.") from None
     except FileNotFoundError:
         return {}
     if values is None:
         return {}
     if not isinstance(values, dict):
         raise ConfigError(
-            f"{_shown(path)} holds a {type(values).__name__}, expected keys and values; see config/README.md."
+            f"{shown_path(path)} holds a {type(values).__name__}, expected keys and values; see config/README.md."
         )
     return values
 
@@ -102,7 +104,7 @@ def _parse(text: str) -> Any:
         loader.dispose()
 
 
-def _shown(path: Path) -> str:
+def shown_path(path: Path) -> str:
     """Return the path as a person would type it."""
     try:
         return str(path.relative_to(Path.cwd()))

@@ -21,7 +21,7 @@ from evergreen.tasks.core.init.windows import ProposedKey
 from evergreen.tasks.core.verdict import Reason
 from evergreen.tasks.io.settings import read_settings
 from evergreen.tasks.io.sources.base import detect_format
-from evergreen.tasks.io.sources.open import open_source
+from evergreen.tasks.io.sources.open import named_as, open_source
 from evergreen.tasks.io.sources.sql import only_table
 
 UP = 3
@@ -187,9 +187,10 @@ def _read(
         "data": {"source": data, "table": table, "target": target},
         "training": {"candidates": [{"name": "none", "estimator": "sklearn.dummy.DummyRegressor"}]},
     }
-    source = open_source(parse_model(draft, origin="the command"), base=Path.cwd())
-    check_roles(source.loader.columns(), origin=source.origin, target=target, **roles)
-    frame = source.read()
+    with named_as("DATA"):
+        source = open_source(parse_model(draft, origin="the command"), base=Path.cwd())
+        check_roles(source.loader.columns(), origin=source.origin, target=target, **roles)
+        frame = source.read()
     if frame.empty:
         raise NotLearnable(
             "too_few_rows", f"{source.origin} holds column names but no rows. Bring rows.", observed=0.0

@@ -175,10 +175,16 @@ def _write_pause(setup: Setup, kind: str, why: str, *, paused: bool) -> dict[str
         return None if (known is not None) == paused else (kind, {"why": why})
 
     entry = setup.stores.ledger.claim(model=setup.model, stream=RETRAINING, at=utc_now(), decide=decide)
-    state = "Paused" if paused else "Resumed"
-    word = "was already" if entry is None else "is"
-    message = f"Retraining of '{setup.model}' {word} {'paused' if paused else 'not paused'}."
-    reason = {"code": state.lower(), "message": message, "observed": why or None, "limit": None}
+    if entry is not None:
+        state, code, said = (
+            ("Paused", "paused", "is paused") if paused else ("Resumed", "resumed", "is resumed")
+        )
+    elif paused:
+        state, code, said = "Paused", "paused", "was paused already; nothing was changed"
+    else:
+        state, code, said = "Unchanged", "not_paused", "is not paused; there is nothing to resume"
+    message = f"Retraining of '{setup.model}' {said}."
+    reason = {"code": code, "message": message, "observed": why or None, "limit": None}
     return {
         "state": state,
         "model": setup.model,

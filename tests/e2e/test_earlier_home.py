@@ -17,7 +17,12 @@ from tests.support.earlier_home import FEATURES, environment, lived_in, unpack
 from tests.support.machines import LONG, call
 from tests.support.served import started
 
-pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(4 * LONG)]
+pytestmark = [
+    pytest.mark.server,
+    pytest.mark.slow,
+    pytest.mark.timeout(4 * LONG),
+    pytest.mark.filterwarnings("ignore:.* is now called:FutureWarning"),  # what its files say is understood
+]
 ASKED_FIRST = {"id": "ab-0", "at": "2026-04-30T02:05:00+00:00", "place": -600}
 """The first order of the live test: its prediction id, when it happened, and its place from the end of the table."""
 

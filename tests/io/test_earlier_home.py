@@ -24,6 +24,9 @@ from evergreen.tasks.io.status import model_status
 from evergreen.tasks.io.traffic import read_traffic
 from tests.support.earlier_home import FEATURES, NOW, lived_in, served_rows, unpack
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.* is now called:FutureWarning"
+)  # what its files say is understood
 ENTRIES = {"orders": 203, "rides": 176}
 VERSIONS = {"orders": 8, "rides": 5}
 ROWS_OF_TEN_DAYS = {"orders": 400, "rides": 200}

@@ -13,7 +13,7 @@ from evergreen.tasks.io import batch as batch_stage
 from evergreen.tasks.io.batch import BatchStage, hold_stage, read_parts
 from evergreen.tasks.io.mlflow_store.models import load_model
 from evergreen.tasks.io.setup import open_setup
-from evergreen.tasks.scoring import plan_batch, score_batch
+from evergreen.tasks.scoring import describe_batch, plan_batch, score_batch
 from tests.support.monitored import (
     LEARNED,
     PER_HOUR,
@@ -218,6 +218,17 @@ def test_a_table_is_appended_to_and_repeats_change_nothing(scoring, rows, url):
     rows.head(10).assign(x=7.0).to_csv("more.csv", index=False)
     assert 10 == score(scoring, source="more.csv", to=url, to_table="scores", keep=["at", "colour"]).written
     assert len(rows) + 10 == len(table(url))
+
+
+def test_a_repeated_batch_says_that_it_changed_nothing(scoring, rows, tmp_path):
+    options = {"to": f"sqlite:///{tmp_path}/out.db", "to_table": "scores", "source": "new.csv"}
+    first, again = (
+        describe_batch(plan_batch(scoring, **options).job, score(scoring, **options)) for _ in "12"
+    )
+    assert f"{len(rows)} are new in table 'scores'" in first
+    assert "were in table 'scores'" in again
+    assert again.endswith("nothing was changed. The log held all of these predictions already.")
+    assert "already" not in first
 
 
 def test_replacing_leaves_this_batch_alone(scoring, rows, url):

@@ -242,11 +242,17 @@ def find_judgement(entries: Iterable[LedgerEntry], question: str, *, left: float
 
 
 def dry_run_result(result: StageResult) -> StageResult:
-    """Return what a dry run says: a won match is Blocked, for nothing was moved."""
+    """Return what a dry run says: a won match is Blocked, for nothing was moved; and what alpha a real run spends."""
     if result.state not in (State.WON, State.READY_FOR_LIVE_TEST):
         return result
-    met = "won" if result.state is State.WON else "been admitted"
-    message = f"A dry run: version {result.version} has {met}; nothing was moved."
+    if result.state is State.WON:
+        spent = f"A run that is not dry would spend {result.details['alpha']:.4g} of the alpha budget and promote it"
+        message = f"A dry run: version {result.version} has won; nothing was moved or spent. {spent}."
+    else:
+        message = (
+            f"A dry run: version {result.version} has won and would be ReadyForLiveTest; nothing was moved. A "
+            "challenge spends no alpha where live evidence promotes; the live test will."
+        )
     reason = Reason(code="dry_run", message=message)
     return replace(
         result,

@@ -175,7 +175,11 @@ def _keep_newest(line: Timeline, learned: np.ndarray, most: int | None) -> np.nd
 
 def _require_rows(line: Timeline, draft: SplitPlan) -> None:
     if len(line.usable) == 0:
-        raise NotLearnable("too_few_rows", "The source holds no rows. Add data.", observed=0.0, n=0)
+        message = "The source holds no rows. Add data."
+        if draft.until is not None:
+            moment = format_position(draft.until, clock=draft.clock)
+            message = f"No row of the source lies before {moment}. Give a later --until, or add older rows."
+        raise NotLearnable("too_few_rows", message, observed=0.0, n=0)
     if not line.usable.any():
         as_of = "" if draft.until is None else f" as of {format_position(draft.until, clock=draft.clock)}"
         raise NotLearnable(

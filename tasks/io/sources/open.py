@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -15,7 +16,7 @@ from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.data.clock import Clock, Window
 from evergreen.tasks.core.data.columns import require_columns, require_distinct, require_withheld
 from evergreen.tasks.core.data.rows import Rows, normalise
-from evergreen.tasks.core.errors import ConfigError, DataError, did_you_mean
+from evergreen.tasks.core.errors import ConfigError, DataError, Unreachable, did_you_mean
 from evergreen.tasks.io.plugins import SOURCES
 from evergreen.tasks.io.sources.base import PythonLoader, detect_format, list_files
 from evergreen.tasks.io.sources.csv import CsvLoader
@@ -121,6 +122,15 @@ class Source:
                 hint = did_you_mean(name, known)
                 raise DataError(f"Column '{name}' is not in {self.origin}. It has: {', '.join(known)}.{hint}")
         return known if columns is None else list(columns)
+
+
+@contextmanager
+def named_as(argument: str) -> Iterator[None]:
+    """Say in errors of a source the argument that it was typed as (``--source``) in place of ``data.source``."""
+    try:
+        yield
+    except (ConfigError, DataError, Unreachable) as error:
+        raise type(error)(str(error).replace("data.source", argument)) from error
 
 
 def open_source(config: ModelConfig, *, base: Path, secret: Callable[[str], str] | None = None) -> Source:

@@ -483,3 +483,11 @@ def test_a_group_of_which_a_label_is_not_known_yet_is_not_used():
     config = ranking(data={"label_time": "known"}, evaluation={"validation_window": "30 rows"})
     parts = divide(Rows(late, rows.positions), config, until=200.0)
     assert parts.evaluation.frame["race"].max() == 17
+
+
+def test_a_moment_before_the_first_row_is_named_with_what_to_do():
+    rows = counted(0)
+    with pytest.raises(NotLearnable, match=r"No row of the source lies before .*-5.*Give a later --until"):
+        plan_split(rows, row_clock(), until=-5.0)
+    with pytest.raises(NotLearnable, match="The source holds no rows"):
+        plan_split(rows, row_clock())
