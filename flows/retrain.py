@@ -8,13 +8,13 @@ from evergreen.flows.challenge import challenge
 from evergreen.flows.train import train
 from evergreen.flows.validate import validate
 from evergreen.tasks.core.verdict import StageResult, State
+from evergreen.tasks.io.retraining_request import read_request
 from evergreen.tasks.io.setup import open_setup
 from evergreen.tasks.retraining import (
     TRAIN,
     VALIDATE,
     RetrainingRun,
     gather_causes,
-    read_request,
     report_retraining,
     run_claimed,
 )

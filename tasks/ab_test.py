@@ -62,11 +62,11 @@ from evergreen.tasks.io.live_tests import (
 from evergreen.tasks.io.mlflow_store.models import load_model
 from evergreen.tasks.io.mlflow_store.tracking import open_tracker
 from evergreen.tasks.io.settings import utc_now
-from evergreen.tasks.io.setup import Setup
+from evergreen.tasks.io.setup import Setup, record_decision
 from evergreen.tasks.io.traffic import read_traffic
 from evergreen.tasks.promotion import reconcile_task
 from evergreen.tasks.runtime.artifacts import log_team_artifacts
-from evergreen.tasks.runtime.result import artifact_key, record_decision
+from evergreen.tasks.runtime.result import artifact_key
 from evergreen.tasks.runtime.task import SIDE_EFFECT, TRANSIENT, stage_task
 
 

@@ -32,10 +32,10 @@ from evergreen.tasks.io.config import custom_metrics
 from evergreen.tasks.io.mlflow_store.models import load_model, read_split
 from evergreen.tasks.io.mlflow_store.tracking import open_tracker
 from evergreen.tasks.io.settings import utc_now
-from evergreen.tasks.io.setup import Setup
+from evergreen.tasks.io.setup import Setup, record_decision
 from evergreen.tasks.promotion import promote_task, serving_smoke
 from evergreen.tasks.runtime.artifacts import log_team_artifacts
-from evergreen.tasks.runtime.result import artifact_key, record_decision
+from evergreen.tasks.runtime.result import artifact_key
 from evergreen.tasks.runtime.task import SIDE_EFFECT, TRANSIENT, stage_task
 from evergreen.tasks.training import can_refit, refit_version
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection
-from typing import cast
 
 from evergreen.tasks.core.config import ModelConfig
-from evergreen.tasks.core.data.clock import Window, note_naive_times, parse_position
+from evergreen.tasks.core.data.clock import Window, parse_position
 from evergreen.tasks.core.data.columns import clock_columns, needed_columns
 from evergreen.tasks.core.data.rows import Parts, Rows, SplitPlan
 from evergreen.tasks.core.data.split import assign_parts, forced_random_warning, plan_split, rows_needed_from
-from evergreen.tasks.core.errors import ConfigError, InputError
+from evergreen.tasks.core.data.times import note_naive_times
+from evergreen.tasks.core.errors import InputError
 from evergreen.tasks.io.setup import Setup
-from evergreen.tasks.io.sources.open import Source, open_source
+from evergreen.tasks.io.sources.open import Source
+from evergreen.tasks.runtime.sources import open_source_of
 from evergreen.tasks.runtime.task import TRANSIENT, stage_task
 
 
@@ -81,30 +82,6 @@ def load_window(setup: Setup, window: Window) -> Rows:
     """
     source = open_source_of(setup)
     return source.read_rows(window, columns=needed_columns(source.columns(), setup.config))
-
-
-def open_source_of(setup: Setup) -> Source:
-    """Return the source of a model; secret blocks are looked up in Prefect."""
-    return open_source(setup.config, base=setup.base, secret=read_secret)
-
-
-def read_secret(block: str) -> str:
-    """Return the value of a Prefect secret block.
-
-    Raises
-    ------
-    ConfigError
-        When there is no such block.
-    """
-    from prefect.blocks.system import Secret
-
-    try:
-        found = cast("Secret[str]", Secret.load(block))
-    except ValueError as error:
-        raise ConfigError(
-            f"There is no Prefect secret block '{block}' ({str(error).splitlines()[0]}). Create it under Blocks."
-        ) from None
-    return str(found.get())
 
 
 load_parts_task = stage_task(name="load parts", **TRANSIENT)(load_parts)

@@ -29,9 +29,9 @@ from evergreen.tasks.core.monitoring.window_check import WindowCheck
 from evergreen.tasks.core.monitoring.windows import Windowing, WindowSchedule, windows_between
 from evergreen.tasks.core.promotion.plan import CHAMPION
 from evergreen.tasks.core.redact import without_credentials
-from evergreen.tasks.data import open_source_of
 from evergreen.tasks.io.config import custom_metrics, list_models, shown_path
-from evergreen.tasks.io.mlflow_store.models import LoadedModel, load_model, read_documents, read_optional
+from evergreen.tasks.io.mlflow_store.documents import read_documents, read_optional
+from evergreen.tasks.io.mlflow_store.models import LoadedModel, load_model
 from evergreen.tasks.io.settings import read_settings, utc_now
 from evergreen.tasks.io.setup import Setup
 from evergreen.tasks.io.windows import (
@@ -42,6 +42,7 @@ from evergreen.tasks.io.windows import (
     judged_since,
     read_windows,
 )
+from evergreen.tasks.runtime.sources import open_source_of
 from evergreen.tasks.runtime.task import TRANSIENT, stage_task
 
 

@@ -18,9 +18,8 @@ from evergreen.tasks.io.mlflow_store.model_files import fetch_model, load_foreig
 from evergreen.tasks.io.mlflow_store.tracking import Tracker, open_tracker
 from evergreen.tasks.io.mlflow_store.versions import VersionRecord, earlier_grid, keep_version
 from evergreen.tasks.io.plots import holdout_figures
-from evergreen.tasks.io.setup import Setup, open_setup
+from evergreen.tasks.io.setup import Setup, open_setup, record_decision
 from evergreen.tasks.promotion import Promoter
-from evergreen.tasks.runtime.result import record_decision
 from evergreen.tasks.runtime.task import SIDE_EFFECT, stage_task
 from evergreen.tasks.training import run_tags
 

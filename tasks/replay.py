@@ -40,7 +40,6 @@ from evergreen.tasks.core.reports.replay_page import replay_items, replay_markdo
 from evergreen.tasks.core.seeds import seed_for
 from evergreen.tasks.core.validation.gate import configured_gates
 from evergreen.tasks.core.verdict import Reason, StageResult, State
-from evergreen.tasks.data import open_source_of
 from evergreen.tasks.io.config import custom_metrics
 from evergreen.tasks.io.contracts import check_contract
 from evergreen.tasks.io.mlflow_store.tracking import open_tracker
@@ -48,6 +47,7 @@ from evergreen.tasks.io.replay_pareto import draw_replay_page
 from evergreen.tasks.io.setup import Setup
 from evergreen.tasks.runtime.artifacts import log_team_artifacts
 from evergreen.tasks.runtime.result import artifact_key
+from evergreen.tasks.runtime.sources import open_source_of
 from evergreen.tasks.runtime.task import SIDE_EFFECT, TRANSIENT, stage_task
 
 

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State as PrefectState
 
-from evergreen.tasks.core.data.clock import Window, format_position, parse_position
-from evergreen.tasks.core.data.columns import clock_columns
-from evergreen.tasks.core.drift.types import Phase
+from evergreen.tasks.core.data.clock import format_position
 from evergreen.tasks.core.errors import InputError
-from evergreen.tasks.core.promotion.history import PLANS, champion_periods
 from evergreen.tasks.core.promotion.plan import CHALLENGER, CHAMPION
-from evergreen.tasks.core.retraining.causes import could_judge, drift_causes, known_labels
 from evergreen.tasks.core.retraining.decide import decide_retrain
 from evergreen.tasks.core.retraining.history import Attempt
 from evergreen.tasks.core.retraining.report import (
@@ -27,30 +21,16 @@ from evergreen.tasks.core.retraining.report import (
     conclude_retraining,
     retraining_markdown,
 )
-from evergreen.tasks.core.retraining.triggers import due_triggers
-from evergreen.tasks.core.retraining.types import (
-    MANUAL,
-    Cause,
-    Labels,
-    Moment,
-    RetrainingRequest,
-    retrain_policy,
-)
+from evergreen.tasks.core.retraining.types import MANUAL, Moment, RetrainingRequest, retrain_policy
 from evergreen.tasks.core.verdict import Reason, StageResult, State
-from evergreen.tasks.data import open_source_of
-from evergreen.tasks.io.retraining_claims import (
-    RetrainingClaim,
-    await_claim,
-    read_history,
-    retraining_status,
-    take_claim,
-)
+from evergreen.tasks.io.retraining_claims import RetrainingClaim, await_claim, read_history, take_claim
+from evergreen.tasks.io.retraining_request import Request, read_causes
 from evergreen.tasks.io.settings import utc_now
 from evergreen.tasks.io.setup import Setup
-from evergreen.tasks.io.windows import stream_of
 from evergreen.tasks.promotion import Promoter
 from evergreen.tasks.runtime.events import announce_retraining
 from evergreen.tasks.runtime.result import artifact_key
+from evergreen.tasks.runtime.sources import open_source_of
 from evergreen.tasks.runtime.task import TRANSIENT, stage_task
 
 # The walk of a claimed retraining: each stage a subflow, noted before the next begins.
@@ -167,94 +147,10 @@ def _recorded_result(model: str, stage: str, done: Any) -> StageResult:
 # Retrain: gather what asks, decide and claim, walk the stages, close the claim.
 
 
-_RECENT_ATTEMPTS = 20
-"""Newest attempts whose rows may be asked for: a version that was rolled back from is among them."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What a run was asked for: by what, why it is forced (None: it is not), as of when, and whether to act."""
-
-    trigger: str = MANUAL
-    forced: str | None = None
-    until: str | None = None
-    dry_run: bool = False
-
-
-def read_request(
-    setup: Setup, *, trigger: str, force: bool, reason: str | None, until: str | None, dry_run: bool
-) -> Request:
-    """Check what was typed.
-
-    Raises
-    ------
-    InputError
-        When force comes without a reason, or the moment is not on the model's clock.
-    """
-    if force and not (reason or "").strip():
-        raise InputError(
-            "Forcing a retraining needs a reason, which is kept in the ledger: add --reason 'TEXT'."
-        )
-    if until is not None and setup.config.data.ordered:
-        parse_position(until, clock=setup.config.data.clock)
-    dry = dry_run or setup.config.retraining.run_mode == "dry_run"
-    return Request(trigger=trigger, forced=reason if force else None, until=until, dry_run=dry)
-
-
 @stage_task(**TRANSIENT)
 def gather_causes(setup: Setup, request: Request) -> RetrainingRequest:
     """Gather what asks: open alarms of the champion, a person, and the labels there are to learn from."""
-    ledger, registry, config = setup.stores.ledger, setup.stores.registry, setup.config
-    champion = registry.aliases(setup.model).get(CHAMPION)
-    newest = [ledger.last(setup.model, stream_of(phase)) for phase in Phase]
-    entries = [entry.payload for entry in newest if entry is not None]
-    policy = retrain_policy(config)
-    alarms = drift_causes(entries, version=champion, policy=policy, clock=config.data.clock)
-    person = Cause(trigger=MANUAL, said=request.forced or "Asked for by hand.")
-    learned_to = _trained_to(setup, champion)
-    return RetrainingRequest(
-        causes=(*alarms, *([person] if request.trigger == MANUAL or request.forced else [])),
-        judged=could_judge(entries, version=champion),
-        labels=_read_labels(setup, request, learned_to),
-        champion_since=_champion_since(setup, champion),
-        champion_learned_to=learned_to,
-        forced=request.forced,
-    )
-
-
-def _champion_since(setup: Setup, champion: int | None) -> datetime | None:
-    """Return since when the champion reigns; of one that was crowned outside, when it was registered."""
-    if champion is None:
-        return None
-    reign = champion_periods(setup.stores.ledger.read(model=setup.model, stream=PLANS))[-1:]
-    known = reign[0].since if reign and reign[0].version == champion else None
-    return known or setup.stores.registry.version(setup.model, champion).created_at
-
-
-def _trained_to(setup: Setup, champion: int | None) -> float | None:
-    """Return how far the champion has learned, as its tag says."""
-    if champion is None or not setup.config.data.ordered:
-        return None
-    told = setup.stores.registry.version(setup.model, champion).tags.get("evergreen.trained_to")
-    return None if told is None else parse_position(told, clock=setup.config.data.clock)
-
-
-def _read_labels(setup: Setup, request: Request, learned_to: float | None) -> Labels:
-    """Read the rows labelled since the last retraining, with the few columns that say so."""
-    config = setup.config
-    until = None
-    if request.until is not None and config.data.ordered:
-        until = parse_position(request.until, clock=config.data.clock)
-    window = None
-    if config.data.ordered:
-        known = [
-            one.labelled_to
-            for one in read_history(setup.stores.ledger, setup.model).attempts[-_RECENT_ATTEMPTS:]
-        ]
-        begin = min((place for place in (*known, learned_to) if place is not None), default=-math.inf)
-        window = Window(begin, math.inf if until is None else max(until, begin))
-    rows = open_source_of(setup).read_rows(window, columns=clock_columns(config))
-    return known_labels(rows, config, until=until)
+    return read_causes(setup, request, source=open_source_of(setup))
 
 
 def run_claimed(
@@ -309,27 +205,3 @@ def report_retraining(setup: Setup, result: StageResult) -> StageResult:
     page = retraining_markdown(result)
     create_markdown_artifact(page, key=artifact_key("retrain", setup.model), description="Retraining")
     return result
-
-
-def due_now(setup: Setup) -> dict[str, Any]:
-    """Return what asks for a retraining of a model, what holds it, and when the next is due; it only reads.
-
-    Returns
-    -------
-    dict
-        ``state`` (Due, Blocked or InsufficientData), ``model``, ``reasons``, ``causes``, ``triggers`` (those of
-        calendar and labels, due or not), ``next_allowed_at``, ``retraining`` (as in ``status``).
-    """
-    asked = gather_causes.fn(setup, Request(trigger="schedule"))
-    moment, policy = Moment(at=utc_now(), position=asked.labels.newest), retrain_policy(setup.config)
-    history = read_history(setup.stores.ledger, setup.model)
-    decision = decide_retrain(moment, history, asked, policy)
-    states = {"start": "Due", "hold": "Blocked", "insufficient": "InsufficientData"}
-    plain = decision.to_dict()
-    return {
-        "state": states[plain["outcome"]],
-        "model": setup.model,
-        **{name: plain[name] for name in ("reasons", "causes", "next_allowed_at")},
-        "triggers": [one.to_dict() for one in due_triggers(moment, history, asked, policy)],
-        "retraining": retraining_status(setup),
-    }

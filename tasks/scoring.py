@@ -32,7 +32,6 @@ from evergreen.tasks.core.serving.private import Concealer
 from evergreen.tasks.core.traffic.assign import entity_key
 from evergreen.tasks.core.training.scoring import Scorer
 from evergreen.tasks.core.verdict import Reason, StageResult, State
-from evergreen.tasks.data import open_source_of, read_secret
 from evergreen.tasks.io.batch import BatchStage, check_url, hold_stage, read_parts, write_table, write_whole
 from evergreen.tasks.io.mlflow_store.models import load_model
 from evergreen.tasks.io.prediction_log.records import Prediction
@@ -42,6 +41,7 @@ from evergreen.tasks.io.setup import Setup
 from evergreen.tasks.io.sources.base import detect_format
 from evergreen.tasks.io.sources.open import Source, named_as, open_source
 from evergreen.tasks.runtime.result import artifact_key
+from evergreen.tasks.runtime.sources import open_source_of, read_secret
 from evergreen.tasks.runtime.task import TRANSIENT, stage_task
 
 # The parts of a batch: scored, logged, kept until all are there, then delivered at once.

@@ -49,8 +49,9 @@ from evergreen.tasks.core.training.training import (
 )
 from evergreen.tasks.core.verdict import StageResult, State
 from evergreen.tasks.io.config import custom_metrics
-from evergreen.tasks.io.mlflow_store.models import read_documents, storing
-from evergreen.tasks.io.mlflow_store.registry import VersionInfo
+from evergreen.tasks.io.mlflow_store.documents import read_documents
+from evergreen.tasks.io.mlflow_store.models import storing
+from evergreen.tasks.io.mlflow_store.reader import VersionInfo
 from evergreen.tasks.io.mlflow_store.tracking import open_tracker
 from evergreen.tasks.io.mlflow_store.versions import (
     VersionRecord,

@@ -27,14 +27,15 @@ from evergreen.tasks.core.validation.validate import GateDecision, gather_contex
 from evergreen.tasks.core.verdict import StageResult, State
 from evergreen.tasks.io.config import custom_metrics
 from evergreen.tasks.io.contracts import check_contract
-from evergreen.tasks.io.mlflow_store.models import LoadedModel, load_model, read_documents
+from evergreen.tasks.io.mlflow_store.documents import read_documents
+from evergreen.tasks.io.mlflow_store.models import LoadedModel, load_model
 from evergreen.tasks.io.mlflow_store.tracking import open_tracker
-from evergreen.tasks.io.setup import Setup
+from evergreen.tasks.io.setup import Setup, record_decision
 from evergreen.tasks.io.smoke import smoke_version
 from evergreen.tasks.io.smoke_pool import SMOKE_POOL
 from evergreen.tasks.promotion import Promoter
 from evergreen.tasks.runtime.artifacts import log_team_artifacts
-from evergreen.tasks.runtime.result import artifact_key, record_decision
+from evergreen.tasks.runtime.result import artifact_key
 from evergreen.tasks.runtime.task import SIDE_EFFECT, TRANSIENT, stage_task
 
 

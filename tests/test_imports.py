@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.monitored import LEARNED, make_rows, moment
+
 ROOT = Path(__file__).resolve().parents[1]
 FLOWS = sorted(path.stem for path in (ROOT / "flows").glob("*.py") if path.stem != "__init__")
 COSTLY = {"evidently", "great_expectations", "matplotlib.pyplot", "plotly", "lightgbm"}
@@ -88,10 +90,42 @@ print(json.dumps([exit_code, list(sys.modules)]))
 
 
 def test_help_imports_only_what_prints_it():
-    done = subprocess.run(
-        [sys.executable, "-c", HELP], cwd=ROOT, capture_output=True, text=True, check=False, timeout=250
-    )
-    assert done.returncode == 0, done.stderr[-500:]
-    exit_code, names = json.loads(done.stdout.splitlines()[-1])
+    exit_code, names = json.loads(printed("-c", HELP).splitlines()[-1])
     assert 0 == exit_code
     assert [] == sorted((NUMBERS | SERVERS | {"pydantic", "sqlalchemy", "rich", "yaml"}) & set(names))
+
+
+READING = {
+    # what each command, in this order in one process, may not have imported by its end
+    ("status", "MODEL"): {"pandas", "scipy.stats", "sklearn"},
+    ("alert", "MODEL"): {"pandas", "scipy.stats", "sklearn"},
+    ("traffic", "show", "MODEL"): {"pandas", "scipy.stats", "sklearn"},
+    ("pause", "MODEL", "--reason", "a fair"): {"pandas", "scipy.stats", "sklearn"},
+    ("traffic", "stop", "MODEL", "--reason", "a fair"): {"pandas", "scipy.stats", "sklearn"},
+    ("due", "MODEL"): {"scipy.stats", "sklearn"},
+    ("retrain", "MODEL"): {"scipy.stats", "sklearn"},
+    ("ab", "status", "MODEL"): {"scipy.stats", "sklearn"},
+}
+COMMANDS = """
+import contextlib, io, json, sys
+from evergreen.deployments.cli.app import run
+found = []
+for arguments in json.loads(sys.argv[1]):
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        run([*arguments, "--json"])
+    found.append([json.loads(out.getvalue())["state"], list(sys.modules)])
+print(json.dumps(found))
+"""
+
+
+def test_commands_that_read_import_no_server_and_no_more_than_they_read_with(watched, monkeypatch):
+    monkeypatch.setenv("EVERGREEN_NOW", moment(LEARNED))
+    path = str(watched.setup(make_rows()).path)
+    arguments = [[path if one == "MODEL" else one for one in command] for command in READING]
+    found = dict(zip(READING, json.loads(printed("-c", COMMANDS, json.dumps(arguments))), strict=True))
+    assert {command: [] for command in READING} == {
+        command: sorted((forbidden | SERVERS) & set(found[command][1]))
+        for command, forbidden in READING.items()
+    }
+    states = ["Inconsistent", "NoAlarm", "Plain", "Paused", "Unchanged", "Blocked", "Blocked", "InputError"]
+    assert states == [state for state, _ in found.values()]

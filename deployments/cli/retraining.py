@@ -10,7 +10,7 @@ import typer
 
 from evergreen.deployments.cli.options import AsOf, DryRun, Json, Model
 from evergreen.deployments.cli.output import clean, note, open_model, prepare_prefect, print_result, run_flow
-from evergreen.tasks.core.errors import InputError
+from evergreen.tasks.core.errors import InputError, NotLearnable, Unreachable
 from evergreen.tasks.io.settings import read_settings
 
 if TYPE_CHECKING:
@@ -121,12 +121,30 @@ def retrain(
     if force and not (why or "").strip():
         raise InputError("--force needs a reason, which is kept in the ledger: add --reason 'TEXT'.")
     setup = open_model(model)
-    prepare_prefect(setup.settings)
-    options = {"trigger": trigger, "force": force, "reason": why, "until": until, "dry_run": dry_run}
-    result = run_flow("evergreen.flows.retrain:retrain", {"model": model, **options})
+    result = _held(setup, trigger=trigger, force=force, reason=why, until=until, dry_run=dry_run)
+    if result is None:
+        prepare_prefect(setup.settings)
+        options = {"trigger": trigger, "force": force, "reason": why, "until": until, "dry_run": dry_run}
+        result = run_flow("evergreen.flows.retrain:retrain", {"model": model, **options})
     print_result({"next_allowed_at": None, "causes": [], "stages": {}, **result}, as_json=json)
     if result.get("next_allowed_at") and not json:
         print(f"  next allowed at {result['next_allowed_at']}")
+
+
+def _held(setup: Setup, *, trigger: str, until: str | None, **asked: Any) -> dict[str, Any] | None:
+    """Return the answer where nothing is to be started, which needs no run; None where a run has to say."""
+    from evergreen.tasks.core.retraining.types import MANUAL
+    from evergreen.tasks.io.retraining_request import answer_without_run, read_request
+    from evergreen.tasks.runtime.sources import open_source_of
+
+    if trigger not in (MANUAL, "schedule"):
+        return None
+    request = read_request(setup, trigger=trigger, until=until, **asked)
+    try:
+        result = answer_without_run(setup, request, source=open_source_of(setup))
+    except (NotLearnable, Unreachable):  # the run says so and records it, or tries again
+        return None
+    return None if result is None else result.to_dict()
 
 
 def replay(
@@ -188,13 +206,14 @@ def due(
 ) -> None:
     """List what asks for a retraining and why, what holds it, and when the next one is due; reads only."""
     from evergreen.tasks.io.config import list_models, shown_path
-    from evergreen.tasks.retraining import due_now
+    from evergreen.tasks.io.retraining_request import due_now
+    from evergreen.tasks.runtime.sources import open_source_of
 
     setups = [open_model(name) for name in ([model] if model else list_models(read_settings().config_dir))]
     if not setups:
         folder = shown_path(read_settings().config_dir)
         raise InputError(f"There is no YAML file of a model in {folder}/. Write one by 'evergreen init'.")
-    found = [due_now(setup) for setup in setups]
+    found = [due_now(setup, source=open_source_of(setup)) for setup in setups]
     if json:
         many = {"state": _worst(found), "model": f"{len(found)} models", "reasons": [], "models": found}
         print(json_module.dumps(clean(found[0] if model else many)))

@@ -180,6 +180,17 @@ class Database:
             connection.execute(text(f"CREATE SCHEMA {self.schema}"))
 
 
+LOG = Database(
+    name="log",
+    variable="EVERGREEN_LOG_URL",
+    metadata=MetaData(),
+    head="0003",
+    migrations="log_migrations",
+    schema="evergreen_log",
+)
+"""The log's database; its tables are in `evergreen.tasks.io.prediction_log.records`, which more is imported for."""
+
+
 def _sqlite_engine(url: URL) -> Engine:
     Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from evergreen.tasks.core.reports.monitoring import ComparableColumns, compare_columns, sample_frame
 from evergreen.tasks.core.verdict import Reason
-from evergreen.tasks.io.mlflow_store.models import FOLDER
+from evergreen.tasks.io.mlflow_store.documents import FOLDER
 from evergreen.tasks.io.mlflow_store.tracking import open_tracker
 
 if TYPE_CHECKING:

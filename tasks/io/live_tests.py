@@ -52,7 +52,7 @@ from evergreen.tasks.core.training.scoring import Recipe
 from evergreen.tasks.core.verdict import Reason
 from evergreen.tasks.io.alias_transaction import model_lock
 from evergreen.tasks.io.config import custom_metrics
-from evergreen.tasks.io.mlflow_store.models import read_documents
+from evergreen.tasks.io.mlflow_store.documents import read_documents
 from evergreen.tasks.io.prediction_log.records import VERSION
 from evergreen.tasks.io.settings import utc_now
 from evergreen.tasks.io.setup import Setup

@@ -19,9 +19,10 @@ from urllib.parse import quote
 
 from evergreen.tasks.core.errors import InputError
 from evergreen.tasks.io.locks import folder_lock
+from evergreen.tasks.io.mlflow_store.documents import read_documents
 from evergreen.tasks.io.mlflow_store.model_files import fetch_model
-from evergreen.tasks.io.mlflow_store.models import NEEDED, LoadedModel, build_model, read_documents
-from evergreen.tasks.io.mlflow_store.registry import VersionInfo
+from evergreen.tasks.io.mlflow_store.models import NEEDED, LoadedModel, build_model
+from evergreen.tasks.io.mlflow_store.reader import VersionInfo
 from evergreen.tasks.io.mlflow_store.tracking import answered, open_tracker
 from evergreen.tasks.io.setup import Setup
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from evergreen.tasks.core.config import ModelConfig
+from evergreen.tasks.core.verdict import StageResult
 from evergreen.tasks.io.config import find_model, reach_team_modules, read_config
 from evergreen.tasks.io.ledger import Ledger, open_ledger
 from evergreen.tasks.io.mlflow_store.registry import MlflowRegistry, Registry
-from evergreen.tasks.io.prediction_log.store import Log, open_log
-from evergreen.tasks.io.settings import Settings, read_settings
+from evergreen.tasks.io.settings import Settings, read_settings, utc_now
 from evergreen.tasks.io.store_checks import check_places
+
+if TYPE_CHECKING:
+    from evergreen.tasks.io.prediction_log.store import Log
 
 
 class Stores:
@@ -44,7 +48,9 @@ class Stores:
 
     @cached_property
     def log(self) -> Log:
-        """The log of windows and predictions."""
+        """The log of windows and predictions; what reads and writes rows is imported with it."""
+        from evergreen.tasks.io.prediction_log.store import open_log
+
         self.settings.home.mkdir(parents=True, exist_ok=True)
         return open_log(self.settings.log_url)
 
@@ -105,3 +111,11 @@ def open_setup(model: str) -> Setup:
     reach_team_modules(settings)
     path = find_model(model, config_dir=settings.config_dir)
     return Setup(config=read_config(path), path=path, settings=settings, stores=Stores(settings))
+
+
+def record_decision(setup: Setup, kind: str, result: StageResult) -> StageResult:
+    """Append a decision to the ledger and return the result with its ``decision_id``."""
+    entry = setup.stores.ledger.append(
+        model=setup.model, stream="decisions", kind=kind, payload=result.to_dict(), at=utc_now()
+    )
+    return replace(result, decision_id=entry.id)

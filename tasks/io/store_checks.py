@@ -12,8 +12,8 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from evergreen.tasks.core.errors import ConfigError, Unreachable
 from evergreen.tasks.core.redact import redacted, without_credentials
+from evergreen.tasks.io.databases import LOG
 from evergreen.tasks.io.ledger import LEDGER
-from evergreen.tasks.io.prediction_log.records import LOG
 from evergreen.tasks.io.settings import Settings
 
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}

@@ -18,8 +18,7 @@ from prefect.states import Completed, Failed
 
 from evergreen.tasks.core.errors import Blocked, InputError, NotLearnable
 from evergreen.tasks.core.verdict import Reason, StageResult, State
-from evergreen.tasks.io.settings import utc_now
-from evergreen.tasks.io.setup import Setup, open_setup
+from evergreen.tasks.io.setup import open_setup, record_decision
 
 OURS = "evergreen"
 
@@ -89,14 +88,6 @@ def concluded(
         return run
 
     return decorate
-
-
-def record_decision(setup: Setup, kind: str, result: StageResult) -> StageResult:
-    """Append a decision to the ledger and return the result with its ``decision_id``."""
-    entry = setup.stores.ledger.append(
-        model=setup.model, stream="decisions", kind=kind, payload=result.to_dict(), at=utc_now()
-    )
-    return replace(result, decision_id=entry.id)
 
 
 def _decide(function: Callable[..., StageResult], options: dict[str, Any]) -> StageResult:

@@ -21,7 +21,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
-from evergreen.tasks.io.mlflow_store.registry import VersionInfo
+from evergreen.tasks.io.mlflow_store.reader import VersionInfo
 from evergreen.tasks.io.serving_cache import ServingCache
 
 def wait(self, uri, place):

@@ -23,10 +23,9 @@ from evergreen.tasks.core.verdict import Outcome, StageResult, State, Verdict
 from evergreen.tasks.io.ledger import SqlLedger
 from evergreen.tasks.io.live_tests import LiveTestResults, abort_test, read_tests
 from evergreen.tasks.io.settings import FROZEN
-from evergreen.tasks.io.setup import open_setup
+from evergreen.tasks.io.setup import open_setup, record_decision
 from evergreen.tasks.io.traffic import read_traffic
 from evergreen.tasks.promotion import Promoter
-from evergreen.tasks.runtime.result import record_decision
 from tests.support.arena import promote_plainly
 from tests.support.dying_command import entry_label
 from tests.support.learning import write_model

@@ -23,7 +23,7 @@ from evergreen.tasks.core.promotion.ledger import LedgerEntry, next_entry, parse
 from evergreen.tasks.core.serving.idempotency import IdConflict, Key, OutcomeRecord, Record
 from evergreen.tasks.io.ledger import Decide
 from evergreen.tasks.io.locks import lock_held, lock_lost
-from evergreen.tasks.io.mlflow_store.registry import VersionInfo, unknown_version
+from evergreen.tasks.io.mlflow_store.reader import VersionInfo, unknown_version
 from evergreen.tasks.io.prediction_log.encode import ShadowRecord, shadow_record
 from evergreen.tasks.io.prediction_log.read import same_content
 from evergreen.tasks.io.prediction_log.records import (

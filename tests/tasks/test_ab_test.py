@@ -26,9 +26,9 @@ from evergreen.tasks.core.verdict import Outcome, Reason, StageResult, State, Ve
 from evergreen.tasks.io.live_tests import abort_test, evaluate_now, read_tests, show_test
 from evergreen.tasks.io.prediction_log.records import KnownOutcome, Prediction, ShadowScore
 from evergreen.tasks.io.settings import FROZEN
+from evergreen.tasks.io.setup import record_decision
 from evergreen.tasks.io.status import model_status
 from evergreen.tasks.io.traffic import read_traffic, set_variants, stop_variants
-from evergreen.tasks.runtime.result import record_decision
 from tests.support.arena import Arena, enthrone, promote_plainly, spent
 from tests.support.rivals_store import STRONG, WEAK
 

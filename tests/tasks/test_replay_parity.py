@@ -23,9 +23,10 @@ from evergreen.tasks.core.drift.types import Phase
 from evergreen.tasks.core.errors import NotLearnable
 from evergreen.tasks.core.verdict import Outcome, Reason, StageResult, State, Verdict
 from evergreen.tasks.data import load_parts
+from evergreen.tasks.io.retraining_request import read_request
 from evergreen.tasks.io.settings import FROZEN
 from evergreen.tasks.io.setup import open_setup
-from evergreen.tasks.retraining import TRAIN, VALIDATE, gather_causes, read_request, run_claimed
+from evergreen.tasks.retraining import TRAIN, VALIDATE, gather_causes, run_claimed
 from evergreen.tasks.training import change_position
 from evergreen.tasks.validation import (
     apply_validation,

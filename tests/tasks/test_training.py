@@ -14,7 +14,8 @@ from evergreen.tasks.core.errors import InputError, NotLearnable
 from evergreen.tasks.core.profiles.profile import Profile
 from evergreen.tasks.core.records.training import training_result
 from evergreen.tasks.data import load_parts
-from evergreen.tasks.io.mlflow_store.models import load_model, read_documents
+from evergreen.tasks.io.mlflow_store.documents import read_documents
+from evergreen.tasks.io.mlflow_store.models import load_model
 from evergreen.tasks.io.mlflow_store.tracking import open_tracker
 from evergreen.tasks.io.plots import holdout_figures, importance_figure
 from evergreen.tasks.io.setup import open_setup

@@ -21,6 +21,8 @@ MODES = (PAIRED, ARMS)
 POLICIES = ("superiority", "non_inferiority")
 ROW, ENTITY, BLOCK = "row", "entity", "block"
 UNITS = (ROW, ENTITY, BLOCK)
+CHAMPION_MOVED = "champion_moved"
+"""Code of the reason that another version than the control reigns, or reigned."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
 
 

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from evergreen.tasks.core.ab_testing.analysis import LiveTestAnalysis
 from evergreen.tasks.core.ab_testing.definition import (
     ARMS,
+    CHAMPION_MOVED,
     PAIRED,
     LiveTest,
     live_test_payload,
     read_live_test,
 )
-from evergreen.tasks.core.ab_testing.outcome import CHAMPION_MOVED, Conclusion
 from evergreen.tasks.core.challenge.alpha import AlphaAllowance, alpha_allowance
-from evergreen.tasks.core.challenge.evidence import JUDGEMENT
 from evergreen.tasks.core.errors import InputError, unknown_name
 from evergreen.tasks.core.promotion.history import DONE, PLANS, recorded_plans
 from evergreen.tasks.core.promotion.ledger import LedgerEntry, parse_entry_id
@@ -25,6 +23,10 @@ from evergreen.tasks.core.serial import to_plain
 from evergreen.tasks.core.traffic.plan import TrafficPlan
 from evergreen.tasks.core.traffic.state import STOPPED, TRAFFIC, TrafficState, fold_traffic
 from evergreen.tasks.core.verdict import Reason, State
+
+if TYPE_CHECKING:
+    from evergreen.tasks.core.ab_testing.analysis import LiveTestAnalysis
+    from evergreen.tasks.core.ab_testing.outcome import Conclusion
 
 # Live tests in the ledger: created, begun, looked at, concluded or aborted; folded into their present state.
 
@@ -243,6 +245,8 @@ def admitted_challenger(
     """
     if path not in LIVE_PATHS or challenger is None or champion is None or challenger == champion:
         return None
+    from evergreen.tasks.core.challenge.evidence import JUDGEMENT
+
     judged = [one for one in decisions if one.kind == JUDGEMENT and one.payload.get("version") == challenger]
     if not judged or judged[-1].payload.get("state") != State.READY_FOR_LIVE_TEST.value:
         return None

@@ -8,14 +8,12 @@ from enum import StrEnum
 from typing import Any
 
 from evergreen.tasks.core.ab_testing.analysis import EQUIVALENT, INFERIOR, ChallengerResult, LiveTestAnalysis
-from evergreen.tasks.core.ab_testing.definition import Arm, LiveTest
+from evergreen.tasks.core.ab_testing.definition import CHAMPION_MOVED, Arm, LiveTest
 from evergreen.tasks.core.serial import Struct
 from evergreen.tasks.core.verdict import Reason
 
 ALREADY_CHAMPION = "already_champion"
 """Code of the reason that a challenger has the throne, so that nothing is left to promote."""
-CHAMPION_MOVED = "champion_moved"
-"""Code of the reason that another version than the control reigns, or reigned."""
 _BROKEN = frozenset(
     {
         "sample_ratio_mismatch",

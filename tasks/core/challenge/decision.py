@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from scipy.special import nctdtrit, ndtri, stdtrit
+import scipy
 
 from evergreen.tasks.core.challenge.difference import Difference
 from evergreen.tasks.core.errors import ConfigError
@@ -117,7 +117,7 @@ def needed_rows(
     >>> needed_rows(standard_error=0.01, n=1000, df=1e9, detectable=0.02, level=0.05, power=0.8)
     2245
     """
-    reach = _reach(float(-ndtri(level / 2)), df=df, power=power)
+    reach = _reach(float(-scipy.special.ndtri(level / 2)), df=df, power=power)
     if reach * standard_error / detectable > _MOST:
         return None
     wanted = n * (reach * standard_error / detectable) ** 2
@@ -142,7 +142,7 @@ def needed_blocks(
     unit = blocks * (standard_error / detectable) ** 2
     wanted = float(least)
     for _ in range(30):  # wanted moves the critical value only a little: a few rounds settle it
-        critical = float(-stdtrit(max(wanted, 2.0) - 1, level / 2))
+        critical = float(-scipy.special.stdtrit(max(wanted, 2.0) - 1, level / 2))
         following = max(unit * _reach(critical, df=blocks - 1, power=power) ** 2, least)
         settled = abs(following - wanted) <= max(0.1, 1e-6 * wanted)
         wanted = following if settled else (following + wanted) / 2
@@ -159,8 +159,8 @@ def _reach(critical: float, *, df: float, power: float) -> float:
     """
     planned = power + _RESERVE * (1 - power)
     if not df < _NORMAL_FROM:
-        return critical + float(ndtri(planned))
-    return float(nctdtrit(max(df, 1.0), critical, planned))
+        return critical + float(scipy.special.ndtri(planned))
+    return float(scipy.special.nctdtrit(max(df, 1.0), critical, planned))
 
 
 MIN_ROWS = 30  # independent rows (or groups) below which no test of ours is trusted

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm, t
+import scipy
 
 from evergreen.tasks.core.arrays import BoolArray, FloatArray, IntArray
 from evergreen.tasks.core.errors import ConfigError, NotLearnable
@@ -256,7 +256,7 @@ def compare_blocks(pair: PairedParts, blocks: IntArray, *, level: float) -> Diff
         joined, wide = pseudo, variance_inflation(max(dependence.correlation, STRONG_CORRELATION), 1)
         g = len(joined)
     bound = float(np.sqrt(np.var(joined, ddof=1) / g * wide)) if too_dependent else error
-    half = float(t.isf(level / 2, g - 1)) * bound
+    half = float(scipy.stats.t.isf(level / 2, g - 1)) * bound
     return _answer(
         pair,
         "blocked_t",
@@ -311,7 +311,7 @@ def _by_mcnemar(pair: PairedParts, worse: int, better: int, *, level: float) -> 
 def _by_delong(pair: PairedParts, influence: FloatArray, *, level: float) -> Difference:
     """Compare two areas under the ROC curve."""
     error = influence_error(pair.champion.truth, influence)
-    half = float(norm.isf(level / 2)) * error
+    half = float(scipy.stats.norm.isf(level / 2)) * error
     return _answer(
         pair,
         "delong",
@@ -345,7 +345,7 @@ def _by_random_groups(pair: PairedParts, *, level: float, rng: np.random.Generat
     if groups < 2 or not np.isfinite(pseudo).all():
         return _answer(pair, "random_groups_t", level=level)
     error = float(pseudo.std(ddof=1) / np.sqrt(groups))
-    half = float(t.isf(level / 2, groups - 1)) * error
+    half = float(scipy.stats.t.isf(level / 2, groups - 1)) * error
     return _answer(
         pair,
         "random_groups_t",
@@ -389,7 +389,7 @@ def _two_sided(difference: float, error: float, *, df: float) -> float:
     """Return the two-sided p-value of a t statistic; 1 for no difference and no spread."""
     if error == 0:
         return 1.0 if difference == 0 else 0.0
-    return float(2 * t.sf(abs(difference) / error, df))
+    return float(2 * scipy.stats.t.sf(abs(difference) / error, df))
 
 
 # Measure how much better one model is than another on the same rows.

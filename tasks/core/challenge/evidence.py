@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
-from scipy.stats import spearmanr
+import scipy
 
 from evergreen.tasks.core.challenge.alpha import AlphaAllowance
 from evergreen.tasks.core.challenge.comparison import Comparison
@@ -68,7 +68,7 @@ def measure_agreement(judged: Scored, refit: Scored) -> float:
     constant = [bool(np.ptp(side.score) == 0) for side in (judged, refit) if side.score is not None]
     if any(constant):
         return 1.0 if all(constant) else float("nan")
-    return float(spearmanr(judged.score, refit.score).statistic)
+    return float(scipy.stats.spearmanr(judged.score, refit.score).statistic)
 
 
 def judge_agreement(agreement: float, *, bound: float, n: int) -> Verdict:

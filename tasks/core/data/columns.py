@@ -10,7 +10,7 @@ from enum import StrEnum
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
+import scipy
 
 from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.errors import DataError, did_you_mean
@@ -389,4 +389,4 @@ def _why_clock(values: np.ndarray, positions: np.ndarray | None) -> str:
 
 def _agree(at: np.ndarray, value: np.ndarray) -> bool:
     """Return whether two columns order the rows (almost) alike."""
-    return bool(np.corrcoef(rankdata(at), rankdata(value))[0, 1] > 0.99)
+    return bool(np.corrcoef(scipy.stats.rankdata(at), scipy.stats.rankdata(value))[0, 1] > 0.99)

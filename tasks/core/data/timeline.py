@@ -11,8 +11,9 @@ import pandas as pd
 from evergreen.tasks.core.arrays import FloatArray
 from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.config.units import Span
-from evergreen.tasks.core.data.clock import Window, span_length, to_positions
+from evergreen.tasks.core.data.clock import Window, span_length
 from evergreen.tasks.core.data.rows import Rows, SplitPlan
+from evergreen.tasks.core.data.times import to_positions
 from evergreen.tasks.core.errors import DataError
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from evergreen.tasks.core.data.clock import to_positions
 from evergreen.tasks.core.data.columns import is_whole
+from evergreen.tasks.core.data.times import to_positions
 from evergreen.tasks.core.errors import DataError
 
 FORMATS = (

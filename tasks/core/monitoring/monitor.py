@@ -11,8 +11,9 @@ import numpy as np
 from evergreen.tasks.core.alerts.alert import Alert
 from evergreen.tasks.core.arrays import BoolArray, FloatArray
 from evergreen.tasks.core.config import ModelConfig
-from evergreen.tasks.core.data.clock import Window, refuse_mixed_zones
+from evergreen.tasks.core.data.clock import Window
 from evergreen.tasks.core.data.rows import Rows
+from evergreen.tasks.core.data.times import refuse_mixed_zones
 from evergreen.tasks.core.drift.detect import DetectorState
 from evergreen.tasks.core.drift.reference import Reference
 from evergreen.tasks.core.drift.types import Phase

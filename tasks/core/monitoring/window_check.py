@@ -9,8 +9,8 @@ import numpy as np
 
 from evergreen.tasks.core.arrays import BoolArray, FloatArray
 from evergreen.tasks.core.config import ModelConfig
-from evergreen.tasks.core.data.clock import to_positions
 from evergreen.tasks.core.data.rows import Rows
+from evergreen.tasks.core.data.times import to_positions
 from evergreen.tasks.core.drift.alarms import close_alarms
 from evergreen.tasks.core.drift.answers import AnswerMonitor, AnswerSignals, answer_signals
 from evergreen.tasks.core.drift.columns import ColumnMeasure, measure_columns

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm
+import scipy
 
 from evergreen.tasks.core.arrays import FloatArray
 
@@ -192,7 +192,7 @@ def delong(y: Any, score_a: Any, score_b: Any) -> DeLong:
         difference=difference,
         standard_error=error,
         statistic=statistic,
-        p_value=float(2 * norm.sf(abs(statistic))),
+        p_value=float(2 * scipy.stats.norm.sf(abs(statistic))),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import norm, t
+import scipy
 
 from evergreen.tasks.core.arrays import FloatArray
 
@@ -61,7 +61,7 @@ def mean_over_windows(values: FloatArray, *, level: float = 0.95) -> MeanInterva
     if n == 1:
         return MeanInterval(mean, math.nan, math.nan, 1)
     error = math.sqrt(_long_run_variance(known - mean) / n * n / (n - 1))
-    half = float(t.isf((1 - level) / 2, n - 1)) * error
+    half = -float(scipy.special.stdtrit(n - 1, (1 - level) / 2)) * error
     return MeanInterval(mean, mean - half, mean + half, n)
 
 
@@ -174,6 +174,6 @@ def _significant_correlation(values: FloatArray) -> float:
     if g < 4 or spread <= 0:
         return 0.0
     r = float(centred[1:] @ centred[:-1]) / spread
-    if r <= -1 / g + norm.isf(_TEST_LEVEL) / np.sqrt(g):
+    if r <= -1 / g - scipy.special.ndtri(_TEST_LEVEL) / np.sqrt(g):
         return 0.0
     return float(np.clip(r + (1 + 3 * r) / g, 0.0, _MOST_CORRELATION))

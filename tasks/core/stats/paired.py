@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import binom, chi2, t
+import scipy
 
 from evergreen.tasks.core.errors import DataError
 from evergreen.tasks.core.stats.resampling import FEW_DISCORDANT
@@ -57,13 +57,13 @@ def mcnemar(b: int, c: int, *, exact: bool | None = None, correction: bool = Tru
         )
     total = b + c
     if exact if exact is not None else total < FEW_DISCORDANT:
-        p = min(1.0, 2 * float(binom.cdf(min(b, c), total, 0.5))) if total else 1.0
+        p = min(1.0, 2 * float(scipy.stats.binom.cdf(min(b, c), total, 0.5))) if total else 1.0
         return PairedTest(statistic=float(min(b, c)), p_value=p)
     if total == 0:
         return PairedTest(statistic=0.0, p_value=1.0, df=1.0)
     gap = max(abs(b - c) - (1 if correction else 0), 0)
     statistic = gap**2 / total
-    return PairedTest(statistic=statistic, p_value=float(chi2.sf(statistic, 1)), df=1.0)
+    return PairedTest(statistic=statistic, p_value=float(scipy.stats.chi2.sf(statistic, 1)), df=1.0)
 
 
 def cochran_q(outcomes: Any) -> PairedTest:
@@ -99,7 +99,9 @@ def cochran_q(outcomes: Any) -> PairedTest:
     if bottom == 0:
         return PairedTest(statistic=0.0, p_value=1.0, df=float(k - 1))
     statistic = float((k - 1) * (k * (columns**2).sum() - total**2) / bottom)
-    return PairedTest(statistic=statistic, p_value=float(chi2.sf(statistic, k - 1)), df=float(k - 1))
+    return PairedTest(
+        statistic=statistic, p_value=float(scipy.stats.chi2.sf(statistic, k - 1)), df=float(k - 1)
+    )
 
 
 def corrected_resampled_t(
@@ -196,8 +198,8 @@ def _t_test(mean: float, error: float, *, df: int, alternative: str) -> PairedTe
     certain = 0.0 if mean == 0 else float(np.copysign(np.inf, mean))
     statistic = mean / error if error > 0 else certain
     p = {
-        "two-sided": 2 * t.sf(abs(statistic), df),
-        "greater": t.sf(statistic, df),
-        "less": t.cdf(statistic, df),
+        "two-sided": 2 * scipy.stats.t.sf(abs(statistic), df),
+        "greater": scipy.stats.t.sf(statistic, df),
+        "less": scipy.stats.t.cdf(statistic, df),
     }[alternative]
     return PairedTest(statistic=statistic, p_value=float(p), df=float(df))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import beta, false_discovery_control, norm
+import scipy
 
 from evergreen.tasks.core.arrays import FloatArray, IntArray
 from evergreen.tasks.core.errors import DataError
@@ -190,15 +190,17 @@ def paired_proportions_interval(b: int, c: int, n: int, *, level: float) -> tupl
 def _bonett_price(b: int, c: int, n: int, *, level: float) -> tuple[float, float]:
     """Return the Wald interval with one row added to each discordant cell."""
     first, second = (b + 1) / (n + 2), (c + 1) / (n + 2)
-    half = float(norm.isf(level / 2)) * math.sqrt((first + second - (second - first) ** 2) / (n + 2))
+    half = float(scipy.stats.norm.isf(level / 2)) * math.sqrt(
+        (first + second - (second - first) ** 2) / (n + 2)
+    )
     return second - first - half, second - first + half
 
 
 def _conditional(b: int, c: int, n: int, *, level: float) -> tuple[float, float]:
     """Return (2 π - 1) (b + c) / n at the exact limits of π, the share of discordant rows won."""
     m = b + c
-    low = 0.0 if c == 0 else float(beta.ppf(level / 2, c, m - c + 1))
-    high = 1.0 if c == m else float(beta.ppf(1 - level / 2, c + 1, m - c))
+    low = 0.0 if c == 0 else float(scipy.stats.beta.ppf(level / 2, c, m - c + 1))
+    high = 1.0 if c == m else float(scipy.stats.beta.ppf(1 - level / 2, c + 1, m - c))
     return (2 * low - 1) * m / n, (2 * high - 1) * m / n
 
 
@@ -224,7 +226,7 @@ def wilson_interval(successes: float, n: float, *, level: float) -> tuple[float,
     """
     if n <= 0:
         return math.nan, math.nan
-    z, share = float(norm.isf(level / 2)), successes / n
+    z, share = float(scipy.stats.norm.isf(level / 2)), successes / n
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
     return max(centre - half, 0.0), min(centre + half, 1.0)
@@ -294,7 +296,9 @@ def _discovery_control(p_values: Any, *, method: str) -> FloatArray:
     """Adjust by SciPy; NaN stays NaN and still counts as a test."""
     p, _ = _sorted(p_values)
     known = np.where(np.isnan(p), 1.0, p)
-    return np.where(np.isnan(p), np.nan, false_discovery_control(known, method=method) if p.size else known)
+    return np.where(
+        np.isnan(p), np.nan, scipy.stats.false_discovery_control(known, method=method) if p.size else known
+    )
 
 
 def _sorted(p_values: Any) -> tuple[FloatArray, npt.NDArray[np.intp]]:

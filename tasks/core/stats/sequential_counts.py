@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from scipy.special import betaln, gammaln, xlog1py, xlogy
+import scipy
 
 from evergreen.tasks.core.arrays import FloatArray
 from evergreen.tasks.core.errors import DataError
@@ -153,15 +153,20 @@ def log_split_e_value(counts: Any, shares: Any, *, focus: float = _FOCUS) -> Flo
         )
     p = p / p.sum()
     prior = focus * p
-    mixed = gammaln(prior + n).sum(-1) - gammaln(prior).sum() + gammaln(focus) - gammaln(focus + n.sum(-1))
+    mixed = (
+        scipy.special.gammaln(prior + n).sum(-1)
+        - scipy.special.gammaln(prior).sum()
+        + scipy.special.gammaln(focus)
+        - scipy.special.gammaln(focus + n.sum(-1))
+    )
     return np.asarray(mixed - (n * np.log(p)).sum(-1))
 
 
 def _log_share_e_value(lost: FloatArray, won: FloatArray, share: Any, a: float) -> FloatArray:
     """Return the log of the mixture likelihood over the likelihood of a share won."""
     p = np.asarray(share, dtype=np.float64)
-    mixed = betaln(a + won, a + lost) - betaln(a, a)
-    return np.asarray(mixed - xlogy(won, p) - xlog1py(lost, -p))
+    mixed = scipy.special.betaln(a + won, a + lost) - scipy.special.betaln(a, a)
+    return np.asarray(mixed - scipy.special.xlogy(won, p) - scipy.special.xlog1py(lost, -p))
 
 
 def _counts(b: Any, c: Any) -> tuple[FloatArray, FloatArray]:

@@ -7,6 +7,7 @@ By hand, from the project's root, for those who let only administrators change s
 
 from __future__ import annotations
 
-from evergreen.tasks.io.prediction_log.records import LOG
+import evergreen.tasks.io.prediction_log.records  # noqa: F401  (its tables)
+from evergreen.tasks.io.databases import LOG
 
 LOG.run_migrations()

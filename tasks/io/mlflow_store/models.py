@@ -11,17 +11,17 @@ import pandas as pd
 
 from evergreen.tasks.core.data.rows import SplitPlan
 from evergreen.tasks.core.data.schema import Schema
-from evergreen.tasks.core.errors import InputError
 from evergreen.tasks.core.training.estimators import libraries
 from evergreen.tasks.core.training.features import flexible_columns
 from evergreen.tasks.core.training.scoring import Recipe, Scorer
+from evergreen.tasks.io.mlflow_store.documents import read_documents
 from evergreen.tasks.io.mlflow_store.model_files import (
     load_estimator,
     load_foreign,
     store_model,
     types_to_trust,
 )
-from evergreen.tasks.io.mlflow_store.registry import VersionInfo
+from evergreen.tasks.io.mlflow_store.reader import VersionInfo
 from evergreen.tasks.io.mlflow_store.tracking import Tracker, answered, open_tracker
 from evergreen.tasks.io.setup import Setup
 
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
 
-FOLDER = "evergreen"
-"""Folder of our documents among a run's artifacts."""
 NEEDED = ("schema", "split", "recipe")
 """Documents without which a version cannot score."""
 _REQUIREMENTS = ("scikit-learn", "numpy", "scipy", "pandas", "skops")
@@ -150,32 +148,6 @@ def build_model(setup: Setup, info: VersionInfo, documents: Mapping[str, Any], *
         plan=SplitPlan.from_dict(documents["split"]),
         recipe=recipe,
     )
-
-
-def read_documents(setup: Setup, info: VersionInfo, names: Sequence[str]) -> dict[str, Any]:
-    """Return JSON documents stored with a version (``schema``, ``split``, ``recipe``, ``contract``, ``profile``, …).
-
-    Raises
-    ------
-    InputError
-        When one is missing: the version was not registered by Evergreen.
-    """
-    run_id = info.tags.get("evergreen.run") or info.run_id
-    tracker = open_tracker(setup.stores)
-    found = {name: tracker.read_json(run_id, f"{FOLDER}/{name}.json") for name in names} if run_id else {}
-    missing = [name for name in names if found.get(name) is None]
-    if missing:
-        raise InputError(
-            f"Version {info.version} of '{info.model}' lacks {FOLDER}/{missing[0]}.json in its run: it was not "
-            "registered by Evergreen. Bring it in with 'evergreen register MODEL URI --trained-to T'."
-        )
-    return found
-
-
-def read_optional(setup: Setup, info: VersionInfo, name: str) -> dict[str, Any] | None:
-    """Return a JSON document that a version may lack; None without it."""
-    run_id = info.tags.get("evergreen.run") or info.run_id
-    return open_tracker(setup.stores).read_json(run_id, f"{FOLDER}/{name}.json") if run_id else None
 
 
 def read_split(setup: Setup, version: int) -> tuple[Schema, SplitPlan]:

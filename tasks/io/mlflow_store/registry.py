@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
-from evergreen.tasks.core.errors import InputError, UnknownName
+from evergreen.tasks.core.errors import InputError
+from evergreen.tasks.io.mlflow_store.reader import (
+    PAGE,
+    RegistryReader,
+    VersionInfo,
+    moment,
+    open_reader,
+    unknown_version,
+)
 from evergreen.tasks.io.store_checks import mlflow_unreachable
 
 if TYPE_CHECKING:
@@ -17,39 +23,11 @@ if TYPE_CHECKING:
     from mlflow.exceptions import MlflowException
 
 
-PAGE = 500
 _SERVERS = ("http:", "https:")
+_ABSENT = "RESOURCE_DOES_NOT_EXIST"
 
 
-@dataclass(frozen=True, kw_only=True)
-class VersionInfo:
-    """One registered version of a model.
-
-    Attributes
-    ----------
-    model : str
-        Registered model name.
-    version : int
-        1, 2, 3, …
-    run_id : str | None
-        MLflow run that logged it.
-    source : str
-        URI of its files (``models:/m-…`` for a logged model that a server registered, where they lie else).
-    tags : dict[str, str]
-        Its story: ``validation_status``, ``trained_to``, ``evergreen.archived``, …
-    created_at : datetime
-        Aware, in UTC.
-    """
-
-    model: str
-    version: int
-    run_id: str | None
-    source: str
-    tags: dict[str, str] = field(default_factory=dict)
-    created_at: datetime
-
-
-class Registry(Protocol):
+class Registry(RegistryReader, Protocol):
     """What every registry does; one contract suite runs on each of them.
 
     Aliases are written by ``tasks/promotion.py`` alone.
@@ -60,20 +38,11 @@ class Registry(Protocol):
     ) -> None:
         """Create the registered model unless it exists; an existing one is left as it is."""
 
-    def aliases(self, name: str) -> dict[str, int]:
-        """Return version numbers by alias; empty for a model that does not exist."""
-
     def set_alias(self, name: str, alias: str, version: int) -> None:
         """Point an alias at a version. ``UnknownName`` without that version, ``InputError`` for a bad alias."""
 
     def delete_alias(self, name: str, alias: str) -> None:
         """Remove an alias; an absent one is fine."""
-
-    def version(self, name: str, version: int) -> VersionInfo:
-        """Return one version; ``UnknownName`` when there is none."""
-
-    def versions(self, name: str) -> list[VersionInfo]:
-        """Return all versions in ascending order; empty for a model that does not exist."""
 
     def set_tags(self, name: str, version: int, tags: Mapping[str, str]) -> None:
         """Set tags of a version; others stay. ``UnknownName`` without that version."""
@@ -90,17 +59,15 @@ class Registry(Protocol):
         """Register files as the next version; the model is created when needed."""
 
 
-def unknown_version(name: str, version: int, known: list[int]) -> UnknownName:
-    """Build the error for a version that is not registered."""
-    listed = ", ".join(map(str, known)) or "none"
-    return UnknownName(f"Unknown version {version} of model '{name}'. Registered: {listed}.")
-
-
 class MlflowRegistry:
-    """MLflow's model registry behind a tracking URI; the client is created on first use."""
+    """MLflow's model registry behind a tracking URI; its client is imported and created when something is written."""
 
     def __init__(self, tracking_uri: str) -> None:
         self.tracking_uri = tracking_uri
+
+    @cached_property
+    def _reader(self) -> RegistryReader:
+        return open_reader(self.tracking_uri) or ClientReader(self.tracking_uri)
 
     @cached_property
     def _client(self) -> MlflowClient:
@@ -122,15 +89,7 @@ class MlflowRegistry:
 
     def aliases(self, name: str) -> dict[str, int]:
         """Return version numbers by alias; empty for a model that does not exist."""
-        from mlflow.exceptions import MlflowException
-
-        try:
-            found = self._client.get_registered_model(name).aliases
-        except MlflowException as error:
-            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                return {}
-            raise self._translate(error, name) from error
-        return {str(alias): int(version) for alias, version in found.items()}
+        return self._reader.aliases(name)
 
     def set_alias(self, name: str, alias: str, version: int) -> None:
         """Point an alias at a version. ``UnknownName`` without that version, ``InputError`` for a bad alias."""
@@ -154,26 +113,11 @@ class MlflowRegistry:
 
     def version(self, name: str, version: int) -> VersionInfo:
         """Return one version; ``UnknownName`` when there is none."""
-        from mlflow.exceptions import MlflowException
-
-        try:
-            return _info(self._client.get_model_version(name, str(version)))
-        except MlflowException as error:
-            raise self._translate(error, name, version=version) from error
+        return self._reader.version(name, version)
 
     def versions(self, name: str) -> list[VersionInfo]:
         """Return all versions in ascending order; empty for a model that does not exist."""
-        found: list[VersionInfo] = []
-        token: str | None = None
-        quote = '"' if "'" in name else "'"  # MLflow's filters know no escape, but both quotes
-        while True:
-            page = self._client.search_model_versions(
-                f"name = {quote}{name}{quote}", max_results=PAGE, page_token=token
-            )
-            found.extend(_info(version) for version in page)
-            token = page.token
-            if not token:
-                return sorted(found, key=lambda info: info.version)
+        return self._reader.versions(name)
 
     def set_tags(self, name: str, version: int, tags: Mapping[str, str]) -> None:
         """Set tags of a version; others stay. ``UnknownName`` without that version."""
@@ -220,13 +164,70 @@ class MlflowRegistry:
         self, error: MlflowException, name: str, *, version: int | None = None, alias: str | None = None
     ) -> Exception:
         """Return our error for one of MLflow's; its own where we have nothing better to say."""
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST" and version is not None:
+        if error.error_code == _ABSENT and version is not None:
             return unknown_version(name, version, [info.version for info in self.versions(name)])
         if error.error_code == "INVALID_PARAMETER_VALUE" and alias is not None:
             return InputError(f"Alias '{alias}' of model '{name}' is refused by MLflow: {error.message}")
-        if error.error_code == "TEMPORARILY_UNAVAILABLE" or "API request to" in str(error.message):
-            return mlflow_unreachable(self.tracking_uri, error.message)
-        return error
+        return _translated(error, self.tracking_uri)
+
+
+def _translated(error: MlflowException, tracking_uri: str) -> Exception:
+    """Return ``Unreachable`` for a store that does not answer, any other error as it is."""
+    if error.error_code == "TEMPORARILY_UNAVAILABLE" or "API request to" in str(error.message):
+        return mlflow_unreachable(tracking_uri, error.message)
+    return error
+
+
+class ClientReader:
+    """Reads a registry by MLflow's own client, which is imported for it."""
+
+    def __init__(self, tracking_uri: str) -> None:
+        self.tracking_uri = tracking_uri
+
+    @cached_property
+    def _client(self) -> MlflowClient:
+        from mlflow import MlflowClient
+
+        return MlflowClient(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
+
+    def aliases(self, name: str) -> dict[str, int]:
+        """Return version numbers by alias; empty for a model that does not exist."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            found = self._client.get_registered_model(name).aliases
+        except MlflowException as error:
+            if error.error_code == _ABSENT:
+                return {}
+            raise _translated(error, self.tracking_uri) from error
+        return {str(alias): int(version) for alias, version in found.items()}
+
+    def version(self, name: str, version: int) -> VersionInfo:
+        """Return one version; ``UnknownName`` when there is none."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return _info(self._client.get_model_version(name, str(version)))
+        except MlflowException as error:
+            if error.error_code == _ABSENT:
+                raise unknown_version(
+                    name, version, [info.version for info in self.versions(name)]
+                ) from error
+            raise _translated(error, self.tracking_uri) from error
+
+    def versions(self, name: str) -> list[VersionInfo]:
+        """Return all versions in ascending order; empty for a model that does not exist."""
+        found: list[VersionInfo] = []
+        token: str | None = None
+        quote = '"' if "'" in name else "'"  # MLflow's filters know no escape, but both quotes
+        while True:
+            page = self._client.search_model_versions(
+                f"name = {quote}{name}{quote}", max_results=PAGE, page_token=token
+            )
+            found.extend(_info(version) for version in page)
+            token = page.token
+            if not token:
+                return sorted(found, key=lambda info: info.version)
 
 
 def _logged_model_id(source: str) -> str | None:
@@ -242,5 +243,5 @@ def _info(version: ModelVersion | Any) -> VersionInfo:
         run_id=version.run_id or None,
         source=str(version.source),
         tags=dict(version.tags or {}),
-        created_at=datetime.fromtimestamp(version.creation_timestamp / 1000, UTC),
+        created_at=moment(version.creation_timestamp),
     )

@@ -9,8 +9,8 @@ from typing import Any
 from evergreen.tasks.core.data.rows import Rows
 from evergreen.tasks.core.log_items import LogItem, Tags
 from evergreen.tasks.core.profiles.grid import Grid
-from evergreen.tasks.io.mlflow_store.models import FOLDER
-from evergreen.tasks.io.mlflow_store.registry import VersionInfo
+from evergreen.tasks.io.mlflow_store.documents import FOLDER
+from evergreen.tasks.io.mlflow_store.reader import VersionInfo
 from evergreen.tasks.io.mlflow_store.tracking import Tracker, code_revision, log_datasets, open_tracker
 from evergreen.tasks.io.setup import Setup
 

@@ -17,16 +17,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sqlalchemy import Column, Float, Index, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import Column, Float, Index, Integer, LargeBinary, String, Table, Text
 
 from evergreen.tasks.core.data.clock import Window
 from evergreen.tasks.core.data.rows import Rows, normalise
 from evergreen.tasks.core.drift.types import Phase
 from evergreen.tasks.core.errors import EvergreenError, InputError
 from evergreen.tasks.core.profiles.reference import DECISION, OUTCOME, SCORE
-from evergreen.tasks.io.databases import Database
+from evergreen.tasks.io.databases import LOG
 
-metadata = MetaData()
+metadata = LOG.metadata
 
 grids = Table(
     "grids",
@@ -85,15 +85,6 @@ outcomes = Table(
     Column("known_at", Float(53), nullable=False),
     Column("at", String(32), nullable=False),
     Index("outcomes_by_known_at", "model", "known_at"),
-)
-
-LOG = Database(
-    name="log",
-    variable="EVERGREEN_LOG_URL",
-    metadata=metadata,
-    head="0003",
-    migrations="log_migrations",
-    schema="evergreen_log",
 )
 
 

@@ -17,8 +17,9 @@ from evergreen.tasks.core.errors import InputError, UnknownName
 from evergreen.tasks.core.profiles.grid import Grid
 from evergreen.tasks.core.promotion.ledger import canonical_json, instant
 from evergreen.tasks.core.stored_words import has_old_words, in_todays_words
+from evergreen.tasks.io.databases import LOG
 from evergreen.tasks.io.prediction_log.read import CHUNK, PredictionLog, SqlPredictions
-from evergreen.tasks.io.prediction_log.records import LOG, WindowRecord, grids, windows
+from evergreen.tasks.io.prediction_log.records import WindowRecord, grids, windows
 
 
 class WindowLog(Protocol):

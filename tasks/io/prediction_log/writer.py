@@ -15,6 +15,7 @@ from typing import Any
 
 from evergreen.tasks.core.errors import Unreachable
 from evergreen.tasks.core.promotion.ledger import instant
+from evergreen.tasks.io.databases import LOG
 from evergreen.tasks.io.prediction_log.batches import Put, RetryingStore
 from evergreen.tasks.io.prediction_log.encode import (
     LogStore,
@@ -24,7 +25,6 @@ from evergreen.tasks.io.prediction_log.encode import (
     shadow_record,
 )
 from evergreen.tasks.io.prediction_log.records import (
-    LOG,
     KnownOutcome,
     QueueFull,
     Served,

@@ -9,16 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evergreen.tasks.core.config.units import parse_span
-from evergreen.tasks.core.data.clock import (
-    Clock,
-    Window,
-    format_position,
-    note_naive_times,
-    parse_position,
-    refuse_mixed_zones,
-    span_length,
-    to_positions,
-)
+from evergreen.tasks.core.data.clock import Clock, Window, format_position, parse_position, span_length
+from evergreen.tasks.core.data.times import note_naive_times, refuse_mixed_zones, to_positions
 from evergreen.tasks.core.errors import ConfigError, DataError, InputError
 from evergreen.tasks.core.serial import from_plain
 

@@ -14,7 +14,8 @@ from evergreen.tasks.core.drift.types import DriftKind
 from evergreen.tasks.core.monitoring.reference_series import ReferenceSeries
 from evergreen.tasks.core.profiles.profile import Profile
 from evergreen.tasks.data import load_parts
-from evergreen.tasks.io.mlflow_store.models import read_documents, read_split
+from evergreen.tasks.io.mlflow_store.documents import read_documents
+from evergreen.tasks.io.mlflow_store.models import read_split
 from evergreen.tasks.io.mlflow_store.tracking import open_tracker
 from evergreen.tasks.io.mlflow_store.versions import earlier_grid, read_history_document
 from evergreen.tasks.io.setup import open_setup

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from evergreen.tasks.core.data.clock import Window
-from evergreen.tasks.io.prediction_log.records import LOG
+from evergreen.tasks.io.databases import LOG
 from evergreen.tasks.io.prediction_log.store import open_log
 from evergreen.tasks.io.prediction_log.writer import LogWriter
 from tests.support.log_writing import MODEL, WAIT, served

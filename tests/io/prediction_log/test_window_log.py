@@ -10,8 +10,8 @@ from sqlalchemy.pool import NullPool
 from evergreen.tasks.core.drift.types import Phase
 from evergreen.tasks.core.errors import ConfigError, InputError, UnknownName, Unreachable
 from evergreen.tasks.core.profiles.profile import Profile, add_profiles, measure_profile
+from evergreen.tasks.io.databases import LOG
 from evergreen.tasks.io.ledger import open_ledger
-from evergreen.tasks.io.prediction_log.records import LOG
 from evergreen.tasks.io.prediction_log.store import open_log
 from tests.support.logs import LOGS, MODEL, NOW, frame, grid, new_log, record
 from tests.support.postgres import execute

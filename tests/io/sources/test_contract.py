@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evergreen.tasks.core.data.clock import Window, to_positions
+from evergreen.tasks.core.data.clock import Window
 from evergreen.tasks.core.data.rows import fingerprint
+from evergreen.tasks.core.data.times import to_positions
 from evergreen.tasks.core.errors import DataError
 from evergreen.tasks.data import load_parts, load_window
 from evergreen.tasks.io.sources.open import open_source

@@ -1,0 +1,389 @@
+"""Read MLflow's registry without MLflow: its client takes two CPU seconds to import, before it is asked anything.
+
+A tracking server answers by its REST API; a database is read by SQL, and never made or migrated. What neither of them
+covers (MLflow's plugins, Databricks, other databases) is left to MLflow's client.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property, lru_cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sqlalchemy import Connection, Engine, create_engine, inspect, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.pool import NullPool
+
+from evergreen.tasks.core.errors import UnknownName
+from evergreen.tasks.io.store_checks import mlflow_unreachable
+
+if TYPE_CHECKING:
+    import requests
+
+PAGE = 500
+"""Versions that are asked for at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionInfo:
+    """One registered version of a model.
+
+    Attributes
+    ----------
+    model : str
+        Registered model name.
+    version : int
+        1, 2, 3, …
+    run_id : str | None
+        MLflow run that logged it.
+    source : str
+        URI of its files (``models:/m-…`` for a logged model that a server registered, where they lie else).
+    tags : dict[str, str]
+        Its story: ``validation_status``, ``trained_to``, ``evergreen.archived``, …
+    created_at : datetime
+        Aware, in UTC.
+    """
+
+    model: str
+    version: int
+    run_id: str | None
+    source: str
+    tags: dict[str, str] = field(default_factory=dict)
+    created_at: datetime
+
+
+def unknown_version(name: str, version: int, known: list[int]) -> UnknownName:
+    """Build the error for a version that is not registered."""
+    listed = ", ".join(map(str, known)) or "none"
+    return UnknownName(f"Unknown version {version} of model '{name}'. Registered: {listed}.")
+
+
+def moment(milliseconds: int | str) -> datetime:
+    """Return the time that MLflow writes as milliseconds since 1970, aware and in UTC."""
+    return datetime.fromtimestamp(int(milliseconds) / 1000, UTC)
+
+
+class RegistryReader(Protocol):
+    """What is read of a registry; one contract suite holds each reader to MLflow's own client."""
+
+    def aliases(self, name: str) -> dict[str, int]:
+        """Return version numbers by alias; empty for a model that does not exist."""
+
+    def version(self, name: str, version: int) -> VersionInfo:
+        """Return one version; ``UnknownName`` when there is none."""
+
+    def versions(self, name: str) -> list[VersionInfo]:
+        """Return all versions in ascending order; empty for a model that does not exist."""
+
+
+class StoreReader(RegistryReader, Protocol):
+    """What is read of a registry, and of the runs beside it."""
+
+    def run_folder(self, run_id: str) -> str | None:
+        """Return the URI of the folder of a run's files; None when there is no such run."""
+
+
+def open_reader(tracking_uri: str, environ: Mapping[str, str] | None = None) -> StoreReader | None:
+    """Return a reader of the store at an address; None where only MLflow's own client can read it.
+
+    Parameters
+    ----------
+    environ : mapping, optional
+        Where MLflow's own variables are looked up (default: the process's environment).
+    """
+    env = os.environ if environ is None else environ
+    if _needs_client(env):
+        return None
+    if tracking_uri.startswith(("http://", "https://")):
+        needs_client = (Path("~/.mlflow/credentials").expanduser(), *_header_plugins())
+        return None if any(map(_exists, needs_client)) else RestReader(tracking_uri, env)
+    return SqlReader(tracking_uri) if _is_readable_database(tracking_uri) else None
+
+
+_ONLY_CLIENT = (
+    "MLFLOW_TRACKING_AUTH",
+    "MLFLOW_TRACKING_AWS_SIGV4",
+    "MLFLOW_WORKSPACE",
+    "MLFLOW_ENABLE_WORKSPACES",
+)
+"""Variables that make MLflow's client sign requests, or look into another workspace, in ways of its own."""
+
+
+def _needs_client(env: Mapping[str, str]) -> bool:
+    return any(env.get(name) for name in _ONLY_CLIENT)
+
+
+@lru_cache(maxsize=1)
+def _header_plugins() -> tuple[Any, ...]:
+    """Return plugins that add headers to requests, such as tokens of a proxy."""
+    return tuple(entry_points(group="mlflow.request_header_provider"))
+
+
+def _exists(found: Any) -> bool:
+    return found.exists() if isinstance(found, Path) else True
+
+
+# A tracking server, by its REST API.
+
+
+_API = "/api/2.0/mlflow/"
+_ABSENT = "RESOURCE_DOES_NOT_EXIST"
+_PASSING = frozenset({429, 500, 502, 503, 504})
+"""HTTP answers after which it is worth asking again."""
+_PAUSES_S = (0.2, 1.0)
+_TIMEOUT_S = 30.0
+
+
+class RestReader:
+    """Reads a tracking server.
+
+    Parameters
+    ----------
+    tracking_uri : str
+        Its address, perhaps with user and password.
+    environ : mapping
+        MLflow's variables: user, password or token, TLS, timeout and retries are as its client has them, but for the
+        longest waits.
+    """
+
+    def __init__(self, tracking_uri: str, environ: Mapping[str, str]) -> None:
+        self.tracking_uri, self._env = tracking_uri, environ
+
+    def aliases(self, name: str) -> dict[str, int]:
+        """Return version numbers by alias; empty for a model that does not exist."""
+        found = self._get("registered-models/get", name=name)
+        known = {} if found is None else found["registered_model"]
+        return {str(one["alias"]): int(one["version"]) for one in known.get("aliases", ())}
+
+    def version(self, name: str, version: int) -> VersionInfo:
+        """Return one version; ``UnknownName`` when there is none."""
+        found = self._get("model-versions/get", name=name, version=str(version))
+        if found is None:
+            raise unknown_version(name, version, [info.version for info in self.versions(name)])
+        return _from_json(found["model_version"])
+
+    def versions(self, name: str) -> list[VersionInfo]:
+        """Return all versions in ascending order; empty for a model that does not exist."""
+        quote = '"' if "'" in name else "'"  # MLflow's filters know no escape, but both quotes
+        asked = {"filter": f"name = {quote}{name}{quote}", "max_results": str(PAGE)}
+        found: list[VersionInfo] = []
+        page: dict[str, Any] = {"next_page_token": ""}
+        while "next_page_token" in page:
+            token = page["next_page_token"]
+            page = (
+                self._get("model-versions/search", **asked, **({"page_token": token} if token else {})) or {}
+            )
+            found += map(_from_json, page.get("model_versions", ()))
+        return sorted(found, key=lambda info: info.version)
+
+    def run_folder(self, run_id: str) -> str | None:
+        """Return the URI of the folder of a run's files; None when there is no such run."""
+        found = self._get("runs/get", run_id=run_id)
+        return None if found is None else str(found["run"]["info"]["artifact_uri"])
+
+    def _get(self, path: str, **asked: str) -> dict[str, Any] | None:
+        """Ask, again after a while where nothing answers; None where what is asked for does not exist."""
+        retries = min(int(self._env.get("MLFLOW_HTTP_REQUEST_MAX_RETRIES") or 7), len(_PAUSES_S))
+        for pause in (*_PAUSES_S[:retries], None):
+            why = self._ask(path, asked)
+            if not isinstance(why, str):
+                return None if why.get("error_code") == _ABSENT else why
+            if pause is not None:
+                time.sleep(pause)
+        raise mlflow_unreachable(self.tracking_uri, why)
+
+    def _ask(self, path: str, asked: dict[str, str]) -> dict[str, Any] | str:
+        """Return what is answered, or in words why nothing is.
+
+        Raises
+        ------
+        Unreachable
+            When the server refuses to answer: to ask again would not help.
+        """
+        import requests
+
+        url = f"{self.tracking_uri.rstrip('/')}{_API}{path}"
+        try:
+            reply = self._session.get(url, params=asked, timeout=self._timeout)
+        except requests.RequestException as error:
+            return f"{type(error).__name__}: {error}"
+        if reply.ok:
+            return dict(reply.json())
+        if reply.status_code in _PASSING:
+            return f"HTTP {reply.status_code}"
+        said = _said(reply)
+        if said.get("error_code") == _ABSENT:
+            return said
+        why = said.get("message") or f"HTTP {reply.status_code} {reply.reason}"
+        raise mlflow_unreachable(self.tracking_uri, f"{path} was refused: {why}")
+
+    @property
+    def _timeout(self) -> float:
+        return min(float(self._env.get("MLFLOW_HTTP_REQUEST_TIMEOUT") or _TIMEOUT_S), _TIMEOUT_S)
+
+    @cached_property
+    def _session(self) -> requests.Session:
+        import requests
+
+        session, env = requests.Session(), self._env
+        user, secret = env.get("MLFLOW_TRACKING_USERNAME"), env.get("MLFLOW_TRACKING_PASSWORD")
+        if user and secret:
+            session.auth = (user, secret)
+        elif token := env.get("MLFLOW_TRACKING_TOKEN"):
+            session.headers["Authorization"] = f"Bearer {token}"
+        if env.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1"):
+            session.verify = False
+        elif authority := env.get("MLFLOW_TRACKING_SERVER_CERT_PATH"):
+            session.verify = authority
+        session.cert = env.get("MLFLOW_TRACKING_CLIENT_CERT_PATH") or None
+        return session
+
+
+def _said(reply: requests.Response) -> dict[str, Any]:
+    try:
+        found = reply.json()
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _from_json(plain: Mapping[str, Any]) -> VersionInfo:
+    return VersionInfo(
+        model=plain["name"],
+        version=int(plain["version"]),
+        run_id=plain.get("run_id") or None,
+        source=str(plain.get("source")),
+        tags={one["key"]: one.get("value", "") for one in plain.get("tags", ())},
+        created_at=moment(plain["creation_timestamp"]),
+    )
+
+
+# A tracking database, by SQL.
+
+
+_BUSY_TIMEOUT_S = 30.0
+_TABLE = "registered_models"
+_WORKSPACE = "default"
+"""The workspace of a store without workspaces; older stores have no such column."""
+_DELETED = "Deleted_Internal"
+"""Stage that MLflow gives to versions that were deleted; their rows stay."""
+
+
+class SqlReader:
+    """Reads a tracking database in SQLite or PostgreSQL; one that is not there, or empty, has no models.
+
+    Parameters
+    ----------
+    tracking_uri : str
+        SQLAlchemy URL.
+    """
+
+    def __init__(self, tracking_uri: str) -> None:
+        self.tracking_uri, self._url = tracking_uri, make_url(tracking_uri)
+
+    def aliases(self, name: str) -> dict[str, int]:
+        """Return version numbers by alias; empty for a model that does not exist."""
+        rows = self._read("SELECT * FROM registered_model_aliases WHERE name = :name", name=name)[0]
+        return {str(row["alias"]): int(row["version"]) for row in rows}
+
+    def version(self, name: str, version: int) -> VersionInfo:
+        """Return one version; ``UnknownName`` when there is none."""
+        known = self.versions(name)
+        for info in known:
+            if info.version == version:
+                return info
+        raise unknown_version(name, version, [info.version for info in known])
+
+    def versions(self, name: str) -> list[VersionInfo]:
+        """Return all versions in ascending order; empty for a model that does not exist."""
+        rows, tags = self._read(
+            "SELECT * FROM model_versions WHERE name = :name",
+            "SELECT * FROM model_version_tags WHERE name = :name",
+            name=name,
+        )
+        told: dict[int, dict[str, str]] = {}
+        for tag in tags:
+            told.setdefault(int(tag["version"]), {})[str(tag["key"])] = str(tag["value"] or "")
+        found = [
+            _from_row(row, told.get(int(row["version"]), {}))
+            for row in rows
+            if row["current_stage"] != _DELETED
+        ]
+        return sorted(found, key=lambda info: info.version)
+
+    def run_folder(self, run_id: str) -> str | None:
+        """Return the URI of the folder of a run's files; None when there is no such run."""
+        rows = self._read("SELECT artifact_uri FROM runs WHERE run_uuid = :name", name=run_id)[0]
+        return str(rows[0]["artifact_uri"]) if rows else None
+
+    def _read(self, *queries: str, name: str) -> list[Sequence[Mapping[str, Any]]]:
+        """Return the rows of queries about a model (or a run) of a name, all of one moment."""
+        if self._file is not None and not self._file.exists():
+            return [[] for _ in queries]
+        try:
+            with self._engine.connect() as connection:
+                if self._file is not None:
+                    connection.exec_driver_sql("BEGIN")  # else each query sees a moment of its own
+                return [_rows(connection, query, name) for query in queries]
+        except DBAPIError as error:
+            if self._is_empty():
+                return [[] for _ in queries]
+            raise mlflow_unreachable(self.tracking_uri, error.orig) from error
+
+    def _is_empty(self) -> bool:
+        """Tell whether MLflow has made no tables in it yet."""
+        try:
+            with self._engine.connect() as connection:
+                return not inspect(connection).has_table(_TABLE)
+        except DBAPIError:
+            return False
+
+    @property
+    def _file(self) -> Path | None:
+        return Path(str(self._url.database)) if self._url.get_backend_name() == "sqlite" else None
+
+    @cached_property
+    def _engine(self) -> Engine:
+        if self._file is None:
+            return create_engine(self._url, poolclass=NullPool, isolation_level="REPEATABLE READ")
+        address = f"{self._file.absolute().as_uri()}?mode=rw"  # it is not made where it is not
+        return create_engine(
+            "sqlite://",
+            creator=lambda: sqlite3.connect(address, uri=True, timeout=_BUSY_TIMEOUT_S),
+            poolclass=NullPool,
+        )
+
+
+def _is_readable_database(tracking_uri: str) -> bool:
+    try:
+        url = make_url(tracking_uri)
+    except (ArgumentError, ValueError):
+        return False
+    if url.get_backend_name() == "sqlite":
+        plain = str(url.database or "")
+        return bool(plain) and plain != ":memory:" and not plain.startswith("file:")
+    return url.get_backend_name() == "postgresql"
+
+
+def _rows(connection: Connection, query: str, name: str) -> Sequence[Mapping[str, Any]]:
+    found = connection.execute(text(query), {"name": name}).mappings().all()
+    return [dict(row) for row in found if row.get("workspace", _WORKSPACE) == _WORKSPACE]
+
+
+def _from_row(row: Mapping[str, Any], tags: dict[str, str]) -> VersionInfo:
+    return VersionInfo(
+        model=str(row["name"]),
+        version=int(row["version"]),
+        run_id=row["run_id"] or None,
+        source=str(row["source"]),
+        tags=tags,
+        created_at=moment(row["creation_time"]),
+    )
