@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Any
 
@@ -19,10 +22,18 @@ from evergreen.tasks.io.settings import FROZEN, Settings, read_settings
 from evergreen.tasks.io.setup import Stores
 
 _MIN_FREE_GB = 2.0
+_PATIENCE_S = 10.0
+"""How long the stores have to answer, all of them together; MLflow's own client would wait for minutes."""
 
 
-def run_checks() -> list[dict[str, Any]]:
-    """Run every check; each answers with ``check``, ``ok`` and a ``message`` that says what to do."""
+def run_checks(*, patience_s: float = _PATIENCE_S) -> list[dict[str, Any]]:
+    """Run every check; each answers with ``check``, ``ok`` and a ``message`` that says what to do.
+
+    Parameters
+    ----------
+    patience_s : float
+        Seconds that the stores have to answer.
+    """
     settings = read_settings()
     checks: tuple[Callable[[Settings], Iterator[tuple[str, bool, str]]], ...] = (
         _python,
@@ -30,7 +41,7 @@ def run_checks() -> list[dict[str, Any]]:
         _disk,
         _clock,
         _prefect,
-        _stores,
+        partial(_stores, patience_s=patience_s),
         _configs,
     )
     return [
@@ -101,7 +112,7 @@ def _old_names(url: str) -> Iterator[tuple[str, bool, str]]:
     yield "names", not found, "; ".join(found) if found else "deployments and automations go by today's names"
 
 
-def _stores(settings: Settings) -> Iterator[tuple[str, bool, str]]:
+def _stores(settings: Settings, *, patience_s: float) -> Iterator[tuple[str, bool, str]]:
     stores = Stores(settings)
     looks: dict[str, Callable[[], object]] = {
         "ledger": lambda: stores.ledger.last("doctor", "decisions"),
@@ -111,18 +122,39 @@ def _stores(settings: Settings) -> Iterator[tuple[str, bool, str]]:
     if settings.tracking_uri.startswith("sqlite") and not settings.home.exists():
         yield "stores", True, f"embedded, made in {settings.home.name}/ at first use"
         return
-    for name, look in looks.items():
+    for name, trouble in ask_at_once(looks, patience_s=patience_s).items():
+        remedy = "Check EVERGREEN_LEDGER_URL, EVERGREEN_LOG_URL and MLFLOW_TRACKING_URI."
+        yield name, trouble is None, "answers" if trouble is None else f"{trouble}. {remedy}"
+
+
+def ask_at_once(asks: Mapping[str, Callable[[], object]], *, patience_s: float) -> dict[str, str | None]:
+    """Ask all at the same time and return what was wrong with each; None where it answered.
+
+    Parameters
+    ----------
+    asks : mapping of str to callable
+        What to ask, by name. One that does not answer in time is left behind: its thread ends with the process.
+    patience_s : float
+        Seconds after which nothing is waited for any more.
+    """
+    found: dict[str, str | None] = {}
+
+    def ask(name: str, look: Callable[[], object]) -> None:
         try:
             look()
         except Exception as error:  # whatever a store says is what the reader must know
-            yield (
-                name,
-                False,
-                f"{type(error).__name__}: {without_credentials(str(error))}. "
-                "Check EVERGREEN_LEDGER_URL, EVERGREEN_LOG_URL and MLFLOW_TRACKING_URI.",
-            )
+            found[name] = f"{type(error).__name__}: {without_credentials(str(error))}".rstrip(".")
         else:
-            yield name, True, "answers"
+            found[name] = None
+
+    threads = [threading.Thread(target=ask, args=one, daemon=True) for one in asks.items()]
+    deadline = time.monotonic() + patience_s
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    late = f"Nothing was answered within {patience_s:g} s"
+    return {name: found.get(name, late) for name in asks}
 
 
 def _configs(settings: Settings) -> Iterator[tuple[str, bool, str]]:

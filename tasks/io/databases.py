@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from evergreen.tasks.io.locks import advisory_key
 BUSY_TIMEOUT_MS = 30_000
 POSTGRES_DRIVER = "postgresql+psycopg"
 _NO_PRIVILEGE = "42501"
+_ALEMBIC = threading.Lock()
+"""Alembic's context is one for all threads of a process: two databases are migrated one after the other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +152,7 @@ class Database:
         config = Config()
         folder = str(Path(__file__).parent / self.migrations)
         config.set_main_option("script_location", folder.replace("%", "%%"))
-        with engine.begin() as connection:
+        with _ALEMBIC, engine.begin() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, self.head)
 
