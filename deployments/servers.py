@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import fcntl
 import json
@@ -98,6 +99,66 @@ def stop_servers(home: Path) -> list[str]:
     return sorted(running)
 
 
+# A temporary Prefect server, which the commands of one home share: the first starts it, the last ends it.
+
+
+_TEMPORARY = Path("prefect", "temporary")
+_USERS = "users"
+_EPHEMERAL = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+"""What Prefect tells a server of a few runs: no pages, no services that look after deployments."""
+joined: set[str] = set()
+"""Addresses of the temporary servers that this process uses."""
+
+
+def join_temporary_server(home: Path) -> str:
+    """Return the address of the temporary server's API, started where none answers; it is left when the process ends.
+
+    Two servers on one database of SQLite lock each other out. Every user holds a shared lock, which the kernel frees
+    with its holder: whoever leaves and finds no other ends the server, also one that a killed command left.
+
+    Raises
+    ------
+    EvergreenError
+        When the server ended at once or did not answer in time; its log is named.
+    """
+    from evergreen.tasks.io.locks import folder_lock
+
+    folder = home / _TEMPORARY
+    with folder_lock(folder):
+        info = read_servers(folder).get("prefect")
+        if info is None or not _alive(info):
+            info = _start_temporary(folder)
+        _wait("temporary Prefect", info)
+        users = os.open(folder / _USERS, os.O_RDWR | os.O_CREAT, 0o644)
+        fcntl.flock(users, fcntl.LOCK_SH)
+    joined.add(info["api"])
+    atexit.register(_leave_temporary, folder, users)
+    return str(info["api"])
+
+
+def _start_temporary(folder: Path) -> dict[str, Any]:
+    port = free_port(8300)
+    command = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--log-level", "error", "--lifespan", "on"]
+    url = f"http://127.0.0.1:{port}/api"
+    info = {**_spawn(folder / "server.log", command, _EPHEMERAL), "api": url, "health": f"{url}/health"}
+    _remember(folder, {"prefect": info})
+    return info
+
+
+def _leave_temporary(folder: Path, users: int) -> None:
+    from evergreen.tasks.io.locks import folder_lock
+
+    with folder_lock(folder):
+        try:
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # somebody else still uses it
+            return
+        finally:
+            os.close(users)
+        stop_servers(folder)
+
+
 def free_port(first: int) -> int:
     """Return the first port from ``first`` on that nobody listens to on loopback.
 
@@ -120,7 +181,7 @@ def _start_prefect(settings: Settings, port: int) -> dict[str, Any]:
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     url = f"http://127.0.0.1:{port}"
     environ = {"PREFECT_UI_API_URL": f"{url}/api", "PREFECT_API_URL": f"{url}/api"}
-    info = _spawn(settings, "prefect", command, environ)
+    info = _spawn(settings.home / "logs" / "prefect.log", command, environ)
     return {**info, "api": f"{url}/api", "ui": url, "health": f"{url}/api/health"}
 
 
@@ -130,7 +191,9 @@ def _start_mlflow(settings: Settings, port: int) -> dict[str, Any]:
     if settings.artifact_root:
         command += ["--default-artifact-root", settings.artifact_root, "--no-serve-artifacts"]
     url = f"http://127.0.0.1:{port}"
-    info = _spawn(settings, "mlflow", command, {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})
+    info = _spawn(
+        settings.home / "logs" / "mlflow.log", command, {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    )
     return {**info, "ui": url, "health": f"{url}/health"}
 
 
@@ -144,11 +207,10 @@ def _start_worker(settings: Settings, running: dict[str, dict[str, Any]]) -> dic
     }
     if "mlflow" in running:
         environ["EVERGREEN_MLFLOW_UI"] = running["mlflow"]["ui"]
-    return _spawn(settings, "worker", command, environ)
+    return _spawn(settings.home / "logs" / "worker.log", command, environ)
 
 
-def _spawn(settings: Settings, name: str, command: list[str], environ: dict[str, str]) -> dict[str, Any]:
-    log = settings.home / "logs" / f"{name}.log"
+def _spawn(log: Path, command: list[str], environ: dict[str, str]) -> dict[str, Any]:
     with log.open("ab") as out:
         process = subprocess.Popen(
             command,

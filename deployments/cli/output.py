@@ -13,7 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evergreen.deployments.servers import prefect_answers, quiet_stdout, read_servers
+from evergreen.deployments.servers import (
+    join_temporary_server,
+    joined,
+    prefect_answers,
+    quiet_stdout,
+    read_servers,
+)
 from evergreen.tasks.core.errors import Blocked, EvergreenError, InputError, NotLearnable
 from evergreen.tasks.core.redact import redacted, without_credentials
 from evergreen.tasks.core.verdict import Reason, State
@@ -150,7 +156,7 @@ def find_prefect(settings: Settings | None = None) -> bool:
     if "mlflow" in servers:
         os.environ.setdefault("EVERGREEN_MLFLOW_UI", servers["mlflow"]["ui"])
     url = os.environ.get("PREFECT_API_URL") or servers.get("prefect", {}).get("api")
-    if url and prefect_answers(url):
+    if url and url not in joined and prefect_answers(url):
         os.environ["PREFECT_API_URL"] = url
         return True
     return False
@@ -162,7 +168,7 @@ def prepare_prefect(settings: Settings | None = None) -> bool:
     Returns
     -------
     bool
-        True when a running server answers, False when a temporary one will be started.
+        True when a running server answers, False when a temporary one was started, or joined.
 
     Raises
     ------
@@ -171,15 +177,18 @@ def prepare_prefect(settings: Settings | None = None) -> bool:
     """
     if find_prefect(settings):
         return True
-    if url := os.environ.get("PREFECT_API_URL"):
+    url = os.environ.get("PREFECT_API_URL")
+    if url and url not in joined:
         raise EvergreenError(
             f"PREFECT_API_URL names {redacted(url)}, but nothing answers there. Start that server, or unset the "
             "variable to use the one 'evergreen up' starts."
         )
-    os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "true"
     Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
-    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "90")
-    note("No Prefect server is running: starting a temporary one (about 20 s; 'evergreen up' keeps one).")
+    note(
+        "No Prefect server is running: starting a temporary one, which takes about 20 s. 'evergreen up' makes "
+        "commands faster."
+    )
+    os.environ["PREFECT_API_URL"] = join_temporary_server((settings or read_settings()).home)
     return False
 
 
