@@ -16,13 +16,13 @@ from evergreen.tasks.core.traffic.variant import Role
 from evergreen.tasks.io.alerts import open_alarms
 from evergreen.tasks.io.config import find_model, list_models, read_config
 from evergreen.tasks.io.mlflow_store.models import load_model
-from evergreen.tasks.io.mlflow_store.versions import load_reference
-from evergreen.tasks.io.prediction_log.store import sum_profiles
 from evergreen.tasks.io.serving_keys import keys_path, read_ring
 from evergreen.tasks.io.setup import open_setup
 from evergreen.tasks.io.status import model_status
 from evergreen.tasks.io.traffic import read_traffic
 from tests.support.earlier_home import FEATURES, NOW, lived_in, served_rows, unpack
+from tests.support.learned import load_reference
+from tests.support.logs import sum_profiles
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.* is now called:FutureWarning"

@@ -4,6 +4,10 @@ import shutil
 
 import pytest
 
+from evergreen.tasks.core.drift.reference import Reference
+from evergreen.tasks.core.monitoring.reference_series import ReferenceSeries
+from evergreen.tasks.io.mlflow_store.documents import read_documents
+from evergreen.tasks.io.mlflow_store.versions import read_history_document
 from evergreen.tasks.io.setup import open_setup
 from tests.support.arena import train
 from tests.support.learning import write_model
@@ -63,3 +67,9 @@ class Learned:
     def _open(self, folder, patch):
         point_at(folder, f"sqlite:///{folder}/mlflow.db", patch)
         return open_setup(str(write_model(folder, **self.options)))
+
+
+def load_reference(setup, info):
+    """Return what was frozen with a version: its reference and its own past."""
+    kept = read_documents(setup, info, ("profile",))["profile"]
+    return Reference.from_dict(kept), ReferenceSeries.from_dict(read_history_document(setup, info))

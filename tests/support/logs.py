@@ -8,6 +8,7 @@ import pandas as pd
 from evergreen.tasks.core.data.clock import Window
 from evergreen.tasks.core.drift.types import Phase
 from evergreen.tasks.core.profiles.grid import make_grid
+from evergreen.tasks.core.profiles.profile import Profile, add_profiles
 from evergreen.tasks.io.prediction_log.records import WindowRecord
 from evergreen.tasks.io.prediction_log.store import open_log
 from tests.support.memory_stores import MemoryLog
@@ -45,4 +46,17 @@ def record(start, end, *, phase=Phase.INPUTS, model=MODEL, at=NOW, payload=None,
         at=at,
         payload=payload or {},
         profiles=profiles or {},
+    )
+
+
+def sum_profiles(log, records, name):
+    """Return the sum of the records' profiles of a name, one for each grid they were counted over."""
+    by_grid = {}
+    for one in records:
+        if name in one.profiles:
+            plain = one.profiles[name]
+            by_grid.setdefault(plain["grid_id"], []).append(plain)
+    return tuple(
+        add_profiles([Profile.from_window_dict(part, log.grid(grid_id)) for part in parts])
+        for grid_id, parts in by_grid.items()
     )

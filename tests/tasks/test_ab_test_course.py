@@ -32,7 +32,9 @@ from evergreen.tasks.io.traffic import read_traffic, set_variants, stop_variants
 from evergreen.tasks.promotion import Promoter
 from tests.support.arena import spent
 from tests.support.rivals_store import STRONG, WEAK
-from tests.tasks.test_ab_test import START, YES, answer, begin, champion_of, later, look, serve
+from tests.tasks.test_ab_test import START, YES, answer, arena, begin, champion_of, later, look, serve
+
+__all__ = ["arena"]
 
 KEEP = Conclusion(action=Action.KEEP, reasons=())
 

@@ -9,28 +9,19 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from evergreen.tasks.core.drift.reference import Reference
 from evergreen.tasks.core.drift.types import DriftKind
-from evergreen.tasks.core.monitoring.reference_series import ReferenceSeries
 from evergreen.tasks.core.profiles.profile import Profile
 from evergreen.tasks.data import load_parts
 from evergreen.tasks.io.mlflow_store.documents import read_documents
 from evergreen.tasks.io.mlflow_store.models import read_split
 from evergreen.tasks.io.mlflow_store.tracking import open_tracker
-from evergreen.tasks.io.mlflow_store.versions import earlier_grid, read_history_document
+from evergreen.tasks.io.mlflow_store.versions import earlier_grid
 from evergreen.tasks.io.setup import open_setup
 from evergreen.tasks.registration import register_model
 from evergreen.tasks.training import refit_version
-from tests.support.learned import Learned
+from tests.support.learned import Learned, load_reference
 from tests.support.learning import make_frame, write_model
 from tests.support.monitored import KINDS, point_at
-
-
-def load_reference(setup, info):
-    """Return what was frozen with a version: its reference and its own past."""
-    kept = read_documents(setup, info, ("profile",))["profile"]
-    return Reference.from_dict(kept), ReferenceSeries.from_dict(read_history_document(setup, info))
-
 
 WINDOWS = {"window": "100h", "min_rows": 50}
 

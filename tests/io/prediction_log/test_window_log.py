@@ -9,28 +9,15 @@ from sqlalchemy.pool import NullPool
 
 from evergreen.tasks.core.drift.types import Phase
 from evergreen.tasks.core.errors import ConfigError, InputError, UnknownName, Unreachable
-from evergreen.tasks.core.profiles.profile import Profile, add_profiles, measure_profile
+from evergreen.tasks.core.profiles.profile import measure_profile
 from evergreen.tasks.io.databases import LOG
 from evergreen.tasks.io.ledger import open_ledger
 from evergreen.tasks.io.prediction_log.store import open_log
-from tests.support.logs import LOGS, MODEL, NOW, frame, grid, new_log, record
+from tests.support.logs import LOGS, MODEL, NOW, frame, grid, new_log, record, sum_profiles
 from tests.support.postgres import execute
 from tests.support.races import open_log_once, race
 
 INPUTS, OUTCOMES = Phase.INPUTS, Phase.OUTCOMES
-
-
-def sum_profiles(log, records, name):
-    """Return the sum of the records' profiles of a name, one for each grid they were counted over."""
-    by_grid = {}
-    for one in records:
-        if name in one.profiles:
-            plain = one.profiles[name]
-            by_grid.setdefault(plain["grid_id"], []).append(plain)
-    return tuple(
-        add_profiles([Profile.from_window_dict(part, log.grid(grid_id)) for part in parts])
-        for grid_id, parts in by_grid.items()
-    )
 
 
 @pytest.fixture(params=LOGS)
