@@ -83,7 +83,7 @@ def test_one_of_two_runs_that_meet_is_held_and_no_window_is_judged_twice(watched
             others.append(watch(setup))
         return look(*arguments, **options)
 
-    monkeypatch.setattr(guarding, "look", look_while_another_run_goes_by)
+    monkeypatch.setattr(guarding, "monitor_window", look_while_another_run_goes_by)
     with pytest.raises(Blocked, match="Another run has judged the window"):
         watch(setup)
     assert every(FIRST, END - 1) == spans(setup, "inputs")

@@ -87,7 +87,7 @@ def choose_evaluation_rows(
     Examples
     --------
     >>> new, old = np.array([True, True]), np.array([False, False])
-    >>> choose_ground(new, {5: old, 4: new}, model="fraud", window="7d").defender
+    >>> choose_evaluation_rows(new, {5: old, 4: new}, model="fraud", window="7d").defender
     4
     """
     if not defenders:

@@ -7,13 +7,16 @@ import numbers
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import scipy
 
 from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.errors import DataError, did_you_mean
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ROLE_KEYS = {
     "target": "target",
@@ -162,9 +165,12 @@ def column_kind(column: pd.Series, *, max_categories: int) -> ColumnKind:
 
     Examples
     --------
+    >>> import pandas as pd
     >>> column_kind(pd.Series(["a", "b", None]), max_categories=50).kind
     <Kind.CATEGORICAL: 'categorical'>
     """
+    import pandas as pd
+
     if column.isna().all():
         return ColumnKind(Kind.EMPTY, "every value is null")
     if pd.api.types.is_bool_dtype(column.dtype):
@@ -188,6 +194,8 @@ def check_unmixed(parts: Sequence[pd.DataFrame], columns: Iterable[str], *, max_
     DataError
         Naming the first such column, its first value that is no number, and the row in all parts together.
     """
+    import pandas as pd
+
     for name in columns:
         pieces = [part[name] for part in parts if len(part)]
         if pieces and pd.api.types.is_object_dtype(pieces[0].dtype):
@@ -215,6 +223,8 @@ def _object_kind(values: pd.Series, max_categories: int) -> ColumnKind:
 
 
 def _text_kind(texts: pd.Series, max_categories: int) -> ColumnKind:
+    import pandas as pd
+
     counts = texts.value_counts()
     distinct = counts.index.to_series()
     if distinct.str.contains(_DATE, regex=True).all():
@@ -297,6 +307,7 @@ def inspect_columns(
 
     Examples
     --------
+    >>> import pandas as pd
     >>> facts = inspect_columns(pd.DataFrame({"id": range(40), "x": [1.5, 2.5] * 20}))
     >>> facts["id"].useless, facts["x"].useless
     ('counts rows: 40 whole numbers in 40 rows, each once, without gaps', '')

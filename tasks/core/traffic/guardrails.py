@@ -32,7 +32,7 @@ def round_level(limits: GuardrailLimits, *, number: int, arms: int) -> float:
     arms : int
         Challengers watched.
 
-    >>> round_level(Limits(), number=1, arms=1) == 0.05 / 2 / 3
+    >>> round_level(GuardrailLimits(), number=1, arms=1) == 0.05 / 2 / 3
     True
     """
     return limits.false_aborts / (number * (number + 1) * len(GUARDRAILS) * arms * limits.processes)
@@ -166,7 +166,7 @@ def above_rate(events: int, n: int, *, rate: float) -> float:
     rate : float
         Within (0, 1).
 
-    >>> oftener_than(30, 200, rate=0.05) > math.log(1000)
+    >>> above_rate(30, 200, rate=0.05) > math.log(1000)
     True
     """
     payoffs = np.array([1.0 - rate, -rate])

@@ -26,7 +26,7 @@ def count_cells(ranges: Ranges) -> int:
 def join_ranges(ranges: Iterable[tuple[int, int]]) -> Ranges:
     """Return the same cells in order, touching ranges made one.
 
-    >>> join([(5, 9), (0, 5), (20, 30)])
+    >>> join_ranges([(5, 9), (0, 5), (20, 30)])
     ((0, 9), (20, 30))
     """
     joined: list[tuple[int, int]] = []
@@ -41,7 +41,7 @@ def join_ranges(ranges: Iterable[tuple[int, int]]) -> Ranges:
 def free_ranges(taken: Iterable[tuple[int, int]], *, cells: int) -> Ranges:
     """Return the cells that nobody has taken.
 
-    >>> free_of([(0, 5), (20, 30)], cells=40)
+    >>> free_ranges([(0, 5), (20, 30)], cells=40)
     ((5, 20), (30, 40))
     """
     free, place = [], 0
@@ -54,7 +54,7 @@ def free_ranges(taken: Iterable[tuple[int, int]], *, cells: int) -> Ranges:
 def first_cells(ranges: Ranges, count: int) -> Ranges:
     """Return the lowest ``count`` of these cells.
 
-    >>> first(((0, 5), (20, 30)), 7)
+    >>> first_cells(((0, 5), (20, 30)), 7)
     ((0, 5), (20, 22))
     """
     kept = []

@@ -192,7 +192,7 @@ def parse_variant(
     InputError
         Naming the part that cannot be read.
 
-    >>> read_variant("challenger@5%", role=Role.CHALLENGER, aliases={"challenger": 8})
+    >>> parse_variant("challenger@5%", role=Role.CHALLENGER, aliases={"challenger": 8})
     Variant(name='v8', role=<Role.CHALLENGER: 'challenger'>, share=0.05, members=((8, 1.0),))
     """
     found = _ARM.fullmatch(text.strip())
@@ -210,7 +210,7 @@ def parse_variant(
 def parse_share(text: str) -> float:
     """Read a share: ``10%``, ``0.1`` or ``1``; ``InputError`` for anything else.
 
-    >>> [read_share(text) for text in ("10%", "0.1", "100 %", "0.5%")]
+    >>> [parse_share(text) for text in ("10%", "0.1", "100 %", "0.5%")]
     [0.1, 0.1, 1.0, 0.005]
     """
     plain = text.strip()
@@ -225,7 +225,7 @@ def parse_share(text: str) -> float:
 def parse_steps(text: str) -> tuple[float, ...]:
     """Read the steps of a ramp: shares by comma.
 
-    >>> read_steps("1%, 5%, 25%")
+    >>> parse_steps("1%, 5%, 25%")
     (0.01, 0.05, 0.25)
     """
     return tuple(parse_share(part) for part in text.split(","))

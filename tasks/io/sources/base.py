@@ -8,15 +8,17 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fsspec
-import pandas as pd
 
 from evergreen.tasks.core.data.clock import Clock, Window
 from evergreen.tasks.core.data.columns import require_distinct
 from evergreen.tasks.core.errors import ConfigError, DataError, Unreachable, did_you_mean
 from evergreen.tasks.io.plugins import SOURCES
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _ENDINGS = {
     "csv": (".csv", ".tsv", ".txt", ".csv.gz", ".csv.bz2", ".csv.xz", ".csv.zst", ".tsv.gz"),
@@ -192,6 +194,8 @@ class PythonLoader:
 
     def load(self, columns: Sequence[str], window: Window | None) -> pd.DataFrame:
         """Return the window's rows, frame by frame."""
+        import pandas as pd
+
         kept, offset = [], 0
         for frame in self._frames(columns, window):
             self._require(frame, columns)
@@ -210,6 +214,8 @@ class PythonLoader:
             yield frame[list(columns)]
 
     def _frames(self, columns: Sequence[str] | None, window: Window | None) -> Iterator[pd.DataFrame]:
+        import pandas as pd
+
         function = self._function()
         taken = inspect.signature(function).parameters
         offered = {
@@ -236,6 +242,8 @@ class PythonLoader:
             raise DataError(f"A frame of {self.origin} lacks column '{missing[0]}'. Yield it in every frame.")
 
     def _checked(self, result: Any) -> Iterator[pd.DataFrame]:
+        import pandas as pd
+
         frames: Iterable[Any] = result if isinstance(result, Iterable) else (result,)
         count = 0
         for frame in frames:
