@@ -1,1 +1,1 @@
-"""The demonstration: one model's first reign on generated card payments, declared as synthetic."""
+"""The demonstration: one model's first months on generated card payments, declared as synthetic."""

@@ -139,7 +139,7 @@ def main() -> None:
     started = time.monotonic()
     console = Console()
     _prepare()
-    console.print("[bold]A model's first reign[/bold] on synthetic card payments (seeded, drift declared).")
+    console.print("[bold]A model's first months[/bold] on synthetic card payments (seeded, drift declared).")
     prepare_prefect()
     happened = [_play(console, number, chapter) for number, chapter in enumerate(STORY, start=1)]
     _conclude(console, happened, time.monotonic() - started)
@@ -178,12 +178,12 @@ def _conclude(console: Console, happened: list[tuple[Chapter, dict[str, Any]]], 
     from evergreen.tasks.io.setup import open_setup
     from evergreen.tasks.io.status import model_status
 
-    table = Table(title="What happened", expand=True)
-    for name, room in (("step", None), ("state", None), ("version", None), ("why", 1)):
+    table = Table(title="What happened, and why", expand=True)
+    for name, room in (("", None), ("state", None), ("version", None), ("why", 1)):
         table.add_column(name, no_wrap=True, overflow="ellipsis", ratio=room)
-    for chapter, result in happened:
+    for number, (_, result) in enumerate(happened, start=1):
         why = result["reasons"][0]["message"] if result["reasons"] else ""
-        table.add_row(chapter.title, result["state"], str(result.get("version") or "-"), why)
+        table.add_row(str(number), result["state"], str(result.get("version") or "-"), why)
     console.print(table)
     status = model_status(open_setup("payments"))
     aliases = Table("alias", "version", "stage word", "trained to", title="Aliases now")
