@@ -53,11 +53,16 @@ def test_what_a_server_holds_is_asked_page_by_page(prefect_server, monkeypatch):
 
     monkeypatch.setattr("evergreen.deployments.old_names._PAGE", 1)
     with get_client(sync_client=True) as client:
-        for name in ("score", "a-flow-of-others"):
-            flow_id = client.create_flow(flow(lambda: None, name=name))
+        made = [
             client.create_deployment(
-                flow_id, "rides", entrypoint="flows/score.py:score", tags=["evergreen", "model:rides"]
+                client.create_flow(flow(lambda: None, name=name)),
+                "parcels",
+                entrypoint="flows/score.py:score",
+                tags=["evergreen", "model:parcels"],
             )
-        address = str(client.api_url)
-    found = find_old_names(address)
-    assert any("'score/rides'" in one for one in found)
+            for name in ("score", "a-flow-of-others")
+        ]
+        found = find_old_names(str(client.api_url))
+        for one in made:
+            client.delete_deployment(one)
+    assert any("'score/parcels'" in one for one in found)
