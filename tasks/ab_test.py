@@ -33,7 +33,7 @@ from evergreen.tasks.core.ab_testing.outcome import ALREADY_CHAMPION, Action, Co
 from evergreen.tasks.core.ab_testing.planning import Contenders, guardrail_metrics, metric_of_test, plan_test
 from evergreen.tasks.core.ab_testing.report import live_items, live_markdown
 from evergreen.tasks.core.challenge.alpha import ALPHA, SPENT, AlphaAllowance, require_alpha
-from evergreen.tasks.core.challenge.contestants import Contestants
+from evergreen.tasks.core.challenge.comparison import Contestants
 from evergreen.tasks.core.config.model import overlay_model
 from evergreen.tasks.core.errors import InputError, NotLearnable
 from evergreen.tasks.core.metrics.scored import Scored

@@ -18,8 +18,7 @@ from evergreen.tasks.core.challenge.alpha import (
     require_alpha,
     spent_payload,
 )
-from evergreen.tasks.core.challenge.comparison import Comparison
-from evergreen.tasks.core.challenge.contestants import Contestants, choose_contestants
+from evergreen.tasks.core.challenge.comparison import Comparison, Contestants, choose_contestants
 from evergreen.tasks.core.challenge.evidence import check_refit
 from evergreen.tasks.core.challenge.report import challenge_items, challenge_markdown
 from evergreen.tasks.core.data.rows import Parts

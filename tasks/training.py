@@ -22,8 +22,7 @@ from evergreen.tasks.core.data.schema import Schema
 from evergreen.tasks.core.errors import InputError, NotLearnable
 from evergreen.tasks.core.log_items import LogItem
 from evergreen.tasks.core.metrics.registry import deciding_metric
-from evergreen.tasks.core.records.reference import refit_reference_items
-from evergreen.tasks.core.records.refit import check_same_classes, describe_refit
+from evergreen.tasks.core.records.reference import check_same_classes, describe_refit, refit_reference_items
 from evergreen.tasks.core.records.training import (
     candidate_rows,
     comparison_markdown,

@@ -19,9 +19,8 @@ from evergreen.tasks.core.redact import without_credentials, without_places
 from evergreen.tasks.core.serving.compile import compile_model
 from evergreen.tasks.core.serving.signature import Signature
 from evergreen.tasks.core.serving.smoke import SmokeFailed, smoke_rows, smoke_test_version
-from evergreen.tasks.core.traffic.ensemble import agreed_classes
 from evergreen.tasks.core.traffic.plan import TrafficPlan
-from evergreen.tasks.core.traffic.variant import Role, Variant
+from evergreen.tasks.core.traffic.variant import Role, Variant, agreed_classes
 from evergreen.tasks.io.serving_cache import ServingCache
 from evergreen.tasks.io.settings import utc_now
 from evergreen.tasks.io.setup import Setup

@@ -13,7 +13,7 @@ from evergreen.deployments.service.live import Live, ServedArm
 from evergreen.tasks.core.serving.answers import Answers
 from evergreen.tasks.core.serving.batch import Batch, project_columns
 from evergreen.tasks.core.traffic.assign import entity_key
-from evergreen.tasks.core.traffic.ensemble import blend_decisions, blend_scores
+from evergreen.tasks.core.traffic.variant import blend_decisions, blend_scores
 
 # Ask an arm in such a way that a row it fails on fails alone: halves of what fails are asked again.
 

@@ -12,7 +12,13 @@ import numpy as np
 from evergreen.tasks.core.ab_testing.analysis import LiveTestAnalysis, analyse_live_test
 from evergreen.tasks.core.ab_testing.checks import Maturity, measure_maturity
 from evergreen.tasks.core.ab_testing.definition import PAIRED, LiveTest
-from evergreen.tasks.core.ab_testing.evidence import Evidence, LoggedAnswers, gather_evidence, observe
+from evergreen.tasks.core.ab_testing.evidence import (
+    Evidence,
+    LoggedAnswers,
+    cut_slices,
+    gather_evidence,
+    observe,
+)
 from evergreen.tasks.core.ab_testing.ledger import (
     AB,
     ABORTED,
@@ -36,7 +42,6 @@ from evergreen.tasks.core.ab_testing.planning import (
     metric_of_test,
 )
 from evergreen.tasks.core.ab_testing.rows import join_rows, read_answers
-from evergreen.tasks.core.ab_testing.units import cut_slices
 from evergreen.tasks.core.arrays import FloatArray
 from evergreen.tasks.core.data.clock import Window
 from evergreen.tasks.core.data.rows import Rows

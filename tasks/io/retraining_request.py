@@ -14,8 +14,7 @@ from evergreen.tasks.core.drift.types import Phase
 from evergreen.tasks.core.errors import InputError
 from evergreen.tasks.core.promotion.history import PLANS, champion_periods
 from evergreen.tasks.core.promotion.plan import CHAMPION
-from evergreen.tasks.core.retraining.causes import could_judge, drift_causes, known_labels
-from evergreen.tasks.core.retraining.decide import decide_retrain
+from evergreen.tasks.core.retraining.decide import could_judge, decide_retrain, drift_causes, known_labels
 from evergreen.tasks.core.retraining.report import conclude_busy, conclude_refusal
 from evergreen.tasks.core.retraining.triggers import due_triggers
 from evergreen.tasks.core.retraining.types import (

@@ -6,8 +6,7 @@ from evergreen.tasks.core.ab_testing.analysis import needed_units
 from evergreen.tasks.core.ab_testing.checks import MIN_UNITS, least_units
 from evergreen.tasks.core.ab_testing.definition import Arm, LiveTest
 from evergreen.tasks.core.ab_testing.effect import measure_effect
-from evergreen.tasks.core.ab_testing.evidence import ArmEvidence, Evidence
-from evergreen.tasks.core.ab_testing.units import UnitTable
+from evergreen.tasks.core.ab_testing.evidence import ArmEvidence, Evidence, UnitTable
 from evergreen.tasks.core.stats.association import JointMoments
 from evergreen.tasks.core.stats.sequential import compare_arms, compare_pairs, confidence_sequence
 from evergreen.tasks.core.stats.sequential_counts import log_mcnemar_e_value

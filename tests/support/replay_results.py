@@ -7,8 +7,7 @@ from evergreen.tasks.core.data.clock import Window
 from evergreen.tasks.core.drift.performance import Performance
 from evergreen.tasks.core.metrics.registry import get_metric
 from evergreen.tasks.core.replay.history import Step
-from evergreen.tasks.core.replay.results import conclude_policy, conclude_replay
-from evergreen.tasks.core.replay.step import StepResult
+from evergreen.tasks.core.replay.results import StepResult, conclude_policy, conclude_replay
 from evergreen.tasks.core.verdict import Reason, State
 
 DAY = 86400.0

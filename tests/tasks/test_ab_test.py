@@ -18,8 +18,8 @@ from evergreen.tasks.ab_test import (
     open_test,
     promote_tested_version,
 )
+from evergreen.tasks.core.ab_testing.evidence import cut_slices
 from evergreen.tasks.core.ab_testing.ledger import running_test
-from evergreen.tasks.core.ab_testing.units import cut_slices
 from evergreen.tasks.core.challenge.evidence import JUDGEMENT
 from evergreen.tasks.core.errors import InputError, NotLearnable
 from evergreen.tasks.core.verdict import Outcome, Reason, StageResult, State, Verdict

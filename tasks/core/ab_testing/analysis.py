@@ -278,15 +278,8 @@ def _too_few(test: LiveTest, measured: MeasuredEffect) -> tuple[Reason, ...]:
     if least >= limit:
         return ()
     what = unit_word(test) if measured.paired else "units in the smaller arm"
-    return (
-        Reason(
-            code="too_few_units",
-            message=f"{least} {what} with a known outcome; {limit} are needed before anything is judged.",
-            observed=least,
-            limit=limit,
-            n=measured.n,
-        ),
-    )
+    message = f"{least} {what} with a known outcome; {limit} are needed before anything is judged."
+    return (Reason(code="too_few_units", message=message, observed=least, limit=limit, n=measured.n),)
 
 
 def _reason(
@@ -300,9 +293,10 @@ def _reason(
         else f"about {need.still} more {need.what} would tell"
     )
     if wins and verdict != SUPERIOR:  # by its margin
+        message = f"{text}, surely not worse than the champion by {test.margin_effect:g} (evaluation.margin)."
         return Reason(
             code="non_inferior",
-            message=f"{text}, surely not worse than the champion by {test.margin_effect:g} (evaluation.margin).",
+            message=message,
             observed=measured.low,
             limit=-test.margin_effect,
             n=measured.n,
@@ -330,10 +324,11 @@ def _tripped(test: LiveTest, arm: Arm, guards: Mapping[str, Evidence]) -> tuple[
         )
         if not _too_few(test, seen) and math.isfinite(seen.high) and seen.high < -rail.most_worse:
             text = f"{arm.name}, {rail.metric}: {seen.improvement:+.4g} [{seen.low:+.4g}, {seen.high:+.4g}]"
+            message = f"{text}, worse by more than {rail.most_worse:g}."
             found.append(
                 Reason(
                     code="guardrail",
-                    message=f"{text}, worse by more than {rail.most_worse:g}.",
+                    message=message,
                     observed=seen.improvement,
                     limit=-rail.most_worse,
                     n=seen.n,

@@ -121,12 +121,8 @@ def _settled(test: LiveTest) -> tuple[str, ...]:
 
 
 def _already_champion(arm: Arm) -> Reason:
-    return Reason(
-        code=ALREADY_CHAMPION,
-        message=f"Version {arm.version} reigns already.",
-        observed=arm.version,
-        limit=None,
-    )
+    message = f"Version {arm.version} reigns already."
+    return Reason(code=ALREADY_CHAMPION, message=message, observed=arm.version, limit=None)
 
 
 def _winner(judged: Sequence[ChallengerResult]) -> ChallengerResult | None:
@@ -138,15 +134,11 @@ def _winner(judged: Sequence[ChallengerResult]) -> ChallengerResult | None:
 def _champion_moved(test: LiveTest, champion: int | None) -> tuple[Reason, ...]:
     if champion == test.control.version:
         return ()
-    return (
-        Reason(
-            code=CHAMPION_MOVED,
-            message=f"Version {champion} reigns now; the test compares with version {test.control.version}. "
-            "Begin a new test.",
-            observed=champion,
-            limit=test.control.version,
-        ),
+    message = (
+        f"Version {champion} reigns now; the test compares with version {test.control.version}. "
+        "Begin a new test."
     )
+    return (Reason(code=CHAMPION_MOVED, message=message, observed=champion, limit=test.control.version),)
 
 
 def _guardrails(look: LiveTestAnalysis) -> tuple[Reason, ...]:
@@ -160,9 +152,5 @@ def _unsound(look: LiveTestAnalysis) -> tuple[Reason, ...]:
 
 
 def _expired(test: LiveTest) -> Reason:
-    return Reason(
-        code="expired",
-        message="The longest duration is over without a verdict: the champion is kept.",
-        observed=test.longest,
-        limit=test.longest,
-    )
+    message = "The longest duration is over without a verdict: the champion is kept."
+    return Reason(code="expired", message=message, observed=test.longest, limit=test.longest)

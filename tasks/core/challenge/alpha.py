@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from evergreen.tasks.core.challenge.contestants import Contestants
+from evergreen.tasks.core.challenge.comparison import Contestants
 from evergreen.tasks.core.errors import ConfigError, NotLearnable
 from evergreen.tasks.core.promotion.ledger import LedgerEntry
 

@@ -11,8 +11,7 @@ import numpy as np
 import scipy
 
 from evergreen.tasks.core.challenge.alpha import AlphaAllowance
-from evergreen.tasks.core.challenge.comparison import Comparison
-from evergreen.tasks.core.challenge.contestants import Contestants
+from evergreen.tasks.core.challenge.comparison import Comparison, Contestants
 from evergreen.tasks.core.challenge.decision import ChallengeDecision, Rule, judge_challenge
 from evergreen.tasks.core.challenge.difference import measure_difference
 from evergreen.tasks.core.config import ModelConfig
@@ -75,9 +74,10 @@ def judge_agreement(agreement: float, *, bound: float, n: int) -> Verdict:
     """Pass when the refit agrees with the judged version at least as well as ``bound``; NaN fails."""
     passed = bool(agreement >= bound)
     word = "agrees" if passed else "does not agree"
+    message = f"The refit {word} with the judged version: {agreement:.3f}, at least {bound:g} is asked."
     reason = Reason(
         code="refit_agrees" if passed else "refit_disagrees",
-        message=f"The refit {word} with the judged version: {agreement:.3f}, at least {bound:g} is asked.",
+        message=message,
         observed=agreement if np.isfinite(agreement) else None,
         limit=bound,
         n=n,

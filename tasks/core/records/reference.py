@@ -6,12 +6,16 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from evergreen.tasks.core.arrays import Array
 from evergreen.tasks.core.config import ModelConfig
-from evergreen.tasks.core.data.rows import Rows
+from evergreen.tasks.core.data.rows import Rows, SplitPlan
 from evergreen.tasks.core.data.schema import Schema
 from evergreen.tasks.core.drift.answers import prepare_answers
 from evergreen.tasks.core.drift.reference import Reference, measure_worth
-from evergreen.tasks.core.log_items import Json, LogItem, Text
+from evergreen.tasks.core.errors import NotLearnable
+from evergreen.tasks.core.log_items import Json, LogItem, Params, Text
 from evergreen.tasks.core.metrics.base import Metric
 from evergreen.tasks.core.metrics.scored import Scored
 from evergreen.tasks.core.monitoring.reference_series import (
@@ -22,7 +26,7 @@ from evergreen.tasks.core.monitoring.reference_series import (
 )
 from evergreen.tasks.core.profiles.grid import Grid
 from evergreen.tasks.core.profiles.reference import fit_inputs, reference_profiles
-from evergreen.tasks.core.training.scoring import decided_by
+from evergreen.tasks.core.training.scoring import Recipe, decided_by
 from evergreen.tasks.core.training.training import Selection, TrainingTask, Winner
 
 
@@ -163,3 +167,61 @@ def refit_reference_items(
     """
     judged = FrozenReference(profile=kept["profile"], past=ReferenceSeries.from_dict(kept["past"]))
     yield from frozen_items(freeze_refit(judged, rows, schema=schema, config=config, metric=metric))
+
+
+# What the run of a refit holds: the documents of the judged version, with the refit's own split.
+
+
+def describe_refit(
+    kept: Mapping[str, Any], plan: SplitPlan, recipe: Recipe, *, n: int, judged: int
+) -> Iterator[LogItem]:
+    """Yield the items of a refit's run, its reference apart (`evergreen.tasks.core.records.reference`).
+
+    Parameters
+    ----------
+    kept : mapping
+        Documents of the judged version by name that hold for the refit too.
+    plan : SplitPlan
+        What the refit learned from; replaces the judged version's.
+    n : int
+        Rows learned from.
+    judged : int
+        The judged version.
+    """
+    candidate = recipe.candidate
+    yield Params(
+        {
+            "candidate": candidate.name if candidate else None,
+            "estimator": candidate.estimator if candidate else None,
+            "threshold": recipe.threshold.value,
+            "training_rows": n,
+            "evaluated_as": judged,
+            **(candidate.params if candidate else {}),
+            **recipe.settings,
+        }
+    )
+    documents = {**kept, "split": plan.to_dict()}
+    yield from (Json(f"{FOLDER}/{name}.json", content) for name, content in documents.items())
+
+
+def check_same_classes(y: Array, recipe: Recipe) -> None:
+    """Check that rows hold the classes a recipe was judged on.
+
+    Raises
+    ------
+    NotLearnable
+        ``classes_changed`` when a class is new, or (binary) one is missing.
+    """
+    if not recipe.classes:
+        return
+    present = set(np.unique(y).tolist())
+    known = set(recipe.classes)
+    if present - known or (len(known) == 2 and known - present):
+        raise NotLearnable(
+            "classes_changed",
+            f"The version was judged on the classes {sorted(map(str, known))}; the rows to refit on hold "
+            f"{sorted(map(str, present))}. Train a new version.",
+            observed=float(len(present)),
+            limit=float(len(known)),
+            n=len(y),
+        )

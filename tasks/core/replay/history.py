@@ -19,7 +19,7 @@ from evergreen.tasks.core.data.rows import Parts, Rows, SplitPlan
 from evergreen.tasks.core.data.split import assign_parts, plan_split, rows_needed_from
 from evergreen.tasks.core.errors import DataError, InputError
 from evergreen.tasks.core.promotion.ledger import LedgerEntry, next_entry
-from evergreen.tasks.core.retraining.causes import known_labels
+from evergreen.tasks.core.retraining.decide import known_labels
 from evergreen.tasks.core.retraining.types import Labels
 
 

@@ -26,6 +26,7 @@ from evergreen.tasks.core.monitoring.window_alert import window_alert
 from evergreen.tasks.core.monitoring.window_check import hide_late_labels, label_times
 from evergreen.tasks.core.monitoring.windows import DueWindow
 from evergreen.tasks.core.replay.history import Step
+from evergreen.tasks.core.replay.results import Scorecard, StepResult
 from evergreen.tasks.core.replay.setup import PolicySpec, ReplayStart
 from evergreen.tasks.core.replay.stages import (
     PolicyState,
@@ -35,9 +36,7 @@ from evergreen.tasks.core.replay.stages import (
     refit_version,
     run_stages,
 )
-from evergreen.tasks.core.replay.step import Scorecard, StepResult
-from evergreen.tasks.core.retraining.causes import could_judge, drift_causes
-from evergreen.tasks.core.retraining.decide import decide_retrain
+from evergreen.tasks.core.retraining.decide import could_judge, decide_retrain, drift_causes
 from evergreen.tasks.core.retraining.history import ENDED, RETRAINING, STARTED, claim_payload, fold_history
 from evergreen.tasks.core.retraining.types import (
     Moment,

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from evergreen.tasks.core.challenge.alpha import ALPHA, SPENT, alpha_allowance, require_alpha, spent_payload
-from evergreen.tasks.core.challenge.comparison import score_comparison
-from evergreen.tasks.core.challenge.contestants import Contestants
+from evergreen.tasks.core.challenge.comparison import Contestants, score_comparison
 from evergreen.tasks.core.challenge.evidence import (
     check_refit,
     choose_rule,
@@ -32,8 +31,7 @@ from evergreen.tasks.core.metrics.base import Metric
 from evergreen.tasks.core.metrics.registry import deciding_metric, metrics_of
 from evergreen.tasks.core.monitoring.reference_series import FrozenReference
 from evergreen.tasks.core.profiles.grid import Grid
-from evergreen.tasks.core.records.reference import freeze_refit, freeze_training
-from evergreen.tasks.core.records.refit import check_same_classes
+from evergreen.tasks.core.records.reference import check_same_classes, freeze_refit, freeze_training
 from evergreen.tasks.core.replay.history import History, ReplayLedger, Step
 from evergreen.tasks.core.training.cross_validation import CandidateScores, cross_validate
 from evergreen.tasks.core.training.features import outcomes

@@ -224,24 +224,18 @@ def _go_on(
     known = baseline if baseline.answered else state.baseline
     if step + 1 < len(ramp.steps):
         share = ramp.steps[step + 1]
-        why = Reason(
-            code="step_passed",
-            message=f"'{ramp.arm}' answered {rows} rows at {ramp.steps[step]:.2%} without a guardrail; it gets "
-            f"{share:.2%}.",
-            observed=rows,
-            limit=ramp.min_rows,
+        message = (
+            f"'{ramp.arm}' answered {rows} rows at {ramp.steps[step]:.2%} without a guardrail; it gets "
+            f"{share:.2%}."
         )
+        why = Reason(code="step_passed", message=message, observed=rows, limit=ramp.min_rows)
         plan = state.plan.with_share(ramp.arm, share)
         further = replace(state, plan=plan, step=step + 1, reasons=(why,), baseline=known)
         return TrafficDecision(
             act=TrafficAction.STEP, state=further, guardrails=found, reasons=(why,), next_round=True
         )
-    why = Reason(
-        code="ramp_done",
-        message=f"'{ramp.arm}' passed the last step of its ramp and stays at {ramp.steps[step]:.2%}.",
-        observed=rows,
-        limit=ramp.min_rows,
-    )
+    message = f"'{ramp.arm}' passed the last step of its ramp and stays at {ramp.steps[step]:.2%}."
+    why = Reason(code="ramp_done", message=message, observed=rows, limit=ramp.min_rows)
     done = replace(state, ramp=None, step=None, reasons=(why,), baseline=known)
     return TrafficDecision(
         act=TrafficAction.DONE, state=done, guardrails=found, reasons=(why,), next_round=True
@@ -249,13 +243,11 @@ def _go_on(
 
 
 def _early(pace: Ramp, rows: int, passed: timedelta) -> Reason:
-    return Reason(
-        code="round_not_over",
-        message=f"'{pace.arm}' answered {rows} of at least {pace.min_rows} rows in "
-        f"{passed.total_seconds():.0f} of at least {pace.min_time.total_seconds():.0f} s.",
-        observed=rows,
-        limit=pace.min_rows,
+    message = (
+        f"'{pace.arm}' answered {rows} of at least {pace.min_rows} rows in "
+        f"{passed.total_seconds():.0f} of at least {pace.min_time.total_seconds():.0f} s."
     )
+    return Reason(code="round_not_over", message=message, observed=rows, limit=pace.min_rows)
 
 
 # The traffic of one process: routes rows by the plan in force, counts what becomes of them, and decides in rounds.

@@ -80,9 +80,10 @@ def check_margin(
     if hindrance := _hindrance(difference, kind=kind, margin=margin, min_blocks=min_blocks):
         return insufficient(name, hindrance) if decides else check(name, met=hindrance)
     low = difference.interval[0]
+    message = _sentence(difference, kind=kind, margin=margin, above=low > margin)
     reason = Reason(
         code="above_baseline" if low > margin else f"below_{'baseline' if kind == 'constant' else kind}",
-        message=_sentence(difference, kind=kind, margin=margin, above=low > margin),
+        message=message,
         observed=low if np.isfinite(low) else None,
         limit=margin,
         n=difference.n,
@@ -99,26 +100,20 @@ def check_margin(
 def _hindrance(difference: Difference, *, kind: str, margin: float, min_blocks: int) -> Reason | None:
     """Return why nothing can be decided, or None."""
     if not difference.defined:
-        return Reason(
-            code="margin_undefined",
-            message=(
-                f"{difference.metric} is undefined for {_NAMES[kind]} or on parts of the holdout (one class, "
-                f"no group?); {difference.n} rows cannot decide. Add rows, or choose another evaluation.metric."
-            ),
-            n=difference.n,
+        message = (
+            f"{difference.metric} is undefined for {_NAMES[kind]} or on parts of the holdout (one class, "
+            f"no group?); {difference.n} rows cannot decide. Add rows, or choose another evaluation.metric."
         )
+        return Reason(code="margin_undefined", message=message, n=difference.n)
     needed = difference.needed_blocks_for_test or min_blocks
     unclear = difference.needed_blocks_for_test is not None and difference.interval[0] <= margin
     if difference.blocks is not None and (difference.blocks < min_blocks or unclear):
+        message = (
+            f"The holdout has {difference.blocks} independent blocks, {needed} would decide; "
+            "lengthen split.holdout, or set a shorter evaluation.block if its rows depend on each other less."
+        )
         return Reason(
-            code="too_few_blocks",
-            message=(
-                f"The holdout has {difference.blocks} independent blocks, {needed} would decide; "
-                "lengthen split.holdout, or set a shorter evaluation.block if its rows depend on each other less."
-            ),
-            observed=difference.blocks,
-            limit=needed,
-            n=difference.n,
+            code="too_few_blocks", message=message, observed=difference.blocks, limit=needed, n=difference.n
         )
     return None
 

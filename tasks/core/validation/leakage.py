@@ -210,13 +210,8 @@ def check_leakage(measure: LeakMeasure, *, limit: float) -> CheckResult:
     sure = {name for name, power in suspects.items() if _is_sure(power, bar, measure.n)}
     strongest: Mapping[str, float] = measure.power or {"(none)": 0.0}
     name = max(strongest, key=lambda key: np.nan_to_num(strongest[key]))
-    met = Reason(
-        code="no_leak",
-        message=f"No feature gives the outcome away; the strongest alone is '{name}'.",
-        observed=strongest[name],
-        limit=bar,
-        n=measure.n,
-    )
+    message = f"No feature gives the outcome away; the strongest alone is '{name}'."
+    met = Reason(code="no_leak", message=message, observed=strongest[name], limit=bar, n=measure.n)
     return check(
         "leakage",
         failed=[_suspect(name, suspects[name], bar, measure.n) for name in suspects if name in sure],
@@ -253,16 +248,11 @@ def wilson_lower(share: float, n: int) -> float:
 
 
 def _suspect(name: str, power: float, bar: float, n: int) -> Reason:
-    return Reason(
-        code="leak_suspected",
-        message=(
-            f"Feature '{name}' alone nearly gives the outcome away (ranking power {power:.4f}, limit {bar:.4f}); "
-            "exclude it under data.exclude, or raise validation.leakage_score if it is known in time."
-        ),
-        observed=power,
-        limit=bar,
-        n=n,
+    message = (
+        f"Feature '{name}' alone nearly gives the outcome away (ranking power {power:.4f}, limit {bar:.4f}); "
+        "exclude it under data.exclude, or raise validation.leakage_score if it is known in time."
     )
+    return Reason(code="leak_suspected", message=message, observed=power, limit=bar, n=n)
 
 
 @gate("leakage", section="validation.leakage_score", needs=("answers",), always=True)

@@ -36,12 +36,13 @@ def check_latency(report: SmokeReport, *, limits: LatencyLimits) -> CheckResult:
         "latency_p95_ms": limits.p95_ms,
         "latency_batch_p95_ms": limits.batch_p95_ms,
     }
+    message = (
+        f"One row {report.single.p50_ms:.3g} ms (p95 {report.single.p95_ms:.3g}), "
+        f"{report.batch.rows} rows p95 {report.batch.p95_ms:.3g} ms."
+    )
     met = Reason(
         code="latency_met",
-        message=(
-            f"One row {report.single.p50_ms:.3g} ms (p95 {report.single.p95_ms:.3g}), "
-            f"{report.batch.rows} rows p95 {report.batch.p95_ms:.3g} ms."
-        ),
+        message=message,
         observed=report.single.p95_ms,
         limit=limits.p95_ms,
         n=report.single.repeats,
@@ -66,12 +67,8 @@ def _too_slow(
     }
     for name, value in measured.items():
         if not value <= ceilings[name]:
-            yield Reason(
-                code="too_slow",
-                message=f"{what[name]} is {value:.4g} ms, allowed {ceilings[name]:g} ms.",
-                observed=value,
-                limit=ceilings[name],
-            )
+            message = f"{what[name]} is {value:.4g} ms, allowed {ceilings[name]:g} ms."
+            yield Reason(code="too_slow", message=message, observed=value, limit=ceilings[name])
 
 
 def check_size(report: SmokeReport, *, max_mb: float) -> CheckResult:
@@ -79,18 +76,10 @@ def check_size(report: SmokeReport, *, max_mb: float) -> CheckResult:
     if report.size_mb is None:
         reason = Reason(code="size_unknown", message="The size is unknown: the model could not be fetched.")
         return check("size", failed=[reason], family="operational")
-    reason = Reason(
-        code="too_large",
-        message=f"The model's files have {report.size_mb:.1f} MB, allowed {max_mb:g} MB.",
-        observed=report.size_mb,
-        limit=max_mb,
-    )
-    met = Reason(
-        code="size_met",
-        message=f"The model's files have {report.size_mb:.1f} MB.",
-        observed=report.size_mb,
-        limit=max_mb,
-    )
+    message = f"The model's files have {report.size_mb:.1f} MB, allowed {max_mb:g} MB."
+    reason = Reason(code="too_large", message=message, observed=report.size_mb, limit=max_mb)
+    message = f"The model's files have {report.size_mb:.1f} MB."
+    met = Reason(code="size_met", message=message, observed=report.size_mb, limit=max_mb)
     return check(
         "size",
         failed=[] if report.size_mb <= max_mb else [reason],

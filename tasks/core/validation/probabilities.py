@@ -27,28 +27,14 @@ def _insane(score: FloatArray) -> Iterator[Reason]:
     n = len(score)
     outside = int(((score < -_SLACK) | (score > 1 + _SLACK)).reshape(n, -1).any(axis=1).sum())
     if outside:
-        yield Reason(
-            code="probability_outside",
-            message=f"{outside} of {n} rows have a probability outside 0..1.",
-            observed=outside,
-            limit=0,
-            n=n,
-        )
+        message = f"{outside} of {n} rows have a probability outside 0..1."
+        yield Reason(code="probability_outside", message=message, observed=outside, limit=0, n=n)
     if score.ndim == 2 and n and (worst := float(np.abs(score.sum(axis=1) - 1).max())) > 1e-3:
-        yield Reason(
-            code="probability_sum",
-            message=f"The probabilities of a row do not sum to 1 (off by up to {worst:.3g}).",
-            observed=worst,
-            limit=1e-3,
-            n=n,
-        )
+        message = f"The probabilities of a row do not sum to 1 (off by up to {worst:.3g})."
+        yield Reason(code="probability_sum", message=message, observed=worst, limit=1e-3, n=n)
     if n > 1 and float(np.ptp(score, axis=0).max()) == 0.0:
-        yield Reason(
-            code="constant_score",
-            message=f"All {n} rows get the same answer: the model tells nothing apart.",
-            observed=0.0,
-            n=n,
-        )
+        message = f"All {n} rows get the same answer: the model tells nothing apart."
+        yield Reason(code="constant_score", message=message, observed=0.0, n=n)
 
 
 def expected_calibration_error(truth: FloatArray, probability: FloatArray) -> float:
@@ -104,16 +90,11 @@ def check_calibration(error: float, *, limit: float, n: int, weighted: bool) -> 
     Class weights shift probabilities by design: a model trained with them (``weighted``) is warned about
     instead of rejected.
     """
-    reason = Reason(
-        code="badly_calibrated",
-        message=(
-            f"Stated probabilities miss the seen frequencies by {error:.3f} on average, allowed {limit:g}"
-            + ("; class weights shift them by design." if weighted else ".")
-        ),
-        observed=error,
-        limit=limit,
-        n=n,
+    message = (
+        f"Stated probabilities miss the seen frequencies by {error:.3f} on average, allowed {limit:g}"
+        + ("; class weights shift them by design." if weighted else ".")
     )
+    reason = Reason(code="badly_calibrated", message=message, observed=error, limit=limit, n=n)
     bad = not error <= limit
     met = Reason(
         code="calibrated", message=f"Calibration error {error:.3f}.", observed=error, limit=limit, n=n

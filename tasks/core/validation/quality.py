@@ -41,9 +41,10 @@ def check_inputs(
         if share > max_infinite
     ]
     rows = sum(len(frame) for frame in windows.values())
+    message = f"{len(numeric)} numeric features hold no more infinities than allowed."
     met = Reason(
         code="inputs_finite",
-        message=f"{len(numeric)} numeric features hold no more infinities than allowed.",
+        message=message,
         observed=max(found.values(), default=0.0),
         limit=max_infinite,
         n=rows,
@@ -64,16 +65,11 @@ def share_infinite(values: pd.Series) -> float:
 
 
 def _infinite(name: str, window: str, share: float, *, limit: float, n: int) -> Reason:
-    return Reason(
-        code="infinite_values",
-        message=(
-            f"Column '{name}' holds {round(share * n)} infinite values in the {window} window "
-            f"({share:.2%}, allowed {limit:.2%}); mend the source, or raise contract.max_infinite."
-        ),
-        observed=share,
-        limit=limit,
-        n=n,
+    message = (
+        f"Column '{name}' holds {round(share * n)} infinite values in the {window} window "
+        f"({share:.2%}, allowed {limit:.2%}); mend the source, or raise contract.max_infinite."
     )
+    return Reason(code="infinite_values", message=message, observed=share, limit=limit, n=n)
 
 
 def check_outputs(scored: Scored) -> CheckResult:
@@ -81,13 +77,8 @@ def check_outputs(scored: Scored) -> CheckResult:
     score = np.asarray(scored.score, dtype=float)
     bad = int((~np.isfinite(score)).reshape(len(score), -1).any(axis=1).sum())
     n = len(scored.y)
-    reason = Reason(
-        code="answers_not_finite",
-        message=f"{bad} of {n} holdout rows were answered with NaN or infinity.",
-        observed=bad,
-        limit=0,
-        n=n,
-    )
+    message = f"{bad} of {n} holdout rows were answered with NaN or infinity."
+    reason = Reason(code="answers_not_finite", message=message, observed=bad, limit=0, n=n)
     met = Reason(code="answers_finite", message="Every answer is a finite number.", observed=0, limit=0, n=n)
     return check("outputs", failed=[reason] if bad else [], met=met)
 
@@ -132,16 +123,13 @@ def _reaches(value: float, floor: float, *, metric: Metric) -> bool:
 def _below(name: str, value: float, floor: float, *, metric: Metric, n: int) -> Reason:
     word = "floor" if metric.greater_is_better else "ceiling"
     if math.isnan(value):
-        return Reason(
-            code="metric_undefined",
-            message=f"{name} is undefined on {n} holdout rows (one class, no group?), its {word} is {floor:g}.",
-            limit=floor,
-            n=n,
-        )
+        message = f"{name} is undefined on {n} holdout rows (one class, no group?), its {word} is {floor:g}."
+        return Reason(code="metric_undefined", message=message, limit=floor, n=n)
     side = "below" if metric.greater_is_better else "above"
+    message = f"{name} is {value:.4g} on the holdout, {side} its {word} {floor:g}."
     return Reason(
         code="below_floor" if metric.greater_is_better else "above_ceiling",
-        message=f"{name} is {value:.4g} on the holdout, {side} its {word} {floor:g}.",
+        message=message,
         observed=value,
         limit=floor,
         n=n,
@@ -175,25 +163,16 @@ def _problems(scored: Scored, *, problem: str) -> Iterator[Reason]:
     width = len(scored.classes)
     expected: tuple[int, ...] = (n, width) if problem == "multiclass" else (n,)
     if score.shape != expected:
-        yield Reason(
-            code="wrong_shape",
-            message=f"The answers have shape {score.shape}, a {problem} model must give {expected}.",
-            observed=str(score.shape),
-            limit=str(expected),
-            n=n,
-        )
+        message = f"The answers have shape {score.shape}, a {problem} model must give {expected}."
+        yield Reason(code="wrong_shape", message=message, observed=str(score.shape), limit=str(expected), n=n)
     if not np.issubdtype(score.dtype, np.number):
-        yield Reason(
-            code="wrong_type",
-            message=f"The answers are of type {score.dtype}, they must be numbers.",
-            observed=str(score.dtype),
-            limit="number",
-            n=n,
-        )
+        message = f"The answers are of type {score.dtype}, they must be numbers."
+        yield Reason(code="wrong_type", message=message, observed=str(score.dtype), limit="number", n=n)
     if unknown := _unknown_classes(scored, problem=problem):
+        message = f"The holdout holds classes the model does not know: {', '.join(unknown)}."
         yield Reason(
             code="unknown_class",
-            message=f"The holdout holds classes the model does not know: {', '.join(unknown)}.",
+            message=message,
             observed=", ".join(unknown),
             limit=", ".join(map(str, scored.classes)),
             n=n,

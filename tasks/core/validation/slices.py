@@ -163,29 +163,18 @@ def check_slices(measures: Sequence[SliceMeasure], *, metric: Metric, max_drop: 
 def _behind(measure: SliceMeasure, metric: Metric, max_drop: float, *, noise: bool = False) -> Reason:
     kind = "" if metric.bounded else " (relative)"
     tail = "; so few rows may show that by chance." if noise else "."
-    return Reason(
-        code="slice_behind",
-        message=(
-            f"Where {measure.column} = {measure.value}, {metric.name} is {measure.metric:.4g}, "
-            f"{measure.drop:.3g}{kind} worse than on all rows, allowed {max_drop:g}{tail}"
-        ),
-        observed=measure.drop,
-        limit=max_drop,
-        n=measure.n,
+    message = (
+        f"Where {measure.column} = {measure.value}, {metric.name} is {measure.metric:.4g}, "
+        f"{measure.drop:.3g}{kind} worse than on all rows, allowed {max_drop:g}{tail}"
     )
+    return Reason(code="slice_behind", message=message, observed=measure.drop, limit=max_drop, n=measure.n)
 
 
 def _worst(measure: SliceMeasure, metric: Metric, max_drop: float, slices: int) -> Reason:
-    return Reason(
-        code="slices_met",
-        message=(
-            f"Worst of {slices} slices: {measure.column} = {measure.value}, "
-            f"{metric.name} {measure.metric:.4g}."
-        ),
-        observed=measure.drop,
-        limit=max_drop,
-        n=measure.n,
+    message = (
+        f"Worst of {slices} slices: {measure.column} = {measure.value}, {metric.name} {measure.metric:.4g}."
     )
+    return Reason(code="slices_met", message=message, observed=measure.drop, limit=max_drop, n=measure.n)
 
 
 @gate("slices", section="validation.slices", needs=("answers",), always=True)

@@ -104,12 +104,8 @@ def conclude(checks: Sequence[CheckResult], *, warnings: Sequence[Reason] = ()) 
         nothing = Reason(code="nothing_checked", message="No check was run, so nothing is proven.")
         verdict = Verdict(outcome=Outcome.INSUFFICIENT, reasons=unclear or (nothing,))
     else:
-        met = Reason(
-            code="gates_passed",
-            message=f"All {len(checks)} checks passed.",
-            observed=len(checks),
-            limit=len(checks),
-        )
+        message = f"All {len(checks)} checks passed."
+        met = Reason(code="gates_passed", message=message, observed=len(checks), limit=len(checks))
         verdict = Verdict(outcome=Outcome.PASS, reasons=(met,))
     return GateDecision(verdict=verdict, checks=tuple(checks), warnings=warned)
 

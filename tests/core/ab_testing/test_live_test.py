@@ -11,13 +11,13 @@ from evergreen.tasks.core.ab_testing.evidence import (
     ArmEvidence,
     Evidence,
     LoggedAnswers,
+    UnitTable,
     gather_evidence,
     observe,
 )
 from evergreen.tasks.core.ab_testing.metric import choose_clip, live_metric, live_metric_name, live_values
 from evergreen.tasks.core.ab_testing.outcome import Action, conclude
 from evergreen.tasks.core.ab_testing.report import split_line
-from evergreen.tasks.core.ab_testing.units import UnitTable
 from evergreen.tasks.core.errors import DataError, InputError, UnknownName
 from evergreen.tasks.core.metrics.registry import get_metric
 from evergreen.tasks.core.metrics.scored import Scored

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evergreen.tasks.core.ab_testing.units import cut_slices
+from evergreen.tasks.core.ab_testing.evidence import cut_slices
 from evergreen.tasks.core.data.clock import Window
 
 

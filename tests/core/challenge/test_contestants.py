@@ -1,6 +1,6 @@
 import pytest
 
-from evergreen.tasks.core.challenge.contestants import Contestants, choose_contestants
+from evergreen.tasks.core.challenge.comparison import Contestants, choose_contestants
 from evergreen.tasks.core.errors import NotLearnable
 
 

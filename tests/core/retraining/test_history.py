@@ -11,7 +11,7 @@ from evergreen.tasks.core.config.quiet_hours import parse_quiet_hours, quiet_unt
 from evergreen.tasks.core.data.rows import Rows
 from evergreen.tasks.core.errors import ConfigError
 from evergreen.tasks.core.promotion.ledger import next_entry
-from evergreen.tasks.core.retraining.causes import known_labels
+from evergreen.tasks.core.retraining.decide import known_labels
 from evergreen.tasks.core.retraining.history import (
     ENDED,
     LONGEST,

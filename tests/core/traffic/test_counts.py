@@ -14,9 +14,8 @@ from evergreen.tasks.core.traffic.counts import (
     ScoreReference,
     measure_reference,
 )
-from evergreen.tasks.core.traffic.ensemble import agreed_classes, blend_decisions, blend_scores
 from evergreen.tasks.core.traffic.plan import plan_traffic
-from evergreen.tasks.core.traffic.variant import Role, Variant
+from evergreen.tasks.core.traffic.variant import Role, Variant, agreed_classes, blend_decisions, blend_scores
 
 PLAN = plan_traffic(
     [
