@@ -7,15 +7,18 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from evergreen.tasks.core.alerts.alert import Alert, AlertLevel, alert_text, alert_title
-from evergreen.tasks.core.alerts.deliveries import (
+from evergreen.tasks.core.alerts.alert import (
     EVENTS,
     FAILED,
     SENT,
     STREAM,
     SUPERSEDED,
     TOPICS,
+    Alert,
+    AlertLevel,
     PendingDelivery,
+    alert_text,
+    alert_title,
     failed_payload,
     settled_payload,
     undelivered,

@@ -16,6 +16,8 @@ from evergreen.tasks.core.config.units import parse_span
 from evergreen.tasks.core.drift.types import DriftKind, Phase
 from evergreen.tasks.core.errors import EvergreenError
 from evergreen.tasks.core.health.checks import (
+    Check,
+    HealthReport,
     UsualFeed,
     judge_age,
     judge_champion,
@@ -27,7 +29,6 @@ from evergreen.tasks.core.health.checks import (
     judge_silence,
     usual_feed,
 )
-from evergreen.tasks.core.health.report import Check, HealthReport
 from evergreen.tasks.core.monitoring.reference_series import ReferenceSeries
 from evergreen.tasks.core.promotion.plan import CHAMPION
 from evergreen.tasks.core.redact import without_credentials

@@ -14,9 +14,8 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 from evergreen.tasks.core.data.clock import format_position
 from evergreen.tasks.core.drift.types import Phase
 from evergreen.tasks.core.errors import DataError
-from evergreen.tasks.core.health.report import HealthReport
-from evergreen.tasks.core.monitoring.result import conclude_monitoring
-from evergreen.tasks.core.monitoring.window_result import merge_results
+from evergreen.tasks.core.health.checks import HealthReport
+from evergreen.tasks.core.monitoring.window_result import conclude_monitoring, merge_results
 from evergreen.tasks.core.profiles.profile import Profile
 from evergreen.tasks.core.promotion.history import PLANS, champion_periods
 from evergreen.tasks.core.reports.monitored_model import MonitoredModel

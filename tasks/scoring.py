@@ -28,7 +28,7 @@ from evergreen.tasks.core.scoring.batch import (
     score_markdown,
     score_part,
 )
-from evergreen.tasks.core.serving.private import Concealer
+from evergreen.tasks.core.serving.batch import Concealer
 from evergreen.tasks.core.traffic.assign import entity_key
 from evergreen.tasks.core.training.scoring import Scorer
 from evergreen.tasks.core.verdict import Reason, StageResult, State

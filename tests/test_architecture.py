@@ -245,9 +245,6 @@ SEAMS = {
     "deployments/service/predict.py",
     "tasks/core/data/split_random.py",
     "tasks/core/data/strategy.py",
-    "tasks/core/drift/concept.py",
-    "tasks/core/serving/tree_models.py",
-    "tasks/core/drift/forecast.py",
     "tasks/io/plugins.py",
     "tasks/io/outcome_sources.py",
 }

@@ -14,7 +14,7 @@ from evergreen.deployments.service.errors import place_of
 from evergreen.deployments.service.live import Live, ServedArm, ServedModel, ServedVersion
 from evergreen.deployments.service.metrics import ServiceMetrics
 from evergreen.deployments.service.model_loader import VersionCache, public_reason, reason_of
-from evergreen.tasks.core.health.report import Condition, HealthReport, check
+from evergreen.tasks.core.health.checks import Condition, HealthReport, check
 from evergreen.tasks.core.promotion.plan import CHAMPION
 from evergreen.tasks.core.traffic.decide import TrafficDecision, renew_stop
 from evergreen.tasks.core.traffic.plan import TrafficPlan, plain_plan

@@ -25,9 +25,8 @@ from evergreen.deployments.service.scoring import FailedRow, Routed, Row, Scored
 from evergreen.deployments.service.shadows import Shadows
 from evergreen.tasks.core.config.serving import ServingConfig
 from evergreen.tasks.core.errors import EvergreenError
-from evergreen.tasks.core.serving.batch import Batch, concat
+from evergreen.tasks.core.serving.batch import Batch, Concealer, concat
 from evergreen.tasks.core.serving.idempotency import IdempotentRequest
-from evergreen.tasks.core.serving.private import Concealer
 from evergreen.tasks.io.prediction_log.records import Served, fresh_id
 from evergreen.tasks.io.prediction_log.writer import LogWriter
 

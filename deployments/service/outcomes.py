@@ -11,8 +11,7 @@ from evergreen.deployments.service.errors import Receive, RequestProblem, Scope,
 from evergreen.deployments.service.request import read_head
 from evergreen.tasks.core.errors import EvergreenError
 from evergreen.tasks.core.serving.answers import RequestRefused
-from evergreen.tasks.core.serving.decode import read_body, read_times
-from evergreen.tasks.core.serving.outcome_checks import check_outcome
+from evergreen.tasks.core.serving.decode import check_outcome, read_body, read_times
 from evergreen.tasks.io.prediction_log.records import KnownOutcome
 from evergreen.tasks.io.prediction_log.writer import LogWriter
 

@@ -20,7 +20,7 @@ from evergreen.deployments.service.positions import EventTimes
 from evergreen.deployments.service.predict import Predict, mlflow_answer, own_answer
 from evergreen.deployments.service.request import ReadDeadline
 from evergreen.tasks.core.errors import ConfigError
-from evergreen.tasks.core.serving.private import Concealer
+from evergreen.tasks.core.serving.batch import Concealer
 from evergreen.tasks.io.prediction_log.writer import LogWriter, to_loop
 from evergreen.tasks.io.serving_keys import WatchedKeys, keys_path, private_key
 from evergreen.tasks.io.setup import Setup

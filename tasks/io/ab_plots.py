@@ -10,7 +10,7 @@ from evergreen.tasks.core.ab_testing.definition import LiveTest
 from evergreen.tasks.core.ab_testing.report import Point, maturity_line, number, split_line
 from evergreen.tasks.core.data.clock import format_position
 from evergreen.tasks.core.log_items import Figure
-from evergreen.tasks.core.reports.charts import document, section
+from evergreen.tasks.core.reports.html import document, section
 from evergreen.tasks.core.verdict import StageResult, State
 from evergreen.tasks.io.plots import canvas
 from evergreen.tasks.io.replay_plots import CSS, axis, layout, plot_html, plotly_script

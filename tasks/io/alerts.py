@@ -7,11 +7,10 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from evergreen.tasks.core.alerts.alert import HEALTH, Alert, AlertLevel
-from evergreen.tasks.core.alerts.deliveries import STREAM, TOPICS, Cursor, cursor
+from evergreen.tasks.core.alerts.alert import HEALTH, STREAM, TOPICS, Alert, AlertLevel, Cursor, cursor
 from evergreen.tasks.core.drift.types import Phase
 from evergreen.tasks.core.errors import ConfigError, Unreachable
-from evergreen.tasks.core.health.report import HealthReport, health_alert
+from evergreen.tasks.core.health.checks import HealthReport, health_alert
 from evergreen.tasks.core.promotion.ledger import LedgerEntry
 from evergreen.tasks.core.redact import without_credentials, without_secrets
 from evergreen.tasks.io.ledger import Ledger, claim_next

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from evergreen.tasks.core.drift.types import short_time
 from evergreen.tasks.core.replay.results import pareto_front
-from evergreen.tasks.core.reports.charts import document, section
+from evergreen.tasks.core.reports.html import document, section
 from evergreen.tasks.core.reports.monitored_model import real
 from evergreen.tasks.core.reports.replay_page import (
     SORTER,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from evergreen.tasks.core.alerts.deliveries import TOPICS
+from evergreen.tasks.core.alerts.alert import TOPICS
 from evergreen.tasks.core.data.clock import Window, parse_position
 from evergreen.tasks.core.data.columns import clock_columns
 from evergreen.tasks.core.drift.types import Phase

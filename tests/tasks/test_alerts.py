@@ -7,8 +7,7 @@ import pytest
 
 from evergreen.tasks import alerts as alert_module
 from evergreen.tasks.alerts import PAUSES, deliver_alerts, send_test
-from evergreen.tasks.core.alerts.alert import Alarm, Alert, AlertLevel, next_alert
-from evergreen.tasks.core.alerts.deliveries import EVENTS, TOPICS
+from evergreen.tasks.core.alerts.alert import EVENTS, TOPICS, Alarm, Alert, AlertLevel, next_alert
 from evergreen.tasks.core.config.monitoring import AlertsConfig, MonitoringConfig
 from evergreen.tasks.core.errors import ConfigError
 from evergreen.tasks.io.alerts import open_alarms, read_alerts

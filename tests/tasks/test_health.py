@@ -10,7 +10,7 @@ from evergreen.tasks import health
 from evergreen.tasks import health as signs_of_life
 from evergreen.tasks.alerts import deliver_alerts
 from evergreen.tasks.core.drift.types import DriftKind, SignalSeries
-from evergreen.tasks.core.health.report import Condition
+from evergreen.tasks.core.health.checks import Condition
 from evergreen.tasks.core.monitoring.reference_series import ReferenceSeries
 from evergreen.tasks.core.promotion.plan import CHAMPION
 from evergreen.tasks.health import HealthFacts, check_health

@@ -5,7 +5,7 @@ import pytest
 from prefect.logging import disable_run_logger
 
 import evergreen.tasks.monitoring_report
-from evergreen.tasks.core.serving.private import Concealer
+from evergreen.tasks.core.serving.batch import Concealer
 from evergreen.tasks.core.verdict import State
 from evergreen.tasks.io.prediction_log.records import KnownOutcome, Prediction
 from evergreen.tasks.monitoring import check_due_windows, load_monitor, read_monitor_request

@@ -11,11 +11,12 @@ import numpy as np
 from scipy.stats import chi2, norm
 
 from evergreen.tasks.core.arrays import BoolArray, FloatArray, IntArray
-from evergreen.tasks.core.drift.forecast import choose_gains, fit_forecasts
 from evergreen.tasks.core.drift.policy import Policy, column_places, signal_levels, windows_in_budget
 from evergreen.tasks.core.drift.seasons import (
     Persistence,
+    choose_gains,
     find_seasons,
+    fit_forecasts,
     inflation,
     measure_persistence,
     phase_of,

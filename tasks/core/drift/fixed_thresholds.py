@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from evergreen.tasks.core.arrays import FloatArray
-from evergreen.tasks.core.drift.alarms import AlarmChange
 from evergreen.tasks.core.drift.calibration import NullModel
 from evergreen.tasks.core.drift.columns import ColumnMeasure
-from evergreen.tasks.core.drift.detect import DetectorState, OpenAlarm, align
+from evergreen.tasks.core.drift.detect import AlarmChange, DetectorState, OpenAlarm, align
 from evergreen.tasks.core.drift.judge import Judgement, unusable_window
 from evergreen.tasks.core.drift.policy import Policy
 from evergreen.tasks.core.drift.types import DriftKind, KindVerdict, Level, MovedColumn, Signals, worst

@@ -9,24 +9,22 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from evergreen.tasks.core.arrays import FloatArray, IntArray
-from evergreen.tasks.core.drift.alarms import (
+from evergreen.tasks.core.drift.calibration import NullModel
+from evergreen.tasks.core.drift.detect import (
     AlarmChange,
+    Detection,
+    DetectorState,
+    OpenAlarm,
     changed,
     close_alarms,
     columns_to_alarm,
     follow_alarm,
+    initial_state,
     open_alarm,
     place_of,
-    worst_signal,
-)
-from evergreen.tasks.core.drift.calibration import NullModel
-from evergreen.tasks.core.drift.detect import (
-    Detection,
-    DetectorState,
-    OpenAlarm,
-    initial_state,
     run_detectors,
     update_state,
+    worst_signal,
 )
 from evergreen.tasks.core.drift.policy import Policy
 from evergreen.tasks.core.drift.thresholds import DetectorLimits

@@ -54,7 +54,7 @@ def window_alert(looked: WindowResult, before: Alert | None, *, teller: AlertPol
     Parameters
     ----------
     looked : Looked
-        What was seen; ``changes`` as `evergreen.tasks.core.drift.alarms.AlarmChange.to_dict` gives them, ``psi``
+        What was seen; ``changes`` as `evergreen.tasks.core.drift.detect.AlarmChange.to_dict` gives them, ``psi``
         by column
         among ``columns``.
     before : Alert or None

@@ -11,10 +11,9 @@ from evergreen.tasks.core.arrays import BoolArray, FloatArray
 from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.data.rows import Rows
 from evergreen.tasks.core.data.times import to_positions
-from evergreen.tasks.core.drift.alarms import close_alarms
 from evergreen.tasks.core.drift.answers import AnswerMonitor, AnswerSignals, answer_signals
 from evergreen.tasks.core.drift.columns import ColumnMeasure, measure_columns
-from evergreen.tasks.core.drift.detect import DetectorState
+from evergreen.tasks.core.drift.detect import DetectorState, close_alarms
 from evergreen.tasks.core.drift.fixed_thresholds import judge_fixed_thresholds
 from evergreen.tasks.core.drift.judge import Judgement, judge_window
 from evergreen.tasks.core.drift.performance import Performance, relative_drop

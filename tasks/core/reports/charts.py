@@ -12,6 +12,7 @@ import numpy as np
 
 from evergreen.tasks.core.arrays import FloatArray
 from evergreen.tasks.core.drift.types import short_time
+from evergreen.tasks.core.errors import InputError
 from evergreen.tasks.core.profiles.grid import ColumnGrid
 from evergreen.tasks.core.profiles.profile import ColumnProfile
 
@@ -273,96 +274,158 @@ def _is_single(grid: ColumnGrid, place: int) -> bool:
     )
 
 
-# Colours and shapes of the drift page: light and dark, legible without colour, fit for paper.
+# Two distributions side by side as SVG.
 
 
-_LIGHT = (
-    "--paper:#fff;--card:#f6f8fa;--ink:#1b1f23;--soft:#57606a;--rule:#d0d7de;--s0:#eef1f4;--s1:#fde7c2;--s2:#fdb863;"
-    "--s3:#e0651b;--s4:#8c2d04;--mark:#111827;--quiet:#7fb3a6;--warning:#c98a00;--drift:#b42318;--blue:#0b6bcb;"
-    "--band:#0b6bcb26;--drifted:#b4231818;--hatch:#8b949e;--throne:#7a3ea8;--current:#2f6fb7;--past:#9aa4af"
-)
-_DARK = (
-    "--paper:#0d1117;--card:#161b22;--ink:#e6edf3;--soft:#9aa4af;--rule:#30363d;--s0:#1c232c;--s1:#4d3a1c;--s2:#8f5a12;"
-    "--s3:#e0802a;--s4:#ffd9a0;--mark:#f0f6fc;--quiet:#3f8f7d;--warning:#d9a021;--drift:#ff7b6b;--blue:#58a6ff;"
-    "--band:#58a6ff30;--drifted:#ff7b6b22;--hatch:#6e7681;--throne:#c297ff;--current:#58a6ff;--past:#6e7681"
-)
-COLOURS = (
-    f":root{{color-scheme:light dark;{_LIGHT}}}"
-    f"@media(prefers-color-scheme:dark){{:root{{{_DARK}}}}}"
-    f"@media print{{:root{{color-scheme:light;{_LIGHT}}}}}"
-)
-MARKS = """
-svg text{font-size:12px;fill:var(--ink)}svg .name,svg .kind{text-anchor:end}svg .tick{fill:var(--soft);font-size:11px}
-svg .kind,svg .now,svg .head{font-weight:600}svg .head{font-size:15px}
-.s0{fill:var(--s0);background:var(--s0)}.s1{fill:var(--s1);background:var(--s1)}.s2{fill:var(--s2);background:var(--s2)}
-.s3{fill:var(--s3);background:var(--s3)}.s4{fill:var(--s4);background:var(--s4)}
-.hatch{fill:var(--hatch)}svg .void,.l-insufficient{fill:url(#void)}
-svg .none{fill:var(--paper);stroke:var(--rule);stroke-width:.5}
-.alarm{fill:none;stroke:var(--mark);stroke-width:2}
-.warn{fill:none;stroke:var(--mark);stroke-width:1;stroke-dasharray:2 2}
-.alarm:focus,.warn:focus{outline:2px solid var(--blue);outline-offset:2px}
-.l-quiet{fill:var(--quiet)}.l-warning{fill:var(--warning)}.l-drift{fill:var(--drift)}
-.rule{stroke:var(--soft)}.grid{stroke:var(--rule)}.band{fill:var(--band)}.drifted{fill:var(--drifted)}
-.begin{fill:var(--drift)}.line{fill:none;stroke:var(--blue);stroke-width:1.8}.guess.line{stroke-dasharray:3 4}
-.dot{fill:var(--blue);stroke:var(--paper)}.guess.dot{fill:var(--paper);stroke:var(--blue);stroke-width:1.5}
-.reference{stroke:var(--ink);stroke-width:1.4;stroke-dasharray:8 4}
-.past{fill:var(--past)}.current{fill:var(--current)}
-.throne{stroke:var(--throne);stroke-width:2}svg .flag{fill:var(--throne);font-weight:600}
-"""
-_PAGE = """
-*{box-sizing:border-box}body{font:15px/1.5 system-ui,sans-serif;max-width:74rem;margin:0 auto;padding:1.5rem 1rem 4rem;
-color:var(--ink);background:var(--paper)}
-h1{font-size:1.5rem;margin:0 0 1rem}h2{font-size:1.15rem;margin:2.2rem 0 .4rem}p{margin:.3rem 0 .8rem;max-width:62rem}
-.soft{color:var(--soft)}
-.card{background:var(--card);border:1px solid var(--rule);border-left:8px solid var(--soft);border-radius:8px;
-padding:1rem 1.2rem}
-.card.quiet{border-left-color:var(--quiet)}.card.warning{border-left-color:var(--warning)}
-.card.drift{border-left-color:var(--drift)}
-.state{font-size:1.3rem;font-weight:700;margin-right:.8rem}.card .what{font-size:1.08rem;margin:.3rem 0}
-.facts{display:flex;flex-wrap:wrap;gap:.4rem 2.2rem;margin:.9rem 0 0}.facts div{min-width:7rem}
-.facts dt{color:var(--soft);font-size:.82rem}.facts dd{margin:0;font-weight:600}
-svg{width:100%;height:auto;display:block}.scroll{overflow-x:auto}.scroll svg{min-width:46rem}
-.legend{list-style:none;display:flex;flex-wrap:wrap;gap:.25rem 1.1rem;padding:0;margin:.3rem 0 .5rem;font-size:.86rem;
-color:var(--soft)}
-.key{display:inline-block;width:15px;height:12px;margin-right:.4rem;vertical-align:-1px;border:1px solid var(--rule)}
-.key.alarm{border:2px solid var(--mark)}.key.warn{border:1px dashed var(--mark)}
-.key.void{background:repeating-linear-gradient(45deg,var(--hatch) 0 1.6px,var(--s0) 1.6px 5px)}
-.key.k-line{border:0;height:3px;background:var(--blue);vertical-align:3px}
-.key.k-guess{border:0;border-top:2px dashed var(--blue);height:0;vertical-align:4px}
-.key.k-band{background:var(--band)}.key.k-ref{border:0;border-top:2px dashed var(--ink);height:0;vertical-align:4px}
-.key.k-drifted{background:var(--drifted)}.key.k-open{border:6px solid transparent;border-top:9px solid var(--drift);
-width:0;height:0;vertical-align:-4px}
-.key.k-throne{border:0;width:2px;background:var(--throne)}
-.pair{display:grid;grid-template-columns:repeat(auto-fill,minmax(25rem,1fr));gap:1rem}
-.pair figure{margin:0;border:1px solid var(--rule);border-radius:8px;padding:.6rem .8rem;overflow:hidden}
-figcaption{font-size:.86rem;color:var(--soft)}
-table{border-collapse:collapse;width:100%;font-size:.92rem}
-th,td{border-bottom:1px solid var(--rule);padding:.35rem .6rem;
-text-align:left;vertical-align:top}th{color:var(--soft);font-weight:600}td{overflow-wrap:anywhere}
-.word-drift,.word-alarm{color:var(--drift);font-weight:600}.word-warning{color:var(--warning);font-weight:600}
-summary{cursor:pointer;margin:.8rem 0 .4rem}footer{margin-top:3rem;color:var(--soft);font-size:.85rem}
-@media print{body{max-width:none;padding:0;-webkit-print-color-adjust:exact;print-color-adjust:exact}
-figure,.card,tr{break-inside:avoid}h2{break-after:avoid}.scroll{overflow:visible}.scroll svg{min-width:0}}
-"""
+BARS_WIDTH, BARS_LEFT, BARS_ROW, BARS_HEIGHT = 420, 130, 24, 8
 
 
-def document(title: str, parts: Sequence[str]) -> str:
-    """Return a whole page from parts that are HTML already; nothing in it asks a server."""
-    head = (
-        '<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{COLOURS}{MARKS}{_PAGE}</style>"
+def bars_svg(
+    labels: Sequence[str], reference: Sequence[float], current: Sequence[float], *, title: str
+) -> str:
+    """Return two bars a label, drawn to one scale: the reference, and what is now.
+
+    Parameters
+    ----------
+    labels : sequence of str, length b
+        What was counted.
+    reference, current : sequence of float, length b
+        Shares.
+    title : str
+        Name of the column.
+    """
+    greatest = max([*reference, *current], default=0.0) or 1.0
+    rows = [
+        _bars_row(place, label, (before, now), greatest)
+        for place, (label, before, now) in enumerate(zip(labels, reference, current, strict=True))
+    ]
+    height = 26 + len(rows) * BARS_ROW
+    said = escape(title)
+    return (
+        f'<svg viewBox="0 0 {BARS_WIDTH} {height}" role="img" aria-label="Distribution of {said}">'
+        f'<text x="0" y="14" class="head">{said}</text>{"".join(rows)}</svg>'
     )
-    body = "\n".join([f"<h1>{escape(title)}</h1>", *parts])
-    return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head><body>\n{body}\n</body></html>\n'
 
 
-def section(title: str, *parts: str, note: str = "") -> str:
-    """Return a section with a heading; ``note`` is plain text under it."""
-    said = f'<p class="soft">{escape(note)}</p>' if note else ""
-    return "\n".join([f"<section><h2>{escape(title)}</h2>{said}", *parts, "</section>"])
+def _bars_row(place: int, label: str, sides: tuple[float, float], greatest: float) -> str:
+    top = 26 + place * BARS_ROW
+    short = label if len(label) <= 18 else f"{label[:17]}…"
+    title = f"{label}: {sides[0]:.1%} in the reference, {sides[1]:.1%} now"
+    bars = "".join(
+        f'<rect x="{BARS_LEFT}" y="{top + side * (BARS_HEIGHT + 1)}" height="{BARS_HEIGHT}" class="{css}" '
+        f'width="{max(0.5, value / greatest * (BARS_WIDTH - BARS_LEFT - 46)):.1f}"/>'
+        for side, (value, css) in enumerate(zip(sides, ("past", "current"), strict=True))
+    )
+    end = BARS_LEFT + max(sides) / greatest * (BARS_WIDTH - BARS_LEFT - 46) + 5
+    return (
+        f"<g><title>{escape(title)}</title>"
+        f'<rect x="0" y="{top - 3}" width="{BARS_WIDTH}" height="{BARS_ROW}" fill="transparent"/>'
+        f'<text x="{BARS_LEFT - 8}" y="{top + 12}" class="name">{escape(short)}</text>{bars}'
+        f'<text x="{end:.1f}" y="{top + 12}" class="tick">{sides[1]:.0%}</text></g>'
+    )
 
 
-def legend(items: Sequence[tuple[str, str]]) -> str:
-    """Return a legend of pairs: CSS class of the key, and what it means."""
-    keys = "".join(f'<li><i class="key {css}"></i>{escape(word)}</li>' for css, word in items)
-    return f'<ul class="legend">{keys}</ul>'
+# Two distributions in one chart, as inline SVG: grey columns were, coloured ones are.
+
+
+CHART_WIDTH, CHART_HEIGHT, CHART_TOP, CHART_FOOT, CHART_SIDE = 420, 190, 28, 22, 10
+
+
+def distribution_svg(
+    labels: Sequence[str],
+    reference: Sequence[float],
+    current: Sequence[float],
+    *,
+    title: str,
+    ticks: Sequence[str] = (),
+) -> str:
+    """Return a chart of two distributions over the same cells.
+
+    With ``ticks`` the cells are ordered and drawn as columns from left to right; without, they are names and drawn as
+    pairs of bars. Classes ``past`` and ``current``, ``line``, ``grid``, ``tick`` and ``head`` are styled by the page
+    (`evergreen.tasks.core.reports.html.MARKS`). Every cell has a title with both shares.
+
+    Parameters
+    ----------
+    labels : sequence of str, length b
+        What each cell holds.
+    reference, current : sequence of float, length b
+        Shares of the rows.
+    title : str
+        Name of the column; escaped here, as the labels are.
+    ticks : sequence of str, length b + 1, optional
+        Texts at the borders of the cells.
+
+    Raises
+    ------
+    InputError
+        When the lengths differ.
+    """
+    if not len(labels) == len(reference) == len(current) or len(ticks) not in (0, len(labels) + 1):
+        raise InputError(
+            f"A chart got {len(labels)} labels, {len(reference)} and {len(current)} shares and {len(ticks)} ticks. "
+            "Allowed: as many shares as labels on both sides, and one tick more or none."
+        )
+    if not ticks:
+        return bars_svg(labels, reference, current, title=title)
+    greatest = max([*reference, *current], default=0.0) or 1.0
+    body = [
+        f'<text x="0" y="14" class="head">{escape(title)}</text>',
+        _columns(reference, greatest, css="past"),
+        _columns(current, greatest, css="current", opacity=0.35),
+        _outline(current, greatest),
+        *(_tick(place, text, len(labels)) for place, text in enumerate(ticks) if text),
+        *(
+            _hover(place, label, reference[place], current[place], len(labels))
+            for place, label in enumerate(labels)
+        ),
+    ]
+    return (
+        f'<svg viewBox="0 0 {CHART_WIDTH} {CHART_HEIGHT}" role="img" aria-label="Distribution of {escape(title)}">'
+        f"{''.join(body)}</svg>"
+    )
+
+
+def _x(place: int, cells: int) -> float:
+    return CHART_SIDE + place * (CHART_WIDTH - 2 * CHART_SIDE) / cells
+
+
+def _y(share: float, greatest: float) -> float:
+    return CHART_HEIGHT - CHART_FOOT - share / greatest * (CHART_HEIGHT - CHART_FOOT - CHART_TOP)
+
+
+def _columns(shares: Sequence[float], greatest: float, *, css: str, opacity: float = 1.0) -> str:
+    """Draw all columns of one side as one path."""
+    parts = [
+        f"M{_x(place, len(shares)):.1f} {CHART_HEIGHT - CHART_FOOT}V{_y(share, greatest):.1f}"
+        f"H{_x(place + 1, len(shares)):.1f}V{CHART_HEIGHT - CHART_FOOT}Z"
+        for place, share in enumerate(shares)
+        if share > 0
+    ]
+    return f'<path d="{"".join(parts)}" class="{css}" fill-opacity="{opacity:g}"/>'
+
+
+def _outline(shares: Sequence[float], greatest: float) -> str:
+    """Draw the steps of one side as a line."""
+    steps = [f"M{CHART_SIDE} {_y(shares[0], greatest):.1f}", f"H{_x(1, len(shares)):.1f}"]
+    for place, (_, share) in enumerate(pairwise(shares), start=1):
+        steps += [f"V{_y(share, greatest):.1f}", f"H{_x(place + 1, len(shares)):.1f}"]
+    return f'<path d="{"".join(steps)}" class="line"/>'
+
+
+def _tick(place: int, text: str, cells: int) -> str:
+    x = _x(place, cells)
+    anchor = "start" if place == 0 else "end" if place == cells else "middle"
+    return (
+        f'<path d="M{x:.1f} {CHART_HEIGHT - CHART_FOOT}v4" class="rule"/>'
+        f'<text x="{x:.1f}" y="{CHART_HEIGHT - 5}" class="tick" text-anchor="{anchor}">{escape(text)}</text>'
+    )
+
+
+def _hover(place: int, label: str, before: float, after: float, cells: int) -> str:
+    title = escape(f"{label}: {before:.1%} in the reference, {after:.1%} now")
+    width = (CHART_WIDTH - 2 * CHART_SIDE) / cells
+    return (
+        f'<rect x="{_x(place, cells):.1f}" y="{CHART_TOP}" width="{width:.1f}" '
+        f'height="{CHART_HEIGHT - CHART_FOOT - CHART_TOP}" fill="transparent"><title>{title}</title></rect>'
+    )

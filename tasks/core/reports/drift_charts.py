@@ -14,8 +14,8 @@ import numpy as np
 from evergreen.tasks.core.drift.types import DriftKind, Level, listed, short_time
 from evergreen.tasks.core.profiles.grid import ColumnGrid
 from evergreen.tasks.core.profiles.profile import ColumnProfile
-from evergreen.tasks.core.reports.charts import AXIS_LEFT, COLOURS, MARKS, Axis, histogram, legend, pool, runs
-from evergreen.tasks.core.reports.distribution_chart import distribution_svg
+from evergreen.tasks.core.reports.charts import AXIS_LEFT, Axis, distribution_svg, histogram, pool, runs
+from evergreen.tasks.core.reports.html import COLOURS, MARKS, legend
 from evergreen.tasks.core.reports.monitored_model import (
     JUDGED,
     VOID,

@@ -7,7 +7,6 @@ from html import escape
 
 from evergreen.tasks.core.drift.types import DriftKind, Level, short_time
 from evergreen.tasks.core.reports import html
-from evergreen.tasks.core.reports.charts import document, legend, section
 from evergreen.tasks.core.reports.drift_charts import (
     MOST_COLUMNS,
     column_figure,
@@ -24,6 +23,7 @@ from evergreen.tasks.core.reports.drift_text import (
     performance_words,
     signal_words,
 )
+from evergreen.tasks.core.reports.html import document, legend, section
 from evergreen.tasks.core.reports.monitored_model import ColumnMove, MonitoredModel
 
 MOST_CHARTS, MOST_ROWS = 8, 60

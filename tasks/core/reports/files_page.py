@@ -12,9 +12,9 @@ from evergreen.tasks.core.drift.measures import DriftMeasure
 from evergreen.tasks.core.profiles.profile import Profile
 from evergreen.tasks.core.registry import DRIFT_MEASURES
 from evergreen.tasks.core.reports import html
-from evergreen.tasks.core.reports.charts import document, histogram, section
-from evergreen.tasks.core.reports.distribution_chart import distribution_svg
+from evergreen.tasks.core.reports.charts import distribution_svg, histogram
 from evergreen.tasks.core.reports.drift_charts import side_shares
+from evergreen.tasks.core.reports.html import document, section
 from evergreen.tasks.core.verdict import State
 
 MOST_CHARTS, FEWEST_CHARTS = 24, 6

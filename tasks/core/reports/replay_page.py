@@ -11,7 +11,7 @@ from typing import Any
 
 from evergreen.tasks.core.drift.types import listed, short_time
 from evergreen.tasks.core.log_items import Json, LogItem, Metrics, Params, Text
-from evergreen.tasks.core.reports.charts import section
+from evergreen.tasks.core.reports.html import section
 from evergreen.tasks.core.reports.monitored_model import real
 from evergreen.tasks.core.reports.replay_summary import (
     COUNTS,

@@ -18,7 +18,7 @@ from evergreen.tasks.core.alerts.alert import (
 )
 from evergreen.tasks.core.config.monitoring import AlertsConfig
 from evergreen.tasks.core.data.clock import Window
-from evergreen.tasks.core.drift.alarms import AlarmChange
+from evergreen.tasks.core.drift.detect import AlarmChange
 from evergreen.tasks.core.drift.types import DriftKind, KindVerdict, Level, MovedColumn, Phase
 from evergreen.tasks.core.monitoring.window_alert import AlertPolicy, window_alert
 from evergreen.tasks.core.monitoring.window_result import WindowResult

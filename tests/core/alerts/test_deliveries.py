@@ -2,14 +2,17 @@
 
 from dataclasses import dataclass, field
 
-from evergreen.tasks.core.alerts.alert import Alarm, Alert, AlertLevel, next_alert
-from evergreen.tasks.core.alerts.deliveries import (
+from evergreen.tasks.core.alerts.alert import (
     FAILED,
     SENT,
     SUPERSEDED,
+    Alarm,
+    Alert,
+    AlertLevel,
     Cursor,
     cursor,
     failed_payload,
+    next_alert,
     settled_payload,
     undelivered,
 )

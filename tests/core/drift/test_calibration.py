@@ -11,10 +11,16 @@ from statsmodels.tsa.stattools import acf
 from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.config.units import parse_rate, parse_span
 from evergreen.tasks.core.drift.calibration import fit_null_model, join_null_models
-from evergreen.tasks.core.drift.forecast import choose_gains, fit_forecasts
 from evergreen.tasks.core.drift.limits_table import calibration_table, expected_false_alarms
 from evergreen.tasks.core.drift.policy import Policy, drift_policy, signal_levels, windows_in_budget
-from evergreen.tasks.core.drift.seasons import _autocorrelation, find_seasons, inflation, measure_persistence
+from evergreen.tasks.core.drift.seasons import (
+    _autocorrelation,
+    choose_gains,
+    find_seasons,
+    fit_forecasts,
+    inflation,
+    measure_persistence,
+)
 from evergreen.tasks.core.drift.thresholds import SignalScale, at_least_usual, shrink_variances
 from evergreen.tasks.core.drift.types import DriftKind, SignalKey, Signals, SignalSeries
 from evergreen.tasks.core.errors import InputError

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evergreen.tasks.core.drift.concept import GROUPS, prepare_links
+from evergreen.tasks.core.drift.profile_signals import GROUPS, prepare_links
 from evergreen.tasks.core.profiles.grid import make_grid
 from evergreen.tasks.core.profiles.profile import Profile, measure_profile
 from tests.support.rates import upper_bound

@@ -6,10 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from evergreen.tasks.core.drift.alarms import close_alarms
 from evergreen.tasks.core.drift.calibration import fit_null_model, join_null_models
 from evergreen.tasks.core.drift.columns import measure_columns
-from evergreen.tasks.core.drift.detect import DetectorState
+from evergreen.tasks.core.drift.detect import DetectorState, close_alarms
 from evergreen.tasks.core.drift.fixed_thresholds import judge_fixed_thresholds
 from evergreen.tasks.core.drift.judge import judge_window
 from evergreen.tasks.core.drift.policy import Policy

@@ -10,7 +10,11 @@ from evergreen.tasks.core.alerts.alert import AlertLevel
 from evergreen.tasks.core.config.monitoring import AlertsConfig
 from evergreen.tasks.core.health.checks import (
     FALSE_ALARMS,
+    Condition,
+    HealthReport,
     UsualFeed,
+    check,
+    health_alert,
     judge_age,
     judge_champion,
     judge_disk,
@@ -21,7 +25,6 @@ from evergreen.tasks.core.health.checks import (
     judge_silence,
     usual_feed,
 )
-from evergreen.tasks.core.health.report import Condition, HealthReport, check, health_alert
 
 HOUR, DAY = 3600.0, 86400.0
 OK, WARNING, FAILED, NO = Condition.OK, Condition.WARNING, Condition.FAILED, Condition.NOT_APPLICABLE

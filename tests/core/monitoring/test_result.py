@@ -1,7 +1,7 @@
 """How a monitoring run ends: quiet only where the newest window could be judged."""
 
 from evergreen.tasks.core.drift.types import DriftKind, Level
-from evergreen.tasks.core.monitoring.result import conclude_monitoring, newest_levels
+from evergreen.tasks.core.monitoring.window_result import conclude_monitoring, newest_levels
 from evergreen.tasks.core.verdict import State
 from tests.support.watching import insufficient, moved, verdict, window
 

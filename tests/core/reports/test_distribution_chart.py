@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from evergreen.tasks.core.errors import InputError
 from evergreen.tasks.core.profiles.grid import make_grid
 from evergreen.tasks.core.profiles.profile import measure_profile
-from evergreen.tasks.core.reports.charts import CELLS, histogram
-from evergreen.tasks.core.reports.distribution_chart import distribution_svg
+from evergreen.tasks.core.reports.charts import CELLS, distribution_svg, histogram
 
 
 def drawn(reference, current):

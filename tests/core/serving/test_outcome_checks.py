@@ -6,7 +6,7 @@ import pytest
 from evergreen.tasks.core.errors import DataError
 from evergreen.tasks.core.metrics.scored import Scored
 from evergreen.tasks.core.serving.answers import RequestRefused
-from evergreen.tasks.core.serving.outcome_checks import check_outcome
+from evergreen.tasks.core.serving.decode import check_outcome
 
 FIELD = "outcomes[0].outcome"
 BINARY = [("no", "yes"), (0, 1), (False, True), ("0", "1"), (0.0, 1.0)]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from evergreen.tasks.core.serving.private import Concealer, hashed
+from evergreen.tasks.core.serving.batch import Concealer, hashed
 
 KEY = b"k" * 32
 

@@ -11,7 +11,7 @@ from evergreen.deployments.servers import free_port
 from evergreen.tasks.alerts import open_channel
 from evergreen.tasks.core.alerts.alert import Alarm, Alert, AlertLevel, next_alert
 from evergreen.tasks.core.errors import ConfigError, Unreachable
-from evergreen.tasks.core.health.report import Condition, HealthReport, check
+from evergreen.tasks.core.health.checks import Condition, HealthReport, check
 from evergreen.tasks.io.alerts import record_health
 from evergreen.tasks.io.setup import open_setup
 from tests.support.commands import command

@@ -19,8 +19,7 @@ from evergreen.deployments.service.scoring import MAX_ISOLATED_ROWS, FailedRow
 from evergreen.deployments.service.shadows import Shadows
 from evergreen.tasks.core.config.serving import ServingConfig
 from evergreen.tasks.core.serving.answers import Answers
-from evergreen.tasks.core.serving.batch import concat
-from evergreen.tasks.core.serving.private import Concealer
+from evergreen.tasks.core.serving.batch import Concealer, concat
 from tests.support.canary_calls import Here, Stage, Version
 
 GOOD = Version(spread=0.0)
