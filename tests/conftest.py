@@ -21,9 +21,6 @@ pytest_plugins = [
     "tests.support.parallel",
     "tests.support.skips",
     "tests.support.servers",
-    "tests.support.mlflow_store",
-    "tests.support.postgres",
+    "tests.support.stores",
     "tests.support.sinks",
-    "tests.support.watched_store",
-    "tests.support.rivals_store",
 ]

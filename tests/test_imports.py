@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.monitored import LEARNED, make_rows, moment
+from tests.support.champions import LEARNED, make_rows, moment
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOWS = sorted(path.stem for path in (ROOT / "flows").glob("*.py") if path.stem != "__init__")

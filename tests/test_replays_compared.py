@@ -7,14 +7,14 @@ import pytest
 from benchmarks import replays
 from benchmarks.replay_sets import SETS
 from benchmarks.replays_compared import compare_folders, differences, read_lines, renamed
-from tests.support.realdata import real_file
-from tests.support.replaying import begin, by_name, replayed
+from tests.support.replays import begin_small, by_name, replayed
+from tests.support.skips import real_file
 
 
 @pytest.fixture(scope="module")
 def document():
     """What a replay logs of two policies; the first model answers until the other takes its place."""
-    result = replayed(begin(), policies="configured,never")
+    result = replayed(begin_small(), policies="configured,never")
     assert {"configured", "never"} == set(by_name(result))
     return json.loads(json.dumps({**result.to_dict(), "start": "2025-01-20"}))
 

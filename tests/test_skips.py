@@ -2,8 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.support.realdata import REASON
-from tests.support.skips import forbid
+from tests.support.skips import REASON, forbid
 
 
 def skipped(reason):

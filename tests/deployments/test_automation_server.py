@@ -15,7 +15,7 @@ from evergreen.tasks.core.alerts.alert import DEGRADED, DETECTED, Alarm, Alert, 
 from evergreen.tasks.core.errors import ConfigError
 from evergreen.tasks.io.settings import read_settings
 from evergreen.tasks.runtime.events import announce_monitoring
-from tests.support.reigning import write_model
+from tests.support.commands import write_model
 from tests.support.servers import ROOT, wait_for
 
 pytestmark = pytest.mark.server

@@ -7,7 +7,7 @@ from prefect.runner.storage import LocalStorage
 
 from evergreen.deployments.deploy import FLOWS, POOL, deploy_models, ensure_pool
 from evergreen.tasks.io.settings import read_settings
-from tests.support.reigning import write_model
+from tests.support.commands import write_model
 from tests.support.servers import ROOT
 
 pytestmark = pytest.mark.server

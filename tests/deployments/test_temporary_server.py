@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from evergreen.deployments.servers import read_servers
-from tests.support.reigning import write_model
+from tests.support.commands import write_model
 from tests.support.servers import QUIET
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

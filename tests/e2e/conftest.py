@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.support.machines import brought_up
-from tests.support.reigning import write_model
+from tests.support.commands import write_model
+from tests.support.servers import brought_up
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """The home folder of version 0.1 is worked with by the real commands: looked at, served, watched, rolled back."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -14,9 +15,9 @@ from evergreen.tasks.core.data.clock import Window
 from evergreen.tasks.core.promotion.history import champion_periods
 from evergreen.tasks.core.promotion.ledger import check_chain
 from evergreen.tasks.io.setup import open_setup
-from tests.support.earlier_home import FEATURES, environment, lived_in, unpack
-from tests.support.machines import LONG, call
-from tests.support.served import started
+from tests.support.earlier_home import FEATURES, lived_in, unpack
+from tests.support.servers import LONG, call
+from tests.support.serving import started
 
 pytestmark = [
     pytest.mark.server,
@@ -92,7 +93,7 @@ def rolled_back(home, watched):
 def evergreen(home, *arguments):
     """Run the command in a process of its own; return the object it prints."""
     command = Path(sys.executable).with_name("evergreen")
-    return json.loads(call(command, *arguments, "--json", cwd=home.folder, environ=environment()))
+    return json.loads(call(command, *arguments, "--json", cwd=home.folder, environ=dict(os.environ)))
 
 
 def test_status_due_alert_and_live_tests_are_told(looked_at):

@@ -8,8 +8,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, Fl
 from prefect.client.schemas.objects import StateType
 
 from evergreen.deployments.deploy import FLOWS
-from tests.support.machines import LONG
-from tests.support.servers import ROOT, browser_page, wait_for
+from tests.support.servers import LONG, ROOT, browser_page, wait_for
 
 pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(4 * LONG)]
 

@@ -9,9 +9,8 @@ import pytest
 import yaml
 
 from evergreen.deployments.deploy import FLOWS
-from tests.support.machines import LONG, brought_up
 from tests.support.packages import Wheel, ask_service, build, clone_project, make_environment, run, write_team
-from tests.support.servers import ROOT
+from tests.support.servers import LONG, ROOT, brought_up
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(4 * LONG)]
 BOTH_SIDES = """

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.machines import FOREIGN, LONG
 from tests.support.packages import Environment, Wheel, ask_service, build, clone_project, run, write_team
-from tests.support.servers import QUIET, ROOT
+from tests.support.servers import FOREIGN, LONG, QUIET, ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(8 * LONG)]
 UV = (sys.executable, "-m", "uv", "--quiet")

@@ -12,7 +12,7 @@ from evergreen.tasks.io.mlflow_store.tracking import open_tracker
 from evergreen.tasks.io.prediction_log.records import KnownOutcome, Prediction
 from evergreen.tasks.io.settings import FROZEN
 from evergreen.tasks.io.setup import open_setup
-from tests.support.reigning import write_model
+from tests.support.commands import write_model
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(300)]
 START = datetime(2026, 6, 1, tzinfo=UTC)

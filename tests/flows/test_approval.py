@@ -9,7 +9,7 @@ import pytest
 
 from evergreen.deployments.cli.app import run
 from evergreen.tasks.io.setup import open_setup
-from tests.support.reigning import write_model
+from tests.support.commands import write_model
 from tests.support.servers import wait_for
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(120)]

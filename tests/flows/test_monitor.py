@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from evergreen.deployments.cli.app import run
+from tests.support.champions import BEGIN, FIRST, entries, hours, make_rows, values_of, write
 from tests.support.commands import command
-from tests.support.monitored import BEGIN, FIRST, entries, hours, make_rows, values_of, write
 
 pytestmark = pytest.mark.server
 END, BAD = FIRST + 5, FIRST + 2

@@ -11,8 +11,8 @@ from evergreen.tasks.core.retraining.types import Cause, Labels, Moment, Retrain
 from evergreen.tasks.core.verdict import State
 from evergreen.tasks.io.retraining_claims import read_history, take_claim
 from evergreen.tasks.io.settings import FROZEN, utc_now
+from tests.support.champions import BEGIN, FIRST, LEARNED, adrift, make_rows, moment
 from tests.support.commands import command, snapshot
-from tests.support.monitored import BEGIN, FIRST, LEARNED, adrift, make_rows, moment
 
 pytestmark = pytest.mark.server
 UNTIL = LEARNED + 36

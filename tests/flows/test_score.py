@@ -5,8 +5,8 @@ import pytest
 from prefect.client.orchestration import get_client
 
 from evergreen.tasks.core.data.clock import Window
+from tests.support.champions import LEARNED, PER_HOUR, make_rows
 from tests.support.commands import command
-from tests.support.monitored import LEARNED, PER_HOUR, make_rows
 
 pytestmark = pytest.mark.server
 

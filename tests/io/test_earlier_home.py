@@ -20,8 +20,8 @@ from evergreen.tasks.io.serving_keys import keys_path, read_ring
 from evergreen.tasks.io.setup import open_setup
 from evergreen.tasks.io.status import model_status
 from evergreen.tasks.io.traffic import read_traffic
+from tests.support.champions import load_reference
 from tests.support.earlier_home import FEATURES, NOW, lived_in, served_rows, unpack
-from tests.support.learned import load_reference
 from tests.support.logs import sum_profiles
 
 pytestmark = pytest.mark.filterwarnings(

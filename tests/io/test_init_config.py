@@ -16,9 +16,8 @@ from evergreen.tasks.core.init.config_text import to_yaml
 from evergreen.tasks.io.config import read_config
 from evergreen.tasks.io.init_config import init_config, model_name, name_source
 from evergreen.tasks.io.sources.open import open_source
-from tests.support.ageing import ageing_stream
-from tests.support.leaky import fair_set, plant
-from tests.support.realdata import real_file
+from tests.support.generated_data import ageing_stream, fair_set, plant
+from tests.support.skips import real_file
 
 REAL = {
     "elec2.csv": {"target": "up", "time": "timestamp"},

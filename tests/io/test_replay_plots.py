@@ -10,7 +10,15 @@ from evergreen.tasks.core.verdict import State
 from evergreen.tasks.io.compare_files import write_page
 from evergreen.tasks.io.replay_pareto import Panel, Point, _box, _labels, _meet, draw_replay_page
 from evergreen.tasks.io.replay_plots import value_range
-from tests.support.replay_results import NOTE, found, held, policy, started, told, usual
+from tests.support.replays import (
+    NOTE,
+    hold_decision,
+    policy,
+    replay_document,
+    search_document,
+    start_decision,
+    usual_document,
+)
 from tests.support.servers import browser_page
 
 NAN = float("nan")
@@ -57,7 +65,7 @@ def drawn(page):
 
 @pytest.fixture(scope="module")
 def page():
-    return draw_replay_page(usual(notes=[NOTE]), search=found())
+    return draw_replay_page(usual_document(notes=[NOTE]), search=search_document())
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +106,7 @@ def test_the_search_shows_its_plot_and_the_lines_to_paste(page, reader):
 
 
 def test_without_a_search_there_are_three_plots():
-    plain = draw_replay_page(usual())
+    plain = draw_replay_page(usual_document())
     assert PLOTS == re.findall(r'<div id="([a-z-]+)"', plain)
     assert "Search for a policy" not in plain
 
@@ -106,12 +114,12 @@ def test_without_a_search_there_are_three_plots():
 def test_names_and_sentences_are_escaped_everywhere():
     changes = {
         0: {
-            "decision": {**started(), "reasons": [{"code": "x", "message": "<i>&why"}]},
+            "decision": {**start_decision(), "reasons": [{"code": "x", "message": "<i>&why"}]},
             "state": State.CHAMPION_KEPT,
         }
     }
-    result = told(
-        policy("<b>", [0.5, 0.6], decision=held(), changes=changes),
+    result = replay_document(
+        policy("<b>", [0.5, 0.6], decision=hold_decision(), changes=changes),
         policy("never", [0.4, 0.4]),
         model="</script><u>",
     )
@@ -124,7 +132,7 @@ def test_names_and_sentences_are_escaped_everywhere():
 
 @pytest.mark.parametrize("clock", ["timestamp", "seconds", "rows"])
 def test_undefined_windows_are_gaps_and_counted_in_the_table(clock):
-    result = told(
+    result = replay_document(
         policy("configured", [12.0, NAN, 10.0], metric="rmse", clock=clock),
         policy("never", [NAN] * 3, metric="rmse", clock=clock),
         clock=clock,
@@ -137,21 +145,21 @@ def test_undefined_windows_are_gaps_and_counted_in_the_table(clock):
 
 
 def test_one_policy_without_any_value_still_makes_a_page():
-    page = draw_replay_page(told(policy("never", [NAN, NAN])))
+    page = draw_replay_page(replay_document(policy("never", [NAN, NAN])))
     assert "No policy has a value of roc_auc in any window." in read(page).text
     assert 3 == len(drawn(page))
 
 
 def test_an_empty_baseline_and_a_single_window_are_drawn():
     page = draw_replay_page(
-        told(policy("configured", [0.7]), baseline=policy("same_as_last", [NAN], version=0))
+        replay_document(policy("configured", [0.7]), baseline=policy("same_as_last", [NAN], version=0))
     )
     assert "same as last label" in read(page).text
 
 
 def test_a_baseline_far_away_is_hidden_at_first_and_the_page_says_so():
-    far = usual(baseline=policy("same_as_last", [0.1] * 4, version=0))
-    near = usual(baseline=policy("same_as_last", [0.75] * 4, version=0))
+    far = usual_document(baseline=policy("same_as_last", [0.1] * 4, version=0))
+    near = usual_document(baseline=policy("same_as_last", [0.75] * 4, version=0))
     assert (True, False) == (value_range(ReplayDocument.of(far))[2], value_range(ReplayDocument.of(near))[2])
     assert "lies far off" in draw_replay_page(far)
     assert "lies far off" not in draw_replay_page(near)

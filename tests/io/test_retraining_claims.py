@@ -14,8 +14,7 @@ from evergreen.tasks.core.verdict import State
 from evergreen.tasks.io.ledger import open_ledger
 from evergreen.tasks.io.retraining_claims import lock_name, read_history, take_claim
 from evergreen.tasks.io.settings import utc_now
-from tests.support.races import race
-from tests.support.retrain_races import ASKED, POLICY, ask_once, die_after
+from tests.support.races import ASKED, POLICY, ask_once, die_after, race
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

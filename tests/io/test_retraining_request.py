@@ -14,7 +14,7 @@ from evergreen.tasks.io.retraining_request import answer_without_run, read_reque
 from evergreen.tasks.io.settings import FROZEN, utc_now
 from evergreen.tasks.retraining import gather_causes, run_claimed
 from evergreen.tasks.runtime.sources import open_source_of
-from tests.support.monitored import LEARNED, make_rows, moment
+from tests.support.champions import LEARNED, make_rows, moment
 
 NOW = moment(LEARNED)
 

@@ -6,7 +6,7 @@ import pytest
 
 from evergreen.tasks.io.config import import_function
 from evergreen.tasks.io.setup import open_setup
-from tests.support.learning import write_model
+from tests.support.training_data import write_model
 
 
 @pytest.fixture

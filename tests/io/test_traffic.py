@@ -27,8 +27,7 @@ from evergreen.tasks.io.traffic import (
 )
 from evergreen.tasks.promotion import Promoter
 from tests.support.memory_stores import MemoryLedger, MemoryRegistry
-from tests.support.races import race
-from tests.support.traffic_races import bad_round, stop_once
+from tests.support.races import bad_round, race, stop_once
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])

@@ -19,7 +19,7 @@ from evergreen.tasks.io.traffic import (
 )
 from tests.io.test_traffic import setup_on
 from tests.support.memory_stores import MemoryLedger
-from tests.support.traffic_races import bad_round
+from tests.support.races import bad_round
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])

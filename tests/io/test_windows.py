@@ -21,10 +21,10 @@ from evergreen.tasks.io.windows import (
     read_windows,
     stream_of,
 )
-from tests.support.data_models import data_model
 from tests.support.logs import NOW
 from tests.support.memory_stores import MemoryLedger, MemoryLog
 from tests.support.source_kinds import KINDS, rows
+from tests.support.training_data import data_model
 
 START = pd.Timestamp("2026-01-01", tz="UTC").timestamp()
 HOUR, DAY = 3600.0, 86400.0

@@ -5,9 +5,8 @@ import time
 
 import pytest
 
-from tests.support.monitored import crown
-from tests.support.served import Load, started
-from tests.support.serving import model_of
+from tests.support.champions import crown
+from tests.support.serving import Load, model_of, started
 
 MOVES, SLOW, APART_S, WITHIN_S = 200, 50, 6.2, 5.0
 

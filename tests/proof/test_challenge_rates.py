@@ -13,14 +13,15 @@ from evergreen.tasks.core.challenge.difference import measure_difference
 from evergreen.tasks.core.metrics.base import Metric, mean_of_first, row_parts
 from evergreen.tasks.core.metrics.scored import Scored
 from evergreen.tasks.core.verdict import Outcome
-from tests.support.rates import lower_bound, upper_bound
 from tests.support.simulated_models import (
     LEAST,
     ROWS_A_DAY,
     analytic_size,
     compare,
     judge,
+    lower_bound,
     promotion_rate_by_theory,
+    upper_bound,
 )
 
 pytestmark = pytest.mark.proof

@@ -16,7 +16,7 @@ from evergreen.tasks.core.challenge.difference import measure_difference
 from evergreen.tasks.core.metrics.registry import get_metric
 from evergreen.tasks.core.metrics.scored import Scored
 from evergreen.tasks.core.verdict import Outcome
-from tests.support.realdata import real_file
+from tests.support.skips import real_file
 
 WEEK = 7 * 48
 SPLITS = 6

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from evergreen.tasks.core.init.freshness import measure_freshness
-from tests.support.ageing import FEATURES, STATIONARY, ageing_stream
-from tests.support.rates import upper_bound
+from tests.support.generated_data import FEATURES, STATIONARY, ageing_stream
+from tests.support.simulated_models import upper_bound
 
 pytestmark = pytest.mark.proof
 SEEDS = 200

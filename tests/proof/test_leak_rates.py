@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from evergreen.tasks.core.init.proposal import propose, survey
-from tests.support.leaky import LEAKS, PROBLEMS, fair_set, plant, races
+from tests.support.generated_data import LEAKS, PROBLEMS, fair_set, plant, races
 
 pytestmark = pytest.mark.proof
 SEEDS = 25

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from evergreen.tasks.core.ab_testing.metric import choose_clip
-from tests.support.live_streams import (
+from tests.support.live_tests import (
     ALPHA,
     arms,
     block_tests,

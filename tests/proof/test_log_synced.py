@@ -14,7 +14,7 @@ from evergreen.tasks.io.prediction_log.store import open_log
 from evergreen.tasks.io.prediction_log.writer import LogWriter
 from tests.support.log_traced import MODEL
 from tests.support.log_traced import main as serve
-from tests.support.log_writing import served
+from tests.support.logs import served
 from tests.support.postgres_traced import tracing_syncs, unsynced
 from tests.support.power_cut import Disk, read_calls, traced
 

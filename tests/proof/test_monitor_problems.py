@@ -3,7 +3,7 @@
 import pytest
 
 from evergreen.tasks.core.verdict import State
-from tests.support.monitored import LEARNED, PER_HOUR, Watched, make_rows, train_champion, values_of, watch
+from tests.support.champions import LEARNED, PER_HOUR, Watched, make_rows, train_champion, values_of, watch
 
 pytestmark = [pytest.mark.proof, pytest.mark.timeout(1800)]
 KINDS = ["data", "prediction", "outcome", "concept", "performance"]

@@ -7,7 +7,7 @@ from evergreen.tasks.core.drift.estimate import ScoreCalibration, estimate_perfo
 from evergreen.tasks.core.drift.performance import measure_performance
 from evergreen.tasks.core.metrics.registry import get_metric
 from evergreen.tasks.core.metrics.scored import Scored
-from tests.support.rates import lower_bound, upper_bound
+from tests.support.simulated_models import lower_bound, upper_bound
 
 pytestmark = pytest.mark.proof
 

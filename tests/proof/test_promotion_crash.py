@@ -11,7 +11,7 @@ from sqlalchemy.engine import make_url
 
 from tests.support.crash_points import enumerate_crashes, labels_of
 from tests.support.crashing import CONTEXT, JOBS, ask, build, contend, examine, finish, start, work
-from tests.support.postgres import create_database, execute
+from tests.support.stores import create_database, execute
 
 pytestmark = [pytest.mark.proof, pytest.mark.timeout(3600)]
 RANDOM_KILLS = 50

@@ -7,7 +7,7 @@ from evergreen.tasks.core.data.clock import format_position
 from evergreen.tasks.core.verdict import State
 from evergreen.tasks.io.settings import FROZEN
 from tests.support.commands import command, machine
-from tests.support.replaying import begin, make_config, make_frame, place_of, replayed
+from tests.support.replays import begin_small, history_frame, place_of, replay_config, replayed
 
 pytestmark = [pytest.mark.proof, pytest.mark.server, pytest.mark.timeout(1800)]
 START, DAYS = 26, 36
@@ -28,9 +28,9 @@ def lay_down(folder, frame, config):
 
 @pytest.mark.parametrize(("seed", "flip"), [(1, 2), (4, 2), (2, None)])
 def test_live_flows_and_replay_decide_the_same(stores, tmp_path, monkeypatch, seed, flip):
-    frame = make_frame(days=START + DAYS, seed=seed, flip=None if flip is None else START + flip)
-    config = make_config(contract={"enabled": False}, monitoring={"report_rows": 0})
-    beginning = begin(frame, config, start=place_of(START))
+    frame = history_frame(days=START + DAYS, seed=seed, flip=None if flip is None else START + flip)
+    config = replay_config(contract={"enabled": False}, monitoring={"report_rows": 0})
+    beginning = begin_small(frame, config, start=place_of(START))
     steps = replayed(beginning).policies[0].steps
     path = lay_down(tmp_path, frame, config)
     first = as_of(beginning.start, monkeypatch)

@@ -8,8 +8,8 @@ import pytest
 
 from evergreen.tasks.core.retraining.history import HELPED, MOST_RESUMED
 from evergreen.tasks.core.verdict import State
-from tests.support.postgres import create_database
 from tests.support.retrain_crash import EVERGREEN, Place
+from tests.support.stores import create_database
 
 pytestmark = [pytest.mark.proof, pytest.mark.server, pytest.mark.timeout(3600)]
 SEED, RANDOM_KILLS = 20260501, 15

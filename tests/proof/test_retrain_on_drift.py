@@ -8,9 +8,8 @@ import pytest
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName, FlowFilter, FlowFilterName
 from prefect.client.schemas.objects import StateType
 
-from tests.support.machines import brought_up
-from tests.support.reigning import write_model
-from tests.support.servers import wait_for
+from tests.support.commands import write_model
+from tests.support.servers import brought_up, wait_for
 
 pytestmark = [pytest.mark.proof, pytest.mark.server, pytest.mark.timeout(1200)]
 KNOWN, FIRST, SECOND = 1440, 1700, 2000

@@ -6,10 +6,9 @@ import httpx
 import pytest
 
 from tests.support.postgres_traced import tracing_syncs, unsynced
-from tests.support.served import started
 from tests.support.service_clients import ask_once, main
 from tests.support.service_traced import files_of, look_at_answers, tracing
-from tests.support.serving import PREDICT, model_of, rows
+from tests.support.serving import PREDICT, model_of, rows, started
 
 pytestmark = [pytest.mark.proof, pytest.mark.timeout(3600)]
 

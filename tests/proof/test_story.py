@@ -15,8 +15,7 @@ import yaml
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName, FlowFilter, FlowFilterName
 from prefect.client.schemas.objects import StateType
 
-from tests.support.machines import brought_up
-from tests.support.servers import wait_for
+from tests.support.servers import brought_up, wait_for
 
 pytestmark = [pytest.mark.proof, pytest.mark.server, pytest.mark.timeout(1500)]
 KNOWN, HOURS, SERVED_WITHIN_S, COUNTED_AFTER_S = 1500, 2500, 5.0, 62.0

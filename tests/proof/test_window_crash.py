@@ -3,7 +3,7 @@
 import pytest
 
 from tests.support.crashing import ask, finish, start
-from tests.support.postgres import create_database
+from tests.support.stores import create_database
 from tests.support.window_crash import enumerate_window_crashes, expected_after, found_in, monitor_killed
 
 pytestmark = [pytest.mark.proof, pytest.mark.timeout(3600)]

@@ -1,7 +1,6 @@
 """The home folder that version 0.1 left (tests/data/home-0.1.tar.xz), unpacked where a test wants it."""
 
 import json
-import os
 import sqlite3
 import tarfile
 from contextlib import closing, contextmanager
@@ -80,8 +79,3 @@ def lived_in(home):
 def served_rows(table, count):
     """Return the newest rows of a table, whole; the rows that were served are its newest ones."""
     return pd.read_csv(table).tail(count)
-
-
-def environment():
-    """Return a copy of this process's environment, for a process of its own."""
-    return dict(os.environ)

@@ -16,7 +16,7 @@ from evergreen.tasks.io.prediction_log.records import KnownOutcome, Served, Shad
 from evergreen.tasks.io.prediction_log.store import open_log
 from evergreen.tasks.io.prediction_log.writer import LogWriter, open_store
 from tests.support.crashing import Points
-from tests.support.postgres import create_database, execute
+from tests.support.stores import create_database, execute
 
 MODEL = "fraud"
 STEPS = (

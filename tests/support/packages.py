@@ -10,9 +10,8 @@ from pathlib import Path
 
 import httpx
 
-from tests.support.machines import LONG
-from tests.support.reigning import write_hours
-from tests.support.servers import ROOT, wait_for
+from tests.support.commands import write_hours
+from tests.support.servers import LONG, ROOT, wait_for
 
 BUILD = (
     "import sys; from setuptools import build_meta; getattr(build_meta, f'build_{sys.argv[1]}')(sys.argv[2])"

@@ -5,7 +5,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from tests.support.postgres import execute
+from tests.support.stores import execute
 
 
 @contextlib.contextmanager

@@ -1,13 +1,35 @@
-"""Processes that start together: what they do, and how they are let go at once."""
+"""Processes that start at the same moment: what they do, and how they are started together."""
 
 import multiprocessing
-from datetime import UTC, datetime
+import os
+import signal
+import time
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 
+import numpy as np
+
+from evergreen.tasks.core.config.canary import GuardrailLimits
 from evergreen.tasks.core.data.clock import Window
 from evergreen.tasks.core.drift.types import Phase
+from evergreen.tasks.core.retraining.report import conclude_busy, conclude_refusal
+from evergreen.tasks.core.retraining.types import (
+    MANUAL,
+    Cause,
+    Labels,
+    Moment,
+    RetrainingRequest,
+    RetrainPolicy,
+)
+from evergreen.tasks.core.traffic.counts import ArmFigures
+from evergreen.tasks.core.traffic.decide import Round, decide_traffic
+from evergreen.tasks.core.verdict import State
 from evergreen.tasks.io.ledger import open_ledger
 from evergreen.tasks.io.prediction_log.records import Prediction, WindowRecord
 from evergreen.tasks.io.prediction_log.store import open_log
+from evergreen.tasks.io.retraining_claims import await_claim, take_claim
+from evergreen.tasks.io.settings import utc_now
+from evergreen.tasks.io.traffic import traffic_in_force, write_decision
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -92,3 +114,61 @@ def race(function, arguments):
     for runner in runners:
         runner.join()
     return found
+
+
+POLICY = RetrainPolicy(cooldown=timedelta(hours=1))
+ASKED = RetrainingRequest(
+    causes=(Cause(trigger=MANUAL, said="asked"),), labels=Labels(positions=np.arange(10.0))
+)
+
+
+def ask_once(url, seconds):
+    """Ask for a retraining that takes some seconds; return state, codes, and when the next may start."""
+    ledger, moment = open_ledger(url), Moment(at=utc_now())
+    with ExitStack() as stack:
+        desk = take_claim(stack, ledger, "fraud")
+        if desk is None:
+            return answer(conclude_busy("fraud", await_claim(ledger, "fraud"), now=moment.at, policy=POLICY))
+        attempt = desk.take_up(POLICY)
+        if attempt is None:
+            attempt, decision = desk.claim(moment, ASKED, POLICY, until=None)
+        if attempt is None:
+            return answer(conclude_refusal("fraud", decision))
+        time.sleep(seconds)
+        desk.end(attempt, State.CHAMPION_KEPT, version=2)
+        return State.CHAMPION_KEPT.value, ["started"], None
+
+
+def answer(result):
+    return result.state.value, [reason.code for reason in result.reasons], result.details["next_allowed_at"]
+
+
+def die_after(url, stages):
+    """Claim, note some stages, and be killed without a word."""
+    ledger = open_ledger(url)
+    with ExitStack() as stack:
+        desk = take_claim(stack, ledger, "fraud")
+        attempt = desk.take_up(POLICY)
+        if attempt is None:
+            attempt, _ = desk.claim(Moment(at=utc_now()), ASKED, POLICY, until=None)
+        for stage in stages:
+            attempt = desk.note(attempt, stage, {"state": "Trained", "version": 3, "decision_id": None})
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def bad_round(rows=400):
+    """Return a round in which every other row of ``v8`` failed, and none of the champion's."""
+    arm = ArmFigures(name="v8", rows=rows, errors=rows // 2, erred=rows // 2)
+    return Round(number=1, since=utc_now(), figures=(ArmFigures(name="champion", rows=rows), arm))
+
+
+def stop_once(url):
+    """Judge, write, and follow what is there; return whether the entry is mine, and who answers now."""
+    ledger, now = open_ledger(url), utc_now()
+    state = traffic_in_force(ledger, "fraud", champion=7)
+    entry = None
+    if state.plan.challengers:
+        decision = decide_traffic(state, bad_round(), now=now, limits=GuardrailLimits(processes=12))
+        entry = write_decision(ledger, "fraud", decision, at=now)
+    after = traffic_in_force(ledger, "fraud", champion=7)
+    return entry is not None, [one.name for one in after.plan.variants]

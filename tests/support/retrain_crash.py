@@ -16,9 +16,9 @@ from evergreen.tasks.core.promotion.ledger import check_chain
 from evergreen.tasks.core.retraining.history import RETRAINING
 from evergreen.tasks.io.retraining_claims import lock_name, read_history
 from evergreen.tasks.promotion import Promoter
+from tests.support.champions import LEARNED, Watched, hours, make_rows
 from tests.support.commands import command
 from tests.support.dying_command import DIE_AT, LABELS, NO_SMOKE, entry_label
-from tests.support.monitored import LEARNED, Watched, hours, make_rows
 from tests.support.servers import ROOT
 
 DYING = (sys.executable, "-m", "tests.support.dying_command")

@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from evergreen.deployments.servers import free_port
-from tests.support.monitored import crown
-from tests.support.served import started
+from tests.support.champions import crown
 from tests.support.servers import ROOT
 from tests.support.service_clients import ask_once, rows_of
-from tests.support.serving import logged
+from tests.support.serving import logged, started
 
 
 @dataclass

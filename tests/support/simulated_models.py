@@ -1,4 +1,4 @@
-"""Pairs of models whose true difference is known, on independent rows or rows that follow AR(.9)."""
+"""Pairs of models whose true difference is known, on independent rows or AR(.9) rows, and bounds of simulated rates."""
 
 import math
 from functools import lru_cache
@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 from scipy.signal import lfilter
-from scipy.stats import chi2, norm, t
+from scipy.stats import beta, chi2, norm, t
 from statsmodels.stats.power import TTestPower
 
 from evergreen.tasks.core.challenge.blocks import make_blocks
@@ -128,3 +128,13 @@ def analytic_size(n, *, error, true, level=0.05, power=0.8, blocks=None):
     units = n if blocks is None else blocks
     effect = true / (error * math.sqrt(units))
     return n / units * TTestPower().solve_power(effect_size=effect, alpha=level, power=power)
+
+
+def upper_bound(hits, trials, *, confidence=0.99):
+    """Return the exact (Clopper-Pearson) one-sided upper bound of a rate."""
+    return 1.0 if hits == trials else float(beta.ppf(confidence, hits + 1, trials - hits))
+
+
+def lower_bound(hits, trials, *, confidence=0.99):
+    """Return the exact one-sided lower bound of a rate."""
+    return 0.0 if hits == 0 else float(beta.ppf(1 - confidence, hits, trials - hits + 1))

@@ -1,10 +1,9 @@
-"""In CI a skipped test is a failure, apart from the real-data tests where the data are absent."""
+"""Skipped tests fail in CI, apart from those of the public data sets where the whole folder is absent."""
 
 import os
+from pathlib import Path
 
 import pytest
-
-from tests.support.realdata import REASON
 
 
 def forbid(report, *, environ=os.environ):
@@ -25,3 +24,16 @@ def pytest_runtest_makereport(item, call):
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report(collector):
     return forbid((yield))
+
+
+FOLDER = Path(__file__).resolve().parents[3] / "shared" / "data"
+REASON = "the public data sets are absent (folder ../shared/data beside the project)"
+
+
+def real_file(name):
+    """Return the path of a public data set; a folder that lacks one of its files is a failure, not a skip."""
+    if not FOLDER.is_dir():
+        pytest.skip(REASON)
+    path = FOLDER / name
+    assert path.is_file(), f"{FOLDER} is there but lacks {name}"
+    return path

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
-from tests.support.postgres import create_database
+from tests.support.stores import create_database
 
 N = 400
 CONTENT = ["n", "x", "c", "y"]

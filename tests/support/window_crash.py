@@ -22,7 +22,7 @@ from evergreen.tasks.io.prediction_log.records import WindowRecord
 from evergreen.tasks.io.prediction_log.store import open_log
 from evergreen.tasks.io.windows import KIND, judged_since, last_window, stream_of
 from tests.support.crashing import Points
-from tests.support.postgres import create_database
+from tests.support.stores import create_database
 
 MODEL = "fraud"
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -29,8 +29,8 @@ from evergreen.tasks.io.settings import FROZEN
 from evergreen.tasks.io.setup import record_decision
 from evergreen.tasks.io.status import model_status
 from evergreen.tasks.io.traffic import read_traffic, set_variants, stop_variants
-from tests.support.arena import Arena, enthrone, promote_plainly, spent
-from tests.support.rivals_store import STRONG, WEAK
+from tests.support.champions import Arena, enthrone, promote_plainly, spent
+from tests.support.stores import STRONG, WEAK
 
 START = datetime(2026, 6, 1, tzinfo=UTC)
 YES = Reason(code="approved", message="Approved.")

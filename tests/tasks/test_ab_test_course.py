@@ -30,8 +30,8 @@ from evergreen.tasks.io.live_tests import (
 from evergreen.tasks.io.prediction_log.records import Prediction
 from evergreen.tasks.io.traffic import read_traffic, set_variants, stop_variants
 from evergreen.tasks.promotion import Promoter
-from tests.support.arena import spent
-from tests.support.rivals_store import STRONG, WEAK
+from tests.support.champions import spent
+from tests.support.stores import STRONG, WEAK
 from tests.tasks.test_ab_test import START, YES, answer, arena, begin, champion_of, later, look, serve
 
 __all__ = ["arena"]

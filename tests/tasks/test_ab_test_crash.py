@@ -1,8 +1,219 @@
 """A live test whose creation or end dies after any single write, and is run again: paid once, ended once."""
 
+import functools
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 
-from tests.support.live_crash import JOBS, Theatre, expected
+import evergreen.flows.ab_test
+import evergreen.tasks.ab_test
+import evergreen.tasks.challenge
+import evergreen.tasks.promotion
+from evergreen.tasks.ab_test import create_test
+from evergreen.tasks.core.ab_testing.checks import measure_maturity
+from evergreen.tasks.core.ab_testing.ledger import AB, ABORTED, BEGUN, CONCLUDED, CREATED
+from evergreen.tasks.core.challenge.evidence import JUDGEMENT
+from evergreen.tasks.core.errors import InputError, NotLearnable
+from evergreen.tasks.core.promotion.history import open_plans, untested_plan
+from evergreen.tasks.core.promotion.ledger import check_chain
+from evergreen.tasks.core.promotion.plan import CHALLENGER, CHAMPION
+from evergreen.tasks.core.verdict import Outcome, StageResult, State, Verdict
+from evergreen.tasks.io.ledger import SqlLedger
+from evergreen.tasks.io.live_tests import LiveTestResults, abort_test, read_tests
+from evergreen.tasks.io.settings import FROZEN
+from evergreen.tasks.io.setup import open_setup, record_decision
+from evergreen.tasks.io.traffic import read_traffic
+from evergreen.tasks.promotion import Promoter
+from tests.support.champions import promote_plainly
+from tests.support.dying_command import entry_label
+from tests.support.live_tests import answers, look
+from tests.support.memory_stores import MemoryRegistry
+from tests.support.training_data import write_model
+
+START = datetime(2026, 6, 1, tzinfo=UTC)
+SECTIONS = {
+    "promotion": {"evidence": "ab"},
+    "live": {"metric": "accuracy", "share": 0.5, "min_improvement": 0.05, "max_duration": "5d"},
+}
+JOBS = {"create": None, "create by hand": None, "promote": 0.8, "keep": 0.5, "abort": None}
+"""What is done, and how often the challenger is right where it is looked at (the champion: 0.65)."""
+KEYS = ("set_alias", "delete_alias", "set_tags")
+
+
+class Died(BaseException):
+    """The process ends here."""
+
+
+class Writes:
+    """Counts the writes of the ledger and of the registry; at the one asked for it dies, and writes no more."""
+
+    def __init__(self):
+        self.arm(None)
+
+    def arm(self, die_at):
+        self.die_at, self.labels, self.dead = die_at, [], False
+
+    def reach(self, label):
+        self.labels.append(label)
+        self.dead = self.dead or len(self.labels) == self.die_at
+        if self.dead:
+            raise Died(label)
+
+    def wrap(self, patch, kind, name, label_of):
+        method = getattr(kind, name)
+
+        @functools.wraps(method)
+        def write(*args, **options):
+            label = label_of(*args, **options)
+            self.reach(f"before {label}")
+            answer = method(*args, **options)
+            self.reach(f"after {label}")
+            return answer
+
+        patch.setattr(kind, name, write)
+
+
+@dataclass(frozen=True)
+class Left:
+    """What is there in the end."""
+
+    spent: int
+    kinds: tuple
+    status: str
+    aliases: dict
+    arms: tuple
+    open_plans: int
+    unproved: bool
+    faults: int
+
+
+def expected(job):
+    """Return what must be left of a job, wherever it died."""
+    begun = Left(1, (1, 1, 0), "running", {"champion": 1, "challenger": 2}, ("v2",), 0, False, 0)
+    if job.startswith("create"):
+        return begun
+    over = replace(begun, kinds=(1, 1, 1), status=job, arms=())
+    return over if job != "promote" else replace(over, aliases={"champion": 2, "fallback": 1})
+
+
+class Theatre:
+    """Models without end in one ledger, each with a champion and an admitted challenger."""
+
+    def __init__(self, folder, ledger_url, patch):
+        patch.setenv(FROZEN, START.isoformat())
+        patch.setenv("EVERGREEN_HOME", str(folder / "home"))
+        self._setup = open_setup(str(write_model(folder, **SECTIONS)))
+        self.ledger, self.writes, self._made = SqlLedger(ledger_url), Writes(), 0
+        self.right, self._patch = None, patch
+        self._play()
+        self.writes.wrap(patch, SqlLedger, "_insert", lambda _, entry: entry_label(entry))
+        for name in KEYS:
+            self.writes.wrap(patch, MemoryRegistry, name, functools.partial(_registry_label, name))
+
+    def run(self, job, *deaths):
+        """Do a job on a model of its own, dying at each of these points in turn, then to its end; look at it."""
+        setup = self._model(job)
+        for number, death in enumerate([*deaths, None]):
+            self.writes.arm(death)
+            try:
+                self._do(job, setup, again=number > 0)
+            except Died:
+                continue
+        self.writes.arm(None)
+        return self._look(setup)
+
+    def labels(self, job):
+        """Return every point that a job reaches which nothing interrupts."""
+        setup = self._model(job)
+        self.writes.arm(None)
+        self._do(job, setup, again=False)
+        return list(self.writes.labels)
+
+    def _do(self, job, setup, *, again):
+        self.right = JOBS[job]
+        try:
+            if job == "abort":
+                abort_test(setup, why="It harms.")
+            elif job == "create by hand" and not again:
+                create_test(setup)
+            else:
+                self._flow(setup)
+        except NotLearnable as error:
+            if error.reason_code != "no_live_test":
+                raise
+        except InputError as error:
+            if not again or "is over" not in str(error):
+                raise
+
+    def _flow(self, setup):
+        self._patch.setattr(evergreen.flows.ab_test, "open_setup", lambda model: setup)
+        evergreen.flows.ab_test.ab_test.fn.__wrapped__(setup.model, end=False, dry_run=False)
+
+    def _model(self, job):
+        self._made += 1
+        registry, name = MemoryRegistry(), f"m{self._made}"
+        for number in (1, 2):
+            registry.register(
+                name, source=f"file:{number}", run_id=None, tags={"validation_status": "approved"}
+            )
+        stores = SimpleNamespace(registry=registry, ledger=self.ledger, log=None)
+        config = self._setup.config.model_copy(update={"model": name})
+        setup = replace(self._setup, config=config, stores=stores)
+        self.writes.arm(None)
+        registry.set_alias(name, CHAMPION, 1)
+        registry.set_alias(name, CHALLENGER, 2)
+        Promoter(registry, self.ledger, name).reconcile()
+        record_decision(setup, JUDGEMENT, StageResult(state=State.READY_FOR_LIVE_TEST, model=name, version=2))
+        if not job.startswith("create"):
+            create_test(setup)
+        return setup
+
+    def _look(self, setup):
+        entries = self.ledger.read(model=setup.model)
+        kinds = [entry.kind for entry in entries if entry.stream == AB]
+        (state,) = read_tests(setup)
+        return Left(
+            spent=sum(entry.stream == "alpha" for entry in entries),
+            kinds=(kinds.count(CREATED), kinds.count(BEGUN), kinds.count(CONCLUDED) + kinds.count(ABORTED)),
+            status=state.status,
+            aliases=setup.stores.registry.aliases(setup.model),
+            arms=tuple(one.name for one in read_traffic(self.ledger, setup.model).plan.variants[1:]),
+            open_plans=len(open_plans(entries)),
+            unproved=untested_plan(entries) is not None,
+            faults=len(check_chain(entries)),
+        )
+
+    def _play(self):
+        """Let the flow's tasks run as plain functions, proofs pass, and looks see what they are to see."""
+        passed = lambda stores: lambda model, version: Verdict(outcome=Outcome.PASS)  # noqa: E731
+        for name in ("open_test", "evaluate_test", "judge_test", "close_test"):
+            self._patch.setattr(evergreen.flows.ab_test, name, getattr(evergreen.flows.ab_test, name).fn)
+        self._patch.setattr(evergreen.flows.ab_test, "report_test", lambda *_: None)
+        self._patch.setattr(evergreen.tasks.ab_test, "evaluate_now", self._seen)
+        for module in (evergreen.tasks.promotion, evergreen.tasks.challenge):
+            self._patch.setattr(module, "serving_smoke", passed)
+        self._patch.setattr(evergreen.tasks.challenge, "promote_task", promote_plainly)
+        self._patch.setattr(
+            evergreen.tasks.ab_test, "reconcile_task", lambda setup: Promoter.of(setup).reconcile()
+        )
+
+    def _seen(self, setup, test):
+        n, rng = 0 if self.right is None else 4_000, np.random.default_rng(1)
+        theirs = rng.random(n) < test.challengers[0].share
+        right = rng.random(n) < np.where(theirs, self.right or 0.0, 0.65)
+        names = np.where(theirs, test.challengers[0].name, test.control.name).astype(object)
+        answered = answers(names, right, positions=test.start + np.arange(n, dtype=float))
+        now = test.start + n
+        maturity = measure_maturity(np.zeros(0), np.zeros(0), now=now, length=1.0, ages=[1.0])
+        return LiveTestResults(look=look(test, answered, now=now), maturity=maturity)
+
+
+def _registry_label(name, _, model, *args):
+    return f"{name} {args[0]}"
+
 
 WRITES = {
     "create": ("ab created", "alpha look", "traffic set", "ab begun"),

@@ -18,8 +18,7 @@ from evergreen.tasks.core.errors import (
     UnknownName,
 )
 from evergreen.tasks.data import load_parts
-from tests.support.data_models import CANDIDATES
-from tests.support.setups import setup_of
+from tests.support.training_data import CANDIDATES, setup_of
 
 N = 600
 

@@ -14,8 +14,8 @@ from evergreen.tasks.data import load_parts
 from evergreen.tasks.io.mlflow_store.models import load_model
 from evergreen.tasks.promotion import promote_task
 from evergreen.tasks.training import refit_version
-from tests.support.arena import Arena, enthrone, judge, meet, spent, train_version
-from tests.support.rivals_store import HIDDEN, STRONG, WEAK
+from tests.support.champions import Arena, enthrone, judge, meet, spent, train_version
+from tests.support.stores import HIDDEN, STRONG, WEAK
 
 EQUAL = 3
 """The strong one once more."""

@@ -12,8 +12,7 @@ from evergreen.tasks.core.data.clock import parse_position
 from evergreen.tasks.core.data.rows import SplitPlan
 from evergreen.tasks.core.errors import NotLearnable
 from evergreen.tasks.data import load_parts
-from tests.support.data_models import data_model
-from tests.support.setups import setup_of
+from tests.support.training_data import data_model, setup_of
 
 N = 24 * 30
 CHANGE = parse_position("2026-01-11", clock="timestamp")

@@ -10,9 +10,8 @@ from evergreen.tasks.core.data.split import unseen_rows
 from evergreen.tasks.core.errors import ConfigError, InputError
 from evergreen.tasks.data import load_parts, load_window
 from evergreen.tasks.runtime.sources import read_secret
-from tests.support.data_models import data_model
-from tests.support.realdata import real_file
-from tests.support.setups import setup_of
+from tests.support.skips import real_file
+from tests.support.training_data import data_model, setup_of
 
 N = 24 * 30
 PARTS = ("training", "holdout", "evaluation")

@@ -16,8 +16,8 @@ from evergreen.tasks.core.promotion.plan import CHAMPION
 from evergreen.tasks.health import HealthFacts, check_health
 from evergreen.tasks.io.alerts import open_alarms
 from evergreen.tasks.io.status import model_status
-from tests.support.arena import Arena
-from tests.support.rivals_store import STRONG
+from tests.support.champions import Arena
+from tests.support.stores import STRONG
 
 STARTED = datetime(2026, 3, 1, tzinfo=UTC)
 HOUR = 3600.0

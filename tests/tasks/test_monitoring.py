@@ -6,7 +6,7 @@ import pytest
 from evergreen.tasks.alerts import deliver_alerts
 from evergreen.tasks.core.drift.types import Phase
 from evergreen.tasks.core.verdict import State
-from tests.support.monitored import (
+from tests.support.champions import (
     FIRST,
     NEXT,
     adrift,

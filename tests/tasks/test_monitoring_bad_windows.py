@@ -6,7 +6,7 @@ import pytest
 
 from evergreen.tasks.core.errors import DataError
 from evergreen.tasks.core.verdict import State
-from tests.support.monitored import FIRST, entries, hours, make_rows, said, spans, told, watch
+from tests.support.champions import FIRST, entries, hours, make_rows, said, spans, told, watch
 
 BAD, END = FIRST + 2, FIRST + 5
 """The hour that is bad, and where the rows end."""

@@ -12,7 +12,7 @@ from evergreen.tasks.core.monitoring import monitor as guarding
 from evergreen.tasks.core.verdict import State
 from evergreen.tasks.monitoring import check_due_windows, load_monitor, read_monitor_request, stream_of
 from evergreen.tasks.monitoring_report import MonitorRun, keep_history
-from tests.support.monitored import (
+from tests.support.champions import (
     FIRST,
     adrift,
     alerts,

@@ -10,7 +10,7 @@ from evergreen.tasks.core.verdict import State
 from evergreen.tasks.io.prediction_log.records import KnownOutcome, Prediction
 from evergreen.tasks.monitoring import check_due_windows, load_monitor, read_monitor_request
 from evergreen.tasks.monitoring_report import MonitorRun, health_of
-from tests.support.monitored import FIRST, PER_HOUR, entries, hours, make_rows, said, told, watch
+from tests.support.champions import FIRST, PER_HOUR, entries, hours, make_rows, said, told, watch
 from tests.tasks.test_monitoring_sources import NOW
 
 KEY = b"k" * 32

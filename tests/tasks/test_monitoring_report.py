@@ -12,9 +12,9 @@ from evergreen.tasks.core.reports.monitored_model import MonitoredModel
 from evergreen.tasks.core.reports.monitoring import draw_sample
 from evergreen.tasks.core.verdict import StageResult, State
 from evergreen.tasks.monitoring_report import report_monitoring
-from tests.support.arena import Arena, train_version
-from tests.support.learning import make_frame, schema
-from tests.support.watching import story
+from tests.support.champions import Arena, train_version
+from tests.support.monitoring import story
+from tests.support.training_data import make_frame, schema
 
 pytestmark = pytest.mark.server
 

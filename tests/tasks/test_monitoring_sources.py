@@ -7,7 +7,7 @@ import pytest
 from evergreen.tasks.core.drift.types import Phase
 from evergreen.tasks.core.verdict import State
 from evergreen.tasks.io.prediction_log.records import KnownOutcome, Prediction
-from tests.support.monitored import (
+from tests.support.champions import (
     FIRST,
     PER_HOUR,
     entries,

@@ -13,7 +13,7 @@ from evergreen.tasks.core.verdict import Outcome, Reason, State, Verdict
 from evergreen.tasks.io.ledger import open_ledger
 from evergreen.tasks.promotion import Promoter
 from tests.support.memory_stores import MemoryLedger, MemoryRegistry
-from tests.support.postgres import execute
+from tests.support.stores import execute
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PASSED = Verdict(outcome=Outcome.PASS)

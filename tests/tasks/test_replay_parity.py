@@ -35,10 +35,9 @@ from evergreen.tasks.validation import (
     judge_candidate,
     measure_candidate,
 )
-from tests.support.arena import promote_plainly
-from tests.support.arena import train as train_now
-from tests.support.monitored import entries, watch
-from tests.support.replaying import begin, make_config, make_frame, place_of, replayed
+from tests.support.champions import entries, promote_plainly, watch
+from tests.support.champions import train as train_now
+from tests.support.replays import begin_small, history_frame, place_of, replay_config, replayed
 
 PASSED = Verdict(outcome=Outcome.PASS)
 
@@ -164,9 +163,9 @@ def run_live(setup, beginning, monkeypatch):
     ids=["at once", "at once, for longer", "late labels, since the change"],
 )
 def test_live_and_replay_decide_the_same(live, monkeypatch, start, turn, days, sections):
-    frame = make_frame(days=start + days, flip=start + turn)
-    config = make_config(contract={"enabled": False}, **sections)
-    beginning = begin(frame, config, start=place_of(start))
+    frame = history_frame(days=start + days, flip=start + turn)
+    config = replay_config(contract={"enabled": False}, **sections)
+    beginning = begin_small(frame, config, start=place_of(start))
     policy = replayed(beginning).policies[0]
     assert State.PROMOTED in {step.state for step in policy.steps}
     setup = open_model(live, frame, config)

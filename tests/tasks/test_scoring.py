@@ -14,7 +14,7 @@ from evergreen.tasks.io.batch import BatchStage, hold_stage, read_parts
 from evergreen.tasks.io.mlflow_store.models import load_model
 from evergreen.tasks.io.setup import open_setup
 from evergreen.tasks.scoring import describe_batch, plan_batch, score_batch
-from tests.support.monitored import (
+from tests.support.champions import (
     LEARNED,
     PER_HOUR,
     entries,

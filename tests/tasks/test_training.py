@@ -21,9 +21,8 @@ from evergreen.tasks.io.plots import holdout_figures, importance_figure
 from evergreen.tasks.io.setup import open_setup
 from evergreen.tasks.registration import register_model
 from evergreen.tasks.training import can_refit, choose, prepare, refit_version, try_candidate
-from tests.support.arena import train
-from tests.support.learned import Learned
-from tests.support.learning import make_frame, write_model
+from tests.support.champions import Learned, train
+from tests.support.training_data import make_frame, write_model
 
 PROBLEMS = ("binary", "multiclass", "regression", "ranking")
 

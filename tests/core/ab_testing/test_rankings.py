@@ -18,12 +18,11 @@ from evergreen.tasks.core.serving.signature import schema_signature
 from evergreen.tasks.core.traffic.assign import Assigner
 from evergreen.tasks.core.traffic.plan import plan_traffic
 from evergreen.tasks.core.traffic.variant import Role, Variant
-from tests.support.learning import learner
-from tests.support.live_streams import ALPHA
-from tests.support.live_tests import live_test
-from tests.support.rates import upper_bound
+from tests.support.live_tests import ALPHA, live_test
+from tests.support.simulated_models import upper_bound
+from tests.support.training_data import model_config
 
-CONFIG = learner("ranking", data={"group": "race"})
+CONFIG = model_config("ranking", data={"group": "race"})
 SIGNATURE = schema_signature(Schema(target="y", numeric=("a",), group="race"), CONFIG)
 METRIC = live_metric("ndcg_at_3", problem="ranking")
 RACES, RUNNERS, LOOKS = 2_500, 8, 5
@@ -111,7 +110,7 @@ def test_a_group_is_assigned_as_one_however_it_is_sent():
 
 def test_rows_of_other_problems_are_assigned_by_their_entity():
     plain = schema_signature(
-        Schema(target="y", numeric=("a",), group="race"), learner("regression", data={"group": "race"})
+        Schema(target="y", numeric=("a",), group="race"), model_config("regression", data={"group": "race"})
     )
     ids = ["i1", "i2"]
     assert ["a", "i2"] == row_keys([requests(["r1", "r1"], ids, signature=plain, entities=["a", None])], ids)

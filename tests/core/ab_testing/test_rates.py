@@ -10,7 +10,7 @@ from evergreen.tasks.core.ab_testing.metric import choose_clip
 from evergreen.tasks.core.stats.association import JointMoments
 from evergreen.tasks.core.stats.sequential import compare_arms, compare_pairs, confidence_sequence
 from evergreen.tasks.core.stats.sequential_counts import log_mcnemar_e_value, log_split_e_value
-from tests.support.live_streams import (
+from tests.support.live_tests import (
     ALPHA,
     LOOKS,
     arms,
@@ -27,7 +27,7 @@ from tests.support.live_streams import (
     value_batches,
     winners,
 )
-from tests.support.rates import lower_bound, upper_bound
+from tests.support.simulated_models import lower_bound, upper_bound
 
 pytestmark = pytest.mark.slow
 TRIALS = 1_000

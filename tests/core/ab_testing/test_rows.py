@@ -11,7 +11,7 @@ from evergreen.tasks.core.ab_testing.rows import join_rows, read_answers
 from evergreen.tasks.core.data.rows import Rows
 from evergreen.tasks.core.errors import DataError, InputError
 from evergreen.tasks.core.metrics.scored import Scored
-from tests.support.learning import learner
+from tests.support.training_data import model_config
 
 SIDES = Contenders(champion=1, challenger=2, start=0.0, alpha=0.0125)
 
@@ -39,26 +39,28 @@ def test_decisions_are_those_that_were_served_else_those_of_the_score():
         y=["no", "yes", None, "yes"],
         **{"@decision": ["yes", "yes", "no", None], "@score": [0.9, 0.2, 0.1, 0.7]},
     )
-    found = values_of(rows, learner(), "accuracy", ("no", "yes"))
+    found = values_of(rows, model_config(), "accuracy", ("no", "yes"))
     np.testing.assert_array_equal([0.0, 1.0, np.nan, 1.0], found)
 
 
 def test_a_row_without_score_and_decision_is_no_answer():
     rows = logged(y=["no", "yes"], **{"@score": [np.nan, 0.8]})
-    np.testing.assert_array_equal([np.nan, 1.0], values_of(rows, learner(), "accuracy", ("no", "yes")))
+    np.testing.assert_array_equal([np.nan, 1.0], values_of(rows, model_config(), "accuracy", ("no", "yes")))
 
 
 def test_several_classes_numbers_and_groups_are_read():
     many = logged(y=["a", "c"], **{"@score:a": [0.7, 0.1], "@score:b": [0.2, 0.2], "@score:c": [0.1, 0.7]})
-    assert [1.0, 1.0] == values_of(many, learner("multiclass"), "accuracy", ("a", "b", "c")).tolist()
+    assert [1.0, 1.0] == values_of(many, model_config("multiclass"), "accuracy", ("a", "b", "c")).tolist()
     numbers = logged(y=[1.0, None, 3.0], **{"@score": [2.0, 5.0, 3.5]})
-    np.testing.assert_array_equal([-1.0, np.nan, -0.25], values_of(numbers, learner("regression"), "mse"))
+    np.testing.assert_array_equal(
+        [-1.0, np.nan, -0.25], values_of(numbers, model_config("regression"), "mse")
+    )
     race = logged(y=[0, 1, 1, 0], race=["r1", "r1", "r2", "r2"], **{"@score": [0.1, 0.9, 0.2, 0.4]})
-    assert [1.0, 0.0] == values_of(race, learner("ranking", data={"group": "race"}), "win_rate").tolist()
+    assert [1.0, 0.0] == values_of(race, model_config("ranking", data={"group": "race"}), "win_rate").tolist()
 
 
 def test_the_entity_is_the_one_logged_else_the_configured_column():
-    config = learner(data={"entity": "who"})
+    config = model_config(data={"entity": "who"})
     rows = logged(y=["no", "yes"], who=["ann", "bob"], **{"@score": [0.1, 0.9]})
     assert ["ann", "bob"] == read_answers(rows, config=config, classes=("no", "yes")).units.tolist()
     named = logged(y=["no", "yes"], who=["ann", "bob"], **{"@score": [0.1, 0.9], "@entity": ["e1", None]})
@@ -67,11 +69,11 @@ def test_the_entity_is_the_one_logged_else_the_configured_column():
 
 def test_no_row_and_a_missing_column_are_said():
     empty = join_rows([Rows(pd.DataFrame(), np.zeros(0))])
-    assert 0 == len(read_answers(empty, config=learner(), classes=("no", "yes")).scored)
+    assert 0 == len(read_answers(empty, config=model_config(), classes=("no", "yes")).scored)
     rows = logged(y=["no"], **{"@score": [0.1]})
     with pytest.raises(DataError, match="no column 'y'"):
         read_answers(
-            Rows(rows.frame.drop(columns="y"), rows.positions), config=learner(), classes=("no", "yes")
+            Rows(rows.frame.drop(columns="y"), rows.positions), config=model_config(), classes=("no", "yes")
         )
 
 
@@ -94,11 +96,13 @@ def plan(config, **more):
 
 def test_a_plan_follows_the_configuration():
     test = plan(
-        learner(promotion={"evidence": "ab"}, live={"metric": "accuracy", "share": 0.2, "max_duration": "7d"})
+        model_config(
+            promotion={"evidence": "ab"}, live={"metric": "accuracy", "share": 0.2, "max_duration": "7d"}
+        )
     )
     assert ("arms", 0.2, 7 * 86_400.0) == (test.mode, test.challengers[0].share, test.longest)
     assert (0.02, None, None) == (test.min_improvement, test.baseline, test.clip)
-    shadow = plan(learner(promotion={"evidence": "shadow"}, data={"label_delay": "2d"}))
+    shadow = plan(model_config(promotion={"evidence": "shadow"}, data={"label_delay": "2d"}))
     assert ("paired", 1.0, 2 * 86_400.0) == (shadow.mode, shadow.challengers[0].share, shadow.follow_up)
 
 
@@ -116,38 +120,38 @@ def test_a_plan_follows_the_configuration():
 def test_pairs_are_judged_by_blocks_as_in_the_challenge_unless_rows_are_declared_independent(
     sections, unit, block
 ):
-    test = plan(learner(promotion={"evidence": "shadow"}, **sections))
+    test = plan(model_config(promotion={"evidence": "shadow"}, **sections))
     assert (unit, block, 60.0) == (test.unit, test.block, test.grace)
-    arms = plan(learner(promotion={"evidence": "ab"}, **sections))
+    arms = plan(model_config(promotion={"evidence": "ab"}, **sections))
     assert ("entity", None, 0.0) == (arms.unit, arms.block, arms.grace)
 
 
 def test_blocks_on_a_clock_of_rows_are_a_thirtieth_of_the_longest_duration():
     rows = {"data": {"clock": "rows"}, "live": {"max_duration": "6000 rows"}}
-    test = plan(learner(promotion={"evidence": "shadow"}, **rows))
+    test = plan(model_config(promotion={"evidence": "shadow"}, **rows))
     assert ("block", 201.0, 0.0) == (test.unit, test.block, test.grace)
 
 
 def test_the_metric_is_the_deciding_one_or_its_nearest_relative():
-    names = [metric_of_test(learner(problem)).name for problem in ("binary", "regression")]
+    names = [metric_of_test(model_config(problem)).name for problem in ("binary", "regression")]
     assert ["brier_score", "mse"] == names
-    assert "accuracy" == metric_of_test(learner(evaluation={"metric": "accuracy"})).name
+    assert "accuracy" == metric_of_test(model_config(evaluation={"metric": "accuracy"})).name
 
 
 def test_an_unbounded_metric_is_clipped_and_relative_to_the_past():
     scored = past()
-    test = plan(learner(live={"metric": "brier_score", "min_improvement": 0.1}), past=scored)
+    test = plan(model_config(live={"metric": "brier_score", "min_improvement": 0.1}), past=scored)
     values = -((scored.score - scored.y) ** 2)
     assert values.mean() == pytest.approx(test.baseline)
     assert np.quantile(values, [0.01, 0.99]).tolist() == pytest.approx(list(test.clip))
-    own = plan(learner(live={"metric": "brier_score", "min_improvement": 0.1, "relative": False}))
+    own = plan(model_config(live={"metric": "brier_score", "min_improvement": 0.1, "relative": False}))
     assert (None, 0.1) == (own.baseline, own.effect)
 
 
 def test_what_the_past_cannot_say_is_asked_for():
     with pytest.raises(InputError, match="0 labelled rows of the champion are too few"):
-        plan(learner(live={"metric": "brier_score"}), past=None)
-    profit = learner(
+        plan(model_config(live={"metric": "brier_score"}), past=None)
+    profit = model_config(
         data={"value_column": "v"}, live={"metric": "business_value"}, evaluation={"business": {}}
     )
     with pytest.raises(InputError, match=r"live\.relative: false"):
@@ -157,9 +161,9 @@ def test_what_the_past_cannot_say_is_asked_for():
 
 
 def test_guardrails_are_metrics_that_can_be_followed():
-    config = learner(live={"metric": "accuracy", "guardrails": {"log_loss": 0.1}})
+    config = model_config(live={"metric": "accuracy", "guardrails": {"log_loss": 0.1}})
     test = plan(config, guards=guardrail_metrics(config))
     assert [("log_loss", 0.1)] == [(rail.metric, rail.most_worse) for rail in test.guardrails]
     assert test.guardrails[0].clip is not None
     with pytest.raises(InputError, match="no mean over rows"):
-        guardrail_metrics(learner(live={"guardrails": {"f1": 0.1}}))
+        guardrail_metrics(model_config(live={"guardrails": {"f1": 0.1}}))

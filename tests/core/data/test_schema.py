@@ -18,7 +18,7 @@ from evergreen.tasks.core.data.columns import (
 from evergreen.tasks.core.data.rows import normalise
 from evergreen.tasks.core.data.schema import Schema, check_learnable, infer_schema
 from evergreen.tasks.core.errors import ConfigError, DataError, NotLearnable
-from tests.support.data_models import data_model
+from tests.support.training_data import data_model
 
 N = 300
 

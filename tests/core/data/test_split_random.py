@@ -10,7 +10,7 @@ from evergreen.tasks.core.data.rows import Rows, SplitPlan, hash_rows
 from evergreen.tasks.core.data.split import assign_parts, forced_random_warning, plan_split, unseen_rows
 from evergreen.tasks.core.data.split_random import neighbour_dependence
 from evergreen.tasks.core.errors import ConfigError, NotLearnable
-from tests.support.data_models import data_model
+from tests.support.training_data import data_model
 
 PARTS = ("training", "holdout", "evaluation")
 

@@ -12,7 +12,7 @@ from evergreen.tasks.core.data.clock import Window
 from evergreen.tasks.core.data.rows import Rows, SplitPlan
 from evergreen.tasks.core.data.split import assign_parts, plan_split, unseen_rows
 from evergreen.tasks.core.errors import InputError, NotLearnable
-from tests.support.data_models import data_model
+from tests.support.training_data import data_model
 
 DAY = 86400.0
 PARTS = ("training", "holdout", "evaluation")

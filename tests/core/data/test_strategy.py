@@ -26,8 +26,7 @@ from evergreen.tasks.core.training.weights import (
     strategy_weights,
     training_weights,
 )
-from tests.support.data_models import data_model
-from tests.support.learning import learner
+from tests.support.training_data import data_model, model_config
 
 DAY = 86400.0
 X = Schema(target="y", numeric=("x",))
@@ -354,7 +353,7 @@ def moved_rows(*, problem="regression", seed=0):
 
 
 def weighted(kind, **retraining):
-    return learner("regression", retraining={"weighted": kind, **retraining})
+    return model_config("regression", retraining={"weighted": kind, **retraining})
 
 
 def test_the_strategy_a_configuration_names_is_used():
@@ -389,7 +388,7 @@ def test_the_strategy_is_one_factor_of_a_rows_weight():
     own = np.where(np.arange(2000) % 2, 3.0, 1.0)
     rows = Rows(rows.frame.assign(w=own), rows.positions)
     schema = Schema(target="y", numeric=("x",), weight="w")
-    config = learner("regression", data={"weight": "w"}, retraining={"weighted": "similarity"})
+    config = model_config("regression", data={"weight": "w"}, retraining={"weighted": "similarity"})
     found = training_weights(rows, rows.frame["y"], schema=schema, config=config, class_weights=False)
     product = own * strategy_weights(rows, schema=schema, config=config)
     assert found == pytest.approx(product / product.mean())

@@ -9,7 +9,7 @@ from evergreen.tasks.core.drift.reference import Reference, loss_metric
 from evergreen.tasks.core.drift.types import DriftKind, Phase
 from evergreen.tasks.core.metrics.registry import deciding_metric, get_metric
 from evergreen.tasks.core.metrics.scored import Scored
-from tests.support.answering import Trained
+from tests.support.monitoring import Trained
 
 PROBLEMS = ("binary", "multiclass", "regression", "ranking")
 KINDS = (DriftKind.OUTCOME, DriftKind.CONCEPT, DriftKind.PERFORMANCE)

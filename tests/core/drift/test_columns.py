@@ -13,7 +13,7 @@ from evergreen.tasks.core.errors import InputError
 from evergreen.tasks.core.profiles.grid import make_grid
 from evergreen.tasks.core.profiles.profile import measure_profile
 from evergreen.tasks.core.stats.distances import psi
-from tests.support.rates import upper_bound
+from tests.support.simulated_models import upper_bound
 
 
 def measured(reference, window, **options):

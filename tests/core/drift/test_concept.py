@@ -7,7 +7,7 @@ import pytest
 from evergreen.tasks.core.drift.profile_signals import GROUPS, prepare_links
 from evergreen.tasks.core.profiles.grid import make_grid
 from evergreen.tasks.core.profiles.profile import Profile, measure_profile
-from tests.support.rates import upper_bound
+from tests.support.simulated_models import upper_bound
 
 THRESHOLDS = {"correlation_threshold": 0.1, "information_threshold": 0.15}
 

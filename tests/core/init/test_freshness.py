@@ -18,7 +18,7 @@ from evergreen.tasks.core.init.freshness import (
     outcome_codes,
     row_losses,
 )
-from tests.support.ageing import DAY, FEATURES, STATIONARY, ageing_stream
+from tests.support.generated_data import DAY, FEATURES, STATIONARY, ageing_stream
 
 
 @pytest.fixture(autouse=True)

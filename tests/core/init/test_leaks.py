@@ -12,7 +12,7 @@ from evergreen.tasks.core.init.leak_sums import CorrelationTable
 from evergreen.tasks.core.init.leaks import lag
 from evergreen.tasks.core.init.proposal import propose, survey
 from evergreen.tasks.core.stats.auc import average_precision, roc_auc
-from tests.support.leaky import LEAKS, PROBLEMS, fair_set, plant, races
+from tests.support.generated_data import LEAKS, PROBLEMS, fair_set, plant, races
 
 CASES = [(problem, leak) for problem in PROBLEMS for leak in LEAKS[problem]]
 

@@ -27,7 +27,7 @@ from evergreen.tasks.core.monitoring.reference_series import (
 from evergreen.tasks.core.profiles.grid import make_grid
 from evergreen.tasks.core.profiles.profile import measure_profile
 from evergreen.tasks.core.profiles.reference import count_windows
-from tests.support.answering import MINUTE, Trained
+from tests.support.monitoring import MINUTE, Trained
 
 HOUR = 3600.0
 LINKS = 6  # information and correlation of three features

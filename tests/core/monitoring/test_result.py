@@ -3,7 +3,7 @@
 from evergreen.tasks.core.drift.types import DriftKind, Level
 from evergreen.tasks.core.monitoring.window_result import conclude_monitoring, newest_levels
 from evergreen.tasks.core.verdict import State
-from tests.support.watching import insufficient, moved, verdict, window
+from tests.support.monitoring import insufficient, moved, verdict, window
 
 QUIET = [verdict(DriftKind.DATA), verdict(DriftKind.PREDICTION)]
 ALARM = {"kind": "data", "column": "x", "signal": "location", "effect": 0.2, "since": "2024-03-01"}

@@ -11,7 +11,7 @@ from evergreen.tasks.core.drift.types import DriftKind, Level, Phase
 from evergreen.tasks.core.monitoring.window_result import MOST_MOVED, WindowResult, merge_results
 from evergreen.tasks.core.serial import to_plain
 from evergreen.tasks.core.verdict import Reason
-from tests.support.watching import insufficient, measure, moved, performance, verdict
+from tests.support.monitoring import insufficient, measure, moved, performance, verdict
 
 
 def looked(phase=Phase.INPUTS, *, start=0.0, kinds=None, **options):

@@ -13,7 +13,7 @@ from evergreen.tasks.core.data.clock import Window, parse_position
 from evergreen.tasks.core.drift.types import Phase
 from evergreen.tasks.core.errors import ConfigError
 from evergreen.tasks.core.monitoring.windows import Windowing, due_windows, trained_on_reason, windows_between
-from tests.support.data_models import data_model
+from tests.support.training_data import data_model
 
 HOUR, DAY = 3600.0, 86400.0
 NOON = parse_position("2026-03-01T12:00:00Z", clock="timestamp")

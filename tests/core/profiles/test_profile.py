@@ -14,7 +14,7 @@ from evergreen.tasks.core.metrics.scored import Scored
 from evergreen.tasks.core.profiles.grid import MOST_CATEGORIES, Grid, make_grid, quantile_edges, tokens
 from evergreen.tasks.core.profiles.profile import Profile, add_profiles, measure_profile
 from evergreen.tasks.core.profiles.reference import reference_profiles
-from tests.support.learning import learner, make_rows, schema
+from tests.support.training_data import make_rows, model_config, schema
 
 
 def frame_of(n=5000, seed=0):
@@ -177,7 +177,7 @@ def test_the_reference_holds_inputs_and_answers_and_no_raw_row():
         y=truth, score=np.linspace(0, 1, 500), label=truth, classes=("no", "yes"), positive_class="yes"
     )
     reference = reference_profiles(
-        rows, scored, schema=schema(), config=learner(), score_source="out_of_fold"
+        rows, scored, schema=schema(), config=model_config(), score_source="out_of_fold"
     )
     inputs, answers = (Profile.from_dict(reference[name]) for name in ("inputs", "answers"))
     assert {"signal", "noise", "colour", "@outcome"} == set(inputs.columns)

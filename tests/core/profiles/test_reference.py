@@ -9,11 +9,11 @@ from evergreen.tasks.core.profiles.grid import Grid
 from evergreen.tasks.core.profiles.profile import Profile
 from evergreen.tasks.core.profiles.reference import answer_frame, fit_inputs, reference_profiles
 from evergreen.tasks.core.training.scoring import decided_by
-from tests.support.learning import learner, make_rows, schema
+from tests.support.training_data import make_rows, model_config, schema
 
 
 def fit(rows, earlier=None, **data):
-    return fit_inputs(rows, schema=schema(), config=learner(data=data), earlier=earlier)
+    return fit_inputs(rows, schema=schema(), config=model_config(data=data), earlier=earlier)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,9 @@ def test_a_column_that_moved_far_has_a_new_grid(old):
 
 
 def test_another_schema_has_a_new_grid(old):
-    found = fit_inputs(make_rows(n=4000), schema=schema(numeric=("signal",)), config=learner(), earlier=old)
+    found = fit_inputs(
+        make_rows(n=4000), schema=schema(numeric=("signal",)), config=model_config(), earlier=old
+    )
     assert {"signal", "colour", "@outcome"} == set(found.profile.grid.columns)
     assert "laid anew: column 'noise' is gone" == found.reason
 
@@ -68,7 +70,7 @@ def test_the_answers_grid_belongs_to_the_version(old):
         y=truth, score=np.linspace(0, 1, 500), label=truth, classes=("no", "yes"), positive_class="yes"
     )
     plain = reference_profiles(
-        rows, scored, schema=schema(), config=learner(), score_source="out_of_fold", earlier=old
+        rows, scored, schema=schema(), config=model_config(), score_source="out_of_fold", earlier=old
     )
     assert Grid.from_dict(plain["answers"]["grid"]).columns["@score"].edges[0] == pytest.approx(
         1 / 499, abs=0.01
@@ -83,7 +85,11 @@ def test_a_private_target_shows_no_class_name():
         y=truth, score=np.linspace(0, 1, 500), label=truth, classes=("no", "yes"), positive_class="yes"
     )
     plain = reference_profiles(
-        rows, scored, schema=schema(), config=learner(data={"private": ["y"]}), score_source="out_of_fold"
+        rows,
+        scored,
+        schema=schema(),
+        config=model_config(data={"private": ["y"]}),
+        score_source="out_of_fold",
     )
     for name in ("inputs", "answers"):
         columns = Profile.from_dict(plain[name]).grid.columns
@@ -102,6 +108,6 @@ def test_scores_out_of_fold_are_decided_by_the_versions_own_threshold():
 def test_the_scores_of_a_private_targets_classes_are_numbered():
     score = np.full((500, 3), 1 / 3)
     scored = Scored(y=np.repeat(["low", "mid"], 250), score=score, classes=("low", "mid", "top"))
-    config = learner("multiclass", data={"private": ["y"]})
+    config = model_config("multiclass", data={"private": ["y"]})
     assert {"@outcome", "@score:1", "@score:2", "@score:3"} == set(answer_frame(scored, config=config))
-    assert "@score:low" in answer_frame(scored, config=learner("multiclass"))
+    assert "@score:low" in answer_frame(scored, config=model_config("multiclass"))

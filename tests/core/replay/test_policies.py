@@ -10,7 +10,7 @@ from evergreen.tasks.core.data.clock import Window
 from evergreen.tasks.core.errors import ConfigError, InputError
 from evergreen.tasks.core.replay.history import SimulatedClock
 from evergreen.tasks.core.replay.setup import parse_policies
-from tests.support.replaying import make_config
+from tests.support.replays import replay_config
 
 VALUES = {
     "model": "m",
@@ -25,7 +25,7 @@ def parsed(**sections):
 
 
 def test_policies_are_read_in_order_with_their_modes():
-    specs = parse_policies("configured, never,every,periodic:30d,fixed_thresholds", make_config())
+    specs = parse_policies("configured, never,every,periodic:30d,fixed_thresholds", replay_config())
     assert [
         ("configured", "governed"),
         ("never", "never"),
@@ -36,7 +36,7 @@ def test_policies_are_read_in_order_with_their_modes():
 
 
 def test_periodic_goes_by_the_calendar_alone():
-    (spec,) = parse_policies("periodic:3w", make_config())
+    (spec,) = parse_policies("periodic:3w", replay_config())
     rules = spec.config.retraining
     assert (["periodic"], "3w", 0.0, 1.0) == (
         rules.triggers,
@@ -48,7 +48,7 @@ def test_periodic_goes_by_the_calendar_alone():
 
 def test_the_literal_policy_wins_over_what_is_configured():
     (spec,) = parse_policies(
-        "fixed_thresholds", make_config(retraining={"triggers": ["periodic"], "hysteresis": 3.0})
+        "fixed_thresholds", replay_config(retraining={"triggers": ["periodic"], "hysteresis": 3.0})
     )
     assert ("fixed_thresholds", ["data", "outcome"]) == (spec.config.drift.policy, spec.config.drift.kinds)
     assert (["data", "outcome"], "1h", 1.0) == (
@@ -59,7 +59,7 @@ def test_the_literal_policy_wins_over_what_is_configured():
 
 
 def test_a_policy_is_replayed_as_if_it_were_switched_on():
-    config = make_config(
+    config = replay_config(
         retraining={"run_mode": "disabled"}, promotion={"evidence": "shadow", "approval": "manual"}
     )
     (spec,) = parse_policies("configured", config)
@@ -87,7 +87,7 @@ def test_a_policy_is_replayed_as_if_it_were_switched_on():
 )
 def test_a_wrong_policy_is_named_with_what_is_allowed(text, said):
     with pytest.raises(InputError) as caught:
-        parse_policies(text, make_config())
+        parse_policies(text, replay_config())
     assert said in str(caught.value)
 
 

@@ -14,15 +14,15 @@ from evergreen.tasks.core.replay.history import History
 from evergreen.tasks.core.replay.run import replay_policy
 from evergreen.tasks.core.replay.setup import begin_replay, parse_policy
 from evergreen.tasks.core.verdict import State
-from tests.support.replaying import (
+from tests.support.replays import (
     PER_DAY,
-    begin,
+    begin_small,
     by_name,
     decisions,
-    make_config,
-    make_frame,
+    history_frame,
     make_history,
     place_of,
+    replay_config,
     replayed,
 )
 
@@ -33,8 +33,8 @@ SLOW = settings(max_examples=3, deadline=None, suppress_health_check=[HealthChec
 @pytest.fixture(scope="module")
 def flipped():
     """A history whose concept turns round, and all kinds of policies on it."""
-    frame = make_frame(days=DAYS, flip=FLIP)
-    beginning = begin(frame, start=place_of(26))
+    frame = history_frame(days=DAYS, flip=FLIP)
+    beginning = begin_small(frame, start=place_of(26))
     return beginning, by_name(replayed(beginning, "configured,never,every,periodic:20d"))
 
 
@@ -137,8 +137,8 @@ def test_a_replay_twice_gives_the_same(flipped):
 
 
 def test_the_budget_of_retrainings_holds():
-    beginning = begin(
-        make_frame(days=70),
+    beginning = begin_small(
+        history_frame(days=70),
         start=place_of(26),
         retraining={"triggers": ["periodic"], "every": "2d", "cooldown": "1h", "max_per_30d": 3},
     )
@@ -149,8 +149,8 @@ def test_the_budget_of_retrainings_holds():
 
 
 def test_nothing_is_learned_from_a_label_before_it_is_known():
-    frame = make_frame(days=60, label_hours=200)
-    beginning = begin(frame, start=place_of(30), data={"label_time": "known"})
+    frame = history_frame(days=60, label_hours=200)
+    beginning = begin_small(frame, start=place_of(30), data={"label_time": "known"})
     learned = []
     config = parse_policy("every", beginning.config).config
     for tick in beginning.ticks:
@@ -165,28 +165,30 @@ def test_nothing_is_learned_from_a_label_before_it_is_known():
 @SLOW
 @given(place=st.integers(30, 55), seed=st.integers(0, 3))
 def test_what_comes_after_a_moment_changes_nothing_before_it(place, seed):
-    frame = make_frame(days=place + 5, flip=40, seed=seed)
+    frame = history_frame(days=place + 5, flip=40, seed=seed)
     other = frame.copy()
     later = np.arange(len(frame)) >= place * PER_DAY
     other.loc[later, "y"] = 1 - other.loc[later, "y"]
     other.loc[later, "x"] += 5.0
-    config = make_config()
-    one, two = (replayed(begin(rows, config, start=place_of(26))).policies[0] for rows in (frame, other))
+    config = replay_config()
+    one, two = (
+        replayed(begin_small(rows, config, start=place_of(26))).policies[0] for rows in (frame, other)
+    )
     before = [k for k, step in enumerate(one.steps) if step.tick.until <= place_of(place)]
     assert [decisions(one)[k] for k in before] == [decisions(two)[k] for k in before]
     np.testing.assert_array_equal(one.values[before], two.values[before])
 
 
 def test_a_history_cut_off_decides_as_the_whole_one_did_until_then():
-    frame, config = make_frame(days=64, flip=40), make_config()
-    whole = replayed(begin(frame, config, start=place_of(26))).policies[0]
-    part = replayed(begin(frame.iloc[: 50 * PER_DAY + 1], config, start=place_of(26))).policies[0]
+    frame, config = history_frame(days=64, flip=40), replay_config()
+    whole = replayed(begin_small(frame, config, start=place_of(26))).policies[0]
+    part = replayed(begin_small(frame.iloc[: 50 * PER_DAY + 1], config, start=place_of(26))).policies[0]
     assert 0 < len(part.steps) < len(whole.steps)
     assert decisions(whole)[: len(part.steps)] == decisions(part)
 
 
 def test_the_literal_rule_alarms_more_than_the_calibrated_one_when_nothing_drifts():
-    beginning = begin(make_frame(days=90, seed=2), start=place_of(30))
+    beginning = begin_small(history_frame(days=90, seed=2), start=place_of(30))
     policies = by_name(replayed(beginning, "configured,fixed_thresholds"))
     assert policies["fixed_thresholds"].alarms > policies["configured"].alarms
     assert policies["fixed_thresholds"].retrainings > policies["configured"].retrainings
@@ -195,18 +197,21 @@ def test_the_literal_rule_alarms_more_than_the_calibrated_one_when_nothing_drift
 @pytest.fixture(scope="module")
 def by_timestamps():
     """What is decided of a history whose clock is a timestamp."""
-    return replayed(begin(make_frame(days=52, flip=36), start=place_of(26))).policies[0]
+    return replayed(begin_small(history_frame(days=52, flip=36), start=place_of(26))).policies[0]
 
 
 @pytest.mark.parametrize("clock", ["rows", "seconds"])
 def test_other_clocks_decide_as_timestamps_do(clock, by_timestamps):
-    frame = make_frame(days=52, flip=36)
+    frame = history_frame(days=52, flip=36)
     if clock == "rows":
         frame = frame.drop(columns="at")
     else:
         frame["at"] = (frame["at"] - frame["at"].iloc[0]).dt.total_seconds()
     start = 26 * PER_DAY if clock == "rows" else 26 * 86400.0
-    other, plain = replayed(begin(frame, make_config(clock=clock), start=start)).policies[0], by_timestamps
+    other, plain = (
+        replayed(begin_small(frame, replay_config(clock=clock), start=start)).policies[0],
+        by_timestamps,
+    )
     many = min(len(plain.steps), len(other.steps))
     assert {State.CHAMPION_KEPT, None} < {step.state for step in plain.steps[:many]}
     states = [[one["state"] for one in decisions(policy)][:many] for policy in (plain, other)]
@@ -216,7 +221,9 @@ def test_other_clocks_decide_as_timestamps_do(clock, by_timestamps):
 
 @pytest.mark.parametrize("problem", ["regression", "ranking", "multiclass"])
 def test_other_problems_are_replayed(problem):
-    beginning = begin(make_frame(problem, days=56, flip=34), make_config(problem), start=place_of(26))
+    beginning = begin_small(
+        history_frame(problem, days=56, flip=34), replay_config(problem), start=place_of(26)
+    )
     policies = by_name(replayed(beginning, "configured,never,every"))
     every, never = policies["every"], policies["never"]
     assert every.sign * every.mean > never.sign * never.mean
@@ -225,62 +232,62 @@ def test_other_problems_are_replayed(problem):
 
 
 def test_the_default_start_is_the_first_window_past_30_percent_from_which_a_model_can_be_trained():
-    assert begin(make_frame(days=100)).start.until == place_of(30)
-    assert begin(make_frame(days=60)).start.until == place_of(18)
-    late = begin(make_frame(days=60), evaluation={"validation_window": "25d"})
+    assert begin_small(history_frame(days=100)).start.until == place_of(30)
+    assert begin_small(history_frame(days=60)).start.until == place_of(18)
+    late = begin_small(history_frame(days=60), evaluation={"validation_window": "25d"})
     assert late.start.until > place_of(18)
 
 
 def test_a_first_model_that_is_refused_is_deployed_all_the_same_and_noted():
-    frame = make_frame(days=60)
+    frame = history_frame(days=60)
     frame["y"] = np.random.default_rng(7).integers(0, 2, len(frame))
-    beginning = begin(frame, start=place_of(26))
+    beginning = begin_small(frame, start=place_of(26))
     assert ["first_model_refused"] == [note.code for note in beginning.notes]
     assert len(beginning.ticks) == len(replayed(beginning, "never").policies[0].steps)
 
 
 def test_a_start_without_anything_to_learn_from_is_refused():
     with pytest.raises(NotLearnable):
-        begin(make_frame(days=60), start=place_of(3))
+        begin_small(history_frame(days=60), start=place_of(3))
 
 
 def test_a_start_without_a_window_after_it_is_refused():
     with pytest.raises(InputError, match="No whole window of 2d"):
-        begin(make_frame(days=30), start=place_of(29))
+        begin_small(history_frame(days=30), start=place_of(29))
 
 
 def test_a_model_without_a_clock_has_no_past():
-    config = make_config(split={"method": "random"})
+    config = replay_config(split={"method": "random"})
     with pytest.raises(InputError, match="no clock"):
-        History.of(Rows(make_frame(days=5).drop(columns="at")), config)
+        History.of(Rows(history_frame(days=5).drop(columns="at")), config)
 
 
 def test_rows_out_of_order_are_refused():
     with pytest.raises(DataError, match="clock order"):
-        History.of(Rows(make_frame(days=1), np.arange(PER_DAY)[::-1].astype(float)), make_config())
+        History.of(Rows(history_frame(days=1), np.arange(PER_DAY)[::-1].astype(float)), replay_config())
 
 
 def test_a_policy_of_other_windows_is_refused():
-    beginning = begin(make_frame(days=60), start=place_of(26))
-    spec = parse_policy("configured", make_config(monitoring={"window": "1d"}))
+    beginning = begin_small(history_frame(days=60), start=place_of(26))
+    spec = parse_policy("configured", replay_config(monitoring={"window": "1d"}))
     with pytest.raises(InputError, match=r"monitoring\.window"):
         next(replay_policy(beginning, spec, timer=lambda: 0.0))
 
 
 def test_with_one_candidate_the_full_search_decides_the_same():
-    beginning = begin(make_frame(days=64, flip=36), start=place_of(26))
+    beginning = begin_small(history_frame(days=64, flip=36), start=place_of(26))
     short, full = (replayed(beginning, full=full).policies[0] for full in (False, True))
     assert [one["state"] for one in decisions(short)] == [one["state"] for one in decisions(full)]
     np.testing.assert_array_equal(short.values, full.values)
 
 
 def test_the_full_search_lets_another_candidate_win():
-    config = make_config(
+    config = replay_config(
         candidates=(
             {"name": "dull", "estimator": "sklearn.dummy.DummyClassifier"},
             {"name": "linear", "estimator": "sklearn.linear_model.LogisticRegression"},
         )
     )
-    beginning = begin_replay(make_history(make_frame(days=60), config), config, start=place_of(26))
+    beginning = begin_replay(make_history(history_frame(days=60), config), config, start=place_of(26))
     assert "linear" == beginning.first.model.recipe.candidate.name
     assert replayed(beginning, full=True).policies[0].steps

@@ -17,14 +17,18 @@ from evergreen.tasks.core.replay.search import (
     window_length,
 )
 from evergreen.tasks.core.replay.setup import begin_replay
-from tests.support.replaying import begin, make_config, make_frame, place_of, replay_all
+from tests.support.replays import begin_small, history_frame, place_of, replay_all, replay_config
 
 DAY = timedelta(days=1)
 
 
 def space(method="random", trials=8, seed=0, config=None):
     return search_space(
-        config or make_config(), method=method, trials=trials, rng=np.random.default_rng(seed), window=2 * DAY
+        config or replay_config(),
+        method=method,
+        trials=trials,
+        rng=np.random.default_rng(seed),
+        window=2 * DAY,
     )
 
 
@@ -48,13 +52,13 @@ def test_the_same_seed_tries_the_same():
 
 
 def test_every_setting_is_a_valid_configuration():
-    specs = trial_specs(space(trials=30), make_config())
+    specs = trial_specs(space(trials=30), replay_config())
     assert ["trial-1", "trial-30"] == [specs[0].name, specs[-1].name]
     assert {"governed"} == {spec.mode for spec in specs}
 
 
 def test_weights_are_tried_only_where_every_candidate_takes_them():
-    config = make_config(
+    config = replay_config(
         candidates=({"name": "near", "estimator": "sklearn.neighbors.KNeighborsClassifier"},)
     )
     assert {"none"} == {one["retraining"]["weighted"] for one in space(trials=20, config=config)}
@@ -86,8 +90,8 @@ def test_spans_are_written_as_a_configuration_reads_them(length, text):
 
 
 def test_a_search_sees_the_first_part_and_is_confirmed_on_the_other():
-    config = make_config()
-    beginning = begin(make_frame(days=76, flip=36), config, start=place_of(26))
+    config = replay_config()
+    beginning = begin_small(history_frame(days=76, flip=36), config, start=place_of(26))
     assert 2 * DAY == window_length(beginning)
     split = split_history(beginning.history, beginning, share=0.6)
     assert split.first.positions[-1] <= split.start
@@ -113,6 +117,6 @@ def test_a_search_sees_the_first_part_and_is_confirmed_on_the_other():
 
 
 def test_too_short_a_history_is_not_divided():
-    beginning = begin(make_frame(days=29), start=place_of(26))
+    beginning = begin_small(history_frame(days=29), start=place_of(26))
     with pytest.raises(InputError, match="cannot be divided"):
         split_history(beginning.history, beginning)

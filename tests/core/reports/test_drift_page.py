@@ -34,7 +34,7 @@ from evergreen.tasks.core.reports.drift_text import (
     limit_rows,
     signal_words,
 )
-from tests.support.watching import (
+from tests.support.monitoring import (
     insufficient,
     measure,
     moved,

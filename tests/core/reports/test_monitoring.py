@@ -26,8 +26,17 @@ from evergreen.tasks.core.reports.monitoring import (
     window_metrics,
 )
 from evergreen.tasks.core.verdict import Reason, StageResult, State
-from tests.support.learning import learner, make_frame, make_rows, schema
-from tests.support.watching import insufficient, measure, moved, performance, story, verdict, watched, window
+from tests.support.monitoring import (
+    insufficient,
+    measure,
+    moved,
+    performance,
+    story,
+    verdict,
+    watched,
+    window,
+)
+from tests.support.training_data import make_frame, make_rows, model_config, schema
 
 DATA = DriftKind.DATA
 
@@ -39,7 +48,7 @@ def concluded(windows, state=State.DRIFT, **details):
 
 
 def drawn(frame, *, seed=0, private=(), rows=5000):
-    config = learner(data={"private": list(private)}, monitoring={"report_rows": rows})
+    config = model_config(data={"private": list(private)}, monitoring={"report_rows": rows})
     return draw_sample(frame, schema=schema(), config=config, rng=np.random.default_rng(seed))
 
 
@@ -109,7 +118,9 @@ def test_the_run_holds_both_pages_the_document_and_a_step_a_window():
     told = story(3, 4)
     result = concluded(told)
     items = list(
-        monitoring_items(MonitoredModel.after(result, config=learner()), result, evidently="<html>e</html>")
+        monitoring_items(
+            MonitoredModel.after(result, config=model_config()), result, evidently="<html>e</html>"
+        )
     )
     steps = [item.step for item in items if isinstance(item, Metrics)]
     assert [int(one["start"]) for one in told] == steps
@@ -129,14 +140,14 @@ def test_the_run_holds_both_pages_the_document_and_a_step_a_window():
 
 def test_without_a_second_page_none_is_logged():
     result = concluded(story(3, 2))
-    items = monitoring_items(MonitoredModel.after(result, config=learner()), result)
+    items = monitoring_items(MonitoredModel.after(result, config=model_config()), result)
     assert EVIDENTLY_PAGE not in {getattr(item, "path", None) for item in items}
 
 
 def test_the_page_concludes_as_the_run_did_and_names_alarms_that_have_not_resolved():
     quiet = [window(place, verdicts=[verdict(DATA)]) for place in range(3)]
     alarm = {"kind": "data", "column": "age", "since": "2024-02-27T05:00:00+00:00"}
-    seen = MonitoredModel.after(concluded(quiet, open_alarms=[alarm]), config=learner())
+    seen = MonitoredModel.after(concluded(quiet, open_alarms=[alarm]), config=model_config())
     assert Level.DRIFT is seen.level
     assert "not resolved yet: age (data, since 2024-02-27 05:00)." == headline(seen)
     assert "not resolved yet" in drift_page(seen)
@@ -145,7 +156,7 @@ def test_the_page_concludes_as_the_run_did_and_names_alarms_that_have_not_resolv
 def test_an_alarm_whose_column_still_moves_is_told_once():
     told = [window(place, verdicts=[verdict(DATA, moved("age"))]) for place in range(2)]
     alarm = {"kind": "data", "column": "age", "since": told[0]["from"]}
-    seen = MonitoredModel.after(concluded(told, open_alarms=[alarm]), config=learner())
+    seen = MonitoredModel.after(concluded(told, open_alarms=[alarm]), config=model_config())
     assert "age moved since 2024-03-01 (inputs, drift)." == headline(seen)
 
 
@@ -181,9 +192,9 @@ def test_what_is_missing_or_infinite_is_null_in_a_sample():
 
 def test_no_sample_is_frozen_where_the_page_is_switched_off():
     rows = make_rows()
-    off = learner(monitoring={"report_rows": 0})
+    off = model_config(monitoring={"report_rows": 0})
     assert {} == frozen_sample(rows, schema=schema(), config=off)
-    assert {"sample"} == set(frozen_sample(rows, schema=schema(), config=learner()))
+    assert {"sample"} == set(frozen_sample(rows, schema=schema(), config=model_config()))
 
 
 def test_columns_that_cannot_be_compared_are_named_with_the_reason():

@@ -17,7 +17,16 @@ from evergreen.tasks.core.reports.replay_page import (
 )
 from evergreen.tasks.core.reports.replay_summary import ReplayDocument, headline, opened_alarms
 from evergreen.tasks.core.verdict import State
-from tests.support.replay_results import CAUSE, NOTE, found, held, policy, started, told, usual
+from tests.support.replays import (
+    CAUSE,
+    NOTE,
+    hold_decision,
+    policy,
+    replay_document,
+    search_document,
+    start_decision,
+    usual_document,
+)
 
 NAN = float("nan")
 MLFLOW = re.compile(r"[0-9A-Za-z_\-. /]+")
@@ -38,27 +47,29 @@ def test_the_headline_names_the_best_and_how_configured_stands_to_it_and_to_ever
         "configured reaches 0.83, 0.02 (2.35%) behind the best, with 2 retrainings.",
         "Against every, which refits at each window, configured comes to 97.6% of its mean with 2 against 4 "
         "retrainings (50%).",
-    ] == said(usual())[:3]
+    ] == said(usual_document())[:3]
 
 
 def test_never_is_beaten_only_by_more_than_chance():
-    sure = told(policy("configured", [0.9, 0.91, 0.9]), policy("never", [0.8, 0.8, 0.8]))
-    unsure = told(policy("configured", [0.9, 0.7, 0.85]), policy("never", [0.8, 0.8, 0.8]))
-    worse = told(policy("configured", [0.7, 0.71, 0.7]), policy("never", [0.8, 0.8, 0.8]))
+    sure = replay_document(policy("configured", [0.9, 0.91, 0.9]), policy("never", [0.8, 0.8, 0.8]))
+    unsure = replay_document(policy("configured", [0.9, 0.7, 0.85]), policy("never", [0.8, 0.8, 0.8]))
+    worse = replay_document(policy("configured", [0.7, 0.71, 0.7]), policy("never", [0.8, 0.8, 0.8]))
     assert "configured beats never by 0.1033 a window (95 % [0.09" in said(sure)[-1]
     assert "configured cannot be told from never: +0.01667 a window, positive is better" in said(unsure)[-1]
     assert "configured is worse than never by 0.09667 a window" in said(worse)[-1]
 
 
 def test_a_policy_that_changes_nothing_does_not_beat_never():
-    same = told(policy("configured", [0.8, NAN]), policy("never", [0.8, NAN]))
+    same = replay_document(policy("configured", [0.8, NAN]), policy("never", [0.8, NAN]))
     assert "configured does not beat never: it has the same values in every window." == said(same)[-1]
     assert (
         "never, 0.8 with 0 retrainings; configured comes to the same mean"
         in said(
-            told(
+            replay_document(
                 policy(
-                    "configured", [0.8], changes={0: {"decision": started(), "state": State.CHAMPION_KEPT}}
+                    "configured",
+                    [0.8],
+                    changes={0: {"decision": start_decision(), "state": State.CHAMPION_KEPT}},
                 ),
                 policy("never", [0.8]),
             )
@@ -67,8 +78,8 @@ def test_a_policy_that_changes_nothing_does_not_beat_never():
 
 
 def test_an_error_is_told_as_one():
-    once = {0: {"decision": started(), "state": State.PROMOTED}}
-    result = told(
+    once = {0: {"decision": start_decision(), "state": State.PROMOTED}}
+    result = replay_document(
         policy("configured", [11.0, 11.0, 11.5], metric="rmse", changes=once),
         policy("never", [14.0, 14.0, 15.0], metric="rmse"),
         policy("every", [10.0, 10.0, 10.0], metric="rmse", state=State.PROMOTED),
@@ -82,10 +93,10 @@ def test_an_error_is_told_as_one():
 
 def test_the_last_label_is_said_plainly_where_it_beats_every_model_on_accuracy():
     plain = "'Same as the last label', which needs no model, beats every policy on accuracy: 0.9 against 0.72 of every."
-    assert plain == said(usual())[-1]
-    modest = usual(baseline=policy("same_as_last", [0.5, 0.5, 0.5, 0.5], accuracy=0.71, version=0))
+    assert plain == said(usual_document())[-1]
+    modest = usual_document(baseline=policy("same_as_last", [0.5, 0.5, 0.5, 0.5], accuracy=0.71, version=0))
     assert not any("last label" in line for line in said(modest))
-    errors = told(
+    errors = replay_document(
         policy("never", [3.0, 4.0], metric="rmse"),
         baseline=policy("same_as_last", [2.0, 2.5], metric="rmse", version=0),
     )
@@ -93,7 +104,7 @@ def test_the_last_label_is_said_plainly_where_it_beats_every_model_on_accuracy()
 
 
 def test_the_table_holds_every_policy_and_the_baseline_in_golden_numbers():
-    page = replay_markdown(usual())
+    page = replay_markdown(usual_document())
     for line in (
         "| policy | mean roc_auc [95 %] | accuracy | worst (window) | windows | retrainings | promotions | refused | "
         "alarms | seconds | regret |",
@@ -108,7 +119,7 @@ def test_the_table_holds_every_policy_and_the_baseline_in_golden_numbers():
 
 def test_undefined_windows_are_counted_and_leave_no_number():
     page = replay_markdown(
-        told(
+        replay_document(
             policy("configured", [12.0, NAN, 10.0], metric="rmse"), policy("never", [NAN] * 3, metric="rmse")
         )
     )
@@ -119,31 +130,31 @@ def test_undefined_windows_are_counted_and_leave_no_number():
 
 
 def test_a_replay_without_any_value_says_so():
-    nothing = told(policy("never", [NAN, NAN]))
+    nothing = replay_document(policy("never", [NAN, NAN]))
     assert ["No policy has a value of roc_auc in any window."] == said(nothing)
     assert "nan" not in replay_markdown(nothing).lower()
 
 
 def test_a_single_policy_is_enough():
-    page = replay_markdown(told(policy("never", [0.5])))
+    page = replay_markdown(replay_document(policy("never", [0.5])))
     assert "The one policy by mean roc_auc (higher is better): never, 0.5 with 0 retrainings." in page
     assert "Means over 1 window;" in page
 
 
 def test_notes_and_the_address_of_the_run_stand_below():
-    page = replay_markdown(usual(notes=[NOTE]), run_url="http://mlflow/#/x")
+    page = replay_markdown(usual_document(notes=[NOTE]), run_url="http://mlflow/#/x")
     assert f"- {NOTE.message}" in page
     assert "[replay.html in MLflow](http://mlflow/#/x)" in page
 
 
 def test_names_cannot_break_the_table_or_pass_as_html():
-    page = replay_markdown(told(policy("<b>|x", [0.5, 0.6])))
+    page = replay_markdown(replay_document(policy("<b>|x", [0.5, 0.6])))
     assert r"| \<b>\|x | 0.55" in page
     assert "<b>" not in page.replace(r"\<b>", "")
 
 
 def test_rows_are_flat_and_the_baseline_has_no_effort():
-    rows = replay_rows(usual())
+    rows = replay_rows(usual_document())
     mine, last = rows[0], rows[-1]
     assert ["configured", "never", "every", "same as last label"] == [row["policy"] for row in rows]
     # low: mean .83; long-run variance (11 + 2.75)e-4 / 4 * 4/3, its root times t(.975, 3) = 3.1824 is .068132
@@ -158,7 +169,7 @@ def test_rows_are_flat_and_the_baseline_has_no_effort():
 
 
 def test_metrics_have_names_that_mlflow_takes_and_a_step_a_window():
-    result = told(policy("periodic:30d", [0.5, NAN, 0.7]), policy("a@b", [0.5, 0.5, 0.5]))
+    result = replay_document(policy("periodic:30d", [0.5, NAN, 0.7]), policy("a@b", [0.5, 0.5, 0.5]))
     items = list(replay_items(result, "<p>"))
     found_ = numbers(items)
     assert all(MLFLOW.fullmatch(name) for name in found_)
@@ -171,12 +182,12 @@ def test_metrics_have_names_that_mlflow_takes_and_a_step_a_window():
 
 
 def test_policies_whose_plain_names_meet_are_logged_apart():
-    values = numbers(replay_items(told(policy("a:b", [0.5]), policy("a@b", [0.7])), "<p>"))
+    values = numbers(replay_items(replay_document(policy("a:b", [0.5]), policy("a@b", [0.7])), "<p>"))
     assert (0.5, 0.7) == (values["a_b_mean"], values["a_b_2_mean"])
 
 
 def test_parameters_documents_and_the_page_are_logged():
-    items = list(replay_items(usual(), "<p>page"))
+    items = list(replay_items(usual_document(), "<p>page"))
     (params,) = (item.values for item in items if isinstance(item, Params))
     assert {
         "policies": "configured,never,every",
@@ -186,37 +197,37 @@ def test_parameters_documents_and_the_page_are_logged():
     } == params
     documents = {item.path: item.content for item in items if isinstance(item, Json | Text)}
     assert {"replay.json", "replay.html", "replay.md"} == set(documents)
-    assert (usual(), "<p>page") == (documents["replay.json"], documents["replay.html"])
+    assert (usual_document(), "<p>page") == (documents["replay.json"], documents["replay.html"])
 
 
 def test_a_search_leaves_its_document_and_lines_that_can_be_pasted():
-    items = list(replay_items(usual(), "<p>", found()))
+    items = list(replay_items(usual_document(), "<p>", search_document()))
     documents = {item.path: item.content for item in items if isinstance(item, Json | Text)}
-    assert found() == documents["search.json"]
+    assert search_document() == documents["search.json"]
     assert {"retraining": {"every": "6d"}} == yaml.safe_load(documents["policy.yaml"])
     assert "#   every: 3d" in documents["policy.yaml"]
     assert "```yaml\n# trial-2: roc_auc 0.87 with 6 retrainings" in documents["replay.md"]
 
 
 def test_the_search_says_whether_the_best_one_beats_configured_on_the_part_not_seen():
-    assert search_headline(found(), sign=1).endswith(
+    assert search_headline(search_document(), sign=1).endswith(
         "2 are on the front. Best on the part not seen (from 2025-03-01): trial-2, 0.86 with 4 retrainings; that is "
         "better than configured, 0.84 with 5 retrainings there."
     )
-    assert "): trial-1, 0.83" in search_headline(found(better=False), sign=1)
-    assert "no better than configured" in search_headline(found(better=False), sign=1)
+    assert "): trial-1, 0.83" in search_headline(search_document(better=False), sign=1)
+    assert "no better than configured" in search_headline(search_document(better=False), sign=1)
 
 
 def test_a_search_that_chose_nothing_has_nothing_to_paste():
-    empty = {**found(), "chosen": []}
+    empty = {**search_document(), "chosen": []}
     assert "nothing to paste" in policy_yaml(empty, sign=1)
     assert yaml.safe_load(policy_yaml(empty, sign=1)) is None
-    assert "```" not in replay_markdown(usual(), search=empty)
+    assert "```" not in replay_markdown(usual_document(), search=empty)
 
 
 def test_neighbours_held_for_the_same_reason_are_one_line_and_every_start_has_its_own():
-    start = {"decision": started(CAUSE), "state": State.CHAMPION_KEPT, "made": 2}
-    changes = {0: {"decision": held()}, 1: {"decision": held()}, 2: start, 3: start}
+    start = {"decision": start_decision(CAUSE), "state": State.CHAMPION_KEPT, "made": 2}
+    changes = {0: {"decision": hold_decision()}, 1: {"decision": hold_decision()}, 2: start, 3: start}
     rows = list(decision_rows(policy("configured", [0.5] * 4, changes=changes).to_dict()))
     assert (
         "2025-01-02 to 2025-01-03 (2 windows)",

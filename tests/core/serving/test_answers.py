@@ -5,7 +5,7 @@ import pytest
 
 from evergreen.tasks.core.serving.answers import Decider, shown
 from evergreen.tasks.core.serving.signature import Column, schema_signature, typed_signature
-from tests.support.learning import learner, schema
+from tests.support.training_data import model_config, schema
 
 BINARY = Decider(classes=("no", "yes"), threshold=0.25)
 CLASSES = Decider(classes=("low", "mid", "top"))
@@ -43,7 +43,7 @@ def test_any_value_is_shown_shortly(value):
 
 
 def test_our_signature_lists_features_then_what_is_only_logged():
-    config = learner(data={"entity": "who", "group": "race", "value_column": "signal", "time": "at"})
+    config = model_config(data={"entity": "who", "group": "race", "value_column": "signal", "time": "at"})
     signature = schema_signature(schema(), config, text=["colour"])
     assert ("signal", "noise", "colour") == signature.names
     assert ("who", "race", "at") == signature.context
@@ -53,7 +53,7 @@ def test_our_signature_lists_features_then_what_is_only_logged():
 
 def test_foreign_types_become_kinds():
     types = {"d": "double", "l": "long", "i": "integer", "s": "string", "b": "boolean", "a": "any"}
-    signature = typed_signature(types, learner(), nullable=["d", "l", "s"])
+    signature = typed_signature(types, model_config(), nullable=["d", "l", "s"])
     assert [
         Column("d", "number"),
         Column("l", "number", nullable=False, only="int64"),

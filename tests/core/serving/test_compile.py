@@ -10,15 +10,91 @@ from sklearn.model_selection import FixedThresholdClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, OneHotEncoder, RobustScaler, StandardScaler
 
+from evergreen.tasks.core.data.rows import Rows, SplitPlan
+from evergreen.tasks.core.data.schema import Schema
 from evergreen.tasks.core.errors import NotLearnable
-from evergreen.tasks.core.serving.answers import RequestRefused
+from evergreen.tasks.core.serving.answers import RequestLimits, RequestRefused
+from evergreen.tasks.core.serving.batch import Batch
 from evergreen.tasks.core.serving.compile import compile_model
-from evergreen.tasks.core.training.features import feature_frame
+from evergreen.tasks.core.training.features import class_labels, feature_frame, outcomes
 from evergreen.tasks.core.training.fitting import fit_candidate
-from evergreen.tasks.core.training.scoring import Recipe, Scorer
+from evergreen.tasks.core.training.scoring import Recipe, Scorer, Threshold
+from evergreen.tasks.core.training.training import with_threshold
 from evergreen.tasks.io.mlflow_store.model_files import ForeignModel
-from tests.support.learning import learner, make_rows, schema
-from tests.support.models_to_serve import NUMBERS, batch_of, plan, served_frame, train
+from tests.support.training_data import make_rows, model_config, schema
+
+NUMBERS, CATEGORIES = ("a", "b", "c"), ("colour", "grade")
+LIMITS = RequestLimits()
+COLOURS = ["red", "green", "blue", "plum"]
+
+
+def served_frame(problem="binary", *, n=400, seed=0):
+    """Return rows with missing values, text categories and categories that are numbers."""
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(
+        {
+            "a": rng.normal(size=n),
+            "b": rng.normal(size=n) * 100 + 7,
+            "c": rng.integers(0, 5, size=n).astype(float),
+            "colour": rng.choice(COLOURS, size=n),
+            "grade": rng.choice(np.array([1, 2, 3, True, 7], dtype=object), size=n),
+        }
+    )
+    frame.loc[rng.random(n) < 0.1, "a"] = np.nan
+    frame.loc[rng.random(n) < 0.1, "colour"] = None
+    strength = frame["a"].fillna(0.5) + frame["b"] / 100 + (frame["colour"] == "red") - (frame["c"] == 2)
+    strength += rng.normal(scale=0.3, size=n)
+    if problem == "binary":
+        frame["y"] = np.where(strength > 0, "yes", "no")
+    elif problem == "multiclass":
+        frame["y"] = pd.cut(strength, [-np.inf, -1, 1, np.inf], labels=["low", "mid", "top"]).astype(str)
+    else:
+        frame["y"] = np.exp(strength / 3)
+    return frame
+
+
+def train(
+    path,
+    problem="binary",
+    *,
+    params=None,
+    n=400,
+    numeric=NUMBERS,
+    categorical=CATEGORIES,
+    threshold=0.4,
+    data=None,
+    **candidate,
+):
+    """Return a version as `evergreen.tasks.core.learning` trains it, and its configuration."""
+    chosen = {"name": "tested", "estimator": path, "params": params or {}, **candidate}
+    config = model_config(problem, candidates=(chosen,), data=data)
+    schema = Schema(target="y", numeric=numeric, categorical=categorical)
+    frame = served_frame(problem, n=n)
+    rows = Rows(frame, np.arange(n) * 3600.0)
+    classes = class_labels(outcomes(frame, schema, config), config)
+    model = fit_candidate(config.training.candidates[0], rows, schema=schema, config=config)
+    cut = Threshold(value=threshold if problem == "binary" else 0.5, method="fixed")
+    recipe = Recipe(problem=problem, candidate=config.training.candidates[0], classes=classes, threshold=cut)
+    estimator = with_threshold(model, cut, classes=classes)
+    return Scorer(estimator=estimator, schema=schema, plan=plan(), recipe=recipe), config
+
+
+def plan():
+    """Return a plan; serving does not look at it."""
+    return SplitPlan.__new__(SplitPlan)
+
+
+def batch_of(frame, signature):
+    """Return rows of a frame as a batch."""
+    numbers = [column.name for column in signature.numbers]
+    texts = [column.name for column in signature.texts]
+    return Batch(
+        signature=signature,
+        n=len(frame),
+        numbers=frame[numbers].to_numpy(dtype=np.float64).reshape(len(frame), len(numbers)),
+        texts=tuple([None if pd.isna(value) else value for value in frame[name]] for name in texts),
+    )
+
 
 HGB = "sklearn.ensemble.HistGradientBoosting"
 RECIPES = [
@@ -71,7 +147,7 @@ RECIPES = [
 def foreign(model, types, problem="binary", *, classes=("no", "yes"), data=None):
     recipe = Recipe(problem=problem, candidate=None, classes=classes if problem == "binary" else ())
     scorer = Scorer(estimator=ForeignModel(model, types), schema=None, plan=plan(), recipe=recipe)
-    return scorer, learner(problem, data=data)
+    return scorer, model_config(problem, data=data)
 
 
 def strange_frame(problem, *, n=60):
@@ -140,14 +216,14 @@ def test_the_signature_tells_text_from_other_categories():
 
 def test_scores_turn_with_the_positive_class_and_decisions_stay():
     scorer, config = train("sklearn.linear_model.LogisticRegression")
-    turned = learner(data={"positive_class": "no"})
+    turned = model_config(data={"positive_class": "no"})
     batch = batch_of(served_frame(n=20, seed=3), compile_model(scorer, config=config).signature)
     before, after = (compile_model(scorer, config=each).score(batch) for each in (config, turned))
     assert (("no", "yes"), ("yes", "no")) == (before.classes, after.classes)
     assert before.decisions == after.decisions
     np.testing.assert_allclose(before.scores, 1 - after.scores)
     with pytest.raises(NotLearnable, match="'maybe' is unknown"):
-        compile_model(scorer, config=learner(data={"positive_class": "maybe"}))
+        compile_model(scorer, config=model_config(data={"positive_class": "maybe"}))
 
 
 def test_a_version_whose_positive_class_comes_first_is_scored_towards_it():
@@ -217,7 +293,7 @@ def test_trees_without_preprocessing_are_compiled():
 
 def test_a_ranker_is_compiled_and_decides_nothing():
     candidate = {"name": "ranker", "estimator": "lightgbm.LGBMRanker", "params": {"n_estimators": 4}}
-    config = learner("ranking", candidates=(candidate,), data={"group": "race"})
+    config = model_config("ranking", candidates=(candidate,), data={"group": "race"})
     rows, columns = make_rows("ranking"), schema(group="race")
     fitted = fit_candidate(config.training.candidates[0], rows, schema=columns, config=config)
     recipe = Recipe(problem="ranking", candidate=config.training.candidates[0])

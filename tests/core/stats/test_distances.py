@@ -18,7 +18,7 @@ from evergreen.tasks.core.stats.distances import (
     wasserstein,
 )
 from evergreen.tasks.core.stats.two_sample import psi_p_value
-from tests.support.rates import lower_bound, upper_bound
+from tests.support.simulated_models import lower_bound, upper_bound
 
 ALL = {
     "psi": psi,

@@ -6,7 +6,7 @@ from statsmodels.stats.multitest import multipletests
 
 from evergreen.tasks.core.errors import DataError
 from evergreen.tasks.core.stats.resampling import benjamini_hochberg, benjamini_yekutieli, holm
-from tests.support.rates import upper_bound
+from tests.support.simulated_models import upper_bound
 
 P_VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=30)
 

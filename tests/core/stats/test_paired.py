@@ -13,7 +13,7 @@ from evergreen.tasks.core.errors import DataError
 from evergreen.tasks.core.stats.auc import auc_influence, average_precision, delong, influence_error, roc_auc
 from evergreen.tasks.core.stats.paired import cochran_q, corrected_resampled_t, diebold_mariano, mcnemar
 from evergreen.tasks.core.stats.resampling import paired_proportions_interval
-from tests.support.rates import upper_bound
+from tests.support.simulated_models import upper_bound
 
 
 @pytest.mark.parametrize(("b", "c"), [(0, 0), (3, 14), (20, 40), (1, 0), (100, 100)])

@@ -17,7 +17,7 @@ from evergreen.tasks.core.stats.two_sample import (
     psi_p_value,
 )
 from tests.core.stats.test_distances import COUNTS
-from tests.support.rates import lower_bound, upper_bound
+from tests.support.simulated_models import lower_bound, upper_bound
 
 
 def raw(counts):

@@ -11,7 +11,7 @@ from evergreen.tasks.core.traffic.counts import WARM_UP
 from evergreen.tasks.core.traffic.decide import TrafficAction, TrafficController
 from evergreen.tasks.core.traffic.plan import plan_traffic
 from evergreen.tasks.core.traffic.state import TrafficState
-from tests.support.traffic_runs import CANARY, MINUTE, START
+from tests.support.canaries import CANARY, MINUTE, START
 
 LIMITS = GuardrailLimits(min_rows=100, min_time=MINUTE)
 RAMP = Ramp(arm="v8", steps=(0.2, 0.5), min_rows=100, min_time=MINUTE)

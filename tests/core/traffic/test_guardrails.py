@@ -23,7 +23,7 @@ from evergreen.tasks.core.traffic.guardrails import (
     round_number,
 )
 from evergreen.tasks.core.traffic.plan import plan_traffic
-from tests.support.traffic_runs import CANARY, MINUTE, START, World, literal_rate, play_ramp, rate_of
+from tests.support.canaries import CANARY, MINUTE, START, World, literal_rate, play_ramp, rate_of
 
 
 def test_wealth_is_the_mean_over_stakes_of_products():

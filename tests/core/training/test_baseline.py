@@ -8,7 +8,7 @@ from evergreen.tasks.core.data.rows import Rows
 from evergreen.tasks.core.errors import DataError
 from evergreen.tasks.core.metrics.registry import get_metric
 from evergreen.tasks.core.training.baseline import baseline_kinds, baseline_scores, last_known
-from tests.support.learning import learner, make_rows, schema
+from tests.support.training_data import make_rows, model_config, schema
 
 CLASSES = ("no", "yes")
 
@@ -18,7 +18,7 @@ def rows_of(y, start=0, **columns):
 
 
 def answers(kind, training, rows, *, config=None, classes=CLASSES, seed=0, roles=None, history=None):
-    config = config or learner(data={"time": "at", "clock": "rows"})
+    config = config or model_config(data={"time": "at", "clock": "rows"})
     return baseline_scores(
         kind,
         training=training,
@@ -38,19 +38,19 @@ def test_the_constant_answer_is_the_share_of_the_training_rows():
 
 
 def test_the_constant_answer_of_a_regression_is_the_mean():
-    config = learner("regression", data={"time": "at", "clock": "rows"})
+    config = model_config("regression", data={"time": "at", "clock": "rows"})
     scored = answers("constant", rows_of([1.0, 2.0, 6.0]), rows_of([0.0], 3), config=config, classes=())
     assert [3.0] == scored.score.tolist()
 
 
 def test_persistence_answers_the_last_outcome_of_a_regression():
-    config = learner("regression", data={"time": "at", "clock": "rows"})
+    config = model_config("regression", data={"time": "at", "clock": "rows"})
     scored = answers("persistence", rows_of([1.0, 7.0]), rows_of([5.0, 9.0], 2), config=config, classes=())
     assert [7.0, 5.0] == scored.score.tolist()
 
 
 def test_persistence_sees_only_outcomes_known_at_the_moment():
-    config = learner("regression", data={"time": "at", "clock": "rows", "label_delay": "2 rows"})
+    config = model_config("regression", data={"time": "at", "clock": "rows", "label_delay": "2 rows"})
     scored = answers(
         "persistence", rows_of([1.0, 2.0, 3.0]), rows_of([8.0, 9.0], 3), config=config, classes=()
     )
@@ -65,7 +65,7 @@ def test_persistence_answers_with_what_followed_in_training():
 
 
 def test_persistence_follows_each_entity():
-    config = learner("regression", data={"time": "at", "clock": "rows", "entity": "who"})
+    config = model_config("regression", data={"time": "at", "clock": "rows", "entity": "who"})
     training = rows_of([1.0, 100.0], who=["a", "b"])
     rows = rows_of([0.0, 0.0, 0.0], 2, who=["b", "a", "new"])
     scored = answers("persistence", training, rows, config=config, classes=(), roles=schema(entity="who"))
@@ -73,7 +73,7 @@ def test_persistence_follows_each_entity():
 
 
 def test_persistence_reads_the_history_between_training_and_the_rows():
-    config = learner("regression", data={"time": "at", "clock": "rows"})
+    config = model_config("regression", data={"time": "at", "clock": "rows"})
     found = answers(
         "persistence", rows_of([1.0]), rows_of([0.0], 2), config=config, classes=(), history=rows_of([4.0], 1)
     )
@@ -108,7 +108,7 @@ def test_last_known_agrees_with_a_search_by_hand():
 
 def test_a_ranking_is_answered_by_a_random_order():
     rows = make_rows("ranking", n=4000)
-    config = learner("ranking", data={"group": "race", "time": "at"})
+    config = model_config("ranking", data={"group": "race", "time": "at"})
     options = {"config": config, "classes": (), "roles": schema(group="race")}
     first, again = (answers("constant", rows, rows, **options, seed=1) for _ in range(2))
     assert np.array_equal(first.score, again.score)
@@ -117,13 +117,13 @@ def test_a_ranking_is_answered_by_a_random_order():
 
 
 def test_baselines_that_make_sense_depend_on_problem_and_clock():
-    assert ("constant", "persistence") == baseline_kinds(learner(), timed=True)
-    assert ("constant",) == baseline_kinds(learner(), timed=False)
-    assert ("constant",) == baseline_kinds(learner("ranking", data={"group": "g"}), timed=True)
+    assert ("constant", "persistence") == baseline_kinds(model_config(), timed=True)
+    assert ("constant",) == baseline_kinds(model_config(), timed=False)
+    assert ("constant",) == baseline_kinds(model_config("ranking", data={"group": "g"}), timed=True)
 
 
 def test_a_delay_in_rows_on_a_clock_of_time_ends_so_many_rows_later():
-    config = learner("regression", data={"time": "at", "clock": "seconds", "label_delay": "2 rows"})
+    config = model_config("regression", data={"time": "at", "clock": "seconds", "label_delay": "2 rows"})
     rows = Rows(pd.DataFrame({"y": [1.0, 2.0, 3.0]}), np.array([0.0, 10.0, 20.0]))
     later = Rows(pd.DataFrame({"y": [8.0, 9.0]}), np.array([30.0, 40.0]))
     scored = answers("persistence", rows, later, config=config, classes=())
@@ -132,13 +132,13 @@ def test_a_delay_in_rows_on_a_clock_of_time_ends_so_many_rows_later():
 
 
 def test_file_order_is_a_clock_too():
-    config = learner("regression", data={"clock": "rows", "label_delay": "1 rows"})
+    config = model_config("regression", data={"clock": "rows", "label_delay": "1 rows"})
     scored = answers("persistence", rows_of([1.0, 2.0]), rows_of([8.0, 9.0], 2), config=config, classes=())
     assert [1.0, 2.0] == scored.score.tolist()
 
 
 def test_each_entity_has_a_last_outcome_of_its_own():
-    config = learner("regression", data={"time": "at", "clock": "rows", "entity": "who"})
+    config = model_config("regression", data={"time": "at", "clock": "rows", "entity": "who"})
     train = rows_of([1.0, 7.0, 2.0], who=["a", "b", "a"])
     scored = answers(
         "persistence",

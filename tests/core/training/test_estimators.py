@@ -11,7 +11,7 @@ from evergreen.tasks.core.config.training import Candidate
 from evergreen.tasks.core.errors import ConfigError, UnknownName
 from evergreen.tasks.core.training.estimators import build_estimator, build_pipeline, load_estimator_class
 from evergreen.tasks.core.training.features import feature_frame
-from tests.support.learning import learner, make_frame, schema
+from tests.support.training_data import make_frame, model_config, schema
 
 TREES = "sklearn.ensemble.HistGradientBoostingClassifier"
 LINEAR = "sklearn.linear_model.LogisticRegression"
@@ -20,7 +20,7 @@ LINEAR = "sklearn.linear_model.LogisticRegression"
 def pipeline_of(path, *, config=None, frame=None, **candidate):
     frame = make_frame() if frame is None else frame
     chosen = Candidate(name="c", estimator=path, **candidate)
-    return build_pipeline(chosen, schema(), config or learner(), frame=frame)
+    return build_pipeline(chosen, schema(), config or model_config(), frame=frame)
 
 
 def fitted(path, *, frame=None, **candidate):
@@ -55,10 +55,10 @@ def test_a_package_that_is_not_installed_is_named():
 
 
 def test_a_teams_own_estimator_is_found_once_it_is_allowed():
-    path = "tests.support.estimators.Median"
+    path = "tests.support.training_data.Median"
     with pytest.raises(ConfigError, match="not allowed"):
         load_estimator_class(path)
-    assert "Median" == load_estimator_class(path, allow=["tests.support.estimators"]).__name__
+    assert "Median" == load_estimator_class(path, allow=["tests.support.training_data"]).__name__
 
 
 def test_an_unknown_parameter_names_the_likeliest_one():
@@ -103,7 +103,7 @@ def test_a_forbidden_estimator_inside_an_allowed_one_is_refused():
 def test_an_estimator_of_the_wrong_kind_is_refused(path, problem):
     data = {"group": "g"} if problem == "ranking" else {}
     with pytest.raises(ConfigError, match=f"does not fit problem: {problem}"):
-        pipeline_of(path, config=learner(problem, data=data))
+        pipeline_of(path, config=model_config(problem, data=data))
 
 
 def test_a_classifier_without_probabilities_gets_calibrated_ones():
@@ -172,7 +172,7 @@ def test_a_category_written_as_number_is_the_same_in_every_type(path):
 def test_rare_categories_beyond_the_limit_are_pooled():
     frame = make_frame(n=600)
     frame["colour"] = [f"shade {i % 120}" for i in range(600)]
-    config = learner(training={"max_categories": 10})
+    config = model_config(training={"max_categories": 10})
     model = pipeline_of(LINEAR, config=config, frame=frame).fit(feature_frame(frame, schema()), frame["y"])
     assert 2 + 10 == model.named_steps["model"].n_features_in_
 
@@ -184,6 +184,6 @@ def test_no_preprocessing_leaves_the_columns_to_the_estimator():
 
 def test_settings_of_a_search_replace_those_of_the_recipe():
     chosen = Candidate(name="c", estimator=LINEAR, params={"C": 1.0})
-    model = build_pipeline(chosen, schema(), learner(), frame=make_frame(), settings={"C": 0.5})
+    model = build_pipeline(chosen, schema(), model_config(), frame=make_frame(), settings={"C": 0.5})
     assert isinstance(model.named_steps["model"], LogisticRegression)
     assert 0.5 == model.named_steps["model"].C

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from evergreen.tasks.core.data.rows import Rows
 from evergreen.tasks.core.errors import NotLearnable
 from evergreen.tasks.core.training.folds import forward_folds, make_folds, random_folds
-from tests.support.learning import learner, make_rows, schema
+from tests.support.training_data import make_rows, model_config, schema
 
 
 def test_forward_folds_learn_from_the_past_alone():
@@ -39,7 +39,7 @@ def test_a_row_whose_outcome_was_not_known_is_not_learned_from():
 
 def test_the_configurations_label_delay_counts():
     rows = make_rows(n=100)
-    config = learner(data={"time": "at", "label_delay": "5h"}, split={"purge": "2h"})
+    config = model_config(data={"time": "at", "label_delay": "5h"}, split={"purge": "2h"})
     for fold in make_folds(rows, rows.frame["y"].to_numpy(), schema=schema(), config=config):
         assert 5 * 3600.0 <= rows.positions[fold.test].min() - rows.positions[fold.train].max()
 
@@ -49,7 +49,7 @@ def test_a_late_label_time_keeps_a_row_out_of_training():
     known = rows.positions + 3600.0
     known[0] = 1e12
     rows = Rows(rows.frame.assign(known=known), rows.positions)
-    config = learner(data={"time": "at", "clock": "seconds", "label_time": "known"})
+    config = model_config(data={"time": "at", "clock": "seconds", "label_time": "known"})
     folds = make_folds(rows, rows.frame["y"].to_numpy(), schema=schema(label_time="known"), config=config)
     assert all(0 not in fold.train for fold in folds)
     assert any(1 in fold.train for fold in folds)
@@ -85,7 +85,7 @@ def test_random_folds_do_not_divide_an_entity():
 
 def test_repeats_deal_the_rows_anew():
     rows = make_rows(timed=False)
-    config = learner(training={"folds": 3, "repeats": 2})
+    config = model_config(training={"folds": 3, "repeats": 2})
     folds = make_folds(rows, rows.frame["y"].to_numpy(), schema=schema(), config=config)
     assert 6 == len(folds)
     assert not np.array_equal(folds[0].test, folds[3].test)
@@ -94,7 +94,7 @@ def test_repeats_deal_the_rows_anew():
 def test_a_fold_without_both_classes_is_left_out():
     rows = make_rows(n=120)
     y = np.array(["no"] * 45 + ["yes", "no", "yes"] * 25)
-    config = learner(data={"time": "at"}, training={"folds": 3})
+    config = model_config(data={"time": "at"}, training={"folds": 3})
     folds = make_folds(rows, y, schema=schema(), config=config)
     assert [(60, 30), (90, 30)] == [(len(f.train), len(f.test)) for f in folds]
 
@@ -102,7 +102,9 @@ def test_a_fold_without_both_classes_is_left_out():
 def test_too_few_usable_folds_cannot_be_learned_from():
     rows = Rows(pd.DataFrame({"signal": range(9), "y": ["a"] * 8 + ["b"]}), np.arange(9.0))
     with pytest.raises(NotLearnable) as caught:
-        make_folds(rows, rows.frame["y"].to_numpy(), schema=schema(), config=learner(data={"time": "at"}))
+        make_folds(
+            rows, rows.frame["y"].to_numpy(), schema=schema(), config=model_config(data={"time": "at"})
+        )
     assert ("too_few_folds", 0.0, 2.0) == (
         caught.value.reason_code,
         caught.value.observed,
@@ -112,6 +114,6 @@ def test_too_few_usable_folds_cannot_be_learned_from():
 
 def test_a_purge_in_rows_counts_on_a_clock_of_time_too():
     rows = make_rows(n=100)
-    config = learner(data={"time": "at"}, split={"purge": "6 rows"})
+    config = model_config(data={"time": "at"}, split={"purge": "6 rows"})
     for fold in make_folds(rows, rows.frame["y"].to_numpy(), schema=schema(), config=config):
         assert 6 == fold.test.min() - fold.train.max()

@@ -18,7 +18,7 @@ from evergreen.tasks.core.training.features import (
 from evergreen.tasks.core.training.fitting import fit_candidate, group_sizes
 from evergreen.tasks.core.training.scoring import decide_labels, score_rows
 from evergreen.tasks.core.training.weights import class_weight_of_rows, training_weights
-from tests.support.learning import learner, make_frame, make_rows, schema
+from tests.support.training_data import make_frame, make_rows, model_config, schema
 
 
 def test_features_are_plain_and_the_frame_is_left_alone():
@@ -54,19 +54,19 @@ def test_text_in_a_numeric_feature_names_value_and_row():
 
 def test_the_positive_class_is_the_greater_one_unless_configured():
     y = np.array(["no", "yes"])
-    assert ("no", "yes") == class_labels(y, learner())
-    assert ("yes", "no") == class_labels(y, learner(data={"positive_class": "no"}))
+    assert ("no", "yes") == class_labels(y, model_config())
+    assert ("yes", "no") == class_labels(y, model_config(data={"positive_class": "no"}))
 
 
 def test_a_positive_class_the_target_lacks_is_refused():
     with pytest.raises(ConfigError, match="'maybe' is not a class of the target; it has 'no', 'yes'"):
-        class_labels(np.array(["no", "yes"]), learner(data={"positive_class": "maybe"}))
+        class_labels(np.array(["no", "yes"]), model_config(data={"positive_class": "maybe"}))
 
 
 @pytest.mark.parametrize(("labels", "code"), [(["a", "a"], "one_class"), (list("abc"), "too_many_classes")])
 def test_a_binary_target_needs_two_classes(labels, code):
     with pytest.raises(NotLearnable) as caught:
-        class_labels(np.array(labels), learner())
+        class_labels(np.array(labels), model_config())
     assert code == caught.value.reason_code
 
 
@@ -87,14 +87,15 @@ def test_a_class_weight_for_an_unknown_class_is_refused():
 def test_equal_weights_are_no_weights():
     rows = make_rows()
     assert (
-        training_weights(rows, rows.frame["y"], schema=schema(), config=learner(), class_weights=True) is None
+        training_weights(rows, rows.frame["y"], schema=schema(), config=model_config(), class_weights=True)
+        is None
     )
 
 
 def test_weights_multiply_column_and_recency():
     # column 1, 2; the older row is a whole window back: 1/4. Product 0.25, 2; divided by its mean 1.125
     rows = Rows(pd.DataFrame({"y": [0, 1], "w": [1.0, 2.0]}), np.array([0.0, 10.0]))
-    config = learner(data={"weight": "w"}, retraining={"weighted": "recency"})
+    config = model_config(data={"weight": "w"}, retraining={"weighted": "recency"})
     found = training_weights(
         rows, rows.frame["y"], schema=schema(weight="w"), config=config, class_weights=False
     )
@@ -104,7 +105,7 @@ def test_weights_multiply_column_and_recency():
 @pytest.mark.parametrize("bad", [-1.0, np.nan, np.inf])
 def test_impossible_weights_are_refused(bad):
     rows = Rows(pd.DataFrame({"y": [0, 1], "w": [1.0, bad]}), None)
-    config = learner(data={"weight": "w"})
+    config = model_config(data={"weight": "w"})
     with pytest.raises(ConfigError, match="finite and >= 0"):
         training_weights(rows, rows.frame["y"], schema=schema(weight="w"), config=config, class_weights=False)
 
@@ -124,7 +125,7 @@ def test_class_weights_reach_estimators_with_and_without_the_parameter(path):
     options = {"schema": schema(), "classes": ("no", "yes")}
 
     def mean_score(class_weight):
-        config = learner(training={"class_weight": class_weight})
+        config = model_config(training={"class_weight": class_weight})
         model = fit_candidate(Candidate(name="c", estimator=path), rows, schema=schema(), config=config)
         return score_rows(model, make_rows(n=600, seed=1), config=config, **options).score.mean()
 
@@ -132,7 +133,7 @@ def test_class_weights_reach_estimators_with_and_without_the_parameter(path):
 
 
 def test_weights_for_an_estimator_that_takes_none_are_refused():
-    rows, config = make_rows(), learner(training={"class_weight": "balanced"})
+    rows, config = make_rows(), model_config(training={"class_weight": "balanced"})
     knn = Candidate(name="knn", estimator="sklearn.neighbors.KNeighborsClassifier")
     with pytest.raises(ConfigError, match=r"'knn'.*takes no weights"):
         fit_candidate(knn, rows, schema=schema(), config=config)
@@ -142,13 +143,13 @@ def test_what_an_estimator_refuses_is_said_with_the_candidates_name():
     rows = make_rows()
     bad = Candidate(name="bad", estimator="sklearn.linear_model.LogisticRegression", params={"C": -1.0})
     with pytest.raises(ConfigError, match=r"Candidate 'bad'.*cannot be trained.*'C'"):
-        fit_candidate(bad, rows, schema=schema(), config=learner())
+        fit_candidate(bad, rows, schema=schema(), config=model_config())
 
 
 def test_a_ranker_gets_group_sizes_of_rows_put_in_group_order():
     rows = make_rows("ranking", n=400)
     mixed = rows.take(np.random.default_rng(0).permutation(400))
-    config = learner("ranking", data={"group": "race"})
+    config = model_config("ranking", data={"group": "race"})
     ranker = Candidate(name="r", estimator="lightgbm.LGBMRanker", params={"n_estimators": 20})
     roles = schema(group="race")
     model = fit_candidate(ranker, mixed, schema=roles, config=config)
@@ -210,7 +211,7 @@ def test_labels_follow_the_threshold():
 
 
 def test_scores_stand_beside_outcome_group_and_clock():
-    rows, config = make_rows("ranking", n=80), learner("ranking", data={"group": "race"})
+    rows, config = make_rows("ranking", n=80), model_config("ranking", data={"group": "race"})
     ridge = Candidate(name="r", estimator="sklearn.linear_model.Ridge")
     roles = schema(group="race")
     scored = score_rows(
@@ -224,4 +225,4 @@ def test_scores_stand_beside_outcome_group_and_clock():
 
 def test_no_rows_give_no_scores():
     rows = make_rows().take(np.zeros(0, dtype=int))
-    assert 0 == len(score_rows(None, rows, schema=schema(), config=learner(), classes=("no", "yes")))
+    assert 0 == len(score_rows(None, rows, schema=schema(), config=model_config(), classes=("no", "yes")))

@@ -15,7 +15,7 @@ from evergreen.tasks.core.training.cross_validation import cross_validate, searc
 from evergreen.tasks.core.training.importance import measure_importance
 from evergreen.tasks.core.training.scoring import Recipe
 from evergreen.tasks.core.training.training import choose_candidate, fit_winner, prepare_training, refit
-from tests.support.learning import BOOSTING, LOGISTIC, learner, make_rows, schema
+from tests.support.training_data import BOOSTING, LOGISTIC, make_rows, model_config, schema
 
 DUMMY = {"name": "dummy", "estimator": "sklearn.dummy.DummyClassifier"}
 TIMED = {"time": "at", "clock": "seconds"}
@@ -40,7 +40,7 @@ def parts_of(problem="binary", n=600, **options):
 def config_of(*candidates, problem="binary", **sections):
     sections = {"split": {"min_rows": 50}, **sections}
     data = {**TIMED, **sections.pop("data", {})}
-    return learner(problem, data=data, candidates=candidates or (LOGISTIC, BOOSTING), **sections)
+    return model_config(problem, data=data, candidates=candidates or (LOGISTIC, BOOSTING), **sections)
 
 
 def choose(parts, config):
@@ -175,7 +175,7 @@ def test_a_recipe_survives_json_and_fits_the_same_model_again():
 
 def test_a_model_trained_elsewhere_cannot_be_fitted_again():
     with pytest.raises(ValueError, match="trained elsewhere"):
-        refit(Recipe(problem="binary", candidate=None), make_rows(), schema=schema(), config=learner())
+        refit(Recipe(problem="binary", candidate=None), make_rows(), schema=schema(), config=model_config())
 
 
 def test_a_small_grid_is_searched_whole_and_a_large_one_sampled_without_repeats():

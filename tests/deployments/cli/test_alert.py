@@ -14,8 +14,7 @@ from evergreen.tasks.core.errors import ConfigError, Unreachable
 from evergreen.tasks.core.health.checks import Condition, HealthReport, check
 from evergreen.tasks.io.alerts import record_health
 from evergreen.tasks.io.setup import open_setup
-from tests.support.commands import command
-from tests.support.reigning import write_model
+from tests.support.commands import command, write_model
 
 pytestmark = pytest.mark.server
 

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 import yaml
 
 from evergreen.tasks.promotion import Promoter
-from tests.support.commands import command, environment, machine, snapshot
+from tests.support.commands import command, machine, snapshot
 
 pytestmark = pytest.mark.server
 MODEL, N = "sound", 400
@@ -493,7 +493,6 @@ def test_a_process_of_its_own_tells_the_same(folder):
     write(folder, **{**GOOD, "data": {"target": "yy"}})
     done = subprocess.run(
         [sys.executable, "-c", "from evergreen.deployments.cli import main; main()", "train", "bad.yaml"],
-        env=environment(),
         check=False,
         capture_output=True,
         text=True,

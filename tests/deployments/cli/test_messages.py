@@ -12,7 +12,7 @@ from evergreen.tasks.core.errors import did_you_mean
 from evergreen.tasks.core.verdict import StageResult, State
 from evergreen.tasks.io.retraining_claims import pause_retraining, resume_retraining
 from evergreen.tasks.io.setup import open_setup
-from tests.support.reigning import write_model
+from tests.support.commands import write_model
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from tests.support.commands import command, machine, snapshot
-from tests.support.learning import make_frame, write_model
+from tests.support.training_data import make_frame, write_model
 
 pytestmark = pytest.mark.server
 CHALLENGED = {"verdict", "test", "difference", "interval", "n", "blocks", "alpha_left"}

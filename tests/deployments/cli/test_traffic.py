@@ -4,8 +4,7 @@ import pytest
 
 from evergreen.deployments.cli.app import run
 from evergreen.tasks.io.setup import open_setup
-from tests.support.commands import command
-from tests.support.reigning import write_model
+from tests.support.commands import command, write_model
 
 
 @pytest.fixture

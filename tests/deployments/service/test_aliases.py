@@ -6,7 +6,7 @@ import shutil
 from evergreen.deployments.service import model_loader as taken
 from evergreen.tasks.core.alerts.alert import HEALTH
 from evergreen.tasks.io.serving_cache import ServingCache
-from tests.support.monitored import crown
+from tests.support.champions import crown
 from tests.support.serving import (
     ROW,
     Away,

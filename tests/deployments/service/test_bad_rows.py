@@ -20,7 +20,7 @@ from evergreen.deployments.service.shadows import Shadows
 from evergreen.tasks.core.config.serving import ServingConfig
 from evergreen.tasks.core.serving.answers import Answers
 from evergreen.tasks.core.serving.batch import Concealer, concat
-from tests.support.canary_calls import Here, Stage, Version
+from tests.support.canaries import Here, Stage, Version
 
 GOOD = Version(spread=0.0)
 

@@ -6,7 +6,7 @@ proofs ask for the rates themselves, with more trials, larger calls and longer r
 
 import pytest
 
-from tests.support.canary_calls import Version, ends
+from tests.support.canaries import Version, ends
 
 pytestmark = pytest.mark.slow
 WIDE = Version(spread=1.0)

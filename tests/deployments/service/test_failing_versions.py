@@ -13,7 +13,7 @@ from evergreen.deployments.service.model_loader import VersionCache, load_versio
 from evergreen.tasks.core.serving.smoke import SmokeFailed
 from evergreen.tasks.io.serving_cache import ServingCache
 from evergreen.tasks.io.settings import utc_now
-from tests.support.monitored import crown
+from tests.support.champions import crown
 from tests.support.serving import ROW, facts, model_of, predicted, serve, until
 
 SECRET = "lookup table /srv/secret/rates.csv on db.internal:5432 lacks customer 'Ada Lovelace'"

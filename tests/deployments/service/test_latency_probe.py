@@ -7,7 +7,7 @@ import pytest
 
 from evergreen.deployments.service.batching import predict_isolated
 from evergreen.deployments.service.canary import LatencyProbe, compare_latency
-from tests.support.canary_calls import Here, Stage, Version
+from tests.support.canaries import Here, Stage, Version
 
 
 def staged(monkeypatch, canary):

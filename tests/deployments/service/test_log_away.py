@@ -10,8 +10,8 @@ from sqlalchemy.engine import make_url
 
 from evergreen.tasks.io.prediction_log.sqlite import SqliteStore
 from evergreen.tasks.io.prediction_log.writer import LogWriter, open_store
-from tests.support.postgres import execute
 from tests.support.serving import OUTCOMES, PREDICT, ROW, error_of, model_of, predict, rows, serve, until
+from tests.support.stores import execute
 
 PATHS = [PREDICT, "/invocations", OUTCOMES]
 WORDS = "connection to server at db.internal, port 5432 failed: /run/pg/.s.PGSQL.5432 for ada:secret"

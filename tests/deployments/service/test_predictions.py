@@ -5,7 +5,7 @@ import pytest
 
 from evergreen.tasks.core.ab_testing.rows import read_answers
 from evergreen.tasks.core.data.clock import Window
-from tests.support.monitored import make_rows, values_of, write
+from tests.support.champions import make_rows, values_of, write
 from tests.support.serving import (
     PREDICT,
     ROW,

@@ -9,8 +9,7 @@ import httpx
 import pytest
 
 from evergreen.deployments.cli.app import run
-from tests.support.served import Load, started
-from tests.support.serving import PREDICT, ROW, logged, model_of
+from tests.support.serving import PREDICT, ROW, Load, logged, model_of, started
 
 
 @pytest.fixture

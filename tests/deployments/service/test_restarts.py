@@ -6,7 +6,7 @@ import pytest
 
 from evergreen.tasks.io.serving_cache import ServingCache
 from evergreen.tasks.io.traffic import set_variants
-from tests.support.monitored import crown
+from tests.support.champions import crown
 from tests.support.serving import ROW, facts, model_of, predicted, serve, until
 
 

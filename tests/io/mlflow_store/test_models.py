@@ -30,7 +30,7 @@ from evergreen.tasks.io.mlflow_store.model_files import (
 from evergreen.tasks.io.mlflow_store.models import log_model, requirements
 from evergreen.tasks.io.mlflow_store.registry import MlflowRegistry
 from evergreen.tasks.io.mlflow_store.tracking import Tracker
-from tests.support.learning import learner, make_frame, make_rows, schema
+from tests.support.training_data import make_frame, make_rows, model_config, schema
 
 PATHS = [
     "sklearn.linear_model.LogisticRegression",
@@ -47,7 +47,9 @@ def tracker(mlflow_uri, tmp_path):
 
 
 def fitted(path, *, threshold=0.3):
-    model = fit_candidate(Candidate(name="c", estimator=path), make_rows(), schema=schema(), config=learner())
+    model = fit_candidate(
+        Candidate(name="c", estimator=path), make_rows(), schema=schema(), config=model_config()
+    )
     return with_threshold(model, Threshold(value=threshold, method="fixed"), classes=("no", "yes"))
 
 
@@ -77,7 +79,7 @@ def test_a_model_comes_back_as_it_was_and_without_pickle(tracker, tmp_path, path
     model = fitted(path)
     uri = logged(tracker, model)
     features = feature_frame(make_frame(seed=1), schema())
-    again = load_estimator(uri, tracker=tracker, config=learner())
+    again = load_estimator(uri, tracker=tracker, config=model_config())
     assert np.allclose(model.predict_proba(features), again.predict_proba(features), rtol=0, atol=1e-12)
     assert [] == [file.name for file in fetch_model(uri, tmp_path, tracker=tracker).rglob("*.pkl")]
 
@@ -105,7 +107,7 @@ def test_mlflow_takes_whole_numbers_in_any_type_and_missing_ones(tracker, whole)
     frame["noise"] = np.arange(len(frame)) % 5
     frame["colour"] = frame["colour"].map({"red": 1, "green": 2, "blue": 3})
     candidate = Candidate(name="c", estimator=PATHS[0])
-    model = fit_candidate(candidate, Rows(frame), schema=schema(), config=learner())
+    model = fit_candidate(candidate, Rows(frame), schema=schema(), config=model_config())
     served = by_mlflow(tracker, logged(tracker, model, features=signature_features(frame, schema())))
     rows = pd.DataFrame({"signal": [0.1, 0.2, 0.3], "noise": whole, "colour": whole})
     assert model.predict(feature_frame(rows, schema())).tolist() == served.predict(rows).tolist()
@@ -164,8 +166,8 @@ def test_a_pickled_model_is_refused_unless_allowed(tracker):
     model = LogisticRegression().fit(frame, make_frame()["y"])
     uri = log_elsewhere(tracker, model, frame, serialization_format="cloudpickle")
     with pytest.raises(InputError, match=r"pickled code.*training\.allow_pickle"):
-        load_foreign(uri, tracker=tracker, config=learner())
-    trusting = learner(training={"allow_pickle": True})
+        load_foreign(uri, tracker=tracker, config=model_config())
+    trusting = model_config(training={"allow_pickle": True})
     foreign = load_foreign(uri, tracker=tracker, config=trusting)
     assert np.allclose(model.predict_proba(frame), foreign.predict_proba(make_frame()))
 
@@ -178,13 +180,13 @@ def test_a_model_with_code_of_its_own_is_refused(tracker, tmp_path, flavor):
     flavors = {"flavors": {"python_function": flavor}}
     (tmp_path / "own" / "MLmodel").write_text(yaml.safe_dump(flavors))
     with pytest.raises(InputError, match="code of its own; loading it would run whatever its author put in"):
-        load_foreign(str(tmp_path / "own"), tracker=tracker, config=learner())
+        load_foreign(str(tmp_path / "own"), tracker=tracker, config=model_config())
 
 
 def test_a_foreign_model_gets_its_columns_in_its_own_order(tracker):
     frame = make_frame()[["noise", "signal"]]
     model = LogisticRegression().fit(frame, make_frame()["y"])
-    foreign = load_foreign(log_elsewhere(tracker, model, frame), tracker=tracker, config=learner())
+    foreign = load_foreign(log_elsewhere(tracker, model, frame), tracker=tracker, config=model_config())
     ours = feature_frame(make_frame(), schema())
     assert ("noise", "signal") == foreign.inputs
     assert np.array_equal(model.predict_proba(frame), foreign.predict_proba(ours))
@@ -195,19 +197,19 @@ def test_a_model_without_names_of_its_columns_is_refused(tracker):
     model = LogisticRegression().fit(values, make_frame()["y"])
     uri = log_elsewhere(tracker, model, values, signature=None)
     with pytest.raises(InputError, match="does not name its input columns"):
-        load_foreign(uri, tracker=tracker, config=learner())
+        load_foreign(uri, tracker=tracker, config=model_config())
 
 
 @pytest.mark.parametrize("uri", ["models:/nobody/1", "runs:/0123456789abcdef0123456789abcdef/model"])
 def test_a_uri_that_leads_nowhere_is_said(tracker, uri):
     with pytest.raises(InputError, match="No model can be read at"):
-        load_foreign(uri, tracker=tracker, config=learner())
+        load_foreign(uri, tracker=tracker, config=model_config())
 
 
 def test_a_folder_without_a_model_is_said(tracker, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no file 'MLmodel'"):
-        load_foreign(str(tmp_path / "empty"), tracker=tracker, config=learner())
+        load_foreign(str(tmp_path / "empty"), tracker=tracker, config=model_config())
 
 
 def test_whole_numbers_reach_a_model_that_wants_them():
@@ -262,10 +264,10 @@ def test_a_model_is_fetched_from_its_own_store_whatever_another_thread_fetches_m
     fetched = []
 
     def fetch_another():
-        fetched.append(load_estimator(elsewhere, tracker=other, config=learner()))
+        fetched.append(load_estimator(elsewhere, tracker=other, config=model_config()))
 
     once_between(monkeypatch, mlflow.artifacts, "download_artifacts", fetch_another)
-    found = load_estimator(asked[form], tracker=tracker, config=learner())
+    found = load_estimator(asked[form], tracker=tracker, config=model_config())
     features = feature_frame(make_frame(), schema())
     assert [1, True] == [len(fetched), (found.predict(features) == fetched[0].predict(features)).all()]
 
@@ -278,7 +280,7 @@ def test_a_model_is_logged_in_its_own_store_whatever_another_thread_fetches_mean
         monkeypatch,
         mlflow.sklearn,
         "save_model",
-        lambda: load_estimator(elsewhere, tracker=other, config=learner()),
+        lambda: load_estimator(elsewhere, tracker=other, config=model_config()),
     )
     uri = logged(tracker, fitted(PATHS[0]))
     assert "READY" == tracker.client.get_logged_model(uri.removeprefix("models:/")).status.value
@@ -298,8 +300,8 @@ def test_a_model_is_registered_in_its_own_store_whatever_the_process_calls_its_o
 def test_the_address_that_a_process_gave_mlflow_is_left_alone(tracker, another, monkeypatch, tmp_path):
     said = mlflow.get_tracking_uri(), mlflow.get_registry_uri(), os.environ.get("MLFLOW_TRACKING_URI")
     uri = logged(tracker, fitted(PATHS[0]))
-    load_estimator(uri, tracker=tracker, config=learner())
-    load_foreign(uri, tracker=tracker, config=learner())
+    load_estimator(uri, tracker=tracker, config=model_config())
+    load_foreign(uri, tracker=tracker, config=model_config())
     MlflowRegistry(tracker.tracking_uri).register("mine", source=uri, run_id=None)
     now = mlflow.get_tracking_uri(), mlflow.get_registry_uri(), os.environ.get("MLFLOW_TRACKING_URI")
     assert said == now

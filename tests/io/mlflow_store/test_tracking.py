@@ -11,7 +11,7 @@ from evergreen.tasks.core.errors import InputError, Unreachable
 from evergreen.tasks.core.log_items import Figure, Json, Metrics, Params, Table, Tags, Text
 from evergreen.tasks.io.mlflow_store.tracking import Tracker, log_datasets
 from evergreen.tasks.io.plots import comparison_figure
-from tests.support.learning import learner, make_frame
+from tests.support.training_data import make_frame, model_config
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_a_server_that_does_not_answer_is_worth_a_retry(monkeypatch):
 
 
 def test_a_data_set_is_described_without_a_row_or_a_password(tracker):
-    config = learner(data={"source": "postgresql://ada:secret@db/cards", "table": "cards"})
+    config = model_config(data={"source": "postgresql://ada:secret@db/cards", "table": "cards"})
     run_id = tracker.create_run("fraud", "training", name="x")
     log_datasets(
         tracker, run_id, {"training": Rows(make_frame()), "holdout": Rows(make_frame(n=0))}, config=config

@@ -19,9 +19,8 @@ from evergreen.tasks.io.mlflow_store.versions import earlier_grid
 from evergreen.tasks.io.setup import open_setup
 from evergreen.tasks.registration import register_model
 from evergreen.tasks.training import refit_version
-from tests.support.learned import Learned, load_reference
-from tests.support.learning import make_frame, write_model
-from tests.support.monitored import KINDS, point_at
+from tests.support.champions import KINDS, Learned, load_reference, point_at
+from tests.support.training_data import make_frame, write_model
 
 WINDOWS = {"window": "100h", "min_rows": 50}
 

@@ -8,8 +8,7 @@ from evergreen.tasks.core.data.clock import Window
 from evergreen.tasks.io.databases import LOG
 from evergreen.tasks.io.prediction_log.store import open_log
 from evergreen.tasks.io.prediction_log.writer import LogWriter
-from tests.support.log_writing import MODEL, WAIT, served
-from tests.support.logs import record
+from tests.support.logs import MODEL, WAIT, record, served
 
 OLD = [
     "INSERT INTO predictions VALUES ('fraud', 'old', 1.0, '2026-01-01T00:00:00+00:00', 2, NULL, 'ada', '0.5', '1', "

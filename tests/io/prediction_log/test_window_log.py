@@ -14,8 +14,8 @@ from evergreen.tasks.io.databases import LOG
 from evergreen.tasks.io.ledger import open_ledger
 from evergreen.tasks.io.prediction_log.store import open_log
 from tests.support.logs import LOGS, MODEL, NOW, frame, grid, new_log, record, sum_profiles
-from tests.support.postgres import execute
 from tests.support.races import open_log_once, race
+from tests.support.stores import execute
 
 INPUTS, OUTCOMES = Phase.INPUTS, Phase.OUTCOMES
 

@@ -19,8 +19,7 @@ from evergreen.tasks.io.prediction_log.records import (
     fresh_id,
 )
 from evergreen.tasks.io.prediction_log.writer import LogWriter, to_loop
-from tests.support.log_writing import MODEL, WAIT, Place, served
-from tests.support.logs import LOGS, NOW
+from tests.support.logs import LOGS, MODEL, NOW, WAIT, Place, served
 
 EVER = Window()
 

@@ -15,8 +15,8 @@ from evergreen.tasks.core.serving.idempotency import IdConflict
 from evergreen.tasks.io.prediction_log.batches import RetryingStore
 from evergreen.tasks.io.prediction_log.store import open_log
 from evergreen.tasks.io.prediction_log.writer import LogWriter, open_store
-from tests.support.log_writing import MODEL, WAIT, Failing, Place, served, sqlite_path
-from tests.support.postgres import execute
+from tests.support.logs import MODEL, WAIT, Failing, Place, served, sqlite_path
+from tests.support.stores import execute
 
 STORES = ["sqlite", "postgres"]
 

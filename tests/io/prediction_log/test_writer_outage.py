@@ -12,8 +12,8 @@ from sqlalchemy.engine import make_url
 
 from evergreen.tasks.core.errors import InputError, Unreachable
 from evergreen.tasks.io.prediction_log.writer import LogWriter, open_store
-from tests.support.log_writing import MODEL, WAIT, Failing, Place, served, sqlite_path
-from tests.support.postgres import execute
+from tests.support.logs import MODEL, WAIT, Failing, Place, served, sqlite_path
+from tests.support.stores import execute
 
 ERRORS = {
     "sqlite": [

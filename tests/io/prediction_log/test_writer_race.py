@@ -6,7 +6,7 @@ from evergreen.tasks.core.data.clock import Window
 from evergreen.tasks.io.prediction_log.records import KnownOutcome
 from evergreen.tasks.io.prediction_log.store import open_log
 from evergreen.tasks.io.prediction_log.writer import LogWriter
-from tests.support.log_writing import MODEL, WAIT, served
+from tests.support.logs import MODEL, WAIT, served
 from tests.support.races import race
 
 KEYS = 150

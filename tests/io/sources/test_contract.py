@@ -12,8 +12,8 @@ from evergreen.tasks.core.data.times import to_positions
 from evergreen.tasks.core.errors import DataError
 from evergreen.tasks.data import load_parts, load_window
 from evergreen.tasks.io.sources.open import open_source
-from tests.support.data_models import data_model
 from tests.support.source_kinds import CONTENT, KINDS, N, rows
+from tests.support.training_data import data_model
 
 START = pd.Timestamp("2026-01-01", tz="UTC").timestamp()
 HOUR = 3600.0

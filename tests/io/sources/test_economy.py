@@ -13,8 +13,7 @@ from evergreen.tasks.core.errors import DataError
 from evergreen.tasks.data import load_parts
 from evergreen.tasks.io.sources import csv as sources_csv
 from evergreen.tasks.io.sources.open import open_source
-from tests.support.data_models import data_model
-from tests.support.setups import setup_of
+from tests.support.training_data import data_model, setup_of
 
 START = pd.Timestamp("2026-01-01", tz="UTC").timestamp()
 DAY = 86400.0

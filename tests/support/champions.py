@@ -1,7 +1,4 @@
-"""A model with a champion whose windows are watched: rows that go on after its training, and what the flow does.
-
-Everything but Prefect, its pages and the alerts' delivery: a real MLflow store, a real ledger and log.
-"""
+"""Models with trained versions on a real MLflow store: challenged, monitored, trained once for several tests."""
 
 import shutil
 
@@ -11,11 +8,93 @@ import pytest
 import yaml
 from prefect.logging import disable_run_logger
 
+from evergreen.tasks.challenge import (
+    arrange_comparison,
+    find_contestants,
+    judge_comparison,
+    load_evaluation_rows,
+)
+from evergreen.tasks.core.drift.reference import Reference
 from evergreen.tasks.core.drift.types import Phase
+from evergreen.tasks.core.monitoring.reference_series import ReferenceSeries
+from evergreen.tasks.core.promotion.plan import CHALLENGER, CHAMPION
+from evergreen.tasks.data import load_parts
+from evergreen.tasks.io.mlflow_store.documents import read_documents
+from evergreen.tasks.io.mlflow_store.versions import read_history_document
 from evergreen.tasks.io.setup import open_setup
 from evergreen.tasks.monitoring import check_due_windows, load_monitor, read_monitor_request
 from evergreen.tasks.monitoring_report import MonitorRun, conclude_run
-from tests.support.arena import train_version
+from evergreen.tasks.promotion import Promoter
+from evergreen.tasks.training import choose, fit, keep, prepare, try_candidate
+from tests.support.training_data import write_model
+
+LINEAR = {"candidates": [{"name": "linear", "estimator": "sklearn.linear_model.LogisticRegression"}]}
+
+
+def train(setup, *, trigger="manual", **options):
+    """Do what the flow does, without a server and its pages; return all that came of it, the version last."""
+    lesson = prepare.fn(setup, load_parts(setup, **options))
+    runs = [try_candidate.fn(setup, lesson, one) for one in setup.config.training.candidates]
+    choice = choose.fn(setup, lesson, runs)
+    fitted = fit.fn(setup, lesson, choice)
+    return lesson, choice, fitted, keep.fn(setup, lesson, choice, fitted, trigger=trigger)
+
+
+def train_version(setup, **options):
+    """Train and approve; return the version."""
+    version = train(setup, **options)[-1].version
+    setup.stores.registry.set_tags(setup.model, version, {"validation_status": "approved"})
+    return version
+
+
+class Arena:
+    """Stores of a test's own, begun as a copy of a trained store."""
+
+    def __init__(self, folder, uri, monkeypatch, *, start=None):
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        if start is not None:
+            shutil.copy(start, uri.removeprefix("sqlite:///"))
+        monkeypatch.setenv("EVERGREEN_HOME", str(folder / "home"))
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        monkeypatch.delenv("EVERGREEN_LEDGER_URL", raising=False)
+        monkeypatch.delenv("EVERGREEN_LOG_URL", raising=False)
+
+    def setup(self, **sections):
+        """Open the model under a configuration."""
+        return open_setup(str(write_model(self.folder, **{"training": LINEAR, **sections})))
+
+
+def enthrone(setup, *, challenger, champion=None):
+    """Point the two aliases at versions."""
+    registry = setup.stores.registry
+    registry.set_alias(setup.model, CHALLENGER, challenger)
+    if champion is not None:
+        registry.set_alias(setup.model, CHAMPION, champion)
+
+
+def meet(setup, *, until=None):
+    """Return the opponents, the rows and the match."""
+    opponents = find_contestants.fn(setup)
+    parts = load_evaluation_rows.fn(setup, opponents, until=until)
+    return opponents, parts, arrange_comparison.fn(setup, opponents, parts)
+
+
+def judge(setup, *, until=None, dry_run=False):
+    """Hold the challenge up to its judgement."""
+    opponents, _, match = meet(setup, until=until)
+    return judge_comparison.fn(setup, opponents, match, dry_run=dry_run)
+
+
+def spent(setup):
+    """Return what each look has spent."""
+    return [entry.payload["alpha"] for entry in setup.stores.ledger.read(model=setup.model, stream="alpha")]
+
+
+def promote_plainly(setup, version, **options):
+    """Promote as the task does, outside Prefect and unannounced."""
+    return Promoter.of(setup).promote(version, **options)
+
 
 BEGIN = pd.Timestamp("2025-03-01", tz="UTC")
 PER_HOUR, LEARNED, FIRST, NEXT = 40, 150, 120, 135
@@ -196,3 +275,64 @@ def kept(setup):
 def hour_of(position):
     """Return a position in hours after the beginning."""
     return (position - BEGIN.timestamp()) / 3600
+
+
+class Learned:
+    """A model and the versions trained of it, in stores of its own.
+
+    Parameters
+    ----------
+    folder : Path
+        Where it lies.
+    template : Path
+        The MLflow store it begins with.
+    until : sequence of str or None
+        The moments as of which a version is trained, one after the other.
+    options : mapping
+        See ``write_model``.
+
+    Attributes
+    ----------
+    lesson, choice, fitted : object
+        What came of the newest training.
+    infos : list of VersionInfo
+        The versions, oldest first.
+    """
+
+    def __init__(self, folder, template, *, until=(None,), **options):
+        self.folder, self.infos = folder, []
+        self.options = options
+        shutil.copy(template, folder / "mlflow.db")
+        with pytest.MonkeyPatch.context() as patch:
+            setup = self._open(folder, patch)
+            for moment in until:
+                self.lesson, self.choice, self.fitted, info = train(setup, until=moment)
+                self.infos.append(info)
+                shutil.copy(folder / "mlflow.db", self._kept(info.version))
+
+    @property
+    def info(self):
+        """The newest version."""
+        return self.infos[-1]
+
+    def open(self, patch):
+        """Return the model over its own stores, for tests that write nothing."""
+        return self._open(self.folder, patch)
+
+    def copied(self, folder, patch, *, version=None):
+        """Return the model over a copy of its stores as they were after a version (default: the newest)."""
+        shutil.copy(self._kept(version or self.info.version), folder / "mlflow.db")
+        return self._open(folder, patch)
+
+    def _kept(self, version):
+        return self.folder / f"after-{version}.db"
+
+    def _open(self, folder, patch):
+        point_at(folder, f"sqlite:///{folder}/mlflow.db", patch)
+        return open_setup(str(write_model(folder, **self.options)))
+
+
+def load_reference(setup, info):
+    """Return what was frozen with a version: its reference and its own past."""
+    kept = read_documents(setup, info, ("profile",))["profile"]
+    return Reference.from_dict(kept), ReferenceSeries.from_dict(read_history_document(setup, info))
