@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -15,22 +15,20 @@ from evergreen.tasks.core.drift.policy import Policy, column_places, signal_leve
 from evergreen.tasks.core.drift.seasons import (
     Persistence,
     choose_gains,
+    expected_at,
     find_seasons,
     fit_forecasts,
     inflation,
     measure_persistence,
-    phase_of,
 )
 from evergreen.tasks.core.drift.thresholds import (
     DetectorLimits,
     SignalScale,
     at_least_usual,
     cap_limits,
-    choose_limits,
+    combine_limits,
     fit_limits,
-    join_limits,
     similar_signals,
-    stack_limits,
 )
 from evergreen.tasks.core.drift.types import DriftKind, SignalKey, Signals, SignalSeries
 from evergreen.tasks.core.errors import InputError
@@ -136,13 +134,14 @@ class NullModel:
         by = {kind: self.theory[np.isin(self.places, columns)] for kind, columns in self.by_kind.items()}
         return {kind: "theory" if theory.all() else "reference" for kind, theory in by.items()}
 
+    @property
+    def detectors(self) -> tuple[DetectorLimits, DetectorLimits, DetectorLimits]:
+        """The limits of the three detectors, in the order of `Detection`'s rows."""
+        return self.level, self.jump, self.sustained
+
     def expect(self, position: float) -> FloatArray:
         """Return what is expected of a window that starts here, shape (k,)."""
-        if len(self.expected) == 1 or self.length is None:
-            return np.asarray(self.expected[0])
-        return np.asarray(
-            self.expected[phase_of(position, self.phases, length=self.length), np.arange(len(self.keys))]
-        )
+        return expected_at(np.asarray(position), self.expected, self.phases, length=self.length)
 
 
 _DETECTORS = ("level", "jump", "sustained")
@@ -162,7 +161,7 @@ def join_null_models(several: Sequence[NullModel]) -> NullModel:
         )
     flat = ("levels", "sides", "phases", "needed", "windows", "theory", "errors", "gain", "last")
     joined: dict[str, Any] = {name: np.concatenate([getattr(one, name) for one in several]) for name in flat}
-    joined |= {name: join_limits([getattr(one, name) for one in several]) for name in _DETECTORS}
+    joined |= {name: combine_limits(_beside, *(getattr(one, name) for one in several)) for name in _DETECTORS}
     deep = max(len(one.expected) for one in several)
     starts = {one.last_start for one in several}
     return replace(
@@ -179,13 +178,21 @@ def join_null_models(several: Sequence[NullModel]) -> NullModel:
 def choose_null_model(where: BoolArray, first: NullModel, second: NullModel) -> NullModel:
     """Take each signal's null from the first where it says so, shape (k,), else from the second."""
     flat = ("phases", "needed", "theory", "gain", "last", "recent")
-    chosen: dict[str, Any] = {
-        name: np.where(where, getattr(first, name), getattr(second, name)) for name in flat
-    }
-    chosen |= {name: choose_limits(where, getattr(first, name), getattr(second, name)) for name in _DETECTORS}
+    pairs = {name: (getattr(first, name), getattr(second, name)) for name in (*flat, *_DETECTORS)}
+    choose: Any = partial(np.where, where)
+    chosen: dict[str, Any] = {name: choose(*pairs[name]) for name in flat}
+    chosen |= {name: combine_limits(choose, *pairs[name]) for name in _DETECTORS}
     deep = max(len(first.expected), len(second.expected))
     tables = [_deepened(one.expected, deep) for one in (first, second)]
     return replace(second, expected=np.where(where, *tables), **chosen)
+
+
+def _stacked(*tables: FloatArray) -> FloatArray:
+    return np.vstack(tables)
+
+
+def _beside(*tables: FloatArray) -> FloatArray:
+    return np.hstack(tables)
 
 
 def _deepened(table: FloatArray, rows: int) -> FloatArray:
@@ -236,31 +243,28 @@ def read_reference_history(
     InputError
         With neither.
     """
-    source = series if series is not None else whole
-    if source is None:
-        raise InputError(
-            "Neither windows nor a reference to judge by. Train the model, or register it with rows."
-        )
-    wanted = [place for place, key in enumerate(source.keys) if key.kind in policy.kinds]
-    codes = column_places([source.keys[place] for place in wanted])[1]
+    if series is None:
+        if whole is None:
+            raise InputError(
+                "Neither windows nor a reference to judge by. Train the model, or register it with rows."
+            )
+        none, empty = np.zeros(0), np.zeros((0, len(whole.keys)))
+        series = SignalSeries(keys=whole.keys, starts=none, rows=none, values=empty, errors=empty, window="")
+    wanted = [place for place, key in enumerate(series.keys) if key.kind in policy.kinds]
+    codes = column_places([series.keys[place] for place in wanted])[1]
     order = np.array(wanted, dtype=np.int64)[np.argsort(codes, kind="stable")]
-    keys = tuple(source.keys[place] for place in order)
-    empty = np.zeros((0, len(keys)))
-    enough = series.rows >= policy.min_rows if series is not None else np.zeros(0, dtype=bool)
-    starts = series.starts[enough] if series is not None else np.zeros(0)
-    rows = series.rows[enough] if series is not None else np.zeros(0)
-    values = series.values[enough][:, order] if series is not None else empty
-    errors = series.errors[enough][:, order] if series is not None else empty
-    scale = SignalScale.of(keys)
+    keys = tuple(series.keys[place] for place in order)
+    enough = series.rows >= policy.min_rows
+    starts, rows = series.starts[enough], series.rows[enough]
+    values, errors = series.values[enough][:, order], series.errors[enough][:, order]
+    scale, windows = SignalScale.of(keys), windows_in_budget(policy, starts=starts, rows=rows)
     return ReferenceHistory(
         keys=keys,
         starts=starts,
         rows=rows,
         values=scale.put(values),
         squares=column_means(np.square(scale.put_errors(values, errors, rows=rows[:, None]))),
-        levels=signal_levels(
-            keys, policy=policy, windows=windows_in_budget(policy, starts=starts, rows=rows)
-        ),
+        levels=signal_levels(keys, policy=policy, windows=windows),
         sides=np.array([policy.side(key) for key in keys], dtype=np.int64),
         policy=policy,
     )
@@ -315,24 +319,32 @@ def calibrate_by_windows(past: ReferenceHistory) -> NullModel:
     missing = ~np.isfinite(past.values)
     series = np.where(missing, np.nan_to_num(column_means(past.values)), past.values)
     seasons = find_seasons(series, starts=past.starts, keys=past.keys, policy=policy)
-    rest = series - _at_starts(seasons.expected, seasons.phases, past)
+    length = policy.window_length
+    rest = series - expected_at(past.starts, seasons.expected, seasons.phases, length=length)
     rest[missing] = np.nan
     filled = np.where(missing, 0.0, rest)
     spoilt = (seasons.needed > 0)[None]
-    persistence = _persistence(filled, past)
+    measured = measure_persistence(filled, noise=past.squares)
+    persistence = Persistence(  # none less than what is usual
+        share=at_least_usual(measured.share, past.keys, by_main=False),
+        memory=at_least_usual(measured.memory, past.keys),
+    )
     windows = np.minimum(seasons.fewest, len(series) / persistence.of_mean)
     gains = at_least_usual(choose_gains(filled), past.keys)
     forecasts = fit_forecasts(filled, gains=gains, ahead=n)
     whole_season = np.where(seasons.phases > 1, seasons.fewest, np.inf)
-    jumps = [_fit_jump(past, errors, whole_season, seasons.phases) for errors in forecasts.errors]
-    sums = _running_mean(rest, n)
+    jumps = [  # errors of forecasts hardly depend on each other, so columns may share degrees of freedom
+        _fit(past, one, past.squares, whole_season, seasons.phases, inflation(np.nan_to_num(one)), lend=True)
+        for one in forecasts.errors
+    ]
+    sums = np.lib.stride_tricks.sliding_window_view(rest, n, axis=0).mean(axis=-1)
     return NullModel(
         phases=seasons.phases,
         needed=seasons.needed,
         expected=np.where(spoilt, np.nan, seasons.expected),
         theory=np.zeros(len(past.keys), dtype=bool),
         level=_fit(past, rest, past.squares, windows, seasons.phases, persistence.of_square()),
-        jump=stack_limits(jumps),
+        jump=combine_limits(_stacked, *jumps),
         sustained=_fit(past, sums, past.squares / n, windows, seasons.phases, persistence.of_square(n)),
         gain=gains,
         last=forecasts.last,
@@ -357,7 +369,7 @@ def calibrate_by_theory(past: ReferenceHistory, whole: Signals | None) -> NullMo
         expected=expected[None],
         theory=np.ones(k, dtype=bool),
         level=level,
-        jump=stack_limits([_normal(np.full(k, np.nan), own, parts)] * n),
+        jump=combine_limits(_stacked, *[_normal(np.full(k, np.nan), own, parts)] * n),
         sustained=_normal(between / n, own, parts),
         gain=np.ones(k),
         last=np.full(k, np.nan),
@@ -409,21 +421,6 @@ def _fit(
     return cap_limits(limits, deviations, squared_errors=squares, usual=usual, sides=past.sides)
 
 
-def _fit_jump(
-    past: ReferenceHistory, errors: FloatArray, windows: FloatArray, lost: IntArray
-) -> DetectorLimits:
-    """Fit the look against forecasts of one age: their errors hardly lean on each other, so columns may lend."""
-    leans = inflation(np.nan_to_num(errors))
-    return _fit(past, errors, past.squares, windows, lost, leans, lend=True)
-
-
-def _persistence(series: FloatArray, past: ReferenceHistory) -> Persistence:
-    """Measure how strongly signals hang on, none less than what is usual."""
-    found = measure_persistence(series, noise=past.squares)
-    share = at_least_usual(found.share, past.keys, by_main=False)
-    return Persistence(share=share, memory=at_least_usual(found.memory, past.keys))
-
-
 def _normal(between: FloatArray, own: FloatArray, levels: FloatArray) -> DetectorLimits:
     k = len(levels)
     return DetectorLimits(
@@ -441,11 +438,8 @@ def _expected(past: ReferenceHistory, whole: Signals | None) -> tuple[FloatArray
     means, variances = column_means(past.values), past.squares / many
     if whole is None:
         return means, variances
-    at = {key: place for place, key in enumerate(whole.keys)}
-    places = np.array([at.get(key, -1) for key in past.keys])
-    scale = SignalScale.of(past.keys)
-    values, errors = np.r_[whole.values, np.nan][places], np.r_[whole.errors, np.nan][places]
-    values, errors = scale.put(values), scale.put_own_errors(values, errors)
+    scale, whole = SignalScale.of(past.keys), whole.of_keys(past.keys)
+    values, errors = scale.put(whole.values), scale.put_own_errors(whole.values, whole.errors)
     return np.where(np.isfinite(values), values, means), np.where(np.isfinite(errors), errors**2, variances)
 
 
@@ -458,16 +452,3 @@ def _between(past: ReferenceHistory) -> FloatArray:
     ratio = squares / np.maximum(np.nan_to_num(past.squares), 1e-24)
     unequal = (many > 1) & (chi2.sf(ratio, freedom) < _UNEQUAL)
     return np.where(unequal, np.maximum(squares / freedom - past.squares, 0.0), 0.0)
-
-
-def _at_starts(expected: FloatArray, phases: IntArray, past: ReferenceHistory) -> FloatArray:
-    """Return what is expected of each of the past's windows, shape (m, k)."""
-    if len(expected) == 1 or past.policy.window_length is None:
-        return expected
-    number = phase_of(past.starts[:, None], phases[None], length=past.policy.window_length)
-    return np.take_along_axis(expected, number, axis=0)
-
-
-def _running_mean(values: FloatArray, n: int) -> FloatArray:
-    """Return the means of n windows in a row, shape (m - n + 1, k)."""
-    return np.lib.stride_tricks.sliding_window_view(values, n, axis=0).mean(axis=-1)

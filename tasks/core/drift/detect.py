@@ -86,8 +86,8 @@ class DetectorState(Struct):
     @classmethod
     def empty(cls) -> DetectorState:
         """Return the memory of a new champion."""
-        none = np.zeros((0, 0))
-        return cls(recent=none, forecast=none[:, 0:0].ravel(), seen=_whole([]), age=_whole([]), moved=none)
+        table, counts = np.zeros((0, 0)), np.zeros(0, dtype=np.int64)
+        return cls(recent=table, forecast=np.zeros(0), seen=counts, age=counts, moved=table)
 
     def fits(self, null: NullModel) -> bool:
         """True when it was made by the same signals and number of windows."""
@@ -104,8 +104,8 @@ class DetectorState(Struct):
         return cls(
             recent=_numbers(plain["recent"]).reshape(shape, len(plain["forecast"])),
             forecast=_numbers(plain["forecast"]),
-            seen=_whole(plain["seen"]),
-            age=_whole(plain["age"]),
+            seen=np.array(plain["seen"], dtype=np.int64),
+            age=np.array(plain["age"], dtype=np.int64),
             moved=_numbers(plain["moved"]).reshape(shape, columns),
             alarms=tuple(map(OpenAlarm.from_dict, plain["alarms"])),
         )
@@ -122,11 +122,8 @@ def initial_state(null: NullModel, *, position: float) -> DetectorState:
         Start of the first window.
     """
     n, columns = len(null.recent) + 1, len(null.columns)
-    follows = (
-        null.last_start is not None
-        and null.step is not None
-        and 0 < position - null.last_start <= 1.5 * null.step
-    )
+    before, step = null.last_start, null.step
+    follows = before is not None and step is not None and 0 < position - before <= 1.5 * step
     known = null.last if follows else np.full(len(null.keys), np.nan)
     return DetectorState(
         recent=shortened(null.recent) if follows else np.full_like(null.recent, np.nan),
@@ -135,10 +132,6 @@ def initial_state(null: NullModel, *, position: float) -> DetectorState:
         age=np.zeros(columns, dtype=np.int64),
         moved=np.full((n - 1, columns), np.nan),
     )
-
-
-def _whole(values: list[int]) -> IntArray:
-    return np.array(values, dtype=np.int64)
 
 
 def shortened(values: FloatArray) -> FloatArray:
@@ -195,19 +188,6 @@ class Detection:
     lasting: BoolArray
 
 
-def align(signals: Signals, null: NullModel) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return values, errors and floors in the order of the null's keys; NaN where the window has no such signal."""
-    if signals.keys == null.keys:
-        return signals.values, signals.errors, signals.floors
-    at = {key: place for place, key in enumerate(signals.keys)}
-    places = np.array([at.get(key, -1) for key in null.keys], dtype=np.int64)
-    return (
-        np.r_[signals.values, np.nan][places],
-        np.r_[signals.errors, np.nan][places],
-        np.r_[signals.floors, 0.0][places],
-    )
-
-
 def run_detectors(
     signals: Signals, null: NullModel, memory: DetectorState, *, position: float, rows: int, violated: int
 ) -> Detection:
@@ -224,10 +204,10 @@ def run_detectors(
     violated : int
         k of n: so many of the last windows must be beyond half of the limit of ``sustained``, the newest among them.
     """
-    values, raw_errors, floors = align(signals, null)
-    errors = null.scale.put_errors(values, raw_errors, rows=rows)
+    signals = signals.of_keys(null.keys)
+    errors = null.scale.put_errors(signals.values, signals.errors, rows=rows)
     expected = null.expect(position)
-    rest = null.scale.put(values) - expected
+    rest = null.scale.put(signals.values) - expected
     squares = np.square(errors)
     window = np.vstack([memory.recent, rest])
     ages, spreads, quantiles = _detector_limits(null, memory, squares)
@@ -240,7 +220,8 @@ def run_detectors(
     beyond: BoolArray = np.asarray(effects * side > limits)
     beyond[2] &= _lasts(window, limits, side[2], violated)
     if beyond.any():
-        beyond &= _beyond_floor(bases, effects, floors, null)
+        moved = null.scale.back(bases + effects) - null.scale.back(bases)
+        beyond &= np.abs(moved) >= signals.floors
     return Detection(
         expected=expected,
         rest=rest,
@@ -250,7 +231,7 @@ def run_detectors(
         spreads=spreads,
         beyond=beyond,
         ages=ages,
-        judged=_any(np.isfinite(limits[0]) & np.isfinite(rest + floors), null),
+        judged=_any(np.isfinite(limits[0]) & np.isfinite(rest + signals.floors), null),
         moved=_any(np.asarray(beyond.any(axis=0)), null),
         lasting=_any(np.asarray(beyond[2]), null),
     )
@@ -276,9 +257,7 @@ def update_state(
     )
     taught = teaches[null.places] & np.isfinite(look.rest)
     flags = np.where(look.judged, look.moved, np.nan)[None]
-    moved = (
-        np.where(look.judged, np.vstack([memory.moved, flags])[1:], memory.moved) if n > 1 else memory.moved
-    )
+    moved = np.where(look.judged, np.vstack([memory.moved, flags])[1:], memory.moved)
     return DetectorState(
         recent=shortened(np.vstack([memory.recent, look.rest])[1:]),
         forecast=shortened(np.where(taught, forecast, memory.forecast)),
@@ -305,12 +284,6 @@ def _detector_limits(
     spreads = [null.level.spread(squares), jump, null.sustained.spread(squares / (oldest + 1))]
     quantiles = [null.level.quantiles(), null.jump.quantiles(age=ripe), null.sustained.quantiles()]
     return ages, np.array(spreads), np.array(quantiles)
-
-
-def _beyond_floor(bases: FloatArray, effects: FloatArray, floors: FloatArray, null: NullModel) -> BoolArray:
-    """Return where the effect in the signal's own unit reaches its floor, shape (3, k)."""
-    moved = null.scale.back(bases + effects) - null.scale.back(bases)
-    return np.asarray(np.abs(moved) >= floors)
 
 
 def _lasts(window: FloatArray, limits: FloatArray, side: FloatArray, violated: int) -> BoolArray:
@@ -421,31 +394,25 @@ def follow_alarm(
 
 def changed(alarm: OpenAlarm, look: Detection, null: NullModel, change: str) -> AlarmChange:
     """Describe what became of an alarm in this window."""
-    place = place_of(alarm, null)
-    there, here = look.expected + alarm.anchor, look.expected + look.rest
-    return AlarmChange(
-        kind=alarm.kind,
-        column=alarm.column,
-        signal=alarm.signal,
-        change=change,
-        effect=float((null.scale.back(here) - null.scale.back(there))[place]),
-        since=alarm.since,
-    )
+    start, now = look.expected + alarm.anchor, look.expected + look.rest
+    effect = (null.scale.back(now) - null.scale.back(start))[place_of(alarm, null)]
+    return alarm_change(alarm, change, effect=float(effect))
+
+
+def alarm_change(alarm: OpenAlarm, change: str, *, effect: float) -> AlarmChange:
+    """Return a change of an alarm; ``effect`` is signed, in the unit of its signal."""
+    what: dict[str, Any] = {
+        "kind": alarm.kind,
+        "column": alarm.column,
+        "signal": alarm.signal,
+        "since": alarm.since,
+    }
+    return AlarmChange(change=change, effect=effect, **what)
 
 
 def close_alarms(memory: DetectorState) -> tuple[AlarmChange, ...]:
     """Return the end of every open alarm, for a new champion: what it moved away from is no longer the reference."""
-    return tuple(
-        AlarmChange(
-            kind=alarm.kind,
-            column=alarm.column,
-            signal=alarm.signal,
-            change="resolved",
-            effect=0.0,
-            since=alarm.since,
-        )
-        for alarm in memory.alarms
-    )
+    return tuple(alarm_change(alarm, "resolved", effect=0.0) for alarm in memory.alarms)
 
 
 def place_of(alarm: OpenAlarm, null: NullModel) -> int:

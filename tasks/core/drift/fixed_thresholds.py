@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from evergreen.tasks.core.arrays import FloatArray
 from evergreen.tasks.core.drift.calibration import NullModel
 from evergreen.tasks.core.drift.columns import ColumnMeasure
-from evergreen.tasks.core.drift.detect import AlarmChange, DetectorState, OpenAlarm, align
+from evergreen.tasks.core.drift.detect import AlarmChange, DetectorState, OpenAlarm, alarm_change
 from evergreen.tasks.core.drift.judge import Judgement, unusable_window
 from evergreen.tasks.core.drift.policy import Policy
 from evergreen.tasks.core.drift.types import DriftKind, KindVerdict, Level, MovedColumn, Signals, worst
@@ -20,7 +20,6 @@ from evergreen.tasks.core.verdict import Reason
 
 
 _MEASURED = (DriftKind.DATA, DriftKind.PREDICTION)
-_UNKNOWN = "could not be measured in this window"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,21 +28,22 @@ class ThresholdFinding:
 
     Attributes
     ----------
-    kind, column : DriftKind, str
-        Which.
-    level : Level
-        quiet, warning, drift or insufficient.
-    moved : Moved | None
-        What passed a level.
-    reason : Reason | None
-        Why nothing can be said.
+    kind, column : DriftKind, str, which
+    moved : MovedColumn | None, what passed a level
+    reason : Reason | None, why nothing can be said
     """
 
     kind: DriftKind
     column: str
-    level: Level
     moved: MovedColumn | None = None
     reason: Reason | None = None
+
+    @property
+    def level(self) -> Level:
+        """Return quiet, warning, drift or insufficient."""
+        if self.moved is None:
+            return Level.QUIET if self.reason is None else Level.INSUFFICIENT
+        return Level.DRIFT if self.moved.alarm else Level.WARNING
 
 
 def read_measures(
@@ -60,65 +60,45 @@ def read_signals(
     signals: Signals, null: NullModel, policy: Policy, *, position: float
 ) -> Iterator[ThresholdFinding]:
     """Yield a finding for the outcome, the loss and the metric; other signals have no fixed level."""
-    observed, _, floors = align(signals, null)
-    expected = null.scale.back(null.expect(position))
+    signals = signals.of_keys(null.keys)
+    observed, expected = signals.values, null.scale.back(null.expect(position))
+    names = np.array([key.name for key in null.keys])
     for place, (kind, column) in enumerate(null.columns):
         mine = null.places == place
-        if kind is DriftKind.OUTCOME:
-            yield _outcome(
-                column, observed[mine & null.scale.shares], expected[mine & null.scale.shares], policy
-            )
-            continue
-        levels = np.array([key.name == "level" for key in null.keys]) & mine
-        if kind not in _MEASURED and levels.any():
+        if kind is DriftKind.OUTCOME:  # total variation of its classes or groups, ``missing`` among them
+            shares = mine & null.scale.shares
+            distance = float(np.abs(observed[shares] - expected[shares]).sum() / 2)
+            beyond, limit = distance > policy.outcome_threshold, policy.outcome_threshold
+            yield _finding(kind, column, "total_variation", distance, 0.0, limit, beyond=beyond)
+        elif kind not in _MEASURED and (levels := mine & (names == "level")).any():
             at = int(np.flatnonzero(levels)[0])
-            effect = (observed[at] - expected[at]) * (int(null.sides[at]) or 1)
-            yield _finding(
-                kind,
-                column,
-                "level",
-                observed[at],
-                expected[at],
-                limit=floors[at],
-                beyond=effect >= floors[at],
-            )
+            limit = signals.floors[at]
+            beyond = (observed[at] - expected[at]) * (int(null.sides[at]) or 1) >= limit
+            yield _finding(kind, column, "level", observed[at], expected[at], limit, beyond=beyond)
 
 
 def _measured(kind: DriftKind, one: ColumnMeasure, policy: Policy) -> ThresholdFinding:
     if one.drifted is None or not np.isfinite(one.psi):
-        reason = one.reason or Reason(code="not_measured", message=f"{one.column} {_UNKNOWN}")
-        return ThresholdFinding(kind=kind, column=one.column, level=Level.INSUFFICIENT, reason=reason)
-    critical, unlikely = one.psi >= policy.psi_critical, one.p_value < policy.significance
+        reason = one.reason or _not_measured(one.column)
+        return ThresholdFinding(kind=kind, column=one.column, reason=reason)
+    critical, farthest = one.psi >= policy.psi_critical, _farthest(one, policy)
+    beyond, alarm = True, True
+    if farthest is not None and not critical:
+        signal, observed, expected, limit = farthest[0], farthest[1], 0.0, farthest[2]
+    elif one.p_value < policy.significance and not critical:
+        signal, observed, expected, limit = "p_value", one.p_value, 1.0, 1 - policy.significance
+    else:
+        signal, observed, expected = "psi", one.psi, 0.0
+        limit = policy.psi_critical if critical else policy.psi_warning
+        beyond, alarm = one.psi >= policy.psi_warning, critical
     p_values = (one.p_value, one.adjusted_p_value)
-    plugged = _farthest(one, policy)
-    if plugged is not None and not critical:
-        name, value, limit = plugged
-        return _finding(
-            kind, one.column, name, value, 0.0, limit=limit, beyond=True, p_values=p_values, alarm=True
-        )
-    if unlikely and not critical:
-        return _finding(
-            kind,
-            one.column,
-            "p_value",
-            one.p_value,
-            1.0,
-            limit=1 - policy.significance,
-            beyond=True,
-            p_values=p_values,
-        )
-    limit = policy.psi_critical if critical else policy.psi_warning
     return _finding(
-        kind,
-        one.column,
-        "psi",
-        one.psi,
-        0.0,
-        limit=limit,
-        beyond=one.psi >= policy.psi_warning,
-        p_values=p_values,
-        alarm=critical,
+        kind, one.column, signal, observed, expected, limit, beyond=beyond, p_values=p_values, alarm=alarm
     )
+
+
+def _not_measured(column: str) -> Reason:
+    return Reason(code="not_measured", message=f"{column} could not be measured in this window")
 
 
 def _farthest(one: ColumnMeasure, policy: Policy) -> tuple[str, float, float] | None:
@@ -131,32 +111,22 @@ def _farthest(one: ColumnMeasure, policy: Policy) -> tuple[str, float, float] | 
     return max(beyond, key=lambda each: each[1] / each[2], default=None)
 
 
-def _outcome(column: str, observed: FloatArray, expected: FloatArray, policy: Policy) -> ThresholdFinding:
-    """Total variation of the outcome's classes or groups, ``missing`` among them."""
-    distance = float(np.abs(observed - expected).sum() / 2)
-    limit = policy.outcome_threshold
-    return _finding(
-        DriftKind.OUTCOME, column, "total_variation", distance, 0.0, limit=limit, beyond=distance > limit
-    )
-
-
 def _finding(
     kind: DriftKind,
     column: str,
     signal: str,
     observed: float,
     expected: float,
-    *,
     limit: float,
+    *,
     beyond: bool,
     p_values: tuple[float, float] = (1.0, 1.0),
     alarm: bool = True,
 ) -> ThresholdFinding:
     if not np.isfinite(observed - expected) or not np.isfinite(limit):
-        reason = Reason(code="not_measured", message=f"{column} {_UNKNOWN}")
-        return ThresholdFinding(kind=kind, column=column, level=Level.INSUFFICIENT, reason=reason)
+        return ThresholdFinding(kind=kind, column=column, reason=_not_measured(column))
     if not beyond:
-        return ThresholdFinding(kind=kind, column=column, level=Level.QUIET)
+        return ThresholdFinding(kind=kind, column=column)
     p_value, adjusted = (float(np.nan_to_num(one, nan=1.0)) for one in p_values)
     moved = MovedColumn(
         column=column,
@@ -169,9 +139,7 @@ def _finding(
         adjusted_p_value=adjusted,
         alarm=alarm,
     )
-    return ThresholdFinding(
-        kind=kind, column=column, level=Level.DRIFT if alarm else Level.WARNING, moved=moved
-    )
+    return ThresholdFinding(kind=kind, column=column, moved=moved)
 
 
 def judge_fixed_thresholds(
@@ -204,44 +172,33 @@ def judge_fixed_thresholds(
     policy, position, rows :
         As in `evergreen.tasks.core.drift.judge.judge_window`.
     """
-    kinds = tuple(dict.fromkeys(kind for kind, _ in null.columns))
     refused = unusable_window(rows, null, policy)
     if refused is not None:
-        verdicts = tuple(_verdict(kind, (), (refused,)) for kind in kinds)
-        return Judgement(kinds=verdicts, memory=memory)
-    found = [*read_measures(measures, kinds, policy), *read_signals(signals, null, policy, position=position)]
-    alarms, changes = _alarms(found, memory, position)
-    verdicts = tuple(_verdict(kind, found, ()) for kind in kinds)
+        why: dict[str, Any] = {"level": Level.INSUFFICIENT, "reasons": (refused,), "calibration": "literal"}
+        return Judgement(kinds=tuple(KindVerdict(kind=kind, **why) for kind in null.kinds), memory=memory)
+    measured = read_measures(measures, null.kinds, policy)
+    findings = [*measured, *read_signals(signals, null, policy, position=position)]
+    alarms, changes = _alarms(findings, memory, position)
+    verdicts = tuple(_verdict(kind, findings) for kind in null.kinds)
     return Judgement(kinds=verdicts, memory=replace(DetectorState.empty(), alarms=alarms), alarms=changes)
 
 
-def _verdict(kind: DriftKind, found: Iterable[ThresholdFinding], refused: tuple[Reason, ...]) -> KindVerdict:
-    """Gather what was found of a kind."""
-    mine = [one for one in found if one.kind is kind]
+def _verdict(kind: DriftKind, findings: Iterable[ThresholdFinding]) -> KindVerdict:
+    """Gather the findings of a kind."""
+    mine = [one for one in findings if one.kind is kind]
     moved = [one.moved for one in mine if one.moved is not None]
-    unknown = tuple(one.reason for one in mine if one.reason is not None)
+    reasons = tuple(one.reason for one in mine if one.reason is not None)
     level = worst(one.level for one in mine)
-    if level is Level.QUIET and unknown:
+    if level is Level.QUIET and reasons:
         level = Level.INSUFFICIENT
-    if not mine and not refused:
-        unknown = (Reason(code="not_measured", message=f"Nothing of {kind.value} could be measured"),)
-    return KindVerdict(
-        kind=kind,
-        level=level,
-        moved=tuple(sorted(moved, key=lambda one: (not one.alarm, -abs(one.effect) / max(one.limit, 1e-15)))),
-        reasons=refused or unknown or (_describe(mine),),
-        calibration="literal",
-    )
-
-
-def _describe(mine: Sequence[ThresholdFinding]) -> Reason:
-    many = sum(one.moved is not None for one in mine)
-    return Reason(
-        code="moved" if many else "within_limits",
-        message=f"{many} of {len(mine)} columns passed a fixed level",
-        observed=float(many),
-        limit=0.0,
-    )
+    if not mine:
+        reasons = (Reason(code="not_measured", message=f"Nothing of {kind.value} could be measured"),)
+    if not reasons:
+        code = "moved" if moved else "within_limits"
+        message = f"{len(moved)} of {len(mine)} columns passed a fixed level"
+        reasons = (Reason(code=code, message=message, observed=float(len(moved)), limit=0.0),)
+    moved.sort(key=lambda one: (not one.alarm, -abs(one.effect) / max(one.limit, 1e-15)))
+    return KindVerdict(kind=kind, level=level, moved=tuple(moved), reasons=reasons, calibration="literal")
 
 
 def _alarms(
@@ -255,7 +212,7 @@ def _alarms(
         if now is None or now.level is Level.DRIFT:
             kept.append(alarm)
         else:
-            changes.append(_change(alarm, "resolved", 0.0))
+            changes.append(alarm_change(alarm, "resolved", effect=0.0))
     for one in state.values():
         if one.level is Level.DRIFT and one.moved is not None:
             alarm = OpenAlarm(
@@ -268,17 +225,5 @@ def _alarms(
                 since=position,
             )
             kept.append(alarm)
-            changes.append(_change(alarm, "opened", one.moved.effect))
+            changes.append(alarm_change(alarm, "opened", effect=float(np.nan_to_num(one.moved.effect))))
     return tuple(kept), tuple(changes)
-
-
-def _change(alarm: OpenAlarm, change: str, effect: float) -> AlarmChange:
-    effect = float(np.nan_to_num(effect))
-    return AlarmChange(
-        kind=alarm.kind,
-        column=alarm.column,
-        signal=alarm.signal,
-        change=change,
-        effect=effect,
-        since=alarm.since,
-    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,6 @@ from evergreen.tasks.core.drift.detect import (
     worst_signal,
 )
 from evergreen.tasks.core.drift.policy import Policy
-from evergreen.tasks.core.drift.thresholds import DetectorLimits
 from evergreen.tasks.core.drift.types import DriftKind, KindVerdict, Level, MovedColumn, Signals
 from evergreen.tasks.core.serial import Struct
 from evergreen.tasks.core.stats.resampling import benjamini_hochberg
@@ -37,21 +37,15 @@ from evergreen.tasks.core.verdict import Reason
 
 
 def signal_p_values(look: Detection, null: NullModel) -> FloatArray:
-    """Return each signal's p-value, shape (k,): the smallest of its forms, times the forms it was looked at by."""
-    ages = np.minimum(look.ages, len(null.recent))
-    forms: tuple[tuple[DetectorLimits, IntArray | int], ...] = (
-        (null.level, 0),
-        (null.jump, ages),
-        (null.sustained, 0),
+    """Return each signal's p-value, shape (k,): the smallest of its detectors', times the detectors that judged it."""
+    oldest = np.minimum(look.ages, len(null.recent))
+    ages = (np.zeros_like(oldest), oldest, np.zeros_like(oldest))
+    forms = zip(null.detectors, look.effects, look.spreads, ages, strict=True)
+    p_values = np.vstack(
+        [one.p_values(effect, spread, age=age, sides=null.sides) for one, effect, spread, age in forms]
     )
-    found = np.vstack(
-        [
-            limits.p_values(look.effects[form], look.spreads[form], age=age, sides=null.sides)
-            for form, (limits, age) in enumerate(forms)
-        ]
-    )
-    many = np.isfinite(found).sum(axis=0)
-    least = np.where(many > 0, np.nanmin(np.where(many > 0, found, 1.0), axis=0), np.nan)
+    many = np.isfinite(p_values).sum(axis=0)
+    least = np.where(many > 0, np.nanmin(np.where(many > 0, p_values, 1.0), axis=0), np.nan)
     return np.asarray(np.minimum(least * np.maximum(many, 1), 1.0))
 
 
@@ -78,27 +72,18 @@ _NAMED = 5
 
 def unusable_window(rows: int, null: NullModel, policy: Policy) -> Reason | None:
     """Return why a window as a whole is INSUFFICIENT: too few rows, or half of what the smallest usual one has."""
-    if rows < policy.min_rows:
-        return Reason(
-            code="too_few_rows",
-            message=f"{rows} rows; {policy.min_rows} would do (monitoring.min_rows)",
-            observed=float(rows),
-            limit=float(policy.min_rows),
-            n=rows,
-        )
     usual = null.least_rows
     if not math.isfinite(usual):
         usual = policy.window.amount if policy.window.unit == "rows" else 0.0
-    if rows < usual / 2:
-        return Reason(
-            code="half_filled",
-            message=f"{rows} rows are less than half of the {usual:.0f} a window has at least; "
-            f"{math.ceil(usual / 2)} would do",
-            observed=float(rows),
-            limit=float(math.ceil(usual / 2)),
-            n=rows,
-        )
-    return None
+    if rows < policy.min_rows:
+        code, limit = "too_few_rows", policy.min_rows
+        message = f"{rows} rows; {limit} would do (monitoring.min_rows)"
+    elif rows < usual / 2:
+        code, limit = "half_filled", math.ceil(usual / 2)
+        message = f"{rows} rows are less than half of the {usual:.0f} a window has at least; {limit} would do"
+    else:
+        return None
+    return Reason(code=code, message=message, observed=float(rows), limit=float(limit), n=rows)
 
 
 def unjudged_reasons(
@@ -117,27 +102,22 @@ def unjudged_reasons(
     never = ~seasonal & ~np.isin(blank, null.places[known & np.isfinite(null.expected[0])])
     lost = ~seasonal & ~never
     windows = int(null.needed.max(initial=0))
-    reasons = [
-        _reason(
-            "season_unknown", null, blank[seasonal], f"{windows} reference windows would do", float(windows)
-        ),
-        _reason("no_reference", null, blank[never], "train or register again with rows that hold them", None),
-        _reason("not_measured", null, blank[lost], "no value in this window", None),
-    ]
-    return tuple(one for one in reasons if one is not None), bool(lost.any() or len(blank) == len(columns))
+    season = f"seem to have a season that was not seen three times: {windows} reference windows would do"
+    causes = (
+        ("season_unknown", seasonal, season, float(windows)),
+        ("no_reference", never, "have no reference: train or register again with rows that hold them", None),
+        ("not_measured", lost, "could not be measured: no value in this window", None),
+    )
+    reasons = (
+        _reason(code, null, blank[where], why, limit) for code, where, why, limit in causes if where.any()
+    )
+    return tuple(reasons), bool(lost.any() or len(blank) == len(columns))
 
 
-def _reason(code: str, null: NullModel, columns: IntArray, remedy: str, limit: float | None) -> Reason | None:
-    if not len(columns):
-        return None
+def _reason(code: str, null: NullModel, columns: IntArray, why: str, limit: float | None) -> Reason:
     names = [null.columns[place][1] for place in columns.tolist()]
     shown = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
-    said = {
-        "season_unknown": "seem to have a season that was not seen three times",
-        "no_reference": "have no reference",
-        "not_measured": "could not be measured",
-    }[code]
-    return Reason(code=code, message=f"{shown} {said}: {remedy}", observed=float(len(names)), limit=limit)
+    return Reason(code=code, message=f"{shown} {why}", observed=float(len(names)), limit=limit)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -192,7 +172,10 @@ def judge_window(
         aged = replace(
             memory, recent=np.vstack([memory.recent, np.full(len(null.keys), np.nan)])[1:], age=memory.age + 1
         )
-        kinds = tuple(_refused(kind, refused, null) for kind in null.kinds)
+        why: dict[str, Any] = {"level": Level.INSUFFICIENT, "reasons": (refused,)}
+        kinds = tuple(
+            KindVerdict(kind=one, calibration=how, **why) for one, how in null.calibrated_by.items()
+        )
         return Judgement(kinds=kinds, memory=aged, alarms=dropped)
     look = run_detectors(signals, null, memory, position=position, rows=rows, violated=policy.violated)
     alarms, changes = _alarms(look, null, memory, policy=policy, position=position)
@@ -325,12 +308,6 @@ def _own_unit(values: FloatArray, place: int, null: NullModel) -> list[float]:
     table = np.zeros((len(values), len(null.keys)))
     table[:, place] = values
     return null.scale.back(table)[:, place].tolist()
-
-
-def _refused(kind: DriftKind, reason: Reason, null: NullModel) -> KindVerdict:
-    return KindVerdict(
-        kind=kind, level=Level.INSUFFICIENT, reasons=(reason,), calibration=null.calibrated_by[kind]
-    )
 
 
 def _is_open(alarms: Sequence[OpenAlarm], null: NullModel) -> np.ndarray:

@@ -27,10 +27,10 @@ def calibration_table(null: NullModel, *, policy: Policy) -> list[dict[str, Any]
         ``season`` (day, week or null); ``calibration`` (``reference``, ``theory``, or ``unknown`` with
         ``windows_needed``); ``false_alarms``: expected ones of this column at most, and ``per`` what.
     """
-    levels, jumps, sums = _largest(null)
-    return [
-        _row(null, place, policy, levels=levels, jumps=jumps, sums=sums) for place in null.firsts.tolist()
-    ]
+    slope, squares, n = _slope(null), np.square(null.errors), len(null.recent) + 1
+    usual = zip(null.detectors, (squares, squares, squares / n), strict=True)
+    limits = np.array([one.spread(square) * one.quantiles() * slope for one, square in usual])
+    return [_row(null, place, policy, limits=limits, slope=slope) for place in null.firsts.tolist()]
 
 
 def expected_false_alarms(*, policy: Policy) -> dict[str, Any]:
@@ -41,26 +41,26 @@ def expected_false_alarms(*, policy: Policy) -> dict[str, Any]:
 
 
 def _row(
-    null: NullModel, place: int, policy: Policy, *, levels: FloatArray, jumps: FloatArray, sums: FloatArray
+    null: NullModel, place: int, policy: Policy, *, limits: FloatArray, slope: FloatArray
 ) -> dict[str, Any]:
+    """Return the row of a signal; ``limits``, shape (3, k), at the usual sampling error, in the signals' own units."""
     key, phases = null.keys[place], int(null.phases[place])
     columns = sum(kind is key.kind for kind, _ in null.columns)
-    needed = int(null.needed[place])
+    needed, effective = int(null.needed[place]), float(null.level.freedom[0, place] + 1)
     known = "theory" if null.theory[place] else "reference"
-    spread = float(null.level.spread(np.square(null.errors))[place])
-    expected = null.scale.back(null.expected)[:phases, place]
+    numbers = {
+        "expected": null.scale.back(null.expected)[:phases, place].mean(),
+        "null_sd": null.level.spread(np.square(null.errors))[place] * slope[place],
+        "sampling_sd": null.errors[place] * slope[place],
+        **dict(zip(("level", "jump", "sustained"), limits[:, place], strict=True)),
+    }
     return {
         "kind": key.kind.value,
         "column": key.column,
         "signal": key.name,
-        "expected": _number(expected.mean()),
-        "null_sd": _number(spread * _slope(null)[place]),
-        "sampling_sd": _number(null.errors[place] * _slope(null)[place]),
-        "level": _number(levels[place]),
-        "jump": _number(jumps[place]),
-        "sustained": _number(sums[place]),
+        **{name: float(value) if np.isfinite(value) else None for name, value in numbers.items()},
         "windows": int(null.windows[place]),
-        "effective_windows": _number(null.level.freedom[0, place] + 1),
+        "effective_windows": effective if np.isfinite(effective) else None,
         "season": _PERIODS.get(phases * (null.length or 0.0)) if phases > 1 else None,
         "calibration": "unknown" if needed else known,
         "windows_needed": needed or None,
@@ -69,23 +69,7 @@ def _row(
     }
 
 
-def _largest(null: NullModel) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return the limits of the three forms at the usual sampling error, in the signals' own units, each (k,)."""
-    squares, n = np.square(null.errors), len(null.recent) + 1
-    forms = (
-        null.level.spread(squares) * null.level.quantiles(),
-        null.jump.spread(squares) * null.jump.quantiles(),
-        null.sustained.spread(squares / n) * null.sustained.quantiles(),
-    )
-    level, jump, sustained = (one * _slope(null) for one in forms)
-    return level, jump, sustained
-
-
 def _slope(null: NullModel) -> FloatArray:
     """Return by what a small step on the scale must be multiplied to be one in the signal's own unit, shape (k,)."""
     at = null.expected[0]
     return np.where(null.scale.shares, np.sin(2 * np.clip(at, 0.0, np.pi / 2)), 1.0)
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -284,7 +284,3 @@ def relative_drop(value: float, reference: float, *, metric: Metric) -> float:
     0.1
     """
     return worsening(value, reference, metric=metric) / abs(reference) if reference else math.nan
-
-
-def _json(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value

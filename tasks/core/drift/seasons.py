@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy.stats import f as f_distribution
@@ -52,6 +51,15 @@ def phase_of(position: FloatArray | float, phases: IntArray | int, *, length: fl
     return np.asarray(numbers % phases)
 
 
+def expected_at(
+    positions: FloatArray, expected: FloatArray, phases: IntArray, *, length: float | None
+) -> FloatArray:
+    """Return what is expected of windows that start at these positions, shape (…, k); (k,) without seasons."""
+    if len(expected) == 1 or length is None:
+        return np.asarray(expected[0])
+    return expected[phase_of(positions[..., None], phases, length=length), np.arange(len(phases))]
+
+
 def find_seasons(
     series: FloatArray, *, starts: FloatArray, keys: Sequence[SignalKey], policy: Policy
 ) -> Seasons:
@@ -85,7 +93,10 @@ def find_seasons(
             wave = _is_wave(series - known, cycle, number, keys)
             spoilt = np.bincount(codes, weights=wave)[codes] > 0
             needed = np.where(spoilt & (needed == 0), MIN_CYCLES * cycle, needed)
-    return Seasons(phases=phases, needed=needed, **_table(series, starts, phases, policy))
+    expected, counts = _phase_means(series, starts, phases, policy)
+    used = np.arange(len(counts))[:, None] < phases
+    fewest = np.where(used, counts, m).min(axis=0, initial=m)
+    return Seasons(phases=phases, expected=expected, fewest=fewest, needed=needed)
 
 
 def _cycles(policy: Policy) -> list[int]:
@@ -126,21 +137,24 @@ def _means(
     series: FloatArray, starts: FloatArray, phases: IntArray, policy: Policy
 ) -> tuple[FloatArray, IntArray]:
     """Return each window's phase mean, and how many windows that is made of, both of shape (m, k)."""
-    means, many = np.empty_like(series), np.empty(series.shape, dtype=np.int64)
-    for cycle in np.unique(phases):
-        some = phases == cycle
-        table, counts, number = _phase_means(series[:, some], starts, int(cycle), policy)
-        means[:, some], many[:, some] = table[number], counts[number][:, None]
-    return means, many
+    means, counts = _phase_means(series, starts, phases, policy)
+    number = phase_of(starts[:, None], phases, length=policy.window_length or 1.0)
+    columns = np.arange(len(phases))
+    return means[number, columns], counts[number, columns]
 
 
 def _phase_means(
-    series: FloatArray, starts: FloatArray, cycle: int, policy: Policy
-) -> tuple[FloatArray, IntArray, IntArray]:
-    number = phase_of(starts, cycle, length=policy.window_length or 1.0)
-    counts = np.bincount(number, minlength=cycle)
-    rows = (number == np.arange(cycle)[:, None]).astype(np.float64)
-    return rows @ series / np.maximum(counts, 1)[:, None], counts, number
+    series: FloatArray, starts: FloatArray, phases: IntArray, policy: Policy
+) -> tuple[FloatArray, IntArray]:
+    """Return each phase's mean and number of windows, shape (max phases, k); NaN and 0 beyond a signal's phases."""
+    shape = (int(phases.max(initial=1)), series.shape[1])
+    means, counts = np.full(shape, np.nan), np.zeros(shape, dtype=np.int64)
+    for cycle in np.unique(phases).tolist():
+        some, number = phases == cycle, phase_of(starts, cycle, length=policy.window_length or 1.0)
+        many = np.bincount(number, minlength=cycle)[:, None]
+        rows = (number == np.arange(cycle)[:, None]).astype(np.float64)
+        means[:cycle, some], counts[:cycle, some] = rows @ series[:, some] / np.maximum(many, 1), many
+    return means, counts
 
 
 def _is_wave(rest: FloatArray, cycle: int, number: IntArray, keys: Sequence[SignalKey]) -> np.ndarray:
@@ -152,17 +166,6 @@ def _is_wave(rest: FloatArray, cycle: int, number: IntArray, keys: Sequence[Sign
     left = np.square(rest - fitted).sum(axis=0)
     main = np.array([key.name in MAIN_SIGNALS for key in keys])
     return np.asarray(main & (total > 0) & (left <= (1 - _WHOLLY) * total))
-
-
-def _table(series: FloatArray, starts: FloatArray, phases: IntArray, policy: Policy) -> dict[str, Any]:
-    """Return the means by phase, and the fewest windows one is made of."""
-    expected = np.full((int(phases.max(initial=1)), series.shape[1]), np.nan)
-    fewest = np.zeros(series.shape[1], dtype=np.int64)
-    for cycle in np.unique(phases):
-        some = phases == cycle
-        table, counts, _ = _phase_means(series[:, some], starts, int(cycle), policy)
-        expected[:cycle, some], fewest[some] = table, counts.min()
-    return {"expected": expected, "fewest": fewest}
 
 
 # How much a series leans on its own past, and what that leaves of its length.

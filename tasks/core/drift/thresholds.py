@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -82,8 +82,7 @@ def shrink_variances(
 
 def _independent(series: FloatArray) -> float:
     """Return as how many independent columns these count, at least 1."""
-    correlation = np.corrcoef(series, rowvar=False)
-    shared = np.square(np.nan_to_num(correlation))
+    shared = np.square(np.nan_to_num(np.corrcoef(series, rowvar=False)))
     return float(max(np.trace(shared) ** 2 / np.square(shared).sum(), 1.0))
 
 
@@ -251,28 +250,10 @@ def cap_limits(
     return replace(limits, quantile=quantile)
 
 
-def stack_limits(several: Sequence[DetectorLimits]) -> DetectorLimits:
-    """Put the limits of several ages below each other."""
-    return DetectorLimits(
-        **{name: np.concatenate([getattr(one, name) for one in several]) for name in _NAMES}
-    )
-
-
-def choose_limits(where: np.ndarray, first: DetectorLimits, second: DetectorLimits) -> DetectorLimits:
-    """Take the first limits where it says so, shape (k,), else the second."""
-    return DetectorLimits(
-        **{name: np.where(where, getattr(first, name), getattr(second, name)) for name in _NAMES}
-    )
-
-
-def join_limits(several: Sequence[DetectorLimits]) -> DetectorLimits:
-    """Put the limits of different signals beside each other."""
-    return DetectorLimits(
-        **{name: np.concatenate([getattr(one, name) for one in several], axis=1) for name in _NAMES}
-    )
-
-
-_NAMES = ("between", "factor", "own", "freedom", "quantile")
+def combine_limits(how: Callable[..., FloatArray], *several: DetectorLimits) -> DetectorLimits:
+    """Combine the limits of several ages, signals or calibrations array by array."""
+    names = [one.name for one in fields(DetectorLimits)]
+    return DetectorLimits(**{name: how(*(getattr(one, name) for one in several)) for name in names})
 
 
 # The scale signals are judged on: shares by their arcsine, whose spread does not depend on how large they are.
@@ -300,17 +281,16 @@ class SignalScale:
     @classmethod
     def of(cls, keys: Sequence[SignalKey]) -> SignalScale:
         """Return the scale of these signals."""
-        codes = column_places(keys)[1]
-        gone = {int(codes[at]): at for at, key in enumerate(keys) if key.name == "missing"}
-        of_present = [key.name.startswith("share:") or key.name == "unseen" for key in keys]
-        missing = [
-            gone.get(int(codes[at]), len(keys)) if of_present[at] else len(keys) for at in range(len(keys))
-        ]
-        is_missing = [key.name == "missing" for key in keys]
-        return cls(
-            shares=np.array(of_present, dtype=bool) | np.array(is_missing, dtype=bool),
-            missing=np.array(missing, dtype=np.int64),
+        codes = column_places(keys)[1].tolist()
+        is_missing = np.array([key.name == "missing" for key in keys], dtype=bool)
+        of_present = np.array(
+            [key.name.startswith("share:") or key.name == "unseen" for key in keys], dtype=bool
         )
+        missing = {code: at for at, code in enumerate(codes) if is_missing[at]}
+        places = [
+            missing.get(code, len(keys)) if of_present[at] else len(keys) for at, code in enumerate(codes)
+        ]
+        return cls(shares=of_present | is_missing, missing=np.array(places, dtype=np.int64))
 
     def put(self, values: FloatArray) -> FloatArray:
         """Return values on the scale, shape (…, k)."""

@@ -1,9 +1,9 @@
-"""Small phrases that reports and messages share."""
+"""What monitoring says of a window: kinds of drift, levels, moved columns, signals; and how clock times are written."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar, NamedTuple
 
@@ -203,14 +203,22 @@ class Signals:
     errors: FloatArray
     floors: FloatArray
 
-
-def _plain(values: FloatArray) -> list[list[float | None]]:
-    """Return values to six digits, None for what was not measured."""
-    return [[float(f"{x:.6g}") if np.isfinite(x) else None for x in row] for row in values]
+    def of_keys(self, keys: tuple[SignalKey, ...]) -> Signals:
+        """Return the signals of some keys in their order; NaN (and a floor of 0) for those that are not here."""
+        if keys == self.keys:
+            return self
+        at = {key: place for place, key in enumerate(self.keys)}
+        places = np.array([at.get(key, -1) for key in keys], dtype=np.int64)
+        extended = {
+            "values": (self.values, np.nan),
+            "errors": (self.errors, np.nan),
+            "floors": (self.floors, 0.0),
+        }
+        return Signals(keys=keys, **{name: np.r_[array][places] for name, array in extended.items()})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class SignalSeries(Struct):
+class SignalSeries:
     """The signals of the reference's own windows, in time order: the model's own past.
 
     Attributes
@@ -228,8 +236,8 @@ class SignalSeries(Struct):
     keys: tuple[SignalKey, ...]
     starts: FloatArray
     rows: FloatArray
-    values: FloatArray = field(metadata={"write": _plain})
-    errors: FloatArray = field(metadata={"write": _plain})
+    values: FloatArray
+    errors: FloatArray
     window: str
 
     def __len__(self) -> int:
@@ -247,20 +255,6 @@ class SignalSeries(Struct):
             values=np.stack([one.values for one in windows]),
             errors=np.stack([one.errors for one in windows]),
             window=window,
-        )
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> SignalSeries:
-        """Return the series written by ``to_dict``."""
-        keys = tuple(SignalKey(DriftKind(kind), column, name) for kind, column, name in plain["keys"])
-        shape = (len(plain["starts"]), len(keys))
-        return cls(
-            keys=keys,
-            starts=np.array(plain["starts"], dtype=np.float64),
-            rows=np.array(plain["rows"], dtype=np.float64),
-            values=np.array(plain["values"], dtype=np.float64).reshape(shape),
-            errors=np.array(plain["errors"], dtype=np.float64).reshape(shape),
-            window=plain["window"],
         )
 
 

@@ -292,20 +292,12 @@ def _of_this_window(past: ReferenceSeries, window: str) -> ReferenceSeries:
     return ReferenceSeries(window=window, reasons=(*past.reasons, reason))
 
 
-def _only(signals: Signals, kind: DriftKind) -> Signals:
-    places = [place for place, key in enumerate(signals.keys) if key.kind is kind]
-    return Signals(
-        keys=tuple(signals.keys[place] for place in places),
-        values=signals.values[places],
-        errors=signals.errors[places],
-        floors=signals.floors[places],
-    )
-
-
 def _null_model(phase: Phase, past: ReferenceSeries, whole: Signals, policy: Policy) -> NullModel | None:
     """Join the nulls of a phase's kinds; each kind's past may be other windows."""
-    parts = {kind: _only(whole, kind) for kind in phase.kinds if kind in policy.kinds}
-    parts = {kind: part for kind, part in parts.items() if part.keys}  # none of data where all is concealed
+    keys = {kind: tuple(key for key in whole.keys if key.kind is kind) for kind in phase.kinds}
+    parts = {  # none of data where all is concealed
+        kind: whole.of_keys(mine) for kind, mine in keys.items() if mine and kind in policy.kinds
+    }
     if not parts:
         return None
     return join_null_models(
