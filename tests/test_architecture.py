@@ -232,9 +232,6 @@ SEAMS = {
     # a section of the configuration each
     "tasks/core/config/retraining.py",
     "tasks/core/config/traffic.py",
-    # one store of the log each, which the writer opens by its URL
-    "tasks/io/prediction_log/postgres.py",
-    "tasks/io/prediction_log/sqlite.py",
     # words of earlier versions, to be removed with the next release
     "deployments/cli/renamed.py",
     "deployments/old_names.py",

@@ -24,7 +24,6 @@ from evergreen.tasks.core.monitoring.windows import DueWindow
 from evergreen.tasks.core.promotion.ledger import LedgerEntry
 from evergreen.tasks.io.ledger import Ledger
 from evergreen.tasks.io.outcome_sources import join_outcomes
-from evergreen.tasks.io.prediction_log.read import PredictionLog
 from evergreen.tasks.io.prediction_log.records import KNOWN_AT, WindowRecord
 from evergreen.tasks.io.prediction_log.store import Log
 from evergreen.tasks.io.settings import utc_now
@@ -169,7 +168,7 @@ class DataWindows:
 class LogWindows:
     """Windows of the log of served predictions; the outcome of ``monitoring.outcomes`` is in the target's column."""
 
-    def __init__(self, log: PredictionLog, config: ModelConfig) -> None:
+    def __init__(self, log: Log, config: ModelConfig) -> None:
         self._log, self._config = log, config
 
     @property

@@ -25,7 +25,6 @@ from evergreen.tasks.io.ledger import Decide
 from evergreen.tasks.io.locks import lock_held, lock_lost
 from evergreen.tasks.io.mlflow_store.reader import VersionInfo, unknown_version
 from evergreen.tasks.io.prediction_log.encode import ShadowRecord, shadow_record
-from evergreen.tasks.io.prediction_log.read import same_content
 from evergreen.tasks.io.prediction_log.records import (
     KnownOutcome,
     LoggedRows,
@@ -36,7 +35,7 @@ from evergreen.tasks.io.prediction_log.records import (
     outcome_values,
     prediction_values,
 )
-from evergreen.tasks.io.prediction_log.store import unknown_grid, unpack, window_values
+from evergreen.tasks.io.prediction_log.store import same_content, unknown_grid, unpack, window_values
 
 
 @dataclass
@@ -396,7 +395,7 @@ class MemoryStore:
     """A store that forgets everything with its process; it never fails by itself."""
 
     failures: tuple[type[Exception], ...] = (OSError,)
-    unfit: tuple[type[Exception], ...] = (OverflowError,)
+    value_errors: tuple[type[Exception], ...] = (OverflowError,)
 
     def __init__(self, log: MemoryLog) -> None:
         self._log = log
@@ -441,7 +440,7 @@ class MemoryStore:
             table.setdefault(key, row)
         self._staged = []
 
-    def prove(self, *, at: str) -> None:
+    def probe(self, *, at: str) -> None:
         """Begin and commit: whoever makes either fail makes this fail."""
         self.begin()
         self.commit()

@@ -22,8 +22,14 @@ from evergreen.tasks.core.serving.idempotency import (
     place,
     place_outcomes,
 )
-from evergreen.tasks.io.prediction_log.encode import LogStore, ShadowRecord
+from evergreen.tasks.io.prediction_log.drivers import LogStore
+from evergreen.tasks.io.prediction_log.encode import ShadowRecord
 from evergreen.tasks.io.prediction_log.records import OutcomeReceipt, Served
+
+logger = logging.getLogger(__name__)
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
+"""Seconds between tries: the first pause, which doubles, and the longest."""
 
 
 @dataclass(slots=True, eq=False)
@@ -32,37 +38,37 @@ class Put:
 
     Attributes
     ----------
-    rows : int
-        How many.
-    given : sequence
-        As they were given.
+    count : int
+        How many rows.
+    rows : sequence
+        The rows as they were handed over.
     records, shadows : list
-        Predictions to be stored.
+        Predictions and shadow scores to be stored.
     outcomes : list | None
         Outcomes to be stored; None where predictions are put.
-    sought : mapping | None
-        Digests of rows whose first answers are asked for, by model and id; nothing is put then.
+    digests : mapping | None
+        Digests of rows whose first answers are asked for, by model and id; nothing is written then.
     keyed : bool
-        Whether predictions may be there already.
+        Whether predictions may be in the log already.
     future : future
         Settled with the result, or an exception.
     """
 
-    rows: int
-    given: Sequence[Any]
+    count: int
+    rows: Sequence[Any]
     records: list[Record] = field(default_factory=list)
     shadows: list[ShadowRecord] = field(default_factory=list)
     outcomes: list[OutcomeRecord] | None = None
-    sought: Mapping[Key, str] | None = None
+    digests: Mapping[Key, str] | None = None
     keyed: bool = False
     future: Any = None
 
 
 class WriteConflict(Exception):
-    """Another writer was there first, between the look and the writing; nothing was written. Look again."""
+    """Another writer wrote the same ids between reading and writing; nothing was written, and it is read again."""
 
 
-def write_batch(store: LogStore, puts: Sequence[Put], *, at: str, look: bool) -> list[Any]:
+def write_batch(store: LogStore, puts: Sequence[Put], *, at: str, recheck: bool) -> list[Any]:
     """Write puts in one transaction; return what each one's future gets, in order, once all is on the disk.
 
     Parameters
@@ -73,60 +79,51 @@ def write_batch(store: LogStore, puts: Sequence[Put], *, at: str, look: bool) ->
         What.
     at : str
         The time of writing.
-    look : bool
-        Look for fresh ids too: after a try whose end is unknown they may be there.
+    recheck : bool
+        Read fresh ids too: after a try whose end is unknown they may be there.
 
     Raises
     ------
-    Interfered
-        See there. Whatever the store's driver raises; the store must be dropped then.
+    WriteConflict
+        When another writer was faster. Whatever the store's driver raises; the store must be dropped then.
     """
     store.begin()
-    placement = _place(store, puts, look=look)
+    ids = [record[:2] for put in puts if put.keyed or recheck for record in put.records]
+    placement = Placement(fresh=list(range(len(puts))))
+    if ids:
+        placement = place([put.records for put in puts], store.predictions(ids))
     fresh = [puts[number] for number in placement.fresh]
     records = [record for put in fresh for record in put.records]
-    outcomes, counts = _place_outcomes(store, puts)
+    ids = [record[:2] for put in puts for record in put.outcomes or ()]
+    outcomes, counts = place_outcomes(
+        [put.outcomes or [] for put in puts], store.outcomes(ids) if ids else {}
+    )
     if records and store.insert_predictions(records, at=at) != len(records):
         raise WriteConflict
     if shadows := [shadow for put in fresh for shadow in put.shadows]:
         store.insert_shadows(shadows)
     if outcomes and store.insert_outcomes(outcomes, at=at) != len(outcomes):
         raise WriteConflict
-    sought = [key for put in puts for key in put.sought or ()]
-    found = store.predictions(sought) if sought else {}
+    ids = [key for put in puts for key in put.digests or ()]
+    stored = store.predictions(ids) if ids else {}
     store.commit()
-    return [
-        _result(number, put, placement, counts) if put.sought is None else _first(put.sought, found)
-        for number, put in enumerate(puts)
-    ]
+    return [_result(number, put, placement, counts, stored) for number, put in enumerate(puts)]
 
 
-def _place(store: LogStore, puts: Sequence[Put], *, look: bool) -> Placement:
-    wanted = [record[:2] for put in puts if put.keyed or look for record in put.records]
-    if not wanted:
-        return Placement(fresh=list(range(len(puts))))
-    return place([put.records for put in puts], store.predictions(wanted))
-
-
-def _place_outcomes(store: LogStore, puts: Sequence[Put]) -> tuple[list[OutcomeRecord], list[Any]]:
-    wanted = [record[:2] for put in puts for record in put.outcomes or ()]
-    return place_outcomes([put.outcomes or [] for put in puts], store.outcomes(wanted) if wanted else {})
-
-
-def _result(number: int, put: Put, placement: Placement, counts: list[Any]) -> Any:
+def _result(
+    number: int, put: Put, placement: Placement, counts: list[Any], stored: Mapping[Key, Record]
+) -> Any:
+    if put.digests is not None:
+        first = find_first(put.digests, stored)
+        return tuple(map(_served, first)) if isinstance(first, list) else first
     if put.outcomes is not None:
         written, known, refused = counts[number]
         return OutcomeReceipt(written=written, known=known, refused=refused)
     if number in placement.refused:
         return IdConflict(placement.refused[number])
     if number in placement.again:
-        return tuple(_served(record) for record in placement.again[number])
-    return put.given
-
-
-def _first(sought: Mapping[Key, str], found: Mapping[Key, Record]) -> Any:
-    first = find_first(sought, found)
-    return tuple(_served(record) for record in first) if isinstance(first, list) else first
+        return tuple(map(_served, placement.again[number]))
+    return put.rows
 
 
 def _served(record: Record) -> Served:
@@ -142,16 +139,8 @@ def _served(record: Record) -> Served:
     )
 
 
-# How the log's writer meets a database that fails: again for a while, then each put is told.
-
-
-logger = logging.getLogger(__name__)
-
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
-
-
 class RetryingStore:
-    """Writes batches to a store that may fail.
+    """Writes batches to a store that may fail: it tries again for a while, then fails the futures of the batch.
 
     Parameters
     ----------
@@ -164,7 +153,7 @@ class RetryingStore:
     Attributes
     ----------
     down : bool
-        Whether the last try, or the last look, failed.
+        Whether the last try, or the last probe, failed.
     retries : int
         Tries that failed or met another writer.
     """
@@ -174,17 +163,25 @@ class RetryingStore:
         self.down, self.retries = False, 0
 
     def write(self, puts: Sequence[Put], *, at: Callable[[], str]) -> list[Any]:
-        """Return what each put's future gets; what nobody can write becomes that put's exception, and only its."""
+        """Return what each put's future gets; what cannot be written becomes that put's exception, and only its."""
         try:
             return self._try(puts, at)
-        except self._store.unfit as error:
+        except self._store.value_errors as error:
             self._store.drop()
             if len(puts) == 1:
-                logger.error("The log cannot hold a request: %s", type(error).__name__)
-                return [_unfit(error)]
+                kind = type(error).__name__  # the driver's words may name hosts, sockets and files
+                logger.error("The log cannot hold a request: %s", kind)
+                return [
+                    InputError(
+                        f"The log cannot hold a value of this request ({kind}), so it was not written. Correct the "
+                        "value; numbers must fit into 64 bits."
+                    )
+                ]
         except self._store.failures as error:
             logger.error("%d requests were not written to the log: %s", len(puts), _driver_message(error))
-            return [_unwritten(error)] * len(puts)
+            kind = type(error).__name__
+            message = f"The log did not take the request ({kind}). Try again; the same id may be used."
+            return [Unreachable(message)] * len(puts)
         except Exception as error:  # handed to whoever put it; the thread that serves all others lives on
             self._store.drop()
             if len(puts) == 1:
@@ -193,16 +190,16 @@ class RetryingStore:
                 return [error]
         return [result for put in puts for result in self.write([put], at=at)]
 
-    def look(self, *, at: Callable[[], str]) -> None:
-        """See whether the database takes rows while there are none, so that ``down`` stays true to it.
+    def probe(self, *, at: Callable[[], str]) -> None:
+        """Check whether the database takes rows while there are none, so that ``down`` stays true.
 
         While it is up an empty transaction is enough, which costs it next to nothing; while it is down a write that is
-        taken back, since a database may answer and take nothing: a standby, a full disk, a right that was withdrawn.
+        rolled back, since a database may answer and take nothing: a standby, a full disk, a right that was withdrawn.
         """
         for _ in range(1 if self.down else 2):  # a connection that was cut while idle is made anew
             try:
                 if self.down:
-                    self._store.prove(at=at())
+                    self._store.probe(at=at())
                 else:
                     self._store.begin()
                     self._store.commit()
@@ -210,14 +207,14 @@ class RetryingStore:
                 Exception
             ) as error:  # whatever it is, no request is to blame; the thread that asks lives on
                 self._store.drop()
-                said = _driver_message(error)
+                message = _driver_message(error)
             else:
                 if self.down:
                     logger.warning("The log takes rows again.")
                 self.down = False
                 return
         if not self.down:
-            logger.error("The log does not answer: %s", said)
+            logger.error("The log does not answer: %s", message)
         self.down = True
 
     def close(self) -> None:
@@ -227,14 +224,14 @@ class RetryingStore:
     def _try(self, puts: Sequence[Put], at: Callable[[], str]) -> list[Any]:
         """Write, again and again while the database fails and patience lasts."""
         deadline = time.monotonic() + (0.0 if self.down else self._patience)
-        pause, look = _FIRST_PAUSE, False
+        pause, recheck = _FIRST_PAUSE, False
         while True:
             try:
-                results = write_batch(self._store, puts, at=at(), look=look)
+                results = write_batch(self._store, puts, at=at(), recheck=recheck)
             except WriteConflict:
                 self._store.drop()
                 self.retries += 1
-            except self._store.unfit:
+            except self._store.value_errors:
                 raise
             except self._store.failures as error:
                 self._store.drop()
@@ -248,22 +245,7 @@ class RetryingStore:
             else:
                 self.down = False
                 return results
-            look = True
-
-
-def _unwritten(error: Exception) -> Unreachable:
-    """Return what whoever put it gets: the kind alone, since the driver's words name hosts, sockets and files."""
-    kind = type(error).__name__
-    return Unreachable(f"The log did not take the request ({kind}). Try again; the same id may be used.")
-
-
-def _unfit(error: Exception) -> InputError:
-    """Return what whoever put it gets, by kind alone as well."""
-    kind = type(error).__name__
-    return InputError(
-        f"The log cannot hold a value of this request ({kind}), so it was not written. Correct the value; numbers must "
-        "fit into 64 bits."
-    )
+            recheck = True
 
 
 def _driver_message(error: Exception) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import orjson
 
 from evergreen.tasks.core.errors import InputError
-from evergreen.tasks.core.serving.idempotency import Key, OutcomeRecord, Record
+from evergreen.tasks.core.serving.idempotency import OutcomeRecord, Record
 from evergreen.tasks.io.prediction_log.records import KnownOutcome, Served, ShadowScore, plain, to_json
 
 ShadowRecord = tuple[str, str, str, int | None, str, str]
@@ -31,11 +32,8 @@ def encode_rows(model: str, rows: Sequence[Served]) -> list[Record]:
     """
     records = [_record(model, row) for row in rows]
     if len(records) > 1 and len({record.prediction_id for record in records}) < len(records):
-        seen: set[str] = set()
-        twice = next(row for row in records if row.prediction_id in seen or seen.add(row.prediction_id))  # type: ignore[func-returns-value]
-        raise InputError(
-            f"Prediction '{twice.prediction_id}' comes twice in one request. Give each row its own id."
-        )
+        ((repeated, _),) = Counter(record.prediction_id for record in records).most_common(1)
+        raise InputError(f"Prediction '{repeated}' comes twice in one request. Give each row its own id.")
     return records
 
 
@@ -119,77 +117,9 @@ def _text(text: str, what: str, longest: int) -> str:
     """Return a text that both databases take: one that they refuse would fail all that is committed with it."""
     if 0 < len(text) <= longest and text.isascii() and "\0" not in text:
         return text
-    if not 0 < len(text) <= longest or "\0" in text or not _is_unicode(text):
+    if not 0 < len(text) <= longest or "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
         raise InputError(
             f"The {what} {text[:80]!r} has {len(text)} characters. Allowed: 1 to {longest} of Unicode without NUL. "
             "Shorten it, or take its hash."
         )
     return text
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair
-        return False
-    return True
-
-
-# What the log's writer does to a database: one kept connection, raw statements, a transaction a batch.
-
-
-PROBE = Record(
-    "", "", 0.0, version=None, variant=None, entity=None, score="null", decision="null", features="{}"
-)
-"""A row of no model, written only to be taken back in the same transaction."""
-
-
-class LogStore(Protocol):
-    """A connection that is opened by ``begin`` when there is none, and dropped by ``drop`` after any failure.
-
-    Attributes
-    ----------
-    failures : tuple of type
-        All that the driver raises: the database's trouble, worth trying again with a new connection, unless it is
-        ``unfit``.
-    unfit : tuple of type
-        Raised for values the database cannot hold: the trouble of the one request that has them.
-    """
-
-    failures: tuple[type[Exception], ...]
-    unfit: tuple[type[Exception], ...]
-
-    def begin(self) -> None:
-        """Begin a transaction."""
-
-    def predictions(self, keys: Iterable[Key]) -> Mapping[Key, Record]:
-        """Return those that are there."""
-
-    def outcomes(self, keys: Iterable[Key]) -> Mapping[Key, OutcomeRecord]:
-        """Return those that are there."""
-
-    def insert_predictions(self, records: Sequence[Record], *, at: str) -> int:
-        """Insert what is not there; return how many that were."""
-
-    def insert_shadows(self, records: Sequence[ShadowRecord]) -> None:
-        """Insert what is not there, of predictions that are."""
-
-    def insert_outcomes(self, records: Sequence[OutcomeRecord], *, at: str) -> int:
-        """Insert what is not there; return how many that were."""
-
-    def commit(self) -> None:
-        """Commit, and return when the disk has it."""
-
-    def prove(self, *, at: str) -> None:
-        """Write `PROBE`, take it back and commit that: whether writes are allowed, and reach the disk."""
-
-    def drop(self) -> None:
-        """Close the connection, with it whatever was not committed."""
-
-
-def by_model(keys: Iterable[Key]) -> dict[str, list[str]]:
-    """Return the ids of each model."""
-    ids: dict[str, list[str]] = {}
-    for model, name in keys:
-        ids.setdefault(model, []).append(name)
-    return ids

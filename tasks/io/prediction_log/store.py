@@ -1,56 +1,64 @@
-"""The log: windows the monitor looked at, with their profiles, and served predictions; decisions are in the ledger."""
+"""The log: windows the monitor judged, with their profiles, and served predictions; decisions are in the ledger."""
 
 from __future__ import annotations
 
 import json
 import math
 import zlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from itertools import islice
+from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Engine, Row, delete, select, tuple_
+import numpy as np
+from sqlalchemy import ColumnElement, Engine, Integer, Row, Table, and_, cast, delete, func, select, tuple_
+from sqlalchemy.dialects import postgresql, sqlite
 
+from evergreen.tasks.core.arrays import FloatArray
 from evergreen.tasks.core.data.clock import Window
 from evergreen.tasks.core.drift.types import Phase
 from evergreen.tasks.core.errors import InputError, UnknownName
 from evergreen.tasks.core.profiles.grid import Grid
 from evergreen.tasks.core.promotion.ledger import canonical_json, instant
+from evergreen.tasks.core.serving.idempotency import IdConflict, same_value
 from evergreen.tasks.core.stored_words import has_old_words, in_todays_words
 from evergreen.tasks.io.databases import LOG
-from evergreen.tasks.io.prediction_log.read import CHUNK, PredictionLog, SqlPredictions
-from evergreen.tasks.io.prediction_log.records import WindowRecord, grids, windows
+from evergreen.tasks.io.prediction_log.encode import shadow_record
+from evergreen.tasks.io.prediction_log.records import (
+    KnownOutcome,
+    LoggedRows,
+    Prediction,
+    ShadowScore,
+    WindowRecord,
+    grids,
+    logged_rows,
+    outcome_values,
+    outcomes,
+    prediction_values,
+    predictions,
+    shadows,
+    windows,
+)
+
+CHUNK = 500
+"""Rows a transaction writes or deletes: whoever waits for it waits for milliseconds."""
+_JSON = {"score", "decision", "features", "outcome"}
+Item = TypeVar("Item")
 
 
-class WindowLog(Protocol):
-    """What every log of windows does; one contract suite runs on each of them."""
+class Log:
+    """The log in SQLite or PostgreSQL, by SQLAlchemy; it is migrated when needed.
 
-    def put_window(self, record: WindowRecord, *, grids: Iterable[Grid] = ()) -> None:
-        """Write what a look found, and grids that are not there yet, at once; a second time replaces the first."""
+    Parameters
+    ----------
+    url : str
+        ``sqlite:///path`` or ``postgresql+psycopg://…``.
 
-    def get_window(self, model: str, phase: Phase, window: Window) -> WindowRecord | None:
-        """Return what a look found; None when there was none (or it was purged)."""
-
-    def windows(
-        self, model: str, phase: Phase, *, since: float = -math.inf, until: float = math.inf
-    ) -> list[WindowRecord]:
-        """Return windows that start in ``[since, until)``, in time order."""
-
-    def grid(self, grid_id: str) -> Grid:
-        """Return a grid; ``UnknownName`` when it is not there."""
-
-    def purge_windows(
-        self, model: str, *, before: float | None = None, written_before: datetime | None = None
-    ) -> int:
-        """Delete windows that end by a position, or were written before a moment, chunk by chunk; return how many."""
-
-
-class Log(WindowLog, PredictionLog, Protocol):
-    """Both in one."""
-
-
-class SqlLog(SqlPredictions):
-    """A log in SQLite or PostgreSQL, by SQLAlchemy."""
+    Raises
+    ------
+    ConfigError
+        For any other URL. ``Unreachable`` when the database does not answer.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = LOG.parse_url(url)
@@ -58,7 +66,7 @@ class SqlLog(SqlPredictions):
         LOG.migrate(self._engine)
 
     def put_window(self, record: WindowRecord, *, grids: Iterable[Grid] = ()) -> None:
-        """Write what a look found, and grids that are not there yet, at once; a second time replaces the first."""
+        """Write what was found in a window, and grids that are not there yet; a second time replaces the first."""
         values = window_values(record)
         statement = self._insert(windows).values(values)
         keys = [column.name for column in windows.primary_key]
@@ -69,60 +77,253 @@ class SqlLog(SqlPredictions):
                 self._put_grid(connection, grid)
 
     def get_window(self, model: str, phase: Phase, window: Window) -> WindowRecord | None:
-        """Return what a look found; None when there was none (or it was purged)."""
-        found = self._read(
-            model,
-            windows.c.phase == phase.value,
-            windows.c.start == window.start,
-            windows.c.end == window.end,
-        )
-        return found[0] if found else None
+        """Return what was found in a window; None when it was never judged (or was purged)."""
+        at = (windows.c.start == window.start, windows.c.end == window.end)
+        return next(iter(self._read_windows(model, phase, *at)), None)
 
     def windows(
         self, model: str, phase: Phase, *, since: float = -math.inf, until: float = math.inf
     ) -> list[WindowRecord]:
         """Return windows that start in ``[since, until)``, in time order."""
-        bounds = [windows.c.start >= since] if math.isfinite(since) else []
-        bounds += [windows.c.start < until] if math.isfinite(until) else []
-        return self._read(model, windows.c.phase == phase.value, *bounds)
+        return self._read_windows(model, phase, *_inside(windows.c.start, Window(since, until)))
 
     def grid(self, grid_id: str) -> Grid:
         """Return a grid; ``UnknownName`` when it is not there."""
         with self._engine.connect() as connection:
-            found = connection.execute(select(grids.c.grid).where(grids.c.grid_id == grid_id)).scalar()
-        if found is None:
+            stored = connection.execute(select(grids.c.grid).where(grids.c.grid_id == grid_id)).scalar()
+        if stored is None:
             raise unknown_grid(grid_id)
-        return Grid.from_dict(unpack(found))
+        return Grid.from_dict(unpack(stored))
 
     def purge_windows(
         self, model: str, *, before: float | None = None, written_before: datetime | None = None
     ) -> int:
-        """Delete windows that end by a position, or were written before a moment, chunk by chunk."""
-        old = _old(before, written_before)
-        keys = (windows.c.phase, windows.c.start, windows.c.end)
-        deleted = 0
+        """Delete windows that end by a position, or were written before a moment, chunk by chunk; return how many."""
+        if (before is None) == (written_before is None):
+            raise InputError(
+                "Say either before which position windows end, or before which moment they were written."
+            )
+        old = windows.c.end <= before if written_before is None else windows.c.at < instant(written_before)
+        return self._purge([windows], model, old, keys=("phase", "start", "end"))
+
+    def append_predictions(self, model: str, served: Iterable[Prediction], *, at: datetime) -> int:
+        """Write predictions that are not there yet; return how many those were.
+
+        Raises
+        ------
+        InputError
+            Naming the first id that is there with another content; what came before it may be written.
+        """
+        values = (prediction_values(model, each) for each in served)
+        return sum(self._append(predictions, model, chunk, at) for chunk in _chunks(values))
+
+    def append_outcomes(self, model: str, known: Iterable[KnownOutcome], *, at: datetime) -> int:
+        """Write outcomes that are not there yet, before or after their predictions; errors likewise.
+
+        When the same outcome became known counts from the first time.
+        """
+        values = (outcome_values(model, each) for each in known)
+        return sum(self._append(outcomes, model, chunk, at) for chunk in _chunks(values))
+
+    def append_shadows(self, model: str, said: Iterable[tuple[str, ShadowScore]]) -> int:
+        """Write what shadows answered to predictions that are there, by id, each once; return how many were new."""
+        return sum(self._append_shadows(model, chunk) for chunk in _chunks(said))
+
+    def read_predictions(
+        self,
+        model: str,
+        window: Window,
+        *,
+        known_by: float = math.inf,
+        target: str | None = None,
+        numeric: Sequence[str] = (),
+        variant: str | None = None,
+    ) -> LoggedRows:
+        """Return a window's predictions in clock order, each served one once; of one variant where that is asked.
+
+        The frame holds the features, ``@score`` (or ``@score:<class>``), ``@decision``, ``@version``, ``@variant``,
+        ``@entity``, ``@prediction_id``, ``@known_at``, and in column ``target`` (``@outcome`` by default) the outcome,
+        null where it was not known by ``known_by``.
+        """
+        chosen = [] if variant is None else [predictions.c.variant == variant]
+        query = select(predictions, outcomes.c.outcome, outcomes.c.known_at)
+        query = query.join_from(predictions, outcomes, _same(outcomes), isouter=True)
+        stored = self._stored(query, model, window, *chosen)
+        return logged_rows(stored, known_by=known_by, target=target, numeric=tuple(numeric))
+
+    def read_shadows(
+        self,
+        model: str,
+        window: Window,
+        *,
+        known_by: float = math.inf,
+        target: str | None = None,
+        numeric: Sequence[str] = (),
+        variant: str | None = None,
+    ) -> LoggedRows:
+        """Return what shadows answered to a window's predictions, as if each had served them: the same columns.
+
+        Score, decision, version and variant are the shadow's; the rest is of the served row, so that
+        ``@prediction_id`` pairs both. A row comes once for each shadow that scored it, in clock order.
+        """
+        chosen = [] if variant is None else [shadows.c.variant == variant]
+        own = {"variant", "version", "score", "decision"}
+        served = [column for column in predictions.c if column.name not in own]
+        said = [column for column in shadows.c if column.name in own]
+        query = select(*served, *said, outcomes.c.outcome, outcomes.c.known_at)
+        query = query.join_from(predictions, shadows, _same(shadows))
+        query = query.join(outcomes, _same(outcomes), isouter=True)
+        stored = self._stored(query, model, window, *chosen, then=shadows.c.variant)
+        return logged_rows(stored, known_by=known_by, target=target, numeric=tuple(numeric))
+
+    def newest_position(
+        self, model: str, *, until: float = math.inf, variants: Collection[str] | None = None
+    ) -> float | None:
+        """Return the position of the newest prediction (of some variants) not past ``until``; None without any."""
+        place = predictions.c.position
+        query = select(func.max(place)).where(predictions.c.model == model)
+        if variants is not None:
+            query = query.where(predictions.c.variant.in_(list(variants)))
+        with self._engine.connect() as connection:
+            found = connection.execute(query if until == math.inf else query.where(place <= until)).scalar()
+        return None if found is None else float(found)
+
+    def positions(self, model: str, *, since: float = -math.inf) -> FloatArray:
+        """Return the positions of all predictions from ``since`` on, ascending."""
+        place = predictions.c.position
+        query = (
+            select(place).where(predictions.c.model == model, *_inside(place, Window(since))).order_by(place)
+        )
+        with self._engine.connect() as connection:
+            return np.fromiter(connection.execute(query).scalars(), dtype=np.float64)
+
+    def count_predictions(self, model: str, window: Window, *, by: float = 3600.0) -> dict[float, int]:
+        """Return how many predictions each stretch of length ``by`` holds, by its start; empty ones are left out."""
+        stretch = self._floor(predictions.c.position / by)
+        query = select(stretch, func.count()).where(
+            predictions.c.model == model, *_inside(predictions.c.position, window)
+        )
+        with self._engine.connect() as connection:
+            found = connection.execute(query.group_by(stretch).order_by(stretch)).all()
+        return {float(number) * by: int(count) for number, count in found}
+
+    def purge_predictions(self, model: str, *, before: float) -> int:
+        """Delete predictions before a position, with outcomes and shadow scores, chunk by chunk; return how many."""
+        deleted = self._purge([predictions, outcomes, shadows], model, predictions.c.position < before)
+        self._purge([outcomes], model, outcomes.c.known_at < before)  # whose predictions never came
+        return deleted
+
+    def _stored(
+        self, query: Any, model: str, window: Window, *chosen: ColumnElement[bool], then: Any = None
+    ) -> list[dict[str, Any]]:
+        query = query.where(predictions.c.model == model, *_inside(predictions.c.position, window), *chosen)
+        order = [predictions.c.position, predictions.c.prediction_id, *([] if then is None else [then])]
+        with self._engine.connect() as connection:
+            return [dict(row) for row in connection.execute(query.order_by(*order)).mappings()]
+
+    def _append_shadows(self, model: str, said: list[tuple[str, ShadowScore]]) -> int:
+        there = self._there(predictions, model, dict(said))
+        records = [shadow_record(model, name, each) for name, each in said if name in there]
+        new = self._insert(shadows).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+        with self._engine.begin() as connection:
+            values = [dict(zip(shadows.c.keys(), record, strict=True)) for record in records]
+            return sum(connection.execute(new, each).rowcount for each in values)
+
+    def _append(self, table: Table, model: str, chunk: list[dict[str, Any]], at: datetime) -> int:
+        """Insert what is missing, then read all back: whoever was faster, what is there is what was meant."""
+        meant = _by_id(chunk)
+        there = self._there(table, model, meant)
+        fresh = [{**values, "at": instant(at)} for name, values in meant.items() if name not in there]
+        if fresh:
+            statement = self._insert(table).on_conflict_do_nothing()
+            with self._engine.begin() as connection:
+                connection.execute(statement, fresh)
+            there = self._there(table, model, meant)
+        for name, values in meant.items():
+            if not same_content(there[name], values):
+                raise IdConflict(name)
+        return len(fresh)
+
+    def _there(self, table: Table, model: str, meant: Iterable[str]) -> dict[str, dict[str, Any]]:
+        query = select(table).where(table.c.model == model, table.c.prediction_id.in_(list(meant)))
+        with self._engine.connect() as connection:
+            rows = connection.execute(query).mappings().all()
+        return {row["prediction_id"]: {name: row[name] for name in row if name != "at"} for row in rows}
+
+    def _purge(
+        self,
+        tables: Sequence[Table],
+        model: str,
+        old: ColumnElement[bool],
+        keys: Sequence[str] = ("prediction_id",),
+    ) -> int:
+        """Delete what is old in the first table, and the rows of the same keys in the others, chunk by chunk."""
+        first, deleted = tables[0].c, 0
+        query = select(*(first[key] for key in keys)).where(first.model == model, old).limit(CHUNK)
         while True:
             with self._engine.connect() as connection:
-                found = connection.execute(
-                    select(*keys).where(windows.c.model == model, old).limit(CHUNK)
-                ).all()
-            if not found:
+                rows = [tuple(row) for row in connection.execute(query)]
+            if not rows:
                 return deleted
-            chosen = tuple_(*keys).in_([tuple(row) for row in found])
             with self._engine.begin() as connection:
-                connection.execute(delete(windows).where(windows.c.model == model, chosen))
-            deleted += len(found)
+                for table in tables:
+                    chosen = tuple_(*(table.c[key] for key in keys)).in_(rows)
+                    connection.execute(delete(table).where(table.c.model == model, chosen))
+            deleted += len(rows)
 
     def _put_grid(self, connection: Any, grid: Grid) -> None:
         if connection.execute(select(grids.c.grid_id).where(grids.c.grid_id == grid.id)).first() is None:
             values = {"grid_id": grid.id, "grid": pack(grid.to_dict())}
             connection.execute(self._insert(grids).values(values).on_conflict_do_nothing())
 
-    def _read(self, model: str, *conditions: ColumnElement[bool]) -> list[WindowRecord]:
-        query = select(windows).where(windows.c.model == model, *conditions)
+    def _read_windows(self, model: str, phase: Phase, *conditions: ColumnElement[bool]) -> list[WindowRecord]:
+        query = select(windows).where(windows.c.model == model, windows.c.phase == phase.value, *conditions)
         with self._engine.connect() as connection:
-            found = connection.execute(query.order_by(windows.c.start, windows.c.end)).all()
-        return [_record(row) for row in found]
+            rows = connection.execute(query.order_by(windows.c.start, windows.c.end)).all()
+        return [_record(row) for row in rows]
+
+    def _floor(self, number: ColumnElement[Any]) -> ColumnElement[Any]:
+        if self._engine.dialect.name != "sqlite":
+            return func.floor(number)
+        cut = cast(number, Integer)  # towards zero; SQLite need not have been built with floor()
+        return cut - cast(number < cut, Integer)
+
+    def _insert(self, table: Table) -> Any:
+        """Return an INSERT of this database that knows ON CONFLICT."""
+        dialect = sqlite if self._engine.dialect.name == "sqlite" else postgresql
+        return dialect.insert(table)
+
+
+def _inside(place: ColumnElement[Any], window: Window) -> list[ColumnElement[bool]]:
+    bounds = [place >= window.start] if math.isfinite(window.start) else []
+    return [*bounds, place < window.end] if math.isfinite(window.end) else bounds
+
+
+def _chunks(values: Iterable[Item]) -> Iterator[list[Item]]:
+    rest = iter(values)
+    while chunk := list(islice(rest, CHUNK)):
+        yield chunk
+
+
+def _by_id(chunk: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    meant: dict[str, dict[str, Any]] = {}
+    for values in chunk:
+        if not same_content(meant.setdefault(values["prediction_id"], values), values):
+            raise IdConflict(values["prediction_id"])
+    return meant
+
+
+def _same(table: Table) -> ColumnElement[bool]:
+    return and_(table.c.model == predictions.c.model, table.c.prediction_id == predictions.c.prediction_id)
+
+
+def same_content(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether two stored rows mean the same; an outcome is the same whenever it became known."""
+    return all(
+        old[name] == new[name] or (name in _JSON and same_value(old[name], new[name]))
+        for name in new
+        if name != "known_at"
+    )
 
 
 def open_log(url: str) -> Log:
@@ -133,7 +334,7 @@ def open_log(url: str) -> Log:
     ConfigError
         For any other URL. ``Unreachable`` when the database does not answer.
     """
-    return SqlLog(url)
+    return Log(url)
 
 
 def window_values(record: WindowRecord) -> dict[str, Any]:
@@ -189,11 +390,3 @@ def _record(row: Row[Any]) -> WindowRecord:
         payload=payload,
         profiles=plain["profiles"],
     )
-
-
-def _old(before: float | None, written_before: datetime | None) -> ColumnElement[bool]:
-    if (before is None) == (written_before is None):
-        raise InputError(
-            "Say either before which position windows end, or before which moment they were written."
-        )
-    return windows.c.end <= before if written_before is None else windows.c.at < instant(written_before)

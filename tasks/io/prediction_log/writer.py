@@ -17,8 +17,8 @@ from evergreen.tasks.core.errors import Unreachable
 from evergreen.tasks.core.promotion.ledger import instant
 from evergreen.tasks.io.databases import LOG
 from evergreen.tasks.io.prediction_log.batches import Put, RetryingStore
+from evergreen.tasks.io.prediction_log.drivers import LogStore, PostgresStore, SqliteStore
 from evergreen.tasks.io.prediction_log.encode import (
-    LogStore,
     encode_outcomes,
     encode_rows,
     encode_shadows,
@@ -45,11 +45,7 @@ def open_store(url: str, *, timeout: float) -> LogStore:
     parsed = LOG.parse_url(url)
     LOG.migrate(LOG.make_engine(parsed))
     if parsed.drivername.startswith("sqlite"):
-        from evergreen.tasks.io.prediction_log.sqlite import SqliteStore
-
         return SqliteStore(str(parsed.database), timeout=timeout)
-    from evergreen.tasks.io.prediction_log.postgres import PostgresStore
-
     return PostgresStore(parsed, schema=str(LOG.schema), timeout=timeout)
 
 
@@ -221,8 +217,8 @@ class LogWriter:
         QueueFull
             As `put`.
         """
-        sought = {(model, name): digest for name, digest in digests.items()}
-        return self._enqueue(Put(1, (), sought=sought))
+        keys = {(model, name): digest for name, digest in digests.items()}
+        return self._enqueue(Put(1, (), digests=keys))
 
     def put_outcomes(self, model: str, known: Sequence[KnownOutcome]) -> Any:
         """Take outcomes, known before or after their predictions are; each is written once.
@@ -283,9 +279,9 @@ class LogWriter:
             if self._stopping:
                 raise QueueFull("The log's writer is stopping. Ask another instance.", retry_after=1.0)
             room = self._capacity if heard else self._capacity // 2
-            if self._depth + put.rows > room:
-                raise self._full(put.rows, room)
-            self._depth += put.rows
+            if self._depth + put.count > room:
+                raise self._full(put.count, room)
+            self._depth += put.count
             self._queue.put(put)
         return put.future
 
@@ -301,7 +297,7 @@ class LogWriter:
             try:
                 first = self._queue.get(timeout=self._probe * (1 if self._store.down else IDLE))
             except queue.Empty:
-                self._store.look(at=self._at)
+                self._store.probe(at=self._at)
                 continue
             if first is None:  # stopped, and all is written
                 break
@@ -310,7 +306,7 @@ class LogWriter:
 
     def _take(self, first: Put) -> list[Put]:
         """Return a put and whatever else is there."""
-        puts, rows = [first], first.rows
+        puts, rows = [first], first.count
         with suppress(queue.Empty):
             while rows < self._most_rows:
                 put = self._queue.get_nowait()
@@ -318,13 +314,13 @@ class LogWriter:
                     self._queue.put(None)  # the end: found again once these are written
                     break
                 puts.append(put)
-                rows += put.rows
+                rows += put.count
         return puts
 
     def _write(self, puts: list[Put]) -> None:
         """Write puts and hand over what became of them."""
         results = self._store.write(puts, at=self._at)
-        rows = sum(put.rows for put in puts)
+        rows = sum(put.count for put in puts)
         with self._lock:
             self._depth -= rows
         failed = sum(isinstance(result, Unreachable) for result in results)

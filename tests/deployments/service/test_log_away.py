@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 from sqlalchemy.engine import make_url
 
-from evergreen.tasks.io.prediction_log.sqlite import SqliteStore
+from evergreen.tasks.io.prediction_log.drivers import SqliteStore
 from evergreen.tasks.io.prediction_log.writer import LogWriter, open_store
 from tests.support.serving import OUTCOMES, PREDICT, ROW, error_of, model_of, predict, rows, serve, until
 from tests.support.stores import execute

@@ -8,7 +8,7 @@ import pytest
 
 from evergreen.tasks.core.data.clock import Window
 from evergreen.tasks.core.errors import InputError
-from evergreen.tasks.io.prediction_log import read as predictions
+from evergreen.tasks.io.prediction_log import store as predictions
 from evergreen.tasks.io.prediction_log.records import KnownOutcome, Prediction, ShadowScore
 from evergreen.tasks.io.prediction_log.store import open_log
 from tests.support.logs import LOGS, MODEL, NOW, new_log

@@ -74,7 +74,7 @@ def test_such_trouble_is_waited_for_and_met_by_a_new_connection(place, error):
     connect, opened = store.begin, []
 
     def begin():
-        opened.append(store._open is None)
+        opened.append(store._connection is None)
         connect()
 
     store.begin = begin
@@ -153,16 +153,16 @@ def full_disk():
 
 def test_a_disk_that_is_full_is_down_until_there_is_room(sqlite):
     store = open_store(sqlite.url, timeout=5.0)
-    looks, prove = [], store.prove
+    looks, probe = [], store.probe
 
     def counted(**at):
         try:
-            prove(**at)
+            probe(**at)
         except Exception as error:
             looks.append(type(error))
             raise
 
-    store.prove = counted
+    store.probe = counted
     writer = LogWriter(store, patience=0.1, probe=0.01)
     put(writer, "p1").result(WAIT)
     with full_disk():
