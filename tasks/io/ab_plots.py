@@ -1,4 +1,4 @@
-"""The confidence sequence of a live test over its looks: as an image for MLflow, and as an interactive plot."""
+"""The confidence sequence of a live test over its analyses: as an image for MLflow, and as an interactive plot."""
 
 from __future__ import annotations
 
@@ -13,26 +13,37 @@ from evergreen.tasks.core.log_items import Figure
 from evergreen.tasks.core.reports.html import document, section
 from evergreen.tasks.core.verdict import StageResult, State
 from evergreen.tasks.io.plots import canvas
-from evergreen.tasks.io.replay_plots import CSS, axis, layout, plot_html, plotly_script
+from evergreen.tasks.io.replay_plots import (
+    CSS,
+    INK,
+    axis,
+    layout,
+    plot_html,
+    plotly_script,
+    scatter,
+    straight_line,
+)
 
 TracePoint = Mapping[str, Any]
 _BLUE, _BAND, _RED = "#0072B2", "rgba(0,114,178,0.18)", "#D55E00"
 
 
 def trace_figure(test: LiveTest, variant: str, points: Sequence[TracePoint]) -> Figure:
-    """Return the improvement with its sequence at each look as an image.
+    """Return the improvement with its sequence at each analysis as an image.
 
     Parameters
     ----------
     points : sequence of mapping
-        `evergreen.tasks.core.ab_testing.ledger.TestState.trace`; looks at which nothing was known yet are gaps.
+        `evergreen.tasks.core.ab_testing.ledger.TestState.trace`; analyses without a value yet are gaps.
     """
-    known = _complete_points(points)
+    complete = _complete_points(points)
     drawing = canvas(width=8.0, height=4.0)
     axes = drawing.subplots()
-    rows = [point["n"] for point in known]
-    axes.fill_between(rows, [p["low"] for p in known], [p["high"] for p in known], alpha=0.25, step="post")
-    axes.plot(rows, [point["improvement"] for point in known], "o-", markersize=3)
+    rows = [point["n"] for point in complete]
+    axes.fill_between(
+        rows, [p["low"] for p in complete], [p["high"] for p in complete], alpha=0.25, step="post"
+    )
+    axes.plot(rows, [point["improvement"] for point in complete], "o-", markersize=3)
     for height, style in ((0.0, "k-"), (test.effect, "k--"), (-test.effect, "k--")):
         axes.plot([min(rows, default=0), max(rows, default=1)], [height, height], style, linewidth=0.8)
     axes.set(xlabel="units", ylabel=f"improvement of {test.metric}", title=f"{variant} against the champion")
@@ -41,33 +52,30 @@ def trace_figure(test: LiveTest, variant: str, points: Sequence[TracePoint]) -> 
 
 def trace_plot(test: LiveTest, variant: str, points: Sequence[TracePoint]) -> str:
     """Return the same as a piece of an interactive page."""
-    known = _complete_points(points)
-    when = [point["at"] for point in known]
-    band = {
-        "type": "scatter",
-        "x": [*when, *when[::-1]],
-        "y": [p["high"] for p in known] + [p["low"] for p in known[::-1]],
-        "fill": "toself",
-        "fillcolor": _BAND,
-        "line": {"width": 0},
-        "name": "confidence sequence",
-        "hoverinfo": "skip",
-    }
-    line = {
-        "type": "scatter",
-        "mode": "lines+markers",
-        "x": when,
-        "y": [p["improvement"] for p in known],
-        "line": {"color": _BLUE},
-        "marker": {"size": 5},
-        "name": "improvement",
-        "hovertext": [_hover_text(p) for p in known],
-        "hoverinfo": "text",
-    }
-    lines = [_level(0.0, "solid"), _level(test.effect, "dash"), _level(-test.effect, "dash")]
+    complete = _complete_points(points)
+    when = [point["at"] for point in complete]
+    highs, lows = [point["high"] for point in complete], [point["low"] for point in complete]
+    band = scatter(
+        [*when, *when[::-1]],
+        highs + lows[::-1],
+        fill="toself",
+        fillcolor=_BAND,
+        line={"width": 0},
+        name="confidence sequence",
+    )
+    line = scatter(
+        when,
+        [point["improvement"] for point in complete],
+        mode="lines+markers",
+        line={"color": _BLUE},
+        marker={"size": 5},
+        name="improvement",
+        text=[_hover_text(point) for point in complete],
+    )
+    levels = ((0.0, "solid"), (test.effect, "dash"), (-test.effect, "dash"))
     shape = layout(
         height=420,
-        shapes=lines,
+        shapes=[straight_line(y=(level, level), color=INK, width=1, dash=dash) for level, dash in levels],
         xaxis=axis("analysis"),
         yaxis=axis(f"improvement of {test.metric} (up is better)"),
     )
@@ -76,27 +84,14 @@ def trace_plot(test: LiveTest, variant: str, points: Sequence[TracePoint]) -> st
 
 def maturity_plot(maturity: Mapping[str, Any]) -> str:
     """Return which share of each cohort's predictions was labelled by each age, with the curve over all of them."""
-    traces: list[dict[str, Any]] = [
-        {
-            "type": "scatter",
-            "mode": "lines",
-            "x": maturity["ages"],
-            "y": cohort["shares"],
-            "showlegend": False,
-            "line": {"color": "rgba(125,133,144,0.45)", "width": 1},
-            "hoverinfo": "skip",
-        }
-        for cohort in maturity["cohorts"]
-    ]
+    thin = {"color": "rgba(125,133,144,0.45)", "width": 1}
+    ages, cohorts = maturity["ages"], maturity["cohorts"]
+    traces = [scatter(ages, cohort["shares"], showlegend=False, line=thin) for cohort in cohorts]
+    curve = {"color": _RED, "width": 3}
     traces.append(
-        {
-            "type": "scatter",
-            "mode": "lines+markers",
-            "x": maturity["ages"],
-            "y": maturity["curve"],
-            "line": {"color": _RED, "width": 3},
-            "name": "all cohorts",
-        }
+        scatter(
+            ages, maturity["curve"], mode="lines+markers", line=curve, name="all cohorts", hoverinfo="all"
+        )
     )
     shape = layout(
         height=320,
@@ -115,18 +110,6 @@ def _hover_text(point: TracePoint) -> str:
     return escape(f"{point['improvement']:+.4g} {interval}, {point['n']} units: {point['verdict']}")
 
 
-def _level(height: float, dash: str) -> dict[str, Any]:
-    return {
-        "type": "line",
-        "xref": "paper",
-        "x0": 0,
-        "x1": 1,
-        "y0": height,
-        "y1": height,
-        "line": {"color": "#7d8590", "width": 1, "dash": dash},
-    }
-
-
 # The interactive page of a live test: one file that opens offline.
 
 
@@ -142,14 +125,14 @@ _CARDS = {
 def draw_live_page(
     test: LiveTest, judged: StageResult, traces: Mapping[str, Sequence[Point]], *, clock: str
 ) -> str:
-    """Return the page of a look, about 5 MB, which asks no server.
+    """Return the page of an analysis, about 5 MB, which asks no server.
 
     Parameters
     ----------
     judged : StageResult
         With ``look`` and ``maturity`` in its details.
     traces : mapping of str to sequence
-        The sequence at each look by variant (`evergreen.tasks.core.ab_testing.ledger.TestState.trace`).
+        The sequence at each analysis by variant (`evergreen.tasks.core.ab_testing.ledger.TestState.trace`).
     clock : str
         Kind of the model's clock.
     """
@@ -179,11 +162,11 @@ def _card(test: LiveTest, judged: StageResult, *, clock: str) -> str:
     listed = "".join(
         f"<div><dt>{escape(name)}</dt><dd>{escape(str(value))}</dd></div>" for name, value in facts.items()
     )
-    said = "".join(f'<p class="what">{escape(reason.message)}</p>' for reason in judged.reasons)
+    messages = "".join(f'<p class="what">{escape(reason.message)}</p>' for reason in judged.reasons)
     css = _CARDS.get(judged.state, "")
     return (
         f'<div class="card {css}"><span class="state">{escape(judged.state.value)}</span>{escape(test.hypothesis)}'
-        f'{said}<dl class="facts">{listed}</dl></div>'
+        f'{messages}<dl class="facts">{listed}</dl></div>'
     )
 
 

@@ -130,7 +130,9 @@ def init_config(
     NotLearnable
         When there are no rows, or the target holds fewer than two values; nothing is written.
     """
-    table = table or only_table(data, base=Path.cwd())
+    if table is None and detect_format(data) == "sql":
+        with named_as("DATA"):
+            table = only_table(data, base=Path.cwd())
     model = model_name(table or data)
     path = Path(out).absolute() if out else read_settings().config_dir / f"{model}.yaml"
     check_writable(path, force=force)

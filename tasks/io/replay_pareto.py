@@ -34,6 +34,8 @@ from evergreen.tasks.io.replay_plots import (
     plot_html,
     plotly_script,
     policy_styles,
+    scatter,
+    straight_line,
     value_range,
 )
 
@@ -50,7 +52,7 @@ class Point(NamedTuple):
     y: float
     label: str
     hover: str
-    look: PolicyStyle
+    style: PolicyStyle
 
 
 class Panel(NamedTuple):
@@ -75,65 +77,55 @@ class Panel(NamedTuple):
         return (one.x - left) / (right - left) * self.width, (high - one.y) / (high - low) * self.height
 
 
-def pareto_plot(told: ReplayDocument) -> str:
+def pareto_plot(replay: ReplayDocument) -> str:
     """Draw mean quality against retrainings, the front as steps, and each policy's gap to the best in hindsight."""
-    looks = policy_styles([one["policy"] for one in told.policies])
-    by_name = {one["policy"]: one for one in told.policies}
+    styles = policy_styles([one["policy"] for one in replay.policies])
+    by_name = {one["policy"]: one for one in replay.policies}
     points = [
-        _point(by_name[one["policy"]], looks[one["policy"]], label=f"{one['policy']}: {_gap(one['gap'])}")
-        for one in told.pareto
+        _point(by_name[one["policy"]], styles[one["policy"]], label=f"{one['policy']}: {_gap(one['gap'])}")
+        for one in replay.pareto
         if math.isfinite(real(one["quality"]))
     ]
     panel = Panel.around(points, width=500, height=300)
-    best = told.best
-    traces = [*_front(points, told.sign, panel, name="front"), *map(_dot, points)]
+    best = replay.best
+    level = real(best["mean"]) if best else 0.0
+    gaps = [
+        straight_line(x=one.x, y=(one.y, level), color=one.style.colour, width=1, dash="dot")
+        for one in points
+    ]
+    lines = [straight_line(y=(level, level), color=SOFT, width=2), *gaps] if best else []
     shape = layout(
         height=440,
         showlegend=False,
-        xaxis=axis("retrainings", range=list(panel.x), tickformat=",d", **_whole(panel)),
-        yaxis=axis(f"mean {told.metric} ({told.direction})", range=list(panel.y)),
+        xaxis=_retrainings(panel),
+        yaxis=axis(f"mean {replay.metric} ({replay.direction})", range=list(panel.y)),
         annotations=list(_labels(points, panel, axes=("x", "y"))),
-        shapes=[_best_line(real(best["mean"])), *(_drop(one, real(best["mean"])) for one in points)]
-        if best
-        else [],
+        shapes=[line | {"layer": "below"} for line in lines],
     )
-    return plot_html(traces, shape, name="quality-against-retrainings")
+    return plot_html(_traces(points, replay.sign, panel), shape, name="quality-against-retrainings")
 
 
-def search_plot(told: ReplayDocument, search: Mapping[str, Any]) -> str:
+def search_plot(replay: ReplayDocument, search: Mapping[str, Any]) -> str:
     """Draw what a search tried on the first part of history, beside what was confirmed on the part not seen."""
-    names = [one["policy"] for one in told.policies]
+    names = [one["policy"] for one in replay.policies]
     chosen = {one["policy"] for one in search["chosen"]}
     sides = (
         ("tried on the first part", search["trials"]),
         (f"confirmed from {short_time(search['unseen_from'])} on", search["unseen"]),
     )
     traces, marks, axes = list[Trace](), list[dict[str, Any]](), dict[str, Any]()
-    for side, (title, summaries) in enumerate(sides):
-        number_ = "" if side == 0 else "2"
+    for domain, place, (title, summaries) in zip(([0, 0.44], [0.56, 1]), ("", "2"), sides, strict=True):
+        x, y = f"x{place}", f"y{place}"
         points = list(_search_points(summaries, policy_styles(names), chosen))
         panel = Panel.around(points, width=230, height=280)
-        drawn = [*_front(points, told.sign, panel, name="front"), *map(_dot, points)]
-        traces += [{**one, "xaxis": f"x{number_}", "yaxis": f"y{number_}"} for one in drawn]
-        marks += _labels([one for one in points if one.label], panel, axes=(f"x{number_}", f"y{number_}"))
-        domain = [0, 0.44] if side == 0 else [0.56, 1]
-        axes[f"xaxis{number_}"] = axis(
-            "retrainings",
-            range=list(panel.x),
-            domain=domain,
-            tickformat=",d",
-            anchor=f"y{number_}",
-            **_whole(panel),
-        )
-        axes[f"yaxis{number_}"] = axis(
-            f"mean {told.metric}" if side == 0 else "", range=list(panel.y), anchor=f"x{number_}"
-        )
+        traces += [{**one, "xaxis": x, "yaxis": y} for one in _traces(points, replay.sign, panel)]
+        marks += _labels([one for one in points if one.label], panel, axes=(x, y))
+        axes[f"xaxis{place}"] = _retrainings(panel, domain=domain, anchor=y)
+        axes[f"yaxis{place}"] = axis("" if place else f"mean {replay.metric}", range=list(panel.y), anchor=x)
+        corner = {"xref": "paper", "yref": "paper", "x": domain[0], "y": 1.02}
         marks.append(
             {
-                "xref": "paper",
-                "yref": "paper",
-                "x": domain[0],
-                "y": 1.02,
+                **corner,
                 "xanchor": "left",
                 "yanchor": "bottom",
                 "showarrow": False,
@@ -144,92 +136,60 @@ def search_plot(told: ReplayDocument, search: Mapping[str, Any]) -> str:
     return plot_html(traces, shape, name="search")
 
 
+def _retrainings(panel: Panel, **options: Any) -> dict[str, Any]:
+    """Return the horizontal axis; ticks at whole numbers where there are few."""
+    ticks = {"dtick": 1} if panel.x[1] <= 10 else {}
+    return axis("retrainings", range=list(panel.x), tickformat=",d", **options, **ticks)
+
+
 def _search_points(
-    summaries: Sequence[Mapping[str, Any]], looks: Mapping[str, PolicyStyle], chosen: set[str]
+    summaries: Sequence[Mapping[str, Any]], styles: Mapping[str, PolicyStyle], chosen: set[str]
 ) -> Iterator[Point]:
     """Yield the points of a part; only the chosen settings and the policies beside them bear their name."""
     for one in summaries:
         if math.isfinite(real(one["mean"])):
             name = one["policy"]
             named = name in chosen or "overlay" not in one or one["overlay"] is None
-            look = looks.get(name, TRIAL if name in chosen else PolicyStyle(INK, "solid", "circle-open"))
-            yield _point(one, look, label=name if named else "")
+            style = styles.get(name, TRIAL if name in chosen else PolicyStyle(INK, "solid", "circle-open"))
+            yield _point(one, style, label=name if named else "")
 
 
-def _point(one: Mapping[str, Any], look: PolicyStyle, *, label: str) -> Point:
+def _point(one: Mapping[str, Any], style: PolicyStyle, *, label: str) -> Point:
     hover = (
         f"{one['policy']}: {number(one['mean'])} {interval(*one['mean_interval'])}, {times(one['retrainings'])}, "
         f"{one['promotions']:,} promoted, worst window {number(one['worst'])}"
     )
-    return Point(one["policy"], float(one["retrainings"]), float(one["mean"]), label, hover, look)
+    return Point(one["policy"], float(one["retrainings"]), float(one["mean"]), label, hover, style)
 
 
 def _gap(gap: Any) -> str:
     return "best" if gap == 0 else f"{number(gap)} behind"
 
 
-def _dot(one: Point) -> Trace:
-    size = 13 if one.label else 7
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "x": [one.x],
-        "y": [one.y],
-        "name": escape(one.name),
-        "text": [escape(one.hover)],
-        "hoverinfo": "text",
-        "marker": {"symbol": one.look.symbol, "size": size, "color": one.look.colour},
-    }
-
-
-def _front(points: Sequence[Point], sign: int, panel: Panel, *, name: str) -> list[Trace]:
-    """Return the best quality for each number of retrainings as steps."""
-    places = pareto_front([(one.y, one.x) for one in points], sign=sign)
-    if not places:
-        return []
-    best = [points[place] for place in places]
-    return [
-        {
-            "type": "scatter",
-            "mode": "lines",
-            "x": [*(one.x for one in best), panel.x[1]],
-            "y": [*(one.y for one in best), best[-1].y],
-            "name": name,
-            "hoverinfo": "skip",
-            "line": {"shape": "hv", "color": INK, "width": 1.5, "dash": "dot"},
-        }
+def _traces(points: Sequence[Point], sign: int, panel: Panel) -> list[Trace]:
+    """Return the best quality for each number of retrainings as steps, and a dot for each point."""
+    best = [points[place] for place in pareto_front([(one.y, one.x) for one in points], sign=sign)]
+    steps = {"shape": "hv", "color": INK, "width": 1.5, "dash": "dot"}
+    fronts = [
+        scatter(
+            [*(one.x for one in best), panel.x[1]],
+            [*(one.y for one in best), last.y],
+            name="front",
+            line=steps,
+        )
+        for last in best[-1:]
     ]
-
-
-def _best_line(best: float) -> dict[str, Any]:
-    return {
-        "type": "line",
-        "xref": "paper",
-        "x0": 0,
-        "x1": 1,
-        "y0": best,
-        "y1": best,
-        "layer": "below",
-        "line": {"color": SOFT, "width": 2},
-    }
-
-
-def _drop(one: Point, best: float) -> dict[str, Any]:
-    """Return the line from a point to the best quality."""
-    return {
-        "type": "line",
-        "x0": one.x,
-        "x1": one.x,
-        "y0": one.y,
-        "y1": best,
-        "layer": "below",
-        "line": {"color": one.look.colour, "width": 1, "dash": "dot"},
-    }
-
-
-def _whole(panel: Panel) -> dict[str, Any]:
-    """Return ticks at whole numbers where there are few."""
-    return {"dtick": 1} if panel.x[1] <= 10 else {}
+    return fronts + [
+        scatter(
+            [one.x],
+            [one.y],
+            mode="markers",
+            name=escape(one.name),
+            text=[escape(one.hover)],
+            marker={"symbol": one.style.symbol, "size": 13 if one.label else 7, "color": one.style.colour},
+        )
+        for one in points
+    ]
 
 
 _FAR = (-34, 34, -52, 52, -70, 70, -90, 90)
@@ -249,34 +209,21 @@ _OFFSETS = (
 
 def _labels(points: Sequence[Point], panel: Panel, *, axes: tuple[str, str]) -> Iterator[dict[str, Any]]:
     """Yield the labels, each at the first place where it covers no point and no other label."""
-    taken = [_box(*panel.pixels(one), 0, "dot") for one in points]
+    covered = [_box(*panel.pixels(one), 0, "dot") for one in points]
+    arrow = {"showarrow": True, "arrowhead": 0, "arrowwidth": 1, "arrowcolor": SOFT, "standoff": 6}
     for one in sorted(points, key=lambda one: (one.y, one.x)):
         x, y = panel.pixels(one)
         wide = _CHARACTER * len(one.label)
         boxes = [(dx, dy, anchor, _box(x + dx, y + dy, wide, anchor)) for dx, dy, anchor in _OFFSETS]
         free = [
-            found
-            for found in boxes
-            if _inside(found[3], panel) and not any(_meet(found[3], other) for other in taken)
+            choice
+            for choice in boxes
+            if _inside(choice[3], panel) and not any(_meet(choice[3], other) for other in covered)
         ]
         dx, dy, anchor, box = (free or boxes)[0]
-        taken.append(box)
-        yield {
-            "xref": axes[0],
-            "yref": axes[1],
-            "x": one.x,
-            "y": one.y,
-            "text": escape(one.label),
-            "ax": dx,
-            "ay": dy,
-            "xanchor": anchor,
-            "showarrow": True,
-            "arrowhead": 0,
-            "arrowwidth": 1,
-            "arrowcolor": SOFT,
-            "standoff": 6,
-            "font": {"size": 12},
-        }
+        covered.append(box)
+        place = {"xref": axes[0], "yref": axes[1], "x": one.x, "y": one.y, "ax": dx, "ay": dy}
+        yield {**place, **arrow, "text": escape(one.label), "xanchor": anchor, "font": {"size": 12}}
 
 
 def _box(x: float, y: float, wide: float, anchor: str) -> tuple[float, float, float, float]:
@@ -312,38 +259,38 @@ def draw_replay_page(result: Mapping[str, Any], *, search: Mapping[str, Any] | N
     --------
     evergreen.tasks.core.reports.replay_page.replay_markdown : the same in words, for a terminal.
     """
-    told = ReplayDocument.of(result)
-    parts = [f"<style>{STYLE}{CSS}</style>", plotly_script(), card(told), table_section(told)]
+    replay = ReplayDocument.of(result)
+    parts = [f"<style>{STYLE}{CSS}</style>", plotly_script(), card(replay), table_section(replay)]
     parts += [
-        section(f"{told.metric} over time", metric_plot(told), note=_over_time(told)),
-        section("Gained over time", gain_plot(told), note=_gained(told)),
-        section("Quality against retrainings", pareto_plot(told), note=_against(told)),
+        section(f"{replay.metric} over time", metric_plot(replay), note=_over_time(replay)),
+        section("Gained over time", gain_plot(replay), note=_gained(replay)),
+        section("Quality against retrainings", pareto_plot(replay), note=_against(replay)),
     ]
     if search is not None:
-        parts.append(search_section(search, sign=told.sign, plot=search_plot(told, search)))
-    parts += [decision_section(told), notes_section(told), f"<script>{SORTER}</script>"]
+        parts.append(search_section(search, sign=replay.sign, plot=search_plot(replay, search)))
+    parts += [decision_section(replay), notes_section(replay), f"<script>{SORTER}</script>"]
     parts.append("<footer>Made by Evergreen; it holds no row of the data.</footer>")
-    return document(f"Replay of {told.model}", [part for part in parts if part])
+    return document(f"Replay of {replay.model}", [part for part in parts if part])
 
 
-def _over_time(told: ReplayDocument) -> str:
-    said = (
-        f"A point a window; {told.direction}. Windows in which the metric is undefined are gaps. Below, a lane for "
+def _over_time(replay: ReplayDocument) -> str:
+    text = (
+        f"A point a window; {replay.direction}. Windows in which the metric is undefined are gaps. Below, a lane for "
         "each policy: above where a kind of drift begins, beneath its retrainings. A click in the legend hides, a "
         "double click shows one alone; the menu at the lower left says whose 95 % band is drawn."
     )
-    far = told.baseline is not None and value_range(told)[2]
-    return f"{said} 'Same as last label' lies far off; click it in the legend to see it." if far else said
+    far = replay.baseline is not None and value_range(replay)[2]
+    return f"{text} 'Same as last label' lies far off; click it in the legend to see it." if far else text
 
 
-def _gained(told: ReplayDocument) -> str:
-    base = "never" if told.named("never") else "the best policy"
+def _gained(replay: ReplayDocument) -> str:
+    base = "never" if replay.named("never") else "the best policy"
     return f"The difference to {base}, window by window, summed up; rising is better than {base}."
 
 
-def _against(told: ReplayDocument) -> str:
+def _against(replay: ReplayDocument) -> str:
     return (
-        f"{'Up' if told.sign > 0 else 'Down'} and to the left is better. The dotted steps are the front: the best "
+        f"{'Up' if replay.sign > 0 else 'Down'} and to the left is better. The dotted steps are the front: the best "
         "quality for each number of retrainings. The lines from each policy to the level of the best show its gap, "
         "which is known only in hindsight."
     )

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from evergreen.tasks.core.arrays import FloatArray
 from evergreen.tasks.core.reports.monitored_model import real
 from evergreen.tasks.core.reports.replay_summary import (
     PROMOTED,
@@ -22,9 +23,6 @@ from evergreen.tasks.core.reports.replay_summary import (
     span,
     values_of,
 )
-
-# How the replay's plots look: a colour, a dash and a symbol by policy, axes, and a figure as HTML.
-
 
 Trace = dict[str, Any]
 INK, SOFT = "#7d8590", "rgba(125,133,144,0.35)"
@@ -71,7 +69,7 @@ LAST_LABEL = PolicyStyle("#94711f", "6px 4px", "x")
 
 
 def policy_styles(names: Sequence[str]) -> Mapping[str, PolicyStyle]:
-    """Return a look for each policy: the same on every page for the fixed ones, in turn for the others."""
+    """Return a style for each policy: the same on every page for the fixed ones, in turn for the others."""
     free = [name for name in names if name not in _FIXED_STYLES]
     turns = {name: _OTHER_STYLES[place % len(_OTHER_STYLES)] for place, name in enumerate(free)}
     return {**_FIXED_STYLES, **turns}
@@ -105,6 +103,18 @@ def layout(*, height: int, **options: Any) -> dict[str, Any]:
     }
 
 
+def scatter(x: Sequence[Any], y: Sequence[Any], *, mode: str = "lines", **options: Any) -> Trace:
+    """Return a trace of lines or markers; ``text`` is shown where the pointer is, without it nothing."""
+    hover = "text" if "text" in options else "skip"
+    return {"type": "scatter", "mode": mode, "x": x, "y": y, "hoverinfo": hover, **options}
+
+
+def straight_line(*, y: tuple[float, float], color: str, x: float | None = None, **style: Any) -> Trace:
+    """Return a line over the whole width of a figure, or upright at ``x``."""
+    ends = {"xref": "paper", "x0": 0, "x1": 1} if x is None else {"x0": x, "x1": x}
+    return {"type": "line", **ends, "y0": y[0], "y1": y[1], "line": {"color": color, **style}}
+
+
 def plot_html(traces: Sequence[Trace], shape: Mapping[str, Any], *, name: str) -> str:
     """Return a figure as a piece of a page that holds plotly.js already.
 
@@ -117,8 +127,8 @@ def plot_html(traces: Sequence[Trace], shape: Mapping[str, Any], *, name: str) -
     from plotly.io import to_html
 
     figure = Figure(data=list(traces), layout=dict(shape))
-    drawn = to_html(figure, full_html=False, include_plotlyjs=False, div_id=name, config=dict(CONFIG))
-    return f'<div class="plot">{drawn}</div>'
+    html = to_html(figure, full_html=False, include_plotlyjs=False, div_id=name, config=dict(CONFIG))
+    return f'<div class="plot">{html}</div>'
 
 
 def plotly_script() -> str:
@@ -131,202 +141,190 @@ def plotly_script() -> str:
 Policy = Mapping[str, Any]
 MOST_DOTS = 80
 LANE, LINES, FOOT = 26, 330, 40
-"""Pixels: of a policy's lane of events, of the lines above them, of what stands below."""
+"""Pixels: of a policy's lane of events, of the lines above them, of what is below."""
 
 
-def metric_plot(told: ReplayDocument) -> str:
+def metric_plot(replay: ReplayDocument) -> str:
     """Draw the metric over time, a band for one policy at a time, and a lane of events for each policy."""
-    lanes = [one for one in told.policies if any(_events(one).values())]
+    lanes = [one for one in replay.policies if any(_events(one).values())]
     tall = LINES + LANE * len(lanes) + (FOOT if lanes else 0)
-    bands = [_band(told, one) for one in told.policies]
-    for place, one in enumerate(told.policies):
-        bands[place]["visible"] = one is (told.named("configured") or told.policies[0])
-    low, high, far = value_range(told)
-    lines = [_line(told, one, values_of(one), _hover(told, one)) for one in told.everyone]
-    if told.baseline and far:
+    with_band = replay.named("configured") or replay.policies[0]
+    bands = [_band(replay, one) | {"visible": one is with_band} for one in replay.policies]
+    low, high, far = value_range(replay)
+    lines = [_line(replay, one, values_of(one), _hover(replay, one)) for one in replay.everyone]
+    if replay.baseline and far:
         lines[-1]["visible"] = "legendonly"
     top = 1 - LINES / tall
     shape = layout(
         height=tall + 170,
         hovermode="x unified",
-        xaxis=axis(f"end of the window{_unit(told)}", anchor="y2" if lanes else "y"),
-        yaxis=axis(f"{told.metric} ({told.direction})", domain=[top, 1], range=[low, high]),
-        updatemenus=[_menu(told)],
+        xaxis=axis(f"end of the window{_unit(replay)}", anchor="y2" if lanes else "y"),
+        yaxis=axis(f"{replay.metric} ({replay.direction})", domain=[top, 1], range=[low, high]),
+        updatemenus=[_menu(replay)],
     )
     if lanes:
-        shape["yaxis2"] = _lane_axis(lanes, top - 12 / tall)
-    return plot_html(
-        [*bands, _window_names(told, low), *lines, *_event_traces(told, lanes)],
-        shape,
-        name="metric-over-time",
-    )
+        shape["yaxis2"] = axis(
+            "",
+            domain=[0, top - 12 / tall],
+            tickvals=[-lane for lane in range(len(lanes))],
+            ticktext=[escape(one["policy"]) for one in lanes],
+            range=[0.6 - len(lanes), 0.6],
+            fixedrange=True,
+        )
+    traces = [*bands, _window_names(replay, low), *lines, *_event_traces(replay, lanes)]
+    return plot_html(traces, shape, name="metric-over-time")
 
 
-def gain_plot(told: ReplayDocument) -> str:
+def gain_plot(replay: ReplayDocument) -> str:
     """Draw each policy's cumulative difference to never, or to the best where that was not replayed."""
-    base = told.named("never") or told.best or told.policies[0]
-    traces = [_window_names(told, 0.0)]
-    for one in (one for one in told.everyone if one is not base):
-        leads = told.leads(one, base)
+    base = replay.named("never") or replay.best or replay.policies[0]
+    traces = [_window_names(replay, 0.0)]
+    for one in (one for one in replay.everyone if one is not base):
+        leads = replay.leads(one, base)
         gained = np.where(np.isnan(leads), np.nan, np.nancumsum(leads))
-        name = escape(name_of(told, one))
+        name = escape(name_of(replay, one))
         texts = [
             f"{name}: {number(total, signed=True)} ({number(lead, signed=True)} in this window)"
             for total, lead in zip(gained, leads, strict=True)
         ]
-        traces.append(_line(told, one, gained, texts))
-        if one is told.baseline and value_range(told)[2]:
+        traces.append(_line(replay, one, gained, texts))
+        if one is replay.baseline and value_range(replay)[2]:
             traces[-1]["visible"] = "legendonly"
     flat = np.zeros(len(base["windows"]))
-    traces.append({**_line(told, base, flat, []), "mode": "lines", "hoverinfo": "skip"})
+    traces.append({**_line(replay, base, flat, []), "mode": "lines", "hoverinfo": "skip"})
     shape = layout(
         height=420,
         hovermode="x unified",
         showlegend=True,
-        xaxis=axis(f"end of the window{_unit(told)}"),
-        yaxis=axis(f"{told.metric} gained on {base['policy']}, summed up"),
+        xaxis=axis(f"end of the window{_unit(replay)}"),
+        yaxis=axis(f"{replay.metric} gained on {base['policy']}, summed up"),
     )
     return plot_html(traces, shape, name="gain-over-time")
 
 
-def value_range(told: ReplayDocument) -> tuple[float, float, bool]:
+def value_range(replay: ReplayDocument) -> tuple[float, float, bool]:
     """Return the ends of the vertical axis, and whether the baseline lies too far away to be shown at first.
 
     Intervals may reach half the spread of the values beyond them; the baseline stretches it to twice that at most.
     """
-    known = np.concatenate([values_of(one) for one in told.policies])
-    known = known[np.isfinite(known)]
-    if not len(known):
+    values = _finite(np.concatenate([values_of(one) for one in replay.policies]))
+    if not len(values):
         return 0.0, 1.0, False
-    low, high = float(known.min()), float(known.max())
+    low, high = float(values.min()), float(values.max())
     room = (high - low) or abs(high) * 0.05 or 1.0
-    ends = [real(end) for window in told.policies[0]["windows"] for end in window["interval"]]
-    sure = [end for end in ends if math.isfinite(end)]
-    low_end, high_end = (
-        max(min([low, *sure]), low - room / 2) - room / 20,
-        min(max([high, *sure]), high + room / 2) + room / 20,
+    ends = _finite([real(end) for window in replay.policies[0]["windows"] for end in window["interval"]])
+    lowest = max(min([low, *ends]), low - room / 2) - room / 20
+    highest = min(max([high, *ends]), high + room / 2) + room / 20
+    baseline = _finite(values_of(replay.baseline)) if replay.baseline else np.zeros(0)
+    if not len(baseline):
+        return float(lowest), float(highest), False
+    if baseline.min() < low - 1.5 * room or baseline.max() > high + 1.5 * room:
+        return float(lowest), float(highest), True
+    return (
+        float(min(lowest, baseline.min() - room / 20)),
+        float(max(highest, baseline.max() + room / 20)),
+        False,
     )
-    if told.baseline is None:
-        return low_end, high_end, False
-    others = values_of(told.baseline)
-    others = others[np.isfinite(others)]
-    far = bool(len(others)) and (others.min() < low - 1.5 * room or others.max() > high + 1.5 * room)
-    if len(others) and not far:
-        low_end, high_end = min(low_end, others.min() - room / 20), max(high_end, others.max() + room / 20)
-    return float(low_end), float(high_end), far
 
 
-def _line(told: ReplayDocument, one: Policy, values: Any, texts: Sequence[str]) -> Trace:
+def _finite(values: Any) -> FloatArray:
+    array = np.asarray(values, dtype=np.float64)
+    return array[np.isfinite(array)]
+
+
+def _line(replay: ReplayDocument, one: Policy, values: Any, texts: Sequence[str]) -> Trace:
     """Return a policy's line; a window without a value is a gap."""
-    look = _style_of(told, one)
+    style = _style_of(replay, one)
     dots = len(values) <= MOST_DOTS or bool(np.isnan(values).any())
-    return {
-        "type": "scatter",
-        "mode": "lines+markers" if dots else "lines",
-        "name": escape(name_of(told, one)),
-        "x": _places(told, one),
-        "y": [float(value) if math.isfinite(value) else None for value in values],
-        "text": list(texts),
-        "hoverinfo": "text",
-        "connectgaps": False,
-        "line": {"color": look.colour, "dash": look.dash, "width": look.width},
-        "marker": {"symbol": look.symbol, "size": 5, "color": look.colour},
-    }
+    return scatter(
+        _ends(replay, one),
+        [float(value) if math.isfinite(value) else None for value in values],
+        mode="lines+markers" if dots else "lines",
+        name=escape(name_of(replay, one)),
+        text=list(texts),
+        connectgaps=False,
+        line={"color": style.colour, "dash": style.dash, "width": style.width},
+        marker={"symbol": style.symbol, "size": 5, "color": style.colour},
+    )
 
 
-def _hover(told: ReplayDocument, one: Policy) -> list[str]:
-    """Return what is said of each window: name, value, interval, rows, version."""
-    name = name_of(told, one)
+def _hover(replay: ReplayDocument, one: Policy) -> list[str]:
+    """Return the text of each window: name, value, interval, rows, version."""
+    name = name_of(replay, one)
     return [
         escape(
             f"{name}: {number(window['value'])} {interval(*window['interval'])}, n {window['n']:,}"
-            + ("" if one is told.baseline else f", version {window['version']}")
+            + ("" if one is replay.baseline else f", version {window['version']}")
         )
         for window in one["windows"]
     ]
 
 
-def _window_names(told: ReplayDocument, height: float) -> Trace:
-    """Return what is drawn nowhere and heads what is said of a window: from where to where it goes."""
-    texts = [f"<b>{escape(span(window))}</b>" for window in told.windows]
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "x": _places(told, told.policies[0]),
-        "y": [height] * len(texts),
-        "text": texts,
-        "hoverinfo": "text",
-        "showlegend": False,
-        "name": "window",
-        "marker": {"size": 0.1, "opacity": 0},
-    }
+def _window_names(replay: ReplayDocument, height: float) -> Trace:
+    """Return invisible markers whose text heads what is shown of a window: from where to where it goes."""
+    texts = [f"<b>{escape(span(window))}</b>" for window in replay.windows]
+    return scatter(
+        _ends(replay, replay.policies[0]),
+        [height] * len(texts),
+        mode="markers",
+        text=texts,
+        showlegend=False,
+        name="window",
+        marker={"size": 0.1, "opacity": 0},
+    )
 
 
-def _band(told: ReplayDocument, one: Policy) -> Trace:
+def _band(replay: ReplayDocument, one: Policy) -> Trace:
     """Return the 95 % band as polygons, one for each run of windows that have an interval."""
-    across, along, places = list[Any](), list[Any](), _places(told, one)
+    across, along = list[Any](), list[Any]()
     ends = [
-        (place, *map(real, window["interval"])) for place, window in zip(places, one["windows"], strict=True)
+        (place, *map(real, window["interval"]))
+        for place, window in zip(_ends(replay, one), one["windows"], strict=True)
     ]
-    for sure, group in groupby(ends, key=lambda end: math.isfinite(end[1]) and math.isfinite(end[2])):
-        if sure:
-            run = list(group)
-            across += [*(place for place, _, _ in run), *(place for place, _, _ in reversed(run)), None]
-            along += [*(high for _, _, high in run), *(low for _, low, _ in reversed(run)), None]
-    colour = _style_of(told, one).colour
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "fill": "toself",
-        "x": across,
-        "y": along,
-        "opacity": 0.25,
-        "fillcolor": colour,
-        "line": {"width": 0.5, "color": colour},
-        "hoverinfo": "skip",
-        "showlegend": False,
-        "name": f"band of {escape(one['policy'])}",
-    }
+    for has_interval, group in groupby(ends, key=lambda end: math.isfinite(end[1]) and math.isfinite(end[2])):
+        if has_interval:
+            places, lows, highs = map(list, zip(*group, strict=True))
+            across += [*places, *places[::-1], None]
+            along += [*highs, *lows[::-1], None]
+    colour = _style_of(replay, one).colour
+    return scatter(
+        across,
+        along,
+        fill="toself",
+        opacity=0.25,
+        fillcolor=colour,
+        line={"width": 0.5, "color": colour},
+        showlegend=False,
+        name=f"band of {escape(one['policy'])}",
+    )
 
 
-def _menu(told: ReplayDocument) -> dict[str, Any]:
+def _menu(replay: ReplayDocument) -> dict[str, Any]:
     """Return the drop-down that says whose band is shown."""
-    names = [one["policy"] for one in told.policies]
-    places = list(range(len(names)))
+    names = [one["policy"] for one in replay.policies]
+    choices = {f"95 % band: {escape(name)}": name for name in names} | {"no band": None}
     buttons = [
         {
-            "label": f"95 % band: {escape(name)}",
+            "label": label,
             "method": "restyle",
-            "args": [{"visible": [other == name for other in names]}, places],
+            "args": [{"visible": [other == name for other in names]}, list(range(len(names)))],
         }
-        for name in names
+        for label, name in choices.items()
     ]
-    buttons.append(
-        {"label": "no band", "method": "restyle", "args": [{"visible": [False] * len(names)}, places]}
-    )
-    first = names.index("configured") if "configured" in names else 0
-    return {
-        "buttons": buttons,
-        "active": first,
-        "x": 0,
-        "xanchor": "left",
-        "y": -0.1,
-        "yanchor": "top",
-        "direction": "up",
-        "font": {"size": 12},
-    }
+    place = {"x": 0, "xanchor": "left", "y": -0.1, "yanchor": "top", "direction": "up", "font": {"size": 12}}
+    return {"buttons": buttons, "active": names.index("configured") if "configured" in names else 0, **place}
 
 
 def _events(one: Policy) -> dict[str, list[tuple[int, str]]]:
     """Return the windows after which something happened, and what, by kind of event."""
-    found: dict[str, list[tuple[int, str]]] = {"promoted": [], "refused": [], "alarm": []}
+    events: dict[str, list[tuple[int, str]]] = {"promoted": [], "refused": []}
     for place, (_, decision) in enumerate(decisions_by_window(one)):
         if decision["state"]:
             kind = "promoted" if decision["state"] == PROMOTED else "refused"
             version = f", version {decision['version']}" if decision["version"] is not None else ""
-            found[kind].append((place, f"{decision['state']}{version}"))
-    found["alarm"] = [(place, f"alarm: {', '.join(kinds)}") for place, kinds in opened_alarms(one)]
-    return found
+            events[kind].append((place, f"{decision['state']}{version}"))
+    events["alarm"] = [(place, f"alarm: {', '.join(kinds)}") for place, kinds in opened_alarms(one)]
+    return events
 
 
 _MARKS = {
@@ -336,62 +334,32 @@ _MARKS = {
 }
 
 
-def _event_traces(told: ReplayDocument, lanes: Sequence[Policy]) -> Iterator[Trace]:
+def _event_traces(replay: ReplayDocument, lanes: Sequence[Policy]) -> Iterator[Trace]:
     """Yield the marks of each kind of event over all lanes, so that one click hides a kind."""
     for kind, (symbol, shift, name) in _MARKS.items():
         marks = [
-            (
-                _places(told, one)[place],
-                -lane + shift,
-                escape(f"{one['policy']}: {said}"),
-                _style_of(told, one).colour,
-            )
+            (_ends(replay, one)[place], -lane + shift, escape(f"{one['policy']}: {text}"), colour)
             for lane, one in enumerate(lanes)
-            for place, said in _events(one)[kind]
+            for colour in [_style_of(replay, one).colour]
+            for place, text in _events(one)[kind]
         ]
         if marks:
             across, along, texts, colours = (list(some) for some in zip(*marks, strict=True))
-            yield {
-                "type": "scatter",
-                "mode": "markers",
-                "x": across,
-                "y": along,
-                "yaxis": "y2",
-                "name": name,
-                "text": texts,
-                "hoverinfo": "text",
-                "marker": {
-                    "symbol": symbol,
-                    "size": 9,
-                    "color": colours,
-                    "line": {"width": 2, "color": colours},
-                },
-            }
+            marker = {"symbol": symbol, "size": 9, "color": colours, "line": {"width": 2, "color": colours}}
+            yield scatter(across, along, mode="markers", yaxis="y2", name=name, text=texts, marker=marker)
 
 
-def _lane_axis(lanes: Sequence[Policy], top: float) -> dict[str, Any]:
-    names = [escape(one["policy"]) for one in lanes]
-    return axis(
-        "",
-        domain=[0, top],
-        tickvals=[-lane for lane in range(len(lanes))],
-        ticktext=names,
-        range=[0.6 - len(lanes), 0.6],
-        fixedrange=True,
-    )
-
-
-def _style_of(told: ReplayDocument, one: Policy) -> PolicyStyle:
-    if one is told.baseline:
+def _style_of(replay: ReplayDocument, one: Policy) -> PolicyStyle:
+    if one is replay.baseline:
         return LAST_LABEL
-    return policy_styles([other["policy"] for other in told.policies])[one["policy"]]
+    return policy_styles([other["policy"] for other in replay.policies])[one["policy"]]
 
 
-def _places(told: ReplayDocument, one: Policy) -> list[Any]:
+def _ends(replay: ReplayDocument, one: Policy) -> list[Any]:
     """Return where its windows end, as Plotly reads it."""
     ends = [window["to"] for window in one["windows"]]
-    return [end[:19] for end in ends] if told.clock == "timestamp" else [float(end) for end in ends]
+    return [end[:19] for end in ends] if replay.clock == "timestamp" else [float(end) for end in ends]
 
 
-def _unit(told: ReplayDocument) -> str:
-    return {"timestamp": "", "seconds": " (seconds)", "rows": " (row)"}.get(told.clock, "")
+def _unit(replay: ReplayDocument) -> str:
+    return {"timestamp": "", "seconds": " (seconds)", "rows": " (row)"}.get(replay.clock, "")

@@ -1,4 +1,4 @@
-"""Look into a database before anybody named a table."""
+"""Tables and queries of a database: the window is a WHERE, the columns a SELECT list; no secret is in a message."""
 
 from __future__ import annotations
 
@@ -16,62 +16,6 @@ import sqlalchemy as sa
 
 from evergreen.tasks.core.data.clock import Clock, Window, format_position
 from evergreen.tasks.core.errors import ConfigError, DataError, Unreachable, did_you_mean
-from evergreen.tasks.io.sources.base import detect_format
-
-
-def only_table(address: str, *, base: Path) -> str | None:
-    """Return the one table of a database; None where the address is no database.
-
-    Raises
-    ------
-    DataError
-        When there is no table, several, or a SQLite file is missing.
-    ConfigError
-        When the address is malformed or its driver is missing.
-    Unreachable
-        When a server does not answer.
-    """
-    if detect_format(address) != "sql":
-        return None
-    names = _tables(_url(address, base))
-    if len(names) == 1:
-        return names[0]
-    listed = ", ".join(sorted(names)[:20]) or "none"
-    raise DataError(f"The database holds {len(names)} tables ({listed}). Name one with --table.")
-
-
-def _url(address: str, base: Path) -> sa.URL:
-    try:
-        url = sa.make_url(address)
-    except sa.exc.ArgumentError:
-        raise ConfigError(
-            "DATA is no SQLAlchemy URL such as postgresql+psycopg://USER@HOST/DATABASE."
-        ) from None
-    if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
-        return url
-    path = base / str(url.database)
-    if not path.exists():
-        raise DataError(f"There is no database file '{url.database}'. Correct DATA.")
-    return url.set(database=str(path))
-
-
-def _tables(url: sa.URL) -> list[str]:
-    try:
-        found = sa.inspect(sa.create_engine(url, poolclass=sa.NullPool))
-        return [*found.get_table_names(), *found.get_view_names()]
-    except (ImportError, sa.exc.NoSuchModuleError) as error:
-        raise ConfigError(f"DATA needs a driver: {error}. Install it.") from None
-    except sa.exc.OperationalError:
-        shown = url.render_as_string(hide_password=True)
-        raise Unreachable(f"Database '{shown}' does not answer. Start it or correct DATA.") from None
-    except sa.exc.DatabaseError as error:
-        raise DataError(
-            f"DATA is no readable database: {str(error).splitlines()[0]}. Bring another."
-        ) from None
-
-
-# Tables and queries of a database: the window is a WHERE, the columns a SELECT list; secrets stay out of messages.
-
 
 _BATCH = 20_000
 _ISO_DAY = "____-__-__%"
@@ -137,9 +81,8 @@ class SqlLoader:
         with self._connect() as connection:
             bounds = self._bounds(connection, relation, window)
             statement = statement if bounds is None else statement.where(bounds)
-            result = connection.execution_options(stream_results=True, yield_per=_BATCH).execute(statement)
-            rows = [tuple(row) for row in result]
-        return pd.DataFrame.from_records(rows, columns=list(columns), coerce_float=True)
+            rows = [row for batch in _batches(connection, statement) for row in batch]
+        return _to_frame(rows, columns)
 
     def stream(self, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
         """Yield all rows in batches, in the order of the clock where there is one."""
@@ -148,17 +91,12 @@ class SqlLoader:
         if self.clock.column is not None:
             statement = statement.order_by(relation.c[self.clock.column])
         with self._connect() as connection:
-            options = connection.execution_options(stream_results=True, yield_per=_BATCH)
-            for batch in options.execute(statement).partitions(_BATCH):
-                rows = [tuple(row) for row in batch]
-                yield pd.DataFrame.from_records(rows, columns=list(columns), coerce_float=True)
+            for batch in _batches(connection, statement):
+                yield _to_frame(batch, columns)
 
     @cached_property
     def _engine(self) -> sa.Engine:
-        try:
-            return sa.create_engine(self.url, poolclass=sa.NullPool)
-        except (ImportError, sa.exc.NoSuchModuleError) as error:
-            raise ConfigError(f"data.source '{self._place}' needs a driver: {error}. Install it.") from None
+        return _make_engine(self.url, self._place)
 
     @cached_property
     def _names(self) -> tuple[str, ...]:
@@ -176,26 +114,23 @@ class SqlLoader:
         """The query on lines of its own: it may end in a comment."""
         return f"\n{(self.query or '').strip().rstrip(';')}\n"
 
-    def _named_table(self) -> Any:
+    def _named_table(self, *columns: Any) -> Any:
         schema, _, name = (self.table or "").rpartition(".")
-        return sa.table(name, schema=schema or None)
+        return sa.table(name, *columns, schema=schema or None)
 
     def _require_table(self, connection: sa.Connection) -> None:
         schema, _, name = (self.table or "").rpartition(".")
-        known = sa.inspect(connection)
-        names = [*known.get_table_names(schema=schema or None), *known.get_view_names(schema=schema or None)]
+        names = _table_names(connection, schema)
         if name not in names:
-            listed = ", ".join(sorted(names)[:20]) or "none"
             raise DataError(
-                f"There is no table '{self.table}' in '{self._place}'. Tables: {listed}.{did_you_mean(name, names)} "
-                "Correct data.table."
+                f"There is no table '{self.table}' in '{self._place}'. Tables: {_listed(names)}."
+                f"{did_you_mean(name, names)} Correct data.table."
             )
 
     def _relation(self, columns: Sequence[str]) -> Any:
         names = list(dict.fromkeys([*columns, *([self.clock.column] if self.clock.column else [])]))
         if self.table:
-            schema, _, name = self.table.rpartition(".")
-            return sa.table(name, *(sa.column(each) for each in names), schema=schema or None)
+            return self._named_table(*(sa.column(each) for each in names))
         selected = sa.text(_escape(self._text)).columns(*(sa.column(each) for each in self._names))
         return selected.subquery("evergreen_source")
 
@@ -205,12 +140,10 @@ class SqlLoader:
             return None
         field = relation.c[self.clock.column]
         example = connection.execute(sa.select(field).where(field.is_not(None)).limit(1)).scalar()
-        limits = [
-            _limit(bound, example, self.clock, side) for bound, side in ((window.start, -1), (window.end, 1))
-        ]
-        conditions = [
-            test for test in (_at_least(field, limits[0]), _at_most(field, limits[1])) if test is not None
-        ]
+        start = _limit(window.start, example, self.clock, -1)
+        end = _limit(window.end, example, self.clock, 1)
+        conditions = [field >= start] if start is not None else []
+        conditions += [field <= end] if end is not None else []
         if not conditions:
             return None
         always = [field.is_(None)]
@@ -220,24 +153,75 @@ class SqlLoader:
 
     @contextmanager
     def _connect(self) -> Iterator[sa.Connection]:
-        try:
-            with self._engine.connect() as connection:
-                try:
-                    yield connection
-                except (sa.exc.ProgrammingError, sa.exc.OperationalError, sa.exc.DataError) as error:
-                    if error.connection_invalidated:
-                        raise
-                    raise DataError(
-                        f"{self.origin} cannot be read: {_first_line(error)}. Correct data.query or data.table."
-                    ) from None
-        except sa.exc.OperationalError as error:
-            raise Unreachable(
-                f"Database '{self._place}' does not answer: {_first_line(error)}. Start it or correct data.source."
-            ) from None
-        except sa.exc.DatabaseError as error:
-            raise DataError(
-                f"'{self._place}' is no readable database: {_first_line(error)}. Bring another."
-            ) from None
+        with _answered(self._place), self._engine.connect() as connection:
+            try:
+                yield connection
+            except (sa.exc.ProgrammingError, sa.exc.OperationalError, sa.exc.DataError) as error:
+                if error.connection_invalidated:
+                    raise
+                raise DataError(
+                    f"{self.origin} cannot be read: {_first_line(error)}. Correct data.query or data.table."
+                ) from None
+
+
+def only_table(address: str, *, base: Path) -> str:
+    """Return the one table of a database.
+
+    Raises
+    ------
+    DataError
+        When there is no table, several, or a SQLite file is missing.
+    ConfigError
+        When the address is malformed or its driver is missing.
+    Unreachable
+        When a server does not answer.
+    """
+    url = _parse_url(address, base)
+    place = url.render_as_string(hide_password=True)
+    with _answered(place), _make_engine(url, place).connect() as connection:
+        names = _table_names(connection)
+    if len(names) != 1:
+        raise DataError(f"The database holds {len(names)} tables ({_listed(names)}). Name one with --table.")
+    return names[0]
+
+
+def _make_engine(url: sa.URL, place: str) -> sa.Engine:
+    try:
+        return sa.create_engine(url, poolclass=sa.NullPool)
+    except (ImportError, sa.exc.NoSuchModuleError) as error:
+        raise ConfigError(f"data.source '{place}' needs a driver: {error}. Install it.") from None
+
+
+@contextmanager
+def _answered(place: str) -> Iterator[None]:
+    """Say which database does not answer, or is none."""
+    try:
+        yield
+    except sa.exc.OperationalError as error:
+        raise Unreachable(
+            f"Database '{place}' does not answer: {_first_line(error)}. Start it or correct data.source."
+        ) from None
+    except sa.exc.DatabaseError as error:
+        raise DataError(f"'{place}' is no readable database: {_first_line(error)}. Bring another.") from None
+
+
+def _table_names(connection: sa.Connection, schema: str = "") -> list[str]:
+    inspector = sa.inspect(connection)
+    return [*inspector.get_table_names(schema or None), *inspector.get_view_names(schema or None)]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(sorted(names)[:20]) or "none"
+
+
+def _batches(connection: sa.Connection, statement: Any) -> Iterator[list[tuple[Any, ...]]]:
+    options = connection.execution_options(stream_results=True, yield_per=_BATCH)
+    for batch in options.execute(statement).partitions(_BATCH):
+        yield [tuple(row) for row in batch]
+
+
+def _to_frame(rows: Sequence[tuple[Any, ...]], columns: Sequence[str]) -> pd.DataFrame:
+    return pd.DataFrame.from_records(rows, columns=list(columns), coerce_float=True)
 
 
 def _parse_url(address: str, base: Path) -> sa.URL:
@@ -272,22 +256,14 @@ def _limit(bound: float, example: Any, clock: Clock, side: int) -> Any:
     return dt.datetime.fromtimestamp(bound, dt.UTC).date() if isinstance(example, dt.date) else None
 
 
-def _at_least(field: Any, limit: Any) -> Any:
-    return None if limit is None else field >= limit
-
-
-def _at_most(field: Any, limit: Any) -> Any:
-    return None if limit is None else field <= limit
-
-
 def _as_written(names: tuple[str, ...]) -> tuple[str, ...]:
     """Return the names with those restored that SQLite renames in a subselect, so that repeats can be seen.
 
     >>> _as_written(("y", "x", "y:1"))
     ('y', 'x', 'y')
     """
-    found = ((name, _REPEATED.match(name)) for name in names)
-    return tuple(match[1] if match and match[1] in names else name for name, match in found)
+    matches = ((name, _REPEATED.match(name)) for name in names)
+    return tuple(match[1] if match and match[1] in names else name for name, match in matches)
 
 
 def _escape(query: str) -> str:
