@@ -27,24 +27,17 @@ _MOST = 10**9  # a number beyond it is none that anyone will collect
 
 @dataclass(frozen=True, kw_only=True)
 class Need(Struct):
-    """Units after which a challenger better by the planned improvement has been found with the planned power.
-
-    Attributes
-    ----------
-    units : int or None
-        In all: of both arms, or pairs, entities, blocks; None where the spread is not known yet, or beyond 10⁹.
-    still : int or None
-        Of these, those not collected yet.
-    time : float or None
-        How long the missing ones take at the rate so far, in the clock's unit, with the follow-up.
-    what : str
-        What units are: ``units`` (of both arms), ``pairs``, ``entities`` or ``blocks``.
-    """
+    """Units after which a challenger better by the planned improvement has been found with the planned power."""
 
     units: int | None = None
+    """In all: of both arms, or pairs, entities, blocks; None where the spread is not known yet, or beyond
+    10⁹."""
     still: int | None = None
+    """Of these, those not collected yet."""
     time: float | None = None
+    """How long the missing ones take at the rate so far, in the clock's unit, with the follow-up."""
     what: str = "units"
+    """What units are: ``units`` (of both arms), ``pairs``, ``entities`` or ``blocks``."""
 
 
 def needed_units(test: LiveTest, *, standard_error: float, n: int) -> int | None:
@@ -121,59 +114,39 @@ GUARDRAIL_LEVEL = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class ChallengerResult(Struct):
-    """What a look says of one challenger.
-
-    Attributes
-    ----------
-    arm : Arm
-        The challenger.
-    verdict : str
-        ``superior``, ``equivalent``, ``inferior`` or ``undecided``.
-    promotes : bool
-        Whether the policy is satisfied.
-    measured : Measured
-        The improvement with its sequence.
-    need : Need
-        What is missing for the planned power.
-    reasons : tuple of Reason
-        What decided, or what forbids a decision.
-    tripped : tuple of Reason
-        Guardrails that it breaks.
-    """
+    """What a look says of one challenger."""
 
     arm: Arm = field(metadata={"flat": True, "write": Arm.to_reference})
+    """The challenger."""
     verdict: str
+    """``superior``, ``equivalent``, ``inferior`` or ``undecided``."""
     promotes: bool
+    """Whether the policy is satisfied."""
     measured: MeasuredEffect = field(metadata={"flat": True})
+    """The improvement with its sequence."""
     need: Need
+    """What is missing for the planned power."""
     reasons: tuple[Reason, ...]
+    """What decided, or what forbids a decision."""
     tripped: tuple[Reason, ...] = ()
+    """Guardrails that it breaks."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LiveTestAnalysis(Struct):
-    """A look at all challengers.
-
-    Attributes
-    ----------
-    now, until : float
-        Position of the look, and up to which predictions were old enough to count.
-    judged : tuple of Judged
-        One a challenger.
-    split : dict
-        The check of the split; empty for pairs.
-    counts : dict of str to dict
-        Rows by arm (or challenger): due, labelled, counted, undefined, clipped, unpaired.
-    alpha : float
-        Of the whole test.
-    """
+    """A look at all challengers."""
 
     now: float
     until: float
+    """Position of the look, and up to which predictions were old enough to count."""
     judged: tuple[ChallengerResult, ...] = field(metadata={"key": "challengers"})
+    """One a challenger."""
     split: Mapping[str, Any]
+    """The check of the split; empty for pairs."""
     counts: Mapping[str, Mapping[str, int]]
+    """Rows by arm (or challenger): due, labelled, counted, undefined, clipped, unpaired."""
     alpha: float
+    """Of the whole test."""
 
 
 def analyse_live_test(

@@ -163,30 +163,21 @@ def _listed(numbers: list[float] | list[int]) -> str:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Maturity:
-    """Labels by cohort and age; parts with the same cohorts' length and ages add up.
-
-    Attributes
-    ----------
-    starts : array, shape (d,)
-        Where each cohort begins on the clock, ascending; cohort d holds predictions in [start, start + length).
-    length : float
-        Of a cohort, in the clock's unit.
-    ages : array, shape (k,)
-        Ascending, in the clock's unit.
-    rows : array, shape (d,)
-        Predictions.
-    known : array, shape (d, k)
-        Of these, how many had a label at most that age after the prediction.
-    now : float
-        Position as of which labels were counted.
-    """
+    """Labels by cohort and age; parts with the same cohorts' length and ages add up."""
 
     starts: FloatArray
+    """Shape (d,). Where each cohort begins on the clock, ascending; cohort d holds predictions in [start,
+    start + length)."""
     length: float
+    """Of a cohort, in the clock's unit."""
     ages: FloatArray
+    """Shape (k,). Ascending, in the clock's unit."""
     rows: FloatArray
+    """Shape (d,). Predictions."""
     known: FloatArray
+    """Shape (d, k). Of these, how many had a label at most that age after the prediction."""
     now: float
+    """Position as of which labels were counted."""
 
     @property
     def reached(self) -> Any:

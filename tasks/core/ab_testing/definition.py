@@ -144,21 +144,14 @@ SPLIT_LEVEL = 0.01
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """One side of a live test.
-
-    Attributes
-    ----------
-    name : str
-        The variant under which its predictions are logged.
-    version : int or None
-        Version that answers; None for an ensemble, which can be measured but not promoted.
-    share : float
-        Of the units of randomisation that it answers (``paired``: that it scores as well), in (0, 1].
-    """
+    """One side of a live test."""
 
     name: str
+    """The variant under which its predictions are logged."""
     version: int | None
+    """Version that answers; None for an ensemble, which can be measured but not promoted."""
     share: float = 1.0
+    """Of the units of randomisation that it answers (``paired``: that it scores as well), in (0, 1]."""
 
     def to_reference(self) -> dict[str, Any]:
         """Return which arm it is, as results name it: ``variant`` and ``version``."""
@@ -181,50 +174,6 @@ class Guardrail:
 class LiveTest:
     """What is tested, on whom, for how long, and what counts as better.
 
-    Attributes
-    ----------
-    name, hypothesis : str
-        Its key within the model, and what is expected and why, for people.
-    metric : str
-        A mean over rows or groups (`evergreen.tasks.core.ab_testing.metric`).
-    mode : str
-        ``paired`` or ``arms``.
-    control : Arm
-        The champion as of the start.
-    challengers : tuple of Arm
-        One or more; ``alpha`` is divided between them.
-    min_improvement : float
-        The improvement worth finding, > 0: the test is planned for it, and a difference surely smaller is
-        ``equivalent``. In the metric's own unit, or relative to ``baseline`` where that is given.
-    baseline : float, optional
-        The champion's metric before the start.
-    start, longest : float
-        Position on the clock from which predictions count, and the longest duration, both in the clock's unit.
-    alpha : float
-        Probability of any false winner, however often one looks.
-    follow_up : float, optional
-        In the clock's unit. A prediction counts when it is this old, with the outcome that was known by then: the
-        same rule in every arm, so that outcomes which come early for a reason favour nobody. None: with any outcome,
-        as soon as it is known.
-    clip : (float, float), optional
-        Bounds that values of an unbounded metric are clipped to, fixed beforehand (`choose_clip`).
-    policy, margin, strict
-        As `evergreen.tasks.core.challenge.decision.Rule`: ``non_inferiority`` promotes what is surely not worse by
-        ``margin``;
-        ``strict`` demands that the whole interval lie beyond ``min_improvement``.
-    power : float
-        Probability that `still needed` plans for.
-    guardrails : tuple of Guardrail
-        Further metrics that end the test.
-    unit : str
-        What is independent. Of arms ``entity``: what is assigned (of a ranking the group; a row where none is named).
-        Of pairs ``block``: all rows of a piece of the clock, which counts when it is over; ``entity``, where entities
-        are declared independent; ``row``, where rows are: only then are right-or-wrong pairs counted one by one.
-    block : float, optional
-        Length of a block in the clock's unit, from the start on.
-    grace : float
-        In the clock's unit. A pair counts when it is so old: shadows answer later.
-
     Raises
     ------
     InputError
@@ -233,25 +182,50 @@ class LiveTest:
 
     name: str
     hypothesis: str
+    """Its key within the model, and what is expected and why, for people."""
     metric: str
+    """A mean over rows or groups (`evergreen.tasks.core.ab_testing.metric`)."""
     mode: str
+    """``paired`` or ``arms``."""
     control: Arm
+    """The champion as of the start."""
     challengers: tuple[Arm, ...]
+    """One or more; ``alpha`` is divided between them."""
     min_improvement: float
+    """The improvement worth finding, > 0: the test is planned for it, and a difference surely smaller is
+    ``equivalent``. In the metric's own unit, or relative to ``baseline`` where that is given."""
     start: float
     longest: float
+    """Position on the clock from which predictions count, and the longest duration, both in the clock's
+    unit."""
     alpha: float = 0.05
+    """Probability of any false winner, however often one looks."""
     baseline: float | None = None
+    """The champion's metric before the start."""
     follow_up: float | None = None
+    """In the clock's unit. A prediction counts when it is this old, with the outcome that was known by then:
+    the same rule in every arm, so that outcomes which come early for a reason favour nobody. None: with any
+    outcome, as soon as it is known."""
     clip: tuple[float, float] | None = None
+    """Bounds that values of an unbounded metric are clipped to, fixed beforehand (`choose_clip`)."""
     policy: str = "superiority"
     margin: float = 0.0
     strict: bool = False
+    """As `evergreen.tasks.core.challenge.decision.Rule`: ``non_inferiority`` promotes what is surely not
+    worse by ``margin``; ``strict`` demands that the whole interval lie beyond ``min_improvement``."""
     power: float = 0.8
+    """Probability that `still needed` plans for."""
     guardrails: tuple[Guardrail, ...] = ()
+    """Further metrics that end the test."""
     unit: str = ENTITY
+    """What is independent. Of arms ``entity``: what is assigned (of a ranking the group; a row where none is
+    named). Of pairs ``block``: all rows of a piece of the clock, which counts when it is over; ``entity``,
+    where entities are declared independent; ``row``, where rows are: only then are right-or-wrong pairs
+    counted one by one."""
     block: float | None = None
+    """Length of a block in the clock's unit, from the start on."""
     grace: float = 0.0
+    """In the clock's unit. A pair counts when it is so old: shadows answer later."""
 
     def __post_init__(self) -> None:
         check_definition(self)

@@ -26,44 +26,31 @@ _TOLERANCE = 1e-12  # beyond 0, by an amount that is not known
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredEffect(Struct):
-    """A challenger against the control, in the metric's own unit; greater is always better.
-
-    Attributes
-    ----------
-    test : str
-        ``confidence_sequence``, or ``mcnemar_e_value`` for right-or-wrong pairs of independent rows.
-    improvement, low, high : float
-        Challenger less control a row, and its confidence sequence; infinite where nothing is known yet.
-    standard_error : float
-        NaN where nothing has varied yet.
-    log_e_value : float
-        Log of the evidence against no difference.
-    control, challenger : float
-        Mean of each; of a loss or error its negative.
-    n_control, n_challenger : int
-        Units on each side (pairs: the same; blocks where these are the units).
-    repeated : bool
-        Whether units brought more than one row.
-    lost, won : int or None
-        Discordant pairs, where values are right or wrong.
-    paired : bool
-        Whether both answered the same rows.
-    """
+    """A challenger against the control, in the metric's own unit; greater is always better."""
 
     test: str
+    """``confidence_sequence``, or ``mcnemar_e_value`` for right-or-wrong pairs of independent rows."""
     improvement: float
     low: float
     high: float
+    """Challenger less control a row, and its confidence sequence; infinite where nothing is known yet."""
     standard_error: float
+    """NaN where nothing has varied yet."""
     log_e_value: float
+    """Log of the evidence against no difference."""
     control: float
     challenger: float
+    """Mean of each; of a loss or error its negative."""
     n_control: int
     n_challenger: int
+    """Units on each side (pairs: the same; blocks where these are the units)."""
     repeated: bool = False
+    """Whether units brought more than one row."""
     lost: int | None = None
     won: int | None = None
+    """Discordant pairs, where values are right or wrong."""
     paired: bool = False
+    """Whether both answered the same rows."""
 
     @property
     def n(self) -> int:

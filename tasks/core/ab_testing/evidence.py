@@ -51,18 +51,12 @@ def cut_slices(positions: FloatArray, span: Window, *, most: int = SLICE_ROWS) -
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class UnitTable:
-    """Sums of c numbers for each of u units.
-
-    Attributes
-    ----------
-    names : array of str, shape (u,)
-        Sorted, without repeats.
-    sums : array, shape (u, c)
-        The first number is how many rows the unit brought (0: none that counts yet).
-    """
+    """Sums of c numbers for each of u units."""
 
     names: ObjectArray
+    """Shape (u,). Sorted, without repeats."""
     sums: FloatArray
+    """Shape (u, c). The first number is how many rows the unit brought (0: none that counts yet)."""
 
     @classmethod
     def of(cls, names: ObjectArray, values: FloatArray) -> UnitTable:
@@ -111,28 +105,20 @@ _COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ArmEvidence:
-    """What is known of one arm, or of the pairs of one challenger with the control.
-
-    Attributes
-    ----------
-    singles : JointMoments
-        Rows that are units of their own.
-    table : UnitTable
-        Units that may bring more than one row; those without a row that counts are in it too.
-    lost, won : int
-        Pairs that only the control, and only the challenger, has right.
-    counts : Counter
-        ``due`` (old enough), ``labelled``, ``counted``, ``undefined``, ``clipped``, ``unpaired`` (no shadow answered),
-        ``single_due`` (units of one row that are due).
-    """
+    """What is known of one arm, or of the pairs of one challenger with the control."""
 
     singles: JointMoments = field(default_factory=lambda: JointMoments.empty(_COLUMNS))
+    """Rows that are units of their own."""
     table: UnitTable = field(
         default_factory=lambda: UnitTable(names=np.empty(0, dtype=object), sums=np.empty((0, _COLUMNS)))
     )
+    """Units that may bring more than one row; those without a row that counts are in it too."""
     lost: int = 0
     won: int = 0
+    """Pairs that only the control, and only the challenger, has right."""
     counts: Counter[str] = field(default_factory=Counter)
+    """``due`` (old enough), ``labelled``, ``counted``, ``undefined``, ``clipped``, ``unpaired`` (no shadow
+    answered), ``single_due`` (units of one row that are due)."""
 
     def __add__(self, other: ArmEvidence) -> ArmEvidence:
         """Return both together."""
@@ -198,28 +184,19 @@ def _sum(one: ArmEvidence | None, other: ArmEvidence | None) -> ArmEvidence:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LoggedAnswers:
-    """Logged answers of all variants, one entry an answer, in any order.
-
-    Attributes
-    ----------
-    keys : array of str, shape (n,)
-        Prediction id; a shadow's answer has the id of the row it scored.
-    variants : array of str, shape (n,)
-        Who answered.
-    units : array, shape (n,)
-        Unit of randomisation (entity); None where each row stands for itself.
-    positions, known_at : array, shape (n,)
-        On the clock: of the prediction, and of when its outcome became known (NaN: not yet).
-    scored : Scored
-        Answers and outcomes; the outcome of an unlabelled row is not looked at.
-    """
+    """Logged answers of all variants, one entry an answer, in any order."""
 
     keys: ObjectArray
+    """Shape (n,). Prediction id; a shadow's answer has the id of the row it scored."""
     variants: ObjectArray
+    """Shape (n,). Who answered."""
     units: ObjectArray
+    """Shape (n,). Unit of randomisation (entity); None where each row stands for itself."""
     positions: FloatArray
     known_at: FloatArray
+    """Shape (n,). On the clock: of the prediction, and of when its outcome became known (NaN: not yet)."""
     scored: Scored
+    """Answers and outcomes; the outcome of an unlabelled row is not looked at."""
 
     def __post_init__(self) -> None:
         """Refuse columns of different lengths and positions that are none."""
@@ -244,27 +221,19 @@ class LoggedAnswers:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Observations:
-    """One entry a row (or ranking group) and variant, shape (m,).
-
-    Attributes
-    ----------
-    keys, variants, units
-        As of `Answered`; of a group, key and unit are its name.
-    rows : array of int
-        Rows that the entry stands for: 1, or those of the group that the variant answered.
-    positions, known_at : array
-        A group is as old as its newest row, and known when its last outcome is.
-    values : array
-        The metric, greater always better; NaN where it is undefined or the outcome is unknown.
-    """
+    """One entry a row (or ranking group) and variant, shape (m,)."""
 
     keys: ObjectArray
     variants: ObjectArray
     units: ObjectArray
+    """As of `Answered`; of a group, key and unit are its name."""
     rows: IntArray
+    """Rows that the entry stands for: 1, or those of the group that the variant answered."""
     positions: FloatArray
     known_at: FloatArray
+    """A group is as old as its newest row, and known when its last outcome is."""
     values: FloatArray
+    """The metric, greater always better; NaN where it is undefined or the outcome is unknown."""
 
     def __len__(self) -> int:
         """Return the number of entries."""

@@ -46,38 +46,26 @@ class StreamMarks:
 
 @dataclass(frozen=True, kw_only=True)
 class TestState:
-    """A live test as the ledger knows it.
-
-    Attributes
-    ----------
-    test : LiveTest
-        Its definition; ``start`` is where it began, once it has.
-    marks : Marks
-        What had happened when it was created.
-    entry : str
-        Id of the entry that created it.
-    created_at : datetime
-        Aware.
-    begun_at : datetime or None
-        When its start was fixed, after its alpha was spent and the traffic shared; None before.
-    looks : tuple of dict
-        Each look's numbers (`Look.to_dict`) with ``at``, oldest first.
-    ended_at : datetime or None
-        None while it runs.
-    ended : dict or None
-        How it ended: ``action``, ``winner``, ``reasons``, and who ended it.
-    """
+    """A live test as the ledger knows it."""
 
     __test__ = False
 
     test: LiveTest
+    """Its definition; ``start`` is where it began, once it has."""
     entry: str
+    """Id of the entry that created it."""
     created_at: datetime
+    """Aware."""
     marks: StreamMarks = StreamMarks()
+    """What had happened when it was created."""
     begun_at: datetime | None = None
+    """When its start was fixed, after its alpha was spent and the traffic shared; None before."""
     looks: tuple[Mapping[str, Any], ...] = ()
+    """Each look's numbers (`Look.to_dict`) with ``at``, oldest first."""
     ended_at: datetime | None = None
+    """None while it runs."""
     ended: Mapping[str, Any] | None = None
+    """How it ended: ``action``, ``winner``, ``reasons``, and who ended it."""
 
     @property
     def status(self) -> str:

@@ -37,22 +37,15 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Conclusion(Struct):
-    """What follows from a look.
-
-    Attributes
-    ----------
-    action : Action
-        ``promote`` the winner, ``keep`` the champion (nobody can win any more), ``expire`` (kept, for time is up),
-        ``abort`` (kept, for the test or a challenger is not sound), or ``go_on``.
-    winner : Arm or None
-        Who is to be promoted.
-    reasons : tuple of Reason
-        Why.
-    """
+    """What follows from a look."""
 
     action: Action
+    """``promote`` the winner, ``keep`` the champion (nobody can win any more), ``expire`` (kept, for time is
+    up), ``abort`` (kept, for the test or a challenger is not sound), or ``go_on``."""
     reasons: tuple[Reason, ...]
+    """Why."""
     winner: Arm | None = field(default=None, metadata={"write": Arm.to_reference})
+    """Who is to be promoted."""
 
     @property
     def ends(self) -> bool:

@@ -38,22 +38,15 @@ _LEAST = 100  # past values that say what the champion is worth
 
 @dataclass(frozen=True, kw_only=True)
 class Contenders:
-    """Who meets whom, from where on the clock, on which level.
-
-    Attributes
-    ----------
-    champion, challenger : int
-        Versions.
-    start : float
-        Position from which predictions count.
-    alpha : float
-        What the test may spend.
-    """
+    """Who meets whom, from where on the clock, on which level."""
 
     champion: int
     challenger: int
+    """Versions."""
     start: float
+    """Position from which predictions count."""
     alpha: float
+    """What the test may spend."""
 
 
 def metric_of_test(config: ModelConfig, *, custom: Mapping[str, Metric] | None = None) -> Metric:

@@ -17,38 +17,25 @@ SHARE = 0.25
 
 @dataclass(frozen=True, kw_only=True)
 class AlphaAllowance:
-    """What one look may spend.
-
-    Attributes
-    ----------
-    alpha : float
-        Significance level of this look.
-    left_before, left_after : float
-        Unspent part of the budget in the rolling window, before and after it.
-    """
+    """What one look may spend."""
 
     alpha: float
+    """Significance level of this look."""
     left_before: float
     left_after: float
+    """Unspent part of the budget in the rolling window, before and after it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AlphaBudget:
-    """How a model's significance level is spread over repeated challenges.
-
-    Attributes
-    ----------
-    level : float
-        Bound on the probability of any wrong promotion in a window.
-    window : timedelta
-        Rolling length of the budget.
-    share : float
-        Part of what is left that one look spends; so the budget never runs dry.
-    """
+    """How a model's significance level is spread over repeated challenges."""
 
     level: float = 0.05
+    """Bound on the probability of any wrong promotion in a window."""
     window: timedelta = WINDOW
+    """Rolling length of the budget."""
     share: float = SHARE
+    """Part of what is left that one look spends; so the budget never runs dry."""
 
     def __post_init__(self) -> None:
         """Refuse levels and shares outside (0, 1) and windows that are none."""

@@ -26,22 +26,15 @@ from evergreen.tasks.core.training.scoring import Scorer
 
 @dataclass(frozen=True, kw_only=True)
 class Contestants:
-    """The two sides of a challenge.
-
-    Attributes
-    ----------
-    challenger : int
-        Version under @challenger.
-    champion : int | None
-        Version under @champion; None on an empty throne, where the naive baseline defends.
-    twin : int | None
-        The judged version the champion was refitted from (tag ``evergreen.evaluated_as``): the same recipe
-        that never saw the evaluation rows. It stands in for a champion that did.
-    """
+    """The two sides of a challenge."""
 
     challenger: int
+    """Version under @challenger."""
     champion: int | None
+    """Version under @champion; None on an empty throne, where the naive baseline defends."""
     twin: int | None = None
+    """The judged version the champion was refitted from (tag ``evergreen.evaluated_as``): the same recipe
+    that never saw the evaluation rows. It stands in for a champion that did."""
 
     @property
     def defenders(self) -> tuple[int, ...]:
@@ -133,31 +126,21 @@ def _no_challenger(model: str, candidate: int | None, tags: Mapping[int, Mapping
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Comparison:
-    """What both sides said about the same rows.
-
-    Attributes
-    ----------
-    metric : Metric
-        The metric that decides.
-    champion, challenger : Scored
-        Answers of the defender (or the naive baseline) and of the challenger, shape (n,) each.
-    blocks : array of int, shape (n,), or None
-        Block of each row; None where rows are declared independent.
-    defender : int | None
-        Version whose answers ``champion`` holds; None for the naive baseline.
-    fingerprint : str
-        SHA-256 of the rows.
-    window : tuple of str, or None
-        First and last moment of the rows, as text.
-    """
+    """What both sides said about the same rows."""
 
     metric: Metric
+    """The metric that decides."""
     champion: Scored
     challenger: Scored
+    """Answers of the defender (or the naive baseline) and of the challenger, shape (n,) each."""
     blocks: IntArray | None
+    """Shape (n,). Block of each row; None where rows are declared independent."""
     defender: int | None
+    """Version whose answers ``champion`` holds; None for the naive baseline."""
     fingerprint: str
+    """SHA-256 of the rows."""
     window: tuple[str, str] | None
+    """First and last moment of the rows, as text."""
 
 
 @dataclass(frozen=True, kw_only=True)

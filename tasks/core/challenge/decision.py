@@ -21,31 +21,21 @@ POLICIES = ("superiority", "non_inferiority")
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """When a challenger takes the throne.
-
-    Attributes
-    ----------
-    min_improvement : float
-        Least difference worth a promotion, >= 0, in the unit of `Difference.difference`.
-    policy : str
-        ``superiority``: lower bound > 0 and estimate >= ``min_improvement``. ``non_inferiority``: lower
-        bound > -``margin``; it promotes equals by design.
-    strict : bool
-        Superiority by the whole interval: lower bound >= ``min_improvement``.
-    margin : float
-        How much worse is still good enough (``non_inferiority``).
-    min_blocks : int
-        Fewest blocks to judge on.
-    power : float
-        Probability of promotion that `ChallengeDecision.needed_n` plans for.
-    """
+    """When a challenger takes the throne."""
 
     min_improvement: float
+    """Least difference worth a promotion, >= 0, in the unit of `Difference.difference`."""
     policy: str = "superiority"
+    """``superiority``: lower bound > 0 and estimate >= ``min_improvement``. ``non_inferiority``: lower bound
+    > -``margin``; it promotes equals by design."""
     strict: bool = False
+    """Superiority by the whole interval: lower bound >= ``min_improvement``."""
     margin: float = 0.0
+    """How much worse is still good enough (``non_inferiority``)."""
     min_blocks: int = MIN_BLOCKS
+    """Fewest blocks to judge on."""
     power: float = 0.8
+    """Probability of promotion that `ChallengeDecision.needed_n` plans for."""
 
     def __post_init__(self) -> None:
         """Refuse policies that do not exist and numbers out of range."""
@@ -168,30 +158,21 @@ MIN_ROWS = 30  # independent rows (or groups) below which no test of ours is tru
 
 @dataclass(frozen=True, kw_only=True)
 class ChallengeDecision(Struct):
-    """What the comparison says and what follows.
-
-    Attributes
-    ----------
-    verdict : str
-        ``superior``, ``equivalent``, ``inferior`` or ``undecided``.
-    outcome : Outcome
-        PASS promotes, FAIL keeps the champion, INSUFFICIENT waits for more rows.
-    reasons : tuple of Reason
-        What decided.
-    difference : Difference
-        The evidence.
-    needed_n, needed_blocks : int or None
-        Rows (or groups), and blocks (of the length before neighbours were joined), that promote with
-        probability ``power`` a challenger better by twice
-        ``min_improvement``; None where no number would do (nothing to detect, undefined).
-    """
+    """What the comparison says and what follows."""
 
     verdict: str
+    """``superior``, ``equivalent``, ``inferior`` or ``undecided``."""
     outcome: Outcome
+    """PASS promotes, FAIL keeps the champion, INSUFFICIENT waits for more rows."""
     reasons: tuple[Reason, ...]
+    """What decided."""
     difference: Difference = field(metadata={"flat": True})
+    """The evidence."""
     needed_n: int | None = None
     needed_blocks: int | None = None
+    """Rows (or groups), and blocks (of the length before neighbours were joined), that promote with
+    probability ``power`` a challenger better by twice ``min_improvement``; None where no number would do
+    (nothing to detect, undefined)."""
 
 
 def judge_challenge(difference: Difference, rule: Rule) -> ChallengeDecision:

@@ -39,55 +39,38 @@ from evergreen.tasks.core.stats.resampling import (
 
 @dataclass(frozen=True, kw_only=True)
 class Difference(Struct):
-    """Challenger minus champion, signed so that positive means the challenger is better.
-
-    Attributes
-    ----------
-    metric, test : str
-        Names of the metric and of the procedure.
-    difference : float
-        In the metric's unit, or relative to the champion for losses, errors and amounts.
-    interval : (float, float)
-        Two-sided, equal-tailed, at confidence 1 - ``level``; where ``needed_blocks_for_test`` is set, as wide as a
-        correlation of 0.95 between neighbours would make it.
-    level : float
-        Alpha spent on this look.
-    p_value : float
-        Two-sided, of no difference.
-    standard_error : float
-        Of ``difference``; all numbers are ``nan`` where the metric is undefined.
-    df : float
-        Degrees of freedom with which the standard error is known.
-    n : int
-        Rows, or groups of a ranking.
-    blocks : int or None
-        Blocks the test stands on (after joining neighbours); None for independent rows.
-    joined : int
-        Neighbouring blocks that were joined into each of ``blocks``.
-    needed_blocks_for_test : int or None
-        Set when neighbouring blocks depend on each other too strongly for so few; ``standard_error`` then plans
-        by the correlation that was found, ``interval`` and ``p_value`` by a stronger one.
-    correlation : float
-        Significant correlation of neighbouring blocks, else 0.
-    champion, challenger : float
-        The metric of each.
-    """
+    """Challenger minus champion, signed so that positive means the challenger is better."""
 
     metric: str
     test: str
+    """Names of the metric and of the procedure."""
     difference: float
+    """In the metric's unit, or relative to the champion for losses, errors and amounts."""
     interval: tuple[float, float]
+    """Two-sided, equal-tailed, at confidence 1 - ``level``; where ``needed_blocks_for_test`` is set, as wide
+    as a correlation of 0.95 between neighbours would make it."""
     level: float
+    """Alpha spent on this look."""
     p_value: float
+    """Two-sided, of no difference."""
     standard_error: float
+    """Of ``difference``; all numbers are ``nan`` where the metric is undefined."""
     df: float
+    """Degrees of freedom with which the standard error is known."""
     n: int
+    """Rows, or groups of a ranking."""
     champion: float
     challenger: float
+    """The metric of each."""
     blocks: int | None = None
+    """Blocks the test stands on (after joining neighbours); None for independent rows."""
     joined: int = 1
+    """Neighbouring blocks that were joined into each of ``blocks``."""
     needed_blocks_for_test: int | None = None
+    """Set when neighbouring blocks depend on each other too strongly for so few; ``standard_error`` then
+    plans by the correlation that was found, ``interval`` and ``p_value`` by a stronger one."""
     correlation: float = 0.0
+    """Significant correlation of neighbouring blocks, else 0."""
 
     @property
     def defined(self) -> bool:
@@ -105,33 +88,24 @@ def _json(value: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PairedParts:
-    """A metric of two models and how it changes when rows go.
-
-    Attributes
-    ----------
-    metric : Metric
-        What is compared.
-    champion, challenger : Scored
-        The same rows.
-    before, after, difference : float
-        Metric of the champion, of the challenger, and the (signed, perhaps relative) improvement.
-    values : array, shape (u, 2 c), or None
-        Additive parts, the champion's columns first; None for a metric that is no function of sums.
-    rows : array, shape (u,), or None
-        A row of each unit.
-    influence : array, shape (n,), or None
-        Influence of each row on the improvement, mean 0.
-    """
+    """A metric of two models and how it changes when rows go."""
 
     metric: Metric
+    """What is compared."""
     champion: Scored
     challenger: Scored
+    """The same rows."""
     before: float
     after: float
     difference: float
+    """Metric of the champion, of the challenger, and the (signed, perhaps relative) improvement."""
     values: FloatArray | None = None
+    """Shape (u, 2 c). Additive parts, the champion's columns first; None for a metric that is no function of
+    sums."""
     rows: IntArray | None = None
+    """Shape (u,). A row of each unit."""
     influence: FloatArray | None = None
+    """Shape (n,). Influence of each row on the improvement, mean 0."""
 
     @property
     def n(self) -> int:

@@ -33,29 +33,21 @@ class RecordedPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class ChampionPeriod(Struct):
-    """A version's time on the throne.
-
-    Attributes
-    ----------
-    version : int
-        The champion.
-    since, until : datetime | None
-        Aware, UTC. ``since`` None: before Evergreen's ledger began or set outside; ``until`` None: reigns now.
-    how : str
-        ``promotion``, ``rollback``, ``repair`` or ``outside``.
-    reason : str
-        The plan's sentence.
-    evidence, plan_id : str | None
-        The decision it rests on, and the plan that did it.
-    """
+    """A version's time on the throne."""
 
     version: int
+    """The champion."""
     since: datetime | None
     until: datetime | None = None
+    """Aware, UTC. ``since`` None: before Evergreen's ledger began or set outside; ``until`` None: reigns
+    now."""
     how: str
+    """``promotion``, ``rollback``, ``repair`` or ``outside``."""
     reason: str
+    """The plan's sentence."""
     evidence: str | None = None
     plan_id: str | None = None
+    """The decision it rests on, and the plan that did it."""
 
 
 def recorded_plans(entries: Iterable[LedgerEntry]) -> list[RecordedPlan]:

@@ -18,35 +18,25 @@ GENESIS = "0" * 64
 
 @dataclass(frozen=True, kw_only=True)
 class LedgerEntry:
-    """One line of a stream; never changed, never deleted.
-
-    Attributes
-    ----------
-    model, stream : str
-        The registered model and the kind of history: ``decisions``, ``plans``, ``approvals``, ``alpha``, …
-    seq : int
-        1, 2, 3, … within (model, stream), without gaps.
-    at : datetime
-        Aware, in UTC.
-    kind : str
-        What happened, e.g. ``planned`` or ``closed``.
-    payload : dict
-        JSON, as a reader gets it back from the database; states and codes of reasons in today's words.
-    prev_hash, hash : str
-        SHA-256 in hex of the entry before (``GENESIS`` for the first) and of this one.
-    stored : dict | None
-        The payload as it was written, and hashed, by an earlier version with other words; None: it is ``payload``.
-    """
+    """One line of a stream; never changed, never deleted."""
 
     model: str
     stream: str
+    """The registered model and the kind of history: ``decisions``, ``plans``, ``approvals``, ``alpha``, …"""
     seq: int
+    """1, 2, 3, … within (model, stream), without gaps."""
     at: datetime
+    """Aware, in UTC."""
     kind: str
+    """What happened, e.g. ``planned`` or ``closed``."""
     payload: dict[str, Any]
+    """JSON, as a reader gets it back from the database; states and codes of reasons in today's words."""
     prev_hash: str
     hash: str = field(repr=False)
+    """SHA-256 in hex of the entry before (``GENESIS`` for the first) and of this one."""
     stored: dict[str, Any] | None = field(default=None, repr=False)
+    """The payload as it was written, and hashed, by an earlier version with other words; None: it is
+    ``payload``."""
 
     @property
     def id(self) -> str:

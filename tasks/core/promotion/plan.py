@@ -21,24 +21,16 @@ Kind = Literal["promotion", "rollback", "repair"]
 
 @dataclass(frozen=True, kw_only=True)
 class PlanStep:
-    """One call to the registry; doing it twice is the same as once.
-
-    Attributes
-    ----------
-    action : str
-        ``set_alias``, ``delete_alias`` (only while the alias still points at ``version``) or ``set_tags``.
-    version : int
-        The version the alias is set to, is taken from, or that is tagged.
-    alias : str | None
-        For the two alias actions.
-    tags : dict[str, str]
-        For ``set_tags``.
-    """
+    """One call to the registry; doing it twice is the same as once."""
 
     action: Action
+    """``set_alias``, ``delete_alias`` (only while the alias still points at ``version``) or ``set_tags``."""
     version: int
+    """The version the alias is set to, is taken from, or that is tagged."""
     alias: str | None = None
+    """For the two alias actions."""
     tags: dict[str, str] = field(default_factory=dict)
+    """For ``set_tags``."""
 
     def is_done(self, aliases: Mapping[str, int]) -> bool:
         """Return whether the aliases show that the step was done; tags are never known to be."""
@@ -59,36 +51,23 @@ class PlanStep:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan(Struct):
-    """What is about to happen to the aliases of one model, and why.
-
-    Attributes
-    ----------
-    kind : str
-        ``promotion``, ``rollback`` or ``repair`` (aliases were changed outside Evergreen).
-    model : str
-        Registered model name.
-    version : int
-        Champion when the plan is through.
-    expected_champion : int | None
-        Champion when the plan was made; the plan is void when it is another before the first move.
-    before : dict[str, int]
-        The roles' aliases when the plan was made; an abandoned plan returns to them.
-    steps : tuple[Step, ...]
-        In an order in which every prefix leaves a champion that resolves and no wrong fallback.
-    reason : str
-        A sentence for people.
-    evidence : str | None
-        Id of the decision (``model/stream/seq``) it rests on.
-    proves : bool
-        Whether a smoke test of the new champion has to follow.
-    """
+    """What is about to happen to the aliases of one model, and why."""
 
     kind: Kind
+    """``promotion``, ``rollback`` or ``repair`` (aliases were changed outside Evergreen)."""
     model: str
+    """Registered model name."""
     version: int
+    """Champion when the plan is through."""
     expected_champion: int | None
+    """Champion when the plan was made; the plan is void when it is another before the first move."""
     before: dict[str, int]
+    """The roles' aliases when the plan was made; an abandoned plan returns to them."""
     steps: tuple[PlanStep, ...]
+    """In an order in which every prefix leaves a champion that resolves and no wrong fallback."""
     reason: str
+    """A sentence for people."""
     evidence: str | None = None
+    """Id of the decision (``model/stream/seq``) it rests on."""
     proves: bool = False
+    """Whether a smoke test of the new champion has to follow."""

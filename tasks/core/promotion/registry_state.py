@@ -24,24 +24,16 @@ ExpectedChampion = int | None | Literal["any"]
 
 @dataclass(frozen=True, kw_only=True)
 class RegistryState:
-    """What a plan is made from.
-
-    Attributes
-    ----------
-    model : str
-        Registered model name.
-    aliases : mapping of str to int
-        All its aliases.
-    versions : mapping of int to dict
-        Tags by registered version.
-    history : sequence of Entry
-        The model's ledger entries in order (the stream ``plans`` suffices).
-    """
+    """What a plan is made from."""
 
     model: str
+    """Registered model name."""
     aliases: Mapping[str, int]
+    """All its aliases."""
     versions: Mapping[int, Mapping[str, str]]
+    """Tags by registered version."""
     history: Sequence[LedgerEntry] = ()
+    """The model's ledger entries in order (the stream ``plans`` suffices)."""
 
     @property
     def champion(self) -> int | None:

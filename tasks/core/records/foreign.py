@@ -30,25 +30,17 @@ from evergreen.tasks.core.training.training import pick_threshold
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ForeignRecord:
-    """What the data say about a model that was trained elsewhere.
-
-    Attributes
-    ----------
-    schema, recipe : Schema, Recipe
-        Its columns; classes and threshold (no candidate: it cannot be fitted again).
-    holdout : Scored
-        Its answers on rows it has not learned from.
-    metrics : dict of str to float
-        On the holdout.
-    baselines : dict of str to dict
-        The same for each naive baseline.
-    """
+    """What the data say about a model that was trained elsewhere."""
 
     schema: Schema
     recipe: Recipe
+    """Its columns; classes and threshold (no candidate: it cannot be fitted again)."""
     holdout: Scored
+    """Its answers on rows it has not learned from."""
     metrics: dict[str, float]
+    """On the holdout."""
     baselines: dict[str, dict[str, float]]
+    """The same for each naive baseline."""
 
 
 def examine_foreign(

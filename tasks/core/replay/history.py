@@ -25,21 +25,14 @@ from evergreen.tasks.core.retraining.types import Labels
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class History:
-    """All rows of a model, each with the label it has in the end.
-
-    Attributes
-    ----------
-    rows : Rows
-        In clock order, with every column the model needs.
-    slim : Rows
-        The same rows with the few columns that a split is planned from.
-    positions : array, shape (n,)
-        Ascending places on the clock.
-    """
+    """All rows of a model, each with the label it has in the end."""
 
     rows: Rows
+    """In clock order, with every column the model needs."""
     slim: Rows
+    """The same rows with the few columns that a split is planned from."""
     positions: FloatArray
+    """Shape (n,). Ascending places on the clock."""
 
     @classmethod
     def of(cls, rows: Rows, config: ModelConfig) -> History:
@@ -130,41 +123,27 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One step of the simulated clock.
-
-    Attributes
-    ----------
-    number : int
-        1 for the first window.
-    until : float
-        As-of position: rows before it have come, and labels known by it.
-    at : datetime
-        The same on the calendar, aware and in UTC.
-    window : Window
-        The window that has just become full; for the first training, which has none, an empty one.
-    """
+    """One step of the simulated clock."""
 
     number: int
+    """1 for the first window."""
     until: float
+    """As-of position: rows before it have come, and labels known by it."""
     at: datetime
+    """The same on the calendar, aware and in UTC."""
     window: Window
+    """The window that has just become full; for the first training, which has none, an empty one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SimulatedClock:
-    """Turns places on the model's clock into moments.
-
-    Attributes
-    ----------
-    kind : {'timestamp', 'seconds', 'rows'}
-        Timestamps are themselves, seconds count from 1970. Row numbers say nothing of time: there a window takes one
-        ``monitoring.interval``.
-    interval : float
-        ``monitoring.interval`` in seconds.
-    """
+    """Turns places on the model's clock into moments."""
 
     kind: str
+    """One of ``timestamp``, ``seconds``, ``rows``. Timestamps are themselves, seconds count from 1970. Row
+    numbers say nothing of time: there a window takes one ``monitoring.interval``."""
     interval: float
+    """``monitoring.interval`` in seconds."""
 
     @classmethod
     def of(cls, config: ModelConfig) -> SimulatedClock:
@@ -194,18 +173,12 @@ class SimulatedClock:
 
 @dataclass(kw_only=True)
 class ReplayLedger:
-    """Streams of one model under one policy.
-
-    Attributes
-    ----------
-    model : str
-        The model.
-    streams : dict of str to list of Entry
-        Entries by stream, oldest first.
-    """
+    """Streams of one model under one policy."""
 
     model: str
+    """The model."""
     streams: dict[str, list[LedgerEntry]] = field(default_factory=dict)
+    """Entries by stream, oldest first."""
 
     def read(self, stream: str) -> list[LedgerEntry]:
         """Return a stream's entries."""

@@ -31,49 +31,33 @@ from evergreen.tasks.core.verdict import Reason, State
 
 @dataclass(frozen=True, kw_only=True)
 class StepResult:
-    """One window under one policy.
-
-    Attributes
-    ----------
-    tick : Tick
-        The window, and the moment at which it was full.
-    version : int
-        Who reigned at the window's start and answered its rows.
-    performance : Performance
-        The deciding metric on the window's rows, with the labels they have in the end.
-    accuracy : float | None
-        Share of right decisions; None where nothing is classified.
-    levels : mapping of str to str
-        What monitoring said at this moment, by kind of drift.
-    alarms : int
-        Alarms that opened.
-    decision : dict | None
-        Of retraining (`evergreen.tasks.core.retraining.types.RetrainDecision.to_dict`); None where the policy
-        takes none.
-    state : State | None
-        How the retraining ended that started here; None without one.
-    reasons : tuple of Reason
-        What its last stage said.
-    made : int | None
-        The version it is about.
-    rows : int
-        Rows that versions were fitted on.
-    seconds : float
-        Time it took.
-    """
+    """One window under one policy."""
 
     tick: Step
+    """The window, and the moment at which it was full."""
     version: int
+    """Who reigned at the window's start and answered its rows."""
     performance: Performance
+    """The deciding metric on the window's rows, with the labels they have in the end."""
     accuracy: float | None = None
+    """Share of right decisions; None where nothing is classified."""
     levels: Mapping[str, str] = field(default_factory=dict)
+    """What monitoring said at this moment, by kind of drift."""
     alarms: int = 0
+    """Alarms that opened."""
     decision: Mapping[str, Any] | None = None
+    """Of retraining (`evergreen.tasks.core.retraining.types.RetrainDecision.to_dict`); None where the policy
+    takes none."""
     state: State | None = None
+    """How the retraining ended that started here; None without one."""
     reasons: tuple[Reason, ...] = ()
+    """What its last stage said."""
     made: int | None = None
+    """The version it is about."""
     rows: int = 0
+    """Rows that versions were fitted on."""
     seconds: float = 0.0
+    """Time it took."""
 
     @property
     def level(self) -> str | None:
@@ -156,18 +140,12 @@ class Scorecard:
 
 @dataclass(frozen=True, kw_only=True)
 class Regret:
-    """How much worse than the best policy of a run.
-
-    Attributes
-    ----------
-    absolute : float
-        In the metric's unit, >= 0; NaN for a policy without a mean.
-    relative : float
-        As a share of the best mean; NaN where that is 0.
-    """
+    """How much worse than the best policy of a run."""
 
     absolute: float
+    """In the metric's unit, >= 0; NaN for a policy without a mean."""
     relative: float
+    """As a share of the best mean; NaN where that is 0."""
 
 
 def measure_regret(means: Mapping[str, float], *, sign: int) -> dict[str, Regret]:
@@ -239,28 +217,19 @@ _REFUSED = (State.CHAMPION_KEPT, State.REJECTED, State.INSUFFICIENT_DATA)
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyResult:
-    """One policy, replayed.
-
-    Attributes
-    ----------
-    name, metric : str
-        The policy; the deciding metric.
-    clock : str
-        Unit of the windows' ends.
-    sign : {1, -1}
-        Direction in which the metric is better.
-    steps : tuple of Step
-        One a window.
-    regret : Regret | None
-        Against the best policy of the run, once that is known.
-    """
+    """One policy, replayed."""
 
     name: str
     metric: str
+    """The policy; the deciding metric."""
     clock: str
+    """Unit of the windows' ends."""
     sign: int
+    """One of 1, -1. Direction in which the metric is better."""
     steps: tuple[StepResult, ...]
+    """One a window."""
     regret: Regret | None = None
+    """Against the best policy of the run, once that is known."""
 
     @property
     def values(self) -> FloatArray:
@@ -356,21 +325,14 @@ class PolicyResult:
 
 @dataclass(frozen=True, kw_only=True)
 class ReplayResult:
-    """All policies of a run.
-
-    Attributes
-    ----------
-    policies : tuple of PolicyResult
-        In the order asked for, each with its regret.
-    baseline : PolicyResult | None
-        'Same as the last label' on the same windows; None where that makes no sense.
-    notes : tuple of Reason
-        What a reader should know.
-    """
+    """All policies of a run."""
 
     policies: tuple[PolicyResult, ...]
+    """In the order asked for, each with its regret."""
     baseline: PolicyResult | None = None
+    """'Same as the last label' on the same windows; None where that makes no sense."""
     notes: tuple[Reason, ...] = field(default=())
+    """What a reader should know."""
 
     @property
     def points(self) -> tuple[tuple[float, float], ...]:

@@ -52,42 +52,28 @@ from evergreen.tasks.core.verdict import Reason, State
 
 @dataclass(frozen=True, kw_only=True)
 class StepChecks:
-    """What the looks of one step found.
-
-    Attributes
-    ----------
-    levels : mapping of str to str
-        Newest level of each kind of drift that was looked at in this step.
-    opened : int
-        Alarms that opened.
-    """
+    """What the looks of one step found."""
 
     levels: Mapping[str, str] = field(default_factory=dict)
+    """Newest level of each kind of drift that was looked at in this step."""
     opened: int = 0
+    """Alarms that opened."""
 
 
 @dataclass(kw_only=True)
 class SimulatedMonitor:
-    """The monitor of one policy: where its two streams stand.
-
-    Attributes
-    ----------
-    court : Court
-        The policy's rows and configuration.
-    heads : dict of Phase to Head
-        Where each stream stands.
-    judged : list of Window
-        Windows whose inputs were looked at.
-    newest : dict of Phase to dict
-        The newest entry of each stream, as the ledger would hold it.
-    """
+    """The monitor of one policy: where its two streams stand."""
 
     court: PolicyState
+    """The policy's rows and configuration."""
     heads: dict[Phase, StreamPosition] = field(
         default_factory=lambda: {phase: StreamPosition(memory=DetectorState.empty()) for phase in Phase}
     )
+    """Where each stream stands."""
     judged: list[Window] = field(default_factory=list)
+    """Windows whose inputs were looked at."""
     newest: dict[Phase, Mapping[str, Any]] = field(default_factory=dict)
+    """The newest entry of each stream, as the ledger would hold it."""
     _guard: ChampionMonitor | None = None
 
     @property

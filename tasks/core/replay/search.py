@@ -181,21 +181,14 @@ SHARE = 0.7
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SearchSplit:
-    """The two parts of a history.
-
-    Attributes
-    ----------
-    first : History
-        What settings are tried on; nothing later is known in it.
-    whole : History
-        All of it, for the confirmation, whose first model is trained as of ``start``.
-    start : float
-        Position at which the part begins that the search does not see.
-    """
+    """The two parts of a history."""
 
     first: History
+    """What settings are tried on; nothing later is known in it."""
     whole: History
+    """All of it, for the confirmation, whose first model is trained as of ``start``."""
     start: float
+    """Position at which the part begins that the search does not see."""
 
 
 def split_history(history: History, beginning: ReplayStart, *, share: float = SHARE) -> SearchSplit:
@@ -249,27 +242,18 @@ def trial_specs(overlays: Sequence[Overlay], config: ModelConfig) -> tuple[Polic
 
 @dataclass(frozen=True, kw_only=True)
 class SearchResult:
-    """What a search found.
-
-    Attributes
-    ----------
-    overlays : mapping of str to dict
-        Values by the name of the trial.
-    tried : ReplayResult
-        On the first part: all trials, perhaps beside other policies.
-    confirmed : ReplayResult
-        Those on the front, on the part that was not seen.
-    start : float
-        Where that begins.
-    clock : str
-        Unit of ``start``.
-    """
+    """What a search found."""
 
     overlays: Mapping[str, Overlay]
+    """Values by the name of the trial."""
     tried: ReplayResult
+    """On the first part: all trials, perhaps beside other policies."""
     confirmed: ReplayResult
+    """Those on the front, on the part that was not seen."""
     start: float
+    """Where that begins."""
     clock: str
+    """Unit of ``start``."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form: every trial, the front, and what became of it, with the lines to paste."""

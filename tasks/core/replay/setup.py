@@ -34,37 +34,25 @@ SHARE = 0.3
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ReplayStart:
-    """Where every policy of a replay begins.
-
-    Attributes
-    ----------
-    config : ModelConfig
-        Under which the first model was trained.
-    history, tools : History, Tools
-        The rows, and what was handed from outside.
-    throne : Throne
-        With the first champion.
-    ledger : ReplayLedger
-        What its challenge has spent.
-    first : Version
-        The first champion.
-    start : Tick
-        When it was trained.
-    ticks : tuple of Tick
-        The windows that are replayed, one step each.
-    notes : tuple of Reason
-        What a reader should know: that the gate or the challenge had refused it.
-    """
+    """Where every policy of a replay begins."""
 
     config: ModelConfig
+    """Under which the first model was trained."""
     history: History
     tools: Tools
+    """The rows, and what was handed from outside."""
     throne: SimulatedRegistry
+    """With the first champion."""
     ledger: ReplayLedger
+    """What its challenge has spent."""
     first: Version
+    """The first champion."""
     start: Step
+    """When it was trained."""
     ticks: tuple[Step, ...]
+    """The windows that are replayed, one step each."""
     notes: tuple[Reason, ...] = ()
+    """What a reader should know: that the gate or the challenge had refused it."""
 
     def recipe(self, config: ModelConfig) -> ModelConfig:
         """Return a configuration under which the first model's candidate and settings alone are trained again."""
@@ -201,22 +189,16 @@ ENABLED = {"retraining": {"run_mode": "enabled"}, "promotion": {"evidence": "off
 
 @dataclass(frozen=True, kw_only=True)
 class PolicySpec:
-    """One policy.
-
-    Attributes
-    ----------
-    name : str
-        As it is shown.
-    config : ModelConfig
-        The model under this policy.
-    mode : {'governed', 'never', 'every'}
-        ``governed``: monitoring, decisions, gates and challenges as they run live. ``never`` keeps the first model.
-        ``every`` refits the first model's recipe at every window and deploys it ungated.
-    """
+    """One policy."""
 
     name: str
+    """As it is shown."""
     config: ModelConfig
+    """The model under this policy."""
     mode: Mode = "governed"
+    """One of ``governed``, ``never``, ``every``. ``governed``: monitoring, decisions, gates and challenges as
+    they run live. ``never`` keeps the first model. ``every`` refits the first model's recipe at every window
+    and deploys it ungated."""
 
 
 def parse_policies(text: str, config: ModelConfig) -> tuple[PolicySpec, ...]:

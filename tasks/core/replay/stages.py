@@ -57,21 +57,15 @@ CheckContract = Callable[..., ContractResult]
 
 @dataclass(frozen=True, kw_only=True)
 class Tools:
-    """Everything that has to be imported by name or costs seconds to import.
-
-    Attributes
-    ----------
-    metrics : mapping of str to Metric
-        The team's own.
-    gates : mapping of str to callable
-        The team's own, by dotted path.
-    check_contract : callable or None
-        Checks a window against a version's contract; without it contracts are not part of the replayed gate.
-    """
+    """Everything that has to be imported by name or costs seconds to import."""
 
     metrics: Mapping[str, Metric] = field(default_factory=dict)
+    """The team's own."""
     gates: Mapping[str, GateFunction] = field(default_factory=dict)
+    """The team's own, by dotted path."""
     check_contract: CheckContract | None = None
+    """Checks a window against a version's contract; without it contracts are not part of the replayed
+    gate."""
 
     def metric(self, config: ModelConfig) -> Metric:
         """Return the deciding metric."""
@@ -87,30 +81,21 @@ class Tools:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Version:
-    """One version.
-
-    Attributes
-    ----------
-    number : int
-        Counted as the registry counts: every training and every refit takes one.
-    model : Scorer
-        What scores.
-    freeze : callable
-        Makes the reference, which takes a cross-validation, at first use: a challenger that is refused needs none.
-    rows : int
-        Rows it learned from.
-    contract : Contract | None
-        Learned from its training rows; None where contracts are not checked.
-    judged_as : int | None
-        The version a refit was judged as.
-    """
+    """One version."""
 
     number: int
+    """Counted as the registry counts: every training and every refit takes one."""
     model: Scorer
+    """What scores."""
     freeze: Callable[[], FrozenReference]
+    """Makes the reference, which takes a cross-validation, at first use: a challenger that is refused needs
+    none."""
     rows: int
+    """Rows it learned from."""
     contract: Contract | None = None
+    """Learned from its training rows; None where contracts are not checked."""
     judged_as: int | None = None
+    """The version a refit was judged as."""
 
     @cached_property
     def frozen(self) -> FrozenReference:
@@ -128,24 +113,16 @@ class Version:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SimulatedRegistry:
-    """Who reigns.
-
-    Attributes
-    ----------
-    champion : Version | None
-        None on an empty throne.
-    twin : Version | None
-        The version that the champion was judged as, if that is another.
-    since : datetime | None
-        When the champion came.
-    made : int
-        Versions made so far.
-    """
+    """Who reigns."""
 
     champion: Version | None = None
+    """None on an empty throne."""
     twin: Version | None = None
+    """The version that the champion was judged as, if that is another."""
     since: datetime | None = None
+    """When the champion came."""
     made: int = 0
+    """Versions made so far."""
 
     def opponents(self, challenger: Version) -> Contestants:
         """Return who meets whom."""
@@ -307,48 +284,32 @@ def _grid(earlier: Version | None) -> Grid | None:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PolicyState:
-    """What the stages of one policy work with.
-
-    Attributes
-    ----------
-    config : ModelConfig
-        The model under the policy; its candidates are those that compete in a retraining.
-    history, ledger, tools : History, ReplayLedger, Tools
-        Rows, the policy's own entries, and what is handed from outside.
-    """
+    """What the stages of one policy work with."""
 
     config: ModelConfig
+    """The model under the policy; its candidates are those that compete in a retraining."""
     history: History
     ledger: ReplayLedger
     tools: Tools
+    """Rows, the policy's own entries, and what is handed from outside."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RetrainingEnd:
-    """How a retraining ended.
-
-    Attributes
-    ----------
-    state : State
-        Of the last stage.
-    throne : Throne
-        Afterwards.
-    reasons : tuple of Reason
-        What the last stage said.
-    version : int | None
-        The version it is about.
-    rows : int
-        Rows that versions were fitted on.
-    trained : Version | None
-        What was trained, whatever became of it.
-    """
+    """How a retraining ended."""
 
     state: State
+    """Of the last stage."""
     throne: SimulatedRegistry
+    """Afterwards."""
     reasons: tuple[Reason, ...] = ()
+    """What the last stage said."""
     version: int | None = None
+    """The version it is about."""
     rows: int = 0
+    """Rows that versions were fitted on."""
     trained: Version | None = None
+    """What was trained, whatever became of it."""
 
 
 def run_stages(

@@ -23,47 +23,32 @@ REFUSED = frozenset({State.CHAMPION_KEPT, State.REJECTED})
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """One retraining, from its claim on.
-
-    Attributes
-    ----------
-    claim : str
-        Id of the ledger's entry that claimed it.
-    at : datetime
-        When it started.
-    causes, alarms : tuple of Cause
-        What asked for it; all alarms that were open then, answered ones too.
-    position, labelled_to : float | None
-        How far the rows, and their labels, had come.
-    change_at : float | None
-        The newest change it knew.
-    forced : str | None
-        Why it was forced; None: it was not.
-    until : str | None
-        The moment it was told to take for now; None: the computer's.
-    resumed : int
-        How often it was taken up again after its owner had died.
-    stages : mapping of str to dict
-        What each finished stage said: ``state``, ``version``.
-    state : State | None
-        How it ended; None while it is open.
-    version : int | None
-        The version it made champion, or the last it made.
-    """
+    """One retraining, from its claim on."""
 
     claim: str
+    """Id of the ledger's entry that claimed it."""
     at: datetime
+    """When it started."""
     causes: tuple[Cause, ...] = ()
     alarms: tuple[Cause, ...] = ()
+    """What asked for it; all alarms that were open then, answered ones too."""
     position: float | None = None
     labelled_to: float | None = None
+    """How far the rows, and their labels, had come."""
     change_at: float | None = None
+    """The newest change it knew."""
     forced: str | None = None
+    """Why it was forced; None: it was not."""
     until: str | None = None
+    """The moment it was told to take for now; None: the computer's."""
     resumed: int = 0
+    """How often it was taken up again after its owner had died."""
     stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What each finished stage said: ``state``, ``version``."""
     state: State | None = None
+    """How it ended; None while it is open."""
     version: int | None = None
+    """The version it made champion, or the last it made."""
 
     @property
     def open(self) -> bool:
@@ -81,21 +66,14 @@ class Pause:
 
 @dataclass(frozen=True, kw_only=True)
 class RetrainHistory:
-    """What the ledger knows of a model's retrainings.
-
-    Attributes
-    ----------
-    attempts : tuple of Attempt
-        Oldest first.
-    pause : Pause | None
-        A pause that nobody has ended.
-    rolled_back : frozenset of int
-        Versions that were rolled back from.
-    """
+    """What the ledger knows of a model's retrainings."""
 
     attempts: tuple[Attempt, ...] = ()
+    """Oldest first."""
     pause: Pause | None = None
+    """A pause that nobody has ended."""
     rolled_back: frozenset[int] = frozenset()
+    """Versions that were rolled back from."""
 
     @property
     def last(self) -> Attempt | None:

@@ -21,28 +21,19 @@ from evergreen.tasks.core.serial import Struct
 
 @dataclass(frozen=True, kw_only=True)
 class DueTrigger(Struct):
-    """One trigger that time or labels pull.
-
-    Attributes
-    ----------
-    trigger : str
-        ``periodic`` or ``labels``.
-    due : bool
-        Whether it asks now.
-    said : str
-        Why, or what is missing.
-    due_at : datetime | None
-        When it will be due; None where rows decide.
-    size, limit : float | None
-        Rows (or days) passed, and asked for.
-    """
+    """One trigger that time or labels pull."""
 
     trigger: str
+    """``periodic`` or ``labels``."""
     due: bool
+    """Whether it asks now."""
     said: str
+    """Why, or what is missing."""
     due_at: datetime | None = None
+    """When it will be due; None where rows decide."""
     size: float | None = None
     limit: float | None = None
+    """Rows (or days) passed, and asked for."""
 
     def cause(self) -> Cause:
         """Return it as a cause."""
@@ -51,27 +42,18 @@ class DueTrigger(Struct):
 
 @dataclass(frozen=True, kw_only=True)
 class TriggerContext:
-    """What a trigger may look at.
-
-    Attributes
-    ----------
-    name : str
-        What it is called in the configuration.
-    now : Moment
-        On the calendar, and how far the rows have come.
-    history : RetrainHistory
-        Earlier attempts: ``history.last`` is the newest, None before the first.
-    request : RetrainingRequest
-        Labels there are to learn from, and since when the champion serves.
-    policy : RetrainPolicy
-        The model's rules.
-    """
+    """What a trigger may look at."""
 
     name: str
+    """What it is called in the configuration."""
     now: Moment
+    """On the calendar, and how far the rows have come."""
     history: RetrainHistory
+    """Earlier attempts: ``history.last`` is the newest, None before the first."""
     request: RetrainingRequest
+    """Labels there are to learn from, and since when the champion serves."""
     policy: RetrainPolicy
+    """The model's rules."""
 
     @property
     def new_rows(self) -> int:
@@ -93,22 +75,16 @@ class TriggerContext:
 
 @dataclass(frozen=True, kw_only=True)
 class RetrainTrigger:
-    """Something that may ask for a retraining.
-
-    Attributes
-    ----------
-    name : str
-        What ``retraining.triggers`` calls it.
-    function : callable | None
-        ``function(context)``, with a section ``function(context, options)``, answers with `TriggerContext.answer`; None
-        for alarms of monitoring, which ask when they are as large as their limit (`ModelConfig.retraining_limits`).
-    section : type[Section] | None
-        Type of the options that stand beside its name.
-    """
+    """Something that may ask for a retraining."""
 
     name: str
+    """What ``retraining.triggers`` calls it."""
     function: Callable[..., DueTrigger] | None = None
+    """``function(context)``, with a section ``function(context, options)``, answers with
+    `TriggerContext.answer`; None for alarms of monitoring, which ask when they are as large as their limit
+    (`ModelConfig.retraining_limits`)."""
     section: type[Section] | None = None
+    """Type of the options that stand beside its name."""
 
     def __call__(self, context: TriggerContext, options: Mapping[str, Any]) -> DueTrigger | None:
         """Return whether it asks now; None where an alarm does the asking.

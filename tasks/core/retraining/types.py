@@ -39,46 +39,31 @@ def length_text(length: timedelta) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class RetrainPolicy:
-    """When a retraining may start.
-
-    Attributes
-    ----------
-    run_mode : {'enabled', 'dry_run', 'disabled'}
-        Whether it may at all.
-    triggers : frozenset of str
-        What asks.
-    every : Span
-        Trigger ``periodic``.
-    min_new_rows : int | None
-        Trigger ``labels``.
-    limits : mapping of str to float
-        Least size by kind of drift.
-    cooldown : timedelta
-        Shortest time between two starts.
-    max_per_30d : int | None
-        Most starts in 30 days.
-    back_off, hysteresis : float
-        Factors, >= 1.
-    quiet_hours : tuple of QuietHours
-        When nothing starts by itself.
-    fresh_rows : int
-        Rows labelled since that a champion restored by rollback needs before it is challenged again.
-    options : mapping of str to dict
-        What stands beside the name of a trigger.
-    """
+    """When a retraining may start."""
 
     run_mode: str = "enabled"
+    """One of ``enabled``, ``dry_run``, ``disabled``. Whether it may at all."""
     triggers: frozenset[str] = frozenset()
+    """What asks."""
     every: Span = _MONTHLY
+    """Trigger ``periodic``."""
     min_new_rows: int | None = None
+    """Trigger ``labels``."""
     limits: Mapping[str, float] = field(default_factory=dict)
+    """Least size by kind of drift."""
     cooldown: timedelta = timedelta(hours=1)
+    """Shortest time between two starts."""
     max_per_30d: int | None = None
+    """Most starts in 30 days."""
     back_off: float = 2.0
     hysteresis: float = 1.5
+    """Factors, >= 1."""
     quiet_hours: tuple[QuietHours, ...] = ()
+    """When nothing starts by itself."""
     fresh_rows: int = 100
+    """Rows labelled since that a champion restored by rollback needs before it is challenged again."""
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What stands beside the name of a trigger."""
 
     def limit(self, kind: str) -> float:
         """Return the least size of an alarm of a kind that asks."""
@@ -114,47 +99,32 @@ MANUAL = "manual"
 
 @dataclass(frozen=True, kw_only=True)
 class Moment:
-    """When something is decided: on the calendar, and on the model's own clock.
-
-    Attributes
-    ----------
-    at : datetime
-        Aware, UTC. Cooldown, budget and quiet hours go by it.
-    position : float | None
-        How far the rows have come on the model's clock; None where that is not known.
-    """
+    """When something is decided: on the calendar, and on the model's own clock."""
 
     at: datetime
+    """Aware, UTC. Cooldown, budget and quiet hours go by it."""
     position: float | None = None
+    """How far the rows have come on the model's clock; None where that is not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cause(Struct):
-    """One thing that asks for a retraining.
-
-    Attributes
-    ----------
-    trigger : str
-        ``data``, ``prediction``, ``outcome``, ``concept``, ``performance``, ``periodic``, ``labels`` or ``manual``.
-    name : str
-        The column (or metric) of an alarm; empty for the others.
-    said : str
-        A sentence for people.
-    size, limit : float | None
-        How large it is and from what size on it asks; None where that has no number.
-    since : str | None
-        When the alarm began, as text on the model's clock.
-    position : float | None
-        The same as a position.
-    """
+    """One thing that asks for a retraining."""
 
     trigger: str
+    """``data``, ``prediction``, ``outcome``, ``concept``, ``performance``, ``periodic``, ``labels`` or
+    ``manual``."""
     name: str = ""
+    """The column (or metric) of an alarm; empty for the others."""
     said: str = ""
+    """A sentence for people."""
     size: float | None = None
     limit: float | None = None
+    """How large it is and from what size on it asks; None where that has no number."""
     since: str | None = None
+    """When the alarm began, as text on the model's clock."""
     position: float | None = None
+    """The same as a position."""
 
     @property
     def key(self) -> str:
@@ -164,15 +134,10 @@ class Cause(Struct):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Labels:
-    """Rows whose label is known now.
-
-    Attributes
-    ----------
-    positions : array, shape (n,)
-        Their positions, ascending; older ones than anybody asks for may be left out.
-    """
+    """Rows whose label is known now."""
 
     positions: FloatArray = field(default_factory=lambda: np.zeros(0))
+    """Shape (n,). Their positions, ascending; older ones than anybody asks for may be left out."""
 
     @property
     def newest(self) -> float | None:
@@ -188,30 +153,20 @@ class Labels:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RetrainingRequest:
-    """What asks for a retraining now, before anybody has looked whether it may start.
-
-    Attributes
-    ----------
-    causes : tuple of Cause
-        Alarms that are open and large enough, and ``manual`` where a person asks.
-    judged : bool
-        False when the newest windows could not be judged: no alarm then says nothing.
-    labels : Labels
-        Rows to learn from.
-    champion_since : datetime | None
-        When the champion came to the throne; None without one.
-    champion_learned_to : float | None
-        Position up to which the champion has learned; None where that is not known.
-    forced : str | None
-        Why a person overrides what holds it; None: nobody does.
-    """
+    """What asks for a retraining now, before anybody has looked whether it may start."""
 
     causes: tuple[Cause, ...] = ()
+    """Alarms that are open and large enough, and ``manual`` where a person asks."""
     judged: bool = True
+    """False when the newest windows could not be judged: no alarm then says nothing."""
     labels: Labels = field(default_factory=Labels)
+    """Rows to learn from."""
     champion_since: datetime | None = None
+    """When the champion came to the throne; None without one."""
     champion_learned_to: float | None = None
+    """Position up to which the champion has learned; None where that is not known."""
     forced: str | None = None
+    """Why a person overrides what holds it; None: nobody does."""
 
     @property
     def manual(self) -> bool:
@@ -229,27 +184,18 @@ class RetrainingAction(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class RetrainDecision(Struct):
-    """Whether a retraining starts, and why.
-
-    Attributes
-    ----------
-    outcome : Outcome
-        start, hold or insufficient.
-    reasons : tuple of Reason
-        Every cause that starts it, or everything that holds it.
-    causes : tuple of Cause
-        What asks.
-    next_allowed_at : datetime | None
-        When a retraining may start (or, where nothing asks, is due); None where no time alone changes that.
-    change_at : float | None
-        Position of the newest change that asks, for ``retraining.window: since_change``.
-    """
+    """Whether a retraining starts, and why."""
 
     outcome: RetrainingAction
+    """start, hold or insufficient."""
     reasons: tuple[Reason, ...]
+    """Every cause that starts it, or everything that holds it."""
     causes: tuple[Cause, ...] = ()
+    """What asks."""
     next_allowed_at: datetime | None = None
+    """When a retraining may start (or, where nothing asks, is due); None where no time alone changes that."""
     change_at: float | None = None
+    """Position of the newest change that asks, for ``retraining.window: since_change``."""
 
     @property
     def starts(self) -> bool:

@@ -22,21 +22,14 @@ _HALF = 32
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Who answers and who scores along; the same object for all who are routed alike.
-
-    Attributes
-    ----------
-    index : int
-        Place of the answering variant in ``plan.variants``.
-    variant : Variant
-        Who answers.
-    shadows : tuple of Variant
-        Who scores along.
-    """
+    """Who answers and who scores along; the same object for all who are routed alike."""
 
     index: int
+    """Place of the answering variant in ``plan.variants``."""
     variant: Variant
+    """Who answers."""
     shadows: tuple[Variant, ...]
+    """Who scores along."""
 
 
 class Assigner:

@@ -20,33 +20,24 @@ from evergreen.tasks.core.traffic.variant import Role
 
 @dataclass(frozen=True, kw_only=True)
 class ArmFigures(Struct):
-    """What happened in one arm during a round.
-
-    Attributes
-    ----------
-    name : str
-        The variant.
-    rows, errors : int
-        Rows asked for, and how many of them the variant failed to answer.
-    erred : int
-        Entities with at least one error.
-    answered : int
-        Entities with an answer.
-    duels, slower : int
-        How often the arm and the champion were asked for the same rows, and how often of these the arm took longer
-        than the allowed ratio times the champion's time.
-    ranks : tuple of (float, int)
-        Rank among the champion's scores (0 to 1) of entities' first scores, and how many have it; ascending.
-    """
+    """What happened in one arm during a round."""
 
     name: str
+    """The variant."""
     rows: int = 0
     errors: int = 0
+    """Rows asked for, and how many of them the variant failed to answer."""
     erred: int = 0
+    """Entities with at least one error."""
     answered: int = 0
+    """Entities with an answer."""
     duels: int = 0
     slower: int = 0
+    """How often the arm and the champion were asked for the same rows, and how often of these the arm took
+    longer than the allowed ratio times the champion's time."""
     ranks: tuple[tuple[float, int], ...] = ()
+    """(float, int) each. Rank among the champion's scores (0 to 1) of entities' first scores, and how many
+    have it; ascending."""
 
     @property
     def scored(self) -> int:
@@ -103,18 +94,12 @@ RANKS = 20
 
 @dataclass(frozen=True)
 class ScoreReference(Struct):
-    """Frozen before the observations that it is applied to, so that nothing of them decides how they are read.
-
-    Attributes
-    ----------
-    edges : tuple of float
-        Ascending; scores fall into ``len(edges) + 1`` stretches.
-    ranks : tuple of float
-        Mean rank (0 to 1) of the champion's scores in each stretch.
-    """
+    """Frozen before the observations that it is applied to, so that nothing of them decides how they are read."""
 
     edges: tuple[float, ...]
+    """Ascending; scores fall into ``len(edges) + 1`` stretches."""
     ranks: tuple[float, ...]
+    """Mean rank (0 to 1) of the champion's scores in each stretch."""
 
     def stretch(self, score: float) -> int:
         """Return the number of the stretch a score falls into."""

@@ -31,46 +31,30 @@ class TrafficAction(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Round:
-    """The round that is judged.
-
-    Attributes
-    ----------
-    number : int
-        Since the traffic was set (`round_number`).
-    since : datetime
-        When it began.
-    figures : tuple of ArmFigures
-        What was counted in it, by variant of the plan.
-    """
+    """The round that is judged."""
 
     number: int
+    """Since the traffic was set (`round_number`)."""
     since: datetime
+    """When it began."""
     figures: tuple[ArmFigures, ...]
+    """What was counted in it, by variant of the plan."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrafficDecision:
-    """What is decided, and why.
-
-    Attributes
-    ----------
-    act : Act
-        hold, step, done or stop.
-    state : TrafficState
-        What is wanted from now on; the same while it holds.
-    guardrails : tuple of Guardrail
-        What they say.
-    reasons : tuple of Reason
-        Why.
-    next_round : bool
-        Whether the round is over, so that new counters begin.
-    """
+    """What is decided, and why."""
 
     act: TrafficAction
+    """hold, step, done or stop."""
     state: TrafficState
+    """What is wanted from now on; the same while it holds."""
     guardrails: tuple[GuardrailResult, ...] = ()
+    """What they say."""
     reasons: tuple[Reason, ...] = ()
+    """Why."""
     next_round: bool = False
+    """Whether the round is over, so that new counters begin."""
 
     @property
     def kind(self) -> str | None:

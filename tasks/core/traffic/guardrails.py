@@ -181,33 +181,23 @@ DOUBT = math.log(10.0)
 
 @dataclass(frozen=True, kw_only=True)
 class GuardrailResult:
-    """What one guardrail says of one arm.
-
-    Attributes
-    ----------
-    name, arm : str
-        ``errors``, ``latency`` or ``score``; the variant.
-    evidence, needed : float
-        Logarithm of the e-value, and what it must reach to trip.
-    material : bool
-        Whether the difference seen is as large as the limit: a smaller one never trips, however sure it is.
-    observed, limit : float
-        What was measured, and what it is held to; NaN where there is nothing to measure.
-    n : int
-        Entities (errors: rows) of the arm it was measured on.
-    message : str
-        A sentence.
-    """
+    """What one guardrail says of one arm."""
 
     name: str
     arm: str
+    """``errors``, ``latency`` or ``score``; the variant."""
     evidence: float
     needed: float
+    """Logarithm of the e-value, and what it must reach to trip."""
     material: bool
+    """Whether the difference seen is as large as the limit: a smaller one never trips, however sure it is."""
     observed: float
     limit: float
+    """What was measured, and what it is held to; NaN where there is nothing to measure."""
     n: int
+    """Entities (errors: rows) of the arm it was measured on."""
     message: str
+    """A sentence."""
 
     @property
     def tripped(self) -> bool:

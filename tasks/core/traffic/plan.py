@@ -110,22 +110,16 @@ WHOLE: Ranges = ((0, CELLS),)
 
 @dataclass(frozen=True, kw_only=True)
 class TrafficPlan(Struct):
-    """Variants with roles and shares, and the cells that each has. Build it by ``plan_traffic``.
-
-    Attributes
-    ----------
-    variants : tuple of Variant
-        The champion first; answering shares add up to 1.
-    cells : tuple of Ranges
-        Cells of each variant: those of champion and challengers are disjoint and cover all; shadows each have the
-        lowest cells of a second, independent cut, so that smaller shadows score a part of the larger ones' rows.
-    salt : str
-        What is hashed before the entity: plans with different salts assign independently.
-    """
+    """Variants with roles and shares, and the cells that each has. Build it by ``plan_traffic``."""
 
     variants: tuple[Variant, ...]
+    """The champion first; answering shares add up to 1."""
     cells: tuple[Ranges, ...]
+    """Cells of each variant: those of champion and challengers are disjoint and cover all; shadows each have
+    the lowest cells of a second, independent cut, so that smaller shadows score a part of the larger ones'
+    rows."""
     salt: str
+    """What is hashed before the entity: plans with different salts assign independently."""
 
     def __post_init__(self) -> None:
         _check_variants(self.variants, self.salt)

@@ -27,44 +27,30 @@ _OF_ENTRY = {"stored": False}
 
 @dataclass(frozen=True, kw_only=True)
 class TrafficState(Struct):
-    """What is wanted of a model's traffic.
-
-    Attributes
-    ----------
-    plan : TrafficPlan
-        Who answers and who scores along.
-    seq : int
-        Number of the newest entry of the stream; 0: there is none.
-    kind : str | None
-        Kind of that entry; None without.
-    at : datetime | None
-        When the plan became what it is now, and when it was set (or last stopped).
-    set_at : datetime | None
-        When the plan was set.
-    ramp : Ramp | None
-        The ramp, while one is on its way.
-    step : int | None
-        Which of its steps the plan is at, from 0.
-    reasons : tuple of Reason
-        Why the newest entry was written.
-    baseline : ArmFigures | None
-        The champion's arm in the round before the newest step.
-    judged : tuple of str
-        Arms whose outcomes a live test judges: their scores may differ from the champion's.
-    """
+    """What is wanted of a model's traffic."""
 
     plan: TrafficPlan
+    """Who answers and who scores along."""
     seq: int = field(default=0, metadata=_OF_ENTRY)
+    """Number of the newest entry of the stream; 0: there is none."""
     kind: str | None = field(default=None, metadata=_OF_ENTRY)
+    """Kind of that entry; None without."""
     at: datetime | None = field(default=None, metadata=_OF_ENTRY)
+    """When the plan became what it is now, and when it was set (or last stopped)."""
     set_at: datetime | None = None
+    """When the plan was set."""
     ramp: Ramp | None = None
+    """The ramp, while one is on its way."""
     step: int | None = None
+    """Which of its steps the plan is at, from 0."""
     reasons: tuple[Reason, ...] = ()
+    """Why the newest entry was written."""
     baseline: ArmFigures | None = field(
         default=None, metadata={"write": ArmFigures.to_payload, "read": ArmFigures.from_payload}
     )
+    """The champion's arm in the round before the newest step."""
     judged: tuple[str, ...] = ()
+    """Arms whose outcomes a live test judges: their scores may differ from the champion's."""
 
     @classmethod
     def of_entry(cls, entry: LedgerEntry) -> TrafficState:

@@ -34,18 +34,6 @@ class Role(StrEnum):
 class Variant(Struct):
     """One arm of the traffic.
 
-    Attributes
-    ----------
-    name : str
-        What its predictions are logged under. The champion's name is ``champion``.
-    role : Role
-        champion, challenger or shadow.
-    share : float
-        Share of the entities it answers (a shadow: of those it scores as well), in whole 0.01 %.
-    members : tuple of (version, weight)
-        MLflow versions and their weights, which add up to 1; one member is that version itself. Empty for the
-        champion: it is whatever ``@champion`` is.
-
     Raises
     ------
     InputError
@@ -56,9 +44,14 @@ class Variant(Struct):
     """
 
     name: str
+    """What its predictions are logged under. The champion's name is ``champion``."""
     role: Role
+    """champion, challenger or shadow."""
     share: float
+    """Share of the entities it answers (a shadow: of those it scores as well), in whole 0.01 %."""
     members: tuple[tuple[int, float], ...] = ()
+    """(version, weight) each. MLflow versions and their weights, which add up to 1; one member is that
+    version itself. Empty for the champion: it is whatever ``@champion`` is."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "role", Role(self.role))

@@ -31,27 +31,19 @@ Family = Literal["statistical", "operational"]
 
 @dataclass(frozen=True, kw_only=True)
 class CheckResult(Struct):
-    """One check: its verdict, what it warns about and the numbers that decided.
-
-    Attributes
-    ----------
-    name : str
-        Stable name of the check.
-    verdict : Verdict
-        PASS, FAIL or INSUFFICIENT with reasons.
-    family : {'statistical', 'operational'}
-        Statistical checks are replayed over history; operational ones (latency, smoke, size) run live only.
-    warnings : tuple[Reason, ...]
-        What a person should look at although it decides nothing.
-    measured : dict[str, float]
-        Numbers for the run, by a name MLflow accepts.
-    """
+    """One check: its verdict, what it warns about and the numbers that decided."""
 
     name: str = field(metadata={"key": "check"})
+    """Stable name of the check."""
     verdict: Verdict = field(metadata={"flat": True})
+    """PASS, FAIL or INSUFFICIENT with reasons."""
     family: Family = "statistical"
+    """One of ``statistical``, ``operational``. Statistical checks are replayed over history; operational ones
+    (latency, smoke, size) run live only."""
     warnings: tuple[Reason, ...] = ()
+    """What a person should look at although it decides nothing."""
     measured: dict[str, float] = field(default_factory=dict)
+    """Numbers for the run, by a name MLflow accepts."""
 
 
 def check(
@@ -106,29 +98,20 @@ class Latency:
 
 @dataclass(frozen=True, kw_only=True)
 class SmokeReport(Struct):
-    """Everything measured on a model in a process of its own.
-
-    Attributes
-    ----------
-    uri : str
-        What was loaded.
-    version : int | None
-        The version it resolved to.
-    probes : tuple[SmokeProbe, ...]
-        Questions and answers.
-    single, batch : Latency | None
-        Latency for one row and for a batch; None when the model never loaded.
-    size_mb, load_seconds : float | None
-        Size of the model's files in megabytes (10^6 bytes), and the time to load it.
-    """
+    """Everything measured on a model in a process of its own."""
 
     uri: str
+    """What was loaded."""
     version: int | None = None
+    """The version it resolved to."""
     probes: tuple[SmokeProbe, ...]
+    """Questions and answers."""
     single: Latency | None = None
     batch: Latency | None = None
+    """Latency for one row and for a batch; None when the model never loaded."""
     size_mb: float | None = None
     load_seconds: float | None = None
+    """Size of the model's files in megabytes (10^6 bytes), and the time to load it."""
 
 
 def judge_smoke(report: SmokeReport) -> Verdict:
@@ -164,48 +147,32 @@ def _words(name: str) -> str:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GateContext:
-    """What a gate may look at; nothing in it may be changed.
-
-    Attributes
-    ----------
-    config : ModelConfig
-        The model's configuration.
-    schema : Schema
-        The version's own columns.
-    version : int
-        The version under judgement.
-    holdout : Rows
-        Labelled rows the version has not learned from, n of them.
-    scored : Scored
-        Outcomes of the holdout and the version's answers.
-    baselines : mapping of str to Scored
-        Answers without a model on the same rows: ``constant``, and ``persistence`` on timed data.
-    metrics : tuple[Metric, ...]
-        Everything that is measured, the deciding metric first.
-    windows : mapping of str to DataFrame
-        Rows whose inputs are looked at, by name (training, holdout, evaluation).
-    contract : tuple[ContractResult, ...]
-        The contract's result on each window; empty when switched off.
-    smoke : SmokeReport | None
-        What a fresh process found; None in a replay, which judges the statistical gates alone.
-    warnings : tuple[Reason, ...]
-        What loading and splitting the rows warned about.
-    rng : numpy.random.Generator | None
-        For gates that draw: seeded from model, window and purpose.
-    """
+    """What a gate may look at; nothing in it may be changed."""
 
     config: ModelConfig
+    """The model's configuration."""
     schema: Schema
+    """The version's own columns."""
     version: int
+    """The version under judgement."""
     holdout: Rows
+    """Labelled rows the version has not learned from, n of them."""
     scored: Scored
+    """Outcomes of the holdout and the version's answers."""
     baselines: Mapping[str, Scored]
+    """Answers without a model on the same rows: ``constant``, and ``persistence`` on timed data."""
     metrics: tuple[Metric, ...]
+    """Everything that is measured, the deciding metric first."""
     windows: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    """Rows whose inputs are looked at, by name (training, holdout, evaluation)."""
     contract: tuple[ContractResult, ...] = ()
+    """The contract's result on each window; empty when switched off."""
     smoke: SmokeReport | None = None
+    """What a fresh process found; None in a replay, which judges the statistical gates alone."""
     warnings: tuple[Reason, ...] = ()
+    """What loading and splitting the rows warned about."""
     rng: np.random.Generator | None = None
+    """For gates that draw: seeded from model, window and purpose."""
 
     @property
     def metric(self) -> Metric:
@@ -230,36 +197,26 @@ Need = Literal["answers", "probabilities", "smoke"]
 
 @dataclass(frozen=True, kw_only=True)
 class Gate:
-    """A check of the gate; call it with a `GateContext`.
-
-    Attributes
-    ----------
-    name : str
-        What it is called in reports and in ``validation.gates``.
-    function : callable
-        ``function(context)``, with a section ``function(context, settings)``; answers with a ``Verdict``, a
-        ``CheckResult``, or several of these (``check`` and ``insufficient`` make them).
-    section : str | type[Section] | None
-        Where its settings stand: a key of the model's configuration, or the type of the options that stand beside its
-        name in ``validation.gates``.
-    needs : tuple of str
-        It is left out where one is not there: ``answers`` (rows enough, and answers of the right shape that are
-        numbers), ``probabilities`` (a binary or multiclass model), ``smoke`` (a live run: a replay has none).
-    gives : tuple of str
-        Needs of later gates that are there only when this one passes.
-    always : bool
-        True: it runs for every model; False: for those whose ``validation.gates`` names it.
-    options : mapping
-        What stands beside its name.
-    """
+    """A check of the gate; call it with a `GateContext`."""
 
     name: str
+    """What it is called in reports and in ``validation.gates``."""
     function: Callable[..., Any]
+    """``function(context)``, with a section ``function(context, settings)``; answers with a ``Verdict``, a
+    ``CheckResult``, or several of these (``check`` and ``insufficient`` make them)."""
     section: str | type[Section] | None = None
+    """Where its settings stand: a key of the model's configuration, or the type of the options that stand
+    beside its name in ``validation.gates``."""
     needs: tuple[Need, ...] = ()
+    """It is left out where one is not there: ``answers`` (rows enough, and answers of the right shape that
+    are numbers), ``probabilities`` (a binary or multiclass model), ``smoke`` (a live run: a replay has
+    none)."""
     gives: tuple[Need, ...] = ()
+    """Needs of later gates that are there only when this one passes."""
     always: bool = False
+    """True: it runs for every model; False: for those whose ``validation.gates`` names it."""
     options: Mapping[str, Any] = field(default_factory=dict)
+    """What stands beside its name."""
 
     @property
     def family(self) -> Family:
