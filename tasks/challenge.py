@@ -87,9 +87,7 @@ def judge_comparison(
         return evidence.dry_run_result(known) if dry_run else known
     look = _available_alpha(setup) if admits else _claim_alpha(setup, opponents, dry_run=dry_run)
     look = require_alpha(look, level=setup.config.evaluation.significance_level)
-    result = evidence.judge_comparison(
-        setup.config, opponents, match, look=look, rule=rule, question=question
-    )
+    result = evidence.judge_comparison(setup.config, opponents, match, allowance=look, rule=rule)
     return evidence.dry_run_result(result) if dry_run else record_decision(setup, evidence.JUDGEMENT, result)
 
 
@@ -126,7 +124,8 @@ def _claim_alpha(setup: Setup, opponents: Contestants, *, dry_run: bool) -> Alph
 
     def decide(history: Any) -> tuple[str, dict[str, Any]]:
         planned.append(require_alpha(alpha_allowance(history, now=now, level=level), level=level))
-        return SPENT, spent_payload(planned[-1], opponents)
+        challenger, champion = opponents.challenger, opponents.champion
+        return SPENT, spent_payload(planned[-1], challenger=challenger, champion=champion)
 
     ledger.claim(model=setup.model, stream=ALPHA, at=now, decide=decide)
     return planned[-1]

@@ -101,7 +101,7 @@ def replay_one(scene: ReplayContext, spec: PolicySpec, *, full: bool = False) ->
 
 def run_policy(beginning: ReplayStart, spec: PolicySpec, *, full: bool = False) -> PolicyResult:
     """Replay one policy, reporting every tenth part."""
-    logger, total = get_run_logger(), len(beginning.ticks)
+    logger, total = get_run_logger(), len(beginning.steps)
     steps = []
     with threadpool_limits(1):  # policies run side by side: teams of threads would wait for one another
         for step in replay_policy(beginning, spec, timer=time.thread_time, full=full):

@@ -65,6 +65,10 @@ class Reason(Struct):
             code=error.reason_code, message=str(error), observed=error.observed, limit=error.limit, n=error.n
         )
 
+    def to_error(self) -> NotLearnable:
+        """Return the ``NotLearnable`` that carries the reason."""
+        return NotLearnable(self.code, self.message, observed=self.observed, limit=self.limit, n=self.n)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict(Struct):

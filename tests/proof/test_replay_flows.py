@@ -38,7 +38,7 @@ def test_live_flows_and_replay_decide_the_same(stores, tmp_path, monkeypatch, se
         answer = command(verb, path, *options)
     assert "Promoted" == answer.state
     for step, after in zip(steps, [*steps[1:], None], strict=True):
-        now = as_of(step.tick, monkeypatch)
+        now = as_of(step.step, monkeypatch)
         looked = command("monitor", path, "--to", now)
         assert looked.exit_code == 0
         found = command("retrain", path, "--trigger", "schedule", "--until", now)
@@ -52,7 +52,7 @@ def test_live_flows_and_replay_decide_the_same(stores, tmp_path, monkeypatch, se
     assert (State.PROMOTED in made) == (flip is not None)
 
 
-def as_of(tick, monkeypatch):
+def as_of(step, monkeypatch):
     """Stop the clock at a step and return its moment as text."""
-    monkeypatch.setenv(FROZEN, tick.at.isoformat())
-    return format_position(tick.until, clock="timestamp")
+    monkeypatch.setenv(FROZEN, step.at.isoformat())
+    return format_position(step.until, clock="timestamp")

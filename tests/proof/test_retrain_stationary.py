@@ -98,7 +98,7 @@ class Asleep:
 
     entries = ()
 
-    def watch(self, *_):
+    def check_windows(self, *_):
         return StepChecks()
 
 
@@ -120,29 +120,33 @@ def replay_quarter(stream, seed):
     config, jury = configure(stream), Jury()
     history = make_history(make_stream(stream, np.random.default_rng([seed, 20260401])), config)
     begun = begin_replay(history, config, start=BEGIN.timestamp() + LEARNED * 86400.0)
-    court = PolicyState(
+    state = PolicyState(
         config=begun.recipe(config), history=begun.history, ledger=begun.ledger.copy(), tools=begun.tools
     )
-    run, challenges, others = ConfiguredPolicy(court, begun.throne), [], Counter()
-    run.watchman = Asleep()
+    run, challenges, others = ConfiguredPolicy(state, begun.registry), [], Counter()
+    run.monitor = Asleep()
     with mock.patch.object(judgement, "judge_challenge", jury):
-        for tick in begun.ticks:
+        for step in begun.steps:
             champion = run.champion
-            walked = run.act(tick).walked
+            retraining = run.act(step).retraining
             if len(jury.noted) == len(challenges):
-                others[str(walked and walked.reasons[0].code)] += 1
+                others[str(retraining and retraining.reasons[0].code)] += 1
                 continue
-            gain = true_gain(stream, config, champion, walked) if walked.state is State.PROMOTED else None
+            gain = (
+                true_gain(stream, config, champion, retraining)
+                if retraining.state is State.PROMOTED
+                else None
+            )
             challenges.append((*jury.noted[-1], gain))
     return challenges, others
 
 
-def true_gain(stream, config, champion, walked):
+def true_gain(stream, config, champion, retraining):
     """Return how much better the challenger is in the long run: on two thousand days whose means are drawn anew."""
     frame = make_stream(stream, np.random.default_rng(5), days=2_000, phi=0.0)
     rows = Rows(frame, np.arange(len(frame), dtype=float))
     metric = get_metric(stream.metric, problem=stream.problem)
-    old, new = (metric(one.model.score(rows, config=config)) for one in (champion, walked.trained))
+    old, new = (metric(one.model.score(rows, config=config)) for one in (champion, retraining.trained))
     return float(metric.sign * (new - old))
 
 

@@ -164,7 +164,7 @@ def step(
     window = Window(start + place * length, start + (place + 1) * length)
     known = math.isfinite(value)
     return StepResult(
-        tick=Step(
+        step=Step(
             number=place + 1, until=window.end, at=RESULTS_BEGIN + timedelta(days=place + 1), window=window
         ),
         version=version,

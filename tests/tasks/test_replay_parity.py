@@ -125,17 +125,17 @@ def open_model(folder, frame, config):
 
 def run_live(setup, beginning, monkeypatch):
     """Go through the history as it would have been lived; return each decision, its end and the champion."""
-    text = lambda tick: format_position(tick.until, clock="timestamp")  # noqa: E731
+    text = lambda step: format_position(step.until, clock="timestamp")  # noqa: E731
     stop_at(monkeypatch, beginning.start.at)
     first = train(setup, until=text(beginning.start))
     validate(setup, version=first.version)
     assert challenge(setup, until=text(beginning.start)).state is State.PROMOTED
     lived = []
-    for tick in beginning.ticks:
-        stop_at(monkeypatch, tick.at)
-        watch(setup, until=text(tick))
+    for step in beginning.steps:
+        stop_at(monkeypatch, step.at)
+        watch(setup, until=text(step))
         request = read_request(
-            setup, trigger="schedule", force=False, reason=None, until=text(tick), dry_run=False
+            setup, trigger="schedule", force=False, reason=None, until=text(step), dry_run=False
         )
         found = run_claimed(setup, request, gather_causes.fn(setup, request), stages)
         lived.append((found, setup.stores.registry.aliases(setup.model)["champion"]))
@@ -172,7 +172,7 @@ def test_live_and_replay_decide_the_same(live, monkeypatch, start, turn, days, s
     lived = run_live(setup, beginning, monkeypatch)
     champions = [*(step.version for step in policy.steps[1:]), None]
     for step, (found, champion), after in zip(policy.steps, lived, champions, strict=True):
-        plain, where = step.decision, step.tick.at
+        plain, where = step.decision, step.step.at
         assert (where, plain["outcome"]) == (where, found.details["outcome"])
         assert (where, plain["causes"]) == (where, found.details["causes"])
         if step.state is not None:

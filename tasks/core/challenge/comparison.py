@@ -1,4 +1,4 @@
-"""Arrange a match: both sides scored on the evaluation rows that neither has learned from."""
+"""Two models to be compared: which, and on which rows that neither was trained on."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ class Contestants:
     challenger: int
     """Version under @challenger."""
     champion: int | None
-    """Version under @champion; None on an empty throne, where the naive baseline defends."""
-    twin: int | None = None
+    """Version under @champion; None before the first, where the naive baseline stands for it."""
+    evaluated_version: int | None = None
     """The judged version the champion was refitted from (tag ``evergreen.evaluated_as``): the same recipe
     that never saw the evaluation rows. It stands in for a champion that did."""
 
     @property
     def defenders(self) -> tuple[int, ...]:
-        """Versions that may defend the throne, in order of preference."""
-        return tuple(version for version in (self.champion, self.twin) if version is not None)
+        """Versions that may stand for the champion, in order of preference."""
+        return tuple(one for one in (self.champion, self.evaluated_version) if one is not None)
 
 
 def choose_contestants(
@@ -61,42 +61,37 @@ def choose_contestants(
     NotLearnable
         ``rejected``, ``not_validated`` or ``no_challenger`` when nobody passed the gate (``rejected`` also when
         the candidate that was is newer than the challenger);
-        ``already_champion`` when the challenger reigns.
+        ``already_champion`` when the challenger is champion, or what the champion is a refit of.
     """
     challenger, candidate = aliases.get(CHALLENGER), aliases.get(CANDIDATE)
-    if challenger is None or _rejected_since(challenger, candidate, tags):
-        raise _no_challenger(model, candidate, tags)
+    status = tags.get(candidate, {}).get(VALIDATION_STATUS, "pending") if candidate is not None else None
+    if challenger is None or (candidate and candidate > challenger and status == "rejected"):
+        raise _no_challenger(model, candidate, status, tags)
     champion = aliases.get(CHAMPION)
     if challenger == champion:
         raise NotLearnable(
             "already_champion",
             f"Version {challenger} of '{model}' is champion already; train a new candidate.",
         )
-    said = tags.get(champion, {}).get(EVALUATED_AS, "") if champion is not None else ""
-    twin = int(said) if said.isdecimal() and int(said) in tags else None
-    if twin == challenger:
+    tag = tags.get(champion, {}).get(EVALUATED_AS, "") if champion is not None else ""
+    evaluated = int(tag) if tag.isdecimal() and int(tag) in tags else None
+    if evaluated == challenger:
         raise NotLearnable(
             "already_champion",
-            f"Version {challenger} of '{model}' reigns already as its refit, version {champion}; "
+            f"Version {challenger} of '{model}' is champion already as its refit, version {champion}; "
             "train a new candidate.",
         )
-    return Contestants(challenger=challenger, champion=champion, twin=twin)
+    return Contestants(challenger=challenger, champion=champion, evaluated_version=evaluated)
 
 
-def _rejected_since(challenger: int, candidate: int | None, tags: Mapping[int, Mapping[str, str]]) -> bool:
-    """Tell whether a candidate newer than the challenger was rejected by the gate."""
-    if candidate is None or candidate <= challenger:
-        return False
-    return tags.get(candidate, {}).get(VALIDATION_STATUS) == "rejected"
-
-
-def _no_challenger(model: str, candidate: int | None, tags: Mapping[int, Mapping[str, str]]) -> NotLearnable:
+def _no_challenger(
+    model: str, candidate: int | None, status: str | None, tags: Mapping[int, Mapping[str, str]]
+) -> NotLearnable:
     if candidate is None:
         return NotLearnable(
             "no_challenger",
             f"'{model}' has no candidate and no challenger. Run 'evergreen train {model}' first.",
         )
-    status = tags.get(candidate, {}).get(VALIDATION_STATUS, "pending")
     if status == "rejected":
         why = tags[candidate].get(REJECTED_FOR, "see its validation report")
         return NotLearnable(
@@ -108,8 +103,8 @@ def _no_challenger(model: str, candidate: int | None, tags: Mapping[int, Mapping
     if status == "approved":
         return NotLearnable(
             "no_challenger",
-            f"Candidate version {candidate} of '{model}' is approved but has met the champion already. "
-            f"Train a new candidate.",
+            f"Candidate version {candidate} of '{model}' is approved but was compared with the champion already. "
+            "Train a new candidate.",
         )
     return NotLearnable(
         "not_validated",
@@ -121,12 +116,10 @@ def _no_challenger(model: str, candidate: int | None, tags: Mapping[int, Mapping
 
 # The comparison: two models on the same rows, none of which either was trained or tuned on.
 
-# The match: two models on the same rows, none of which either learned from or was tuned on.
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Comparison:
-    """What both sides said about the same rows."""
+    """The answers of both sides on the same rows."""
 
     metric: Metric
     """The metric that decides."""
@@ -145,7 +138,7 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationRows:
-    """The rows a match is held on, and the version that defends on them."""
+    """The rows of a comparison, and the version that stands for the champion on them."""
 
     defender: int | None
     usable: BoolArray
@@ -154,17 +147,17 @@ class EvaluationRows:
 def choose_evaluation_rows(
     challenger: BoolArray, defenders: Mapping[int, BoolArray], *, model: str, window: str
 ) -> EvaluationRows:
-    """Choose the defender and the rows that neither side learned from.
+    """Choose the defender and the rows that neither side was trained on.
 
-    The champion itself defends wherever at least half of the rows are new to it. Its twin (the judged version
-    it was refitted from) stands in where that leaves more rows.
+    The champion itself defends wherever at least half of the rows are new to it. The version it was judged as
+    (and refitted from) stands in where that leaves more rows.
 
     Parameters
     ----------
     challenger : array of bool, shape (n,)
         Rows the challenger has not learned from.
     defenders : mapping of int to array of bool, shape (n,)
-        The same for each version that may defend, the champion first; empty on an empty throne.
+        The same for each version that may defend, the champion first; empty where there is no champion.
     model, window : str
         For messages.
 
@@ -179,27 +172,23 @@ def choose_evaluation_rows(
     >>> choose_evaluation_rows(new, {5: old, 4: new}, model="fraud", window="7d").defender
     4
     """
-    if not defenders:
-        return _checked(EvaluationRows(defender=None, usable=challenger), model, window)
-    shared = {version: challenger & unseen for version, unseen in defenders.items()}
-    champion = next(iter(shared))
-    most = max(shared, key=lambda version: int(shared[version].sum()))
-    enough = int(shared[champion].sum()) * 2 >= int(shared[most].sum())
-    defender = champion if enough and shared[champion].any() else most
-    return _checked(EvaluationRows(defender=defender, usable=shared[defender]), model, window)
-
-
-def _checked(ground: EvaluationRows, model: str, window: str) -> EvaluationRows:
-    if ground.usable.any():
-        return ground
-    raise NotLearnable(
-        "no_unseen_rows",
-        f"No row of the validation window ({window}) is new to both champion and challenger of '{model}'. "
-        "Wait for newer labelled rows, or train a challenger that leaves them out.",
-        observed=0,
-        limit=1,
-        n=len(ground.usable),
-    )
+    defender, usable = None, challenger
+    if defenders:
+        shared = {version: challenger & unseen for version, unseen in defenders.items()}
+        counts = {version: int(rows.sum()) for version, rows in shared.items()}
+        champion, most = next(iter(counts)), max(counts, key=counts.__getitem__)
+        defender = champion if counts[champion] and counts[champion] * 2 >= counts[most] else most
+        usable = shared[defender]
+    if not usable.any():
+        raise NotLearnable(
+            "no_unseen_rows",
+            f"No row of the validation window ({window}) is new to both champion and challenger of '{model}'. "
+            "Wait for newer labelled rows, or train a challenger that leaves them out.",
+            observed=0,
+            limit=1,
+            n=len(usable),
+        )
+    return EvaluationRows(defender=defender, usable=usable)
 
 
 def check_same_clock(plan: SplitPlan, config: ModelConfig, *, version: int) -> None:
@@ -234,17 +223,6 @@ def needs_blocks(config: ModelConfig, *, timed: bool) -> bool:
     return timed or config.data.entity is not None or config.data.group is not None
 
 
-def unit_keys(rows: Rows, schema: Schema) -> tuple[object | None, object | None]:
-    """Return the columns of entity and group of the rows (None where there is none)."""
-    columns = rows.frame.columns
-    entity = rows.frame[schema.entity].to_numpy() if schema.entity in columns else None
-    group = rows.frame[schema.group].to_numpy() if schema.group in columns else None
-    return entity, group
-
-
-# The blocks of a model's rows, as its configuration says.
-
-
 def block_rows(rows: Rows, *, schema: Schema, config: ModelConfig) -> IntArray | None:
     """Number the block of each row; None where rows are independent.
 
@@ -264,20 +242,28 @@ def block_rows(rows: Rows, *, schema: Schema, config: ModelConfig) -> IntArray |
     """
     if not needs_blocks(config, timed=rows.positions is not None):
         return None
-    entity, group = unit_keys(rows, schema.with_roles_of(config))
-    length, clock = config.evaluation.block, config.data.clock
+    roles, length, clock = schema.with_roles_of(config), config.evaluation.block, config.data.clock
+    entity, group = (
+        rows.frame[name].to_numpy() if name in rows.frame.columns else None
+        for name in (roles.entity, roles.group)
+    )
     return make_blocks(
         rows.positions,
         unit="rows" if clock == "rows" else "seconds",
         length=None if length is None else span_length(length, clock=clock),
         entity=group if entity is None else entity,
-        group=None if group is None else np.asarray(group),
+        group=group,
         min_blocks=config.evaluation.min_blocks,
     )
 
 
 def score_comparison(
-    config: ModelConfig, opponents: Contestants, models: Mapping[int, Scorer], parts: Parts, *, metric: Metric
+    config: ModelConfig,
+    contestants: Contestants,
+    models: Mapping[int, Scorer],
+    parts: Parts,
+    *,
+    metric: Metric,
 ) -> Comparison:
     """Score both sides on the same rows.
 
@@ -285,66 +271,57 @@ def score_comparison(
     ----------
     config : ModelConfig
         The model's configuration.
-    opponents : Opponents
-        Who meets whom.
+    contestants : Contestants
+        Which versions are compared.
     models : mapping of int to Scorer
         The challenger and every version that may defend.
     parts : Parts
-        Rows as of the challenge: they meet on its evaluation rows; the naive baseline of an empty throne is counted
-        on its training rows.
+        Rows as of the challenge: they are compared on its evaluation rows; the naive baseline, where there is no
+        champion, is counted on its training rows.
     metric : Metric
         The deciding one.
 
     Raises
     ------
     NotLearnable
-        ``clock_changed``, ``no_unseen_rows``, ``too_few_blocks``, …: they cannot meet.
+        ``clock_changed``, ``no_unseen_rows``, ``too_few_blocks``, …: they cannot be compared.
     """
     for version, model in models.items():
         check_same_clock(model.plan, config, version=version)
     unseen = {version: unseen_rows(model.plan, parts.evaluation) for version, model in models.items()}
-    ground = choose_evaluation_rows(
-        unseen[opponents.challenger],
-        {version: unseen[version] for version in opponents.defenders},
+    chosen = choose_evaluation_rows(
+        unseen[contestants.challenger],
+        {version: unseen[version] for version in contestants.defenders},
         model=config.model,
         window=str(config.evaluation.validation_window),
     )
-    challenger, rows = models[opponents.challenger], parts.evaluation.take(ground.usable)
+    challenger, rows = models[contestants.challenger], parts.evaluation.take(chosen.usable)
     answers, fingerprint = challenger.score(rows, config=config), rows.fingerprint
-    if ground.defender is None:
+    schema, window = challenger.schema, None
+    if chosen.defender is None:
         rng = np.random.default_rng(seed_for(config.model, fingerprint, "baseline"))
-        baseline = _naive(config, challenger, parts, rows, rng)
+        baseline = baseline_scores(
+            "constant",
+            training=parts.training,
+            rows=rows,
+            schema=schema,
+            config=config,
+            classes=challenger.classes,
+            rng=rng,
+        )
         metric, defence = no_skill_baseline(metric, baseline=baseline, answers=answers, rng=rng)
     else:
-        defence = models[ground.defender].score(rows, config=config)
+        defence = models[chosen.defender].score(rows, config=config)
+    if rows.positions is not None and len(rows):
+        first, last = float(rows.positions.min()), float(rows.positions.max())
+        clock = config.data.clock
+        window = format_position(first, clock=clock), format_position(last, clock=clock)
     return Comparison(
         metric=metric,
         champion=defence,
         challenger=answers,
-        blocks=block_rows(rows, schema=challenger.schema, config=config),
-        defender=ground.defender,
+        blocks=block_rows(rows, schema=schema, config=config),
+        defender=chosen.defender,
         fingerprint=fingerprint,
-        window=_window(config, rows),
+        window=window,
     )
-
-
-def _naive(
-    config: ModelConfig, challenger: Scorer, parts: Parts, rows: Rows, rng: np.random.Generator
-) -> Scored:
-    return baseline_scores(
-        "constant",
-        training=parts.training,
-        rows=rows,
-        schema=challenger.schema,
-        config=config,
-        classes=challenger.classes,
-        rng=rng,
-    )
-
-
-def _window(config: ModelConfig, rows: Rows) -> tuple[str, str] | None:
-    if rows.positions is None or not len(rows):
-        return None
-    clock = config.data.clock
-    first, last = float(rows.positions.min()), float(rows.positions.max())
-    return format_position(first, clock=clock), format_position(last, clock=clock)

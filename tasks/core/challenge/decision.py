@@ -13,7 +13,7 @@ from evergreen.tasks.core.serial import Struct
 from evergreen.tasks.core.stats.dependence import MIN_BLOCKS
 from evergreen.tasks.core.verdict import Outcome, Reason
 
-# The rule by which a challenger takes the throne.
+# The rule by which a challenger is promoted.
 
 
 POLICIES = ("superiority", "non_inferiority")
@@ -21,7 +21,7 @@ POLICIES = ("superiority", "non_inferiority")
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """When a challenger takes the throne."""
+    """When a challenger is promoted."""
 
     min_improvement: float
     """Least difference worth a promotion, >= 0, in the unit of `Difference.difference`."""
@@ -78,8 +78,10 @@ class Rule:
 # How many rows or blocks a comparison needs, allowing for how well its spread is known.
 
 
-_RESERVE = 0.25  # of the chance to fail: skewed metrics and the check of neighbouring blocks cost some power
-_MOST = 10**9  # a number beyond it is none that anyone will collect
+RESERVE = 0.25
+"""Part of the chance to fail that is planned for besides: skewed metrics and dependent blocks cost power."""
+MOST_NEEDED = 10**9
+"""Rows or units beyond it are none that anyone will collect."""
 _NORMAL_FROM = 2_000  # degrees of freedom from which the noncentral t is the normal for our purpose
 
 
@@ -108,10 +110,10 @@ def needed_rows(
     2245
     """
     reach = _reach(float(-scipy.special.ndtri(level / 2)), df=df, power=power)
-    if reach * standard_error / detectable > _MOST:
+    if reach * standard_error / detectable > MOST_NEEDED:
         return None
     wanted = n * (reach * standard_error / detectable) ** 2
-    return max(math.ceil(wanted), 2) if wanted < _MOST else None
+    return max(math.ceil(wanted), 2) if wanted < MOST_NEEDED else None
 
 
 def needed_blocks(
@@ -127,7 +129,7 @@ def needed_blocks(
     >>> needed_blocks(standard_error=0.01, blocks=10_001, detectable=0.02, level=0.05, power=0.8, least=7)
     22450
     """
-    if standard_error / detectable > _MOST:
+    if standard_error / detectable > MOST_NEEDED:
         return None
     unit = blocks * (standard_error / detectable) ** 2
     wanted = float(least)
@@ -138,7 +140,7 @@ def needed_blocks(
         wanted = following if settled else (following + wanted) / 2
         if settled:
             break
-    return math.ceil(wanted) if wanted < _MOST else None
+    return math.ceil(wanted) if wanted < MOST_NEEDED else None
 
 
 def _reach(critical: float, *, df: float, power: float) -> float:
@@ -147,7 +149,7 @@ def _reach(critical: float, *, df: float, power: float) -> float:
     critical + z for a known spread; for one estimated with ``df`` degrees of freedom the quantile of the
     noncentral t, which is exact when the new spread equals the true one.
     """
-    planned = power + _RESERVE * (1 - power)
+    planned = power + RESERVE * (1 - power)
     if not df < _NORMAL_FROM:
         return critical + float(scipy.special.ndtri(planned))
     return float(scipy.special.nctdtrit(max(df, 1.0), critical, planned))
@@ -193,75 +195,57 @@ def judge_challenge(difference: Difference, rule: Rule) -> ChallengeDecision:
         else ``undecided``, INSUFFICIENT below ``needed_n`` and FAIL from there on. Too few blocks and
         undefined numbers are ``undecided`` and INSUFFICIENT.
     """
-    refusal = _refusal(difference, rule)
+    verdict, outcome = "undecided", Outcome.INSUFFICIENT
+    reason = _refusal(difference, rule)
     rows, blocks = _needed(difference, rule)
-    if refusal is not None:
-        blocks = max(filter(None, (blocks, _least_blocks(difference, rule))), default=None)
-        rows = rows if blocks is None else _rows_in(blocks, difference)
-        return ChallengeDecision(
-            verdict="undecided",
-            outcome=Outcome.INSUFFICIENT,
-            reasons=(refusal,),
-            difference=difference,
-            needed_n=rows,
-            needed_blocks=blocks,
-        )
-    verdict = _name(difference, rule)
-    enough = rows is None or difference.n >= rows
-    outcome = _outcome(verdict, promotes=rule.promotes(difference), enough=enough)
+    if reason is None:
+        verdict = _name(difference, rule)
+        undecided = verdict == "undecided" and rows is not None and difference.n < rows
+        outcome = Outcome.INSUFFICIENT if undecided else Outcome.FAIL
+        outcome = Outcome.PASS if rule.promotes(difference) else outcome
+        reason = _reason(verdict, outcome, difference, rule, needed=rows)
+    elif difference.blocks is not None:
+        blocks = max(blocks or 0, rule.min_blocks, difference.needed_blocks_for_test or 0)
+        rows = _rows_in(blocks, difference)
     return ChallengeDecision(
         verdict=verdict,
         outcome=outcome,
-        reasons=(_reason(verdict, outcome, difference, rule, needed=rows),),
+        reasons=(reason,),
         difference=difference,
         needed_n=rows,
         needed_blocks=blocks,
     )
 
 
-def _least_blocks(difference: Difference, rule: Rule) -> int | None:
-    """Return the blocks below which nothing is judged; None for independent rows."""
-    if difference.blocks is None:
-        return None
-    return max(rule.min_blocks, difference.needed_blocks_for_test or 0)
-
-
 def _refusal(difference: Difference, rule: Rule) -> Reason | None:
     """Return why nothing can be said, or None."""
-    if difference.blocks is not None and difference.blocks < rule.min_blocks:
-        return Reason(
-            code="too_few_blocks",
-            message=f"{difference.blocks} blocks are too few to tell chance from difference; "
-            f"{rule.min_blocks} are needed. Enlarge the validation window.",
-            observed=difference.blocks,
-            limit=rule.min_blocks,
-            n=difference.n,
+    n, blocks, needed = difference.n, difference.blocks, difference.needed_blocks_for_test
+    if blocks is not None and blocks < rule.min_blocks:
+        message = (
+            f"{blocks} blocks are too few to tell chance from difference; {rule.min_blocks} are needed. "
+            "Enlarge the validation window."
         )
-    if difference.blocks is None and difference.n < MIN_ROWS:
-        return Reason(
-            code="too_few_rows",
-            message=f"{difference.n} rows are too few to compare two models; at least {MIN_ROWS} are needed. "
-            "Enlarge the validation window.",
-            observed=difference.n,
-            limit=MIN_ROWS,
-            n=difference.n,
+        return Reason(code="too_few_blocks", message=message, observed=blocks, limit=rule.min_blocks, n=n)
+    if blocks is None and n < MIN_ROWS:
+        message = (
+            f"{n} rows are too few to compare two models; at least {MIN_ROWS} are needed. "
+            "Enlarge the validation window."
         )
-    if difference.needed_blocks_for_test is not None and not rule.promotes(difference):
-        return Reason(
-            code="blocks_depend",
-            message=f"Neighbouring blocks resemble each other (correlation {difference.correlation:.2f}), "
-            f"so that about {difference.needed_blocks_for_test} of them would decide. Enlarge the validation window.",
-            observed=round(difference.correlation, 4),
-            limit=difference.needed_blocks_for_test,
-            n=difference.n,
+        return Reason(code="too_few_rows", message=message, observed=n, limit=MIN_ROWS, n=n)
+    if needed is not None and not rule.promotes(difference):
+        correlation = difference.correlation
+        message = (
+            f"Neighbouring blocks resemble each other (correlation {correlation:.2f}), so that about {needed} of "
+            "them would decide. Enlarge the validation window."
         )
+        observed = round(correlation, 4)
+        return Reason(code="blocks_depend", message=message, observed=observed, limit=needed, n=n)
     if not difference.defined:
-        return Reason(
-            code="undefined_difference",
-            message=f"'{difference.metric}' is undefined on these rows or without one of their blocks "
-            "(one class only, no relevant row, a champion at 0). Enlarge the window or choose another metric.",
-            n=difference.n,
+        message = (
+            f"'{difference.metric}' is undefined on these rows or without one of their blocks "
+            "(one class only, no relevant row, a champion at 0). Enlarge the window or choose another metric."
         )
+        return Reason(code="undefined_difference", message=message, n=n)
     return None
 
 
@@ -276,37 +260,31 @@ def _name(difference: Difference, rule: Rule) -> str:
     return "inferior" if upper < 0 else "undecided"
 
 
-def _outcome(verdict: str, *, promotes: bool, enough: bool) -> Outcome:
-    """Return what follows from the verdict."""
-    if promotes:
-        return Outcome.PASS
-    return Outcome.INSUFFICIENT if verdict == "undecided" and not enough else Outcome.FAIL
-
-
 def _reason(
     verdict: str, outcome: Outcome, difference: Difference, rule: Rule, *, needed: int | None
 ) -> Reason:
     """Say in a sentence what decided."""
     low, high = difference.interval
-    bound = rule.min_improvement
-    text = f"{difference.metric}: {difference.difference:+.4f} [{low:+.4f}, {high:+.4f}]"
-    sentence = {
-        "superior": f"{text}, better by at least {bound:g}.",
-        "equivalent": f"{text}, no difference that matters (±{bound:g}).",
-        "inferior": f"{text}, worse than the champion.",
-        "undecided": f"{text}, neither better by {bound:g} nor ruled out.",
-    }[verdict]
+    least, n, observed, limit = (
+        rule.min_improvement,
+        difference.n,
+        difference.difference,
+        rule.min_improvement,
+    )
+    text = f"{difference.metric}: {observed:+.4f} [{low:+.4f}, {high:+.4f}]"
     code = verdict
+    message = {
+        "superior": f"{text}, better by at least {least:g}.",
+        "equivalent": f"{text}, no difference that matters (±{least:g}).",
+        "inferior": f"{text}, worse than the champion.",
+        "undecided": f"{text}, neither better by {least:g} nor ruled out.",
+    }[verdict]
     if outcome is Outcome.PASS and verdict != "superior":
-        code, sentence = "non_inferior", f"{text}, not worse than the champion by {rule.margin:g}."
+        code, message = "non_inferior", f"{text}, not worse than the champion by {rule.margin:g}."
     if outcome is Outcome.INSUFFICIENT:
-        code, sentence = (
-            "too_few_rows",
-            f"{sentence} About {needed} rows would decide; there are {difference.n}.",
-        )
-        bound = float(needed or 0)
-    observed = difference.n if outcome is Outcome.INSUFFICIENT else difference.difference
-    return Reason(code=code, message=sentence, observed=observed, limit=bound, n=difference.n)
+        code, message = "too_few_rows", f"{message} About {needed} rows would decide; there are {n}."
+        observed, limit = n, float(needed or 0)
+    return Reason(code=code, message=message, observed=observed, limit=limit, n=n)
 
 
 def _needed(difference: Difference, rule: Rule) -> tuple[int | None, int | None]:

@@ -50,7 +50,7 @@ class Difference(Struct):
     """Two-sided, equal-tailed, at confidence 1 - ``level``; where ``needed_blocks_for_test`` is set, as wide
     as a correlation of 0.95 between neighbours would make it."""
     level: float
-    """Alpha spent on this look."""
+    """Alpha spent on this comparison."""
     p_value: float
     """Two-sided, of no difference."""
     standard_error: float
@@ -76,11 +76,6 @@ class Difference(Struct):
     def defined(self) -> bool:
         """True when every number that decides is finite."""
         return all(map(math.isfinite, (self.difference, *self.interval, self.standard_error)))
-
-
-def _json(value: Any) -> Any:
-    """Return None for a number that is not finite."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 # Two models' metric on the same rows, cut into the parts that resampling needs.
@@ -117,7 +112,9 @@ class PairedParts:
         """Rows that only the champion and only the challenger has right; None but for plain accuracy."""
         if self.metric.name not in _SHARE_OF_HITS or self.champion.weight is not None:
             return None
-        before, after = (_hits(scored) for scored in (self.champion, self.challenger))
+        outcome, before, _ = class_codes(self.champion)
+        _, after, _ = class_codes(self.challenger)
+        before, after = before == outcome, after == outcome
         return int((before & ~after).sum()), int((after & ~before).sum())
 
     @property
@@ -127,10 +124,10 @@ class PairedParts:
             return None
         if self.champion.weight is not None:
             return None
-        truth, before, _ = class_codes(self.champion)
-        code = 4 * truth + 2 * before + self.challenger.says_positive
-        found, first, counts = np.unique(code, return_index=True, return_counts=True)
-        return counts.astype(np.int64), self.values[first[: len(found)]]
+        outcome, before, _ = class_codes(self.champion)
+        code = 4 * outcome + 2 * before + self.challenger.says_positive
+        _, first, counts = np.unique(code, return_index=True, return_counts=True)
+        return counts.astype(np.int64), self.values[first]
 
     def improvement(self, sums: FloatArray) -> FloatArray:
         """Return the improvement for sums ``(…, 2 c)`` of the parts."""
@@ -149,23 +146,17 @@ class PairedParts:
             sums = block_sums(self.values, _dense(of_unit))
             return pseudo_values(self.improvement, sums)
         if self.influence is not None:
-            moved = np.bincount(_dense(codes), weights=self.influence)
-            return self.difference + len(moved) * moved / len(self.influence)
-        return self._by_leaving_out(_dense(codes))
-
-    def _by_leaving_out(self, codes: IntArray) -> FloatArray:
-        """Measure the metric anew without each block."""
+            shares = np.bincount(_dense(codes), weights=self.influence)
+            return self.difference + len(shares) * shares / len(self.influence)
+        codes = _dense(codes)
         g = int(codes.max()) + 1
-        without = [
-            float(
-                self.metric.improvement(
-                    self.metric(self.champion.take(codes != block)),
-                    self.metric(self.challenger.take(codes != block)),
-                )
-            )
-            for block in range(g)
-        ]
-        return g * self.difference - (g - 1) * np.asarray(without)
+        without = np.array([self._without(codes != block) for block in range(g)])
+        return g * self.difference - (g - 1) * without
+
+    def _without(self, rows: BoolArray) -> float:
+        """Return the improvement measured anew on the rows that are left."""
+        before, after = (self.metric(side.take(rows)) for side in (self.champion, self.challenger))
+        return float(self.metric.improvement(before, after))
 
 
 _SHARE_OF_HITS = ("accuracy", "f1_micro", "precision_micro", "recall_micro")
@@ -194,12 +185,6 @@ def paired_parts(metric: Metric, champion: Scored, challenger: Scored) -> Paired
     )
 
 
-def _hits(scored: Scored) -> BoolArray:
-    """Return whether the decided class is right."""
-    truth, called, _ = class_codes(scored)
-    return np.asarray(truth == called, dtype=np.bool_)
-
-
 def _dense(codes: IntArray) -> IntArray:
     """Renumber without gaps: a block may hold no unit at all."""
     used = np.bincount(codes) > 0
@@ -223,27 +208,27 @@ def compare_blocks(pair: PairedParts, blocks: IntArray, *, level: float) -> Diff
         return _answer(pair, "blocked_t", level=level, blocks=len(pseudo))
     dependence = measure_dependence(pseudo)
     joined = join_neighbours(pseudo, dependence.join)
-    g = len(joined)
-    error = float(np.sqrt(np.var(joined, ddof=1) / g * dependence.inflation))
+    error = bound = _mean_error(joined, dependence.inflation)
     too_dependent = dependence.correlation > 0 and not dependence.sufficient
     if too_dependent:
-        joined, wide = pseudo, variance_inflation(max(dependence.correlation, STRONG_CORRELATION), 1)
-        g = len(joined)
-    bound = float(np.sqrt(np.var(joined, ddof=1) / g * wide)) if too_dependent else error
-    half = float(scipy.stats.t.isf(level / 2, g - 1)) * bound
-    return _answer(
+        joined, strong = pseudo, max(dependence.correlation, STRONG_CORRELATION)
+        bound = _mean_error(pseudo, variance_inflation(strong, 1))
+    return _by_t(
         pair,
         "blocked_t",
         level=level,
-        interval=(pair.difference - half, pair.difference + half),
-        p_value=_two_sided(pair.difference, bound, df=g - 1),
-        standard_error=error,
-        df=float(g - 1),
-        blocks=g,
+        error=error,
+        bound=bound,
+        df=len(joined) - 1,
+        blocks=len(joined),
         joined=1 if too_dependent else dependence.join,
         needed_blocks_for_test=dependence.needed_blocks if too_dependent else None,
         correlation=dependence.correlation,
     )
+
+
+def _mean_error(values: FloatArray, inflation: float) -> float:
+    return float(np.sqrt(np.var(values, ddof=1) / len(values) * inflation))
 
 
 def compare_independent(
@@ -319,15 +304,23 @@ def _by_random_groups(pair: PairedParts, *, level: float, rng: np.random.Generat
     if groups < 2 or not np.isfinite(pseudo).all():
         return _answer(pair, "random_groups_t", level=level)
     error = float(pseudo.std(ddof=1) / np.sqrt(groups))
-    half = float(scipy.stats.t.isf(level / 2, groups - 1)) * error
+    return _by_t(pair, "random_groups_t", level=level, error=error, bound=error, df=groups - 1)
+
+
+def _by_t(
+    pair: PairedParts, test: str, *, level: float, error: float, bound: float, df: int, **more: Any
+) -> Difference:
+    """Return a t test by the standard error ``bound``; ``error`` is what later comparisons are planned by."""
+    half = float(scipy.stats.t.isf(level / 2, df)) * bound
     return _answer(
         pair,
-        "random_groups_t",
+        test,
         level=level,
         interval=(pair.difference - half, pair.difference + half),
-        p_value=_two_sided(pair.difference, error, df=groups - 1),
+        p_value=_two_sided(pair.difference, bound, df=df),
         standard_error=error,
-        df=float(groups - 1),
+        df=float(df),
+        **more,
     )
 
 
@@ -394,7 +387,7 @@ def measure_difference(
     champion, challenger : Scored
         Answers on the same n rows in the same order; outcomes must be equal.
     level : float
-        Two-sided alpha of this look.
+        Two-sided alpha of this comparison.
     blocks : array of int, shape (n,), or None
         Block of each row, numbered in time order (`make_blocks`); None declares rows independent.
     rng : numpy.random.Generator
@@ -437,7 +430,7 @@ def _refuse_unequal_rows(champion: Scored, challenger: Scored) -> None:
             raise NotLearnable(
                 "not_finite",
                 f"'{column}' of the {name} is NaN or infinite on {count} of {len(scored)} rows. "
-                "Allowed: finite numbers only. Mend the model or the data.",
+                "Allowed: finite numbers only. Fix the model or the data.",
                 observed=count,
                 limit=0,
                 n=len(scored),

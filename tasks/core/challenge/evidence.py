@@ -1,18 +1,17 @@
-"""Whether a refit says the same as the version that was judged."""
+"""The judgement of a challenge: its evidence and rule; and whether a refit agrees with the judged version."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
 from dataclasses import asdict, replace
-from typing import Any
 
 import numpy as np
 import scipy
 
 from evergreen.tasks.core.challenge.alpha import AlphaAllowance
 from evergreen.tasks.core.challenge.comparison import Comparison, Contestants
-from evergreen.tasks.core.challenge.decision import ChallengeDecision, Rule, judge_challenge
+from evergreen.tasks.core.challenge.decision import Rule, judge_challenge
 from evergreen.tasks.core.challenge.difference import measure_difference
 from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.data.rows import Rows
@@ -85,14 +84,14 @@ def judge_agreement(agreement: float, *, bound: float, n: int) -> Verdict:
     return Verdict(outcome=Outcome.PASS if passed else Outcome.FAIL, reasons=(reason,))
 
 
-# The judgement of a match as it is kept: its evidence, the question it answers, and its recall.
+# The judgement of a comparison as it is kept: its evidence, the question it answers, and its recall.
 
 
 JUDGEMENT = "judgement"
 
 
 def choose_rule(config: ModelConfig, *, defended: bool) -> Rule:
-    """Return the rule of a match; on an empty throne the naive baseline must be beaten, whatever the policy."""
+    """Return the rule of a comparison; without a champion the naive baseline must be beaten, whatever the policy."""
     chosen = config.evaluation
     return Rule(
         min_improvement=chosen.min_improvement,
@@ -104,31 +103,32 @@ def choose_rule(config: ModelConfig, *, defended: bool) -> Rule:
     )
 
 
-def promotes(config: ModelConfig, opponents: Contestants) -> bool:
+def promotes(config: ModelConfig, contestants: Contestants) -> bool:
     """Tell whether a won challenge promotes; else it admits to a live test, and costs no alpha.
 
-    The first champion has nobody to be tested beside, and is promoted on every path. Who is admitted may still not
-    reign but by the live test, whose alpha bounds the wrong promotion whoever was let in.
+    The first champion has none to be tested beside, and is promoted on every path. Who is admitted is promoted by the
+    live test alone, whose alpha bounds the wrong promotion whoever was let in.
     """
-    return config.promotion.evidence == "offline" or opponents.champion is None
+    return config.promotion.evidence == "offline" or contestants.champion is None
 
 
-def question_digest(config: ModelConfig, opponents: Contestants, match: Comparison, rule: Rule) -> str:
-    """Return a short hash of all that a judgement answers: who met whom, on which rows, by which rule.
+def question_digest(config: ModelConfig, contestants: Contestants, comparison: Comparison, rule: Rule) -> str:
+    """Return a short hash of all that a judgement answers: which versions, on which rows, by which rule.
 
     Asked again it has the same answer, so that it is recalled and no alpha is spent on it.
     """
     evaluation = config.model_dump(mode="json")["evaluation"]
-    asked = {
-        "opponents": asdict(opponents),
-        "defender": match.defender,
-        "metric": match.metric.name,
-        "rows": match.fingerprint,
+    versions = {"challenger": contestants.challenger, "champion": contestants.champion}
+    question = {
+        "opponents": {**versions, "twin": contestants.evaluated_version},
+        "defender": comparison.defender,
+        "metric": comparison.metric.name,
+        "rows": comparison.fingerprint,
         "rule": asdict(rule),
         "path": config.promotion.evidence,
         "evaluation": {name: evaluation[name] for name in _QUESTION_KEYS},
     }
-    return hashlib.sha256(canonical_json(asked).encode()).hexdigest()[:16]
+    return hashlib.sha256(canonical_json(question).encode()).hexdigest()[:16]
 
 
 _QUESTION_KEYS = ("business", "custom_metrics", "dependence", "block")
@@ -136,21 +136,22 @@ _QUESTION_KEYS = ("business", "custom_metrics", "dependence", "block")
 
 def judge_comparison(
     config: ModelConfig,
-    opponents: Contestants,
-    match: Comparison,
+    contestants: Contestants,
+    comparison: Comparison,
     *,
-    look: AlphaAllowance,
+    allowance: AlphaAllowance,
     rule: Rule,
-    question: str,
 ) -> StageResult:
-    """Measure how much better the challenger is, at the level that a look may spend, and judge it by the rule.
+    """Measure how much better the challenger is, at the level that may be spent, and judge it by the rule.
+
+    A challenge that is won promotes, or admits where live evidence comes next.
 
     Parameters
     ----------
-    look : AlphaLook
+    allowance : AlphaAllowance
         Its level, and what is left after it.
-    rule, question : Rule, str
-        From ``choose_rule`` and ``pose_question``.
+    rule : Rule
+        From ``choose_rule``.
 
     Raises
     ------
@@ -158,60 +159,37 @@ def judge_comparison(
         When the two cannot be compared.
     """
     difference = measure_difference(
-        match.metric,
-        match.champion,
-        match.challenger,
-        level=look.alpha,
-        blocks=match.blocks,
-        rng=np.random.default_rng(seed_for(config.model, match.fingerprint, "challenge")),
+        comparison.metric,
+        comparison.champion,
+        comparison.challenger,
+        level=allowance.alpha,
+        blocks=comparison.blocks,
+        rng=np.random.default_rng(seed_for(config.model, comparison.fingerprint, "challenge")),
         draws=config.evaluation.bootstrap,
     )
-    return conclude_challenge(
-        judge_challenge(difference, rule),
-        config=config,
-        opponents=opponents,
-        match=match,
-        look=look,
-        question=question,
-    )
-
-
-def conclude_challenge(
-    decision: ChallengeDecision,
-    *,
-    config: ModelConfig,
-    opponents: Contestants,
-    match: Comparison,
-    look: AlphaAllowance,
-    question: str,
-) -> StageResult:
-    """Return how a challenge stands after its match; a won one promotes, or admits where live evidence comes next."""
-    won = State.WON if promotes(config, opponents) else State.READY_FOR_LIVE_TEST
+    decision, defender = judge_challenge(difference, rule), comparison.defender
     states = {
-        Outcome.PASS: won,
+        Outcome.PASS: State.WON if promotes(config, contestants) else State.READY_FOR_LIVE_TEST,
         Outcome.FAIL: State.CHAMPION_KEPT,
         Outcome.INSUFFICIENT: State.INSUFFICIENT_DATA,
     }
     facts = decision.to_dict()
     facts.pop("reasons")
+    versions = {"challenger": contestants.challenger, "champion": contestants.champion, "defender": defender}
     evidence = {
-        "alpha": look.alpha,
-        "alpha_left": look.left_after,
-        "versions": {
-            "challenger": opponents.challenger,
-            "champion": opponents.champion,
-            "defender": match.defender,
-        },
-        "against": "naive baseline" if match.defender is None else f"version {match.defender}",
-        "window": None if match.window is None else list(match.window),
-        "data_fingerprint": match.fingerprint,
-        "question": question,
+        "alpha": allowance.alpha,
+        "alpha_left": allowance.left_after,
+        "versions": versions,
+        "against": "naive baseline" if defender is None else f"version {defender}",
+        "window": None if comparison.window is None else list(comparison.window),
+        "data_fingerprint": comparison.fingerprint,
+        "question": question_digest(config, contestants, comparison, rule),
     }
     return StageResult(
         state=states[decision.outcome],
         model=config.model,
         reasons=decision.reasons,
-        version=opponents.challenger,
+        version=contestants.challenger,
         details={**facts, **evidence},
     )
 
@@ -224,25 +202,24 @@ def find_judgement(entries: Iterable[LedgerEntry], question: str, *, left: float
     entries : iterable of Entry
         The model's decisions in order.
     question : str
-        From ``pose_question``.
+        From ``question_digest``.
     left : float
         What is left of the alpha budget now.
     """
-    found = [e for e in entries if e.kind == JUDGEMENT and e.payload.get("question") == question]
-    if not found:
+    earlier = [e for e in entries if e.kind == JUDGEMENT and e.payload.get("question") == question]
+    if not earlier:
         return None
-    known = StageResult.from_dict({**found[-1].payload, "decision_id": found[-1].id})
-    reason = Reason(
-        code="already_judged",
-        message=f"These two have met on these rows before ({found[-1].id}): the same answer, and no alpha is spent. "
-        "Newer labelled rows or a new challenger ask anew.",
+    judged = StageResult.from_dict({**earlier[-1].payload, "decision_id": earlier[-1].id})
+    message = (
+        f"These two were compared on these rows before ({earlier[-1].id}): the same answer, and no alpha is spent. "
+        "Newer labelled rows or a new challenger are compared anew."
     )
-    details: dict[str, Any] = {**known.details, "alpha_left": left}
-    return replace(known, reasons=(*known.reasons, reason), details=details)
+    reasons = (*judged.reasons, Reason(code="already_judged", message=message))
+    return replace(judged, reasons=reasons, details={**judged.details, "alpha_left": left})
 
 
 def dry_run_result(result: StageResult) -> StageResult:
-    """Return what a dry run says: a won match is Blocked, for nothing was moved; and what alpha a real run spends."""
+    """Return how a dry run ends: a won challenge is Blocked, nothing is promoted; and what alpha a real run spends."""
     if result.state not in (State.WON, State.READY_FOR_LIVE_TEST):
         return result
     if result.state is State.WON:
@@ -253,10 +230,5 @@ def dry_run_result(result: StageResult) -> StageResult:
             f"A dry run: version {result.version} has won and would be ReadyForLiveTest; nothing was moved. A "
             "challenge spends no alpha where live evidence promotes; the live test will."
         )
-    reason = Reason(code="dry_run", message=message)
-    return replace(
-        result,
-        state=State.BLOCKED,
-        reasons=(*result.reasons, reason),
-        details={**result.details, "dry_run": True},
-    )
+    reasons = (*result.reasons, Reason(code="dry_run", message=message))
+    return replace(result, state=State.BLOCKED, reasons=reasons, details={**result.details, "dry_run": True})

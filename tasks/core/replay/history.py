@@ -65,7 +65,7 @@ class History:
         """Return how many rows lie before a position."""
         return int(np.searchsorted(self.positions, until, side="left"))
 
-    def seen(self, since: float, until: float) -> FloatArray:
+    def rows_until(self, since: float, until: float) -> FloatArray:
         """Return the positions from ``since`` to ``until``, both included."""
         first = np.searchsorted(self.positions, since, side="left")
         return self.positions[first : np.searchsorted(self.positions, until, side="right")]
@@ -159,7 +159,7 @@ class SimulatedClock:
         passed = number * self.interval if self.kind == "rows" else position
         return _EPOCH + timedelta(microseconds=round(passed * 1e6))
 
-    def tick(self, window: Window, positions: FloatArray, *, number: int) -> Step:
+    def step(self, window: Window, positions: FloatArray, *, number: int) -> Step:
         """Return the step at which a window becomes full: on a clock of time with the first row past its end."""
         until = window.end
         if self.kind != "rows":

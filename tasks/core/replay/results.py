@@ -20,12 +20,11 @@ from evergreen.tasks.core.drift.types import Level, worst
 from evergreen.tasks.core.metrics.base import Metric
 from evergreen.tasks.core.metrics.registry import get_metric
 from evergreen.tasks.core.metrics.scored import Scored
-from evergreen.tasks.core.replay.history import History, Step
+from evergreen.tasks.core.replay.history import Step
 from evergreen.tasks.core.replay.setup import ReplayStart
 from evergreen.tasks.core.serial import to_plain
 from evergreen.tasks.core.stats.dependence import mean_over_windows
 from evergreen.tasks.core.training.baseline import baseline_kinds, baseline_scores
-from evergreen.tasks.core.training.scoring import Scorer
 from evergreen.tasks.core.verdict import Reason, State
 
 
@@ -33,10 +32,10 @@ from evergreen.tasks.core.verdict import Reason, State
 class StepResult:
     """One window under one policy."""
 
-    tick: Step
+    step: Step
     """The window, and the moment at which it was full."""
     version: int
-    """Who reigned at the window's start and answered its rows."""
+    """Champion at the window's start, which answered its rows."""
     performance: Performance
     """The deciding metric on the window's rows, with the labels they have in the end."""
     accuracy: float | None = None
@@ -51,7 +50,7 @@ class StepResult:
     state: State | None = None
     """How the retraining ended that started here; None without one."""
     reasons: tuple[Reason, ...] = ()
-    """What its last stage said."""
+    """Reasons of its last stage."""
     made: int | None = None
     """The version it is about."""
     rows: int = 0
@@ -61,17 +60,18 @@ class StepResult:
 
     @property
     def level(self) -> str | None:
-        """The gravest level of its kinds; None where nobody watched."""
+        """The worst level of its kinds; None without monitoring."""
         return worst(map(Level, self.levels.values())).value if self.levels else None
 
     def window_dict(self, *, clock: str) -> dict[str, Any]:
         """Return the JSON form of the window: from, to, n, value, interval, version, level."""
-        found = self.performance.to_dict()
+        measured = self.performance.to_dict()
         return {
-            **_ends(self.tick, clock),
-            "n": found["n"],
-            "value": found["value"],
-            "interval": [found["low"], found["high"]],
+            "from": format_position(self.step.window.start, clock=clock),
+            "to": format_position(self.step.window.end, clock=clock),
+            "n": measured["n"],
+            "value": measured["value"],
+            "interval": [measured["low"], measured["high"]],
             "accuracy": self.accuracy,
             "version": self.version,
             "level": self.level,
@@ -82,21 +82,16 @@ class StepResult:
         """Return the JSON form of the decision and its end; None where the policy takes none."""
         if self.decision is None and self.state is None:
             return None
-        said = self.decision or {"outcome": "start", "causes": [], "reasons": [], "next_allowed_at": None}
+        made = self.decision or {"outcome": "start", "causes": [], "reasons": [], "next_allowed_at": None}
         return {
-            "at": self.tick.at.isoformat(),
-            "outcome": said["outcome"],
-            "causes": said["causes"],
+            "at": self.step.at.isoformat(),
+            "outcome": made["outcome"],
+            "causes": made["causes"],
             "state": self.state.value if self.state else None,
-            "reasons": [*said["reasons"], *(reason.to_dict() for reason in self.reasons)],
-            "next_allowed_at": said["next_allowed_at"],
+            "reasons": [*made["reasons"], *(reason.to_dict() for reason in self.reasons)],
+            "next_allowed_at": made["next_allowed_at"],
             "version": self.made,
         }
-
-
-def _ends(tick: Step, clock: str) -> dict[str, str]:
-    ends = {"from": tick.window.start, "to": tick.window.end}
-    return {name: format_position(place, clock=clock) for name, place in ends.items()}
 
 
 # What each window of a replay is measured by: the deciding metric, and accuracy where something is classified.
@@ -112,28 +107,16 @@ class Scorecard:
     @classmethod
     def of(cls, config: ModelConfig, metric: Metric) -> Scorecard:
         """Return the scorecard of a model."""
-        classifies = config.problem.value in ("binary", "multiclass")
-        return cls(
-            metric=metric,
-            accuracy=get_metric("accuracy", problem=config.problem.value) if classifies else None,
-        )
-
-    def score(
-        self, history: History, model: Scorer, window: Window, *, config: ModelConfig
-    ) -> tuple[Performance, float | None]:
-        """Measure a version's answers on a window."""
-        return self.measure(model.score(history.between(window), config=config))
+        problem = config.problem.value
+        classifies = problem in ("binary", "multiclass")
+        return cls(metric=metric, accuracy=get_metric("accuracy", problem=problem) if classifies else None)
 
     def measure(self, scored: Scored) -> tuple[Performance, float | None]:
         """Measure answers on the rows that have a label in the end."""
-        found = measure_performance(scored, self.metric)
-        if self.accuracy is None:
-            return found, None
-        share = measure_performance(scored, self.accuracy).value
-        return found, float(share) if np.isfinite(share) else None
+        performance = measure_performance(scored, self.metric)
+        share = measure_performance(scored, self.accuracy).value if self.accuracy else math.nan
+        return performance, float(share) if math.isfinite(share) else None
 
-
-# Policies against each other in hindsight: regret, the Pareto front of quality and retrainings.
 
 # Policies against each other in hindsight: regret, the Pareto front of quality and retrainings.
 
@@ -160,13 +143,20 @@ def measure_regret(means: Mapping[str, float], *, sign: int) -> dict[str, Regret
 
     Examples
     --------
-    >>> found = measure_regret({"never": 0.8, "every": 1.0}, sign=1)
-    >>> round(found["never"].absolute, 3), round(found["never"].relative, 3), found["every"].absolute
+    >>> regrets = measure_regret({"never": 0.8, "every": 1.0}, sign=1)
+    >>> round(regrets["never"].absolute, 3), round(regrets["never"].relative, 3), regrets["every"].absolute
     (0.2, 0.2, 0.0)
     """
-    known = [mean for mean in means.values() if math.isfinite(mean)]
-    best = max(known, key=lambda mean: sign * mean, default=math.nan)
-    return {name: _regret(mean, best, sign) for name, mean in means.items()}
+    finite = [mean for mean in means.values() if math.isfinite(mean)]
+    best = max(finite, key=lambda mean: sign * mean, default=math.nan)
+    gaps = {
+        name: max(0.0, sign * (best - mean)) if math.isfinite(mean) else math.nan
+        for name, mean in means.items()
+    }
+    return {
+        name: Regret(absolute=gap, relative=gap / abs(best) if best else math.nan)
+        for name, gap in gaps.items()
+    }
 
 
 def pareto_front(points: Sequence[tuple[float, float]], *, sign: int) -> tuple[int, ...]:
@@ -195,21 +185,6 @@ def pareto_front(points: Sequence[tuple[float, float]], *, sign: int) -> tuple[i
         if not front or sign * (points[place][0] - points[front[-1]][0]) > 0:
             front.append(place)
     return tuple(front)
-
-
-def gap_to_best(points: Sequence[tuple[float, float]], *, sign: int) -> tuple[float, ...]:
-    """Return how far each point's quality is behind the best one's, in the metric's unit, >= 0.
-
-    >>> [round(gap, 3) for gap in gap_to_best([(12.0, 0), (10.0, 9)], sign=-1)]
-    [2.0, 0.0]
-    """
-    means = {str(place): quality for place, (quality, _) in enumerate(points)}
-    return tuple(one.absolute for one in measure_regret(means, sign=sign).values())
-
-
-def _regret(mean: float, best: float, sign: int) -> Regret:
-    behind = max(0.0, sign * (best - mean)) if math.isfinite(mean) else math.nan
-    return Regret(absolute=behind, relative=behind / abs(best) if best else math.nan)
 
 
 _REFUSED = (State.CHAMPION_KEPT, State.REJECTED, State.INSUFFICIENT_DATA)
@@ -244,8 +219,8 @@ class PolicyResult:
     @property
     def mean_interval(self) -> tuple[float, float]:
         """Its 95 % interval (`evergreen.tasks.core.stats.dependence`)."""
-        found = mean_over_windows(self.values)
-        return found.low, found.high
+        mean = mean_over_windows(self.values)
+        return mean.low, mean.high
 
     @property
     def accuracy(self) -> float | None:
@@ -346,17 +321,17 @@ class ReplayResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form: policies, the baseline, the Pareto front with each policy's gap to the best."""
-        gaps = gap_to_best(self.points, sign=self.policies[0].sign)
+        regrets = measure_regret({one.name: one.mean for one in self.policies}, sign=self.policies[0].sign)
         front = self.front()
         pareto = [
             {
                 "policy": one.name,
                 "quality": one.mean,
                 "retrainings": one.retrainings,
-                "gap": gap,
+                "gap": regrets[one.name].absolute,
                 "front": one.name in front,
             }
-            for one, gap in zip(self.policies, gaps, strict=True)
+            for one in self.policies
         ]
         return {
             "policies": [one.to_dict() for one in self.policies],
@@ -376,8 +351,8 @@ def conclude_replay(
 ) -> ReplayResult:
     """Return what came of all policies, each with its regret; the baseline is no policy."""
     regrets = measure_regret({one.name: one.mean for one in policies}, sign=policies[0].sign)
-    told = tuple(replace(one, regret=regrets[one.name]) for one in policies)
-    return ReplayResult(policies=told, baseline=baseline, notes=tuple(notes))
+    results = tuple(replace(one, regret=regrets[one.name]) for one in policies)
+    return ReplayResult(policies=results, baseline=baseline, notes=tuple(notes))
 
 
 # The baseline beside the policies: 'same as the last label', as labels were known at each moment.
@@ -407,9 +382,10 @@ def replay_persistence(beginning: ReplayStart) -> PolicyResult | None:
     )
     scorecard = Scorecard.of(config, beginning.tools.metric(config))
     steps = []
-    for tick in beginning.ticks:
-        performance, accuracy = scorecard.measure(_inside(scored, tick.window))
-        steps.append(StepResult(tick=tick, version=0, performance=performance, accuracy=accuracy))
+    for step in beginning.steps:
+        inside = step.window.mask(scored.require("positions"))
+        performance, accuracy = scorecard.measure(scored.take(inside))
+        steps.append(StepResult(step=step, version=0, performance=performance, accuracy=accuracy))
     return conclude_policy(NAME, steps, metric=scorecard.metric, clock=config.data.clock)
 
 
@@ -418,7 +394,3 @@ def _labelled(beginning: ReplayStart, window: Window, *, until: float | None = N
     rows = beginning.history.between(window)
     line = make_timeline(rows.frame, np.asarray(rows.positions), draft_plan(beginning.config, until=until))
     return rows.take(line.usable)
-
-
-def _inside(scored: Scored, window: Window) -> Scored:
-    return scored.take(window.mask(scored.require("positions")))

@@ -8,7 +8,6 @@ from typing import Any
 
 from evergreen.tasks.core.alerts.alert import AlertLevel
 from evergreen.tasks.core.data.clock import Window
-from evergreen.tasks.core.data.rows import Rows
 from evergreen.tasks.core.drift.detect import DetectorState
 from evergreen.tasks.core.drift.types import Phase
 from evergreen.tasks.core.errors import InputError, NotLearnable
@@ -47,15 +46,15 @@ from evergreen.tasks.core.retraining.types import (
 )
 from evergreen.tasks.core.verdict import Reason, State
 
-# Watching in a replay: the windows that are due as of a step, looked at as the monitor looks at them.
+# Monitoring in a replay: the windows that are due as of a step, checked as the live monitor checks them.
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepChecks:
-    """What the looks of one step found."""
+    """What the checks of one step found."""
 
     levels: Mapping[str, str] = field(default_factory=dict)
-    """Newest level of each kind of drift that was looked at in this step."""
+    """Newest level of each kind of drift that was checked in this step."""
     opened: int = 0
     """Alarms that opened."""
 
@@ -64,84 +63,84 @@ class StepChecks:
 class SimulatedMonitor:
     """The monitor of one policy: where its two streams stand."""
 
-    court: PolicyState
+    state: PolicyState
     """The policy's rows and configuration."""
-    heads: dict[Phase, StreamPosition] = field(
+    streams: dict[Phase, StreamPosition] = field(
         default_factory=lambda: {phase: StreamPosition(memory=DetectorState.empty()) for phase in Phase}
     )
     """Where each stream stands."""
     judged: list[Window] = field(default_factory=list)
-    """Windows whose inputs were looked at."""
+    """Windows whose inputs were checked."""
     newest: dict[Phase, Mapping[str, Any]] = field(default_factory=dict)
     """The newest entry of each stream, as the ledger would hold it."""
-    _guard: ChampionMonitor | None = None
+    _monitor: ChampionMonitor | None = None
 
     @property
     def entries(self) -> list[Mapping[str, Any]]:
         """Return the newest entry of each stream that has one."""
         return [self.newest[phase] for phase in Phase if phase in self.newest]
 
-    def watch(self, champion: Version, tick: Step) -> StepChecks:
-        """Look at every window that is due, both phases."""
-        guard = self._post(champion)
-        before = {phase: self.heads[phase].seq for phase in Phase}
-        opened = sum(self._look(guard, phase, tick) for phase in guard.phases)
+    def check_windows(self, champion: Version, step: Step) -> StepChecks:
+        """Check every window that is due, both phases."""
+        monitor = self._of_champion(champion)
+        before = {phase: self.streams[phase].seq for phase in Phase}
+        opened = sum(self._check(monitor, phase, step) for phase in monitor.phases)
         levels = {
             kind: verdict["level"]
             for phase, entry in self.newest.items()
-            if self.heads[phase].seq > before[phase]
+            if self.streams[phase].seq > before[phase]
             for kind, verdict in entry["kinds"].items()
         }
         return StepChecks(levels=levels, opened=opened)
 
-    def _post(self, champion: Version) -> ChampionMonitor:
-        """Return the guard of a champion, prepared once a reign."""
-        if self._guard is None or self._guard.version != champion.number:
-            config = self.court.config
-            plan = champion.model.plan
-            self._guard = prepare_monitor(
+    def _of_champion(self, champion: Version) -> ChampionMonitor:
+        """Return the monitor of a champion, prepared when it is promoted."""
+        if self._monitor is None or self._monitor.version != champion.number:
+            config, plan = self.state.config, champion.model.plan
+            self._monitor = prepare_monitor(
                 champion.model,
                 champion.frozen,
                 config=config,
-                metric=self.court.tools.metric(config),
+                metric=self.state.tools.metric(config),
                 version=champion.number,
-                trained_to=plan.unseen_from if plan.unseen_from is not None else champion.learned_to,
+                trained_to=plan.unseen_from if plan.unseen_from is not None else champion.trained_up_to,
             )
-        return self._guard
+        return self._monitor
 
-    def _look(self, guard: ChampionMonitor, phase: Phase, tick: Step) -> int:
-        """Look at what is due in one phase; return how many alarms opened."""
-        head, config = self.heads[phase], self.court.config
-        judged = self._waiting(head) if phase is Phase.OUTCOMES else None
-        since = frontier(head, learned=guard.watch.trained_to, judged=judged)
-        positions = self.court.history.seen(since, tick.until)
+    def _check(self, monitor: ChampionMonitor, phase: Phase, step: Step) -> int:
+        """Check what is due in one phase; return how many alarms opened."""
+        position, config, judged = self.streams[phase], self.state.config, None
+        if phase is Phase.OUTCOMES:
+            judged = [one for one in self.judged if position.end is None or one.start >= position.end]
+        since = frontier(position, learned=monitor.watch.trained_to, judged=judged)
+        positions = self.state.history.rows_until(since, step.until)
         due = find_due(
-            positions, guard, phase, head, config=config, judged=judged, now=tick.until, until=tick.until
+            positions,
+            monitor,
+            phase,
+            position,
+            config=config,
+            judged=judged,
+            now=step.until,
+            until=step.until,
         )
-        return sum(self._look_at(guard, one) for one in due.windows)
+        return sum(self._check_window(monitor, one) for one in due.windows)
 
-    def _look_at(self, guard: ChampionMonitor, due: DueWindow) -> int:
-        """Look at one window and keep what the ledger would."""
-        config, head = self.court.config, self.heads[due.phase]
-        rows, late = self._rows(due)
-        seen = monitor_window(guard, due, rows, late=late, head=head, config=config)
-        alert = window_alert(seen.looked, head.alert, teller=alert_policy(guard, config=config))
-        self.heads[due.phase] = after_check(head, seen, alert, seq=head.seq + 1)
-        self.newest[due.phase] = {**seen.looked.to_entry(clock=guard.watch.clock), "alert": alert.to_dict()}
+    def _check_window(self, monitor: ChampionMonitor, due: DueWindow) -> int:
+        """Check one window, of outcomes with the labels known by then, and keep what the ledger would."""
+        config, position, late = self.state.config, self.streams[due.phase], 0
+        rows = self.state.history.between(due.window)
         if due.phase is Phase.INPUTS:
             self.judged.append(due.window)
+        else:
+            known = label_times(rows, config=config)
+            rows, late = hide_late_labels(rows, target=config.data.target, known=known, known_by=due.known_by)
+        result = monitor_window(monitor, due, rows, late=late, head=position, config=config)
+        alert = window_alert(result.looked, position.alert, teller=alert_policy(monitor, config=config))
+        self.streams[due.phase] = after_check(position, result, alert, seq=position.seq + 1)
+        entry = result.looked.to_entry(clock=monitor.watch.clock)
+        self.newest[due.phase] = {**entry, "alert": alert.to_dict()}
         return sum(alarm.level is not AlertLevel.WARNING for alarm in alert.opened)
-
-    def _rows(self, due: DueWindow) -> tuple[Rows, int]:
-        """Return a window's rows; those of outcomes with the labels known by then, and how many came later."""
-        config, rows = self.court.config, self.court.history.between(due.window)
-        if due.phase is Phase.INPUTS:
-            return rows, 0
-        known = label_times(rows, config=config)
-        return hide_late_labels(rows, target=config.data.target, known=known, known_by=due.known_by)
-
-    def _waiting(self, head: StreamPosition) -> list[Window]:
-        return [one for one in self.judged if head.end is None or one.start >= head.end]
 
 
 # What a policy does after each window: nothing, a refit whatever happens, or all that runs live.
@@ -151,86 +150,80 @@ class SimulatedMonitor:
 class PolicyAction:
     """What a policy did after a window."""
 
-    watched: StepChecks = field(default_factory=StepChecks)
+    checks: StepChecks = field(default_factory=StepChecks)
     decision: RetrainDecision | None = None
-    walked: RetrainingEnd | None = None
+    retraining: RetrainingEnd | None = None
 
 
 class NeverRetrain:
-    """Keep the first model; it is watched, for the alarms it would raise."""
+    """Keep the first model; it is monitored, for the alarms it would raise."""
 
-    def __init__(self, court: PolicyState, throne: SimulatedRegistry) -> None:
-        assert throne.champion is not None
-        self.court, self.throne, self.first = court, throne, throne.champion
-        self.watchman = SimulatedMonitor(court=court)
+    def __init__(self, state: PolicyState, registry: SimulatedRegistry) -> None:
+        assert registry.champion is not None
+        self.state, self.registry, self.first = state, registry, registry.champion
+        self.monitor = SimulatedMonitor(state=state)
 
     @property
     def champion(self) -> Version:
         """Who answers."""
-        assert self.throne.champion is not None
-        return self.throne.champion
+        assert self.registry.champion is not None
+        return self.registry.champion
 
-    def act(self, tick: Step) -> PolicyAction:
-        """Watch, and leave it at that."""
-        return PolicyAction(watched=self.watchman.watch(self.champion, tick))
+    def act(self, step: Step) -> PolicyAction:
+        """Check the windows, and leave it at that."""
+        return PolicyAction(checks=self.monitor.check_windows(self.champion, step))
 
 
 class AlwaysRefit(NeverRetrain):
-    """Refit the first model's recipe at every window, and deploy it ungated and unwatched."""
+    """Refit the first model's recipe at every window, and deploy it ungated and unmonitored."""
 
-    def act(self, tick: Step) -> PolicyAction:
+    def act(self, step: Step) -> PolicyAction:
         """Refit on all labelled rows of ``retraining.window`` as of now."""
-        court, throne = self.court, self.throne
+        state, registry = self.state, self.registry
         try:
-            parts = court.history.parts(court.config, until=tick.until, refit=True)
-            made = refit_version(self.first, parts, court.config, number=throne.made + 1, tools=court.tools)
+            parts = state.history.parts(state.config, until=step.until, refit=True)
+            made = refit_version(self.first, parts, state.config, number=registry.made + 1, tools=state.tools)
         except NotLearnable as error:
-            refused = RetrainingEnd(
-                state=State.INSUFFICIENT_DATA, throne=throne, reasons=(Reason.from_error(error),)
-            )
-            return PolicyAction(walked=refused)
-        self.throne = throne.numbered().crowned(made, made, at=tick.at)
-        return PolicyAction(
-            walked=RetrainingEnd(
-                state=State.PROMOTED, throne=self.throne, version=made.number, rows=made.rows
-            )
-        )
+            reasons = (Reason.from_error(error),)
+            end = RetrainingEnd(state=State.INSUFFICIENT_DATA, registry=registry, reasons=reasons)
+        else:
+            self.registry = registry = registry.numbered().promoted(made, made, at=step.at)
+            end = RetrainingEnd(state=State.PROMOTED, registry=registry, version=made.number, rows=made.rows)
+        return PolicyAction(retraining=end)
 
 
 class ConfiguredPolicy(NeverRetrain):
     """Monitor, decide, retrain, gate, challenge, promote: as it runs live."""
 
-    def __init__(self, court: PolicyState, throne: SimulatedRegistry) -> None:
-        super().__init__(court, throne)
-        self.policy: RetrainPolicy = retrain_policy(court.config)
+    def __init__(self, state: PolicyState, registry: SimulatedRegistry) -> None:
+        super().__init__(state, registry)
+        self.policy: RetrainPolicy = retrain_policy(state.config)
 
-    def act(self, tick: Step) -> PolicyAction:
-        """Look at what is due, then decide, then walk the stages of a retraining that starts."""
-        watched = self.watchman.watch(self.champion, tick)
-        asked = self._asked(tick)
-        now = Moment(at=tick.at, position=asked.labels.newest)
-        ledger = self.court.ledger
-        decision = decide_retrain(now, fold_history(ledger.read(RETRAINING)), asked, self.policy)
+    def act(self, step: Step) -> PolicyAction:
+        """Check the windows, then decide, then run the stages of a retraining that starts."""
+        checks = self.monitor.check_windows(self.champion, step)
+        request, ledger = self._request(step), self.state.ledger
+        now = Moment(at=step.at, position=request.labels.newest)
+        decision = decide_retrain(now, fold_history(ledger.read(RETRAINING)), request, self.policy)
         if not decision.starts:
-            return PolicyAction(watched=watched, decision=decision)
-        claim = ledger.append(
-            RETRAINING, STARTED, claim_payload(now, asked, decision, until=str(tick.until)), at=tick.at
-        )
-        walked = run_stages(self.court, self.throne, tick, change_at=decision.change_at)
-        self.throne = walked.throne
-        ended = {"claim": claim.id, "state": walked.state.value, "version": walked.version}
-        ledger.append(RETRAINING, ENDED, ended, at=tick.at)
-        return PolicyAction(watched=watched, decision=decision, walked=walked)
+            return PolicyAction(checks=checks, decision=decision)
+        payload = claim_payload(now, request, decision, until=str(step.until))
+        claim = ledger.append(RETRAINING, STARTED, payload, at=step.at)
+        retraining = run_stages(self.state, self.registry, step, change_at=decision.change_at)
+        self.registry = retraining.registry
+        ended = {"claim": claim.id, "state": retraining.state.value, "version": retraining.version}
+        ledger.append(RETRAINING, ENDED, ended, at=step.at)
+        return PolicyAction(checks=checks, decision=decision, retraining=retraining)
 
-    def _asked(self, tick: Step) -> RetrainingRequest:
+    def _request(self, step: Step) -> RetrainingRequest:
         """Gather what asks, as `evergreen.tasks.retraining.gather_causes` does."""
-        config, entries, version = self.court.config, self.watchman.entries, self.champion.number
+        config, entries, version = self.state.config, self.monitor.entries, self.champion.number
         return RetrainingRequest(
             causes=drift_causes(entries, version=version, policy=self.policy, clock=config.data.clock),
             judged=could_judge(entries, version=version),
-            labels=self.court.history.labels(config, until=tick.until),
-            champion_since=self.throne.since,
-            champion_learned_to=self.champion.learned_to,
+            labels=self.state.history.labels(config, until=step.until),
+            champion_since=self.registry.since,
+            champion_learned_to=self.champion.trained_up_to,
         )
 
 
@@ -247,7 +240,7 @@ def replay_policy(
 
     Parameters
     ----------
-    beginning : Beginning
+    beginning : ReplayStart
         From `evergreen.tasks.core.replay.setup.begin_replay`; not changed, so that policies may run side by side.
     spec : PolicySpec
         The policy.
@@ -269,25 +262,27 @@ def replay_policy(
         )
     config = spec.config if full else beginning.recipe(spec.config)
     ledger = beginning.ledger.copy()
-    court = PolicyState(config=config, history=beginning.history, ledger=ledger, tools=beginning.tools)
-    run = _POLICIES[spec.mode](court, beginning.throne)
+    state = PolicyState(config=config, history=beginning.history, ledger=ledger, tools=beginning.tools)
+    run = _POLICIES[spec.mode](state, beginning.registry)
     scorecard = Scorecard.of(config, beginning.tools.metric(config))
-    for tick in beginning.ticks:
+    for step in beginning.steps:
         begun = timer()
         champion = run.champion
-        performance, accuracy = scorecard.score(court.history, champion.model, tick.window, config=config)
-        done = run.act(tick)
+        answers = champion.model.score(state.history.between(step.window), config=config)
+        performance, accuracy = scorecard.measure(answers)
+        action = run.act(step)
+        end = action.retraining
         yield StepResult(
-            tick=tick,
+            step=step,
             version=champion.number,
             performance=performance,
             accuracy=accuracy,
-            levels=done.watched.levels,
-            alarms=done.watched.opened,
-            decision=None if done.decision is None else done.decision.to_dict(),
-            state=done.walked.state if done.walked else None,
-            reasons=done.walked.reasons if done.walked else (),
-            made=done.walked.version if done.walked else None,
-            rows=done.walked.rows if done.walked else 0,
+            levels=action.checks.levels,
+            alarms=action.checks.opened,
+            decision=action.decision.to_dict() if action.decision else None,
+            state=end.state if end else None,
+            reasons=end.reasons if end else (),
+            made=end.version if end else None,
+            rows=end.rows if end else 0,
             seconds=timer() - begun,
         )

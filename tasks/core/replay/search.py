@@ -196,7 +196,7 @@ def split_history(history: History, beginning: ReplayStart, *, share: float = SH
 
     Parameters
     ----------
-    beginning : Beginning
+    beginning : ReplayStart
         Of a replay over all of it: its windows are what is divided.
     share : float
         Part of the windows that settings are tried on, in (0, 1).
@@ -206,21 +206,21 @@ def split_history(history: History, beginning: ReplayStart, *, share: float = SH
     InputError
         When either part would have no window.
     """
-    ticks = beginning.ticks
-    count = round(share * len(ticks))
-    if not 0 < count < len(ticks):
+    steps = beginning.steps
+    count = round(share * len(steps))
+    if not 0 < count < len(steps):
         raise InputError(
-            f"{len(ticks)} window(s) cannot be divided into a part to search on and one to confirm on. Bring more "
+            f"{len(steps)} window(s) cannot be divided into a part to search on and one to confirm on. Bring more "
             "history, or shorten monitoring.window."
         )
-    edge = ticks[count - 1].until
+    edge = steps[count - 1].until
     # the first row at the edge makes the last window full, and is all that may be seen of what comes after
     return SearchSplit(first=history.before(float(np.nextafter(edge, np.inf))), whole=history, start=edge)
 
 
 def window_length(beginning: ReplayStart) -> timedelta:
     """Return how long a window lasts on the simulated clock: the median from one step to the next."""
-    moments = [beginning.start.at, *(tick.at for tick in beginning.ticks)]
+    moments = [beginning.start.at, *(step.at for step in beginning.steps)]
     steps = [(after - before).total_seconds() for before, after in pairwise(moments)]
     return timedelta(seconds=float(np.median(steps)))
 

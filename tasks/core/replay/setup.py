@@ -21,7 +21,6 @@ from evergreen.tasks.core.replay.stages import (
     SimulatedRegistry,
     Tools,
     Version,
-    fixed_recipe,
     promote_trained,
     run_stages,
 )
@@ -41,7 +40,7 @@ class ReplayStart:
     history: History
     tools: Tools
     """The rows, and what was handed from outside."""
-    throne: SimulatedRegistry
+    registry: SimulatedRegistry
     """With the first champion."""
     ledger: ReplayLedger
     """What its challenge has spent."""
@@ -49,16 +48,18 @@ class ReplayStart:
     """The first champion."""
     start: Step
     """When it was trained."""
-    ticks: tuple[Step, ...]
+    steps: tuple[Step, ...]
     """The windows that are replayed, one step each."""
     notes: tuple[Reason, ...] = ()
     """What a reader should know: that the gate or the challenge had refused it."""
 
     def recipe(self, config: ModelConfig) -> ModelConfig:
         """Return a configuration under which the first model's candidate and settings alone are trained again."""
-        recipe = self.first.model.recipe
+        recipe, training = self.first.model.recipe, config.training
         assert recipe.candidate is not None
-        return fixed_recipe(config, recipe.candidate, recipe.settings)
+        params = {**recipe.candidate.params, **recipe.settings}
+        alone = recipe.candidate.model_copy(update={"params": params, "search": {}})
+        return config.model_copy(update={"training": training.model_copy(update={"candidates": [alone]})})
 
 
 def begin_replay(
@@ -88,19 +89,19 @@ def begin_replay(
     tools = tools or Tools()
     place = default_start(history, config, tools=tools) if start is None else start
     clock = SimulatedClock.of(config)
-    tick = Step(number=0, until=place, at=clock.at(place, number=0), window=Window(place, place))
-    court = PolicyState(config=config, history=history, ledger=ReplayLedger(model=config.model), tools=tools)
-    throne, notes = _first_champion(court, tick)
-    assert throne.champion is not None
+    step = Step(number=0, until=place, at=clock.at(place, number=0), window=Window(place, place))
+    state = PolicyState(config=config, history=history, ledger=ReplayLedger(model=config.model), tools=tools)
+    registry, notes = _first_champion(state, step)
+    assert registry.champion is not None
     return ReplayStart(
         config=config,
         history=history,
         tools=tools,
-        throne=throne,
-        ledger=court.ledger,
-        first=throne.champion,
-        start=tick,
-        ticks=_steps(history, config, throne.champion, tick, clock),
+        registry=registry,
+        ledger=state.ledger,
+        first=registry.champion,
+        start=step,
+        steps=_steps(history, config, registry.champion, step, clock),
         notes=notes,
     )
 
@@ -136,23 +137,20 @@ def _edges(history: History, config: ModelConfig) -> list[float]:
     return [step * length for step in range(first, last)]
 
 
-def _first_champion(court: PolicyState, tick: Step) -> tuple[SimulatedRegistry, tuple[Reason, ...]]:
-    """Train and crown the first model; where the gate or the challenge refuse it, say so and crown it all the same."""
-    walked = run_stages(court, SimulatedRegistry(), tick)
-    if walked.trained is None:
-        first = walked.reasons[0]
-        raise NotLearnable(first.code, first.message, observed=first.observed, limit=first.limit, n=first.n)
-    if walked.state is State.PROMOTED:
-        return walked.throne, ()
-    why = " ".join(reason.message for reason in walked.reasons)
-    note = Reason(
-        code="first_model_refused",
-        message=f"The first model ended {walked.state.value} ({why}) and is deployed all the same: a replay needs one.",
-        observed=walked.state.value,
-    )
-    parts = court.history.parts(court.config, until=tick.until)
-    forced = promote_trained(court, walked.throne, tick, walked.trained, parts)
-    return forced.throne, (note,)
+def _first_champion(state: PolicyState, step: Step) -> tuple[SimulatedRegistry, tuple[Reason, ...]]:
+    """Train and promote the first model; where the gate or the challenge refuse it, it is promoted with a note."""
+    retraining = run_stages(state, SimulatedRegistry(), step)
+    if retraining.trained is None:
+        raise retraining.reasons[0].to_error()
+    if retraining.state is State.PROMOTED:
+        return retraining.registry, ()
+    why = " ".join(reason.message for reason in retraining.reasons)
+    ended = retraining.state.value
+    message = f"The first model ended {ended} ({why}) and is deployed all the same: a replay needs one."
+    note = Reason(code="first_model_refused", message=message, observed=ended)
+    parts = state.history.parts(state.config, until=step.until)
+    forced = promote_trained(state, retraining.registry, step, retraining.trained, parts)
+    return forced.registry, (note,)
 
 
 def _steps(
@@ -174,8 +172,8 @@ def _steps(
             f"No whole window of {config.monitoring.window} (monitoring.window) comes after {where}, where the replay "
             "of '" + config.model + "' starts. Start earlier, or shorten monitoring.window."
         )
-    ticks = [clock.tick(window, history.positions, number=1 + k) for k, window in enumerate(windows)]
-    return tuple(tick for tick in ticks if math.isfinite(tick.until))
+    steps = [clock.step(window, history.positions, number=1 + k) for k, window in enumerate(windows)]
+    return tuple(step for step in steps if math.isfinite(step.until))
 
 
 # The policies a replay compares, by name: as configured, never, every window, by the calendar, by a preset.

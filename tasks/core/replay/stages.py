@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from evergreen.tasks.core.challenge.alpha import ALPHA, SPENT, alpha_allowance, require_alpha, spent_payload
 from evergreen.tasks.core.challenge.comparison import Contestants, score_comparison
-from evergreen.tasks.core.challenge.evidence import (
-    check_refit,
-    choose_rule,
-    judge_comparison,
-    question_digest,
-)
+from evergreen.tasks.core.challenge.evidence import check_refit, choose_rule, judge_comparison
 from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.config.training import Candidate
 from evergreen.tasks.core.contract.check import ContractResult
@@ -30,7 +24,6 @@ from evergreen.tasks.core.errors import NotLearnable
 from evergreen.tasks.core.metrics.base import Metric
 from evergreen.tasks.core.metrics.registry import deciding_metric, metrics_of
 from evergreen.tasks.core.monitoring.reference_series import FrozenReference
-from evergreen.tasks.core.profiles.grid import Grid
 from evergreen.tasks.core.records.reference import check_same_classes, freeze_refit, freeze_training
 from evergreen.tasks.core.replay.history import History, ReplayLedger, Step
 from evergreen.tasks.core.training.cross_validation import CandidateScores, cross_validate
@@ -71,12 +64,8 @@ class Tools:
         """Return the deciding metric."""
         return deciding_metric(config, custom=self.metrics)
 
-    def all_metrics(self, config: ModelConfig) -> tuple[Metric, ...]:
-        """Return all metrics, the deciding one first."""
-        return metrics_of(config, custom=self.metrics)
 
-
-# A version in a replay: what scores, and what was frozen with it; the throne it may come to.
+# A version in a replay: what scores, and what was frozen with it; the registry that names the champion.
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -94,7 +83,7 @@ class Version:
     """Rows it learned from."""
     contract: Contract | None = None
     """Learned from its training rows; None where contracts are not checked."""
-    judged_as: int | None = None
+    evaluated_as: int | None = None
     """The version a refit was judged as."""
 
     @cached_property
@@ -103,7 +92,7 @@ class Version:
         return self.freeze().read_back()
 
     @property
-    def learned_to(self) -> float | None:
+    def trained_up_to(self) -> float | None:
         """Return where its training ended, as its tag tells."""
         plan = self.model.plan
         if plan.training is None:
@@ -113,47 +102,41 @@ class Version:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SimulatedRegistry:
-    """Who reigns."""
+    """Which version is champion."""
 
     champion: Version | None = None
-    """None on an empty throne."""
-    twin: Version | None = None
+    """None before the first."""
+    evaluated_version: Version | None = None
     """The version that the champion was judged as, if that is another."""
     since: datetime | None = None
-    """When the champion came."""
+    """When the champion was promoted."""
     made: int = 0
     """Versions made so far."""
 
-    def opponents(self, challenger: Version) -> Contestants:
+    def contestants(self, challenger: Version) -> Contestants:
         """Return who meets whom."""
         return Contestants(
             challenger=challenger.number,
             champion=self.champion.number if self.champion else None,
-            twin=self.twin.number if self.twin else None,
+            evaluated_version=self.evaluated_version.number if self.evaluated_version else None,
         )
 
     def models(self, challenger: Version) -> dict[int, Scorer]:
         """Return the challenger and all who may defend, by number."""
-        present = [one for one in (challenger, self.champion, self.twin) if one is not None]
+        present = [one for one in (challenger, self.champion, self.evaluated_version) if one is not None]
         return {one.number: one.model for one in present}
 
-    def crowned(self, heir: Version, judged: Version, *, at: datetime) -> SimulatedRegistry:
-        """Return the throne with a new champion."""
-        twin = judged if heir.judged_as == judged.number else None
-        return replace(self, champion=heir, twin=twin, since=at)
+    def promoted(self, refit: Version, judged: Version, *, at: datetime) -> SimulatedRegistry:
+        """Return the registry with a new champion."""
+        evaluated_version = judged if refit.evaluated_as == judged.number else None
+        return replace(self, champion=refit, evaluated_version=evaluated_version, since=at)
 
     def numbered(self) -> SimulatedRegistry:
-        """Return the throne after one more version was made."""
+        """Return the registry after one more version was made."""
         return replace(self, made=self.made + 1)
 
 
 # Make versions in a replay: train by the same steps as the flow, and refit a judged recipe.
-
-
-def fixed_recipe(config: ModelConfig, candidate: Candidate, settings: dict[str, Any]) -> ModelConfig:
-    """Return a configuration under which one candidate, with the settings a search found, competes alone."""
-    alone = candidate.model_copy(update={"params": {**candidate.params, **settings}, "search": {}})
-    return config.model_copy(update={"training": config.training.model_copy(update={"candidates": [alone]})})
 
 
 def train_version(
@@ -175,21 +158,21 @@ def train_version(
     NotLearnable
         When the rows cannot be learned from, or no candidate is eligible.
     """
-    lesson = prepare_training(parts, config, custom=tools.metrics)
-    choice = _choose(lesson, config)
-    if choice.candidate is None:
-        first = choice.comparison.verdict.reasons[0]
-        raise NotLearnable(first.code, first.message, observed=first.observed, limit=first.limit, n=first.n)
-    winner, grid = fit_chosen(lesson, choice, config), _grid(earlier)
+    task = prepare_training(parts, config, custom=tools.metrics)
+    selection = _choose(task, config)
+    if selection.candidate is None:
+        raise selection.comparison.verdict.reasons[0].to_error()
+    winner = fit_chosen(task, selection, config)
+    grid = None if earlier is None else Reference.from_dict(earlier.frozen.profile).inputs.grid
 
     def freeze() -> FrozenReference:
-        judged = choice if choice.runs else replace(choice, runs=_cross_validate(lesson, config))
-        return freeze_training(lesson, judged, winner, config, earlier=grid)
+        judged = selection if selection.runs else replace(selection, runs=_cross_validate(task, config))
+        return freeze_training(task, judged, winner, config, earlier=grid)
 
-    model = Scorer(estimator=winner.estimator, schema=lesson.schema, plan=parts.plan, recipe=winner.recipe)
+    model = Scorer(estimator=winner.estimator, schema=task.schema, plan=parts.plan, recipe=winner.recipe)
     contract = None
     if config.contract.enabled and tools.check_contract is not None:
-        contract = learn_contract(parts.training.frame, schema=lesson.schema, config=config)
+        contract = learn_contract(parts.training.frame, schema=task.schema, config=config)
     return Version(number=number, model=model, freeze=freeze, rows=len(parts.training), contract=contract)
 
 
@@ -223,63 +206,59 @@ def refit_version(
         freeze=freeze,
         rows=len(rows),
         contract=judged.contract,
-        judged_as=judged.number,
+        evaluated_as=judged.number,
     )
 
 
-def _choose(lesson: TrainingTask, config: ModelConfig) -> Selection:
+def _choose(task: TrainingTask, config: ModelConfig) -> Selection:
     """Choose among the candidates; one that stands alone and is eligible whatever its folds say needs no trial.
 
     Its cross-validation is made up for where it is promoted, for the reference takes answers out of fold.
     """
     candidates = config.training.candidates
-    if len(candidates) == 1 and _needs_no_trial(lesson, candidates[0], config):
+    if len(candidates) == 1 and _needs_no_trial(task, candidates[0], config):
         won = CandidateComparison(
-            metric=lesson.metric.name,
+            metric=task.metric.name,
             level=0.05,
             winner=candidates[0].name,
             candidates=(),
             verdict=Verdict(outcome=Outcome.PASS),
         )
         return Selection(candidate=candidates[0], settings={}, comparison=won, runs=())
-    return choose_candidate(lesson, _cross_validate(lesson, config), config)
+    return choose_candidate(task, _cross_validate(task, config), config)
 
 
-def _needs_no_trial(lesson: TrainingTask, candidate: Candidate, config: ModelConfig) -> bool:
+def _needs_no_trial(task: TrainingTask, candidate: Candidate, config: ModelConfig) -> bool:
     """Tell whether a candidate is eligible whatever it answers: no criteria, and a metric defined on every fold."""
-    if candidate.search or lesson.criteria is not None:
+    if candidate.search or task.criteria is not None:
         return False
-    return all(np.isfinite(_metric_of_guess(lesson, config, test=fold.test)) for fold in lesson.folds)
+    return all(np.isfinite(_metric_of_guess(task, config, test=fold.test)) for fold in task.folds)
 
 
-def _metric_of_guess(lesson: TrainingTask, config: ModelConfig, *, test: np.ndarray) -> float:
+def _metric_of_guess(task: TrainingTask, config: ModelConfig, *, test: np.ndarray) -> float:
     """Return the metric of answers that are all the same."""
-    rows, many = lesson.parts.training.take(test), len(lesson.classes)
+    rows, many = task.parts.training.take(test), len(task.classes)
     shape = (len(rows), many) if many > 2 or config.problem == "multiclass" else (len(rows),)
     guess = np.full(shape, 1 / max(many, 2))
-    scored = frame_scores(rows, guess, schema=lesson.schema, config=config, classes=lesson.classes)
-    if lesson.metric.needs == "value" and scored.value is None:
+    scored = frame_scores(rows, guess, schema=task.schema, config=config, classes=task.classes)
+    if task.metric.needs == "value" and scored.value is None:
         return float("nan")
-    return lesson.metric(scored)
+    return task.metric(scored)
 
 
-def _cross_validate(lesson: TrainingTask, config: ModelConfig) -> tuple[CandidateScores, ...]:
+def _cross_validate(task: TrainingTask, config: ModelConfig) -> tuple[CandidateScores, ...]:
     return tuple(
         cross_validate(
             candidate,
-            lesson.parts.training,
-            lesson.folds,
-            schema=lesson.schema,
+            task.parts.training,
+            task.folds,
+            schema=task.schema,
             config=config,
-            metrics=lesson.metrics,
-            classes=lesson.classes,
+            metrics=task.metrics,
+            classes=task.classes,
         )
         for candidate in config.training.candidates
     )
-
-
-def _grid(earlier: Version | None) -> Grid | None:
-    return None if earlier is None else Reference.from_dict(earlier.frozen.profile).inputs.grid
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -300,7 +279,7 @@ class RetrainingEnd:
 
     state: State
     """Of the last stage."""
-    throne: SimulatedRegistry
+    registry: SimulatedRegistry
     """Afterwards."""
     reasons: tuple[Reason, ...] = ()
     """What the last stage said."""
@@ -313,145 +292,105 @@ class RetrainingEnd:
 
 
 def run_stages(
-    court: PolicyState, throne: SimulatedRegistry, tick: Step, *, change_at: float | None = None
+    state: PolicyState, registry: SimulatedRegistry, step: Step, *, change_at: float | None = None
 ) -> RetrainingEnd:
-    """Walk the stages as of a moment; rows that cannot be learned from or judged on end it InsufficientData.
+    """Run the stages as of a moment; rows that cannot be learned from or judged on end it InsufficientData.
+
+    As of the same moment, and since the same change, the challenge reads the very rows that the training did.
 
     Parameters
     ----------
     change_at : float, optional
         Position of the newest detected change, for ``retraining.window: since_change``.
     """
+    trained, version = None, None
     try:
-        parts = court.history.parts(court.config, until=tick.until, change_at=change_at)
+        parts = state.history.parts(state.config, until=step.until, change_at=change_at)
         trained = train_version(
-            parts, court.config, number=throne.made + 1, tools=court.tools, earlier=throne.champion
+            parts, state.config, number=registry.made + 1, tools=state.tools, earlier=registry.champion
         )
+        registry = registry.numbered()
+        decision = validate_trained(state, trained, parts)
+        ended, reasons = decision.state, decision.verdict.reasons
+        if ended is State.APPROVED:
+            result = run_challenge(state, registry, step, trained, parts)
+            ended, reasons = result.state, result.reasons
+        if ended is State.WON:
+            return promote_trained(state, registry, step, trained, parts, reasons=reasons)
+        version = trained.number
     except NotLearnable as error:
-        return RetrainingEnd(
-            state=State.INSUFFICIENT_DATA, throne=throne, reasons=(Reason.from_error(error),)
-        )
-    throne = throne.numbered()
-    try:
-        return _gate_and_challenge(court, throne, tick, trained, parts)
-    except NotLearnable as error:
-        return RetrainingEnd(
-            state=State.INSUFFICIENT_DATA,
-            throne=throne,
-            reasons=(Reason.from_error(error),),
-            rows=trained.rows,
-            trained=trained,
-        )
-
-
-def _gate_and_challenge(
-    court: PolicyState, throne: SimulatedRegistry, tick: Step, trained: Version, parts: Parts
-) -> RetrainingEnd:
-    """Let a trained version through the gate and to the champion.
-
-    As of the same moment, and since the same change, the challenge reads the very rows that the training did.
-    """
-    decision = validate_trained(court, trained, parts)
-    if decision.state is not State.APPROVED:
-        return _ended(decision.state, throne, trained, decision.verdict.reasons)
-    result = run_challenge(court, throne, tick, trained, parts)
-    if result.state is not State.WON:
-        return _ended(result.state, throne, trained, result.reasons)
-    return promote_trained(court, throne, tick, trained, parts, reasons=result.reasons)
-
-
-def validate_trained(court: PolicyState, trained: Version, parts: Parts) -> GateDecision:
-    """Judge a version by the statistical gates, the team's own, and its contract where that is checked."""
-    context = gather_context(
-        court.config,
-        trained.model,
-        parts,
-        version=trained.number,
-        metrics=court.tools.all_metrics(court.config),
-        contract=_contract(court, trained, parts),
+        ended, reasons = State.INSUFFICIENT_DATA, (Reason.from_error(error),)
+    rows = trained.rows if trained else 0
+    return RetrainingEnd(
+        state=ended, registry=registry, reasons=reasons, version=version, rows=rows, trained=trained
     )
-    return judge_gates(context, gates=court.tools.gates)
+
+
+def validate_trained(state: PolicyState, trained: Version, parts: Parts) -> GateDecision:
+    """Judge a version by the statistical gates, the team's own, and its contract where that is checked."""
+    config, tools, results = state.config, state.tools, []
+    if trained.contract is not None and tools.check_contract is not None:
+        contract = apply_limits(trained.contract, config.contract)
+        results = [
+            tools.check_contract(contract, rows.frame, window=name, private=config.data.private)
+            for name, rows in (("holdout", parts.holdout), ("evaluation", parts.evaluation))
+            if len(rows)
+        ]
+    metrics = metrics_of(config, custom=tools.metrics)
+    context = gather_context(
+        config, trained.model, parts, version=trained.number, metrics=metrics, contract=results
+    )
+    return judge_gates(context, gates=tools.gates)
 
 
 def run_challenge(
-    court: PolicyState, throne: SimulatedRegistry, tick: Step, challenger: Version, ground: Parts
+    state: PolicyState, registry: SimulatedRegistry, step: Step, challenger: Version, parts: Parts
 ) -> StageResult:
-    """Let a version meet who defends, and spend a part of the alpha budget on it.
+    """Compare a version with the champion, and spend a part of the alpha budget on it.
 
     Raises
     ------
     NotLearnable
-        When they cannot meet, or the budget is spent.
+        When they cannot be compared, or the budget is spent.
     """
-    config, ledger, opponents = court.config, court.ledger, throne.opponents(challenger)
-    metric = court.tools.metric(config)
-    match = score_comparison(config, opponents, throne.models(challenger), ground, metric=metric)
-    rule = choose_rule(config, defended=match.defender is not None)
+    config, ledger, contestants = state.config, state.ledger, registry.contestants(challenger)
+    metric = state.tools.metric(config)
+    comparison = score_comparison(config, contestants, registry.models(challenger), parts, metric=metric)
+    rule = choose_rule(config, defended=comparison.defender is not None)
     level = config.evaluation.significance_level
-    look = require_alpha(alpha_allowance(ledger.read(ALPHA), now=tick.at, level=level), level=level)
-    ledger.append(ALPHA, SPENT, spent_payload(look, opponents), at=tick.at)
-    question = question_digest(config, opponents, match, rule)
-    return judge_comparison(config, opponents, match, look=look, rule=rule, question=question)
+    allowance = require_alpha(alpha_allowance(ledger.read(ALPHA), now=step.at, level=level), level=level)
+    payload = spent_payload(allowance, challenger=contestants.challenger, champion=contestants.champion)
+    ledger.append(ALPHA, SPENT, payload, at=step.at)
+    return judge_comparison(config, contestants, comparison, allowance=allowance, rule=rule)
 
 
 def promote_trained(
-    court: PolicyState,
-    throne: SimulatedRegistry,
-    tick: Step,
+    state: PolicyState,
+    registry: SimulatedRegistry,
+    step: Step,
     judged: Version,
-    ground: Parts,
+    parts: Parts,
     *,
-    reasons: Sequence[Reason] = (),
+    reasons: tuple[Reason, ...] = (),
 ) -> RetrainingEnd:
     """Refit the judged recipe on all labelled rows where that is the rule, and promote what came of it."""
-    heir, made = judged, throne
-    said: tuple[Reason, ...] = ()
-    if court.config.promotion.refit:
-        heir, said, made = _prepare_refit(court, throne, tick, judged, ground)
+    config, promoted, rows = state.config, judged, judged.rows
+    if config.promotion.refit:
+        try:
+            change_at = judged.model.plan.change_at
+            labelled = state.history.parts(config, until=step.until, refit=True, change_at=change_at)
+            refit = refit_version(judged, labelled, config, number=registry.made + 1, tools=state.tools)
+        except NotLearnable as error:
+            reasons = (*reasons, Reason.from_error(error))
+        else:
+            verdict = check_refit(judged.model, refit.model, parts.training, config=config)
+            promoted, reasons = refit if verdict.passed else judged, (*reasons, *verdict.reasons)
+            registry, rows = registry.numbered(), rows + promoted.rows
     return RetrainingEnd(
         state=State.PROMOTED,
-        throne=made.crowned(heir, judged, at=tick.at),
-        reasons=(*reasons, *said),
-        version=heir.number,
-        rows=judged.rows + (heir.rows if made.made > throne.made else 0),
-        trained=judged,
-    )
-
-
-def _prepare_refit(
-    court: PolicyState, throne: SimulatedRegistry, tick: Step, judged: Version, ground: Parts
-) -> tuple[Version, tuple[Reason, ...], SimulatedRegistry]:
-    """Return who is promoted, what stood for or against a refit, and the throne with it counted."""
-    try:
-        change_at = judged.model.plan.change_at
-        parts = court.history.parts(court.config, until=tick.until, refit=True, change_at=change_at)
-        refit = refit_version(judged, parts, court.config, number=throne.made + 1, tools=court.tools)
-    except NotLearnable as error:
-        return judged, (Reason.from_error(error),), throne
-    verdict = check_refit(judged.model, refit.model, ground.training, config=court.config)
-    return (refit if verdict.passed else judged), verdict.reasons, throne.numbered()
-
-
-def _contract(court: PolicyState, trained: Version, parts: Parts) -> list[ContractResult]:
-    check = court.tools.check_contract
-    if trained.contract is None or check is None:
-        return []
-    contract = apply_limits(trained.contract, court.config.contract)
-    windows = {"holdout": parts.holdout.frame, "evaluation": parts.evaluation.frame}
-    private = court.config.data.private
-    return [
-        check(contract, frame, window=name, private=private) for name, frame in windows.items() if len(frame)
-    ]
-
-
-def _ended(
-    state: State, throne: SimulatedRegistry, trained: Version, reasons: tuple[Reason, ...]
-) -> RetrainingEnd:
-    return RetrainingEnd(
-        state=state,
-        throne=throne,
+        registry=registry.promoted(promoted, judged, at=step.at),
         reasons=reasons,
-        version=trained.number,
-        rows=trained.rows,
-        trained=trained,
+        version=promoted.number,
+        rows=rows,
+        trained=judged,
     )

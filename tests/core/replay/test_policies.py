@@ -135,10 +135,10 @@ def test_a_place_on_each_clock_is_a_moment(kind, position, expected):
 
 def test_a_window_of_time_is_full_with_the_first_row_past_its_end():
     clock = SimulatedClock(kind="timestamp", interval=3600.0)
-    tick = clock.tick(Window(0.0, 100.0), np.array([10.0, 90.0, 130.0, 150.0]), number=1)
-    assert (130.0, datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=130)) == (tick.until, tick.at)
+    step = clock.step(Window(0.0, 100.0), np.array([10.0, 90.0, 130.0, 150.0]), number=1)
+    assert (130.0, datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=130)) == (step.until, step.at)
 
 
 def test_a_window_of_row_numbers_is_full_at_its_end():
     clock = SimulatedClock(kind="rows", interval=3600.0)
-    assert 100.0 == clock.tick(Window(0.0, 100.0), np.arange(300.0), number=1).until
+    assert 100.0 == clock.step(Window(0.0, 100.0), np.arange(300.0), number=1).until

@@ -8,7 +8,7 @@ import statsmodels.api as sm
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evergreen.tasks.core.replay.results import gap_to_best, measure_regret, pareto_front
+from evergreen.tasks.core.replay.results import measure_regret, pareto_front
 from evergreen.tasks.core.stats.dependence import mean_over_windows
 
 POINTS = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 20)), min_size=1, max_size=12)
@@ -101,7 +101,3 @@ def test_nothing_on_the_front_is_beaten_and_all_else_is(points):
 def test_somebody_regrets_nothing_and_nobody_less(means, sign):
     found = [one.absolute for one in measure_regret(means, sign=sign).values()]
     assert 0.0 == min(found)
-
-
-def test_the_gap_to_the_best_by_hand():
-    assert (2.0, 0.0) == gap_to_best([(12.0, 0), (10.0, 9)], sign=-1)

@@ -61,7 +61,7 @@ def test_configured_retrains_after_the_change_and_promotes_what_is_better(flippe
     assert configured.promotions >= 1
     assert configured.mean > never.mean + 0.05
     promoted = [step for step in configured.steps if step.state is State.PROMOTED]
-    assert promoted[0].tick.until > place_of(FLIP)
+    assert promoted[0].step.until > place_of(FLIP)
 
 
 def test_the_first_step_of_every_policy_is_answered_by_the_same_model(flipped):
@@ -71,14 +71,14 @@ def test_the_first_step_of_every_policy_is_answered_by_the_same_model(flipped):
 
 def test_windows_follow_each_other_without_gaps_and_are_the_same_for_all(flipped):
     beginning, policies = flipped
-    windows = [tick.window for tick in beginning.ticks]
+    windows = [step.window for step in beginning.steps]
     assert all(before.end == after.start for before, after in pairwise(windows))
     assert windows[0].start == place_of(26)
-    assert all([step.tick for step in one.steps] == list(beginning.ticks) for one in policies.values())
+    assert all([step.step for step in one.steps] == list(beginning.steps) for one in policies.values())
 
 
 def test_the_cooldown_lies_between_any_two_retrainings(flipped):
-    started = [step.tick.at for step in flipped[1]["configured"].steps if step.state]
+    started = [step.step.at for step in flipped[1]["configured"].steps if step.state]
     assert len(started) > 1
     assert all((after - before).days >= 4 for before, after in pairwise(started))
 
@@ -125,7 +125,7 @@ def test_the_best_policy_regrets_nothing(flipped):
 def test_the_baseline_stands_beside_the_policies(flipped):
     beginning, _ = flipped
     baseline = replayed(beginning, "never").baseline
-    assert ("same_as_last", len(beginning.ticks)) == (baseline.name, len(baseline.steps))
+    assert ("same_as_last", len(beginning.steps)) == (baseline.name, len(baseline.steps))
     assert baseline.mean == pytest.approx(0.5, abs=0.03)  # outcomes do not follow each other here
 
 
@@ -143,7 +143,7 @@ def test_the_budget_of_retrainings_holds():
         retraining={"triggers": ["periodic"], "every": "2d", "cooldown": "1h", "max_per_30d": 3},
     )
     policy = replayed(beginning).policies[0]
-    started = [step.tick.at for step in policy.steps if step.state]
+    started = [step.step.at for step in policy.steps if step.state]
     assert all(sum((at - other).days < 30 and other <= at for other in started) <= 3 for at in started)
     assert "budget" in {reason["code"] for one in decisions(policy) for reason in one["reasons"]}
 
@@ -153,12 +153,12 @@ def test_nothing_is_learned_from_a_label_before_it_is_known():
     beginning = begin_small(frame, start=place_of(30), data={"label_time": "known"})
     learned = []
     config = parse_policy("every", beginning.config).config
-    for tick in beginning.ticks:
+    for step in beginning.steps:
         for refit in (False, True):
-            parts = beginning.history.parts(config, until=tick.until, refit=refit)
+            parts = beginning.history.parts(config, until=step.until, refit=refit)
             for rows in (parts.training, parts.holdout, parts.evaluation):
                 known = (rows.frame["known"] - pd.Timestamp(0, tz="UTC")).dt.total_seconds()
-                learned.append(bool((known <= tick.until).all()))
+                learned.append(bool((known <= step.until).all()))
     assert all(learned)
 
 
@@ -174,7 +174,7 @@ def test_what_comes_after_a_moment_changes_nothing_before_it(place, seed):
     one, two = (
         replayed(begin_small(rows, config, start=place_of(26))).policies[0] for rows in (frame, other)
     )
-    before = [k for k, step in enumerate(one.steps) if step.tick.until <= place_of(place)]
+    before = [k for k, step in enumerate(one.steps) if step.step.until <= place_of(place)]
     assert [decisions(one)[k] for k in before] == [decisions(two)[k] for k in before]
     np.testing.assert_array_equal(one.values[before], two.values[before])
 
@@ -243,7 +243,7 @@ def test_a_first_model_that_is_refused_is_deployed_all_the_same_and_noted():
     frame["y"] = np.random.default_rng(7).integers(0, 2, len(frame))
     beginning = begin_small(frame, start=place_of(26))
     assert ["first_model_refused"] == [note.code for note in beginning.notes]
-    assert len(beginning.ticks) == len(replayed(beginning, "never").policies[0].steps)
+    assert len(beginning.steps) == len(replayed(beginning, "never").policies[0].steps)
 
 
 def test_a_start_without_anything_to_learn_from_is_refused():

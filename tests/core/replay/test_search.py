@@ -98,11 +98,11 @@ def test_a_search_sees_the_first_part_and_is_confirmed_on_the_other():
     overlays = space("grid", trials=3)
     specs = trial_specs(overlays, config)
     first = begin_replay(split.first, config, start=beginning.start.until)
-    assert first.ticks == beginning.ticks[: len(first.ticks)]
+    assert first.steps == beginning.steps[: len(first.steps)]
     tried = replay_all(first, specs, timer=lambda: 0.0)
     chosen = [spec for spec in specs if spec.name in tried.front()]
     later = begin_replay(split.whole, config, start=split.start)
-    assert later.ticks[0].window.start == first.ticks[-1].window.end
+    assert later.steps[0].window.start == first.steps[-1].window.end
     confirmed = replay_all(later, chosen, timer=lambda: 0.0)
     found = SearchResult(
         overlays={spec.name: one for spec, one in zip(specs, overlays, strict=True)},
