@@ -8,8 +8,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from prefect.artifacts import create_markdown_artifact
-
 from evergreen.tasks.challenge import Refit, load_evaluation_rows, promote_winner
 from evergreen.tasks.core.ab_testing.definition import LiveTest
 from evergreen.tasks.core.ab_testing.ledger import (
@@ -60,13 +58,11 @@ from evergreen.tasks.io.live_tests import (
     what_changed,
 )
 from evergreen.tasks.io.mlflow_store.models import load_model
-from evergreen.tasks.io.mlflow_store.tracking import open_tracker
 from evergreen.tasks.io.settings import utc_now
 from evergreen.tasks.io.setup import Setup, record_decision
 from evergreen.tasks.io.traffic import read_traffic
 from evergreen.tasks.promotion import reconcile_task
-from evergreen.tasks.runtime.artifacts import log_team_artifacts
-from evergreen.tasks.runtime.result import artifact_key
+from evergreen.tasks.runtime.publish import Artifact, Report, publish
 from evergreen.tasks.runtime.task import SIDE_EFFECT, TRANSIENT, stage_task
 
 
@@ -412,16 +408,18 @@ def report_test(setup: Setup, state: TestState, judged: StageResult) -> None:
     shown = next(one for one in read_tests(setup) if one.test.name == state.test.name)
     traces = {arm.name: shown.trace(arm.name) for arm in state.test.challengers}
     page = live_markdown(state.test, judged)
-    create_markdown_artifact(page, key=artifact_key("ab-test", setup.model), description="Live test")
-    tracker = open_tracker(setup.stores)
-    tags = {"evergreen.stage": "ab-test", "evergreen.live_test": state.test.name}
-    name = f"{state.test.name}-look-{len(shown.looks)}"
-    with tracker.run(setup.model, "ab_testing", name=name, tags=tags) as run_id:
-        drawn = draw_live_page(state.test, judged, traces, clock=setup.config.data.clock)
-        items = live_items(state.test, judged, traces, page=page, html=drawn)
-        figures = [trace_figure(state.test, arm, points) for arm, points in traces.items() if points]
-        tracker.write_items(run_id, [*items, *figures])
-        log_team_artifacts(tracker, run_id, config=setup.config, stage="ab-test", state=state, result=judged)
+    drawn = draw_live_page(state.test, judged, traces, clock=setup.config.data.clock)
+    items = live_items(state.test, judged, traces, page=page, html=drawn)
+    figures = [trace_figure(state.test, arm, points) for arm, points in traces.items() if points]
+    report = Report(
+        setup,
+        "ab-test",
+        experiment="ab_testing",
+        name=f"{state.test.name}-look-{len(shown.looks)}",
+        tags={"evergreen.live_test": state.test.name},
+        facts={"state": state, "result": judged},
+    )
+    publish(report, [*items, *figures, Artifact("ab-test-{model}", "Live test", page)])
 
 
 def _conclude(setup: Setup, state: TestState, seen: LiveTestResults) -> Conclusion:

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from prefect.artifacts import create_markdown_artifact
-
 from evergreen.tasks.core.challenge import comparison, evidence
 from evergreen.tasks.core.challenge.alpha import (
     ALPHA,
@@ -29,12 +27,10 @@ from evergreen.tasks.core.verdict import Reason, StageResult, State, Verdict
 from evergreen.tasks.data import load_parts
 from evergreen.tasks.io.config import custom_metrics
 from evergreen.tasks.io.mlflow_store.models import load_model, read_split
-from evergreen.tasks.io.mlflow_store.tracking import open_tracker
 from evergreen.tasks.io.settings import utc_now
 from evergreen.tasks.io.setup import Setup, record_decision
 from evergreen.tasks.promotion import promote_task, serving_smoke
-from evergreen.tasks.runtime.artifacts import log_team_artifacts
-from evergreen.tasks.runtime.result import artifact_key
+from evergreen.tasks.runtime.publish import Artifact, Report, publish
 from evergreen.tasks.runtime.task import SIDE_EFFECT, TRANSIENT, stage_task
 from evergreen.tasks.training import can_refit, refit_version
 
@@ -94,16 +90,16 @@ def judge_comparison(
 @stage_task(**TRANSIENT)
 def report_challenge(setup: Setup, result: StageResult) -> None:
     """Show the decision in the Prefect UI and log its record to MLflow (``<model>/evaluation``)."""
-    page = challenge_markdown(result)
-    create_markdown_artifact(
-        page, key=artifact_key("challenge", setup.model), description="Champion against challenger"
+    page, facts = challenge_markdown(result), result.details
+    report = Report(
+        setup,
+        "challenge",
+        experiment="evaluation",
+        name=f"challenge-v{facts['versions']['challenger']}-{facts['verdict']}",
+        facts={"result": result},
     )
-    tracker = open_tracker(setup.stores)
-    facts = result.details
-    name = f"challenge-v{facts['versions']['challenger']}-{facts['verdict']}"
-    with tracker.run(setup.model, "evaluation", name=name, tags={"evergreen.stage": "challenge"}) as run_id:
-        tracker.write_items(run_id, challenge_items(result, page))
-        log_team_artifacts(tracker, run_id, config=setup.config, stage="challenge", result=result)
+    shown = Artifact("challenge-{model}", "Champion against challenger", page)
+    publish(report, [*challenge_items(result, page), shown])
 
 
 def _available_alpha(setup: Setup) -> AlphaAllowance:

@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import numpy as np
-from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
 from evergreen.tasks.core.data.clock import format_position
 from evergreen.tasks.core.drift.types import Phase
@@ -29,12 +29,10 @@ from evergreen.tasks.core.seeds import seed_for
 from evergreen.tasks.core.verdict import Reason, StageResult
 from evergreen.tasks.health import HealthFacts, check_health
 from evergreen.tasks.io.evidently import EvidentlyPage, draw_evidently_page, read_sample
-from evergreen.tasks.io.mlflow_store.tracking import open_tracker
 from evergreen.tasks.io.settings import utc_now
 from evergreen.tasks.io.setup import Setup
 from evergreen.tasks.monitoring import MonitorRequest, PhaseResults, RegisteredMonitor, stream_of
-from evergreen.tasks.runtime.artifacts import log_team_artifacts
-from evergreen.tasks.runtime.result import artifact_key
+from evergreen.tasks.runtime.publish import Artifact, Report, publish
 from evergreen.tasks.runtime.task import SIDE_EFFECT, TRANSIENT, stage_task
 
 # Show what monitoring saw: pages and numbers in MLflow, a summary, a table and a link in Prefect.
@@ -57,15 +55,22 @@ def report_monitoring(
         Evidently page.
     """
     evidently = compare_samples(setup, result, sample)
-    tracker = open_tracker(setup.stores)
-    name = f"monitor-{result.state.value.lower()}"
-    with tracker.run(setup.model, "monitoring", name=name, tags={"evergreen.stage": "monitoring"}) as run_id:
-        tracker.write_items(run_id, monitoring_items(watched, result, evidently=evidently.html))
-        log_team_artifacts(
-            tracker, run_id, config=setup.config, stage="monitor", watched=watched, result=result
-        )
-    url = tracker.run_url(run_id)
-    show_artifacts(watched, url, evidently.reasons)
+    report = Report(
+        setup,
+        "monitor",
+        experiment="monitoring",
+        name=f"monitor-{result.state.value.lower()}",
+        tags={"evergreen.stage": "monitoring"},
+        facts={"watched": watched, "result": result},
+    )
+    page = partial(monitoring_markdown, watched, notes=evidently.reasons)
+    shown = [
+        Artifact("monitor-{model}", "What drifted", page),
+        Artifact("moved-{model}", "Columns that moved", table=moved_rows(watched)),
+        Artifact("drift-pages-{model}", link="Drift pages in MLflow"),
+    ]
+    items = monitoring_items(watched, result, evidently=evidently.html)
+    url: str | None = publish(report, [*items, *shown])["run_url"]
     return url
 
 
@@ -79,19 +84,6 @@ def compare_samples(setup: Setup, result: StageResult, sample: Mapping[str, Any]
         return EvidentlyPage(reasons=(Reason(code="no_rows", message=said),))
     reference = read_sample(setup, result.version)
     return draw_evidently_page(reference, sample, private=frozenset(setup.config.data.private))
-
-
-def show_artifacts(watched: MonitoredModel, url: str | None, notes: tuple[Reason, ...]) -> None:
-    """Show summary, moved columns and the link in the Prefect UI."""
-    page = monitoring_markdown(watched, run_url=url, notes=notes)
-    create_markdown_artifact(page, key=artifact_key("monitor", watched.model), description="What drifted")
-    create_table_artifact(
-        moved_rows(watched), key=artifact_key("moved", watched.model), description="Columns that moved"
-    )
-    if url:
-        create_link_artifact(
-            url, key=artifact_key("drift-pages", watched.model), link_text="Drift pages in MLflow"
-        )
 
 
 MIN_STORED_WINDOWS, MAX_SHOWN_WINDOWS = 100, 300

@@ -20,8 +20,8 @@ from evergreen.tasks.io.mlflow_store.versions import VersionRecord, earlier_grid
 from evergreen.tasks.io.plots import holdout_figures
 from evergreen.tasks.io.setup import Setup, open_setup, record_decision
 from evergreen.tasks.promotion import Promoter
+from evergreen.tasks.runtime.publish import run_tags
 from evergreen.tasks.runtime.task import SIDE_EFFECT, stage_task
-from evergreen.tasks.training import run_tags
 
 
 def register_model(model: str, uri: str, *, trained_to: str) -> StageResult:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from prefect import get_run_logger
-from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from threadpoolctl import threadpool_limits
 
 from evergreen.tasks.core.data.clock import format_position, parse_position
@@ -42,11 +42,9 @@ from evergreen.tasks.core.validation.gate import configured_gates
 from evergreen.tasks.core.verdict import Reason, StageResult, State
 from evergreen.tasks.io.config import custom_metrics
 from evergreen.tasks.io.contracts import check_contract
-from evergreen.tasks.io.mlflow_store.tracking import open_tracker
 from evergreen.tasks.io.replay_pareto import draw_replay_page
 from evergreen.tasks.io.setup import Setup
-from evergreen.tasks.runtime.artifacts import log_team_artifacts
-from evergreen.tasks.runtime.result import artifact_key
+from evergreen.tasks.runtime.publish import Artifact, Report, publish
 from evergreen.tasks.runtime.sources import open_source_of
 from evergreen.tasks.runtime.task import SIDE_EFFECT, TRANSIENT, stage_task
 
@@ -134,29 +132,25 @@ def report_replay(
         "start": format_position(beginning.start.until, clock=clock),
     }
     found = search.to_dict() if search else None
-    page = draw_replay_page(plain, search=found)
-    tracker = open_tracker(setup.stores)
-    name = f"replay {len(result.policies)} policies"
-    with tracker.run(setup.model, "retraining", name=name, tags={"evergreen.stage": "replay"}) as run_id:
-        tracker.write_items(run_id, replay_items(plain, page, search=found))
-        log_team_artifacts(tracker, run_id, config=setup.config, stage="replay", result=result)
-    url = tracker.run_url(run_id)
-    _show(setup.model, plain, url)
-    return _summary(setup.model, plain, found, run_id, url)
-
-
-def _show(model: str, plain: dict[str, Any], url: str | None) -> None:
-    key = artifact_key("replay", model)
-    create_markdown_artifact(
-        replay_markdown(plain, run_url=url), key=key, description="Policies of retraining, replayed"
+    report = Report(
+        setup,
+        "replay",
+        experiment="retraining",
+        name=f"replay {len(result.policies)} policies",
+        facts={"result": result},
     )
-    create_table_artifact(replay_rows(plain), key=f"{key}-policies", description="Policies, replayed")
-    if url:
-        create_link_artifact(url, key=f"{key}-run", link_text="The replay's page in MLflow")
+    page = partial(replay_markdown, plain)
+    shown = [
+        Artifact("replay-{model}", "Policies of retraining, replayed", page),
+        Artifact("replay-{model}-policies", "Policies, replayed", table=replay_rows(plain)),
+        Artifact("replay-{model}-run", link="The replay's page in MLflow"),
+    ]
+    items = replay_items(plain, draw_replay_page(plain, search=found), search=found)
+    return _summary(setup.model, plain, found, publish(report, [*items, *shown]))
 
 
 def _summary(
-    model: str, plain: dict[str, Any], search: dict[str, Any] | None, run_id: str, url: str | None
+    model: str, plain: dict[str, Any], search: dict[str, Any] | None, run: dict[str, Any]
 ) -> StageResult:
     """Return the summary: windows and decisions of each policy stay in the run's ``replay.json``."""
     policies = [_short(one) for one in plain["policies"]]
@@ -169,8 +163,7 @@ def _summary(
         "notes": plain["notes"],
         "start": plain["start"],
         "search": search,
-        "run_id": run_id,
-        "run_url": url,
+        **run,
     }
     reason = Reason(code="replayed", message=message, observed=best["mean"], n=len(policies))
     return StageResult(state=State.REPLAYED, model=model, reasons=(reason,), details=details)

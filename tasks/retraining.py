@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State as PrefectState
 
 from evergreen.tasks.core.data.clock import format_position
@@ -29,7 +28,7 @@ from evergreen.tasks.io.settings import utc_now
 from evergreen.tasks.io.setup import Setup
 from evergreen.tasks.promotion import Promoter
 from evergreen.tasks.runtime.events import announce_retraining
-from evergreen.tasks.runtime.result import artifact_key
+from evergreen.tasks.runtime.publish import Artifact, show
 from evergreen.tasks.runtime.sources import open_source_of
 from evergreen.tasks.runtime.task import TRANSIENT, stage_task
 
@@ -202,6 +201,5 @@ def _run_claimed_stages(walk: RetrainingRun, stages: Callable[[RetrainingRun], S
 @stage_task(**TRANSIENT)
 def report_retraining(setup: Setup, result: StageResult) -> StageResult:
     """Show in the Prefect UI how it ended and when the next may start; hand the result on."""
-    page = retraining_markdown(result)
-    create_markdown_artifact(page, key=artifact_key("retrain", setup.model), description="Retraining")
+    show(setup.model, Artifact("retrain-{model}", "Retraining", retraining_markdown(result)))
     return result

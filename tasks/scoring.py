@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from prefect.artifacts import create_markdown_artifact
 
 from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.config.model import overlay_model
@@ -40,7 +39,7 @@ from evergreen.tasks.io.settings import utc_now
 from evergreen.tasks.io.setup import Setup
 from evergreen.tasks.io.sources.base import detect_format
 from evergreen.tasks.io.sources.open import Source, named_as, open_source
-from evergreen.tasks.runtime.result import artifact_key
+from evergreen.tasks.runtime.publish import Artifact, show
 from evergreen.tasks.runtime.sources import open_source_of, read_secret
 from evergreen.tasks.runtime.task import TRANSIENT, stage_task
 
@@ -238,9 +237,7 @@ def report_batch(setup: Setup, batch: BatchPlan, work: Work) -> StageResult:
         reasons=(Reason(code="scored", message=message, observed=work.written, n=work.rows),),
         details={"job": {**job.to_dict(), "id": job.id}, **vars(work)},
     )
-    create_markdown_artifact(
-        score_markdown(result), key=artifact_key("score", setup.model), description="Batch scoring"
-    )
+    show(setup.model, Artifact("score-{model}", "Batch scoring", score_markdown(result)))
     return result
 
 

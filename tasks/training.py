@@ -7,14 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from prefect.artifacts import (
-    create_image_artifact,
-    create_link_artifact,
-    create_markdown_artifact,
-    create_table_artifact,
-)
-from prefect.runtime import flow_run
-
 from evergreen.tasks.core.config.training import Candidate
 from evergreen.tasks.core.data.clock import parse_position
 from evergreen.tasks.core.data.rows import Parts, Rows, SplitPlan
@@ -61,8 +53,7 @@ from evergreen.tasks.io.mlflow_store.versions import (
 from evergreen.tasks.io.plots import comparison_figure, holdout_figures, image_address, importance_figure
 from evergreen.tasks.io.setup import Setup
 from evergreen.tasks.promotion import Promoter
-from evergreen.tasks.runtime.artifacts import log_team_artifacts
-from evergreen.tasks.runtime.result import artifact_key
+from evergreen.tasks.runtime.publish import Artifact, Report, publish, run_tags, show
 from evergreen.tasks.runtime.task import SIDE_EFFECT, TRANSIENT, stage_task
 
 # Train: prepare, try each candidate, choose, fit, keep what came of it.
@@ -109,12 +100,15 @@ def try_candidate(setup: Setup, lesson: TrainingTask, candidate: Candidate) -> C
 def choose(setup: Setup, lesson: TrainingTask, runs: Sequence[CandidateScores]) -> Selection:
     """Compare the candidates, choose one, and keep the comparison in ``<model>/comparison``."""
     choice = choose_candidate(lesson, tuple(runs), setup.config)
-    tracker = open_tracker(setup.stores)
-    name = f"compare {len(choice.runs)} candidates on {lesson.metric.name}"
-    with tracker.run(setup.model, "comparison", name=name, tags=run_tags("comparison")) as run_id:
-        tracker.write_items(run_id, describe_comparison(lesson, choice))
-        tracker.write_items(run_id, [_candidates_figure(lesson, choice)])
-        log_team_artifacts(tracker, run_id, config=setup.config, stage="train", task=lesson, selection=choice)
+    report = Report(
+        setup,
+        "train",
+        experiment="comparison",
+        name=f"compare {len(choice.runs)} candidates on {lesson.metric.name}",
+        tags={"evergreen.stage": "comparison"},
+        facts={"task": lesson, "selection": choice},
+    )
+    publish(report, [*describe_comparison(lesson, choice), _candidates_figure(lesson, choice)])
     return choice
 
 
@@ -140,22 +134,22 @@ def report_training(
 ) -> StageResult:
     """Show what came of it in the Prefect UI, and return it."""
     run_url = open_tracker(setup.stores).run_url(str(info.run_id))
-    key = artifact_key("train", setup.model)
-    create_markdown_artifact(
-        training_markdown(lesson, choice, fitted, setup.config), key=key, description="Training"
+    picture = image_address(_candidates_figure(lesson, choice))
+    show(
+        setup.model,
+        Artifact("train-{model}", "Training", training_markdown(lesson, choice, fitted, setup.config)),
+        Artifact("train-{model}-candidates", "Candidates by cross-validation", table=candidate_rows(choice)),
+        Artifact("train-{model}-candidates-plot", "Candidates fold by fold", image=picture),
+        Artifact("train-{model}-run", "Where it is all kept", link=f"MLflow run of version {info.version}"),
+        run_url=run_url,
     )
-    _show_candidates(lesson, choice, key=f"{key}-candidates")
-    if run_url:
-        text = f"MLflow run of version {info.version}"
-        create_link_artifact(run_url, link_text=text, key=f"{key}-run", description="Where it is all kept")
     return training_result(setup.model, lesson, choice, fitted, info.version, str(info.run_id), run_url)
 
 
 @stage_task(**SIDE_EFFECT)
 def report_no_winner(setup: Setup, lesson: TrainingTask, choice: Selection) -> StageResult:
     """Show why no candidate may be registered, and return it."""
-    page = comparison_markdown(lesson, choice)
-    create_markdown_artifact(page, key=artifact_key("train", setup.model), description="Training")
+    show(setup.model, Artifact("train-{model}", "Training", comparison_markdown(lesson, choice)))
     reasons = choice.comparison.verdict.reasons
     return StageResult(state=State.INSUFFICIENT_DATA, model=setup.model, reasons=reasons)
 
@@ -184,19 +178,6 @@ def training_version_record(
         description=training_sentence(lesson, fitted, name=name),
         children={run.name: list(describe_candidate(run, chosen=run.name == name)) for run in choice.runs},
     )
-
-
-def run_tags(stage: str) -> dict[str, str]:
-    """Return the tags that name the stage and the Prefect run (when there is one)."""
-    prefect_run: Any = flow_run.get_id()
-    return {"evergreen.stage": stage, **({"evergreen.prefect_run": str(prefect_run)} if prefect_run else {})}
-
-
-def _show_candidates(lesson: TrainingTask, choice: Selection, *, key: str) -> None:
-    """Show the comparison as a table and as a picture."""
-    create_table_artifact(candidate_rows(choice), key=key, description="Candidates by cross-validation")
-    picture = image_address(_candidates_figure(lesson, choice))
-    create_image_artifact(picture, key=f"{key}-plot", description="Candidates fold by fold")
 
 
 def _candidates_figure(lesson: TrainingTask, choice: Selection) -> Any:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
-from prefect.artifacts import create_link_artifact, create_markdown_artifact
 
 from evergreen.tasks.core.contract.check import ContractResult
 from evergreen.tasks.core.contract.contract import Contract
@@ -29,13 +29,11 @@ from evergreen.tasks.io.config import custom_metrics
 from evergreen.tasks.io.contracts import check_contract
 from evergreen.tasks.io.mlflow_store.documents import read_documents
 from evergreen.tasks.io.mlflow_store.models import LoadedModel, load_model
-from evergreen.tasks.io.mlflow_store.tracking import open_tracker
 from evergreen.tasks.io.setup import Setup, record_decision
 from evergreen.tasks.io.smoke import smoke_version
 from evergreen.tasks.io.smoke_pool import SMOKE_POOL
 from evergreen.tasks.promotion import Promoter
-from evergreen.tasks.runtime.artifacts import log_team_artifacts
-from evergreen.tasks.runtime.result import artifact_key
+from evergreen.tasks.runtime.publish import Artifact, Report, publish
 from evergreen.tasks.runtime.task import SIDE_EFFECT, TRANSIENT, stage_task
 
 
@@ -118,23 +116,19 @@ def report_validation(
     setup: Setup, context: GateContext, decision: GateDecision, checked: ContractChecks
 ) -> dict[str, Any]:
     """Write the report to MLflow and show it in the Prefect UI; return the run's id and address."""
-    tracker = open_tracker(setup.stores)
-    name = f"validate-v{context.version}-{decision.state.value.lower()}"
-    with tracker.run(setup.model, "validation", name=name) as run_id:
-        tracker.write_items(run_id, describe_validation(context, decision, checked.contract))
-        log_team_artifacts(
-            tracker, run_id, config=setup.config, stage="validate", context=context, decision=decision
-        )
-    url = tracker.run_url(run_id)
-    key = artifact_key("validate", setup.model)
-    create_markdown_artifact(
-        validation_markdown(context, decision, run_url=url), key=key, description="The gate's report"
+    report = Report(
+        setup,
+        "validate",
+        experiment="validation",
+        name=f"validate-v{context.version}-{decision.state.value.lower()}",
+        facts={"context": context, "decision": decision},
     )
-    if url:
-        create_link_artifact(
-            url, key=f"{key}-run", link_text="The validation's run in MLflow", description="The full report"
-        )
-    return {"run_id": run_id, "run_url": url}
+    page = partial(validation_markdown, context, decision)
+    shown = [
+        Artifact("validate-{model}", "The gate's report", page),
+        Artifact("validate-{model}-run", "The full report", link="The validation's run in MLflow"),
+    ]
+    return publish(report, [*describe_validation(context, decision, checked.contract), *shown])
 
 
 @stage_task(**SIDE_EFFECT)

@@ -3,12 +3,16 @@
 import re
 import sys
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 
 import numpy as np
 import pandas as pd
 import pytest
 import skops.io
 import yaml
+from mlflow import MlflowClient
+from prefect import flow
+from prefect.client.orchestration import get_client
 
 from evergreen.deployments import cli
 from evergreen.deployments.cli.app import build_app
@@ -42,8 +46,9 @@ from evergreen.tasks.io.plugins import offer_plugins
 from evergreen.tasks.io.prediction_log.records import KnownOutcome, Prediction
 from evergreen.tasks.io.sources.open import open_source
 from evergreen.tasks.io.windows import LogWindows
-from evergreen.tasks.runtime.artifacts import log_team_artifacts
+from evergreen.tasks.runtime.publish import Artifact, log_team_artifacts, show
 from tests.house import ROOT
+from tests.support.champions import Arena
 from tests.support.memory_stores import MemoryLog
 from tests.support.training_data import binary_context, gate_config
 
@@ -92,6 +97,12 @@ def package(tmp_path, monkeypatch):
     yield install
     monkeypatch.undo()
     offer_plugins()
+
+
+@pytest.fixture
+def arena(prefect_server, mlflow_uri, tmp_path, monkeypatch):
+    """Open a model on stores and a server of the test's own."""
+    return Arena(tmp_path, mlflow_uri, monkeypatch)
 
 
 def test_a_metric_is_one_file(door):
@@ -361,6 +372,37 @@ def test_a_team_function_that_fails_is_a_warning(door):
     config = gate_config(artifacts=["team_artifacts:holdout", "team_artifacts:absent"])
     wrong = log_team_artifacts(Written(), "run", config=config, stage="validate")
     assert ["KeyError", "ConfigError"] == [text.split(": ")[1] for text in wrong]
+
+
+@pytest.mark.server
+def test_a_report_is_one_file_shown_in_prefect_and_kept_in_mlflow(door, arena):
+    own, setup = door("A report"), arena.setup()
+    setup.stores.registry.ensure_model(setup.model, description="")
+    report_roles = flow(import_module("team_report").report_roles, persist_result=False)
+    run = report_roles(str(setup.path))
+    shown = f"# Who serves {setup.model}\nChampion: None. Next in line: None.\n"
+    client = MlflowClient(setup.stores.tracking_uri)
+    assert (len(own.files), "roles") == (1, client.get_run(run["run_id"]).data.tags["evergreen.stage"])
+    assert ["roles.json", "roles.md"] == sorted(file.path for file in client.list_artifacts(run["run_id"]))
+    with get_client(sync_client=True) as prefect:
+        artifacts = {artifact.key: artifact for artifact in prefect.read_latest_artifacts()}
+    assert (shown, "Who serves") == (
+        artifacts[f"roles-{setup.model}"].data,
+        artifacts[f"roles-{setup.model}"].description,
+    )
+    assert f"roles-{setup.model}-run" not in artifacts, "a store without pages has none to link to"
+
+
+@pytest.mark.server
+def test_a_report_links_to_its_run_where_the_store_has_pages(arena):
+    setup = arena.setup()
+    page = Artifact("audit-{model}", "Audit", lambda run_url: f"see {run_url}")
+    link = Artifact("audit-{model}-run", link="The audit")
+    flow(persist_result=False)(lambda: show(setup.model, page, link, run_url="http://pages/1"))()
+    with get_client(sync_client=True) as prefect:
+        artifacts = {artifact.key: artifact.data for artifact in prefect.read_latest_artifacts()}
+    assert "see http://pages/1" == artifacts[f"audit-{setup.model}"]
+    assert "[The audit](http://pages/1)" == artifacts[f"audit-{setup.model}-run"]
 
 
 FLOW = """

@@ -19,7 +19,7 @@ from pydantic import Field
 
 from evergreen.tasks.core.verdict import Reason, StageResult
 from evergreen.tasks.io.setup import Setup
-from evergreen.tasks.runtime.result import artifact_key
+from evergreen.tasks.runtime.publish import artifact_key
 
 GRACE_S = 600
 """How much longer than ours Prefect's timeout is: a run that overstays Prefect's can only end Failed."""
@@ -65,7 +65,7 @@ def ask_approval(*, key: str, question: str, timeout: float) -> Reason:
         answer = pause_flow_run(
             wait_for_input=form,
             timeout=math.ceil(timeout) + GRACE_S,
-            key=artifact_key("approval", key),
+            key=artifact_key(f"approval-{key}"),
             poll_interval=2,
         )
     if timed_out():

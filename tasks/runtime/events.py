@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from prefect.artifacts import create_markdown_artifact
 from prefect.events import emit_event
 
 from evergreen.tasks.core.alerts.alert import Alert, alert_events
@@ -13,7 +12,7 @@ from evergreen.tasks.core.promotion.status import promotion_markdown
 from evergreen.tasks.core.retraining.history import Attempt
 from evergreen.tasks.core.verdict import StageResult, State
 from evergreen.tasks.io.ledger import Ledger
-from evergreen.tasks.runtime.result import artifact_key
+from evergreen.tasks.runtime.publish import Artifact, show
 
 EVENTS = {State.PROMOTED: "evergreen.model.promoted", State.CHAMPION_RESTORED: "evergreen.model.rolled_back"}
 
@@ -25,9 +24,7 @@ def announce(result: StageResult, ledger: Ledger) -> StageResult:
     if result.state in EVENTS:
         emit_event(event=EVENTS[result.state], resource=resource_of(result.model), payload=result.to_dict())
     page = promotion_markdown(result, champion_periods(ledger.read(model=result.model, stream=PLANS)))
-    create_markdown_artifact(
-        page, key=artifact_key("reigns", result.model), description="Who reigns, and why"
-    )
+    show(result.model, Artifact("reigns-{model}", "Who is the champion, and why", page))
     return result
 
 

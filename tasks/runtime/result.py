@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -36,18 +35,6 @@ def label_run(stage: str, model: str) -> None:
         return
     with get_client(sync_client=True) as client:
         client.update_flow_run(UUID(run_id), name=f"{stage}-{model}", tags=sorted(wanted))
-
-
-# Names that tie Prefect and MLflow together: artifact keys, run links.
-
-
-def artifact_key(stage: str, model: str) -> str:
-    """Return a Prefect artifact key: lower case, digits and dashes alone.
-
-    >>> artifact_key("challenge", "prod.Fraud_v2")
-    'challenge-prod-fraud-v2'
-    """
-    return re.sub(r"[^a-z0-9]+", "-", f"{stage}-{model}".lower()).strip("-")
 
 
 # How a run ends: one mapping from a stage's result to the name of its Prefect state, recorded in the ledger.
