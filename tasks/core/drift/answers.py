@@ -131,16 +131,9 @@ class AnswerMonitor:
     def whole(self) -> Signals:
         """Return the same signals of the reference as a whole, with its own errors: what theory expects."""
         inputs, answers = self.reference.inputs, self.reference.answers
-        loss = self.reference.loss or Performance(metric=self.loss.name, value=math.nan)
-        return join_signals(
-            [
-                self.prediction.measure(answers),
-                self.outcome.measure(inputs),
-                self.links.measure(inputs),
-                self.loss_signal(loss),
-                self.performance_signal(self.standard),
-            ]
-        )
+        loss, standard = self.reference.loss, self.standard
+        outcomes = self.outcome_signals(inputs, loss=loss, performance=standard)
+        return join_signals([self.prediction.measure(answers), outcomes])
 
     def read_inputs(self, scored: Scored, *, rng: np.random.Generator) -> AnswerSignals:
         """Read a window whose labels are not looked at: prediction, and an estimate of the metric."""
@@ -163,11 +156,11 @@ class AnswerMonitor:
         few = too_few_labelled(len(rows), len(scored), least=self.config.monitoring.min_rows)
         if few is not None:
             kinds = (DriftKind.OUTCOME, DriftKind.CONCEPT, DriftKind.PERFORMANCE)
-            empty, why = self.outcome_signals(None, None), dict.fromkeys(kinds, (few,))
+            empty, why = self.outcome_signals(None), dict.fromkeys(kinds, (few,))
             return AnswerSignals(signals=empty, profile=profile, labelled=len(rows), reasons=why)
-        performance = measure_performance(rows, self.metric)
+        loss, performance = measure_performance(rows, self.loss), measure_performance(rows, self.metric)
         return AnswerSignals(
-            signals=self.outcome_signals(profile, rows, performance=performance),
+            signals=self.outcome_signals(profile, loss=loss, performance=performance),
             profile=profile,
             performance=performance if performance.defined else None,
             labelled=len(rows),
@@ -175,30 +168,31 @@ class AnswerMonitor:
         )
 
     def outcome_signals(
-        self, profile: Profile | None, rows: Scored | None, *, performance: Performance | None = None
+        self,
+        profile: Profile | None,
+        *,
+        loss: Performance | None = None,
+        performance: Performance | None = None,
     ) -> Signals:
         """Return outcome, links, loss and performance of labelled rows; NaN for what is None."""
-        nothing = Profile(grid=self.reference.inputs.grid)
-        unknown = Performance(metric=self.metric.name, value=math.nan)
-        loss = unknown if rows is None else measure_performance(rows, self.loss)
-        if performance is None:
-            performance = unknown if rows is None else measure_performance(rows, self.metric)
         return join_signals(
             [
-                self.outcome.measure(nothing if profile is None else profile),
+                self.outcome.measure(
+                    Profile(grid=self.reference.inputs.grid) if profile is None else profile
+                ),
                 self.links.measure(profile),
                 self.loss_signal(loss),
                 self.performance_signal(performance),
             ]
         )
 
-    def loss_signal(self, found: Performance) -> Signals:
+    def loss_signal(self, found: Performance | None) -> Signals:
         """Return the loss as a signal; only a rise is drift."""
         known = math.nan if self.reference.loss is None else self.reference.loss.value
         floor = self.config.drift.concept_threshold * abs(known)
         return _signal(SignalKey(DriftKind.CONCEPT, LOSS, "level"), found, floor)
 
-    def performance_signal(self, found: Performance) -> Signals:
+    def performance_signal(self, found: Performance | None) -> Signals:
         """Return the metric as a signal; only a change for the worse is drift."""
         floor = self.config.performance_drop * abs(self.standard.value)
         return _signal(SignalKey(DriftKind.PERFORMANCE, self.metric.name, "level"), found, floor)
@@ -287,7 +281,7 @@ def answer_signals(
     return watch.read_outcomes(features, scored)
 
 
-def _signal(key: SignalKey, found: Performance, floor: float) -> Signals:
-    return Signals(
-        keys=(key,), values=np.array([found.value]), errors=np.array([found.se]), floors=np.array([floor])
-    )
+def _signal(key: SignalKey, found: Performance | None, floor: float) -> Signals:
+    numbers = (math.nan, math.nan, floor) if found is None else (found.value, found.se, floor)
+    values, errors, floors = (np.array([number]) for number in numbers)
+    return Signals(keys=(key,), values=values, errors=errors, floors=floors)

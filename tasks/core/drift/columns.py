@@ -1,4 +1,4 @@
-"""The counts of many columns as arrays: fine bins for ordered measures, few cells for the others."""
+"""Every column of a window measured against the reference: distances, tests, what is missing, what drifted."""
 
 from __future__ import annotations
 
@@ -23,89 +23,113 @@ from evergreen.tasks.core.stats.two_sample import chi_square, ks_from_counts, ps
 from evergreen.tasks.core.verdict import Reason
 
 DECILES = 10
-ABSENT = 3
-"""Cells that follow the bins: -inf, +inf, null."""
+_PLUGGED = "@"
+"""Begins the names of registered measures among a column's numbers."""
+_ROUNDING = 1e-9
+"""A standard deviation below this part of the mean is that of a constant."""
+ProfilePair = Sequence[Sequence[ColumnProfile]]
+"""Columns of the reference, and the same columns of a window."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class FineBins:
-    """Two sides of numeric columns over the fine bins of their grids, padded to one width.
+# The numbers of many columns at once: fine bins for ordered measures, few cells for distances, tests, what is missing.
 
-    Attributes
-    ----------
-    reference, current : array, shape (columns, bins)
-        Counts of finite values.
-    bound : array, shape (columns,)
-        Largest share of the reference in a bin of more than one value: by so much a KS statistic may be too small.
-    places : array, shape (columns, bins)
-        Middle rank of each bin in the reference, 0..1.
+
+def numeric_numbers(
+    grids: Sequence[ColumnGrid], sides: ProfilePair, measures: Sequence[DriftMeasure]
+) -> dict[str, FloatArray]:
+    """Return the numbers of numeric columns by name, each of shape (columns,); registered measures begin with ``@``.
+
+    ``ks_bound`` is the largest share of the reference in a fine bin of more than one value: by so much a KS statistic
+    may be too small. Distances are taken over the reference's deciles and cells of their own for -inf, +inf and null.
     """
-
-    reference: FloatArray
-    current: FloatArray
-    bound: FloatArray
-    places: FloatArray
-
-
-def category_cells(reference: Sequence[ColumnProfile], current: Sequence[ColumnProfile]) -> CellCounts:
-    """Return the categories, *other*, *unseen* and *missing* of categorical columns as cells."""
-    before, after = (_padded([_category_row(one) for one in side]) for side in (reference, current))
-    return CellCounts(reference=before, current=after, exist=before + after > 0)
-
-
-def fine_bins(
-    grids: Sequence[ColumnGrid], reference: Sequence[ColumnProfile], current: Sequence[ColumnProfile]
-) -> FineBins:
-    """Return the fine bins of numeric columns."""
-    before, after = (_padded([one.counts_array for one in side]) for side in (reference, current))
+    before, after = counts = [_padded([one.counts_array for one in side]) for side in sides]
     exist = np.arange(before.shape[1]) < np.array([[grid.bins] for grid in grids])
-    parts = shares(before)
-    middle = np.where(exist, np.cumsum(parts, axis=1) - parts / 2, -np.inf)
     crowded = exist & ~_padded([_holds_one_value(grid) for grid in grids]).astype(bool)
-    return FineBins(
-        reference=before,
-        current=after,
-        bound=np.where(crowded, parts, 0.0).max(axis=1, initial=0.0),
-        places=np.maximum.accumulate(middle, axis=1),
-    )
+    parts = shares(before)
+    ranks = np.maximum.accumulate(np.where(exist, np.cumsum(parts, axis=1) - parts / 2, -np.inf), axis=1)
+    cuts = _decile_cuts(before)
+    cells = [
+        np.concatenate([_between(one, cuts), _absences(side)[:, 1:]], axis=1)
+        for one, side in zip(counts, sides, strict=True)
+    ]
+    ks = ks_from_counts(before, after)
+    deviation = np.sqrt([one.variance for one in sides[0]])
+    varies = deviation > _ROUNDING * np.abs([one.mean for one in sides[0]])
+    pairs = list(zip(*sides, strict=True))
+    shift = np.array([now.mean - known.mean for known, now in pairs])
+    filled = np.array([min(known.finite, now.finite) > 0 for known, now in pairs])
+    return {
+        **_shared_numbers(cells, sides, measures, kind="numeric"),
+        "ks": ks.statistic,
+        "ks_bound": np.where(crowded, parts, 0.0).max(axis=1, initial=0.0),
+        "p_value": ks.p_value,
+        "wasserstein": wasserstein(before, after, places=ranks),
+        "mean_shift": np.divide(shift, deviation, out=np.full(len(shift), np.nan), where=filled & varies),
+        "unseen": np.full(len(shift), np.nan),
+    }
 
 
-def decile_cells(
-    fine: FineBins, reference: Sequence[ColumnProfile], current: Sequence[ColumnProfile]
-) -> CellCounts:
-    """Return the reference's deciles, merged from its fine bins, then -inf, +inf and null as cells.
+def category_numbers(sides: ProfilePair, measures: Sequence[DriftMeasure]) -> dict[str, FloatArray]:
+    """Return the same of categorical columns, over cells for categories, *other*, *unseen* and *missing*."""
+    cells = [
+        _padded([np.append(one.counts_array, one.nulls).astype(np.float64) for one in side]) for side in sides
+    ]
+    rows = np.array([one.n for one in sides[1]], dtype=np.float64)
+    unseen = np.array([one.counts[-1] for one in sides[1]], dtype=np.float64)
+    nothing = np.full(len(rows), np.nan)
+    return {
+        **_shared_numbers(cells, sides, measures, kind="categorical"),
+        **dict.fromkeys(("ks", "ks_bound", "wasserstein", "mean_shift"), nothing),
+        "p_value": np.asarray(chi_square(*cells).p_value),
+        "unseen": np.divide(unseen, rows, out=nothing.copy(), where=rows > 0),
+    }
+
+
+def _shared_numbers(
+    cells: Sequence[FloatArray], sides: ProfilePair, measures: Sequence[DriftMeasure], *, kind: str
+) -> dict[str, FloatArray]:
+    """Return the distances over cells, and what is missing."""
+    before, after = cells
+    both = CellCounts(reference=before, current=after, exist=before + after > 0)
+    value = psi(before, after, cells=both.exist)
+    rows = {"reference_rows": before.sum(axis=1), "current_rows": after.sum(axis=1)}
+    absences = [_absences(side) for side in sides]
+    totals = [side.sum(axis=1) for side in absences]
+    rates = [
+        np.divide(side[:, -1], total, out=np.full(len(total), np.nan), where=total > 0)
+        for side, total in zip(absences, totals, strict=True)
+    ]
+    return {
+        "psi": value,
+        "psi_chance": both.chance,
+        "psi_p_value": psi_p_value(value, **rows, cells=both.exist.sum(axis=1)),
+        **{f"{_PLUGGED}{name}": one for name, one in measure_cells(both, measures, kind=kind).items()},
+        "missing_before": rates[0],
+        "missing_after": rates[1],
+        "missing_p_value": np.asarray(chi_square(*absences).p_value),
+    }
+
+
+def _decile_cuts(counts: FloatArray) -> npt.NDArray[np.int64]:
+    """Return where the reference's deciles begin among its fine bins, and their end, shape (columns, 11).
 
     A value that holds more than a tenth of the reference has a cell of its own, so that there may be fewer.
     """
-    cumulated = np.cumsum(np.pad(shares(fine.reference), ((0, 0), (1, 0))), axis=1)
+    cumulated = np.cumsum(np.pad(shares(counts), ((0, 0), (1, 0))), axis=1)
     ends = np.stack([np.abs(cumulated - k / DECILES).argmin(axis=1) for k in range(1, DECILES)], axis=1)
-    last = np.full((len(ends), 1), fine.reference.shape[1])
-    cuts = np.sort(np.concatenate([np.zeros_like(last), ends, last], axis=1), axis=1)
-    before, after = (
-        np.concatenate([_between(counts, cuts), _absent(side)], axis=1)
-        for counts, side in ((fine.reference, reference), (fine.current, current))
-    )
-    return CellCounts(reference=before, current=after, exist=before + after > 0)
-
-
-def absence_cells(columns: Sequence[ColumnProfile]) -> FloatArray:
-    """Return counts of finite, -inf, +inf and null rows, shape (columns, 4)."""
-    present = np.array([[float(one.finite)] for one in columns]).reshape(-1, 1)
-    return np.concatenate([present, _absent(columns)], axis=1)
-
-
-def _absent(columns: Sequence[ColumnProfile]) -> FloatArray:
-    rows = [(one.minus_inf, one.plus_inf, one.nulls) for one in columns]
-    return np.array(rows, dtype=np.float64).reshape(-1, ABSENT)
-
-
-def _category_row(column: ColumnProfile) -> FloatArray:
-    return np.append(column.counts_array, column.nulls).astype(np.float64)
+    last = np.full((len(ends), 1), counts.shape[1])
+    return np.sort(np.concatenate([np.zeros_like(last), ends, last], axis=1), axis=1)
 
 
 def _between(counts: FloatArray, cuts: npt.NDArray[np.int64]) -> FloatArray:
     cumulated = np.cumsum(np.pad(counts, ((0, 0), (1, 0))), axis=1)
     return np.diff(np.take_along_axis(cumulated, cuts, axis=1), axis=1)
+
+
+def _absences(columns: Sequence[ColumnProfile]) -> FloatArray:
+    """Return counts of finite, -inf, +inf and null rows, shape (columns, 4)."""
+    rows = [(one.finite, one.minus_inf, one.plus_inf, one.nulls) for one in columns]
+    return np.array(rows, dtype=np.float64).reshape(-1, 4)
 
 
 def _holds_one_value(grid: ColumnGrid) -> FloatArray:
@@ -116,85 +140,13 @@ def _holds_one_value(grid: ColumnGrid) -> FloatArray:
 
 
 def _padded(rows: Sequence[npt.NDArray]) -> FloatArray:
-    width = max((len(row) for row in rows), default=1)
-    found = np.zeros((len(rows), width))
+    table = np.zeros((len(rows), max((len(row) for row in rows), default=1)))
     for place, row in enumerate(rows):
-        found[place, : len(row)] = row
-    return found
+        table[place, : len(row)] = row
+    return table
 
 
-# The numbers of many columns at once: distances over cells, tests, what is missing.
-
-
-_PLUGGED = "@"
-"""Begins the names of registered measures among a column's numbers."""
-_ROUNDING = 1e-9
-"""A standard deviation below this part of the mean is that of a constant."""
-ProfilePair = tuple[Sequence[ColumnProfile], Sequence[ColumnProfile]]
-
-
-def numeric_numbers(
-    grids: Sequence[ColumnGrid], sides: ProfilePair, measures: Sequence[DriftMeasure] = ()
-) -> Mapping[str, FloatArray]:
-    """Return the numbers of numeric columns by name, each of shape (columns,); registered measures begin with ``@``."""
-    fine = fine_bins(grids, *sides)
-    ks = ks_from_counts(fine.reference, fine.current)
-    deviation = np.sqrt([one.variance for one in sides[0]])
-    varies = deviation > _ROUNDING * np.abs([one.mean for one in sides[0]])
-    shift = np.array([after.mean - before.mean for before, after in zip(*sides, strict=True)])
-    filled = np.array([min(before.finite, after.finite) > 0 for before, after in zip(*sides, strict=True)])
-    return {
-        **_over_cells(decile_cells(fine, *sides), measures, kind="numeric"),
-        "ks": ks.statistic,
-        "ks_bound": fine.bound,
-        "p_value": ks.p_value,
-        "wasserstein": wasserstein(fine.reference, fine.current, places=fine.places),
-        "mean_shift": np.divide(shift, deviation, out=np.full(len(shift), np.nan), where=filled & varies),
-        **_missing(sides),
-        "unseen": np.full(len(shift), np.nan),
-    }
-
-
-def category_numbers(sides: ProfilePair, measures: Sequence[DriftMeasure] = ()) -> Mapping[str, FloatArray]:
-    """Return the numbers of categorical columns by name, each of shape (columns,)."""
-    cells = category_cells(*sides)
-    rows = np.array([one.n for one in sides[1]], dtype=np.float64)
-    unseen = np.array([one.counts[-1] for one in sides[1]], dtype=np.float64)
-    nothing = np.full(len(rows), np.nan)
-    return {
-        **_over_cells(cells, measures, kind="categorical"),
-        **dict.fromkeys(("ks", "ks_bound", "wasserstein", "mean_shift"), nothing),
-        "p_value": np.asarray(chi_square(cells.reference, cells.current).p_value),
-        **_missing(sides),
-        "unseen": np.divide(unseen, rows, out=nothing.copy(), where=rows > 0),
-    }
-
-
-def _over_cells(cells: CellCounts, measures: Sequence[DriftMeasure], *, kind: str) -> dict[str, FloatArray]:
-    before, after = cells.reference, cells.current
-    n, m, number = before.sum(axis=1), after.sum(axis=1), cells.exist.sum(axis=1)
-    value = psi(before, after, cells=cells.exist)
-    plugged = measure_cells(cells, measures, kind=kind)
-    return {
-        "psi": value,
-        "psi_chance": cells.chance,
-        "psi_p_value": psi_p_value(value, reference_rows=n, current_rows=m, cells=number),
-        **{f"{_PLUGGED}{name}": values for name, values in plugged.items()},
-    }
-
-
-def _missing(sides: ProfilePair) -> dict[str, FloatArray]:
-    before, after = (absence_cells(side) for side in sides)
-    totals = [side.sum(axis=1) for side in (before, after)]
-    rates = [
-        np.divide(side[:, -1], total, out=np.full(len(total), np.nan), where=total > 0)
-        for side, total in zip((before, after), totals, strict=True)
-    ]
-    p_values = np.asarray(chi_square(before, after).p_value)
-    return {"missing_before": rates[0], "missing_after": rates[1], "missing_p_value": p_values}
-
-
-# Every column of a window measured against the reference, for the reader: distances, tests, what drifted.
+# What is reported of each column.
 
 
 MIN_ROWS = 20
@@ -338,26 +290,21 @@ def _apart(numbers: Mapping[str, float]) -> dict[str, Any]:
 def _numbers(
     reference: Profile, window: Profile, names: Sequence[str], measures: Sequence[DriftMeasure]
 ) -> dict[str, dict[str, float]]:
-    found: dict[str, dict[str, float]] = {}
+    """Return the numbers of every column by name."""
     grids = reference.grid.columns
+    numbers: dict[str, dict[str, float]] = {}
     for kind in ("numeric", "categorical"):
         some = [name for name in names if grids[name].kind == kind]
         if not some:
             continue
-        sides = [reference.columns[name] for name in some], [window.columns[name] for name in some]
-        numeric = kind == "numeric"
-        arrays = (
-            numeric_numbers([grids[name] for name in some], sides, measures)
-            if numeric
-            else category_numbers(sides, measures)
-        )
-        found |= _by_column(some, arrays)
-    return found
-
-
-def _by_column(names: Sequence[str], arrays: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    rows = zip(*(values.tolist() for values in arrays.values()), strict=True)
-    return {name: dict(zip(arrays, row, strict=True)) for name, row in zip(names, rows, strict=True)}
+        sides = [[profile.columns[name] for name in some] for profile in (reference, window)]
+        if kind == "numeric":
+            arrays = numeric_numbers([grids[name] for name in some], sides, measures)
+        else:
+            arrays = category_numbers(sides, measures)
+        rows = zip(*(values.tolist() for values in arrays.values()), strict=True)
+        numbers |= {name: dict(zip(arrays, row, strict=True)) for name, row in zip(some, rows, strict=True)}
+    return numbers
 
 
 def _adjusted(numbers: Mapping[str, Mapping[str, float]], names: Sequence[str], key: str) -> dict[str, float]:

@@ -44,14 +44,12 @@ class ColumnSignals:
     variances: FloatArray
     missing_variance: float
 
-    def measure(self, profile: ColumnProfile) -> tuple[FloatArray, FloatArray]:
-        """Return values and standard errors, shape (s + 1,); NaN where no row is in a bin, or there is no row."""
-        n, present = profile.n, profile.finite
-        counts = np.asarray(profile.counts, dtype=np.float64)
-        values = np.full(len(self.names) + 1, np.nan)
-        errors = np.full(len(self.names) + 1, np.nan)
-        if present:
-            values[:-1] = counts @ self.weights / present - self.offsets
+    def measure(self, profile: ColumnProfile | None) -> tuple[FloatArray, FloatArray]:
+        """Return values and standard errors, shape (s + 1,); NaN without a profile, a row, or a row in a bin."""
+        values, errors = np.full((2, len(self.names) + 1), np.nan)
+        n, present = (profile.n, profile.finite) if profile is not None else (0, 0)
+        if profile is not None and present:
+            values[:-1] = np.asarray(profile.counts, dtype=np.float64) @ self.weights / present - self.offsets
             errors[:-1] = np.sqrt(self.variances / present)
         if n:
             values[-1], errors[-1] = (n - present) / n, (self.missing_variance / n) ** 0.5
@@ -78,16 +76,10 @@ class ProfileSignals:
 
     def measure(self, window: Profile) -> Signals:
         """Return the signals of a window; a column that its profile lacks is NaN."""
-        found = [self._column(one, window) for one in self.columns]
+        found = [one.measure(window.columns.get(one.column)) for one in self.columns]
         values = np.concatenate([np.zeros(0), *(values for values, _ in found)])
         errors = np.concatenate([np.zeros(0), *(errors for _, errors in found)])
         return Signals(keys=self.keys, values=values, errors=errors, floors=np.full(len(values), self.floor))
-
-    def _column(self, one: ColumnSignals, window: Profile) -> tuple[FloatArray, FloatArray]:
-        if one.column in window.columns:
-            return one.measure(window.columns[one.column])
-        unknown = np.full(len(one.names) + 1, np.nan)
-        return unknown, unknown
 
 
 def prepare_signals(
@@ -127,7 +119,8 @@ def _prepare(name: str, reference: Profile) -> ColumnSignals:
     mass = counts / max(profile.finite, 1)
     means = mass @ weights
     variances = mass @ np.square(weights - means)
-    least = _half_a_row(profile.finite)
+    half_a_row = 0.5 / (profile.finite + 1)
+    least = half_a_row * (1 - half_a_row)  # variance of a yes or no that half a row has said yes to
     missing = (profile.n - profile.finite + 0.5) / (profile.n + 1)
     return ColumnSignals(
         column=name,
@@ -167,12 +160,6 @@ def _indicators(groups: np.ndarray, many: int) -> FloatArray:
     return (groups[:, None] == np.arange(many)).astype(np.float64)
 
 
-def _half_a_row(n: int) -> float:
-    """Return the variance of a yes or no that half a row of n has said yes to."""
-    share = 0.5 / (n + 1)
-    return share * (1 - share)
-
-
 # The link of each feature with the outcome, from joint tables of at most 10 x 10 cells. Two measures a feature:
 #
 # ``information``: mutual information in nats, corrected for its bias. It sees any change of how much a feature says,
@@ -209,10 +196,9 @@ class Links:
 
     def measure(self, profile: Profile | None) -> Signals:
         """Return information and correlation of a profile's features; NaN for one without labelled rows, or none."""
-        if profile is None:
-            unknown = np.full(len(self.keys), np.nan)
-            return Signals(keys=self.keys, values=unknown, errors=unknown, floors=self.floors)
-        values, errors = _statistics(_tables(profile, self.columns), self.rows, self.columns_scores)
+        values = errors = np.full(len(self.keys), np.nan)
+        if profile is not None:
+            values, errors = _statistics(_tables(profile, self.columns), self.rows, self.columns_scores)
         return Signals(keys=self.keys, values=values, errors=errors, floors=self.floors)
 
 
@@ -234,27 +220,17 @@ def prepare_links(reference: Profile, *, correlation_threshold: float, informati
     rows, columns = _scores(reference, names, tables)
     values, _ = _statistics(tables, rows, columns)
     least = -np.log1p(-(correlation_threshold**2)) / 2
-    information = np.nan_to_num(values[: len(names)])
-    floors = [
-        np.maximum(information_threshold * np.abs(information), least),
-        np.full(len(names), correlation_threshold),
-    ]
-    keys = [
-        SignalKey(DriftKind.CONCEPT, name, measure)
-        for measure in ("information", "correlation")
-        for name in names
-    ]
-    return Links(
-        keys=tuple(keys), columns=names, rows=rows, columns_scores=columns, floors=np.concatenate(floors)
-    )
+    information = information_threshold * np.abs(np.nan_to_num(values[: len(names)]))
+    floors = np.concatenate([np.maximum(information, least), np.full(len(names), correlation_threshold)])
+    measures = ("information", "correlation")
+    keys = tuple(SignalKey(DriftKind.CONCEPT, name, measure) for measure in measures for name in names)
+    return Links(keys=keys, columns=names, rows=rows, columns_scores=columns, floors=floors)
 
 
 def _statistics(tables: FloatArray, rows: FloatArray, columns: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return information then correlation, and their errors, each shape (2 p,)."""
-    information, correlation = mutual_information(tables), score_correlation(tables, rows, columns)
-    return np.concatenate([information.value, correlation.value]), np.concatenate(
-        [information.error, correlation.error]
-    )
+    both = (mutual_information(tables), score_correlation(tables, rows, columns))
+    return np.concatenate([one.value for one in both]), np.concatenate([one.error for one in both])
 
 
 def _tables(profile: Profile, names: tuple[str, ...]) -> FloatArray:
@@ -272,10 +248,10 @@ def _tables(profile: Profile, names: tuple[str, ...]) -> FloatArray:
 def _scores(reference: Profile, names: tuple[str, ...], tables: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return fixed scores of feature groups and outcome groups, each (p, 10); NaN for a feature's missing values."""
     rows, columns = np.full((len(names), GROUPS), np.nan), np.zeros((len(names), GROUPS))
+    across = _is_ordered(reference, str(reference.grid.outcome))
     for place, name in enumerate(names):
-        table = tables[place, :-1]
-        up, across = _is_ordered(reference, name), _is_ordered(reference, str(reference.grid.outcome))
-        rows[place, :-1], columns[place] = group_scores(table, up=up, across=across)
+        up = _is_ordered(reference, name)
+        rows[place, :-1], columns[place] = group_scores(tables[place, :-1], up=up, across=across)
     return rows, columns
 
 

@@ -261,7 +261,7 @@ def refit_series(
     own = reference_series(rows, None, watch=watch, schema=schema, config=config)
     if not judged.series or judged.window != own.window:
         return own
-    loss = watch.loss_signal(Performance(metric=watch.loss.name, value=float("nan"))).keys
+    loss = watch.loss_signal(None).keys
     answers = {kind: judged.series[kind] for kind in _ANSWERS if kind in judged.series}
     if DriftKind.CONCEPT in judged.series:
         answers[DriftKind.CONCEPT] = take_signals(judged.series[DriftKind.CONCEPT], loss)

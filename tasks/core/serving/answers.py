@@ -86,6 +86,68 @@ def decider_of(recipe: Recipe, config: ModelConfig) -> Decider:
 
 
 _LONGEST, _LONGEST_FIELD = 60, 200
+_REFUSALS: dict[int, dict[str, str]] = {
+    400: {
+        "duplicate_key": "The key {key!r} stands twice in one object, so it is not known which is meant. Remove one.",
+        "invalid_json": "The body is no JSON ({error}). NaN and Infinity are no JSON either: send null for a missing "
+        "value.",
+        "invalid_utf8": "The body is no UTF-8 (byte {byte}). Encode it as UTF-8.",
+        "no_rows_key": "The body holds {given}; exactly one of {known} must hold them.",
+        "not_an_object": "The body is not a JSON object. Send "
+        '{{"records": [{{…}}]}}, {{"columns": {{…}}}}, or one of MLflow\'s forms such as {{"dataframe_split": {{…}}}}.',
+        "number_out_of_range/body": "The body holds a number beyond what a float can say ({error}). Send a finite "
+        "number, or null.",
+        "too_deep": "The body nests lists and objects deeper than {most}; a value is text, a number, true, false or "
+        "null.",
+        "unknown_key": "Unknown key {key!r}. Known: {known}.{hint} Remove it.",
+        "wrong_shape": "'{field}' is {given}; it must be {wanted}.",
+        "wrong_shape/rows": "The rows of the request cannot be told apart.",
+    },
+    413: {
+        "body_too_large": "The body has {given} bytes; at most {most} are allowed. Send fewer rows at once.",
+        "too_many_parts": "The body holds {given} lists and objects side by side; at most {most} are allowed. Send "
+        "fewer rows at once.",
+        "too_many_rows": "The request holds {given} rows; at most {most} are allowed at once. Send them in several "
+        "requests.",
+    },
+    422: {
+        "duplicate_column": "Column {column!r} is named twice in '{key}.columns', so it is not known which is meant. "
+        "Remove one.",
+        "duplicate_id": "The prediction id {given} stands twice. Give every row its own.",
+        "invalid_entity": "The entity {given} is not allowed; an entity is a text of 1 to {most} characters or a whole "
+        "number. Correct it, or send null.",
+        "invalid_id": "The prediction id {given} is not allowed; an id is a text of 1 to {most} characters.",
+        "invalid_text": "Column '{column}' holds a text with a null character ({given}), which databases do not keep. "
+        "Remove it.",
+        "invalid_time": "The event time {given} is not on the clock. Send {wanted}.",
+        "key_and_ids": "The request has an Idempotency-Key and ids of its own; either says which predictions it is. "
+        "Send one of them.",
+        "missing_column": "Missing column {column!r}. The model takes: {takes}. Add it; a missing value is null.",
+        "model_refuses": "The model cannot score these rows ({why}). Correct the values, or ask whoever trained the "
+        "model.",
+        "no_rows": "'{field}' holds no rows. Send at least one.",
+        "not_whole": "Column '{column}' holds {given}, and the model takes whole numbers ({only}) there. Send a whole "
+        "number.",
+        "null_not_allowed": "Column '{column}' holds null, and the model takes no missing values there. Send {wanted}.",
+        "number_out_of_range": "Column '{column}' holds a whole number too great to be kept exactly. Send a smaller "
+        "one, or text.",
+        "number_out_of_range/outcome": "'{field}' is {given}; allowed are finite numbers, whole ones of 64 bits. "
+        "Correct it.",
+        "ragged": "Rows and columns do not fit: {what}. Send one value for each, null where one is missing.",
+        "text_too_long": "Column '{column}' holds a text of {length} characters ({given}); at most {most} are allowed. "
+        "Shorten it.",
+        "unknown_class": "'{field}' is {given}, which is none of the model's classes. Allowed: {allowed}. Correct it: "
+        "an outcome is said once.",
+        "unknown_column": "Unknown column {column!r}. The model takes: {takes}.{hint} Rename or remove it.",
+        "wrong_count": "'{field}' has {given} values for {n} rows. Give one for each row.",
+        "wrong_type": "Column '{column}' holds {given}, which is not {wanted}. Send {wanted}{null}.",
+        "wrong_type/outcome": "'{field}' is {given}; it must be {wanted}, for the problem is {problem}. Correct it.",
+    },
+}
+"""Status, code and sentence of what a request is refused for; a code with several sentences names them behind ``/``."""
+_STATUS_AND_SENTENCE = {
+    name: (status, sentence) for status, some in _REFUSALS.items() for name, sentence in some.items()
+}
 
 
 class RequestRefused(InputError):
@@ -130,13 +192,19 @@ class RequestLimits:
     text: int = 1_000
 
 
+def refusal(name: str, *, field: str | None = None, **facts: Any) -> RequestRefused:
+    """Return the refusal of a request; ``facts`` fill its sentence.
+
+    >>> refusal("no_rows", field="records").message
+    "'records' holds no rows. Send at least one."
+    """
+    status, sentence = _STATUS_AND_SENTENCE[name]
+    return RequestRefused(status, name.partition("/")[0], sentence.format(field=field, **facts), field=field)
+
+
 def model_refuses(why: str) -> RequestRefused:
     """Return the refusal of rows that fit the signature, and that the model itself does not take."""
-    return RequestRefused(
-        422,
-        "model_refuses",
-        f"The model cannot score these rows ({why}). Correct the values, or ask whoever trained the model.",
-    )
+    return refusal("model_refuses", why=why)
 
 
 def model_raised(error: Exception) -> RequestRefused:

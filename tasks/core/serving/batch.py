@@ -20,6 +20,11 @@ from evergreen.tasks.core.serving.signature import Signature
 _ABSENT: Mapping[str, list[Any]] = {}
 
 
+def plain_numbers(numbers: FloatArray) -> list[Any]:
+    """Return numbers as a list; None where missing."""
+    return [None if value != value else value for value in numbers.tolist()]  # noqa: PLR0124
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Batch:
     """Rows that were checked against a signature.
@@ -74,7 +79,7 @@ class Batch:
                 return list(values)
         for place, column in enumerate(self.signature.numbers):
             if column.name == name:
-                return [None if v != v else v for v in self.numbers[:, place].tolist()]  # noqa: PLR0124
+                return plain_numbers(self.numbers[:, place])
         return [None] * self.n
 
     def take(self, indices: Sequence[int]) -> Batch:

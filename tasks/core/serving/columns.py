@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.compose import ColumnTransformer
 
 from evergreen.tasks.core.arrays import FloatArray, IntArray
-from evergreen.tasks.core.serving.batch import Batch
+from evergreen.tasks.core.serving.batch import Batch, plain_numbers
 from evergreen.tasks.core.serving.signature import Signature
 from evergreen.tasks.core.serving.transformers import Lookups, MatrixStep, make_lookups, number_steps
 from evergreen.tasks.core.serving.trees import NotCompiled
@@ -44,10 +44,6 @@ class Numbers:
         """Return their part of the matrix."""
         return _apply(self.steps, batch.numbers if self.all else batch.numbers[:, self.take])
 
-    def undo(self, column: int, values: FloatArray) -> FloatArray:
-        """Return values of a source column that become about these in a column of the part."""
-        return _undo(self.steps, column, values)
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Categories:
@@ -65,7 +61,9 @@ class Categories:
         """Return their part of the matrix."""
         part = np.tile(self.lookups.base, (batch.n, 1))
         for source, lookup in zip(self.sources, self.lookups.columns, strict=True):
-            part[:, lookup.into] = lookup.of(_values(batch, *source))
+            is_number, at = source
+            values = plain_numbers(batch.numbers[:, at]) if is_number else batch.texts[at]
+            part[:, lookup.into] = lookup.of(values)
         return part
 
 
@@ -118,8 +116,13 @@ def compile_columns(transformers: Sequence[Any], signature: Signature, names: Se
         parts = _parts(rest.pop(0), signature, names)
     else:
         parts = [_numbers(None, list(names), signature)]
-    steps = tuple(step for one in rest for step in _later(one))
-    return Matrix(parts=tuple(parts), steps=steps)
+    steps: list[MatrixStep] = []
+    for one in rest:  # the whole matrix may hold infinities, so functions that look for them are not left out
+        more = number_steps(one)
+        if not more:
+            raise NotCompiled(f"{type(one).__name__} after others has no faster form")
+        steps += more
+    return Matrix(parts=tuple(parts), steps=tuple(steps))
 
 
 def _parts(transformer: ColumnTransformer, signature: Signature, names: Sequence[str]) -> list[Any]:
@@ -157,14 +160,6 @@ def _categories(part: Any, chosen: list[str], signature: Signature) -> Categorie
     return Categories(sources=sources, lookups=lookups)
 
 
-def _later(one: Any) -> tuple[MatrixStep, ...]:
-    """Return steps on the whole matrix; it may hold infinities, so functions that look for them are not left out."""
-    steps = number_steps(one)
-    if not steps:
-        raise NotCompiled(f"{type(one).__name__} after others has no faster form")
-    return steps
-
-
 def _apply(steps: tuple[MatrixStep, ...], values: FloatArray) -> FloatArray:
     for step in steps:
         values = step.apply(values)
@@ -175,9 +170,3 @@ def _undo(steps: tuple[MatrixStep, ...], column: int, values: FloatArray) -> Flo
     for step in reversed(steps):
         values = step.undo(column, values)
     return values
-
-
-def _values(batch: Batch, is_number: bool, at: int) -> list[Any]:
-    if not is_number:
-        return batch.texts[at]
-    return [None if value != value else value for value in batch.numbers[:, at].tolist()]  # noqa: PLR0124

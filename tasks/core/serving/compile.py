@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,25 +33,51 @@ from evergreen.tasks.core.serving.trees import NotCompiled
 from evergreen.tasks.core.training.features import answer
 from evergreen.tasks.core.training.scoring import Scorer
 
-# The form every model has: rows as a data frame, asked as `evergreen.tasks.core.learning` asks it.
+# The forms a version may have; all rows as a data frame is the one that every model has.
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class FrameModel:
-    """Any fitted estimator, behind data frames.
+class CompiledModel(ABC):
+    """A version in a form that answers rows.
 
     Attributes
     ----------
-    signature : Signature
-        What it takes.
-    estimator : object
-        Anything `evergreen.tasks.core.training.features.answer` understands.
-    problem : str
-        Kind of problem.
-    decider : Decider
-        How scores become answers.
-    form : str
-        ``frame``.
+    signature : Signature, what it takes
+    decider : Decider, how scores become answers
+    form : str, how it scores: ``trees as bits``, ``linear``, ``trees``, ``estimator on arrays`` or ``frame``
+    """
+
+    signature: Signature
+    decider: Decider
+    form: str
+
+    @abstractmethod
+    def scores(self, batch: Batch) -> FloatArray:
+        """Return the scores before anything is decided, shape (n,) or (n, k); errors as `score`."""
+
+    def score(self, batch: Batch) -> Answers:
+        """Answer rows.
+
+        Raises
+        ------
+        RequestRefused
+            ``model_refuses`` when the model fails on these rows, or answers with what is no number.
+        """
+        scores = self.scores(batch)
+        if not np.isfinite(scores).all():
+            raise model_refuses("it answers with no finite number")
+        return self.decider.decide(scores)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FrameModel(CompiledModel):
+    """Any fitted estimator, behind data frames: the form every model has.
+
+    Attributes
+    ----------
+    signature, decider, form :
+        As `CompiledModel`.
+    estimator : object, anything `evergreen.tasks.core.training.features.answer` understands
+    problem : str, kind of problem
     """
 
     signature: Signature
@@ -59,21 +86,8 @@ class FrameModel:
     decider: Decider
     form: str = "frame"
 
-    def score(self, batch: Batch) -> Answers:
-        """Answer rows.
-
-        Raises
-        ------
-        Refused
-            ``model_refuses`` when the model itself fails on these rows, or answers with what is no number.
-        """
-        scores = self.scores(batch)
-        if not np.isfinite(scores).all():
-            raise model_refuses("it answers with no finite number")
-        return self.decider.decide(scores)
-
     def scores(self, batch: Batch) -> FloatArray:
-        """Return the scores before anything is decided; errors as `score`."""
+        """Return the scores before anything is decided."""
         frame = batch_frame(batch)
         try:
             with np.errstate(over="ignore", invalid="ignore"):
@@ -181,53 +195,30 @@ def _answers(model: FrameModel, row: Batch) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class PipelineModel:
+class PipelineModel(CompiledModel):
     """Transformers and a model as array operations.
 
     Attributes
     ----------
-    signature : Signature
-        What it takes.
-    matrix : Matrix
-        The transformers.
-    head : Head
-        The model.
-    decider : Decider
-        How scores become answers.
-    turned : bool
-        True when the model's first class is the positive one (binary).
-    order : array | None
-        Where each of the model's classes stands among the version's (multiclass); None where they are the same.
+    signature, decider, form :
+        As `CompiledModel`.
+    matrix : Matrix, the transformers
+    predictor : Predictor, the model
+    turned : bool, True when the model's first class is the positive one (binary)
+    order : array | None, where each of the model's classes stands among the version's (multiclass); None: the same
     """
 
     signature: Signature
     matrix: Matrix
-    head: Predictor
+    predictor: Predictor
     decider: Decider
+    form: str
     turned: bool = False
     order: IntArray | None = None
 
-    @property
-    def form(self) -> str:
-        """What was compiled, for people."""
-        return self.head.form
-
-    def score(self, batch: Batch) -> Answers:
-        """Answer rows.
-
-        Raises
-        ------
-        Refused
-            ``model_refuses`` when the model takes no such values, or answers with what is no number.
-        """
-        scores = self.scores(batch)
-        if not np.isfinite(scores).all():
-            raise model_refuses("it answers with no finite number")
-        return self.decider.decide(scores)
-
     def scores(self, batch: Batch) -> FloatArray:
-        """Return the scores before anything is decided; errors as `score`."""
-        outputs = self.head.outputs(self.matrix.of(batch))
+        """Return the scores before anything is decided."""
+        outputs = self.predictor.outputs(self.matrix.of(batch))
         if self.turned:
             return 1.0 - outputs
         if self.order is None:
@@ -247,14 +238,7 @@ _CLOSE = 1e-12
 _ODD = (0.0, -0.0, 1.0, -1.0, 0.5, 1e6, -1e6, 1e15, 255.0, 256.0)
 
 
-class BatchScorer(Protocol):
-    """Anything that scores batches."""
-
-    def scores(self, batch: Batch) -> FloatArray:
-        """Return scores, shape (n,) or (n, k)."""
-
-
-def differs(compiled: BatchScorer, own: BatchScorer, batch: Batch) -> str:
+def differs(compiled: CompiledModel, own: CompiledModel, batch: Batch) -> str:
     """Return how a compiled form's scores differ from the estimator's own; empty when they are the same.
 
     All rows are scored at once, a few together and some alone. Scores are the same when they differ by 1e-12 of their
@@ -274,7 +258,7 @@ def differs(compiled: BatchScorer, own: BatchScorer, batch: Batch) -> str:
 
 
 def probe_rows(
-    signature: Signature, matrix: Matrix, head: Predictor, *, rng: np.random.Generator, n: int = ROWS
+    signature: Signature, matrix: Matrix, predictor: Predictor, *, rng: np.random.Generator, n: int = ROWS
 ) -> Batch:
     """Return rows made to find a difference: thresholds and their neighbours, all categories, unknown and missing ones.
 
@@ -282,7 +266,7 @@ def probe_rows(
     ----------
     signature : Signature
         What the model takes; a value is missing only where it may be.
-    matrix, head : Matrix, Head
+    matrix, predictor : Matrix, Head
         The compiled form: its thresholds say which numbers matter, its dictionaries which categories.
     rng : Generator
         For the choice among them.
@@ -291,7 +275,7 @@ def probe_rows(
     """
     numbers = np.empty((n, len(signature.numbers)))
     for at, column in enumerate(signature.numbers):
-        options = [*_ODD, *rng.normal(size=20).tolist(), *_probe_numbers(matrix, head, at, rng)]
+        options = [*_ODD, *rng.normal(size=20).tolist(), *_probe_numbers(matrix, predictor, at, rng)]
         if column.only:
             options = [float(round(value)) for value in options if abs(value) < 2**31]
         numbers[:, at] = rng.choice(np.array(options), size=n)
@@ -309,13 +293,13 @@ def probe_rows(
     return Batch(signature=signature, n=n, numbers=numbers, texts=tuple(texts))
 
 
-def _probe_numbers(matrix: Matrix, head: Predictor, at: int, rng: np.random.Generator) -> list[float]:
+def _probe_numbers(matrix: Matrix, predictor: Predictor, at: int, rng: np.random.Generator) -> list[float]:
     """Return values of a column of numbers at which the model changes its mind, and the floats just beside them."""
     found = [
         value for known in _known_values(matrix, is_number=True, at=at) for value in (known, known + 0.25)
     ]
     for column, back in matrix.sources(at):
-        edges = head.edges(column)
+        edges = predictor.edges(column)
         some = rng.choice(edges, size=min(len(edges), _EDGES), replace=False)
         exact = back(some[np.isfinite(some)])
         up, down = np.nextafter(exact, np.inf), np.nextafter(exact, -np.inf)
@@ -337,26 +321,11 @@ def _known_values(matrix: Matrix, *, is_number: bool, at: int) -> list[Any]:
     ]
 
 
-def _scores(model: BatchScorer, rows: Batch) -> FloatArray | None:
+def _scores(model: CompiledModel, rows: Batch) -> FloatArray | None:
     try:
         return model.scores(rows)
     except RequestRefused:
         return None
-
-
-class CompiledModel(Protocol):
-    """What every form of a served model does."""
-
-    @property
-    def signature(self) -> Signature:
-        """What it takes."""
-
-    @property
-    def form(self) -> str:
-        """How it scores, for people: ``trees as bits``, ``linear``, ``trees``, ``estimator on arrays`` or ``frame``."""
-
-    def score(self, batch: Batch) -> Answers:
-        """Answer rows; `Refused` when the model itself fails on them."""
 
 
 def compile_model(
@@ -396,9 +365,9 @@ def compile_model(
         matrix = compile_columns(transformers, own.signature, names or own.signature.names)
     except NotCompiled:
         return own
-    for head in _predictors(model, own):
-        made = _assemble(own, matrix, head, model)
-        if made is not None and not differs(made, own, probe_rows(own.signature, matrix, head, rng=rng)):
+    for predictor in _predictors(model, own):
+        made = _assemble(own, matrix, predictor, model)
+        if made is not None and not differs(made, own, probe_rows(own.signature, matrix, predictor, rng=rng)):
             return made
     return own
 
@@ -434,16 +403,12 @@ def _predictors(model: Any, own: FrameModel) -> list[Predictor]:
     return found
 
 
-def _assemble(own: FrameModel, matrix: Matrix, head: Predictor, model: Any) -> PipelineModel | None:
+def _assemble(own: FrameModel, matrix: Matrix, predictor: Predictor, model: Any) -> PipelineModel | None:
     """Put the parts together; None where the model knows classes that the version does not."""
-    parts: dict[str, Any] = {
-        "signature": own.signature,
-        "matrix": matrix,
-        "head": head,
-        "decider": own.decider,
-    }
+    parts: dict[str, Any] = {"signature": own.signature, "decider": own.decider, "form": predictor.form}
+    parts |= {"matrix": matrix, "predictor": predictor}
     wanted = own.decider.classes
-    if isinstance(head, ArrayPredictor) or not wanted:
+    if isinstance(predictor, ArrayPredictor) or not wanted:
         return PipelineModel(**parts)
     known = tuple(np.asarray(model.classes_).tolist())
     if not set(known) <= set(wanted) or (own.problem == "binary" and len(known) != 2):

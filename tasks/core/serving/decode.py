@@ -11,10 +11,9 @@ from typing import Any
 
 import msgspec
 
-from evergreen.tasks.core.serving.answers import RequestLimits, RequestRefused, shown
-from evergreen.tasks.core.serving.batch import Batch
+from evergreen.tasks.core.serving.answers import RequestLimits, RequestRefused, refusal, shown
+from evergreen.tasks.core.serving.batch import Batch, plain_numbers
 from evergreen.tasks.core.serving.parse import (
-    RequestTable,
     are_whole,
     fits,
     read_numbers,
@@ -43,23 +42,13 @@ def read_ids(given: Any, *, n: int) -> list[str] | None:
     if given is None:
         return None
     ids = _listed(given, n, "ids", "a list of texts, one a row")
-    seen: set[str] = set()
+    known: set[str] = set()
     for i, one in enumerate(ids):
         if not isinstance(one, str) or not 0 < len(one) <= _LONGEST_ID or "\0" in one:
-            raise RequestRefused(
-                422,
-                "invalid_id",
-                f"The prediction id {shown(one)} is not allowed; an id is a text of 1 to {_LONGEST_ID} characters.",
-                field=f"ids[{i}]",
-            )
-        if one in seen:
-            raise RequestRefused(
-                422,
-                "duplicate_id",
-                f"The prediction id {shown(one)} stands twice. Give every row its own.",
-                field=f"ids[{i}]",
-            )
-        seen.add(one)
+            raise refusal("invalid_id", field=f"ids[{i}]", given=shown(one), most=_LONGEST_ID)
+        if one in known:
+            raise refusal("duplicate_id", field=f"ids[{i}]", given=shown(one))
+        known.add(one)
     return ids
 
 
@@ -98,12 +87,7 @@ def _listed(given: Any, n: int, field: str, wanted: str) -> list[Any]:
     if not isinstance(given, list):
         raise wrong_shape(shown(given), wanted, field=field)
     if len(given) != n:
-        raise RequestRefused(
-            422,
-            "wrong_count",
-            f"'{field}' has {len(given)} values for {n} rows. Give one for each row.",
-            field=field,
-        )
+        raise refusal("wrong_count", field=field, given=len(given), n=n)
     return given
 
 
@@ -116,13 +100,7 @@ def _entity(value: Any, field: str) -> str | None:
     whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
     if fits or whole:
         return str(value)
-    raise RequestRefused(
-        422,
-        "invalid_entity",
-        f"The entity {shown(value)} is not allowed; an entity is a text of 1 to {_LONGEST_ID} characters or a whole "
-        "number. Correct it, or send null.",
-        field=field,
-    )
+    raise refusal("invalid_entity", field=field, given=shown(value), most=_LONGEST_ID)
 
 
 def _position(value: Any, signature: Signature, field: str) -> float | None:
@@ -166,14 +144,10 @@ def _whole_seconds(seconds: float, given: Any, signature: Signature, field: str)
 def _invalid(value: Any, signature: Signature, field: str) -> RequestRefused:
     wanted = "a number on the model's clock"
     if signature.clock == "timestamp":
-        form = (
-            f"a time in the format {signature.time_format}" if signature.time_format else "an ISO 8601 time"
-        )
-        wanted = f"{form} such as 2026-01-31T12:00:00Z" if not signature.time_format else form
-        wanted += ", or seconds since 1970"
-    return RequestRefused(
-        422, "invalid_time", f"The event time {shown(value)} is not on the clock. Send {wanted}.", field=field
-    )
+        wanted = f"a time in the format {signature.time_format}, or seconds since 1970"
+        if not signature.time_format:
+            wanted = "an ISO 8601 time such as 2026-01-31T12:00:00Z, or seconds since 1970"
+    return refusal("invalid_time", field=field, given=shown(value), wanted=wanted)
 
 
 # Read a request body: bytes to one JSON object of bounded size and depth, in which no key stands twice.
@@ -193,22 +167,14 @@ def read_body(body: bytes, *, limits: RequestLimits) -> dict[str, Any]:
         ``too_many_parts``, ``not_an_object`` or ``duplicate_key``.
     """
     if len(body) > limits.body_bytes:
-        raise RequestRefused(
-            413,
-            "body_too_large",
-            f"The body has {len(body)} bytes; at most {limits.body_bytes} are allowed. Send fewer rows at once.",
-        )
+        raise refusal("body_too_large", given=len(body), most=limits.body_bytes)
     document = _parse(body)
     if not isinstance(document, dict):
-        raise RequestRefused(
-            400,
-            "not_an_object",
-            "The body is not a JSON object. Send "
-            '{"records": [{…}]}, {"columns": {…}}, or one of MLflow\'s forms such as {"dataframe_split": {…}}.',
-        )
+        raise refusal("not_an_object")
     quotes = _quotes(document, most=limits.rows + _COLUMNS)
     if b"\\" in body or quotes != body.count(b'"'):
-        _refuse_duplicates(body)
+        # read once more, slowly, to refuse a key that stands twice in one object
+        json.loads(body.decode(), object_pairs_hook=_distinct, parse_int=float, parse_float=float)
     return document
 
 
@@ -216,13 +182,9 @@ def _parse(body: bytes) -> Any:
     try:
         return msgspec.json.decode(body)
     except RecursionError:
-        raise _too_deep() from None
+        raise refusal("too_deep", most=_DEEPEST) from None
     except msgspec.ValidationError as error:
-        raise RequestRefused(
-            400,
-            "number_out_of_range",
-            f"The body holds a number beyond what a float can say ({error}). Send a finite number, or null.",
-        ) from None
+        raise refusal("number_out_of_range/body", error=error) from None
     except (UnicodeDecodeError, msgspec.DecodeError) as error:
         raise _unreadable(body, error) from None
 
@@ -232,14 +194,8 @@ def _unreadable(body: bytes, error: Exception) -> RequestRefused:
     try:
         body.decode()
     except UnicodeDecodeError as wrong:
-        return RequestRefused(
-            400, "invalid_utf8", f"The body is no UTF-8 (byte {wrong.start}). Encode it as UTF-8."
-        )
-    return RequestRefused(
-        400,
-        "invalid_json",
-        f"The body is no JSON ({error}). NaN and Infinity are no JSON either: send null for a missing value.",
-    )
+        return refusal("invalid_utf8", byte=wrong.start)
+    return refusal("invalid_json", error=error)
 
 
 def _quotes(document: dict[str, Any], *, most: int) -> int:
@@ -262,40 +218,17 @@ def _quotes(document: dict[str, Any], *, most: int) -> int:
         if not below:
             return quotes
         if len(below) > most:
-            raise RequestRefused(
-                413,
-                "too_many_parts",
-                f"The body holds {len(below)} lists and objects side by side; at most {most} are allowed. Send fewer "
-                "rows at once.",
-            )
+            raise refusal("too_many_parts", given=len(below), most=most)
         level = below
-    raise _too_deep()
-
-
-def _refuse_duplicates(body: bytes) -> None:
-    """Read the body once more, slowly, and refuse a key that stands twice in one object."""
-    json.loads(body.decode(), object_pairs_hook=_distinct, parse_int=float, parse_float=float)
+    raise refusal("too_deep", most=_DEEPEST)
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
-        raise RequestRefused(
-            400,
-            "duplicate_key",
-            f"The key {twice[:60]!r} stands twice in one object, so it is not known which is meant. Remove one.",
-            field=twice,
-        )
+        raise refusal("duplicate_key", field=twice, key=twice[:60])
     return found
-
-
-def _too_deep() -> RequestRefused:
-    return RequestRefused(
-        400,
-        "too_deep",
-        f"The body nests lists and objects deeper than {_DEEPEST}; a value is text, a number, true, false or null.",
-    )
 
 
 def decode(body: bytes, *, signature: Signature, limits: RequestLimits) -> Batch:
@@ -336,7 +269,10 @@ def decode_generally(body: bytes, *, signature: Signature, limits: RequestLimits
     }
     rows = FastRows(table.n, numbers, texts, context, document)
     return _batch(
-        rows, signature, entities=_role(signature.entity, table), times=_role(signature.time, table)
+        rows,
+        signature,
+        entities=table.columns.get(signature.entity or ""),
+        times=table.columns.get(signature.time or ""),
     )
 
 
@@ -379,18 +315,13 @@ def _keeps_rules(rows: FastRows, signature: Signature, limits: RequestLimits) ->
     )
 
 
-def _role(name: str | None, table: RequestTable) -> list[Any] | None:
-    """Return the values of the column with a role; None where the request did not bring it."""
-    return None if name is None else table.columns.get(name)
-
-
 def _values(name: str | None, rows: FastRows, signature: Signature) -> list[Any] | None:
     """Return the same for rows that were read quickly."""
     if name is None or name in rows.context or name not in signature.names:
         return rows.context.get(name or "")
     numbers = [column.name for column in signature.numbers]
     if name in numbers:
-        return [None if value != value else value for value in rows.numbers[:, numbers.index(name)].tolist()]  # noqa: PLR0124
+        return plain_numbers(rows.numbers[:, numbers.index(name)])
     return rows.others[[column.name for column in signature.texts].index(name)]
 
 
@@ -437,18 +368,15 @@ def check_outcome(outcome: Any, *, problem: str, classes: Sequence[Any] = (), fi
     else:
         raise _wrong_type(outcome, "a class", problem, field)
     if classes and outcome not in classes and not (problem == "multiclass" and _is_alike(outcome, classes)):
-        raise _unknown_class(outcome, classes, problem, field)
+        allowed = ", ".join(map(shown, classes[:_MOST_NAMED])) + (", …" if len(classes) > _MOST_NAMED else "")
+        allowed += "" if problem == "binary" else ", or a new class of their kind"
+        raise refusal("unknown_class", field=field, given=_short(outcome), allowed=allowed)
 
 
 def _check_number(number: float, field: str) -> None:
     fits = math.isfinite(number) if isinstance(number, float) else -(2**63) <= number < 2**63
     if not fits:
-        raise RequestRefused(
-            422,
-            "number_out_of_range",
-            f"'{field}' is {_short(number)}; allowed are finite numbers, whole ones of 64 bits. Correct it.",
-            field=field,
-        )
+        raise refusal("number_out_of_range/outcome", field=field, given=_short(number))
 
 
 def _is_alike(outcome: Any, classes: Sequence[Any]) -> bool:
@@ -459,24 +387,8 @@ def _is_alike(outcome: Any, classes: Sequence[Any]) -> bool:
 
 
 def _wrong_type(outcome: Any, wanted: str, problem: str, field: str) -> RequestRefused:
-    return RequestRefused(
-        422,
-        "wrong_type",
-        f"'{field}' is {_short(outcome)}; it must be {wanted}, for the problem is {problem}. Correct it.",
-        field=field,
-    )
-
-
-def _unknown_class(outcome: Any, classes: Sequence[Any], problem: str, field: str) -> RequestRefused:
-    listed = ", ".join(map(shown, classes[:_MOST_NAMED])) + (", …" if len(classes) > _MOST_NAMED else "")
-    kind = "" if problem == "binary" else ", or a new class of their kind"
-    return RequestRefused(
-        422,
-        "unknown_class",
-        f"'{field}' is {_short(outcome)}, which is none of the model's classes. Allowed: {listed}{kind}. Correct it: "
-        "an outcome is said once.",
-        field=field,
-    )
+    given = _short(outcome)
+    return refusal("wrong_type/outcome", field=field, given=given, wanted=wanted, problem=problem)
 
 
 def _short(value: Any) -> str:

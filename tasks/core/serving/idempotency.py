@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from evergreen.tasks.core.errors import InputError
-from evergreen.tasks.core.serving.answers import RequestRefused
+from evergreen.tasks.core.serving.answers import refusal
 from evergreen.tasks.core.serving.decode import read_ids
 from evergreen.tasks.core.serving.parse import FORMS
 
@@ -239,13 +239,7 @@ def idempotent_request(
     if key is None and given is None:
         return None
     if key is not None and given is not None:
-        raise RequestRefused(
-            422,
-            "key_and_ids",
-            "The request has an Idempotency-Key and ids of its own; either says which predictions it is. Send one of "
-            "them.",
-            field="ids",
-        )
+        raise refusal("key_and_ids", field="ids")
     rows = _rows(document)
     n = len(rows)
     who, when = _metadata(document, "entities", n), _metadata(document, "at", n)
@@ -276,13 +270,13 @@ def _rows(document: dict[str, Any]) -> list[Any]:
         lengths = {len(values) if isinstance(values, list) else -1 for values in columns}
         if len(lengths) == 1 and -1 not in lengths:
             return [dict(zip(held, row, strict=True)) for row in zip(*columns, strict=True)]
-    raise _indistinct_rows(given[0] if given else None)
+    raise refusal("wrong_shape/rows", field=given[0] if given else None)
 
 
 def _pairs(names: list[Any], row: Any) -> list[tuple[str, Any]]:
     distinct = all(isinstance(name, str) for name in names) and len(set(names)) == len(names)
     if not distinct or not isinstance(row, list) or len(row) != len(names):
-        raise _indistinct_rows("dataframe_split")
+        raise refusal("wrong_shape/rows", field="dataframe_split")
     return list(zip(names, row, strict=True))
 
 
@@ -292,12 +286,8 @@ def _metadata(document: dict[str, Any], name: str, n: int) -> list[Any]:
     if not isinstance(given, list):
         return [given] * n
     if len(given) != n:
-        raise _indistinct_rows(name)
+        raise refusal("wrong_shape/rows", field=name)
     return given
-
-
-def _indistinct_rows(field: str | None) -> RequestRefused:
-    return RequestRefused(400, "wrong_shape", "The rows of the request cannot be told apart.", field=field)
 
 
 def _digest(parts: list[Any], secret: bytes) -> str:

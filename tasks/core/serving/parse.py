@@ -10,7 +10,7 @@ import numpy as np
 
 from evergreen.tasks.core.arrays import BoolArray, FloatArray
 from evergreen.tasks.core.errors import did_you_mean
-from evergreen.tasks.core.serving.answers import RequestLimits, RequestRefused, shown
+from evergreen.tasks.core.serving.answers import RequestLimits, RequestRefused, refusal, shown
 from evergreen.tasks.core.serving.signature import Column, Signature
 
 # Rows as columns, whatever shape they came in, with the words to point at one of their values.
@@ -40,45 +40,20 @@ class RequestTable:
 
 def require_known(name: Any, signature: Signature, *, field: str) -> None:
     """Refuse a column that the model does not take (``unknown_column``)."""
-    if name in signature.allowed:
-        return
-    hint = did_you_mean(str(name)[:60], sorted(signature.allowed))
-    raise RequestRefused(
-        422,
-        "unknown_column",
-        f"Unknown column {str(name)[:60]!r}. The model takes: {listed(signature)}.{hint} Rename or remove it.",
-        field=field,
-    )
+    if name not in signature.allowed:
+        short = str(name)[:60]
+        hint = did_you_mean(short, sorted(signature.allowed))
+        raise refusal("unknown_column", field=field, column=short, takes=listed(signature), hint=hint)
 
 
 def missing_column(name: str, signature: Signature, *, field: str) -> RequestRefused:
-    """Return the refusal of rows that lack a column (``missing_column``)."""
-    return RequestRefused(
-        422,
-        "missing_column",
-        f"Missing column {name!r}. The model takes: {listed(signature)}. Add it; a missing value is null.",
-        field=field,
-    )
+    """Return the refusal of rows that lack a column."""
+    return refusal("missing_column", field=field, column=name, takes=listed(signature))
 
 
-def wrong_shape(what: str, wanted: str, *, field: str) -> RequestRefused:
-    """Return the refusal of a part that is not what its place needs (``wrong_shape``)."""
-    return RequestRefused(400, "wrong_shape", f"'{field}' is {what}; it must be {wanted}.", field=field)
-
-
-def too_many_rows(n: int, most: int, *, field: str) -> RequestRefused:
-    """Return the refusal of too many rows (``too_many_rows``)."""
-    return RequestRefused(
-        413,
-        "too_many_rows",
-        f"The request holds {n} rows; at most {most} are allowed at once. Send them in several requests.",
-        field=field,
-    )
-
-
-def no_rows(*, field: str) -> RequestRefused:
-    """Return the refusal of a request without rows (``no_rows``)."""
-    return RequestRefused(422, "no_rows", f"'{field}' holds no rows. Send at least one.", field=field)
+def wrong_shape(given: str, wanted: str, *, field: str) -> RequestRefused:
+    """Return the refusal of a part that is not what its place needs."""
+    return refusal("wrong_shape", field=field, given=given, wanted=wanted)
 
 
 def listed(signature: Signature) -> str:
@@ -103,24 +78,19 @@ def read_table(document: dict[str, Any], *, signature: Signature, limits: Reques
     """
     for key in document:
         if key not in FORMS and key not in REQUEST_METADATA:
-            known = [*FORMS, *REQUEST_METADATA]
-            raise RequestRefused(
-                400,
-                "unknown_key",
-                f"Unknown key {key[:60]!r}. Known: {', '.join(known)}.{did_you_mean(key[:60], known)} Remove it.",
-                field=key,
-            )
+            known, short = [*FORMS, *REQUEST_METADATA], key[:60]
+            hint = did_you_mean(short, known)
+            raise refusal("unknown_key", field=key, key=short, known=", ".join(known), hint=hint)
     given = [key for key in FORMS if key in document]
     if len(given) != 1:
-        raise RequestRefused(
-            400,
-            "no_rows_key",
-            f"The body holds {' and '.join(given) or 'no rows'}; exactly one of {', '.join(FORMS)} must hold them.",
-            field=given[-1] if given else None,
-        )
+        words = " and ".join(given) or "no rows"
+        raise refusal("no_rows_key", field=given[-1] if given else None, given=words, known=", ".join(FORMS))
     key = given[0]
     table = FORMS[key](key, document[key], signature, limits)
-    return _complete(table, signature, key)
+    absent = next((name for name in signature.names if name not in table.columns), None)
+    if absent is not None:
+        raise missing_column(absent, signature, field=f"{key}.{absent}")
+    return table
 
 
 def _records(key: str, rows: Any, signature: Signature, limits: RequestLimits) -> RequestTable:
@@ -157,23 +127,19 @@ def _columns(key: str, columns: Any, signature: Signature, limits: RequestLimits
     n = len(next(iter(columns.values()), []))
     for name, values in columns.items():
         if len(values) != n:
-            raise _ragged(f"'{name}' has {len(values)} values, others have {n}", field=f"{key}.{name}")
-    if n == 0:
-        raise no_rows(field=key)
-    if n > limits.rows:
-        raise too_many_rows(n, limits.rows, field=key)
+            what = f"'{name}' has {len(values)} values, others have {n}"
+            raise refusal("ragged", field=f"{key}.{name}", what=what)
+    _require_count(key, n, limits)
     return RequestTable(n=n, columns=columns, where=lambda name, i: f"{key}.{name}[{i}]")
 
 
 def _split(key: str, split: Any, signature: Signature, limits: RequestLimits) -> RequestTable:
     """Read ``{"columns": [name, …], "data": [[value, …], …]}``, perhaps with an ``index``, which says nothing."""
     if not isinstance(split, dict) or not {"columns", "data"} <= split.keys() <= {"columns", "data", "index"}:
-        keys = (
-            f"an object with {', '.join(split)[:60] or 'no keys'}"
-            if isinstance(split, dict)
-            else shown(split)
-        )
-        raise wrong_shape(keys, "an object with columns and data (and perhaps index)", field=key)
+        given = shown(split)
+        if isinstance(split, dict):
+            given = f"an object with {', '.join(split)[:60] or 'no keys'}"
+        raise wrong_shape(given, "an object with columns and data (and perhaps index)", field=key)
     names = split["columns"]
     if not isinstance(names, list):
         raise wrong_shape(shown(names), "a list of column names", field=f"{key}.columns")
@@ -182,12 +148,7 @@ def _split(key: str, split: Any, signature: Signature, limits: RequestLimits) ->
             raise wrong_shape(shown(name), "a column name", field=f"{key}.columns[{i}]")
         require_known(name, signature, field=f"{key}.columns[{i}]")
         if name in names[:i]:
-            raise RequestRefused(
-                422,
-                "duplicate_column",
-                f"Column {name!r} is named twice in '{key}.columns', so it is not known which is meant. Remove one.",
-                field=f"{key}.columns[{i}]",
-            )
+            raise refusal("duplicate_column", field=f"{key}.columns[{i}]", column=name, key=key)
     return _positional(f"{key}.data", split["data"], names, limits)
 
 
@@ -206,7 +167,8 @@ def _positional(key: str, rows: Any, names: Sequence[str], limits: RequestLimits
         if not isinstance(row, list):
             raise wrong_shape(shown(row), "a list of values", field=f"{key}[{i}]")
         if len(row) != len(names):
-            raise _ragged(f"row {i} has {len(row)} values for {len(names)} columns", field=f"{key}[{i}]")
+            what = f"row {i} has {len(row)} values for {len(names)} columns"
+            raise refusal("ragged", field=f"{key}[{i}]", what=what)
     columns = {name: [row[at] for row in rows] for at, name in enumerate(names)}
     return RequestTable(n=len(rows), columns=columns, where=lambda name, i: f"{key}[{i}].{name}")
 
@@ -214,26 +176,14 @@ def _positional(key: str, rows: Any, names: Sequence[str], limits: RequestLimits
 def _require_rows(key: str, rows: Any, limits: RequestLimits) -> None:
     if not isinstance(rows, list):
         raise wrong_shape(shown(rows), "a list of rows", field=key)
-    if not rows:
-        raise no_rows(field=key)
-    if len(rows) > limits.rows:
-        raise too_many_rows(len(rows), limits.rows, field=key)
+    _require_count(key, len(rows), limits)
 
 
-def _complete(table: RequestTable, signature: Signature, key: str) -> RequestTable:
-    for name in signature.names:
-        if name not in table.columns:
-            raise missing_column(name, signature, field=f"{key}.{name}")
-    return table
-
-
-def _ragged(what: str, *, field: str) -> RequestRefused:
-    return RequestRefused(
-        422,
-        "ragged",
-        f"Rows and columns do not fit: {what}. Send one value for each, null where one is missing.",
-        field=field,
-    )
+def _require_count(key: str, n: int, limits: RequestLimits) -> None:
+    if n == 0:
+        raise refusal("no_rows", field=key)
+    if n > limits.rows:
+        raise refusal("too_many_rows", field=key, given=n, most=limits.rows)
 
 
 FORMS: dict[str, Callable[[str, Any, Signature, RequestLimits], RequestTable]] = {
@@ -250,6 +200,8 @@ FORMS: dict[str, Callable[[str, Any, Signature, RequestLimits], RequestTable]] =
 # The values of one column, checked against what the signature says it holds.
 
 
+_INFINITE = 2**1024 - 2**970
+"""Least whole number that is infinite as a float."""
 _WHOLE_WITHIN = {"int64": 2.0**53, "int32": 2.0**31 - 1}
 _WANTED = {"number": "a number", "text": "text", "any": "text, a number, true or false"}
 
@@ -269,7 +221,9 @@ def read_numbers(table: RequestTable, columns: tuple[Column, ...]) -> FloatArray
         try:
             numbers[:, at] = values
         except OverflowError:
-            raise _too_great(values, column, table) from None
+            i = next(i for i, value in enumerate(values) if value is not None and abs(value) >= _INFINITE)
+            field = table.where(column.name, i)
+            raise refusal("number_out_of_range", column=column.name, field=field) from None
         if column.only:
             _check_whole(numbers[:, at], column, table)
     return numbers
@@ -309,81 +263,34 @@ def _misfit(value: Any, limits: RequestLimits) -> bool:
 def _refuse_misfit(values: list[Any], column: Column, table: RequestTable, limits: RequestLimits) -> None:
     i = next(i for i, value in enumerate(values) if _misfit(value, limits))
     if not isinstance(values[i], str):
-        raise _out_of_range(column, table, i)
+        raise refusal("number_out_of_range", column=column.name, field=table.where(column.name, i))
+    about = {"column": column.name, "given": shown(values[i]), "field": table.where(column.name, i)}
     if "\0" in values[i]:
-        raise RequestRefused(
-            422,
-            "invalid_text",
-            f"Column '{column.name}' holds a text with a null character ({shown(values[i])}), which databases do not "
-            "keep. Remove it.",
-            field=table.where(column.name, i),
-        )
-    raise RequestRefused(
-        422,
-        "text_too_long",
-        f"Column '{column.name}' holds a text of {len(values[i])} characters ({shown(values[i])}); at most "
-        f"{limits.text} are allowed. Shorten it.",
-        field=table.where(column.name, i),
-    )
+        raise refusal("invalid_text", **about)
+    raise refusal("text_too_long", length=len(values[i]), most=limits.text, **about)
 
 
 def _check_types(values: list[Any], column: Column, table: RequestTable) -> None:
     allowed = column.types
     if allowed.issuperset(map(type, values)):
         return
-    for i, value in enumerate(values):
-        if value is None and not column.nullable:
-            raise RequestRefused(
-                422,
-                "null_not_allowed",
-                f"Column '{column.name}' holds null, and the model takes no missing values there. Send "
-                f"{_wanted(column)}.",
-                field=table.where(column.name, i),
-            )
-        if type(value) not in allowed:
-            null = ", or null where it is missing" if column.nullable else ""
-            raise RequestRefused(
-                422,
-                "wrong_type",
-                f"Column '{column.name}' holds {shown(value)}, which is not {_wanted(column)}. Send "
-                f"{_wanted(column)}{null}.",
-                field=table.where(column.name, i),
-            )
+    wanted = "true or false" if column.only == "boolean" else _WANTED[column.kind]
+    i = next(i for i, value in enumerate(values) if type(value) not in allowed)
+    about = {"column": column.name, "wanted": wanted, "field": table.where(column.name, i)}
+    if values[i] is None:
+        raise refusal("null_not_allowed", **about)
+    null = ", or null where it is missing" if column.nullable else ""
+    raise refusal("wrong_type", given=shown(values[i]), null=null, **about)
 
 
 def _check_whole(values: FloatArray, column: Column, table: RequestTable) -> None:
     wrong = _not_whole(values, column)
     if wrong.any():
         i = int(np.argmax(wrong))
-        raise RequestRefused(
-            422,
-            "not_whole",
-            f"Column '{column.name}' holds {values[i]:.15g}, and the model takes whole numbers ({column.only}) there. "
-            "Send a whole number.",
-            field=table.where(column.name, i),
-        )
+        about = {"column": column.name, "only": column.only, "field": table.where(column.name, i)}
+        raise refusal("not_whole", given=f"{values[i]:.15g}", **about)
 
 
 def _not_whole(values: FloatArray, column: Column) -> BoolArray:
     found: BoolArray = (values != np.floor(values)) | (np.abs(values) > _WHOLE_WITHIN[column.only])
     return found
-
-
-def _too_great(values: list[Any], column: Column, table: RequestTable) -> RequestRefused:
-    limit = 2**1024 - 2**970  # from here on a float would be infinite
-    return _out_of_range(
-        column, table, next(i for i, v in enumerate(values) if v is not None and abs(v) >= limit)
-    )
-
-
-def _out_of_range(column: Column, table: RequestTable, row: int) -> RequestRefused:
-    return RequestRefused(
-        422,
-        "number_out_of_range",
-        f"Column '{column.name}' holds a whole number too great to be kept exactly. Send a smaller one, or text.",
-        field=table.where(column.name, row),
-    )
-
-
-def _wanted(column: Column) -> str:
-    return "true or false" if column.only == "boolean" else _WANTED[column.kind]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import pandas as pd
@@ -40,30 +41,40 @@ _BOOSTING = (HistGradientBoostingClassifier, HistGradientBoostingRegressor)
 _FORESTS = (RandomForestClassifier, RandomForestRegressor, ExtraTreesClassifier, ExtraTreesRegressor)
 _TREES = (DecisionTreeClassifier, DecisionTreeRegressor)
 _LOGISTIC = (LogisticRegression, LogisticRegressionCV)
-_NO_EDGES = np.empty(0)
 
 
-class Predictor(Protocol):
-    """A fitted model of a matrix."""
+class Predictor(ABC):
+    """A fitted model of a matrix.
 
-    @property
-    def form(self) -> str:
-        """Its name, for people."""
+    Attributes
+    ----------
+    form : str, its name for people
+    """
 
+    form: ClassVar[str]
+
+    @abstractmethod
     def outputs(self, matrix: FloatArray) -> FloatArray:
-        """Return P(second class), shape (n,), probabilities, shape (n, k), or predictions, shape (n,)."""
+        """Return P(second class), shape (n,), probabilities, shape (n, k), or predictions, shape (n,).
+
+        Raises
+        ------
+        RequestRefused
+            Where the estimator refuses the rows, too.
+        """
 
     def edges(self, column: int) -> FloatArray:
-        """Return values of a column at which outputs jump."""
+        """Return values of a column at which outputs jump, as far as they are known."""
+        return np.empty(0)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class BoostingPredictor:
+class BoostingPredictor(Predictor):
     """Boosted trees as tables of bits, and what turns sums of shape (n, k) into answers."""
 
     tables: MaskTables
     link: Callable[[FloatArray], FloatArray]
-    form: str = "trees as bits"
+    form: ClassVar[str] = "trees as bits"
 
     def outputs(self, matrix: FloatArray) -> FloatArray:
         """Return P(second class), probabilities or predictions."""
@@ -75,7 +86,7 @@ class BoostingPredictor:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class LinearPredictor:
+class LinearPredictor(Predictor):
     """A weighted sum a class, each row for itself: who shares its batch changes no bit of a row's answer.
 
     Attributes
@@ -91,7 +102,7 @@ class LinearPredictor:
     weights: FloatArray
     offsets: FloatArray
     kind: str
-    form: str = "linear"
+    form: ClassVar[str] = "linear"
 
     def outputs(self, matrix: FloatArray) -> FloatArray:
         """Return P(second class), probabilities or predictions; `Refused` where the estimator refuses, too."""
@@ -106,19 +117,15 @@ class LinearPredictor:
             return found
         return expit(sums) if self.kind == "binary" else sums
 
-    def edges(self, column: int) -> FloatArray:
-        """Return nothing: outputs do not jump."""
-        return _NO_EDGES
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ForestPredictor:
+class ForestPredictor(Predictor):
     """Trees of scikit-learn asked one by one, without the checks and threads around each."""
 
     trees: tuple[Any, ...]
     takes_missing: bool
     kind: str
-    form: str = "trees"
+    form: ClassVar[str] = "trees"
 
     def outputs(self, matrix: FloatArray) -> FloatArray:
         """Return P(second class), probabilities or predictions; `Refused` where the estimator refuses, too."""
@@ -139,13 +146,13 @@ class ForestPredictor:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ArrayPredictor:
+class ArrayPredictor(Predictor):
     """Any estimator, given an array."""
 
     estimator: Any
     problem: str
     classes: tuple[Any, ...]
-    form: str = "estimator on arrays"
+    form: ClassVar[str] = "estimator on arrays"
 
     def outputs(self, matrix: FloatArray) -> FloatArray:
         """Return what the estimator answers; `Refused` where it refuses."""
@@ -155,10 +162,6 @@ class ArrayPredictor:
                 return answer(self.estimator, given, problem=self.problem, classes=self.classes)
         except (InputError, ValueError, TypeError) as error:
             raise model_raised(error) from error
-
-    def edges(self, column: int) -> FloatArray:
-        """Return nothing: they are not known."""
-        return _NO_EDGES
 
 
 def compile_predictor(model: Any, *, kind: str) -> Predictor:

@@ -26,18 +26,6 @@ BOOLEAN: frozenset[type] = frozenset((bool,))
 NULL: frozenset[type] = frozenset((type(None),))
 
 
-def types_of(kind: Kind, *, only: str, nullable: bool) -> frozenset[type]:
-    """Return the types of a column's values.
-
-    >>> sorted(one.__name__ for one in types_of("number", only="", nullable=True))
-    ['NoneType', 'float', 'int']
-    """
-    found = {"number": NUMBERS, "text": TEXT, "any": ANY}[kind]
-    if only == "boolean":
-        found = BOOLEAN
-    return found | NULL if nullable else found
-
-
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column of a model.
@@ -62,7 +50,10 @@ class Column:
     @property
     def types(self) -> frozenset[type]:
         """Python types of its values."""
-        return types_of(self.kind, only=self.only, nullable=self.nullable)
+        allowed = (
+            BOOLEAN if self.only == "boolean" else {"number": NUMBERS, "text": TEXT, "any": ANY}[self.kind]
+        )
+        return allowed | NULL if self.nullable else allowed
 
 
 # The quick way to read rows that are as they should be: typed by the signature while they are parsed, or not at all.
@@ -225,11 +216,6 @@ class Reader:
         return texts, FastRows(len(data), numbers, others, context, beside)
 
 
-def make_reader(columns: Sequence[Column], context: Sequence[str]) -> Callable[[bytes], FastRows | None]:
-    """Return a function from a body to its rows; None where they must be read the general way."""
-    return Reader(columns, context).read
-
-
 def _body_type(columns: Sequence[Column], context: Sequence[str], cell: Any) -> Any:
     """Return the type of a body, its fields renamed so that columns may be called anything."""
     fields = [(f"f{i}", _type_of(column)) for i, column in enumerate(columns)]
@@ -318,7 +304,7 @@ class Signature:
     @cached_property
     def read_fast(self) -> Callable[[bytes], FastRows | None]:
         """The quick way to read records; None from it means: read them the general way."""
-        return make_reader(self.columns, self.context)
+        return Reader(self.columns, self.context).read
 
     @cached_property
     def allowed(self) -> frozenset[str]:

@@ -111,7 +111,9 @@ def number_steps(transformer: Any) -> tuple[MatrixStep, ...]:
     """
     steps: list[MatrixStep] = []
     for one in _chain(transformer):
-        steps += _MAKE[type(one)](one, not steps) if type(one) in _MAKE else _unknown(one)
+        if type(one) not in _MAKE:
+            raise NotCompiled(f"{type(one).__name__} has no faster form")
+        steps += _MAKE[type(one)](one, not steps)
     return tuple(steps)
 
 
@@ -119,10 +121,6 @@ def _chain(transformer: Any) -> list[Any]:
     if hasattr(transformer, "steps"):
         return [one for _, step in transformer.steps for one in _chain(step)]
     return [] if transformer is None or transformer == "passthrough" else [transformer]
-
-
-def _unknown(one: Any) -> list[MatrixStep]:
-    raise NotCompiled(f"{type(one).__name__} has no faster form")
 
 
 def _function(one: FunctionTransformer, first: bool) -> list[MatrixStep]:
@@ -309,7 +307,7 @@ def make_lookups(transformer: Any, names: Sequence[str], *, numeric: Sequence[bo
     if len(known) != len(names):
         raise NotCompiled("the encoder knows another number of columns")
     asked = [
-        [*values, None, _unknown_value(values) if is_number else _UNKNOWN]
+        [*values, None, float(max(values, default=0.0)) + 0.5 if is_number else _UNKNOWN]
         for values, is_number in zip(known, numeric, strict=True)
     ]
     rows = [[values[0] for values in asked]]
@@ -347,10 +345,6 @@ def _require_by_column(transformer: Any) -> list[list[Any]]:
     if known is None:
         raise NotCompiled("the encoder has no categories")
     return known
-
-
-def _unknown_value(values: list[Any]) -> float:
-    return float(max(values, default=0.0)) + 0.5
 
 
 def _ask(

@@ -226,7 +226,7 @@ def raising_forms(live):
         (FrameModel(estimator=Raises(KeyError(SECRET)), **parts), "KeyError"),
         (FrameModel(estimator=Raises(ValueError(SECRET)), **parts), "ValueError"),
         (FrameModel(estimator=foreign, **parts), "ValueError"),
-        (replace(own, head=head), "ValueError"),
+        (replace(own, predictor=head), "ValueError"),
     ]
 
 
