@@ -12,9 +12,55 @@ from evergreen.tasks.core.promotion.ledger import GENESIS, check_chain
 from evergreen.tasks.io.ledger import LEDGER, open_ledger
 from evergreen.tasks.io.locks import hold_advisory_lock
 from tests.support.memory_stores import MemoryLedger
-from tests.support.races import CONTEXT, claim_once, follow_all, hold, open_once, race
+from tests.support.processes import CONTEXT, race
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def open_once(url, number):
+    """Open (and at first migrate) a ledger and append one entry."""
+    payload = {"number": number}
+    open_ledger(url).append(model="fraud", stream="decisions", kind="train", payload=payload, at=NOW)
+
+
+def claim_once(url):
+    """Claim the one start that is to be had."""
+    ledger = open_ledger(url)
+    entry = ledger.claim(
+        model="fraud",
+        stream="retraining",
+        at=NOW,
+        decide=lambda history: None if history else ("started", {}),
+    )
+    return "held" if entry is None else "started"
+
+
+def follow_all(url, count):
+    """Number a stream up to ``count``, as one of many that each do the same; return how many were mine."""
+    ledger, mine = open_ledger(url), 0
+    while (length := _length(ledger)) < count:
+        entry = ledger.follow(
+            model="fraud",
+            stream="windows-inputs",
+            after=length,
+            kind="window",
+            payload={"is": length},
+            at=NOW,
+        )
+        mine += entry is not None
+    return mine
+
+
+def _length(ledger):
+    last = ledger.last("fraud", "windows-inputs")
+    return last.seq if last else 0
+
+
+def hold(url, ready, done):
+    """Hold a model's lock until told, or killed."""
+    with open_ledger(url).lock("fraud"):
+        ready.set()
+        done.wait(60)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

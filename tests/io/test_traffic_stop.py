@@ -18,8 +18,8 @@ from evergreen.tasks.io.traffic import (
     write_stop,
 )
 from tests.io.test_traffic import setup_on
+from tests.support.canaries import bad_round
 from tests.support.memory_stores import MemoryLedger
-from tests.support.races import bad_round
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])

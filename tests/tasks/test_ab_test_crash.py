@@ -1,6 +1,5 @@
 """A live test whose creation or end dies after any single write, and is run again: paid once, ended once."""
 
-import functools
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -28,9 +27,10 @@ from evergreen.tasks.io.setup import open_setup, record_decision
 from evergreen.tasks.io.traffic import read_traffic
 from evergreen.tasks.promotion import Promoter
 from tests.support.champions import promote_plainly
-from tests.support.dying_command import entry_label
+from tests.support.dying_command import watch_writes
 from tests.support.live_tests import answers, look
 from tests.support.memory_stores import MemoryRegistry
+from tests.support.processes import Points
 from tests.support.training_data import write_model
 
 START = datetime(2026, 6, 1, tzinfo=UTC)
@@ -40,40 +40,14 @@ SECTIONS = {
 }
 JOBS = {"create": None, "create by hand": None, "promote": 0.8, "keep": 0.5, "abort": None}
 """What is done, and how often the challenger is right where it is looked at (the champion: 0.65)."""
-KEYS = ("set_alias", "delete_alias", "set_tags")
 
 
 class Died(BaseException):
     """The process ends here."""
 
 
-class Writes:
-    """Counts the writes of the ledger and of the registry; at the one asked for it dies, and writes no more."""
-
-    def __init__(self):
-        self.arm(None)
-
-    def arm(self, die_at):
-        self.die_at, self.labels, self.dead = die_at, [], False
-
-    def reach(self, label):
-        self.labels.append(label)
-        self.dead = self.dead or len(self.labels) == self.die_at
-        if self.dead:
-            raise Died(label)
-
-    def wrap(self, patch, kind, name, label_of):
-        method = getattr(kind, name)
-
-        @functools.wraps(method)
-        def write(*args, **options):
-            label = label_of(*args, **options)
-            self.reach(f"before {label}")
-            answer = method(*args, **options)
-            self.reach(f"after {label}")
-            return answer
-
-        patch.setattr(kind, name, write)
+def die(label):
+    raise Died(label)
 
 
 @dataclass(frozen=True)
@@ -99,19 +73,17 @@ def expected(job):
     return over if job != "promote" else replace(over, aliases={"champion": 2, "fallback": 1})
 
 
-class Theatre:
+class Models:
     """Models without end in one ledger, each with a champion and an admitted challenger."""
 
     def __init__(self, folder, ledger_url, patch):
         patch.setenv(FROZEN, START.isoformat())
         patch.setenv("EVERGREEN_HOME", str(folder / "home"))
         self._setup = open_setup(str(write_model(folder, **SECTIONS)))
-        self.ledger, self.writes, self._made = SqlLedger(ledger_url), Writes(), 0
+        self.ledger, self.writes, self._made = SqlLedger(ledger_url), Points(die=die), 0
         self.right, self._patch = None, patch
         self._play()
-        self.writes.wrap(patch, SqlLedger, "_insert", lambda _, entry: entry_label(entry))
-        for name in KEYS:
-            self.writes.wrap(patch, MemoryRegistry, name, functools.partial(_registry_label, name))
+        watch_writes(self.writes, MemoryRegistry, patch.setattr)
 
     def run(self, job, *deaths):
         """Do a job on a model of its own, dying at each of these points in turn, then to its end; look at it."""
@@ -211,16 +183,12 @@ class Theatre:
         return LiveTestResults(look=look(test, answered, now=now), maturity=maturity)
 
 
-def _registry_label(name, _, model, *args):
-    return f"{name} {args[0]}"
-
-
 WRITES = {
     "create": ("ab created", "alpha look", "traffic set", "ab begun"),
     "create by hand": ("ab created", "alpha look", "traffic set", "ab begun"),
     "promote": (
         "plans planned",
-        "set_alias champion",
+        "set @champion",
         "plans closed",
         "plans smoked",
         "ab concluded",
@@ -233,25 +201,25 @@ WRITES = {
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def theatre(request, tmp_path, monkeypatch):
+def models(request, tmp_path, monkeypatch):
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     if request.param == "postgres":
         url = request.getfixturevalue("postgres_url")
-    return Theatre(tmp_path, url, monkeypatch)
+    return Models(tmp_path, url, monkeypatch)
 
 
 @pytest.mark.parametrize("job", list(JOBS))
-def test_what_died_after_any_write_is_finished_once_by_the_next_run(theatre, job):
-    labels = theatre.labels(job)
+def test_what_died_after_any_write_is_finished_once_by_the_next_run(models, job):
+    labels = models.labels(job)
     assert [one for one in WRITES[job] if f"after {one}" not in labels] == []
-    found = {f"{point} {label}": theatre.run(job, point) for point, label in enumerate(labels, start=1)}
+    found = {f"{point} {label}": models.run(job, point) for point, label in enumerate(labels, start=1)}
     assert {point: left for point, left in found.items() if left != expected(job)} == {}
 
 
 @pytest.mark.proof
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("job", list(JOBS))
-def test_what_died_twice_after_any_two_writes_is_finished_once_by_the_next_run(theatre, job):
-    points = range(1, len(theatre.labels(job)) + 1)
-    found = {(first, then): theatre.run(job, first, then) for first in points for then in points}
+def test_what_died_twice_after_any_two_writes_is_finished_once_by_the_next_run(models, job):
+    points = range(1, len(models.labels(job)) + 1)
+    found = {(first, then): models.run(job, first, then) for first in points for then in points}
     assert {deaths: left for deaths, left in found.items() if left != expected(job)} == {}

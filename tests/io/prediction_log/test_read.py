@@ -12,9 +12,18 @@ from evergreen.tasks.io.prediction_log import store as predictions
 from evergreen.tasks.io.prediction_log.records import KnownOutcome, Prediction, ShadowScore
 from evergreen.tasks.io.prediction_log.store import open_log
 from tests.support.logs import LOGS, MODEL, NOW, new_log
-from tests.support.races import append_all, race
+from tests.support.processes import race
 
 EVER = Window()
+
+
+def append_all(url, count):
+    """Append the same predictions as everybody else."""
+    served = [
+        Prediction(prediction_id=f"p{number}", position=float(number), features={"x": number})
+        for number in range(count)
+    ]
+    open_log(url).append_predictions("fraud", served, at=NOW)
 
 
 @pytest.fixture(params=LOGS)

@@ -14,10 +14,15 @@ from evergreen.tasks.io.databases import LOG
 from evergreen.tasks.io.ledger import open_ledger
 from evergreen.tasks.io.prediction_log.store import open_log
 from tests.support.logs import LOGS, MODEL, NOW, frame, grid, new_log, record, sum_profiles
-from tests.support.races import open_log_once, race
+from tests.support.processes import race
 from tests.support.stores import execute
 
 INPUTS, OUTCOMES = Phase.INPUTS, Phase.OUTCOMES
+
+
+def open_log_once(url, number):
+    """Open (and at first migrate) a log and put one window."""
+    open_log(url).put_window(record(number, number + 1))
 
 
 @pytest.fixture(params=LOGS)

@@ -7,7 +7,7 @@ from evergreen.tasks.io.prediction_log.records import KnownOutcome
 from evergreen.tasks.io.prediction_log.store import open_log
 from evergreen.tasks.io.prediction_log.writer import LogWriter
 from tests.support.logs import MODEL, WAIT, served
-from tests.support.races import race
+from tests.support.processes import race
 
 KEYS = 150
 
