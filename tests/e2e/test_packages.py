@@ -4,12 +4,13 @@ import json
 import shutil
 import subprocess
 import sys
+import sysconfig
 
 import pytest
 import yaml
 
 from evergreen.deployments.deploy import FLOWS
-from tests.support.packages import Wheel, ask_service, build, clone_project, make_environment, run, write_team
+from tests.support.packages import Environment, Wheel, ask_service, build, clone_project, run, write_team
 from tests.support.servers import LONG, ROOT, brought_up
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(4 * LONG)]
@@ -20,6 +21,16 @@ for name in sys.argv[1:]:
     files[name] = importlib.import_module(name).__file__
 print(json.dumps(files))
 """
+
+
+def make_environment(folder, wheel):
+    """Install a wheel into an empty environment; libraries come from this one, without what is editable in it."""
+    made = Environment(folder)
+    run(sys.executable, "-m", "venv", folder, cwd=folder.parent)
+    install = ("-m", "pip", "install", "--quiet", "--no-deps", "--no-index")
+    run(made.python, *install, wheel, cwd=folder.parent)
+    (made.packages / "libraries.pth").write_text(sysconfig.get_path("purelib"))
+    return made
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from collections import Counter
 from datetime import datetime
 
+import pandas as pd
 import pytest
 
 from evergreen.tasks.core.ab_testing.ledger import fold_tests
@@ -21,7 +22,7 @@ from evergreen.tasks.io.setup import open_setup
 from evergreen.tasks.io.status import model_status
 from evergreen.tasks.io.traffic import read_traffic
 from tests.support.champions import load_reference
-from tests.support.earlier_home import FEATURES, NOW, lived_in, served_rows, unpack
+from tests.support.earlier_home import FEATURES, NOW, lived_in, unpack
 from tests.support.logs import sum_profiles
 
 pytestmark = pytest.mark.filterwarnings(
@@ -47,6 +48,11 @@ WORDS = (
     "value: worth",
 )
 """Keys and values of version 0.1 that later versions call otherwise."""
+
+
+def served_rows(table, count):
+    """Return the newest rows of a table, whole; the rows that were served are its newest ones."""
+    return pd.read_csv(table).tail(count)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """How often a challenger is promoted: equal, exactly better enough, and twice that. Rates: docs/limits.md."""
 
+import math
 import os
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -7,29 +8,56 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from scipy.signal import lfilter
+from scipy.stats import chi2, norm, t
+from statsmodels.stats.power import TTestPower
 
 from evergreen.tasks.core.challenge.alpha import plan_alpha
+from evergreen.tasks.core.challenge.blocks import make_blocks
+from evergreen.tasks.core.challenge.decision import Rule, judge_challenge
 from evergreen.tasks.core.challenge.difference import measure_difference
 from evergreen.tasks.core.metrics.base import Metric, mean_of_first, row_parts
 from evergreen.tasks.core.metrics.scored import Scored
 from evergreen.tasks.core.verdict import Outcome
-from tests.support.simulated_models import (
-    LEAST,
-    ROWS_A_DAY,
-    analytic_size,
-    compare,
-    judge,
-    lower_bound,
-    promotion_rate_by_theory,
-    upper_bound,
-)
+from tests.support.simulated_models import DAY, METRICS, PAIRS, ROWS_A_DAY, lower_bound, upper_bound
 
 pytestmark = pytest.mark.proof
 
 TRIALS = 2_000
 PILOT = {"accuracy": 800, "roc_auc": 800, "rmse": 800, "ndcg_at_3": 250}
 PILOT_DAYS = 60
+LEAST = {"accuracy": 0.02, "roc_auc": 0.015, "rmse": 0.03, "ndcg_at_3": 0.02}  # min_improvement
 CASES = [(name, phi) for name in LEAST for phi in (0.0, 0.9)]
+
+
+def compare(rng, name, n, *, better_by, phi, level=0.05, draws=400):
+    """Measure the difference of one simulated pair: by day blocks when rows are AR, else row by row."""
+    champion, challenger = PAIRS[name](rng, n, better_by=better_by, phi=phi)
+    blocks = None
+    if phi:
+        rows = len(champion) // n
+        blocks = np.repeat(make_blocks(np.arange(n) * DAY / ROWS_A_DAY), rows)
+    return measure_difference(
+        METRICS[name], champion, challenger, level=level, blocks=blocks, rng=rng, draws=draws
+    )
+
+
+def judge(difference, *, least):
+    """Judge by superiority at a given min_improvement."""
+    return judge_challenge(difference, Rule(min_improvement=least))
+
+
+def promotion_rate_by_theory(true, *, error, least, df, level=0.05):
+    """Return P(lower bound > 0 and estimate >= least) for a normal estimate and a chi-square spread."""
+    critical = t.isf(level / 2, df)
+    spread = error * np.sqrt(chi2.ppf((np.arange(500) + 0.5) / 500, df) / df)
+    return float(norm.cdf((true - np.maximum(least, critical * spread)) / error).mean())
+
+
+def analytic_size(n, *, error, true, level=0.05, power=0.8, blocks=None):
+    """Return the sample that gives the power when the spread is known: of n rows, or of blocks of n rows."""
+    units = n if blocks is None else blocks
+    effect = true / (error * math.sqrt(units))
+    return n / units * TTestPower().solve_power(effect_size=effect, alpha=level, power=power)
 
 
 def rows_of(name, phi):

@@ -19,14 +19,12 @@ from evergreen.tasks.core.profiles.profile import measure_profile
 from evergreen.tasks.core.stats.two_sample import ks_from_counts
 from tests.support.drift_streams import (
     FEATURES,
+    HOUR,
     QUARTER,
     ROWS,
-    STREAMS,
     Windows,
     draw_counts,
-    judge_all,
     means,
-    opened,
     policy,
     reference_profile,
     signals_of,
@@ -40,6 +38,27 @@ ALLOWED = {"independent": 1.0, "cycle": 1.0, "autoregressive": 1.5}
 SHIFTS = (0.1, 0.25, 0.5, 1.0)
 BEFORE, AFTER = 12, 40
 REFERENCE = reference_profile()
+
+
+STREAMS = ("independent", "autoregressive", "cycle")
+
+
+def judge_all(windows, *, reference, policy, null=None):
+    """Judge the windows after the first ``reference`` ones in order; yield place (from 0) and judgement."""
+    null = fit_null_model(windows.series(0, reference), policy=policy) if null is None else null
+    memory = DetectorState.empty()
+    for place in range(reference, len(windows.values)):
+        position = windows.start + HOUR * place
+        found = judge_window(
+            windows.signals(place), null, memory, policy=policy, position=position, rows=ROWS
+        )
+        memory = found.memory
+        yield place - reference, found
+
+
+def opened(judged):
+    """Return the alarms that opened, as (place, change)."""
+    return [(place, one) for place, found in judged for one in found.alarms if one.change == "opened"]
 
 
 def upper_bound(counts):

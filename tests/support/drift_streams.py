@@ -11,9 +11,6 @@ from scipy.signal import lfilter
 from scipy.stats import norm
 
 from evergreen.tasks.core.config.units import Rate, Span
-from evergreen.tasks.core.drift.calibration import fit_null_model
-from evergreen.tasks.core.drift.detect import DetectorState
-from evergreen.tasks.core.drift.judge import judge_window
 from evergreen.tasks.core.drift.policy import Policy
 from evergreen.tasks.core.drift.profile_signals import prepare_signals
 from evergreen.tasks.core.drift.types import DriftKind, Signals, SignalSeries
@@ -24,7 +21,6 @@ HOUR = 3600.0
 START = 1_767_225_600.0  # 2026-01-01T00:00:00Z
 ROWS, FEATURES, QUARTER = 500, 30, 2160
 BINS = 18
-STREAMS = ("independent", "autoregressive", "cycle")
 EDGES = norm.ppf(np.arange(1, BINS) / BINS)
 
 
@@ -110,21 +106,3 @@ def signals_of(counts, reference, *, kind=DriftKind.DATA):
     return Windows(
         keys=prepared.keys, values=np.hstack(values), errors=np.tile(np.concatenate(errors), (windows, 1))
     )
-
-
-def judge_all(windows, *, reference, policy, null=None):
-    """Judge the windows after the first ``reference`` ones in order; yield place (from 0) and judgement."""
-    null = fit_null_model(windows.series(0, reference), policy=policy) if null is None else null
-    memory = DetectorState.empty()
-    for place in range(reference, len(windows.values)):
-        position = windows.start + HOUR * place
-        found = judge_window(
-            windows.signals(place), null, memory, policy=policy, position=position, rows=ROWS
-        )
-        memory = found.memory
-        yield place - reference, found
-
-
-def opened(judged):
-    """Return the alarms that opened, as (place, change)."""
-    return [(place, one) for place, found in judged for one in found.alarms if one.change == "opened"]

@@ -7,7 +7,6 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from tests.support.servers import QUIET, ROOT
@@ -74,8 +73,3 @@ def lived_in(home):
         for name, value in home.environment.items():
             patch.setenv(name, value)
         yield home
-
-
-def served_rows(table, count):
-    """Return the newest rows of a table, whole; the rows that were served are its newest ones."""
-    return pd.read_csv(table).tail(count)

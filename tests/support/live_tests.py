@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from evergreen.tasks.core.ab_testing.analysis import analyse_live_test, needed_units
+from evergreen.tasks.core.ab_testing.analysis import analyse_live_test
 from evergreen.tasks.core.ab_testing.checks import MIN_UNITS, least_units
 from evergreen.tasks.core.ab_testing.definition import Arm, LiveTest
 from evergreen.tasks.core.ab_testing.effect import measure_effect
@@ -225,16 +225,3 @@ def row_by_row(lost, won, test):
     b, c = (x.reshape(len(x), -1).cumsum(1) for x in (lost, won))
     e = log_mcnemar_e_value(b, c, concentration=test.concentration) >= -np.log(ALPHA)
     return e.any(axis=1), ((b - c) ** 2 > 1.96**2 * np.maximum(b + c, 30)).any(axis=1)
-
-
-def units_for(test, *, sd):
-    """Return the stated need by a spread a unit that is known: in each arm, or of the difference of a pair."""
-    if test.mode == "arms":
-        share = test.challengers[0].share
-        sd /= np.sqrt(share * (1 - share))
-    return needed_units(test, standard_error=sd, n=1)
-
-
-def first_crossing(mask):
-    """Return the number of the first look at which the mask holds, per trial; the number of looks where never."""
-    return np.where(mask.any(axis=-1), mask.argmax(axis=-1), mask.shape[-1])

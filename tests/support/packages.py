@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import sysconfig
 import zipfile
 from dataclasses import dataclass
 from email import message_from_bytes
@@ -114,16 +113,6 @@ class Environment:
     def packages(self):
         version = f"python{sys.version_info.major}.{sys.version_info.minor}"
         return self.folder / "lib" / version / "site-packages"
-
-
-def make_environment(folder, wheel):
-    """Install a wheel into an empty environment; libraries come from this one, without what is editable in it."""
-    made = Environment(folder)
-    run(sys.executable, "-m", "venv", folder, cwd=folder.parent)
-    install = ("-m", "pip", "install", "--quiet", "--no-deps", "--no-index")
-    run(made.python, *install, wheel, cwd=folder.parent)
-    (made.packages / "libraries.pth").write_text(sysconfig.get_path("purelib"))
-    return made
 
 
 def write_team(folder, *, regular):

@@ -3,15 +3,12 @@
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
 
 import httpx
-import numpy as np
-import skops.io
 
 from evergreen.deployments.service.app import make_app
 from evergreen.deployments.service.service import Service
@@ -124,40 +121,10 @@ class Away:
         return ask
 
 
-def register_broken(setup, folder):
-    """Register a version that loads, has all its documents, and answers with what is no number; return it."""
-    registry = setup.stores.registry
-    good = registry.version(setup.model, 2)
-    local = fetch_model(f"models:/{setup.model}/2", folder / "fetched", tracker=open_tracker(setup.stores))
-    place = folder / "broken"
-    shutil.copytree(local, place)
-    estimator = load_model(setup, 2).estimator
-    _spoil(estimator)
-    skops.io.dump(estimator, place / "model.skops")
-    tags = {"evergreen.run": good.tags.get("evergreen.run") or good.run_id}
-    return registry.register(setup.model, source=str(place), run_id=None, tags=tags).version
-
-
-def register_again(setup, version):
-    """Register a version once more, as the next one; return it."""
-    registry = setup.stores.registry
-    good = registry.version(setup.model, version)
-    tags = {"evergreen.run": good.tags.get("evergreen.run") or good.run_id, "validation_status": "approved"}
-    return registry.register(setup.model, source=good.source, run_id=good.run_id, tags=tags).version
-
-
 def register_stranger(setup, folder):
     """Register a version without Evergreen's documents; return it."""
     local = fetch_model(f"models:/{setup.model}/2", folder / "stranger", tracker=open_tracker(setup.stores))
     return setup.stores.registry.register(setup.model, source=str(local), run_id=None).version
-
-
-def _spoil(estimator):
-    parts = [estimator, *estimator.get_params(deep=True).values()]
-    linear = [part for part in parts if hasattr(part, "coef_")]
-    assert linear
-    for part in linear:
-        part.coef_ = np.full_like(part.coef_, np.nan)
 
 
 class Served:

@@ -6,12 +6,8 @@ from functools import lru_cache
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 from scipy.signal import lfilter
-from scipy.stats import beta, chi2, norm, t
-from statsmodels.stats.power import TTestPower
+from scipy.stats import beta, norm
 
-from evergreen.tasks.core.challenge.blocks import make_blocks
-from evergreen.tasks.core.challenge.decision import Rule, judge_challenge
-from evergreen.tasks.core.challenge.difference import measure_difference
 from evergreen.tasks.core.metrics.registry import get_metric
 from evergreen.tasks.core.metrics.scored import Scored
 
@@ -19,7 +15,6 @@ DAY = 86_400.0
 ROWS_A_DAY = 48
 SHARED = 0.7  # correlation of the two models' noise
 RELEVANCE = np.array([2.0, 1.0, 0.0, 0.0, 0.0])
-LEAST = {"accuracy": 0.02, "roc_auc": 0.015, "rmse": 0.03, "ndcg_at_3": 0.02}  # min_improvement
 METRICS = {
     "accuracy": get_metric("accuracy", problem="binary"),
     "roc_auc": get_metric("roc_auc", problem="binary"),
@@ -97,37 +92,6 @@ def ndcg_curve():
 
 
 PAIRS = {"accuracy": accuracy_pair, "roc_auc": roc_auc_pair, "rmse": rmse_pair, "ndcg_at_3": ndcg_pair}
-
-
-def compare(rng, name, n, *, better_by, phi, level=0.05, draws=400):
-    """Measure the difference of one simulated pair: by day blocks when rows are AR, else row by row."""
-    champion, challenger = PAIRS[name](rng, n, better_by=better_by, phi=phi)
-    blocks = None
-    if phi:
-        rows = len(champion) // n
-        blocks = np.repeat(make_blocks(np.arange(n) * DAY / ROWS_A_DAY), rows)
-    return measure_difference(
-        METRICS[name], champion, challenger, level=level, blocks=blocks, rng=rng, draws=draws
-    )
-
-
-def judge(difference, *, least):
-    """Judge by superiority at a given min_improvement."""
-    return judge_challenge(difference, Rule(min_improvement=least))
-
-
-def promotion_rate_by_theory(true, *, error, least, df, level=0.05):
-    """Return P(lower bound > 0 and estimate >= least) for a normal estimate and a chi-square spread."""
-    critical = t.isf(level / 2, df)
-    spread = error * np.sqrt(chi2.ppf((np.arange(500) + 0.5) / 500, df) / df)
-    return float(norm.cdf((true - np.maximum(least, critical * spread)) / error).mean())
-
-
-def analytic_size(n, *, error, true, level=0.05, power=0.8, blocks=None):
-    """Return the sample that gives the power when the spread is known: of n rows, or of blocks of n rows."""
-    units = n if blocks is None else blocks
-    effect = true / (error * math.sqrt(units))
-    return n / units * TTestPower().solve_power(effect_size=effect, alpha=level, power=power)
 
 
 def upper_bound(hits, trials, *, confidence=0.99):

@@ -23,7 +23,6 @@ from tests.support.live_tests import (
     regimes,
     row_by_row,
     show,
-    units_for,
     value_batches,
     winners,
 )
@@ -31,6 +30,14 @@ from tests.support.simulated_models import lower_bound, upper_bound
 
 pytestmark = pytest.mark.slow
 TRIALS = 1_000
+
+
+def units_for(test, *, sd):
+    """Return the stated need by a spread a unit that is known: in each arm, or of the difference of a pair."""
+    if test.mode == "arms":
+        share = test.challengers[0].share
+        sd /= np.sqrt(share * (1 - share))
+    return needed_units(test, standard_error=sd, n=1)
 
 
 @pytest.mark.parametrize("share", [0.5, 0.1])

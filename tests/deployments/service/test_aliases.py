@@ -3,8 +3,14 @@
 import asyncio
 import shutil
 
+import numpy as np
+import skops.io
+
 from evergreen.deployments.service import model_loader as taken
 from evergreen.tasks.core.alerts.alert import HEALTH
+from evergreen.tasks.io.mlflow_store.model_files import fetch_model
+from evergreen.tasks.io.mlflow_store.models import load_model
+from evergreen.tasks.io.mlflow_store.tracking import open_tracker
 from evergreen.tasks.io.serving_cache import ServingCache
 from tests.support.champions import crown
 from tests.support.serving import (
@@ -16,12 +22,40 @@ from tests.support.serving import (
     own_scores,
     predict,
     predicted,
-    register_again,
-    register_broken,
     register_stranger,
     serve,
     until,
 )
+
+
+def register_broken(setup, folder):
+    """Register a version that loads, has all its documents, and answers with what is no number; return it."""
+    registry = setup.stores.registry
+    good = registry.version(setup.model, 2)
+    local = fetch_model(f"models:/{setup.model}/2", folder / "fetched", tracker=open_tracker(setup.stores))
+    place = folder / "broken"
+    shutil.copytree(local, place)
+    estimator = load_model(setup, 2).estimator
+    _spoil(estimator)
+    skops.io.dump(estimator, place / "model.skops")
+    tags = {"evergreen.run": good.tags.get("evergreen.run") or good.run_id}
+    return registry.register(setup.model, source=str(place), run_id=None, tags=tags).version
+
+
+def register_again(setup, version):
+    """Register a version once more, as the next one; return it."""
+    registry = setup.stores.registry
+    good = registry.version(setup.model, version)
+    tags = {"evergreen.run": good.tags.get("evergreen.run") or good.run_id, "validation_status": "approved"}
+    return registry.register(setup.model, source=good.source, run_id=good.run_id, tags=tags).version
+
+
+def _spoil(estimator):
+    parts = [estimator, *estimator.get_params(deep=True).values()]
+    linear = [part for part in parts if hasattr(part, "coef_")]
+    assert linear
+    for part in linear:
+        part.coef_ = np.full_like(part.coef_, np.nan)
 
 
 def health(setup):

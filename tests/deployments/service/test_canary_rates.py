@@ -4,13 +4,29 @@ Where none of n trials may end wrongly, a rate of 3 / n or more would be overloo
 proofs ask for the rates themselves, with more trials, larger calls and longer ramps.
 """
 
+import asyncio
+
+import numpy as np
 import pytest
 
-from tests.support.canaries import Version, ends
+from evergreen.tasks.core.traffic.state import STOPPED
+from tests.support.canaries import Stage, Version
 
 pytestmark = pytest.mark.slow
 WIDE = Version(spread=1.0)
 """A version whose time varies threefold from call to call."""
+
+
+def ends(champion, canary, *, trials, seed, rows, monkeypatch, **options):
+    """Return how trials ended: the kind of the newest entry of each, and the guardrails that tripped."""
+    kinds, why = [], []
+    for trial in range(trials):
+        rng = np.random.default_rng([seed, trial])
+        stage = Stage(champion, canary, rng=rng, monkeypatch=monkeypatch, **options)
+        end = asyncio.run(stage.play(rows=rows))
+        kinds.append(end.kind)
+        why += [reason.code for reason in end.reasons] if end.kind == STOPPED else []
+    return kinds, why
 
 
 def share_of(kinds, kind):
