@@ -26,7 +26,7 @@ from evergreen.tasks.io.mlflow_store.model_files import load_foreign
 from evergreen.tasks.io.mlflow_store.tracking import Tracker
 from evergreen.tasks.io.prediction_log.store import open_log
 from tests.support.servers import ROOT
-from tests.support.training_data import binary_context, gate_config
+from tests.support.training_data import binary_context, model_config
 
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("0*.md"))
 MANUALS = [ROOT / "README.md", ROOT / "docs" / "guide.md"]
@@ -107,7 +107,7 @@ def test_the_guide_names_each_deployment_that_has_a_schedule_and_no_other():
     text = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
     section = text.partition("## Servers and schedules")[2].partition("\n## ")[0]
     named = set(re.findall(r"`([\w-]+)/payments`", section.partition("```\n\n")[2]))
-    config = gate_config(promotion={"evidence": "ab"})
+    config = model_config(promotion={"evidence": "ab"})
     assert {stage for stage in FLOWS if schedules_of(stage, config)} == named
 
 
@@ -252,7 +252,7 @@ def team(tmp_path, monkeypatch):
 
 
 def test_the_guides_metric_decides(team):
-    config = gate_config(evaluation=yaml.safe_load(examples("yaml", containing="top_percent"))["evaluation"])
+    config = model_config(evaluation=yaml.safe_load(examples("yaml", containing="top_percent"))["evaluation"])
     scored = binary_context(400).scored
     metric = metrics_of(config, custom=custom_metrics(config))[0]
     best = np.argsort(-scored.score, kind="stable")[:4]
@@ -262,7 +262,7 @@ def test_the_guides_metric_decides(team):
 
 @pytest.mark.parametrize(("limit", "expected"), [(0.2, Outcome.FAIL), (0.9, Outcome.PASS)])
 def test_the_guides_gate_rejects_what_calls_too_much(team, limit, expected):
-    config = gate_config(validation=yaml.safe_load(examples("yaml", containing="team.gates"))["validation"])
+    config = model_config(validation=yaml.safe_load(examples("yaml", containing="team.gates"))["validation"])
     paths = config.validation.gates
     gates = {path: import_function(path, key="validation.gates") for path in paths}
     sys.modules["team.gates"].LIMIT = limit
@@ -283,7 +283,7 @@ def test_the_guides_foreign_model_can_be_brought_in(team, mlflow_uri, monkeypatc
     context = binary_context(200)
     features = context.holdout.frame[["x", "z"]]
     uri = import_function("elsewhere:log_elsewhere", key="the guide")(features, context.scored.y)
-    foreign = load_foreign(uri, tracker=Tracker(mlflow_uri), config=gate_config())
+    foreign = load_foreign(uri, tracker=Tracker(mlflow_uri), config=model_config())
     assert ("x", "z") == foreign.inputs
     assert (len(features), 2) == foreign.predict_proba(features).shape
 

@@ -50,7 +50,7 @@ from evergreen.tasks.runtime.publish import Artifact, log_team_artifacts, show
 from tests.house import ROOT
 from tests.support.champions import Arena
 from tests.support.memory_stores import MemoryLog
-from tests.support.training_data import binary_context, gate_config
+from tests.support.training_data import binary_context, model_config
 
 PAGES = [(ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("extending.md", "connecting.md")]
 PAGE = "\n".join(PAGES)
@@ -107,7 +107,7 @@ def arena(prefect_server, mlflow_uri, tmp_path, monkeypatch):
 
 def test_a_metric_is_one_file(door):
     own = door("A metric")
-    config = gate_config(evaluation={**own.keys["evaluation"], "metric": "hit_rate"})
+    config = model_config(evaluation={**own.keys["evaluation"], "metric": "hit_rate"})
     deciding = metrics_of(config, custom=custom_metrics(config))[0]
     scored = binary_context().scored
     assert (len(own.files), deciding.name) == (1, "hit_rate")
@@ -116,7 +116,7 @@ def test_a_metric_is_one_file(door):
 
 def test_a_gate_is_one_file(door):
     own = door("A gate")
-    config = gate_config(**own.keys)
+    config = model_config(**own.keys)
     decision = judge_gates(binary_context(config=config), gates=configured_gates(config))
     assert (len(own.files), decision.state) == (1, State.REJECTED)
     assert ["too_many_alarms"] == [reason.code for reason in decision.verdict.reasons]
@@ -124,7 +124,7 @@ def test_a_gate_is_one_file(door):
 
 def test_a_gate_of_a_team_says_which_of_its_options_is_unknown(door):
     door("A gate")
-    config = gate_config(validation={"gates": [{"team_gates:alarm_rate": {"mots": 0.2}}]})
+    config = model_config(validation={"gates": [{"team_gates:alarm_rate": {"mots": 0.2}}]})
     with pytest.raises(ConfigError, match=r"Unknown key 'mots'.*Did you mean 'most'"):
         judge_gates(binary_context(config=config), gates=configured_gates(config))
 
@@ -132,7 +132,7 @@ def test_a_gate_of_a_team_says_which_of_its_options_is_unknown(door):
 def test_a_gate_of_a_package_is_used_by_its_name(door, package):
     door("A gate")
     package("evergreen.gates", "few_alarms", "team_gates:alarm_rate")
-    config = gate_config(validation={"gates": [{"few_alarms": {"most": 0.2}}]})
+    config = model_config(validation={"gates": [{"few_alarms": {"most": 0.2}}]})
     decision = judge_gates(binary_context(config=config), gates=configured_gates(config))
     assert ["too_many_alarms"] == [reason.code for reason in decision.verdict.reasons]
 
@@ -145,11 +145,11 @@ def test_a_metric_of_a_package_is_used_by_its_name(door, package, tmp_path):
     )
     (tmp_path / "team_offer.py").write_text(made)
     package("evergreen.metrics", "hits", "team_offer:metric")
-    assert "hits" == metrics_of(gate_config(evaluation={"metric": "hits"}))[0].name
+    assert "hits" == metrics_of(model_config(evaluation={"metric": "hits"}))[0].name
 
 
 def test_a_gate_that_nobody_registered_is_named_with_what_is_known():
-    config = gate_config(validation={"gates": ["leakge"]})
+    config = model_config(validation={"gates": ["leakge"]})
     with pytest.raises(
         UnknownName, match=r"Unknown gate 'leakge' in validation.gates.*Did you mean 'leakage'"
     ):
@@ -160,7 +160,7 @@ def test_a_package_that_takes_the_name_of_a_built_in_gate_is_refused(door, packa
     door("A gate")
     package("evergreen.gates", "rows", "team_gates:alarm_rate")
     with pytest.raises(ConfigError, match="A package offers the gate 'rows'"):
-        configured_gates(gate_config(validation={"gates": ["rows"]}))
+        configured_gates(model_config(validation={"gates": ["rows"]}))
 
 
 def compared(config, moved):
@@ -175,7 +175,7 @@ def compared(config, moved):
 
 def test_a_drift_measure_is_shown_and_decides_by_one_file(door):
     own = door("A drift measure")
-    config = gate_config(**own.keys)
+    config = model_config(**own.keys)
     policy = drift_policy(config)
     (measure,) = compared(config, 100)
     assert (len(own.files), 0.09) == (1, pytest.approx(measure.to_dict()["team_drift:Largest"], abs=0.02))
@@ -187,13 +187,13 @@ def test_a_drift_measure_is_shown_and_decides_by_one_file(door):
 
 def test_a_drift_measure_without_a_level_decides_nothing(door):
     door("A drift measure")
-    config = gate_config(drift={"policy": "fixed_thresholds", "measures": ["team_drift:Largest"]})
+    config = model_config(drift={"policy": "fixed_thresholds", "measures": ["team_drift:Largest"]})
     assert {} == drift_policy(config).criticals
     assert "team_drift:Largest" in compared(config, 100)[0].to_dict()
 
 
 def test_a_level_of_a_built_in_measure_is_a_key_that_its_registration_makes():
-    config = gate_config(drift={"policy": "fixed_thresholds", "kl_critical": 0.1})
+    config = model_config(drift={"policy": "fixed_thresholds", "kl_critical": 0.1})
     assert {"kl": 0.1} == drift_policy(config).criticals
 
 
@@ -224,7 +224,7 @@ def asked(config, *, champion_since):
 
 def test_a_trigger_is_one_file(door):
     own = door("A trigger of retraining")
-    config = gate_config(**own.keys)
+    config = model_config(**own.keys)
     started = asked(config, champion_since=NOW - timedelta(days=60))
     assert (len(own.files), started.starts) == (1, True)
     assert [("team_triggers:season", "The season began on 2026-04-01.")] == [
@@ -237,12 +237,12 @@ def test_a_trigger_is_one_file(door):
 
 def test_a_trigger_that_is_not_known_is_said_when_the_configuration_is_read():
     with pytest.raises(ConfigError, match=r"'peridic'.*it is no trigger .did you mean 'periodic'"):
-        gate_config(retraining={"triggers": ["peridic"]})
+        model_config(retraining={"triggers": ["peridic"]})
 
 
 def test_a_strategy_is_one_file(door):
     own = door("A strategy of retraining")
-    config = gate_config(data={"time": "t", "clock": "rows"}, **own.keys)
+    config = model_config(data={"time": "t", "clock": "rows"}, **own.keys)
     frame = pd.DataFrame({"x": np.arange(4000.0), "y": 1})
     rows = Rows(frame, np.arange(4000.0))
     weights = training_weights(
@@ -257,17 +257,17 @@ def test_a_strategy_is_one_file(door):
 )
 def test_a_strategy_that_is_not_known_is_said_when_the_configuration_is_read(key, value, known):
     with pytest.raises(ConfigError, match=rf"'{value}'.*it is no strategy .did you mean '{known}'"):
-        gate_config(retraining={key: value})
+        model_config(retraining={key: value})
 
 
 def test_a_strategy_for_the_other_key_is_refused():
     with pytest.raises(ConfigError, match=r"'recency' says nothing for retraining.window"):
-        training_start(np.arange(9.0), end=9.0, config=gate_config(retraining={"window": "recency"}))
+        training_start(np.arange(9.0), end=9.0, config=model_config(retraining={"window": "recency"}))
 
 
 def test_a_data_source_is_one_file(door):
     own = door("A data source")
-    opened = open_source(gate_config(**own.keys), base=ROOT)
+    opened = open_source(model_config(**own.keys), base=ROOT)
     assert (len(own.files), ["amount", "year", "y"]) == (1, opened.columns())
     assert [2026] == opened.read(columns=["year"])["year"].unique().tolist()
 
@@ -275,7 +275,7 @@ def test_a_data_source_is_one_file(door):
 def test_a_source_of_a_package_is_opened_by_its_scheme_for_models_and_for_drift(door, package):
     door("A data source")
     package("evergreen.sources", "orders", "team_sources:orders")
-    opened = open_source(gate_config(data={"source": "orders://2025", "target": "y"}), base=ROOT)
+    opened = open_source(model_config(data={"source": "orders://2025", "target": "y"}), base=ROOT)
     assert 300 == len(opened.read())
     drift = compare_files("orders://2025", "orders://2026").drift
     assert ["year"] == [one.column for one in drift.drifted]
@@ -283,7 +283,7 @@ def test_a_source_of_a_package_is_opened_by_its_scheme_for_models_and_for_drift(
 
 def test_a_kind_of_source_that_nobody_registered_is_named_with_what_is_known():
     with pytest.raises(UnknownName, match=r"Unknown kind of source 'parqet'.*Did you mean 'parquet'"):
-        open_source(gate_config(data={"source": "x", "target": "y", "format": "parqet"}), base=ROOT)
+        open_source(model_config(data={"source": "x", "target": "y", "format": "parqet"}), base=ROOT)
 
 
 STUMPS = """
@@ -311,7 +311,7 @@ class Stump(ClassifierMixin, BaseEstimator):
 def test_a_model_library_is_one_row(door, tmp_path):
     (tmp_path / "stumplib.py").write_text(STUMPS, encoding="utf-8")
     own = door("A model library")
-    config = gate_config(**own.keys)
+    config = model_config(**own.keys)
     frame = pd.DataFrame({"x": [1.0, np.nan, 3.0, 4.0]})
     schema = Schema(target="y", numeric=("x",))
     (candidate,) = config.training.candidates
@@ -332,7 +332,7 @@ def test_an_estimator_of_a_library_without_a_row_is_refused(door, tmp_path):
 
 def test_an_outcome_source_is_one_file_and_its_outcomes_are_joined_by_prediction(door):
     own = door("An outcome source")
-    config = gate_config(data={"clock": "seconds", "time": "t"}, **own.keys)
+    config = model_config(data={"clock": "seconds", "time": "t"}, **own.keys)
     log = MemoryLog()
     served = [
         Prediction(prediction_id=str(n), position=float(n), features={"x": n}, score=0.5) for n in range(20)
@@ -342,7 +342,7 @@ def test_an_outcome_source_is_one_file_and_its_outcomes_are_joined_by_prediction
     rows = LogWindows(log, config).read(Window(0.0, 10.0))
     assert (len(own.files), [1] * 10) == (1, rows.frame["y"].tolist())
     assert [0.0] * 10 == rows.frame["@known_at"].tolist()
-    by_log = gate_config(data={"clock": "seconds", "time": "t"}, monitoring={"source": "log"})
+    by_log = model_config(data={"clock": "seconds", "time": "t"}, monitoring={"source": "log"})
     assert 1 == LogWindows(log, by_log).read(Window(0.0, 10.0)).frame["y"].notna().sum()
 
 
@@ -358,7 +358,7 @@ class Written:
 
 def test_what_a_team_logs_beside_a_stage_is_one_file(door):
     own = door("What a stage logs beside its own")
-    context, tracker = binary_context(config=gate_config(**own.keys)), Written()
+    context, tracker = binary_context(config=model_config(**own.keys)), Written()
     wrong = log_team_artifacts(
         tracker, "run", config=context.config, stage="validate", context=context, decision=None
     )
@@ -369,7 +369,7 @@ def test_what_a_team_logs_beside_a_stage_is_one_file(door):
 
 def test_a_team_function_that_fails_is_a_warning(door):
     door("What a stage logs beside its own")
-    config = gate_config(artifacts=["team_artifacts:holdout", "team_artifacts:absent"])
+    config = model_config(artifacts=["team_artifacts:holdout", "team_artifacts:absent"])
     wrong = log_team_artifacts(Written(), "run", config=config, stage="validate")
     assert ["KeyError", "ConfigError"] == [text.split(": ")[1] for text in wrong]
 

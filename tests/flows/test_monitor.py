@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from evergreen.deployments.cli.app import run
-from tests.support.champions import BEGIN, FIRST, entries, hours, make_rows, values_of, write
+from tests.support.champions import BEGIN, FIRST, entries, hours, make_rows, values_of
 from tests.support.commands import command
+from tests.support.training_data import write_yaml
 
 pytestmark = pytest.mark.server
 END, BAD = FIRST + 5, FIRST + 2
@@ -164,11 +165,11 @@ def test_a_fleet_is_watched_though_one_of_it_fails(model, monkeypatch):
     answer = command("monitor", "--all")
     assert (2, "InputError") == (answer.exit_code, answer.state)
     assert "There is no model to monitor" in answer.said
-    write(fleet, make_rows(hours=END), values_of())
+    write_yaml(fleet, make_rows(hours=END), values_of())
     assert (0, "NoDrift") == ((whole := command("monitor", "--all")).exit_code, whole.state)
     assert ["tested"] == [one["model"] for one in whole.json["models"]]
     (fleet / "absent.yaml").write_text("problem: guessing\n")
-    write(fleet, make_rows(hours=END + 1), values_of())
+    write_yaml(fleet, make_rows(hours=END + 1), values_of())
     both = command("monitor", "--all")
     assert 1 == both.exit_code
     assert "1 of 2 models failed: absent: " in both.said

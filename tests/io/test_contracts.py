@@ -11,7 +11,7 @@ from evergreen.tasks.core.contract.learn import learn_contract
 from evergreen.tasks.core.data.schema import Schema
 from evergreen.tasks.core.verdict import Outcome
 from evergreen.tasks.io.contracts import check_contract
-from tests.support.training_data import gate_config
+from tests.support.training_data import model_config
 
 
 def rows(n=300, seed=0):
@@ -38,7 +38,7 @@ SCHEMA = Schema(
 
 
 def contract(**limits):
-    return learn_contract(rows(), schema=SCHEMA, config=gate_config(contract=limits))
+    return learn_contract(rows(), schema=SCHEMA, config=model_config(contract=limits))
 
 
 def found(window, **limits):
@@ -126,7 +126,7 @@ def test_shares_are_those_of_a_count_by_hand():
 
 
 def test_no_value_of_a_private_column_is_told():
-    config = gate_config(data={"private": ["age", "city"]}, contract={"columns": {"age": {"max": 30}}})
+    config = model_config(data={"private": ["age", "city"]}, contract={"columns": {"age": {"max": 30}}})
     learned = learn_contract(rows(), schema=SCHEMA, config=config)
     window = with_column(city=WINDOW.city.str.upper())
     result = check_contract(learned, window, window="holdout", private=config.data.private)

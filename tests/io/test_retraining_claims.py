@@ -1,6 +1,5 @@
 """The claim of a retraining: one starts, the others are Blocked; what a dead owner left is taken up or closed."""
 
-import multiprocessing
 import os
 import signal
 import time
@@ -25,7 +24,7 @@ from evergreen.tasks.core.verdict import State
 from evergreen.tasks.io.ledger import open_ledger
 from evergreen.tasks.io.retraining_claims import await_claim, lock_name, read_history, take_claim
 from evergreen.tasks.io.settings import utc_now
-from tests.support.processes import race
+from tests.support.processes import finish, race, start
 
 POLICY = RetrainPolicy(cooldown=timedelta(hours=1))
 ASKED = RetrainingRequest(
@@ -92,10 +91,7 @@ def test_of_twenty_that_ask_at_once_one_starts_and_nineteen_are_held_with_the_ne
 
 
 def kill(url, stages):
-    process = multiprocessing.get_context("spawn").Process(target=die_after, args=(url, stages))
-    process.start()
-    process.join(60)
-    assert process.exitcode == -9
+    assert finish(start(die_after, url, stages)) == -9
     ledger, deadline = open_ledger(url), time.monotonic() + 60
     while ledger.lock_is_held(lock_name("fraud")):
         assert time.monotonic() < deadline, "the lock outlived its holder"

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from evergreen.tasks.core.config.canary import GuardrailLimits
 from evergreen.tasks.core.config.model import parse_model
 from evergreen.tasks.core.errors import ConfigError, InputError
 from evergreen.tasks.core.promotion.ledger import check_chain
@@ -27,21 +26,9 @@ from evergreen.tasks.io.traffic import (
     write_decision,
 )
 from evergreen.tasks.promotion import Promoter
-from tests.support.canaries import bad_round
+from tests.support.bad_canary import bad_round, stop_once
 from tests.support.memory_stores import MemoryLedger, MemoryRegistry
 from tests.support.processes import race
-
-
-def stop_once(url):
-    """Judge, write, and follow what is there; return whether the entry is mine, and who answers now."""
-    ledger, now = open_ledger(url), utc_now()
-    state = traffic_in_force(ledger, "fraud", champion=7)
-    entry = None
-    if state.plan.challengers:
-        decision = decide_traffic(state, bad_round(), now=now, limits=GuardrailLimits(processes=12))
-        entry = write_decision(ledger, "fraud", decision, at=now)
-    after = traffic_in_force(ledger, "fraud", champion=7)
-    return entry is not None, [one.name for one in after.plan.variants]
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])

@@ -18,7 +18,7 @@ from evergreen.tasks.io.traffic import (
     write_stop,
 )
 from tests.io.test_traffic import setup_on
-from tests.support.canaries import bad_round
+from tests.support.bad_canary import bad_round
 from tests.support.memory_stores import MemoryLedger
 
 

@@ -24,7 +24,7 @@ from evergreen.tasks.io.windows import (
 from tests.support.logs import NOW
 from tests.support.memory_stores import MemoryLedger, MemoryLog
 from tests.support.source_kinds import KINDS, rows
-from tests.support.training_data import data_model
+from tests.support.training_data import model_config
 
 START = pd.Timestamp("2026-01-01", tz="UTC").timestamp()
 HOUR, DAY = 3600.0, 86400.0
@@ -32,7 +32,7 @@ INPUTS, OUTCOMES = Phase.INPUTS, Phase.OUTCOMES
 
 
 def opened(folder, *, also=(), **data):
-    return DataWindows(open_source(data_model(data={"time": "at", **data}), base=folder), also=also)
+    return DataWindows(open_source(model_config(data={"time": "at", **data}), base=folder), also=also)
 
 
 def due_of(positions, window, *, phase=INPUTS, label_delay="0s", clock="timestamp", **more):
@@ -79,7 +79,7 @@ class Counting:
 
 
 def counted(folder, **data):
-    source = open_source(data_model(data={"time": "at", **data}), base=folder)
+    source = open_source(model_config(data={"time": "at", **data}), base=folder)
     loader = Counting(source.loader)
     return DataWindows(dataclasses.replace(source, loader=loader)), loader
 
@@ -189,7 +189,7 @@ def test_labels_known_after_their_time_are_missing_and_counted(tmp_path):
 
 
 def test_the_log_gives_the_same_shape_of_rows_with_outcomes_as_known_in_time():
-    log, config = MemoryLog(), data_model(monitoring={"source": "log"})
+    log, config = MemoryLog(), model_config(monitoring={"source": "log"})
     log.append_predictions(
         config.model,
         [

@@ -21,7 +21,7 @@ from evergreen.tasks.core.training.training import choose_candidate, fit_winner,
 from evergreen.tasks.core.validation.gate import GateContext
 from evergreen.tasks.core.validation.validate import validate_version
 from evergreen.tasks.core.verdict import Outcome, State
-from tests.support.training_data import gate_config
+from tests.support.training_data import model_config
 
 HOUR = 3600.0
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -86,7 +86,7 @@ def noise_config(problem, *, timed=True, **evaluation):
         {"name": "linear", "estimator": LINEAR[problem]},
         {"name": "trees", "estimator": TREES[problem], "params": {"max_iter": 15, "max_leaf_nodes": 8}},
     ]
-    return gate_config(
+    return model_config(
         problem,
         data=data,
         evaluation={**window, **evaluation},

@@ -26,9 +26,9 @@ from evergreen.tasks.core.replay.run import ConfiguredPolicy, StepChecks
 from evergreen.tasks.core.replay.setup import begin_replay, parse_policy
 from evergreen.tasks.core.replay.stages import PolicyState
 from evergreen.tasks.core.verdict import Outcome, State
-from tests.support.replays import BEGIN, KINDS, make_history
+from tests.support.replays import BEGIN, make_history
 from tests.support.simulated_models import lower_bound, upper_bound
-from tests.support.training_data import model_config
+from tests.support.training_data import linear, model_config
 
 pytestmark = [pytest.mark.proof, pytest.mark.timeout(7200)]
 SEEDS, PER_DAY, LEARNED, WATCHED = 200, 40, 42, 91
@@ -82,7 +82,7 @@ def configure(stream):
     """Return the model under a policy that forces a retraining every week, whatever was found before."""
     config = model_config(
         stream.problem,
-        candidates=({"name": "one", "estimator": f"sklearn.linear_model.{KINDS[stream.problem]}"},),
+        candidates=(linear(stream.problem, "one"),),
         data={"time": "at"},
         evaluation={"metric": stream.metric, "min_improvement": 0.0},
         monitoring={"window": "7d"},

@@ -18,24 +18,15 @@ from evergreen.tasks.core.config.traffic import TrafficConfig
 from evergreen.tasks.core.serving.answers import Answers, model_refuses
 from evergreen.tasks.core.serving.batch import Batch
 from evergreen.tasks.core.serving.signature import Column, Signature
-from evergreen.tasks.core.traffic.counts import ArmFigures
-from evergreen.tasks.core.traffic.decide import Round
 from evergreen.tasks.core.traffic.plan import plan_traffic
 from evergreen.tasks.core.traffic.state import DONE, SET, STOPPED, TRAFFIC, TrafficState
 from evergreen.tasks.core.traffic.variant import Role, Variant
-from evergreen.tasks.io.settings import utc_now
 from evergreen.tasks.io.traffic import read_traffic
 from tests.support.memory_stores import MemoryLedger
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 CANARY = Variant(name="v8", role=Role.CHALLENGER, share=0.01, members=((8, 1.0),))
-
-
-def bad_round(rows=400):
-    """Return a round in which every other row of ``v8`` failed, and none of the champion's."""
-    arm = ArmFigures(name="v8", rows=rows, errors=rows // 2, erred=rows // 2)
-    return Round(number=1, since=utc_now(), figures=(ArmFigures(name="champion", rows=rows), arm))
 
 
 SIGNATURE = Signature(columns=(Column("x", "number"),))

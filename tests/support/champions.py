@@ -5,7 +5,6 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from prefect.logging import disable_run_logger
 
 from evergreen.tasks.challenge import (
@@ -26,9 +25,7 @@ from evergreen.tasks.monitoring import check_due_windows, load_monitor, read_mon
 from evergreen.tasks.monitoring_report import MonitorRun, conclude_run
 from evergreen.tasks.promotion import Promoter
 from evergreen.tasks.training import choose, fit, keep, prepare, try_candidate
-from tests.support.training_data import write_model
-
-LINEAR = {"candidates": [{"name": "linear", "estimator": "sklearn.linear_model.LogisticRegression"}]}
+from tests.support.training_data import add_outcome, linear, merged, write_model, write_yaml
 
 
 def train(setup, *, trigger="manual", **options):
@@ -52,17 +49,15 @@ class Arena:
 
     def __init__(self, folder, uri, monkeypatch, *, start=None):
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        point_at(folder, uri, monkeypatch)
         if start is not None:
             shutil.copy(start, uri.removeprefix("sqlite:///"))
-        monkeypatch.setenv("EVERGREEN_HOME", str(folder / "home"))
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-        monkeypatch.delenv("EVERGREEN_LEDGER_URL", raising=False)
-        monkeypatch.delenv("EVERGREEN_LOG_URL", raising=False)
 
     def setup(self, **sections):
         """Open the model under a configuration."""
-        return open_setup(str(write_model(self.folder, **{"training": LINEAR, **sections})))
+        return open_setup(
+            str(write_model(self.folder, **{"training": {"candidates": [linear()]}, **sections}))
+        )
 
 
 def enthrone(setup, *, challenger, champion=None):
@@ -99,12 +94,6 @@ def promote_plainly(setup, version, **options):
 BEGIN = pd.Timestamp("2025-03-01", tz="UTC")
 PER_HOUR, LEARNED, FIRST, NEXT = 40, 150, 120, 135
 """Rows an hour; hours a version is made of; the first it has not learned from; that of the version after it."""
-KINDS = {
-    "binary": "LogisticRegression",
-    "multiclass": "LogisticRegression",
-    "regression": "Ridge",
-    "ranking": "Ridge",
-}
 
 
 def make_rows(problem="binary", *, hours=LEARNED, seed=0, clock="timestamp"):
@@ -119,16 +108,7 @@ def make_rows(problem="binary", *, hours=LEARNED, seed=0, clock="timestamp"):
         frame.insert(0, "at", offset)
     elif clock == "timestamp":
         frame.insert(0, "at", BEGIN + pd.to_timedelta(offset, unit="s"))
-    if problem == "binary":
-        frame["y"] = np.where(strength > 0.3, "yes", "no")
-    elif problem == "multiclass":
-        frame["y"] = np.select([strength < -0.7, strength < 1.2], ["low", "mid"], "top")
-    elif problem == "regression":
-        frame["y"] = strength
-    else:
-        frame["race"] = np.arange(n) // 8
-        frame["y"] = frame.assign(s=strength).groupby("race")["s"].rank().sub(5).clip(lower=0)
-    return frame
+    return add_outcome(frame, strength, problem, cuts=(-0.7, 1.2))
 
 
 def hours(first, last):
@@ -145,27 +125,13 @@ def values_of(problem="binary", *, clock="timestamp", **sections):
         "problem": problem,
         "data": data if rows else {**data, "time": "at"},
         "split": {"min_rows": 50, "holdout": span(20)},
-        "training": {
-            "folds": 3,
-            "importance_repeats": 1,
-            "candidates": [{"name": "linear", "estimator": f"sklearn.linear_model.{KINDS[problem]}"}],
-        },
+        "training": {"folds": 3, "importance_repeats": 1, "candidates": [linear(problem)]},
         "evaluation": {"validation_window": span(30)},
         "monitoring": {"window": span(1), "min_rows": 20, "report_rows": 0},
     }
     if problem == "ranking":
         values["data"]["group"] = "race"
-    for section, changes in sections.items():
-        values[section] = {**values.get(section, {}), **changes}
-    return values
-
-
-def write(folder, frame, values=None):
-    """Write rows and configuration; return the configuration's path."""
-    frame.to_csv(folder / "rows.csv", index=False)
-    path = folder / "tested.yaml"
-    path.write_text(yaml.safe_dump(values or values_of()))
-    return path
+    return merged(values, sections)
 
 
 def point_at(folder, uri, patch):
@@ -184,7 +150,7 @@ def train_champion(folder, template, frame=None, values=None, *, ends=(LEARNED,)
         shutil.copy(template, folder / "mlflow.db")
         rows = make_rows(hours=max(ends)) if frame is None else frame
         for end in ends:
-            setup = open_setup(str(write(folder, rows.iloc[hours(0, end)], values)))
+            setup = open_setup(str(write_yaml(folder, rows.iloc[hours(0, end)], values or values_of())))
             train_version(setup)
         crown(setup, 1)
     return folder / "mlflow.db"
@@ -211,7 +177,7 @@ class Watched:
 
     def setup(self, frame, **sections):
         """Write rows and open the model."""
-        return open_setup(str(write(self.folder, frame, values_of(**sections))))
+        return open_setup(str(write_yaml(self.folder, frame, values_of(**sections))))
 
 
 def watch(setup, *, since=None, until=None, dry_run=False):
@@ -278,25 +244,9 @@ def hour_of(position):
 
 
 class Learned:
-    """A model and the versions trained of it, in stores of its own.
+    """A model and its versions, oldest first in ``infos``, in stores of its own that begin with those of ``template``.
 
-    Parameters
-    ----------
-    folder : Path
-        Where it lies.
-    template : Path
-        The MLflow store it begins with.
-    until : sequence of str or None
-        The moments as of which a version is trained, one after the other.
-    options : mapping
-        See ``write_model``.
-
-    Attributes
-    ----------
-    lesson, choice, fitted : object
-        What came of the newest training.
-    infos : list of VersionInfo
-        The versions, oldest first.
+    A version is trained as of each moment of ``until``, one after the other; ``options`` are those of ``write_model``.
     """
 
     def __init__(self, folder, template, *, until=(None,), **options):

@@ -15,6 +15,7 @@ from evergreen.deployments.cli.app import run
 from evergreen.tasks.io.settings import read_settings
 from evergreen.tasks.io.setup import Stores
 from tests.support.servers import QUIET
+from tests.support.training_data import linear
 
 REASON = {"code", "message", "observed", "limit"}
 
@@ -124,11 +125,7 @@ def write_model(folder, name, **sections):
         "problem": "binary",
         "data": {"source": f"{name}.csv", "target": "y", "time": "at"},
         "split": {"holdout": "14d"},
-        "training": {
-            "candidates": [{"name": "linear", "estimator": "sklearn.linear_model.LogisticRegression"}],
-            "folds": 3,
-            "importance_repeats": 1,
-        },
+        "training": {"candidates": [linear()], "folds": 3, "importance_repeats": 1},
         "evaluation": {"metric": "roc_auc", "validation_window": "14d"},
         **sections,
     }

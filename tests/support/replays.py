@@ -22,16 +22,10 @@ from evergreen.tasks.core.replay.results import (
 from evergreen.tasks.core.replay.run import replay_policy
 from evergreen.tasks.core.replay.setup import begin_replay, parse_policies
 from evergreen.tasks.core.verdict import Reason, State
-from tests.support.training_data import model_config
+from tests.support.training_data import add_outcome, merged, model_config
 
 BEGIN = pd.Timestamp("2025-01-02", tz="UTC")
 PER_DAY = 48
-KINDS = {
-    "binary": "LogisticRegression",
-    "regression": "Ridge",
-    "ranking": "Ridge",
-    "multiclass": "LogisticRegression",
-}
 
 
 def history_frame(problem="binary", *, days=60, seed=0, flip=None, clock="timestamp", label_hours=None):
@@ -50,38 +44,21 @@ def history_frame(problem="binary", *, days=60, seed=0, flip=None, clock="timest
         frame.insert(0, "at", seconds)
     if label_hours is not None:
         frame["known"] = frame["at"] + pd.to_timedelta(rng.uniform(0, label_hours, size=n), unit="h")
-    if problem == "binary":
-        frame["y"] = (strength > 0).astype(int)
-    elif problem == "multiclass":
-        frame["y"] = np.select([strength < -0.7, strength < 0.7], ["low", "mid"], "top")
-    elif problem == "regression":
-        frame["y"] = strength
-    else:
-        frame["race"] = np.arange(n) // 8
-        frame["y"] = frame.assign(s=strength).groupby("race")["s"].rank().sub(5).clip(lower=0)
-    return frame
+    return add_outcome(frame, strength, problem, limit=0.0, cuts=(-0.7, 0.7), labels=(0, 1))
 
 
 def replay_config(problem="binary", *, clock="timestamp", candidates=None, **sections):
     """Return a configuration of windows of two days, judged on the newest eight."""
     rows = clock == "rows"
     span = (lambda days: f"{days * PER_DAY} rows") if rows else (lambda days: f"{days}d")
-    data = {
-        "clock": clock,
-        **({} if rows else {"time": "at"}),
-        **({"group": "race"} if problem == "ranking" else {}),
-    }
     values = {
+        "data": {"clock": clock, **({} if rows else {"time": "at"})},
         "split": {"min_rows": 50, "holdout": span(7)},
         "evaluation": {"validation_window": span(8)},
         "monitoring": {"window": span(2), "min_rows": 20, "interval": "2d"},
         "retraining": {"window": span(14), "cooldown": "4d", "every": "10d", "back_off": 1.0},
     }
-    for section, changes in sections.items():
-        values[section] = {**values.get(section, {}), **changes}
-    values["data"] = {**data, **values.get("data", {})}
-    candidate = {"name": "linear", "estimator": f"sklearn.linear_model.{KINDS[problem]}"}
-    return model_config(problem, candidates=candidates or (candidate,), **values)
+    return model_config(problem, candidates=candidates or (), **merged(values, sections))
 
 
 def make_history(frame, config):

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import yaml
 from sklearn.base import BaseEstimator, RegressorMixin
 
 from evergreen.tasks.core.config import parse_model
@@ -14,7 +15,6 @@ from evergreen.tasks.core.metrics.registry import metrics_of
 from evergreen.tasks.core.metrics.scored import Scored
 from evergreen.tasks.core.validation.gate import GateContext
 
-LOGISTIC = {"name": "logistic", "estimator": "sklearn.linear_model.LogisticRegression"}
 BOOSTING = {
     "name": "boosting",
     "estimator": "sklearn.ensemble.HistGradientBoostingClassifier",
@@ -24,16 +24,55 @@ NUMERIC = ("signal", "noise")
 CATEGORICAL = ("colour",)
 
 
-def model_config(problem="binary", *, data=None, candidates=(LOGISTIC,), training=None, **sections):
-    """Return a configuration whose target is ``y``."""
+def linear(problem="binary", name="linear"):
+    """Return a linear candidate."""
+    kind = "LogisticRegression" if problem in ("binary", "multiclass") else "Ridge"
+    return {"name": name, "estimator": f"sklearn.linear_model.{kind}"}
+
+
+def merged(values, sections):
+    """Return a configuration's values with the changes of some sections."""
+    changed = {
+        name: {**values.get(name, {}), **changes} if isinstance(changes, dict) else changes
+        for name, changes in sections.items()
+    }
+    return {**values, **changed}
+
+
+def model_config(problem="binary", *, data=None, candidates=(), training=None, **sections):
+    """Return a configuration whose target is ``y``; the group of a ranking is ``race``."""
+    group = {"group": "race"} if problem == "ranking" else {}
+    chosen = list(candidates) or [linear(problem)]
     values = {
         "model": "tested",
         "problem": problem,
-        "data": {"source": "rows.csv", "target": "y", **(data or {})},
-        "training": {"candidates": list(candidates), "folds": 3, "importance_repeats": 2, **(training or {})},
+        "data": {"source": "rows.csv", "target": "y", **group, **(data or {})},
+        "training": {"candidates": chosen, "folds": 3, "importance_repeats": 2, **(training or {})},
         **sections,
     }
     return parse_model(values, origin="test")
+
+
+def write_yaml(folder, frame, values):
+    """Write rows and configuration into a folder; return the path of the YAML file."""
+    frame.to_csv(folder / "rows.csv", index=False)
+    path = folder / "tested.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def add_outcome(frame, strength, problem, *, limit=0.3, cuts=(-1, 1), labels=("no", "yes")):
+    """Add the outcome ``y``, which follows ``strength``; a ranking has races of eight."""
+    if problem == "binary":
+        frame["y"] = np.where(strength > limit, labels[1], labels[0])
+    elif problem == "multiclass":
+        frame["y"] = np.array(["low", "mid", "top"], dtype=object)[np.digitize(strength, cuts)]
+    elif problem == "regression":
+        frame["y"] = strength
+    else:
+        frame["race"] = np.arange(len(frame)) // 8
+        frame["y"] = pd.Series(np.asarray(strength)).groupby(frame["race"]).rank().sub(5).clip(lower=0)
+    return frame
 
 
 def schema(**roles):
@@ -51,16 +90,7 @@ def make_frame(problem="binary", *, n=400, seed=0):
         }
     )
     strength = 2 * frame["signal"] + (frame["colour"] == "red") + rng.normal(scale=0.5, size=n)
-    if problem == "binary":
-        frame["y"] = np.where(strength > 0.3, "yes", "no")
-    elif problem == "multiclass":
-        frame["y"] = pd.cut(strength, [-np.inf, -1, 1, np.inf], labels=["low", "mid", "top"]).astype(str)
-    elif problem == "regression":
-        frame["y"] = strength
-    else:
-        frame["race"] = np.arange(n) // 8
-        frame["y"] = strength.groupby(frame["race"]).rank(ascending=True).sub(5).clip(lower=0)
-    return frame
+    return add_outcome(frame, strength, problem)
 
 
 def make_rows(problem="binary", *, n=400, seed=0, timed=True):
@@ -71,8 +101,6 @@ def make_rows(problem="binary", *, n=400, seed=0, timed=True):
 
 def write_model(folder, problem="binary", *, n=900, timed=True, seed=0, **sections):
     """Write rows and a configuration into a folder; return the path of the YAML file."""
-    import yaml
-
     frame = make_frame(problem, n=n, seed=seed)
     data = {"source": "rows.csv", "target": "y"}
     if timed:
@@ -81,70 +109,20 @@ def write_model(folder, problem="binary", *, n=900, timed=True, seed=0, **sectio
         data["time"] = "at"
     if problem == "ranking":
         data["group"] = "race"
-    frame.to_csv(folder / "rows.csv", index=False)
-    kind = {"binary": "LogisticRegression", "multiclass": "LogisticRegression"}.get(problem, "Ridge")
-    trees = "Classifier" if problem in ("binary", "multiclass") else "Regressor"
+    kind = "Classifier" if problem in ("binary", "multiclass") else "Regressor"
+    trees = {"name": "trees", "estimator": f"sklearn.tree.DecisionTree{kind}", "params": {"max_depth": 3}}
     values = {
         "problem": problem,
         "data": data,
         "split": {"min_rows": 50},
-        "training": {
-            "folds": 3,
-            "importance_repeats": 2,
-            "candidates": [
-                {"name": "linear", "estimator": f"sklearn.linear_model.{kind}"},
-                {
-                    "name": "trees",
-                    "estimator": f"sklearn.tree.DecisionTree{trees}",
-                    "params": {"max_depth": 3},
-                },
-            ],
-        },
+        "training": {"folds": 3, "importance_repeats": 2, "candidates": [linear(problem), trees]},
     }
-    for section, changes in sections.items():
-        values[section] = {**values.get(section, {}), **changes} if isinstance(changes, dict) else changes
-    path = folder / "tested.yaml"
-    path.write_text(yaml.safe_dump(values))
-    return path
-
-
-CANDIDATES = [{"name": "linear", "estimator": "sklearn.linear_model.LogisticRegression"}]
-
-
-def data_model(problem="binary", *, data=None, **sections):
-    """Return a model whose target is ``y`` and whose source is ``rows.csv`` unless said otherwise."""
-    values = {
-        "model": "tested",
-        "problem": problem,
-        "data": {"source": "rows.csv", "target": "y", **(data or {})},
-        "training": {"candidates": CANDIDATES},
-        **sections,
-    }
-    return parse_model(values, origin="test")
+    return write_yaml(folder, frame, merged(values, sections))
 
 
 def setup_of(config, base):
     """Return a set-up without stores."""
     return SimpleNamespace(config=config, base=base, model=config.model)
-
-
-ESTIMATORS = {
-    "binary": "sklearn.linear_model.LogisticRegression",
-    "multiclass": "sklearn.linear_model.LogisticRegression",
-    "regression": "sklearn.linear_model.Ridge",
-    "ranking": "sklearn.linear_model.Ridge",
-}
-
-
-def gate_config(problem="binary", **sections):
-    data = {"source": "rows.csv", "target": "y", **sections.pop("data", {})}
-    if problem == "ranking":
-        data.setdefault("group", "race")
-    candidates = [{"name": "simple", "estimator": ESTIMATORS[problem]}]
-    values = {"model": "case", "problem": problem, "data": data, **sections}
-    return parse_model(
-        {**values, "training": {"candidates": candidates, **sections.get("training", {})}}, origin="case"
-    )
 
 
 def binary_scored(n=400, *, strength=2.0, seed=0, timed=False):
@@ -165,7 +143,7 @@ def constant_answers(scored):
 
 
 def binary_context(n=400, *, strength=2.0, seed=0, config=None, columns=None, timed=False):
-    config = config or gate_config()
+    config = config or model_config()
     x, scored = binary_scored(n, strength=strength, seed=seed, timed=timed)
     noise = np.random.default_rng(seed + 1).normal(size=n)
     frame = pd.DataFrame({"x": x + noise, "z": noise, "y": scored.y, **(columns or {})})

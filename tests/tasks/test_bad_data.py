@@ -18,7 +18,7 @@ from evergreen.tasks.core.errors import (
     UnknownName,
 )
 from evergreen.tasks.data import load_parts
-from tests.support.training_data import CANDIDATES, setup_of
+from tests.support.training_data import linear, setup_of
 
 N = 600
 
@@ -39,7 +39,7 @@ def prepare(folder, *, frame=None, raw=None, name="rows.csv", **values):
     elif frame is not None:
         frame.to_parquet(folder / name)
     data = {"source": name, "target": "y", "time": "at", **values.pop("data", {})}
-    base = {"model": "tested", "problem": "binary", "training": {"candidates": CANDIDATES}}
+    base = {"model": "tested", "problem": "binary", "training": {"candidates": [linear()]}}
     config = parse_model({**base, "data": data, **values}, origin="tested.yaml")
     parts = load_parts(setup_of(config, folder))
     schema = infer_schema(parts.training.frame, config)

@@ -12,7 +12,7 @@ from evergreen.tasks.core.data.clock import parse_position
 from evergreen.tasks.core.data.rows import SplitPlan
 from evergreen.tasks.core.errors import NotLearnable
 from evergreen.tasks.data import load_parts
-from tests.support.training_data import data_model, setup_of
+from tests.support.training_data import model_config, setup_of
 
 N = 24 * 30
 CHANGE = parse_position("2026-01-11", clock="timestamp")
@@ -22,7 +22,7 @@ CHANGE = parse_position("2026-01-11", clock="timestamp")
 def setup(tmp_path):
     frame = pd.DataFrame({"at": pd.date_range("2026-01-01", periods=N, freq="h"), "n": np.arange(N)})
     frame.assign(y=frame["n"] % 2).to_csv(tmp_path / "rows.csv", index=False)
-    config = data_model(
+    config = model_config(
         data={"time": "at"},
         evaluation={"validation_window": "2d"},
         split={"holdout": "1d"},
@@ -39,7 +39,7 @@ def test_rows_are_loaded_from_the_change_on(setup, refit, last):
 
 
 def test_rows_without_a_clock_are_loaded_whatever_changed(tmp_path, setup):
-    config = data_model(retraining={"window": "since_change"})
+    config = model_config(retraining={"window": "since_change"})
     plain, told = (load_parts(setup_of(config, tmp_path), change_at=change) for change in (None, CHANGE))
     assert plain.fingerprint == told.fingerprint
 

@@ -11,7 +11,7 @@ from evergreen.tasks.core.errors import ConfigError, InputError
 from evergreen.tasks.data import load_parts, load_window
 from evergreen.tasks.runtime.sources import read_secret
 from tests.support.skips import real_file
-from tests.support.training_data import data_model, setup_of
+from tests.support.training_data import model_config, setup_of
 
 N = 24 * 30
 PARTS = ("training", "holdout", "evaluation")
@@ -28,7 +28,7 @@ def folder(tmp_path):
 
 
 def timed(**sections):
-    return data_model(data={"time": "at", **sections.pop("data", {})}, **sections)
+    return model_config(data={"time": "at", **sections.pop("data", {})}, **sections)
 
 
 def numbers(rows):
@@ -87,7 +87,7 @@ def test_a_forced_random_split_is_warned_about_and_of_overlapping_targets_refuse
     frame = pd.read_csv(folder / "rows.csv")
     frame["y"] = frame["x"].rolling(12, min_periods=1).sum()
     frame.to_csv(folder / "rows.csv", index=False)
-    config = data_model("regression", data={"time": "at"}, split={"method": "random"})
+    config = model_config("regression", data={"time": "at"}, split={"method": "random"})
     with pytest.raises(ConfigError, match="overlapping targets: neighbouring values of 'y' agree"):
         load_parts(setup_of(config, folder))
 
@@ -100,7 +100,7 @@ def test_a_moment_that_is_none_is_wrong_input(folder, option):
 
 def test_a_moment_means_nothing_without_a_clock(folder):
     with pytest.raises(InputError, match="is a point of a clock, but the model has none"):
-        load_parts(setup_of(data_model(), folder), until="2026-01-20")
+        load_parts(setup_of(model_config(), folder), until="2026-01-20")
 
 
 def test_duplicates_are_dropped_where_the_configuration_says_so(folder):
@@ -152,7 +152,7 @@ REAL = {
 def test_real_data_are_divided_and_can_be_learned_from(name):
     file, problem, data = REAL[name]
     path = real_file(file)
-    config = data_model(problem, data={"source": str(path), **data})
+    config = model_config(problem, data={"source": str(path), **data})
     parts = load_parts(setup_of(config, path.parent))
     schema = infer_schema(parts.training.frame, config)
     check_learnable(parts.training.frame, schema, config)
@@ -166,7 +166,7 @@ def test_real_data_are_divided_and_can_be_learned_from(name):
 def test_the_last_week_of_elec2_is_its_evaluation():
     path = real_file("elec2.csv")
     data = {"source": str(path), "target": "up", "time": "timestamp"}
-    parts = load_parts(setup_of(data_model(data=data), path.parent))
+    parts = load_parts(setup_of(model_config(data=data), path.parent))
     assert len(parts.evaluation) == 7 * 48
     assert len(parts.training) == 180 * 48
     assert parts.plan.to_dict()["evaluation"]["to"] == "1998-12-07T00:00:00+00:00"
@@ -176,11 +176,11 @@ def test_the_last_week_of_elec2_is_its_evaluation():
 def test_races_are_whole_and_a_random_split_of_elec2_is_refused():
     path = real_file("hkjc_racing_2016_2018.parquet")
     data = {"source": str(path), "target": "relevance", "group": "race_id"}
-    parts = load_parts(setup_of(data_model("ranking", data=data), path.parent))
+    parts = load_parts(setup_of(model_config("ranking", data=data), path.parent))
     races = [set(getattr(parts, part).frame["race_id"]) for part in PARTS]
     assert sum(map(len, races)) == len(set.union(*races))
     elec2 = real_file("elec2.csv")
-    forced = data_model(
+    forced = model_config(
         data={"source": str(elec2), "target": "up", "time": "timestamp"}, split={"method": "random"}
     )
     with pytest.raises(ConfigError, match="overlapping targets"):

@@ -23,8 +23,8 @@ from tests.support.champions import (
     train_champion,
     values_of,
     watch,
-    write,
 )
+from tests.support.training_data import write_yaml
 
 NEW = 12
 """Hours to score, past what the champion has learned from."""
@@ -402,7 +402,7 @@ def test_other_problems_have_a_score_a_class_or_one_number(problem, mlflow_templ
     rows = make_rows(problem, hours=90)
     trained = train_champion(tmp_path / "trained", mlflow_template, rows, values_of(problem), ends=(90,))
     point_at(tmp_path, f"sqlite:///{trained}", monkeypatch)
-    setup = open_setup(str(write(tmp_path, rows, values_of(problem))))
+    setup = open_setup(str(write_yaml(tmp_path, rows, values_of(problem))))
     score(setup, source=None)
     out, found = pd.read_parquet("out.parquet"), logged(setup)
     if problem == "regression":

@@ -15,7 +15,7 @@ from evergreen.tasks.core.contract.learn import learn_contract
 from evergreen.tasks.core.data.schema import Schema
 from evergreen.tasks.core.errors import UnknownName
 from evergreen.tasks.core.verdict import Outcome
-from tests.support.training_data import gate_config
+from tests.support.training_data import model_config
 
 SCHEMA = Schema(target="y", numeric=("age", "off"), categorical=("city",), time="at")
 
@@ -33,7 +33,7 @@ def training_rows():
 
 
 def learned(**limits):
-    return learn_contract(training_rows(), schema=SCHEMA, config=gate_config(contract=limits))
+    return learn_contract(training_rows(), schema=SCHEMA, config=model_config(contract=limits))
 
 
 def rule(contract, name):
@@ -58,7 +58,7 @@ def test_categories_are_learned_without_the_nulls():
 
 
 def test_a_column_of_more_values_than_are_encoded_has_an_open_vocabulary():
-    config = gate_config(training={"max_categories": 1})
+    config = model_config(training={"max_categories": 1})
     contract = learn_contract(training_rows(), schema=SCHEMA, config=config)
     assert rule(contract, "city").categories is None
 
@@ -85,7 +85,7 @@ def test_a_limit_for_an_unknown_column_names_the_likeliest(limits):
 
 def test_the_training_rows_are_not_changed():
     frame = training_rows()
-    learn_contract(frame, schema=SCHEMA, config=gate_config())
+    learn_contract(frame, schema=SCHEMA, config=model_config())
     pd.testing.assert_frame_equal(frame, training_rows())
 
 

@@ -18,7 +18,7 @@ from evergreen.tasks.core.data.columns import (
 from evergreen.tasks.core.data.rows import normalise
 from evergreen.tasks.core.data.schema import Schema, check_learnable, infer_schema
 from evergreen.tasks.core.errors import ConfigError, DataError, NotLearnable
-from tests.support.training_data import data_model
+from tests.support.training_data import model_config
 
 N = 300
 
@@ -95,7 +95,7 @@ def test_a_schema_reads_kinds_and_says_what_it_leaves_out():
         flag=np.arange(N) % 2 == 0,
     )
     data = {"time": "at", "entity": "who", "value_column": "worth", "exclude": {"leak": "known afterwards"}}
-    schema = infer_schema(frame, data_model(data=data))
+    schema = infer_schema(frame, model_config(data=data))
     assert (schema.numeric, schema.categorical) == (("x",), ("c", "flag"))
     assert schema.features == ("x", "c", "flag")
     assert (schema.time, schema.entity, schema.value, schema.group) == ("at", "who", "worth", None)
@@ -107,30 +107,30 @@ def test_a_schema_reads_kinds_and_says_what_it_leaves_out():
 def test_what_the_configuration_lists_is_taken_as_it_says():
     frame = table(code=np.arange(N) % 3, worth=1.0, z=0.0)
     data = {"numeric": ["x", "worth"], "categorical": ["code"], "value_column": "worth"}
-    schema = infer_schema(frame, data_model(data=data))
+    schema = infer_schema(frame, model_config(data=data))
     assert (schema.numeric, schema.categorical, schema.value) == (("x", "worth"), ("code",), "worth")
     assert set(schema.dropped) == {"c", "z"}
 
 
 def test_listing_one_kind_leaves_the_other_to_the_data():
-    schema = infer_schema(table(code=np.arange(N) % 3), data_model(data={"categorical": ["code"]}))
+    schema = infer_schema(table(code=np.arange(N) % 3), model_config(data={"categorical": ["code"]}))
     assert (schema.numeric, schema.categorical) == (("x",), ("code",))
     assert schema.dropped == {"c": "not listed in data.categorical"}
 
 
 def test_a_listed_column_without_any_value_is_left_out():
-    schema = infer_schema(table(hole=np.nan), data_model(data={"numeric": ["x", "hole"]}))
+    schema = infer_schema(table(hole=np.nan), model_config(data={"numeric": ["x", "hole"]}))
     assert schema.numeric == ("x",)
     assert schema.dropped["hole"] == "every value is null"
 
 
 def test_a_numeric_feature_that_holds_text_is_refused():
     with pytest.raises(DataError, match=r"'c' is listed in data\.numeric but holds '[uvw]' in row 1"):
-        infer_schema(table(), data_model(data={"numeric": ["c"]}))
+        infer_schema(table(), model_config(data={"numeric": ["c"]}))
 
 
 def test_a_schema_survives_its_json_form():
-    schema = infer_schema(table(hole=None), data_model())
+    schema = infer_schema(table(hole=None), model_config())
     assert Schema.from_dict(json.loads(json.dumps(schema.to_dict()))) == schema
 
 
@@ -145,7 +145,7 @@ def test_a_schema_survives_its_json_form():
 )
 def test_a_missing_column_is_named_with_its_key_and_the_likeliest(data, parts):
     with pytest.raises(DataError) as caught:
-        require_columns(["x", "c", "y"], data_model(data=data), origin="'rows.csv'")
+        require_columns(["x", "c", "y"], model_config(data=data), origin="'rows.csv'")
     assert [part for part in parts if part not in str(caught.value)] == []
 
 
@@ -158,32 +158,32 @@ def test_a_missing_column_is_named_with_its_key_and_the_likeliest(data, parts):
 )
 def test_a_column_to_be_withheld_must_not_slip_through_by_its_spelling(data, parts):
     with pytest.raises(DataError) as caught:
-        require_withheld(["x", "c", "y"], data_model(data=data), origin="'rows.csv'")
+        require_withheld(["x", "c", "y"], model_config(data=data), origin="'rows.csv'")
     assert [part for part in parts if part not in str(caught.value)] == []
 
 
 def test_rows_read_without_what_is_withheld_have_a_schema():
-    config = data_model(data={"exclude": ["c2"], "private": ["name"]})
+    config = model_config(data={"exclude": ["c2"], "private": ["name"]})
     schema = infer_schema(table(), config)
     assert schema.features == ("x", "c")
     assert schema.dropped == {"c2": "excluded by hand"}
 
 
 def test_an_excluded_column_that_is_simply_gone_is_no_error():
-    require_withheld(["x", "y"], data_model(data={"exclude": ["internal_remarks"]}), origin="'rows.csv'")
+    require_withheld(["x", "y"], model_config(data={"exclude": ["internal_remarks"]}), origin="'rows.csv'")
 
 
 def test_columns_are_read_only_where_something_asks_for_them():
     columns = ["id", "x", "c", "slice", "y"]
     excluded = {"id": "identifier", "slice": "not known in time"}
-    config = data_model(data={"exclude": excluded}, validation={"slices": {"columns": ["slice"]}})
+    config = model_config(data={"exclude": excluded}, validation={"slices": {"columns": ["slice"]}})
     assert needed_columns(columns, config) == ["x", "c", "slice", "y"]
-    listed = data_model(data={"numeric": ["x"], "categorical": []})
+    listed = model_config(data={"numeric": ["x"], "categorical": []})
     assert needed_columns(columns, listed) == ["x", "y"]
 
 
 def learnable(frame, problem="binary", **options):
-    config = data_model(problem, **options)
+    config = model_config(problem, **options)
     check_learnable(frame, infer_schema(frame, config), config)
 
 

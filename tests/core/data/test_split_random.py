@@ -10,7 +10,7 @@ from evergreen.tasks.core.data.rows import Rows, SplitPlan, hash_rows
 from evergreen.tasks.core.data.split import assign_parts, forced_random_warning, plan_split, unseen_rows
 from evergreen.tasks.core.data.split_random import neighbour_dependence
 from evergreen.tasks.core.errors import ConfigError, NotLearnable
-from tests.support.training_data import data_model
+from tests.support.training_data import model_config
 
 PARTS = ("training", "holdout", "evaluation")
 
@@ -29,7 +29,7 @@ def timed(target, **columns):
 
 
 def forced(problem="regression", *, data=None, **split):
-    return data_model(
+    return model_config(
         problem, data={"time": "t", "clock": "rows", **(data or {})}, split={"method": "random", **split}
     )
 
@@ -44,7 +44,7 @@ def contents(rows, columns=("a", "b")):
 
 def test_shares_are_as_configured():
     # Holdout is a share of what evaluation leaves: 0.15 x 0.8 = 0.12; four standard errors of 20,000 rows: 0.012.
-    parts = divide(untimed(20_000), data_model())
+    parts = divide(untimed(20_000), model_config())
     shares = [len(getattr(parts, part)) / 20_000 for part in PARTS]
     assert shares == pytest.approx([0.68, 0.12, 0.20], abs=0.012)
     assert sum(map(len, (parts.training, parts.holdout, parts.evaluation))) == 20_000
@@ -52,7 +52,7 @@ def test_shares_are_as_configured():
 
 @given(st.integers(0, 2**31), st.randoms(use_true_random=False))
 def test_a_row_keeps_its_part_in_every_snapshot(seed, random):
-    config = data_model(split={"seed": seed})
+    config = model_config(split={"seed": seed})
     rows = untimed(60)
     more = pd.concat([rows.frame, untimed(40, seed=1).frame]).astype({"y": float})
     order = random.sample(range(100), 100)
@@ -64,7 +64,7 @@ def test_a_row_keeps_its_part_in_every_snapshot(seed, random):
 
 def test_equal_rows_are_in_one_part():
     twice = pd.concat([untimed(500).frame, untimed(500).frame.assign(y=0)], ignore_index=True)
-    parts = divide(Rows(twice), data_model())
+    parts = divide(Rows(twice), model_config())
     found = [contents(getattr(parts, part)) for part in PARTS]
     assert found[0].isdisjoint(found[1] | found[2])
     assert found[1].isdisjoint(found[2])
@@ -73,7 +73,7 @@ def test_equal_rows_are_in_one_part():
 def test_a_row_keeps_its_part_when_its_label_comes_later():
     rows = untimed(500)
     unlabelled = Rows(rows.frame.assign(y=np.where(np.arange(500) % 2, rows.frame["y"], np.nan)))
-    before, after = divide(unlabelled, data_model()), divide(rows, data_model())
+    before, after = divide(unlabelled, model_config()), divide(rows, model_config())
     assert before.unlabelled == 250
     assert contents(before.evaluation) <= contents(after.evaluation)
 
@@ -81,7 +81,7 @@ def test_a_row_keeps_its_part_when_its_label_comes_later():
 @pytest.mark.parametrize("role", ["group", "entity"])
 def test_rows_that_belong_together_stay_together(role):
     rows = untimed(2_000, owner=np.arange(2_000) // 8)
-    parts = divide(rows, data_model("ranking" if role == "group" else "binary", data={role: "owner"}))
+    parts = divide(rows, model_config("ranking" if role == "group" else "binary", data={role: "owner"}))
     owners = [set(getattr(parts, part).frame["owner"]) for part in PARTS]
     assert [len(each) > 10 for each in owners] == [True] * 3
     assert owners[0] | owners[1] | owners[2] == set(range(250))
@@ -90,7 +90,7 @@ def test_rows_that_belong_together_stay_together(role):
 
 def test_another_seed_divides_anew():
     rows = untimed(2_000)
-    first, second = (divide(rows, data_model(split={"seed": seed})) for seed in (0, 1))
+    first, second = (divide(rows, model_config(split={"seed": seed})) for seed in (0, 1))
     shared = len(contents(first.evaluation) & contents(second.evaluation))
     assert 50 < shared < 110  # 2,000 x 0.2 x 0.2 = 80, standard deviation 8.8
 
@@ -99,7 +99,7 @@ def test_another_seed_divides_anew():
 def test_unseen_rows_were_never_learned_from(rows, later):
     first = untimed(rows)
     try:
-        parts = divide(first, data_model())
+        parts = divide(first, model_config())
     except NotLearnable:
         return
     everything = Rows(pd.concat([first.frame, untimed(later, seed=2).frame], ignore_index=True))
@@ -109,13 +109,13 @@ def test_unseen_rows_were_never_learned_from(rows, later):
 
 
 def test_a_plan_survives_its_json_form():
-    plan = plan_split(untimed(100), data_model())
+    plan = plan_split(untimed(100), model_config())
     assert SplitPlan.from_dict(plan.to_dict()) == plan
 
 
 def test_rows_that_lack_an_identifying_column_prove_nothing():
     rows = untimed(100)
-    plan = plan_split(rows, data_model())
+    plan = plan_split(rows, model_config())
     with pytest.raises(NotLearnable, match="'b' identified the rows") as caught:
         unseen_rows(plan, Rows(rows.frame.drop(columns="b")))
     assert caught.value.reason_code == "identity_unknown"
@@ -123,24 +123,24 @@ def test_rows_that_lack_an_identifying_column_prove_nothing():
 
 def test_a_holdout_span_has_no_meaning_without_order():
     with pytest.raises(ConfigError, match=r"split\.holdout '500 rows' is a span"):
-        plan_split(untimed(100), data_model(split={"holdout": "500 rows"}))
+        plan_split(untimed(100), model_config(split={"holdout": "500 rows"}))
 
 
 @pytest.mark.parametrize("options", [{"refit": True}, {"trained_to": 5.0}])
 def test_what_came_after_training_cannot_be_shown_without_a_clock(options):
     with pytest.raises(NotLearnable) as caught:
-        plan_split(untimed(100), data_model(), **options)
+        plan_split(untimed(100), model_config(), **options)
     assert caught.value.reason_code == "no_clock"
 
 
 def test_rows_without_any_label_cannot_be_divided():
     with pytest.raises(NotLearnable) as caught:
-        plan_split(untimed(100, y=np.nan), data_model())
+        plan_split(untimed(100, y=np.nan), model_config())
     assert caught.value.reason_code == "no_labels"
 
 
 def test_max_rows_bounds_training_alone():
-    parts = divide(untimed(2_000), data_model(split={"max_rows": 100}))
+    parts = divide(untimed(2_000), model_config(split={"max_rows": 100}))
     assert len(parts.training) == 100
     assert len(parts.evaluation) > 300
 
@@ -153,9 +153,9 @@ def test_a_random_split_of_timed_independent_rows_is_warned_about_by_name():
 
 
 def test_a_split_by_time_needs_no_warning():
-    config = data_model("regression", data={"time": "t", "clock": "rows"})
+    config = model_config("regression", data={"time": "t", "clock": "rows"})
     assert forced_random_warning(timed(np.arange(100.0)), config) == ()
-    assert forced_random_warning(untimed(100), data_model()) == ()
+    assert forced_random_warning(untimed(100), model_config()) == ()
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from evergreen.tasks.core.data.clock import Window
 from evergreen.tasks.core.data.rows import Rows, SplitPlan
 from evergreen.tasks.core.data.split import assign_parts, plan_split, unseen_rows
 from evergreen.tasks.core.errors import InputError, NotLearnable
-from tests.support.training_data import data_model
+from tests.support.training_data import model_config
 
 DAY = 86400.0
 PARTS = ("training", "holdout", "evaluation")
@@ -29,7 +29,7 @@ def hourly(n, **columns):
 
 
 def row_clock(*, window="20 rows", data=None, evaluation=None, **sections):
-    return data_model(
+    return model_config(
         data={"time": "t", "clock": "rows", **(data or {})},
         evaluation={"validation_window": window, **(evaluation or {})},
         retraining=sections.pop("retraining", {"window": "full"}),
@@ -117,7 +117,7 @@ def test_a_stored_plan_divides_a_longer_history_as_before():
 
 
 def test_windows_of_time_hold_as_many_hours_as_they_say():
-    config = data_model(
+    config = model_config(
         data={"time": "at"},
         evaluation={"validation_window": "2d"},
         retraining={"window": "10d"},
@@ -130,7 +130,7 @@ def test_windows_of_time_hold_as_many_hours_as_they_say():
 
 def test_a_share_for_the_holdout_leaves_the_whole_retraining_window():
     # 10 days are learned from; the holdout is 20 % of 12.5 days = 2.5 days.
-    config = data_model(
+    config = model_config(
         data={"time": "at"},
         evaluation={"validation_window": "2d"},
         retraining={"window": "10d"},
@@ -141,7 +141,7 @@ def test_a_share_for_the_holdout_leaves_the_whole_retraining_window():
 
 
 def test_rows_may_measure_windows_of_a_clock_of_time():
-    config = data_model(
+    config = model_config(
         data={"time": "at"},
         evaluation={"validation_window": "50 rows"},
         retraining={"window": "100 rows"},
@@ -154,7 +154,7 @@ def test_rows_may_measure_windows_of_a_clock_of_time():
 
 def test_a_window_of_months_holds_its_hours():
     # 6mo are half of 365.25 days: 182.625 days, 4,383 hours.
-    config = data_model(
+    config = model_config(
         data={"time": "at"},
         evaluation={"validation_window": "2d"},
         retraining={"window": "6mo"},
@@ -275,7 +275,7 @@ def ranked(sizes, *, spread=0):
 
 
 def ranking(**sections):
-    return data_model(
+    return model_config(
         "ranking",
         data={"time": "t", "clock": "rows", "group": "race", **sections.pop("data", {})},
         retraining=sections.pop("retraining", {"window": "full"}),
@@ -385,7 +385,7 @@ def test_a_refit_keeps_to_the_retraining_window():
 
 
 def test_a_refit_with_a_purge_in_rows_of_a_clock_of_time_ends_some_time():
-    config = data_model(data={"time": "at"}, split={"purge": "4 rows"}, retraining={"window": "full"})
+    config = model_config(data={"time": "at"}, split={"purge": "4 rows"}, retraining={"window": "full"})
     parts = divide(hourly(300), config, refit=True)
     later = hourly(320)
     assert np.flatnonzero(unseen_rows(parts.plan, later))[0] == 304
@@ -423,7 +423,7 @@ def test_a_part_that_would_be_empty_is_named(rows, options, code):
 
 
 def test_a_window_nobody_chose_gives_way_where_it_does_not_fit():
-    parts = divide(counted(), data_model(data={"time": "t", "clock": "rows"}))
+    parts = divide(counted(), model_config(data={"time": "t", "clock": "rows"}))
     assert [len(parts.training), len(parts.holdout), len(parts.evaluation)] == [68, 12, 20]
     assert [note.code for note in parts.notes] == ["validation_window_translated"]
 
@@ -431,11 +431,11 @@ def test_a_window_nobody_chose_gives_way_where_it_does_not_fit():
 @pytest.mark.parametrize(("hours", "held"), [(24 * 9, 44), (24 * 60, 24 * 7)])
 def test_the_default_week_is_used_where_it_leaves_enough_to_learn_from(hours, held):
     # In 9 days a week would be more than half, so the newest fifth (44 of 216 hours, rounded up) is taken.
-    assert len(divide(hourly(hours), data_model(data={"time": "at"})).evaluation) == held
+    assert len(divide(hourly(hours), model_config(data={"time": "at"})).evaluation) == held
 
 
 def test_a_window_somebody_chose_is_never_replaced():
-    config = data_model(data={"time": "at"}, evaluation={"validation_window": "8d"})
+    config = model_config(data={"time": "at"}, evaluation={"validation_window": "8d"})
     with pytest.raises(NotLearnable, match=r"Shorten evaluation\.validation_window"):
         divide(hourly(24 * 8), config)
 
@@ -465,7 +465,7 @@ def test_order_in_the_source_does_not_change_the_parts():
 
 def test_plans_name_their_windows_for_people_too():
     plan = plan_split(
-        hourly(24 * 30), data_model(data={"time": "at"}, evaluation={"validation_window": "2d"})
+        hourly(24 * 30), model_config(data={"time": "at"}, evaluation={"validation_window": "2d"})
     )
     assert plan.to_dict()["evaluation"]["from"] == "2023-12-12T00:00:00+00:00"
     assert plan.evaluation == Window(1702339200.0, 1702512000.0)

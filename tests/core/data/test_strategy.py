@@ -26,7 +26,7 @@ from evergreen.tasks.core.training.weights import (
     strategy_weights,
     training_weights,
 )
-from tests.support.training_data import data_model, model_config
+from tests.support.training_data import model_config
 
 DAY = 86400.0
 X = Schema(target="y", numeric=("x",))
@@ -37,11 +37,11 @@ HUNDRED = np.arange(100.0)
 def by_rows(window, *, fewest=1000):
     """Return a model on a clock of row numbers that learns from a window."""
     retraining = {"window": window, "min_rows_since_change": fewest}
-    return data_model(data={"time": "t", "clock": "rows"}, retraining=retraining)
+    return model_config(data={"time": "t", "clock": "rows"}, retraining=retraining)
 
 
 def by_time(window, **retraining):
-    return data_model(data={"time": "at"}, retraining={"window": window, **retraining})
+    return model_config(data={"time": "at"}, retraining={"window": window, **retraining})
 
 
 def start(config, places=HUNDRED, *, end=100.0, **options):
@@ -70,7 +70,7 @@ def test_a_window_of_days_or_months_begins_so_long_before_the_end(window, days):
 
 
 def test_the_default_duration_means_all_history_where_rows_are_the_clock():
-    config = data_model(data={"time": "t", "clock": "rows"})
+    config = model_config(data={"time": "t", "clock": "rows"})
     assert start(config) == -math.inf
 
 
@@ -446,7 +446,7 @@ def test_no_training_row_has_a_label_that_was_unknown_as_the_next_part_began(
     frame = pd.DataFrame({"t": at, "y": np.arange(len(at)) % 2})
     frame["known"] = at + np.random.default_rng(late).choice([0, 0, 2, 9, 40], size=len(at))
     frame["y"] = frame["y"].where(np.arange(len(at)) % 7 > 0)
-    config = data_model(
+    config = model_config(
         data={"time": "t", "clock": "rows", "label_delay": f"{delay} rows"}
         | ({"label_time": "known"} if told else {}),
         evaluation={"validation_window": "20 rows"},

@@ -15,7 +15,7 @@ from evergreen.tasks.core.monitoring.setup import (
     served_answers,
     show_missing,
 )
-from tests.support.training_data import gate_config
+from tests.support.training_data import model_config
 
 SCHEMA = Schema(target="y", numeric=("x", "z"), group="race")
 
@@ -31,7 +31,7 @@ class Version:
 
 def config(problem, **sections):
     data = {"target": "y", "private": ["x"], **sections.pop("data", {})}
-    return gate_config(problem=problem, data=data, monitoring={"source": "log"}, **sections)
+    return model_config(problem=problem, data=data, monitoring={"source": "log"}, **sections)
 
 
 def logged(**columns):
@@ -73,5 +73,5 @@ def test_only_features_are_concealed_and_only_where_the_log_is_watched():
     chosen = config("regression", data={"private": ["x", "y", "name"]})
     assert ("x",) == concealed_features(chosen, SCHEMA)
     assert "x" == describe_concealed(["x"], chosen).observed
-    own = gate_config(problem="regression", data={"target": "y", "private": ["x"]})
+    own = model_config(problem="regression", data={"target": "y", "private": ["x"]})
     assert () == concealed_features(own, SCHEMA)

@@ -13,7 +13,7 @@ from evergreen.tasks.core.data.clock import Window, parse_position
 from evergreen.tasks.core.drift.types import Phase
 from evergreen.tasks.core.errors import ConfigError
 from evergreen.tasks.core.monitoring.windows import Windowing, due_windows, trained_on_reason, windows_between
-from tests.support.training_data import data_model
+from tests.support.training_data import model_config
 
 HOUR, DAY = 3600.0, 86400.0
 NOON = parse_position("2026-03-01T12:00:00Z", clock="timestamp")
@@ -287,7 +287,7 @@ def test_a_window_without_a_length_is_refused(window, clock, said):
 
 def test_a_model_without_a_clock_has_windows_in_the_log_only():
     with pytest.raises(ConfigError, match="has no clock"):
-        Windowing.of(data_model())
-    assert Windowing.of(data_model(monitoring={"source": "log"})).clock == "timestamp"
-    made = Windowing.of(data_model(data={"time": "at", "label_delay": "7d"}, monitoring={"window": "1d"}))
+        Windowing.of(model_config())
+    assert Windowing.of(model_config(monitoring={"source": "log"})).clock == "timestamp"
+    made = Windowing.of(model_config(data={"time": "at", "label_delay": "7d"}, monitoring={"window": "1d"}))
     assert (made.window.text, made.label_delay.text, made.clock) == ("1d", "7d", "timestamp")

@@ -15,7 +15,7 @@ from evergreen.tasks.core.training.cross_validation import cross_validate, searc
 from evergreen.tasks.core.training.importance import measure_importance
 from evergreen.tasks.core.training.scoring import Recipe
 from evergreen.tasks.core.training.training import choose_candidate, fit_winner, prepare_training, refit
-from tests.support.training_data import BOOSTING, LOGISTIC, make_rows, model_config, schema
+from tests.support.training_data import BOOSTING, linear, make_rows, model_config, schema
 
 DUMMY = {"name": "dummy", "estimator": "sklearn.dummy.DummyClassifier"}
 TIMED = {"time": "at", "clock": "seconds"}
@@ -40,7 +40,7 @@ def parts_of(problem="binary", n=600, **options):
 def config_of(*candidates, problem="binary", **sections):
     sections = {"split": {"min_rows": 50}, **sections}
     data = {**TIMED, **sections.pop("data", {})}
-    return model_config(problem, data=data, candidates=candidates or (LOGISTIC, BOOSTING), **sections)
+    return model_config(problem, data=data, candidates=candidates or (linear(), BOOSTING), **sections)
 
 
 def choose(parts, config):
@@ -102,15 +102,15 @@ def test_the_first_listed_of_two_equals_is_chosen_unless_the_best_is_preferred()
 
 def test_a_clearly_worse_candidate_is_no_equal_however_few_the_folds():
     # two folds cannot tell anything apart (t with one degree of freedom), yet .5 is no equal of .95
-    config = config_of(DUMMY, LOGISTIC, training={"folds": 2})
+    config = config_of(DUMMY, linear(), training={"folds": 2})
     _, choice = choose(parts_of(), config)
     worse = next(row for row in choice.comparison.candidates if row.name == "dummy")
     assert worse.behind > 0.3
-    assert "logistic" == choice.candidate.name
+    assert "linear" == choice.candidate.name
 
 
 def test_nobody_is_chosen_when_no_candidate_meets_the_criteria():
-    config = config_of(LOGISTIC, training={"criteria": "roc_auc > 0.9999"})
+    config = config_of(linear(), training={"criteria": "roc_auc > 0.9999"})
     lesson, choice = choose(parts_of(), config)
     assert choice.candidate is None
     assert "no_eligible_candidate" == choice.comparison.verdict.reasons[0].code
@@ -126,7 +126,7 @@ def test_criteria_may_only_name_what_is_measured():
 def test_a_wrong_estimator_is_found_before_the_first_fit():
     bad = {"name": "bad", "estimator": "sklearn.linear_model.LogisticRegression", "params": {"depth": 3}}
     with pytest.raises(ConfigError, match="has no parameter 'depth'"):
-        prepare_training(parts_of(), config_of(LOGISTIC, bad))
+        prepare_training(parts_of(), config_of(linear(), bad))
 
 
 def test_too_few_rows_cannot_be_learned_from():
@@ -136,7 +136,7 @@ def test_too_few_rows_cannot_be_learned_from():
 
 
 def test_nothing_is_answered_by_a_model_that_saw_the_row():
-    lesson, choice = choose(parts_of(), config_of(LOGISTIC))
+    lesson, choice = choose(parts_of(), config_of(linear()))
     run = choice.runs[0]
     assert sum(len(fold.test) for fold in lesson.folds) == len(run.out_of_fold)
     assert run.test_sizes.tolist() == [len(fold.test) for fold in lesson.folds]
@@ -150,7 +150,7 @@ def test_the_same_training_gives_the_same_numbers():
 
 
 def test_the_threshold_chosen_on_the_holdout_decides_what_predict_says():
-    config = config_of(LOGISTIC, evaluation={"threshold": {"false_positive": 1, "false_negative": 20}})
+    config = config_of(linear(), evaluation={"threshold": {"false_positive": 1, "false_negative": 20}})
     lesson, choice = choose(parts_of(), config)
     fitted = fit_winner(lesson, choice, config)
     threshold = fitted.recipe.threshold
@@ -210,7 +210,7 @@ def test_each_fold_searches_inside_its_own_training_rows(monkeypatch):
         return search_settings(candidate, rows, **options)
 
     monkeypatch.setattr("evergreen.tasks.core.training.cross_validation.search_settings", spy)
-    config = config_of({**LOGISTIC, "search": {"C": [0.1, 1.0]}})
+    config = config_of({**linear(), "search": {"C": [0.1, 1.0]}})
     lesson, choice = choose(parts_of(), config)
     clock = lesson.parts.training.positions
     expected = [(clock[fold.train].min(), clock[fold.train].max()) for fold in lesson.folds]
@@ -219,7 +219,7 @@ def test_each_fold_searches_inside_its_own_training_rows(monkeypatch):
 
 
 def test_noise_has_no_importance():
-    config = config_of(LOGISTIC)
+    config = config_of(linear())
     lesson, choice = choose(parts_of(n=2000), config)
     model = fit_winner(lesson, choice, config).estimator
     found = measure_importance(
@@ -237,7 +237,7 @@ def test_noise_has_no_importance():
 
 
 def test_importance_leaves_the_rows_as_they_are():
-    config = config_of(LOGISTIC)
+    config = config_of(linear())
     lesson, choice = choose(parts_of(), config)
     before = lesson.parts.holdout.frame.copy(deep=True)
     fit_winner(lesson, choice, config)
@@ -246,7 +246,7 @@ def test_importance_leaves_the_rows_as_they_are():
 
 def test_the_business_metric_counts_what_decisions_are_worth():
     config = config_of(
-        LOGISTIC,
+        linear(),
         data={"value_column": "amount"},
         evaluation={"business": {"true_positive": 1.0, "false_positive": -0.5, "action_cost": 1.0}},
     )

@@ -27,7 +27,7 @@ from evergreen.tasks.core.validation.validate import (
     validate_version,
 )
 from evergreen.tasks.core.verdict import Outcome, Reason, State, Verdict
-from tests.support.training_data import binary_context, constant_answers, gate_config
+from tests.support.training_data import binary_context, constant_answers, model_config
 
 BROKEN = SmokeReport(uri="models:/case/3", probes=(SmokeProbe(name="load", passed=False, message="gone"),))
 
@@ -103,12 +103,12 @@ def test_answers_that_are_no_numbers_stop_the_judgement_there():
 
 
 def test_a_floor_of_the_configuration_is_judged():
-    config = gate_config(validation={"floors": {"accuracy": 0.99}})
+    config = model_config(validation={"floors": {"accuracy": 0.99}})
     assert codes(judged(binary_context(config=config))) == ["below_floor"]
 
 
 def test_an_unknown_floor_names_what_is_known():
-    config = gate_config(validation={"floors": {"acuracy": 0.5}})
+    config = model_config(validation={"floors": {"acuracy": 0.5}})
     with pytest.raises(Exception, match="Did you mean 'accuracy'"):
         judged(binary_context(config=config))
 
@@ -121,7 +121,7 @@ def test_a_leak_is_rejected_by_name():
 
 
 def test_an_unknown_slice_column_is_a_wrong_configuration():
-    config = gate_config(validation={"slices": {"columns": ["town"]}})
+    config = model_config(validation={"slices": {"columns": ["town"]}})
     with pytest.raises(ConfigError, match="town"):
         judged(binary_context(config=config))
 
@@ -155,7 +155,7 @@ def test_operational_checks_are_live_only():
 
 
 def test_too_few_blocks_are_insufficient_with_the_number_needed():
-    config = gate_config(data={"time": "t", "clock": "seconds"}, evaluation={"block": "10d"})
+    config = model_config(data={"time": "t", "clock": "seconds"}, evaluation={"block": "10d"})
     decision = judged(binary_context(config=config, timed=True))
     assert (decision.state, codes(decision)) == (State.INSUFFICIENT_DATA, ["too_few_blocks"])
     assert decision.verdict.reasons[0].limit == 7
@@ -175,7 +175,7 @@ def test_a_model_below_persistence_is_warned_about_by_name():
 
 
 def test_a_model_below_persistence_is_rejected_where_the_configuration_says_so():
-    context = binary_context(config=gate_config(validation={"baseline": "persistence"}))
+    context = binary_context(config=model_config(validation={"baseline": "persistence"}))
     better = replace(
         context.scored, score=np.where(context.scored.y == 1, 0.9, 0.1) + 0.001 * context.scored.score
     )
@@ -184,7 +184,7 @@ def test_a_model_below_persistence_is_rejected_where_the_configuration_says_so()
 
 
 def test_persistence_is_not_measured_where_the_constant_alone_is_asked_for():
-    context = binary_context(config=gate_config(validation={"baseline": "constant"}))
+    context = binary_context(config=model_config(validation={"baseline": "constant"}))
     decision = judged(replace(context, baselines={**context.baselines, "persistence": context.scored}))
     assert "baseline_persistence" not in outcomes(decision)
 

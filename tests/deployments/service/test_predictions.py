@@ -5,7 +5,7 @@ import pytest
 
 from evergreen.tasks.core.ab_testing.rows import read_answers
 from evergreen.tasks.core.data.clock import Window
-from tests.support.champions import make_rows, values_of, write
+from tests.support.champions import make_rows, values_of
 from tests.support.serving import (
     PREDICT,
     ROW,
@@ -18,6 +18,7 @@ from tests.support.serving import (
     rows,
     serve,
 )
+from tests.support.training_data import write_yaml
 
 NAMES = list(ROW)
 SHAPES = {
@@ -108,7 +109,7 @@ def test_a_row_counter_goes_on_where_the_log_ended(watched, tmp_path):
     values = values_of(serving={"poll": "0.1s"})
     values["data"] |= {"clock": "seconds"}
     assert setup.config.data.clock == "timestamp"
-    write(tmp_path, make_rows(hours=150), values)
+    write_yaml(tmp_path, make_rows(hours=150), values)
     from evergreen.tasks.io.setup import open_setup
 
     seconds = open_setup(str(tmp_path / "tested.yaml"))

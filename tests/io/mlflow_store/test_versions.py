@@ -19,8 +19,8 @@ from evergreen.tasks.io.mlflow_store.versions import earlier_grid
 from evergreen.tasks.io.setup import open_setup
 from evergreen.tasks.registration import register_model
 from evergreen.tasks.training import refit_version
-from tests.support.champions import KINDS, Learned, load_reference, point_at
-from tests.support.training_data import make_frame, write_model
+from tests.support.champions import Learned, load_reference, point_at
+from tests.support.training_data import linear, make_frame, write_model
 
 WINDOWS = {"window": "100h", "min_rows": 50}
 
@@ -30,8 +30,7 @@ def learned(mlflow_template, tmp_path_factory):
     """Return a function that trains a model of a kind of problem, once."""
 
     def train_once(problem="binary", **options):
-        linear = {"name": "linear", "estimator": f"sklearn.linear_model.{KINDS[problem]}"}
-        given = {"monitoring": WINDOWS, "training": {"candidates": [linear]}, "n": 1800, **options}
+        given = {"monitoring": WINDOWS, "training": {"candidates": [linear(problem)]}, "n": 1800, **options}
         folder = tmp_path_factory.mktemp(problem)
         return Learned(folder, mlflow_template, problem=problem, **given)
 

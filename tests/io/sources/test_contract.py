@@ -13,7 +13,7 @@ from evergreen.tasks.core.errors import DataError
 from evergreen.tasks.data import load_parts, load_window
 from evergreen.tasks.io.sources.open import open_source
 from tests.support.source_kinds import CONTENT, KINDS, N, rows
-from tests.support.training_data import data_model
+from tests.support.training_data import model_config
 
 START = pd.Timestamp("2026-01-01", tz="UTC").timestamp()
 HOUR = 3600.0
@@ -25,7 +25,7 @@ def lay_down(request, tmp_path):
 
     def laid(frame, **sections):
         data = {"time": "at", **KINDS[request.param](frame, tmp_path, request)}
-        config = data_model(data={**data, **sections.pop("data", {})}, **sections)
+        config = model_config(data={**data, **sections.pop("data", {})}, **sections)
         return open_source(config, base=tmp_path)
 
     return laid
@@ -36,7 +36,7 @@ def source(request, tmp_path_factory):
     """Return a source of each kind, laid down once; nobody writes to it."""
     folder = tmp_path_factory.mktemp("rows")
     data = {"time": "at", **KINDS[request.param](rows(), folder, request)}
-    return open_source(data_model(data=data), base=folder)
+    return open_source(model_config(data=data), base=folder)
 
 
 def test_all_rows_come_in_clock_order(source):

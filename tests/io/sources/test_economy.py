@@ -13,7 +13,7 @@ from evergreen.tasks.core.errors import DataError
 from evergreen.tasks.data import load_parts
 from evergreen.tasks.io.sources import csv as sources_csv
 from evergreen.tasks.io.sources.open import open_source
-from tests.support.training_data import data_model, setup_of
+from tests.support.training_data import model_config, setup_of
 
 START = pd.Timestamp("2026-01-01", tz="UTC").timestamp()
 DAY = 86400.0
@@ -26,7 +26,7 @@ def hourly(n=N):
 
 
 def opened(folder, **data):
-    return open_source(data_model(data={"time": "at", **data}), base=folder)
+    return open_source(model_config(data={"time": "at", **data}), base=folder)
 
 
 def break_chunks(path, *, groups=None, columns=None):
@@ -77,7 +77,7 @@ def test_columns_nobody_asked_for_are_not_read(parquet, tmp_path):
 def test_a_split_by_time_reads_features_of_its_window_only(parquet, tmp_path):
     # Training is 10 days, holdout 2, evaluation 2: the features of the first 26 of 40 days are never touched.
     break_chunks(parquet, groups=[0, 1, 2, 3, 4, 5], columns=["x", "n"])
-    config = data_model(
+    config = model_config(
         data={"time": "at", "source": "rows.parquet"},
         evaluation={"validation_window": "2d"},
         retraining={"window": "10d"},
@@ -89,7 +89,7 @@ def test_a_split_by_time_reads_features_of_its_window_only(parquet, tmp_path):
 
 def test_excluded_columns_are_not_read(parquet, tmp_path):
     break_chunks(parquet, columns=["x"])
-    config = data_model(data={"time": "at", "source": "rows.parquet", "exclude": ["x"]})
+    config = model_config(data={"time": "at", "source": "rows.parquet", "exclude": ["x"]})
     assert list(load_parts(setup_of(config, tmp_path)).training.frame.columns) == ["at", "n", "y"]
 
 

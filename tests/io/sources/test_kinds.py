@@ -13,13 +13,13 @@ from evergreen.tasks.data import load_parts
 from evergreen.tasks.io.sources import csv as sources_csv
 from evergreen.tasks.io.sources.open import open_source
 from tests.support.stores import create_database
-from tests.support.training_data import data_model, setup_of
+from tests.support.training_data import model_config, setup_of
 
 START = pd.Timestamp("2026-01-01", tz="UTC").timestamp()
 
 
 def opened(folder, **data):
-    return open_source(data_model(data=data), base=folder)
+    return open_source(model_config(data=data), base=folder)
 
 
 def csv(folder, text, **data):
@@ -97,7 +97,7 @@ def test_rows_may_be_counted_as_they_stand(tmp_path, small_chunks, ending):
 
 def test_rows_counted_as_they_stand_are_split_by_their_order(tmp_path):
     pd.DataFrame({"x": np.arange(100), "y": np.arange(100) % 2}).to_csv(tmp_path / "rows.csv", index=False)
-    config = data_model(data={"clock": "rows"}, evaluation={"validation_window": "20 rows"})
+    config = model_config(data={"clock": "rows"}, evaluation={"validation_window": "20 rows"})
     parts = load_parts(setup_of(config, tmp_path), until="90")
     assert parts.evaluation.frame["x"].tolist() == list(range(70, 90))
 
@@ -212,7 +212,7 @@ def test_sources_are_looked_up_in_the_environment_and_in_secrets(tmp_path, monke
     (tmp_path / "rows.csv").write_text("a,y\n1,0\n")
     monkeypatch.setenv("ROWS_AT", "rows.csv")
     assert opened(tmp_path, source="env:ROWS_AT").columns() == ["a", "y"]
-    config = data_model(data={"source": "secret:rows-at"})
+    config = model_config(data={"source": "secret:rows-at"})
     looked_up = open_source(config, base=tmp_path, secret={"rows-at": "rows.csv"}.__getitem__)
     assert looked_up.columns() == ["a", "y"]
     with pytest.raises(ConfigError, match="environment variable 'NOWHERE', which is not set"):
