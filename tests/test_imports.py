@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.champions import LEARNED, make_rows, moment
+from tests.support.champions import TRAINED, hour_text, make_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOWS = sorted(path.stem for path in (ROOT / "flows").glob("*.py") if path.stem != "__init__")
@@ -118,9 +118,9 @@ print(json.dumps(found))
 """
 
 
-def test_commands_that_read_import_no_server_and_no_more_than_they_read_with(watched, monkeypatch):
-    monkeypatch.setenv("EVERGREEN_NOW", moment(LEARNED))
-    path = str(watched.setup(make_rows()).path)
+def test_commands_that_read_import_no_server_and_no_more_than_they_read_with(monitored, monkeypatch):
+    monkeypatch.setenv("EVERGREEN_NOW", hour_text(TRAINED))
+    path = str(monitored.setup(make_rows()).path)
     arguments = [[path if one == "MODEL" else one for one in command] for command in READING]
     found = dict(zip(READING, json.loads(printed("-c", COMMANDS, json.dumps(arguments))), strict=True))
     assert {command: [] for command in READING} == {

@@ -48,7 +48,7 @@ from evergreen.tasks.io.sources.open import open_source
 from evergreen.tasks.io.windows import LogWindows
 from evergreen.tasks.runtime.publish import Artifact, log_team_artifacts, show
 from tests.house import ROOT
-from tests.support.champions import Arena
+from tests.support.champions import ModelStores
 from tests.support.memory_stores import MemoryLog
 from tests.support.training_data import binary_context, model_config
 
@@ -100,9 +100,9 @@ def package(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def arena(prefect_server, mlflow_uri, tmp_path, monkeypatch):
+def stores(prefect_server, mlflow_uri, tmp_path, monkeypatch):
     """Open a model on stores and a server of the test's own."""
-    return Arena(tmp_path, mlflow_uri, monkeypatch)
+    return ModelStores(tmp_path, mlflow_uri, monkeypatch)
 
 
 def test_a_metric_is_one_file(door):
@@ -375,8 +375,8 @@ def test_a_team_function_that_fails_is_a_warning(door):
 
 
 @pytest.mark.server
-def test_a_report_is_one_file_shown_in_prefect_and_kept_in_mlflow(door, arena):
-    own, setup = door("A report"), arena.setup()
+def test_a_report_is_one_file_shown_in_prefect_and_kept_in_mlflow(door, stores):
+    own, setup = door("A report"), stores.setup()
     setup.stores.registry.ensure_model(setup.model, description="")
     report_roles = flow(import_module("team_report").report_roles, persist_result=False)
     run = report_roles(str(setup.path))
@@ -394,8 +394,8 @@ def test_a_report_is_one_file_shown_in_prefect_and_kept_in_mlflow(door, arena):
 
 
 @pytest.mark.server
-def test_a_report_links_to_its_run_where_the_store_has_pages(arena):
-    setup = arena.setup()
+def test_a_report_links_to_its_run_where_the_store_has_pages(stores):
+    setup = stores.setup()
     page = Artifact("audit-{model}", "Audit", lambda run_url: f"see {run_url}")
     link = Artifact("audit-{model}-run", link="The audit")
     flow(persist_result=False)(lambda: show(setup.model, page, link, run_url="http://pages/1"))()

@@ -74,7 +74,7 @@ def served(home, orders, looked_at, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def watched(home, served):
+def monitored(home, served):
     """Answers of monitoring: a day is over for each model, for a row of the next one has come."""
     found = {}
     for model, next_day in (("orders", "2026-05-01T00:10:00"), ("rides", "2026-04-11T00:10:00")):
@@ -86,7 +86,7 @@ def watched(home, served):
 
 
 @pytest.fixture(scope="module")
-def rolled_back(home, watched):
+def rolled_back(home, monitored):
     return evergreen(home, "rollback", "orders", "--why", "a test"), evergreen(home, "status", "orders")
 
 
@@ -125,8 +125,8 @@ def test_what_was_answered_is_answered_again_and_its_id_is_taken(served, orders)
 @pytest.mark.parametrize(
     ("model", "day", "version"), [("orders", "2026-04-30", 7), ("rides", "2026-04-10", 1)]
 )
-def test_monitoring_goes_on_where_it_stood(watched, model, day, version):
-    (window,) = watched[model]["windows"]
+def test_monitoring_goes_on_where_it_stood(monitored, model, day, version):
+    (window,) = monitored[model]["windows"]
     assert (window["from"][:10], window["version"]) == (day, version)
     assert {"data", "prediction", "outcome", "concept", "performance"} == set(window["verdicts"])
 

@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(4 * LONG
 
 
 @pytest.fixture(scope="session")
-def reign(machine, deployed):
+def first_champion(machine, deployed):
     """Train, validate and challenge by `prefect deployment run`; a person approves in the browser."""
     runs = {}
     for flow in ("train", "validate"):
@@ -56,26 +56,28 @@ def test_every_model_gets_a_deployment_of_every_flow(deployed):
     assert expected <= set(deployed)
 
 
-def test_from_the_first_training_to_an_approved_promotion(reign, machine):
-    states = {name: run.state.name for name, run in reign.items() if name not in {"asked", "shown"}}
+def test_from_the_first_training_to_an_approved_promotion(first_champion, machine):
+    states = {name: run.state.name for name, run in first_champion.items() if name not in {"asked", "shown"}}
     assert {"train": "Trained", "validate": "Approved", "challenge": "Promoted"} == states
     status = json.loads(machine.evergreen("status", "payments", "--json"))
     assert (1, True, []) == (status["champion"]["version"], status["consistent"], status["pending"])
 
 
-def test_the_approval_form_shows_the_evidence_and_its_answer_is_kept(reign):
-    assert "superior" in reign["shown"]
-    assert "naive baseline" in reign["shown"]
-    assert "Approved by hand: Seen in a test." in reign["challenge"].state.message
+def test_the_approval_form_shows_the_evidence_and_its_answer_is_kept(first_champion):
+    assert "superior" in first_champion["shown"]
+    assert "naive baseline" in first_champion["shown"]
+    assert "Approved by hand: Seen in a test." in first_champion["challenge"].state.message
 
 
-def test_runs_are_found_by_the_tag_of_their_model(reign):
+def test_runs_are_found_by_the_tag_of_their_model(first_champion):
     assert [] == [
-        run.name for name, run in reign.items() if name != "shown" and "model:payments" not in run.tags
+        run.name
+        for name, run in first_champion.items()
+        if name != "shown" and "model:payments" not in run.tags
     ]
 
 
-def test_runs_leave_a_page_a_table_a_link_and_a_picture(reign, machine):
+def test_runs_leave_a_page_a_table_a_link_and_a_picture(first_champion, machine):
     with machine.client() as client:
         artifacts = {artifact.key: artifact for artifact in client.read_artifacts()}
     expected = {
@@ -90,7 +92,7 @@ def test_runs_leave_a_page_a_table_a_link_and_a_picture(reign, machine):
     assert machine.servers["mlflow"]["ui"] in artifacts["train-payments-run"].data
 
 
-def test_the_worker_keeps_its_state_in_the_folder_it_was_brought_up_from(reign, machine):
+def test_the_worker_keeps_its_state_in_the_folder_it_was_brought_up_from(first_champion, machine):
     assert {"ledger.db", "mlflow.db", "artifacts"} <= {
         p.name for p in (machine.folder / ".evergreen").iterdir()
     }

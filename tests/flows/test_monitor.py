@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from evergreen.deployments.cli.app import run
-from tests.support.champions import BEGIN, FIRST, entries, hours, make_rows, values_of
+from tests.support.champions import BEGIN, FIRST, hours, make_rows, values_of, window_entries
 from tests.support.commands import command
 from tests.support.training_data import write_yaml
 
@@ -51,9 +51,9 @@ def moment(hour):
 
 
 @pytest.fixture
-def model(prefect_server, watched):
+def model(prefect_server, monitored):
     """Return a function that writes the rows and the configuration of the watched model."""
-    return watched
+    return monitored
 
 
 def test_a_drifting_model_is_reported_with_its_pages_and_again_without_new_windows(model):
@@ -69,7 +69,7 @@ def test_a_drifting_model_is_reported_with_its_pages_and_again_without_new_windo
     assert "drift.html" in logged_files(setup)
     again = command("monitor", setup.path)
     assert (0, "Drift", []) == (again.exit_code, again.state, again.json["windows"])
-    assert 4 == len(entries(setup, "inputs"))
+    assert 4 == len(window_entries(setup, "inputs"))
 
 
 def hour_of(window):
@@ -173,7 +173,7 @@ def test_a_fleet_is_watched_though_one_of_it_fails(model, monkeypatch):
     both = command("monitor", "--all")
     assert 1 == both.exit_code
     assert "1 of 2 models failed: absent: " in both.said
-    assert END + 1 - FIRST - 1 == len(entries(setup, "inputs"))
+    assert END + 1 - FIRST - 1 == len(window_entries(setup, "inputs"))
 
 
 @pytest.mark.parametrize("options", [("--dry-run",), ("--from", "2025-03-01"), ("--to", "2025-03-01")])

@@ -11,18 +11,18 @@ from evergreen.tasks.core.retraining.types import Cause, Labels, Moment, Retrain
 from evergreen.tasks.core.verdict import State
 from evergreen.tasks.io.retraining_claims import read_history, take_claim
 from evergreen.tasks.io.settings import FROZEN, utc_now
-from tests.support.champions import BEGIN, FIRST, LEARNED, adrift, make_rows, moment
+from tests.support.champions import BEGIN, FIRST, TRAINED, drifted_rows, hour_text, make_rows
 from tests.support.commands import command, snapshot
 
 pytestmark = pytest.mark.server
-UNTIL = LEARNED + 36
+UNTIL = TRAINED + 36
 QUICK = {"promotion": {"refit": False}, "retraining": {"window": "full"}}
 
 
 @pytest.fixture
-def model(prefect_server, watched):
+def model(prefect_server, monitored):
     """The watched model."""
-    return watched
+    return monitored
 
 
 def history(setup):
@@ -31,8 +31,8 @@ def history(setup):
 
 def test_a_retraining_by_hand_walks_its_stages_and_the_cooldown_holds_the_next(model, monkeypatch):
     setup = model.setup(make_rows(hours=UNTIL), **QUICK)
-    monkeypatch.setenv(FROZEN, moment(UNTIL - 5))
-    first = command("retrain", setup.path, "--until", moment(UNTIL - 5))
+    monkeypatch.setenv(FROZEN, hour_text(UNTIL - 5))
+    first = command("retrain", setup.path, "--until", hour_text(UNTIL - 5))
     (attempt,) = history(setup).attempts
     assert (0, attempt.state.value) == (first.exit_code, first.state), first
     assert ["train", "validate", "challenge"] == list(first.json["stages"])
@@ -41,8 +41,8 @@ def test_a_retraining_by_hand_walks_its_stages_and_the_cooldown_holds_the_next(m
     assert (attempt.claim, "manual") == (tags["evergreen.retraining"], tags["evergreen.trigger"])
     assert "manual" in tags["evergreen.retraining_cause"]
     assert first.state == tags["evergreen.retraining_state"]
-    assert tags["evergreen.trained_to"] < moment(UNTIL - 5)
-    assert datetime.fromisoformat(moment(UNTIL - 5)) == attempt.at
+    assert tags["evergreen.trained_to"] < hour_text(UNTIL - 5)
+    assert datetime.fromisoformat(hour_text(UNTIL - 5)) == attempt.at
     again = command("retrain", setup.path)
     assert (0, "Blocked", ["cooldown"]) == (again.exit_code, again.state, again.codes)
     factor = 1 if attempt.state in HELPED else 2
@@ -53,7 +53,7 @@ def test_a_retraining_by_hand_walks_its_stages_and_the_cooldown_holds_the_next(m
 
 
 def test_drift_that_monitoring_found_starts_one_when_it_is_asked_by_the_event(model, monkeypatch):
-    setup = model.setup(adrift(begin=FIRST + 2, end=UNTIL, until=UNTIL), **QUICK)
+    setup = model.setup(drifted_rows(begin=FIRST + 2, end=UNTIL, until=UNTIL), **QUICK)
     assert (
         "InsufficientData" == command("retrain", setup.path, "--trigger", "drift").state
     )  # nobody has looked yet

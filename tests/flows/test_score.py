@@ -5,19 +5,19 @@ import pytest
 from prefect.client.orchestration import get_client
 
 from evergreen.tasks.core.data.clock import Window
-from tests.support.champions import LEARNED, PER_HOUR, make_rows
+from tests.support.champions import PER_HOUR, TRAINED, make_rows
 from tests.support.commands import command
 
 pytestmark = pytest.mark.server
 
 
 @pytest.fixture
-def model(prefect_server, watched, tmp_path, monkeypatch):
+def model(prefect_server, monitored, tmp_path, monkeypatch):
     """The watched model, with rows to score beside it."""
     monkeypatch.chdir(tmp_path)
-    rows = make_rows(hours=LEARNED + 2)
-    rows.iloc[LEARNED * PER_HOUR :].drop(columns="y").to_csv("new.csv", index=False)
-    return watched.setup(rows)
+    rows = make_rows(hours=TRAINED + 2)
+    rows.iloc[TRAINED * PER_HOUR :].drop(columns="y").to_csv("new.csv", index=False)
+    return monitored.setup(rows)
 
 
 def test_a_batch_is_scored_logged_recorded_and_shown(model):

@@ -14,15 +14,15 @@ from evergreen.tasks.io.retraining_request import answer_without_run, read_reque
 from evergreen.tasks.io.settings import FROZEN, utc_now
 from evergreen.tasks.retraining import gather_causes, run_claimed
 from evergreen.tasks.runtime.sources import open_source_of
-from tests.support.champions import LEARNED, make_rows, moment
+from tests.support.champions import TRAINED, hour_text, make_rows
 
-NOW = moment(LEARNED)
+NOW = hour_text(TRAINED)
 
 
 @pytest.fixture
-def model(watched, monkeypatch):
+def model(monitored, monkeypatch):
     monkeypatch.setenv(FROZEN, NOW)
-    return watched
+    return monitored
 
 
 def asked_for(setup, *, trigger="manual", force=False, dry_run=False):

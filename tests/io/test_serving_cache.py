@@ -13,8 +13,8 @@ NOW = datetime(2026, 11, 26, tzinfo=UTC)
 
 
 @pytest.fixture
-def model(watched):
-    return model_of(watched)
+def model(monitored):
+    return model_of(monitored)
 
 
 def fail_on(monkeypatch, registry, *names):

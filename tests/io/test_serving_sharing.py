@@ -39,8 +39,8 @@ ServingCache(SimpleNamespace(
 
 
 @pytest.fixture
-def model(watched):
-    return model_of(watched)
+def model(monitored):
+    return model_of(monitored)
 
 
 def unfinished(cache):

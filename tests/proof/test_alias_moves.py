@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tests.support.champions import crown
+from tests.support.champions import set_champion
 from tests.support.serving import Load, model_of, started
 
 MOVES, SLOW, APART_S, WITHIN_S = 200, 50, 6.2, 5.0
@@ -13,13 +13,13 @@ MOVES, SLOW, APART_S, WITHIN_S = 200, 50, 6.2, 5.0
 pytestmark = [pytest.mark.proof, pytest.mark.timeout(1800)]
 
 
-def test_aliases_are_followed_under_load(watched, tmp_path):
-    model = model_of(watched, serving={"poll": "1s"})
+def test_aliases_are_followed_under_load(monitored, tmp_path):
+    model = model_of(monitored, serving={"poll": "1s"})
     reigns = [(0.0, 0.0, 1)]
 
     async def move(version):
         asked = time.time()
-        await asyncio.to_thread(crown, model, version)
+        await asyncio.to_thread(set_champion, model, version)
         reigns.append((asked, time.time(), version))
 
     async def scenario(url):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from evergreen.tasks.core.drift.types import Phase
-from tests.support.champions import FIRST, Watched, entries, hours, make_rows, spans
+from tests.support.champions import FIRST, MonitoredStores, hours, make_rows, window_entries, window_hours
 from tests.support.servers import ROOT
 
 COMMAND = Path(sys.executable).with_name("evergreen")
@@ -77,13 +77,13 @@ class Runs:
 
 def told_of(setup):
     """Return keys of the alerts that say something, by topic, in the order in which they were kept."""
-    entries = {
+    window_entries = {
         phase.value: setup.stores.ledger.read(model=setup.model, stream=f"windows-{phase.value}")
         for phase in Phase
     }
     return {
         topic: [one.payload["alert"]["key"] for one in several if one.payload["alert"]["change"] != "none"]
-        for topic, several in entries.items()
+        for topic, several in window_entries.items()
     }
 
 
@@ -104,9 +104,9 @@ def contiguous(first, last):
 
 @pytest.mark.parametrize("store", ["sqlite", "postgres"])
 def test_a_monitor_killed_at_random_moments_judges_each_window_once_and_tells_each_alarm(
-    store, prefect_server, watched_store, webhook, tmp_path, monkeypatch, request
+    store, prefect_server, champion_store, webhook, tmp_path, monkeypatch, request
 ):
-    watched = Watched(tmp_path, watched_store, monkeypatch)
+    monitored = MonitoredStores(tmp_path, champion_store, monkeypatch)
     monkeypatch.setenv("HOOK", f"json://127.0.0.1:{webhook.port}")
     if store == "postgres":
         url = request.getfixturevalue("postgres_url")
@@ -116,36 +116,36 @@ def test_a_monitor_killed_at_random_moments_judges_each_window_once_and_tells_ea
         "alerts": {"notify": ["env:HOOK"]},
         "monitoring": {"max_windows": 8 if store == "postgres" else 4},
     }
-    setup = watched.setup(changing(), **sections)
+    setup = monitored.setup(changing(), **sections)
     runs = Runs(setup, np.random.default_rng(20260301))
     answer = runs.until_done(kills=KILLS[store])
     print(
         f"\n{store}: {runs.kills} kills, after {sorted(runs.moments)} entries; {len(runs.finished)} runs ended"
     )
     assert runs.kills >= LEAST[store]
-    assert contiguous(FIRST, FIRST + HOURS) == spans(setup, "inputs")
-    assert contiguous(FIRST, FIRST + HOURS - 1) == spans(setup, "outcomes")
+    assert contiguous(FIRST, FIRST + HOURS) == window_hours(setup, "inputs")
+    assert contiguous(FIRST, FIRST + HOURS - 1) == window_hours(setup, "outcomes")
     assert "Drift" == answer["state"]
     check_alarms(setup)
     check_messages(setup, webhook)
-    undisturbed = watched.restarted().setup(changing(), **sections)
+    undisturbed = monitored.restarted().setup(changing(), **sections)
     Runs(undisturbed, None).until_done(kills=0)
     for phase in ("inputs", "outcomes"):
-        assert entries(undisturbed, phase) == entries(setup, phase)
+        assert window_entries(undisturbed, phase) == window_entries(setup, phase)
 
 
 def check_alarms(setup):
     """An alarm that is open is not opened again, and only what is open resolves."""
     for phase in ("inputs", "outcomes"):
         open_now = set()
-        for one in entries(setup, phase):
+        for one in window_entries(setup, phase):
             for change in one["changes"]:
                 key = change["kind"], change["column"]
                 assert (key in open_now) == (change["change"] != "opened"), one
                 open_now = open_now - {key} if change["change"] == "resolved" else open_now | {key}
     changes = [
         change["change"]
-        for one in entries(setup, "inputs")
+        for one in window_entries(setup, "inputs")
         for change in one["changes"]
         if change["column"] == "x"
     ]
@@ -166,5 +166,5 @@ def check_messages(setup, webhook):
         knows = [payload["alert"] for _, payload in told if payload["topic"] == topic]
         # None: opened and resolved before it was told
         newest = [alert["open"] if alert else [] for alert in knows]
-        still = [one["name"] for one in entries(setup, topic)[-1]["alert"]["open"]]
+        still = [one["name"] for one in window_entries(setup, topic)[-1]["alert"]["open"]]
         assert still == [one["name"] for one in (newest[-1] if newest else [])]

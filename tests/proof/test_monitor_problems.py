@@ -3,7 +3,15 @@
 import pytest
 
 from evergreen.tasks.core.verdict import State
-from tests.support.champions import LEARNED, PER_HOUR, Watched, make_rows, train_champion, values_of, watch
+from tests.support.champions import (
+    PER_HOUR,
+    TRAINED,
+    MonitoredStores,
+    make_rows,
+    run_monitor,
+    train_champion,
+    values_of,
+)
 
 pytestmark = [pytest.mark.proof, pytest.mark.timeout(1800)]
 KINDS = ["data", "prediction", "outcome", "concept", "performance"]
@@ -16,11 +24,11 @@ def test_each_problem_and_clock_is_judged_in_all_kinds(
     problem, clock, mlflow_template, tmp_path_factory, tmp_path, monkeypatch
 ):
     folder = tmp_path_factory.mktemp(problem)
-    rows = make_rows(problem, hours=LEARNED + 3, clock=clock)
+    rows = make_rows(problem, hours=TRAINED + 3, clock=clock)
     store = train_champion(folder, mlflow_template, rows, values_of(problem, clock=clock))
-    setup = Watched(tmp_path, store, monkeypatch).setup(rows, problem=problem, clock=clock)
+    setup = MonitoredStores(tmp_path, store, monkeypatch).setup(rows, problem=problem, clock=clock)
     length = float(PER_HOUR) if clock == "rows" else 3600.0
-    result = watch(setup)
+    result = run_monitor(setup)
     windows = result.details["windows"]
     assert {length} == {window["end"] - window["start"] for window in windows}
     assert len(windows) >= 29

@@ -20,7 +20,7 @@ from evergreen.tasks.core.retraining.history import HELPED, MOST_RESUMED, RETRAI
 from evergreen.tasks.core.verdict import State
 from evergreen.tasks.io.retraining_claims import lock_name, read_history
 from evergreen.tasks.promotion import Promoter
-from tests.support.champions import LEARNED, Watched, hours, make_rows
+from tests.support.champions import TRAINED, MonitoredStores, hours, make_rows
 from tests.support.commands import command
 from tests.support.dying_command import DIE_AT, LABELS, NO_SMOKE, entry_label
 from tests.support.servers import ROOT
@@ -72,9 +72,9 @@ SECTIONS = {"retraining": {"window": "48h"}, "split": {"min_rows": 50, "holdout"
 
 def make_news(*, turned=True):
     """Return rows whose outcome, once the champion has learned, follows ``x`` the other way round (or goes on)."""
-    frame = make_rows(hours=LEARNED + NEWS)
+    frame = make_rows(hours=TRAINED + NEWS)
     if turned:
-        frame.loc[frame.index[hours(LEARNED, LEARNED + NEWS)], "x"] *= -1.0
+        frame.loc[frame.index[hours(TRAINED, TRAINED + NEWS)], "x"] *= -1.0
     return frame
 
 
@@ -83,11 +83,11 @@ class Place:
 
     def __init__(self, folder, trained, patch, *, ledger=None, refit=False, turned=True):
         folder.mkdir(parents=True)
-        self.folder, watched = folder, Watched(folder, trained, patch)
+        self.folder, monitored = folder, MonitoredStores(folder, trained, patch)
         if ledger is not None:
             patch.setenv("EVERGREEN_LEDGER_URL", ledger)
             patch.setenv("EVERGREEN_LOG_URL", ledger)
-        self.setup = watched.setup(make_news(turned=turned), **SECTIONS, promotion={"refit": refit})
+        self.setup = monitored.setup(make_news(turned=turned), **SECTIONS, promotion={"refit": refit})
         self.registry, self.ledger = self.setup.stores.registry, self.setup.stores.ledger
         self.model = self.setup.model
         Promoter(self.registry, self.ledger, self.model).reconcile()  # the ledger takes note of the champion
@@ -205,11 +205,11 @@ class Place:
 
 
 @pytest.fixture
-def places(prefect_server, watched_store, tmp_path, monkeypatch):
+def places(prefect_server, champion_store, tmp_path, monkeypatch):
     """Makes models in stores of their own."""
 
     def make(name="place", **options):
-        return Place(tmp_path / name, watched_store, monkeypatch, **options)
+        return Place(tmp_path / name, champion_store, monkeypatch, **options)
 
     return make
 
@@ -328,10 +328,10 @@ COOLDOWN = timedelta(hours=1)
 @pytest.mark.parametrize("turned", [True, False], ids=["it helps", "it does not help"])
 @pytest.mark.parametrize("store", ["sqlite", "postgres"])
 def test_of_twenty_commands_at_once_one_retrains_and_nineteen_are_held_until_the_cooldown_ends(
-    store, turned, prefect_server, watched_store, tmp_path, monkeypatch, request
+    store, turned, prefect_server, champion_store, tmp_path, monkeypatch, request
 ):
     ledger = request.getfixturevalue("postgres_url") if store == "postgres" else None
-    place = Place(tmp_path / "place", watched_store, monkeypatch, ledger=ledger, turned=turned)
+    place = Place(tmp_path / "place", champion_store, monkeypatch, ledger=ledger, turned=turned)
     begun = time.monotonic()
     processes = [place.start(EVERGREEN, name=f"run{number}") for number in range(MANY)]
     seconds = time.monotonic() - begun

@@ -78,8 +78,8 @@ def test_the_event_starts_a_retraining_and_the_cooldown_holds_the_second(machine
         machine.evergreen(verb, "shifting")
     machine.evergreen("deploy")
     rows.iloc[:FIRST].to_csv(path, index=False)
-    watched = machine.finished(machine.start("monitor/shifting"))
-    assert "Drift" == watched.state.name
+    monitored = machine.finished(machine.start("monitor/shifting"))
+    assert "Drift" == monitored.state.name
     first = ended(machine, 1)[0]
     assert ("shifting", "drift") == (first.parameters["model"], first.parameters["trigger"])
     assert first.state.name in {"Promoted", "ChampionKept", "Rejected"}, first.state

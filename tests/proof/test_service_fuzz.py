@@ -292,11 +292,11 @@ pytestmark = [pytest.mark.proof, pytest.mark.timeout(3600)]
 
 @pytest.mark.parametrize("store", ["sqlite", "postgres"])
 def test_whatever_the_body_it_is_answered_logged_or_refused_in_the_documented_shape(
-    store, watched, request, monkeypatch
+    store, monitored, request, monkeypatch
 ):
     if store == "postgres":
         monkeypatch.setenv("EVERGREEN_LOG_URL", request.getfixturevalue("postgres_url"))
-    model = model_of(watched, serving=SMALL)
+    model = model_of(monitored, serving=SMALL)
     asked = PATHS.flatmap(lambda path: st.tuples(st.just(path), bodies_for(path), HEADERS))
     with fuzzed(model) as service:
 
@@ -326,11 +326,11 @@ def test_whatever_the_body_it_is_answered_logged_or_refused_in_the_documented_sh
 
 @pytest.mark.parametrize(("store", "guarded"), [("sqlite", False), ("postgres", True)])
 def test_the_service_keeps_its_document_whatever_schemathesis_asks(
-    store, guarded, watched, request, monkeypatch
+    store, guarded, monitored, request, monkeypatch
 ):
     if store == "postgres":
         monkeypatch.setenv("EVERGREEN_LOG_URL", request.getfixturevalue("postgres_url"))
-    model = model_of(watched)
+    model = model_of(monitored)
     secret = create_key(keys_path(model.settings), "fuzz", at=utc_now()) if guarded else None
     asked = ask_by_document(model, examples=EXAMPLES, secret=secret)
     print(f"\n{store}: {asked.statuses.total()} requests, {len(asked.answered.predicted)} predictions")

@@ -248,7 +248,7 @@ def test_postgresql_syncs_its_wal_before_a_writer_acknowledges(postgres_url, tmp
     assert unsynced(trace, spans) == []
 
 
-def answers_of(watched, folder, *, requests, **options):
+def answers_of(monitored, folder, *, requests, **options):
     """Ask a traced service by four clients at once.
 
     Returns
@@ -258,7 +258,7 @@ def answers_of(watched, folder, *, requests, **options):
     int
         How many pages were moved from the WAL to the log on the way.
     """
-    model, heard = model_of(watched), folder / "heard"
+    model, heard = model_of(monitored), folder / "heard"
     log, trace = model.stores.log.url.database, folder / "trace"
     with started(model, folder, **options) as served:
         port = int(served.url.rpartition(":")[2])
@@ -279,27 +279,27 @@ def answers_of(watched, folder, *, requests, **options):
     return [(ids, lost) for ids, lost in found if lost], moved
 
 
-def test_a_power_cut_at_the_moment_of_any_answer_of_a_service_leaves_what_was_answered(watched, tmp_path):
-    lost, moved = answers_of(watched, tmp_path, requests=900)
+def test_a_power_cut_at_the_moment_of_any_answer_of_a_service_leaves_what_was_answered(monitored, tmp_path):
+    lost, moved = answers_of(monitored, tmp_path, requests=900)
     print(f"\n900 answers, {moved} pages moved from the WAL on the way; lost: {len(lost)}")
     assert [] == lost
     assert 0 < moved
 
 
-def test_a_log_that_does_not_wait_for_the_disk_is_found_out(watched, tmp_path):
-    lost, _ = answers_of(watched, tmp_path, requests=60, program="tests.proof.test_synced")
+def test_a_log_that_does_not_wait_for_the_disk_is_found_out(monitored, tmp_path):
+    lost, _ = answers_of(monitored, tmp_path, requests=60, program="tests.proof.test_synced")
     print(f"\n60 answers, lost with synchronous = NORMAL: {len(lost)}")
     assert lost
 
 
 def test_postgresql_syncs_its_wal_between_each_question_and_its_answer(
-    watched, tmp_path, request, monkeypatch
+    monitored, tmp_path, request, monkeypatch
 ):
     url, trace, spans = request.getfixturevalue("postgres_url"), tmp_path / "trace", []
     monkeypatch.setenv("EVERGREEN_LOG_URL", url)
     with (
         tracing_syncs(url, trace),  # begun first: only what is forked later is traced with its parent
-        started(model_of(watched), tmp_path) as served,
+        started(model_of(monitored), tmp_path) as served,
         httpx.Client(base_url=served.url) as client,
     ):
         for row in rows(50):

@@ -44,12 +44,12 @@ def train_version(setup, **options):
     return version
 
 
-class Arena:
+class ModelStores:
     """Stores of a test's own, begun as a copy of a trained store."""
 
     def __init__(self, folder, uri, monkeypatch, *, start=None):
         self.folder = folder
-        point_at(folder, uri, monkeypatch)
+        use_stores(folder, uri, monkeypatch)
         if start is not None:
             shutil.copy(start, uri.removeprefix("sqlite:///"))
 
@@ -60,7 +60,7 @@ class Arena:
         )
 
 
-def enthrone(setup, *, challenger, champion=None):
+def set_aliases(setup, *, challenger, champion=None):
     """Point the two aliases at versions."""
     registry = setup.stores.registry
     registry.set_alias(setup.model, CHALLENGER, challenger)
@@ -68,7 +68,7 @@ def enthrone(setup, *, challenger, champion=None):
         registry.set_alias(setup.model, CHAMPION, champion)
 
 
-def meet(setup, *, until=None):
+def compare_versions(setup, *, until=None):
     """Return the opponents, the rows and the match."""
     opponents = find_contestants.fn(setup)
     parts = load_evaluation_rows.fn(setup, opponents, until=until)
@@ -77,26 +77,26 @@ def meet(setup, *, until=None):
 
 def judge(setup, *, until=None, dry_run=False):
     """Hold the challenge up to its judgement."""
-    opponents, _, match = meet(setup, until=until)
+    opponents, _, match = compare_versions(setup, until=until)
     return judge_comparison.fn(setup, opponents, match, dry_run=dry_run)
 
 
-def spent(setup):
+def alpha_spent(setup):
     """Return what each look has spent."""
     return [entry.payload["alpha"] for entry in setup.stores.ledger.read(model=setup.model, stream="alpha")]
 
 
-def promote_plainly(setup, version, **options):
+def promote_unannounced(setup, version, **options):
     """Promote as the task does, outside Prefect and unannounced."""
     return Promoter.of(setup).promote(version, **options)
 
 
 BEGIN = pd.Timestamp("2025-03-01", tz="UTC")
-PER_HOUR, LEARNED, FIRST, NEXT = 40, 150, 120, 135
+PER_HOUR, TRAINED, FIRST, NEXT = 40, 150, 120, 135
 """Rows an hour; hours a version is made of; the first it has not learned from; that of the version after it."""
 
 
-def make_rows(problem="binary", *, hours=LEARNED, seed=0, clock="timestamp"):
+def make_rows(problem="binary", *, hours=TRAINED, seed=0, clock="timestamp"):
     """Return rows in clock order, forty an hour (ranking: five races of eight), whose outcome follows two columns."""
     rng = np.random.default_rng(seed)
     n = hours * PER_HOUR
@@ -134,7 +134,7 @@ def values_of(problem="binary", *, clock="timestamp", **sections):
     return merged(values, sections)
 
 
-def point_at(folder, uri, patch):
+def use_stores(folder, uri, patch):
     """Let the environment name stores of a test's own."""
     folder.mkdir(parents=True, exist_ok=True)
     patch.setenv("EVERGREEN_HOME", str(folder / "home"))
@@ -143,44 +143,44 @@ def point_at(folder, uri, patch):
         patch.delenv(name, raising=False)
 
 
-def train_champion(folder, template, frame=None, values=None, *, ends=(LEARNED,)):
+def train_champion(folder, template, frame=None, values=None, *, ends=(TRAINED,)):
     """Train a version up to each of these hours and crown the first one; return the path of the MLflow store."""
     with pytest.MonkeyPatch.context() as patch:
-        point_at(folder, f"sqlite:///{folder}/mlflow.db", patch)
+        use_stores(folder, f"sqlite:///{folder}/mlflow.db", patch)
         shutil.copy(template, folder / "mlflow.db")
         rows = make_rows(hours=max(ends)) if frame is None else frame
         for end in ends:
             setup = open_setup(str(write_yaml(folder, rows.iloc[hours(0, end)], values or values_of())))
             train_version(setup)
-        crown(setup, 1)
+        set_champion(setup, 1)
     return folder / "mlflow.db"
 
 
-def crown(setup, version):
+def set_champion(setup, version):
     """Point ``@champion`` at a version."""
     setup.stores.registry.set_alias(setup.model, "champion", version)
 
 
-class Watched:
+class MonitoredStores:
     """One watched model in stores of a test's own, begun as a copy of a trained store."""
 
     def __init__(self, folder, trained, patch):
         self.folder, self._trained, self._patch = folder, trained, patch
         shutil.copy(trained, folder / "own.db")
-        point_at(folder, f"sqlite:///{folder}/own.db", patch)
+        use_stores(folder, f"sqlite:///{folder}/own.db", patch)
 
     def restarted(self):
         """Return the same model as if nothing had been watched yet."""
         folder = self.folder / "again"
         folder.mkdir()
-        return Watched(folder, self._trained, self._patch)
+        return MonitoredStores(folder, self._trained, self._patch)
 
     def setup(self, frame, **sections):
         """Write rows and open the model."""
         return open_setup(str(write_yaml(self.folder, frame, values_of(**sections))))
 
 
-def watch(setup, *, since=None, until=None, dry_run=False):
+def run_monitor(setup, *, since=None, until=None, dry_run=False):
     """Do what the flow does; return its result."""
     with disable_run_logger():
         asked = read_monitor_request(setup, since=since, until=until, dry_run=dry_run)
@@ -189,51 +189,53 @@ def watch(setup, *, since=None, until=None, dry_run=False):
         return conclude_run(setup, MonitorRun(asked=asked, guard=guard, looks=looks), None)
 
 
-def entries(setup, phase):
+def window_entries(setup, phase):
     """Return what the ledger says of each window of a phase, in the order in which it was written."""
     return [one.payload for one in setup.stores.ledger.read(model=setup.model, stream=f"windows-{phase}")]
 
 
-def spans(setup, phase):
+def window_hours(setup, phase):
     """Return start and end of each window, in hours after the beginning."""
     begin = BEGIN.timestamp()
-    return [((one["start"] - begin) / 3600, (one["end"] - begin) / 3600) for one in entries(setup, phase)]
+    return [
+        ((one["start"] - begin) / 3600, (one["end"] - begin) / 3600) for one in window_entries(setup, phase)
+    ]
 
 
-def said(window, kind):
+def verdict_of(window, kind):
     """Return the level of a kind and the codes of its reasons."""
     verdict = window["kinds"][kind]
     return verdict["level"], [reason["code"] for reason in verdict["reasons"]]
 
 
-def told(result):
+def reason_codes(result):
     """Return the codes of a result's reasons."""
     return [reason.code for reason in result.reasons]
 
 
-def adrift(*, begin, end, until):
+def drifted_rows(*, begin, end, until):
     """Return rows whose ``x`` is shifted in some hours."""
     frame = make_rows(hours=until)
     frame.loc[frame.index[hours(begin, end)], "x"] += 3.0
     return frame
 
 
-def moment(hour):
+def hour_text(hour):
     """Return an hour after the beginning as text."""
     return (BEGIN + np.timedelta64(hour, "h")).isoformat()
 
 
-def every(first, last):
+def hourly(first, last):
     """Return start and end of each of these hours."""
     return [(float(hour), hour + 1.0) for hour in range(first, last)]
 
 
-def alerts(setup, phase="inputs"):
+def window_alerts(setup, phase="inputs"):
     """Return the alert of each window."""
-    return [one["alert"] for one in entries(setup, phase)]
+    return [one["alert"] for one in window_entries(setup, phase)]
 
 
-def kept(setup):
+def stored(setup):
     """Return all that a look may leave: the ledger, and the log's windows."""
     return setup.stores.ledger.read(), [setup.stores.log.windows(setup.model, phase) for phase in Phase]
 
@@ -243,7 +245,7 @@ def hour_of(position):
     return (position - BEGIN.timestamp()) / 3600
 
 
-class Learned:
+class TrainedModel:
     """A model and its versions, oldest first in ``infos``, in stores of its own that begin with those of ``template``.
 
     A version is trained as of each moment of ``until``, one after the other; ``options`` are those of ``write_model``.
@@ -255,8 +257,8 @@ class Learned:
         shutil.copy(template, folder / "mlflow.db")
         with pytest.MonkeyPatch.context() as patch:
             setup = self._open(folder, patch)
-            for moment in until:
-                self.lesson, self.choice, self.fitted, info = train(setup, until=moment)
+            for as_of in until:
+                self.lesson, self.choice, self.fitted, info = train(setup, until=as_of)
                 self.infos.append(info)
                 shutil.copy(folder / "mlflow.db", self._kept(info.version))
 
@@ -278,7 +280,7 @@ class Learned:
         return self.folder / f"after-{version}.db"
 
     def _open(self, folder, patch):
-        point_at(folder, f"sqlite:///{folder}/mlflow.db", patch)
+        use_stores(folder, f"sqlite:///{folder}/mlflow.db", patch)
         return open_setup(str(write_model(folder, **self.options)))
 
 

@@ -113,7 +113,7 @@ class Trained:
 BEGIN = datetime(2024, 3, 1, tzinfo=UTC)
 
 
-def names(features):
+def feature_names(features):
     """Return feature names: numbers mostly, every fourth a category."""
     return [f"{'plan' if place % 4 == 3 else 'amount'}_{place}" for place in range(features)]
 
@@ -210,10 +210,10 @@ def performance(value, *, estimated=False, half=0.02, n=500, reference=0.78):
     }
 
 
-def story(features=6, windows=60, *, seed=0, promoted=None, clock="timestamp"):
+def example_windows(features=6, windows=60, *, seed=0, promoted=None, clock="timestamp"):
     """Return windows: quiet, one too small, then a tenth of the columns drift away and performance follows."""
     rng = np.random.default_rng(seed)
-    adrift = names(features)[: max(1, features // 10)]
+    adrift = feature_names(features)[: max(1, features // 10)]
     onset, late = int(windows * 0.7), max(1, windows // 20)
     told = []
     for place in range(windows):
@@ -221,10 +221,13 @@ def story(features=6, windows=60, *, seed=0, promoted=None, clock="timestamp"):
         shift = min(1.0, after / 4)
         if place == windows // 3 and windows > 3:
             small = [insufficient(kind, 12) for kind in DriftKind]
-            empty = [measure(name, None, n=12, drifted=None) for name in names(features)]
+            empty = [measure(name, None, n=12, drifted=None) for name in feature_names(features)]
             told.append(window(place, verdicts=small, n=12, clock=clock, columns=empty))
             continue
-        psi = {name: rng.gamma(2, 0.008) + (0.4 * shift if name in adrift else 0) for name in names(features)}
+        psi = {
+            name: rng.gamma(2, 0.008) + (0.4 * shift if name in adrift else 0)
+            for name in feature_names(features)
+        }
         moves = [moved(name, effect=0.15 * shift, alarm=after > 1) for name in adrift if after]
         kinds = [verdict(DriftKind.DATA, *moves), verdict(DriftKind.PREDICTION)]
         estimated = place >= windows - late
@@ -253,7 +256,7 @@ def story(features=6, windows=60, *, seed=0, promoted=None, clock="timestamp"):
 def profiles(features=6, *, seed=0, private=frozenset()):
     """Return a reference and a window's profile, the first tenth of the columns shifted."""
     rng = np.random.default_rng(seed)
-    columns = names(features)
+    columns = feature_names(features)
     categorical = frozenset(name for name in columns if name.startswith("plan"))
 
     def draw(n, shift):
@@ -272,12 +275,12 @@ def profiles(features=6, *, seed=0, private=frozenset()):
     return measure_profile(reference, grid), measure_profile(draw(500, 0.6), grid)
 
 
-def watched(features=6, windows=60, *, private=(), told=None, promotions=(), **options):
+def monitored_model(features=6, windows=60, *, private=(), told=None, promotions=(), **options):
     """Return a watched model."""
     config = model_config(data={"private": list(private)} if private else None)
     return MonitoredModel(
         config=config,
-        windows=story(features, windows, **options) if told is None else told,
+        windows=example_windows(features, windows, **options) if told is None else told,
         promotions=promotions,
         profiles=(profiles(features, private=frozenset(private)),),
         limits={"Expected alarms": "0.8 in 90 days, over 168 reference windows."},

@@ -30,10 +30,10 @@ def rows(count, *, seed=5):
     return frame[["x", "z", "colour"]].to_dict("records")
 
 
-def model_of(watched, **sections):
+def model_of(monitored, **sections):
     """Return the watched model (two versions, the first is champion), configured to be looked after quickly."""
     serving = {**QUICK, **sections.pop("serving", {})}
-    return watched.setup(make_rows(hours=150), serving=serving, **sections)
+    return monitored.setup(make_rows(hours=150), serving=serving, **sections)
 
 
 @contextlib.asynccontextmanager

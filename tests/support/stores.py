@@ -86,30 +86,30 @@ HIDDEN = {"exclude": {"signal": "hidden from the weak one"}}
 
 
 @pytest.fixture(scope="session")
-def rivals_store(mlflow_template, tmp_path_factory):
+def two_versions_store(mlflow_template, tmp_path_factory):
     """Path of a store whose first version does not know the column that matters."""
-    from tests.support.champions import Arena, train_version
+    from tests.support.champions import ModelStores, train_version
 
     folder = tmp_path_factory.mktemp("rivals")
     with pytest.MonkeyPatch.context() as patch:
-        arena = Arena(folder, f"sqlite:///{folder}/mlflow.db", patch, start=mlflow_template)
+        stores = ModelStores(folder, f"sqlite:///{folder}/mlflow.db", patch, start=mlflow_template)
         assert (WEAK, STRONG) == tuple(
-            train_version(arena.setup(**sections)) for sections in ({"data": HIDDEN}, {})
+            train_version(stores.setup(**sections)) for sections in ({"data": HIDDEN}, {})
         )
     return folder / "mlflow.db"
 
 
 @pytest.fixture(scope="session")
-def watched_store(mlflow_template, tmp_path_factory):
+def champion_store(mlflow_template, tmp_path_factory):
     """Path of a store whose champion is version 1, and whose version 2 learned from fifteen hours more."""
-    from tests.support.champions import LEARNED, train_champion
+    from tests.support.champions import TRAINED, train_champion
 
-    return train_champion(tmp_path_factory.mktemp("watched"), mlflow_template, ends=(LEARNED, LEARNED + 15))
+    return train_champion(tmp_path_factory.mktemp("watched"), mlflow_template, ends=(TRAINED, TRAINED + 15))
 
 
 @pytest.fixture
-def watched(watched_store, tmp_path, monkeypatch):
+def monitored(champion_store, tmp_path, monkeypatch):
     """The watched model in stores of the test's own."""
-    from tests.support.champions import Watched
+    from tests.support.champions import MonitoredStores
 
-    return Watched(tmp_path, watched_store, monkeypatch)
+    return MonitoredStores(tmp_path, champion_store, monkeypatch)

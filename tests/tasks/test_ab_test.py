@@ -29,7 +29,7 @@ from evergreen.tasks.io.settings import FROZEN
 from evergreen.tasks.io.setup import record_decision
 from evergreen.tasks.io.status import model_status
 from evergreen.tasks.io.traffic import read_traffic, set_variants, stop_variants
-from tests.support.champions import Arena, enthrone, promote_plainly, spent
+from tests.support.champions import ModelStores, alpha_spent, promote_unannounced, set_aliases
 from tests.support.stores import STRONG, WEAK
 
 START = datetime(2026, 6, 1, tzinfo=UTC)
@@ -37,20 +37,20 @@ YES = Reason(code="approved", message="Approved.")
 
 
 @pytest.fixture
-def arena(rivals_store, tmp_path, monkeypatch):
+def stores(two_versions_store, tmp_path, monkeypatch):
     """The two versions in stores of the test's own, at a moment that stands still; smoke tests pass."""
     passed = Verdict(outcome=Outcome.PASS)
     for module in (evergreen.tasks.challenge, evergreen.tasks.promotion):
         monkeypatch.setattr(module, "serving_smoke", lambda stores: lambda model, version: passed)
-    monkeypatch.setattr(evergreen.tasks.challenge, "promote_task", promote_plainly)
+    monkeypatch.setattr(evergreen.tasks.challenge, "promote_task", promote_unannounced)
     monkeypatch.setenv(FROZEN, START.isoformat())
-    return Arena(tmp_path, f"sqlite:///{tmp_path}/mlflow.db", monkeypatch, start=rivals_store)
+    return ModelStores(tmp_path, f"sqlite:///{tmp_path}/mlflow.db", monkeypatch, start=two_versions_store)
 
 
-def begin(arena, *, path="ab", champion=WEAK, challenger=STRONG, **live):
+def begin(stores, *, path="ab", champion=WEAK, challenger=STRONG, **live):
     chosen = {"metric": "accuracy", "share": 0.5, "min_improvement": 0.1, "max_duration": "5d", **live}
-    setup = arena.setup(promotion={"evidence": path}, live=chosen)
-    enthrone(setup, champion=champion, challenger=challenger)
+    setup = stores.setup(promotion={"evidence": path}, live=chosen)
+    set_aliases(setup, champion=champion, challenger=challenger)
     return setup
 
 
@@ -107,8 +107,8 @@ def champion_of(setup):
     return setup.stores.registry.aliases(setup.model)["champion"]
 
 
-def test_a_test_is_written_down_spends_alpha_and_shares_the_traffic(arena):
-    setup = begin(arena)
+def test_a_test_is_written_down_spends_alpha_and_shares_the_traffic(stores):
+    setup = begin(stores)
     told = create_test(setup, hypothesis="It knows the signal.")
     assert ("LiveTestRunning", "accuracy", "arms") == (
         told["state"],
@@ -116,23 +116,23 @@ def test_a_test_is_written_down_spends_alpha_and_shares_the_traffic(arena):
         told["test"]["mode"],
     )
     assert {"version": STRONG, "share": 0.5} == told["test"]["arms"]["v2"]
-    assert [0.0125] == spent(setup)
+    assert [0.0125] == alpha_spent(setup)
     plan = read_traffic(setup.stores.ledger, setup.model).plan
     assert [(STRONG, 0.5)] == [(one.version, one.share) for one in plan.challengers]
     with pytest.raises(InputError, match="is running"):
         create_test(setup, name="another")
-    assert [0.0125] == spent(setup)
+    assert [0.0125] == alpha_spent(setup)
 
 
-def test_a_dry_run_says_what_would_be_tested_and_writes_nothing(arena):
-    setup = begin(arena)
+def test_a_dry_run_says_what_would_be_tested_and_writes_nothing(stores):
+    setup = begin(stores)
     told = create_test(setup, dry_run=True, alpha=0.02, live={"share": 0.2})
     assert ("Planned", 0.02, 0.2) == (
         told["state"],
         told["test"]["alpha"],
         told["test"]["arms"]["v2"]["share"],
     )
-    assert ([], ()) == (spent(setup), read_tests(setup))
+    assert ([], ()) == (alpha_spent(setup), read_tests(setup))
     assert read_traffic(setup.stores.ledger, setup.model).plan.is_plain
 
 
@@ -147,15 +147,15 @@ def test_a_dry_run_says_what_would_be_tested_and_writes_nothing(arena):
         ({"alpha": 0.2}, "0.05 is left"),
     ],
 )
-def test_what_cannot_be_tested_is_refused_and_costs_nothing(arena, options, said):
-    setup = begin(arena)
+def test_what_cannot_be_tested_is_refused_and_costs_nothing(stores, options, said):
+    setup = begin(stores)
     with pytest.raises(InputError, match=said):
         create_test(setup, **options)
-    assert ([], ()) == (spent(setup), read_tests(setup))
+    assert ([], ()) == (alpha_spent(setup), read_tests(setup))
 
 
-def test_a_superior_arm_is_promoted_and_has_all_the_traffic(arena, monkeypatch):
-    setup = begin(arena)
+def test_a_superior_arm_is_promoted_and_has_all_the_traffic(stores, monkeypatch):
+    setup = begin(stores)
     create_test(setup)
     serve(setup, monkeypatch, champion=0.6, challenger=0.9)
     status = show_test(setup)
@@ -175,8 +175,8 @@ def test_a_superior_arm_is_promoted_and_has_all_the_traffic(arena, monkeypatch):
     assert read_traffic(setup.stores.ledger, setup.model).plan.is_plain
 
 
-def test_a_promotion_whose_end_was_not_written_is_finished_by_the_next_look(arena, monkeypatch):
-    setup = begin(arena)
+def test_a_promotion_whose_end_was_not_written_is_finished_by_the_next_look(stores, monkeypatch):
+    setup = begin(stores)
     create_test(setup)
     serve(setup, monkeypatch, champion=0.6, challenger=0.9)
     state, judged = look(setup)
@@ -187,8 +187,8 @@ def test_a_promotion_whose_end_was_not_written_is_finished_by_the_next_look(aren
     assert "promote" == read_tests(setup)[-1].status
 
 
-def test_a_worse_arm_leaves_the_champion_and_gives_its_traffic_back(arena, monkeypatch):
-    setup = begin(arena)
+def test_a_worse_arm_leaves_the_champion_and_gives_its_traffic_back(stores, monkeypatch):
+    setup = begin(stores)
     create_test(setup)
     serve(setup, monkeypatch, champion=0.9, challenger=0.6)
     state, judged = look(setup)
@@ -197,8 +197,8 @@ def test_a_worse_arm_leaves_the_champion_and_gives_its_traffic_back(arena, monke
     assert not read_traffic(setup.stores.ledger, setup.model).plan.challengers
 
 
-def test_an_undecided_test_goes_on_and_each_look_is_kept(arena, monkeypatch):
-    setup = begin(arena)
+def test_an_undecided_test_goes_on_and_each_look_is_kept(stores, monkeypatch):
+    setup = begin(stores)
     create_test(setup)
     serve(setup, monkeypatch, champion=0.7, challenger=0.74, rows=600)
     for _ in range(2):
@@ -213,8 +213,8 @@ def test_an_undecided_test_goes_on_and_each_look_is_kept(arena, monkeypatch):
     assert (State.CHAMPION_KEPT, "expired") == (expired.state, expired.reasons[0].code)
 
 
-def test_a_shadow_is_judged_by_pairs(arena, monkeypatch):
-    setup = begin(arena, path="shadow")
+def test_a_shadow_is_judged_by_pairs(stores, monkeypatch):
+    setup = begin(stores, path="shadow")
     create_test(setup)
     assert [STRONG] == [one.version for one in read_traffic(setup.stores.ledger, setup.model).plan.shadows]
     serve(setup, monkeypatch, champion=0.6, challenger=0.9, shadow=True)
@@ -231,8 +231,8 @@ def test_a_shadow_is_judged_by_pairs(arena, monkeypatch):
     assert read_traffic(setup.stores.ledger, setup.model).plan.is_plain
 
 
-def test_a_shadow_ends_with_its_test_and_the_others_go_on(arena):
-    setup = begin(arena, path="shadow")
+def test_a_shadow_ends_with_its_test_and_the_others_go_on(stores):
+    setup = begin(stores, path="shadow")
     set_variants(setup, challengers=[], shadows=["watcher=2@20%"])
     create_test(setup)
     assert ["watcher", "v2"] == [
@@ -244,16 +244,16 @@ def test_a_shadow_ends_with_its_test_and_the_others_go_on(arena):
     assert ("done", "test_over", ()) == (after.kind, after.reasons[0].code, after.judged)
 
 
-def test_a_shadow_that_somebody_set_anew_is_not_the_test_s_to_end(arena):
-    setup = begin(arena, path="shadow")
+def test_a_shadow_that_somebody_set_anew_is_not_the_test_s_to_end(stores):
+    setup = begin(stores, path="shadow")
     create_test(setup)
     set_variants(setup, challengers=[], shadows=["v2=2@20%"])
     abort_test(setup, why="The label feed is broken.")
     assert [0.2] == [one.share for one in read_traffic(setup.stores.ledger, setup.model).plan.shadows]
 
 
-def test_traffic_that_was_sent_back_by_a_guardrail_aborts_the_test(arena, monkeypatch):
-    setup = begin(arena)
+def test_traffic_that_was_sent_back_by_a_guardrail_aborts_the_test(stores, monkeypatch):
+    setup = begin(stores)
     create_test(setup)
     stop_variants(setup, why="p99 of the challenger is 2 s")
     serve(setup, monkeypatch, champion=0.6, challenger=0.9)
@@ -264,8 +264,8 @@ def test_traffic_that_was_sent_back_by_a_guardrail_aborts_the_test(arena, monkey
     assert "abort" == read_tests(setup)[0].status
 
 
-def test_traffic_that_somebody_set_anew_aborts_the_test_and_stays(arena, monkeypatch):
-    setup = begin(arena)
+def test_traffic_that_somebody_set_anew_aborts_the_test_and_stays(stores, monkeypatch):
+    setup = begin(stores)
     create_test(setup)
     set_variants(setup, challengers=["other=2@5%"], shadows=[])
     serve(setup, monkeypatch, champion=0.6, challenger=0.9)
@@ -275,8 +275,8 @@ def test_traffic_that_somebody_set_anew_aborts_the_test_and_stays(arena, monkeyp
     assert ["other"] == [one.name for one in read_traffic(setup.stores.ledger, setup.model).plan.challengers]
 
 
-def test_other_challengers_are_not_pushed_aside_and_other_shadows_go_on(arena):
-    setup = begin(arena)
+def test_other_challengers_are_not_pushed_aside_and_other_shadows_go_on(stores):
+    setup = begin(stores)
     set_variants(setup, challengers=["other=2@5%"], shadows=[])
     with pytest.raises(InputError, match="answers a part of the traffic already"):
         create_test(setup)
@@ -289,15 +289,15 @@ def test_other_challengers_are_not_pushed_aside_and_other_shadows_go_on(arena):
     )
 
 
-def test_shares_that_traffic_cannot_have_cost_nothing(arena):
-    setup = begin(arena, share=0.123456)
+def test_shares_that_traffic_cannot_have_cost_nothing(stores):
+    setup = begin(stores, share=0.123456)
     with pytest.raises(InputError, match=r"0\.01 %"):
         create_test(setup)
-    assert ([], ()) == (spent(setup), read_tests(setup))
+    assert ([], ()) == (alpha_spent(setup), read_tests(setup))
 
 
-def test_a_winner_that_nobody_approves_leaves_the_champion_and_one_that_falls_aborts(arena, monkeypatch):
-    setup = begin(arena)
+def test_a_winner_that_nobody_approves_leaves_the_champion_and_one_that_falls_aborts(stores, monkeypatch):
+    setup = begin(stores)
     create_test(setup)
     serve(setup, monkeypatch, champion=0.6, challenger=0.9)
     state, judged = look(setup)
@@ -311,8 +311,8 @@ def test_a_winner_that_nobody_approves_leaves_the_champion_and_one_that_falls_ab
     assert "abort" == read_tests(setup)[-1].status
 
 
-def test_a_person_may_abort_with_a_reason(arena):
-    setup = begin(arena)
+def test_a_person_may_abort_with_a_reason(stores):
+    setup = begin(stores)
     create_test(setup)
     with pytest.raises(InputError, match="needs a reason"):
         abort_test(setup, why=" ")
@@ -322,8 +322,8 @@ def test_a_person_may_abort_with_a_reason(arena):
     assert not read_traffic(setup.stores.ledger, setup.model).plan.challengers
 
 
-def test_an_admitted_challenger_gets_its_test_once(arena):
-    setup = begin(arena)
+def test_an_admitted_challenger_gets_its_test_once(stores):
+    setup = begin(stores)
     with pytest.raises(NotLearnable, match="No live test"):
         open_test.fn(setup)
     record_decision(
@@ -336,8 +336,8 @@ def test_an_admitted_challenger_gets_its_test_once(arena):
         open_test.fn(setup)
 
 
-def test_losses_are_clipped_and_read_relative_to_what_the_champion_was_worth_before(arena, monkeypatch):
-    setup = begin(arena, metric="log_loss", min_improvement=0.2)
+def test_losses_are_clipped_and_read_relative_to_what_the_champion_was_worth_before(stores, monkeypatch):
+    setup = begin(stores, metric="log_loss", min_improvement=0.2)
     told = create_test(setup)["test"]
     assert told["baseline"] < 0  # the negative of a loss
     assert abs(told["baseline"]) * 0.2 == pytest.approx(told["effect"])
@@ -346,8 +346,8 @@ def test_losses_are_clipped_and_read_relative_to_what_the_champion_was_worth_bef
     assert "superior" == show_test(setup)["look"]["challengers"][0]["verdict"]
 
 
-def test_the_status_of_a_model_tells_of_the_test_that_runs(arena, monkeypatch, capsys):
-    setup = begin(arena)
+def test_the_status_of_a_model_tells_of_the_test_that_runs(stores, monkeypatch, capsys):
+    setup = begin(stores)
     assert model_status(setup)["live_test"] is None
     create_test(setup)
     assert 0 == run(["status", str(setup.path)])
@@ -371,8 +371,8 @@ def test_the_status_of_a_model_tells_of_the_test_that_runs(arena, monkeypatch, c
 
 
 @pytest.mark.parametrize("path", ["ab", "shadow"])
-def test_a_look_in_slices_of_the_log_sees_what_one_at_all_rows_sees(arena, monkeypatch, path):
-    setup = begin(arena, path=path, guardrails={"log_loss": 0.5})
+def test_a_look_in_slices_of_the_log_sees_what_one_at_all_rows_sees(stores, monkeypatch, path):
+    setup = begin(stores, path=path, guardrails={"log_loss": 0.5})
     create_test(setup)
     serve(setup, monkeypatch, champion=0.7, challenger=0.74, shadow=path == "shadow")
     test = read_tests(setup)[0].test

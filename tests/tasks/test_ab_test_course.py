@@ -30,11 +30,11 @@ from evergreen.tasks.io.live_tests import (
 from evergreen.tasks.io.prediction_log.records import Prediction
 from evergreen.tasks.io.traffic import read_traffic, set_variants, stop_variants
 from evergreen.tasks.promotion import Promoter
-from tests.support.champions import spent
+from tests.support.champions import alpha_spent
 from tests.support.stores import STRONG, WEAK
-from tests.tasks.test_ab_test import START, YES, answer, arena, begin, champion_of, later, look, serve
+from tests.tasks.test_ab_test import START, YES, answer, begin, champion_of, later, look, serve, stores
 
-__all__ = ["arena"]
+__all__ = ["stores"]
 
 KEEP = Conclusion(action=Action.KEEP, reasons=())
 
@@ -51,11 +51,11 @@ def dies(*_, **__):
     raise Dies
 
 
-def won(arena, monkeypatch, **promotion):
+def won(stores, monkeypatch, **promotion):
     """Return a model, its test and the judgement that it is won."""
-    setup = begin(arena)
+    setup = begin(stores)
     if promotion:
-        setup = arena.setup(
+        setup = stores.setup(
             promotion={"evidence": "ab", **promotion}, live=setup.config.live.model_dump(mode="json")
         )
     create_test(setup)
@@ -67,8 +67,8 @@ def won(arena, monkeypatch, **promotion):
 
 
 @pytest.mark.parametrize("by", ["the next look", "abort", "reconcile"])
-def test_arms_of_a_test_whose_end_was_half_written_are_ended_by_whoever_comes_next(arena, monkeypatch, by):
-    setup = begin(arena)
+def test_arms_of_a_test_whose_end_was_half_written_are_ended_by_whoever_comes_next(stores, monkeypatch, by):
+    setup = begin(stores)
     create_test(setup)
     with monkeypatch.context() as patch:
         patch.setattr(evergreen.tasks.io.live_tests, "settle_arms", dies)
@@ -93,8 +93,8 @@ def test_arms_of_a_test_whose_end_was_half_written_are_ended_by_whoever_comes_ne
     assert ["v2"] == challengers(setup)
 
 
-def test_an_abort_says_who_was_faster(arena, monkeypatch):
-    setup = begin(arena)
+def test_an_abort_says_who_was_faster(stores, monkeypatch):
+    setup = begin(stores)
     create_test(setup)
     real = evergreen.tasks.io.live_tests.end_test
 
@@ -108,8 +108,8 @@ def test_an_abort_says_who_was_faster(arena, monkeypatch):
     assert "keep" == read_tests(setup)[0].status
 
 
-def test_a_winner_whose_test_was_aborted_while_the_form_waited_is_not_promoted(arena, monkeypatch):
-    setup, state, judged = won(arena, monkeypatch)
+def test_a_winner_whose_test_was_aborted_while_the_form_waited_is_not_promoted(stores, monkeypatch):
+    setup, state, judged = won(stores, monkeypatch)
     abort_test(setup, why="Its answers harm.")
     crowned = promote_tested_version(setup, state, judged, YES)
     assert (State.BLOCKED, WEAK) == (crowned.state, champion_of(setup))
@@ -119,8 +119,8 @@ def test_a_winner_whose_test_was_aborted_while_the_form_waited_is_not_promoted(a
     )
 
 
-def test_a_winner_that_the_guardrails_sent_back_while_the_form_waited_is_not_promoted(arena, monkeypatch):
-    setup, state, judged = won(arena, monkeypatch)
+def test_a_winner_that_the_guardrails_sent_back_while_the_form_waited_is_not_promoted(stores, monkeypatch):
+    setup, state, judged = won(stores, monkeypatch)
     stop_variants(setup, why="p99 is 2 s")
     crowned = promote_tested_version(setup, state, judged, YES)
     assert (State.BLOCKED, "test_void", WEAK) == (crowned.state, crowned.reasons[-1].code, champion_of(setup))
@@ -129,8 +129,8 @@ def test_a_winner_that_the_guardrails_sent_back_while_the_form_waited_is_not_pro
     assert (State.ABORTED, "abort") == (again.state, read_tests(setup)[0].status)
 
 
-def test_rows_that_came_while_the_form_waited_may_still_refuse_the_winner(arena, monkeypatch):
-    setup, state, judged = won(arena, monkeypatch, approval="manual")
+def test_rows_that_came_while_the_form_waited_may_still_refuse_the_winner(stores, monkeypatch):
+    setup, state, judged = won(stores, monkeypatch, approval="manual")
     rows = [
         Prediction(
             prediction_id=f"late-{i}",
@@ -152,14 +152,14 @@ def test_rows_that_came_while_the_form_waited_may_still_refuse_the_winner(arena,
     assert ("abort", []) == (read_tests(setup)[0].status, challengers(setup))
 
 
-def test_a_winner_that_a_person_approves_is_promoted_on_the_newest_rows(arena, monkeypatch):
-    setup, state, judged = won(arena, monkeypatch, approval="manual")
+def test_a_winner_that_a_person_approves_is_promoted_on_the_newest_rows(stores, monkeypatch):
+    setup, state, judged = won(stores, monkeypatch, approval="manual")
     assert State.PROMOTED is promote_tested_version(setup, state, judged, YES).state
     assert 2 == len(read_tests(setup)[0].looks)
 
 
-def test_a_champion_of_an_hour_voids_the_test(arena, monkeypatch):
-    setup = begin(arena)
+def test_a_champion_of_an_hour_voids_the_test(stores, monkeypatch):
+    setup = begin(stores)
     create_test(setup)
     serve(setup, monkeypatch, champion=0.6, challenger=0.9)
     registry, ledger = setup.stores.registry, setup.stores.ledger
@@ -171,8 +171,8 @@ def test_a_champion_of_an_hour_voids_the_test(arena, monkeypatch):
     assert (State.ABORTED, "champion_moved") == (judged.state, judged.reasons[0].code)
 
 
-def test_a_trip_between_two_looks_is_not_forgotten(arena, monkeypatch):
-    setup = begin(arena)
+def test_a_trip_between_two_looks_is_not_forgotten(stores, monkeypatch):
+    setup = begin(stores)
     create_test(setup)
     serve(setup, monkeypatch, champion=0.6, challenger=0.9)
     stop_variants(setup, why="p99 is 2 s")
@@ -181,8 +181,8 @@ def test_a_trip_between_two_looks_is_not_forgotten(arena, monkeypatch):
     assert (State.ABORTED, "stopped_by_hand") == (judged.state, judged.reasons[0].code)
 
 
-def test_what_another_version_answered_under_the_name_of_an_arm_does_not_count(arena, monkeypatch):
-    setup = begin(arena)
+def test_what_another_version_answered_under_the_name_of_an_arm_does_not_count(stores, monkeypatch):
+    setup = begin(stores)
     create_test(setup)
     serve(setup, monkeypatch, champion=0.6, challenger=0.9)
     before = evaluate_now(setup, read_tests(setup)[0].test).look
@@ -195,20 +195,20 @@ def test_what_another_version_answered_under_the_name_of_an_arm_does_not_count(a
     assert before.to_dict() == evaluate_now(setup, read_tests(setup)[0].test).look.to_dict()
 
 
-def test_a_test_counts_from_when_its_traffic_was_shared_however_late_that_was(arena, monkeypatch):
-    setup = begin(arena)
+def test_a_test_counts_from_when_its_traffic_was_shared_however_late_that_was(stores, monkeypatch):
+    setup = begin(stores)
     with monkeypatch.context() as patch:
         patch.setattr(evergreen.tasks.ab_test, "share_traffic", shares_only_dry)
         with pytest.raises(Dies):
             create_test(setup)
-    assert ([0.0125], []) == (spent(setup), challengers(setup))
+    assert ([0.0125], []) == (alpha_spent(setup), challengers(setup))
     assert ("begin", "not_begun") == (show_test(setup)["action"], show_test(setup)["reasons"][0]["code"])
     with pytest.raises(NotLearnable, match="has not begun"):
         open_test.fn(setup, dry_run=True)
     later(monkeypatch, hours=5)
     state = open_test.fn(setup)
     assert START.timestamp() + 5 * 3600 + GRACE_S == state.test.start
-    assert ([0.0125], ["v2"]) == (spent(setup), challengers(setup))
+    assert ([0.0125], ["v2"]) == (alpha_spent(setup), challengers(setup))
     assert state == open_test.fn(setup)
 
 
@@ -218,8 +218,8 @@ def shares_only_dry(setup, test, *, dry_run=False):
     share_traffic(setup, test, dry_run=True)
 
 
-def test_of_two_who_create_at_once_one_spends(arena, monkeypatch):
-    setup = begin(arena)
+def test_of_two_who_create_at_once_one_spends(stores, monkeypatch):
+    setup = begin(stores)
     real, raced = evergreen.tasks.ab_test.create_payload, []
 
     def slow(history, test, marks):
@@ -231,11 +231,11 @@ def test_of_two_who_create_at_once_one_spends(arena, monkeypatch):
     monkeypatch.setattr(evergreen.tasks.ab_test, "create_payload", slow)
     with pytest.raises(InputError, match="'faster' of this model is running"):
         create_test(setup, name="slower")
-    assert ([0.0125], ["faster"]) == (spent(setup), [state.test.name for state in read_tests(setup)])
+    assert ([0.0125], ["faster"]) == (alpha_spent(setup), [state.test.name for state in read_tests(setup)])
 
 
-def test_a_test_whose_alpha_went_to_another_meanwhile_is_ended_before_it_began(arena, monkeypatch):
-    setup = begin(arena)
+def test_a_test_whose_alpha_went_to_another_meanwhile_is_ended_before_it_began(stores, monkeypatch):
+    setup = begin(stores)
     with monkeypatch.context() as patch:
         patch.setattr(evergreen.tasks.ab_test, "finish_creation", dies)
         with pytest.raises(Dies):
@@ -244,11 +244,11 @@ def test_a_test_whose_alpha_went_to_another_meanwhile_is_ended_before_it_began(a
     setup.stores.ledger.append(model=setup.model, stream="alpha", kind="look", payload=gone, at=START)
     with pytest.raises(InputError, match="was ended before it began"):
         open_test.fn(setup)
-    assert ("abort", [0.03], []) == (read_tests(setup)[0].status, spent(setup), challengers(setup))
+    assert ("abort", [0.03], []) == (read_tests(setup)[0].status, alpha_spent(setup), challengers(setup))
 
 
-def test_arms_that_were_shared_after_an_abort_are_taken_back_at_once(arena, monkeypatch):
-    setup = begin(arena)
+def test_arms_that_were_shared_after_an_abort_are_taken_back_at_once(stores, monkeypatch):
+    setup = begin(stores)
     with monkeypatch.context() as patch:
         patch.setattr(evergreen.tasks.ab_test, "finish_creation", dies)
         with pytest.raises(Dies):
@@ -259,8 +259,8 @@ def test_arms_that_were_shared_after_an_abort_are_taken_back_at_once(arena, monk
     assert ([], None) == (challengers(setup), read_tests(setup)[0].begun_at)
 
 
-def test_a_batch_does_not_move_the_present_of_a_test(arena):
-    setup = begin(arena)
+def test_a_batch_does_not_move_the_present_of_a_test(stores):
+    setup = begin(stores)
     data = setup.config.data.model_copy(update={"clock": "rows"})
     setup = replace(setup, config=setup.config.model_copy(update={"data": data}))
     row = {"features": {"noise": 0.1}, "version": WEAK, **answer(True, "yes")}
@@ -273,10 +273,10 @@ def test_a_batch_does_not_move_the_present_of_a_test(arena):
 
 
 @pytest.mark.parametrize("path", ["ab", "shadow"])
-def test_a_version_that_the_gate_has_not_approved_is_not_tested(arena, path):
-    setup = begin(arena, path=path)
+def test_a_version_that_the_gate_has_not_approved_is_not_tested(stores, path):
+    setup = begin(stores, path=path)
     setup.stores.registry.set_tags(setup.model, STRONG, {"validation_status": "rejected"})
     for challenger in (None, STRONG):
         with pytest.raises(InputError, match=r"'rejected'.*evergreen validate .* --version 2"):
             create_test(setup, challenger=challenger)
-    assert ([], ()) == (spent(setup), read_tests(setup))
+    assert ([], ()) == (alpha_spent(setup), read_tests(setup))

@@ -26,7 +26,7 @@ from evergreen.tasks.io.settings import FROZEN
 from evergreen.tasks.io.setup import open_setup, record_decision
 from evergreen.tasks.io.traffic import read_traffic
 from evergreen.tasks.promotion import Promoter
-from tests.support.champions import promote_plainly
+from tests.support.champions import promote_unannounced
 from tests.support.dying_command import watch_writes
 from tests.support.live_tests import answers, look
 from tests.support.memory_stores import MemoryRegistry
@@ -167,7 +167,7 @@ class Models:
         self._patch.setattr(evergreen.tasks.ab_test, "evaluate_now", self._seen)
         for module in (evergreen.tasks.promotion, evergreen.tasks.challenge):
             self._patch.setattr(module, "serving_smoke", passed)
-        self._patch.setattr(evergreen.tasks.challenge, "promote_task", promote_plainly)
+        self._patch.setattr(evergreen.tasks.challenge, "promote_task", promote_unannounced)
         self._patch.setattr(
             evergreen.tasks.ab_test, "reconcile_task", lambda setup: Promoter.of(setup).reconcile()
         )

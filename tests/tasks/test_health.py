@@ -16,7 +16,7 @@ from evergreen.tasks.core.promotion.plan import CHAMPION
 from evergreen.tasks.health import HealthFacts, check_health
 from evergreen.tasks.io.alerts import open_alarms
 from evergreen.tasks.io.status import model_status
-from tests.support.champions import Arena
+from tests.support.champions import ModelStores
 from tests.support.stores import STRONG
 
 STARTED = datetime(2026, 3, 1, tzinfo=UTC)
@@ -24,18 +24,18 @@ HOUR = 3600.0
 
 
 @pytest.fixture
-def arena(rivals_store, mlflow_uri, tmp_path, monkeypatch):
+def stores(two_versions_store, mlflow_uri, tmp_path, monkeypatch):
     monkeypatch.setattr(signs_of_life, "_probe_prefect", lambda: None)
-    return Arena(tmp_path / "own", mlflow_uri, monkeypatch, start=rivals_store)
+    return ModelStores(tmp_path / "own", mlflow_uri, monkeypatch, start=two_versions_store)
 
 
 @pytest.fixture
-def setup(arena):
-    return crowned(arena)
+def setup(stores):
+    return crowned(stores)
 
 
-def crowned(arena, **sections):
-    made = arena.setup(**sections)
+def crowned(stores, **sections):
+    made = stores.setup(**sections)
     made.stores.registry.set_alias("tested", CHAMPION, STRONG)
     assert made.stores.ledger.last("tested", "health") is None
     return made
@@ -96,8 +96,8 @@ def test_rows_without_a_feature_are_told_as_a_champion_that_does_not_answer(setu
     assert "signal" in found.checks[0].reason.message
 
 
-def test_without_a_champion_the_check_fails_and_an_alert_opens_once_and_resolves_once(arena):
-    setup = arena.setup()
+def test_without_a_champion_the_check_fails_and_an_alert_opens_once_and_resolves_once(stores):
+    setup = stores.setup()
     assert ["failed", "failed"] == [look(setup)["champion"] for _ in range(2)]
     setup.stores.registry.set_alias("tested", CHAMPION, STRONG)
     assert ["ok", "ok"] == [look(setup)["champion"] for _ in range(2)]
@@ -105,8 +105,8 @@ def test_without_a_champion_the_check_fails_and_an_alert_opens_once_and_resolves
     assert ["opened", "resolved"] == changes
 
 
-def test_a_champion_whose_files_are_gone_is_told(setup, arena):
-    for file in (arena.folder / "home").rglob("*.skops"):
+def test_a_champion_whose_files_are_gone_is_told(setup, stores):
+    for file in (stores.folder / "home").rglob("*.skops"):
         file.unlink()
     info = setup.stores.registry.version("tested", STRONG)
     from evergreen.tasks.io.mlflow_store.tracking import open_tracker
@@ -139,8 +139,8 @@ def test_a_feed_that_was_as_old_at_training_is_historical(setup):
     assert "not_applicable" == look(setup, newest=0.0, as_of=9e9, past=past())["feed"]
 
 
-def test_a_configured_silence_holds_for_historical_data_too(arena):
-    setup = crowned(arena, alerts={"max_data_age": "1h"})
+def test_a_configured_silence_holds_for_historical_data_too(stores):
+    setup = crowned(stores, alerts={"max_data_age": "1h"})
     assert "failed" == look(setup, newest=0.0, as_of=9e9)["feed"]
 
 
@@ -161,8 +161,8 @@ def test_missing_labels_fail(setup):
     assert "failed" == look(setup)["labels"]
 
 
-def test_an_old_model_warns(arena):
-    setup = crowned(arena, alerts={"max_model_age": "30d"})
+def test_an_old_model_warns(stores):
+    setup = crowned(stores, alerts={"max_model_age": "30d"})
     assert "warning" == look(setup, as_of=datetime(2027, 1, 1, tzinfo=UTC).timestamp())["age"]
     assert "ok" == look(setup, as_of=datetime(2026, 2, 5, tzinfo=UTC).timestamp())["age"]
 
@@ -175,10 +175,10 @@ def test_a_monitoring_that_has_not_run_for_long_warns(setup):
     assert "ok" == next(check.condition.value for check in recent.checks if check.name == "last_run")
 
 
-def test_failing_health_reaches_the_channels_like_drift(arena, webhook, monkeypatch):
+def test_failing_health_reaches_the_channels_like_drift(stores, webhook, monkeypatch):
     monkeypatch.setenv("HOOK", f"json://127.0.0.1:{webhook.port}/")
     monkeypatch.setattr("evergreen.tasks.alerts.announce_monitoring", lambda alert: [])
-    setup = arena.setup(alerts={"notify": ["env:HOOK"]})
+    setup = stores.setup(alerts={"notify": ["env:HOOK"]})
     look(setup)
     deliver_alerts.fn(setup, sleep=lambda _: None)
     setup.stores.registry.set_alias("tested", CHAMPION, STRONG)
@@ -188,8 +188,8 @@ def test_failing_health_reaches_the_channels_like_drift(arena, webhook, monkeypa
     assert expected == [body["title"] for body in webhook.got]
 
 
-def test_status_shows_open_alarms_and_a_monitoring_that_stands_still(arena):
-    setup = arena.setup()
+def test_status_shows_open_alarms_and_a_monitoring_that_stands_still(stores):
+    setup = stores.setup()
     assert ("not_applicable", []) == (
         model_status(setup)["health"]["last_run"]["condition"],
         open_alarms(setup.stores.ledger, setup.model),

@@ -6,7 +6,16 @@ import pytest
 
 from evergreen.tasks.core.errors import DataError
 from evergreen.tasks.core.verdict import State
-from tests.support.champions import FIRST, entries, hours, make_rows, said, spans, told, watch
+from tests.support.champions import (
+    FIRST,
+    hours,
+    make_rows,
+    reason_codes,
+    run_monitor,
+    verdict_of,
+    window_entries,
+    window_hours,
+)
 
 BAD, END = FIRST + 2, FIRST + 5
 """The hour that is bad, and where the rows end."""
@@ -83,11 +92,11 @@ DRIFTED = {
 
 
 @pytest.mark.parametrize("case", INSUFFICIENT)
-def test_a_bad_window_is_insufficient_for_a_named_reason_and_its_neighbours_are_not(case, watched):
+def test_a_bad_window_is_insufficient_for_a_named_reason_and_its_neighbours_are_not(case, monitored):
     make, expected = INSUFFICIENT[case]
-    windows = watch(watched.setup(make())).details["windows"]
+    windows = run_monitor(monitored.setup(make())).details["windows"]
     bad = windows[BAD - FIRST]
-    assert expected == {kind: said(bad, kind) for kind in expected}
+    assert expected == {kind: verdict_of(bad, kind) for kind in expected}
     assert {kind: bad["verdicts"][kind] in MOVED for kind in DRIFTED.get(case, ())} == dict.fromkeys(
         DRIFTED.get(case, ()), True
     )
@@ -105,31 +114,33 @@ HARMLESS = {
 
 
 @pytest.mark.parametrize("case", HARMLESS)
-def test_what_does_no_harm_changes_nothing(case, watched):
-    setup = watched.setup(HARMLESS[case]())
-    watch(setup)
-    assert [(40, "quiet")] * 4 == [(one["n"], one["level"]) for one in entries(setup, "inputs")]
-    assert [(40, "quiet")] * 3 == [(one["n"], one["level"]) for one in entries(setup, "outcomes")]
+def test_what_does_no_harm_changes_nothing(case, monitored):
+    setup = monitored.setup(HARMLESS[case]())
+    run_monitor(setup)
+    assert [(40, "quiet")] * 4 == [(one["n"], one["level"]) for one in window_entries(setup, "inputs")]
+    assert [(40, "quiet")] * 3 == [(one["n"], one["level"]) for one in window_entries(setup, "outcomes")]
 
 
-def test_rows_from_the_future_make_nothing_due_and_are_told_of(watched):
+def test_rows_from_the_future_make_nothing_due_and_are_told_of(monitored):
     future = good().tail(5).assign(at=pd.Timestamp("2199-01-01", tz="UTC"))
-    setup = watched.setup(pd.concat([good(), future]))
-    result = watch(setup)
+    setup = monitored.setup(pd.concat([good(), future]))
+    result = run_monitor(setup)
     note = next(reason for reason in result.reasons if reason.code == "future_rows")
-    assert (5, END - FIRST - 1) == (note.n, len(spans(setup, "inputs")))
+    assert (5, END - FIRST - 1) == (note.n, len(window_hours(setup, "inputs")))
 
 
 @pytest.mark.parametrize("rows", ["repeated", "at one moment"])
-def test_rows_that_coincide_are_all_counted_in_their_window(rows, watched):
+def test_rows_that_coincide_are_all_counted_in_their_window(rows, monitored):
     frame = good()
     if rows == "repeated":
         frame = pd.concat([frame, frame.iloc[PLACES]])
     else:
         frame.loc[frame.index[PLACES], "at"] = frame["at"].iloc[PLACES.start]
-    setup = watched.setup(frame)
-    watch(setup)
-    assert [40, 40, 80 if rows == "repeated" else 40, 40] == [one["n"] for one in entries(setup, "inputs")]
+    setup = monitored.setup(frame)
+    run_monitor(setup)
+    assert [40, 40, 80 if rows == "repeated" else 40, 40] == [
+        one["n"] for one in window_entries(setup, "inputs")
+    ]
 
 
 REFUSED = {
@@ -141,36 +152,36 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_data_without_windows_are_refused_and_nothing_is_recorded(case, watched):
+def test_data_without_windows_are_refused_and_nothing_is_recorded(case, monitored):
     make, why = REFUSED[case]
-    setup = watched.setup(make())
+    setup = monitored.setup(make())
     with pytest.raises(DataError, match=why):
-        watch(setup)
+        run_monitor(setup)
     assert [] == setup.stores.ledger.read()
 
 
-def test_a_lost_column_makes_every_window_insufficient_and_the_run_too(watched):
-    setup = watched.setup(good().drop(columns="z"))
-    result = watch(setup)
+def test_a_lost_column_makes_every_window_insufficient_and_the_run_too(monitored):
+    setup = monitored.setup(good().drop(columns="z"))
+    result = run_monitor(setup)
     assert State.INSUFFICIENT_DATA is result.state
-    assert ["insufficient"] + ["unreadable"] * 5 == told(result)
+    assert ["insufficient"] + ["unreadable"] * 5 == reason_codes(result)
     assert "Missing column 'z'" in result.reasons[1].message
-    assert BROKEN == {kind: said(result.details["windows"][0], kind) for kind in KINDS}
+    assert BROKEN == {kind: verdict_of(result.details["windows"][0], kind) for kind in KINDS}
 
 
-def test_a_file_without_rows_leaves_nothing_to_look_at(watched):
-    result = watch(watched.setup(good().head(0)))
-    assert (State.INSUFFICIENT_DATA, ["no_window"]) == (result.state, told(result))
+def test_a_file_without_rows_leaves_nothing_to_look_at(monitored):
+    result = run_monitor(monitored.setup(good().head(0)))
+    assert (State.INSUFFICIENT_DATA, ["no_window"]) == (result.state, reason_codes(result))
 
 
-def test_an_unreadable_window_keeps_memory_and_open_alarms(watched):
+def test_an_unreadable_window_keeps_memory_and_open_alarms(monitored):
     frame = good(FIRST + 9)
     frame.loc[frame.index[hours(FIRST + 1, FIRST + 9)], "x"] += 3.0
     frame = frame.astype({"x": object})
     frame.loc[frame.index[hours(FIRST + 5, FIRST + 6)], "x"] = "abc"
-    setup = watched.setup(frame)
-    result = watch(setup)
-    looks = entries(setup, "inputs")
+    setup = monitored.setup(frame)
+    result = run_monitor(setup)
+    looks = window_entries(setup, "inputs")
     assert "insufficient" == looks[5]["level"]
     assert (looks[4]["alert"]["open"], []) == (looks[5]["alert"]["open"], looks[5]["changes"])
     assert "x" in [alarm["name"] for alarm in looks[5]["alert"]["open"]]
@@ -179,27 +190,27 @@ def test_an_unreadable_window_keeps_memory_and_open_alarms(watched):
     assert ["opened"] == [change for several in changes for change in several]
 
 
-def test_a_newest_window_that_cannot_be_read_is_not_called_quiet(watched):
+def test_a_newest_window_that_cannot_be_read_is_not_called_quiet(monitored):
     frame = good().astype({"x": object})
     frame.loc[frame.index[hours(END - 2, END - 1)], "x"] = "abc"
-    result = watch(watched.setup(frame))
-    assert (State.INSUFFICIENT_DATA, "insufficient") == (result.state, told(result)[0])
-    assert State.INSUFFICIENT_DATA is watch(watched.setup(frame)).state
+    result = run_monitor(monitored.setup(frame))
+    assert (State.INSUFFICIENT_DATA, "insufficient") == (result.state, reason_codes(result)[0])
+    assert State.INSUFFICIENT_DATA is run_monitor(monitored.setup(frame)).state
 
 
-def test_a_python_source_that_breaks_in_a_window_is_refused_like_a_file(watched, monkeypatch):
+def test_a_python_source_that_breaks_in_a_window_is_refused_like_a_file(monitored, monkeypatch):
     frames = {
         "text": holding("x", "abc"),
         "lacks": [good().iloc[: PLACES.start], good().iloc[PLACES.start :].drop(columns="y")],
     }
-    (watched.folder / "feed.py").write_text("def rows():\n    return CASE\n")
-    monkeypatch.syspath_prepend(watched.folder)
+    (monitored.folder / "feed.py").write_text("def rows():\n    return CASE\n")
+    monkeypatch.syspath_prepend(monitored.folder)
     import feed
 
     monkeypatch.setattr(feed, "CASE", frames["text"], raising=False)
-    windows = watch(watched.setup(good(), data={"source": "feed:rows"})).details["windows"]
-    assert BROKEN == {kind: said(windows[BAD - FIRST], kind) for kind in KINDS}
+    windows = run_monitor(monitored.setup(good(), data={"source": "feed:rows"})).details["windows"]
+    assert BROKEN == {kind: verdict_of(windows[BAD - FIRST], kind) for kind in KINDS}
     monkeypatch.setattr(feed, "CASE", frames["lacks"], raising=False)
-    again = watched.restarted()
+    again = monitored.restarted()
     with pytest.raises(DataError, match="lacks column 'y'"):
-        watch(again.setup(good(), data={"source": "feed:rows"}))
+        run_monitor(again.setup(good(), data={"source": "feed:rows"}))

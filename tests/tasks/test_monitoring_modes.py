@@ -14,115 +14,115 @@ from evergreen.tasks.monitoring import check_due_windows, load_monitor, read_mon
 from evergreen.tasks.monitoring_report import MonitorRun, keep_history
 from tests.support.champions import (
     FIRST,
-    adrift,
-    alerts,
-    every,
+    drifted_rows,
     hour_of,
-    kept,
+    hour_text,
+    hourly,
     make_rows,
-    moment,
-    spans,
-    told,
-    watch,
+    reason_codes,
+    run_monitor,
+    stored,
+    window_alerts,
+    window_hours,
 )
 
 END = FIRST + 6
 
 
 @pytest.mark.parametrize("how", ["--from", "--dry-run", "run_mode"])
-def test_a_look_that_is_not_recorded_leaves_no_trace(how, watched):
+def test_a_look_that_is_not_recorded_leaves_no_trace(how, monitored):
     mode = {"monitoring": {"run_mode": "dry_run"}} if how == "run_mode" else {}
-    setup = watched.setup(adrift(begin=FIRST + 2, end=END, until=END), **mode)
-    before = kept(setup)
-    options = {"since": moment(FIRST), "until": moment(END - 1)} if how == "--from" else {}
-    result = watch(setup, **options, dry_run=how == "--dry-run")
-    assert every(FIRST, END - 1) == [
+    setup = monitored.setup(drifted_rows(begin=FIRST + 2, end=END, until=END), **mode)
+    before = stored(setup)
+    options = {"since": hour_text(FIRST), "until": hour_text(END - 1)} if how == "--from" else {}
+    result = run_monitor(setup, **options, dry_run=how == "--dry-run")
+    assert hourly(FIRST, END - 1) == [
         (hour_of(w["start"]), hour_of(w["end"])) for w in result.details["windows"]
     ]
     kinds = [len(one["verdicts"]) for one in result.details["windows"]]
     assert [5, 5, 5, 5, 5 if how == "--from" else 2] == kinds
     assert (State.DRIFT, True, None) == (result.state, result.details["dry_run"], result.decision_id)
-    assert before == kept(setup)
+    assert before == stored(setup)
 
 
-def test_a_look_back_sees_windows_that_were_judged_before(watched):
-    setup = watched.setup(make_rows(hours=END))
-    watch(setup)
-    before = kept(setup)
-    result = watch(setup, since=moment(FIRST + 1), until=moment(FIRST + 3))
+def test_a_look_back_sees_windows_that_were_judged_before(monitored):
+    setup = monitored.setup(make_rows(hours=END))
+    run_monitor(setup)
+    before = stored(setup)
+    result = run_monitor(setup, since=hour_text(FIRST + 1), until=hour_text(FIRST + 3))
     assert [FIRST + 1, FIRST + 2] == [hour_of(window["start"]) for window in result.details["windows"]]
-    assert before == kept(setup)
+    assert before == stored(setup)
 
 
-def test_a_look_back_that_ends_before_it_begins_is_wrong_input(watched):
+def test_a_look_back_that_ends_before_it_begins_is_wrong_input(monitored):
     with pytest.raises(InputError, match="must not end before it starts"):
-        watch(watched.setup(make_rows(hours=END)), since=moment(FIRST + 3), until=moment(FIRST))
+        run_monitor(monitored.setup(make_rows(hours=END)), since=hour_text(FIRST + 3), until=hour_text(FIRST))
 
 
-def test_nobody_is_watched_without_a_champion_or_where_it_is_switched_off(watched):
-    setup = watched.setup(make_rows(hours=END))
+def test_nobody_is_watched_without_a_champion_or_where_it_is_switched_off(monitored):
+    setup = monitored.setup(make_rows(hours=END))
     setup.stores.registry.delete_alias(setup.model, "champion")
     with pytest.raises(NotLearnable, match="no @champion to watch"):
-        watch(setup)
+        run_monitor(setup)
     with pytest.raises(Blocked, match="no window was checked"):
-        watch(watched.setup(make_rows(hours=END), monitoring={"run_mode": "disabled"}))
+        run_monitor(monitored.setup(make_rows(hours=END), monitoring={"run_mode": "disabled"}))
 
 
-def test_a_model_without_a_clock_is_told_what_to_configure(watched):
+def test_a_model_without_a_clock_is_told_what_to_configure(monitored):
     with pytest.raises(ConfigError, match=r"no clock \(data\.time is not set\)"):
-        watch(watched.setup(make_rows(hours=END), data={"time": None, "label_delay": "0h"}))
+        run_monitor(monitored.setup(make_rows(hours=END), data={"time": None, "label_delay": "0h"}))
 
 
-def test_one_of_two_runs_that_meet_is_held_and_no_window_is_judged_twice(watched, monkeypatch):
-    setup = watched.setup(make_rows(hours=END))
+def test_one_of_two_runs_that_meet_is_held_and_no_window_is_judged_twice(monitored, monkeypatch):
+    setup = monitored.setup(make_rows(hours=END))
     look, others = guarding.monitor_window, []
 
     def look_while_another_run_goes_by(*arguments, **options):
         if not others:
             others.append(None)
-            others.append(watch(setup))
+            others.append(run_monitor(setup))
         return look(*arguments, **options)
 
     monkeypatch.setattr(guarding, "monitor_window", look_while_another_run_goes_by)
     with pytest.raises(Blocked, match="Another run has judged the window"):
-        watch(setup)
-    assert every(FIRST, END - 1) == spans(setup, "inputs")
-    assert every(FIRST, END - 2) == spans(setup, "outcomes")
+        run_monitor(setup)
+    assert hourly(FIRST, END - 1) == window_hours(setup, "inputs")
+    assert hourly(FIRST, END - 2) == window_hours(setup, "outcomes")
 
 
-def test_most_windows_of_a_run_are_bounded_and_the_next_goes_on(watched):
-    setup = watched.setup(make_rows(hours=END), monitoring={"max_windows": 3})
-    first, second = watch(setup), watch(setup)
+def test_most_windows_of_a_run_are_bounded_and_the_next_goes_on(monitored):
+    setup = monitored.setup(make_rows(hours=END), monitoring={"max_windows": 3})
+    first, second = run_monitor(setup), run_monitor(setup)
     assert ([3, 2], [2, 0]) == (
         [len(run.details["windows"]) for run in (first, second)],
         [run.details["remaining"] for run in (first, second)],
     )
-    assert "more_windows" in told(first)
-    assert every(FIRST, END - 1) == spans(setup, "inputs")
+    assert "more_windows" in reason_codes(first)
+    assert hourly(FIRST, END - 1) == window_hours(setup, "inputs")
 
 
 @pytest.mark.parametrize("kinds", [["performance"], ["data"], ["outcome", "concept"]])
-def test_any_choice_of_kinds_is_looked_at(kinds, watched):
-    setup = watched.setup(make_rows(hours=END), drift={"kinds": kinds})
-    result = watch(setup)
+def test_any_choice_of_kinds_is_looked_at(kinds, monitored):
+    setup = monitored.setup(make_rows(hours=END), drift={"kinds": kinds})
+    result = run_monitor(setup)
     assert State.NO_DRIFT is result.state
     assert [kinds] * 4 == [list(window["verdicts"]) for window in result.details["windows"][:4]]
 
 
-def test_alarms_end_when_nobody_knows_any_more_what_they_moved_away_from(watched):
-    setup = watched.setup(adrift(begin=FIRST + 1, end=FIRST + 4, until=FIRST + 9))
-    watch(setup, until=moment(FIRST + 4))
-    assert "x" in [alarm["name"] for alarm in alerts(setup)[-1]["open"]]
+def test_alarms_end_when_nobody_knows_any_more_what_they_moved_away_from(monitored):
+    setup = monitored.setup(drifted_rows(begin=FIRST + 1, end=FIRST + 4, until=FIRST + 9))
+    run_monitor(setup, until=hour_text(FIRST + 4))
+    assert "x" in [alarm["name"] for alarm in window_alerts(setup)[-1]["open"]]
     setup.stores.log.purge_windows(setup.model, written_before=datetime.now(UTC))
-    result = watch(setup)
-    assert "x" in [alarm["name"] for alarm in alerts(setup)[4]["resolved"]]
-    assert ([], []) == (alerts(setup)[-1]["open"], result.details["open_alarms"])
+    result = run_monitor(setup)
+    assert "x" in [alarm["name"] for alarm in window_alerts(setup)[4]["resolved"]]
+    assert ([], []) == (window_alerts(setup)[-1]["open"], result.details["open_alarms"])
 
 
-def test_history_never_takes_the_newest_windows_of_a_phase_that_lags_behind(watched, monkeypatch):
+def test_history_never_takes_the_newest_windows_of_a_phase_that_lags_behind(monitored, monkeypatch):
     monkeypatch.setattr(evergreen.tasks.monitoring_report, "MIN_STORED_WINDOWS", 3)
     lagging = {"data": {"label_delay": "8h"}, "monitoring": {"history": "1h"}}
-    setup = watched.setup(make_rows(hours=FIRST + 14), **lagging)
+    setup = monitored.setup(make_rows(hours=FIRST + 14), **lagging)
     with disable_run_logger():
         asked, guard = (
             read_monitor_request(setup, since=None, until=None, dry_run=False),

@@ -10,7 +10,16 @@ from evergreen.tasks.core.verdict import State
 from evergreen.tasks.io.prediction_log.records import KnownOutcome, Prediction
 from evergreen.tasks.monitoring import check_due_windows, load_monitor, read_monitor_request
 from evergreen.tasks.monitoring_report import MonitorRun, health_of
-from tests.support.champions import FIRST, PER_HOUR, entries, hours, make_rows, said, told, watch
+from tests.support.champions import (
+    FIRST,
+    PER_HOUR,
+    hours,
+    make_rows,
+    reason_codes,
+    run_monitor,
+    verdict_of,
+    window_entries,
+)
 from tests.tasks.test_monitoring_sources import NOW
 
 KEY = b"k" * 32
@@ -44,9 +53,9 @@ def log_concealed(setup, frame, *, version=1, score=None):
     setup.stores.log.append_outcomes(setup.model, known, at=NOW)
 
 
-def logged_setup(watched, *, private, how="hash"):
+def logged_setup(monitored, *, private, how="hash"):
     """Open the model with the log as its source."""
-    return watched.setup(
+    return monitored.setup(
         make_rows(hours=FIRST),
         monitoring={"source": "log"},
         serving={"private": how},
@@ -70,20 +79,20 @@ def look_at_both(setup):
 
 @pytest.mark.parametrize("how", ["hash", "leave_out"])
 @pytest.mark.parametrize("private", [["colour"], ["x", "colour"]])
-def test_private_features_are_not_watched_where_the_log_conceals_them(watched, private, how):
-    setup = logged_setup(watched, private=private, how=how)
+def test_private_features_are_not_watched_where_the_log_conceals_them(monitored, private, how):
+    setup = logged_setup(monitored, private=private, how=how)
     log_concealed(setup, make_rows(hours=FIRST + HOURS).iloc[hours(FIRST, FIRST + HOURS)])
-    result = watch(setup)
+    result = run_monitor(setup)
     windows = result.details["windows"]
     assert HOURS - 1 == len(windows)
     assert {("quiet", "within_limits")} == {
-        (level, *codes) for level, codes in (said(one, "data") for one in windows)
+        (level, *codes) for level, codes in (verdict_of(one, "data") for one in windows)
     }
     assert {"x", "z", "colour"} - {*private} == {name for name in columns_of(result) if name[0] != "@"}
     labelled = [one for one in windows if "concept" in one["kinds"]]
     assert HOURS - 2 == len(labelled)
     assert "insufficient" not in {
-        said(one, kind)[0] for one in labelled for kind in ("concept", "performance")
+        verdict_of(one, kind)[0] for one in labelled for kind in ("concept", "performance")
     }
     reason = next(one for one in result.reasons if one.code == "private_columns")
     assert ", ".join(private) == reason.observed
@@ -91,13 +100,13 @@ def test_private_features_are_not_watched_where_the_log_conceals_them(watched, p
 
 
 def test_a_page_names_what_is_not_watched_and_health_asks_the_champion_for_a_row_that_is_whole(
-    watched, monkeypatch
+    monitored, monkeypatch
 ):
     asked = []
     monkeypatch.setattr(
         evergreen.tasks.monitoring_report, "check_health", lambda _, facts: asked.append(facts)
     )
-    setup = logged_setup(watched, private=["x"])
+    setup = logged_setup(monitored, private=["x"])
     log_concealed(setup, make_rows(hours=FIRST + 3).iloc[hours(FIRST, FIRST + 3)])
     run = look_at_both(setup)
     health_of(setup, run, started=NOW)
@@ -106,47 +115,47 @@ def test_a_page_names_what_is_not_watched_and_health_asks_the_champion_for_a_row
     assert run.inputs.newest.frame["x"].isna().all()
 
 
-def test_drift_of_the_other_columns_is_still_seen(watched):
-    setup = logged_setup(watched, private=["colour"])
+def test_drift_of_the_other_columns_is_still_seen(monitored):
+    setup = logged_setup(monitored, private=["colour"])
     frame = make_rows(hours=FIRST + HOURS).iloc[hours(FIRST, FIRST + HOURS)]
     log_concealed(setup, frame.assign(z=frame["z"] + 3.0))
-    result = watch(setup)
+    result = run_monitor(setup)
     assert State.DRIFT is result.state
     assert {"z"} == {one["column"] for one in result.details["open_alarms"] if one["kind"] == "data"}
 
 
-def test_rows_that_another_version_answered_are_not_scored_without_their_private_columns(watched):
-    setup = logged_setup(watched, private=["x"])
+def test_rows_that_another_version_answered_are_not_scored_without_their_private_columns(monitored):
+    setup = logged_setup(monitored, private=["x"])
     frame = make_rows(hours=FIRST + HOURS).iloc[hours(FIRST, FIRST + HOURS)]
     log_concealed(setup, frame.iloc[::2])
     log_concealed(setup, frame.iloc[1::2], version=7, score=0.999)
-    windows = watch(setup).details["windows"]
-    assert {PER_HOUR} == {one["n"] for one in entries(setup, "inputs")}
-    assert {PER_HOUR // 2} == {one["n"] for one in entries(setup, "outcomes")}
-    assert "drift" not in {said(one, "prediction")[0] for one in windows}
+    windows = run_monitor(setup).details["windows"]
+    assert {PER_HOUR} == {one["n"] for one in window_entries(setup, "inputs")}
+    assert {PER_HOUR // 2} == {one["n"] for one in window_entries(setup, "outcomes")}
+    assert "drift" not in {verdict_of(one, "prediction")[0] for one in windows}
 
 
-def test_windows_that_others_answered_alone_say_nothing_of_the_champion(watched):
-    setup = logged_setup(watched, private=["x"])
+def test_windows_that_others_answered_alone_say_nothing_of_the_champion(monitored):
+    setup = logged_setup(monitored, private=["x"])
     log_concealed(
         setup, make_rows(hours=FIRST + HOURS).iloc[hours(FIRST, FIRST + HOURS)], version=7, score=0.999
     )
-    windows = watch(setup).details["windows"]
-    assert {"insufficient"} == {said(one, "prediction")[0] for one in windows}
-    assert {"quiet"} == {said(one, "data")[0] for one in windows}
+    windows = run_monitor(setup).details["windows"]
+    assert {"insufficient"} == {verdict_of(one, "prediction")[0] for one in windows}
+    assert {"quiet"} == {verdict_of(one, "data")[0] for one in windows}
 
 
-def test_where_every_feature_is_private_the_answers_are_still_watched(watched):
-    setup = logged_setup(watched, private=["x", "z", "colour"])
+def test_where_every_feature_is_private_the_answers_are_still_watched(monitored):
+    setup = logged_setup(monitored, private=["x", "z", "colour"])
     log_concealed(setup, make_rows(hours=FIRST + HOURS).iloc[hours(FIRST, FIRST + HOURS)], score=0.9999)
-    result = watch(setup)
-    assert "private_columns" in told(result)
+    result = run_monitor(setup)
+    assert "private_columns" in reason_codes(result)
     assert {"drift", "warning"} >= {one["verdicts"]["prediction"] for one in result.details["windows"]}
     assert {"@score", "@decision"} == columns_of(result)
 
 
-def test_the_data_source_shows_private_columns(watched):
-    setup = watched.setup(make_rows(hours=FIRST + 4), data={"private": ["colour"]})
-    result = watch(setup)
-    assert "private_columns" not in told(result)
+def test_the_data_source_shows_private_columns(monitored):
+    setup = monitored.setup(make_rows(hours=FIRST + 4), data={"private": ["colour"]})
+    result = run_monitor(setup)
+    assert "private_columns" not in reason_codes(result)
     assert "colour" in columns_of(result)

@@ -12,21 +12,21 @@ from evergreen.tasks.core.reports.monitored_model import MonitoredModel
 from evergreen.tasks.core.reports.monitoring import draw_sample
 from evergreen.tasks.core.verdict import StageResult, State
 from evergreen.tasks.monitoring_report import report_monitoring
-from tests.support.champions import Arena, train_version
-from tests.support.monitoring import story
+from tests.support.champions import ModelStores, train_version
+from tests.support.monitoring import example_windows
 from tests.support.training_data import make_frame, schema
 
 pytestmark = pytest.mark.server
 
 
 @pytest.fixture
-def arena(prefect_server, mlflow_uri, tmp_path, monkeypatch):
-    return Arena(tmp_path, mlflow_uri, monkeypatch)
+def stores(prefect_server, mlflow_uri, tmp_path, monkeypatch):
+    return ModelStores(tmp_path, mlflow_uri, monkeypatch)
 
 
 def reported(setup, *, version=None, sample=None):
     """Report a run that found drift, inside a flow; return the run's artifacts in MLflow by path, and its metrics."""
-    told = story(6, 30)
+    told = example_windows(6, 30)
     result = StageResult(
         state=State.DRIFT, model=setup.model, version=version, decision_id="d1", details={"windows": told}
     )
@@ -48,8 +48,8 @@ def summary(setup):
     return artifacts[f"monitor-{setup.model}"].data, artifacts[f"moved-{setup.model}"].data
 
 
-def test_both_pages_are_logged_and_the_moved_columns_are_shown(arena):
-    setup = arena.setup()
+def test_both_pages_are_logged_and_the_moved_columns_are_shown(stores):
+    setup = stores.setup()
     version = train_version(setup)
     frame, rng = make_frame(n=200, seed=5), np.random.default_rng(0)
     sample = draw_sample(frame, schema=schema(), config=setup.config, rng=rng)
@@ -62,18 +62,18 @@ def test_both_pages_are_logged_and_the_moved_columns_are_shown(arena):
     assert {"amount_0", "roc_auc"} == {row["column"] for row in json.loads(moved)}
 
 
-def test_an_older_version_without_a_sample_has_the_first_page_alone_and_says_why(arena):
-    setup = arena.setup(monitoring={"report_rows": 0})
+def test_an_older_version_without_a_sample_has_the_first_page_alone_and_says_why(stores):
+    setup = stores.setup(monitoring={"report_rows": 0})
     version = train_version(setup)
-    setup = arena.setup()
+    setup = stores.setup()
     sample = {"numeric": {"signal": [1.0]}, "categorical": {}}
     files, _ = reported(setup, version=version, sample=sample)
     assert ("drift.html" in files, "evidently.html" in files) == (True, False)
     assert "no sample of its training rows" in summary(setup)[0]
 
 
-def test_a_page_that_is_switched_off_is_said_so(arena):
-    setup = arena.setup(monitoring={"report_rows": 0})
+def test_a_page_that_is_switched_off_is_said_so(stores):
+    setup = stores.setup(monitoring={"report_rows": 0})
     files, _ = reported(setup, version=1, sample={"numeric": {}, "categorical": {}})
     assert "evidently.html" not in files
     assert "switched off (monitoring.report_rows: 0)" in summary(setup)[0]

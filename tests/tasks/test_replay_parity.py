@@ -35,7 +35,7 @@ from evergreen.tasks.validation import (
     judge_candidate,
     measure_candidate,
 )
-from tests.support.champions import entries, promote_plainly, watch
+from tests.support.champions import promote_unannounced, run_monitor, window_entries
 from tests.support.champions import train as train_now
 from tests.support.replays import begin_small, history_frame, place_of, replay_config, replayed
 
@@ -106,7 +106,7 @@ def live(mlflow_template, tmp_path, monkeypatch):
     smoke = lambda stores: lambda model, version: PASSED  # noqa: E731
     for module in ("evergreen.tasks.challenge", "evergreen.tasks.promotion"):
         monkeypatch.setattr(f"{module}.serving_smoke", smoke)
-    monkeypatch.setattr("evergreen.tasks.challenge.promote_task", promote_plainly)
+    monkeypatch.setattr("evergreen.tasks.challenge.promote_task", promote_unannounced)
     monkeypatch.setattr(evergreen.tasks.retraining, "announce_retraining", lambda *_: None)
     return tmp_path
 
@@ -133,7 +133,7 @@ def run_live(setup, beginning, monkeypatch):
     lived = []
     for step in beginning.steps:
         stop_at(monkeypatch, step.at)
-        watch(setup, until=text(step))
+        run_monitor(setup, until=text(step))
         request = read_request(
             setup, trigger="schedule", force=False, reason=None, until=text(step), dry_run=False
         )
@@ -180,4 +180,4 @@ def test_live_and_replay_decide_the_same(live, monkeypatch, start, turn, days, s
             ends = {reason.message for reason in step.reasons}
             assert ends <= {reason.message for reason in found.reasons}
         assert after in (None, champion)
-    assert entries(setup, Phase.INPUTS.value)
+    assert window_entries(setup, Phase.INPUTS.value)

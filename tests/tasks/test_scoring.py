@@ -15,14 +15,14 @@ from evergreen.tasks.io.mlflow_store.models import load_model
 from evergreen.tasks.io.setup import open_setup
 from evergreen.tasks.scoring import describe_batch, plan_batch, score_batch
 from tests.support.champions import (
-    LEARNED,
     PER_HOUR,
-    entries,
+    TRAINED,
     make_rows,
-    point_at,
+    run_monitor,
     train_champion,
+    use_stores,
     values_of,
-    watch,
+    window_entries,
 )
 from tests.support.training_data import write_yaml
 
@@ -37,15 +37,15 @@ class Killed(BaseException):
 @pytest.fixture
 def rows():
     """Rows without their outcome, as they come before anybody knows it."""
-    return make_rows(hours=LEARNED + NEW).iloc[LEARNED * PER_HOUR :].drop(columns="y").reset_index(drop=True)
+    return make_rows(hours=TRAINED + NEW).iloc[TRAINED * PER_HOUR :].drop(columns="y").reset_index(drop=True)
 
 
 @pytest.fixture
-def scoring(watched, rows, tmp_path, monkeypatch):
+def scoring(monitored, rows, tmp_path, monkeypatch):
     """A model with a champion, and new rows beside it."""
     monkeypatch.chdir(tmp_path)
     rows.to_csv("new.csv", index=False)
-    return watched.setup(make_rows(hours=LEARNED + NEW))
+    return monitored.setup(make_rows(hours=TRAINED + NEW))
 
 
 def score(setup, to="out.parquet", source="new.csv", **options):
@@ -325,7 +325,7 @@ def test_a_slice_of_the_clock_is_scored(scoring, rows):
 
 
 def test_the_configured_source_is_the_default(scoring):
-    assert (LEARNED + NEW) * PER_HOUR == score(scoring, source=None).rows
+    assert (TRAINED + NEW) * PER_HOUR == score(scoring, source=None).rows
 
 
 def test_another_version_is_scored_by_number_or_alias_and_is_another_prediction(scoring, rows):
@@ -379,19 +379,19 @@ def test_rows_that_cannot_be_scored_are_named_with_their_column(scoring, rows):
 # monitoring
 
 
-def test_batches_are_watched_like_live_predictions(watched, rows, tmp_path, monkeypatch):
+def test_batches_are_watched_like_live_predictions(monitored, rows, tmp_path, monkeypatch):
     """The same windows, once from the data and once from the log that batch scoring filled: the same is said."""
     monkeypatch.chdir(tmp_path)
     rows.to_csv("new.csv", index=False)
-    data = make_rows(hours=LEARNED + NEW)
-    plain = watched.setup(data)
-    direct = watch(plain)
-    again = watched.restarted()
+    data = make_rows(hours=TRAINED + NEW)
+    plain = monitored.setup(data)
+    direct = run_monitor(plain)
+    again = monitored.restarted()
     setup = again.setup(data, monitoring={"source": "log"})
     score(setup)
-    seen = watch(setup)
+    seen = run_monitor(setup)
     assert direct.state == seen.state
-    counted, expected = ([one["n"] for one in entries(each, "inputs")] for each in (setup, plain))
+    counted, expected = ([one["n"] for one in window_entries(each, "inputs")] for each in (setup, plain))
     assert NEW - 1 == len(counted)  # the newest hour ends with a row that has not come
     assert expected[1 - NEW :] == counted
 
@@ -401,7 +401,7 @@ def test_other_problems_have_a_score_a_class_or_one_number(problem, mlflow_templ
     monkeypatch.chdir(tmp_path)
     rows = make_rows(problem, hours=90)
     trained = train_champion(tmp_path / "trained", mlflow_template, rows, values_of(problem), ends=(90,))
-    point_at(tmp_path, f"sqlite:///{trained}", monkeypatch)
+    use_stores(tmp_path, f"sqlite:///{trained}", monkeypatch)
     setup = open_setup(str(write_yaml(tmp_path, rows, values_of(problem))))
     score(setup, source=None)
     out, found = pd.read_parquet("out.parquet"), logged(setup)

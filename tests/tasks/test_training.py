@@ -21,7 +21,7 @@ from evergreen.tasks.io.plots import holdout_figures, importance_figure
 from evergreen.tasks.io.setup import open_setup
 from evergreen.tasks.registration import register_model
 from evergreen.tasks.training import can_refit, choose, prepare, refit_version, try_candidate
-from tests.support.champions import Learned, train
+from tests.support.champions import TrainedModel, train
 from tests.support.training_data import make_frame, write_model
 
 PROBLEMS = ("binary", "multiclass", "regression", "ranking")
@@ -44,7 +44,7 @@ def make_setup(mlflow_uri, tmp_path, monkeypatch):
 def learned(mlflow_template, tmp_path_factory):
     """Return a function that trains a model of a kind of problem, once; its stores are only read."""
     return functools.cache(
-        lambda problem: Learned(tmp_path_factory.mktemp(problem), mlflow_template, problem=problem)
+        lambda problem: TrainedModel(tmp_path_factory.mktemp(problem), mlflow_template, problem=problem)
     )
 
 

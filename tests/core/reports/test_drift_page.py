@@ -35,14 +35,14 @@ from evergreen.tasks.core.reports.drift_text import (
     signal_words,
 )
 from tests.support.monitoring import (
+    example_windows,
     insufficient,
     measure,
+    monitored_model,
     moved,
     performance,
     profiles,
-    story,
     verdict,
-    watched,
     window,
 )
 
@@ -89,7 +89,7 @@ def data_windows(*moves_of_windows):
 
 
 def test_a_page_is_one_file_that_asks_no_server_and_runs_no_script():
-    page = drift_page(watched(8, 40))
+    page = drift_page(monitored_model(8, 40))
     addresses = re.findall(r"https?://[^\"' )]+", page)
     assert [] == addresses
     for word in ("<script", "<link", "@import", "src="):
@@ -99,13 +99,13 @@ def test_a_page_is_one_file_that_asks_no_server_and_runs_no_script():
 
 @pytest.mark.parametrize(("features", "windows"), [(3, 1), (3, 300), (60, 60), (1, 2)])
 def test_pages_are_well_formed_from_one_window_to_hundreds(features, windows):
-    page = drift_page(watched(features, windows))
+    page = drift_page(monitored_model(features, windows))
     assert well_formed(page)
     assert len(drawings(page)) >= 2
 
 
 def test_thirty_columns_over_two_hundred_windows_stay_below_a_megabyte():
-    assert len(drift_page(watched(30, 200)).encode()) < 1_000_000
+    assert len(drift_page(monitored_model(30, 200)).encode()) < 1_000_000
 
 
 def test_even_noise_in_every_cell_stays_below_a_megabyte():
@@ -118,13 +118,13 @@ def test_even_noise_in_every_cell_stays_below_a_megabyte():
         )
         for place in range(200)
     ]
-    assert len(drift_page(watched(told=told)).encode()) < 2_000_000
+    assert len(drift_page(monitored_model(told=told)).encode()) < 2_000_000
     quiet = [{**one, "moved": []} for one in told]
-    assert len(drift_page(watched(told=quiet)).encode()) < 1_000_000
+    assert len(drift_page(monitored_model(told=quiet)).encode()) < 1_000_000
 
 
 def test_a_page_without_windows_says_so():
-    page = drift_page(watched(told=[]))
+    page = drift_page(monitored_model(told=[]))
     assert "No window was checked." in page
     assert "InsufficientData" in page
 
@@ -140,20 +140,20 @@ def test_names_from_the_data_are_escaped_everywhere():
         )
         for place in range(3)
     ]
-    page = drift_page(watched(told=told))
+    page = drift_page(monitored_model(told=told))
     assert "<b>" not in page
     assert "&lt;b&gt;&amp;" in page
     assert well_formed(page)
 
 
 def test_the_headline_names_what_moved_since_when_and_the_loss_of_performance():
-    said = headline(watched(6, 60))
+    said = headline(monitored_model(6, 60))
     assert "amount_0 moved since 2024-03-02 18:00 (inputs, drift); roc_auc 0." in said
     assert said.endswith("worse since 2024-03-02 21:00.")
 
 
 def test_quiet_windows_ask_for_nothing():
-    calm = watched(told=data_windows([], []))
+    calm = monitored_model(told=data_windows([], []))
     assert ("Nothing moved beyond chance in the newest of 2 windows.", "Nothing to do.") == (
         headline(calm),
         advice(calm),
@@ -161,10 +161,10 @@ def test_quiet_windows_ask_for_nothing():
 
 
 def test_a_warning_asks_to_wait_and_a_drift_of_inputs_to_look_at_their_source():
-    warned = watched(told=data_windows([], [moved("age", alarm=False)]))
+    warned = monitored_model(told=data_windows([], [moved("age", alarm=False)]))
     assert Level.WARNING is warned.level
     assert "next windows decide" in advice(warned)
-    adrift = watched(told=data_windows([moved("age")], [moved("age")]))
+    adrift = monitored_model(told=data_windows([moved("age")], [moved("age")]))
     assert "source of what moved" in advice(adrift)
     assert "Performance has held" not in advice(adrift)
 
@@ -173,7 +173,7 @@ def test_a_warning_asks_to_wait_and_a_drift_of_inputs_to_look_at_their_source():
     ("kind", "word"), [(PERFORMANCE, "worse than it was"), (CONCEPT, "labels are still made")]
 )
 def test_lost_performance_asks_for_training_and_a_new_link_for_a_look_at_the_labels(kind, word):
-    adrift = watched(
+    adrift = monitored_model(
         told=[window(0, verdicts=[verdict(kind, moved("x", kind))], performance=performance(0.7))]
     )
     assert word in advice(adrift)
@@ -185,7 +185,7 @@ def test_late_labels_leave_the_newest_judged_level_standing():
         window(0, verdicts=[verdict(DATA), verdict(PERFORMANCE, moved("roc_auc", PERFORMANCE))]),
         window(1, verdicts=[verdict(DATA)]),
     ]
-    seen = watched(told=told)
+    seen = monitored_model(told=told)
     assert {DATA: Level.QUIET, PERFORMANCE: Level.DRIFT} == seen.now
     assert Level.DRIFT is seen.level
 
@@ -193,13 +193,13 @@ def test_late_labels_leave_the_newest_judged_level_standing():
 def test_an_insufficient_window_neither_ends_nor_makes_a_move():
     told = data_windows([moved("age")], [], [moved("age")])
     told[1] = window(1, verdicts=[insufficient(DATA, 12)])
-    (move,) = watched(told=told).moves
+    (move,) = monitored_model(told=told).moves
     assert (0, 2, True) == (move.first, move.last, move.alarm)
-    assert Level.DRIFT is watched(told=told[:2]).level
+    assert Level.DRIFT is monitored_model(told=told[:2]).level
 
 
 def test_a_move_that_paused_is_two_moves_and_only_the_last_goes_on():
-    seen = watched(told=data_windows([moved("age")], [], [moved("age", alarm=False)]))
+    seen = monitored_model(told=data_windows([moved("age")], [], [moved("age", alarm=False)]))
     assert [(2, 2, False), (0, 0, True)] == [(move.first, move.last, move.alarm) for move in seen.moves]
     assert [2] == [move.first for move in seen.current]
 
@@ -216,17 +216,20 @@ def test_windows_that_could_not_be_judged_are_counted_by_reason_newest_first():
 
 
 def test_nothing_judged_is_said_with_what_would_do():
-    said = headline(watched(told=[window(0, verdicts=[insufficient(DATA, 12)])]))
+    said = headline(monitored_model(told=[window(0, verdicts=[insufficient(DATA, 12)])]))
     assert "No window could be judged. 12 rows are too few to judge data drift by; 100 would do." == said
 
 
 def test_private_columns_show_no_value_and_no_category():
     private = ("amount_0", "plan_3")
-    told = story(6, 10)
+    told = example_windows(6, 10)
     for one in told[-4:]:
         share = moved("plan_3", signal="share:basic", effect=0.4)
         one["verdicts"]["data"], one["moved"] = "drift", [*one["moved"], share.to_dict()]
-    open_page, closed = drift_page(watched(6, told=told)), drift_page(watched(6, told=told, private=private))
+    open_page, closed = (
+        drift_page(monitored_model(6, told=told)),
+        drift_page(monitored_model(6, told=told, private=private)),
+    )
     assert "share of basic" in open_page
     assert ">basic<" in open_page
     for text in ("basic", "plus", "≥", " – "):
@@ -236,11 +239,11 @@ def test_private_columns_show_no_value_and_no_category():
 
 def test_a_numbered_group_of_numbers_is_named_by_its_interval():
     told = [window(0, verdicts=[verdict(DATA, moved("amount_0", signal="share:9", effect=0.2))])]
-    seen = watched(6, told=told)
+    seen = monitored_model(6, told=told)
     grid = seen.profiles[0][0].grid.columns["amount_0"]
     assert f"share of ≥ {grid.edges[grid.cuts[8] - 1]:.4g}" == signal_words(seen, seen.moves[0])
     assert "share of 9" == signal_words(replace(seen, profiles=()), seen.moves[0])
-    hidden = watched(6, told=told, private=("amount_0",))
+    hidden = monitored_model(6, told=told, private=("amount_0",))
     assert "share of one group" == signal_words(hidden, hidden.moves[0])
 
 
@@ -248,7 +251,7 @@ def test_numbers_that_are_not_known_are_drawn_nowhere():
     unknown = {**performance(0.7), "low": float("nan"), "high": float("nan"), "reference": float("nan")}
     told = [window(place, verdicts=[verdict(DATA)], performance=unknown) for place in range(3)]
     assert "nan" not in performance_chart(told)
-    assert "roc_auc 0.7" in drift_page(watched(told=told))
+    assert "roc_auc 0.7" in drift_page(monitored_model(told=told))
 
 
 def test_a_cell_is_void_only_where_nothing_could_be_judged():
@@ -259,7 +262,7 @@ def test_a_cell_is_void_only_where_nothing_could_be_judged():
         window(3, verdicts=[verdict(DATA)], columns=[]),
         window(4, verdicts=[verdict(DATA)], columns=[measure("age", float("nan"))]),
     ]
-    cells = cells_of(watched(told=told), "age")
+    cells = cells_of(monitored_model(told=told), "age")
     assert [("void", ""), ("s3", ""), ("s1", "alarm"), ("none", ""), ("void", "")] == [
         (cell.shade, cell.mark) for cell in cells
     ]
@@ -270,18 +273,18 @@ def test_a_cell_is_void_only_where_nothing_could_be_judged():
 def test_shades_follow_the_configured_levels(psi):
     told = [window(0, verdicts=[verdict(DATA)], columns=[measure("age", psi)])]
     expected = sum(psi >= edge for edge in (0.05, 0.1, 0.25, 0.5))
-    assert f"s{expected}" == cells_of(watched(told=told), "age")[0].shade
+    assert f"s{expected}" == cells_of(monitored_model(told=told), "age")[0].shade
 
 
 def test_a_psi_that_chance_explains_has_no_shade():
     small = [{**measure("age", 0.3), "psi_chance": 0.35}, {**measure("sex", 0.3), "psi_chance": 0.2}]
-    seen = watched(told=[window(0, verdicts=[verdict(DATA)], columns=small)])
+    seen = monitored_model(told=[window(0, verdicts=[verdict(DATA)], columns=small)])
     assert ["s0", "s3"] == [cells_of(seen, name)[0].shade for name in ("age", "sex")]
     assert "age: 2024-03-01 to 2024-03-01 01:00 (1 window), PSI 0.3" in titles(heat_map(seen))
 
 
 def test_what_moves_stands_first_on_the_map_and_sixty_columns_are_enough():
-    seen = watched(80, 12)
+    seen = monitored_model(80, 12)
     names = map_columns(seen)
     assert {move.column for move in seen.current if move.kind is DATA} == set(names[:8])
     rows = ElementTree.fromstring(heat_map(seen)).findall("{*}text[@class='name']")
@@ -292,7 +295,7 @@ def test_what_moves_stands_first_on_the_map_and_sixty_columns_are_enough():
 
 def test_alarms_are_framed_and_titled_with_their_span():
     told = data_windows([], [moved("age", alarm=False)], [moved("age")], [moved("age")])
-    said = [title for title in titles(heat_map(watched(told=told))) if "alarm" in title]
+    said = [title for title in titles(heat_map(monitored_model(told=told))) if "alarm" in title]
     assert ["age: 2024-03-01 02:00 to 2024-03-01 04:00 (2 windows), alarm"] == said
 
 
@@ -310,7 +313,7 @@ def test_beyond_three_hundred_windows_a_cell_shows_its_worst():
     told[450] = window(450, verdicts=[verdict(DATA, moved("age"))])
     framed = [
         title
-        for title in titles(heat_map(watched(told=told)))
+        for title in titles(heat_map(monitored_model(told=told)))
         if title.startswith("age") and "alarm" in title
     ]
     assert 1 == len(framed)
@@ -378,30 +381,30 @@ def test_a_performance_that_fell_within_its_limit_is_not_said_to_have_held(value
             0, verdicts=[verdict(DATA, moved("age")), verdict(PERFORMANCE)], performance=performance(value)
         )
     ]
-    assert said in advice(watched(told=told))
+    assert said in advice(monitored_model(told=told))
 
 
 def test_an_outcome_that_is_not_known_yet_has_no_figure():
     grid = make_grid(pd.DataFrame({"@outcome": np.arange(100.0)}), categorical=frozenset())
     rows = (np.arange(100.0), [np.nan] * 5)
     sides = tuple(measure_profile(pd.DataFrame({"@outcome": one}), grid) for one in rows)
-    assert "" == column_figure(replace(watched(), profiles=(sides,)), "@outcome")
+    assert "" == column_figure(replace(monitored_model(), profiles=(sides,)), "@outcome")
 
 
 def test_what_is_said_of_the_limits_replaces_the_rule_of_that_name():
-    rows = limit_rows(replace(watched(), limits={"Budget": "two"}))
+    rows = limit_rows(replace(monitored_model(), limits={"Budget": "two"}))
     assert ["two"] == [value for name, value in rows if name == "Budget"]
 
 
 def test_without_a_performance_there_is_no_chart_and_the_page_says_why():
     told = data_windows([], [])
     assert "" == performance_chart(told)
-    assert "No window has a performance yet" in drift_page(watched(told=told))
+    assert "No window has a performance yet" in drift_page(monitored_model(told=told))
     assert "no window has a performance" in performance_picture(told, title="elec2")
 
 
 def test_a_picture_is_a_file_of_its_own():
-    root = ElementTree.fromstring(performance_picture(story(3, 40), title="elec2 & co"))
+    root = ElementTree.fromstring(performance_picture(example_windows(3, 40), title="elec2 & co"))
     assert "{http://www.w3.org/2000/svg}svg" == root.tag
     assert "prefers-color-scheme:dark" in root.find("{*}style").text
 
@@ -425,14 +428,14 @@ def test_shares_of_a_column_sum_to_one_and_are_those_of_the_profiles():
 
 
 def test_a_column_without_profiles_has_no_figure():
-    assert "" == column_figure(watched(8, 4), "@loss")
+    assert "" == column_figure(monitored_model(8, 4), "@loss")
 
 
 def figure_of(values):
     """Return the figure of a window of a column ``x`` whose reference is 0 … 99."""
     grid = make_grid(pd.DataFrame({"x": np.arange(100.0)}), categorical=frozenset())
     sides = [measure_profile(pd.DataFrame({"x": rows}), grid) for rows in (np.arange(100.0), values)]
-    return column_figure(replace(watched(), profiles=(tuple(sides),)), "x")
+    return column_figure(replace(monitored_model(), profiles=(tuple(sides),)), "x")
 
 
 def test_a_figure_says_what_is_missing_on_either_side():

@@ -27,13 +27,13 @@ from evergreen.tasks.core.reports.monitoring import (
 )
 from evergreen.tasks.core.verdict import Reason, StageResult, State
 from tests.support.monitoring import (
+    example_windows,
     insufficient,
     measure,
+    monitored_model,
     moved,
     performance,
-    story,
     verdict,
-    watched,
     window,
 )
 from tests.support.training_data import make_frame, make_rows, model_config, schema
@@ -53,7 +53,7 @@ def drawn(frame, *, seed=0, private=(), rows=5000):
 
 
 def test_the_summary_says_state_sentence_advice_and_what_moved():
-    page = monitoring_markdown(watched(6, 60), run_url="http://mlflow/#/x")
+    page = monitoring_markdown(monitored_model(6, 60), run_url="http://mlflow/#/x")
     assert page.startswith("# tested: Drift\n\namount_0 moved since")
     assert (
         "| amount_0 | data | alarm | location (mean rank) | 0.15 | 0.05 | > 0.9999 | 2024-03-02 18:00 |"
@@ -67,7 +67,7 @@ def test_the_summary_says_state_sentence_advice_and_what_moved():
 
 
 def test_a_quiet_summary_has_no_table_of_moves():
-    page = monitoring_markdown(watched(told=[window(0, verdicts=[verdict(DATA)])]))
+    page = monitoring_markdown(monitored_model(told=[window(0, verdicts=[verdict(DATA)])]))
     assert "Nothing to do." in page
     assert "## Moved" not in page
 
@@ -75,13 +75,15 @@ def test_a_quiet_summary_has_no_table_of_moves():
 def test_a_name_with_a_bar_stays_in_its_cell():
     told = [window(0, verdicts=[verdict(DATA, moved("a|b\nc"))])]
     (line,) = [
-        line for line in monitoring_markdown(watched(told=told)).splitlines() if line.startswith("| a")
+        line
+        for line in monitoring_markdown(monitored_model(told=told)).splitlines()
+        if line.startswith("| a")
     ]
     assert line.startswith("| a\\|b c | data |")
 
 
 def test_moved_rows_are_flat_and_go_into_json():
-    rows = moved_rows(watched(20, 40))
+    rows = moved_rows(monitored_model(20, 40))
     assert ["amount_0", "amount_1"] == sorted(row["column"] for row in rows if row["kind"] == "data")
     json.dumps(rows, allow_nan=False)
 
@@ -115,7 +117,7 @@ def test_what_was_not_measured_is_no_metric_and_an_estimate_bears_its_own_name()
 
 
 def test_the_run_holds_both_pages_the_document_and_a_step_a_window():
-    told = story(3, 4)
+    told = example_windows(3, 4)
     result = concluded(told)
     items = list(
         monitoring_items(
@@ -139,7 +141,7 @@ def test_the_run_holds_both_pages_the_document_and_a_step_a_window():
 
 
 def test_without_a_second_page_none_is_logged():
-    result = concluded(story(3, 2))
+    result = concluded(example_windows(3, 2))
     items = monitoring_items(MonitoredModel.after(result, config=model_config()), result)
     assert EVIDENTLY_PAGE not in {getattr(item, "path", None) for item in items}
 
@@ -162,7 +164,7 @@ def test_an_alarm_whose_column_still_moves_is_told_once():
 
 def test_notes_are_told():
     note = Reason(code="switched_off", message="Evidently's page is switched off.")
-    assert "- Evidently's page is switched off." in monitoring_markdown(watched(3, 2), notes=[note])
+    assert "- Evidently's page is switched off." in monitoring_markdown(monitored_model(3, 2), notes=[note])
 
 
 def test_a_sample_is_bounded_seeded_and_without_private_columns():

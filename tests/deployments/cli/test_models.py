@@ -34,7 +34,7 @@ def stores(prefect_server, mlflow_template, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def reign(stores, tmp_path_factory):
+def trained_versions(stores, tmp_path_factory):
     """Return a function that leads a model of a kind to the throne, once, and tells the answers by command."""
 
     @functools.cache
@@ -50,8 +50,8 @@ def reign(stores, tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_train_tells_version_metrics_and_baseline(reign, kind):
-    answer = reign(kind)["train"]
+def test_train_tells_version_metrics_and_baseline(trained_versions, kind):
+    answer = trained_versions(kind)["train"]
     assert (0, "Trained", 1) == (answer.exit_code, answer.state, answer.json["version"]), answer
     assert answer.json["metric"] in answer.json["metrics"]
     assert answer.json["metric"] in answer.json["baseline"]
@@ -59,14 +59,14 @@ def test_train_tells_version_metrics_and_baseline(reign, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_validate_approves_what_is_better_than_its_baseline(reign, kind):
-    answer = reign(kind)["validate"]
+def test_validate_approves_what_is_better_than_its_baseline(trained_versions, kind):
+    answer = trained_versions(kind)["validate"]
     assert (0, "Approved", 1) == (answer.exit_code, answer.state, answer.json["version"]), answer
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_challenge_tells_its_evidence(reign, kind):
-    answer = reign(kind)["challenge"]
+def test_challenge_tells_its_evidence(trained_versions, kind):
+    answer = trained_versions(kind)["challenge"]
     assert (0, "Promoted", "superior") == (answer.exit_code, answer.state, answer.json["verdict"]), answer
     assert CHALLENGED <= set(answer.json)
     low, high = answer.json["interval"]
@@ -77,9 +77,9 @@ def test_challenge_tells_its_evidence(reign, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_status_tells_who_holds_which_alias(reign, kind):
-    answer = reign(kind)["status"]
-    champion = reign(kind)["challenge"].json["version"]
+def test_status_tells_who_holds_which_alias(trained_versions, kind):
+    answer = trained_versions(kind)["status"]
+    champion = trained_versions(kind)["challenge"].json["version"]
     assert 0 == answer.exit_code
     assert set(ROLES) <= set(answer.json)
     assert champion == answer.json["champion"]["version"]
@@ -89,20 +89,20 @@ def test_status_tells_who_holds_which_alias(reign, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_first_champion_has_nobody_to_go_back_to(reign, kind):
-    answer = reign(kind)["rollback"]
+def test_a_first_champion_has_nobody_to_go_back_to(trained_versions, kind):
+    answer = trained_versions(kind)["rollback"]
     assert (0, "InsufficientData", ["nothing_to_return_to"]) == (answer.exit_code, answer.state, answer.codes)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_nothing_is_said_on_stderr_that_nobody_asked_for(reign, kind):
-    answers = {verb: answer.err for verb, answer in reign(kind).items() if verb != "path"}
+def test_nothing_is_said_on_stderr_that_nobody_asked_for(trained_versions, kind):
+    answers = {verb: answer.err for verb, answer in trained_versions(kind).items() if verb != "path"}
     assert dict.fromkeys(answers, "") == answers
 
 
-def test_a_refit_reigns_and_the_judged_version_can_be_promoted_and_rolled_back(reign):
-    path = reign("binary")["path"]
-    judged, refit = (reign("binary")[verb].json["version"] for verb in ("validate", "challenge"))
+def test_a_refit_reigns_and_the_judged_version_can_be_promoted_and_rolled_back(trained_versions):
+    path = trained_versions("binary")["path"]
+    judged, refit = (trained_versions("binary")[verb].json["version"] for verb in ("validate", "challenge"))
     assert (1, 2) == (judged, refit)
     answer = command("promote", path, "--version", judged, "--reason", "a drill")
     assert ("Promoted", judged) == (answer.state, answer.json["version"]), answer
@@ -117,8 +117,8 @@ def test_a_refit_reigns_and_the_judged_version_can_be_promoted_and_rolled_back(r
     assert "Reconciled" == command("reconcile", path).state
 
 
-def test_a_challenge_that_cannot_be_held_still_names_its_keys(reign):
-    answer = command("challenge", reign("ranking")["path"])
+def test_a_challenge_that_cannot_be_held_still_names_its_keys(trained_versions):
+    answer = command("challenge", trained_versions("ranking")["path"])
     assert (0, "InsufficientData") == (answer.exit_code, answer.state), answer
     assert CHALLENGED <= set(answer.json)
     assert answer.json["verdict"] is None

@@ -13,12 +13,12 @@ from tests.support.serving import model_of
 SEND = ServingAlarm._deliver
 
 
-def test_each_change_is_kept_and_sent_once_by_the_command(watched, tmp_path, monkeypatch):
+def test_each_change_is_kept_and_sent_once_by_the_command(monitored, tmp_path, monkeypatch):
     """The interpreter only says how it was started: what the command does is tested with the flows."""
     says = tmp_path / "says"
     says.write_text('#!/bin/sh\necho "$@"; echo "$PYTHONPATH"\n')
     says.chmod(0o755)
-    model = model_of(watched)
+    model = model_of(monitored)
     monkeypatch.setattr(sys, "executable", str(says))
     monkeypatch.setattr(ServingAlarm, "_deliver", SEND)
     alarm = ServingAlarm(model)
@@ -35,9 +35,9 @@ def test_each_change_is_kept_and_sent_once_by_the_command(watched, tmp_path, mon
 
 
 def test_an_alarm_that_is_being_told_is_kept_and_sent_before_the_service_has_ended(
-    watched, monkeypatch, deliveries
+    monitored, monkeypatch, deliveries
 ):
-    model = model_of(watched)
+    model = model_of(monitored)
     begun, go, order = threading.Event(), threading.Event(), []
 
     def record(*args, **options):

@@ -12,7 +12,7 @@ from evergreen.tasks.io.mlflow_store.model_files import fetch_model
 from evergreen.tasks.io.mlflow_store.models import load_model
 from evergreen.tasks.io.mlflow_store.tracking import open_tracker
 from evergreen.tasks.io.serving_cache import ServingCache
-from tests.support.champions import crown
+from tests.support.champions import set_champion
 from tests.support.serving import (
     ROW,
     Away,
@@ -64,8 +64,8 @@ def health(setup):
     return {one["name"]: one["said"] for one in last.payload["alert"]["open"]} if last else {}
 
 
-def test_a_moved_champion_is_served_without_a_failed_request(watched):
-    model = model_of(watched)
+def test_a_moved_champion_is_served_without_a_failed_request(monitored):
+    model = model_of(monitored)
 
     async def scenario(client):
         seen, statuses, done = [], set(), asyncio.Event()
@@ -79,7 +79,7 @@ def test_a_moved_champion_is_served_without_a_failed_request(watched):
 
         loads = [asyncio.create_task(load()) for _ in range(4)]
         for version in (2, 1, 2):
-            await asyncio.to_thread(crown, model, version)
+            await asyncio.to_thread(set_champion, model, version)
             await until(
                 lambda: predicted(client, ROW), lambda found, v=version: found[0]["version"] == v, seconds=20
             )
@@ -94,18 +94,18 @@ def test_a_moved_champion_is_served_without_a_failed_request(watched):
 
 
 def test_a_version_that_answers_with_no_number_is_refused_and_the_old_one_goes_on(
-    watched, tmp_path, deliveries
+    monitored, tmp_path, deliveries
 ):
-    model = model_of(watched)
+    model = model_of(monitored)
     broken = register_broken(model, tmp_path)
 
     async def scenario(client):
-        await asyncio.to_thread(crown, model, broken)
+        await asyncio.to_thread(set_champion, model, broken)
         said = await until(lambda: facts(client), lambda one: one["refused"])
         ready = (await client.get("/ready")).json()
         answers = await predicted(client, ROW)
         opened = await until(lambda: asyncio.to_thread(health, model), lambda open_: "serving" in open_)
-        await asyncio.to_thread(crown, model, 2)
+        await asyncio.to_thread(set_champion, model, 2)
         await until(lambda: predicted(client, ROW), lambda found: found[0]["version"] == 2)
         await until(lambda: asyncio.to_thread(health, model), lambda open_: "serving" not in open_)
         return said, ready, answers, opened, (await facts(client))["refused"]
@@ -120,22 +120,22 @@ def test_a_version_that_answers_with_no_number_is_refused_and_the_old_one_goes_o
     assert ([], 2) == (refused, deliveries.count(model.path))
 
 
-def test_a_version_that_does_not_load_is_refused_also_after_a_restart(watched, tmp_path):
-    model = model_of(watched)
+def test_a_version_that_does_not_load_is_refused_also_after_a_restart(monitored, tmp_path):
+    model = model_of(monitored)
 
     async def asked(client):
         return await predicted(client, ROW), (await facts(client))["refused"]
 
     serve(asked, model)
-    crown(model, register_stranger(model, tmp_path))
+    set_champion(model, register_stranger(model, tmp_path))
     answers, refused = serve(asked, model)
     assert 1 == answers[0]["version"]
     assert "was not registered by Evergreen" in refused[0]["why"]
 
 
-def test_a_first_version_that_will_not_do_leaves_the_service_not_ready(watched, tmp_path):
-    model = model_of(watched)
-    crown(model, register_broken(model, tmp_path))
+def test_a_first_version_that_will_not_do_leaves_the_service_not_ready(monitored, tmp_path):
+    model = model_of(monitored)
+    set_champion(model, register_broken(model, tmp_path))
 
     async def scenario(client):
         ready = lambda: client.get("/ready")  # noqa: E731
@@ -145,8 +145,8 @@ def test_a_first_version_that_will_not_do_leaves_the_service_not_ready(watched, 
     assert 503 == answer.status_code
 
 
-def test_the_last_good_model_outlives_an_outage_of_the_registry_and_a_restart_in_it(watched):
-    model = model_of(watched)
+def test_the_last_good_model_outlives_an_outage_of_the_registry_and_a_restart_in_it(monitored):
+    model = model_of(monitored)
 
     async def outage(client):
         before = await predicted(client, ROW)
@@ -167,8 +167,8 @@ def test_the_last_good_model_outlives_an_outage_of_the_registry_and_a_restart_in
     assert said["registry"] == ready["models"]["tested"]["registry"]
 
 
-def test_whoever_asks_learns_no_host_and_no_path_of_what_is_wrong_but_the_log_does(watched, caplog):
-    model = model_of(watched)
+def test_whoever_asks_learns_no_host_and_no_path_of_what_is_wrong_but_the_log_does(monitored, caplog):
+    model = model_of(monitored)
     model.stores.__dict__["registry"] = Away()
 
     async def scenario(client):
@@ -183,19 +183,19 @@ def test_whoever_asks_learns_no_host_and_no_path_of_what_is_wrong_but_the_log_do
     named = [
         word
         for one in answers
-        for word in ("internal", "10.0.0.7", "/srv", str(watched.folder))
+        for word in ("internal", "10.0.0.7", "/srv", str(monitored.folder))
         if word in one.text
     ]
     assert [] == named
     assert "db.internal" in caplog.text
 
 
-def test_a_refusal_is_told_without_the_path_that_it_is_about(watched, monkeypatch):
-    model = model_of(watched)
+def test_a_refusal_is_told_without_the_path_that_it_is_about(monitored, monkeypatch):
+    model = model_of(monitored)
 
     async def scenario(client):
         monkeypatch.setattr(taken, "load_version", lose_file)
-        await asyncio.to_thread(crown, model, 2)
+        await asyncio.to_thread(set_champion, model, 2)
         said = await until(lambda: facts(client), lambda one: one["refused"])
         opened = await until(lambda: asyncio.to_thread(health, model), lambda open_: "serving" in open_)
         return said["refused"][0]["why"], opened["serving"]
@@ -209,8 +209,8 @@ def lose_file(*_):
     raise FileNotFoundError("/srv/models/2.skops")
 
 
-def test_after_the_outage_the_registry_is_followed_again(watched):
-    model = model_of(watched)
+def test_after_the_outage_the_registry_is_followed_again(monitored):
+    model = model_of(monitored)
     serve(lambda client: predicted(client, ROW), model)
     registry = model.stores.registry
 
@@ -227,8 +227,8 @@ def test_after_the_outage_the_registry_is_followed_again(watched):
     assert ("answers", None) == (said["registry"], said["registry_away_since"])
 
 
-def test_a_copy_that_was_changed_is_not_served(watched):
-    model = model_of(watched)
+def test_a_copy_that_was_changed_is_not_served(monitored):
+    model = model_of(monitored)
     serve(lambda client: predicted(client, ROW), model)
     cache = ServingCache(model)
     (cache.files(1) / "model.skops").write_bytes(b"something else")
@@ -240,8 +240,8 @@ def test_a_copy_that_was_changed_is_not_served(watched):
     assert 503 == serve(scenario, model, ready=False).status_code
 
 
-def test_a_copy_of_another_life_of_the_model_is_fetched_anew(watched):
-    model = model_of(watched)
+def test_a_copy_of_another_life_of_the_model_is_fetched_anew(monitored):
+    model = model_of(monitored)
     cache = ServingCache(model)
     cache.load(1)
     shutil.copytree(cache.files(1).parent, cache.files(2).parent)
@@ -249,8 +249,8 @@ def test_a_copy_of_another_life_of_the_model_is_fetched_anew(watched):
     assert 2 == cache.load(2).info.version
 
 
-def test_a_lost_alias_is_told_and_the_last_champion_goes_on(watched, deliveries):
-    model = model_of(watched)
+def test_a_lost_alias_is_told_and_the_last_champion_goes_on(monitored, deliveries):
+    model = model_of(monitored)
 
     async def scenario(client):
         await asyncio.to_thread(model.stores.registry.delete_alias, "tested", "champion")
@@ -263,13 +263,13 @@ def test_a_lost_alias_is_told_and_the_last_champion_goes_on(watched, deliveries)
     assert 1 == deliveries.count(model.path)
 
 
-def test_former_versions_are_kept_for_a_way_back_and_older_ones_are_removed(watched):
-    model = model_of(watched)
+def test_former_versions_are_kept_for_a_way_back_and_older_ones_are_removed(monitored):
+    model = model_of(monitored)
     versions = [register_again(model, 2) for _ in range(3)]
 
     async def scenario(client):
         for version in (2, *versions):
-            await asyncio.to_thread(crown, model, version)
+            await asyncio.to_thread(set_champion, model, version)
             await until(lambda: predicted(client, ROW), lambda found, v=version: found[0]["version"] == v)
         cache = ServingCache(model)
         await until(lambda: asyncio.to_thread(cache.has, 2), lambda there: not there)

@@ -13,7 +13,7 @@ from evergreen.deployments.service.model_loader import VersionCache, load_versio
 from evergreen.tasks.core.serving.smoke import SmokeFailed
 from evergreen.tasks.io.serving_cache import ServingCache
 from evergreen.tasks.io.settings import utc_now
-from tests.support.champions import crown
+from tests.support.champions import set_champion
 from tests.support.serving import ROW, facts, model_of, predicted, serve, until
 
 SECRET = "lookup table /srv/secret/rates.csv on db.internal:5432 lacks customer 'Ada Lovelace'"
@@ -21,8 +21,8 @@ SECRETS = ("rates", "internal", "5432", "Ada", "lookup")
 
 
 @pytest.fixture
-def model(watched):
-    return model_of(watched)
+def model(monitored):
+    return model_of(monitored)
 
 
 def other_than_first(monkeypatch, ask):
@@ -42,16 +42,16 @@ def test_a_version_that_hangs_is_refused_and_another_is_followed(model, monkeypa
         return take()
 
     async def scenario(client):
-        await asyncio.to_thread(crown, model, 2)
+        await asyncio.to_thread(set_champion, model, 2)
         said = await until(lambda: facts(client), lambda one: one["refused"])
         await until(lambda: facts(client), lambda one: one["refused"][0]["at"] > said["refused"][0]["at"])
         answers = await predicted(client, ROW)
-        await asyncio.to_thread(crown, model, 1)
+        await asyncio.to_thread(set_champion, model, 1)
         await until(lambda: facts(client), lambda one: not one["refused"])
         attempts = len(begun)
         go_on.set()
         begun[0].join()
-        await asyncio.to_thread(crown, model, 2)
+        await asyncio.to_thread(set_champion, model, 2)
         await until(lambda: predicted(client, ROW), lambda found: found[0]["version"] == 2)
         return said["refused"][0]["why"], answers, attempts
 
@@ -71,7 +71,7 @@ def test_a_version_whose_code_would_end_the_process_is_refused(model, monkeypatc
         raise SystemExit(3)
 
     async def scenario(client):
-        await asyncio.to_thread(crown, model, 2)
+        await asyncio.to_thread(set_champion, model, 2)
         said = await until(lambda: facts(client), lambda one: one["refused"])
         return said["refused"][0]["why"], await predicted(client, ROW)
 
@@ -95,7 +95,7 @@ def test_a_version_that_raises_on_its_example_is_told_by_kind_and_its_words_are_
         return take()
 
     async def scenario(client):
-        await asyncio.to_thread(crown, model, 2)
+        await asyncio.to_thread(set_champion, model, 2)
         await until(lambda: facts(client), lambda one: one["refused"])
         told = [await client.get(path) for path in ("/ready", "/models", "/models/tested")]
         return [one.text for one in told]

@@ -22,8 +22,8 @@ OTHER = {**ROW, "x": 2.0}
 
 
 @pytest.fixture
-def model(watched):
-    return model_of(watched)
+def model(monitored):
+    return model_of(monitored)
 
 
 def keyed(key):
@@ -82,9 +82,9 @@ def test_the_same_rows_about_somebody_else_or_at_another_time_are_another_reques
 @pytest.mark.parametrize("how", ["hash", "leave_out"])
 @pytest.mark.parametrize("beside", [{}, {"ids": ["a"]}])
 @pytest.mark.parametrize("other", [{"colour": "blue"}, {"who": "bob"}])
-def test_another_private_value_is_another_request_though_the_log_holds_none(watched, how, beside, other):
+def test_another_private_value_is_another_request_though_the_log_holds_none(monitored, how, beside, other):
     data = {"private": ["colour", "who"], "entity": "who"}
-    model = model_of(watched, data=data, serving={"private": how})
+    model = model_of(monitored, data=data, serving={"private": how})
     row = {**ROW, "who": "ada"}
 
     async def scenario(client):
@@ -107,8 +107,8 @@ def test_a_key_beside_ids_is_refused_for_either_says_which_predictions_they_are(
 
 
 @pytest.mark.parametrize("beside", [{}, {"ids": ["a", "b"]}])
-def test_what_todays_champion_and_limits_refuse_gets_its_first_answer_all_the_same(watched, beside):
-    model = model_of(watched)
+def test_what_todays_champion_and_limits_refuse_gets_its_first_answer_all_the_same(monitored, beside):
+    model = model_of(monitored)
     tight = replace(model, config=model.config.model_copy(update={"serving": limited(model, rows=1)}))
     options = {**beside, "headers": {} if beside else keyed("k-1")}
 

@@ -13,8 +13,8 @@ from tests.support.serving import ROW, error_of, model_of, predict, serve, until
 
 
 @pytest.fixture
-def model(watched):
-    return model_of(watched)
+def model(monitored):
+    return model_of(monitored)
 
 
 @pytest.fixture

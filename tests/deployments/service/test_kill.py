@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from evergreen.deployments.servers import free_port
-from tests.support.champions import crown
+from tests.support.champions import set_champion
 from tests.support.servers import ROOT
 from tests.support.service_clients import ask_once, rows_of
 from tests.support.serving import logged, model_of, started
@@ -53,7 +53,7 @@ def load_and_kill(model, requests, folder, *, kills, processes=2, connections=16
                 time.sleep(rng.uniform(0, 0.02))
                 served.process.kill()
                 served.process.wait()
-            crown(model, 1 + (turn + 1) % 2)
+            set_champion(model, 1 + (turn + 1) % 2)
         with started(model, folder, "--port", str(port)) as served:
             clients.join()
             again = ask_once(port, rng.sample(range(requests), min(requests, 200)))
@@ -125,8 +125,8 @@ def answered_by(heard):
 
 
 @pytest.mark.slow
-def test_a_kill_under_load_loses_nothing_and_doubles_nothing(watched, tmp_path):
-    model = model_of(watched)
+def test_a_kill_under_load_loses_nothing_and_doubles_nothing(monitored, tmp_path):
+    model = model_of(monitored)
     heard = load_and_kill(model, REQUESTS, tmp_path, kills=1, processes=1, connections=8)
     faults = faults_in(model, REQUESTS, heard)
     assert dict.fromkeys(faults, 0) == faults
@@ -138,11 +138,11 @@ def test_a_kill_under_load_loses_nothing_and_doubles_nothing(watched, tmp_path):
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("store", ["sqlite", "postgres"])
 def test_a_hundred_thousand_requests_under_five_kills_are_all_there_once(
-    store, watched, tmp_path, request, monkeypatch
+    store, monitored, tmp_path, request, monkeypatch
 ):
     if store == "postgres":
         monkeypatch.setenv("EVERGREEN_LOG_URL", request.getfixturevalue("postgres_url"))
-    model = model_of(watched)
+    model = model_of(monitored)
     heard = load_and_kill(model, LONG, tmp_path, kills=KILLS)
     faults = faults_in(model, LONG, heard)
     print(

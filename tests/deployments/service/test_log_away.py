@@ -25,8 +25,8 @@ def quick(monkeypatch):
 
 
 @pytest.fixture
-def model(watched):
-    return model_of(watched, serving={"max_rows": 10})
+def model(monitored):
+    return model_of(monitored, serving={"max_rows": 10})
 
 
 class Unwilling(SqliteStore):
@@ -133,9 +133,9 @@ def test_a_value_the_database_cannot_hold_is_the_requests_trouble(model, store, 
     assert (200, "writable") == ready
 
 
-def test_a_standby_after_a_failover_is_503_until_it_takes_rows(watched, postgres_url, monkeypatch):
+def test_a_standby_after_a_failover_is_503_until_it_takes_rows(monitored, postgres_url, monkeypatch):
     monkeypatch.setenv("EVERGREEN_LOG_URL", postgres_url)
-    model = model_of(watched)
+    model = model_of(monitored)
     name = make_url(postgres_url).database
     maintenance = make_url(postgres_url).set(database="postgres").render_as_string(hide_password=False)
 
@@ -176,8 +176,8 @@ def test_a_full_log_is_back_pressure_and_what_was_taken_is_answered(model, store
     assert ([200] * 4, 200) == ([answer.status_code for answer in taken], after)
 
 
-def test_the_largest_request_that_is_allowed_finds_room_in_the_log(watched):
-    model = model_of(watched, serving={"max_rows": 10_001, "timeout": "60s"})
+def test_the_largest_request_that_is_allowed_finds_room_in_the_log(monitored):
+    model = model_of(monitored, serving={"max_rows": 10_001, "timeout": "60s"})
 
     async def scenario(client):
         return await predict(client, *rows(10_001))
@@ -187,8 +187,8 @@ def test_the_largest_request_that_is_allowed_finds_room_in_the_log(watched):
     assert 10_001 == len(answer.json()["predictions"])
 
 
-def test_an_answer_that_takes_too_long_is_not_waited_for(watched, store):
-    model = model_of(watched, serving={"timeout": "0.3s"})
+def test_an_answer_that_takes_too_long_is_not_waited_for(monitored, store):
+    model = model_of(monitored, serving={"timeout": "0.3s"})
 
     async def scenario(client):
         store().gate.clear()

@@ -11,8 +11,8 @@ from tests.support.serving import OUTCOMES, PREDICT, model_of, serve
 
 
 @pytest.fixture
-def model(watched):
-    return model_of(watched)
+def model(monitored):
+    return model_of(monitored)
 
 
 def check(document, schema, value):

@@ -33,8 +33,8 @@ SHAPES = {
 
 
 @pytest.fixture
-def model(watched):
-    return model_of(watched)
+def model(monitored):
+    return model_of(monitored)
 
 
 def test_every_shape_of_body_gets_the_models_own_score(model):
@@ -89,8 +89,8 @@ def test_what_was_answered_is_in_the_log(model):
     assert [1, 1, 1] == frame["@version"].tolist()
 
 
-def test_without_a_log_predictions_are_answered_all_the_same(watched):
-    model = model_of(watched, serving={"log": "off"})
+def test_without_a_log_predictions_are_answered_all_the_same(monitored):
+    model = model_of(monitored, serving={"log": "off"})
 
     async def scenario(client):
         outcome = await client.post(
@@ -104,8 +104,8 @@ def test_without_a_log_predictions_are_answered_all_the_same(watched):
     assert "off" == log
 
 
-def test_a_row_counter_goes_on_where_the_log_ended(watched, tmp_path):
-    setup = model_of(watched)
+def test_a_row_counter_goes_on_where_the_log_ended(monitored, tmp_path):
+    setup = model_of(monitored)
     values = values_of(serving={"poll": "0.1s"})
     values["data"] |= {"clock": "seconds"}
     assert setup.config.data.clock == "timestamp"
@@ -139,8 +139,8 @@ def test_requests_that_wait_together_are_predicted_in_one_call(model):
 
 
 @pytest.mark.parametrize("how", ["hash", "leave_out"])
-def test_private_columns_are_hashed_or_left_out_of_the_log(watched, how):
-    model = model_of(watched, data={"private": ["colour"]}, serving={"private": how})
+def test_private_columns_are_hashed_or_left_out_of_the_log(monitored, how):
+    model = model_of(monitored, data={"private": ["colour"]}, serving={"private": how})
 
     async def scenario(client):
         return await predicted(client, ROW, ROW, {**ROW, "colour": "blue"})
@@ -158,8 +158,8 @@ def test_private_columns_are_hashed_or_left_out_of_the_log(watched, how):
 
 
 @pytest.mark.parametrize("how", ["hash", "leave_out"])
-def test_rows_of_one_private_customer_are_one_unit_of_live_tests(watched, how):
-    model = model_of(watched, data={"private": ["who"], "entity": "who"}, serving={"private": how})
+def test_rows_of_one_private_customer_are_one_unit_of_live_tests(monitored, how):
+    model = model_of(monitored, data={"private": ["who"], "entity": "who"}, serving={"private": how})
 
     async def scenario(client):
         asked = [{**ROW, "who": who} for who in ("ada", "bob", "ada")]

@@ -13,8 +13,8 @@ from tests.support.serving import PREDICT, ROW, Load, logged, model_of, started
 
 
 @pytest.fixture
-def model(watched):
-    return model_of(watched)
+def model(monitored):
+    return model_of(monitored)
 
 
 @pytest.fixture

@@ -37,8 +37,8 @@ ABSENT = [
 
 
 @pytest.fixture
-def model(watched):
-    return model_of(watched, serving={"max_rows": 10, "max_body_mb": 0.01})
+def model(monitored):
+    return model_of(monitored, serving={"max_rows": 10, "max_body_mb": 0.01})
 
 
 def test_wrong_bodies_are_refused_by_the_field(model):
@@ -111,8 +111,8 @@ def test_a_body_in_chunks_is_refused_as_soon_as_it_is_too_large(model):
     assert (413, "body_too_large", None) == serve(scenario, model)
 
 
-def test_a_client_that_never_sends_its_body_is_told_so(watched):
-    model = model_of(watched, serving={"timeout": "0.2s"})
+def test_a_client_that_never_sends_its_body_is_told_so(monitored):
+    model = model_of(monitored, serving={"timeout": "0.2s"})
 
     async def scenario(client):
         sent = []
@@ -171,8 +171,8 @@ def test_facts_are_given_whatever_a_header_about_bodies_says(model):
     assert [200, 200, 200] == serve(scenario, model)
 
 
-def test_more_than_may_wait_is_turned_away_with_a_time(watched):
-    model = model_of(watched, serving={"max_waiting": 4})
+def test_more_than_may_wait_is_turned_away_with_a_time(monitored):
+    model = model_of(monitored, serving={"max_waiting": 4})
 
     async def scenario(client):
         return await asyncio.gather(*(predict(client, row) for row in rows(12)))
@@ -187,8 +187,8 @@ def test_more_than_may_wait_is_turned_away_with_a_time(watched):
     }
 
 
-def test_a_rate_is_held_for_each_client(watched):
-    model = model_of(watched, serving={"rate_limit": 0.1, "rate_burst": 3})
+def test_a_rate_is_held_for_each_client(monitored):
+    model = model_of(monitored, serving={"rate_limit": 0.1, "rate_burst": 3})
 
     async def scenario(client):
         return [await predict(client, ROW) for _ in range(4)]
@@ -271,8 +271,8 @@ def test_nothing_is_said_across_origins(model):
     assert not [name for name in serve(scenario, model).headers if name.startswith("access-control")]
 
 
-def test_a_model_without_a_champion_is_not_ready_and_says_why(watched):
-    model = model_of(watched)
+def test_a_model_without_a_champion_is_not_ready_and_says_why(monitored):
+    model = model_of(monitored)
     model.stores.registry.delete_alias("tested", "champion")
 
     async def scenario(client):
@@ -285,8 +285,8 @@ def test_a_model_without_a_champion_is_not_ready_and_says_why(watched):
     assert (503, "not_ready", None) == error_of(refused)
 
 
-def test_several_models_are_told_apart(watched, tmp_path):
-    first = model_of(watched)
+def test_several_models_are_told_apart(monitored, tmp_path):
+    first = model_of(monitored)
     other = tmp_path / "other.yaml"
     other.write_text((tmp_path / "tested.yaml").read_text() + "model: other\n")
     from evergreen.tasks.io.setup import open_setup

@@ -6,7 +6,7 @@ import pytest
 
 from evergreen.tasks.io.serving_cache import ServingCache
 from evergreen.tasks.io.traffic import set_variants
-from tests.support.champions import crown
+from tests.support.champions import set_champion
 from tests.support.serving import ROW, facts, model_of, predicted, serve, until
 
 
@@ -21,8 +21,8 @@ class Away:
 
 
 @pytest.fixture
-def model(watched):
-    return model_of(watched)
+def model(monitored):
+    return model_of(monitored)
 
 
 async def answers_and_variants(client):
@@ -63,7 +63,7 @@ def test_what_could_not_be_noted_on_a_full_disk_is_noted_afterwards(model, monke
         remember(self, *given, **noted)
 
     async def scenario(client):
-        await asyncio.to_thread(crown, model, 2)
+        await asyncio.to_thread(set_champion, model, 2)
         return await until(
             lambda: asyncio.to_thread(ServingCache(model).last_good),
             lambda last: last is not None and last["aliases"]["champion"] == 2,

@@ -26,8 +26,8 @@ ENTITIES = [f"customer-{number}" for number in range(60)]
 
 
 @pytest.fixture
-def model(watched):
-    return model_of(watched)
+def model(monitored):
+    return model_of(monitored)
 
 
 def shadow_scores(model):

@@ -30,8 +30,8 @@ class Fails:
 
 
 @pytest.fixture
-def model(watched):
-    return model_of(watched, traffic={"min_rows": 1, "min_time": "1s"})
+def model(monitored):
+    return model_of(monitored, traffic={"min_rows": 1, "min_time": "1s"})
 
 
 def another_service_steps(setup):
@@ -213,8 +213,10 @@ def test_a_stop_is_on_disk_before_it_takes_effect(model, quick, monkeypatch):
     assert ["guardrail_errors"] == [reason["code"] for reason in kept[0]["reasons"]]
 
 
-def test_a_stop_holds_in_a_restart_without_the_registry_whose_note_of_what_was_live_is_older(watched, quick):
-    model = model_of(watched, traffic={"min_rows": 1, "min_time": "1s"}, serving={"poll": "1h"})
+def test_a_stop_holds_in_a_restart_without_the_registry_whose_note_of_what_was_live_is_older(
+    monitored, quick
+):
+    model = model_of(monitored, traffic={"min_rows": 1, "min_time": "1s"}, serving={"poll": "1h"})
     ramp_variant(model, canary="2", steps=[0.5, 1.0])
     serve(lambda client: fail_until(client, lambda: "stopped" in kinds_of(model)), model)
     assert 1 < len(ServingCache(model).last_good()["traffic"]["variants"])

@@ -19,7 +19,7 @@ from evergreen.tasks.io.mlflow_store.versions import earlier_grid
 from evergreen.tasks.io.setup import open_setup
 from evergreen.tasks.registration import register_model
 from evergreen.tasks.training import refit_version
-from tests.support.champions import Learned, load_reference, point_at
+from tests.support.champions import TrainedModel, load_reference, use_stores
 from tests.support.training_data import linear, make_frame, write_model
 
 WINDOWS = {"window": "100h", "min_rows": 50}
@@ -32,7 +32,7 @@ def learned(mlflow_template, tmp_path_factory):
     def train_once(problem="binary", **options):
         given = {"monitoring": WINDOWS, "training": {"candidates": [linear(problem)]}, "n": 1800, **options}
         folder = tmp_path_factory.mktemp(problem)
-        return Learned(folder, mlflow_template, problem=problem, **given)
+        return TrainedModel(folder, mlflow_template, problem=problem, **given)
 
     return train_once
 
@@ -46,7 +46,7 @@ def two(learned):
 @pytest.fixture
 def empty(mlflow_uri, tmp_path, monkeypatch):
     """A model without a version."""
-    point_at(tmp_path, mlflow_uri, monkeypatch)
+    use_stores(tmp_path, mlflow_uri, monkeypatch)
     return open_setup(str(write_model(tmp_path, monitoring=WINDOWS, n=1800)))
 
 
