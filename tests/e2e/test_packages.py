@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from evergreen.deployments.deploy import FLOWS
-from tests.support.packages import Environment, Wheel, ask_service, build, clone_project, run, write_team
-from tests.support.servers import LONG, ROOT, brought_up
+from tests.support.packages import Environment, Wheel, ask_service, build, clone_project, write_team
+from tests.support.servers import LONG, ROOT, brought_up, call
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(4 * LONG)]
 BOTH_SIDES = """
@@ -26,9 +26,9 @@ print(json.dumps(files))
 def make_environment(folder, wheel):
     """Install a wheel into an empty environment; libraries come from this one, without what is editable in it."""
     made = Environment(folder)
-    run(sys.executable, "-m", "venv", folder, cwd=folder.parent)
+    call(sys.executable, "-m", "venv", folder, cwd=folder.parent)
     install = ("-m", "pip", "install", "--quiet", "--no-deps", "--no-index")
-    run(made.python, *install, wheel, cwd=folder.parent)
+    call(made.python, *install, wheel, cwd=folder.parent)
     (made.packages / "libraries.pth").write_text(sysconfig.get_path("purelib"))
     return made
 
@@ -55,7 +55,7 @@ def environment(wheel, tmp_path_factory):
 
 
 def test_the_wheel_is_one_package_with_everything_that_is_in_the_repository(clone, wheel):
-    listed = run("git", "ls-files", "flows", "tasks", "deployments", cwd=clone).split()
+    listed = call("git", "ls-files", "flows", "tasks", "deployments", cwd=clone).split()
     own = {f"evergreen/{name}" for name in ("__init__.py", "__main__.py", "py.typed", "base.yaml")}
     assert b"evergreen\n" == wheel.told("top_level.txt")
     files = {name for name in wheel.files if ".dist-info/" not in name}
@@ -81,13 +81,13 @@ def test_the_sdist_makes_the_same_wheel(sdist, wheel, tmp_path):
 
 
 def test_pip_finds_everything_that_the_wheel_needs(environment, tmp_path):
-    assert "No broken requirements found" in run(environment.python, "-m", "pip", "check", cwd=tmp_path)
+    assert "No broken requirements found" in call(environment.python, "-m", "pip", "check", cwd=tmp_path)
 
 
 def test_the_installed_package_is_the_command(environment, tmp_path):
-    own = run(environment.programs / "evergreen", "--help", cwd=tmp_path)
+    own = call(environment.programs / "evergreen", "--help", cwd=tmp_path)
     assert "drift" in own
-    module = run(environment.python, "-m", "evergreen", "--help", cwd=tmp_path)
+    module = call(environment.python, "-m", "evergreen", "--help", cwd=tmp_path)
     assert own == module.replace("python -m evergreen", "evergreen")
 
 
@@ -98,7 +98,7 @@ def test_a_team_and_evergreen_import_what_is_their_own(environment, tmp_path, fi
     theirs = ["flows.nightly", "tasks.gates", "deployments.places", "config.colours"]
     ours = ["evergreen.flows.train", "evergreen.tasks.training", "evergreen.deployments.cli.app"]
     names = [*theirs, *ours] if first == "team" else [*ours, *theirs]
-    files = json.loads(run(environment.python, "-c", BOTH_SIDES, *names, cwd=team))
+    files = json.loads(call(environment.python, "-c", BOTH_SIDES, *names, cwd=team))
     assert {name: str(team / f"{name.replace('.', '/')}.py") for name in theirs} == {
         name: files[name] for name in theirs
     }

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.packages import Environment, Wheel, ask_service, build, clone_project, run, write_team
-from tests.support.servers import FOREIGN, LONG, QUIET, ROOT
+from tests.support.packages import Environment, Wheel, ask_service, build, clone_project, write_team
+from tests.support.servers import FOREIGN, LONG, QUIET, ROOT, call
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(8 * LONG)]
 UV = (sys.executable, "-m", "uv", "--quiet")
@@ -47,24 +47,35 @@ def environment(request, wheel):
     made = Environment(Path(sys.prefix) / "ranges" / f"{request.param}-{digest}")
     if not (made.folder / "ready").exists():
         install_ranges(made, request.param)
-    run(*UV, "pip", "install", "--no-deps", "--reinstall", "--python", made.python, wheel.path, cwd=ROOT)
+    call(
+        *UV,
+        "pip",
+        "install",
+        "--no-deps",
+        "--reinstall",
+        "--python",
+        made.python,
+        wheel.path,
+        cwd=ROOT,
+        seconds=600,
+    )
     return made
 
 
 def install_ranges(made, resolution):
     """Resolve pyproject.toml and install what comes of it, with the tools of the tests."""
     shutil.rmtree(made.folder, ignore_errors=True)
-    run(*UV, "venv", "--python", sys.executable, made.folder, cwd=ROOT)
+    call(*UV, "venv", "--python", sys.executable, made.folder, cwd=ROOT, seconds=600)
     chosen = made.folder / "versions.txt"
     compiled = ("pyproject.toml", *EXTRAS, "--resolution", resolution, "-o", chosen)
-    run(*UV, "pip", "compile", *compiled, cwd=ROOT)
-    run(*UV, "pip", "install", "--python", made.python, "-r", chosen, *TOOLS, cwd=ROOT)
+    call(*UV, "pip", "compile", *compiled, cwd=ROOT, seconds=600)
+    call(*UV, "pip", "install", "--python", made.python, "-r", chosen, *TOOLS, cwd=ROOT, seconds=600)
     (made.folder / "ready").touch()
 
 
 def test_the_tests_of_the_core_pass(environment, clone):
     options = ("-q", "-o", "filterwarnings=default")  # what other versions warn of is no failure
-    told = run(environment.python, "-m", "pytest", *options, "tests/core", cwd=clone, seconds=6 * LONG)
+    told = call(environment.python, "-m", "pytest", *options, "tests/core", cwd=clone, seconds=6 * LONG)
     assert " passed" in told.splitlines()[-1]
 
 
@@ -76,7 +87,7 @@ def test_a_model_is_trained_promoted_and_served(environment, tmp_path):
     start = ("init", "data/loans.csv", "--target", "y", "--time", "at")
 
     def answered(*arguments):
-        return json.loads(run(command, *arguments, "--json", cwd=team, environ=environ))
+        return json.loads(call(command, *arguments, "--json", cwd=team, environ=environ))
 
     stages = (start, ("train", "loans"), ("validate", "loans"), ("challenge", "loans"))
     assert ["Written", "Trained", "Approved", "Promoted"] == [answered(*each)["state"] for each in stages]

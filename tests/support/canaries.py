@@ -64,10 +64,7 @@ class Timed:
 
 
 class Here(Executor):
-    """An executor without threads."""
-
     def submit(self, function, /, *args, **options):
-        """Call at once."""
         done = Future()
         done.set_result(function(*args, **options))
         return done

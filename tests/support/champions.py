@@ -38,7 +38,6 @@ def train(setup, *, trigger="manual", **options):
 
 
 def train_version(setup, **options):
-    """Train and approve; return the version."""
     version = train(setup, **options)[-1].version
     setup.stores.registry.set_tags(setup.model, version, {"validation_status": "approved"})
     return version
@@ -54,14 +53,12 @@ class ModelStores:
             shutil.copy(start, uri.removeprefix("sqlite:///"))
 
     def setup(self, **sections):
-        """Open the model under a configuration."""
         return open_setup(
             str(write_model(self.folder, **{"training": {"candidates": [linear()]}, **sections}))
         )
 
 
 def set_aliases(setup, *, challenger, champion=None):
-    """Point the two aliases at versions."""
     registry = setup.stores.registry
     registry.set_alias(setup.model, CHALLENGER, challenger)
     if champion is not None:
@@ -69,20 +66,19 @@ def set_aliases(setup, *, challenger, champion=None):
 
 
 def compare_versions(setup, *, until=None):
-    """Return the opponents, the rows and the match."""
-    opponents = find_contestants.fn(setup)
-    parts = load_evaluation_rows.fn(setup, opponents, until=until)
-    return opponents, parts, arrange_comparison.fn(setup, opponents, parts)
+    """Return the contestants, the rows and the comparison."""
+    contestants = find_contestants.fn(setup)
+    parts = load_evaluation_rows.fn(setup, contestants, until=until)
+    return contestants, parts, arrange_comparison.fn(setup, contestants, parts)
 
 
 def judge(setup, *, until=None, dry_run=False):
-    """Hold the challenge up to its judgement."""
-    opponents, _, match = compare_versions(setup, until=until)
-    return judge_comparison.fn(setup, opponents, match, dry_run=dry_run)
+    contestants, _, comparison = compare_versions(setup, until=until)
+    return judge_comparison.fn(setup, contestants, comparison, dry_run=dry_run)
 
 
 def alpha_spent(setup):
-    """Return what each look has spent."""
+    """Return the alpha that each look has spent."""
     return [entry.payload["alpha"] for entry in setup.stores.ledger.read(model=setup.model, stream="alpha")]
 
 
@@ -144,7 +140,7 @@ def use_stores(folder, uri, patch):
 
 
 def train_champion(folder, template, frame=None, values=None, *, ends=(TRAINED,)):
-    """Train a version up to each of these hours and crown the first one; return the path of the MLflow store."""
+    """Train a version up to each of these hours, the first one becomes champion; return the MLflow store's path."""
     with pytest.MonkeyPatch.context() as patch:
         use_stores(folder, f"sqlite:///{folder}/mlflow.db", patch)
         shutil.copy(template, folder / "mlflow.db")
@@ -157,12 +153,11 @@ def train_champion(folder, template, frame=None, values=None, *, ends=(TRAINED,)
 
 
 def set_champion(setup, version):
-    """Point ``@champion`` at a version."""
     setup.stores.registry.set_alias(setup.model, "champion", version)
 
 
 class MonitoredStores:
-    """One watched model in stores of a test's own, begun as a copy of a trained store."""
+    """One monitored model in stores of a test's own, begun as a copy of a trained store."""
 
     def __init__(self, folder, trained, patch):
         self.folder, self._trained, self._patch = folder, trained, patch
@@ -170,18 +165,17 @@ class MonitoredStores:
         use_stores(folder, f"sqlite:///{folder}/own.db", patch)
 
     def restarted(self):
-        """Return the same model as if nothing had been watched yet."""
+        """Return the same model as if nothing had been monitored yet."""
         folder = self.folder / "again"
         folder.mkdir()
         return MonitoredStores(folder, self._trained, self._patch)
 
     def setup(self, frame, **sections):
-        """Write rows and open the model."""
         return open_setup(str(write_yaml(self.folder, frame, values_of(**sections))))
 
 
 def run_monitor(setup, *, since=None, until=None, dry_run=False):
-    """Do what the flow does; return its result."""
+    """Do what the monitoring flow does; return its result."""
     with disable_run_logger():
         asked = read_monitor_request(setup, since=since, until=until, dry_run=dry_run)
         guard = load_monitor.fn(setup)
@@ -209,7 +203,6 @@ def verdict_of(window, kind):
 
 
 def reason_codes(result):
-    """Return the codes of a result's reasons."""
     return [reason.code for reason in result.reasons]
 
 
@@ -226,12 +219,10 @@ def hour_text(hour):
 
 
 def hourly(first, last):
-    """Return start and end of each of these hours."""
     return [(float(hour), hour + 1.0) for hour in range(first, last)]
 
 
 def window_alerts(setup, phase="inputs"):
-    """Return the alert of each window."""
     return [one["alert"] for one in window_entries(setup, phase)]
 
 
@@ -241,7 +232,6 @@ def stored(setup):
 
 
 def hour_of(position):
-    """Return a position in hours after the beginning."""
     return (position - BEGIN.timestamp()) / 3600
 
 
@@ -264,7 +254,6 @@ class TrainedModel:
 
     @property
     def info(self):
-        """The newest version."""
         return self.infos[-1]
 
     def open(self, patch):

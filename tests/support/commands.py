@@ -110,7 +110,6 @@ START = "2026-01-01"
 
 
 def write_hours(path, *, strength=2.0, hours=HOURS):
-    """Write hourly rows whose target follows ``x``."""
     rng = np.random.default_rng(7)
     x, z = rng.normal(size=hours), rng.normal(size=hours)
     y = (rng.random(hours) < 1 / (1 + np.exp(-strength * x))).astype(int)

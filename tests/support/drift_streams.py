@@ -71,7 +71,6 @@ class Windows:
     start: float = START
 
     def after(self, first):
-        """Leave out the first windows."""
         return Windows(self.keys, self.values[first:], self.errors[first:], start=self.start + HOUR * first)
 
     def followed_by(self, other):

@@ -89,20 +89,9 @@ LOOKS = 500
 ALPHA = 0.05
 
 
-def rated_test(*, share=0.5, mode="arms", effect=0.02, metric="accuracy", **more):
-    return LiveTest(
-        name="t",
-        hypothesis="the new one is better",
-        metric=metric,
-        mode=mode,
-        start=0.0,
-        longest=1e9,
-        alpha=ALPHA,
-        control=Arm(name="champion", version=1, share=1 - share if mode == "arms" else 1.0),
-        challengers=(Arm(name="new", version=2, share=share if mode == "arms" else 1.0),),
-        min_improvement=effect,
-        **more,
-    )
+def rated_test(*, share=0.5, mode="arms", effect=0.02, **changed):
+    """Return a test without a foreseeable end."""
+    return live_test(mode, share=share, **{"min_improvement": effect, "longest": 1e9, **changed})
 
 
 def winners(effect, test, *, least, error=None):

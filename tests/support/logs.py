@@ -22,11 +22,29 @@ LOGS = ["memory", "sqlite", "postgres"]
 
 
 def new_log(kind, folder, request):
-    """Return an empty log of a kind."""
-    if kind == "memory":
-        return MemoryLog()
-    url = f"sqlite:///{folder / 'log.db'}"
-    return open_log(request.getfixturevalue("postgres_url") if kind == "postgres" else url)
+    return Place(kind, folder, request).log
+
+
+class Place:
+    """An empty log of a kind: what a writer opens, and the log that is read."""
+
+    def __init__(self, kind, folder, request):
+        self.kind, self.url = kind, None
+        if kind == "memory":
+            self.log = MemoryLog()
+            return
+        self.url = f"sqlite:///{folder / 'log.db'}"
+        if kind == "postgres":
+            self.url = request.getfixturevalue("postgres_url")
+        self.log = open_log(self.url)
+
+    def opened(self):
+        return MemoryStore(self.log) if self.url is None else self.url
+
+    def ids(self, model=MODEL):
+        """Return the ids of all predictions, in clock order."""
+        frame = self.log.read_predictions(model, Window()).rows.frame
+        return [] if frame.empty else frame["@prediction_id"].tolist()
 
 
 def frame(seed, rows=50):
@@ -64,30 +82,6 @@ def sum_profiles(log, records, name):
 
 
 WAIT = 20
-
-
-class Place:
-    """A log of a kind: what a writer opens, and the log that is read."""
-
-    def __init__(self, kind, folder, request):
-        self.kind, self.url = kind, None
-        if kind == "memory":
-            self.log = MemoryLog()
-            return
-        self.url = f"sqlite:///{folder / 'log.db'}"
-        if kind == "postgres":
-            self.url = request.getfixturevalue("postgres_url")
-        self.log = open_log(self.url)
-
-    def opened(self):
-        return MemoryStore(self.log) if self.url is None else self.url
-
-    def ids(self, model=MODEL):
-        """Return the ids of all predictions, in clock order."""
-        from evergreen.tasks.core.data.clock import Window
-
-        frame = self.log.read_predictions(model, Window()).rows.frame
-        return [] if frame.empty else frame["@prediction_id"].tolist()
 
 
 class Failing:

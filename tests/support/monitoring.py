@@ -53,7 +53,6 @@ class Trained:
         return rows, self._answer(rows, y)
 
     def features(self, rows):
-        """Return the feature frame of rows."""
         return feature_frame(rows.frame, self.schema)
 
     def reference_document(self, **options):
@@ -70,12 +69,10 @@ class Trained:
         return plain
 
     def watch(self):
-        """Return what watches its answers."""
         reference = Reference.from_dict(self.reference_document())
         return prepare_answers(reference, config=self.config, metric=self.metric)
 
     def past(self, watch=None, **options):
-        """Return its own past."""
         given = {"rows": self.rows, "scored": self.half, **options}
         return reference_series(
             given["rows"],
@@ -119,7 +116,6 @@ def feature_names(features):
 
 
 def moved(column, kind=DriftKind.DATA, *, effect=0.12, limit=0.05, signal="location", alarm=True):
-    """Return one column that moved."""
     return MovedColumn(
         column=column,
         kind=kind,
@@ -134,7 +130,6 @@ def moved(column, kind=DriftKind.DATA, *, effect=0.12, limit=0.05, signal="locat
 
 
 def measure(column, psi, *, n=500, drifted=False):
-    """Return a column's measures."""
     return {
         "column": column,
         "kind": "categorical" if column.startswith("plan") else "numeric",
@@ -197,7 +192,6 @@ def insufficient(kind, n):
 
 
 def performance(value, *, estimated=False, half=0.02, n=500, reference=0.78):
-    """Return the performance of a window."""
     return {
         "metric": "roc_auc",
         "value": value,
@@ -276,7 +270,6 @@ def profiles(features=6, *, seed=0, private=frozenset()):
 
 
 def monitored_model(features=6, windows=60, *, private=(), told=None, promotions=(), **options):
-    """Return a watched model."""
     config = model_config(data={"private": list(private)} if private else None)
     return MonitoredModel(
         config=config,

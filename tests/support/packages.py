@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 
 from tests.support.commands import write_hours
-from tests.support.servers import LONG, ROOT, wait_for
+from tests.support.servers import LONG, ROOT, call, wait_for
 
 BUILD = (
     "import sys; from setuptools import build_meta; getattr(build_meta, f'build_{sys.argv[1]}')(sys.argv[2])"
@@ -46,30 +46,15 @@ deployments:
 }
 
 
-def run(*command, cwd, environ=None, seconds=600):
-    """Run a command that must succeed; return what it prints."""
-    done = subprocess.run(
-        [*map(str, command)],
-        cwd=cwd,
-        env=environ,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=seconds,
-    )
-    assert 0 == done.returncode, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-    return done.stdout
-
-
 def clone_project(folder):
     """Clone what is committed; return the clone."""
-    run("git", "clone", "--quiet", ROOT, folder, cwd=ROOT)
+    call("git", "clone", "--quiet", ROOT, folder, cwd=ROOT)
     return folder
 
 
 def build(kind, source, folder):
     """Build the ``sdist`` or ``wheel`` of a source tree; return the file."""
-    run(sys.executable, "-P", "-c", BUILD, kind, folder, cwd=source)
+    call(sys.executable, "-P", "-c", BUILD, kind, folder, cwd=source)
     (built,) = folder.iterdir()
     return built
 

@@ -62,7 +62,6 @@ def replay_config(problem="binary", *, clock="timestamp", candidates=None, **sec
 
 
 def make_history(frame, config):
-    """Return the history of rows as a source would give them."""
     columns = needed_columns(list(frame), config)
     plain = normalise(frame[columns], numeric=config.data.numeric or ())
     if config.data.time is None:
@@ -102,12 +101,10 @@ def replay_all(beginning, specs, *, timer, full=False):
 
 
 def by_name(result):
-    """Return the policies of a result by name."""
     return {one.name: one for one in result.policies}
 
 
 def place_of(day):
-    """Return the position of a day's beginning."""
     return BEGIN.timestamp() + day * 86400.0
 
 
@@ -187,7 +184,6 @@ def policy(name, values, *, metric="roc_auc", clock="timestamp", changes=None, *
 
 
 def replay_document(*policies, baseline=None, notes=(), clock="timestamp", model="tested"):
-    """Return the document of a replay."""
     result = conclude_replay(policies, baseline=baseline, notes=notes).to_dict()
     start = RESULTS_BEGIN.isoformat() if clock == "timestamp" else "0"
     return {**result, "model": model, "start": start, "clock": clock}

@@ -235,18 +235,11 @@ class Machine:
         return Path(self.servers[name]["log"]).read_text()[-3000:]
 
 
-def call(command, *arguments, cwd, environ):
-    """Run a command; what it prints goes into the error when it fails."""
-    done = subprocess.run(
-        [str(command), *arguments],
-        cwd=cwd,
-        env=environ,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=LONG,
-    )
-    assert 0 == done.returncode, f"{command} {arguments}\n{done.stdout}\n{done.stderr}"
+def call(*command, cwd, environ=None, seconds=LONG):
+    """Run a command that must succeed; what it prints is returned, or goes into the error."""
+    options = {"cwd": cwd, "env": environ, "timeout": seconds, "capture_output": True, "text": True}
+    done = subprocess.run([*map(str, command)], check=False, **options)
+    assert 0 == done.returncode, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
 

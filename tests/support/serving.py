@@ -128,8 +128,6 @@ def register_stranger(setup, folder):
 
 
 class Served:
-    """A running service."""
-
     def __init__(self, process, url, log):
         self.process, self.url, self._log = process, url, log
 
@@ -138,11 +136,9 @@ class Served:
         return self._log.read_text()
 
     def end(self, signal_number=signal.SIGTERM):
-        """Ask it to end."""
         self.process.send_signal(signal_number)
 
     def ready(self, client):
-        """Return whether it is ready."""
         try:
             return client.get(f"{self.url}/ready").status_code == 200
         except httpx.TransportError:
