@@ -13,28 +13,29 @@ from evergreen.deployments.deploy import FLOWS
 from evergreen.tasks.core.stored_words import STATES
 from evergreen.tasks.runtime.result import OURS, model_tag
 
-_PAGE = 200
 _STATE_EVENT = re.compile(rf"prefect\.flow-run\.({'|'.join(STATES)})\b")
 
 
-def find_old_names(api_url: str) -> list[str]:
+def find_old_names(api_url: str, *, page: int = 200) -> list[str]:
     """Return a sentence for each deployment and automation of a server that still matches an old name.
 
     Parameters
     ----------
     api_url : str
         Address of a Prefect server that answers.
+    page : int
+        Flows or deployments that are asked for at once; the server gives at most 200.
     """
     with temporary_settings({PREFECT_API_URL: api_url}), get_client(sync_client=True) as client:
-        flows = {flow.id: flow.name for flow in _all(client.read_flows)}
-        deployments = [(flows.get(one.flow_id, "?"), one) for one in _all(client.read_deployments)]
+        flows = {flow.id: flow.name for flow in _all(client.read_flows, page)}
+        deployments = [(flows.get(one.flow_id, "?"), one) for one in _all(client.read_deployments, page)]
         return [*old_deployments(deployments), *old_automations(client.read_automations())]
 
 
-def _all(read: Callable[..., Sequence[Any]]) -> Iterator[Any]:
+def _all(read: Callable[..., Sequence[Any]], page: int) -> Iterator[Any]:
     """Yield what Prefect's client reads page by page."""
     offset = 0
-    while found := read(limit=_PAGE, offset=offset):
+    while found := read(limit=page, offset=offset):
         yield from found
         offset += len(found)
 

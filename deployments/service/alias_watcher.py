@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from evergreen.deployments.service.errors import place_of
@@ -38,10 +38,12 @@ class ServingAlarm:
     ----------
     setup : Setup
         The model.
+    deliver : callable
+        Sends what is due of the model, and returns at once.
     """
 
-    def __init__(self, setup: Setup) -> None:
-        self._setup = setup
+    def __init__(self, setup: Setup, *, deliver: Callable[[Setup], None]) -> None:
+        self._setup, self._deliver = setup, deliver
         self._told: str | None = ""
         self._telling = threading.Lock()
         self._closed = False
@@ -73,31 +75,27 @@ class ServingAlarm:
             return
         self._told = trouble
         if alert.speaks:
-            self._deliver()
+            self._deliver(self._setup)
 
-    def _deliver(self) -> None:
-        """Send what is due in a process of its own: channels may be slow, and a service needs no Prefect."""
-        command = [
-            sys.executable,
-            "-m",
-            "evergreen.deployments.cli",
-            "alert",
-            str(self._setup.path),
-            "--deliver",
-            "--json",
-        ]
-        logs = self._setup.settings.home / "logs"
-        logs.mkdir(parents=True, exist_ok=True)
-        with (logs / "alerts.log").open("ab") as out:
-            child = subprocess.Popen(
-                command,
-                stdout=out,
-                stderr=out,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-                env=_environ(),
-            )
-        threading.Thread(target=child.wait, name="evergreen-alert", daemon=True).start()
+
+def deliver_alerts(setup: Setup) -> None:
+    """Send what is due in a process of its own: channels may be slow, and a service needs no Prefect."""
+    command = [
+        sys.executable,
+        "-m",
+        "evergreen.deployments.cli",
+        "alert",
+        str(setup.path),
+        "--deliver",
+        "--json",
+    ]
+    logs = setup.settings.home / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    with (logs / "alerts.log").open("ab") as out:
+        child = subprocess.Popen(
+            command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True, env=_environ()
+        )
+    threading.Thread(target=child.wait, name="evergreen-alert", daemon=True).start()
 
 
 def _environ() -> dict[str, str]:
@@ -213,15 +211,23 @@ class AliasWatcher:
         Where versions are shown.
     alarm : Alarm
         Told of refused versions.
+    make_versions : callable
+        Makes the ``VersionCache``.
     """
 
     def __init__(
-        self, setup: Setup, served: ServedModel, *, metrics: ServiceMetrics, alarm: ServingAlarm
+        self,
+        setup: Setup,
+        served: ServedModel,
+        *,
+        metrics: ServiceMetrics,
+        alarm: ServingAlarm,
+        make_versions: Callable[..., VersionCache] = VersionCache,
     ) -> None:
         self._setup, self._served, self._metrics = setup, served, metrics
         self._alarm = alarm
         self._cache = ServingCache(setup)
-        self._taken = VersionCache(setup, self._cache, metrics=metrics)
+        self._taken = make_versions(setup, self._cache, metrics=metrics)
         self._noted = LastServed(setup.model, self._cache)
         self._traffic: TrafficState | None = None
         self._stop_kept = KeptStop(setup.model, self._cache)

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
+from datetime import datetime
 
 from evergreen.deployments.service.live import Live, ServedArm, ServedModel
 from evergreen.deployments.service.model_loader import reason_of
@@ -20,8 +21,6 @@ from evergreen.tasks.io.setup import Setup
 from evergreen.tasks.io.traffic import write_decision, write_stop
 
 logger = logging.getLogger(__name__)
-
-_EVERY_S = 1.0
 
 
 class Canary:
@@ -37,6 +36,10 @@ class Canary:
         Takes up at once, from a thread, a decision by which the champion answers everything.
     unwritten : TrafficDecision | None
         A stop that a former process decided, and perhaps did not write.
+    every_s : float
+        Seconds from one judgement to the next.
+    now : callable
+        Returns the time, aware of its zone.
     """
 
     def __init__(
@@ -46,8 +49,11 @@ class Canary:
         *,
         stop: Callable[[TrafficDecision], None],
         unwritten: TrafficDecision | None = None,
+        every_s: float = 1.0,
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._setup, self._served, self._stop = setup, served, stop
+        self._every_s, self._now = every_s, now
         self._watch: TrafficController | None = None
         self._unwritten = unwritten
         self._ending = asyncio.Event()
@@ -95,10 +101,10 @@ class Canary:
             if loop.time() >= until:
                 return
             if self._unwritten is not None:
-                await asyncio.sleep(min(_EVERY_S, until - loop.time()))
+                await asyncio.sleep(min(self._every_s, until - loop.time()))
 
     async def _run(self) -> None:
-        while not await self._ends_within(_EVERY_S):
+        while not await self._ends_within(self._every_s):
             try:
                 await self._look()
             except Exception as error:  # a canary that cannot be judged goes on as it is, and that is said
@@ -115,7 +121,7 @@ class Canary:
         live = self._served.live
         if live is None or (live.plan.is_plain and self._watch is None):
             return
-        now, champion = utc_now(), live.champion.number
+        now, champion = self._now(), live.champion.number
         if self._watch is None:
             limits = self._setup.config.traffic.limits
             self._watch = TrafficController(live.traffic, champion=champion, limits=limits, now=now)
@@ -135,13 +141,13 @@ class Canary:
             await self._write_stop(decision)
             return
         ledger, model = self._setup.stores.ledger, self._setup.model
-        await asyncio.to_thread(write_decision, ledger, model, decision, at=utc_now())
+        await asyncio.to_thread(write_decision, ledger, model, decision, at=self._now())
 
     async def _write_stop(self, stop: TrafficDecision) -> None:
         """Write a stop; one that cannot be written is kept, and tried again at the next look."""
         ledger, model = self._setup.stores.ledger, self._setup.model
         try:
-            await asyncio.to_thread(write_stop, ledger, model, stop, at=utc_now())
+            await asyncio.to_thread(write_stop, ledger, model, stop, at=self._now())
         except (
             Exception
         ) as error:  # a store that is away raises what it likes; here the arm is stopped already
@@ -178,10 +184,14 @@ class LatencyProbe:
         Counts who was slower.
     pool : Executor
         Where they are asked; nobody waits for it.
+    clock : callable
+        Returns seconds that only grow.
     """
 
-    def __init__(self, canary: Canary, *, pool: Executor) -> None:
-        self._canary, self._pool = canary, pool
+    def __init__(
+        self, canary: Canary, *, pool: Executor, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self._canary, self._pool, self._clock = canary, pool, clock
         self._loop = asyncio.get_running_loop()
         self._fought: Counter[str] = Counter()
         self._running = False
@@ -194,7 +204,7 @@ class LatencyProbe:
 
     def offer(self, live: Live, batches: Sequence[Batch], routed: Sequence[Routed]) -> None:
         """Have the rows of one challenger compared, unless that was done a moment ago; returns at once."""
-        if self._running or time.perf_counter() < self._not_before or not self._canary.watches_time(live):
+        if self._running or self._clock() < self._not_before or not self._canary.watches_time(live):
             return
         arms = {one.index: live.plan.variants[one.index].name for one in routed if one.index and one.answered}
         if not arms:
@@ -205,12 +215,14 @@ class LatencyProbe:
         rows = concat(batches).take(places[:_MOST_ROWS])
         first = self._fought[arms[index]] % 2 == 0
         self._fought[arms[index]] += 1
-        self._running, self._began = True, time.perf_counter()
-        task = self._loop.run_in_executor(self._pool, compare_latency, arm, live.arms[CHAMPION], rows, first)
+        self._running, self._began = True, self._clock()
+        task = self._loop.run_in_executor(
+            self._pool, compare_latency, arm, live.arms[CHAMPION], rows, first, self._clock
+        )
         task.add_done_callback(lambda done: self._fought_out(live, index, done))
 
     def _fought_out(self, live: Live, index: int, done: asyncio.Future[tuple[float, float] | None]) -> None:
-        now = time.perf_counter()
+        now = self._clock()
         self._running, self._not_before = False, now + _PAUSE_FACTOR * (now - self._began)
         took = done.result()
         if took is not None:
@@ -218,7 +230,7 @@ class LatencyProbe:
 
 
 def compare_latency(
-    arm: ServedArm, champion: ServedArm, rows: Batch, first: bool
+    arm: ServedArm, champion: ServedArm, rows: Batch, first: bool, clock: Callable[[], float]
 ) -> tuple[float, float] | None:
     """Return the seconds an arm and the champion take for the same rows; None where one of them fails on them.
 
@@ -233,17 +245,19 @@ def compare_latency(
         The rows.
     first : bool
         Whether the arm begins; else the champion does.
+    clock : callable
+        Returns seconds that only grow.
     """
     one, other = (arm, champion) if first else (champion, arm)
     try:
-        took = [_seconds(each, rows) for each in (one, other, other, one)]
+        took = [_seconds(each, rows, clock) for each in (one, other, other, one)]
     except Exception:  # a row that an arm fails on is counted where it was answered
         return None
     outer, inner = min(took[0], took[3]), min(took[1:3])
     return (outer, inner) if first else (inner, outer)
 
 
-def _seconds(arm: ServedArm, rows: Batch) -> float:
-    started = time.perf_counter()
+def _seconds(arm: ServedArm, rows: Batch, clock: Callable[[], float]) -> float:
+    started = clock()
     answer_arm(arm, rows)
-    return time.perf_counter() - started
+    return clock() - started

@@ -6,6 +6,7 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Collection
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -206,14 +207,13 @@ logger = logging.getLogger(__name__)
 
 _FORMER = 2
 """Versions kept in memory, and on disk, after they have answered last."""
-_AGAIN_S, _LONGEST_S = 10.0, 300.0
-"""A refused version is tried again after this, and after twice as long each time: what is wrong may be this machine.
+_LONGEST_S = 300.0
+"""A refused version is tried again at the latest after this: what is wrong may be this machine.
 
-What could not be fetched is tried again after the first: the registry is wrong, not the version.
+What could not be fetched is tried again as after a first refusal: the registry is wrong, not the version.
 """
 _FETCHED = "it was fetched"
-_LIMIT_S = 60.0
-"""A version that takes longer to load, compile and answer its own example is refused; fetching it is not counted."""
+LoadVersion = Callable[[Setup, ServingCache, int, dict[str, Any]], ServedVersion]
 
 
 class VersionCache:
@@ -227,10 +227,29 @@ class VersionCache:
         Where versions are loaded from.
     metrics : Metrics
         Counts refusals.
+    load : callable
+        Returns a version that has answered its own example; ``load_version``.
+    limit_s : float
+        Seconds after which a version that is still loaded, compiled or asked is refused; fetching is not counted.
+    again_s : float
+        Seconds until a refused version is tried again, and twice as many each time.
+    now : callable
+        Returns the time, aware of its zone.
     """
 
-    def __init__(self, setup: Setup, cache: ServingCache, *, metrics: ServiceMetrics) -> None:
+    def __init__(
+        self,
+        setup: Setup,
+        cache: ServingCache,
+        *,
+        metrics: ServiceMetrics,
+        load: LoadVersion = load_version,
+        limit_s: float = 60.0,
+        again_s: float = 10.0,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
         self._setup, self._cache = setup, cache
+        self._load, self._limit_s, self._again_s, self._now = load, limit_s, again_s, now
         self._refusals = metrics.refused.labels(setup.model)
         self._loaded: dict[int, ServedVersion] = {}
         self._refused: dict[int, RefusedVersion] = {}
@@ -241,7 +260,9 @@ class VersionCache:
         if number in self._loaded:
             return self._loaded[number]
         former = self._refused.get(number)
-        if former is not None and (utc_now() - former.at).total_seconds() < _pause_s(former.times):
+        if former is not None and (self._now() - former.at).total_seconds() < _pause_s(
+            former.times, self._again_s
+        ):
             return None
         when = _FETCHED
         try:
@@ -288,11 +309,11 @@ class VersionCache:
         """Return a version that is ready; where a former attempt was given up, ask what came of it alone."""
         former = self._running.pop(number, None)
         attempt = former or LoadAttempt(
-            lambda: load_version(self._setup, self._cache, number, facts),
+            lambda: self._load(self._setup, self._cache, number, facts),
             name=f"evergreen-take-{self._setup.model}-{number}",
         )
         try:
-            return attempt.result(within_s=0.0 if former else _LIMIT_S)
+            return attempt.result(within_s=0.0 if former else self._limit_s)
         except LoadTimeout:
             self._running[number] = attempt
             raise
@@ -324,15 +345,15 @@ class VersionCache:
             role=role,
             why=public_reason(error, when=when),
             detail=detail,
-            at=utc_now(),
+            at=self._now(),
             times=1 if former is None else former.times + (when != _FETCHED),
         )
 
 
-def _pause_s(times: int) -> float:
+def _pause_s(times: int, again_s: float) -> float:
     """Return the seconds until a version that was refused so often is tried again.
 
-    >>> [_pause_s(times) for times in (1, 2, 3, 6, 1000)]
+    >>> [_pause_s(times, 10.0) for times in (1, 2, 3, 6, 1000)]
     [10.0, 20.0, 40.0, 300.0, 300.0]
     """
-    return min(_AGAIN_S * 2.0 ** min(times - 1, 10), _LONGEST_S)
+    return min(again_s * 2.0 ** min(times - 1, 10), _LONGEST_S)

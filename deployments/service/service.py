@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from evergreen.deployments.service.access import Authenticator
-from evergreen.deployments.service.alias_watcher import AliasWatcher, ServingAlarm
+from evergreen.deployments.service.alias_watcher import AliasWatcher, ServingAlarm, deliver_alerts
 from evergreen.deployments.service.batching import Batcher
 from evergreen.deployments.service.canary import Canary
 from evergreen.deployments.service.endpoint import Endpoint, ModelEndpoint
 from evergreen.deployments.service.live import ServedModel
 from evergreen.deployments.service.metrics import ServiceMetrics
-from evergreen.deployments.service.model_loader import reason_of
+from evergreen.deployments.service.model_loader import VersionCache, reason_of
 from evergreen.deployments.service.outcomes import Outcomes
 from evergreen.deployments.service.positions import EventTimes
 from evergreen.deployments.service.predict import Predict, mlflow_answer, own_answer
@@ -28,8 +28,7 @@ from evergreen.tasks.io.setup import Setup
 logger = logging.getLogger(__name__)
 
 _KEYS_EVERY_S = 1.0
-_DRAIN_S = 30.0
-_QUEUE_ROWS, _QUEUE_REQUESTS = 10_000, 4
+_QUEUE_REQUESTS = 4
 
 
 class Service:
@@ -41,6 +40,14 @@ class Service:
         The models; all of one machine.
     drain_s : float
         Seconds that what waits, and then the log, may take when the service ends.
+    judge_every_s : float
+        Seconds from one judgement of a canary to the next.
+    queue_rows : int
+        Rows that may wait for the log, where the largest requests are smaller.
+    make_writer, make_versions : callable
+        Make the log's writer, given its URL, and the ``VersionCache`` of a model.
+    deliver : callable
+        Sends what alarms are due of a model, and returns at once.
 
     Attributes
     ----------
@@ -50,13 +57,24 @@ class Service:
         The raw endpoints, by path; filled when the service starts.
     """
 
-    def __init__(self, setups: Sequence[Setup], *, drain_s: float = _DRAIN_S) -> None:
+    def __init__(
+        self,
+        setups: Sequence[Setup],
+        *,
+        drain_s: float = 30.0,
+        judge_every_s: float = 1.0,
+        queue_rows: int = 10_000,
+        make_writer: Callable[..., LogWriter] = LogWriter,
+        make_versions: Callable[..., VersionCache] = VersionCache,
+        deliver: Callable[[Setup], None] = deliver_alerts,
+    ) -> None:
         self.setups = {setup.model: setup for setup in setups}
         self.models = {setup.model: ServedModel(config=setup.config) for setup in setups}
         self.metrics = ServiceMetrics()
         self.guard = Authenticator(WatchedKeys(keys_path(setups[0].settings)))
         self.routes: dict[str, Endpoint] = {}
-        self._drain_s = drain_s
+        self._drain_s, self._judge_every_s, self._queue_rows = drain_s, judge_every_s, queue_rows
+        self._make_writer, self._make_versions, self._deliver = make_writer, make_versions, deliver
         self.writer: LogWriter | None = None
         self._followers: list[AliasWatcher] = []
         self._alarms: list[ServingAlarm] = []
@@ -72,8 +90,9 @@ class Service:
         self._patience = ReadDeadline()
         if any(served.config.serving.log == "durable" for served in self.models.values()):
             url = next(iter(self.setups.values())).settings.log_url
+            capacity = log_capacity(self.setups.values(), least=self._queue_rows)
             self.writer = await asyncio.to_thread(
-                LogWriter, url, capacity=log_capacity(self.setups.values()), delivery=to_loop(loop)
+                self._make_writer, url, capacity=capacity, delivery=to_loop(loop)
             )
             self.metrics.watch_queue(lambda: self.writer.state().depth if self.writer else 0.0)
         for name, setup in self.setups.items():
@@ -110,12 +129,7 @@ class Service:
         served, config = self.models[name], setup.config
         writer = self.writer if config.serving.log == "durable" else None
         newest = await asyncio.to_thread(setup.stores.log.newest_position, name) if writer else None
-        alarm = ServingAlarm(setup)
-        self._alarms.append(alarm)
-        follower = AliasWatcher(setup, served, metrics=self.metrics, alarm=alarm)
-        canary = Canary(setup, served, stop=follower.stop_challengers, unwritten=follower.stopped)
-        self._canaries.append(canary)
-        canary.start()
+        follower, canary = self._follow(setup, served)
         desk = Batcher(
             name,
             config.serving,
@@ -146,6 +160,19 @@ class Service:
         self._followers.append(follower)
         follower.start()
 
+    def _follow(self, setup: Setup, served: ServedModel) -> tuple[AliasWatcher, Canary]:
+        """Return what follows a model's aliases, and what judges its canaries, which is begun."""
+        alarm = ServingAlarm(setup, deliver=self._deliver)
+        self._alarms.append(alarm)
+        follower = AliasWatcher(
+            setup, served, metrics=self.metrics, alarm=alarm, make_versions=self._make_versions
+        )
+        stop, every_s = follower.stop_challengers, self._judge_every_s
+        canary = Canary(setup, served, stop=stop, unwritten=follower.stopped, every_s=every_s)
+        self._canaries.append(canary)
+        canary.start()
+        return follower, canary
+
     async def _watch_keys(self) -> None:
         """Read the file of keys again when it changes."""
         while True:
@@ -157,9 +184,9 @@ class Service:
                 logger.error("The keys stay as they were: %s", reason_of(error))
 
 
-def log_capacity(setups: Iterable[Setup]) -> int:
+def log_capacity(setups: Iterable[Setup], *, least: int) -> int:
     """Return how many rows may wait for the log: some of the largest requests that are allowed, however large."""
-    return max(_QUEUE_ROWS, _QUEUE_REQUESTS * max(setup.config.serving.max_rows for setup in setups))
+    return max(least, _QUEUE_REQUESTS * max(setup.config.serving.max_rows for setup in setups))
 
 
 def _concealer(setup: Setup) -> Concealer:

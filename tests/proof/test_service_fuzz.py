@@ -240,7 +240,7 @@ class Asked:
 
 def ask_by_document(model, *, examples, secret=None):
     """Serve a model in this process and let schemathesis ask it, with an API key or without; return what came of it."""
-    app = make_app(Service([model]))
+    app = make_app(Service([model], deliver=lambda setup: None))
     options = {**CONFIG, "generation": {"max-examples": examples, "with-security-parameters": secret is None}}
     if secret is not None:
         options["headers"] = {"Authorization": f"Bearer {secret}"}

@@ -8,8 +8,6 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from evergreen.deployments.service import canary as canary_module
-from evergreen.deployments.service import canary as duels_module
 from evergreen.deployments.service.batching import PendingRequest, predict_isolated
 from evergreen.deployments.service.canary import Canary, LatencyProbe
 from evergreen.deployments.service.live import Live, ServedArm, ServedModel, ServedVersion
@@ -79,11 +77,9 @@ class Stage:
         How they behave.
     steps : sequence of float
         Shares of the canary; one: no ramp, a plan that stays.
-    monkeypatch : MonkeyPatch
-        Puts the made-up clock in place of the real one.
     """
 
-    def __init__(self, champion, canary, *, steps, rng, monkeypatch, **traffic):
+    def __init__(self, champion, canary, *, steps, rng, **traffic):
         self.rng, self.clock = rng, SimpleNamespace(now=0.0)
         config = TrafficConfig(**traffic)
         self.ledger = MemoryLedger()
@@ -97,9 +93,7 @@ class Stage:
         self._begin(list(steps), config)
         self.served = ServedModel(config=setup.config)
         self.follow()
-        monkeypatch.setattr(duels_module, "time", SimpleNamespace(perf_counter=lambda: self.clock.now))
-        monkeypatch.setattr(canary_module, "utc_now", lambda: START + timedelta(seconds=self.clock.now))
-        self.canary = Canary(setup, self.served, stop=lambda stop: None)
+        self.canary = Canary(setup, self.served, stop=lambda stop: None, now=self.now)
 
     def _begin(self, steps, config):
         arm = Variant(name="v8", role=Role.CHALLENGER, share=steps[0], members=((8, 1.0),))
@@ -113,6 +107,12 @@ class Stage:
             step=0 if len(steps) > 1 else None,
         )
         self.ledger.append(model="fraud", stream=TRAFFIC, kind=SET, payload=state.to_dict(), at=START)
+
+    def now(self):
+        return START + timedelta(seconds=self.clock.now)
+
+    def seconds(self):
+        return self.clock.now
 
     def follow(self):
         """Make live what the ledger says; return whether that is new."""
@@ -156,7 +156,7 @@ class Stage:
 
     async def play(self, *, rows, looks=20):
         """Serve requests of so many rows until all is over: sent back, done, or (without a ramp) a round long."""
-        duels = LatencyProbe(self.canary, pool=Here())
+        duels = LatencyProbe(self.canary, pool=Here(), clock=self.seconds)
         await self.canary._look()
         while True:
             share = self.served.live.plan.variant("v8").share

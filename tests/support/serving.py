@@ -38,8 +38,11 @@ def model_of(monitored, **sections):
 
 @contextlib.asynccontextmanager
 async def serving(*setups, ready=True, client=("127.0.0.1", 1234), **options):
-    """Serve models by ASGI alone; yield an HTTP client whose ``service`` is the service, with its options."""
-    app = make_app(Service(setups, **options))
+    """Serve models by ASGI alone; yield an HTTP client whose ``service`` is the service, with its options.
+
+    Alarms are sent by no process that would outlive the test.
+    """
+    app = make_app(Service(setups, **{"deliver": lambda setup: None, **options}))
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=client)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as asking:

@@ -128,8 +128,6 @@ def measure_reference(scores: Sequence[float]) -> ScoreReference:
     return ScoreReference(tuple(edges.tolist()), tuple(ranks.tolist()))
 
 
-MOST_ENTITIES = 100_000
-"""Entities a round tells apart; of later ones rows and errors alone are counted, in every arm from then on."""
 WARM_UP = 200
 """Answers of the champion that the first reference is measured on; none of them is judged by it."""
 RECENT = 500
@@ -153,15 +151,22 @@ class RoundCounts:
         How many times as long as the champion others may take for the same rows.
     reference : Reference | None
         The champion's usual answers; None: measured on its first ``WARM_UP`` answers of this round.
+    most_entities : int
+        Entities a round tells apart; of later ones rows and errors alone are counted, in every arm from then on.
     """
 
     def __init__(
-        self, plan: TrafficPlan, *, latency_ratio: float, reference: ScoreReference | None = None
+        self,
+        plan: TrafficPlan,
+        *,
+        latency_ratio: float,
+        reference: ScoreReference | None = None,
+        most_entities: int = 100_000,
     ) -> None:
         many = len(plan.variants)
         self.plan = plan
         self.reference: ScoreReference | None = None
-        self._ratio = latency_ratio
+        self._ratio, self._most_entities = latency_ratio, most_entities
         self._answers = [one.role is not Role.SHADOW for one in plan.variants]
         self._rows, self._errors, self._erred = [0] * many, [0] * many, [0] * many
         self._duels, self._slower = [0] * many, [0] * many
@@ -190,7 +195,7 @@ class RoundCounts:
         """
         self._rows[index] += 1
         seen = self._seen[index]
-        if hashed in seen or len(seen) >= MOST_ENTITIES:
+        if hashed in seen or len(seen) >= self._most_entities:
             return
         if self.reference is None:
             self._warm_up(index, score)
@@ -204,7 +209,8 @@ class RoundCounts:
         """Count one row that the variant failed to answer (what was wrong with the request itself is none)."""
         self._rows[index] += 1
         self._errors[index] += 1
-        if self._answers[index] and hashed not in self._failed and len(self._failed) < MOST_ENTITIES:
+        room = len(self._failed) < self._most_entities
+        if self._answers[index] and hashed not in self._failed and room:
             self._failed.add(hashed)
             self._erred[index] += 1
 
@@ -245,7 +251,9 @@ class RoundCounts:
         reference = None if self.reference is _ALONE else self.reference
         if reference is not None and len(self._recent) >= WARM_UP:
             reference = measure_reference(self._recent)
-        return RoundCounts(plan, latency_ratio=self._ratio, reference=reference)
+        return RoundCounts(
+            plan, latency_ratio=self._ratio, reference=reference, most_entities=self._most_entities
+        )
 
     def _warm_up(self, index: int, score: float) -> None:
         if index:

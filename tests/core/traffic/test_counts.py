@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evergreen.tasks.core.errors import InputError
-from evergreen.tasks.core.traffic import counts as counting
 from evergreen.tasks.core.traffic.counts import (
     WARM_UP,
     ArmFigures,
@@ -27,8 +26,8 @@ PLAN = plan_traffic(
 REFERENCE = ScoreReference((0.25, 0.75), (0.125, 0.5, 0.875))
 
 
-def counted(reference=REFERENCE):
-    return RoundCounts(PLAN, latency_ratio=1.5, reference=reference)
+def counted(reference=REFERENCE, **options):
+    return RoundCounts(PLAN, latency_ratio=1.5, reference=reference, **options)
 
 
 def test_each_row_counts_and_each_entity_once():
@@ -91,9 +90,8 @@ def test_the_next_round_is_laid_on_the_champions_newest_answers():
     assert (0, 0, 0) == after.rows
 
 
-def test_a_full_round_tells_no_more_entities_apart_in_any_arm(monkeypatch):
-    monkeypatch.setattr(counting, "MOST_ENTITIES", 3)
-    counts = counted()
+def test_a_full_round_tells_no_more_entities_apart_in_any_arm():
+    counts = counted(most_entities=3)
     for n in range(10):
         counts.add(n % 2, n, 0.5)
         counts.add_error(n % 2, n)

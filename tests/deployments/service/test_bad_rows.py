@@ -25,8 +25,8 @@ from tests.support.canaries import Here, Stage, Version
 GOOD = Version(spread=0.0)
 
 
-def staged(monkeypatch, champion=GOOD, canary=GOOD, share=0.5):
-    return Stage(champion, canary, steps=[share], rng=np.random.default_rng(1), monkeypatch=monkeypatch)
+def staged(champion=GOOD, canary=GOOD, share=0.5):
+    return Stage(champion, canary, steps=[share], rng=np.random.default_rng(1))
 
 
 class Recorded:
@@ -76,9 +76,9 @@ def answered(stage, model, requests, *, alone=True, **config):
     return asyncio.run(scenario())
 
 
-def test_a_row_that_the_challenger_refuses_is_its_only_error_and_all_others_stay_with_it(monkeypatch):
+def test_a_row_that_the_challenger_refuses_is_its_only_error_and_all_others_stay_with_it():
     """Fifty requests of one row in one turn."""
-    stage = staged(monkeypatch, canary=Version(spread=0.0, refuses=0.1, beyond=0.9), share=1.0)
+    stage = staged(canary=Version(spread=0.0, refuses=0.1, beyond=0.9), share=1.0)
     asyncio.run(stage.canary._look())
     values = [0.5] * 20 + [0.95] + [0.5] * 29
     group = [stage.asked([value]) for value in values]
@@ -89,9 +89,9 @@ def test_a_row_that_the_challenger_refuses_is_its_only_error_and_all_others_stay
     assert (50, 1, 1, 49) == (arm.rows, arm.errors, arm.erred, arm.answered)
 
 
-def test_the_champions_failures_count_as_the_challengers_do(monkeypatch):
+def test_the_champions_failures_count_as_the_challengers_do():
     bad = Version(spread=0.0, refuses=0.1, beyond=0.9)
-    stage = staged(monkeypatch, champion=bad, canary=bad)
+    stage = staged(champion=bad, canary=bad)
     asyncio.run(stage.canary._look())
     group = [stage.asked([0.95 if number % 10 == 0 else 0.5]) for number in range(400)]
     rows, routed = predict_isolated(group)
@@ -103,8 +103,8 @@ def test_the_champions_failures_count_as_the_challengers_do(monkeypatch):
     assert [number % 10 == 0 for number in range(400)] == [isinstance(row, FailedRow) for row in rows]
 
 
-def test_an_arm_that_fails_on_everything_is_asked_about_a_bounded_number_of_rows(monkeypatch):
-    stage = staged(monkeypatch, canary=Version(spread=0.0, refuses=1.0), share=1.0)
+def test_an_arm_that_fails_on_everything_is_asked_about_a_bounded_number_of_rows():
+    stage = staged(canary=Version(spread=0.0, refuses=1.0), share=1.0)
     rows, routed = predict_isolated([stage.asked(np.full(1000, 0.5))])
     assert {"champion"} == {row[3] for row in rows}
     assert len(stage.asked_rows(8)) <= 2 * MAX_ISOLATED_ROWS + 3
@@ -112,9 +112,9 @@ def test_an_arm_that_fails_on_everything_is_asked_about_a_bounded_number_of_rows
 
 
 @pytest.mark.parametrize(("alone", "field"), [(True, None), (False, "records[1]")])
-def test_one_bad_row_refuses_its_request_alone_and_is_looked_for_off_the_loop(alone, field, monkeypatch):
+def test_one_bad_row_refuses_its_request_alone_and_is_looked_for_off_the_loop(alone, field):
     """Where an arm is watched rows are told apart, so that the refusal can name it."""
-    stage = staged(monkeypatch, share=0.0001)
+    stage = staged(share=0.0001)
     model = Recorded(stage.served.live.signature)
     requests = [[0.5], [0.5, -1.0], *([[0.5]] * 30)]
     found = answered(stage, model, requests, alone=alone)
@@ -124,16 +124,16 @@ def test_one_bad_row_refuses_its_request_alone_and_is_looked_for_off_the_loop(al
     assert 1 == sum(here for here, _ in model.calls)
 
 
-def test_models_that_are_not_compiled_are_asked_in_a_thread_and_for_all_who_came_meanwhile(monkeypatch):
-    stage = staged(monkeypatch)
+def test_models_that_are_not_compiled_are_asked_in_a_thread_and_for_all_who_came_meanwhile():
+    stage = staged()
     model = Recorded(stage.served.live.signature, form="frame", said=lambda: time.sleep(0.02))
     found = answered(stage, model, [[0.5]] * 40, batch_rows=20)
     assert not any(isinstance(one, Exception) for one in found)
     assert ([False], 2) == (sorted({here for here, _ in model.calls}), len(model.calls))
 
 
-def test_others_come_in_between_two_calls_of_a_model(monkeypatch):
-    stage = staged(monkeypatch)
+def test_others_come_in_between_two_calls_of_a_model():
+    stage = staged()
     events = []
 
     def said():
@@ -155,8 +155,8 @@ class Kept:
 
 
 @pytest.mark.parametrize(("bad", "kept"), [(1, 299), (300, 0)])
-def test_a_bad_row_leaves_a_hole_in_shadow_data_of_one_row(bad, kept, monkeypatch):
-    stage = staged(monkeypatch)
+def test_a_bad_row_leaves_a_hole_in_shadow_data_of_one_row(bad, kept):
+    stage = staged()
     log, metrics = Kept(), ServiceMetrics()
     arm = stage.served.live.arms["v8"]
     model = Recorded(stage.served.live.signature)

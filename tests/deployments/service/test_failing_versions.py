@@ -3,11 +3,11 @@
 import asyncio
 import threading
 from datetime import timedelta
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 
-from evergreen.deployments.service import model_loader as loading
-from evergreen.deployments.service import model_loader as taken
 from evergreen.deployments.service.metrics import ServiceMetrics
 from evergreen.deployments.service.model_loader import VersionCache, load_version
 from evergreen.tasks.core.serving.smoke import SmokeFailed
@@ -25,15 +25,16 @@ def model(monitored):
     return model_of(monitored)
 
 
-def other_than_first(monkeypatch, ask):
-    """Let a function stand in for taking any version but the first."""
-    take = loading.load_version
-    monkeypatch.setattr(
-        taken, "load_version", lambda *given: take(*given) if given[2] == 1 else ask(lambda: take(*given))
-    )
+def other_than_first(ask, **options):
+    """Make the cache of versions in which a function stands in for loading any version but the first."""
+
+    def load(*given):
+        return load_version(*given) if given[2] == 1 else ask(lambda: load_version(*given))
+
+    return partial(VersionCache, load=load, **options)
 
 
-def test_a_version_that_hangs_is_refused_and_another_is_followed(model, monkeypatch):
+def test_a_version_that_hangs_is_refused_and_another_is_followed(model):
     go_on, begun = threading.Event(), []
 
     def hang(take):
@@ -55,18 +56,16 @@ def test_a_version_that_hangs_is_refused_and_another_is_followed(model, monkeypa
         await until(lambda: predicted(client, ROW), lambda found: found[0]["version"] == 2)
         return said["refused"][0]["why"], answers, attempts
 
-    other_than_first(monkeypatch, hang)
-    monkeypatch.setattr(taken, "_LIMIT_S", 0.3)
-    monkeypatch.setattr(taken, "_AGAIN_S", 0.1)
+    make_versions = other_than_first(hang, limit_s=0.3, again_s=0.1)
     try:
-        why, answers, attempts = serve(scenario, model)
+        why, answers, attempts = serve(scenario, model, make_versions=make_versions)
     finally:
         go_on.set()
     assert why.startswith("It did not load and answer its own example within 0.3 s")
     assert (1, 1, 1) == (answers[0]["version"], attempts, len(begun))
 
 
-def test_a_version_whose_code_would_end_the_process_is_refused(model, monkeypatch):
+def test_a_version_whose_code_would_end_the_process_is_refused(model):
     def leave(_):
         raise SystemExit(3)
 
@@ -75,8 +74,7 @@ def test_a_version_whose_code_would_end_the_process_is_refused(model, monkeypatc
         said = await until(lambda: facts(client), lambda one: one["refused"])
         return said["refused"][0]["why"], await predicted(client, ROW)
 
-    other_than_first(monkeypatch, leave)
-    why, answers = serve(scenario, model)
+    why, answers = serve(scenario, model, make_versions=other_than_first(leave))
     assert ("RuntimeError when it was loaded, of which the service's log says more", 1) == (
         why,
         answers[0]["version"],
@@ -100,8 +98,7 @@ def test_a_version_that_raises_on_its_example_is_told_by_kind_and_its_words_are_
         told = [await client.get(path) for path in ("/ready", "/models", "/models/tested")]
         return [one.text for one in told]
 
-    other_than_first(monkeypatch, take_and_ask)
-    told = serve(scenario, model)
+    told = serve(scenario, model, make_versions=other_than_first(take_and_ask))
     assert "ValueError when it was asked for its own example, of which" in told[0]
     assert [] == [word for word in SECRETS for text in told if word in text]
     assert "It fails on 5 rows of its own example (ValueError: lookup table" in caplog.text
@@ -117,7 +114,7 @@ class Elapsed:
         return self.now
 
 
-def test_a_refused_version_is_tried_ever_more_rarely_and_anew_once_it_was_not_wanted(model, monkeypatch):
+def test_a_refused_version_is_tried_ever_more_rarely_and_anew_once_it_was_not_wanted(model):
     tried = []
 
     def fail(*_):
@@ -125,9 +122,7 @@ def test_a_refused_version_is_tried_ever_more_rarely_and_anew_once_it_was_not_wa
         raise SmokeFailed("It will not do.")
 
     clock = Elapsed(utc_now())
-    monkeypatch.setattr(taken, "utc_now", clock)
-    monkeypatch.setattr(taken, "load_version", fail)
-    versions = VersionCache(model, ServingCache(model), metrics=ServiceMetrics())
+    versions = VersionCache(model, ServingCache(model), metrics=ServiceMetrics(), load=fail, now=clock)
 
     def tries(seconds):
         before = len(tried)
@@ -143,7 +138,7 @@ def test_a_refused_version_is_tried_ever_more_rarely_and_anew_once_it_was_not_wa
     assert [1, 1] == [tries(10) for _ in range(2)]
 
 
-def test_what_could_not_be_fetched_is_tried_again_every_ten_seconds(model, monkeypatch):
+def test_what_could_not_be_fetched_is_tried_again_every_ten_seconds(model):
     tried = []
 
     def away(*_):
@@ -151,29 +146,25 @@ def test_what_could_not_be_fetched_is_tried_again_every_ten_seconds(model, monke
         raise ConnectionError("away")
 
     clock = Elapsed(utc_now())
-    monkeypatch.setattr(taken, "utc_now", clock)
-    monkeypatch.setattr(ServingCache, "fetch", away)
-    versions = VersionCache(model, ServingCache(model), metrics=ServiceMetrics())
+    versions = VersionCache(model, SimpleNamespace(fetch=away), metrics=ServiceMetrics(), now=clock)
     for _ in range(100):
         versions.take(2, "champion")
         clock.now += timedelta(seconds=1)
     assert 10 == len(tried)
 
 
-def test_files_of_a_version_that_still_loads_are_not_removed(model, monkeypatch):
+def test_files_of_a_version_that_still_loads_are_not_removed(model):
     begun, go = threading.Event(), threading.Event()
-    take, made = load_version, []
+    made = []
 
     def slow(*given):
         begun.set()
         assert go.wait(60)
-        made.append(take(*given))
+        made.append(load_version(*given))
         return made[0]
 
-    monkeypatch.setattr(taken, "load_version", slow)
-    monkeypatch.setattr(taken, "_LIMIT_S", 0.0)
     cache = ServingCache(model)
-    versions = VersionCache(model, cache, metrics=ServiceMetrics())
+    versions = VersionCache(model, cache, metrics=ServiceMetrics(), load=slow, limit_s=0.0)
     assert versions.take(2, "champion") is None
     assert begun.wait(60)
     cache.prune(versions.keep(set()))

@@ -10,30 +10,34 @@ from evergreen.deployments.service.canary import LatencyProbe, compare_latency
 from tests.support.canaries import Here, Stage, Version
 
 
-def staged(monkeypatch, canary):
+def staged(canary):
     champion = Version(call=0.0, row=1e-3, spread=0.0)
-    return Stage(champion, canary, steps=[0.5], rng=np.random.default_rng(1), monkeypatch=monkeypatch)
+    return Stage(champion, canary, steps=[0.5], rng=np.random.default_rng(1))
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_a_duel_tells_the_arms_time_and_the_champions_for_the_same_rows(first, monkeypatch):
-    stage = staged(monkeypatch, Version(call=0.0, row=3e-3, spread=0.0))
+def test_a_duel_tells_the_arms_time_and_the_champions_for_the_same_rows(first):
+    stage = staged(Version(call=0.0, row=3e-3, spread=0.0))
     arms, rows = stage.served.live.arms, stage.asked([0.5] * 10).batch
-    assert (0.03, 0.01) == pytest.approx(compare_latency(arms["v8"], arms["champion"], rows, first))
+    assert (0.03, 0.01) == pytest.approx(
+        compare_latency(arms["v8"], arms["champion"], rows, first, stage.seconds)
+    )
     assert ([10, 10], [10, 10]) == (stage.asked_rows(7), stage.asked_rows(8))
 
 
-def test_rows_that_an_arm_fails_on_are_not_compared(monkeypatch):
-    stage = staged(monkeypatch, Version(refuses=1.0))
+def test_rows_that_an_arm_fails_on_are_not_compared():
+    stage = staged(Version(refuses=1.0))
     arms = stage.served.live.arms
-    assert compare_latency(arms["v8"], arms["champion"], stage.asked([0.5]).batch, True) is None
+    assert (
+        compare_latency(arms["v8"], arms["champion"], stage.asked([0.5]).batch, True, stage.seconds) is None
+    )
 
 
-def test_after_a_duel_there_is_none_for_twenty_times_as_long(monkeypatch):
-    stage = staged(monkeypatch, Version(call=0.0, row=1e-3, spread=0.0))
+def test_after_a_duel_there_is_none_for_twenty_times_as_long():
+    stage = staged(Version(call=0.0, row=1e-3, spread=0.0))
 
     async def scenario():
-        duels = LatencyProbe(stage.canary, pool=Here())
+        duels = LatencyProbe(stage.canary, pool=Here(), clock=stage.seconds)
         await stage.canary._look()
         group = [stage.asked([0.5] * 40)]
         _, routed = predict_isolated(group)

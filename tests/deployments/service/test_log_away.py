@@ -17,11 +17,11 @@ PATHS = [PREDICT, "/invocations", OUTCOMES]
 WORDS = "connection to server at db.internal, port 5432 failed: /run/pg/.s.PGSQL.5432 for ada:secret"
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    """Let the writer be patient for a moment only, and look at its database often."""
-    writer = partial(LogWriter, patience=0.1, probe=0.02)
-    monkeypatch.setattr("evergreen.deployments.service.service.LogWriter", writer)
+QUICK = {"patience": 0.1, "probe": 0.02}
+"""The writer is patient for a moment only, and looks at its database often."""
+
+
+quick_writer = partial(LogWriter, **QUICK)
 
 
 @pytest.fixture
@@ -55,18 +55,19 @@ class Unwilling(SqliteStore):
         return insert(records, at=at)
 
 
-@pytest.fixture
-def store(monkeypatch):
-    """Serve on a file that can be made unwilling; return it once it is opened."""
-    opened = []
+class Opened:
+    """Makes the log's writer on a file that can be made unwilling."""
 
-    def open_unwilling(url, *, timeout):
+    def __call__(self, url, **options):
+        timeout = QUICK["patience"] / 2
         open_store(url, timeout=timeout)  # migrates it
-        opened.append(Unwilling(str(make_url(url).database), timeout=timeout))
-        return opened[0]
+        self.store = Unwilling(str(make_url(url).database), timeout=timeout)
+        return quick_writer(self.store, **options)
 
-    monkeypatch.setattr("evergreen.tasks.io.prediction_log.writer.open_store", open_unwilling)
-    return lambda: opened[0]
+
+@pytest.fixture
+def opened():
+    return Opened()
 
 
 async def send(client, path):
@@ -82,39 +83,39 @@ async def readiness(client):
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("kind", [sqlite3.OperationalError, sqlite3.DatabaseError, sqlite3.IntegrityError])
-def test_a_log_that_takes_nothing_is_told_with_a_time_and_comes_back_by_itself(model, store, path, kind):
+def test_a_log_that_takes_nothing_is_told_with_a_time_and_comes_back_by_itself(model, opened, path, kind):
     async def scenario(client):
-        store().error = kind("the disk image is malformed")
+        opened.store.error = kind("the disk image is malformed")
         answer, away = await send(client, path), await readiness(client)
-        store().error = None
+        opened.store.error = None
         await until(lambda: client.get("/ready"), lambda answer: answer.status_code == 200)
         return answer, away, (await send(client, path)).status_code
 
-    answer, away, after = serve(scenario, model)
+    answer, away, after = serve(scenario, model, make_writer=opened)
     assert (503, "log_unreachable", None) == error_of(answer)
     assert "2" == answer.headers["retry-after"]
     assert ((503, "unreachable"), 200) == (away, after)
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_an_answer_never_repeats_what_a_driver_says(model, store, caplog, path):
+def test_an_answer_never_repeats_what_a_driver_says(model, opened, caplog, path):
     async def scenario(client):
-        store().error = sqlite3.OperationalError(WORDS)
+        opened.store.error = sqlite3.OperationalError(WORDS)
         return await send(client, path)
 
-    answer = serve(scenario, model)
+    answer = serve(scenario, model, make_writer=opened)
     assert (503, "log_unreachable", None) == error_of(answer)
     assert [] == [word for word in WORDS.split() if len(word) > 6 and word in answer.text]
     assert "db.internal" in caplog.text
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_bug_of_the_writers_is_told_as_ours_and_not_as_the_models(model, store, caplog, path):
+def test_a_bug_of_the_writers_is_told_as_ours_and_not_as_the_models(model, opened, caplog, path):
     async def scenario(client):
-        store().error = ZeroDivisionError("the secret of a row")
+        opened.store.error = ZeroDivisionError("the secret of a row")
         return await send(client, path), await readiness(client)
 
-    answer, ready = serve(scenario, model)
+    answer, ready = serve(scenario, model, make_writer=opened)
     assert (500, "internal", None) == error_of(answer)
     assert (200, "writable") == ready
     assert "ZeroDivisionError" in caplog.text
@@ -122,12 +123,12 @@ def test_a_bug_of_the_writers_is_told_as_ours_and_not_as_the_models(model, store
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_value_the_database_cannot_hold_is_the_requests_trouble(model, store, path):
+def test_a_value_the_database_cannot_hold_is_the_requests_trouble(model, opened, path):
     async def scenario(client):
-        store().error = sqlite3.DataError("string or blob too big")
+        opened.store.error = sqlite3.DataError("string or blob too big")
         return await send(client, path), await readiness(client)
 
-    answer, ready = serve(scenario, model)
+    answer, ready = serve(scenario, model, make_writer=opened)
     assert (422, "input_error", None) == error_of(answer)
     assert "DataError" in answer.text
     assert (200, "writable") == ready
@@ -150,7 +151,7 @@ def test_a_standby_after_a_failover_is_503_until_it_takes_rows(monitored, postgr
         await until(lambda: client.get("/ready"), lambda answer: answer.status_code == 200)
         return before, away, (await predict(client, ROW)).status_code
 
-    before, away, after = serve(scenario, model)
+    before, away, after = serve(scenario, model, make_writer=quick_writer)
     assert ((503, "log_unreachable", None), (503, "unreachable")) == away
     assert (200, 200) == (before, after)
     assert [(2,)] == [
@@ -158,18 +159,16 @@ def test_a_standby_after_a_failover_is_503_until_it_takes_rows(monitored, postgr
     ]
 
 
-def test_a_full_log_is_back_pressure_and_what_was_taken_is_answered(model, store, monkeypatch):
-    monkeypatch.setattr("evergreen.deployments.service.service._QUEUE_ROWS", 8)
-
+def test_a_full_log_is_back_pressure_and_what_was_taken_is_answered(model, opened):
     async def scenario(client):
-        store().gate.clear()
+        opened.store.gate.clear()
         taken = [asyncio.create_task(predict(client, *rows(10))) for _ in range(4)]
         await until(lambda: client.get("/metrics"), lambda answer: "log_queue_rows 40.0" in answer.text)
         refused = [await send(client, path) for path in PATHS]
-        store().gate.set()
+        opened.store.gate.set()
         return refused, await asyncio.gather(*taken), (await predict(client, ROW)).status_code
 
-    refused, taken, after = serve(scenario, model)
+    refused, taken, after = serve(scenario, model, make_writer=opened, queue_rows=8)
     assert [(503, "log_full", None)] * 3 == [error_of(answer) for answer in refused]
     assert ["1"] * 3 == [answer.headers["retry-after"] for answer in refused]
     assert "40 rows wait for the log, 1 more are too many: at most 40 may" in refused[0].text
@@ -182,20 +181,20 @@ def test_the_largest_request_that_is_allowed_finds_room_in_the_log(monitored):
     async def scenario(client):
         return await predict(client, *rows(10_001))
 
-    answer = serve(scenario, model)
+    answer = serve(scenario, model, make_writer=quick_writer)
     assert 200 == answer.status_code, answer.text
     assert 10_001 == len(answer.json()["predictions"])
 
 
-def test_an_answer_that_takes_too_long_is_not_waited_for(monitored, store):
+def test_an_answer_that_takes_too_long_is_not_waited_for(monitored, opened):
     model = model_of(monitored, serving={"timeout": "0.3s"})
 
     async def scenario(client):
-        store().gate.clear()
+        opened.store.gate.clear()
         answer = await predict(client, ROW)
-        store().gate.set()
+        opened.store.gate.set()
         return answer
 
-    answer = serve(scenario, model)
+    answer = serve(scenario, model, make_writer=opened)
     assert (503, "too_slow", None) == error_of(answer)
     assert "1" == answer.headers["retry-after"]

@@ -6,7 +6,6 @@ import threading
 import numpy as np
 import pytest
 
-from evergreen.deployments.service import canary as canary_module
 from evergreen.deployments.service.alias_watcher import AliasWatcher
 from evergreen.tasks.core.traffic.state import STOPPED, TRAFFIC
 from evergreen.tasks.io.traffic import ramp_variant, set_variants, stop_variants
@@ -182,8 +181,7 @@ def test_a_challenger_that_does_not_load_is_answered_for_by_the_champion(model, 
     assert {("champion", 1)} == {(one["variant"], one["version"]) for one in answers}
 
 
-def test_a_canary_that_fails_is_answered_for_and_sent_back_by_itself(model, monkeypatch):
-    monkeypatch.setattr(canary_module, "_EVERY_S", 0.05)
+def test_a_canary_that_fails_is_answered_for_and_sent_back_by_itself(model):
     ramp_variant(model, canary="2", steps=[0.5, 1.0])
 
     class Fails:
@@ -208,7 +206,7 @@ def test_a_canary_that_fails_is_answered_for_and_sent_back_by_itself(model, monk
         await until(ask, lambda said: len(said["variants"]) == 1)
         return seen
 
-    seen = serve(scenario, model)
+    seen = serve(scenario, model, judge_every_s=0.05)
     assert {("champion", 1)} == {(one["variant"], one["version"]) for one in seen}
     newest = model.stores.ledger.last("tested", TRAFFIC)
     assert STOPPED == newest.kind

@@ -7,7 +7,6 @@ from datetime import timedelta
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from evergreen.deployments.service import canary as canary_module
 from evergreen.deployments.service.alias_watcher import AliasWatcher
 from evergreen.tasks.core.traffic.counts import ArmFigures
 from evergreen.tasks.core.traffic.decide import Round, decide_traffic
@@ -17,6 +16,8 @@ from evergreen.tasks.io.serving_cache import ServingCache
 from evergreen.tasks.io.settings import utc_now
 from evergreen.tasks.io.traffic import ramp_variant, read_traffic, write_decision
 from tests.support.serving import ROW, Away, facts, model_of, predicted, serve, until
+
+QUICK = {"judge_every_s": 0.05}
 
 
 class Fails:
@@ -45,7 +46,6 @@ def another_service_steps(setup):
 
 
 def test_a_stop_that_cannot_be_written_is_written_later_over_another_services_step(model, monkeypatch):
-    monkeypatch.setattr(canary_module, "_EVERY_S", 0.05)
     ramp_variant(model, canary="2", steps=[0.5, 0.6, 1.0], min_rows=10_000)
     away, tried, follow = [], [], SqlLedger.follow
 
@@ -93,16 +93,10 @@ def test_a_stop_that_cannot_be_written_is_written_later_over_another_services_st
         )
         return seen | set(await names(client))
 
-    assert {"champion"} == serve(scenario, model)
+    assert {"champion"} == serve(scenario, model, **QUICK)
     assert read_traffic(model.stores.ledger, "tested").plan.is_plain
     kinds = [one.kind for one in model.stores.ledger.read(model="tested", stream=TRAFFIC)]
     assert ["set", "step", "stopped"] == kinds
-
-
-@pytest.fixture
-def quick(monkeypatch):
-    """Judge twenty times a second."""
-    monkeypatch.setattr(canary_module, "_EVERY_S", 0.05)
 
 
 async def names(client):
@@ -131,9 +125,7 @@ def kinds_of(setup):
     return [one.kind for one in setup.stores.ledger.read(model="tested", stream=TRAFFIC)]
 
 
-def test_a_stop_that_is_decided_when_the_service_ends_is_written_before_it_has_ended(
-    model, quick, monkeypatch
-):
+def test_a_stop_that_is_decided_when_the_service_ends_is_written_before_it_has_ended(model, monkeypatch):
     ramp_variant(model, canary="2", steps=[0.5, 1.0])
     decided, ending = threading.Event(), threading.Event()
     take, end = AliasWatcher.stop_challengers, AliasWatcher.stop
@@ -149,12 +141,12 @@ def test_a_stop_that_is_decided_when_the_service_ends_is_written_before_it_has_e
 
     monkeypatch.setattr(AliasWatcher, "stop_challengers", take_while_ending)
     monkeypatch.setattr(AliasWatcher, "stop", end_and_say)
-    serve(lambda client: fail_until(client, decided.is_set), model)
+    serve(lambda client: fail_until(client, decided.is_set), model, **QUICK)
     assert ["set", "stopped"] == kinds_of(model)
 
 
 def test_a_stop_that_a_service_could_never_write_holds_after_a_restart_and_is_written_then(
-    model, quick, monkeypatch
+    model, monkeypatch
 ):
     ramp_variant(model, canary="2", steps=[0.5, 1.0])
     tried, away, follow = [], [True], SqlLedger.follow
@@ -166,7 +158,7 @@ def test_a_stop_that_a_service_could_never_write_holds_after_a_restart_and_is_wr
         return follow(self, **entry)
 
     monkeypatch.setattr(SqlLedger, "follow", busy)
-    serve(lambda client: fail_until(client, lambda: tried), model, drain_s=0.0)
+    serve(lambda client: fail_until(client, lambda: tried), model, drain_s=0.0, **QUICK)
     assert ["set"] == kinds_of(model)
 
     async def restarted(client):
@@ -183,11 +175,11 @@ def test_a_stop_that_a_service_could_never_write_holds_after_a_restart_and_is_wr
         await until(lambda: asyncio.to_thread(cache.kept_stop), lambda kept: kept is None)
         return seen
 
-    assert {"champion"} == serve(restarted, model)
+    assert {"champion"} == serve(restarted, model, **QUICK)
     assert ["set", "stopped"] == kinds_of(model)
 
 
-def test_a_stop_is_on_disk_before_it_takes_effect(model, quick, monkeypatch):
+def test_a_stop_is_on_disk_before_it_takes_effect(model, monkeypatch):
     """So that kill -9 at any moment undoes none that anybody has seen."""
     ramp_variant(model, canary="2", steps=[0.5, 1.0])
     kept, live, keep = [], [], ServingCache.keep_stop
@@ -208,25 +200,21 @@ def test_a_stop_is_on_disk_before_it_takes_effect(model, quick, monkeypatch):
         services.append(client.service)
         await fail_until(client, lambda: kept)
 
-    serve(scenario, model)
+    serve(scenario, model, **QUICK)
     assert [False] == live
     assert ["guardrail_errors"] == [reason["code"] for reason in kept[0]["reasons"]]
 
 
-def test_a_stop_holds_in_a_restart_without_the_registry_whose_note_of_what_was_live_is_older(
-    monitored, quick
-):
+def test_a_stop_holds_in_a_restart_without_the_registry_whose_note_of_what_was_live_is_older(monitored):
     model = model_of(monitored, traffic={"min_rows": 1, "min_time": "1s"}, serving={"poll": "1h"})
     ramp_variant(model, canary="2", steps=[0.5, 1.0])
-    serve(lambda client: fail_until(client, lambda: "stopped" in kinds_of(model)), model)
+    serve(lambda client: fail_until(client, lambda: "stopped" in kinds_of(model)), model, **QUICK)
     assert 1 < len(ServingCache(model).last_good()["traffic"]["variants"])
     model.stores.__dict__["registry"] = Away()
-    assert ["champion"] == serve(names, model)
+    assert ["champion"] == serve(names, model, **QUICK)
 
 
-def test_what_a_person_sets_while_a_service_is_down_is_not_undone_by_a_stop_of_before(
-    model, quick, monkeypatch
-):
+def test_what_a_person_sets_while_a_service_is_down_is_not_undone_by_a_stop_of_before(model, monkeypatch):
     ramp_variant(model, canary="2", steps=[0.5, 1.0])
     tried = []
 
@@ -236,7 +224,7 @@ def test_what_a_person_sets_while_a_service_is_down_is_not_undone_by_a_stop_of_b
 
     with monkeypatch.context() as patch:
         patch.setattr(SqlLedger, "follow", gone)
-        serve(lambda client: fail_until(client, lambda: tried), model, drain_s=0.0)
+        serve(lambda client: fail_until(client, lambda: tried), model, drain_s=0.0, **QUICK)
     ramp_variant(model, canary="2", steps=[0.4, 1.0], why="it is mended")
-    assert {"champion", "v2"} == set(serve(names, model))
+    assert {"champion", "v2"} == set(serve(names, model, **QUICK))
     assert ["set", "set"] == kinds_of(model)
