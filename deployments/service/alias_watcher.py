@@ -14,6 +14,7 @@ from evergreen.deployments.service.errors import place_of
 from evergreen.deployments.service.live import Live, ServedArm, ServedModel, ServedVersion
 from evergreen.deployments.service.metrics import ServiceMetrics
 from evergreen.deployments.service.model_loader import VersionCache, public_reason, reason_of
+from evergreen.tasks.core.alerts.alert import Alert
 from evergreen.tasks.core.health.checks import Condition, HealthReport, check
 from evergreen.tasks.core.promotion.plan import CHAMPION
 from evergreen.tasks.core.traffic.decide import TrafficDecision, renew_stop
@@ -40,10 +41,14 @@ class ServingAlarm:
         The model.
     deliver : callable
         Sends what is due of the model, and returns at once.
+    record : callable
+        Writes a health report and returns the alert; ``record_health``.
     """
 
-    def __init__(self, setup: Setup, *, deliver: Callable[[Setup], None]) -> None:
-        self._setup, self._deliver = setup, deliver
+    def __init__(
+        self, setup: Setup, *, deliver: Callable[[Setup], None], record: Callable[..., Alert] = record_health
+    ) -> None:
+        self._setup, self._deliver, self._record = setup, deliver, record
         self._told: str | None = ""
         self._telling = threading.Lock()
         self._closed = False
@@ -69,7 +74,7 @@ class ServingAlarm:
         condition = Condition.FAILED if trouble else Condition.OK
         one = check(CHECK, condition, f"{trouble}." if trouble else "The service serves what is wanted.")
         try:
-            alert = record_health(self._setup, HealthReport(checks=(one,)), version=version)
+            alert = self._record(self._setup, HealthReport(checks=(one,)), version=version)
         except Exception as error:  # the ledger is away: answering goes on
             logger.warning("%s: the alarm cannot be kept: %s", self._setup.model, reason_of(error))
             return

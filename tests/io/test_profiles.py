@@ -20,7 +20,14 @@ from evergreen.tasks.core.data.rows import normalise
 from evergreen.tasks.core.errors import DataError
 from evergreen.tasks.core.profiles.grid import make_grid
 from evergreen.tasks.core.profiles.profile import measure_profile
-from evergreen.tasks.io.profiles import profile_batches, profile_files, sample_columns, sketch_grid
+from evergreen.tasks.io.profiles import (
+    open_columns,
+    profile_batches,
+    profile_files,
+    sample_columns,
+    sketch_grid,
+)
+from tests.support.source_kinds import in_chunks
 
 ROOT = Path(__file__).resolve().parents[2]
 CATEGORIES = frozenset({"text", "flag", "whole", "maybe", "price", "day", "instant", "y"})
@@ -73,13 +80,13 @@ def test_parquet_is_counted_as_the_frame_it_was_written_from(tmp_path, outcome, 
 
 
 @pytest.mark.parametrize("outcome", [None, "y"])
-def test_csv_is_counted_as_the_source_reads_it(tmp_path, outcome, monkeypatch):
-    monkeypatch.setattr("evergreen.tasks.io.sources.csv.CHUNK_ROWS", 700)
+def test_csv_is_counted_as_the_source_reads_it(tmp_path, outcome):
     frame = frame_of().drop(columns=["instant"])
     frame.to_csv(tmp_path / "rows.csv", index=False)
     grid = make_grid(normalise(frame), categorical=CATEGORIES - {"instant", "price"}, outcome=outcome)
     expected = measure_profile(pd.read_csv(tmp_path / "rows.csv", float_precision="round_trip"), grid)
-    assert_same(expected, profile_files(tmp_path / "rows.csv", grid))
+    columns = in_chunks(open_columns(tmp_path / "rows.csv"), 700)
+    assert_same(expected, profile_files(columns, grid))
 
 
 @settings(max_examples=25, deadline=None)

@@ -21,14 +21,14 @@ MODEL = "fraud"
 LOGS = ["memory", "sqlite", "postgres"]
 
 
-def new_log(kind, folder, request):
-    return Place(kind, folder, request).log
+def new_log(kind, folder, request, **options):
+    return Place(kind, folder, request, **options).log
 
 
 class Place:
     """An empty log of a kind: what a writer opens, and the log that is read."""
 
-    def __init__(self, kind, folder, request):
+    def __init__(self, kind, folder, request, **options):
         self.kind, self.url = kind, None
         if kind == "memory":
             self.log = MemoryLog()
@@ -36,7 +36,7 @@ class Place:
         self.url = f"sqlite:///{folder / 'log.db'}"
         if kind == "postgres":
             self.url = request.getfixturevalue("postgres_url")
-        self.log = open_log(self.url)
+        self.log = open_log(self.url, **options)
 
     def opened(self):
         return MemoryStore(self.log) if self.url is None else self.url

@@ -1,5 +1,7 @@
 """One table of rows, laid down as every kind of source."""
 
+from dataclasses import replace
+
 import fsspec
 import numpy as np
 import pandas as pd
@@ -28,6 +30,11 @@ def rows():
         }
     )
     return frame.sample(frac=1, random_state=0).reset_index(drop=True)
+
+
+def in_chunks(source, rows):
+    """Return a source of CSV files, or its columns, that reads so many rows at once."""
+    return replace(source, loader=replace(source.loader, chunk_rows=rows))
 
 
 def frame_of(key):

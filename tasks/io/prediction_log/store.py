@@ -40,7 +40,6 @@ from evergreen.tasks.io.prediction_log.records import (
     windows,
 )
 
-CHUNK = 500
 """Rows a transaction writes or deletes: whoever waits for it waits for milliseconds."""
 _JSON = {"score", "decision", "features", "outcome"}
 Item = TypeVar("Item")
@@ -53,6 +52,8 @@ class Log:
     ----------
     url : str
         ``sqlite:///path`` or ``postgresql+psycopg://…``.
+    chunk : int
+        Rows that are written or deleted in one transaction.
 
     Raises
     ------
@@ -60,8 +61,8 @@ class Log:
         For any other URL. ``Unreachable`` when the database does not answer.
     """
 
-    def __init__(self, url: str) -> None:
-        self.url = LOG.parse_url(url)
+    def __init__(self, url: str, *, chunk: int = 500) -> None:
+        self.url, self._chunk = LOG.parse_url(url), chunk
         self._engine: Engine = LOG.make_engine(self.url)
         LOG.migrate(self._engine)
 
@@ -115,7 +116,7 @@ class Log:
             Naming the first id that is there with another content; what came before it may be written.
         """
         values = (prediction_values(model, each) for each in served)
-        return sum(self._append(predictions, model, chunk, at) for chunk in _chunks(values))
+        return sum(self._append(predictions, model, chunk, at) for chunk in _chunks(values, self._chunk))
 
     def append_outcomes(self, model: str, known: Iterable[KnownOutcome], *, at: datetime) -> int:
         """Write outcomes that are not there yet, before or after their predictions; errors likewise.
@@ -123,11 +124,11 @@ class Log:
         When the same outcome became known counts from the first time.
         """
         values = (outcome_values(model, each) for each in known)
-        return sum(self._append(outcomes, model, chunk, at) for chunk in _chunks(values))
+        return sum(self._append(outcomes, model, chunk, at) for chunk in _chunks(values, self._chunk))
 
     def append_shadows(self, model: str, said: Iterable[tuple[str, ShadowScore]]) -> int:
         """Write what shadows answered to predictions that are there, by id, each once; return how many were new."""
-        return sum(self._append_shadows(model, chunk) for chunk in _chunks(said))
+        return sum(self._append_shadows(model, chunk) for chunk in _chunks(said, self._chunk))
 
     def read_predictions(
         self,
@@ -259,7 +260,7 @@ class Log:
     ) -> int:
         """Delete what is old in the first table, and the rows of the same keys in the others, chunk by chunk."""
         first, deleted = tables[0].c, 0
-        query = select(*(first[key] for key in keys)).where(first.model == model, old).limit(CHUNK)
+        query = select(*(first[key] for key in keys)).where(first.model == model, old).limit(self._chunk)
         while True:
             with self._engine.connect() as connection:
                 rows = [tuple(row) for row in connection.execute(query)]
@@ -299,9 +300,9 @@ def _inside(place: ColumnElement[Any], window: Window) -> list[ColumnElement[boo
     return [*bounds, place < window.end] if math.isfinite(window.end) else bounds
 
 
-def _chunks(values: Iterable[Item]) -> Iterator[list[Item]]:
+def _chunks(values: Iterable[Item], size: int) -> Iterator[list[Item]]:
     rest = iter(values)
-    while chunk := list(islice(rest, CHUNK)):
+    while chunk := list(islice(rest, size)):
         yield chunk
 
 
@@ -326,7 +327,7 @@ def same_content(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     )
 
 
-def open_log(url: str) -> Log:
+def open_log(url: str, *, chunk: int = 500) -> Log:
     """Open the log at ``sqlite:///path`` or ``postgresql+psycopg://…``, migrating it when needed.
 
     Raises
@@ -334,7 +335,7 @@ def open_log(url: str) -> Log:
     ConfigError
         For any other URL. ``Unreachable`` when the database does not answer.
     """
-    return Log(url)
+    return Log(url, chunk=chunk)
 
 
 def window_values(record: WindowRecord) -> dict[str, Any]:

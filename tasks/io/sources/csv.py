@@ -18,7 +18,6 @@ from evergreen.tasks.core.data.clock import Clock, Window
 from evergreen.tasks.core.errors import DataError
 from evergreen.tasks.io.sources.base import Files
 
-CHUNK_ROWS = 100_000
 _HEAD_BYTES = 1 << 16
 _DELIMITERS = ",;\t|"
 _NULLS = ["?"]
@@ -30,6 +29,8 @@ class CsvLoader:
 
     files: Files
     clock: Clock
+    chunk_rows: int = 100_000
+    """Rows that are read at once."""
     _even: set[str] = field(default_factory=set, repr=False, compare=False)
     _kinds: dict[str, set[str]] = field(default_factory=dict, repr=False, compare=False)
     _rows: list[int] = field(default_factory=list, repr=False, compare=False)
@@ -134,7 +135,7 @@ class CsvLoader:
                     sep=delimiter,
                     usecols=list(columns),
                     dtype=dict.fromkeys(text, str),
-                    chunksize=CHUNK_ROWS,
+                    chunksize=self.chunk_rows,
                     index_col=False,
                     encoding="utf-8-sig",
                     float_precision="round_trip",

@@ -195,7 +195,7 @@ def learnable(frame, problem="binary", **options):
         ("binary", {"y": 1}, {}, "one_class"),
         ("multiclass", {"y": "a"}, {}, "one_class"),
         ("binary", {"y": np.arange(N) % 3}, {}, "too_many_classes"),
-        ("binary", {"y": [1] * 3 + [0] * (N - 3)}, {}, "too_few_of_a_class"),
+        ("binary", {"y": [1] * 3 + [0] * (N - 3)}, {"training": {"folds": 5}}, "too_few_of_a_class"),
         ("regression", {"y": 2.5}, {}, "constant_target"),
         ("regression", {"y": [np.inf] + [1.0] * (N - 1)}, {}, "infinite_target"),
         ("ranking", {"g": np.arange(N)}, {"data": {"group": "g"}}, "no_ranking_groups"),

@@ -3,7 +3,6 @@
 import sys
 import threading
 
-from evergreen.deployments.service import alias_watcher as alarm_module
 from evergreen.deployments.service.alias_watcher import ServingAlarm, deliver_alerts
 from evergreen.tasks.core.alerts.alert import HEALTH
 from evergreen.tasks.io.alerts import record_health
@@ -31,7 +30,7 @@ def test_each_change_is_kept_and_sent_once_by_the_command(monitored, tmp_path, m
     assert [1, 0] == [len(one) for one in opened]
 
 
-def test_an_alarm_that_is_being_told_is_kept_and_sent_before_the_service_has_ended(monitored, monkeypatch):
+def test_an_alarm_that_is_being_told_is_kept_and_sent_before_the_service_has_ended(monitored):
     model = model_of(monitored)
     begun, go, order, deliveries = threading.Event(), threading.Event(), [], []
 
@@ -46,8 +45,7 @@ def test_an_alarm_that_is_being_told_is_kept_and_sent_before_the_service_has_end
         alarm.close(timeout=60)
         order.append("closed")
 
-    monkeypatch.setattr(alarm_module, "record_health", record)
-    alarm = ServingAlarm(model, deliver=deliveries.append)
+    alarm = ServingAlarm(model, deliver=deliveries.append, record=record)
     telling = threading.Thread(target=alarm.tell, args=("Version 7 was refused",), kwargs={"version": 1})
     closing = threading.Thread(target=close)
     telling.start()

@@ -11,7 +11,6 @@ from evergreen.deployments.service.alias_watcher import AliasWatcher
 from evergreen.tasks.core.traffic.counts import ArmFigures
 from evergreen.tasks.core.traffic.decide import Round, decide_traffic
 from evergreen.tasks.core.traffic.state import STOPPED, TRAFFIC
-from evergreen.tasks.io.ledger import SqlLedger
 from evergreen.tasks.io.serving_cache import ServingCache
 from evergreen.tasks.io.settings import utc_now
 from evergreen.tasks.io.traffic import ramp_variant, read_traffic, write_decision
@@ -30,6 +29,28 @@ class Fails:
         raise KeyError("x")
 
 
+class Busy:
+    """A ledger that takes no stop (or nothing at all) while it is away."""
+
+    def __init__(self, ledger, *kinds):
+        self._ledger, self._kinds, self.away, self.tried = ledger, kinds, True, []
+
+    def __getattr__(self, name):
+        return getattr(self._ledger, name)
+
+    def follow(self, **entry):
+        if self.away and (not self._kinds or entry["kind"] in self._kinds):
+            self.tried.append(entry["kind"])
+            raise OperationalError("insert", {}, Exception("database is locked"))
+        return self._ledger.follow(**entry)
+
+
+def make_busy(model, *kinds):
+    """Put a busy ledger in place of a model's own; return it."""
+    model.stores.__dict__["ledger"] = busy = Busy(model.stores.ledger, *kinds)
+    return busy
+
+
 @pytest.fixture
 def model(monitored):
     return model_of(monitored, traffic={"min_rows": 1, "min_time": "1s"})
@@ -45,18 +66,10 @@ def another_service_steps(setup):
     assert "step" == write_decision(ledger, setup.model, decision, at=utc_now()).kind
 
 
-def test_a_stop_that_cannot_be_written_is_written_later_over_another_services_step(model, monkeypatch):
+def test_a_stop_that_cannot_be_written_is_written_later_over_another_services_step(model):
     ramp_variant(model, canary="2", steps=[0.5, 0.6, 1.0], min_rows=10_000)
-    away, tried, follow = [], [], SqlLedger.follow
-
-    def busy(self, **entry):
-        if away and entry["kind"] == STOPPED:
-            tried.append(entry["kind"])
-            raise OperationalError("insert", {}, Exception("database is locked"))
-        return follow(self, **entry)
-
-    monkeypatch.setattr(SqlLedger, "follow", busy)
-    away.append(True)
+    busy = make_busy(model, STOPPED)
+    tried = busy.tried
 
     async def names(client):
         return [one["name"] for one in (await facts(client))["variants"]]
@@ -86,7 +99,7 @@ def test_a_stop_that_cannot_be_written_is_written_later_over_another_services_st
         await until(
             look, lambda times: times > looks + 20
         )  # a second, in which the ledger is read several times
-        away.clear()
+        busy.away = False
         await until(
             lambda: asyncio.to_thread(model.stores.ledger.last, "tested", TRAFFIC),
             lambda newest: newest.kind == STOPPED,
@@ -145,19 +158,10 @@ def test_a_stop_that_is_decided_when_the_service_ends_is_written_before_it_has_e
     assert ["set", "stopped"] == kinds_of(model)
 
 
-def test_a_stop_that_a_service_could_never_write_holds_after_a_restart_and_is_written_then(
-    model, monkeypatch
-):
+def test_a_stop_that_a_service_could_never_write_holds_after_a_restart_and_is_written_then(model):
     ramp_variant(model, canary="2", steps=[0.5, 1.0])
-    tried, away, follow = [], [True], SqlLedger.follow
-
-    def busy(self, **entry):
-        if away and entry["kind"] == STOPPED:
-            tried.append(entry["kind"])
-            raise OperationalError("insert", {}, Exception("database is locked"))
-        return follow(self, **entry)
-
-    monkeypatch.setattr(SqlLedger, "follow", busy)
+    busy = make_busy(model, STOPPED)
+    tried = busy.tried
     serve(lambda client: fail_until(client, lambda: tried), model, drain_s=0.0, **QUICK)
     assert ["set"] == kinds_of(model)
 
@@ -169,7 +173,7 @@ def test_a_stop_that_a_service_could_never_write_holds_after_a_restart_and_is_wr
             return len(tried)
 
         await until(look, lambda times: times > looks + 5)
-        away.clear()
+        busy.away = False
         await until(lambda: asyncio.to_thread(kinds_of, model), lambda kinds: "stopped" in kinds)
         cache = ServingCache(model)
         await until(lambda: asyncio.to_thread(cache.kept_stop), lambda kept: kept is None)
@@ -214,17 +218,11 @@ def test_a_stop_holds_in_a_restart_without_the_registry_whose_note_of_what_was_l
     assert ["champion"] == serve(names, model, **QUICK)
 
 
-def test_what_a_person_sets_while_a_service_is_down_is_not_undone_by_a_stop_of_before(model, monkeypatch):
+def test_what_a_person_sets_while_a_service_is_down_is_not_undone_by_a_stop_of_before(model):
     ramp_variant(model, canary="2", steps=[0.5, 1.0])
-    tried = []
-
-    def gone(self, **entry):
-        tried.append(entry["kind"])
-        raise OperationalError("insert", {}, Exception("database is locked"))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(SqlLedger, "follow", gone)
-        serve(lambda client: fail_until(client, lambda: tried), model, drain_s=0.0, **QUICK)
+    gone = make_busy(model)
+    serve(lambda client: fail_until(client, lambda: gone.tried), model, drain_s=0.0, **QUICK)
+    gone.away = False
     ramp_variant(model, canary="2", steps=[0.4, 1.0], why="it is mended")
     assert {"champion", "v2"} == set(serve(names, model, **QUICK))
     assert ["set", "set"] == kinds_of(model)

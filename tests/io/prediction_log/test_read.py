@@ -8,7 +8,6 @@ import pytest
 
 from evergreen.tasks.core.data.clock import Window
 from evergreen.tasks.core.errors import InputError
-from evergreen.tasks.io.prediction_log import store as predictions
 from evergreen.tasks.io.prediction_log.records import KnownOutcome, Prediction, ShadowScore
 from evergreen.tasks.io.prediction_log.store import open_log
 from tests.support.logs import LOGS, MODEL, NOW, new_log
@@ -235,8 +234,9 @@ def test_predictions_are_counted_by_the_hour_before_the_epoch_too(log):
     assert log.count_predictions(MODEL, Window(0.0, 3600.0), by=1800.0) == {0.0: 1, 1800.0: 1}
 
 
-def test_a_purge_takes_predictions_before_a_position_with_their_outcomes(log, monkeypatch):
-    monkeypatch.setattr(predictions, "CHUNK", 2)
+@pytest.mark.parametrize("kind", LOGS)
+def test_a_purge_takes_predictions_before_a_position_with_their_outcomes(kind, tmp_path, request):
+    log = new_log(kind, tmp_path, request, chunk=2)
     append(log, *range(8))
     append(log, 0, model="churn")
     for model in (MODEL, "churn"):
@@ -256,7 +256,7 @@ def test_a_purge_takes_predictions_before_a_position_with_their_outcomes(log, mo
 
 
 def test_more_than_a_chunk_is_written_and_read(log):
-    many = [served(number) for number in range(predictions.CHUNK * 2 + 7)]
+    many = [served(number) for number in range(500 * 2 + 7)]
     assert log.append_predictions(MODEL, many, at=NOW) == len(many)
     assert log.append_predictions(MODEL, many, at=NOW) == 0
     assert log.read_predictions(MODEL, EVER).rows.positions.tolist() == [float(n) for n in range(len(many))]

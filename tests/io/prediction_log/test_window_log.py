@@ -109,8 +109,9 @@ def test_what_json_cannot_say_is_refused_and_nothing_is_written(log):
     assert log.windows(MODEL, INPUTS) == []
 
 
-def test_a_purge_by_position_takes_windows_that_end_by_it_in_both_phases(log, monkeypatch):
-    monkeypatch.setattr("evergreen.tasks.io.prediction_log.store.CHUNK", 3)
+@pytest.mark.parametrize("kind", LOGS)
+def test_a_purge_by_position_takes_windows_that_end_by_it_in_both_phases(kind, tmp_path, request):
+    log = new_log(kind, tmp_path, request, chunk=3)
     for start in range(10):
         log.put_window(record(start, start + 1))
         log.put_window(record(start, start + 1, phase=OUTCOMES))

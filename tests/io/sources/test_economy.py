@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from evergreen.tasks.core.data.clock import Window
 from evergreen.tasks.core.errors import DataError
 from evergreen.tasks.data import load_parts
-from evergreen.tasks.io.sources import csv as sources_csv
 from evergreen.tasks.io.sources.open import open_source
+from tests.support.source_kinds import in_chunks
 from tests.support.training_data import model_config, setup_of
 
 START = pd.Timestamp("2026-01-01", tz="UTC").timestamp()
@@ -129,10 +129,9 @@ def peak_of(read):
     return peak
 
 
-def test_of_a_large_csv_no_more_than_a_window_and_a_chunk_is_held(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources_csv, "CHUNK_ROWS", 1_000)
+def test_of_a_large_csv_no_more_than_a_window_and_a_chunk_is_held(tmp_path):
     hourly(50_000).to_csv(tmp_path / "rows.csv", index=False)
-    source = opened(tmp_path, source="rows.csv", time="n", clock="rows")
+    source = in_chunks(opened(tmp_path, source="rows.csv", time="n", clock="rows"), 1_000)
     window = Window(10_000, 11_000)
     source.read(window, columns=["n"])
     small, whole = peak_of(lambda: source.read(window)), peak_of(source.read)

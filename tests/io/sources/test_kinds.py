@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from evergreen.tasks.core.data.clock import Window
 from evergreen.tasks.core.errors import ConfigError, DataError, InputError, Unreachable
 from evergreen.tasks.data import load_parts
-from evergreen.tasks.io.sources import csv as sources_csv
 from evergreen.tasks.io.sources.open import open_source
+from tests.support.source_kinds import in_chunks
 from tests.support.stores import create_database
 from tests.support.training_data import model_config, setup_of
 
@@ -27,24 +27,19 @@ def csv(folder, text, **data):
     return opened(folder, **{"source": "rows.csv", **data})
 
 
-@pytest.fixture
-def small_chunks(monkeypatch):
-    monkeypatch.setattr(sources_csv, "CHUNK_ROWS", 10)
-
-
-def test_a_column_with_text_anywhere_is_text_in_every_window(tmp_path, small_chunks):
+def test_a_column_with_text_anywhere_is_text_in_every_window(tmp_path):
     codes = [str(n % 3) for n in range(40)] + ["A"]
     text = "t,code,y\n" + "".join(f"{n},{code},{n % 2}\n" for n, code in enumerate(codes))
-    source = csv(tmp_path, text, time="t", clock="rows")
+    source = in_chunks(csv(tmp_path, text, time="t", clock="rows"), 10)
     assert source.read(Window(0, 4))["code"].tolist() == ["0", "1", "2", "0"]
     assert set(map(type, source.read()["code"])) == {str}
 
 
-def test_a_column_without_values_in_some_chunk_keeps_its_type(tmp_path, small_chunks):
+def test_a_column_without_values_in_some_chunk_keeps_its_type(tmp_path):
     frame = pd.DataFrame({"t": np.arange(40), "text": ["u"] * 10 + [None] * 20 + ["v"] * 10, "y": 0})
     frame["flag"] = [None] * 10 + [True, False] * 15
     frame["number"] = [1] * 10 + [None] * 20 + [2] * 10
-    source = csv(tmp_path, frame.to_csv(index=False), time="t", clock="rows")
+    source = in_chunks(csv(tmp_path, frame.to_csv(index=False), time="t", clock="rows"), 10)
     read = source.read()
     assert read["text"].fillna("").tolist() == ["u"] * 10 + [""] * 20 + ["v"] * 10
     assert read["flag"].dropna().unique().tolist() == [True, False]
@@ -81,7 +76,7 @@ def test_numbers_are_read_to_the_last_digit(tmp_path):
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
-def test_rows_may_be_counted_as_they_stand(tmp_path, small_chunks, ending):
+def test_rows_may_be_counted_as_they_stand(tmp_path, ending):
     frame = pd.DataFrame({"x": np.arange(95), "y": 0})
     if ending == "csv":
         frame[:50].to_csv(tmp_path / "a.csv", index=False)
@@ -90,6 +85,7 @@ def test_rows_may_be_counted_as_they_stand(tmp_path, small_chunks, ending):
         frame[:50].to_parquet(tmp_path / "a.parquet", row_group_size=20)
         frame[50:].to_parquet(tmp_path / "b.parquet", row_group_size=20)
     source = opened(tmp_path, source=f"*.{ending}", clock="rows")
+    source = in_chunks(source, 10) if ending == "csv" else source
     read = source.read_rows(Window(45, 60))
     assert read.frame["x"].tolist() == read.positions.tolist() == list(range(45, 60))
     assert source.positions(read.frame).tolist() == list(range(45, 60))
@@ -240,7 +236,7 @@ def test_an_address_from_the_environment_is_never_shown(tmp_path, monkeypatch):
     assert "hush" not in str(caught.value)
 
 
-def test_two_files_read_in_turns_leave_the_filters_of_warnings_as_they_are(tmp_path, small_chunks):
+def test_two_files_read_in_turns_leave_the_filters_of_warnings_as_they_are(tmp_path):
     text = "t,y\n" + "".join(f"{n},0\n" for n in range(30))
     before = list(warnings.filters)
     one, other = (csv(tmp_path, text, time="t", clock="rows").loader.stream(["y"]) for _ in range(2))
