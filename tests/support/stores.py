@@ -1,5 +1,6 @@
 """Stores as fixtures: a migrated MLflow store, a real PostgreSQL, and stores with trained versions."""
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -13,6 +14,27 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
 
 
+@contextlib.contextmanager
+def only_one(path):
+    """Let one process at a time in, of all that name the same file."""
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def make_once(tmp_path_factory, name, make):
+    """Return a folder that ``make(folder)`` filled, for the first of the workers of this session that asked."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    with only_one(folder.with_suffix(".lock")):
+        if not (folder / "done").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            (folder / "done").touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def mlflow_template(tmp_path_factory, pytestconfig):
     """Path of an empty, migrated SQLite store; never write to it.
@@ -24,8 +46,7 @@ def mlflow_template(tmp_path_factory, pytestconfig):
     shared = pytestconfig.rootpath / ".pytest_cache" / f"mlflow-{version('mlflow')}.db"
     shared.parent.mkdir(exist_ok=True)
     path = tmp_path_factory.mktemp("mlflow") / "template.db"
-    with shared.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with only_one(shared.with_suffix(".lock")):
         if not shared.exists():
             MlflowClient(f"sqlite:///{path}").search_experiments()
             shutil.copy(path, shared.with_suffix(".part"))
@@ -87,16 +108,16 @@ HIDDEN = {"exclude": {"signal": "hidden from the weak one"}}
 
 @pytest.fixture(scope="session")
 def two_versions_store(mlflow_template, tmp_path_factory):
-    """Path of a store whose first version does not know the column that matters."""
+    """Path of a store whose first version does not know the column that matters; never write to it."""
     from tests.support.champions import ModelStores, train_version
 
-    folder = tmp_path_factory.mktemp("rivals")
-    with pytest.MonkeyPatch.context() as patch:
-        stores = ModelStores(folder, f"sqlite:///{folder}/mlflow.db", patch, start=mlflow_template)
-        assert (WEAK, STRONG) == tuple(
-            train_version(stores.setup(**sections)) for sections in ({"data": HIDDEN}, {})
-        )
-    return folder / "mlflow.db"
+    def make(folder):
+        with pytest.MonkeyPatch.context() as patch:
+            stores = ModelStores(folder, f"sqlite:///{folder}/mlflow.db", patch, start=mlflow_template)
+            versions = [train_version(stores.setup(**sections)) for sections in ({"data": HIDDEN}, {})]
+        assert [WEAK, STRONG] == versions
+
+    return make_once(tmp_path_factory, "two-versions", make) / "mlflow.db"
 
 
 @pytest.fixture(scope="session")
@@ -104,12 +125,15 @@ def champion_store(mlflow_template, tmp_path_factory):
     """Path of a store whose champion is version 1, and whose version 2 learned from fifteen hours more."""
     from tests.support.champions import TRAINED, train_champion
 
-    return train_champion(tmp_path_factory.mktemp("watched"), mlflow_template, ends=(TRAINED, TRAINED + 15))
+    def make(folder):
+        train_champion(folder, mlflow_template, ends=(TRAINED, TRAINED + 15))
+
+    return make_once(tmp_path_factory, "champion", make) / "mlflow.db"
 
 
 @pytest.fixture
 def monitored(champion_store, tmp_path, monkeypatch):
-    """The watched model in stores of the test's own."""
+    """The monitored model in stores of the test's own."""
     from tests.support.champions import MonitoredStores
 
     return MonitoredStores(tmp_path, champion_store, monkeypatch)
