@@ -1,6 +1,5 @@
 """What is built from a clone, an environment that holds it, and a team's repository with folders of the same names."""
 
-import subprocess
 import sys
 import zipfile
 from dataclasses import dataclass
@@ -10,7 +9,8 @@ from pathlib import Path
 import httpx
 
 from tests.support.commands import write_hours
-from tests.support.servers import LONG, ROOT, call, wait_for
+from tests.support.servers import ROOT, call
+from tests.support.serving import running_service
 
 BUILD = (
     "import sys; from setuptools import build_meta; getattr(build_meta, f'build_{sys.argv[1]}')(sys.argv[2])"
@@ -120,29 +120,6 @@ def write_team(folder, *, regular):
 
 def ask_service(command, model, record, *, cwd, environ):
     """Start ``evergreen serve`` of a model, ask for one prediction once it is ready, end it; return the answer."""
-    log = cwd / "serve.log"
-    with log.open("w") as err:
-        service = subprocess.Popen(
-            [command, "serve", model, "--port", "0"],
-            cwd=cwd,
-            env=environ,
-            stdout=subprocess.PIPE,
-            stderr=err,
-            text=True,
-        )
-    try:
-        url = service.stdout.readline().strip()
-        assert url, log.read_text()
-        wait_for(lambda: is_ready(url), seconds=LONG, what="the service's readiness")
-        return httpx.post(url, json={"records": [record]}, timeout=60)
-    finally:
-        service.terminate()
-        service.wait(timeout=60)
-        service.stdout.close()
-
-
-def is_ready(url):
-    try:
-        return 200 == httpx.get(httpx.URL(url).join("/ready"), timeout=10).status_code
-    except httpx.TransportError:
-        return False
+    command = [command, "serve", model, "--port", "0"]
+    with running_service(command, cwd / "serve.log", cwd=cwd, environ=environ) as served:
+        return httpx.post(served.printed, json={"records": [record]}, timeout=60)

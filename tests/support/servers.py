@@ -79,17 +79,8 @@ def prefect_server(tmp_path_factory):
     url = f"http://127.0.0.1:{free_port(4300)}"
     environ = {**os.environ, **QUIET, **LEAN, "PREFECT_HOME": str(home), "PREFECT_UI_API_URL": f"{url}/api"}
     environ.pop("PREFECT_API_URL", None)
-    command = [
-        sys.executable,
-        "-m",
-        "prefect",
-        "server",
-        "start",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        url.rsplit(":", maxsplit=1)[-1],
-    ]
+    address = ["--host", "127.0.0.1", "--port", url.rpartition(":")[2]]
+    command = [sys.executable, "-m", "prefect", "server", "start", *address]
     with running(command, log=home / "server.log", environ=environ) as process:
         wait_for(
             lambda: prefect_answers(f"{url}/api") or process.poll() is not None,
@@ -213,23 +204,20 @@ class Machine:
 
     def paused(self, run_id):
         """Wait until a run asks a question."""
-        asked = wait_for(
-            lambda: run if (run := self.read(run_id)).state.is_paused() or run.state.is_final() else None,
-            seconds=LONG,
-            what="the question",
-        )
+        asked = self._until(run_id, lambda state: state.is_paused() or state.is_final(), "the question")
         assert asked.state.is_paused(), f"{asked.state}\n{self.log('worker')}"
         return asked
 
     def finished(self, run_id):
         """Wait until a run has ended and return it; a run that broke fails the test with the worker's log."""
-        ended = wait_for(
-            lambda: run if (run := self.read(run_id)).state.is_final() else None,
-            seconds=LONG,
-            what="the run's end",
-        )
+        ended = self._until(run_id, lambda state: state.is_final(), "the run's end")
         assert ended.state.is_completed(), f"{ended.state}\n{self.log('worker')}"
         return ended
+
+    def _until(self, run_id, good, what):
+        return wait_for(
+            lambda: run if good((run := self.read(run_id)).state) else None, seconds=LONG, what=what
+        )
 
     def log(self, name):
         return Path(self.servers[name]["log"]).read_text()[-3000:]

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -131,8 +130,11 @@ def register_stranger(setup, folder):
 
 
 class Served:
-    def __init__(self, process, url, log):
-        self.process, self.url, self._log = process, url, log
+    """A running service: its address, the address it printed, and its process."""
+
+    def __init__(self, process, printed, log):
+        self.process, self.printed, self._log = process, printed, log
+        self.url = printed.partition("/models/")[0]
 
     def said(self):
         """Return what it wrote on stderr."""
@@ -149,30 +151,32 @@ class Served:
 
 
 @contextlib.contextmanager
-def started(setup, folder, *options, verify=True, program="evergreen.deployments.cli"):
-    """Start a service of one model, wait until it is ready, and end it."""
-    log = folder / "serve.log"
-    command = [sys.executable, "-m", program, "serve", str(setup.path), "--port", "0", *options]
+def running_service(command, log, *, cwd=ROOT, environ=None, verify=True):
+    """Start a command that serves a model, wait until it is ready, and end it."""
     with log.open("ab") as err:
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=err, cwd=ROOT, env={**os.environ}, text=True
-        )
+        options = {"stdout": subprocess.PIPE, "stderr": err, "cwd": cwd, "env": environ, "text": True}
+        process = subprocess.Popen(command, **options)
     try:
-        url = process.stdout.readline().partition("/models/")[0]
-        assert url, log.read_text()
-        made = Served(process, url, log)
+        served = Served(process, process.stdout.readline().strip(), log)
+        assert served.url, log.read_text()
         with httpx.Client(verify=verify) as client:
             deadline = time.monotonic() + 240
-            while not made.ready(client):
-                assert process.poll() is None, made.said()
-                assert time.monotonic() < deadline, made.said()
+            while not served.ready(client):
+                assert process.poll() is None, served.said()
+                assert time.monotonic() < deadline, served.said()
                 time.sleep(0.1)
-        yield made
+        yield served
     finally:
         if process.poll() is None:
             process.terminate()
         process.wait(timeout=60)
         process.stdout.close()
+
+
+def started(setup, folder, *options, verify=True, program="evergreen.deployments.cli"):
+    """Start a service of one model, wait until it is ready, and end it."""
+    command = [sys.executable, "-m", program, "serve", str(setup.path), "--port", "0", *options]
+    return running_service(command, folder / "serve.log", verify=verify)
 
 
 class Load:
