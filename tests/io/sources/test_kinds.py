@@ -239,7 +239,8 @@ def test_an_address_from_the_environment_is_never_shown(tmp_path, monkeypatch):
 def test_two_files_read_in_turns_leave_the_filters_of_warnings_as_they_are(tmp_path):
     text = "t,y\n" + "".join(f"{n},0\n" for n in range(30))
     before = list(warnings.filters)
-    one, other = (csv(tmp_path, text, time="t", clock="rows").loader.stream(["y"]) for _ in range(2))
+    sources = [in_chunks(csv(tmp_path, text, time="t", clock="rows"), 10) for _ in range(2)]
+    one, other = (source.loader.stream(["y"]) for source in sources)
     assert (10, 10) == (len(next(one)), len(next(other)))
     assert before == warnings.filters
     assert (20, 20) == (sum(map(len, one)), sum(map(len, other)))
