@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from benchmarks import challenge, drift, replays, serving, starting
 from benchmarks.measured import machine, table
@@ -19,24 +21,30 @@ HEAD = """# Measured against peers
 Written by `make bench`; both sides run in one command on one machine, CPU seconds, ratio = peer / ours."""
 
 
-def main(arguments: list[str]) -> int:
+def main(
+    arguments: list[str],
+    *,
+    results: Path = RESULTS,
+    benchmarks: Mapping[str, Callable[..., Any]] = BENCHMARKS,
+) -> int:
+    """Run benchmarks; the page of results keeps the tables of those that were not run."""
     if arguments and arguments[0] in MEASURES:
         return MEASURES[arguments[0]](arguments[1:])
     chosen = _parser().parse_args(arguments)
-    unknown = [name for name in chosen.names if name not in BENCHMARKS]
+    unknown = [name for name in chosen.names if name not in benchmarks]
     if unknown:
-        print(f"Unknown benchmark '{unknown[0]}'. Known: {', '.join(BENCHMARKS)}.", file=sys.stderr)
+        print(f"Unknown benchmark '{unknown[0]}'. Known: {', '.join(benchmarks)}.", file=sys.stderr)
         return 2
     sizes = {name: value for name in ("rows", "columns") if (value := getattr(chosen, name)) is not None}
-    runs = BENCHMARKS | {"drift": partial(BENCHMARKS["drift"], **sizes)} if sizes else BENCHMARKS
-    sections = read_sections(RESULTS.read_text(encoding="utf-8") if RESULTS.is_file() else "")
-    for name in chosen.names or BENCHMARKS:
+    runs = {**benchmarks, "drift": partial(benchmarks["drift"], **sizes)} if sizes else benchmarks
+    sections = read_sections(results.read_text(encoding="utf-8") if results.is_file() else "")
+    for name in chosen.names or benchmarks:
         found = runs[name]()
         sections[name] = f"{machine()}\n\n{found if isinstance(found, str) else table(found)}"
         print(f"## {name}\n\n{sections[name]}\n")
     if not sizes:
         parts = [HEAD, *(f"## {name}\n\n{text}" for name, text in sorted(sections.items()))]
-        RESULTS.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+        results.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     return 0
 
 

@@ -17,23 +17,28 @@ ROWS = 100_000
 LEVEL = 0.05
 DRAWS = 10_000
 """Resamples of a full bootstrap, as `evaluation.bootstrap` has them."""
-DRAWN = 100
-"""Resamples the peer really makes; its time is scaled to DRAWS."""
 
 
-def run() -> list[Measured]:
+def run(rows: int = ROWS, drawn: int = 100) -> list[Measured]:
+    """Compare on so many rows; the peer really draws ``drawn`` resamples, and its time is scaled to DRAWS."""
     rng = np.random.default_rng(7)
-    truth = rng.random(ROWS) < 0.2
+    truth = rng.random(rows) < 0.2
     champion = 1 / (1 + np.exp(-rng.normal(1.2 * truth, 1.0)))
     challenger = 1 / (1 + np.exp(-(0.7 * np.log(champion / (1 - champion)) + rng.normal(0.6 * truth, 0.6))))
     return [
-        _compare("roc_auc", truth, champion, challenger, peer=roc_auc_score),
-        _compare("f1", truth, champion > 0.7, challenger > 0.7, peer=f1_score),
+        _compare("roc_auc", truth, champion, challenger, peer=roc_auc_score, drawn=drawn),
+        _compare("f1", truth, champion > 0.7, challenger > 0.7, peer=f1_score, drawn=drawn),
     ]
 
 
 def _compare(
-    name: str, truth: np.ndarray, champion: np.ndarray, challenger: np.ndarray, *, peer: Callable[..., float]
+    name: str,
+    truth: np.ndarray,
+    champion: np.ndarray,
+    challenger: np.ndarray,
+    *,
+    peer: Callable[..., float],
+    drawn: int,
 ) -> Measured:
     metric, labels = get_metric(name, problem="binary"), champion.dtype == bool
     sides = [
@@ -52,17 +57,17 @@ def _compare(
         return measure_difference(metric, *sides, level=LEVEL, blocks=None, rng=rng, draws=DRAWS)
 
     ours_s, difference = cpu_seconds(ours, repeats=3)
-    peer_s, interval = cpu_seconds(lambda: _bootstrap(peer, truth, champion, challenger))
+    peer_s, interval = cpu_seconds(lambda: _bootstrap(peer, truth, champion, challenger, drawn))
     return Measured(
-        task=f"difference of two {name} on {ROWS:,} paired rows, 95 % interval",
+        task=f"difference of two {name} on {len(truth):,} paired rows, 95 % interval",
         ours=difference.test,
         peer=f"paired bootstrap of scikit-learn's {peer.__name__}",
         ours_s=ours_s,
-        peer_s=peer_s * DRAWS / DRAWN,
+        peer_s=peer_s * DRAWS / drawn,
         ours_answer=_shown(difference.interval),
         peer_answer=_shown(interval),
-        note=f"the peer drew {DRAWN} resamples in {peer_s:.1f} CPU s, scaled to {DRAWS:,}; its interval is that of "
-        f"the {DRAWN}. Ours is the least of three runs"
+        note=f"the peer drew {drawn} resamples in {peer_s:.1f} CPU s, scaled to {DRAWS:,}; its interval is that of "
+        f"the {drawn}. Ours is the least of three runs"
         + (
             ", which need no resampling."
             if difference.test == "delong"
@@ -72,11 +77,11 @@ def _compare(
 
 
 def _bootstrap(
-    peer: Callable[..., float], truth: np.ndarray, champion: np.ndarray, challenger: np.ndarray
+    peer: Callable[..., float], truth: np.ndarray, champion: np.ndarray, challenger: np.ndarray, drawn: int
 ) -> tuple[float, float]:
     rng = np.random.default_rng(2)
     found = []
-    for _ in range(DRAWN):
+    for _ in range(drawn):
         rows = rng.integers(0, len(truth), len(truth))
         found.append(peer(truth[rows], challenger[rows]) - peer(truth[rows], champion[rows]))
     low, high = np.quantile(found, [LEVEL / 2, 1 - LEVEL / 2])

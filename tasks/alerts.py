@@ -133,7 +133,11 @@ PAUSES = (1.0, 4.0)
 
 @stage_task(name="deliver_alerts", **SIDE_EFFECT)
 def deliver_alerts(
-    setup: Setup, *, automations: bool = True, sleep: Callable[[float], None] = time.sleep
+    setup: Setup,
+    *,
+    automations: bool = True,
+    sleep: Callable[[float], None] = time.sleep,
+    announce: Callable[[Alert], object] = announce_monitoring,
 ) -> list[Reason]:
     """Tell every channel, and Prefect's automations, what they were not told yet; a failure is only noted.
 
@@ -145,6 +149,8 @@ def deliver_alerts(
         Whether automations are told now; else they are by the next run.
     sleep : callable
         How to wait between attempts.
+    announce : callable
+        Tells Prefect's automations of an alert.
 
     Returns
     -------
@@ -154,15 +160,17 @@ def deliver_alerts(
     if setup.config.monitoring.run_mode != "enabled":
         return []
     channels = (*([EVENTS] if automations else []), *dict.fromkeys(setup.config.alerts.notify))
-    told = [_notify_channel(setup, channel, sleep) for channel in channels]
+    told = [_notify_channel(setup, channel, sleep, announce) for channel in channels]
     return [reason for reasons in told for reason in reasons]
 
 
-def _notify_channel(setup: Setup, channel: str, sleep: Callable[[float], None]) -> list[Reason]:
+def _notify_channel(
+    setup: Setup, channel: str, sleep: Callable[[float], None], announce: Callable[[Alert], object]
+) -> list[Reason]:
     """Tell one channel what is due; after a failure its other topics wait for the next run."""
     reasons: list[Reason] = []
     for due in _due(setup, channel):
-        why = _attempt(due.alert, channel, sleep) if due.alert else None
+        why = _attempt(due.alert, channel, sleep, announce) if due.alert else None
         kind = FAILED if why else SENT if due.alert else SUPERSEDED
         payload = failed_payload(due, why) if why else settled_payload(due)
         setup.stores.ledger.append(model=setup.model, stream=STREAM, kind=kind, payload=payload, at=utc_now())
@@ -181,10 +189,12 @@ def _due(setup: Setup, channel: str) -> Iterator[PendingDelivery]:
             yield due
 
 
-def _attempt(alert: Alert, channel: str, sleep: Callable[[float], None]) -> str | None:
+def _attempt(
+    alert: Alert, channel: str, sleep: Callable[[float], None], announce: Callable[[Alert], object]
+) -> str | None:
     """Send, a few times; return why it failed, None when it arrived."""
     if channel == EVENTS:
-        announce_monitoring(alert)
+        announce(alert)
         return None
     try:
         send = open_channel(channel)

@@ -88,17 +88,18 @@ def _synthetic_rows(loaded: LoadedModel) -> pd.DataFrame:
     return pd.DataFrame([{**dict.fromkeys(schema.numeric, 0.0), **dict.fromkeys(schema.categorical, "x")}])
 
 
-def probe_servers(setup: Setup) -> dict[str, str | None]:
+def probe_servers(setup: Setup, ask_prefect: Callable[[], None]) -> dict[str, str | None]:
     """Return what each store and server said instead of answering; None where it answered."""
     asks: dict[str, Callable[[], Any]] = {
         "ledger": lambda: setup.stores.ledger.last(setup.model, HEALTH),
         "mlflow": lambda: setup.stores.registry.aliases(setup.model),
-        "prefect": _probe_prefect,
+        "prefect": ask_prefect,
     }
     return {name: _failure_message(ask) for name, ask in asks.items()}
 
 
-def _probe_prefect() -> None:
+def probe_prefect() -> None:
+    """Ask the Prefect server how it is; what it says, or that it does not answer, is raised."""
     from prefect.client.orchestration import get_client
 
     with get_client(sync_client=True) as client:
@@ -152,9 +153,21 @@ class HealthFacts:
 
 
 @stage_task(name="check_health", **SIDE_EFFECT)
-def check_health(setup: Setup, facts: HealthFacts) -> HealthReport:
-    """Judge champion, servers, feed, labels, disk, model age and the last run; keep a change in the ledger."""
-    servers = judge_servers(probe_servers(setup))
+def check_health(
+    setup: Setup, facts: HealthFacts, *, ask_prefect: Callable[[], None] = probe_prefect
+) -> HealthReport:
+    """Judge champion, servers, feed, labels, disk, model age and the last run; keep a change in the ledger.
+
+    Parameters
+    ----------
+    setup : Setup
+        The model.
+    facts : HealthFacts
+        What the run knows.
+    ask_prefect : callable
+        Raises where the Prefect server does not answer.
+    """
+    servers = judge_servers(probe_servers(setup, ask_prefect))
     version, champion, trouble = probe_champion(setup, loaded=facts.champion, rows=facts.rows)
     asked = PROBE_ROWS if facts.rows is not None else 1
     report = HealthReport(

@@ -181,15 +181,23 @@ def with_alerts(result: StageResult, told: Sequence[Reason]) -> StageResult:
 
 
 @stage_task(**SIDE_EFFECT)
-def keep_history(setup: Setup, run: MonitorRun) -> int:
-    """Delete profiles of windows older than ``monitoring.history``; return how many. A phase's newest hundred stay."""
+def keep_history(setup: Setup, run: MonitorRun, *, least: int = MIN_STORED_WINDOWS) -> int:
+    """Delete profiles of windows older than ``monitoring.history``; return how many. A phase's newest ones stay.
+
+    Parameters
+    ----------
+    setup : Setup
+        The model.
+    run : MonitorRun
+        What the run found.
+    least : int
+        Windows of each phase that stay, however old.
+    """
     newest, length = run.inputs.due.newest, setup.config.monitoring.history.amount
     read = setup.stores.ledger.read_tail
-    tails = [
-        read(setup.model, stream_of(setup, run.guard, phase).name, MIN_STORED_WINDOWS) for phase in run.looks
-    ]
+    tails = [read(setup.model, stream_of(setup, run.guard, phase).name, least) for phase in run.looks]
     kept = [tail[0] for tail in tails if tail]
-    if not run.asked.records or newest is None or len(tails[0]) < MIN_STORED_WINDOWS:
+    if not run.asked.records or newest is None or len(tails[0]) < least:
         return 0
     oldest = min(float(entry.payload["start"]) for entry in kept)
     if run.guard.watch.clock != "rows":

@@ -1,6 +1,7 @@
 """Benchmarks compute the same on both sides, and a run of one leaves the tables of the others."""
 
 import json
+from functools import partial
 
 import pytest
 
@@ -8,17 +9,17 @@ from benchmarks import __main__ as bench
 from benchmarks import challenge, drift, drift_child, drift_exact, drift_files, starting
 from benchmarks.starting_home import Cost, Home
 
+SMALL = partial(challenge.run, rows=3000, drawn=60)
 
-@pytest.fixture(autouse=True)
-def small(monkeypatch, tmp_path):
-    """Fewer rows and resamples, and a results page of the test's own."""
-    monkeypatch.setattr(challenge, "ROWS", 3000)
-    monkeypatch.setattr(challenge, "DRAWN", 60)
-    monkeypatch.setattr(bench, "RESULTS", tmp_path / "RESULTS.md")
+
+@pytest.fixture
+def page(tmp_path):
+    """A results page of the test's own."""
+    return tmp_path / "RESULTS.md"
 
 
 def test_both_sides_of_a_comparison_say_the_same():
-    for row in challenge.run():
+    for row in SMALL():
         ours, theirs = (_interval(text) for text in (row.ours_answer, row.peer_answer))
         width = ours[1] - ours[0]
         assert all(abs(a - b) < 0.35 * width for a, b in zip(ours, theirs, strict=True)), row
@@ -28,14 +29,14 @@ def _interval(text):
     return tuple(float(part) for part in text.strip("[]").split(","))
 
 
-def test_a_run_writes_its_table_and_keeps_those_of_others():
-    bench.RESULTS.write_text("# Old\n\n## drift\n\nkept as it was\n\n## challenge\n\nreplaced\n")
-    assert 0 == bench.main(["challenge"])
-    page = bench.RESULTS.read_text()
-    assert ["challenge", "drift"] == list(bench.read_sections(page))
-    assert "kept as it was" == bench.read_sections(page)["drift"]
-    assert "replaced" not in page
-    assert "| delong" in bench.read_sections(page)["challenge"]
+def test_a_run_writes_its_table_and_keeps_those_of_others(page):
+    page.write_text("# Old\n\n## drift\n\nkept as it was\n\n## challenge\n\nreplaced\n")
+    assert 0 == bench.main(["challenge"], results=page, benchmarks=bench.BENCHMARKS | {"challenge": SMALL})
+    text = page.read_text()
+    assert ["challenge", "drift"] == list(bench.read_sections(text))
+    assert "kept as it was" == bench.read_sections(text)["drift"]
+    assert "replaced" not in text
+    assert "| delong" in bench.read_sections(text)["challenge"]
 
 
 def test_an_unknown_benchmark_is_named(capsys):
@@ -74,7 +75,7 @@ def test_the_drift_benchmark_compares_with_all_rows_and_fails_where_a_bound_is_b
             drift_exact.compare(tmp_path)
 
 
-def test_a_missed_bar_is_said(monkeypatch):
+def test_a_missed_bar_is_said():
     costs = {"ours": 1.0, "scan": 0.5, "scan_lean": 0.5, "evidently": 160.0}
     made = {side: drift.Cost(cpu_s=cpu, peak_mb=100.0, answer=1) for side, cpu in costs.items()}
     page = drift._bars(made, {"columns": 8, "ks": 0.0, "ks_bound": 0.0, "psi": 0.0})
@@ -83,13 +84,13 @@ def test_a_missed_bar_is_said(monkeypatch):
     assert "memory, Evidently / ours: 1.00, bar at least 10: MISSED" in page
 
 
-def test_another_size_leaves_the_results_page_as_it_is(monkeypatch, capsys):
+def test_another_size_leaves_the_results_page_as_it_is(page, capsys):
     sizes = []
-    monkeypatch.setitem(bench.BENCHMARKS, "drift", lambda **size: sizes.append(size) or "a table")
-    bench.RESULTS.write_text("as it was")
-    assert 0 == bench.main(["drift", "--rows", "500"])
+    runs = bench.BENCHMARKS | {"drift": lambda **size: sizes.append(size) or "a table"}
+    page.write_text("as it was")
+    assert 0 == bench.main(["drift", "--rows", "500"], results=page, benchmarks=runs)
     assert [{"rows": 500}] == sizes
-    assert "as it was" == bench.RESULTS.read_text()
+    assert "as it was" == page.read_text()
     assert "a table" in capsys.readouterr().out
 
 

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from evergreen.tasks import alerts as alert_module
 from evergreen.tasks.alerts import PAUSES, deliver_alerts, send_test
 from evergreen.tasks.core.alerts.alert import EVENTS, TOPICS, Alarm, Alert, AlertLevel, next_alert
 from evergreen.tasks.core.config.monitoring import AlertsConfig, MonitoringConfig
@@ -17,11 +16,9 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 @pytest.fixture
-def events(monkeypatch):
+def events():
     """Alerts handed to Prefect's automations."""
-    handed = []
-    monkeypatch.setattr(alert_module, "announce_monitoring", handed.append)
-    return handed
+    return []
 
 
 @pytest.fixture
@@ -30,9 +27,8 @@ def setup(events):
         config = SimpleNamespace(
             alerts=AlertsConfig(notify=list(notify)), monitoring=MonitoringConfig(run_mode=run_mode)
         )
-        return SimpleNamespace(
-            model="cards", config=config, stores=SimpleNamespace(ledger=ledger or MemoryLedger())
-        )
+        stores = SimpleNamespace(ledger=ledger or MemoryLedger())
+        return SimpleNamespace(model="cards", config=config, stores=stores, events=events)
 
     return make
 
@@ -55,7 +51,7 @@ def judge(setup, *states, topic="inputs"):
 def deliver(setup):
     """Deliver without waiting; return codes of what came of it and the pauses that were made."""
     pauses = []
-    reasons = deliver_alerts.fn(setup, sleep=pauses.append)
+    reasons = deliver_alerts.fn(setup, sleep=pauses.append, announce=setup.events.append)
     return [reason.code for reason in reasons], [pause for pause in pauses if pause]
 
 
@@ -91,7 +87,9 @@ def test_one_message_when_an_alarm_opens_worsens_and_resolves_and_none_in_betwee
 def test_automations_that_nobody_runs_now_are_told_by_the_next_run(setup, hook, webhook, events):
     mine = setup(hook)
     judge(mine, "a")
-    assert ["alert_sent"] == [reason.code for reason in deliver_alerts.fn(mine, automations=False)]
+    assert ["alert_sent"] == [
+        reason.code for reason in deliver_alerts.fn(mine, automations=False, announce=mine.events.append)
+    ]
     assert ([], ["[drift] cards: a (data)"]) == (events, titles(webhook))
     assert ["alert_sent"] == deliver(mine)[0]
     assert (1, 1) == (len(events), len(webhook.got))
@@ -137,7 +135,9 @@ def test_a_second_attempt_within_a_run_that_arrives_is_no_failure(setup, hook, w
     def mend(pause):
         webhook.status = 200 if pause else 503
 
-    assert ["alert_sent"] * 2 == [reason.code for reason in deliver_alerts.fn(mine, sleep=mend)]
+    assert ["alert_sent"] * 2 == [
+        reason.code for reason in deliver_alerts.fn(mine, sleep=mend, announce=mine.events.append)
+    ]
     assert (["sent"], 2) == (kept(mine, hook), len(webhook.asked))
 
 
@@ -161,7 +161,11 @@ def test_a_reason_of_a_failure_holds_no_credentials(setup, hook, webhook):
     mine = setup(hook)
     judge(mine, "a")
     webhook.status = 403
-    (reason,) = [r for r in deliver_alerts.fn(mine, sleep=lambda _: None) if r.code == "alert_not_delivered"]
+    (reason,) = [
+        r
+        for r in deliver_alerts.fn(mine, sleep=lambda _: None, announce=mine.events.append)
+        if r.code == "alert_not_delivered"
+    ]
     noted = str([entry.payload for entry in mine.stores.ledger.read(stream="deliveries")])
     for secret in ("s3cr3t-word", "t0ken-t0ken"):
         assert secret not in reason.message + noted
@@ -177,7 +181,7 @@ def test_a_wrong_address_fails_the_delivery_and_not_the_monitoring(setup, monkey
         monkeypatch.setenv("GONE", value)
     mine = setup("env:GONE")
     judge(mine, "a")
-    reasons = deliver_alerts.fn(mine, sleep=lambda _: None)
+    reasons = deliver_alerts.fn(mine, sleep=lambda _: None, announce=mine.events.append)
     assert "alert_not_delivered" == reasons[-1].code
     assert said in reasons[-1].message
     assert "s3cr3t" not in reasons[-1].message

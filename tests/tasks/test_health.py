@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 
 from evergreen.tasks import health
-from evergreen.tasks import health as signs_of_life
 from evergreen.tasks.alerts import deliver_alerts
 from evergreen.tasks.core.drift.types import DriftKind, SignalSeries
 from evergreen.tasks.core.health.checks import Condition
@@ -25,7 +24,6 @@ HOUR = 3600.0
 
 @pytest.fixture
 def stores(two_versions_store, mlflow_uri, tmp_path, monkeypatch):
-    monkeypatch.setattr(signs_of_life, "_probe_prefect", lambda: None)
     return ModelStores(tmp_path / "own", mlflow_uri, monkeypatch, start=two_versions_store)
 
 
@@ -41,9 +39,13 @@ def crowned(stores, **sections):
     return made
 
 
+def answer():
+    """Stand for a Prefect server that is well."""
+
+
 def look(setup, **facts):
     """Return conditions by check."""
-    report = check_health.fn(setup, HealthFacts(started=STARTED, **facts))
+    report = check_health.fn(setup, HealthFacts(started=STARTED, **facts), ask_prefect=answer)
     return {check.name: check.condition.value for check in report.checks}
 
 
@@ -91,7 +93,9 @@ def test_a_champion_answers_the_windows_own_rows(setup):
 
 
 def test_rows_without_a_feature_are_told_as_a_champion_that_does_not_answer(setup):
-    found = check_health.fn(setup, HealthFacts(started=STARTED, rows=pd.DataFrame({"noise": [1.0]})))
+    found = check_health.fn(
+        setup, HealthFacts(started=STARTED, rows=pd.DataFrame({"noise": [1.0]})), ask_prefect=answer
+    )
     assert Condition.FAILED is found.checks[0].condition
     assert "signal" in found.checks[0].reason.message
 
@@ -117,12 +121,11 @@ def test_a_champion_whose_files_are_gone_is_told(setup, stores):
     assert "failed" == look(setup)["champion"]
 
 
-def test_a_server_that_does_not_answer_is_told_without_its_password(setup, monkeypatch):
+def test_a_server_that_does_not_answer_is_told_without_its_password(setup):
     def refuse():
         raise ConnectionError("no answer from http://ada:secret@host/api")
 
-    monkeypatch.setattr(signs_of_life, "_probe_prefect", refuse)
-    report = check_health.fn(setup, HealthFacts(started=STARTED))
+    report = check_health.fn(setup, HealthFacts(started=STARTED), ask_prefect=refuse)
     (failed,) = [check for check in report.checks if check.condition is Condition.FAILED]
     assert "prefect" == failed.name
     assert "secret" not in failed.reason.message
@@ -171,19 +174,20 @@ def test_a_monitoring_that_has_not_run_for_long_warns(setup):
     keep(setup, "inputs", 1, place=0)
     assert "warning" == look(setup)["last_run"]
     keep(setup, "inputs", 1, place=1, at=datetime.now(UTC))
-    recent = check_health.fn(setup, HealthFacts(started=datetime.now(UTC) + timedelta(seconds=1)))
+    recent = check_health.fn(
+        setup, HealthFacts(started=datetime.now(UTC) + timedelta(seconds=1)), ask_prefect=answer
+    )
     assert "ok" == next(check.condition.value for check in recent.checks if check.name == "last_run")
 
 
 def test_failing_health_reaches_the_channels_like_drift(stores, webhook, monkeypatch):
     monkeypatch.setenv("HOOK", f"json://127.0.0.1:{webhook.port}/")
-    monkeypatch.setattr("evergreen.tasks.alerts.announce_monitoring", lambda alert: [])
     setup = stores.setup(alerts={"notify": ["env:HOOK"]})
     look(setup)
-    deliver_alerts.fn(setup, sleep=lambda _: None)
+    deliver_alerts.fn(setup, sleep=lambda _: None, announce=lambda _: None)
     setup.stores.registry.set_alias("tested", CHAMPION, STRONG)
     look(setup)
-    deliver_alerts.fn(setup, sleep=lambda _: None)
+    deliver_alerts.fn(setup, sleep=lambda _: None, announce=lambda _: None)
     expected = ["[critical] tested: champion (health)", "[resolved] tested: champion (health)"]
     assert expected == [body["title"] for body in webhook.got]
 

@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 import pytest
 from prefect.logging import disable_run_logger
 
-import evergreen.tasks.monitoring_report
 from evergreen.tasks.core.drift.types import Phase
 from evergreen.tasks.core.errors import Blocked, ConfigError, InputError, NotLearnable
 from evergreen.tasks.core.monitoring import monitor as guarding
@@ -119,8 +118,7 @@ def test_alarms_end_when_nobody_knows_any_more_what_they_moved_away_from(monitor
     assert ([], []) == (window_alerts(setup)[-1]["open"], result.details["open_alarms"])
 
 
-def test_history_never_takes_the_newest_windows_of_a_phase_that_lags_behind(monitored, monkeypatch):
-    monkeypatch.setattr(evergreen.tasks.monitoring_report, "MIN_STORED_WINDOWS", 3)
+def test_history_never_takes_the_newest_windows_of_a_phase_that_lags_behind(monitored):
     lagging = {"data": {"label_delay": "8h"}, "monitoring": {"history": "1h"}}
     setup = monitored.setup(make_rows(hours=FIRST + 14), **lagging)
     with disable_run_logger():
@@ -129,7 +127,8 @@ def test_history_never_takes_the_newest_windows_of_a_phase_that_lags_behind(moni
             load_monitor.fn(setup),
         )
         looks = {phase: check_due_windows.fn(setup, guard, asked, phase) for phase in guard.phases}
-        assert 2 * 2 == keep_history.fn(setup, MonitorRun(asked=asked, guard=guard, looks=looks))
+        run = MonitorRun(asked=asked, guard=guard, looks=looks)
+        assert 2 * 2 == keep_history.fn(setup, run, least=3)
     log = setup.stores.log
     assert [2, 3, 4] == [
         hour_of(one.window.start) - FIRST for one in log.windows(setup.model, Phase.OUTCOMES)
