@@ -41,7 +41,7 @@ def make_setup(mlflow_uri, tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def learned(mlflow_template, tmp_path_factory):
+def trained_model(mlflow_template, tmp_path_factory):
     """Return a function that trains a model of a kind of problem, once; its stores are only read."""
     return functools.cache(
         lambda problem: TrainedModel(tmp_path_factory.mktemp(problem), mlflow_template, problem=problem)
@@ -49,14 +49,14 @@ def learned(mlflow_template, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def binary(learned):
+def binary(trained_model):
     """The model of a binary problem."""
-    return learned("binary")
+    return trained_model("binary")
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)
-def test_training_registers_a_candidate_that_answers_as_it_was_measured(learned, monkeypatch, problem):
-    known = learned(problem)
+def test_training_registers_a_candidate_that_answers_as_it_was_measured(trained_model, monkeypatch, problem):
+    known = trained_model(problem)
     setup = known.open(monkeypatch)
     lesson, choice, fitted, info = known.lesson, known.choice, known.fitted, known.info
     assert {"candidate": 1} == setup.stores.registry.aliases("tested")
@@ -233,8 +233,8 @@ def test_a_version_registered_by_hand_is_not_loaded_as_ours(make_setup):
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)
-def test_every_problem_has_figures_whose_words_are_whole(learned, problem):
-    fitted = learned(problem).fitted
+def test_every_problem_has_figures_whose_words_are_whole(trained_model, problem):
+    fitted = trained_model(problem).fitted
     drawn = [
         *holdout_figures(fitted.holdout, problem=problem),
         importance_figure(fitted.importances, metric="m"),

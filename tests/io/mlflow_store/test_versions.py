@@ -26,7 +26,7 @@ WINDOWS = {"window": "100h", "min_rows": 50}
 
 
 @pytest.fixture(scope="module")
-def learned(mlflow_template, tmp_path_factory):
+def trained_model(mlflow_template, tmp_path_factory):
     """Return a function that trains a model of a kind of problem, once."""
 
     def train_once(problem="binary", **options):
@@ -38,9 +38,9 @@ def learned(mlflow_template, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def two(learned):
+def two(trained_model):
     """Two versions of a model, the second of all rows."""
-    return learned(until=("2026-02-20", None))
+    return trained_model(until=("2026-02-20", None))
 
 
 @pytest.fixture
@@ -51,11 +51,11 @@ def empty(mlflow_uri, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("problem", ["binary", "multiclass", "regression", "ranking"])
-def test_a_trained_version_has_its_past_and_its_worth(learned, request, monkeypatch, problem):
+def test_a_trained_version_has_its_past_and_its_worth(trained_model, request, monkeypatch, problem):
     if problem == "binary":
         known = request.getfixturevalue("two")
     else:
-        known = learned(problem, n=6000 if problem == "ranking" else 1800)
+        known = trained_model(problem, n=6000 if problem == "ranking" else 1800)
     reference, past = load_reference(known.open(monkeypatch), known.info)
     assert known.lesson.metric.name in reference.performance
     assert reference.loss.defined
@@ -67,10 +67,10 @@ def test_a_trained_version_has_its_past_and_its_worth(learned, request, monkeypa
     assert {0.0} == set(data.starts % 360_000.0)
 
 
-def test_the_decisions_of_the_reference_are_the_versions_own(learned, monkeypatch):
+def test_the_decisions_of_the_reference_are_the_versions_own(trained_model, monkeypatch):
     shares = []
     for costs in ({"false_positive": 1, "false_negative": 9}, {"false_positive": 9, "false_negative": 1}):
-        known = learned(evaluation={"threshold": costs})
+        known = trained_model(evaluation={"threshold": costs})
         answers = load_reference(known.open(monkeypatch), known.info)[0].answers
         column = answers.columns["@decision"]
         yes = answers.grid.columns["@decision"].categories.index("yes")
