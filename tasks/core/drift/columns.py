@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evergreen.tasks.core.arrays import FloatArray
+from evergreen.tasks.core.arrays import BoolArray, FloatArray
 from evergreen.tasks.core.drift.measures import CellCounts, DriftMeasure, measure_cells
 from evergreen.tasks.core.errors import InputError
 from evergreen.tasks.core.profiles.grid import ColumnGrid
@@ -44,7 +44,7 @@ def numeric_numbers(
     """
     before, after = counts = [_padded([one.counts_array for one in side]) for side in sides]
     exist = np.arange(before.shape[1]) < np.array([[grid.bins] for grid in grids])
-    crowded = exist & ~_padded([_holds_one_value(grid) for grid in grids]).astype(bool)
+    crowded = exist & ~_padded([single_value_bins(grid) for grid in grids]).astype(bool)
     parts = shares(before)
     ranks = np.maximum.accumulate(np.where(exist, np.cumsum(parts, axis=1) - parts / 2, -np.inf), axis=1)
     cuts = _decile_cuts(before)
@@ -132,11 +132,11 @@ def _absences(columns: Sequence[ColumnProfile]) -> FloatArray:
     return np.array(rows, dtype=np.float64).reshape(-1, 4)
 
 
-def _holds_one_value(grid: ColumnGrid) -> FloatArray:
+def single_value_bins(grid: ColumnGrid) -> BoolArray:
     """Tell which bins hold a single value, shape (bins,): those that end at the next number."""
     edges = np.asarray(grid.edges, dtype=np.float64)
     inner = edges[1:] == np.nextafter(edges[:-1], np.inf)
-    return np.concatenate([[0.0], inner, [0.0] * min(1, len(edges))])
+    return np.concatenate([[False], inner, [False] * min(1, len(edges))])
 
 
 def _padded(rows: Sequence[npt.NDArray]) -> FloatArray:

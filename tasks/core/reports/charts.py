@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from evergreen.tasks.core.arrays import FloatArray
+from evergreen.tasks.core.drift.columns import single_value_bins
 from evergreen.tasks.core.drift.types import short_time
 from evergreen.tasks.core.errors import InputError
 from evergreen.tasks.core.profiles.grid import ColumnGrid
@@ -68,17 +69,14 @@ class Axis:
         gap = 1.0 if self.step > 6 else 0.0
         width = (last - first) * self.step - gap
         where = f'x="{self.x(first):.1f}" y="{top:.1f}" width="{width:.1f}" height="{height:.1f}"'
-        return f'<rect {where} class="{css}"><title>{escape(title)}</title></rect>'
+        return mark(f'rect {where} class="{css}"', title)
 
     def outline(self, first: int, last: int, top: float, height: float, *, css: str, title: str) -> str:
         """Draw a frame around the cells ``[first, last)``; the keyboard reaches it."""
         width = max(2.0, (last - first) * self.step - 1.6)
         where = f'x="{self.x(first) + 0.3:.1f}" y="{top:.1f}" width="{width:.1f}" height="{height:.1f}"'
-        said = escape(title)
-        return (
-            f'<rect {where} rx="2" class="{css}" tabindex="0" role="img" aria-label="{said}">'
-            f"<title>{said}</title></rect>"
-        )
+        label = f'tabindex="0" role="img" aria-label="{escape(title)}"'
+        return mark(f'rect {where} rx="2" class="{css}" {label}', title)
 
     def name(self, text: str, baseline: float, *, css: str) -> str:
         """Write a row's name left of the axis, shortened where it is long; its title is the whole."""
@@ -104,6 +102,15 @@ class Axis:
         """Return the whole SVG, from ``left`` on."""
         size = f'viewBox="{left} 0 {AXIS_WIDTH - left} {height:.0f}"'
         return f'<svg {size} role="group" aria-label="{escape(label)}" {extra}>{body}</svg>'
+
+
+def mark(shape: str, title: str) -> str:
+    """Return a shape of an SVG, given as its name and attributes, that bears a title.
+
+    >>> mark('path d="M0 0h9"', "a < b")
+    '<path d="M0 0h9"><title>a &lt; b</title></path>'
+    """
+    return f"<{shape}><title>{escape(title)}</title></{shape.partition(' ')[0]}>"
 
 
 def pool(values: Sequence[T], cells: int) -> list[Sequence[T]]:
@@ -139,40 +146,45 @@ MOST_VALUES = 24
 
 
 @dataclass(frozen=True, kw_only=True)
-class Histogram:
-    """Two distributions of numbers over the same cells.
+class Distribution:
+    """One column's distribution in the reference and in a window, over the same b cells.
 
     Attributes
     ----------
-    labels : tuple of str, length b
-        What each cell holds, in words.
-    ticks : tuple of str, length b + 1
-        What stands at the borders of the cells; empty where nothing does.
-    reference, current : tuple of float, length b
-        Shares of all rows; they sum to the share of finite ones.
+    labels : tuple of str, length b; what each cell holds, of a private column numbered groups
+    reference, current : tuple of float, length b; shares of the rows, each sums to one (of a histogram: to the share of
+        finite ones)
+    ticks : tuple of str, length b + 1; what stands at the borders of ordered cells; empty: cells are names
     """
 
     labels: tuple[str, ...]
-    ticks: tuple[str, ...]
     reference: tuple[float, ...]
     current: tuple[float, ...]
+    ticks: tuple[str, ...] = ()
+
+    def draw(self, title: str) -> str:
+        """Return its chart."""
+        return distribution_svg(self.labels, self.reference, self.current, title=title, ticks=self.ticks)
 
 
-def histogram(grid: ColumnGrid, reference: ColumnProfile, current: ColumnProfile) -> Histogram:
+def histogram(grid: ColumnGrid, reference: ColumnProfile, current: ColumnProfile) -> Distribution:
     """Return the histogram of a numeric column; both sides must have rows.
 
     Cells span the middle 99 % of both sides, but no more than three interquartile ranges beyond the quartiles; what
     lies outside is in the first and the last. Within a fine bin rows are taken as evenly spread. A column of few
     single values (or one without a range) is shown value by value, without ticks.
     """
-    if not (reference.finite and current.finite) or _few_values(grid, reference):
+    edges, single = np.asarray(grid.edges, dtype=np.float64), single_value_bins(grid)
+    few = reference.counts_array[~single].sum() == 0 and single.sum() <= MOST_VALUES
+    if few or not (reference.finite and current.finite):
         return _by_value(grid, reference, current)
     cumulated = [_Cumulated.of(grid, side) for side in (reference, current)]
     low = min(side.reach(-1) for side in cumulated)
     high = max(side.reach(1) for side in cumulated)
     if not low < high or not np.isfinite(high - low):
         return _by_value(grid, reference, current)
-    borders = _borders(low, high, whole=_whole_numbers(grid))
+    starts = edges[~single[:-1]] if len(edges) else edges
+    borders = _borders(low, high, whole=bool((starts == np.rint(starts)).all()))
     inner = borders[1:-1]
     shares = [
         np.diff(np.concatenate([[0.0], side.below(inner), [1.0]])) * one.finite / one.n
@@ -182,12 +194,8 @@ def histogram(grid: ColumnGrid, reference: ColumnProfile, current: ColumnProfile
     labels[0], labels[-1] = f"< {borders[1]:.4g}", f"≥ {borders[-2]:.4g}"
     shown = {round(place * len(labels) / 4) for place in range(5)}
     ticks = tuple(f"{at:.3g}" if place in shown else "" for place, at in enumerate(borders))
-    return Histogram(
-        labels=tuple(labels),
-        ticks=ticks,
-        reference=tuple(shares[0].tolist()),
-        current=tuple(shares[1].tolist()),
-    )
+    before, now = (tuple(side.tolist()) for side in shares)
+    return Distribution(labels=tuple(labels), ticks=ticks, reference=before, current=now)
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,96 +247,49 @@ def _borders(low: float, high: float, *, whole: bool) -> FloatArray:
     return np.asarray(first + width * np.arange(cells + 1), dtype=np.float64)
 
 
-def _whole_numbers(grid: ColumnGrid) -> bool:
-    edges = np.asarray(grid.edges, dtype=np.float64)
-    after = np.concatenate([[False], edges[1:] == np.nextafter(edges[:-1], np.inf)])
-    return bool((edges[~after] == np.rint(edges[~after])).all())
-
-
-def _few_values(grid: ColumnGrid, reference: ColumnProfile) -> bool:
-    """Tell whether all rows of the reference lie in a few bins of a single value."""
-    single = np.array([_is_single(grid, place) for place in range(grid.bins)])
-    return bool(reference.counts_array[~single].sum() == 0 and single.sum() <= MOST_VALUES)
-
-
-def _by_value(grid: ColumnGrid, reference: ColumnProfile, current: ColumnProfile) -> Histogram:
-    """Return the shares of the bins that hold rows, each labelled by where it begins."""
+def _by_value(grid: ColumnGrid, reference: ColumnProfile, current: ColumnProfile) -> Distribution:
+    """Return the shares of the bins that hold rows, each labelled by its value, or by what it lies between."""
+    single, labels = single_value_bins(grid), []
     held = [place for place in range(grid.bins) if reference.counts[place] or current.counts[place]]
-    sides = [tuple(one.counts[place] / one.n for place in held) for one in (reference, current)]
-    labels = tuple(_label(grid, place) for place in held)
-    return Histogram(labels=labels, ticks=(), reference=sides[0], current=sides[1])
-
-
-def _label(grid: ColumnGrid, place: int) -> str:
-    """Say what a bin holds: one value, or what lies between two."""
-    low = f"{grid.edges[place - 1]:.6g}" if place else ""
-    high = f"{grid.edges[place]:.6g}" if place < len(grid.edges) else ""
-    if _is_single(grid, place):
-        return low
-    return f"{low} – {high}" if low and high else f"< {high}" if high else f"> {low}" if low else "all"
-
-
-def _is_single(grid: ColumnGrid, place: int) -> bool:
-    return 0 < place < len(grid.edges) and bool(
-        grid.edges[place] == np.nextafter(grid.edges[place - 1], np.inf)
-    )
+    for place in held:
+        low = f"{grid.edges[place - 1]:.6g}" if place else ""
+        high = f"{grid.edges[place]:.6g}" if place < len(grid.edges) and not single[place] else ""
+        between = f"{low} – {high}" if low and high else f"< {high}" if high else f"> {low}" if low else "all"
+        labels.append(low if single[place] else between)
+    before, now = (tuple(one.counts[place] / one.n for place in held) for one in (reference, current))
+    return Distribution(labels=tuple(labels), reference=before, current=now)
 
 
 # Two distributions side by side as SVG.
 
 
-BARS_WIDTH, BARS_LEFT, BARS_ROW, BARS_HEIGHT = 420, 130, 24, 8
-
-
-def bars_svg(
-    labels: Sequence[str], reference: Sequence[float], current: Sequence[float], *, title: str
-) -> str:
-    """Return two bars a label, drawn to one scale: the reference, and what is now.
-
-    Parameters
-    ----------
-    labels : sequence of str, length b
-        What was counted.
-    reference, current : sequence of float, length b
-        Shares.
-    title : str
-        Name of the column.
-    """
-    greatest = max([*reference, *current], default=0.0) or 1.0
-    rows = [
-        _bars_row(place, label, (before, now), greatest)
-        for place, (label, before, now) in enumerate(zip(labels, reference, current, strict=True))
-    ]
-    height = 26 + len(rows) * BARS_ROW
-    said = escape(title)
-    return (
-        f'<svg viewBox="0 0 {BARS_WIDTH} {height}" role="img" aria-label="Distribution of {said}">'
-        f'<text x="0" y="14" class="head">{said}</text>{"".join(rows)}</svg>'
-    )
-
-
-def _bars_row(place: int, label: str, sides: tuple[float, float], greatest: float) -> str:
+def _bars_row(place: int, label: str, before: float, now: float, greatest: float) -> str:
+    """Draw two bars to one scale: the reference, and what is now."""
     top = 26 + place * BARS_ROW
     short = label if len(label) <= 18 else f"{label[:17]}…"
-    title = f"{label}: {sides[0]:.1%} in the reference, {sides[1]:.1%} now"
     bars = "".join(
         f'<rect x="{BARS_LEFT}" y="{top + side * (BARS_HEIGHT + 1)}" height="{BARS_HEIGHT}" class="{css}" '
-        f'width="{max(0.5, value / greatest * (BARS_WIDTH - BARS_LEFT - 46)):.1f}"/>'
-        for side, (value, css) in enumerate(zip(sides, ("past", "current"), strict=True))
+        f'width="{max(0.5, value / greatest * (CHART_WIDTH - BARS_LEFT - 46)):.1f}"/>'
+        for side, (value, css) in enumerate(((before, "past"), (now, "current")))
     )
-    end = BARS_LEFT + max(sides) / greatest * (BARS_WIDTH - BARS_LEFT - 46) + 5
+    end = BARS_LEFT + max(before, now) / greatest * (CHART_WIDTH - BARS_LEFT - 46) + 5
     return (
-        f"<g><title>{escape(title)}</title>"
-        f'<rect x="0" y="{top - 3}" width="{BARS_WIDTH}" height="{BARS_ROW}" fill="transparent"/>'
+        f"<g><title>{_share_title(label, before, now)}</title>"
+        f'<rect x="0" y="{top - 3}" width="{CHART_WIDTH}" height="{BARS_ROW}" fill="transparent"/>'
         f'<text x="{BARS_LEFT - 8}" y="{top + 12}" class="name">{escape(short)}</text>{bars}'
-        f'<text x="{end:.1f}" y="{top + 12}" class="tick">{sides[1]:.0%}</text></g>'
+        f'<text x="{end:.1f}" y="{top + 12}" class="tick">{now:.0%}</text></g>'
     )
+
+
+def _share_title(label: str, before: float, now: float) -> str:
+    return escape(f"{label}: {before:.1%} in the reference, {now:.1%} now")
 
 
 # Two distributions in one chart, as inline SVG: grey columns were, coloured ones are.
 
 
 CHART_WIDTH, CHART_HEIGHT, CHART_TOP, CHART_FOOT, CHART_SIDE = 420, 190, 28, 22, 10
+BARS_LEFT, BARS_ROW, BARS_HEIGHT = 130, 24, 8
 
 
 def distribution_svg(
@@ -366,23 +327,24 @@ def distribution_svg(
             f"A chart got {len(labels)} labels, {len(reference)} and {len(current)} shares and {len(ticks)} ticks. "
             "Allowed: as many shares as labels on both sides, and one tick more or none."
         )
-    if not ticks:
-        return bars_svg(labels, reference, current, title=title)
-    greatest = max([*reference, *current], default=0.0) or 1.0
-    body = [
-        f'<text x="0" y="14" class="head">{escape(title)}</text>',
-        _columns(reference, greatest, css="past"),
-        _columns(current, greatest, css="current", opacity=0.35),
-        _outline(current, greatest),
-        *(_tick(place, text, len(labels)) for place, text in enumerate(ticks) if text),
-        *(
-            _hover(place, label, reference[place], current[place], len(labels))
-            for place, label in enumerate(labels)
-        ),
-    ]
+    greatest, cells = max([*reference, *current], default=0.0) or 1.0, len(labels)
+    pairs = list(zip(labels, reference, current, strict=True))
+    if ticks:
+        height = CHART_HEIGHT
+        parts = [
+            _columns(reference, greatest, css="past"),
+            _columns(current, greatest, css="current", opacity=0.35),
+            _outline(current, greatest),
+            *(_tick(place, text, cells) for place, text in enumerate(ticks) if text),
+            *(_hover(place, *pair, cells) for place, pair in enumerate(pairs)),
+        ]
+    else:
+        height = 26 + cells * BARS_ROW
+        parts = [_bars_row(place, *pair, greatest) for place, pair in enumerate(pairs)]
+    name = escape(title)
     return (
-        f'<svg viewBox="0 0 {CHART_WIDTH} {CHART_HEIGHT}" role="img" aria-label="Distribution of {escape(title)}">'
-        f"{''.join(body)}</svg>"
+        f'<svg viewBox="0 0 {CHART_WIDTH} {height}" role="img" aria-label="Distribution of {name}">'
+        f'<text x="0" y="14" class="head">{name}</text>{"".join(parts)}</svg>'
     )
 
 
@@ -422,10 +384,10 @@ def _tick(place: int, text: str, cells: int) -> str:
     )
 
 
-def _hover(place: int, label: str, before: float, after: float, cells: int) -> str:
-    title = escape(f"{label}: {before:.1%} in the reference, {after:.1%} now")
+def _hover(place: int, label: str, before: float, now: float, cells: int) -> str:
     width = (CHART_WIDTH - 2 * CHART_SIDE) / cells
     return (
         f'<rect x="{_x(place, cells):.1f}" y="{CHART_TOP}" width="{width:.1f}" '
-        f'height="{CHART_HEIGHT - CHART_FOOT - CHART_TOP}" fill="transparent"><title>{title}</title></rect>'
+        f'height="{CHART_HEIGHT - CHART_FOOT - CHART_TOP}" fill="transparent">'
+        f"<title>{_share_title(label, before, now)}</title></rect>"
     )

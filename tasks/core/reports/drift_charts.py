@@ -14,7 +14,7 @@ import numpy as np
 from evergreen.tasks.core.drift.types import DriftKind, Level, listed, short_time
 from evergreen.tasks.core.profiles.grid import ColumnGrid
 from evergreen.tasks.core.profiles.profile import ColumnProfile
-from evergreen.tasks.core.reports.charts import AXIS_LEFT, Axis, distribution_svg, histogram, pool, runs
+from evergreen.tasks.core.reports.charts import AXIS_LEFT, Axis, Distribution, histogram, mark, pool, runs
 from evergreen.tasks.core.reports.html import COLOURS, MARKS, legend
 from evergreen.tasks.core.reports.monitored_model import (
     JUDGED,
@@ -29,55 +29,33 @@ from evergreen.tasks.core.reports.monitored_model import (
 MOST_CATEGORIES = 12
 
 
-@dataclass(frozen=True, kw_only=True)
-class Shares:
-    """One column's distribution in the reference and in a window.
-
-    Attributes
-    ----------
-    labels : tuple of str, length b
-        What is counted; of a private column numbered groups.
-    reference, current : tuple of float, length b
-        Shares of the rows; each sums to one.
-    """
-
-    labels: tuple[str, ...]
-    reference: tuple[float, ...]
-    current: tuple[float, ...]
-
-
 def column_figure(watched: MonitoredModel, column: str) -> str:
-    """Return a column's chart with what it leaves out said below; nothing where its profiles are not at hand."""
-    found = _sides(watched, column)
-    if found is None:
-        return ""
-    grid, reference, current = found
-    private = column in watched.private or grid.hashed
-    if column.startswith("@") and not current.finite:
-        return ""  # a window of inputs has no outcome yet
-    if grid.kind == "numeric" and not private and reference.finite and current.finite:
-        bars = histogram(grid, reference, current)
-        drawn = distribution_svg(bars.labels, bars.reference, bars.current, title=column, ticks=bars.ticks)
+    """Return a column's chart with what it leaves out below; nothing where its profiles are not at hand."""
+    for known, now in watched.profiles:
+        if column in known.columns and column in now.columns and known.grid.id == now.grid.id:
+            grid, reference, current = known.grid.columns[column], known.columns[column], now.columns[column]
+            break
     else:
-        shares = side_shares(grid, reference, current, hidden=private)
-        drawn = distribution_svg(shares.labels, shares.reference, shares.current, title=column)
-    said = [_missing(reference, current), "Private: neither values nor names are shown." if private else ""]
-    caption = escape(" ".join(filter(None, said)))
-    return f"<figure>{drawn}<figcaption>{caption}</figcaption></figure>"
+        return ""
+    if not (reference.n and current.n) or (column.startswith("@") and not current.finite):
+        return ""  # a side without rows, or a window of inputs that has no outcome yet
+    private = column in watched.private or grid.hashed
+    missing = [side.nulls / side.n for side in (reference, current)]
+    notes = [
+        f"Missing: {missing[0]:.1%} in the reference, {missing[1]:.1%} now." if any(missing) else "",
+        "Private: neither values nor names are shown." if private else "",
+    ]
+    chart = distribution(grid, reference, current, private=private).draw(column)
+    return f"<figure>{chart}<figcaption>{escape(' '.join(filter(None, notes)))}</figcaption></figure>"
 
 
-def _sides(watched: MonitoredModel, column: str) -> tuple[ColumnGrid, ColumnProfile, ColumnProfile] | None:
-    """Return a column's grid and its two profiles; None where they are not at hand or a side has no rows."""
-    for reference, current in watched.profiles:
-        if column in reference.columns and column in current.columns and reference.grid.id == current.grid.id:
-            sides = (reference.columns[column], current.columns[column])
-            return (reference.grid.columns[column], *sides) if all(side.n for side in sides) else None
-    return None
-
-
-def _missing(reference: ColumnProfile, current: ColumnProfile) -> str:
-    shares = [side.nulls / side.n for side in (reference, current)]
-    return f"Missing: {shares[0]:.1%} in the reference, {shares[1]:.1%} now." if any(shares) else ""
+def distribution(
+    grid: ColumnGrid, reference: ColumnProfile, current: ColumnProfile, *, private: bool
+) -> Distribution:
+    """Return a histogram of numbers, else the shares of groups; of a private column without values and names."""
+    if grid.kind == "numeric" and not private and reference.finite and current.finite:
+        return histogram(grid, reference, current)
+    return side_shares(grid, reference, current, hidden=private)
 
 
 def group_words(watched: MonitoredModel, column: str, group: str) -> str:
@@ -90,7 +68,7 @@ def group_words(watched: MonitoredModel, column: str, group: str) -> str:
 
 def side_shares(
     grid: ColumnGrid, reference: ColumnProfile, current: ColumnProfile, *, hidden: bool
-) -> Shares:
+) -> Distribution:
     """Return a column's distributions from its profiles, each with rows; ``hidden``: without values and names."""
     groups = _numeric_groups(grid) if grid.kind == "numeric" else _category_groups(grid, reference, current)
     sides = (reference, current)
@@ -105,7 +83,7 @@ def side_shares(
             for side, count in zip(counts, taken, strict=True):
                 side.append(float(count))
     shares = [tuple(count / side.n for count in mine) for side, mine in zip(sides, counts, strict=True)]
-    return Shares(labels=tuple(labels), reference=shares[0], current=shares[1])
+    return Distribution(labels=tuple(labels), reference=shares[0], current=shares[1])
 
 
 def _numeric_groups(grid: ColumnGrid) -> list[tuple[str, range]]:
@@ -209,6 +187,12 @@ def cells_of(watched: MonitoredModel, column: str) -> list[HeatmapCell]:
     return [_cell(watched, window, column) for window in watched.windows]
 
 
+def _psi_levels(watched: MonitoredModel) -> tuple[float, float, float, float]:
+    """Return the PSI from which on each darker shade begins."""
+    drift = watched.config.drift
+    return drift.psi_warning / 2, drift.psi_warning, drift.psi_critical, 2 * drift.psi_critical
+
+
 def _cell(watched: MonitoredModel, window: Mapping[str, Any], column: str) -> HeatmapCell:
     measured = next((one for one in window.get("columns", ()) if one["column"] == column), None)
     psi = real(measured.get("psi")) if measured else math.nan
@@ -218,12 +202,11 @@ def _cell(watched: MonitoredModel, window: Mapping[str, Any], column: str) -> He
     if math.isnan(psi):
         return HeatmapCell(shade="void" if measured or not judged else "none", psi=psi, mark=mark)
     explained = measured is not None and psi <= real(measured.get("psi_chance"))
-    return HeatmapCell(shade="s0" if explained else _shade(psi, watched), psi=psi, mark=mark)
-
-
-def _shade(psi: float, watched: MonitoredModel) -> str:
-    warning, critical = watched.config.drift.psi_warning, watched.config.drift.psi_critical
-    return f"s{sum(psi >= edge for edge in (warning / 2, warning, critical, 2 * critical))}"
+    return HeatmapCell(
+        shade=f"s{0 if explained else sum(psi >= level for level in _psi_levels(watched))}",
+        psi=psi,
+        mark=mark,
+    )
 
 
 def _row(watched: MonitoredModel, column: str, axis: Axis, top: float) -> str:
@@ -261,8 +244,7 @@ def _worst(cells: Sequence[HeatmapCell]) -> HeatmapCell:
 
 def heat_legend(watched: MonitoredModel) -> str:
     """Return the legend of the map."""
-    drift = watched.config.drift
-    edges = (drift.psi_warning / 2, drift.psi_warning, drift.psi_critical, 2 * drift.psi_critical)
+    edges = _psi_levels(watched)
     words = [f"PSI below {edges[0]:g} or no more than chance", *(f"from {edge:g}" for edge in edges)]
     shades = [(f"s{step}", words[step]) for step in range(STEPS)]
     marks = [("alarm", "alarm"), ("warn", "warning"), ("void", "could not be judged"), ("none", "no PSI")]
@@ -317,10 +299,8 @@ def performance_picture(windows: Windows, promotions: Windows = (), *, title: st
     strips, tall = level_strips(windows, axis, 26)
     chart, height = performance_parts(windows, promotions)
     if not chart:
-        chart, height = (
-            f'<text x="{AXIS_LEFT}" y="{TOP}" class="tick">no window has a performance</text>',
-            2.0 * TOP,
-        )
+        chart = f'<text x="{AXIS_LEFT}" y="{TOP}" class="tick">no window has a performance</text>'
+        height = 2.0 * TOP
     body = (
         f"<style>{COLOURS}{MARKS}svg{{background:var(--paper)}}</style>{VOID}"
         f'<text x="{AXIS_LEFT}" y="15" class="head">{escape(title)}</text>{strips}'
@@ -411,11 +391,8 @@ def _references(known: KnownPoints, axis: Axis, scale: ValueAxis) -> Iterator[st
         if value is None:
             continue
         first, last = axis.middle(run[0][0]) - axis.step / 2, axis.middle(run[-1][0]) + axis.step / 2
-        title = f"reference {value:.4g}"
-        yield (
-            f'<path d="M{first:.1f} {scale.y(value):.1f}H{last:.1f}" class="reference">'
-            f"<title>{escape(title)}</title></path>"
-        )
+        path = f'path d="M{first:.1f} {scale.y(value):.1f}H{last:.1f}" class="reference"'
+        yield mark(path, f"reference {value:.4g}")
 
 
 def _dots(known: KnownPoints, windows: Windows, axis: Axis, scale: ValueAxis) -> Iterator[str]:
@@ -428,25 +405,24 @@ def _dots(known: KnownPoints, windows: Windows, axis: Axis, scale: ValueAxis) ->
         said += ", estimated without labels" if estimated else ""
         at = f'cx="{axis.middle(place):.1f}" cy="{scale.y(one["value"]):.1f}"'
         css = "guess dot" if estimated else "dot"
-        yield f'<circle {at} r="{radius}" class="{css}"><title>{escape(said)}</title></circle>'
+        yield mark(f'circle {at} r="{radius}" class="{css}"', said)
 
 
 def _alarms(windows: Windows, axis: Axis) -> Iterator[str]:
     """Shade the windows whose performance has drifted; a triangle marks where alarms open."""
-    adrift = [level_of(window, DriftKind.PERFORMANCE) is Level.DRIFT for window in windows]
-    for first, last, shown in runs(adrift, by=bool):
+    drifted = [level_of(window, DriftKind.PERFORMANCE) is Level.DRIFT for window in windows]
+    for first, last, shown in runs(drifted, by=bool):
         if shown[0]:
             x, end = axis.middle(first) - axis.step / 2, axis.middle(last - 1) + axis.step / 2
             where = f'x="{x:.1f}" y="{TOP}" width="{max(1.0, end - x):.1f}" height="{HEIGHT}"'
-            title = f"performance drifted since {short_time(windows[first]['from'])}"
-            yield f'<rect {where} class="drifted"><title>{escape(title)}</title></rect>'
+            begin = short_time(windows[first]["from"])
+            yield mark(f'rect {where} class="drifted"', f"performance drifted since {begin}")
     for place, window in enumerate(windows):
         opened = [one for one in window.get("changes", ()) if one["change"] == "opened"]
         if opened:
             names = listed([f"{one['column']} ({one['kind']})" for one in opened], most=8)
-            title = escape(f"{short_time(window['from'])}: alarm of {names} opened")
-            x = axis.middle(place)
-            yield f'<path d="M{x - 5:.1f} {TOP - 10}h10l-5 9z" class="begin"><title>{title}</title></path>'
+            path = f'path d="M{axis.middle(place) - 5:.1f} {TOP - 10}h10l-5 9z" class="begin"'
+            yield mark(path, f"{short_time(window['from'])}: alarm of {names} opened")
 
 
 def _version_changes(windows: Windows, promotions: Windows, axis: Axis) -> Iterator[str]:
@@ -457,11 +433,10 @@ def _version_changes(windows: Windows, promotions: Windows, axis: Axis) -> Itera
         if version is None or version == windows[place - 1].get("version"):
             continue
         one = told.get(str(version), {})
-        title = (
-            f"version {version}: {one.get('kind') or 'another champion'} {short_time(one.get('at') or '')}"
-        )
+        what = one.get("kind") or "another champion"
+        title = f"version {version}: {what} {short_time(one.get('at') or '')}"
         x = axis.middle(place) - axis.step / 2
-        yield f'<path d="M{x:.1f} {TOP - 4}V{TOP + HEIGHT}" class="throne"><title>{escape(title)}</title></path>'
+        yield mark(f'path d="M{x:.1f} {TOP - 4}V{TOP + HEIGHT}" class="champion"', title)
         yield f'<text x="{x + 4:.1f}" y="{TOP + HEIGHT - 6}" class="flag">v{escape(str(version))}</text>'
 
 

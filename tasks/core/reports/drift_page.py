@@ -23,7 +23,7 @@ from evergreen.tasks.core.reports.drift_text import (
     performance_words,
     signal_words,
 )
-from evergreen.tasks.core.reports.html import document, legend, section
+from evergreen.tasks.core.reports.html import document, legend, scrolled, section
 from evergreen.tasks.core.reports.monitored_model import ColumnMove, MonitoredModel
 
 MOST_CHARTS, MOST_ROWS = 8, 60
@@ -41,7 +41,10 @@ def drift_page(watched: MonitoredModel) -> str:
     parts = [_card(watched)]
     if watched.windows:
         parts += [_map(watched), _performance(watched), _moved(watched), _distributions(watched)]
-    parts += [_insufficient(watched), _limits(watched)]
+    parts += [
+        _insufficient(watched),
+        section("How the limits were made", html.table(("", ""), limit_rows(watched))),
+    ]
     parts.append("<footer>Made by Evergreen from profiles alone; it holds no row of the data.</footer>")
     return document(f"Drift of {watched.model}", [part for part in parts if part])
 
@@ -65,11 +68,10 @@ def facts(watched: MonitoredModel) -> list[tuple[str, str]]:
 
 def _card(watched: MonitoredModel) -> str:
     level = watched.level
-    told = "".join(f"<div><dt>{escape(a)}</dt><dd>{escape(b)}</dd></div>" for a, b in facts(watched))
     return (
         f'<section class="card {level.value}"><span class="state">{SIGNS[level]} {level.state.value}</span>'
         f'<p class="what">{escape(headline(watched))}</p><p>{escape(advice(watched))}</p>'
-        f'<dl class="facts">{told}</dl></section>'
+        f"{html.fact_list(facts(watched))}</section>"
     )
 
 
@@ -82,28 +84,24 @@ def _map(watched: MonitoredModel) -> str:
         "severe, blank where it was not checked (yet). Dark without a frame is far from the whole reference, yet not "
         f"beyond what the model's own past has shown at such times. Rest on a mark to read it.{left}"
     )
-    chart = f'<div class="scroll">{heat_map(watched)}</div>'
-    return section("What moved, and when", heat_legend(watched), chart, note=note)
+    return section("What moved, and when", heat_legend(watched), scrolled(heat_map(watched)), note=note)
 
 
 def _performance(watched: MonitoredModel) -> str:
     chart = performance_chart(watched.windows, watched.promotions)
     if not chart:
-        return section(
-            "Performance over time", note="No window has a performance yet: no labels, no estimate."
-        )
-    items = [
+        note = "No window has a performance yet: no labels, no estimate."
+        return section("Performance over time", note=note)
+    items = (
         ("k-line", "measured on labels"),
         ("k-band", "interval"),
         ("k-guess", "estimated without labels"),
-    ]
-    items += [
         ("k-ref", "reference"),
         ("k-drifted", "performance drifted"),
         ("k-open", "an alarm opens"),
-        ("k-throne", "another champion"),
-    ]
-    return section("Performance over time", legend(items), f'<div class="scroll">{chart}</div>')
+        ("k-champion", "another champion"),
+    )
+    return section("Performance over time", legend(items), scrolled(chart))
 
 
 def _moved(watched: MonitoredModel) -> str:
@@ -125,17 +123,16 @@ def _table(watched: MonitoredModel, moves: tuple[ColumnMove, ...] | list[ColumnM
     table = html.table(head, [_cells(watched, move) for move in moves[:MOST_ROWS]])
     more = len(moves) - MOST_ROWS
     left = html.paragraph(f"{more} more stand in monitoring.json.") if more > 0 else ""
-    for word in ("alarm", "warning"):
-        table = table.replace(f"<td>{word}</td>", f'<td class="word-{word}">{word}</td>')
-    return f'<div class="scroll">{table}</div>{left}'
+    return f"{scrolled(table)}{left}"
 
 
 def _cells(watched: MonitoredModel, move: ColumnMove) -> tuple[str, ...]:
     times = "" if math.isnan(move.times) else f" ({move.times:.1f} × limit)"
+    level = "alarm" if move.alarm else "warning"
     return (
         move.column,
         move.kind.value,
-        "alarm" if move.alarm else "warning",
+        html.cell(level, css=f"word-{level}"),
         signal_words(watched, move),
         f"{move.effect:+.3g}{times}" if not math.isnan(move.effect) else "–",
         f"{move.limit:.3g}" if not math.isnan(move.limit) else "–",
@@ -175,7 +172,3 @@ def _insufficient(watched: MonitoredModel) -> str:
     note = "INSUFFICIENT is no verdict: it never counts as 'no drift'."
     head = ("kind", "why", "newest window", "windows")
     return section("What could not be judged", html.table(head, rows[:MOST_ROWS]), note=note)
-
-
-def _limits(watched: MonitoredModel) -> str:
-    return section("How the limits were made", html.table(("", ""), limit_rows(watched)))

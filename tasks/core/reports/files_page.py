@@ -12,9 +12,8 @@ from evergreen.tasks.core.drift.measures import DriftMeasure
 from evergreen.tasks.core.profiles.profile import Profile
 from evergreen.tasks.core.registry import DRIFT_MEASURES
 from evergreen.tasks.core.reports import html
-from evergreen.tasks.core.reports.charts import distribution_svg, histogram
-from evergreen.tasks.core.reports.drift_charts import side_shares
-from evergreen.tasks.core.reports.html import document, section
+from evergreen.tasks.core.reports.drift_charts import distribution
+from evergreen.tasks.core.reports.html import document, scrolled, section
 from evergreen.tasks.core.verdict import State
 
 MOST_CHARTS, FEWEST_CHARTS = 24, 6
@@ -44,14 +43,18 @@ def files_page(drift: FilesDrift, reference: Profile, current: Profile) -> str:
     figures = _figures(drift, reference, current)
     if any(figures):
         note = "Shares of rows in the current file (coloured) against the reference (grey), the most moved first."
-        grids = (
-            f'<div class="pair" style="margin-top:1rem">{"".join(some)}</div>' for some in figures if some
-        )
-        parts.append(section("What moved most", *grids, note=note))
-    if drift.columns:
+        pair = '<div class="pair" style="margin-top:1rem">'
         parts.append(
-            section("Every column", f'<div class="scroll">{_table(drift.by_move)}</div>', note=_note())
+            section(
+                "What moved most", *(f"{pair}{''.join(some)}</div>" for some in figures if some), note=note
+            )
         )
+    if drift.columns:
+        measures = [one for one in DRIFT_MEASURES.standard().values() if one.in_table]
+        note = _NOTE.format(measures="".join(f"{one.label}: {one.title}. " for one in measures))
+        head = (*_HEAD, *(one.label for one in measures), *_TAIL)
+        table = html.table(head, [_row(one, measures) for one in drift.by_move])
+        parts.append(section("Every column", scrolled(table), note=note))
     rest = _left_out(drift)
     if rest:
         parts.append(section("Not compared", html.table(("column", "why"), rest)))
@@ -67,10 +70,9 @@ def _card(drift: FilesDrift) -> str:
         ("columns compared", str(len(drift.columns))),
         ("drifted", str(len(drift.drifted))),
     ]
-    told = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts)
     return (
         f'<div class="card {_CARDS[drift.state]}"><span class="state">{drift.state.value}</span>{what}'
-        f'<dl class="facts">{told}</dl></div>'
+        f"{html.fact_list(facts)}</div>"
     )
 
 
@@ -84,55 +86,33 @@ def _figures(drift: FilesDrift, reference: Profile, current: Profile) -> tuple[l
         )
         if max(one.missing_before, one.missing_after) > 0:
             caption += f", missing {one.missing_before:.1%} → {one.missing_after:.1%}"
-        chart = _chart(one, reference, current)
+        grid, sides = (
+            reference.grid.columns[one.column],
+            (reference.columns[one.column], current.columns[one.column]),
+        )
+        chart = distribution(grid, *sides, private=grid.hashed).draw(one.column)
         found[one.kind].append(f"<figure>{chart}<figcaption>{escape(caption)}</figcaption></figure>")
     return found["numeric"], found["categorical"]
 
 
-def _chart(one: ColumnMeasure, reference: Profile, current: Profile) -> str:
-    grid = reference.grid.columns[one.column]
-    sides = reference.columns[one.column], current.columns[one.column]
-    if grid.kind == "numeric":
-        bars = histogram(grid, *sides)
-        return distribution_svg(bars.labels, bars.reference, bars.current, title=one.column, ticks=bars.ticks)
-    shares = side_shares(grid, *sides, hidden=grid.hashed)
-    return distribution_svg(shares.labels, shares.reference, shares.current, title=one.column)
-
-
-def _measures() -> list[DriftMeasure]:
-    """Return the registered measures that have a column of their own."""
-    return [one for one in DRIFT_MEASURES.standard().values() if one.in_table]
-
-
-def _note() -> str:
-    return _NOTE.format(measures="".join(f"{one.label}: {one.title}. " for one in _measures()))
-
-
-def _table(columns: Sequence[ColumnMeasure]) -> str:
-    names = (*_HEAD, *(measure.label for measure in _measures()), *_TAIL)
-    head = "".join(f"<th>{escape(name)}</th>" for name in names)
-    body = "".join(_row(one) for one in columns)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _row(one: ColumnMeasure) -> str:
+def _row(one: ColumnMeasure, measures: Sequence[DriftMeasure]) -> tuple[str, ...]:
     says, css = ("drift", "word-drift") if one.drifted else ("quiet", "")
     if one.drifted is None:
         says, css = (one.reason.code.replace("_", " ") if one.reason else "not judged"), "word-warning"
     missing = f"{_share(one.missing_before)} → {_share(one.missing_after)}"
-    cells = [
+    return (
+        one.column,
+        one.kind,
+        html.cell(says, css=css),
         _number(one.psi),
         _number(one.psi_chance),
         _number(one.mean_shift, signed=True),
         _number(one.ks),
         _number(one.adjusted_p_value),
-        *(_number(one.distances.get(measure.name, math.nan)) for measure in _measures()),
+        *(_number(one.distances.get(measure.name, math.nan)) for measure in measures),
         missing if max(one.missing_before, one.missing_after) > 0 else "",
         _share(one.unseen),
-    ]
-    rest = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
-    name = f"<td>{escape(one.column)}</td><td>{one.kind}</td>"
-    return f'<tr>{name}<td class="{css}">{escape(says)}</td>{rest}</tr>'
+    )
 
 
 def _left_out(drift: FilesDrift) -> list[tuple[str, str]]:

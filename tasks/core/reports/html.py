@@ -1,8 +1,8 @@
-"""Self-contained HTML pages for reports: no script, no address, readable without a network."""
+"""Self-contained HTML pages for reports (no script, no address, readable without a network), and markdown tables."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
@@ -13,12 +13,17 @@ table{border-collapse:collapse;width:100%}th,td{border:1px solid #d0d7de;padding
 vertical-align:top}th{background:#f6f8fa}
 .PASS{color:#116329}.FAIL{color:#a40e26;font-weight:600}.INSUFFICIENT,.WARNING{color:#7d4e00;font-weight:600}
 """
+BAR, NEWLINE = "\\|", "\n"
 _WORDS = {"PASS", "FAIL", "INSUFFICIENT", "WARNING"}
 
 
-def page(title: str, parts: Sequence[str]) -> str:
+class Html(str):
+    """Text that is HTML already, and is not escaped again."""
+
+
+def page(title: str, parts: Sequence[str], *, style: str = _STYLE, meta: str = "") -> str:
     """Return a whole page from parts that are HTML already."""
-    head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
+    head = f'<meta charset="utf-8">{meta}<title>{escape(title)}</title><style>{style}</style>'
     body = "\n".join([f"<h1>{escape(title)}</h1>", *parts])
     return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head><body>\n{body}\n</body></html>\n'
 
@@ -37,11 +42,46 @@ def paragraph(text: str) -> str:
     return f"<p>{escape(text)}</p>"
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Return a table; cells are plain text, and the words of a verdict get their colour."""
-    head = "".join(f"<th>{escape(name)}</th>" for name in columns)
-    body = "\n".join(f"<tr>{''.join(_cell(value) for value in row)}</tr>" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table>"
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, css: str = "") -> str:
+    """Return a table; cells are plain text or `Html` cells, and the words of a verdict get their colour."""
+    head = "".join(name if isinstance(name, Html) else f"<th>{escape(name)}</th>" for name in columns)
+    body = "\n".join(f"<tr>{''.join(map(cell, row))}</tr>" for row in rows)
+    mark = f' class="{css}"' if css else ""
+    return f"<table{mark}><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table>"
+
+
+def cell(value: Any, css: str = "") -> Html:
+    """Return a cell of a table; what is `Html` already stands as it is."""
+    if isinstance(value, Html):
+        return value
+    text = number(value)
+    css = css or (text if text in _WORDS else "")
+    mark = f' class="{css}"' if css else ""
+    return Html(f"<td{mark}>{escape(text)}</td>")
+
+
+def fact_list(facts: Sequence[tuple[str, str]]) -> str:
+    """Return names and values as the facts of a card."""
+    items = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts)
+    return f'<dl class="facts">{items}</dl>'
+
+
+def scrolled(wide: str) -> str:
+    """Return a table or a chart that scrolls where the page is narrow."""
+    return f'<div class="scroll">{wide}</div>'
+
+
+def markdown_table(head: Sequence[Any], rows: Iterable[Iterable[Any]]) -> list[str]:
+    r"""Return the lines of a markdown table.
+
+    >>> markdown_table(("a", "b"), [("x|y", 1)])
+    ['| a | b |', '| --- | --- |', '| x\\|y | 1 |']
+    """
+    lines: list[Iterable[Any]] = [head, ["---"] * len(head), *rows]
+    return [
+        f"| {' | '.join(str(one).replace('|', BAR).replace(NEWLINE, ' ') for one in line)} |"
+        for line in lines
+    ]
 
 
 def number(value: Any) -> str:
@@ -55,24 +95,18 @@ def number(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _cell(value: Any) -> str:
-    text = number(value)
-    mark = f' class="{text}"' if text in _WORDS else ""
-    return f"<td{mark}>{escape(text)}</td>"
-
-
 # Colours and shapes of the drift page: light and dark, legible without colour, fit for paper.
 
 
 _LIGHT = (
     "--paper:#fff;--card:#f6f8fa;--ink:#1b1f23;--soft:#57606a;--rule:#d0d7de;--s0:#eef1f4;--s1:#fde7c2;--s2:#fdb863;"
     "--s3:#e0651b;--s4:#8c2d04;--mark:#111827;--quiet:#7fb3a6;--warning:#c98a00;--drift:#b42318;--blue:#0b6bcb;"
-    "--band:#0b6bcb26;--drifted:#b4231818;--hatch:#8b949e;--throne:#7a3ea8;--current:#2f6fb7;--past:#9aa4af"
+    "--band:#0b6bcb26;--drifted:#b4231818;--hatch:#8b949e;--champion:#7a3ea8;--current:#2f6fb7;--past:#9aa4af"
 )
 _DARK = (
     "--paper:#0d1117;--card:#161b22;--ink:#e6edf3;--soft:#9aa4af;--rule:#30363d;--s0:#1c232c;--s1:#4d3a1c;--s2:#8f5a12;"
     "--s3:#e0802a;--s4:#ffd9a0;--mark:#f0f6fc;--quiet:#3f8f7d;--warning:#d9a021;--drift:#ff7b6b;--blue:#58a6ff;"
-    "--band:#58a6ff30;--drifted:#ff7b6b22;--hatch:#6e7681;--throne:#c297ff;--current:#58a6ff;--past:#6e7681"
+    "--band:#58a6ff30;--drifted:#ff7b6b22;--hatch:#6e7681;--champion:#c297ff;--current:#58a6ff;--past:#6e7681"
 )
 COLOURS = (
     f":root{{color-scheme:light dark;{_LIGHT}}}"
@@ -95,7 +129,7 @@ svg .none{fill:var(--paper);stroke:var(--rule);stroke-width:.5}
 .dot{fill:var(--blue);stroke:var(--paper)}.guess.dot{fill:var(--paper);stroke:var(--blue);stroke-width:1.5}
 .reference{stroke:var(--ink);stroke-width:1.4;stroke-dasharray:8 4}
 .past{fill:var(--past)}.current{fill:var(--current)}
-.throne{stroke:var(--throne);stroke-width:2}svg .flag{fill:var(--throne);font-weight:600}
+.champion{stroke:var(--champion);stroke-width:2}svg .flag{fill:var(--champion);font-weight:600}
 """
 _PAGE = """
 *{box-sizing:border-box}body{font:15px/1.5 system-ui,sans-serif;max-width:74rem;margin:0 auto;padding:1.5rem 1rem 4rem;
@@ -120,7 +154,7 @@ color:var(--soft)}
 .key.k-band{background:var(--band)}.key.k-ref{border:0;border-top:2px dashed var(--ink);height:0;vertical-align:4px}
 .key.k-drifted{background:var(--drifted)}.key.k-open{border:6px solid transparent;border-top:9px solid var(--drift);
 width:0;height:0;vertical-align:-4px}
-.key.k-throne{border:0;width:2px;background:var(--throne)}
+.key.k-champion{border:0;width:2px;background:var(--champion)}
 .pair{display:grid;grid-template-columns:repeat(auto-fill,minmax(25rem,1fr));gap:1rem}
 .pair figure{margin:0;border:1px solid var(--rule);border-radius:8px;padding:.6rem .8rem;overflow:hidden}
 figcaption{font-size:.86rem;color:var(--soft)}
@@ -135,13 +169,9 @@ figure,.card,tr{break-inside:avoid}h2{break-after:avoid}.scroll{overflow:visible
 
 
 def document(title: str, parts: Sequence[str]) -> str:
-    """Return a whole page from parts that are HTML already; nothing in it asks a server."""
-    head = (
-        '<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{COLOURS}{MARKS}{_PAGE}</style>"
-    )
-    body = "\n".join([f"<h1>{escape(title)}</h1>", *parts])
-    return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head><body>\n{body}\n</body></html>\n'
+    """Return a whole page in the style of the drift page from parts that are HTML already."""
+    meta = '<meta name="viewport" content="width=device-width,initial-scale=1">'
+    return page(title, parts, style=f"{COLOURS}{MARKS}{_PAGE}", meta=meta)
 
 
 def section(title: str, *parts: str, note: str = "") -> str:

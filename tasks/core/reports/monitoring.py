@@ -18,6 +18,7 @@ from evergreen.tasks.core.log_items import Json, LogItem, Metrics, Tags, Text
 from evergreen.tasks.core.profiles.grid import tokens
 from evergreen.tasks.core.reports.drift_page import confidence_words, drift_page, facts
 from evergreen.tasks.core.reports.drift_text import advice, headline, insufficient_rows, signal_words
+from evergreen.tasks.core.reports.html import markdown_table
 from evergreen.tasks.core.reports.monitored_model import MonitoredModel, performance_of, real
 from evergreen.tasks.core.seeds import seed_for
 from evergreen.tasks.core.training.features import feature_frame
@@ -47,9 +48,10 @@ def monitoring_markdown(
         advice(watched),
         "",
     ]
-    lines += ["| what | value |", "| --- | --- |", *(_line(pair) for pair in facts(watched))]
+    lines += markdown_table(("what", "value"), facts(watched))
     if watched.current:
-        lines += ["", "## Moved columns", "", *_table(moved_rows(watched))]
+        rows = moved_rows(watched)
+        lines += ["", "## Moved columns", "", *markdown_table(list(rows[0]), (row.values() for row in rows))]
     unjudged = insufficient_rows(watched.windows)
     if unjudged:
         lines += ["", "## What could not be judged", ""]
@@ -139,15 +141,6 @@ def window_step(window: Mapping[str, Any]) -> int:
     return math.floor(float(window["start"]))
 
 
-def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    names = list(rows[0])
-    return [_line(names), _line(["---"] * len(names)), *(_line(list(row.values())) for row in rows)]
-
-
-def _line(cells: Sequence[Any]) -> str:
-    return f"| {' | '.join(str(cell).replace('|', chr(92) + '|').replace(chr(10), ' ') for cell in cells)} |"
-
-
 def _rounded(value: float) -> float | None:
     return None if math.isnan(value) else float(f"{value:.4g}")
 
@@ -197,11 +190,17 @@ def draw_sample(
     most = min(len(frame), config.monitoring.report_rows)
     chosen = np.sort(rng.choice(len(frame), size=most, replace=False))
     features = feature_frame(frame.iloc[chosen], schema)
-    kinds = {"numeric": schema.numeric, "categorical": schema.categorical}
-    plain = {"numeric": _numbers, "categorical": _categories}
+    numbers = {name: features[name].tolist() for name in schema.numeric if name not in private}
+    categories = {name: tokens(features[name]).tolist() for name in schema.categorical if name not in private}
     return {
-        kind: {name: plain[kind](features[name]) for name in names if name not in private}
-        for kind, names in kinds.items()
+        "numeric": {
+            name: [float(f"{value:.7g}") if np.isfinite(value) else None for value in values]
+            for name, values in numbers.items()
+        },
+        "categorical": {
+            name: [None if pd.isna(value) else str(value) for value in values]
+            for name, values in categories.items()
+        },
     }
 
 
@@ -226,48 +225,21 @@ def compare_columns(
     """Say which columns of two samples (in their JSON form) can be compared, and why others cannot."""
     usable: dict[str, list[str]] = {"numeric": [], "categorical": []}
     left_out: dict[str, str] = {}
-    for name in sorted({*_names(reference), *_names(current)}):
-        kinds = [_kind(side, name) for side in (reference, current)]
-        why = _unusable(name, kinds, private) or _empty(name, kinds, (reference, current))
-        if why:
-            left_out[name] = why
+    for name in sorted({name for side in (reference, current) for kind in usable for name in side[kind]}):
+        before, now = (
+            next((kind for kind in usable if name in side[kind]), None) for side in (reference, current)
+        )
+        sides = ((reference, before, "the reference"), (current, now, "the window"))
+        absent = [where for _, kind, where in sides if kind is None]
+        empty = [where for side, kind, where in sides if kind and set(side[kind][name]) <= {None}]
+        if name in private:
+            left_out[name] = "private"
+        elif absent:
+            left_out[name] = f"{absent[0]} has no such column"
+        elif before != now:
+            left_out[name] = f"{before} in the reference, {now} in the window"
+        elif empty:
+            left_out[name] = f"no value in the sample of {empty[0]}"
         else:
-            usable[str(kinds[0])].append(name)
-    return ComparableColumns(
-        numeric=tuple(usable["numeric"]), categorical=tuple(usable["categorical"]), left_out=left_out
-    )
-
-
-def _unusable(name: str, kinds: list[str | None], private: frozenset[str]) -> str:
-    before, now = kinds
-    if name in private:
-        return "private"
-    if before is None:
-        return "the reference has no such column"
-    if now is None:
-        return "the window has no such column"
-    return "" if before == now else f"{before} in the reference, {now} in the window"
-
-
-def _empty(name: str, kinds: list[str | None], sides: tuple[Mapping[str, Any], Mapping[str, Any]]) -> str:
-    for side, kind, where in zip(sides, kinds, ("the reference", "the window"), strict=True):
-        if all(value is None for value in side[str(kind)][name]):
-            return f"no value in the sample of {where}"
-    return ""
-
-
-def _names(document: Mapping[str, Any]) -> list[str]:
-    return [*document["numeric"], *document["categorical"]]
-
-
-def _kind(document: Mapping[str, Any], name: str) -> str | None:
-    return next((kind for kind in ("numeric", "categorical") if name in document[kind]), None)
-
-
-def _numbers(column: pd.Series) -> list[float | None]:
-    return [float(f"{value:.7g}") if np.isfinite(value) else None for value in column.tolist()]
-
-
-def _categories(column: pd.Series) -> list[str | None]:
-    text = tokens(column)
-    return [None if pd.isna(value) else str(value) for value in text.tolist()]
+            usable[str(before)].append(name)
+    return ComparableColumns(**{kind: tuple(names) for kind, names in usable.items()}, left_out=left_out)

@@ -6,12 +6,13 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
-from itertools import groupby
+from itertools import chain, count, groupby
 from typing import Any
 
 from evergreen.tasks.core.drift.types import listed, short_time
 from evergreen.tasks.core.log_items import Json, LogItem, Metrics, Params, Text
-from evergreen.tasks.core.reports.html import section
+from evergreen.tasks.core.reports import html
+from evergreen.tasks.core.reports.html import markdown_table, scrolled, section
 from evergreen.tasks.core.reports.monitored_model import real
 from evergreen.tasks.core.reports.replay_summary import (
     COUNTS,
@@ -123,13 +124,13 @@ def replay_markdown(
     told = ReplayDocument.of(result)
     head, lines = policy_table(told)
     parts = [f"# Replay of {told.model}", "", " ".join(headline(told)), ""]
-    parts += [*_table(head, [[cell.line for cell in line] for line in lines]), ""]
+    parts += [*markdown_table(head, [[cell.line for cell in line] for line in lines]), ""]
     parts += [
         _means(told),
         "",
         "## Quality against retrainings",
         "",
-        *_table(("policy", "retrainings", told.metric, "gap to the best", "front"), _front(told)),
+        *markdown_table(("policy", "retrainings", told.metric, "gap to the best", "front"), _front(told)),
         "",
         "Front: no other policy is better with as few retrainings.",
     ]
@@ -213,49 +214,37 @@ def legal_names(names: Sequence[str]) -> list[str]:
     >>> legal_names(["periodic:30d", "ndcg@3", "a:b", "a@b"])
     ['periodic_30d', 'ndcg_3', 'a_b', 'a_b_2']
     """
-    found: list[str] = []
+    legal: list[str] = []
     for name in names:
         plain = re.sub(r"[^0-9A-Za-z_.-]+", "_", name)
-        many, free = 1, plain
-        while free in found:
-            many += 1
-            free = f"{plain}_{many}"
-        found.append(free)
-    return found
+        legal.append(
+            next(one for one in chain([plain], (f"{plain}_{n}" for n in count(2))) if one not in legal)
+        )
+    return legal
 
 
 def _means(told: ReplayDocument) -> str:
     many = len(told.windows)
-    lost = (
-        " Undefined windows are left out of each mean."
-        if any(one["undefined"] for one in told.everyone)
-        else ""
+    undefined = any(one["undefined"] for one in told.everyone)
+    left_out = " Undefined windows are left out of each mean." if undefined else ""
+    return (
+        f"Means over {many:,} window{'' if many == 1 else 's'}; {told.direction}.{left_out} Regret: behind the best "
+        "policy of this run, in hindsight."
     )
-    said = f"Means over {many:,} window{'' if many == 1 else 's'}; {told.direction}.{lost}"
-    return f"{said} Regret: behind the best policy of this run, in hindsight."
 
 
-def _front(told: ReplayDocument) -> list[list[str]]:
+def _front(told: ReplayDocument) -> list[tuple[str, ...]]:
     """Return the lines of the Pareto table, cheapest first."""
-    cheapest = sorted(told.pareto, key=lambda one: one["retrainings"])
     return [
-        [
+        (
             one["policy"],
             f"{one['retrainings']:,}",
             number(one["quality"]),
             number(one["gap"]),
             "yes" if one["front"] else "",
-        ]
-        for one in cheapest
+        )
+        for one in sorted(told.pareto, key=lambda one: one["retrainings"])
     ]
-
-
-def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
-    return [_markdown_line(head), _markdown_line(["---"] * len(head)), *map(_markdown_line, lines)]
-
-
-def _markdown_line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|').replace(chr(10), ' ') for cell in cells)} |"
 
 
 def _harmless(line: str) -> str:
@@ -323,17 +312,17 @@ def card(told: ReplayDocument) -> str:
         *([("Best", f"{best['policy']}, {number(best['mean'])}")] if best else []),
         *([(str(subject["policy"]), _effort_text(subject))] if subject and subject is not best else []),
     ]
-    rest = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts)
-    return f'<div class="card">{said}<dl class="facts">{rest}</dl></div>'
+    return f'<div class="card">{said}{html.fact_list(facts)}</div>'
 
 
 def table_section(told: ReplayDocument) -> str:
     """Return the table of policies, sorted by a click."""
     head, lines = policy_table(told)
-    names = "".join(f'<th scope="col"><button type="button">{escape(name)}</button></th>' for name in head)
-    body = "".join(f"<tr>{''.join(map(_cell, line))}</tr>" for line in lines)
-    table = f'<table class="sortable"><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table>'
-    return section("Policies", f'<div class="scroll">{table}</div>', note=TABLE_NOTE)
+    names = [
+        html.Html(f'<th scope="col"><button type="button">{escape(name)}</button></th>') for name in head
+    ]
+    table = html.table(names, [[_cell(one) for one in line] for line in lines], css="sortable")
+    return section("Policies", scrolled(table), note=TABLE_NOTE)
 
 
 def decision_section(told: ReplayDocument) -> str:
@@ -382,27 +371,25 @@ def _gist(decision: Mapping[str, Any]) -> Any:
 
 
 def _decisions(policy: Mapping[str, Any]) -> str:
-    rows = list(decision_rows(policy))
-    body = "".join(_decision(row) for row in rows)
-    head = "".join(f"<th>{name}</th>" for name in ("after window", "outcome", "causes", "ended", "why"))
-    table = f'<table class="decisions"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    head = ("after window", "outcome", "causes", "ended", "why")
+    table = html.table(head, [_decision(row) for row in decision_rows(policy)], css="decisions")
     alarms = f"{policy['alarms']:,} alarm{'' if policy['alarms'] == 1 else 's'}"
-    said = f"{policy['policy']}: {_effort_text(policy)}, {alarms}"
-    return f'<details><summary>{escape(said)}</summary><div class="scroll">{table}</div></details>'
+    title = escape(f"{policy['policy']}: {_effort_text(policy)}, {alarms}")
+    return f"<details><summary>{title}</summary>{scrolled(table)}</details>"
 
 
-def _decision(row: Sequence[str]) -> str:
-    cells = [f"<td>{escape(cell).replace(chr(10), '<br>')}</td>" for cell in row]
+def _decision(row: Sequence[str]) -> list[html.Html]:
+    cells = [html.Html(f"<td>{escape(one).replace(chr(10), '<br>')}</td>") for one in row]
     if row[1] == "start":
-        cells[1] = '<td class="start">start</td>'
-    return f"<tr>{''.join(cells)}</tr>"
+        cells[1] = html.cell("start", css="start")
+    return cells
 
 
 def _effort_text(policy: Mapping[str, Any]) -> str:
     return f"{times(policy['retrainings'])}, {policy['promotions']:,} promoted, {policy['refused']:,} refused"
 
 
-def _cell(cell: TableCell) -> str:
+def _cell(cell: TableCell) -> html.Html:
     key = cell.text if cell.value is None else "" if math.isnan(cell.value) else f"{cell.value:.12g}"
     note = f"<br><small>{escape(cell.note)}</small>" if cell.note else ""
-    return f'<td data-value="{escape(key)}">{escape(cell.text)}{note}</td>'
+    return html.Html(f'<td data-value="{escape(key)}">{escape(cell.text)}{note}</td>')

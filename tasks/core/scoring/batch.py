@@ -15,6 +15,7 @@ from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.data.rows import Rows, hash_rows
 from evergreen.tasks.core.errors import DataError, InputError
 from evergreen.tasks.core.promotion.ledger import canonical_json
+from evergreen.tasks.core.reports.html import markdown_table
 from evergreen.tasks.core.serial import Struct
 from evergreen.tasks.core.training.features import answer, feature_frame
 from evergreen.tasks.core.training.scoring import Scorer, decide_labels, towards_positive
@@ -103,8 +104,7 @@ def score_markdown(result: StageResult) -> str:
         ("to", f"{target}, {told['written']:,} rows new"),
         ("logged", f"{told['logged']:,} new predictions" if job["logged"] else "no"),
     ]
-    lines = [f"# {result.model}: scored", "", "| | |", "| --- | --- |"]
-    return "\n".join([*lines, *(f"| {name} | {value} |" for name, value in rows)]) + "\n"
+    return "\n".join([f"# {result.model}: scored", "", *markdown_table(("", ""), rows)]) + "\n"
 
 
 # Score a part of a batch: ids from the rows' identity, scores, decisions, and the table they are written as.
