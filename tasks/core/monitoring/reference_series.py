@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,16 @@ def _whole(values: FloatArray, units: FloatArray) -> list[list[int | None]]:
 
 
 VERSION = 1
+_NO_SERIES = Reason(
+    code="no_past",
+    message="The version was kept without its own past (evergreen/past.json), so that limits can only come from "
+    "sampling theory. Train a new version.",
+)
+_NO_CLOCK = Reason(
+    code="no_clock",
+    message="The rows have no clock, so that the reference has no windows of its own; limits come from sampling "
+    "theory. Name data.time, or write data.clock: rows.",
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -108,7 +119,7 @@ class ReferenceSeries:
     def from_dict(cls, plain: Mapping[str, Any] | None) -> ReferenceSeries:
         """Return the past written by ``to_dict``; of a version kept without one an empty past that says so."""
         if plain is None:
-            return cls(window="", reasons=(_no_series(),))
+            return cls(window="", reasons=(_NO_SERIES,))
         kinds = {kind: plain[kind.value] for kind in DriftKind if kind.value in plain}
         return cls(
             window=plain["window"],
@@ -145,14 +156,6 @@ def take_signals(series: SignalSeries, keys: tuple[SignalKey, ...]) -> SignalSer
         values=values[known],
         errors=series.errors[known][:, places],
         window=series.window,
-    )
-
-
-def _no_series() -> Reason:
-    return Reason(
-        code="no_past",
-        message="The version was kept without its own past (evergreen/past.json), so that limits can only come from "
-        "sampling theory. Train a new version.",
     )
 
 
@@ -233,7 +236,7 @@ def reference_series(
     """
     span = str(config.monitoring.window)
     if rows.positions is None or not config.data.ordered:
-        return ReferenceSeries(window=span, reasons=(_no_clock(),))
+        return ReferenceSeries(window=span, reasons=(_NO_CLOCK,))
     try:
         cutting = Windowing.of(config)
     except ConfigError as error:
@@ -329,17 +332,16 @@ def _cut(positions: FloatArray, cutting: Windowing, *, least: int) -> _Cut:
     order = np.argsort(positions, kind="stable")
     seen = positions[order]
     if not len(seen):
-        return _Cut(windows=(), order=order, lows=np.zeros(0, np.int64), highs=np.zeros(0, np.int64))
-    found, _ = cutting.cut(seen, start=float(seen[0]), ready=cutting.full_to(seen))
-    return _place(found[-MOST_WINDOWS:], order, seen, least=np.full(len(found[-MOST_WINDOWS:]), float(least)))
+        return _Cut(windows=(), order=order, lows=order, highs=order)
+    windows = cutting.cut(seen, start=float(seen[0]), ready=cutting.full_to(seen))[0][-MOST_WINDOWS:]
+    return _place(windows, order, seen, least=np.full(len(windows), float(least)))
 
 
 def _answers_cut(positions: FloatArray, cut: _Cut, cutting: Windowing, *, least: int) -> _Cut:
     """Cut answers by the windows of the rows they belong to, or by their own where they are other rows."""
     order = np.argsort(positions, kind="stable")
     seen = positions[order]
-    inside = bool(cut.windows) and bool(len(seen)) and bool(seen[0] < cut.windows[-1].end)
-    if not inside:
+    if not cut.windows or not len(seen) or seen[0] >= cut.windows[-1].end:
         return _cut(positions, cutting, least=least)
     return _place(cut.windows, order, seen, least=np.maximum(cut.sizes * _COVERED, float(least)))
 
@@ -348,21 +350,12 @@ def _place(windows: Sequence[Window], order: IntArray, seen: FloatArray, *, leas
     lows = np.searchsorted(seen, [window.start for window in windows], side="left")
     highs = np.searchsorted(seen, [window.end for window in windows], side="left")
     full = highs - lows >= least
-    kept = tuple(window for window, ok in zip(windows, full, strict=True) if ok)
-    return _Cut(windows=kept, order=order, lows=lows[full], highs=highs[full])
+    return _Cut(windows=tuple(compress(windows, full)), order=order, lows=lows[full], highs=highs[full])
 
 
 def _stack(cut: _Cut, signals: list[Signals], span: str) -> SignalSeries:
     starts = np.array([window.start for window in cut.windows], dtype=np.float64)
     return SignalSeries.stack(signals, starts=starts, rows=cut.sizes, window=span)
-
-
-def _no_clock() -> Reason:
-    message = (
-        "The rows have no clock, so that the reference has no windows of its own; limits come from sampling theory. "
-        "Name data.time, or write data.clock: rows."
-    )
-    return Reason(code="no_clock", message=message)
 
 
 def _too_short(span: str, n: int) -> Reason:

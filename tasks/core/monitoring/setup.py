@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from evergreen.tasks.core.arrays import BoolArray
+from evergreen.tasks.core.arrays import BoolArray, FloatArray
 from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.data.rows import Rows
 from evergreen.tasks.core.data.schema import Schema
@@ -48,21 +49,24 @@ def with_logged_answers(scored: Scored, rows: Rows, *, version: int) -> Scored:
     version : int
         The version; answers of others are not its own.
     """
-    frame = rows.frame
-    names = [SCORE] if scored.require("score").ndim == 1 else [f"{SCORE}:{label}" for label in scored.classes]
+    frame, scores = rows.frame, scored.require("score").astype(np.float64)
+    names = [SCORE] if scores.ndim == 1 else [f"{SCORE}:{label}" for label in scored.classes]
     if frame.empty or VERSION not in frame or any(name not in frame for name in names):
         return scored
-    given = frame[names].to_numpy(dtype=np.float64, na_value=np.nan)
-    own = (pd.to_numeric(frame[VERSION], errors="coerce") == version).to_numpy() & np.isfinite(given).all(
-        axis=1
-    )
-    score = scored.require("score").astype(np.float64).reshape(len(frame), -1).copy()
-    score[own] = given[own]
+    given, own = _logged_scores(frame, names, version)
+    scores = np.where(own[:, None], given, scores.reshape(len(frame), -1))
     label = scored.label
     if label is not None and DECISION in frame:
         known = own & frame[DECISION].notna().to_numpy()
         label = np.where(known, frame[DECISION].to_numpy(), label)
-    return replace(scored, score=score[:, 0] if len(names) == 1 else score, label=label)
+    return replace(scored, score=scores[:, 0] if len(names) == 1 else scores, label=label)
+
+
+def _logged_scores(frame: pd.DataFrame, names: list[str], version: int) -> tuple[FloatArray, BoolArray]:
+    """Return the logged scores, shape (n, k), and which rows the version answered itself with finite ones."""
+    given = frame[names].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    by = pd.to_numeric(frame[VERSION], errors="coerce") == version
+    return given, by.to_numpy(dtype=np.bool_) & np.isfinite(given).all(axis=1)
 
 
 _LOGGED_INSTEAD = {"hash": "a keyed hash of each value", "leave_out": "nothing"}
@@ -146,20 +150,10 @@ def served_answers(
             f"Logged rows have no column {', '.join(map(repr, absent))}, and cannot be scored anew without private "
             "columns. Send the group with each row, and keep it by serving.private: hash."
         )
-    given = (
-        rows.frame[names].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    )
-    by = pd.to_numeric(rows.frame[VERSION], errors="coerce")
-    own = (by == version).to_numpy(dtype=np.bool_) & np.isfinite(given).all(axis=1)
-    taken, score = rows.take(own), given[own]
-    scored = frame_scores(
-        taken,
-        score if several else score[:, 0],
-        schema=model.schema,
-        config=config,
-        classes=model.classes,
-        threshold=model.threshold,
-    )
+    given, own = _logged_scores(rows.frame, names, version)
+    taken, score = rows.take(own), given[own] if several else given[own][:, 0]
+    parts: dict[str, Any] = {"classes": model.classes, "threshold": model.threshold}
+    scored = frame_scores(taken, score, schema=model.schema, config=config, **parts)
     return with_logged_answers(scored, taken, version=version), own
 
 
@@ -214,23 +208,17 @@ class MonitorSetup:
 
     def limits(self) -> dict[str, str]:
         """Say how the limits were made."""
-        policy = self.policy
-        hidden = {"Not watched": f"{', '.join(self.concealed)}: private, and concealed in the log"}
-        unwatched = hidden if self.concealed else {}
-        if policy.name == "fixed_thresholds":
+        hidden = f"{', '.join(self.concealed)}: private, and concealed in the log"
+        unwatched = {"Not watched": hidden} if self.concealed else {}
+        if self.policy.name == "fixed_thresholds":
             fixed = "Fixed levels, each window and column for itself; they alarm on noise."
             return {"Limits": fixed, **unwatched}
-        said = {"Budget": f"{policy.budget} false alarms expected of a stationary stream"}
+        limits = {"Budget": f"{self.policy.budget} false alarms expected of a stationary stream"}
         for phase, null in self.nulls.items():
-            theory = int(null.theory.sum())
-            windows = int(null.windows.max(initial=0))
-            how = (
-                f"{windows} reference windows"
-                if not theory
-                else f"{windows} reference windows; sampling theory for {theory} of {len(null.keys)} signals"
-            )
-            said[f"Limits of {phase.value}"] = how
-        return {**said, **unwatched}
+            theory, how = int(null.theory.sum()), f"{int(null.windows.max(initial=0))} reference windows"
+            also = f"; sampling theory for {theory} of {len(null.keys)} signals" if theory else ""
+            limits[f"Limits of {phase.value}"] = f"{how}{also}"
+        return {**limits, **unwatched}
 
 
 def prepare_setup(
@@ -257,10 +245,7 @@ def prepare_setup(
     policy = drift_policy(config, metric=metric)
     concealed = concealed_features(config, schema)
     reference, past = without_columns(reference, concealed), series_without(past, concealed)
-    names = [name for name in reference.inputs.columns if name[:1] != "@"]
-    data = prepare_signals(
-        reference.inputs, kind=DriftKind.DATA, columns=names, min_effect=config.drift.min_effect
-    )
+    data = prepare_signals(reference.inputs, kind=DriftKind.DATA, min_effect=config.drift.min_effect)
     answers = prepare_answers(reference, config=config, metric=metric)
     whole = join_signals([data.measure(reference.inputs), answers.whole])
     usable = _of_this_window(past, str(config.monitoring.window))

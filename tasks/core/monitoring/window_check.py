@@ -142,35 +142,36 @@ def check_window(
     answers_to = features if answered_rows is None else features[answered_rows]
     answered = answer_signals(watch.answers, scored, phase=due.phase, features=answers_to, rng=rng)
     answered = _without_training_rows(watch, due, answered)
-    profiles = {"answers": answered.profile} if due.phase is Phase.INPUTS else {"outcomes": answered.profile}
-    signals = answered.signals
+    profiles, signals, count = {"outcomes": answered.profile}, answered.signals, answered.labelled
     measured: tuple[ColumnMeasure, ...] = ()
+    judged, notes = measured, tuple[Reason, ...]()
     if due.phase is Phase.INPUTS:
+        profiles, count = {"answers": answered.profile}, len(rows)
         profiles["inputs"] = measure_profile(features, watch.reference.inputs.grid, columns=watch.features)
         signals = join_signals([watch.data.measure(profiles["inputs"]), signals])
         measured = _measures(watch, profiles)
-    count = len(rows) if due.phase is Phase.INPUTS else answered.labelled
-    judged = (
-        (
-            *measured,
-            *measure_columns(
-                watch.reference.answers, answered.profile, measures=shown_measures(watch.config)
-            ),
-        )
-        if measured
-        else ()
-    )
+        shown = shown_measures(watch.config)
+        judged = (*measured, *measure_columns(watch.reference.answers, answered.profile, measures=shown))
+        notes = answered.reasons.get(
+            DriftKind.PERFORMANCE, ()
+        )  # why nothing is estimated while labels are late
     judgement = _judge(watch, due, signals, memory, judged, rows=count)
+    kinds = (  # the answers know better than the judge why a kind is INSUFFICIENT
+        replace(one, reasons=answered.reasons.get(one.kind) or one.reasons)
+        if one.level is Level.INSUFFICIENT
+        else one
+        for one in judgement.kinds
+    )
     looked = WindowResult(
         window=due.window,
         phase=due.phase,
         version=watch.version,
         rows=count,
-        kinds=tuple(_with_reasons(verdict, answered) for verdict in judgement.kinds),
+        kinds=tuple(kinds),
         changes=tuple(change.to_dict() for change in judgement.alarms),
         columns=tuple(measure.to_dict() for measure in measured),
         performance=performance_with_reference(answered.performance, watch.answers),
-        notes=_estimate_notes(due, answered),
+        notes=notes,
     )
     return WindowCheck(looked=looked, memory=judgement.memory, profiles=profiles)
 
@@ -255,14 +256,3 @@ def _without_training_rows(watch: MonitorSetup, due: DueWindow, answered: Answer
     values = np.where(blank, np.nan, signals.values)
     reasons = {**answered.reasons, **{kind: (reason,) for kind in due.phase.kinds if kind in _ANSWERS}}
     return replace(answered, signals=replace(signals, values=values), performance=None, reasons=reasons)
-
-
-def _with_reasons(verdict: KindVerdict, answered: AnswerSignals) -> KindVerdict:
-    """Say why a kind is INSUFFICIENT, where the answers know it better than the judge."""
-    known = answered.reasons.get(verdict.kind, ())
-    return replace(verdict, reasons=known) if known and verdict.level is Level.INSUFFICIENT else verdict
-
-
-def _estimate_notes(due: DueWindow, answered: AnswerSignals) -> tuple[Reason, ...]:
-    """Say why nothing is estimated while labels are late."""
-    return answered.reasons.get(DriftKind.PERFORMANCE, ()) if due.phase is Phase.INPUTS else ()

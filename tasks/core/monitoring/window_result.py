@@ -59,24 +59,27 @@ class WindowResult:
 
     def to_entry(self, *, clock: str) -> dict[str, Any]:
         """Return what the ledger keeps: decisions and reasons, no distances."""
+        moved = {one.column for verdict in self.kinds for one in verdict.moved[:MOST_MOVED]}
+        kinds = {verdict.kind: verdict.to_dict() for verdict in self.kinds}
         plain = {
-            **_place(self.window, clock),
+            "start": self.window.start,
+            "end": self.window.end,
+            "from": format_position(self.window.start, clock=clock),
+            "to": format_position(self.window.end, clock=clock),
             "phase": self.phase,
             "version": self.version,
             "n": self.rows,
             "level": self.level,
-            "kinds": {verdict.kind.value: _short(verdict) for verdict in self.kinds},
+            "kinds": {
+                kind: {**one, "moved": one["moved"][:MOST_MOVED], "moved_columns": len(one["moved"])}
+                for kind, one in kinds.items()
+            },
             "changes": self.changes,
             "performance": self.performance,
-            "psi": self._psi_of_moved(),
+            "psi": {one["column"]: one["psi"] for one in self.columns if one["column"] in moved},
             "notes": self.notes,
         }
         return to_plain(plain)
-
-    def _psi_of_moved(self) -> dict[str, float]:
-        """Return the PSI of the columns that moved, for who asks how far."""
-        moved = {one.column for verdict in self.kinds for one in verdict.moved[:MOST_MOVED]}
-        return {one["column"]: one["psi"] for one in self.columns if one["column"] in moved}
 
     def to_dict(self, *, clock: str) -> dict[str, Any]:
         """Return everything, with all moved columns and all distances."""
@@ -128,20 +131,6 @@ def _merged(looks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _place(window: Window, clock: str) -> dict[str, Any]:
-    return {
-        "start": window.start,
-        "end": window.end,
-        "from": format_position(window.start, clock=clock),
-        "to": format_position(window.end, clock=clock),
-    }
-
-
-def _short(verdict: KindVerdict) -> dict[str, Any]:
-    plain = verdict.to_dict()
-    return {**plain, "moved": plain["moved"][:MOST_MOVED], "moved_columns": len(plain["moved"])}
-
-
 # How a monitoring run ends: one state for a model, from its windows and its open alarms.
 
 
@@ -178,7 +167,9 @@ def conclude_monitoring(
     details : mapping, optional
         Further facts of the run.
     """
-    level = _most_severe(windows) if open_alarms is None else _now(windows, open_alarms)
+    level = worst(Level(window["level"]) for window in windows)
+    if open_alarms is not None:
+        level = _now(windows, open_alarms)
     reasons = (_reason(level, windows, open_alarms or (), fresh=fresh), *_insufficient(windows), *notes)
     facts = {"windows": list(windows), "open_alarms": list(open_alarms or ()), **(details or {})}
     return StageResult(state=level.state, model=model, version=version, reasons=reasons, details=facts)
@@ -201,14 +192,8 @@ def _now(windows: Sequence[Mapping[str, Any]], open_alarms: Sequence[Mapping[str
     newest = worst(newest_levels(windows).values())
     judged = [window for window in windows if window["verdicts"]]
     if newest is Level.QUIET and judged[-1]["level"] == Level.INSUFFICIENT.value:
-        return (
-            Level.INSUFFICIENT
-        )  # windows that were quiet before say nothing of one that could not be judged
+        return Level.INSUFFICIENT  # quiet windows before say nothing of one that could not be judged
     return Level.WARNING if newest is Level.DRIFT else newest
-
-
-def _most_severe(windows: Sequence[Mapping[str, Any]]) -> Level:
-    return worst(Level(window["level"]) for window in windows)
 
 
 def _reason(
@@ -225,25 +210,19 @@ def _reason(
     if not fresh:
         span = f"No window was due; the newest, from {windows[0]['from']} to {windows[-1]['to']}"
     if level is Level.DRIFT and open_alarms:
-        return Reason(code="drift", message=f"{span}: {_alarms(open_alarms)}", observed=len(open_alarms), n=n)
+        alarms = _listed([f"{one['column']} ({one['kind']}, since {one['since']})" for one in open_alarms])
+        return Reason(code="drift", message=f"{span}: alarm: {alarms}.", observed=len(open_alarms), n=n)
     if level in (Level.DRIFT, Level.WARNING):
         columns = sorted({f"{one['column']} ({one['kind']})" for w in windows for one in w["moved"]})
-        return Reason(
-            code=level.value, message=f"{span}: {_listed(columns)} moved.", observed=len(columns), n=n
-        )
+        message = f"{span}: {_listed(columns)} moved."
+        return Reason(code=level.value, message=message, observed=len(columns), n=n)
     if level is Level.QUIET:
         return Reason(code="quiet", message=f"{span}: nothing moved more than chance allows.", n=n)
-    return Reason(code="insufficient", message=f"{span}: {_unjudged(windows)}", n=n)
-
-
-def _unjudged(windows: Sequence[Mapping[str, Any]]) -> str:
     known = any(window["level"] != Level.INSUFFICIENT.value for window in windows)
-    return "the newest could not be judged." if known else "none could be judged."
-
-
-def _alarms(open_alarms: Sequence[Mapping[str, Any]]) -> str:
-    columns = [f"{one['column']} ({one['kind']}, since {one['since']})" for one in open_alarms]
-    return f"alarm: {_listed(columns)}."
+    which = "the newest" if known else "none"
+    return Reason(
+        code="insufficient", message=f"{span}: {which} could {'not ' if known else ''}be judged.", n=n
+    )
 
 
 def _insufficient(windows: Sequence[Mapping[str, Any]]) -> list[Reason]:

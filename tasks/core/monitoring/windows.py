@@ -252,15 +252,20 @@ def due_windows(
         start = _frontier(seen, cutting, last_end, trained_to)
         found, total = cutting.cut(seen, start=start, ready=ready, most=most)
     else:
-        waiting = _waiting(judged, last_end=last_end, ready=ready)
-        found, total = waiting[:most], len(waiting)
-    remaining = total - len(found)
+        begin = -math.inf if last_end is None else last_end
+        waiting = [window for window in judged if window.start >= begin and window.end <= ready]
+        found, total = sorted(waiting, key=lambda window: window.start)[:most], len(waiting)
+    remaining, taken = total - len(found), len(found)
+    if remaining:
+        limit = f"this run takes {taken} (monitoring.max_windows), the next goes on."
+        message = f"{remaining} more window(s) are due; {limit}"
+        notes += (Reason(code="more_windows", message=message, observed=remaining, limit=taken),)
     return WindowSchedule(
         windows=_to_due_windows(found, seen, cutting=cutting, phase=phase, trained_to=trained_to),
         remaining=remaining,
         newest=float(seen[-1]),
         future=len(future),
-        reasons=(*notes, *_remaining_note(remaining, len(found))),
+        reasons=notes,
     )
 
 
@@ -314,14 +319,6 @@ def _frontier(
     return max(learned_to, cutting.floor(float(unseen[0]))) if len(unseen) else learned_to
 
 
-def _waiting(judged: Iterable[Window], *, last_end: float | None, ready: float) -> list[Window]:
-    begin = -math.inf if last_end is None else last_end
-    return sorted(
-        (window for window in judged if window.start >= begin and window.end <= ready),
-        key=lambda window: window.start,
-    )
-
-
 def _to_due_windows(
     found: Iterable[Window], seen: FloatArray, *, cutting: Windowing, phase: Phase, trained_to: float | None
 ) -> tuple[DueWindow, ...]:
@@ -346,10 +343,3 @@ def _future_note(late: FloatArray, now: float, clock: str) -> tuple[Reason, ...]
         f"{format_position(now, clock=clock)} now); they make no window due. Correct their times."
     )
     return (Reason(code="future_rows", message=message, observed=newest, limit=now, n=len(late)),)
-
-
-def _remaining_note(remaining: int, taken: int) -> tuple[Reason, ...]:
-    if not remaining:
-        return ()
-    message = f"{remaining} more window(s) are due; this run takes {taken} (monitoring.max_windows), the next goes on."
-    return (Reason(code="more_windows", message=message, observed=remaining, limit=taken),)
