@@ -16,7 +16,7 @@ from benchmarks.starting_home import MODEL, Cost, Home, make_home
 WITHOUT, WITH = "without servers", "with servers"
 GONE = "http://127.0.0.1:9"
 """An address of MLflow at which nothing answers."""
-WHY = ("--why", "to measure it")
+WHY = ("--reason", "to measure it")
 AB_STATUS = "ab status"
 DOCTOR = "doctor, MLflow gone"
 

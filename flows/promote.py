@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Any
+
 from prefect import flow
 
-from evergreen.flows.reconcile import reconcile
-from evergreen.flows.rollback import rollback
 from evergreen.tasks.core.promotion.registry_state import check_present
 from evergreen.tasks.core.verdict import StageResult
 from evergreen.tasks.io.setup import open_setup
@@ -37,5 +38,8 @@ def promote(
     )
 
 
-__all__ = ["promote", "reconcile", "rollback"]
-# The other two stood here in version 0.1; its deployments name them by this file.
+def __getattr__(name: str) -> Any:
+    """Find the flows that stood here in version 0.1: its deployments name them by this file."""
+    if name not in ("rollback", "reconcile"):
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return getattr(import_module(f"evergreen.flows.{name}"), name)

@@ -16,13 +16,14 @@ from evergreen.tasks.core.errors import NotLearnable
 from evergreen.tasks.core.metrics.registry import measure, metrics_of
 from evergreen.tasks.core.promotion.plan import CANDIDATE, CHAMPION
 from evergreen.tasks.core.training.features import feature_frame
-from evergreen.tasks.core.validation.gate import GateContext, SmokeReport, configured_gates
+from evergreen.tasks.core.validation.gate import GateContext, configured_gates
 from evergreen.tasks.core.validation.report import (
     conclude_validation,
     describe_validation,
     validation_markdown,
     version_tags,
 )
+from evergreen.tasks.core.validation.smoke import SmokeReport
 from evergreen.tasks.core.validation.validate import GateDecision, gather_context, judge_gates
 from evergreen.tasks.core.verdict import StageResult, State
 from evergreen.tasks.io.config import custom_metrics

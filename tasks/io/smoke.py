@@ -7,14 +7,16 @@ import os
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from evergreen.tasks.core.promotion.plan import CANDIDATE, CHALLENGER, CHAMPION
-from evergreen.tasks.core.validation.gate import SmokeProbe, SmokeReport, judge_smoke
+from evergreen.tasks.core.validation.smoke import SmokeProbe, SmokeReport, judge_smoke
 from evergreen.tasks.core.verdict import Verdict
 from evergreen.tasks.io.mlflow_store.registry import Registry
 from evergreen.tasks.io.smoke_pool import SMOKE_POOL
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _TIMEOUT_S = 180.0
 _SAMPLE_ROWS = 1_000
@@ -102,6 +104,8 @@ def _run(place: Path, *, tracking_uri: str, timeout_s: float) -> SmokeProbe | No
 
 def _storable(rows: pd.DataFrame) -> pd.DataFrame:
     """Return rows that Parquet takes: a column of mixed objects as text, the rest as it is."""
+    import pandas as pd
+
     mixed = {
         name for name in rows.columns if pd.api.types.infer_dtype(rows[name], skipna=True).startswith("mixed")
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from sqlalchemy.engine import URL, make_url
@@ -15,6 +16,9 @@ from evergreen.tasks.core.redact import redacted, without_credentials
 from evergreen.tasks.io.databases import LOG
 from evergreen.tasks.io.ledger import LEDGER
 from evergreen.tasks.io.settings import Settings
+
+if TYPE_CHECKING:
+    from mlflow.exceptions import MlflowException
 
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _TRACKING = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks", "databricks-uc")
@@ -69,6 +73,11 @@ def mlflow_unreachable(tracking_uri: str, message: object) -> Unreachable:
     """Return the error for an MLflow server that does not answer, without credentials."""
     why = " ".join(without_credentials(str(message)).split()).rstrip(".")
     return Unreachable(f"MLflow at {redacted(tracking_uri)} does not answer: {why}. Start that server.")
+
+
+def is_unanswered(error: MlflowException) -> bool:
+    """Tell whether MLflow's client failed because the server does not answer."""
+    return error.error_code == "TEMPORARILY_UNAVAILABLE" or "API request to" in str(error.message)
 
 
 def _scheme(url: str) -> str:

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
-from evergreen.tasks.core.validation.gate import judge_smoke
+from evergreen.tasks.core.validation.smoke import judge_smoke
 from evergreen.tasks.io import smoke_pool as smoke_nursery
 from evergreen.tasks.io.mlflow_store.models import log_model
 from evergreen.tasks.io.mlflow_store.registry import MlflowRegistry

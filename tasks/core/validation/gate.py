@@ -21,6 +21,7 @@ from evergreen.tasks.core.metrics.base import Metric
 from evergreen.tasks.core.metrics.scored import Scored
 from evergreen.tasks.core.registry import GATES, plugged
 from evergreen.tasks.core.serial import Struct
+from evergreen.tasks.core.validation.smoke import SmokeReport
 from evergreen.tasks.core.verdict import Outcome, Reason, Verdict
 
 # What a check of the gate answers with.
@@ -72,77 +73,6 @@ def insufficient(name: str, reason: Reason, *, family: Family = "statistical") -
     return CheckResult(
         name=name, verdict=Verdict(outcome=Outcome.INSUFFICIENT, reasons=(reason,)), family=family
     )
-
-
-# What a smoke test in a fresh process found, and the verdict on it.
-
-
-@dataclass(frozen=True, kw_only=True)
-class SmokeProbe:
-    """One question put to the loaded model: its name, whether the answer was right, and what happened."""
-
-    name: str
-    passed: bool
-    message: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Latency:
-    """Milliseconds of one kind of request, over ``repeats`` requests of ``rows`` rows."""
-
-    p50_ms: float
-    p95_ms: float
-    rows: int
-    repeats: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class SmokeReport(Struct):
-    """Everything measured on a model in a process of its own."""
-
-    uri: str
-    """What was loaded."""
-    version: int | None = None
-    """The version it resolved to."""
-    probes: tuple[SmokeProbe, ...]
-    """Questions and answers."""
-    single: Latency | None = None
-    batch: Latency | None = None
-    """Latency for one row and for a batch; None when the model never loaded."""
-    size_mb: float | None = None
-    load_seconds: float | None = None
-    """Size of the model's files in megabytes (10^6 bytes), and the time to load it."""
-
-
-def judge_smoke(report: SmokeReport) -> Verdict:
-    """Fail with one reason for each probe that failed.
-
-    Examples
-    --------
-    >>> broken = SmokeProbe(name="one_row", passed=False, message="no answer")
-    >>> judge_smoke(SmokeReport(uri="models:/m/1", probes=(broken,))).reasons[0].code
-    'smoke_one_row'
-    """
-    failed = tuple(
-        Reason(
-            code=f"smoke_{probe.name}", message=f"Smoke test '{_words(probe.name)}' failed: {probe.message}"
-        )
-        for probe in report.probes
-        if not probe.passed
-    )
-    if failed or not report.probes:
-        nothing = Reason(code="smoke_nothing", message="The smoke test asked nothing; nothing is proven.")
-        return Verdict(outcome=Outcome.FAIL, reasons=failed or (nothing,))
-    met = Reason(
-        code="smoke_met",
-        message=f"{report.uri} answered {len(report.probes)} probes correctly in a fresh process.",
-        observed=len(report.probes),
-    )
-    return Verdict(outcome=Outcome.PASS, reasons=(met,))
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -5,14 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from evergreen.tasks.core.config.validation import LatencyLimits
-from evergreen.tasks.core.validation.gate import (
-    CheckResult,
-    GateContext,
-    SmokeReport,
-    check,
-    gate,
-    judge_smoke,
-)
+from evergreen.tasks.core.validation.gate import CheckResult, GateContext, check, gate
+from evergreen.tasks.core.validation.smoke import SmokeReport, judge_smoke
 from evergreen.tasks.core.verdict import Reason
 
 

@@ -10,7 +10,8 @@ from evergreen.tasks.core.contract.contract import Contract
 from evergreen.tasks.core.log_items import Json, LogItem, Metrics, Table, Tags, Text
 from evergreen.tasks.core.promotion.registry_state import APPROVED, REJECTED_FOR, VALIDATION_STATUS
 from evergreen.tasks.core.reports import html
-from evergreen.tasks.core.validation.gate import CheckResult, GateContext, SmokeReport
+from evergreen.tasks.core.validation.gate import CheckResult, GateContext
+from evergreen.tasks.core.validation.smoke import SmokeReport
 from evergreen.tasks.core.validation.validate import GateDecision
 from evergreen.tasks.core.verdict import Reason, StageResult, State
 

@@ -17,7 +17,8 @@ from evergreen.tasks.core.registry import GATES
 from evergreen.tasks.core.seeds import seed_for
 from evergreen.tasks.core.training.baseline import all_baselines
 from evergreen.tasks.core.training.scoring import Scorer
-from evergreen.tasks.core.validation.gate import CheckResult, Family, Gate, GateContext, SmokeReport
+from evergreen.tasks.core.validation.gate import CheckResult, Family, Gate, GateContext
+from evergreen.tasks.core.validation.smoke import SmokeReport
 from evergreen.tasks.core.verdict import Outcome, Reason, State, Verdict
 
 GateFunction = Callable[[GateContext], Any]

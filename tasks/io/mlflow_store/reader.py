@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlalchemy import Connection, Engine, create_engine, inspect, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchTableError
 from sqlalchemy.pool import NullPool
 
 from evergreen.tasks.core.errors import UnknownName
@@ -69,6 +69,12 @@ def unknown_version(name: str, version: int, known: list[int]) -> UnknownName:
 def moment(milliseconds: int | str) -> datetime:
     """Return the time that MLflow writes as milliseconds since 1970, aware and in UTC."""
     return datetime.fromtimestamp(int(milliseconds) / 1000, UTC)
+
+
+def filter_of(name: str) -> str:
+    """Return MLflow's filter for the versions of a model; it knows no escape, but both quotes."""
+    quote = '"' if "'" in name else "'"
+    return f"name = {quote}{name}{quote}"
 
 
 class RegistryReader(Protocol):
@@ -135,7 +141,7 @@ def _exists(found: Any) -> bool:
 
 
 _API = "/api/2.0/mlflow/"
-_ABSENT = "RESOURCE_DOES_NOT_EXIST"
+ABSENT = "RESOURCE_DOES_NOT_EXIST"
 _PASSING = frozenset({429, 500, 502, 503, 504})
 """HTTP answers after which it is worth asking again."""
 _PAUSES_S = (0.2, 1.0)
@@ -159,48 +165,46 @@ class RestReader:
 
     def aliases(self, name: str) -> dict[str, int]:
         """Return version numbers by alias; empty for a model that does not exist."""
-        found = self._get("registered-models/get", name=name)
+        found = self._ask("GET", "registered-models/get", name=name)
         known = {} if found is None else found["registered_model"]
         return {str(one["alias"]): int(one["version"]) for one in known.get("aliases", ())}
 
     def version(self, name: str, version: int) -> VersionInfo:
         """Return one version; ``UnknownName`` when there is none."""
-        found = self._get("model-versions/get", name=name, version=str(version))
+        found = self._ask("GET", "model-versions/get", name=name, version=str(version))
         if found is None:
             raise unknown_version(name, version, [info.version for info in self.versions(name)])
         return _from_json(found["model_version"])
 
     def versions(self, name: str) -> list[VersionInfo]:
         """Return all versions in ascending order; empty for a model that does not exist."""
-        quote = '"' if "'" in name else "'"  # MLflow's filters know no escape, but both quotes
-        asked = {"filter": f"name = {quote}{name}{quote}", "max_results": str(PAGE)}
+        asked = {"filter": filter_of(name), "max_results": str(PAGE)}
         found: list[VersionInfo] = []
         page: dict[str, Any] = {"next_page_token": ""}
         while "next_page_token" in page:
             token = page["next_page_token"]
-            page = (
-                self._get("model-versions/search", **asked, **({"page_token": token} if token else {})) or {}
-            )
+            following = {"page_token": token} if token else {}
+            page = self._ask("GET", "model-versions/search", **asked, **following) or {}
             found += map(_from_json, page.get("model_versions", ()))
         return sorted(found, key=lambda info: info.version)
 
     def run_folder(self, run_id: str) -> str | None:
         """Return the URI of the folder of a run's files; None when there is no such run."""
-        found = self._get("runs/get", run_id=run_id)
+        found = self._ask("GET", "runs/get", run_id=run_id)
         return None if found is None else str(found["run"]["info"]["artifact_uri"])
 
-    def _get(self, path: str, **asked: str) -> dict[str, Any] | None:
+    def _ask(self, method: str, path: str, **asked: str) -> dict[str, Any] | None:
         """Ask, again after a while where nothing answers; None where what is asked for does not exist."""
         retries = min(int(self._env.get("MLFLOW_HTTP_REQUEST_MAX_RETRIES") or 7), len(_PAUSES_S))
         for pause in (*_PAUSES_S[:retries], None):
-            why = self._ask(path, asked)
+            why = self._ask_once(method, path, asked)
             if not isinstance(why, str):
-                return None if why.get("error_code") == _ABSENT else why
+                return None if why.get("error_code") == ABSENT else why
             if pause is not None:
                 time.sleep(pause)
         raise mlflow_unreachable(self.tracking_uri, why)
 
-    def _ask(self, path: str, asked: dict[str, str]) -> dict[str, Any] | str:
+    def _ask_once(self, method: str, path: str, asked: dict[str, str]) -> dict[str, Any] | str:
         """Return what is answered, or in words why nothing is.
 
         Raises
@@ -212,7 +216,8 @@ class RestReader:
 
         url = f"{self.tracking_uri.rstrip('/')}{_API}{path}"
         try:
-            reply = self._session.get(url, params=asked, timeout=self._timeout)
+            query, body = (asked, None) if method == "GET" else (None, asked)
+            reply = self._session.request(method, url, params=query, json=body, timeout=self._timeout)
         except requests.RequestException as error:
             return f"{type(error).__name__}: {error}"
         if reply.ok:
@@ -220,7 +225,7 @@ class RestReader:
         if reply.status_code in _PASSING:
             return f"HTTP {reply.status_code}"
         said = _said(reply)
-        if said.get("error_code") == _ABSENT:
+        if said.get("error_code") == ABSENT:
             return said
         why = said.get("message") or f"HTTP {reply.status_code} {reply.reason}"
         raise mlflow_unreachable(self.tracking_uri, f"{path} was refused: {why}")
@@ -270,7 +275,7 @@ def _from_json(plain: Mapping[str, Any]) -> VersionInfo:
 
 
 _BUSY_TIMEOUT_S = 30.0
-_TABLE = "registered_models"
+_TABLE, _ALIASES = "registered_models", "registered_model_aliases"
 _WORKSPACE = "default"
 """The workspace of a store without workspaces; older stores have no such column."""
 _DELETED = "Deleted_Internal"
@@ -337,6 +342,33 @@ class SqlReader:
             if self._is_empty():
                 return [[] for _ in queries]
             raise mlflow_unreachable(self.tracking_uri, error.orig) from error
+
+    def _write(self, statements: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> int:
+        """Run statements for each of some rows, in one transaction; return how many rows the last of them met.
+
+        ``{here}`` in a statement limits it to the workspace that is read; older stores have none to limit it to.
+        """
+        if self._file is not None and not self._file.exists():
+            return 0
+        met = 0
+        try:
+            with self._engine.connect() as connection:
+                if self._file is None:
+                    connection.execution_options(isolation_level="READ COMMITTED")
+                else:  # a second writer waits, and then sees what this one wrote
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                columns = {column["name"] for column in inspect(connection).get_columns(_ALIASES)}
+                here = "AND workspace = :workspace" if "workspace" in columns else ""
+                for row in rows:
+                    values = {**row, "workspace": _WORKSPACE, "deleted": _DELETED}
+                    for statement in statements:
+                        met = connection.execute(text(statement.format(here=here)), values).rowcount
+                connection.commit()
+        except NoSuchTableError:  # MLflow has made no tables in it yet
+            return 0
+        except DBAPIError as error:
+            raise mlflow_unreachable(self.tracking_uri, error.orig) from error
+        return met
 
     def _is_empty(self) -> bool:
         """Tell whether MLflow has made no tables in it yet."""

@@ -19,7 +19,7 @@ from evergreen.tasks.core.errors import InputError
 from evergreen.tasks.core.log_items import Figure, File, Json, LogItem, Metrics, Params, Table, Tags, Text
 from evergreen.tasks.core.redact import redacted
 from evergreen.tasks.io.settings import import_root
-from evergreen.tasks.io.store_checks import mlflow_unreachable
+from evergreen.tasks.io.store_checks import is_unanswered, mlflow_unreachable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -324,7 +324,7 @@ def answered(tracking_uri: str) -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        if error.error_code == "TEMPORARILY_UNAVAILABLE" or "API request to" in str(error.message):
+        if is_unanswered(error):
             raise mlflow_unreachable(tracking_uri, error.message) from error
         raise
 

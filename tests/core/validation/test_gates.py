@@ -11,7 +11,6 @@ from sklearn.metrics import roc_auc_score
 from evergreen.tasks.core.config.validation import LatencyLimits
 from evergreen.tasks.core.metrics.registry import get_metric
 from evergreen.tasks.core.metrics.scored import Scored
-from evergreen.tasks.core.validation.gate import Latency, SmokeProbe, SmokeReport
 from evergreen.tasks.core.validation.leakage import (
     check_leakage,
     measure_leakage,
@@ -27,6 +26,7 @@ from evergreen.tasks.core.validation.probabilities import (
 )
 from evergreen.tasks.core.validation.quality import check_floors, check_inputs, check_outputs, check_shapes
 from evergreen.tasks.core.validation.slices import check_slices, measure_slices, slice_labels
+from evergreen.tasks.core.validation.smoke import Latency, SmokeProbe, SmokeReport
 from evergreen.tasks.core.verdict import Outcome
 
 ACCURACY = get_metric("accuracy", problem="binary")

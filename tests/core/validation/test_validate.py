@@ -12,7 +12,7 @@ from evergreen.tasks.core.metrics.scored import Scored
 from evergreen.tasks.core.promotion.registry_state import REJECTED_FOR
 from evergreen.tasks.core.training.baseline import no_skill_baseline
 from evergreen.tasks.core.validation.baseline import check_margin, measure_margin
-from evergreen.tasks.core.validation.gate import CheckResult, SmokeProbe, SmokeReport, check, insufficient
+from evergreen.tasks.core.validation.gate import CheckResult, check, insufficient
 from evergreen.tasks.core.validation.report import (
     conclude_validation,
     describe_validation,
@@ -20,6 +20,7 @@ from evergreen.tasks.core.validation.report import (
     validation_page,
     version_tags,
 )
+from evergreen.tasks.core.validation.smoke import SmokeProbe, SmokeReport
 from evergreen.tasks.core.validation.validate import (
     conclude,
     operational_checks,

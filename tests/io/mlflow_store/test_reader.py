@@ -1,10 +1,11 @@
-"""One contract for every reader of MLflow's registry: after the same acts it says what MLflow's own client says."""
+"""One contract for what reads and writes MLflow's registry without its client: the same acts, the same registry."""
 
 import http.server
 import json
 import os
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from evergreen.deployments.servers import answers, free_port
 from evergreen.tasks.core.errors import UnknownName, Unreachable
 from evergreen.tasks.io.mlflow_store.reader import RestReader, SqlReader, open_reader
+from evergreen.tasks.io.mlflow_store.registry import ClientRegistry, MlflowRegistry, RestWriter, SqlWriter
 from tests.support.servers import running, wait_for
 
 FRAUD, QUOTED = "fraud", "bob's \u00e9claires"
@@ -122,6 +124,98 @@ def test_a_reader_says_after_every_act_what_the_client_says(uri):
     assert [2] == [one.version for one in reader.versions(FRAUD)]
 
 
+WRITES = [
+    ("set_alias", "champion", 1),
+    ("set_alias", "challenger", 2),
+    ("set_alias", "champion", 2),
+    ("set_alias", "champion", 2),
+    ("set_alias", "fallback", 9),
+    ("set_alias", "challenger", 3),
+    ("delete_alias", "challenger"),
+    ("delete_alias", "candidate"),
+    ("set_tags", 1, {"evergreen.archived": "true", "validation_status": "approved"}),
+    ("set_tags", 1, {"evergreen.archived": "", "evergreen.said": "é \"quoted\" 'x' %s :name {here}"}),
+    ("set_tags", 2, {}),
+    ("set_tags", 9, {"evergreen.archived": "true"}),
+    ("set_tags", 3, {"evergreen.archived": "true"}),
+]
+"""Acts on a model with versions 1 and 2, and a third that was deleted."""
+
+
+def outcome(registry, name, act):
+    """Do it; return how it was refused, if it was."""
+    method, *arguments = act
+    try:
+        getattr(registry, method)(name, *arguments)
+    except UnknownName as error:
+        return str(error).replace(name, "MODEL")
+    return None
+
+
+def test_what_is_written_without_the_client_is_what_the_client_writes(uri):
+    client, registry = ClientRegistry(uri), MlflowRegistry(uri)
+    assert isinstance(registry._store, (RestWriter, SqlWriter))
+    for name in (FRAUD, QUOTED):
+        for source in "abc":
+            client.register(name, source=f"s3://models/{source}", run_id=None)
+        client._client.delete_model_version(name, "3")
+    refusals = []
+    for act in WRITES:
+        refusals.append(outcome(registry, FRAUD, act))
+        assert outcome(client, QUOTED, act) == refusals[-1], act
+        (aliases, versions), (expected, theirs) = as_client(uri, FRAUD), as_client(uri, QUOTED)
+        assert expected == aliases, act
+        assert [one[1:5] for one in theirs] == [one[1:5] for one in versions], act
+    assert [4, 5, 11, 12] == [number for number, refused in enumerate(refusals) if refused]
+    assert ({"champion": 2}, []) == (registry.aliases(FRAUD), registry.versions("nobody"))
+
+
+@pytest.mark.parametrize("store", ["sqlite_uri", pytest.param("postgres_url", marks=pytest.mark.slow)])
+def test_writers_at_one_time_lose_nothing_of_each_other(store, request):
+    """A server of MLflow's is left out: two at once who set a new tag collide in it, whoever asks."""
+    uri = request.getfixturevalue(store)
+    ClientRegistry(uri).register(FRAUD, source="s3://models/one", run_id=None)
+    ClientRegistry(uri).register(FRAUD, source="s3://models/two", run_id=None)
+    begin = threading.Barrier(8)
+
+    def write(number):
+        registry, letter = MlflowRegistry(uri), "abcdefgh"[number]
+        begin.wait()
+        for version in (1, 2, 1, 2):
+            registry.set_alias(FRAUD, "champion", version)
+            registry.set_tags(FRAUD, version, {"evergreen.shared": letter, f"evergreen.{letter}": letter})
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(8)))
+    aliases, versions = as_client(uri, FRAUD)
+    assert {"champion": 2} == aliases
+    for version in versions:
+        tags = dict(version[4])
+        assert tags.pop("evergreen.shared") in "abcdefgh"
+        assert {f"evergreen.{letter}": letter for letter in "abcdefgh"} == tags
+
+
+@pytest.mark.parametrize("touched", [False, True])
+def test_nothing_is_written_to_a_database_without_mlflows_tables(tmp_path, touched):
+    path = tmp_path / "mlflow.db"
+    if touched:
+        path.touch()
+    registry = MlflowRegistry(f"sqlite:///{path}")
+    with pytest.raises(UnknownName, match=r"version 1 of model 'fraud'\. Registered: none"):
+        registry.set_alias(FRAUD, "champion", 1)
+    with pytest.raises(UnknownName, match=r"version 1 of model 'fraud'\. Registered: none"):
+        registry.set_tags(FRAUD, 1, {"evergreen.archived": "true"})
+    registry.delete_alias(FRAUD, "champion")
+    assert touched == path.exists()
+    assert not touched or path.stat().st_size == 0
+
+
+def test_a_file_that_is_no_database_is_not_written_to(tmp_path):
+    (tmp_path / "mlflow.db").write_bytes(b"SQLite format 3\x00" + b"nonsense" * 500)
+    with pytest.raises(Unreachable, match="does not answer"):
+        MlflowRegistry(f"sqlite:///{tmp_path / 'mlflow.db'}").set_alias(FRAUD, "champion", 1)
+
+
 def test_a_missing_version_is_named_with_those_there_are(mlflow_uri):
     from mlflow import MlflowClient
 
@@ -160,11 +254,14 @@ class Scripted(http.server.BaseHTTPRequestHandler):
     asked: list
 
     def do_GET(self):
-        self.asked.append((self.path, dict(self.headers)))
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.asked.append((self.path, dict(self.headers), self.command, json.loads(body or "{}")))
         status, body = self.script.pop(0)
         self.send_response(status)
         self.end_headers()
         self.wfile.write(body.encode())
+
+    do_POST = do_DELETE = do_GET
 
     def log_message(self, *_):
         pass
@@ -206,6 +303,23 @@ def test_a_refusal_is_said_at_once_in_the_servers_words(scripted):
     kind.script += [(403, json.dumps({"error_code": "PERMISSION_DENIED", "message": "not yours"}))]
     with pytest.raises(Unreachable, match="not yours"):
         RestReader(url, {}).aliases(FRAUD)
+    assert 1 == len(kind.asked)
+
+
+def test_an_alias_is_moved_again_where_the_server_did_not_answer(scripted):
+    kind, url = scripted
+    kind.script += [(503, ""), (200, "{}"), (200, "{}")]
+    RestWriter(url, {}).set_alias(FRAUD, "champion", 3)
+    RestWriter(url, {}).delete_alias(FRAUD, "champion")
+    moved = ("POST", {"name": FRAUD, "alias": "champion", "version": "3"})
+    assert [moved, moved, ("DELETE", {"name": FRAUD, "alias": "champion"})] == [one[2:] for one in kind.asked]
+
+
+def test_an_alias_that_may_not_be_moved_is_refused_in_the_servers_words(scripted):
+    kind, url = scripted
+    kind.script += [(403, json.dumps({"error_code": "PERMISSION_DENIED", "message": "not yours"}))]
+    with pytest.raises(Unreachable, match="not yours"):
+        RestWriter(url, {}).set_alias(FRAUD, "champion", 3)
     assert 1 == len(kind.asked)
 
 

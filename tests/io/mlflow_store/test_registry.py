@@ -1,19 +1,20 @@
-"""One contract for every registry: in memory and MLflow's own on SQLite."""
+"""One contract for every registry: in memory, and MLflow's own with its client and without."""
 
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from evergreen.tasks.core.errors import InputError, UnknownName
-from evergreen.tasks.io.mlflow_store.registry import MlflowRegistry
+from evergreen.tasks.io.mlflow_store.registry import ClientRegistry, MlflowRegistry
 from tests.support.memory_stores import MemoryRegistry
 
 
-@pytest.fixture(params=["memory", "mlflow"])
+@pytest.fixture(params=["memory", "mlflow", "client"])
 def registry(request):
     if request.param == "memory":
         return MemoryRegistry()
-    return MlflowRegistry(request.getfixturevalue("mlflow_uri"))
+    kind = MlflowRegistry if request.param == "mlflow" else ClientRegistry
+    return kind(request.getfixturevalue("mlflow_uri"))
 
 
 def register(registry, *, name="fraud", source="file:models/one", tags=None):
