@@ -19,6 +19,8 @@ GONE = "http://127.0.0.1:9"
 WHY = ("--reason", "to measure it")
 AB_STATUS = "ab status"
 DOCTOR = "doctor, MLflow gone"
+TOGETHER = ("reconcile", MODEL)
+"""What is started twenty times at one moment, without servers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +65,8 @@ def main(arguments: list[str]) -> int:
         home = make_home(Path(folder))
         challenger = str(home.run("status", MODEL)["challenger"]["version"])
         figures = {WITHOUT: measure(home, challenger, runs=chosen.runs, name="first")}
+        print(f"20 of '{' '.join(TOGETHER)}' together ...", flush=True)
+        together = home.start_together(20, *TOGETHER)
         try:
             home.run("up", "--prefect-port", "4600", "--mlflow-port", "5600")
             figures[WITH] = measure(home, challenger, runs=chosen.runs, name="second")
@@ -80,6 +84,8 @@ def main(arguments: list[str]) -> int:
     before = None if chosen.before is None else json.loads(chosen.before.read_text(encoding="utf-8"))
     print(f"\n{machine()}; median of {chosen.runs} runs (doctor: one run)\n")
     print(table(plain, before))
+    said = ", ".join(f"{name}: {number}" for name, number in together.items())
+    print(f"\n20 commands `{' '.join(TOGETHER)}` started together without servers: {said}.")
     return 0
 
 

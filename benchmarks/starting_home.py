@@ -89,6 +89,27 @@ class Home:
             exit_code=process.returncode, answer=json.loads(answer) if answer.startswith("{") else {},
         )  # fmt: skip
 
+    def start_together(self, number: int, *arguments: str) -> dict[str, int]:
+        """Start a command many times at once; return how many ended well, and how many printed that a database is locked."""
+        own = {key: value for key, value in os.environ.items() if not key.startswith(FOREIGN)}
+        command = [str(Path(sys.executable).with_name("evergreen")), *arguments]
+        started = [
+            subprocess.Popen(
+                command,
+                cwd=self.folder,
+                env={**own, **PATIENT},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for _ in range(number)
+        ]
+        printed = [process.communicate()[1] for process in started]
+        return {
+            "ended well": sum(process.returncode == 0 for process in started),
+            "database is locked": sum("database is locked" in text for text in printed),
+        }
+
     def run(self, *arguments: str) -> dict[str, Any]:
         """Run a command for what it does; return its answer."""
         return self.spend(*arguments, "--json").answer

@@ -157,11 +157,20 @@ def deliver_alerts(
     list of Reason
         ``alert_sent`` and ``alert_not_delivered``, one a message; empty where nothing was due.
     """
-    if setup.config.monitoring.run_mode != "enabled":
-        return []
-    channels = (*([EVENTS] if automations else []), *dict.fromkeys(setup.config.alerts.notify))
+    channels = _channels(setup, automations=automations)
     told = [_notify_channel(setup, channel, sleep, announce) for channel in channels]
     return [reason for reasons in told for reason in reasons]
+
+
+def everything_delivered(setup: Setup) -> bool:
+    """Tell whether every channel, and Prefect's automations, were told all that they are to be told."""
+    return not any(due for channel in _channels(setup) for due in _due(setup, channel))
+
+
+def _channels(setup: Setup, *, automations: bool = True) -> tuple[str, ...]:
+    if setup.config.monitoring.run_mode != "enabled":
+        return ()
+    return (*([EVENTS] if automations else []), *dict.fromkeys(setup.config.alerts.notify))
 
 
 def _notify_channel(

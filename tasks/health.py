@@ -167,10 +167,19 @@ def check_health(
     ask_prefect : callable
         Raises where the Prefect server does not answer.
     """
+    version, report = measure_health(setup, facts, ask_prefect=ask_prefect)
+    record_health(setup, report, version=version)
+    return report
+
+
+def measure_health(
+    setup: Setup, facts: HealthFacts, *, ask_prefect: Callable[[], None]
+) -> tuple[int | None, HealthReport]:
+    """Return the champion's number and the checks that `check_health` keeps."""
     servers = judge_servers(probe_servers(setup, ask_prefect))
     version, champion, trouble = probe_champion(setup, loaded=facts.champion, rows=facts.rows)
     asked = PROBE_ROWS if facts.rows is not None else 1
-    report = HealthReport(
+    return version, HealthReport(
         checks=(
             judge_champion(version, rows=asked, trouble=trouble),
             *servers,
@@ -178,8 +187,6 @@ def check_health(
             *_machine_checks(setup, facts, champion),
         )
     )
-    record_health(setup, report, version=version)
-    return report
 
 
 def _feed_checks(setup: Setup, facts: HealthFacts, champion: LoadedModel | None) -> tuple[Check, ...]:

@@ -5,12 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from prefect import get_run_logger
-from prefect.client.schemas.objects import State as PrefectState
-from prefect.states import Completed, Failed
 
 from evergreen.tasks.core.arrays import FloatArray
 from evergreen.tasks.core.data.clock import Window, parse_position
@@ -45,6 +42,9 @@ from evergreen.tasks.io.windows import (
 from evergreen.tasks.runtime.sources import open_source_of
 from evergreen.tasks.runtime.task import TRANSIENT, stage_task
 
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State as PrefectState
+
 
 def fleet_models(models: list[str] | None) -> list[str]:
     """Return the models to visit: those named, else every configured one.
@@ -69,6 +69,8 @@ def visit(flow: Callable[..., PrefectState], model: str, **options: Any) -> dict
     state = flow(model=model, **options, return_state=True)
     if state.is_completed():
         return dict(state.result())
+    from prefect import get_run_logger
+
     why = " ".join(without_credentials(str(state.message or state.name)).split())
     get_run_logger().error("%s: %s (%s)", model, state.name, why)
     reason = {"code": "failed", "message": why, "observed": state.name, "limit": None}
@@ -77,6 +79,8 @@ def visit(flow: Callable[..., PrefectState], model: str, **options: Any) -> dict
 
 def conclude_fleet(results: list[dict[str, Any]]) -> PrefectState:
     """Return the fleet's state: the gravest of its models, or Failed (naming them) where any of them failed."""
+    from prefect.states import Completed, Failed
+
     known = {level.state.value: level for level in Level}
     broken = [one for one in results if one["state"] not in known and one["state"] != "Blocked"]
     if broken:
@@ -357,6 +361,19 @@ def check_due_windows(
     )
 
 
+def find_nothing_due(
+    setup: Setup, guard: RegisteredMonitor, asked: MonitorRequest, phase: Phase
+) -> PhaseResults | None:
+    """Return what a run has of a phase in which no window is due; None where one is."""
+    stream = stream_of(setup, guard, phase)
+    head = stream.head()
+    _, due = find_due(setup, guard, asked, phase, head, windows_of(setup, guard))
+    if due.windows:
+        return None
+    entry = setup.stores.ledger.last(setup.model, stream.name)
+    return PhaseResults(looks=(), memory=head.memory, due=due, decision_id=entry.id if entry else None)
+
+
 def find_due(
     setup: Setup,
     guard: RegisteredMonitor,
@@ -412,6 +429,8 @@ def commit(
 
 def report_progress(done: int, total: int, look: Mapping[str, Any]) -> None:
     """Say in the run's log how far it is: each of few windows, else every tenth part."""
+    from prefect import get_run_logger
+
     if total <= 10 or done % max(total // 10, 1) == 0 or done == total:
         get_run_logger().info(
             "%s %d/%d, window from %s: %s", look["phase"], done, total, look["from"], look["level"]

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from evergreen.tasks.alerts import everything_delivered
 from evergreen.tasks.core.data.clock import format_position
 from evergreen.tasks.core.drift.types import Phase
 from evergreen.tasks.core.errors import DataError
@@ -27,11 +28,20 @@ from evergreen.tasks.core.reports.monitoring import (
 )
 from evergreen.tasks.core.seeds import seed_for
 from evergreen.tasks.core.verdict import Reason, StageResult
-from evergreen.tasks.health import HealthFacts, check_health
+from evergreen.tasks.health import HealthFacts, check_health, measure_health
+from evergreen.tasks.io.alerts import tells_news
 from evergreen.tasks.io.evidently import EvidentlyPage, draw_evidently_page, read_sample
 from evergreen.tasks.io.settings import utc_now
-from evergreen.tasks.io.setup import Setup
-from evergreen.tasks.monitoring import MonitorRequest, PhaseResults, RegisteredMonitor, stream_of
+from evergreen.tasks.io.setup import Setup, record_decision
+from evergreen.tasks.monitoring import (
+    MonitorRequest,
+    PhaseResults,
+    RegisteredMonitor,
+    find_nothing_due,
+    load_monitor,
+    read_monitor_request,
+    stream_of,
+)
 from evergreen.tasks.runtime.publish import Artifact, Report, publish
 from evergreen.tasks.runtime.task import SIDE_EFFECT, TRANSIENT, stage_task
 
@@ -107,9 +117,14 @@ class MonitorRun:
 
 def health_of(setup: Setup, run: MonitorRun, *, started: datetime) -> HealthReport:
     """Check the machinery; silence is judged at the moment the run was asked for, if at any."""
+    return check_health(setup, health_facts(run, started=started))
+
+
+def health_facts(run: MonitorRun, *, started: datetime) -> HealthFacts:
+    """Return what a run that began at a moment knows of the feed and the champion."""
     asked, rows = run.asked, run.inputs.newest
     tells_time = math.isfinite(asked.now) and not math.isfinite(asked.until) and not asked.looks_back
-    facts = HealthFacts(
+    return HealthFacts(
         started=started,
         newest=run.inputs.due.newest,
         as_of=asked.now if tells_time else None,
@@ -117,7 +132,6 @@ def health_of(setup: Setup, run: MonitorRun, *, started: datetime) -> HealthRepo
         past=run.guard.past,
         rows=None if rows is None or run.guard.watch.concealed else rows.frame,
     )
-    return check_health(setup, facts)
 
 
 def conclude_run(setup: Setup, run: MonitorRun, health: HealthReport | None) -> StageResult:
@@ -259,3 +273,45 @@ def _sample(setup: Setup, run: MonitorRun) -> dict[str, Any] | None:
         return draw_sample(rows.frame, schema=run.guard.model.schema, config=setup.config, rng=rng)
     except DataError:  # the window was unreadable, and its verdict says so
         return None
+
+
+# The run that has nothing to do: decided and recorded by the same functions, without Prefect and MLflow's client.
+
+
+def answer_without_run(
+    setup: Setup, *, since: str | None, until: str | None, dry_run: bool
+) -> StageResult | None:
+    """Return how a run ends that finds no window due and nothing new to tell, recorded as it would record it.
+
+    None where a run has something to do, or to say: what is due, what went wrong, and all that is told is left to it.
+    To be asked where a Prefect server answers: the run would check that too.
+    """
+    started = utc_now()
+    try:
+        asked = read_monitor_request(setup, since=since, until=until, dry_run=dry_run)
+        run = None if asked.looks_back else _idle_run(setup, asked)
+    except Exception:  # whatever went wrong, the run meets it again, fails by it and shows it in Prefect
+        return None
+    if run is None:
+        return None
+    health = None
+    if asked.records:
+        version, health = measure_health(setup, health_facts(run, started=started), ask_prefect=lambda: None)
+        if tells_news(setup, health, version=version) or not everything_delivered(setup):
+            return None
+    result = conclude_run(setup, run, health)
+    if not asked.records:
+        return result
+    keep_history.fn(setup, run)
+    return result if result.decision_id else record_decision(setup, "monitor", result)
+
+
+def _idle_run(setup: Setup, asked: MonitorRequest) -> MonitorRun | None:
+    """Return the run in which no phase has a window due; None where one has."""
+    guard, looks = load_monitor.fn(setup), {}
+    for phase in guard.phases:
+        found = find_nothing_due(setup, guard, asked, phase)
+        if found is None:
+            return None
+        looks[phase] = found
+    return MonitorRun(asked=asked, guard=guard, looks=looks)

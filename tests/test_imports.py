@@ -1,14 +1,16 @@
 """Imports go by the one name of a package, and cost nothing but what is needed: by flows, by each command."""
 
+import http.server
 import importlib
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from tests.support.champions import TRAINED, hour_text, make_rows
+from tests.support.champions import FIRST, TRAINED, hour_text, make_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOWS = sorted(path.stem for path in (ROOT / "flows").glob("*.py") if path.stem != "__init__")
@@ -93,6 +95,39 @@ def test_help_imports_only_what_prints_it():
     exit_code, names = json.loads(printed("-c", HELP).splitlines()[-1])
     assert 0 == exit_code
     assert [] == sorted((NUMBERS | SERVERS | {"pydantic", "sqlalchemy", "rich", "yaml"}) & set(names))
+
+
+IDLE = """
+import contextlib, io, json, sys
+from evergreen.deployments.cli.app import run
+with contextlib.redirect_stdout(io.StringIO()) as out:
+    run(["monitor", sys.argv[1], "--json"])
+print(json.dumps([json.loads(out.getvalue()), list(sys.modules)]))
+"""
+
+
+class Healthy(http.server.BaseHTTPRequestHandler):
+    """Answers as a Prefect server that is well."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_monitor_without_a_due_window_imports_no_server(watched, monkeypatch):
+    with http.server.HTTPServer(("127.0.0.1", 0), Healthy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{server.server_port}/api")
+        monkeypatch.setenv("EVERGREEN_NOW", hour_text(TRAINED))
+        path = str(watched.setup(make_rows(hours=FIRST)).path)
+        answer, names = json.loads(printed("-c", IDLE, path).splitlines()[-1])
+        server.shutdown()
+    assert ("InsufficientData", []) == (answer["state"], answer["windows"])
+    assert "no_window" in [reason["code"] for reason in answer["reasons"]]
+    assert [] == sorted(SERVERS & set(names))
 
 
 READING = {

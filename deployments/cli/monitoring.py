@@ -61,12 +61,22 @@ def monitor(
         _monitor_all(as_json=json)
         return
     setup = open_model(str(model))
-    prepare_prefect(setup.settings)
-    options = {"since": since, "until": until, "dry_run": dry_run}
-    result = run_flow("evergreen.flows.monitor:monitor", {"model": model, **options})
+    options: dict[str, Any] = {"since": since, "until": until, "dry_run": dry_run}
+    result = _idle(setup, options) if find_prefect(setup.settings) else None
+    if result is None:
+        prepare_prefect(setup.settings)
+        result = run_flow("evergreen.flows.monitor:monitor", {"model": model, **options})
     if not json:
         _print_windows(result.get("windows") or [])
     print_result({"windows": [], **result}, as_json=json)
+
+
+def _idle(setup: Setup, options: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the answer where no window is due, which needs no run; None where a run has something to do."""
+    from evergreen.tasks.monitoring_report import answer_without_run
+
+    result = answer_without_run(setup, **options)
+    return None if result is None else result.to_dict()
 
 
 def drift_limits(model: Model, json: Json = False) -> None:

@@ -121,19 +121,32 @@ def last_run(ledger: Ledger, model: str, *, before: datetime) -> datetime | None
 # Keep each change of health in the ledger; whoever checks something appends here.
 
 
+def tells_news(setup: Setup, report: HealthReport, *, version: int | None) -> bool:
+    """Tell whether a check fell ill, got worse or recovered since the newest entry of the stream ``health``."""
+    last = setup.stores.ledger.last(setup.model, HEALTH)
+    return _next_alert(setup, report, last, version=version)[1].speaks
+
+
+def _next_alert(
+    setup: Setup, report: HealthReport, last: LedgerEntry | None, *, version: int | None
+) -> tuple[Alert | None, Alert]:
+    """Return the alert of the newest entry, and the one of a report after it."""
+    before = Alert.from_dict(last.payload["alert"]) if last else None
+    config = setup.config.alerts
+    return before, health_alert(
+        report, before, model=setup.model, version=version, now=utc_now(), config=config
+    )
+
+
 def record_health(setup: Setup, report: HealthReport, *, version: int | None) -> Alert:
     """Append to the stream ``health`` when a check fell ill, got worse or recovered; return the newest alert."""
-    ledger, now = setup.stores.ledger, utc_now()
 
     def judge(last: LedgerEntry | None) -> tuple[Alert | None, Alert]:
-        before = Alert.from_dict(last.payload["alert"]) if last else None
-        return before, health_alert(
-            report, before, model=setup.model, version=version, now=now, config=setup.config.alerts
-        )
+        return _next_alert(setup, report, last, version=version)
 
     def write(found: tuple[Alert | None, Alert]) -> tuple[str, dict[str, Any]] | None:
         payload = {**report.to_dict(), "version": version, "alert": found[1].to_dict()}
         return ("changed", payload) if found[1].speaks else None
 
-    (before, alert), entry = claim_next(ledger, setup.model, HEALTH, judge, write, at=now)
+    (before, alert), entry = claim_next(setup.stores.ledger, setup.model, HEALTH, judge, write, at=utc_now())
     return alert if entry else before or alert

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from prefect.events import emit_event
-
 from evergreen.tasks.core.alerts.alert import Alert, alert_events
 from evergreen.tasks.core.promotion.history import PLANS, champion_periods
 from evergreen.tasks.core.promotion.status import promotion_markdown
@@ -22,7 +20,7 @@ def announce(result: StageResult, ledger: Ledger) -> StageResult:
     if result.details.get("dry_run"):
         return result
     if result.state in EVENTS:
-        emit_event(event=EVENTS[result.state], resource=resource_of(result.model), payload=result.to_dict())
+        _emit(event=EVENTS[result.state], resource=resource_of(result.model), payload=result.to_dict())
     page = promotion_markdown(result, champion_periods(ledger.read(model=result.model, stream=PLANS)))
     show(result.model, Artifact("reigns-{model}", "Who is the champion, and why", page))
     return result
@@ -32,7 +30,7 @@ def announce_monitoring(alert: Alert) -> list[str]:
     """Emit the events of an alert and return their names; the same alert gives events of the same ids again."""
     events = alert_events(alert)
     for event in events:
-        emit_event(event=event.name, resource=resource_of(alert.model), payload=event.payload, id=event.id)
+        _emit(event=event.name, resource=resource_of(alert.model), payload=event.payload, id=event.id)
     return [event.name for event in events]
 
 
@@ -46,7 +44,14 @@ def announce_retraining(model: str, attempt: Attempt, result: StageResult | None
     if result is not None:
         payload |= {"state": result.state.value, "version": result.version}
     event = "evergreen.retraining.started" if result is None else "evergreen.retraining.ended"
-    emit_event(event=event, resource=resource_of(model), payload=payload)
+    _emit(event=event, resource=resource_of(model), payload=payload)
+
+
+def _emit(**event: Any) -> None:
+    """Emit an event of Prefect's, which is imported for it."""
+    from prefect.events import emit_event
+
+    emit_event(**event)
 
 
 def resource_of(model: str) -> dict[str, str]:

@@ -8,15 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prefect.artifacts import (
-    create_image_artifact,
-    create_link_artifact,
-    create_markdown_artifact,
-    create_table_artifact,
-)
-from prefect.logging import get_logger
-from prefect.runtime import flow_run
-
 from evergreen.tasks.core.errors import ConfigError
 from evergreen.tasks.core.log_items import Figure, File, Json, LogItem, Metrics, Params, Table, Tags, Text
 from evergreen.tasks.core.registry import import_path
@@ -83,17 +74,19 @@ def publish(report: Report, items: Iterable[LogItem | Artifact]) -> dict[str, An
 
 def show(model: str, *artifacts: Artifact, run_url: str | None = None) -> None:
     """Show artifacts in Prefect; ``run_url`` is the address of the MLflow run they are about, where there is one."""
+    from prefect import artifacts as prefect
+
     for one in artifacts:
         named: Any = {"key": artifact_key(one.key.format(model=model)), "description": one.description}
         if one.table is not None:
-            create_table_artifact(one.table, **named)
+            prefect.create_table_artifact(one.table, **named)
         elif one.image is not None:
-            create_image_artifact(one.image, **named)
+            prefect.create_image_artifact(one.image, **named)
         elif one.link is None:
             text = one.markdown if isinstance(one.markdown, str) else one.markdown(run_url=run_url)
-            create_markdown_artifact(text, **named)
+            prefect.create_markdown_artifact(text, **named)
         elif run_url:
-            create_link_artifact(run_url, link_text=one.link, **named)
+            prefect.create_link_artifact(run_url, link_text=one.link, **named)
 
 
 def artifact_key(name: str) -> str:
@@ -107,6 +100,8 @@ def artifact_key(name: str) -> str:
 
 def run_tags(stage: str) -> dict[str, str]:
     """Return the tags of an MLflow run that name its stage and its Prefect run (when there is one)."""
+    from prefect.runtime import flow_run
+
     prefect_run: Any = flow_run.get_id()
     return {"evergreen.stage": stage, **({"evergreen.prefect_run": str(prefect_run)} if prefect_run else {})}
 
@@ -148,6 +143,8 @@ def log_team_artifacts(
     list of str
         What went wrong, one sentence a function; it is logged as a warning and changes no decision.
     """
+    from prefect.logging import get_logger
+
     stage_facts = StageFacts(stage=stage, config=config, facts=facts)
     problems = []
     for path in config.artifacts:

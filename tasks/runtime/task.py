@@ -7,12 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State as PrefectState
-from prefect.states import Completed
-from prefect.utilities.annotations import opaque
-
 from evergreen.tasks.core.errors import Blocked, NotLearnable, Unreachable
 from evergreen.tasks.core.verdict import State
 
@@ -31,15 +25,10 @@ def is_transient(task: Any, task_run: Any, state: Any) -> bool:
     return False
 
 
-SIDE_EFFECT: dict[str, Any] = {"cache_policy": NO_CACHE}
+SIDE_EFFECT: dict[str, Any] = {}
 """Options of a task that must run each time and is not retried."""
 
-TRANSIENT: dict[str, Any] = {
-    "cache_policy": NO_CACHE,
-    "retries": 2,
-    "retry_delay_seconds": 2,
-    "retry_condition_fn": is_transient,
-}
+TRANSIENT: dict[str, Any] = {"retries": 2, "retry_delay_seconds": 2, "retry_condition_fn": is_transient}
 """Options of a task that reads or writes a store and may be repeated without harm."""
 
 
@@ -73,27 +62,22 @@ class StageTask(Protocol[P, R]):
 def stage_task(**options: Any) -> Callable[[Callable[P, R]], StageTask[P, R]]:
     """Make a Prefect task whose ``NotLearnable`` and ``Blocked`` end its run Completed, under their own names.
 
-    The caller sees the same exception as from the plain function. ``options`` are those of ``prefect.task``. Answers of
-    other tasks are the run's inputs as they stand: Prefect does not walk through what arguments are made of.
+    The caller sees the same exception as from the plain function. ``options`` are those of ``prefect.task``; nothing
+    is cached. Answers of other tasks are the run's inputs as they stand: Prefect does not walk through what arguments
+    are made of. Prefect is imported by the first call, so that commands may use the plain functions without it.
     """
 
     def decorate(function: Callable[P, R]) -> StageTask[P, R]:
-        @functools.wraps(function)
-        def guarded(*args: P.args, **kwargs: P.kwargs) -> Any:
-            try:
-                return function(*args, **kwargs)
-            except (NotLearnable, Blocked) as error:
-                state = State.BLOCKED if isinstance(error, Blocked) else State.INSUFFICIENT_DATA
-                return Completed(name=state.value, message=str(error), data=TaskRefusal(error))
-
-        run = task(**options)(guarded)
+        @functools.cache
+        def task() -> Any:
+            return _prefect_task(function, options)
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            return cast("R", _answer_or_raise(_opaque(run, args, kwargs)))
+            return cast("R", _answer_or_raise(_opaque(task(), args, kwargs)))
 
         def begin(*args: P.args, **kwargs: P.kwargs) -> Callable[[], R]:
-            future = _opaque(run.submit, args, kwargs)
+            future = _opaque(task().submit, args, kwargs)
             return lambda: cast("R", _answer_or_raise(future.result()))
 
         made: Any = call
@@ -103,13 +87,34 @@ def stage_task(**options: Any) -> Callable[[Callable[P, R]], StageTask[P, R]]:
     return decorate
 
 
+def _prefect_task(function: Callable[..., Any], options: Mapping[str, Any]) -> Any:
+    """Return Prefect's task, which ends Completed by its own name where the function refuses."""
+    from prefect import task
+    from prefect.cache_policies import NO_CACHE
+    from prefect.states import Completed
+
+    @functools.wraps(function)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except (NotLearnable, Blocked) as error:
+            state = State.BLOCKED if isinstance(error, Blocked) else State.INSUFFICIENT_DATA
+            return Completed(name=state.value, message=str(error), data=TaskRefusal(error))
+
+    return task(cache_policy=NO_CACHE, **options)(guarded)
+
+
 def _opaque(call: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """Call with arguments Prefect does not look into: walking a long history costs more than most tasks."""
+    from prefect.utilities.annotations import opaque
+
     return call(*map(opaque, args), **{name: opaque(value) for name, value in kwargs.items()})
 
 
 def _answer_or_raise(answer: Any) -> Any:
     """Return a task's answer; a refusal is raised again."""
+    from prefect.client.schemas.objects import State as PrefectState
+
     if isinstance(answer, PrefectState):  # a task that returns a state hands the state on
         answer = answer.result()
     if isinstance(answer, TaskRefusal):

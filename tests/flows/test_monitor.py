@@ -1,9 +1,12 @@
 """`evergreen monitor` on a real Prefect server: what it answers, its exit codes, the fleet."""
 
+import shutil
+
 import numpy as np
 import pytest
 
 from evergreen.deployments.cli.app import run
+from evergreen.deployments.cli.output import clean, run_flow
 from tests.support.champions import BEGIN, FIRST, hours, make_rows, values_of, window_entries
 from tests.support.commands import command
 from tests.support.training_data import write_yaml
@@ -70,6 +73,70 @@ def test_a_drifting_model_is_reported_with_its_pages_and_again_without_new_windo
     again = command("monitor", setup.path)
     assert (0, "Drift", []) == (again.exit_code, again.state, again.json["windows"])
     assert 4 == len(window_entries(setup, "inputs"))
+
+
+PASSING = {"decision_id", "health"}
+"""What differs from run to run: the number of the entry, and how long ago the last run was."""
+
+
+def monitor_runs():
+    """Return how many runs of the flow the server has seen."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowFilter, FlowFilterName
+
+    with get_client(sync_client=True) as client:
+        return len(client.read_flow_runs(flow_filter=FlowFilter(name=FlowFilterName(any_=["monitor"]))))
+
+
+@pytest.mark.parametrize("case", ["drift", "quiet", "rows that were never enough", "a dry run"])
+def test_without_a_due_window_the_command_answers_as_the_run_does_and_starts_none(case, model):
+    frame = {"drift": drifting, "rows that were never enough": lambda: make_rows(hours=FIRST)}.get(
+        case, make_rows
+    )()
+    setup, options = model.setup(frame), {"dry_run": case == "a dry run"}
+    command("monitor", setup.path)
+    runs, flags = monitor_runs(), ["--dry-run"] if options["dry_run"] else []
+    before = decisions(setup)
+    answer = command("monitor", setup.path, *flags)
+    added = decisions(setup) - before
+    assert runs == monitor_runs()
+    by_run = run_flow("evergreen.flows.monitor:monitor", {"model": str(setup.path), **options})
+    assert runs + 1 == monitor_runs()
+    assert 0 == answer.exit_code
+    assert not answer.json["windows"]
+    assert lasting(clean(by_run)) == lasting(answer.json)
+    assert health_of(by_run) == health_of(answer.json)
+    assert added == decisions(setup) - before - added
+    assert (answer.json["decision_id"] is None) == options["dry_run"]
+
+
+def lasting(result):
+    return {name: value for name, value in result.items() if name not in PASSING}
+
+
+def decisions(setup):
+    return len(setup.stores.ledger.read(model=setup.model, stream="decisions"))
+
+
+def health_of(result):
+    """Return how each check ended; None for a dry run."""
+    return result["health"] and [(one["check"], one["condition"]) for one in result["health"]["checks"]]
+
+
+def test_what_is_wrong_or_new_without_a_due_window_is_left_to_a_run(model, monkeypatch):
+    setup = model.setup(make_rows())
+    command("monitor", setup.path)
+    runs = monitor_runs()
+    assert "disk_failed" not in command("monitor", setup.path).codes
+    usage = shutil.disk_usage(setup.settings.home)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1))
+    answer = command("monitor", setup.path)
+    assert {"disk_failed", "alert_sent"} <= set(answer.codes)
+    assert runs + 1 == monitor_runs()
+    known = command("monitor", setup.path)
+    assert "disk_failed" in known.codes
+    assert "alert_sent" not in known.codes
+    assert runs + 1 == monitor_runs()
 
 
 def hour_of(window):

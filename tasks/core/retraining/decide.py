@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,9 +13,6 @@ from evergreen.tasks.core.alerts.alert import AlertLevel
 from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.config.quiet_hours import quiet_until
 from evergreen.tasks.core.data.clock import parse_position
-from evergreen.tasks.core.data.rows import Rows
-from evergreen.tasks.core.data.split import draft_plan
-from evergreen.tasks.core.data.timeline import make_timeline
 from evergreen.tasks.core.drift.types import DriftKind, Level
 from evergreen.tasks.core.retraining.history import REFUSED, Attempt, RetrainHistory
 from evergreen.tasks.core.retraining.triggers import due_triggers
@@ -33,6 +30,9 @@ from evergreen.tasks.core.retraining.types import (
     length_text,
 )
 from evergreen.tasks.core.verdict import Reason
+
+if TYPE_CHECKING:
+    from evergreen.tasks.core.data.rows import Rows
 
 _LOSS = "@loss"
 
@@ -142,6 +142,9 @@ def known_labels(rows: Rows, config: ModelConfig, *, until: float | None = None)
     if rows.positions is None:
         count = int(rows.frame[config.data.target].notna().sum())
         return Labels(positions=np.arange(count, dtype=np.float64))
+    from evergreen.tasks.core.data.split import draft_plan  # with pandas, which commands that read do without
+    from evergreen.tasks.core.data.timeline import make_timeline
+
     line = make_timeline(rows.frame, rows.positions, draft_plan(config, until=until))
     return Labels(positions=np.sort(rows.positions[line.usable]))
 

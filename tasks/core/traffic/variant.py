@@ -15,7 +15,6 @@ from evergreen.tasks.core.arrays import FloatArray
 from evergreen.tasks.core.config.canary import CELLS
 from evergreen.tasks.core.errors import InputError, unknown_name
 from evergreen.tasks.core.serial import Struct
-from evergreen.tasks.core.training.scoring import decide_labels
 
 MOST_MEMBERS = 16
 """Most versions in one ensemble."""
@@ -310,5 +309,8 @@ def blend_decisions(scores: FloatArray, *, classes: tuple[Any, ...], threshold: 
     An ensemble was never given a threshold of its own: it decides by the champion's, so that arms differ in their
     scores alone.
     """
+    # with pandas, which commands that read do without
+    from evergreen.tasks.core.training.scoring import decide_labels
+
     labels = decide_labels(scores, classes=classes, threshold=threshold)
     return list((scores if labels is None else labels).tolist())

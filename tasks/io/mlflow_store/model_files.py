@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
+import yaml
 
 from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.errors import DataError, InputError
@@ -183,22 +184,39 @@ def _resolve(name: str) -> Any:
 _CODE_MODULES = ("mlflow.pyfunc.model", "mlflow.pyfunc.loaders")
 
 
-def load_estimator(uri: str, *, tracker: Tracker, config: ModelConfig) -> Any:
+def load_estimator(uri: str, *, tracker: Tracker, config: ModelConfig, folder: Path | None = None) -> Any:
     """Load a model by URI: scikit-learn models as they are, others behind ``predict``.
 
     skops files are checked type by type; models that are pickled or bring code of their own are refused unless
     ``training.allow_pickle`` says otherwise.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        Where its files may be on this machine: a skops file there is loaded as it is, without MLflow.
 
     Raises
     ------
     InputError
         When the URI leads nowhere, or its files are not allowed.
     """
+    skops_file = _skops_file(folder) if folder else None
+    if skops_file is not None:
+        return load_skops(skops_file, allow=config.training.allow)
     from mlflow.models import Model
 
-    with tempfile.TemporaryDirectory() as folder:
-        local = fetch_model(uri, Path(folder), tracker=tracker)
+    with tempfile.TemporaryDirectory() as fetched:
+        local = fetch_model(uri, Path(fetched), tracker=tracker)
         return _load(local, Model.load(str(local)), uri, config)
+
+
+def _skops_file(folder: Path) -> Path | None:
+    """Return the skops file of a scikit-learn model in a folder; None where there is none."""
+    described = folder / "MLmodel"
+    if not described.is_file():
+        return None
+    flavor = yaml.safe_load(described.read_text(encoding="utf-8"))["flavors"].get("sklearn", {})
+    return folder / flavor["pickled_model"] if flavor.get("serialization_format") == "skops" else None
 
 
 def load_foreign(uri: str, *, tracker: Tracker, config: ModelConfig) -> ForeignModel:

@@ -14,7 +14,7 @@ from evergreen.tasks.core.data.schema import Schema
 from evergreen.tasks.core.training.estimators import libraries
 from evergreen.tasks.core.training.features import flexible_columns
 from evergreen.tasks.core.training.scoring import Recipe, Scorer
-from evergreen.tasks.io.mlflow_store.documents import read_documents
+from evergreen.tasks.io.mlflow_store.documents import local_folder, read_documents
 from evergreen.tasks.io.mlflow_store.model_files import (
     load_estimator,
     load_foreign,
@@ -139,11 +139,15 @@ def build_model(setup: Setup, info: VersionInfo, documents: Mapping[str, Any], *
     InputError
         When its files hold types or code that are not allowed.
     """
-    recipe = Recipe.from_dict(documents["recipe"])
-    load = load_foreign if recipe.candidate is None else load_estimator
+    recipe, tracker = Recipe.from_dict(documents["recipe"]), open_tracker(setup.stores)
+    if recipe.candidate is None:
+        estimator: Any = load_foreign(uri, tracker=tracker, config=setup.config)
+    else:
+        folder = local_folder(uri) or local_folder(info.source)
+        estimator = load_estimator(uri, tracker=tracker, config=setup.config, folder=folder)
     return LoadedModel(
         info=info,
-        estimator=load(uri, tracker=open_tracker(setup.stores), config=setup.config),
+        estimator=estimator,
         schema=Schema.from_dict(documents["schema"]),
         plan=SplitPlan.from_dict(documents["split"]),
         recipe=recipe,

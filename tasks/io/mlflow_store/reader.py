@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, create_engine, inspect, text
 from sqlalchemy.engine import make_url
@@ -77,27 +77,7 @@ def filter_of(name: str) -> str:
     return f"name = {quote}{name}{quote}"
 
 
-class RegistryReader(Protocol):
-    """What is read of a registry; one contract suite holds each reader to MLflow's own client."""
-
-    def aliases(self, name: str) -> dict[str, int]:
-        """Return version numbers by alias; empty for a model that does not exist."""
-
-    def version(self, name: str, version: int) -> VersionInfo:
-        """Return one version; ``UnknownName`` when there is none."""
-
-    def versions(self, name: str) -> list[VersionInfo]:
-        """Return all versions in ascending order; empty for a model that does not exist."""
-
-
-class StoreReader(RegistryReader, Protocol):
-    """What is read of a registry, and of the runs beside it."""
-
-    def run_folder(self, run_id: str) -> str | None:
-        """Return the URI of the folder of a run's files; None when there is no such run."""
-
-
-def open_reader(tracking_uri: str, environ: Mapping[str, str] | None = None) -> StoreReader | None:
+def open_reader(tracking_uri: str, environ: Mapping[str, str] | None = None) -> RestReader | SqlReader | None:
     """Return a reader of the store at an address; None where only MLflow's own client can read it.
 
     Parameters

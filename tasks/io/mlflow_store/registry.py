@@ -7,14 +7,13 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from evergreen.tasks.core.errors import InputError
 from evergreen.tasks.core.promotion.plan import ROLES
 from evergreen.tasks.io.mlflow_store.reader import (
     ABSENT,
     PAGE,
-    RegistryReader,
     RestReader,
     SqlReader,
     VersionInfo,
@@ -34,40 +33,12 @@ if TYPE_CHECKING:
 _SERVERS = ("http:", "https:")
 
 
-class Registry(RegistryReader, Protocol):
-    """What every registry does; one contract suite runs on each of them.
+class Registry:
+    """Versions, tags and aliases, by MLflow's own client, which is imported and created at first use.
 
-    Aliases are written by ``tasks/promotion.py`` alone.
+    One contract suite runs on this, on `MlflowRegistry` and on the one of the tests. Aliases are written by
+    ``tasks/promotion.py`` alone.
     """
-
-    def ensure_model(
-        self, name: str, *, description: str = "", tags: Mapping[str, str] | None = None
-    ) -> None:
-        """Create the registered model unless it exists; an existing one is left as it is."""
-
-    def set_alias(self, name: str, alias: str, version: int) -> None:
-        """Point an alias at a version. ``UnknownName`` without that version, ``InputError`` for a bad alias."""
-
-    def delete_alias(self, name: str, alias: str) -> None:
-        """Remove an alias; an absent one is fine."""
-
-    def set_tags(self, name: str, version: int, tags: Mapping[str, str]) -> None:
-        """Set tags of a version; others stay. ``UnknownName`` without that version."""
-
-    def register(
-        self,
-        name: str,
-        *,
-        source: str,
-        run_id: str | None,
-        tags: Mapping[str, str] | None = None,
-        description: str = "",
-    ) -> VersionInfo:
-        """Register files as the next version; the model is created when needed."""
-
-
-class ClientRegistry:
-    """A registry by MLflow's own client, which is imported and created at first use."""
 
     def __init__(self, tracking_uri: str) -> None:
         self.tracking_uri = tracking_uri
@@ -251,15 +222,15 @@ _PLAIN_TAG = re.compile(r"[a-z_]{1,60}(\.[a-z_]{1,60}){0,2}")
 """Keys of tags, such as ``evergreen.archived``, that MLflow takes without a second look."""
 
 
-class MlflowRegistry(ClientRegistry):
+class MlflowRegistry(Registry):
     """MLflow's registry behind a tracking URI; its client is needed to register versions, and for rare stores."""
 
     @cached_property
-    def _store(self) -> RestWriter | SqlWriter | ClientRegistry:
+    def _store(self) -> RestWriter | SqlWriter | Registry:
         reader = open_reader(self.tracking_uri)
         if isinstance(reader, RestReader):
             return RestWriter(self.tracking_uri, os.environ)
-        return ClientRegistry(self.tracking_uri) if reader is None else SqlWriter(self.tracking_uri)
+        return Registry(self.tracking_uri) if reader is None else SqlWriter(self.tracking_uri)
 
     def aliases(self, name: str) -> dict[str, int]:
         """Return version numbers by alias; empty for a model that does not exist."""

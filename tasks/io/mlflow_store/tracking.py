@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import cached_property, lru_cache
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.data.rows import Rows
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import DatasetInput
     from mlflow.store.artifact.artifact_repo import ArtifactRepository
+
+    from evergreen.tasks.io.setup import Stores
 
 
 # The code revision a run was made by.
@@ -114,23 +116,7 @@ LONGEST_PARAM = 6000
 LONGEST_TAG = 8000
 
 
-class Addresses(Protocol):
-    """Where the MLflow store is; ``evergreen.tasks.io.setup.Stores`` is one."""
-
-    @property
-    def tracking_uri(self) -> str:
-        """Address of the store."""
-
-    @property
-    def artifact_root(self) -> str | None:
-        """Where an embedded store keeps artifacts; None leaves it to the server."""
-
-    @property
-    def mlflow_ui(self) -> str | None:
-        """Where people open MLflow's pages; None where there are none."""
-
-
-def open_tracker(stores: Addresses) -> Tracker:
+def open_tracker(stores: Stores) -> Tracker:
     """Return the writer for a machine's MLflow store; nothing is opened before it is used."""
     return Tracker(stores.tracking_uri, artifact_root=stores.artifact_root, ui=stores.mlflow_ui)
 

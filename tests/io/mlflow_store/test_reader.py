@@ -13,7 +13,7 @@ import pytest
 from evergreen.deployments.servers import answers, free_port
 from evergreen.tasks.core.errors import UnknownName, Unreachable
 from evergreen.tasks.io.mlflow_store.reader import RestReader, SqlReader, open_reader
-from evergreen.tasks.io.mlflow_store.registry import ClientRegistry, MlflowRegistry, RestWriter, SqlWriter
+from evergreen.tasks.io.mlflow_store.registry import MlflowRegistry, Registry, RestWriter, SqlWriter
 from tests.support.servers import running, wait_for
 
 FRAUD, QUOTED = "fraud", "bob's \u00e9claires"
@@ -153,7 +153,7 @@ def outcome(registry, name, act):
 
 
 def test_what_is_written_without_the_client_is_what_the_client_writes(uri):
-    client, registry = ClientRegistry(uri), MlflowRegistry(uri)
+    client, registry = Registry(uri), MlflowRegistry(uri)
     assert isinstance(registry._store, (RestWriter, SqlWriter))
     for name in (FRAUD, QUOTED):
         for source in "abc":
@@ -174,8 +174,8 @@ def test_what_is_written_without_the_client_is_what_the_client_writes(uri):
 def test_writers_at_one_time_lose_nothing_of_each_other(store, request):
     """A server of MLflow's is left out: two at once who set a new tag collide in it, whoever asks."""
     uri = request.getfixturevalue(store)
-    ClientRegistry(uri).register(FRAUD, source="s3://models/one", run_id=None)
-    ClientRegistry(uri).register(FRAUD, source="s3://models/two", run_id=None)
+    Registry(uri).register(FRAUD, source="s3://models/one", run_id=None)
+    Registry(uri).register(FRAUD, source="s3://models/two", run_id=None)
     begin = threading.Barrier(8)
 
     def write(number):

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from evergreen.tasks.core.errors import InputError, UnknownName
-from evergreen.tasks.io.mlflow_store.registry import ClientRegistry, MlflowRegistry
+from evergreen.tasks.io.mlflow_store.registry import MlflowRegistry, Registry
 from tests.support.memory_stores import MemoryRegistry
 
 
@@ -13,7 +13,7 @@ from tests.support.memory_stores import MemoryRegistry
 def registry(request):
     if request.param == "memory":
         return MemoryRegistry()
-    kind = MlflowRegistry if request.param == "mlflow" else ClientRegistry
+    kind = MlflowRegistry if request.param == "mlflow" else Registry
     return kind(request.getfixturevalue("mlflow_uri"))
 
 
