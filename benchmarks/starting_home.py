@@ -90,7 +90,7 @@ class Home:
         )  # fmt: skip
 
     def start_together(self, number: int, *arguments: str) -> dict[str, int]:
-        """Start a command many times at once; return how many ended well, and how many printed that a database is locked."""
+        """Start a command many times at once; return how many ended well, and how many met a locked database."""
         own = {key: value for key, value in os.environ.items() if not key.startswith(FOREIGN)}
         command = [str(Path(sys.executable).with_name("evergreen")), *arguments]
         started = [
