@@ -221,8 +221,12 @@ def pooled_engines():
 def act_counted(folder, ledger_url, job, points, _acknowledge):
     from mlflow import MlflowClient
 
+    from evergreen.tasks.io.mlflow_store.registry import MlflowRegistry
+
     registry, ledger = open_stores(folder, ledger_url)
     points.listen()
+    for name in ("set_alias", "delete_alias", "set_tags"):
+        points.wrap(MlflowRegistry, name)
     for name in dir(MlflowClient):
         if not name.startswith("_") and callable(getattr(MlflowClient, name)):
             points.wrap(MlflowClient, name)
@@ -322,7 +326,13 @@ def test_a_crash_at_every_point_leaves_a_champion_that_loads_and_is_mended(copie
     for where, looks in found:
         assert_mended(looks, **expected, where=where)
     met = " ".join(where for where, _ in found)
-    for kind in ("commit", "INSERT INTO evergreen_ledger", "set_registered_model_alias", "delete_registered"):
+    for kind in (
+        "commit",
+        "INSERT INTO evergreen_ledger",
+        "set_alias",
+        "delete_alias",
+        "UPDATE registered_model",
+    ):
         assert kind in met
     outcomes = {(looks[0]["served"], bool(looks[0]["pending"])) for _, looks in found}
     old, new = expected["before"]["champion"], expected["after"]["champion"]
@@ -342,9 +352,9 @@ def archived(tags):
 @pytest.mark.parametrize(
     ("job", "label"),
     [
-        ("promotion", "after set_registered_model_alias"),
-        ("promotion of the fallback", "after delete_registered_model_alias"),
-        ("rollback", "before set_model_version_tag"),
+        ("promotion", "after set_alias"),
+        ("promotion of the fallback", "after delete_alias"),
+        ("rollback", "before set_tags"),
     ],
 )
 def test_a_crash_at_every_point_of_the_reconciling_itself_is_mended_by_the_next(copies, tmp_path, job, label):
@@ -355,7 +365,7 @@ def test_a_crash_at_every_point_of_the_reconciling_itself_is_mended_by_the_next(
     found = ask(tmp_path, enumerate_crashes, *copies.make(tmp_path / "stores"), "reconcile", prelude)
     print(f"\nreconcile after a {job} crashed at {label}: {len(found) - 1} crash points")
     end = found[0][1][1]["aliases"]
-    assert end == JOBS[job]["before" if label == "after delete_registered_model_alias" else "after"]
+    assert end == JOBS[job]["before" if label == "after delete_alias" else "after"]
     for where, looks in found:
         assert_mended(looks, before=JOBS[job]["before"], after=JOBS[job]["after"], where=where)
         assert looks[1]["aliases"] == end, where
