@@ -221,8 +221,6 @@ def pooled_engines():
 def act_counted(folder, ledger_url, job, points, _acknowledge):
     from mlflow import MlflowClient
 
-    from evergreen.tasks.io.mlflow_store.registry import MlflowRegistry
-
     registry, ledger = open_stores(folder, ledger_url)
     points.listen()
     for name in ("set_alias", "delete_alias", "set_tags"):
