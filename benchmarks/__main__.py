@@ -14,7 +14,7 @@ from benchmarks.measured import machine, table
 
 BENCHMARKS = {"challenge": challenge.run, "drift": drift.run, "serving": serving.run}
 MEASURES = {"replays": replays.main, "starting": starting.main}
-"""Without a peer and a table on the results page, to compare one version with another; options of their own."""
+"""Without a peer, to compare one version with another; options of their own."""
 RESULTS = Path(__file__).with_name("RESULTS.md")
 HEAD = """# Measured against peers
 
