@@ -117,12 +117,12 @@ class Healthy(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def test_a_monitor_without_a_due_window_imports_no_server(watched, monkeypatch):
+def test_a_monitor_without_a_due_window_imports_no_server(monitored, monkeypatch):
     with http.server.HTTPServer(("127.0.0.1", 0), Healthy) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{server.server_port}/api")
         monkeypatch.setenv("EVERGREEN_NOW", hour_text(TRAINED))
-        path = str(watched.setup(make_rows(hours=FIRST)).path)
+        path = str(monitored.setup(make_rows(hours=FIRST)).path)
         answer, names = json.loads(printed("-c", IDLE, path).splitlines()[-1])
         server.shutdown()
     assert ("InsufficientData", []) == (answer["state"], answer["windows"])
