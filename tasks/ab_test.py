@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from evergreen.tasks.challenge import Refit, load_evaluation_rows, promote_winner
+from evergreen.tasks.core.ab_testing.analysis import ALREADY_CHAMPION, Action, Conclusion, conclude, end_now
 from evergreen.tasks.core.ab_testing.definition import LiveTest
 from evergreen.tasks.core.ab_testing.ledger import (
     AB,
@@ -27,7 +28,6 @@ from evergreen.tasks.core.ab_testing.ledger import (
     live_alpha,
     running_test,
 )
-from evergreen.tasks.core.ab_testing.outcome import ALREADY_CHAMPION, Action, Conclusion, conclude, end_now
 from evergreen.tasks.core.ab_testing.planning import Contenders, guardrail_metrics, metric_of_test, plan_test
 from evergreen.tasks.core.ab_testing.report import live_items, live_markdown
 from evergreen.tasks.core.challenge.alpha import ALPHA, SPENT, AlphaAllowance, require_alpha
@@ -216,7 +216,7 @@ def _plan_test(
         past=score_champion_before(setup, opponents) if unbounded else None,
         mode=mode,
         metric=metric,
-        guards=guards,
+        guardrails=guards,
     )
 
 
@@ -415,7 +415,7 @@ def report_test(setup: Setup, state: TestState, judged: StageResult) -> None:
         setup,
         "ab-test",
         experiment="ab_testing",
-        name=f"{state.test.name}-look-{len(shown.looks)}",
+        name=f"{state.test.name}-look-{len(shown.analyses)}",
         tags={"evergreen.live_test": state.test.name},
         facts={"state": state, "result": judged},
     )

@@ -9,7 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from evergreen.tasks.core.ab_testing.analysis import LiveTestAnalysis, analyse_live_test
+from evergreen.tasks.core.ab_testing.analysis import (
+    Action,
+    Conclusion,
+    LiveTestAnalysis,
+    analyse_live_test,
+    conclude,
+)
 from evergreen.tasks.core.ab_testing.checks import Maturity, measure_maturity
 from evergreen.tasks.core.ab_testing.definition import PAIRED, LiveTest
 from evergreen.tasks.core.ab_testing.evidence import (
@@ -34,7 +40,6 @@ from evergreen.tasks.core.ab_testing.ledger import (
     traffic_meanwhile,
 )
 from evergreen.tasks.core.ab_testing.metric import is_hits, span_of
-from evergreen.tasks.core.ab_testing.outcome import Action, Conclusion, conclude
 from evergreen.tasks.core.ab_testing.planning import (
     CHAMPION_ARM,
     explain_plan,
@@ -90,7 +95,7 @@ def evaluate_now(setup: Setup, test: LiveTest) -> LiveTestResults:
         control = answered.take(answered.variants == test.control.name)
         maturity += _label_maturity(test, control.positions, control.known_at, now=now)
     look = analyse_live_test(
-        test, evidence, now=now, hits=is_hits(metric), span=span_of(metric, test.clip), guards=by_guard
+        test, evidence, now=now, hits=is_hits(metric), span=span_of(metric, test.clip), guardrails=by_guard
     )
     return LiveTestResults(look=look, maturity=maturity)
 
@@ -239,8 +244,8 @@ def show_test(setup: Setup, *, name: str | None = None) -> dict[str, Any]:
             "action": ended.action.value,
         }
         reasons = ended.reasons
-    elif state.looks:
-        shown |= {"look": dict(state.looks[-1]), "action": state.status}
+    elif state.analyses:
+        shown |= {"look": dict(state.analyses[-1]), "action": state.status}
     return command_result(setup, _state_name(state), state.test, list(reasons), **shown)
 
 

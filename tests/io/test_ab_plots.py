@@ -5,8 +5,8 @@ import re
 import numpy as np
 import pytest
 
+from evergreen.tasks.core.ab_testing.analysis import conclude
 from evergreen.tasks.core.ab_testing.checks import measure_maturity
-from evergreen.tasks.core.ab_testing.outcome import conclude
 from evergreen.tasks.core.ab_testing.report import live_items, live_markdown, maturity_line
 from evergreen.tasks.core.log_items import Json, Metrics, Table, Text
 from evergreen.tasks.core.serial import to_plain

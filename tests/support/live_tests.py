@@ -81,7 +81,7 @@ def look(test, answered, *, now=40 * DAY, metric="accuracy", problem="binary", c
     found = live_metric(metric, problem=problem)
     evidence = gather_evidence(observe(answered, found), test, now=now, clip=clip)
     return analyse_live_test(
-        test, evidence, now=now, hits=is_hits(found), span=span_of(found, clip), guards=guards
+        test, evidence, now=now, hits=is_hits(found), span=span_of(found, clip), guardrails=guards
     )
 
 
@@ -205,7 +205,7 @@ def block_tests(lost, won, test, *, rows):
 def measured_blocks(sums, test):
     """Return what is measured of blocks, one row each: how many rows it has, and the sums of both sides."""
     names = np.array([f"{i:012d}" for i in range(len(sums))], dtype=object)
-    evidence = Evidence(sides={"new": ArmEvidence(table=UnitTable(names=names, sums=sums))})
+    evidence = Evidence(arms={"new": ArmEvidence(table=UnitTable(names=names, sums=sums))})
     return measure_effect(evidence, test, test.challengers[0], alpha=test.alpha, scale=test.scale, hits=True)
 
 

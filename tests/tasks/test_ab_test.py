@@ -204,7 +204,7 @@ def test_an_undecided_test_goes_on_and_each_look_is_kept(stores, monkeypatch):
     for _ in range(2):
         _, judged = look(setup)
         assert State.LIVE_TEST_RUNNING is judged.state
-    assert 2 == len(read_tests(setup)[0].looks)
+    assert 2 == len(read_tests(setup)[0].analyses)
     assert judged.decision_id is None
     _, ended = look(setup, end=True)
     assert (State.CHAMPION_KEPT, "ended_by_hand") == (ended.state, ended.reasons[0].code)

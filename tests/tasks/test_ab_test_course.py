@@ -16,7 +16,7 @@ from evergreen.tasks.ab_test import (
     promote_tested_version,
     settle_tests,
 )
-from evergreen.tasks.core.ab_testing.outcome import Action, Conclusion
+from evergreen.tasks.core.ab_testing.analysis import Action, Conclusion
 from evergreen.tasks.core.errors import InputError, NotLearnable
 from evergreen.tasks.core.verdict import State
 from evergreen.tasks.io.live_tests import (
@@ -155,7 +155,7 @@ def test_rows_that_came_while_the_form_waited_may_still_refuse_the_winner(stores
 def test_a_winner_that_a_person_approves_is_promoted_on_the_newest_rows(stores, monkeypatch):
     setup, state, judged = won(stores, monkeypatch, approval="manual")
     assert State.PROMOTED is promote_tested_version(setup, state, judged, YES).state
-    assert 2 == len(read_tests(setup)[0].looks)
+    assert 2 == len(read_tests(setup)[0].analyses)
 
 
 def test_a_champion_of_an_hour_voids_the_test(stores, monkeypatch):

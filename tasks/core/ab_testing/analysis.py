@@ -1,28 +1,32 @@
-"""One look at a live test: what each challenger's evidence says, at any time and as often as one likes."""
+"""One analysis of a live test, at any time and as often as one likes: verdicts, needs, and what follows."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Any
 
-from evergreen.tasks.core.ab_testing.checks import MIN_UNITS, check_test, least_units, split_facts
-from evergreen.tasks.core.ab_testing.definition import ARMS, BLOCK, ENTITY, Arm, LiveTest
+from evergreen.tasks.core.ab_testing.checks import check_test, least_units, split_facts
+from evergreen.tasks.core.ab_testing.definition import (
+    ARMS,
+    BLOCK,
+    CHAMPION_MOVED,
+    ENTITY,
+    Arm,
+    LiveTest,
+    champion_moved,
+)
 from evergreen.tasks.core.ab_testing.effect import MeasuredEffect, measure_effect
 from evergreen.tasks.core.ab_testing.evidence import Evidence
+from evergreen.tasks.core.challenge.decision import MOST_NEEDED, RESERVE
 from evergreen.tasks.core.serial import Struct
 from evergreen.tasks.core.stats.sequential import SCALE
 from evergreen.tasks.core.stats.sequential_counts import needed_information
 from evergreen.tasks.core.verdict import Reason
 
 # What a live test still needs: units, and time at the rate they come.
-
-
-_RESERVE = (
-    0.25  # of the chance to fail: spreads known by chance, and the larger of two variances, cost some power
-)
-_MOST = 10**9  # a number beyond it is none that anyone will collect
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +36,11 @@ class Need(Struct):
     units: int | None = None
     """In all: of both arms, or pairs, entities, blocks; None where the spread is not known yet, or beyond
     10⁹."""
-    still: int | None = None
+    remaining: int | None = field(default=None, metadata={"key": "still"})
     """Of these, those not collected yet."""
     time: float | None = None
     """How long the missing ones take at the rate so far, in the clock's unit, with the follow-up."""
-    what: str = "units"
+    unit: str = field(default="units", metadata={"key": "what"})
     """What units are: ``units`` (of both arms), ``pairs``, ``entities`` or ``blocks``."""
 
 
@@ -61,20 +65,14 @@ def needed_units(test: LiveTest, *, standard_error: float, n: int) -> int | None
     """
     if not (math.isfinite(standard_error) and standard_error > 0 and n > 0):
         return None
-    power = test.power + _RESERVE * (1 - test.power)
+    power = test.power + RESERVE * (1 - test.power)
     wanted = needed_information(alpha=test.alpha_each, power=power)
     units = n * (standard_error / test.planned) ** 2 * wanted + (0.0 if test.mode == ARMS else wanted)
-    return max(math.ceil(units), _least(test)) if units <= _MOST else None
-
-
-def _least(test: LiveTest) -> int:
-    """Return the units below which nothing is judged, of both arms (or pairs)."""
-    if test.mode != ARMS:
-        return least_units(test)
-    smallest = min(arm.share for arm in test.challengers)
-    return math.ceil(
-        MIN_UNITS[test.mode] * (test.control.share + smallest) / min(test.control.share, smallest)
-    )
+    least = least_units(test)
+    if test.mode == ARMS:  # of both arms together
+        smallest = min(arm.share for arm in test.challengers)
+        least = math.ceil(least * (test.control.share + smallest) / min(test.control.share, smallest))
+    return max(math.ceil(units), least) if units <= MOST_NEEDED else None
 
 
 def unit_word(test: LiveTest) -> str:
@@ -96,25 +94,25 @@ def what_is_needed(test: LiveTest, *, standard_error: float, n: int, until: floa
     decided : bool
         Whether a verdict was reached: then nothing is missing.
     """
-    units, what = needed_units(test, standard_error=standard_error, n=n), unit_word(test)
+    units, unit = needed_units(test, standard_error=standard_error, n=n), unit_word(test)
     if decided:
-        return Need(units=units, still=0, time=0.0, what=what)
+        return Need(units=units, remaining=0, time=0.0, unit=unit)
     if units is None:
-        return Need(what=what)
-    still = max(units - n, 0)
-    rate = n / (until - test.start) if until > test.start else 0.0
-    time = still / rate + test.lag if rate > 0 and still else None
-    return Need(units=units, still=still, time=time if still else 0.0, what=what)
+        return Need(unit=unit)
+    remaining, time = max(units - n, 0), 0.0 if units <= n else None
+    if remaining and n and until > test.start:
+        time = remaining / (n / (until - test.start)) + test.lag
+    return Need(units=units, remaining=remaining, time=time, unit=unit)
 
 
 SUPERIOR, EQUIVALENT, INFERIOR, UNDECIDED = "superior", "equivalent", "inferior", "undecided"
 GUARDRAIL_LEVEL = 0.05
-"""Level at which all guardrails together send a harmless challenger home."""
+"""Level at which all guardrails together end the test of a harmless challenger."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChallengerResult(Struct):
-    """What a look says of one challenger."""
+    """The result of one challenger in an analysis."""
 
     arm: Arm = field(metadata={"flat": True, "write": Arm.to_reference})
     """The challenger."""
@@ -134,12 +132,12 @@ class ChallengerResult(Struct):
 
 @dataclass(frozen=True, kw_only=True)
 class LiveTestAnalysis(Struct):
-    """A look at all challengers."""
+    """The results of all challengers."""
 
     now: float
     until: float
     """Position of the look, and up to which predictions were old enough to count."""
-    judged: tuple[ChallengerResult, ...] = field(metadata={"key": "challengers"})
+    results: tuple[ChallengerResult, ...] = field(metadata={"key": "challengers"})
     """One a challenger."""
     split: Mapping[str, Any]
     """The check of the split; empty for pairs."""
@@ -156,14 +154,14 @@ def analyse_live_test(
     now: float,
     hits: bool = False,
     span: float = 0.0,
-    guards: Mapping[str, Evidence] | None = None,
+    guardrails: Mapping[str, Evidence] | None = None,
 ) -> LiveTestAnalysis:
     """Judge a live test by the evidence so far.
 
     Parameters
     ----------
     evidence : Evidence
-        Of the metric that decides (`gather`).
+        Of the metric that decides (`gather_evidence`).
     now : float
         Position on the clock.
     hits : bool
@@ -171,48 +169,48 @@ def analyse_live_test(
     span : float
         Greatest difference of two of its values (`evergreen.tasks.core.ab_testing.metric.span_of`); 0 where there
         is none.
-    guards : mapping of str to Evidence, optional
+    guardrails : mapping of str to Evidence, optional
         Of each guardrail's metric, by name.
 
     Returns
     -------
-    Look
-        A verdict other than ``undecided`` is false with probability at most ``test.alpha`` over all looks ever
-        taken. It is ``undecided`` while a check fails, or an arm has fewer than 200 units (30 pairs, 7 blocks).
+    LiveTestAnalysis
+        A verdict other than ``undecided`` is false with probability at most ``test.alpha`` over all analyses ever
+        made. It is ``undecided`` while a check fails, or an arm has fewer than 200 units (30 pairs, 7 blocks).
     """
     refusals = check_test(evidence, test)
     until = test.counted_until(now)
-    judged = tuple(
-        _judge(test, evidence, arm, until=until, hits=hits, span=span, refusals=refusals, guards=guards or {})
-        for arm in test.challengers
-    )
-    shown = {name: dict(side.counts) for name, side in evidence.sides.items()}
+    results = []
+    for arm in test.challengers:
+        measured = measure_effect(
+            evidence, test, arm, alpha=test.alpha_each, scale=test.scale, hits=hits, span=span
+        )
+        tripped = _tripped(test, arm, guardrails or {})
+        results.append(_judge(test, arm, measured, until=until, refusals=refusals, tripped=tripped))
     return LiveTestAnalysis(
-        now=now, until=until, judged=judged, split=split_facts(evidence, test), counts=shown, alpha=test.alpha
+        now=now,
+        until=until,
+        results=tuple(results),
+        split=split_facts(evidence, test),
+        counts={name: dict(arm.counts) for name, arm in evidence.arms.items()},
+        alpha=test.alpha,
     )
 
 
 def _judge(
     test: LiveTest,
-    evidence: Evidence,
     arm: Arm,
+    measured: MeasuredEffect,
     *,
     until: float,
-    hits: bool,
-    span: float,
     refusals: Sequence[Reason],
-    guards: Mapping[str, Evidence],
+    tripped: tuple[Reason, ...],
 ) -> ChallengerResult:
-    measured = measure_effect(
-        evidence, test, arm, alpha=test.alpha_each, scale=test.scale, hits=hits, span=span
-    )
     stops = (*refusals, *_too_few(test, measured))
     verdict = UNDECIDED if stops else name_verdict(measured.low, measured.high, test)
     wins = not stops and promotes(measured.low, measured.high, test)
-    decided = wins or verdict != UNDECIDED
-    need = what_is_needed(
-        test, standard_error=measured.standard_error, n=measured.n, until=until, decided=decided
-    )
+    error, decided = measured.standard_error, wins or verdict != UNDECIDED
+    need = what_is_needed(test, standard_error=error, n=measured.n, until=until, decided=decided)
     reasons = stops or (_reason(test, arm, measured, verdict, need, wins=wins),)
     return ChallengerResult(
         arm=arm,
@@ -221,25 +219,28 @@ def _judge(
         measured=measured,
         need=need,
         reasons=reasons,
-        tripped=_tripped(test, arm, guards),
+        tripped=tripped,
     )
 
 
 def promotes(low: float, high: float, test: LiveTest) -> bool:
     """Return whether the policy is satisfied by a sequence's bounds.
 
-    ``superiority``: surely better, and not surely by less than ``min_improvement``; ``strict``: surely better by
-    ``min_improvement``; ``non_inferiority``: surely not worse by ``margin``.
+    ``superiority``: proven better, and not proven so by less than ``min_improvement``; ``strict``: proven better by
+    ``min_improvement``; ``non_inferiority``: proven not worse by ``margin``.
     """
     if test.policy == "non_inferiority":
         return low > -test.margin_effect
+    return _is_superior(low, high, test)
+
+
+def _is_superior(low: float, high: float, test: LiveTest) -> bool:
     return low >= test.effect if test.strict else low > 0 and high >= test.effect
 
 
 def name_verdict(low: float, high: float, test: LiveTest) -> str:
     """Return the verdict's word for a sequence's bounds, whatever the policy makes of it."""
-    better = low >= test.effect if test.strict else low > 0 and high >= test.effect
-    if better:
+    if _is_superior(low, high, test):
         return SUPERIOR
     if -test.effect < low and high < test.effect:
         return EQUIVALENT
@@ -258,53 +259,143 @@ def _too_few(test: LiveTest, measured: MeasuredEffect) -> tuple[Reason, ...]:
 def _reason(
     test: LiveTest, arm: Arm, measured: MeasuredEffect, verdict: str, need: Need, *, wins: bool
 ) -> Reason:
-    low, high = measured.low, measured.high
-    text = f"{arm.name}, {test.metric}: {measured.improvement:+.4g} [{low:+.4g}, {high:+.4g}]"
-    more = (
-        "the spread is not known yet"
-        if need.still is None
-        else f"about {need.still} more {need.what} would tell"
-    )
+    text, n, effect = _sentence(arm, test.metric, measured), measured.n, test.effect
     if wins and verdict != SUPERIOR:  # by its margin
-        message = f"{text}, surely not worse than the champion by {test.margin_effect:g} (evaluation.margin)."
-        return Reason(
-            code="non_inferior",
-            message=message,
-            observed=measured.low,
-            limit=-test.margin_effect,
-            n=measured.n,
-        )
-    sentence = {
+        margin = test.margin_effect
+        message = f"{text}, proven not worse than the champion by {margin:g} (evaluation.margin)."
+        return Reason(code="non_inferior", message=message, observed=measured.low, limit=-margin, n=n)
+    more = f"about {need.remaining} more {need.unit} would tell"
+    message = {
         SUPERIOR: f"{text}, better than the champion.",
-        EQUIVALENT: f"{text}, no difference that matters (±{test.effect:g}).",
+        EQUIVALENT: f"{text}, no difference that matters (±{effect:g}).",
         INFERIOR: f"{text}, worse than the champion.",
-        UNDECIDED: f"{text}: {more}.",
+        UNDECIDED: f"{text}: {'the spread is not known yet' if need.remaining is None else more}.",
     }[verdict]
-    limit = need.units if verdict == UNDECIDED else test.effect
-    observed = measured.n if verdict == UNDECIDED else measured.improvement
-    return Reason(code=verdict, message=sentence, observed=observed, limit=limit, n=measured.n)
+    if verdict == UNDECIDED:
+        return Reason(code=verdict, message=message, observed=n, limit=need.units, n=n)
+    return Reason(code=verdict, message=message, observed=measured.improvement, limit=effect, n=n)
 
 
-def _tripped(test: LiveTest, arm: Arm, guards: Mapping[str, Evidence]) -> tuple[Reason, ...]:
+def _sentence(arm: Arm, metric: str, measured: MeasuredEffect) -> str:
+    return f"{arm.name}, {metric}: {measured.improvement:+.4g} [{measured.low:+.4g}, {measured.high:+.4g}]"
+
+
+def _tripped(test: LiveTest, arm: Arm, guardrails: Mapping[str, Evidence]) -> tuple[Reason, ...]:
     """Return the guardrails that a challenger breaks; too few units break none."""
-    found = []
-    for rail in test.guardrails:
-        if rail.metric not in guards:
-            continue
-        level = GUARDRAIL_LEVEL / len(test.guardrails) / len(test.challengers)
-        seen = measure_effect(
-            guards[rail.metric], test, arm, alpha=level, scale=SCALE * rail.most_worse, hits=False
-        )
-        if not _too_few(test, seen) and math.isfinite(seen.high) and seen.high < -rail.most_worse:
-            text = f"{arm.name}, {rail.metric}: {seen.improvement:+.4g} [{seen.low:+.4g}, {seen.high:+.4g}]"
-            message = f"{text}, worse by more than {rail.most_worse:g}."
-            found.append(
-                Reason(
-                    code="guardrail",
-                    message=message,
-                    observed=seen.improvement,
-                    limit=-rail.most_worse,
-                    n=seen.n,
-                )
+    broken = []
+    level = GUARDRAIL_LEVEL / max(len(test.guardrails), 1) / len(test.challengers)
+    for rail in (one for one in test.guardrails if one.metric in guardrails):
+        evidence, most = guardrails[rail.metric], rail.most_worse
+        measured = measure_effect(evidence, test, arm, alpha=level, scale=SCALE * most, hits=False)
+        if not _too_few(test, measured) and math.isfinite(measured.high) and measured.high < -most:
+            message = f"{_sentence(arm, rail.metric, measured)}, worse by more than {most:g}."
+            observed = measured.improvement
+            broken.append(
+                Reason(code="guardrail", message=message, observed=observed, limit=-most, n=measured.n)
             )
-    return tuple(found)
+    return tuple(broken)
+
+
+# What follows from an analysis: the test goes on, or how it ends.
+
+ALREADY_CHAMPION = "already_champion"
+"""Code of the reason that a challenger is champion, so that nothing is left to promote."""
+_BROKEN = frozenset(
+    {
+        "sample_ratio_mismatch",
+        "labels_differ",
+        "unit_contamination",
+        "undefined_metric_rate",
+        "shadow_coverage_low",
+    }
+)
+
+
+class Action(StrEnum):
+    """What is to be done after an analysis."""
+
+    GO_ON = "go_on"
+    PROMOTE = "promote"
+    KEEP = "keep"
+    EXPIRE = "expire"
+    ABORT = "abort"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conclusion(Struct):
+    """What follows from an analysis."""
+
+    action: Action
+    """``promote`` the winner, ``keep`` the champion (nobody can win any more), ``expire`` (kept, for time is
+    up), ``abort`` (kept, for the test or a challenger is not sound), or ``go_on``."""
+    reasons: tuple[Reason, ...]
+    """Why."""
+    winner: Arm | None = field(default=None, metadata={"write": Arm.to_reference})
+    """Who is to be promoted."""
+
+    @property
+    def ends(self) -> bool:
+        """Whether the test is over."""
+        return self.action is not Action.GO_ON
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any], test: LiveTest) -> Conclusion:
+        """Return the conclusion written by ``to_dict``, its winner one of the test's arms."""
+        named = (plain["winner"] or {}).get("variant")
+        winner = next((arm for arm in test.challengers if arm.name == named), None)
+        return replace(cls.from_dict({**plain, "winner": None}), winner=winner)
+
+
+def conclude(
+    test: LiveTest, analysis: LiveTestAnalysis, *, champion: int | None, tripped: Sequence[Reason] = ()
+) -> Conclusion:
+    """Decide what follows from an analysis.
+
+    Parameters
+    ----------
+    champion : int or None
+        The version that is champion now: the evidence is about the control, and void when another was promoted.
+    tripped : sequence of Reason
+        Guardrails that the traffic broke (error rate, latency, shift of scores), and whatever else happened to the
+        traffic and the champion since the test was created (`evergreen.tasks.core.ab_testing.ledger`).
+
+    Returns
+    -------
+    Conclusion
+        In this order: done, where a challenger is champion already (a promotion whose end was not written, or a
+        person's); abort (the champion moved, a guardrail, a check that cannot recover), promote the best of
+        those who satisfy the policy, keep where all are equivalent or inferior, expire at the longest duration and
+        its follow-up, else go on.
+    """
+    results, control = analysis.results, test.control.version
+    for arm in test.challengers:
+        if arm.version is not None and arm.version == champion:
+            message = f"Version {arm.version} is champion already."
+            reason = Reason(code=ALREADY_CHAMPION, message=message, observed=arm.version)
+            return Conclusion(action=Action.PROMOTE, winner=arm, reasons=(reason,))
+    moved = [champion_moved(f"Version {champion} is champion now", champion, control)]
+    known = champion == control or any(reason.code == CHAMPION_MOVED for reason in tripped)
+    rails = [reason for one in results for reason in one.tripped]
+    unsound = {r.message: r for one in results for r in one.reasons if r.code in _BROKEN}
+    if broken := (*([] if known else moved), *tripped, *rails, *unsound.values()):
+        return Conclusion(action=Action.ABORT, reasons=broken)
+    winners = [one for one in results if one.promotes and one.arm.version is not None]
+    if winners:
+        winner = max(winners, key=lambda one: one.measured.improvement)
+        return Conclusion(action=Action.PROMOTE, winner=winner.arm, reasons=winner.reasons)
+    reasons = tuple(reason for one in results for reason in one.reasons)
+    # an equivalent one can still win where equals are promoted
+    settled = (INFERIOR,) if test.policy == "non_inferiority" else (EQUIVALENT, INFERIOR)
+    if all(one.verdict in settled for one in results):
+        return Conclusion(action=Action.KEEP, reasons=reasons)
+    if analysis.now < test.end + test.lag:
+        return Conclusion(action=Action.GO_ON, reasons=reasons)
+    message = "The longest duration is over without a verdict: the champion is kept."
+    expired = Reason(code="expired", message=message, observed=test.longest, limit=test.longest)
+    return Conclusion(action=Action.EXPIRE, reasons=(expired, *reasons))
+
+
+def end_now(conclusion: Conclusion) -> Conclusion:
+    """Return how a test that could go on ends when a person ends it: the champion is kept."""
+    reason = Reason(code="ended_by_hand", message="Ended by hand before a verdict: the champion is kept.")
+    return Conclusion(action=Action.KEEP, reasons=(reason, *conclusion.reasons))

@@ -13,17 +13,19 @@ from evergreen.tasks.core.ab_testing.definition import ARMS, BLOCK, SPLIT_LEVEL,
 from evergreen.tasks.core.ab_testing.evidence import Evidence
 from evergreen.tasks.core.arrays import FloatArray
 from evergreen.tasks.core.errors import DataError, InputError
+from evergreen.tasks.core.serial import to_plain
 from evergreen.tasks.core.stats.dependence import MIN_BLOCKS
 from evergreen.tasks.core.stats.sequential_counts import log_split_e_value
 from evergreen.tasks.core.verdict import Reason
 
 MIN_UNITS = {"arms": 200, "paired": 30, "block": MIN_BLOCKS}
 """Units on the smaller side (pairs, blocks) below which nothing is judged: spreads are not known yet."""
-_SHARE_LEVEL = SPLIT_LEVEL / 2
+_E_LEVEL = SPLIT_LEVEL / 2
+"""Level of each check by an e-value: the split and the outcomes share the whole."""
 _MAX_SHARE = 0.01
 """Share of units in two arms, of answers that failed, of rows that a shadow missed, which is still put up with."""
 DATA_QUALITY_SUSPECTED = "data_quality_suspected"
-"""Code of the reason that more than this was seen, which may be chance: nobody wins, and the test goes on."""
+"""Code of the reason that more than this was observed, which may be chance: none wins, and the test goes on."""
 _MATURE = 0.8
 """Share of rows with an outcome from which outcomes that come as they come are judged."""
 
@@ -40,52 +42,46 @@ def check_test(evidence: Evidence, test: LiveTest) -> tuple[Reason, ...]:
     their outcomes do not; ``unit_contamination``: one unit in several arms; ``undefined_metric_rate``: a side's
     metric is undefined; ``shadow_coverage_low``: rows that the shadow should have scored and has not; ``immature``:
     without a follow-up, too few outcomes have come yet. All but the last are tested at half of `SPLIT_LEVEL`
-    by an e-value, at any time. What is above its limit and not surely so is ``data_quality_suspected``.
+    by an e-value, at any time. What is above its limit, perhaps by chance, is ``data_quality_suspected``.
     """
-    found = _check_arms(evidence, test) if test.mode == ARMS else _check_shadows(evidence, test)
-    return (*found, *_check_answers(evidence, test), *_check_maturity(evidence, test))
+    reasons = _check_arms(evidence, test) if test.mode == ARMS else _check_shadows(evidence, test)
+    return (*reasons, *_check_answers(evidence, test), *_check_maturity(evidence, test))
 
 
 def split_facts(evidence: Evidence, test: LiveTest) -> dict[str, object]:
     """Return the check of the split as it is shown: units due and expected by arm, and its p-value at any time."""
     if test.mode != ARMS:
         return {}
-    counts = [evidence.side(arm.name).assigned() for arm in test.arms]
+    counts = [evidence.arm(arm.name).assigned() for arm in test.arms]
     whole = math.fsum(arm.share for arm in test.arms)
     log_e = float(log_split_e_value(counts, [arm.share for arm in test.arms]))
     return {
         "units": {arm.name: count for arm, count in zip(test.arms, counts, strict=True)},
         "expected": {arm.name: sum(counts) * arm.share / whole for arm in test.arms},
         "p_value": min(1.0, math.exp(-log_e)),
-        "level": SPLIT_LEVEL / 2,
+        "level": _E_LEVEL,
         "crossed": len(evidence.crossed()),
     }
 
 
 def _check_arms(evidence: Evidence, test: LiveTest) -> Iterator[Reason]:
     shares = [arm.share for arm in test.arms]
-    sides = [evidence.side(arm.name) for arm in test.arms]
-    assigned, labelled = [side.assigned() for side in sides], [side.labelled() for side in sides]
+    arms = [evidence.arm(arm.name) for arm in test.arms]
+    assigned, labelled = [arm.assigned() for arm in arms], [arm.labelled() for arm in arms]
     names = ", ".join(arm.name for arm in test.arms)
-    split = float(log_split_e_value(assigned, shares))
-    if split >= math.log(2 / SPLIT_LEVEL):
-        yield Reason(
-            code="sample_ratio_mismatch",
-            message=f"{names} have {_listed(assigned)} units; declared are {_listed(shares)}. Something sends or logs "
-            "units differently by arm: find it, and begin a new test.",
-            observed=min(1.0, math.exp(-split)),
-            limit=SPLIT_LEVEL / 2,
-            n=sum(assigned),
+    split, late = (float(log_split_e_value(counts, shares)) for counts in (assigned, labelled))
+    if split >= -math.log(_E_LEVEL):
+        message = (
+            f"{names} have {_listed(assigned)} units; declared are {_listed(shares)}. Something sends or logs "
+            "units differently by arm: find it, and begin a new test."
         )
-    elif (late := float(log_split_e_value(labelled, shares))) >= math.log(2 / SPLIT_LEVEL):
-        yield Reason(
-            code="labels_differ",
-            message=f"{names} have {_listed(labelled)} units with an outcome of {_listed(assigned)}: outcomes come in "
-            "one arm more than in another, so that those known are not alike.",
-            observed=min(1.0, math.exp(-late)),
-            limit=SPLIT_LEVEL / 2,
-            n=sum(labelled),
+        yield _mismatch("sample_ratio_mismatch", message, split, n=sum(assigned))
+    elif late >= -math.log(_E_LEVEL):
+        message = (
+            f"{names} have {_listed(labelled)} units with an outcome of {_listed(assigned)}: outcomes come in "
+            "one arm more than in another, so that those known are not alike."
         )
+        yield _mismatch("labels_differ", message, late, n=sum(labelled))
     crossed, whole = len(evidence.crossed()), sum(assigned)
     yield from _excess_share(
         "unit_contamination",
@@ -96,9 +92,14 @@ def _check_arms(evidence: Evidence, test: LiveTest) -> Iterator[Reason]:
     )
 
 
+def _mismatch(code: str, message: str, log_e_value: float, *, n: int) -> Reason:
+    p_value = min(1.0, math.exp(-log_e_value))
+    return Reason(code=code, message=message, observed=p_value, limit=_E_LEVEL, n=n)
+
+
 def _check_shadows(evidence: Evidence, test: LiveTest) -> Iterator[Reason]:
     for arm in test.challengers:
-        counts = evidence.side(arm.name).counts
+        counts = evidence.arm(arm.name).counts
         whole, missed = counts["due"], counts["unpaired"]
         yield from _excess_share(
             "shadow_coverage_low",
@@ -111,12 +112,12 @@ def _check_shadows(evidence: Evidence, test: LiveTest) -> Iterator[Reason]:
 
 
 def _check_answers(evidence: Evidence, test: LiveTest) -> Iterator[Reason]:
-    for name, side in evidence.sides.items():
-        undefined, labelled = side.counts["undefined"], side.counts["labelled"]
+    for name, arm in evidence.arms.items():
+        undefined, labelled = arm.counts["undefined"], arm.counts["labelled"]
         yield from _excess_share(
             "undefined_metric_rate",
             f"'{test.metric}' is undefined on {undefined} of {labelled} labelled rows of '{name}' (no score, no value, "
-            "an unknown class). Mend the model or the data, and begin a new test.",
+            "an unknown class). Fix the model or the data, and begin a new test.",
             odd=undefined,
             whole=labelled,
         )
@@ -125,33 +126,24 @@ def _check_answers(evidence: Evidence, test: LiveTest) -> Iterator[Reason]:
 def _excess_share(
     code: str, message: str, *, odd: int, whole: int, most: float = _MAX_SHARE
 ) -> Iterator[Reason]:
-    """Yield the reason where more than a share went astray: surely so, at any time, or only by what was seen so far."""
+    """Yield the reason where more than a share is wrong: proven, at any time, or only as far as observed."""
     if odd <= most * whole:
         return
-    sure = float(log_split_e_value([whole - odd, odd], [1 - most, most])) >= -math.log(_SHARE_LEVEL)
-    more = "" if sure else " So few may be chance: no winner is named, and the test goes on."
-    yield Reason(
-        code=code if sure else DATA_QUALITY_SUSPECTED,
-        message=f"{message}{more}",
-        observed=odd / whole,
-        limit=most,
-        n=whole,
-    )
+    if float(log_split_e_value([whole - odd, odd], [1 - most, most])) < -math.log(_E_LEVEL):
+        code = DATA_QUALITY_SUSPECTED
+        message = f"{message} So few may be chance: no winner is named, and the test goes on."
+    yield Reason(code=code, message=message, observed=odd / whole, limit=most, n=whole)
 
 
 def _check_maturity(evidence: Evidence, test: LiveTest) -> Iterator[Reason]:
     """Yield a reason where those outcomes that came first may not be like those to come."""
-    rows = sum(side.counts["due"] for side in evidence.sides.values())
-    known = sum(side.counts["labelled"] for side in evidence.sides.values())
+    rows, known = (sum(arm.counts[name] for arm in evidence.arms.values()) for name in ("due", "labelled"))
     if test.follow_up is None and known < _MATURE * rows:
-        yield Reason(
-            code="immature",
-            message=f"{known} of {rows} rows have an outcome ({known / rows:.0%}), and which come first may not be "
-            f"chance. A verdict waits for {_MATURE:.0%}; a follow-up would let old rows count by a fixed rule.",
-            observed=known / rows,
-            limit=_MATURE,
-            n=rows,
+        message = (
+            f"{known} of {rows} rows have an outcome ({known / rows:.0%}), and which come first may not be chance. "
+            f"A verdict waits for {_MATURE:.0%}; a follow-up would let old rows count by a fixed rule."
         )
+        yield Reason(code="immature", message=message, observed=known / rows, limit=_MATURE, n=rows)
 
 
 def _listed(numbers: list[float] | list[int]) -> str:
@@ -198,16 +190,16 @@ class Maturity:
         Examples
         --------
         >>> days = np.array([0.0, 0.2, 0.4, 1.1])
-        >>> found = measure_maturity(days, days + [0.5, 1.5, np.nan, 0.5], now=3.0, length=1.0, ages=[1.0, 2.0])
-        >>> found.curve().round(3).tolist()
+        >>> maturity = measure_maturity(days, days + [0.5, 1.5, np.nan, 0.5], now=3.0, length=1.0, ages=[1.0, 2.0])
+        >>> maturity.curve().round(3).tolist()
         [0.5, 0.75]
         """
         before = np.column_stack([np.zeros(len(self.rows)), self.known[:, :-1]])
         open_rows = np.where(self.reached, self.rows[:, None] - before, 0.0).sum(axis=0)
         fresh = np.where(self.reached, self.known - before, 0.0).sum(axis=0)
-        seen = self.reached.any(axis=0) if len(self.rows) else np.zeros(len(self.ages), dtype=np.bool_)
+        reached = self.reached.any(axis=0) if len(self.rows) else np.zeros(len(self.ages), dtype=np.bool_)
         stays = 1 - np.divide(fresh, open_rows, out=np.zeros(len(fresh)), where=open_rows > 0)
-        return np.where(np.logical_and.accumulate(seen), 1 - np.cumprod(stays), np.nan)
+        return np.where(np.logical_and.accumulate(reached), 1 - np.cumprod(stays), np.nan)
 
     def __add__(self, other: Maturity) -> Maturity:
         """Return the labels of both parts as of the earlier of their moments.
@@ -234,13 +226,10 @@ class Maturity:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form, one entry a cohort; null where it is too young."""
-        shares = [[None if np.isnan(cell) else float(cell) for cell in row] for row in self.shares]
-        cohorts = [
-            {"start": float(start), "rows": int(rows), "shares": row}
-            for start, rows, row in zip(self.starts, self.rows, shares, strict=True)
-        ]
-        curve = [None if np.isnan(share) else float(share) for share in self.curve()]
-        return {"length": self.length, "ages": self.ages.tolist(), "curve": curve, "cohorts": cohorts}
+        columns = zip(self.starts, self.rows, self.shares, strict=True)
+        cohorts = [{"start": start, "rows": int(rows), "shares": row} for start, rows, row in columns]
+        plain = {"length": self.length, "ages": self.ages, "curve": self.curve(), "cohorts": cohorts}
+        return dict(to_plain(plain))
 
 
 def measure_maturity(positions: Any, known_at: Any, *, now: float, length: float, ages: Any) -> Maturity:
@@ -264,7 +253,7 @@ def measure_maturity(positions: Any, known_at: Any, *, now: float, length: float
     DataError
         When the two columns differ in length.
     """
-    place, known, steps = (np.asarray(x, dtype=np.float64) for x in (positions, known_at, ages))
+    place, known, steps = (np.asarray(column, dtype=np.float64) for column in (positions, known_at, ages))
     if not length > 0 or steps.ndim != 1 or not steps.size or steps[0] < 0 or (np.diff(steps) <= 0).any():
         raise InputError(
             f"Cohorts of length {length} and ages {steps.tolist()} are not allowed. "

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 from evergreen.tasks.core.errors import InputError, unknown_name
 from evergreen.tasks.core.stats.sequential import SCALE
 from evergreen.tasks.core.stats.sequential_counts import mixture_concentration
+from evergreen.tasks.core.verdict import Reason
 
 # What a live test may be: everything of its definition that is refused, by name.
 
@@ -22,7 +23,7 @@ POLICIES = ("superiority", "non_inferiority")
 ROW, ENTITY, BLOCK = "row", "entity", "block"
 UNITS = (ROW, ENTITY, BLOCK)
 CHAMPION_MOVED = "champion_moved"
-"""Code of the reason that another version than the control reigns, or reigned."""
+"""Code of the reason that another version than the control is champion, or was meanwhile."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
 
 
@@ -34,13 +35,6 @@ def check_definition(test: LiveTest) -> None:
     InputError
         Naming what is not allowed.
     """
-    _check_words(test)
-    _check_unit(test)
-    _check_arms(test)
-    _check_numbers(test)
-
-
-def _check_words(test: LiveTest) -> None:
     if not isinstance(test.name, str) or not _NAME.fullmatch(test.name):
         raise InputError(
             f"The live test's name {test.name!r} is not allowed. Allowed: 1 to 64 letters, digits, '_', '.', '-', "
@@ -56,6 +50,10 @@ def _check_words(test: LiveTest) -> None:
         raise unknown_name("policy", str(test.policy), POLICIES, where="the live test")
     if test.strict and test.policy == "non_inferiority":
         raise InputError("A live test cannot be strict under non_inferiority. Leave out one of the two.")
+    _check_unit(test)
+    _check_arms(test)
+    _check_numbers(test)
+    _check_clips(test)
 
 
 def _check_unit(test: LiveTest) -> None:
@@ -100,28 +98,38 @@ def _check_arms(test: LiveTest) -> None:
 
 
 def _check_numbers(test: LiveTest) -> None:
-    zero = ", which makes nothing better or worse" if test.baseline == 0 else ""
-    positive = {"min_improvement": test.min_improvement, "longest duration": test.longest}
-    if test.policy == "non_inferiority":
-        positive["margin"] = test.margin
-    for name, value in positive.items():
-        if not 0 < value < math.inf:
-            raise InputError(f"The live test's {name} is {value}. Allowed: a number above 0.")
+    margin = test.margin if test.policy == "non_inferiority" else 1.0
+    for name, value, fits, allowed in (
+        ("min_improvement", test.min_improvement, _is_positive, "a number above 0"),
+        ("longest duration", test.longest, _is_positive, "a number above 0"),
+        ("margin", margin, _is_positive, "a number above 0"),
+        ("alpha", test.alpha, _is_share, "between 0 and 1, both excluded"),
+        ("power", test.power, _is_share, "between 0 and 1, both excluded"),
+        ("follow-up", test.follow_up or 0.0, _is_length, "a length from 0 on"),
+        ("grace", test.grace, _is_length, "a length from 0 on"),
+    ):
+        if not fits(value):
+            raise InputError(f"The live test's {name} is {value}. Allowed: {allowed}.")
     if not math.isfinite(test.start):
         raise InputError(f"The live test starts at {test.start}. Allowed: a position on the model's clock.")
     if test.baseline is not None and (test.baseline == 0 or not math.isfinite(test.baseline)):
+        zero = ", which makes nothing better or worse" if test.baseline == 0 else ""
         raise InputError(
             f"The live test's baseline is {test.baseline}{zero}. Allowed: a number other than 0. Give "
             "min_improvement in the metric's own unit instead, without a baseline."
         )
-    for name, value in (("alpha", test.alpha), ("power", test.power)):
-        if not 0 < value < 1:
-            raise InputError(f"The live test's {name} is {value}. Allowed: between 0 and 1, both excluded.")
-    if test.follow_up is not None and not 0 <= test.follow_up < math.inf:
-        raise InputError(f"The live test's follow-up is {test.follow_up}. Allowed: a length from 0 on.")
-    if not 0 <= test.grace < math.inf:
-        raise InputError(f"The live test's grace is {test.grace}. Allowed: a length from 0 on.")
-    _check_clips(test)
+
+
+def _is_positive(value: float) -> bool:
+    return 0 < value < math.inf
+
+
+def _is_share(value: float) -> bool:
+    return 0 < value < 1
+
+
+def _is_length(value: float) -> bool:
+    return 0 <= value < math.inf
 
 
 def _check_clips(test: LiveTest) -> None:
@@ -160,7 +168,7 @@ class Arm:
 
 @dataclass(frozen=True, kw_only=True)
 class Guardrail:
-    """A metric that a challenger must not harm: the test ends when it is surely worse by more than ``most_worse``.
+    """A metric that a challenger must not harm: the test ends when it is proven worse by more than ``most_worse``.
 
     ``most_worse`` is in the metric's own unit, > 0; ``clip`` as in `LiveTest`.
     """
@@ -192,7 +200,7 @@ class LiveTest:
     challengers: tuple[Arm, ...]
     """One or more; ``alpha`` is divided between them."""
     min_improvement: float
-    """The improvement worth finding, > 0: the test is planned for it, and a difference surely smaller is
+    """The improvement worth finding, > 0: the test is planned for it, and a difference proven smaller is
     ``equivalent``. In the metric's own unit, or relative to ``baseline`` where that is given."""
     start: float
     longest: float
@@ -211,7 +219,7 @@ class LiveTest:
     policy: str = "superiority"
     margin: float = 0.0
     strict: bool = False
-    """As `evergreen.tasks.core.challenge.decision.Rule`: ``non_inferiority`` promotes what is surely not
+    """As `evergreen.tasks.core.challenge.decision.Rule`: ``non_inferiority`` promotes what is proven not
     worse by ``margin``; ``strict`` demands that the whole interval lie beyond ``min_improvement``."""
     power: float = 0.8
     """Probability that `still needed` plans for."""
@@ -279,7 +287,7 @@ class LiveTest:
         return max(self.follow_up or 0.0, self.grace if self.mode == PAIRED else 0.0)
 
     def counted_until(self, now: float) -> float:
-        """Return up to which position predictions count at a look: old enough, and of a block that is over."""
+        """Return up to which position predictions count at an analysis: old enough, and of a block that is over."""
         until = min(now - self.lag, self.end)
         if self.block is None or until < self.start:
             return until
@@ -287,21 +295,17 @@ class LiveTest:
         return math.nextafter(self.start + over * self.block, -math.inf)
 
 
+def champion_moved(what: str, version: int | None, control: int | None) -> Reason:
+    """Return the reason that another version is, or was, champion than the test compares with."""
+    message = f"{what}; the test compares with version {control}. Begin a new test."
+    return Reason(code=CHAMPION_MOVED, message=message, observed=version, limit=control)
+
+
 # A live test as the ledger keeps it, and back.
 
 
 _KNOWN = {one.name for one in fields(LiveTest)}
-_NEEDED = {
-    "name",
-    "hypothesis",
-    "metric",
-    "mode",
-    "control",
-    "challengers",
-    "min_improvement",
-    "start",
-    "longest",
-}
+_NEEDED = {one.name for one in fields(LiveTest) if one.default is MISSING}
 
 
 def live_test_payload(test: LiveTest) -> dict[str, Any]:
@@ -328,21 +332,16 @@ def read_live_test(plain: Mapping[str, Any]) -> LiveTest:
     given["challengers"] = tuple(_arm(one) for one in _listed(given["challengers"], "challengers"))
     given["guardrails"] = tuple(_guardrail(one) for one in _listed(given.get("guardrails", ()), "guardrails"))
     given["clip"] = _clip(given.get("clip"))
-    for name in ("min_improvement", "start", "longest", "alpha", "margin", "power", "grace"):
-        if name in given:
-            given[name] = _number(given[name], name)
-    for name in ("baseline", "follow_up", "block"):
-        if given.get(name) is not None:
-            given[name] = _number(given[name], name)
-    return LiveTest(**given)
+    optional = {
+        name: given[name] for name in ("baseline", "follow_up", "block") if given.get(name) is not None
+    }
+    needed = ("min_improvement", "start", "longest", "alpha", "margin", "power", "grace")
+    numbers = {name: given[name] for name in needed if name in given} | optional
+    return LiveTest(**given | {name: _number(value, name) for name, value in numbers.items()})
 
 
 def _arm(plain: Any) -> Arm:
-    if not isinstance(plain, Mapping) or not {"name", "version"} <= set(plain) <= {
-        "name",
-        "version",
-        "share",
-    }:
+    if not _has_keys(plain, {"name", "version"}, {"share"}):
         raise InputError(f"Arm {plain!r} cannot be read. Allowed: name, version and share.")
     version = plain["version"]
     if version is not None and (isinstance(version, bool) or not isinstance(version, int) or version < 1):
@@ -351,14 +350,14 @@ def _arm(plain: Any) -> Arm:
 
 
 def _guardrail(plain: Any) -> Guardrail:
-    if not isinstance(plain, Mapping) or not {"metric", "most_worse"} <= set(plain) <= {
-        "metric",
-        "most_worse",
-        "clip",
-    }:
+    if not _has_keys(plain, {"metric", "most_worse"}, {"clip"}):
         raise InputError(f"Guardrail {plain!r} cannot be read. Allowed: metric, most_worse and clip.")
     most = _number(plain["most_worse"], "most_worse")
     return Guardrail(metric=str(plain["metric"]), most_worse=most, clip=_clip(plain.get("clip")))
+
+
+def _has_keys(plain: Any, needed: set[str], optional: set[str]) -> bool:
+    return isinstance(plain, Mapping) and needed <= set(plain) <= needed | optional
 
 
 def _clip(plain: Any) -> tuple[float, float] | None:

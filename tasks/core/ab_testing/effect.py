@@ -83,22 +83,20 @@ def measure_effect(
     """
     if test.mode == ARMS:
         return _measure_arms(evidence, test, challenger, alpha=alpha, scale=scale, span=span)
-    side = evidence.side(challenger.name)
-    effect = compare_pairs(side.moments())
-    if test.unit == BLOCK:
-        effect = _with_autocorrelation(effect, side)
+    pairs = evidence.arm(challenger.name)
+    effect = compare_pairs(pairs.moments())
+    if test.unit == BLOCK and effect.n_control >= 2:
+        effect = _with_autocorrelation(effect, pairs)
     if hits and test.unit == ROW:
-        return _measure_hits(side, effect, test, alpha=alpha, scale=scale)
-    return _by_sequence(effect, alpha=alpha, scale=scale, repeated=side.table.repeats, paired=True)
+        return _measure_hits(pairs, effect, test, alpha=alpha, scale=scale)
+    return _by_sequence(effect, alpha=alpha, scale=scale, repeated=pairs.table.repeats, paired=True)
 
 
-def _with_autocorrelation(effect: Effect, side: ArmEvidence) -> Effect:
-    """Return the effect with the error that it has where blocks lean on their neighbours, as in the challenge."""
-    if effect.n_control < 2:
-        return effect
-    sums = side.table.counted  # by name, which is the block's number: in time order
-    apart = sums[:, 2] - sums[:, 1] - effect.estimate * sums[:, 0]
-    inflation = variance_inflation(measure_dependence(apart).correlation, 1)
+def _with_autocorrelation(effect: Effect, pairs: ArmEvidence) -> Effect:
+    """Return the effect with the error that it has where neighbouring blocks are correlated, as in the challenge."""
+    sums = pairs.table.counted  # by name, which is the block's number: in time order
+    residuals = sums[:, 2] - sums[:, 1] - effect.estimate * sums[:, 0]
+    inflation = variance_inflation(measure_dependence(residuals).correlation, 1)
     return replace(effect, standard_error=effect.standard_error * math.sqrt(inflation))
 
 
@@ -106,25 +104,22 @@ def _measure_arms(
     evidence: Evidence, test: LiveTest, challenger: Arm, *, alpha: float, scale: float, span: float
 ) -> MeasuredEffect:
     crossed = evidence.crossed()
-    sides = [evidence.side(test.control.name), evidence.side(challenger.name)]
-    moments = [side.moments(without=crossed) for side in sides]
-    repeated = any(side.table.without(crossed).repeats for side in sides)
-    return _by_sequence(
-        compare_arms(*moments, span=span), alpha=alpha, scale=scale, repeated=repeated, paired=False
-    )
+    arms = [evidence.arm(test.control.name), evidence.arm(challenger.name)]
+    effect = compare_arms(*(arm.moments(without=crossed) for arm in arms), span=span)
+    repeated = any(arm.table.without(crossed).repeats for arm in arms)
+    return _by_sequence(effect, alpha=alpha, scale=scale, repeated=repeated, paired=False)
 
 
 def _by_sequence(
     effect: Effect, *, alpha: float, scale: float, repeated: bool, paired: bool
 ) -> MeasuredEffect:
-    seen = effect.estimate, effect.standard_error
-    weight = effect.weight if paired else 0.0
-    low, high = confidence_sequence(*seen, alpha=alpha, scale=scale, weight=weight)
+    measured, weight = (effect.estimate, effect.standard_error), effect.weight if paired else 0.0
+    low, high = confidence_sequence(*measured, alpha=alpha, scale=scale, weight=weight)
     return MeasuredEffect(
         test="confidence_sequence",
         low=float(low),
         high=float(high),
-        log_e_value=float(log_e_value(*seen, scale=scale, weight=weight)),
+        log_e_value=float(log_e_value(*measured, scale=scale, weight=weight)),
         repeated=repeated,
         paired=paired,
         **_means(effect),
@@ -143,20 +138,20 @@ def _means(effect: Effect) -> dict[str, Any]:
 
 
 def _measure_hits(
-    side: ArmEvidence, effect: Effect, test: LiveTest, *, alpha: float, scale: float
+    pairs: ArmEvidence, effect: Effect, test: LiveTest, *, alpha: float, scale: float
 ) -> MeasuredEffect:
+    lost, won, concentration = pairs.lost, pairs.won, test.concentration
     low, high = hits_bounds(
-        side.lost, side.won, effect.n_control, alpha=alpha, scale=scale, concentration=test.concentration
+        lost, won, effect.n_control, alpha=alpha, scale=scale, concentration=concentration
     )
-    evidence = log_mcnemar_e_value(side.lost, side.won, concentration=test.concentration)
     return MeasuredEffect(
         test="mcnemar_e_value",
         low=float(low),
         high=float(high),
-        log_e_value=float(evidence),
+        log_e_value=float(log_mcnemar_e_value(lost, won, concentration=concentration)),
         paired=True,
-        lost=side.lost,
-        won=side.won,
+        lost=lost,
+        won=won,
         **_means(effect),
     )
 
@@ -180,7 +175,3 @@ def hits_bounds(lost: Any, won: Any, n: Any, *, alpha: float, scale: float, conc
     low = np.where(near > 0, np.maximum(_TOLERANCE, np.minimum(near, wide_low)), np.minimum(near, wide_low))
     high = np.where(far < 0, np.minimum(-_TOLERANCE, np.maximum(far, wide_high)), np.maximum(far, wide_high))
     return np.where(known, low, -np.inf), np.where(known, high, np.inf)
-
-
-def _unbounded(value: Any) -> bool:
-    return isinstance(value, float) and not math.isfinite(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import combinations, pairwise
 
 import numpy as np
@@ -98,9 +98,8 @@ class UnitTable:
         return bool((self.sums[:, 0] > 1).any())
 
 
-_COLUMNS = (
-    3  # numbers a unit of pairs: rows, the control's and the challenger's value; of arms rows and value
-)
+_COLUMNS = 3
+"""Numbers a unit of pairs: rows, the control's and the challenger's value; of arms rows and value."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -122,13 +121,8 @@ class ArmEvidence:
 
     def __add__(self, other: ArmEvidence) -> ArmEvidence:
         """Return both together."""
-        return ArmEvidence(
-            singles=self.singles + other.singles,
-            table=self.table + other.table,
-            lost=self.lost + other.lost,
-            won=self.won + other.won,
-            counts=self.counts + other.counts,
-        )
+        names = [one.name for one in fields(self)]
+        return ArmEvidence(**{name: getattr(self, name) + getattr(other, name) for name in names})
 
     def moments(self, *, without: ObjectArray | None = None) -> JointMoments:
         """Return the moments over all units that count."""
@@ -152,34 +146,28 @@ class Evidence:
     Batches whose rows are disjoint add up to the evidence of all rows.
     """
 
-    sides: Mapping[str, ArmEvidence] = field(default_factory=dict)
+    arms: Mapping[str, ArmEvidence] = field(default_factory=dict)
 
     def __add__(self, other: Evidence) -> Evidence:
         """Return the evidence of both batches."""
-        names = [*self.sides, *(name for name in other.sides if name not in self.sides)]
-        return Evidence(sides={name: _sum(self.sides.get(name), other.sides.get(name)) for name in names})
+        both = {name: one + other.arms[name] for name, one in self.arms.items() if name in other.arms}
+        return Evidence(arms={**self.arms, **other.arms, **both})
 
-    def side(self, name: str) -> ArmEvidence:
-        """Return an arm's evidence; an empty one when nothing was seen of it."""
-        return self.sides.get(name) or ArmEvidence()
+    def arm(self, name: str) -> ArmEvidence:
+        """Return an arm's evidence; an empty one when nothing was observed of it."""
+        return self.arms.get(name) or ArmEvidence()
 
     def crossed(self) -> ObjectArray:
         """Return the units that more than one arm answered: their rows count in none."""
-        tables = [side.table for side in self.sides.values()]
-        shared = [
-            np.intersect1d(a.names.astype(str), b.names.astype(str)) for a, b in combinations(tables, 2)
-        ]
-        found: ObjectArray = (
-            np.unique(np.concatenate(shared)).astype(object) if shared else np.empty(0, object)
-        )
-        return found
-
-
-def _sum(one: ArmEvidence | None, other: ArmEvidence | None) -> ArmEvidence:
-    return (one or ArmEvidence()) if other is None else other if one is None else one + other
+        names = [arm.table.names.astype(str) for arm in self.arms.values()]
+        shared = [np.intersect1d(one, other) for one, other in combinations(names, 2)]
+        return np.unique(np.concatenate(shared)).astype(object) if shared else np.empty(0, object)
 
 
 # What a live test observed: one value a row (or group) and variant, and what is known of it when.
+
+
+_ANSWER_COLUMNS = ("keys", "variants", "units", "positions", "known_at")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -200,7 +188,7 @@ class LoggedAnswers:
 
     def __post_init__(self) -> None:
         """Refuse columns of different lengths and positions that are none."""
-        for name in ("keys", "variants", "units", "positions", "known_at"):
+        for name in _ANSWER_COLUMNS:
             column = getattr(self, name)
             if len(column) != len(self.scored):
                 raise DataError(
@@ -212,10 +200,7 @@ class LoggedAnswers:
 
     def take(self, chosen: BoolArray) -> LoggedAnswers:
         """Return the answers of a mask."""
-        columns = {
-            name: getattr(self, name)[chosen]
-            for name in ("keys", "variants", "units", "positions", "known_at")
-        }
+        columns = {name: getattr(self, name)[chosen] for name in _ANSWER_COLUMNS}
         return LoggedAnswers(**columns, scored=self.scored.take(chosen))
 
 
@@ -226,7 +211,7 @@ class Observations:
     keys: ObjectArray
     variants: ObjectArray
     units: ObjectArray
-    """As of `Answered`; of a group, key and unit are its name."""
+    """As of `LoggedAnswers`; of a group, key and unit are its name."""
     rows: IntArray
     """Rows that the entry stands for: 1, or those of the group that the variant answered."""
     positions: FloatArray
@@ -253,9 +238,15 @@ def observe(answered: LoggedAnswers, metric: Metric) -> Observations:
         When a variant answered one row (or group) twice.
     """
     ranking = metric.problems == frozenset({"ranking"})
-    found = _by_group(answered, metric) if ranking else _by_row(answered, metric)
-    _refuse_repeats(found)
-    return found
+    observed = _by_group(answered, metric) if ranking else _by_row(answered, metric)
+    pairs = np.array([f"{v}\x1f{k}" for v, k in zip(observed.variants, observed.keys, strict=True)])
+    names, counts = np.unique(pairs, return_counts=True)
+    if (counts > 1).any():
+        variant, key = str(names[np.argmax(counts)]).split("\x1f", 1)
+        raise DataError(
+            f"Variant '{variant}' answered '{key}' {counts.max()} times. Allowed: one answer a row; hand in each once."
+        )
+    return observed
 
 
 def _by_row(answered: LoggedAnswers, metric: Metric) -> Observations:
@@ -305,7 +296,7 @@ def _by_group(answered: LoggedAnswers, metric: Metric) -> Observations:
     values[codes[_unanswered(scored)]] = np.nan
     silent = np.isneginf(values)
     names = scored.require("group")[first].astype(str).astype(object)
-    found = Observations(
+    grouped = Observations(
         keys=names,
         variants=answered.variants[first],
         units=names,
@@ -314,7 +305,7 @@ def _by_group(answered: LoggedAnswers, metric: Metric) -> Observations:
         known_at=np.where(whole, known, np.nan),
         values=np.where(silent, np.nan, values),
     )
-    return found.take(~silent | np.isin(names.astype(str), names[~silent].astype(str)))
+    return grouped.take(~silent | np.isin(names.astype(str), names[~silent].astype(str)))
 
 
 def _unanswered(scored: Scored) -> BoolArray:
@@ -328,16 +319,6 @@ def _unanswered(scored: Scored) -> BoolArray:
     if scored.score is not None:
         none &= ~np.isfinite(scored.score.astype(np.float64).reshape(len(scored), -1)).all(axis=1)
     return none
-
-
-def _refuse_repeats(found: Observations) -> None:
-    pairs = np.array([f"{v}\x1f{k}" for v, k in zip(found.variants, found.keys, strict=True)])
-    names, counts = np.unique(pairs, return_counts=True)
-    if (counts > 1).any():
-        variant, key = str(names[np.argmax(counts)]).split("\x1f", 1)
-        raise DataError(
-            f"Variant '{variant}' answered '{key}' {counts.max()} times. Allowed: one answer a row; hand in each once."
-        )
 
 
 # Turn observations into evidence: which of them count, and by whom they are summed.
@@ -378,8 +359,8 @@ def gather_evidence(
     ----------
     observed : Observations
         Of one metric. Each prediction must be handed in once: batches are cut by position, and with a follow-up
-        what has been due stays as it is, so that only rows that became due since the last look need be read.
-        Without a follow-up outcomes trickle in, and all rows must be read at each look.
+        what has been due stays as it is, so that only rows that became due since the last analysis need be read.
+        Without a follow-up outcomes trickle in, and all rows must be read at each analysis.
     now : float
         Position on the clock; what became known later does not count.
     clip : (float, float), optional
@@ -391,15 +372,12 @@ def gather_evidence(
         By arm, or by challenger where the test is paired. Variants that are not in the test are left out.
     """
     batch = observed.take(due_predictions(test, observed.positions, now=now))
+    rows = {arm.name: batch.take(batch.variants == arm.name) for arm in test.arms}
+    control = rows[test.control.name]
     if test.mode == ARMS:
-        named = {arm.name: batch.take(batch.variants == arm.name) for arm in test.arms}
-        return Evidence(sides={name: _arm(rows, test, now=now, clip=clip) for name, rows in named.items()})
-    control = batch.take(batch.variants == test.control.name)
-    sides = {
-        arm.name: _pairs(control, batch.take(batch.variants == arm.name), test, now=now, clip=clip)
-        for arm in test.challengers
-    }
-    return Evidence(sides=sides)
+        return Evidence(arms={name: _arm(own, test, now=now, clip=clip) for name, own in rows.items()})
+    pairs = {arm.name: _pairs(control, rows[arm.name], test, now=now, clip=clip) for arm in test.challengers}
+    return Evidence(arms=pairs)
 
 
 def _arm(rows: Observations, test: LiveTest, *, now: float, clip: tuple[float, float] | None) -> ArmEvidence:
@@ -414,7 +392,7 @@ def _arm(rows: Observations, test: LiveTest, *, now: float, clip: tuple[float, f
         "undefined": (labelled & ~counts).sum(),
         "clipped": (counts & (values != rows.values)).sum(),
     }
-    return _side(units_of(test, rows), columns, counts, tally)
+    return _sum_up(units_of(test, rows), columns, counts, tally)
 
 
 def _pairs(
@@ -445,12 +423,11 @@ def _pairs(
         "undefined": (labelled & paired & ~counts).sum(),
         "clipped": (counts & (values != raw).any(axis=1)).sum(),
     }
-    apart = values[counts, 1] - values[counts, 0]
-    units = units_of(test, control)
-    return _side(units, columns, counts, tally, lost=int((apart < 0).sum()), won=int((apart > 0).sum()))
+    gains, units = values[counts, 1] - values[counts, 0], units_of(test, control)
+    return _sum_up(units, columns, counts, tally, lost=int((gains < 0).sum()), won=int((gains > 0).sum()))
 
 
-def _side(
+def _sum_up(
     units: ObjectArray,
     columns: FloatArray,
     counts: BoolArray,
@@ -464,6 +441,6 @@ def _side(
     single = columns[counts & ~grouped]
     table = UnitTable.of(units[grouped], np.where(counts[:, None], columns, 0.0)[grouped])
     singles = JointMoments.of(single) if len(single) else JointMoments.empty(columns.shape[1])
-    alone = {"single_due": (~grouped).sum()}
-    plain = Counter({name: int(count) for name, count in (tally | alone).items() if count})
-    return ArmEvidence(singles=singles, table=table, lost=lost, won=won, counts=plain)
+    tally = tally | {"single_due": (~grouped).sum()}
+    counted = Counter({name: int(count) for name, count in tally.items() if count})
+    return ArmEvidence(singles=singles, table=table, lost=lost, won=won, counts=counted)

@@ -1,4 +1,4 @@
-"""Which challenger waits for live evidence: admitted by its challenge, and not tested since."""
+"""Live tests in the ledger: their state, who waits for one, what happened meanwhile, and what they may spend."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from evergreen.tasks.core.ab_testing.definition import (
     ARMS,
-    CHAMPION_MOVED,
     PAIRED,
     LiveTest,
+    champion_moved,
     live_test_payload,
     read_live_test,
 )
-from evergreen.tasks.core.challenge.alpha import AlphaAllowance, alpha_allowance
+from evergreen.tasks.core.challenge.alpha import AlphaAllowance, alpha_allowance, spent_payload
 from evergreen.tasks.core.errors import InputError, unknown_name
 from evergreen.tasks.core.promotion.history import DONE, PLANS, recorded_plans
 from evergreen.tasks.core.promotion.ledger import LedgerEntry, parse_entry_id
@@ -25,10 +25,9 @@ from evergreen.tasks.core.traffic.state import STOPPED, TRAFFIC, TrafficState, f
 from evergreen.tasks.core.verdict import Reason, State
 
 if TYPE_CHECKING:
-    from evergreen.tasks.core.ab_testing.analysis import LiveTestAnalysis
-    from evergreen.tasks.core.ab_testing.outcome import Conclusion
+    from evergreen.tasks.core.ab_testing.analysis import Conclusion, LiveTestAnalysis
 
-# Live tests in the ledger: created, begun, looked at, concluded or aborted; folded into their present state.
+# Live tests in the ledger: created, begun, analysed, concluded or aborted; folded into their present state.
 
 
 AB = "ab"
@@ -46,21 +45,21 @@ class StreamMarks:
 
 @dataclass(frozen=True, kw_only=True)
 class TestState:
-    """A live test as the ledger knows it."""
+    """A live test as recorded in the ledger."""
 
     __test__ = False
 
     test: LiveTest
     """Its definition; ``start`` is where it began, once it has."""
-    entry: str
+    entry_id: str
     """Id of the entry that created it."""
     created_at: datetime
     """Aware."""
-    marks: StreamMarks = StreamMarks()
+    stream_marks: StreamMarks = StreamMarks()
     """What had happened when it was created."""
     begun_at: datetime | None = None
     """When its start was fixed, after its alpha was spent and the traffic shared; None before."""
-    looks: tuple[Mapping[str, Any], ...] = ()
+    analyses: tuple[Mapping[str, Any], ...] = ()
     """Each look's numbers (`Look.to_dict`) with ``at``, oldest first."""
     ended_at: datetime | None = None
     """None while it runs."""
@@ -73,11 +72,16 @@ class TestState:
         return "running" if self.ended is None else str(self.ended["action"])
 
     def trace(self, variant: str) -> list[dict[str, Any]]:
-        """Return a variant's improvement at each look: ``at``, ``now``, ``n``, ``improvement``, ``low``, ``high``."""
+        """Return the improvement at each analysis: ``at``, ``now``, ``n``, ``improvement``, ``low``, ``high``."""
         return [
-            {"at": look["at"], "now": look["now"], "n": _units(one), **{name: one[name] for name in _TRACED}}
-            for look in self.looks
-            for one in look["challengers"]
+            {
+                "at": analysis["at"],
+                "now": analysis["now"],
+                "n": one["n_control"] + (0 if one["paired"] else one["n_challenger"]),
+                **{name: one[name] for name in _TRACED},
+            }
+            for analysis in self.analyses
+            for one in analysis["challengers"]
             if one["variant"] == variant
         ]
 
@@ -85,31 +89,28 @@ class TestState:
 _TRACED = ("improvement", "low", "high", "verdict")
 
 
-def _units(one: Mapping[str, Any]) -> int:
-    return int(one["n_control"] if one["paired"] else one["n_control"] + one["n_challenger"])
-
-
 def fold_tests(entries: Iterable[LedgerEntry]) -> tuple[TestState, ...]:
     """Return a model's live tests in order of their creation; entries of other streams are passed over."""
-    found: dict[str, TestState] = {}
-    for entry in entries:
-        if entry.stream != AB:
-            continue
+    states: dict[str, TestState] = {}
+    for entry in (one for one in entries if one.stream == AB):
         if entry.kind == CREATED:
             test = read_live_test(entry.payload["definition"])
             marks = StreamMarks(**entry.payload["marks"])
-            found[test.name] = TestState(test=test, entry=entry.id, created_at=entry.at, marks=marks)
-            continue
-        state = found[entry.payload["test"]]
-        if entry.kind == BEGUN:
-            begun = replace(state.test, start=entry.payload["start"])
-            found[state.test.name] = replace(state, test=begun, begun_at=entry.at)
-        elif entry.kind == ANALYSED:
-            seen = {**entry.payload["look"], "at": entry.at.isoformat()}
-            found[state.test.name] = replace(state, looks=(*state.looks, seen))
-        elif state.ended is None:
-            found[state.test.name] = replace(state, ended_at=entry.at, ended=entry.payload)
-    return tuple(found.values())
+            state = TestState(test=test, entry_id=entry.id, created_at=entry.at, stream_marks=marks)
+        else:
+            state = _followed(states[entry.payload["test"]], entry)
+        states[state.test.name] = state
+    return tuple(states.values())
+
+
+def _followed(state: TestState, entry: LedgerEntry) -> TestState:
+    """Return a test after an entry that is not the one of its creation; what follows its end changes nothing."""
+    if entry.kind == BEGUN:
+        return replace(state, test=replace(state.test, start=entry.payload["start"]), begun_at=entry.at)
+    if entry.kind == ANALYSED:
+        analysis = {**entry.payload["look"], "at": entry.at.isoformat()}
+        return replace(state, analyses=(*state.analyses, analysis))
+    return state if state.ended else replace(state, ended_at=entry.at, ended=entry.payload)
 
 
 def running_test(states: Sequence[TestState]) -> TestState | None:
@@ -119,18 +120,14 @@ def running_test(states: Sequence[TestState]) -> TestState | None:
 
 
 def describe_running(states: Sequence[TestState]) -> dict[str, Any] | None:
-    """Return what a model's status tells of the test that runs, as of its newest look; None where none does."""
+    """Return the test that runs as a model's status shows it, as of its newest analysis; None where none runs."""
     state = running_test(states)
     if state is None:
         return None
-    newest = state.looks[-1] if state.looks else None
-    seen = {one["variant"]: one for one in newest["challengers"]} if newest else {}
+    newest: Mapping[str, Any] = state.analyses[-1] if state.analyses else {"challengers": (), "at": None}
+    results = {one["variant"]: one for one in newest["challengers"]}
     challengers = [
-        {
-            "variant": arm.name,
-            "version": arm.version,
-            **{key: seen.get(arm.name, {}).get(key) for key in _TRACED},
-        }
+        {**arm.to_reference(), **{key: results.get(arm.name, {}).get(key) for key in _TRACED}}
         for arm in state.test.challengers
     ]
     return {
@@ -139,8 +136,8 @@ def describe_running(states: Sequence[TestState]) -> dict[str, Any] | None:
         "mode": state.test.mode,
         "since": state.created_at.isoformat(),
         "begun": state.begun_at is not None,
-        "looks": len(state.looks),
-        "last_look": newest["at"] if newest else None,
+        "looks": len(state.analyses),
+        "last_look": newest["at"],
         "challengers": challengers,
     }
 
@@ -159,10 +156,10 @@ def find_test(states: Sequence[TestState], name: str | None) -> TestState:
         raise InputError("No live test was ever created for this model. Begin with 'evergreen ab create'.")
     if name is None:
         return running_test(states) or states[-1]
-    known = {state.test.name: state for state in states}
-    if name not in known:
-        raise unknown_name("live test", name, known)
-    return known[name]
+    named = {state.test.name: state for state in states}
+    if name not in named:
+        raise unknown_name("live test", name, named)
+    return named[name]
 
 
 def create_payload(
@@ -196,9 +193,9 @@ def begin_payload(entries: Iterable[LedgerEntry], name: str, start: float) -> di
     return {"test": name, "start": start}
 
 
-def analysis_payload(test: LiveTest, look: LiveTestAnalysis) -> dict[str, Any]:
-    """Return what the entry of a look holds."""
-    return to_plain({"test": test.name, "look": look.to_dict()})
+def analysis_payload(test: LiveTest, analysis: LiveTestAnalysis) -> dict[str, Any]:
+    """Return what the entry of an analysis holds."""
+    return to_plain({"test": test.name, "look": analysis.to_dict()})
 
 
 def end_payload(test: LiveTest, conclusion: Conclusion, *, by: str) -> dict[str, Any]:
@@ -246,15 +243,15 @@ def admitted_challenger(
     return None if tested else challenger
 
 
-# What happened to a live test's traffic and throne since it was created, between looks too.
+# What happened to a live test's traffic and champion since it was created, between analyses too.
 
 
 def has_arms(plan: TrafficPlan, test: LiveTest) -> bool:
     """Tell whether the traffic is as the test declares it; other shadows may score along, nobody else answers."""
-    side = plan.shadows if test.mode == PAIRED else plan.challengers
-    there = {one.name: (one.version, one.share) for one in side}
-    ours = {arm.name: (arm.version, arm.share) for arm in test.challengers}
-    return there == ours if test.mode == ARMS else ours.items() <= there.items()
+    variants = plan.shadows if test.mode == PAIRED else plan.challengers
+    planned = {one.name: (one.version, one.share) for one in variants}
+    declared = {arm.name: (arm.version, arm.share) for arm in test.challengers}
+    return planned == declared if test.mode == ARMS else declared.items() <= planned.items()
 
 
 def traffic_meanwhile(entries: Iterable[LedgerEntry], state: TestState) -> tuple[Reason, ...]:
@@ -267,20 +264,24 @@ def traffic_meanwhile(entries: Iterable[LedgerEntry], state: TestState) -> tuple
     state : TestState
         The test. What was there before its creation is passed over, and so is what came before its arms.
     """
-    given = False
+    message = (
+        "The traffic was set anew, so that the arms are no longer those of the test, or were not for a while."
+    )
+    changed, shared = Reason(code="traffic_changed", message=message), False
     for entry in entries:
-        if entry.stream != TRAFFIC or entry.seq < state.marks.traffic:
+        if entry.stream != TRAFFIC or entry.seq < state.stream_marks.traffic:
             continue
         traffic = fold_traffic([entry], model=entry.model)
-        there = has_arms(traffic.plan, state.test)
-        if given and not there:
-            return _why(traffic)
-        given = there
-    return () if given or state.begun_at is None else (_set_anew(),)
+        declared = has_arms(traffic.plan, state.test)
+        if shared and not declared:
+            stopped = traffic.kind == STOPPED and traffic.reasons
+            return tuple(traffic.reasons) if stopped else (changed,)
+        shared = declared
+    return () if shared or state.begun_at is None else (changed,)
 
 
 def champions_meanwhile(entries: Iterable[LedgerEntry], state: TestState) -> tuple[Reason, ...]:
-    """Return who reigned beside the control since the test was created, for however short; empty: nobody.
+    """Return which other versions were champion since the test was created, for however short; empty: none.
 
     Parameters
     ----------
@@ -289,20 +290,14 @@ def champions_meanwhile(entries: Iterable[LedgerEntry], state: TestState) -> tup
     state : TestState
         The test.
     """
-    control, found = state.test.control.version, []
+    control, champions = state.test.control.version, []
     for recorded in recorded_plans(entry for entry in entries if entry.stream == PLANS):
-        if recorded.outcome in DONE and parse_entry_id(recorded.plan_id)[2] > state.marks.plans:
-            found += [recorded.plan.expected_champion, recorded.plan.version]
-    others = list(dict.fromkeys(version for version in found if version not in (None, control)))
+        if recorded.outcome in DONE and parse_entry_id(recorded.plan_id)[2] > state.stream_marks.plans:
+            champions += [recorded.plan.expected_champion, recorded.plan.version]
     return tuple(
-        Reason(
-            code=CHAMPION_MOVED,
-            message=f"Version {version} reigned for a while since the test was created; it compares with version "
-            f"{control}. Begin a new test.",
-            observed=version,
-            limit=control,
-        )
-        for version in others
+        champion_moved(f"Version {one} was champion for a while since the test was created", one, control)
+        for one in dict.fromkeys(champions)
+        if one not in (None, control)
     )
 
 
@@ -313,17 +308,6 @@ def orphaned_variants(traffic: TrafficState, tests: Sequence[TestState]) -> list
     return [one.name for one in traffic.plan.variants if one.name in traffic.judged and one.name not in ours]
 
 
-def _why(traffic: TrafficState) -> tuple[Reason, ...]:
-    return tuple(traffic.reasons) if traffic.kind == STOPPED and traffic.reasons else (_set_anew(),)
-
-
-def _set_anew() -> Reason:
-    message = (
-        "The traffic was set anew, so that the arms are no longer those of the test, or were not for a while."
-    )
-    return Reason(code="traffic_changed", message=message)
-
-
 # What a live test may spend of the alpha budget, and its spending, once, under the id of the entry that created it.
 
 
@@ -332,8 +316,8 @@ def live_alpha(
 ) -> AlphaAllowance:
     """Return what a live test may spend of the model's budget of wrong promotions.
 
-    A whole test, with all its looks, spends like one look of a challenge: a quarter of what is left, or what is
-    wanted, since its sequence allows for looking at any time.
+    A whole test, with all its analyses, spends like one challenge: a quarter of what is left, or what is
+    wanted, since its sequence allows for an analysis at any time.
 
     Parameters
     ----------
@@ -362,17 +346,11 @@ def live_alpha(
 
 def has_spent(entries: Iterable[LedgerEntry], state: TestState) -> bool:
     """Tell whether the alpha of a test is spent; ``entries`` are of the stream ``alpha``."""
-    return any(entry.payload.get("live_test_entry") == state.entry for entry in entries)
+    return any(entry.payload.get("live_test_entry") == state.entry_id for entry in entries)
 
 
-def alpha_payload(look: AlphaAllowance, state: TestState) -> dict[str, Any]:
+def alpha_payload(allowance: AlphaAllowance, state: TestState) -> dict[str, Any]:
     """Return what the entry of the stream ``alpha`` holds."""
-    test = state.test
-    return {
-        "alpha": look.alpha,
-        "left_after": look.left_after,
-        "live_test": test.name,
-        "live_test_entry": state.entry,
-        "challenger": test.challengers[0].version,
-        "champion": test.control.version,
-    }
+    challenger, champion = state.test.challengers[0].version, state.test.control.version
+    test = {"live_test": state.test.name, "live_test_entry": state.entry_id}
+    return spent_payload(allowance, challenger=challenger, champion=champion, **test)

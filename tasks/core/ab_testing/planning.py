@@ -28,6 +28,7 @@ from evergreen.tasks.core.errors import InputError
 from evergreen.tasks.core.metrics.base import Metric
 from evergreen.tasks.core.metrics.registry import business_of, deciding_metric
 from evergreen.tasks.core.metrics.scored import Scored
+from evergreen.tasks.core.serial import to_plain
 
 CHAMPION_ARM = "champion"
 """Variant under which the champion's answers are logged."""
@@ -38,7 +39,7 @@ _LEAST = 100  # past values that say what the champion is worth
 
 @dataclass(frozen=True, kw_only=True)
 class Contenders:
-    """Who meets whom, from where on the clock, on which level."""
+    """Which versions are compared, from where on the clock, on which level."""
 
     champion: int
     challenger: int
@@ -81,7 +82,7 @@ def plan_test(
     past: Scored | None,
     mode: str | None = None,
     metric: Metric | None = None,
-    guards: Mapping[str, Metric] | None = None,
+    guardrails: Mapping[str, Metric] | None = None,
 ) -> LiveTest:
     """Return a live test by the configuration's section ``live``.
 
@@ -92,13 +93,13 @@ def plan_test(
         a relative improvement refers to, is read from them and fixed.
     metric : Metric, optional
         From ``metric_of_test``.
-    guards : mapping of str to Metric, optional
+    guardrails : mapping of str to Metric, optional
         Metrics of ``live.guardrails``.
 
     Raises
     ------
     InputError
-        When the metric cannot be followed live, or too little is known of the champion to fix an unbounded one.
+        When the metric cannot be followed live, or too few values of the champion are there to fix an unbounded one.
     """
     live, clock = config.live, config.data.clock
     chosen, mode = metric or metric_of_test(config), mode or mode_of(config)
@@ -106,10 +107,11 @@ def plan_test(
     values = _history_values(chosen, past)
     least = live.min_improvement if live.min_improvement is not None else config.evaluation.min_improvement
     follow_up = live.label_delay if live.label_delay is not None else config.data.label_delay
-    rails = [
-        Guardrail(metric=rail, most_worse=most, clip=_clip((guards or {})[rail], past, live.winsorize))
-        for rail, most in live.guardrails.items()
-    ]
+    rails = []
+    for rail, most in live.guardrails.items():
+        own = (guardrails or {})[rail]
+        clip = None if own.bounded else choose_clip(_history_values(own, past), quantile=live.winsorize)
+        rails.append(Guardrail(metric=rail, most_worse=most, clip=clip))
     longest, unit = span_length(live.max_duration, clock=clock), unit_of(config, mode=mode)
     return LiveTest(
         name=name,
@@ -161,10 +163,6 @@ def _history_values(metric: Metric, past: Scored | None) -> FloatArray:
     return values[np.isfinite(values)]
 
 
-def _clip(metric: Metric, past: Scored | None, quantile: float) -> tuple[float, float] | None:
-    return None if metric.bounded else choose_clip(_history_values(metric, past), quantile=quantile)
-
-
 def _baseline(metric: Metric, values: FloatArray) -> float:
     """Return what the champion was worth; refused where it is nothing that an improvement could be relative to."""
     if values.size < _LEAST:
@@ -183,20 +181,11 @@ def _baseline(metric: Metric, values: FloatArray) -> float:
 
 def explain_plan(test: LiveTest) -> dict[str, Any]:
     """Return what a person should see of a test before it begins."""
+    shown = ("hypothesis", "metric", "mode", "min_improvement", "effect", "baseline", "alpha", "longest")
+    fixed = ("follow_up", "unit", "block", "clip")
     return {
         "test": test.name,
-        "hypothesis": test.hypothesis,
-        "metric": test.metric,
-        "mode": test.mode,
-        "min_improvement": test.min_improvement,
-        "effect": test.effect,
-        "baseline": test.baseline,
-        "alpha": test.alpha,
-        "longest": test.longest,
-        "follow_up": test.follow_up,
-        "unit": test.unit,
-        "block": test.block,
-        "clip": None if test.clip is None else list(test.clip),
+        **to_plain({name: getattr(test, name) for name in (*shown, *fixed)}),
         "arms": {arm.name: {"version": arm.version, "share": arm.share} for arm in test.arms},
         "guardrails": {rail.metric: rail.most_worse for rail in test.guardrails},
     }

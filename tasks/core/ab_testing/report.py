@@ -1,4 +1,4 @@
-"""A live test in words and log items: what is seen at a look, and what follows."""
+"""A live test in text and log items: its newest analysis, and what follows."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ Point = Mapping[str, Any]
 
 
 def live_markdown(test: LiveTest, judged: StageResult) -> str:
-    """Return the markdown of a look, for the Prefect UI and the approval form."""
-    look, maturity = judged.details["look"], judged.details["maturity"]
+    """Return the markdown of an analysis, for the Prefect UI and the approval form."""
+    analysis, maturity = judged.details["look"], judged.details["maturity"]
     lines = [
         f"## {judged.model}, live test {test.name}: {judged.state.value}",
         "",
@@ -24,74 +24,61 @@ def live_markdown(test: LiveTest, judged: StageResult) -> str:
         "",
         "| variant | verdict | improvement | sequence | champion | challenger | units | still needed |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
-        *(f"| {' | '.join(_row(one))} |" for one in look["challengers"]),
+        *(f"| {' | '.join(_row(one))} |" for one in analysis["challengers"]),
         "",
-        _alpha_line(test),
-        split_line(test, look),
+        f"The sequence holds at any time: it is ever wrong with probability at most {test.alpha_each:g}. "
+        f"An improvement of {test.effect:g} is worth finding.",
+        split_line(test, analysis),
         maturity_line(maturity),
     ]
-    return "\n".join(line for line in lines if line is not None)
+    return "\n".join(lines)
 
 
-def split_line(test: LiveTest, look: Mapping[str, Any]) -> str:
+def split_line(test: LiveTest, analysis: Mapping[str, Any]) -> str:
     """Say how the units fell into the arms, or how many rows were paired."""
     if test.mode == ARMS:
-        split = look["split"]
+        split = analysis["split"]
         counts = ", ".join(f"{name} {count}" for name, count in split["units"].items())
-        said = f"Split: {counts}; p of a mismatch at any time {number(split['p_value'])} (level {split['level']:g})."
+        text = f"Split: {counts}; p of a mismatch at any time {number(split['p_value'])} (level {split['level']:g})."
         crossed = split["crossed"]
-        return f"{said} {crossed} units met several arms and count in none." if crossed else said
-    due = {name: (counts.get("due", 0), counts.get("unpaired", 0)) for name, counts in look["counts"].items()}
-    said = ", ".join(f"{name} {rows - missed} of {rows}" for name, (rows, missed) in due.items())
-    return f"Paired rows: {said}."
+        return f"{text} {crossed} units met several arms and count in none." if crossed else text
+    due = {name: (one.get("due", 0), one.get("unpaired", 0)) for name, one in analysis["counts"].items()}
+    text = ", ".join(f"{name} {rows - missed} of {rows}" for name, (rows, missed) in due.items())
+    return f"Paired rows: {text}."
 
 
 def maturity_line(maturity: Mapping[str, Any]) -> str:
     """Say how complete the champion's labels are by age."""
-    known = [
-        (age, share)
-        for age, share in zip(maturity["ages"], maturity["curve"], strict=True)
-        if share is not None
-    ]
-    if not known:
+    curve = zip(maturity["ages"], maturity["curve"], strict=True)
+    reached = [(age, share) for age, share in curve if share is not None]
+    if not reached:
         return "Labels: no cohort is old enough to say how complete they are."
-    age, share = known[-1]
+    age, share = reached[-1]
     return f"Labels: {share:.0%} of the champion's predictions have an outcome after {age:g} of the clock's units."
 
 
 def live_items(
     test: LiveTest, judged: StageResult, traces: Mapping[str, Sequence[Point]], *, page: str, html: str
 ) -> Iterator[LogItem]:
-    """Describe what is logged of a look: numbers, the sequence over time, and the page."""
-    for one in judged.details["look"]["challengers"]:
-        names = (
-            "improvement",
-            "low",
-            "high",
-            "control",
-            "challenger",
-            "n_control",
-            "n_challenger",
-            "log_e_value",
-        )
-        values = {f"{one['variant']}.{name}": float(one[name]) for name in names if one[name] is not None}
-        if one["need"]["still"] is not None:
-            values[f"{one['variant']}.still_needed"] = float(one["need"]["still"])
-        yield Metrics(values)
-    yield Params(
-        {
-            "metric": test.metric,
-            "mode": test.mode,
-            "min_improvement": test.min_improvement,
-            "alpha": test.alpha,
-        }
+    """Describe what is logged of an analysis: numbers, the sequence over time, and the page."""
+    names = (
+        "improvement",
+        "low",
+        "high",
+        "control",
+        "challenger",
+        "n_control",
+        "n_challenger",
+        "log_e_value",
     )
-    verdicts = {
-        f"evergreen.verdict.{one['variant']}": one["verdict"] for one in judged.details["look"]["challengers"]
-    }
-    yield Tags(
-        {"evergreen.state": judged.state.value, "evergreen.decision": str(judged.decision_id), **verdicts}
-    )
+    results = judged.details["look"]["challengers"]
+    for one in results:
+        values = {name: one[name] for name in names} | {"still_needed": one["need"]["still"]}
+        yield Metrics({f"{one['variant']}.{name}": float(x) for name, x in values.items() if x is not None})
+    yield Params({name: getattr(test, name) for name in ("metric", "mode", "min_improvement", "alpha")})
+    verdicts = {f"evergreen.verdict.{one['variant']}": one["verdict"] for one in results}
+    decision = str(judged.decision_id)
+    yield Tags({"evergreen.state": judged.state.value, "evergreen.decision": decision, **verdicts})
     for variant, points in traces.items():
         columns = ("at", "n", "improvement", "low", "high", "verdict")
         yield Table(f"trace-{variant}.json", {name: [point[name] for point in points] for name in columns})
@@ -108,11 +95,10 @@ def number(value: Any) -> str:
 
 
 def _row(one: Mapping[str, Any]) -> list[str]:
-    low, high = (
-        ("-∞" if one["low"] is None else number(one["low"])),
-        ("∞" if one["high"] is None else number(one["high"])),
-    )
+    low = "-∞" if one["low"] is None else number(one["low"])
+    high = "∞" if one["high"] is None else number(one["high"])
     units = str(one["n_control"]) if one["paired"] else f"{one['n_control']} + {one['n_challenger']}"
+    need = one["need"]
     return [
         f"{one['variant']} (version {one['version']})",
         one["verdict"],
@@ -121,16 +107,5 @@ def _row(one: Mapping[str, Any]) -> list[str]:
         number(one["control"]),
         number(one["challenger"]),
         units,
-        _needed(one["need"]),
+        number(None) if need["still"] is None else f"{need['still']} {need.get('what', 'units')}",
     ]
-
-
-def _needed(need: Mapping[str, Any]) -> str:
-    return number(None) if need["still"] is None else f"{need['still']} {need.get('what', 'units')}"
-
-
-def _alpha_line(test: LiveTest) -> str:
-    return (
-        f"The sequence may be looked at at any time: it is ever wrong with probability at most {test.alpha_each:g}. "
-        f"An improvement of {test.effect:g} is worth finding."
-    )

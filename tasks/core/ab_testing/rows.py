@@ -1,4 +1,4 @@
-"""Logged rows as answers of a live test: who answered what, and what came true."""
+"""Logged rows as answers of a live test: which variant answered what, and the outcomes."""
 
 from __future__ import annotations
 
@@ -47,8 +47,9 @@ def read_answers(rows: Rows, *, config: ModelConfig, classes: tuple[Any, ...]) -
     DataError
         When a column is missing.
     """
-    if config.problem == "ranking" and len(rows):
-        rows = _in_groups(rows, str(config.data.group))
+    if config.problem == "ranking" and len(rows):  # a row without a group cannot be compared with any other
+        groups = _column(rows.frame, str(config.data.group))
+        rows = rows.take(np.array([entity_key(one) is not None for one in groups], dtype=np.bool_))
     frame, n = rows.frame, len(rows)
     known_at = _numbers(frame, KNOWN_AT) if n else np.zeros(0)
     target = config.data.target
@@ -64,51 +65,39 @@ def read_answers(rows: Rows, *, config: ModelConfig, classes: tuple[Any, ...]) -
     )
 
 
-def _in_groups(rows: Rows, group: str) -> Rows:
-    """Return the rows that are of a group; one without cannot be held against any other."""
-    return rows.take(
-        np.array([entity_key(one) is not None for one in _column(rows.frame, group)], dtype=np.bool_)
-    )
-
-
 def _scored(
     frame: pd.DataFrame, labelled: BoolArray, *, config: ModelConfig, classes: tuple[Any, ...]
 ) -> Scored:
-    """Return outcomes beside answers; an unknown outcome has a stand-in that nobody looks at."""
-    n, data = len(labelled), config.data
-    if not n:
+    """Return outcomes and answers; an unknown outcome has a value in its place that nothing reads."""
+    data, group, value = config.data, None, None
+    if not len(labelled):
         return Scored(y=np.zeros(0), score=np.zeros(0), classes=classes)
-    score = _scores(frame, config=config, classes=classes)
-    ranking = config.problem == "ranking"
+    if config.problem == "multiclass":
+        score = np.column_stack([_numbers(frame, f"{SCORE}:{label}") for label in classes])
+    else:
+        score = _numbers(frame, SCORE)
+    if config.problem == "ranking":
+        group = np.array([entity_key(one) for one in frame[str(data.group)]], dtype=object)
+    if data.value_column is not None and data.value_column in frame:
+        value = _numbers(frame, data.value_column)
     return Scored(
         y=_outcomes(frame[data.target], labelled, numbers=config.problem in ("regression", "ranking")),
         score=score,
         label=_labels(frame, score, classes=classes),
         classes=classes,
         positive_class=classes[1] if config.problem == "binary" else None,
-        group=np.array([entity_key(one) for one in frame[str(data.group)]], dtype=object)
-        if ranking
-        else None,
-        value=_numbers(frame, data.value_column)
-        if data.value_column is not None and data.value_column in frame
-        else None,
+        group=group,
+        value=value,
     )
 
 
 def _outcomes(target: pd.Series, labelled: BoolArray, *, numbers: bool) -> Array:
     if numbers:
-        found = pd.to_numeric(target, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-        return np.where(labelled, found, 0.0)
+        values = pd.to_numeric(target, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+        return np.where(labelled, values, 0.0)
     known = target[labelled].tolist()
-    stand_in = known[0] if known else 0
-    return np.array([one if yes else stand_in for one, yes in zip(target.tolist(), labelled, strict=True)])
-
-
-def _scores(frame: pd.DataFrame, *, config: ModelConfig, classes: tuple[Any, ...]) -> FloatArray:
-    if config.problem != "multiclass":
-        return _numbers(frame, SCORE)
-    names = [f"{SCORE}:{label}" for label in classes]
-    return np.column_stack([_numbers(frame, name) for name in names])
+    filler = known[0] if known else 0
+    return np.array([one if yes else filler for one, yes in zip(target.tolist(), labelled, strict=True)])
 
 
 def _labels(frame: pd.DataFrame, score: FloatArray, *, classes: tuple[Any, ...]) -> Array | None:

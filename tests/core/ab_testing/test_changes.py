@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
+from evergreen.tasks.core.ab_testing.analysis import Action, conclude
 from evergreen.tasks.core.ab_testing.ledger import (
     AB,
     BEGUN,
@@ -18,7 +19,6 @@ from evergreen.tasks.core.ab_testing.ledger import (
     orphaned_variants,
     traffic_meanwhile,
 )
-from evergreen.tasks.core.ab_testing.outcome import Action, conclude
 from evergreen.tasks.core.promotion.history import CLOSED, PLANNED, PLANS
 from evergreen.tasks.core.promotion.ledger import next_entry
 from evergreen.tasks.core.promotion.plan import Plan

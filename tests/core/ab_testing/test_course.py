@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
+from evergreen.tasks.core.ab_testing.analysis import Action, Conclusion, conclude
 from evergreen.tasks.core.ab_testing.definition import Arm, Guardrail
 from evergreen.tasks.core.ab_testing.evidence import gather_evidence, observe
 from evergreen.tasks.core.ab_testing.ledger import (
@@ -23,7 +24,6 @@ from evergreen.tasks.core.ab_testing.ledger import (
     running_test,
 )
 from evergreen.tasks.core.ab_testing.metric import live_metric
-from evergreen.tasks.core.ab_testing.outcome import Action, Conclusion, conclude
 from evergreen.tasks.core.challenge.alpha import ALPHA
 from evergreen.tasks.core.errors import InputError, UnknownName
 from evergreen.tasks.core.promotion.ledger import next_entry
@@ -103,7 +103,7 @@ def test_an_ensemble_may_win_and_is_not_promoted():
     renamed = np.where(answered.variants == "new", "blend", "champion").astype(object)
     columns = {name: getattr(answered, name) for name in ("keys", "units", "positions", "known_at", "scored")}
     seen = look(test, type(answered)(variants=renamed, **columns))
-    assert seen.judged[0].promotes
+    assert seen.results[0].promotes
     assert Action.GO_ON == conclude(test, seen.__class__(**{**vars(seen), "now": DAY}), champion=1).action
 
 
@@ -138,7 +138,7 @@ def test_a_test_is_told_by_its_entries():
     for day, n in ((1, 300), (2, 4_000)):
         book.add(ANALYSED, analysis_payload(test, found(n=n, now=day * DAY)), days=day)
     state = find_test(fold_tests(book.entries), None)
-    assert ("running", 2) == (state.status, len(state.looks))
+    assert ("running", 2) == (state.status, len(state.analyses))
     trace = state.trace("new")
     assert [DAY, 2 * DAY] == [point["now"] for point in trace]
     assert [300, 4_000] == [point["n"] for point in trace]

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from statsmodels.stats.contingency_tables import mcnemar as sm_mcnemar
 
-from evergreen.tasks.core.ab_testing.analysis import analyse_live_test, name_verdict, promotes
+from evergreen.tasks.core.ab_testing.analysis import (
+    Action,
+    analyse_live_test,
+    conclude,
+    name_verdict,
+    promotes,
+)
 from evergreen.tasks.core.ab_testing.definition import Arm, Guardrail, live_test_payload, read_live_test
 from evergreen.tasks.core.ab_testing.effect import measure_effect
 from evergreen.tasks.core.ab_testing.evidence import (
@@ -16,7 +22,6 @@ from evergreen.tasks.core.ab_testing.evidence import (
     observe,
 )
 from evergreen.tasks.core.ab_testing.metric import choose_clip, live_metric, live_metric_name, live_values
-from evergreen.tasks.core.ab_testing.outcome import Action, conclude
 from evergreen.tasks.core.ab_testing.report import split_line
 from evergreen.tasks.core.errors import DataError, InputError, UnknownName
 from evergreen.tasks.core.metrics.registry import get_metric
@@ -28,7 +33,7 @@ NOW = 40 * DAY
 
 
 def only(found):
-    (judged,) = found.judged
+    (judged,) = found.results
     return judged
 
 
@@ -171,7 +176,7 @@ def test_a_better_arm_is_superior_and_a_worse_one_inferior():
     assert ("inferior", False) == (only(worse).verdict, only(worse).promotes)
     measured = only(better).measured
     assert 0 < measured.low < 0.1 < measured.high
-    assert 0 == only(better).need.still
+    assert 0 == only(better).need.remaining
 
 
 def test_equal_arms_become_equivalent_and_are_undecided_before():
@@ -179,7 +184,7 @@ def test_equal_arms_become_equivalent_and_are_undecided_before():
     few = only(look(live_test(), two_arms(rng, n=600, challenger=0.7)))
     many = only(look(live_test(), two_arms(rng, n=40_000, challenger=0.7)))
     assert ("undecided", "equivalent") == (few.verdict, many.verdict)
-    assert few.need.still == few.need.units - few.measured.n > 1_000
+    assert few.need.remaining == few.need.units - few.measured.n > 1_000
     assert few.need.time > 0
 
 
@@ -188,7 +193,7 @@ def test_what_is_needed_follows_from_the_rate_and_the_follow_up():
     test = live_test(follow_up=DAY)
     answered = two_arms(rng, n=600, challenger=0.7, positions=np.linspace(0, 4 * DAY, 600))
     need = only(look(test, answered, now=5 * DAY)).need
-    assert need.still / 600 * 4 * DAY + DAY == pytest.approx(need.time)
+    assert need.remaining / 600 * 4 * DAY + DAY == pytest.approx(need.time)
 
 
 def test_strict_and_non_inferior_rules_are_those_of_the_challenge():
@@ -214,7 +219,7 @@ def test_batches_add_up_to_the_evidence_of_all_rows():
         mask = (answered.positions >= first) & (answered.positions < first + 300)
         parts = parts + evidence_of(test, answered.take(mask))
     for name in ("champion", "new"):
-        one, other = whole.side(name), parts.side(name)
+        one, other = whole.arm(name), parts.arm(name)
         assert one.counts == other.counts
         np.testing.assert_allclose(one.moments().comoments, other.moments().comoments)
     one, other = (analyse_live_test(test, each, now=NOW) for each in (whole, parts))
@@ -331,7 +336,7 @@ def test_several_challengers_share_alpha():
         live_test(control=Arm(name="champion", version=1, share=1 / 3), challengers=arms),
         answers(variants, right),
     )
-    assert {"new": False, "newer": True} == {one.arm.name: one.promotes for one in found.judged}
+    assert {"new": False, "newer": True} == {one.arm.name: one.promotes for one in found.results}
 
 
 def test_a_guardrail_stops_a_challenger_that_harms_another_metric():
@@ -352,7 +357,7 @@ def test_pairs_are_judged_by_the_exact_e_value():
     answered = pairs(np.random.default_rng(16))
     test = live_test("paired", unit="row")
     found = only(look(test, answered))
-    side = evidence_of(test, answered).side("new")
+    side = evidence_of(test, answered).arm("new")
     assert ("superior", "mcnemar_e_value") == (found.verdict, found.measured.test)
     assert (side.lost, side.won) == (found.measured.lost, found.measured.won)
     assert np.log(mcnemar_e_value(side.lost, side.won, concentration=test.concentration)) == pytest.approx(
@@ -390,7 +395,7 @@ def test_pairs_of_repeated_entities_are_judged_by_entity():
         found.measured.n,
         found.measured.repeated,
     )
-    assert "entities" == found.need.what
+    assert "entities" == found.need.unit
 
 
 def test_the_method_is_that_of_the_definition_whatever_units_come():
@@ -491,7 +496,7 @@ def test_a_group_with_one_unknown_outcome_waits():
         known_at=known,
         scored=answered.scored,
     )
-    side = evidence_of(live_test("paired", metric="ndcg"), waiting, metric="ndcg", problem="ranking").side(
+    side = evidence_of(live_test("paired", metric="ndcg"), waiting, metric="ndcg", problem="ranking").arm(
         "new"
     )
     assert (40, 39) == (side.counts["due"], side.counts["counted"])
@@ -515,7 +520,7 @@ def test_values_beyond_the_bounds_are_clipped_and_counted():
     )
     test = live_test(metric="business_value", clip=(0.0, 3.0))
     evidence = evidence_of(test, worth, metric="business_value", clip=test.clip)
-    assert (1, 0) == (evidence.side("champion").counts["clipped"], evidence.side("new").counts["clipped"])
+    assert (1, 0) == (evidence.arm("champion").counts["clipped"], evidence.arm("new").counts["clipped"])
     found = measure_effect(evidence, test, test.challengers[0], alpha=0.05, scale=1.0, hits=False)
     assert 0 < found.control <= 3.0
 
@@ -530,7 +535,7 @@ def test_both_arms_count_by_the_same_age_and_outcomes_that_come_later_do_not():
     )
     test = live_test(follow_up=2 * DAY, longest=100 * DAY)
     evidence = evidence_of(test, answered, now=9 * DAY)
-    counts = [evidence.side(name).counts for name in ("champion", "new")]
+    counts = [evidence.arm(name).counts for name in ("champion", "new")]
     assert [4, 4] == [one["due"] for one in counts]  # days 0 to 7 are two days old
     assert [2, 2] == [one["labelled"] for one in counts]  # days 0 to 3 were labelled after three
 
@@ -538,7 +543,7 @@ def test_both_arms_count_by_the_same_age_and_outcomes_that_come_later_do_not():
 def test_rows_before_the_start_and_after_the_end_do_not_count():
     answered = answers(["champion", "new"] * 5, np.ones(10), positions=np.arange(10.0))
     evidence = evidence_of(live_test(start=2.0, longest=4.0), answered)
-    assert 5 == sum(side.counts["due"] for side in evidence.sides.values())
+    assert 5 == sum(side.counts["due"] for side in evidence.arms.values())
 
 
 def test_outcomes_as_they_come_wait_until_four_in_five_are_there():
@@ -597,10 +602,10 @@ def test_the_newest_rows_wait_for_their_shadows():
         keys=[f"p{i}" for i in (*range(100), *range(96))],
         positions=np.append(place, place[~late]),
     )
-    counts = evidence_of(live_test("paired", unit="row", grace=10.0), answered, now=100.0).side("new").counts
+    counts = evidence_of(live_test("paired", unit="row", grace=10.0), answered, now=100.0).arm("new").counts
     assert (91, 0) == (counts["due"], counts["unpaired"])
     assert (
-        4 == evidence_of(live_test("paired", unit="row"), answered, now=100.0).side("new").counts["unpaired"]
+        4 == evidence_of(live_test("paired", unit="row"), answered, now=100.0).arm("new").counts["unpaired"]
     )
 
 
@@ -632,7 +637,7 @@ def test_what_is_not_worse_by_the_margin_is_not_called_equivalent():
         [r.code for r in found.reasons],
     )
     assert "not worse than the champion by 0.08" in found.reasons[0].message
-    assert 0 == found.need.still
+    assert 0 == found.need.remaining
 
 
 def test_equals_are_waited_for_where_equals_are_promoted_by_a_margin_below_what_matters():
@@ -653,10 +658,10 @@ def test_pairs_of_one_piece_of_the_clock_are_one_unit_and_count_when_it_is_over(
     answered = pairs(np.random.default_rng(27), n=2_000)
     for now, blocks in ((99.9, 0), (100.0, 1), (1_950.0, 19), (2_001.0, 20)):
         found = look(blocked(), answered, now=now)
-        assert (blocks, "blocks") == (only(found).measured.n, only(found).need.what)
+        assert (blocks, "blocks") == (only(found).measured.n, only(found).need.unit)
         assert 100 * blocks == found.counts["new"].get("counted", 0)
     assert ("superior", "confidence_sequence") == (only(found).verdict, only(found).measured.test)
-    table = evidence_of(blocked(), answered, now=2_001.0).side("new").table
+    table = evidence_of(blocked(), answered, now=2_001.0).arm("new").table
     assert np.arange(20).tolist() == [int(name) for name in table.names]
     first = answered.scored.label[:100], answered.scored.label[2_000:2_100]
     assert [100.0, first[0].sum(), first[1].sum()] == table.sums[0].tolist()
@@ -680,7 +685,7 @@ def test_blocks_that_lean_on_their_neighbours_say_less():
     both = []
     for order in (np.arange(blocks), rng.permutation(blocks)):
         names = np.array([f"{i:012d}" for i in range(blocks)], dtype=object)
-        evidence = Evidence(sides={"new": ArmEvidence(table=UnitTable(names=names, sums=sums[order]))})
+        evidence = Evidence(arms={"new": ArmEvidence(table=UnitTable(names=names, sums=sums[order]))})
         both.append(
             measure_effect(evidence, blocked(), blocked().challengers[0], alpha=0.05, scale=0.05, hits=True)
         )
@@ -736,5 +741,5 @@ def test_a_group_of_which_two_arms_answered_a_part_counts_in_neither():
 def test_a_group_that_a_shadow_scored_in_part_is_no_pair():
     answered = race_answers(np.random.default_rng(24), races=40)
     part = answered.take((answered.variants == "champion") | (np.arange(480) % 60 > 0))
-    side = evidence_of(live_test("paired", metric="ndcg"), part, metric="ndcg", problem="ranking").side("new")
+    side = evidence_of(live_test("paired", metric="ndcg"), part, metric="ndcg", problem="ranking").arm("new")
     assert (40, 4, 36) == (side.counts["due"], side.counts["unpaired"], side.counts["counted"])

@@ -5,10 +5,9 @@ import pandas as pd
 import pytest
 
 from evergreen.deployments.service.scoring import row_keys
-from evergreen.tasks.core.ab_testing.analysis import analyse_live_test
+from evergreen.tasks.core.ab_testing.analysis import Action, analyse_live_test, conclude
 from evergreen.tasks.core.ab_testing.evidence import gather_evidence, observe
 from evergreen.tasks.core.ab_testing.metric import live_metric, span_of
-from evergreen.tasks.core.ab_testing.outcome import Action, conclude
 from evergreen.tasks.core.ab_testing.rows import ENTITY as WHO
 from evergreen.tasks.core.ab_testing.rows import KEY, KNOWN_AT, VARIANT, read_answers
 from evergreen.tasks.core.data.rows import Rows
@@ -89,7 +88,7 @@ def test_equal_rankings_in_arms_are_told_apart_in_at_most_one_of_twenty(share, t
                 test, gather_evidence(observed, test, now=now), now=now, span=span_of(METRIC, None)
             )
             assert 0 == seen.split["crossed"]
-            verdicts.append((trial, seen.judged[0].verdict))
+            verdicts.append((trial, seen.results[0].verdict))
             promoted += conclude(test, seen, champion=1).action is Action.PROMOTE
     false = len({trial for trial, verdict in verdicts if verdict in ("superior", "inferior")})
     print(f"\n| ndcg_at_3, arms {1 - share:.0%}/{share:.0%} by race | {false / trials:.3f} |", end="")

@@ -162,7 +162,7 @@ def test_what_the_past_cannot_say_is_asked_for():
 
 def test_guardrails_are_metrics_that_can_be_followed():
     config = model_config(live={"metric": "accuracy", "guardrails": {"log_loss": 0.1}})
-    test = plan(config, guards=guardrail_metrics(config))
+    test = plan(config, guardrails=guardrail_metrics(config))
     assert [("log_loss", 0.1)] == [(rail.metric, rail.most_worse) for rail in test.guardrails]
     assert test.guardrails[0].clip is not None
     with pytest.raises(InputError, match="no mean over rows"):
