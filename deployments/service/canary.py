@@ -134,8 +134,8 @@ class Canary:
 
     async def _act(self, decision: TrafficDecision) -> None:
         said = "; ".join(reason.message for reason in decision.reasons)
-        logger.warning("%s: traffic: %s: %s", self._setup.model, decision.act.value, said)
-        if decision.act is TrafficAction.STOP:
+        logger.warning("%s: traffic: %s: %s", self._setup.model, decision.action.value, said)
+        if decision.action is TrafficAction.STOP:
             self._unwritten = decision  # from here on it is written, also when this process is to end
             await asyncio.to_thread(self._stop, decision)
             await self._write_stop(decision)

@@ -79,14 +79,14 @@ def read_causes(setup: Setup, request: Request, *, source: Source) -> Retraining
     entries = [entry.payload for entry in newest if entry is not None]
     policy = retrain_policy(config)
     alarms = drift_causes(entries, version=champion, policy=policy, clock=config.data.clock)
-    person = Cause(trigger=MANUAL, said=request.forced or "Asked for by hand.")
+    person = Cause(trigger=MANUAL, message=request.forced or "Asked for by hand.")
     learned_to = _trained_to(setup, champion)
     return RetrainingRequest(
         causes=(*alarms, *([person] if request.trigger == MANUAL or request.forced else [])),
         judged=could_judge(entries, version=champion),
         labels=_read_labels(setup, request, source, learned_to=learned_to),
         champion_since=_champion_since(setup, champion),
-        champion_learned_to=learned_to,
+        champion_trained_up_to=learned_to,
         forced=request.forced,
     )
 

@@ -40,8 +40,8 @@ def traffic_in_force(ledger: Ledger, model: str, *, champion: int | None) -> Tra
     state = read_traffic(ledger, model)
     if state.plan.is_plain:
         return state
-    reigned = promoted_since(champion_periods(ledger.read(model=model, stream=PLANS)), state)
-    return in_force(state, champion=champion, reigned=reigned)
+    promoted = promoted_since(champion_periods(ledger.read(model=model, stream=PLANS)), state)
+    return in_force(state, champion=champion, promoted=promoted)
 
 
 def write_decision(
@@ -110,7 +110,7 @@ def set_variants(
             state,
             wanted,
             model=setup.model,
-            known=_registered_versions(setup),
+            registered=_registered_versions(setup),
             why=why,
             now=now,
             judged=judged,
@@ -147,7 +147,7 @@ def ramp_variant(
             state,
             wanted,
             model=setup.model,
-            known=_registered_versions(setup),
+            registered=_registered_versions(setup),
             why=why,
             now=now,
             ramp=wound,

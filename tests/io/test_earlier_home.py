@@ -147,7 +147,7 @@ def test_live_tests_are_known_ended_and_running(orders, rides):
     ended = {state.test.name: state for state in fold_tests(entries(orders))}
     assert {name: one.ended_at.hour for name, one in ended.items()} == {"old-against-new": 5, "second": 5}
     assert [one.ended["winner"] for one in ended.values()] == [None, None]
-    assert len(ended["old-against-new"].looks) == 2
+    assert len(ended["old-against-new"].analyses) == 2
     (running,) = fold_tests(entries(rides))
     assert (running.ended, [arm.version for arm in running.test.challengers]) == (None, [3])
 

@@ -28,7 +28,7 @@ from tests.support.processes import finish, race, start
 
 POLICY = RetrainPolicy(cooldown=timedelta(hours=1))
 ASKED = RetrainingRequest(
-    causes=(Cause(trigger=MANUAL, said="asked"),), labels=Labels(positions=np.arange(10.0))
+    causes=(Cause(trigger=MANUAL, message="asked"),), labels=Labels(positions=np.arange(10.0))
 )
 
 

@@ -51,7 +51,7 @@ def claimed(setup, *, state=None):
     """Hold the model's retrainings with a claim that is open, or has ended in a state an hour ago."""
     policy = retrain_policy(setup.config)
     asked = RetrainingRequest(
-        causes=(Cause(trigger="manual", said="by hand"),), labels=Labels(positions=np.zeros(0))
+        causes=(Cause(trigger="manual", message="by hand"),), labels=Labels(positions=np.zeros(0))
     )
     with ExitStack() as stack:
         claim = take_claim(stack, setup.stores.ledger, setup.model)

@@ -165,7 +165,7 @@ def test_a_service_steps_the_ramp_and_a_person_who_was_faster_is_not_overruled(l
     state = traffic_in_force(ledger, "fraud", champion=7)
     quiet = Round(number=1, since=utc_now() - timedelta(minutes=1), figures=(ArmFigures(name="v8", rows=9),))
     step = decide_traffic(state, quiet, now=utc_now(), limits=setup.config.traffic.limits)
-    assert TrafficAction.STEP is step.act
+    assert TrafficAction.STEP is step.action
     stop_variants(setup, why="wait")
     assert write_decision(ledger, "fraud", step, at=utc_now()) is None
     ramp_variant(setup, canary="8", steps=(0.1, 0.2))

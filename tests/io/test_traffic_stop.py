@@ -38,7 +38,7 @@ def ramped(setup):
     ramp_variant(setup, canary="8", steps=(0.1, 0.2, 0.3))
     state = traffic_in_force(setup.stores.ledger, "fraud", champion=7)
     stop = decide_traffic(state, bad_round(), now=utc_now(), limits=setup.config.traffic.limits)
-    assert TrafficAction.STOP is stop.act
+    assert TrafficAction.STOP is stop.action
     return stop
 
 

@@ -1,4 +1,4 @@
-"""History folded from the ledger: open plans, reigns, versions rolled back from, champions not yet proved."""
+"""History folded from the ledger: open plans, champions, versions rolled back from, champions not yet tested."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class RecordedPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class ChampionPeriod(Struct):
-    """A version's time on the throne."""
+    """A version's time as champion."""
 
     version: int
     """The champion."""
     since: datetime | None
     until: datetime | None = None
-    """Aware, UTC. ``since`` None: before Evergreen's ledger began or set outside; ``until`` None: reigns
+    """Aware, UTC. ``since`` None: before Evergreen's ledger began or set outside; ``until`` None: champion
     now."""
     how: str
     """``promotion``, ``rollback``, ``repair`` or ``outside``."""
@@ -58,14 +58,14 @@ def recorded_plans(entries: Iterable[LedgerEntry]) -> list[RecordedPlan]:
     entries : iterable of Entry
         Entries of one model in order; streams other than ``plans`` are passed over.
     """
-    found: dict[str, RecordedPlan] = {}
+    plans: dict[str, RecordedPlan] = {}
     for entry in _plan_entries(entries):
         if entry.kind == PLANNED:
-            found[entry.id] = RecordedPlan(plan_id=entry.id, plan=Plan.from_dict(entry.payload), at=entry.at)
+            plans[entry.id] = RecordedPlan(plan_id=entry.id, plan=Plan.from_dict(entry.payload), at=entry.at)
         elif entry.kind == CLOSED:
             plan_id = entry.payload["plan_id"]
-            found[plan_id] = replace(found[plan_id], outcome=entry.payload["outcome"])
-    return list(found.values())
+            plans[plan_id] = replace(plans[plan_id], outcome=entry.payload["outcome"])
+    return list(plans.values())
 
 
 def open_plans(entries: Iterable[LedgerEntry]) -> list[RecordedPlan]:
@@ -74,24 +74,24 @@ def open_plans(entries: Iterable[LedgerEntry]) -> list[RecordedPlan]:
 
 
 def champion_periods(entries: Iterable[LedgerEntry]) -> list[ChampionPeriod]:
-    """Return who reigned when, why and on what evidence, oldest first.
+    """Return which version was champion when, why and on what evidence, oldest first.
 
-    A reign begins when its plan was written. A champion that a plan found on the throne although the
-    ledger never put it there appears with ``how="outside"`` and no beginning.
+    A period begins when its plan was written. A champion that a plan replaced although the ledger never
+    recorded its promotion appears with ``how="outside"`` and no beginning.
     """
-    found: list[ChampionPeriod] = []
+    periods: list[ChampionPeriod] = []
     for recorded in _done(entries):
-        plan = recorded.plan
-        if plan.expected_champion is not None and _recorded_champion(found) != plan.expected_champion:
-            found = [*_ended(found, recorded.at), _outside(plan.expected_champion)]
-        if _recorded_champion(found) != plan.version:
-            found = [*_ended(found, recorded.at), _champion_period(recorded)]
-    return found
+        plan, at = recorded.plan, recorded.at
+        if plan.expected_champion is not None and _last_champion(periods) != plan.expected_champion:
+            periods = [*_ended(periods, at), _outside(plan.expected_champion)]
+        if _last_champion(periods) != plan.version:
+            periods = [*_ended(periods, at), _champion_period(recorded)]
+    return periods
 
 
 def recorded_champion(entries: Iterable[LedgerEntry]) -> int | None:
-    """Return the version the ledger believes to be @champion."""
-    return _recorded_champion(champion_periods(entries))
+    """Return the version that is @champion by the ledger."""
+    return _last_champion(champion_periods(entries))
 
 
 def rolled_back_versions(entries: Iterable[LedgerEntry]) -> frozenset[int]:
@@ -132,17 +132,17 @@ def _done(entries: Iterable[LedgerEntry]) -> list[RecordedPlan]:
     return [recorded for recorded in recorded_plans(entries) if recorded.outcome in DONE]
 
 
-def _recorded_champion(found: list[ChampionPeriod]) -> int | None:
-    return found[-1].version if found and found[-1].until is None else None
+def _last_champion(periods: list[ChampionPeriod]) -> int | None:
+    return periods[-1].version if periods and periods[-1].until is None else None
 
 
-def _ended(found: list[ChampionPeriod], at: datetime) -> list[ChampionPeriod]:
-    return [reign if reign.until else replace(reign, until=at) for reign in found]
+def _ended(periods: list[ChampionPeriod], at: datetime) -> list[ChampionPeriod]:
+    return [period if period.until else replace(period, until=at) for period in periods]
 
 
 def _outside(version: int) -> ChampionPeriod:
     return ChampionPeriod(
-        version=version, since=None, how="outside", reason="Put on the throne outside Evergreen."
+        version=version, since=None, how="outside", reason="Made champion outside Evergreen."
     )
 
 

@@ -112,22 +112,17 @@ def next_entry(
         raise InputError(
             f"Ledger key ({model!r}, {stream!r}) is unusable. Allowed: a model name and a stream name without '/'."
         )
-    plain: dict[str, Any] = json.loads(canonical_json(payload))
-    seq = 1 if last is None else last.seq + 1
-    prev_hash = GENESIS if last is None else last.hash
-    digest = hash_entry(
-        model=model, stream=stream, seq=seq, at=at, kind=kind, payload=plain, prev_hash=prev_hash
-    )
-    return LedgerEntry(
-        model=model,
-        stream=stream,
-        seq=seq,
-        at=at.astimezone(UTC),
-        kind=kind,
-        payload=plain,
-        prev_hash=prev_hash,
-        hash=digest,
-    )
+    instant(at)  # refuses a moment without a time zone
+    facts: dict[str, Any] = {
+        "model": model,
+        "stream": stream,
+        "seq": 1 if last is None else last.seq + 1,
+        "at": at.astimezone(UTC),
+        "kind": kind,
+        "payload": json.loads(canonical_json(payload)),
+        "prev_hash": GENESIS if last is None else last.hash,
+    }
+    return LedgerEntry(**facts, hash=hash_entry(**facts))
 
 
 def parse_entry_id(entry_id: str) -> tuple[str, str, int]:
@@ -159,6 +154,9 @@ def check_chain(entries: Iterable[LedgerEntry]) -> tuple[ChainFault, ...]:
     return tuple(faults)
 
 
+_HASHED = ("model", "stream", "seq", "at", "kind", "prev_hash")
+
+
 def _check_stream(stream: Sequence[LedgerEntry]) -> list[ChainFault]:
     faults = []
     seq, prev_hash = 1, GENESIS
@@ -167,22 +165,12 @@ def _check_stream(stream: Sequence[LedgerEntry]) -> list[ChainFault]:
             faults.append(_fault(entry, "gap", f"follows entry {seq - 1}; an entry between them is missing"))
         elif entry.prev_hash != prev_hash:
             faults.append(_fault(entry, "broken_link", "does not continue the hash of the entry before it"))
-        if _hash_of(entry) != entry.hash:
+        facts = {name: getattr(entry, name) for name in _HASHED}
+        payload = entry.payload if entry.stored is None else entry.stored
+        if hash_entry(**facts, payload=payload) != entry.hash:
             faults.append(_fault(entry, "changed", "is not what was written: its hash differs"))
         seq, prev_hash = entry.seq + 1, entry.hash
     return faults
-
-
-def _hash_of(entry: LedgerEntry) -> str:
-    return hash_entry(
-        model=entry.model,
-        stream=entry.stream,
-        seq=entry.seq,
-        at=entry.at,
-        kind=entry.kind,
-        payload=entry.payload if entry.stored is None else entry.stored,
-        prev_hash=entry.prev_hash,
-    )
 
 
 def _fault(entry: LedgerEntry, code: str, message: str) -> ChainFault:

@@ -1,4 +1,4 @@
-"""Plan a promotion, a rollback or a repair, and settle a plan whose owner died: no world is touched here."""
+"""Plan a promotion, a rollback or a repair, and settle a plan whose owner died; nothing is moved here."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from evergreen.tasks.core.promotion.registry_state import (
 ARCHIVED = "evergreen.archived"
 ROLLED_BACK = "evergreen.rolled_back"
 
-OUTSIDE = "The aliases were changed outside Evergreen; the ledger takes note and @fallback is mended."
+OUTSIDE = "The aliases were changed outside Evergreen; the ledger records it and @fallback is repaired."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class Settlement:
 
 
 def plan_promotion(
-    realm: RegistryState,
+    registry: RegistryState,
     *,
     version: int,
     now: datetime,
@@ -56,30 +56,27 @@ def plan_promotion(
     evidence: str | None = None,
     proves: bool = False,
 ) -> Plan:
-    """Plan to put a version on the throne; the champion of now becomes @fallback.
+    """Plan to make a version @champion; the champion of now becomes @fallback.
 
     Raises
     ------
     Blocked
-        ``champion_moved`` when another champion reigns than the evidence was gathered against,
-        ``already_champion`` when the version reigns already.
+        ``champion_moved`` when the champion is another than the evidence was gathered against,
+        ``already_champion`` when the version is champion already.
     InputError, NotLearnable
         See ``check_approved``.
     """
-    check_expected_champion(realm, version, expected_champion)
-    check_approved(realm, version)
-    fallback = _first_but(version, realm.heirs())
+    check_expected_champion(registry, version, expected_champion)
+    check_approved(registry, version)
+    fallback = _first_but(version, registry.next_fallbacks())
+    steps = (*_alias_moves(registry, version=version, fallback=fallback), *_clear_queue(registry, version))
     return Plan(
         kind="promotion",
-        model=realm.model,
+        model=registry.model,
         version=version,
-        expected_champion=realm.champion,
-        before=_roles(realm),
-        steps=(
-            *_alias_moves(realm, version=version, fallback=fallback),
-            *_clear_queue(realm, version),
-            *_archiving(realm, version, fallback, now),
-        ),
+        expected_champion=registry.champion,
+        before=_roles(registry),
+        steps=(*steps, *_archiving(registry, version, fallback, now)),
         reason=reason,
         evidence=evidence,
         proves=proves,
@@ -87,7 +84,7 @@ def plan_promotion(
 
 
 def plan_rollback(
-    realm: RegistryState,
+    registry: RegistryState,
     *,
     now: datetime,
     reason: str,
@@ -99,7 +96,7 @@ def plan_rollback(
     """Plan the return to @fallback, or to the named former champion ``to``.
 
     The version rolled back from is tagged and never @fallback; the next @fallback is the newest former
-    champion left. So a second rollback goes one reign further back.
+    champion left. So a second rollback goes one champion further back.
 
     Raises
     ------
@@ -108,58 +105,57 @@ def plan_rollback(
     Blocked
         ``champion_moved`` or ``already_champion``.
     InputError
-        When ``to`` never reigned.
+        When ``to`` was never champion.
     """
-    version = realm.way_back() if to is None else check_former_champion(realm, to)
-    check_expected_champion(realm, version, expected_champion)
+    version = registry.rollback_version() if to is None else check_former_champion(registry, to)
+    check_expected_champion(registry, version, expected_champion)
     if version is None:
         raise NotLearnable(
             "nothing_to_return_to",
-            f"Model '{realm.model}' has no former champion to return to that was not itself rolled back from.",
+            f"Model '{registry.model}' has no former champion to return to that was not itself rolled back from.",
             observed=0,
             limit=1,
         )
-    fallback = _first_but(version, realm.former_champions())
+    fallback = _first_but(version, registry.former_champions())
+    steps = [*_alias_moves(registry, version=version, fallback=fallback), *_clear_queue(registry, version)]
+    if registry.champion is not None:
+        tags = {ROLLED_BACK: "true", f"{ROLLED_BACK}_at": now.isoformat()}
+        steps.append(PlanStep(action="set_tags", version=registry.champion, tags=tags))
     return Plan(
         kind="rollback",
-        model=realm.model,
+        model=registry.model,
         version=version,
-        expected_champion=realm.champion,
-        before=_roles(realm),
-        steps=(
-            *_alias_moves(realm, version=version, fallback=fallback),
-            *_clear_queue(realm, version),
-            *_demotion(realm, now),
-            *_archiving(realm, version, fallback, now),
-        ),
+        expected_champion=registry.champion,
+        before=_roles(registry),
+        steps=(*steps, *_archiving(registry, version, fallback, now)),
         reason=reason,
         evidence=evidence,
         proves=proves,
     )
 
 
-def plan_repair(realm: RegistryState, *, now: datetime) -> Plan | None:
+def plan_repair(registry: RegistryState, *, now: datetime) -> Plan | None:
     """Plan to make ledger and aliases agree after somebody moved them outside Evergreen; None when they do.
 
-    The champion that serves is accepted as it is, never moved; @fallback is mended around it.
+    The champion that serves is accepted as it is, never moved; @fallback is repaired around it.
     """
-    champion = realm.champion
+    champion = registry.champion
     if champion is None:
         return None
-    fallback = _first_but(None, realm.former_champions())
-    known = recorded_champion(realm.history)
-    if known == champion and realm.fallback == fallback:
+    fallback = _first_but(None, registry.former_champions())
+    recorded = recorded_champion(registry.history)
+    if recorded == champion and registry.fallback == fallback:
         return None
-    moves = _alias_moves(realm, version=champion, fallback=fallback)
+    moves = _alias_moves(registry, version=champion, fallback=fallback)
     return Plan(
         kind="repair",
-        model=realm.model,
+        model=registry.model,
         version=champion,
-        expected_champion=known,
-        before=_roles(realm),
+        expected_champion=recorded,
+        before=_roles(registry),
         steps=(
             *(step for step in moves if step.alias == FALLBACK),
-            *_archiving(realm, champion, fallback, now, former=known),
+            *_archiving(registry, champion, fallback, now, former=recorded),
         ),
         reason=OUTSIDE,
     )
@@ -177,80 +173,69 @@ def settle(plan: Plan, aliases: Mapping[str, int], *, existing: Collection[int] 
     existing : collection of int, optional
         Registered versions; steps about versions deleted since are passed over.
     """
-    moved = aliases.get(CHAMPION) == plan.version
-    steps = plan.steps if moved else _return_of_fallback(plan, aliases)
+    champion, former = aliases.get(CHAMPION), plan.before.get(FALLBACK)
+    moved, steps = champion == plan.version, plan.steps
+    if not moved:
+        steps = ()
+        if (
+            former is not None and FALLBACK not in aliases and champion != former
+        ):  # the first move took it away
+            steps = (PlanStep(action="set_alias", alias=FALLBACK, version=former),)
     left = tuple(
         step for step in steps if not step.is_done(aliases) and (existing is None or step.version in existing)
     )
     return Settlement(decision="finish" if moved else "abandon", steps=left)
 
 
-def _return_of_fallback(plan: Plan, aliases: Mapping[str, int]) -> tuple[PlanStep, ...]:
-    """Return the step that gives @fallback back when the plan's first move took it away."""
-    former = plan.before.get(FALLBACK)
-    if former is None or FALLBACK in aliases or aliases.get(CHAMPION) == former:
-        return ()
-    return (PlanStep(action="set_alias", alias=FALLBACK, version=former),)
+def _first_but(excluded: int | None, versions: list[int]) -> int | None:
+    return next((version for version in versions if version != excluded), None)
 
 
-def _first_but(barred: int | None, versions: list[int]) -> int | None:
-    return next((version for version in versions if version != barred), None)
+def _roles(registry: RegistryState) -> dict[str, int]:
+    return {alias: registry.aliases[alias] for alias in ROLES if alias in registry.aliases}
 
 
-def _roles(realm: RegistryState) -> dict[str, int]:
-    return {alias: realm.aliases[alias] for alias in ROLES if alias in realm.aliases}
-
-
-def _alias_moves(realm: RegistryState, *, version: int, fallback: int | None) -> list[PlanStep]:
+def _alias_moves(registry: RegistryState, *, version: int, fallback: int | None) -> list[PlanStep]:
     """Return the moves in the one safe order: never a champion missing, never a wrong fallback."""
-    steps = []
-    standing = realm.fallback
-    if standing == version:
-        steps.append(PlanStep(action="delete_alias", alias=FALLBACK, version=version))
-        standing = None
-    steps.append(PlanStep(action="set_alias", alias=CHAMPION, version=version))
-    if fallback is not None and fallback != standing:
+    present, steps = registry.fallback, [PlanStep(action="set_alias", alias=CHAMPION, version=version)]
+    if present == version:
+        steps.insert(0, PlanStep(action="delete_alias", alias=FALLBACK, version=version))
+        present = None
+    if fallback is not None and fallback != present:
         steps.append(PlanStep(action="set_alias", alias=FALLBACK, version=fallback))
-    if fallback is None and standing is not None:
-        steps.append(PlanStep(action="delete_alias", alias=FALLBACK, version=standing))
+    if fallback is None and present is not None:
+        steps.append(PlanStep(action="delete_alias", alias=FALLBACK, version=present))
     return steps
 
 
-def _clear_queue(realm: RegistryState, version: int) -> list[PlanStep]:
+def _clear_queue(registry: RegistryState, version: int) -> list[PlanStep]:
     """Return the removal of @challenger and @candidate from the version, or from the one it is a refit of."""
-    judged = realm.versions[version].get(EVALUATED_AS, "")
+    judged = registry.versions[version].get(EVALUATED_AS, "")
     settled = {version, int(judged)} if judged.isdecimal() else {version}
     return [
-        PlanStep(action="delete_alias", alias=alias, version=realm.aliases[alias])
+        PlanStep(action="delete_alias", alias=alias, version=registry.aliases[alias])
         for alias in (CHALLENGER, CANDIDATE)
-        if realm.aliases.get(alias) in settled
+        if registry.aliases.get(alias) in settled
     ]
 
 
-def _demotion(realm: RegistryState, now: datetime) -> list[PlanStep]:
-    if realm.champion is None:
-        return []
-    tags = {ROLLED_BACK: "true", f"{ROLLED_BACK}_at": now.isoformat()}
-    return [PlanStep(action="set_tags", version=realm.champion, tags=tags)]
-
-
 def _archiving(
-    realm: RegistryState, version: int, fallback: int | None, now: datetime, *, former: int | None = None
+    registry: RegistryState, version: int, fallback: int | None, now: datetime, *, former: int | None = None
 ) -> list[PlanStep]:
     """Return the tags of those who leave both aliases, and of those who come back from the archive.
 
-    ``former`` is a champion that was pushed from the throne outside Evergreen.
+    ``former`` is a champion that was replaced outside Evergreen.
     """
-    held = {realm.champion, realm.fallback, former}
+    held = {registry.champion, registry.fallback, former}
     stamp = {ARCHIVED: "true", f"{ARCHIVED}_at": now.isoformat()}
     leaving = [
         PlanStep(action="set_tags", version=v, tags=stamp)
-        for v in sorted(realm.versions)
+        for v in sorted(registry.versions)
         if v in held and v not in (version, fallback)
     ]
     returning = [
         PlanStep(action="set_tags", version=v, tags={ARCHIVED: "false"})
         for v in (version, fallback)
-        if v is not None and realm.versions.get(v, {}).get(ARCHIVED) == "true"
+        if v is not None and registry.versions.get(v, {}).get(ARCHIVED) == "true"
     ]
     return [*leaving, *returning]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,7 +19,7 @@ APPROVED = "approved"
 VALIDATION_STATUS = "validation_status"
 
 ExpectedChampion = int | None | Literal["any"]
-"""A version, None (nobody reigns) or ``"any"`` (whoever reigns when the plan is made)."""
+"""A version, None (there is no champion) or ``"any"`` (whichever is champion when the plan is made)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,34 +46,29 @@ class RegistryState:
         return self.aliases.get(FALLBACK)
 
     def former_champions(self) -> list[int]:
-        """Return versions that may become @fallback, newest reign first, without the champion of now.
+        """Return versions that may become @fallback, the newest champion first, without the champion of now.
 
-        A @fallback that the ledger never saw reigning comes last: it is from before the ledger began.
+        A @fallback that the ledger never recorded as champion comes last: it is from before the ledger began.
         """
-        order = [*(reign.version for reign in reversed(champion_periods(self.history))), self.fallback]
+        order = [*(one.version for one in reversed(champion_periods(self.history))), self.fallback]
         barred = rolled_back_versions(self.history) | {self.champion}
-        return distinct(v for v in order if v is not None and v not in barred and v in self.versions)
+        allowed = (one for one in order if one is not None and one not in barred and one in self.versions)
+        return list(dict.fromkeys(allowed))
 
-    def way_back(self) -> int | None:
+    def rollback_version(self) -> int | None:
         """Return the version a rollback leads to: @fallback while it may bear that name, else the newest left."""
         former = self.former_champions()
         return self.fallback if self.fallback in former else next(iter(former), None)
 
-    def heirs(self) -> list[int]:
-        """Return who may be @fallback once the champion of now has left the throne by a promotion."""
+    def next_fallbacks(self) -> list[int]:
+        """Return which versions may be @fallback once a promotion has replaced the champion of now."""
         champion = self.champion
-        keeps = champion is not None and champion not in rolled_back_versions(self.history)
-        return distinct(
-            [champion, *self.former_champions()] if keeps and champion else self.former_champions()
-        )
+        if champion is None or champion in rolled_back_versions(self.history):
+            return self.former_champions()
+        return [champion, *self.former_champions()]
 
 
-def distinct(versions: Iterable[int]) -> list[int]:
-    """Return the versions without repeats, each at its first place."""
-    return list(dict.fromkeys(versions))
-
-
-def check_approved(realm: RegistryState, version: int) -> None:
+def check_approved(registry: RegistryState, version: int) -> None:
     """Raise unless a version exists and passed its gate.
 
     Raises
@@ -83,57 +78,57 @@ def check_approved(realm: RegistryState, version: int) -> None:
     NotLearnable
         ``not_approved`` when its tag does not say approved.
     """
-    if version not in realm.versions:
-        known = ", ".join(map(str, sorted(realm.versions))) or "none"
+    if version not in registry.versions:
+        known = ", ".join(map(str, sorted(registry.versions))) or "none"
         raise InputError(
-            f"Version {version} of model '{realm.model}' is not registered. Registered: {known}."
+            f"Version {version} of model '{registry.model}' is not registered. Registered: {known}."
         )
-    status = realm.versions[version].get(VALIDATION_STATUS, "absent")
+    status = registry.versions[version].get(VALIDATION_STATUS, "absent")
     if status != APPROVED:
         raise NotLearnable(
             "not_approved",
-            f"Version {version} of model '{realm.model}' has {VALIDATION_STATUS} '{status}'; only 'approved' "
-            f"may go on. Run 'evergreen validate {realm.model}' first.",
+            f"Version {version} of model '{registry.model}' has {VALIDATION_STATUS} '{status}'; only 'approved' "
+            f"may go on. Run 'evergreen validate {registry.model}' first.",
             observed=status,
             limit=APPROVED,
         )
 
 
-def check_expected_champion(realm: RegistryState, version: int | None, expected: ExpectedChampion) -> None:
-    """Refuse when the throne is not as the caller believes, or is the version's already.
+def check_expected_champion(registry: RegistryState, version: int | None, expected: ExpectedChampion) -> None:
+    """Refuse when the champion is another than the caller expects, or the version itself.
 
     Raises
     ------
     Blocked
         ``champion_moved`` or ``already_champion``.
     """
-    if expected not in ("any", realm.champion):
+    if expected not in ("any", registry.champion):
         raise Blocked(
             "champion_moved",
-            f"@champion of model '{realm.model}' is {realm.champion or 'absent'}, not {expected or 'absent'} "
+            f"@champion of model '{registry.model}' is {registry.champion or 'absent'}, not {expected or 'absent'} "
             "as the evidence assumes; nothing was moved. Challenge the present champion.",
         )
-    if version is not None and version == realm.champion:
-        raise Blocked("already_champion", f"Version {version} of model '{realm.model}' is @champion already.")
+    if version is not None and version == registry.champion:
+        raise Blocked(
+            "already_champion", f"Version {version} of model '{registry.model}' is @champion already."
+        )
 
 
-def check_former_champion(realm: RegistryState, version: int) -> int:
-    """Return the version when it has reigned and still exists.
+def check_former_champion(registry: RegistryState, version: int) -> int:
+    """Return the version when it was champion and still exists.
 
     Raises
     ------
     InputError
-        When it never reigned.
+        When it was never champion.
     """
-    champions = {reign.version for reign in champion_periods(realm.history)} | {
-        realm.fallback,
-        realm.champion,
-    }
-    known = sorted(v for v in champions if v is not None and v in realm.versions)
+    recorded = {period.version for period in champion_periods(registry.history)}
+    champions = recorded | {registry.fallback, registry.champion}
+    known = sorted(one for one in champions if one is not None and one in registry.versions)
     if version not in known:
         listed = ", ".join(map(str, known)) or "none"
         raise InputError(
-            f"Version {version} of model '{realm.model}' never reigned, so there is no going back to it. "
+            f"Version {version} of model '{registry.model}' was never champion, so there is no going back to it. "
             f"Champions so far: {listed}. A new version goes by 'evergreen promote'."
         )
     return version

@@ -1,4 +1,4 @@
-"""Where a model stands: who holds which alias, what is pending, and whether ledger and aliases agree."""
+"""Status of a model: which version has which alias, what is pending, and whether ledger and aliases agree."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 from evergreen.tasks.core.promotion.history import (
     ChampionPeriod,
-    RecordedPlan,
     champion_periods,
     open_plans,
     recorded_champion,
@@ -33,7 +32,7 @@ def describe_status(
     entries : sequence of Entry
         The model's ledger entries, whole streams in order.
     lock_is_held : bool
-        Whether somebody acts on the model now; an open plan is then in progress, else its owner died.
+        Whether a process moves the model's aliases now; an open plan is then in progress, else its owner died.
 
     Returns
     -------
@@ -42,7 +41,16 @@ def describe_status(
         ``pending``: open plans, each ``in_progress`` or ``crashed``. ``consistent``: ledger and aliases
         agree, no owner died, and the chain is whole; ``inconsistencies`` says in sentences what is not.
     """
-    pending = [_pending(recorded, lock_is_held=lock_is_held) for recorded in open_plans(entries)]
+    pending = [
+        {
+            "plan_id": recorded.plan_id,
+            "kind": recorded.plan.kind,
+            "version": recorded.plan.version,
+            "since": recorded.at.isoformat(),
+            "state": "in_progress" if lock_is_held else "crashed",
+        }
+        for recorded in open_plans(entries)
+    ]
     problems = _problems(aliases, entries, lock_is_held=lock_is_held)
     return {
         **{role: _holder(role, aliases, entries) for role in ROLES},
@@ -63,53 +71,43 @@ def _holder(role: str, aliases: Mapping[str, int], entries: Sequence[LedgerEntry
     return holder
 
 
-def _pending(recorded: RecordedPlan, *, lock_is_held: bool) -> dict[str, Any]:
-    return {
-        "plan_id": recorded.plan_id,
-        "kind": recorded.plan.kind,
-        "version": recorded.plan.version,
-        "since": recorded.at.isoformat(),
-        "state": "in_progress" if lock_is_held else "crashed",
-    }
-
-
 def _problems(aliases: Mapping[str, int], entries: Sequence[LedgerEntry], *, lock_is_held: bool) -> list[str]:
     champion, fallback = aliases.get(CHAMPION), aliases.get(FALLBACK)
-    found = [fault.message for fault in check_chain(entries)]
+    problems = [fault.message for fault in check_chain(entries)]
     if fallback is not None and fallback == champion:
-        found.append(f"@fallback and @champion are both version {champion}.")
+        problems.append(f"@fallback and @champion are both version {champion}.")
     if fallback in rolled_back_versions(entries):
-        found.append(f"@fallback is version {fallback}, which was rolled back from.")
+        problems.append(f"@fallback is version {fallback}, which was rolled back from.")
     plans = open_plans(entries)
     if plans and not lock_is_held:
-        found.append(
+        problems.append(
             f"Plan {plans[0].plan_id} was begun and its owner is gone; 'evergreen reconcile' settles it."
         )
-    believed = {recorded_champion(entries)}
+    expected = {recorded_champion(entries)}
     for recorded in plans:
-        believed |= {recorded.plan.expected_champion, recorded.plan.version}
-    if champion not in believed:
-        names = ", ".join(str(version or "nobody") for version in sorted(believed, key=str))
-        found.append(f"@champion is {champion or 'nobody'}, the ledger says {names}.")
-    return found
+        expected |= {recorded.plan.expected_champion, recorded.plan.version}
+    if champion not in expected:
+        names = ", ".join(str(version or "absent") for version in sorted(expected, key=str))
+        problems.append(f"@champion is {champion or 'absent'}, the ledger says {names}.")
+    return problems
 
 
-# A page about an act on the throne: what moved, why, and who reigned before.
+# A page about a promotion or rollback: what moved, why, and which versions were champion before.
 
 
 SHOWN = 10
-"""Reigns on the page; the ledger keeps them all."""
+"""Champions on the page; the ledger keeps them all."""
 
 
 def promotion_markdown(result: StageResult, history: Sequence[ChampionPeriod]) -> str:
-    """Return the page as Markdown: state, aliases, reasons, the newest reigns."""
+    """Return the page as Markdown: state, aliases, reasons, the newest champions."""
     holders = [f"@{alias}: {result.details.get(alias) or 'absent'}" for alias in ("champion", "fallback")]
     reasons = [f"- `{reason.code}` {_cell(reason.message)}" for reason in result.reasons]
     settled = [
         f"- {plan['outcome']} the {plan['kind']} to version {plan['version']} that a crash left ({plan['plan_id']})"
         for plan in result.details.get("settled", [])
     ]
-    rows = [_row(reign) for reign in reversed(history[-SHOWN:])]
+    rows = [_row(period) for period in reversed(history[-SHOWN:])]
     return "\n".join(
         [
             f"## {result.model}: {result.state.value}",
@@ -126,10 +124,10 @@ def promotion_markdown(result: StageResult, history: Sequence[ChampionPeriod]) -
     )
 
 
-def _row(reign: ChampionPeriod) -> str:
-    since = reign.since.isoformat(timespec="seconds") if reign.since else "unknown"
-    until = reign.until.isoformat(timespec="seconds") if reign.until else "reigns"
-    cells = [str(reign.version), since, until, reign.how, _cell(reign.reason), reign.evidence or "none"]
+def _row(period: ChampionPeriod) -> str:
+    since = period.since.isoformat(timespec="seconds") if period.since else "unknown"
+    until = period.until.isoformat(timespec="seconds") if period.until else "now"
+    cells = [str(period.version), since, until, period.how, _cell(period.reason), period.evidence or "none"]
     return f"| {' | '.join(cells)} |"
 
 

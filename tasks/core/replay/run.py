@@ -223,7 +223,7 @@ class ConfiguredPolicy(NeverRetrain):
             judged=could_judge(entries, version=version),
             labels=self.state.history.labels(config, until=step.until),
             champion_since=self.registry.since,
-            champion_learned_to=self.champion.trained_up_to,
+            champion_trained_up_to=self.champion.trained_up_to,
         )
 
 

@@ -1,4 +1,4 @@
-"""Decide whether a retraining starts: the same function live and in replay."""
+"""Decide whether a retraining starts, by what asks for it: the same function live and in replay."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ def drift_causes(
     tuple of Cause
         Alarms of a kind that is a trigger, at least as large as its limit. One whose size is not known asks.
     """
-    found = [
+    causes = [
         _cause(entry, alarm, policy, clock)
         for entry in of_version(entries, version)
         for alarm in (entry.get("alert") or {}).get("open", ())
         if alarm["kind"] in policy.triggers and alarm["level"] != AlertLevel.WARNING.value
     ]
-    return tuple(cause for cause in found if cause.size is None or cause.size >= (cause.limit or 0.0))
+    return tuple(cause for cause in causes if cause.size is None or cause.size >= (cause.limit or 0.0))
 
 
 def of_version(entries: Iterable[Mapping[str, Any]], version: int | None) -> list[Mapping[str, Any]]:
@@ -90,7 +90,7 @@ def _cause(entry: Mapping[str, Any], alarm: Mapping[str, Any], policy: RetrainPo
     return Cause(
         trigger=kind,
         name=name,
-        said=f"{name} ({kind}): {alarm['said']}, since {alarm['since']}",
+        message=f"{name} ({kind}): {alarm['said']}, since {alarm['since']}",
         size=size,
         limit=policy.limit(kind) if limited else None,
         since=alarm["since"],
@@ -107,18 +107,14 @@ def alarm_size(entry: Mapping[str, Any], *, kind: str, name: str) -> float | Non
     if kind in (DriftKind.DATA.value, DriftKind.PREDICTION.value):
         psi = (entry.get("psi") or {}).get(name)
         return None if psi is None else float(psi)
-    moved = [one for one in entry["kinds"].get(kind, {}).get("moved", ()) if one["column"] == name]
     if kind == DriftKind.PERFORMANCE.value:
         drop = (entry.get("performance") or {}).get("drop")
         return None if drop is None else float(drop)
-    sizes = [abs(one["effect"]) for one in moved if one["effect"] is not None]
+    moved = [one for one in entry["kinds"].get(kind, {}).get("moved", ()) if one["column"] == name]
     if kind == DriftKind.CONCEPT.value and name == _LOSS:
-        sizes = [_relative(one) for one in moved if one["signal"] == "level" and one["expected"]]
-    return max(sizes, default=None)
-
-
-def _relative(moved: Mapping[str, Any]) -> float:
-    return float(moved["effect"] / abs(moved["expected"]))
+        levels = [one for one in moved if one["signal"] == "level" and one["expected"]]
+        return max((float(one["effect"] / abs(one["expected"])) for one in levels), default=None)
+    return max((abs(one["effect"]) for one in moved if one["effect"] is not None), default=None)
 
 
 # Which rows have a label that is known now.
@@ -161,7 +157,7 @@ class Hold:
 
 
 def decide_retrain(
-    now: Moment, history: RetrainHistory, asked: RetrainingRequest, policy: RetrainPolicy
+    now: Moment, history: RetrainHistory, request: RetrainingRequest, policy: RetrainPolicy
 ) -> RetrainDecision:
     """Decide whether a retraining starts.
 
@@ -175,7 +171,7 @@ def decide_retrain(
         On the calendar, and how far the rows have come.
     history : RetrainHistory
         Folded from the ledger (`evergreen.tasks.core.retraining.history.fold_history`).
-    asked : Asked
+    request : RetrainingRequest
         What asks now.
     policy : RetrainPolicy
         The model's rules.
@@ -186,8 +182,8 @@ def decide_retrain(
         ``start`` with every cause; ``hold`` with everything that holds it; ``insufficient`` when nobody knows whether
         anything asks (``not_judged``), or there is no label that the last retraining did not have (``no_new_labels``).
     """
-    due = due_triggers(now, history, asked, policy)
-    alarms, stale = _fresh_alarms(history, asked, policy)
+    due = due_triggers(now, history, request, policy)
+    alarms, stale = _fresh_alarms(history, request, policy)
     causes = (*alarms, *(one.cause() for one in due if one.due))
     change_at = _change_at(causes, history)
     if absolute := list(_absolute(history, policy)):
@@ -195,17 +191,24 @@ def decide_retrain(
     if not causes:
         next_at = min((one.due_at for one in due if one.due_at is not None), default=None)
         if stale:
-            return _nothing_new_asks(stale, list(_holds(now, history, asked, policy)), next_at)
-        return _nothing_asks(asked, next_at, due=[one.said for one in due])
-    if not asked.manual and history.last is not None and not asked.labels.after(history.last.labelled_to):
+            return _nothing_new_asks(stale, list(_holds(now, history, request, policy)), next_at)
+        return _nothing_asks(request, next_at, due=[one.message for one in due])
+    if not request.manual and history.last is not None and not request.labels.after(history.last.labelled_to):
         return _no_new_labels(history.last, causes, change_at)
-    holds = list(_holds(now, history, asked, policy))
-    if holds and asked.forced is None:
+    holds = list(_holds(now, history, request, policy))
+    if holds and request.forced is None:
         return _blocked(holds, causes, change_at)
-    forced = [_overridden(hold, asked.forced) for hold in holds]
+    forced = [
+        Reason(
+            code="forced",
+            message=f"Forced ({request.forced}) although: {hold.reason.message}",
+            observed=hold.reason.code,
+        )
+        for hold in holds
+    ]
     return RetrainDecision(
         outcome=RetrainingAction.START,
-        reasons=(*map(_asks, causes), *forced),
+        reasons=(*(cause.to_reason() for cause in causes), *forced),
         causes=causes,
         next_allowed_at=now.at + policy.cooldown,
         change_at=change_at,
@@ -215,32 +218,31 @@ def decide_retrain(
 def _absolute(history: RetrainHistory, policy: RetrainPolicy) -> Iterator[Hold]:
     """Yield what holds a retraining whoever asks."""
     if policy.run_mode == "disabled":
-        yield Hold(reason=Reason(code="disabled", message="retraining.run_mode is disabled."))
+        yield _hold("disabled", "retraining.run_mode is disabled.")
     if history.pause is not None:
-        pause = history.pause
-        message = (
-            f"Paused since {pause.at:%Y-%m-%d %H:%M} UTC: {pause.why}. 'evergreen resume' ends the pause."
-        )
-        yield Hold(reason=Reason(code="paused", message=message))
+        since, why = f"{history.pause.at:%Y-%m-%d %H:%M} UTC", history.pause.why
+        yield _hold("paused", f"Paused since {since}: {why}. 'evergreen resume' ends the pause.")
     if history.open is not None:
         running = history.open
         message = f"Retraining {running.claim} is in progress since {running.at:%Y-%m-%d %H:%M} UTC."
-        yield Hold(
-            reason=Reason(code="in_progress", message=message), until=cooldown_ends_at(history, policy)
-        )
+        yield _hold("in_progress", message, until=cooldown_ends_at(history, policy))
+
+
+def _hold(code: str, message: str, *, until: datetime | None = None, **facts: Any) -> Hold:
+    return Hold(reason=Reason(code=code, message=message, **facts), until=until)
 
 
 def _holds(
-    now: Moment, history: RetrainHistory, asked: RetrainingRequest, policy: RetrainPolicy
+    now: Moment, history: RetrainHistory, request: RetrainingRequest, policy: RetrainPolicy
 ) -> Iterator[Hold]:
     """Yield what holds a retraining unless it is forced."""
     yield from _cooldown(now, history, policy)
     yield from _over_budget(now, history, policy)
-    quiet = None if asked.manual else quiet_until(policy.quiet_hours, now.at)
+    quiet = None if request.manual else quiet_until(policy.quiet_hours, now.at)
     if quiet is not None:
         message = f"Quiet hours until {quiet:%H:%M} UTC (retraining.quiet_hours)."
-        yield Hold(reason=Reason(code="quiet_hours", message=message), until=quiet)
-    yield from _same_data_as_rolled_back(history, asked, policy)
+        yield _hold("quiet_hours", message, until=quiet)
+    yield from _same_data_as_rolled_back(history, request, policy)
 
 
 def _cooldown(now: Moment, history: RetrainHistory, policy: RetrainPolicy) -> Iterator[Hold]:
@@ -254,8 +256,7 @@ def _cooldown(now: Moment, history: RetrainHistory, policy: RetrainPolicy) -> It
         code = "back_off"
         why = f"{history.unhelpful} retraining(s) in a row brought no new champion (retraining.back_off)"
     message = f"The last retraining started at {last.at:%Y-%m-%d %H:%M:%S} UTC and {why}."
-    reason = Reason(code=code, message=message, observed=last.at.isoformat(), limit=rested.isoformat())
-    yield Hold(reason=reason, until=rested)
+    yield _hold(code, message, until=rested, observed=last.at.isoformat(), limit=rested.isoformat())
 
 
 def cooldown_ends_at(history: RetrainHistory, policy: RetrainPolicy) -> datetime | None:
@@ -275,65 +276,58 @@ def _over_budget(now: Moment, history: RetrainHistory, policy: RetrainPolicy) ->
         return
     until = sorted(recent)[-policy.max_per_30d] + MONTH
     message = f"{len(recent)} retrainings within 30 days; retraining.max_per_30d allows {policy.max_per_30d}."
-    reason = Reason(code="budget", message=message, observed=len(recent), limit=policy.max_per_30d)
-    yield Hold(reason=reason, until=until)
+    yield _hold("budget", message, until=until, observed=len(recent), limit=policy.max_per_30d)
 
 
 def _same_data_as_rolled_back(
-    history: RetrainHistory, asked: RetrainingRequest, policy: RetrainPolicy
+    history: RetrainHistory, request: RetrainingRequest, policy: RetrainPolicy
 ) -> Iterator[Hold]:
     """Yield a hold while the rows are those of a version that was rolled back from."""
     undone = [one for one in history.attempts if one.version in history.rolled_back]
     if not undone:
         return
-    rows = asked.labels.after(undone[-1].labelled_to)
+    rows = request.labels.after(undone[-1].labelled_to)
     if rows >= policy.fresh_rows:
         return
     message = (
         f"Version {undone[-1].version} was rolled back from, and only {rows} rows were labelled since it was trained; "
         f"{policy.fresh_rows} are needed before its data may challenge the restored champion again."
     )
-    reason = Reason(code="rolled_back_data", message=message, observed=rows, limit=policy.fresh_rows, n=rows)
-    yield Hold(reason=reason)
+    yield _hold("rolled_back_data", message, observed=rows, limit=policy.fresh_rows, n=rows)
 
 
 def _fresh_alarms(
-    history: RetrainHistory, asked: RetrainingRequest, policy: RetrainPolicy
+    history: RetrainHistory, request: RetrainingRequest, policy: RetrainPolicy
 ) -> tuple[tuple[Cause, ...], tuple[Cause, ...]]:
     """Part what asks anew from alarms that a refused challenger has answered already and that have not grown."""
     last = history.last
-    known = {} if last is None or last.state not in REFUSED else {one.key: one for one in last.alarms}
-    stale = tuple(
-        cause for cause in asked.causes if cause.trigger != MANUAL and _is_answered(cause, known, policy)
-    )
-    return tuple(cause for cause in asked.causes if cause not in stale), stale
+    answered = {} if last is None or last.state not in REFUSED else {one.key: one for one in last.alarms}
+    alarms = [cause for cause in request.causes if cause.trigger != MANUAL]
+    stale = tuple(one for one in alarms if _is_answered(one, answered.get(one.key), policy))
+    return tuple(cause for cause in request.causes if cause not in stale), stale
 
 
-def _is_answered(cause: Cause, known: dict[str, Cause], policy: RetrainPolicy) -> bool:
-    before = known.get(cause.key)
+def _is_answered(cause: Cause, before: Cause | None, policy: RetrainPolicy) -> bool:
     if before is None or before.since != cause.since:
         return False
-    if cause.size is None or before.size is None:
-        return True
-    return cause.size < policy.hysteresis * before.size
+    return cause.size is None or before.size is None or cause.size < policy.hysteresis * before.size
 
 
 def _change_at(causes: tuple[Cause, ...], history: RetrainHistory) -> float | None:
     """Return the newest change that is known: of an alarm that asks, else that of the last attempt."""
-    places = [cause.position for cause in causes if cause.position is not None]
     before = history.last.change_at if history.last else None
-    return max([*places, *([before] if before is not None else [])], default=None)
+    places = [*(cause.position for cause in causes), before]
+    return max((place for place in places if place is not None), default=None)
 
 
 def _blocked(holds: list[Hold], causes: tuple[Cause, ...], change_at: float | None) -> RetrainDecision:
     """Return a refusal; it ends when the last of what holds it does, if time ends all of them."""
-    ends = [hold.until for hold in holds]
-    known = [end for end in ends if end is not None]
+    ends = [hold.until for hold in holds if hold.until is not None]
     return RetrainDecision(
         outcome=RetrainingAction.HOLD,
         reasons=tuple(hold.reason for hold in holds),
         causes=causes,
-        next_allowed_at=max(known) if len(known) == len(ends) else None,
+        next_allowed_at=max(ends) if len(ends) == len(holds) else None,
         change_at=change_at,
     )
 
@@ -352,9 +346,9 @@ def _nothing_new_asks(
     return RetrainDecision(outcome=RetrainingAction.HOLD, reasons=reasons, next_allowed_at=next_at)
 
 
-def _nothing_asks(asked: RetrainingRequest, next_at: datetime | None, *, due: list[str]) -> RetrainDecision:
+def _nothing_asks(request: RetrainingRequest, next_at: datetime | None, *, due: list[str]) -> RetrainDecision:
     """Return why nothing starts where nothing asks: nobody knows, or nothing is due."""
-    if asked.judged:
+    if request.judged:
         reason = Reason(code="not_due", message=" ".join(["Nothing asks for a retraining.", *due]))
         return RetrainDecision(outcome=RetrainingAction.HOLD, reasons=(reason,), next_allowed_at=next_at)
     message = "The newest windows could not be judged, so nobody knows whether anything drifts."
@@ -370,14 +364,4 @@ def _no_new_labels(last: Attempt, causes: tuple[Cause, ...], change_at: float | 
     reason = Reason(code="no_new_labels", message=message, observed=0, limit=1, n=0)
     return RetrainDecision(
         outcome=RetrainingAction.INSUFFICIENT, reasons=(reason,), causes=causes, change_at=change_at
-    )
-
-
-def _asks(cause: Cause) -> Reason:
-    return Reason(code=cause.trigger, message=cause.said, observed=cause.size, limit=cause.limit)
-
-
-def _overridden(hold: Hold, why: str | None) -> Reason:
-    return Reason(
-        code="forced", message=f"Forced ({why}) although: {hold.reason.message}", observed=hold.reason.code
     )

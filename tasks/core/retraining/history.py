@@ -10,6 +10,7 @@ from typing import Any
 from evergreen.tasks.core.promotion.history import rolled_back_versions
 from evergreen.tasks.core.promotion.ledger import LedgerEntry
 from evergreen.tasks.core.retraining.types import Cause, Moment, RetrainDecision, RetrainingRequest
+from evergreen.tasks.core.serial import to_plain
 from evergreen.tasks.core.verdict import Reason, State
 
 # Attempts: one retraining each, from its claim to its end, and what a model's attempts say together.
@@ -18,7 +19,7 @@ from evergreen.tasks.core.verdict import Reason, State
 HELPED = frozenset({State.PROMOTED, State.READY_FOR_LIVE_TEST})
 """Ends of an attempt that brought a new champion, or one that live evidence decides on."""
 REFUSED = frozenset({State.CHAMPION_KEPT, State.REJECTED})
-"""Ends of an attempt whose challenger was looked at and refused."""
+"""Ends of an attempt whose challenger was judged and refused."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,25 +93,15 @@ class RetrainHistory:
     @property
     def unhelpful(self) -> int:
         """How many ended attempts in a row, up to now, did not help."""
-        count = 0
-        for attempt in reversed([one for one in self.attempts if not one.open]):
-            if self.helped(attempt):
-                break
-            count += 1
-        return count
+        ended = [one for one in reversed(self.attempts) if not one.open]
+        return next((count for count, one in enumerate(ended) if self.helped(one)), len(ended))
 
 
 RETRAINING = "retraining"
 """Stream of the retrainings of a model."""
 
-STARTED, STAGE, RESUMED, ENDED, PAUSED, UNPAUSED = (
-    "started",
-    "stage",
-    "resumed",
-    "ended",
-    "paused",
-    "unpaused",
-)
+STARTED, STAGE, RESUMED, ENDED = "started", "stage", "resumed", "ended"
+PAUSED, UNPAUSED = "paused", "unpaused"
 
 
 def fold_history(entries: Iterable[LedgerEntry]) -> RetrainHistory:
@@ -121,10 +112,10 @@ def fold_history(entries: Iterable[LedgerEntry]) -> RetrainHistory:
     entries : iterable of Entry
         Entries of one model in order of stream and number; those of ``retraining`` and ``plans`` are read.
     """
-    known = list(entries)
+    recorded = list(entries)
     attempts: dict[str, Attempt] = {}
     pause: Pause | None = None
-    for entry in (one for one in known if one.stream == RETRAINING):
+    for entry in (one for one in recorded if one.stream == RETRAINING):
         if entry.kind == PAUSED:
             pause = Pause(at=entry.at, why=entry.payload["why"])
         elif entry.kind == UNPAUSED:
@@ -134,50 +125,44 @@ def fold_history(entries: Iterable[LedgerEntry]) -> RetrainHistory:
         else:
             claim = entry.payload["claim"]
             attempts[claim] = _followed(attempts[claim], entry)
-    return RetrainHistory(
-        attempts=tuple(attempts.values()), pause=pause, rolled_back=rolled_back_versions(known)
-    )
+    rolled_back = rolled_back_versions(recorded)
+    return RetrainHistory(attempts=tuple(attempts.values()), pause=pause, rolled_back=rolled_back)
 
 
 def claim_payload(
-    now: Moment, asked: RetrainingRequest, decision: RetrainDecision, *, until: str | None
+    now: Moment, request: RetrainingRequest, decision: RetrainDecision, *, until: str | None
 ) -> dict[str, Any]:
-    """Return what the entry of a claim holds: all that a later decision, or a heir of the claim, needs."""
-    return {
-        "causes": [cause.to_dict() for cause in decision.causes],
-        "alarms": [cause.to_dict() for cause in asked.causes],
-        "reasons": [reason.to_dict() for reason in decision.reasons],
-        "next_allowed_at": decision.next_allowed_at.isoformat() if decision.next_allowed_at else None,
-        "position": now.position,
-        "labelled_to": asked.labels.newest,
-        "change_at": decision.change_at,
-        "forced": asked.forced,
-        "until": until,
-    }
+    """Return what the entry of a claim holds: all that a later decision, or who takes the claim over, needs."""
+    plain = to_plain(
+        {
+            "causes": decision.causes,
+            "alarms": request.causes,
+            "reasons": decision.reasons,
+            "next_allowed_at": decision.next_allowed_at,
+            "position": now.position,
+            "labelled_to": request.labels.newest,
+            "change_at": decision.change_at,
+            "forced": request.forced,
+            "until": until,
+        }
+    )
+    return dict(plain)
 
 
 def _started(entry: LedgerEntry) -> Attempt:
-    known = entry.payload
-    return Attempt(
-        claim=entry.id,
-        at=entry.at,
-        causes=tuple(map(Cause.from_dict, known["causes"])),
-        alarms=tuple(map(Cause.from_dict, known["alarms"])),
-        position=known["position"],
-        labelled_to=known["labelled_to"],
-        change_at=known["change_at"],
-        forced=known["forced"],
-        until=known["until"],
-    )
+    payload = entry.payload
+    causes, alarms = (tuple(map(Cause.from_dict, payload[name])) for name in ("causes", "alarms"))
+    same = {name: payload[name] for name in ("position", "labelled_to", "change_at", "forced", "until")}
+    return Attempt(claim=entry.id, at=entry.at, causes=causes, alarms=alarms, **same)
 
 
 def _followed(attempt: Attempt, entry: LedgerEntry) -> Attempt:
-    known = entry.payload
+    payload = entry.payload
     if entry.kind == RESUMED:
         return replace(attempt, resumed=attempt.resumed + 1)
     if entry.kind == STAGE:
-        return replace(attempt, stages={**attempt.stages, known["stage"]: known})
-    return replace(attempt, state=State(known["state"]), version=known["version"])
+        return replace(attempt, stages={**attempt.stages, payload["stage"]: payload})
+    return replace(attempt, state=State(payload["state"]), version=payload["version"])
 
 
 # What becomes of a retraining whose owner died: it is taken up where it stopped, or closed as failed.

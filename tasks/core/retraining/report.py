@@ -12,52 +12,39 @@ from evergreen.tasks.core.retraining.history import Attempt, RetrainHistory
 from evergreen.tasks.core.retraining.types import RetrainDecision, RetrainingAction, RetrainPolicy
 from evergreen.tasks.core.verdict import Reason, StageResult, State
 
-_STATES = {
-    RetrainingAction.HOLD: State.BLOCKED,
-    RetrainingAction.INSUFFICIENT: State.INSUFFICIENT_DATA,
-    RetrainingAction.START: State.BLOCKED,
-}
-
 
 def conclude_refusal(
     model: str, decision: RetrainDecision, *, closed: Sequence[Reason] = (), dry_run: bool = False
 ) -> StageResult:
     """Return how a run ends that starts nothing: Blocked or InsufficientData; of a dry run, what it would have done."""
-    reasons = decision.reasons
+    reasons, plain = (*decision.reasons, *closed), decision.to_dict()
+    details = {name: plain[name] for name in ("outcome", "causes", "next_allowed_at")}
     if dry_run:
         would = "would start" if decision.starts else "would not start"
-        said = Reason(code="dry_run", message=f"A dry run: a retraining {would}; nothing was done.")
-        reasons = (said, *reasons)
-    details = {**_facts(decision), **({"dry_run": True} if dry_run else {})}
-    return StageResult(
-        state=_STATES[decision.outcome], model=model, reasons=(*reasons, *closed), details=details
-    )
+        message = f"A dry run: a retraining {would}; nothing was done."
+        reasons, details = (Reason(code="dry_run", message=message), *reasons), {**details, "dry_run": True}
+    insufficient = decision.outcome is RetrainingAction.INSUFFICIENT
+    state = State.INSUFFICIENT_DATA if insufficient else State.BLOCKED
+    return StageResult(state=state, model=model, reasons=reasons, details=details)
 
 
 def conclude_busy(
     model: str, history: RetrainHistory, *, now: datetime, policy: RetrainPolicy
 ) -> StageResult:
-    """Return how a run ends that met another at work: Blocked, with the moment from which one may start again."""
+    """Return how a run ends while another is at work: Blocked, with the moment from which one may start again."""
     free_at, running = cooldown_ends_at(history, policy) or now + policy.cooldown, history.last
     claim = f" ({running.claim}, since {running.at:%Y-%m-%d %H:%M:%S} UTC)" if running else ""
     message = f"A retraining of '{model}' is in progress{claim}; one runs at a time."
     details = {"outcome": RetrainingAction.HOLD.value, "causes": [], "next_allowed_at": free_at.isoformat()}
-    return StageResult(
-        state=State.BLOCKED,
-        model=model,
-        reasons=(Reason(code="in_progress", message=message),),
-        details=details,
-    )
+    reasons = (Reason(code="in_progress", message=message),)
+    return StageResult(state=State.BLOCKED, model=model, reasons=reasons, details=details)
 
 
 def conclude_retraining(
     result: StageResult, attempt: Attempt, *, closed: Sequence[Reason] = ()
 ) -> StageResult:
-    """Return how a retraining ends: as the last stage did, with the causes and what each stage said."""
-    causes = tuple(
-        Reason(code=cause.trigger, message=cause.said, observed=cause.size, limit=cause.limit)
-        for cause in attempt.causes
-    )
+    """Return how a retraining ends: as the last stage did, with the causes and each stage's result."""
+    causes = (cause.to_reason() for cause in attempt.causes)
     facts: dict[str, Any] = {
         "outcome": RetrainingAction.START.value,
         "claim": attempt.claim,
@@ -75,7 +62,7 @@ def conclude_retraining(
 
 
 def retraining_markdown(result: StageResult) -> str:
-    """Return the page of a run: how it ended, what asked, what each stage said, when the next may start."""
+    """Return the page of a run: how it ended, what asked, each stage's result, when the next may start."""
     facts = result.details
     lines = [f"## {result.model}: {result.state.value}", ""]
     lines += [f"- `{reason.code}` {reason.message}" for reason in result.reasons]
@@ -89,8 +76,3 @@ def retraining_markdown(result: StageResult) -> str:
     if facts.get("next_allowed_at"):
         lines += ["", f"The next retraining may start at {facts['next_allowed_at']}."]
     return "\n".join(lines)
-
-
-def _facts(decision: RetrainDecision) -> dict[str, Any]:
-    plain = decision.to_dict()
-    return {name: plain[name] for name in ("outcome", "causes", "next_allowed_at")}

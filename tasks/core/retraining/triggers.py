@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -27,22 +27,22 @@ class DueTrigger(Struct):
     """``periodic`` or ``labels``."""
     due: bool
     """Whether it asks now."""
-    said: str
+    message: str = field(metadata={"key": "said"})
     """Why, or what is missing."""
     due_at: datetime | None = None
     """When it will be due; None where rows decide."""
     size: float | None = None
     limit: float | None = None
-    """Rows (or days) passed, and asked for."""
+    """Rows (or days) passed, and request for."""
 
     def cause(self) -> Cause:
         """Return it as a cause."""
-        return Cause(trigger=self.trigger, said=self.said, size=self.size, limit=self.limit)
+        return Cause(trigger=self.trigger, message=self.message, size=self.size, limit=self.limit)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TriggerContext:
-    """What a trigger may look at."""
+    """What a trigger decides by."""
 
     name: str
     """What it is called in the configuration."""
@@ -58,7 +58,8 @@ class TriggerContext:
     @property
     def new_rows(self) -> int:
         """Rows labelled since the last retraining (before the first: since the champion's training)."""
-        return self.request.labels.after(trained_up_to(self.history, self.request))
+        last, request = self.history.last, self.request
+        return request.labels.after(last.labelled_to if last else request.champion_trained_up_to)
 
     def answer(
         self,
@@ -70,7 +71,7 @@ class TriggerContext:
         limit: float | None = None,
     ) -> DueTrigger:
         """Return whether it asks now: why or what is missing, when it will, and its size and limit in one unit."""
-        return DueTrigger(trigger=self.name, due=due, said=why, due_at=due_at, size=size, limit=limit)
+        return DueTrigger(trigger=self.name, due=due, message=why, due_at=due_at, size=size, limit=limit)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,17 +99,15 @@ class RetrainTrigger:
             raise ConfigError(f"The trigger '{self.name}' takes no options. Write its name alone.")
         if self.function is None:
             return None
-        if self.section is None:
-            found = self.function(context)
-        else:
-            settings = read_options(self.section, options, where=f"retraining.triggers: {self.name}")
-            found = self.function(context, settings)
-        if not isinstance(found, DueTrigger):
+        where = f"retraining.triggers: {self.name}"
+        settings = () if self.section is None else (read_options(self.section, options, where=where),)
+        answer = self.function(context, *settings)
+        if not isinstance(answer, DueTrigger):
             raise ConfigError(
-                f"The trigger '{self.name}' returned a {type(found).__name__}, allowed is what context.answer makes. "
+                f"The trigger '{self.name}' returned a {type(answer).__name__}, allowed is what context.answer makes. "
                 "Correct the function, or remove it from retraining.triggers."
             )
-        return found
+        return answer
 
 
 @TRIGGERS.reader
@@ -132,18 +131,15 @@ def trigger(
 
 
 def due_triggers(
-    now: Moment, history: RetrainHistory, asked: RetrainingRequest, policy: RetrainPolicy
+    now: Moment, history: RetrainHistory, request: RetrainingRequest, policy: RetrainPolicy
 ) -> tuple[DueTrigger, ...]:
     """Return the triggers of a policy that no alarm pulls, due or not: calendar, labels, a team's own."""
-    known = list(TRIGGERS.built_in())
-    named = sorted(
-        policy.triggers, key=lambda name: (name not in known, known.index(name) if name in known else 0, name)
-    )
-    found = []
-    for name in named:
-        context = TriggerContext(name=name, now=now, history=history, request=asked, policy=policy)
-        found.append(TRIGGERS.get(name)(context, policy.options.get(name, {})))
-    return tuple(one for one in found if one is not None)
+    own = [name for name in TRIGGERS.built_in() if name in policy.triggers]
+    answers = []
+    for name in (*own, *sorted(policy.triggers.difference(own))):
+        context = TriggerContext(name=name, now=now, history=history, request=request, policy=policy)
+        answers.append(TRIGGERS.get(name)(context, policy.options.get(name, {})))
+    return tuple(one for one in answers if one is not None)
 
 
 for _kind in DriftKind:
@@ -165,20 +161,17 @@ def _labels(context: TriggerContext) -> DueTrigger:
 
 
 def _by_time(context: TriggerContext) -> DueTrigger:
-    now, history, asked, policy = context.now, context.history, context.request, context.policy
-    last = history.last.at if history.last else asked.champion_since
-    if last is None:
-        return DueTrigger(trigger="periodic", due=True, said="There is no champion yet.", due_at=now.at)
-    due_at = last + timedelta(seconds=policy.every.amount)
-    word = "retraining" if history.last else "promotion"
-    said = f"The last {word} was on {last:%Y-%m-%d %H:%M} UTC, and one is due every {policy.every}."
-    return DueTrigger(
-        trigger="periodic",
-        due=now.at >= due_at,
-        said=said,
+    now, every, last = context.now, context.policy.every, context.history.last
+    since = last.at if last else context.request.champion_since
+    if since is None:
+        return context.answer(True, "There is no champion yet.", due_at=now.at)
+    due_at, word = since + timedelta(seconds=every.amount), "retraining" if last else "promotion"
+    return context.answer(
+        now.at >= due_at,
+        f"The last {word} was on {since:%Y-%m-%d %H:%M} UTC, and one is due every {every}.",
         due_at=due_at,
-        size=round((now.at - last).total_seconds() / 86400, 2),
-        limit=round(policy.every.amount / 86400, 2),
+        size=round((now.at - since).total_seconds() / 86400, 2),
+        limit=round(every.amount / 86400, 2),
     )
 
 
@@ -186,8 +179,3 @@ def _by_rows(context: TriggerContext) -> DueTrigger:
     rows, every = context.new_rows, context.policy.every
     why = f"{rows} rows were labelled since the last retraining, and one is due every {every}."
     return context.answer(rows >= int(every.amount), why, size=float(rows), limit=float(int(every.amount)))
-
-
-def trained_up_to(history: RetrainHistory, asked: RetrainingRequest) -> float | None:
-    """Return how far labels had come at the last retraining; before the first, at the champion's training."""
-    return history.last.labelled_to if history.last else asked.champion_learned_to

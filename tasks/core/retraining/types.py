@@ -31,9 +31,8 @@ def length_text(length: timedelta) -> str:
     >>> length_text(timedelta(days=14)), length_text(timedelta(hours=1)), length_text(timedelta(minutes=90))
     ('14d', '1h', '1.5h')
     """
-    seconds = length.total_seconds()
-    units = (("d", 86400.0), ("h", 3600.0), ("m", 60.0))
-    unit, size = next(((unit, size) for unit, size in units if seconds >= size), ("s", 1.0))
+    seconds, units = length.total_seconds(), (("d", 86400.0), ("h", 3600.0), ("m", 60.0))
+    unit, size = next((one for one in units if seconds >= one[1]), ("s", 1.0))
     return f"{seconds / size:g}{unit}"
 
 
@@ -90,7 +89,7 @@ def retrain_policy(config: ModelConfig) -> RetrainPolicy:
     )
 
 
-# The words of retraining: a moment, a cause, what is asked, an attempt, a decision.
+# The types of retraining: a moment, a cause, a request, a decision.
 
 
 MANUAL = "manual"
@@ -116,7 +115,7 @@ class Cause(Struct):
     ``manual``."""
     name: str = ""
     """The column (or metric) of an alarm; empty for the others."""
-    said: str = ""
+    message: str = field(default="", metadata={"key": "said"})
     """A sentence for people."""
     size: float | None = None
     limit: float | None = None
@@ -130,6 +129,10 @@ class Cause(Struct):
     def key(self) -> str:
         """What it is about, ``trigger:name``."""
         return f"{self.trigger}:{self.name}"
+
+    def to_reason(self) -> Reason:
+        """Return it as a reason of what it starts."""
+        return Reason(code=self.trigger, message=self.message, observed=self.size, limit=self.limit)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -153,7 +156,7 @@ class Labels:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RetrainingRequest:
-    """What asks for a retraining now, before anybody has looked whether it may start."""
+    """What asks for a retraining now, before it is decided whether it may start."""
 
     causes: tuple[Cause, ...] = ()
     """Alarms that are open and large enough, and ``manual`` where a person asks."""
@@ -162,8 +165,8 @@ class RetrainingRequest:
     labels: Labels = field(default_factory=Labels)
     """Rows to learn from."""
     champion_since: datetime | None = None
-    """When the champion came to the throne; None without one."""
-    champion_learned_to: float | None = None
+    """When the champion was promoted; None without one."""
+    champion_trained_up_to: float | None = None
     """Position up to which the champion has learned; None where that is not known."""
     forced: str | None = None
     """Why a person overrides what holds it; None: nobody does."""

@@ -10,7 +10,6 @@ from itertools import pairwise
 from numbers import Integral, Real
 
 import numpy as np
-from numpy.typing import NDArray
 
 from evergreen.tasks.core.config.canary import CELLS
 from evergreen.tasks.core.traffic.plan import Ranges, TrafficPlan
@@ -22,7 +21,7 @@ _HALF = 32
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Who answers and who scores along; the same object for all who are routed alike."""
+    """Which variant answers and which shadows score along; the same object for all that are routed alike."""
 
     index: int
     """Place of the answering variant in ``plan.variants``."""
@@ -48,9 +47,8 @@ class Assigner:
     def __init__(self, plan: TrafficPlan) -> None:
         self.plan = plan
         self._salted = blake2b(f"{plan.salt}\0".encode("utf-8", "surrogatepass"), digest_size=8)
-        pairs = list(zip(plan.variants, plan.cells, strict=True))
-        arms = [ranges if one.role is not Role.SHADOW else () for one, ranges in pairs]
-        self._arms = _table(arms)
+        pairs = zip(plan.variants, plan.cells, strict=True)
+        self._arms = _table([ranges if one.role is not Role.SHADOW else () for one, ranges in pairs])
         self._levels, sets = _shadow_levels(plan)
         self._routes = tuple(tuple(Route(n, one, few) for few in sets) for n, one in enumerate(plan.variants))
 
@@ -67,21 +65,6 @@ class Assigner:
     def route_of(self, hashed: int) -> Route:
         """Return the same for a key's hash."""
         return self._routes[self._arms[(hashed & _LOW) % CELLS]][self._levels[(hashed >> _HALF) % CELLS]]
-
-    def hashes(self, keys: Sequence[str]) -> NDArray[np.uint64]:
-        """Return the hashes of many keys, shape (n,)."""
-        copy = self._salted.copy
-        digests = []
-        for key in keys:
-            salted = copy()
-            salted.update(key.encode("utf-8", "surrogatepass"))
-            digests.append(salted.digest())
-        return np.frombuffer(b"".join(digests), dtype="<u8")
-
-    def indices(self, keys: Sequence[str]) -> NDArray[np.uint8]:
-        """Return for many keys the place of the answering variant in ``plan.variants``, shape (n,)."""
-        cells = (self.hashes(keys) & np.uint64(_LOW)) % np.uint64(CELLS)
-        return np.frombuffer(self._arms, dtype=np.uint8)[cells.astype(np.intp)]
 
 
 def entity_key(value: object) -> str | None:

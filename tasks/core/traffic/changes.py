@@ -10,7 +10,7 @@ from typing import Any
 from evergreen.tasks.core.config.canary import CELLS, Ramp
 from evergreen.tasks.core.errors import InputError, UnknownName
 from evergreen.tasks.core.promotion.registry_state import APPROVED, VALIDATION_STATUS
-from evergreen.tasks.core.traffic.decide import TrafficAction, TrafficDecision
+from evergreen.tasks.core.traffic.decide import TrafficDecision, end_variants
 from evergreen.tasks.core.traffic.plan import TrafficPlan, plan_traffic
 from evergreen.tasks.core.traffic.state import TRAFFIC, TrafficState
 from evergreen.tasks.core.traffic.variant import Role, Variant
@@ -19,7 +19,7 @@ from evergreen.tasks.core.verdict import Reason
 
 @dataclass(frozen=True, kw_only=True)
 class RegisteredVersions:
-    """What the registry says of a model: its champion, and the tags of each version."""
+    """A model in the registry: its champion, and the tags of each version."""
 
     champion: int | None
     versions: Mapping[int, Mapping[str, Any]]
@@ -30,7 +30,7 @@ def set_traffic(
     variants: Sequence[Variant],
     *,
     model: str,
-    known: RegisteredVersions,
+    registered: RegisteredVersions,
     why: str,
     now: datetime,
     ramp: Ramp | None = None,
@@ -49,8 +49,8 @@ def set_traffic(
         Challengers and shadows.
     model : str
         The model.
-    known : Known
-        What the registry says.
+    registered : RegisteredVersions
+        The champion and all versions.
     why : str
         Reason, kept in the ledger.
     now : datetime
@@ -66,23 +66,20 @@ def set_traffic(
         When a version does not exist, is the champion, or (challengers) has not passed the gate; when shares do not
         fit.
     """
-    check_variants(variants, model=model, known=known)
-    goes_on = {(one.name, one.members) for one in state.plan.challengers} & {
-        (one.name, one.members) for one in variants
-    }
+    check_variants(variants, model=model, registered=registered)
+    wanted = {(one.name, one.members) for one in variants}
+    goes_on = any((one.name, one.members) in wanted for one in state.plan.challengers)
     salt = state.plan.salt if goes_on else f"{model}/{TRAFFIC}/{state.seq + 1}"
     plan = plan_traffic(variants, salt=salt, before=state.plan)
     if ramp is not None:
         _check_room(plan, ramp)
-    why = why.strip() or "Set by hand."
-    reason = Reason(code="set", message=why)
     return TrafficState(
         plan=plan,
         seq=state.seq,
         set_at=now,
         ramp=ramp,
         step=None if ramp is None else 0,
-        reasons=(reason,),
+        reasons=(Reason(code="set", message=why.strip() or "Set by hand."),),
         judged=tuple(judged),
     )
 
@@ -114,46 +111,43 @@ def settle_traffic(state: TrafficState, effective: TrafficState, *, champion: in
     champion : int
         Version of @champion.
     """
-    kept = {one.name for one in effective.plan.variants}
-    done = [one for one in state.plan.variants if one.name not in kept]
+    in_force = {one.name for one in effective.plan.variants}
+    done = [one for one in state.plan.variants if one.name not in in_force]
     if not done:
         return None
     named = ", ".join(f"'{one.name}' (version {one.version})" for one in done)
-    why = Reason(
-        code="became_champion",
-        message=f"{named} came to the throne since the traffic was set and is done; @champion is version {champion}.",
-        observed=champion,
+    message = (
+        f"{named} became champion since the traffic was set and is done; @champion is version {champion}."
     )
-    return TrafficDecision(
-        act=TrafficAction.DONE, state=replace(effective, reasons=(why,)), reasons=(why,), next_round=True
-    )
+    reason = Reason(code="became_champion", message=message, observed=champion)
+    return end_variants(effective, (), (reason,))
 
 
-def check_variants(variants: Sequence[Variant], *, model: str, known: RegisteredVersions) -> None:
+def check_variants(variants: Sequence[Variant], *, model: str, registered: RegisteredVersions) -> None:
     """Refuse versions that do not exist, are the champion, or are to answer without having passed the gate."""
     for variant in variants:
         for version in variant.versions:
-            _check_version(variant, version, model, known)
-        if known.champion is not None and variant.version == known.champion:
+            _check_version(variant, version, model, registered)
+        if registered.champion is not None and variant.version == registered.champion:
             raise InputError(
-                f"Variant '{variant.name}' is version {known.champion}, which is @champion of '{model}'. Allowed: "
+                f"Variant '{variant.name}' is version {registered.champion}, which is @champion of '{model}'. Allowed: "
                 "other versions, or ensembles with it; leave it out."
             )
-    if known.champion is None and variants:
+    if registered.champion is None and variants:
         raise InputError(
             f"Model '{model}' has no champion, so that nobody answers the rest. Promote a version first: "
             f"'evergreen promote {model}'."
         )
 
 
-def _check_version(variant: Variant, version: int, model: str, known: RegisteredVersions) -> None:
-    if version not in known.versions:
-        there = ", ".join(map(str, sorted(known.versions))) or "none"
+def _check_version(variant: Variant, version: int, model: str, registered: RegisteredVersions) -> None:
+    if version not in registered.versions:
+        known = ", ".join(map(str, sorted(registered.versions))) or "none"
         raise UnknownName(
-            f"Unknown version {version} of model '{model}' in variant '{variant.name}'. Known: {there}."
+            f"Unknown version {version} of model '{model}' in variant '{variant.name}'. Known: {known}."
         )
-    status = known.versions[version].get(VALIDATION_STATUS, "absent")
-    if variant.role is Role.CHALLENGER and version != known.champion and status != APPROVED:
+    status = registered.versions[version].get(VALIDATION_STATUS, "absent")
+    if variant.role is Role.CHALLENGER and version != registered.champion and status != APPROVED:
         raise InputError(
             f"Version {version} of model '{model}' has {VALIDATION_STATUS} '{status}'. Only 'approved' ones answer: "
             f"run 'evergreen validate {model} --version {version}', or let it score along as a shadow."

@@ -15,7 +15,7 @@ from evergreen.tasks.core.serial import Struct
 from evergreen.tasks.core.traffic.plan import TrafficPlan
 from evergreen.tasks.core.traffic.variant import Role
 
-# Figures of an arm: what the guardrails read, small, JSON, and mergeable by addition.
+# Figures of an arm: what the guardrails read.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,18 +59,11 @@ class ArmFigures(Struct):
         """Mean rank of the scores; NaN without any."""
         return sum(rank * count for rank, count in self.ranks) / self.scored if self.scored else math.nan
 
-    def __add__(self, other: ArmFigures) -> ArmFigures:
-        """Add what another process counted in the same arm and round."""
-        ranks: dict[float, int] = {}
-        for rank, count in (*self.ranks, *other.ranks):
-            ranks[rank] = ranks.get(rank, 0) + count
-        sums = {name: getattr(self, name) + getattr(other, name) for name in _COUNTS}
-        return ArmFigures(name=self.name, ranks=tuple(sorted(ranks.items())), **sums)
-
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form; ranks as their mean alone, which is what people read."""
-        mean = None if math.isnan(self.mean_rank) else round(self.mean_rank, 6)
-        return {"name": self.name, **{name: getattr(self, name) for name in _COUNTS}, "mean_rank": mean}
+        plain = super().to_dict()
+        plain.pop("ranks")
+        return {**plain, "mean_rank": None if math.isnan(self.mean_rank) else round(self.mean_rank, 6)}
 
     def to_payload(self) -> dict[str, Any]:
         """Return the JSON form with every rank, for another process."""
@@ -78,18 +71,15 @@ class ArmFigures(Struct):
 
     @classmethod
     def from_payload(cls, plain: Mapping[str, Any]) -> ArmFigures:
-        """Return the figures written by ``to_payload``; entries may have ``timed`` for ``answered``, and no duels."""
+        """Return the figures written by ``to_payload``; earlier entries have ``timed`` for ``answered``, no duels."""
         return cls.from_dict({"answered": plain.get("timed", 0), **plain})
 
 
-_COUNTS = ("rows", "errors", "erred", "answered", "duels", "slower")
-
-
-# What the champion's arm usually answers: the yardstick that the scores of a round are laid on.
+# What the champion's arm usually answers: the reference by which the scores of a round are ranked.
 
 
 RANKS = 20
-"""Stretches of equal share that the champion's scores are cut into."""
+"""Bins of equal share that the champion's scores are cut into."""
 
 
 @dataclass(frozen=True)
@@ -97,32 +87,28 @@ class ScoreReference(Struct):
     """Frozen before the observations that it is applied to, so that nothing of them decides how they are read."""
 
     edges: tuple[float, ...]
-    """Ascending; scores fall into ``len(edges) + 1`` stretches."""
+    """Ascending; scores fall into ``len(edges) + 1`` bins."""
     ranks: tuple[float, ...]
-    """Mean rank (0 to 1) of the champion's scores in each stretch."""
-
-    def stretch(self, score: float) -> int:
-        """Return the number of the stretch a score falls into."""
-        return bisect_left(self.edges, score)
+    """Mean rank (0 to 1) of the champion's scores in each bin."""
 
 
 def measure_reference(scores: Sequence[float]) -> ScoreReference:
-    """Measure the yardstick on answers of the champion.
+    """Measure the reference on answers of the champion.
 
-    Scores are cut at their quantiles, below the least and above the largest; tied scores share a stretch, and a
-    stretch has the mean rank of what is in it: with ``c`` scores below and ``m`` in it, ``(c + m / 2) / n``.
+    Scores are cut at their quantiles, below the least and above the largest; tied scores share a bin, and a
+    bin has the mean rank of what is in it: with ``c`` scores below and ``m`` in it, ``(c + m / 2) / n``.
 
     Parameters
     ----------
     scores : sequence of float, shape (n,)
-        Finite; without any all is one stretch of rank 1/2.
+        Finite; without any all is one bin of rank 1/2.
     """
     if not len(scores):
         return ScoreReference((), (0.5,))
-    known = np.sort(np.asarray(scores, dtype=np.float64))
-    inner = np.quantile(known, np.arange(1, RANKS) / RANKS, method="higher")
-    edges = np.unique(np.r_[np.nextafter(known[0], -math.inf), inner, known[-1]])
-    up_to = np.searchsorted(known, edges, side="right") / len(known)
+    ordered = np.sort(np.asarray(scores, dtype=np.float64))
+    inner = np.quantile(ordered, np.arange(1, RANKS) / RANKS, method="higher")
+    edges = np.unique(np.r_[np.nextafter(ordered[0], -math.inf), inner, ordered[-1]])
+    up_to = np.searchsorted(ordered, edges, side="right") / len(ordered)
     bounds = np.r_[0.0, up_to, 1.0]
     ranks = (bounds[1:] + bounds[:-1]) / 2
     return ScoreReference(tuple(edges.tolist()), tuple(ranks.tolist()))
@@ -170,7 +156,7 @@ class RoundCounts:
         self._answers = [one.role is not Role.SHADOW for one in plan.variants]
         self._rows, self._errors, self._erred = [0] * many, [0] * many, [0] * many
         self._duels, self._slower = [0] * many, [0] * many
-        self._stretches: list[list[int]] = [[] for _ in plan.variants]
+        self._bins: list[list[int]] = [[] for _ in plan.variants]
         self._edges: tuple[float, ...] = ()
         answering: set[int] = set()  # one for all arms: they stop together when it is full
         self._seen = [set() if one.role is Role.SHADOW else answering for one in plan.variants]
@@ -197,13 +183,13 @@ class RoundCounts:
         seen = self._seen[index]
         if hashed in seen or len(seen) >= self._most_entities:
             return
-        if self.reference is None:
-            self._warm_up(index, score)
-            return
-        seen.add(hashed)
-        self._stretches[index][bisect_left(self._edges, score)] += 1
-        if not index:
+        if index == 0:
             self._recent.append(score)
+        if self.reference is not None:
+            seen.add(hashed)
+            self._bins[index][bisect_left(self._edges, score)] += 1
+        elif index == 0 and len(self._recent) >= WARM_UP:
+            self._take(measure_reference(self._recent))
 
     def add_error(self, index: int, hashed: int) -> None:
         """Count one row that the variant failed to answer (what was wrong with the request itself is none)."""
@@ -233,12 +219,10 @@ class RoundCounts:
                 rows=self._rows[n],
                 errors=self._errors[n],
                 erred=self._erred[n],
-                answered=sum(self._stretches[n]),
+                answered=sum(self._bins[n]),
                 duels=self._duels[n],
                 slower=self._slower[n],
-                ranks=tuple(
-                    (rank, count) for rank, count in zip(ranks, self._stretches[n], strict=False) if count
-                ),
+                ranks=tuple(one for one in zip(ranks, self._bins[n], strict=False) if one[1]),
             )
             for n, one in enumerate(self.plan.variants)
         )
@@ -255,14 +239,7 @@ class RoundCounts:
             plan, latency_ratio=self._ratio, reference=reference, most_entities=self._most_entities
         )
 
-    def _warm_up(self, index: int, score: float) -> None:
-        if index:
-            return
-        self._recent.append(score)
-        if len(self._recent) >= WARM_UP:
-            self._take(measure_reference(self._recent))
-
     def _take(self, reference: ScoreReference) -> None:
         self.reference = reference
         self._edges = reference.edges
-        self._stretches = [[0] * (len(reference.edges) + 1) for _ in self._rows]
+        self._bins = [[0] * (len(reference.edges) + 1) for _ in self._rows]

@@ -12,7 +12,8 @@ from evergreen.tasks.core.config.canary import GuardrailLimits, Ramp
 from evergreen.tasks.core.traffic.assign import Assigner
 from evergreen.tasks.core.traffic.counts import ArmFigures, RoundCounts
 from evergreen.tasks.core.traffic.guardrails import GuardrailResult, judge_arm, round_level, round_number
-from evergreen.tasks.core.traffic.state import DONE, STEPPED, STOPPED, TrafficState, without_challengers
+from evergreen.tasks.core.traffic.plan import TrafficPlan
+from evergreen.tasks.core.traffic.state import DONE, STEPPED, STOPPED, TrafficState, without_variants
 from evergreen.tasks.core.traffic.variant import Variant
 from evergreen.tasks.core.verdict import Reason
 
@@ -45,12 +46,12 @@ class Round:
 class TrafficDecision:
     """What is decided, and why."""
 
-    act: TrafficAction
+    action: TrafficAction
     """hold, step, done or stop."""
     state: TrafficState
     """What is wanted from now on; the same while it holds."""
     guardrails: tuple[GuardrailResult, ...] = ()
-    """What they say."""
+    """What the guardrails found."""
     reasons: tuple[Reason, ...] = ()
     """Why."""
     next_round: bool = False
@@ -59,9 +60,8 @@ class TrafficDecision:
     @property
     def kind(self) -> str | None:
         """Kind of the entry that says it; None: nothing is written."""
-        return {TrafficAction.STEP: STEPPED, TrafficAction.DONE: DONE, TrafficAction.STOP: STOPPED}.get(
-            self.act
-        )
+        kinds = {TrafficAction.STEP: STEPPED, TrafficAction.DONE: DONE, TrafficAction.STOP: STOPPED}
+        return kinds.get(self.action)
 
     def to_payload(self) -> dict[str, Any]:
         """Return what its entry holds: the state, and what the guardrails said."""
@@ -76,7 +76,7 @@ class TrafficDecision:
 
 
 def decide_traffic(
-    state: TrafficState, seen: Round, *, now: datetime, limits: GuardrailLimits
+    state: TrafficState, current: Round, *, now: datetime, limits: GuardrailLimits
 ) -> TrafficDecision:
     """Decide what becomes of a model's traffic.
 
@@ -84,57 +84,53 @@ def decide_traffic(
     ----------
     state : TrafficState
         What is in force (`in_force`).
-    seen : Round
+    current : Round
         What happened since the round began.
     now : datetime
         Aware.
-    limits : Limits
+    limits : GuardrailLimits
         What arms are held to; a ramp brings its own rows and time.
     """
-    arms = state.plan.challengers
+    arms, passed = state.plan.challengers, now - current.since
     figures = {one.name: ArmFigures(name=one.name) for one in state.plan.variants}
-    figures |= {one.name: one for one in seen.figures}
+    figures |= {one.name: one for one in current.figures}
+    hold = TrafficDecision(action=TrafficAction.HOLD, state=state)
     if not arms:
-        return TrafficDecision(
-            act=TrafficAction.HOLD, state=state, next_round=now - seen.since >= limits.min_time
-        )
-    level = round_level(limits, number=seen.number, arms=len(arms))
-    found = tuple(one for arm in arms for one in _judge(state, arm, figures, limits, level))
-    tripped = [one for one in found if one.tripped]
+        return replace(hold, next_round=passed >= limits.min_time)
+    level = round_level(limits, number=current.number, arms=len(arms))
+    results = tuple(one for arm in arms for one in _judge(state, arm, figures, limits, level))
+    tripped = [one.to_reason() for one in results if one.tripped]
     if tripped:
-        return stop_traffic(state, [one.to_reason() for one in tripped], guardrails=found)
+        return stop_traffic(state, tripped, guardrails=results)
     pace = state.ramp or Ramp(arm=arms[0].name, min_rows=limits.min_rows, min_time=limits.min_time)
-    rows = figures[pace.arm].rows
-    if rows < pace.min_rows or now - seen.since < pace.min_time:
-        return TrafficDecision(
-            act=TrafficAction.HOLD,
-            state=state,
-            guardrails=found,
-            reasons=(_early(pace, rows, now - seen.since),),
-        )
-    doubts = [one.to_reason() for one in found if one.doubtful]
+    rows, hold = figures[pace.arm].rows, replace(hold, guardrails=results)
+    if rows < pace.min_rows or passed < pace.min_time:
+        return replace(hold, reasons=(_early(pace, rows, passed),))
+    doubts = tuple(one.to_reason() for one in results if one.doubtful)
     if doubts:
-        over = rows >= MAX_ROUND_LENGTH * pace.min_rows
-        return TrafficDecision(
-            act=TrafficAction.HOLD, state=state, guardrails=found, reasons=tuple(doubts), next_round=over
-        )
-    return _go_on(state, found, baseline=figures[state.plan.champion.name], rows=rows)
+        return replace(hold, reasons=doubts, next_round=rows >= MAX_ROUND_LENGTH * pace.min_rows)
+    return _go_on(hold, baseline=figures[state.plan.champion.name], rows=rows)
 
 
 def stop_traffic(
     state: TrafficState, reasons: Sequence[Reason], *, guardrails: tuple[GuardrailResult, ...] = ()
 ) -> TrafficDecision:
     """Decide to send everything back to the champion; shadows go on."""
-    back = replace(
-        state,
-        plan=without_challengers(state.plan),
-        ramp=None,
-        step=None,
-        reasons=tuple(reasons),
-        baseline=None,
-    )
+    plan = state.plan.without(*(one.name for one in state.plan.challengers))
+    back = replace(state, plan=plan, ramp=None, step=None, baseline=None)
+    return _ended(TrafficAction.STOP, back, tuple(reasons), guardrails)
+
+
+def _ended(
+    action: TrafficAction,
+    state: TrafficState,
+    reasons: tuple[Reason, ...],
+    guardrails: tuple[GuardrailResult, ...] = (),
+) -> TrafficDecision:
+    """Return a decision that changes the traffic, so that a new round begins."""
+    state = replace(state, reasons=reasons)
     return TrafficDecision(
-        act=TrafficAction.STOP, state=back, guardrails=guardrails, reasons=tuple(reasons), next_round=True
+        action=action, state=state, guardrails=guardrails, reasons=reasons, next_round=True
     )
 
 
@@ -151,25 +147,18 @@ def renew_stop(stop: TrafficDecision, newest: TrafficState) -> TrafficDecision |
     newest : TrafficState
         What the ledger says now.
     """
-    guilty = {one.arm for one in stop.guardrails if one.tripped}
-    goes_on = guilty & {one.name for one in newest.plan.challengers}
-    if not goes_on or not _unchanged_between(stop.state, newest):
+    tripped = {one.arm for one in stop.guardrails if one.tripped}
+    answering = {one.name for one in newest.plan.challengers}
+    if not tripped & answering or not _unchanged_between(stop.state, newest):
         return None
     return stop_traffic(newest, stop.reasons, guardrails=stop.guardrails)
 
 
 def end_variants(state: TrafficState, names: Sequence[str], reasons: Sequence[Reason]) -> TrafficDecision:
     """Decide to end some challengers and shadows; the champion takes what they had, others go on."""
-    through = state.ramp is not None and state.ramp.arm in names
-    after = replace(
-        state,
-        plan=state.plan.without(*names),
-        ramp=None if through else state.ramp,
-        step=None if through else state.step,
-        reasons=tuple(reasons),
-        judged=tuple(name for name in state.judged if name not in names),
-    )
-    return TrafficDecision(act=TrafficAction.DONE, state=after, reasons=tuple(reasons), next_round=True)
+    judged = tuple(name for name in state.judged if name not in names)
+    after = replace(without_variants(state, names), judged=judged)
+    return _ended(TrafficAction.DONE, after, tuple(reasons))
 
 
 def _unchanged_between(one: TrafficState, other: TrafficState) -> bool:
@@ -184,9 +173,8 @@ def _judge(
 ) -> tuple[GuardrailResult, ...]:
     champion = state.plan.champion
     together = arm.cells + champion.cells
-    if (
-        arm.name in state.judged
-    ):  # a model of newer rows is meant to score differently; its outcomes tell how well
+    if arm.name in state.judged:
+        # a model of newer rows is meant to score differently; its outcomes tell how well
         limits = replace(limits, score_shift=None)
     return judge_arm(
         figures[arm.name],
@@ -198,32 +186,24 @@ def _judge(
     )
 
 
-def _go_on(
-    state: TrafficState, found: tuple[GuardrailResult, ...], *, baseline: ArmFigures, rows: int
-) -> TrafficDecision:
+def _go_on(hold: TrafficDecision, *, baseline: ArmFigures, rows: int) -> TrafficDecision:
     """Return the next step of the ramp, or its end, or the next round of a plan without one."""
-    ramp, step = state.ramp, state.step
+    state, ramp, step = hold.state, hold.state.ramp, hold.state.step
     if ramp is None or step is None:
-        return TrafficDecision(act=TrafficAction.HOLD, state=state, guardrails=found, next_round=True)
-    known = baseline if baseline.answered else state.baseline
+        return replace(hold, next_round=True)
+    state = replace(state, baseline=baseline if baseline.answered else state.baseline)
+    share = f"{ramp.steps[step]:.2%}"
     if step + 1 < len(ramp.steps):
-        share = ramp.steps[step + 1]
+        following = ramp.steps[step + 1]
         message = (
-            f"'{ramp.arm}' answered {rows} rows at {ramp.steps[step]:.2%} without a guardrail; it gets "
-            f"{share:.2%}."
+            f"'{ramp.arm}' answered {rows} rows at {share} without a guardrail; it gets {following:.2%}."
         )
-        why = Reason(code="step_passed", message=message, observed=rows, limit=ramp.min_rows)
-        plan = state.plan.with_share(ramp.arm, share)
-        further = replace(state, plan=plan, step=step + 1, reasons=(why,), baseline=known)
-        return TrafficDecision(
-            act=TrafficAction.STEP, state=further, guardrails=found, reasons=(why,), next_round=True
-        )
-    message = f"'{ramp.arm}' passed the last step of its ramp and stays at {ramp.steps[step]:.2%}."
-    why = Reason(code="ramp_done", message=message, observed=rows, limit=ramp.min_rows)
-    done = replace(state, ramp=None, step=None, reasons=(why,), baseline=known)
-    return TrafficDecision(
-        act=TrafficAction.DONE, state=done, guardrails=found, reasons=(why,), next_round=True
-    )
+        reason = Reason(code="step_passed", message=message, observed=rows, limit=ramp.min_rows)
+        state = replace(state, plan=state.plan.with_share(ramp.arm, following), step=step + 1)
+        return _ended(TrafficAction.STEP, state, (reason,), hold.guardrails)
+    message = f"'{ramp.arm}' passed the last step of its ramp and stays at {share}."
+    reason = Reason(code="ramp_done", message=message, observed=rows, limit=ramp.min_rows)
+    return _ended(TrafficAction.DONE, replace(state, ramp=None, step=None), (reason,), hold.guardrails)
 
 
 def _early(pace: Ramp, rows: int, passed: timedelta) -> Reason:
@@ -270,20 +250,19 @@ class TrafficController:
         self.assigner = Assigner(state.plan)
         self._limits = limits
         self._number = 0
-        self._begin(RoundCounts(state.plan, latency_ratio=limits.latency_ratio or 1.0), now)
+        self._begin(self._fresh(state.plan), now)
 
     def follow(self, state: TrafficState, *, champion: int | None, now: datetime) -> bool:
         """Take up what is in force now; True when that is a change, so that a new round begins.
 
-        Another champion answers otherwise: what was known of the old one's latencies and scores is forgotten.
+        Another champion answers otherwise: what was measured of the old one's latencies and scores is forgotten.
         """
         if state == self.state and champion == self.champion:
             return False
         same = champion == self.champion
         if state.set_at != self.state.set_at:
             self._number = 0
-        fresh = RoundCounts(state.plan, latency_ratio=self._limits.latency_ratio or 1.0)
-        counts = self.counts.next_round(state.plan) if same else fresh
+        counts = self.counts.next_round(state.plan) if same else self._fresh(state.plan)
         if state.plan != self.state.plan:
             self.assigner = Assigner(state.plan)
         self.state, self.champion = state, champion
@@ -294,13 +273,16 @@ class TrafficController:
         """Judge the round, and begin the next where it is over and nothing changes.
 
         A decision with a ``kind`` must be written to the ledger by the caller, who follows what is there afterwards,
-        whoever wrote it; on ``Act.STOP`` it follows ``decision.state`` at once, written or not.
+        whoever wrote it; on ``TrafficAction.STOP`` it follows ``decision.state`` at once, written or not.
         """
-        seen = Round(number=self._number, since=self._since, figures=self.counts.figures())
-        decision = decide_traffic(self.state, seen, now=now, limits=self._limits)
+        current = Round(number=self._number, since=self._since, figures=self.counts.figures())
+        decision = decide_traffic(self.state, current, now=now, limits=self._limits)
         if decision.next_round and decision.kind is None:
             self._begin(self.counts.next_round(self.state.plan), now)
         return decision
+
+    def _fresh(self, plan: TrafficPlan) -> RoundCounts:
+        return RoundCounts(plan, latency_ratio=self._limits.latency_ratio or 1.0)
 
     def _begin(self, counts: RoundCounts, now: datetime) -> None:
         self.counts, self._since = counts, now

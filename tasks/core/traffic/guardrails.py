@@ -16,7 +16,7 @@ from evergreen.tasks.core.traffic.counts import ArmFigures
 from evergreen.tasks.core.verdict import Reason
 
 GUARDRAILS = ("errors", "latency", "score")
-"""What an arm is watched for."""
+"""What is checked of an arm."""
 
 
 def round_level(limits: GuardrailLimits, *, number: int, arms: int) -> float:
@@ -30,7 +30,7 @@ def round_level(limits: GuardrailLimits, *, number: int, arms: int) -> float:
     number : int
         1, 2, 3, … since the traffic was set.
     arms : int
-        Challengers watched.
+        Challengers that are checked.
 
     >>> round_level(GuardrailLimits(), number=1, arms=1) == 0.05 / 2 / 3
     True
@@ -181,7 +181,7 @@ DOUBT = math.log(10.0)
 
 @dataclass(frozen=True, kw_only=True)
 class GuardrailResult:
-    """What one guardrail says of one arm."""
+    """The result of one guardrail for one arm."""
 
     name: str
     arm: str
@@ -211,10 +211,11 @@ class GuardrailResult:
 
     def to_reason(self) -> Reason:
         """Return it as a reason."""
-        said = None if math.isnan(self.observed) else round(self.observed, 6)
-        return Reason(
-            code=f"guardrail_{self.name}", message=self.message, observed=said, limit=self.limit, n=self.n
+        code, observed = (
+            f"guardrail_{self.name}",
+            None if math.isnan(self.observed) else round(self.observed, 6),
         )
+        return Reason(code=code, message=self.message, observed=observed, limit=self.limit, n=self.n)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -229,17 +230,10 @@ class GuardrailResult:
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> GuardrailResult:
         """Return what `to_dict` wrote: what it observed, and whether it tripped; no longer whether it was doubtful."""
-        return cls(
-            name=plain["code"].removeprefix("guardrail_"),
-            arm=plain["arm"],
-            evidence=plain["evidence"],
-            needed=plain["needed"],
-            material=plain["tripped"],
-            observed=math.nan if plain["observed"] is None else plain["observed"],
-            limit=plain["limit"],
-            n=plain["n"],
-            message=plain["message"],
-        )
+        same = {name: plain[name] for name in ("arm", "evidence", "needed", "limit", "n", "message")}
+        observed = math.nan if plain["observed"] is None else plain["observed"]
+        name = plain["code"].removeprefix("guardrail_")
+        return cls(name=name, material=plain["tripped"], observed=observed, **same)
 
 
 def judge_arm(
@@ -259,7 +253,7 @@ def judge_arm(
         Of the same round.
     share : float
         The arm's part of the two arms' traffic; 1: the champion answers nobody.
-    limits : Limits
+    limits : GuardrailLimits
         What arms are held to.
     level : float
         Probability of a false alarm that each guardrail may spend in this round.
@@ -268,8 +262,8 @@ def judge_arm(
 
     Returns
     -------
-    tuple of Guardrail
-        One for each that is watched and can be judged.
+    tuple of GuardrailResult
+        One for each that is configured and can be judged.
 
     Notes
     -----
@@ -279,12 +273,12 @@ def judge_arm(
         return ()
     needed = -math.log(level)
     against = champion if share < 1.0 else baseline
-    found = [
+    results = [
         None if against is None else _judge_errors(arm, against, share, limits, needed),
         _judge_latency(arm, limits, needed),
         _judge_score(arm, champion, share, limits, needed),
     ]
-    return tuple(one for one in found if one is not None)
+    return tuple(one for one in results if one is not None)
 
 
 def _judge_errors(

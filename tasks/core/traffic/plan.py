@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, product
 from typing import Any
 
 from evergreen.tasks.core.config.canary import CELLS
@@ -11,7 +12,7 @@ from evergreen.tasks.core.errors import InputError, unknown_name
 from evergreen.tasks.core.serial import Struct
 from evergreen.tasks.core.traffic.variant import Role, Variant
 
-# Territories: which cells of the traffic a variant has, and how they grow and shrink without moving others.
+# Which cells of the traffic a variant has, and how they grow and shrink without moving others.
 
 
 Ranges = tuple[tuple[int, int], ...]
@@ -38,14 +39,14 @@ def join_ranges(ranges: Iterable[tuple[int, int]]) -> Ranges:
     return tuple(joined)
 
 
-def free_ranges(taken: Iterable[tuple[int, int]], *, cells: int) -> Ranges:
-    """Return the cells that nobody has taken.
+def free_ranges(used: Iterable[tuple[int, int]], *, cells: int) -> Ranges:
+    """Return the cells that are not in use.
 
     >>> free_ranges([(0, 5), (20, 30)], cells=40)
     ((5, 20), (30, 40))
     """
     free, place = [], 0
-    for begin, end in join_ranges(taken):
+    for begin, end in join_ranges(used):
         free.append((place, begin))
         place = end
     return join_ranges([*free, (place, cells)])
@@ -57,13 +58,13 @@ def first_cells(ranges: Ranges, count: int) -> Ranges:
     >>> first_cells(((0, 5), (20, 30)), 7)
     ((0, 5), (20, 22))
     """
-    kept = []
+    first = []
     for begin, end in ranges:
         if count <= 0:
             break
-        kept.append((begin, min(end, begin + count)))
+        first.append((begin, min(end, begin + count)))
         count -= end - begin
-    return tuple(kept)
+    return tuple(first)
 
 
 def lay_out_ranges(wanted: Sequence[int], before: Sequence[Ranges], *, cells: int) -> list[Ranges]:
@@ -79,8 +80,7 @@ def lay_out_ranges(wanted: Sequence[int], before: Sequence[Ranges], *, cells: in
     before : sequence of Ranges
         What each arm had; empty ranges for a new one.
     """
-    kept = [first_cells(had, count) for had, count in zip(before, wanted, strict=True)]
-    laid = list(kept)
+    laid = [first_cells(had, count) for had, count in zip(before, wanted, strict=True)]
     for place, count in enumerate(wanted):
         missing = count - count_cells(laid[place])
         if missing > 0:
@@ -91,16 +91,11 @@ def lay_out_ranges(wanted: Sequence[int], before: Sequence[Ranges], *, cells: in
 
 def _unused_first(laid: Sequence[Ranges], before: Sequence[Ranges], cells: int) -> Ranges:
     """Return the free cells, those before all others that belonged to no arm."""
-    free = free_ranges((one for ranges in laid for one in ranges), cells=cells)
-    owned = join_ranges(one for ranges in before for one in ranges)
-    given_up = _common(free, owned)
+    used, owned = chain.from_iterable(laid), chain.from_iterable(before)
+    free = free_ranges(used, cells=cells)
+    given_up = join_ranges((max(a, c), min(b, d)) for (a, b), (c, d) in product(free, owned))
     untouched = free_ranges([*given_up, *free_ranges(free, cells=cells)], cells=cells)
     return (*untouched, *given_up)
-
-
-def _common(left: Ranges, right: Ranges) -> Ranges:
-    found = [(max(a, c), min(b, d)) for a, b in left for c, d in right]
-    return join_ranges(one for one in found if one[0] < one[1])
 
 
 MOST_VARIANTS = 16
@@ -152,10 +147,10 @@ class TrafficPlan(Struct):
 
     def variant(self, name: str) -> Variant:
         """Return a variant by name; ``UnknownName`` when there is none."""
-        found = {one.name: one for one in self.variants}
-        if name not in found:
-            raise unknown_name("variant", name, found, where="the traffic plan")
-        return found[name]
+        named = {one.name: one for one in self.variants}
+        if name not in named:
+            raise unknown_name("variant", name, named, where="the traffic plan")
+        return named[name]
 
     def with_share(self, name: str, share: float) -> TrafficPlan:
         """Return the plan with another share of one challenger or shadow; the champion gives or takes."""
@@ -218,23 +213,20 @@ def plan_traffic(variants: Sequence[Variant], *, salt: str, before: TrafficPlan 
             f"Shares of the challengers add up to {together / CELLS:.2%} ({named}). Allowed: 100 % at most; "
             "lower one of them."
         )
-    kept = _known_cells(before) if before is not None and before.salt == salt else {}
-    laid = lay_out_ranges(
-        [one.cells for one in answering], [kept.get(one.name, ()) for one in answering], cells=CELLS
-    )
+    had: dict[str, Ranges] = {}
+    if before is not None and before.salt == salt:
+        pairs = zip(before.variants, before.cells, strict=True)
+        had = {one.name: ranges for one, ranges in pairs if one.role is Role.CHALLENGER}
+    wanted, earlier = [one.cells for one in answering], [had.get(one.name, ()) for one in answering]
+    laid = lay_out_ranges(wanted, earlier, cells=CELLS)
     by_name = {one.name: ranges for one, ranges in zip(answering, laid, strict=True)}
     champion = Variant(name=Role.CHAMPION.value, role=Role.CHAMPION, share=(CELLS - together) / CELLS)
-    rest = free_ranges((one for ranges in laid for one in ranges), cells=CELLS)
+    rest = free_ranges(chain.from_iterable(laid), cells=CELLS)
     cells = [
         by_name[one.name] if one.role is Role.CHALLENGER else first_cells(WHOLE, one.cells)
         for one in variants
     ]
     return TrafficPlan(variants=(champion, *variants), cells=(rest, *cells), salt=salt)
-
-
-def _known_cells(plan: TrafficPlan) -> dict[str, Ranges]:
-    pairs = zip(plan.variants, plan.cells, strict=True)
-    return {one.name: ranges for one, ranges in pairs if one.role is Role.CHALLENGER}
 
 
 def _check_variants(variants: Sequence[Variant], salt: str) -> None:
@@ -266,11 +258,7 @@ def _check_cells(variants: Sequence[Variant], cells: Sequence[Ranges]) -> None:
                 f"Cells {ranges} of variant '{variant.name}' are not its share of {variant.share:.2%}. "
                 "Plans are built by plan_traffic; set the traffic again."
             )
-    answering = [
-        one
-        for variant, own in zip(variants, cells, strict=True)
-        if variant.role is not Role.SHADOW
-        for one in own
-    ]
-    if sum(end - begin for begin, end in answering) != CELLS or join_ranges(answering) != WHOLE:
+    pairs = zip(variants, cells, strict=True)
+    answering = [one for variant, own in pairs if variant.role is not Role.SHADOW for one in own]
+    if count_cells(tuple(answering)) != CELLS or join_ranges(answering) != WHOLE:
         raise InputError("Cells of a traffic plan overlap or leave gaps; set the traffic again.")

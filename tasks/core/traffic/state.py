@@ -73,19 +73,19 @@ def fold_traffic(entries: Iterable[LedgerEntry], *, model: str) -> TrafficState:
     return TrafficState.of_entry(own[-1])
 
 
-def promoted_since(reigns: Iterable[ChampionPeriod], state: TrafficState) -> frozenset[int]:
-    """Return the versions that came to the throne after the traffic was set, whether they still hold it or not."""
+def promoted_since(periods: Iterable[ChampionPeriod], state: TrafficState) -> frozenset[int]:
+    """Return the versions that became champion after the traffic was set, whether they still are or not."""
     if state.set_at is None:
         return frozenset()
-    return frozenset(one.version for one in reigns if one.since is not None and one.since >= state.set_at)
+    return frozenset(one.version for one in periods if one.since is not None and one.since >= state.set_at)
 
 
-def in_force(state: TrafficState, *, champion: int | None, reigned: Collection[int] = ()) -> TrafficState:
+def in_force(state: TrafficState, *, champion: int | None, promoted: Collection[int] = ()) -> TrafficState:
     """Return the traffic without the variants that have nothing left to show.
 
     The plan names versions; the champion's share is always @champion's, whoever that is. A challenger or shadow that
     is nothing but the champion is done and gives its share back. It stays done when the champion is rolled back
-    afterwards: who was on the throne since the traffic was set does not answer as a challenger again. Ensembles
+    afterwards: what was champion since the traffic was set does not answer as a challenger again. Ensembles
     stay, also with the champion among their members. Without a champion nothing is changed.
 
     Parameters
@@ -94,23 +94,18 @@ def in_force(state: TrafficState, *, champion: int | None, reigned: Collection[i
         What is wanted.
     champion : int | None
         Version of @champion.
-    reigned : collection of int
-        Versions that came to the throne since (`reigned_since`).
+    promoted : collection of int
+        Versions that became champion since (`promoted_since`).
     """
-    over = {champion, *reigned} - {None}
+    over = {champion, *promoted} - {None}
     done = [one.name for one in state.plan.variants if one.version in over]
-    if not done:
-        return state
-    through = state.ramp is not None and state.ramp.arm in done
-    plan = state.plan.without(*done)
-    return replace(
-        state, plan=plan, ramp=None if through else state.ramp, step=None if through else state.step
-    )
+    return without_variants(state, done) if done else state
 
 
-def without_challengers(plan: TrafficPlan) -> TrafficPlan:
-    """Return the plan with everything answered by the champion; shadows go on."""
-    return plan.without(*(one.name for one in plan.challengers))
+def without_variants(state: TrafficState, names: Collection[str]) -> TrafficState:
+    """Return the traffic without some variants, and without the ramp of one of them; the champion takes their share."""
+    after = replace(state, plan=state.plan.without(*names))
+    return replace(after, ramp=None, step=None) if state.ramp and state.ramp.arm in names else after
 
 
 def describe(state: TrafficState) -> Mapping[str, Any]:

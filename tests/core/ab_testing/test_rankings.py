@@ -51,7 +51,9 @@ def served(rng, *, share, salt):
     arms = np.empty(n, dtype=object)
     for places in halves:
         mine = [ids[i] for i in places]
-        chosen = Assigner(plan).indices(row_keys([requests(races[places], mine)], mine))
+        assigner = Assigner(plan)
+        keys = row_keys([requests(races[places], mine)], mine)
+        chosen = np.array([assigner.route(key).index for key in keys])
         arms[places] = np.where(chosen == 0, "champion", "new")
     y = (rng.random(n) < 0.3).astype(float)
     place = np.arange(n, dtype=float)

@@ -229,8 +229,8 @@ def test_a_rollback_to_a_named_former_champion_keeps_the_newest_former_one_as_fa
     assert made.aliases == {"champion": 1, "fallback": 2}
 
 
-def test_a_rollback_to_a_version_that_never_reigned_is_wrong_input():
-    with pytest.raises(InputError, match=r"Version 5 .* never reigned.*Champions so far: 1, 2"):
+def test_a_rollback_to_a_version_that_was_never_champion_is_wrong_input():
+    with pytest.raises(InputError, match=r"Version 5 .* was never champion.*Champions so far: 1, 2"):
         world(1, 2).rollback(to=5)
 
 
@@ -444,7 +444,7 @@ def test_an_open_plan_is_in_progress_while_the_lock_is_held_and_crashed_when_not
     ("aliases", "complaint"),
     [
         ({"champion": 3, "fallback": 1}, "@champion is 3, the ledger says 2."),
-        ({"fallback": 1}, "@champion is nobody, the ledger says 2."),
+        ({"fallback": 1}, "@champion is absent, the ledger says 2."),
         ({"champion": 2, "fallback": 2}, "@fallback and @champion are both version 2."),
     ],
 )

@@ -1,4 +1,4 @@
-"""The page about an act on the throne."""
+"""The page of a promotion or rollback."""
 
 from datetime import UTC, datetime
 
@@ -7,7 +7,7 @@ from evergreen.tasks.core.promotion.status import promotion_markdown
 from evergreen.tasks.core.verdict import Reason, StageResult, State
 
 
-def test_the_page_says_who_reigns_why_and_who_reigned_before():
+def test_the_page_names_the_champion_why_and_the_champions_before():
     result = StageResult(
         state=State.CHAMPION_RESTORED,
         model="fraud",
@@ -44,7 +44,7 @@ def test_the_page_says_who_reigns_why_and_who_reigned_before():
         "",
         "| version | since | until | how | why | evidence |",
         "| --- | --- | --- | --- | --- | --- |",
-        "| 1 | 2026-04-01T00:00:00+00:00 | reigns | rollback | worse | none |",
+        "| 1 | 2026-04-01T00:00:00+00:00 | now | rollback | worse | none |",
         "| 2 | 2026-03-01T00:00:00+00:00 | 2026-04-01T00:00:00+00:00 | promotion | better | fraud/decisions/3 |",
         "| 1 | unknown | 2026-03-01T00:00:00+00:00 | outside | found | none |",
     ]

@@ -25,8 +25,8 @@ from evergreen.tasks.core.verdict import State
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
-DRIFT = Cause(trigger="data", name="age", said="age moved", size=0.3, limit=0.0, since="2026-02-28")
-BY_HAND = Cause(trigger=MANUAL, said="Asked for by hand.")
+DRIFT = Cause(trigger="data", name="age", message="age moved", size=0.3, limit=0.0, since="2026-02-28")
+BY_HAND = Cause(trigger=MANUAL, message="Asked for by hand.")
 POLICY = RetrainPolicy(triggers=frozenset({"data", "performance"}), cooldown=HOUR)
 
 

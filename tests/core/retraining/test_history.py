@@ -39,7 +39,7 @@ from evergreen.tasks.core.retraining.types import (
 from evergreen.tasks.core.verdict import State
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-CAUSE = Cause(trigger="data", name="age", said="age moved", size=0.3, since="then", position=3.0)
+CAUSE = Cause(trigger="data", name="age", message="age moved", size=0.3, since="then", position=3.0)
 
 
 def stream(*entries):

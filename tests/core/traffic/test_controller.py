@@ -43,14 +43,14 @@ def serve(watch, rng, rows, *, errors=0.01, slower=1.0):
 def test_a_good_canary_is_stepped_up_and_what_was_known_of_the_champion_is_kept():
     watch, rng = watching(), np.random.default_rng(1)
     serve(watch, rng, 1000)
-    assert TrafficAction.HOLD is watch.decide(now=START + MINUTE / 2).act
+    assert TrafficAction.HOLD is watch.decide(now=START + MINUTE / 2).action
     decision = watch.decide(now=START + MINUTE)
-    assert (TrafficAction.STEP, 0.5) == (decision.act, decision.state.plan.variant("v8").share)
+    assert (TrafficAction.STEP, 0.5) == (decision.action, decision.state.plan.variant("v8").share)
     assert 1000 == sum(watch.counts.rows)  # the round goes on until the ledger has the step
     assert watch.follow(replace(decision.state, seq=2), champion=7, now=START + MINUTE)
     assert ((0, 0), True) == (watch.counts.rows, watch.counts.reference is not None)
     serve(watch, rng, 400)
-    assert TrafficAction.DONE is watch.decide(now=START + 2 * MINUTE).act
+    assert TrafficAction.DONE is watch.decide(now=START + 2 * MINUTE).action
 
 
 @pytest.mark.parametrize("fault", [{"errors": 0.3}, {"slower": 3.0}])
@@ -58,7 +58,7 @@ def test_a_bad_canary_is_sent_back_within_the_round(fault):
     watch, rng = watching(), np.random.default_rng(2)
     serve(watch, rng, 1500, **fault)
     decision = watch.decide(now=START + timedelta(seconds=5))
-    assert TrafficAction.STOP is decision.act
+    assert TrafficAction.STOP is decision.action
     watch.follow(decision.state, champion=7, now=START + timedelta(seconds=5))
     assert {0} == {watch.assigner.route(f"c{n}").index for n in range(200)}
 
@@ -84,7 +84,7 @@ def test_rounds_of_a_plan_without_a_ramp_follow_each_other_and_need_more_each_ti
     for minute in range(1, 4):
         serve(watch, rng, 1000)
         decision = watch.decide(now=START + minute * MINUTE)
-        assert (TrafficAction.HOLD, True) == (decision.act, decision.next_round)
+        assert (TrafficAction.HOLD, True) == (decision.action, decision.next_round)
         needed.append(decision.guardrails[0].needed)
         assert (0, 0) == watch.counts.rows
     assert needed == sorted(set(needed))

@@ -46,7 +46,7 @@ def plain():
 
 def wanted(*variants, state=None, known=KNOWN, **options):
     return set_traffic(
-        state or plain(), variants, model="fraud", known=known, why="try it", now=NOW, **options
+        state or plain(), variants, model="fraud", registered=known, why="try it", now=NOW, **options
     )
 
 
@@ -84,7 +84,7 @@ def decide(state, round_, *, after=TEN, limits=LIMITS):
 def test_a_step_lasts_its_rows_and_its_time(rows, after):
     decision = decide(ramping(), seen(rows, champion_rows=19 * rows), after=after)
     assert (TrafficAction.HOLD, "round_not_over", False) == (
-        decision.act,
+        decision.action,
         decision.reasons[0].code,
         decision.next_round,
     )
@@ -96,7 +96,7 @@ def test_a_quiet_canary_goes_step_by_step_to_its_end():
     for number in range(1, 4):
         decision = decide(state, seen(100, number=number))
         state = decision.state
-        acts.append(decision.act)
+        acts.append(decision.action)
         shares.append(state.plan.variant("v8").share)
     assert [TrafficAction.STEP, TrafficAction.STEP, TrafficAction.DONE] == acts
     assert [0.5, 1.0, 1.0] == shares
@@ -107,7 +107,7 @@ def test_a_quiet_canary_goes_step_by_step_to_its_end():
 
 def test_a_tripped_guardrail_sends_everything_back_at_once():
     decision = decide(ramping(WATCHER), seen(50, errors=25), after=timedelta(seconds=5))
-    assert (TrafficAction.STOP, "stopped", True) == (decision.act, decision.kind, decision.next_round)
+    assert (TrafficAction.STOP, "stopped", True) == (decision.action, decision.kind, decision.next_round)
     assert ["champion", "watcher"] == [one.name for one in decision.state.plan.variants]
     assert 1.0 == decision.state.plan.champion.share
     assert ["guardrail_errors"] == [reason.code for reason in decision.reasons]
@@ -117,12 +117,16 @@ def test_a_tripped_guardrail_sends_everything_back_at_once():
 def test_a_doubt_holds_the_step_and_in_the_end_begins_a_new_round():
     doubtful = decide(ramping(), seen(100, errors=2))
     assert (TrafficAction.HOLD, False, "guardrail_errors") == (
-        doubtful.act,
+        doubtful.action,
         doubtful.next_round,
         doubtful.reasons[0].code,
     )
     patient = decide(ramping(), seen(100 * MAX_ROUND_LENGTH, errors=2, champion_rows=7600))
-    assert (TrafficAction.HOLD, True, ramping().step) == (patient.act, patient.next_round, patient.state.step)
+    assert (TrafficAction.HOLD, True, ramping().step) == (
+        patient.action,
+        patient.next_round,
+        patient.state.step,
+    )
 
 
 def test_an_arm_whose_outcomes_are_judged_may_score_otherwise_but_not_fail():
@@ -131,8 +135,8 @@ def test_an_arm_whose_outcomes_are_judged_may_score_otherwise_but_not_fail():
     moved = Round(number=1, since=NOW, figures=(usual, other))
     assert ["guardrail_score"] == [reason.code for reason in decide(wanted(EIGHT), moved).reasons]
     tested = wanted(EIGHT, judged=["v8"])
-    assert TrafficAction.HOLD is decide(tested, moved).act
-    assert TrafficAction.STOP is decide(tested, seen(100, errors=50)).act
+    assert TrafficAction.HOLD is decide(tested, moved).action
+    assert TrafficAction.STOP is decide(tested, seen(100, errors=50)).action
     entry = next_entry(None, model="fraud", stream=TRAFFIC, at=NOW, kind="set", payload=tested.to_dict())
     assert ("v8",) == fold_traffic([entry], model="fraud").judged
 
@@ -140,11 +144,11 @@ def test_an_arm_whose_outcomes_are_judged_may_score_otherwise_but_not_fail():
 def test_a_plan_without_a_ramp_is_watched_round_after_round():
     state = wanted(EIGHT)
     assert (TrafficAction.HOLD, True, ()) == (
-        (found := decide(state, seen(100))).act,
+        (found := decide(state, seen(100))).action,
         found.next_round,
         found.reasons,
     )
-    assert TrafficAction.STOP is decide(state, seen(100, errors=50)).act
+    assert TrafficAction.STOP is decide(state, seen(100, errors=50)).action
 
 
 def test_later_rounds_and_more_processes_need_more_evidence():
@@ -155,11 +159,14 @@ def test_later_rounds_and_more_processes_need_more_evidence():
 
 def test_an_arm_nobody_counted_yet_is_judged_on_nothing():
     decision = decide(ramping(), Round(number=1, since=NOW, figures=()))
-    assert (TrafficAction.HOLD, "round_not_over") == (decision.act, decision.reasons[0].code)
+    assert (TrafficAction.HOLD, "round_not_over") == (decision.action, decision.reasons[0].code)
 
 
 def test_without_challengers_there_is_nothing_to_decide():
-    assert (TrafficAction.HOLD, ()) == ((found := decide(wanted(WATCHER), seen(100))).act, found.guardrails)
+    assert (TrafficAction.HOLD, ()) == (
+        (found := decide(wanted(WATCHER), seen(100))).action,
+        found.guardrails,
+    )
 
 
 @pytest.mark.parametrize("steps", [(), (0.5, 0.1), (0.1, 0.1), (0.0, 0.5), (0.5, 1.5), (0.00001,)])
@@ -267,7 +274,7 @@ def test_a_challenger_that_became_champion_is_done_and_gives_its_share_back():
     assert ["champion", "watcher"] == [one.name for one in after.plan.variants]
     assert (1.0, None, None) == (after.plan.champion.share, after.ramp, after.step)
     decision = settle_traffic(state, after, champion=8)
-    assert (TrafficAction.DONE, "became_champion") == (decision.act, decision.reasons[0].code)
+    assert (TrafficAction.DONE, "became_champion") == (decision.action, decision.reasons[0].code)
     assert decision.state.plan == after.plan
     assert settle_traffic(decision.state, in_force(decision.state, champion=8), champion=8) is None
 
@@ -283,14 +290,14 @@ def test_who_was_on_the_throne_and_fell_does_not_answer_as_a_challenger_again():
         state,
     )
     assert frozenset({7, 8}) == reigned
-    assert in_force(state, champion=7, reigned=reigned).plan.is_plain
+    assert in_force(state, champion=7, promoted=reigned).plan.is_plain
     assert state == in_force(state, champion=7)
 
 
 def test_a_former_champion_may_be_tried_again_when_it_is_set_after_its_fall():
     early = ChampionPeriod(version=8, since=NOW - 2 * TEN, until=NOW - TEN, how="promotion", reason="")
     state = ramping()
-    assert state == in_force(state, champion=7, reigned=promoted_since([early], state))
+    assert state == in_force(state, champion=7, promoted=promoted_since([early], state))
     assert frozenset() == promoted_since([early], TrafficState(plan=state.plan))
 
 
@@ -364,7 +371,7 @@ def test_variants_are_ended_by_name_and_the_others_keep_their_cells():
     decision = end_variants(state, ["v8", "watcher"], [why])
     after = decision.state
     assert (TrafficAction.DONE, "done", (why,), ("v9",)) == (
-        decision.act,
+        decision.action,
         decision.kind,
         after.reasons,
         after.judged,

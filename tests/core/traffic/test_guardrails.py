@@ -74,8 +74,8 @@ def play_ramp(world, rng, *, ramp=None, limits=None, looks=10):
             decision = decide_traffic(
                 state, Round(number=number, since=since, figures=tally.figures()), now=now, limits=limits
             )
-            if decision.act in (TrafficAction.STOP, TrafficAction.DONE):
-                return decision.act, served
+            if decision.action in (TrafficAction.STOP, TrafficAction.DONE):
+                return decision.action, served
             state = decision.state
             if decision.next_round:
                 break

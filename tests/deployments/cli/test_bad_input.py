@@ -200,10 +200,10 @@ TYPED = {
         ["--version", "integer"],
     ),
     "no version to promote": (("promote", "bad.yaml"), GOOD, ["--version"]),
-    "a version that never reigned": (
+    "a version that was never champion": (
         ("rollback", "bad.yaml", "--to", 2),
         GOOD,
-        ["Version 2", "never reigned", "Champions so far: 1"],
+        ["Version 2", "was never champion", "Champions so far: 1"],
     ),
     "a model that is nowhere": (
         ("register", "bad.yaml", "models:/nobody/1", "--trained-to", "2026-01-10"),
