@@ -7,9 +7,11 @@ from typing import Any
 
 from evergreen.tasks.core.ab_testing.definition import ARMS, LiveTest
 from evergreen.tasks.core.log_items import Json, LogItem, Metrics, Params, Table, Tags, Text
+from evergreen.tasks.core.reports.html import markdown_table
 from evergreen.tasks.core.verdict import StageResult
 
 Point = Mapping[str, Any]
+_HEAD = ("variant", "verdict", "improvement", "sequence", "champion", "challenger", "units", "still needed")
 
 
 def live_markdown(test: LiveTest, judged: StageResult) -> str:
@@ -22,9 +24,7 @@ def live_markdown(test: LiveTest, judged: StageResult) -> str:
         "",
         *(f"- **{reason.code}**: {reason.message}" for reason in judged.reasons),
         "",
-        "| variant | verdict | improvement | sequence | champion | challenger | units | still needed |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-        *(f"| {' | '.join(_row(one))} |" for one in analysis["challengers"]),
+        *markdown_table(_HEAD, [_row(one) for one in analysis["challengers"]]),
         "",
         f"The sequence holds at any time: it is ever wrong with probability at most {test.alpha_each:g}. "
         f"An improvement of {test.effect:g} is worth finding.",

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from evergreen.tasks.core.log_items import Json, LogItem, Metrics, Params, Tags, Text
+from evergreen.tasks.core.reports.html import markdown_table, number
 from evergreen.tasks.core.verdict import StageResult
 
 
@@ -17,9 +18,7 @@ def challenge_markdown(result: StageResult) -> str:
         "",
         *(f"- **{reason.code}**: {reason.message}" for reason in result.reasons),
         "",
-        "| what | value |",
-        "| --- | --- |",
-        *(f"| {name} | {value} |" for name, value in _rows(facts)),
+        *markdown_table(("what", "value"), _rows(facts)),
     ]
     return "\n".join(lines)
 
@@ -27,7 +26,7 @@ def challenge_markdown(result: StageResult) -> str:
 def challenge_items(result: StageResult, page: str) -> Iterator[LogItem]:
     """Describe what is logged of a decided challenge."""
     facts = result.details
-    numbers = (
+    names = (
         "difference",
         "p_value",
         "level",
@@ -38,13 +37,11 @@ def challenge_items(result: StageResult, page: str) -> Iterator[LogItem]:
         "alpha_left",
         "needed_n",
     )
-    yield Metrics({name: float(facts[name]) for name in numbers if facts[name] is not None})
+    yield Metrics({name: float(facts[name]) for name in names if facts[name] is not None})
     low, high = facts["interval"]
     if low is not None and high is not None:
         yield Metrics({"interval_low": low, "interval_high": high})
-    yield Params(
-        {"metric": facts["metric"], "test": facts["test"], "data_fingerprint": facts["data_fingerprint"]}
-    )
+    yield Params({name: facts[name] for name in ("metric", "test", "data_fingerprint")})
     yield Tags({"evergreen.verdict": facts["verdict"], "evergreen.decision": str(result.decision_id)})
     yield Json("decision.json", result.to_dict())
     yield Text("decision.md", page)
@@ -70,11 +67,11 @@ def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     defender = versions["defender"]
     if defender is not None and defender != versions["champion"]:
         champion = versions["champion"]
-        rows.insert(2, ("stand-in", f"judged twin of champion {champion}, which learned from these rows"))
+        rows.insert(
+            2, ("stand-in", f"judged version of champion {champion}, which was trained on these rows")
+        )
     return rows
 
 
 def _number(value: Any) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return number(value) or "-"

@@ -14,6 +14,7 @@ from evergreen.tasks.core.promotion.history import (
 )
 from evergreen.tasks.core.promotion.ledger import LedgerEntry, check_chain
 from evergreen.tasks.core.promotion.plan import CANDIDATE, CHALLENGER, CHAMPION, FALLBACK, ROLES
+from evergreen.tasks.core.reports.html import markdown_table
 from evergreen.tasks.core.verdict import StageResult
 
 STAGE_WORDS = {CHAMPION: "Production", CHALLENGER: "Staging", FALLBACK: "Archived", CANDIDATE: "None"}
@@ -102,34 +103,22 @@ SHOWN = 10
 def promotion_markdown(result: StageResult, history: Sequence[ChampionPeriod]) -> str:
     """Return the page as Markdown: state, aliases, reasons, the newest champions."""
     holders = [f"@{alias}: {result.details.get(alias) or 'absent'}" for alias in ("champion", "fallback")]
-    reasons = [f"- `{reason.code}` {_cell(reason.message)}" for reason in result.reasons]
+    reasons = [f"- `{reason.code}` {_in_one_line(reason.message)}" for reason in result.reasons]
     settled = [
         f"- {plan['outcome']} the {plan['kind']} to version {plan['version']} that a crash left ({plan['plan_id']})"
         for plan in result.details.get("settled", [])
     ]
-    rows = [_row(period) for period in reversed(history[-SHOWN:])]
-    return "\n".join(
-        [
-            f"## {result.model}: {result.state.value}",
-            "",
-            " · ".join(holders),
-            "",
-            *reasons,
-            *settled,
-            "",
-            "| version | since | until | how | why | evidence |",
-            "| --- | --- | --- | --- | --- | --- |",
-            *rows,
-        ]
-    )
+    head = ("version", "since", "until", "how", "why", "evidence")
+    table = markdown_table(head, [_row(period) for period in reversed(history[-SHOWN:])])
+    title = f"## {result.model}: {result.state.value}"
+    return "\n".join([title, "", " · ".join(holders), "", *reasons, *settled, "", *table])
 
 
-def _row(period: ChampionPeriod) -> str:
+def _row(period: ChampionPeriod) -> tuple[Any, ...]:
     since = period.since.isoformat(timespec="seconds") if period.since else "unknown"
     until = period.until.isoformat(timespec="seconds") if period.until else "now"
-    cells = [str(period.version), since, until, period.how, _cell(period.reason), period.evidence or "none"]
-    return f"| {' | '.join(cells)} |"
+    return period.version, since, until, period.how, period.reason, period.evidence or "none"
 
 
-def _cell(text: str) -> str:
+def _in_one_line(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")

@@ -9,18 +9,16 @@ from typing import Any
 import numpy as np
 
 from evergreen.tasks.core.config import ModelConfig
-from evergreen.tasks.core.contract.learn import learn_contract
 from evergreen.tasks.core.data.rows import Parts
 from evergreen.tasks.core.data.schema import Schema, infer_schema
 from evergreen.tasks.core.errors import DataError
-from evergreen.tasks.core.log_items import Json, LogItem, Metrics, Params
+from evergreen.tasks.core.log_items import LogItem, Metrics, Params
 from evergreen.tasks.core.metrics.base import Metric
 from evergreen.tasks.core.metrics.registry import measure
 from evergreen.tasks.core.metrics.scored import Scored
 from evergreen.tasks.core.profiles.grid import Grid
-from evergreen.tasks.core.records.reference import FOLDER, reference_items
-from evergreen.tasks.core.records.training import baseline_metrics, shown_config
-from evergreen.tasks.core.reports.monitoring import frozen_sample
+from evergreen.tasks.core.records.reference import freeze_reference, frozen_items, version_documents
+from evergreen.tasks.core.records.training import baseline_metrics
 from evergreen.tasks.core.seeds import seed_for
 from evergreen.tasks.core.training.baseline import all_baselines
 from evergreen.tasks.core.training.features import class_labels, outcomes
@@ -30,7 +28,7 @@ from evergreen.tasks.core.training.training import pick_threshold
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ForeignRecord:
-    """What the data say about a model that was trained elsewhere."""
+    """A model that was trained elsewhere, as measured on the data."""
 
     schema: Schema
     recipe: Recipe
@@ -67,12 +65,20 @@ def examine_foreign(
         classes=recipe.classes,
         threshold=recipe.threshold.value,
     )
+    baselines = all_baselines(
+        training=parts.training,
+        rows=parts.holdout,
+        schema=schema,
+        config=config,
+        classes=recipe.classes,
+        rng=np.random.default_rng(seed_for(config.model, parts.fingerprint, "baseline")),
+    )
     return ForeignRecord(
         schema=schema,
         recipe=recipe,
         holdout=scored,
         metrics=measure(scored, metrics),
-        baselines=_baselines(recipe, parts, schema, config, metrics),
+        baselines={kind: measure(answers, metrics) for kind, answers in baselines.items()},
     )
 
 
@@ -135,16 +141,10 @@ def describe_foreign(
     training, schema = parts.training, record.schema
     yield Params({"uri": uri, "threshold": record.recipe.threshold.value, "training_rows": len(training)})
     yield Metrics({**record.metrics, **baseline_metrics(record.baselines)})
-    documents = {
-        "schema": schema.to_dict(),
-        "split": parts.plan.to_dict(),
-        "recipe": record.recipe.to_dict(),
-        "contract": learn_contract(training.frame, schema=schema, config=config).to_dict(),
-        "config": shown_config(config),
-        **frozen_sample(training, schema=schema, config=config),
-    }
-    yield from (Json(f"{FOLDER}/{name}.json", content) for name, content in documents.items())
-    yield from reference_items(
+    yield from version_documents(
+        training, schema=schema, plan=parts.plan, recipe=record.recipe, config=config
+    )
+    frozen = freeze_reference(
         training,
         record.holdout,
         schema=schema,
@@ -153,18 +153,4 @@ def describe_foreign(
         score_source="holdout",
         earlier=earlier,
     )
-
-
-def _baselines(
-    recipe: Recipe, parts: Parts, schema: Schema, config: ModelConfig, metrics: Sequence[Metric]
-) -> dict[str, dict[str, float]]:
-    """Measure the naive baselines on the holdout."""
-    answers = all_baselines(
-        training=parts.training,
-        rows=parts.holdout,
-        schema=schema,
-        config=config,
-        classes=recipe.classes,
-        rng=np.random.default_rng(seed_for(config.model, parts.fingerprint, "baseline")),
-    )
-    return {kind: measure(scored, metrics) for kind, scored in answers.items()}
+    yield from frozen_items(frozen)

@@ -1,4 +1,4 @@
-"""What is frozen with a version for whoever watches it later: its reference, and its own past window by window."""
+"""What is stored with a version: its documents, its reference for monitoring, and its past window by window."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from evergreen.tasks.core.arrays import Array
 from evergreen.tasks.core.config import ModelConfig
+from evergreen.tasks.core.contract.learn import learn_contract
 from evergreen.tasks.core.data.rows import Rows, SplitPlan
 from evergreen.tasks.core.data.schema import Schema
 from evergreen.tasks.core.drift.answers import prepare_answers
@@ -26,13 +27,15 @@ from evergreen.tasks.core.monitoring.reference_series import (
 )
 from evergreen.tasks.core.profiles.grid import Grid
 from evergreen.tasks.core.profiles.reference import fit_inputs, reference_profiles
+from evergreen.tasks.core.redact import redacted
+from evergreen.tasks.core.reports.monitoring import frozen_sample
 from evergreen.tasks.core.training.scoring import Recipe, decided_by
 from evergreen.tasks.core.training.training import Selection, TrainingTask, Winner
 
 
 def freeze_training(
-    lesson: TrainingTask,
-    choice: Selection,
+    task: TrainingTask,
+    selection: Selection,
     winner: Winner,
     config: ModelConfig,
     *,
@@ -43,16 +46,16 @@ def freeze_training(
     Parameters
     ----------
     earlier : Grid, optional
-        The inputs' grid of the model so far, kept while it fits.
+        The inputs' grid of the model so far, documents while it fits.
     """
-    run = choice.chosen_run
+    run = selection.chosen_run
     scored, source = (run.out_of_fold, "out_of_fold") if run else (winner.holdout, "holdout")
     return freeze_reference(
-        lesson.parts.training,
+        task.parts.training,
         decided_by(scored, winner.recipe.threshold.value),
-        schema=lesson.schema,
+        schema=task.schema,
         config=config,
-        metrics=lesson.metrics,
+        metrics=task.metrics,
         score_source=source,
         earlier=earlier,
     )
@@ -81,7 +84,7 @@ def freeze_reference(
     score_source : str
         ``out_of_fold`` or ``holdout``.
     earlier : Grid, optional
-        The inputs' grid of an earlier version, kept while it fits.
+        The inputs' grid of an earlier version, documents while it fits.
     """
     profile = reference_profiles(
         rows, scored, schema=schema, config=config, score_source=score_source, earlier=earlier
@@ -118,7 +121,7 @@ def freeze_refit(
     )
 
 
-# What monitoring will need of a version, kept with it: ``profile.json`` and ``past.json``.
+# What monitoring will need of a version, documents with it: ``profile.json`` and ``past.json``.
 
 
 FOLDER = "evergreen"
@@ -131,41 +134,43 @@ def frozen_items(frozen: FrozenReference) -> Iterator[LogItem]:
     yield Text(f"{FOLDER}/past.json", past)
 
 
-def reference_items(
-    rows: Rows,
-    scored: Scored,
-    *,
-    schema: Schema,
-    config: ModelConfig,
-    metrics: Sequence[Metric],
-    score_source: str,
-    earlier: Grid | None = None,
+def version_documents(
+    rows: Rows, *, schema: Schema, plan: SplitPlan, recipe: Recipe, config: ModelConfig
 ) -> Iterator[LogItem]:
-    """Yield both documents of a version; see `evergreen.tasks.core.records.reference.freeze_reference`."""
-    yield from frozen_items(
-        freeze_reference(
-            rows,
-            scored,
-            schema=schema,
-            config=config,
-            metrics=metrics,
-            score_source=score_source,
-            earlier=earlier,
-        )
-    )
+    """Yield the documents stored with a version under ``evergreen/``; ``rows`` are those it was trained on."""
+    documents = {
+        "schema": schema.to_dict(),
+        "split": plan.to_dict(),
+        "recipe": recipe.to_dict(),
+        "contract": learn_contract(rows.frame, schema=schema, config=config).to_dict(),
+        "config": shown_config(config),
+        **frozen_sample(rows, schema=schema, config=config),
+    }
+    yield from _json_documents(documents)
+
+
+def _json_documents(documents: Mapping[str, Any]) -> Iterator[LogItem]:
+    return (Json(f"{FOLDER}/{name}.json", content) for name, content in documents.items())
+
+
+def shown_config(config: ModelConfig) -> dict[str, Any]:
+    """Return a configuration as it may be stored: addresses without passwords, options left out."""
+    plain = config.model_dump(mode="json")
+    plain["data"] |= {"source": redacted(config.data.source), "options": sorted(config.data.options)}
+    return plain
 
 
 def refit_reference_items(
-    kept: Mapping[str, Any], rows: Rows, *, schema: Schema, config: ModelConfig, metric: Metric
+    documents: Mapping[str, Any], rows: Rows, *, schema: Schema, config: ModelConfig, metric: Metric
 ) -> Iterator[LogItem]:
     """Yield both documents of a refit; see `evergreen.tasks.core.records.reference.freeze_refit`.
 
     Parameters
     ----------
-    kept : mapping
+    documents : mapping
         ``profile`` and ``past`` (None: it has none) of the judged version.
     """
-    judged = FrozenReference(profile=kept["profile"], past=ReferenceSeries.from_dict(kept["past"]))
+    judged = FrozenReference(profile=documents["profile"], past=ReferenceSeries.from_dict(documents["past"]))
     yield from frozen_items(freeze_refit(judged, rows, schema=schema, config=config, metric=metric))
 
 
@@ -173,13 +178,13 @@ def refit_reference_items(
 
 
 def describe_refit(
-    kept: Mapping[str, Any], plan: SplitPlan, recipe: Recipe, *, n: int, judged: int
+    documents: Mapping[str, Any], plan: SplitPlan, recipe: Recipe, *, n: int, judged: int
 ) -> Iterator[LogItem]:
     """Yield the items of a refit's run, its reference apart (`evergreen.tasks.core.records.reference`).
 
     Parameters
     ----------
-    kept : mapping
+    documents : mapping
         Documents of the judged version by name that hold for the refit too.
     plan : SplitPlan
         What the refit learned from; replaces the judged version's.
@@ -200,8 +205,7 @@ def describe_refit(
             **recipe.settings,
         }
     )
-    documents = {**kept, "split": plan.to_dict()}
-    yield from (Json(f"{FOLDER}/{name}.json", content) for name, content in documents.items())
+    yield from _json_documents({**documents, "split": plan.to_dict()})
 
 
 def check_same_classes(y: Array, recipe: Recipe) -> None:
@@ -214,8 +218,7 @@ def check_same_classes(y: Array, recipe: Recipe) -> None:
     """
     if not recipe.classes:
         return
-    present = set(np.unique(y).tolist())
-    known = set(recipe.classes)
+    present, known = set(np.unique(y).tolist()), set(recipe.classes)
     if present - known or (len(known) == 2 and known - present):
         raise NotLearnable(
             "classes_changed",

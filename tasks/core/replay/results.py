@@ -225,14 +225,14 @@ class PolicyResult:
     @property
     def accuracy(self) -> float | None:
         """Mean accuracy over windows; None where nothing is classified."""
-        known = [step.accuracy for step in self.steps if step.accuracy is not None]
-        return float(np.mean(known)) if known else None
+        defined = [step.accuracy for step in self.steps if step.accuracy is not None]
+        return float(np.mean(defined)) if defined else None
 
     @property
     def worst_step(self) -> StepResult | None:
         """The window with the worst metric; None where it is defined on none."""
-        known = [step for step in self.steps if step.performance.defined]
-        return min(known, key=lambda step: self.sign * step.performance.value, default=None)
+        defined = [step for step in self.steps if step.performance.defined]
+        return min(defined, key=lambda step: self.sign * step.performance.value, default=None)
 
     @property
     def worst(self) -> float:

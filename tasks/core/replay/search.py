@@ -1,4 +1,4 @@
-"""A search for a policy: tried on the first part of history, confirmed on the part that it did not see."""
+"""A search for a policy: tried on the first part of history, confirmed on the part that it did not use."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def search_space(
         raise InputError(f"Unknown search method '{method}'. Allowed: grid, random.")
     if trials < 1:
         raise InputError(f"A search of {trials} trials tries nothing. Allowed: 1 or more.")
-    every = list(_grid(config, window)) if method == "grid" else list(_draws(config, window, rng, trials))
+    every = list(_grid(config, window)) if method == "grid" else _draws(config, window, rng, trials)
     return tuple(every[place] for place in _spread(len(every), trials))
 
 
@@ -110,17 +110,12 @@ def _grid(config: ModelConfig, window: timedelta) -> Iterable[Overlay]:
         yield {"retraining": {"triggers": triggers, "every": span, "cooldown": span, "window": learned}}
 
 
-def _draws(
-    config: ModelConfig, window: timedelta, rng: np.random.Generator, trials: int
-) -> Iterable[Overlay]:
-    seen: list[Overlay] = []
+def _draws(config: ModelConfig, window: timedelta, rng: np.random.Generator, trials: int) -> list[Overlay]:
+    drawn: list[Overlay] = []
     for _ in range(20 * trials):
-        if len(seen) == trials:
-            return
-        overlay = _draw(config, window, rng)
-        if overlay not in seen:
-            seen.append(overlay)
-            yield overlay
+        if len(drawn) < trials and (overlay := _draw(config, window, rng)) not in drawn:
+            drawn.append(overlay)
+    return drawn
 
 
 def _draw(config: ModelConfig, window: timedelta, rng: np.random.Generator) -> Overlay:
@@ -170,9 +165,7 @@ def _weights(config: ModelConfig) -> tuple[str, ...]:
 
 def _spread(many: int, wanted: int) -> list[int]:
     """Return so many places, evenly spread."""
-    if many <= wanted:
-        return list(range(many))
-    return [int(place) for place in np.unique(np.linspace(0, many - 1, wanted).round())]
+    return [int(place) for place in np.unique(np.linspace(0, many - 1, min(many, wanted)).round())]
 
 
 SHARE = 0.7
@@ -242,14 +235,14 @@ def trial_specs(overlays: Sequence[Overlay], config: ModelConfig) -> tuple[Polic
 
 @dataclass(frozen=True, kw_only=True)
 class SearchResult:
-    """What a search found."""
+    """The result of a search."""
 
     overlays: Mapping[str, Overlay]
     """Values by the name of the trial."""
     tried: ReplayResult
     """On the first part: all trials, perhaps beside other policies."""
     confirmed: ReplayResult
-    """Those on the front, on the part that was not seen."""
+    """Those on the front, on the part that the search did not use."""
     start: float
     """Where that begins."""
     clock: str
@@ -257,13 +250,13 @@ class SearchResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form: every trial, the front, and what became of it, with the lines to paste."""
-        later = {one.name: one for one in self.confirmed.policies}
+        tried, later = ({one.name: one for one in part.policies} for part in (self.tried, self.confirmed))
         chosen = [
             {
                 "policy": name,
                 "overlay": self.overlays[name],
                 "yaml": paste_yaml(self.overlays[name]),
-                "first_part": self._summary(self.tried, name),
+                "first_part": tried[name].summary(),
                 "unseen_part": later[name].summary() if name in later else None,
             }
             for name in self.tried.front()
@@ -278,6 +271,3 @@ class SearchResult:
             "chosen": to_plain(chosen),
             "unseen": [one.summary() for one in self.confirmed.policies],
         }
-
-    def _summary(self, result: ReplayResult, name: str) -> dict[str, Any]:
-        return next(one for one in result.policies if one.name == name).summary()

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.config.model import overlay_model
@@ -231,20 +230,11 @@ def parse_policy(name: str, config: ModelConfig) -> PolicySpec:
         wanted = "periodic:30d or 'periodic:5000 rows'" if kind == "periodic" else f"'{kind}' alone"
         raise InputError(f"Wrong policy '{name}' in {WHERE}. Write {wanted}.")
     if kind in _FIXED:
-        return _FIXED[kind](config)
-    overlay = preset_values(kind) if kind in PRESETS else periodic_overlay(span)
+        return PolicySpec(name=kind, config=config, mode=_FIXED[kind])
+    by_calendar = {"triggers": ["periodic"], "every": span, "cooldown": "0s", "back_off": 1.0}
+    overlay = preset_values(kind) if kind in PRESETS else {"retraining": by_calendar}
     return PolicySpec(name=name, config=overlay_model(config, overlay, origin=f"{WHERE} {name}"))
 
 
-def periodic_overlay(span: str) -> dict[str, dict[str, Any]]:
-    """Return what makes a policy go by the calendar alone."""
-    rules = {"triggers": ["periodic"], "every": span, "cooldown": "0s", "back_off": 1.0}
-    return {"retraining": rules}
-
-
-_FIXED: dict[str, Callable[[ModelConfig], PolicySpec]] = {
-    "configured": lambda config: PolicySpec(name="configured", config=config),
-    "never": lambda config: PolicySpec(name="never", config=config, mode="never"),
-    "every": lambda config: PolicySpec(name="every", config=config, mode="every"),
-}
+_FIXED: dict[str, Mode] = {"configured": "governed", "never": "never", "every": "every"}
 _SHOWN = (*_FIXED, "periodic:SPAN", *PRESETS)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from evergreen.tasks.core.reports.html import markdown_table
 from evergreen.tasks.core.retraining.decide import cooldown_ends_at
 from evergreen.tasks.core.retraining.history import Attempt, RetrainHistory
 from evergreen.tasks.core.retraining.types import RetrainDecision, RetrainingAction, RetrainPolicy
@@ -68,11 +69,11 @@ def retraining_markdown(result: StageResult) -> str:
     lines += [f"- `{reason.code}` {reason.message}" for reason in result.reasons]
     stages = facts.get("stages") or {}
     if stages:
-        lines += ["", "| stage | ended | version | decision |", "| --- | --- | --- | --- |"]
-        lines += [
-            f"| {name} | {one['state']} | {one['version'] or '-'} | {one['decision_id'] or '-'} |"
+        rows = [
+            (name, one["state"], one["version"] or "-", one["decision_id"] or "-")
             for name, one in stages.items()
         ]
+        lines += ["", *markdown_table(("stage", "ended", "version", "decision"), rows)]
     if facts.get("next_allowed_at"):
         lines += ["", f"The next retraining may start at {facts['next_allowed_at']}."]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The gate's door: how a check is registered, what it may look at, and what it answers with."""
+"""What a gate is: how a check is registered, what it judges by, and what it returns."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from evergreen.tasks.core.serial import Struct
 from evergreen.tasks.core.validation.smoke import SmokeReport
 from evergreen.tasks.core.verdict import Outcome, Reason, Verdict
 
-# What a check of the gate answers with.
+# What a check of the gate returns.
 
 
 Family = Literal["statistical", "operational"]
@@ -42,7 +42,7 @@ class CheckResult(Struct):
     """One of ``statistical``, ``operational``. Statistical checks are replayed over history; operational ones
     (latency, smoke, size) run live only."""
     warnings: tuple[Reason, ...] = ()
-    """What a person should look at although it decides nothing."""
+    """What a person should check although it decides nothing."""
     measured: dict[str, float] = field(default_factory=dict)
     """Numbers for the run, by a name MLflow accepts."""
 
@@ -77,7 +77,7 @@ def insufficient(name: str, reason: Reason, *, family: Family = "statistical") -
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GateContext:
-    """What a gate may look at; nothing in it may be changed."""
+    """What a gate judges by; nothing in it may be changed."""
 
     config: ModelConfig
     """The model's configuration."""
@@ -154,7 +154,7 @@ class Gate:
         return "operational" if "smoke" in self.needs else "statistical"
 
     def __call__(self, context: GateContext) -> list[CheckResult]:
-        """Ask it; what it raises is not caught, so that a broken gate never approves.
+        """Run it; what it raises is not caught, so that a broken gate never approves.
 
         Raises
         ------

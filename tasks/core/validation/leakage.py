@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,38 +44,21 @@ def ranking_power(values: pd.Series, y: Array, *, problem: str, group: IntArray 
         categories as learned on the other half of the rows, which sees bends, gaps and names. 0.5 for a
         constant column, NaN for outcomes of one value.
     """
-    targets = _targets(y, problem)
+    targets = [np.asarray(y, dtype=float)] if problem in ("regression", "ranking") else []
+    if not targets:  # each class against the rest; of two the positive one
+        labels = np.unique(y)
+        targets = [(y == label).astype(float) for label in (labels[-1:] if problem == "binary" else labels)]
     if any(len(np.unique(target)) < 2 for target in targets):
         return float("nan")
-    readings = [_power(_as_numbers(values), targets, problem=problem, group=group)]
-    codes = _codes(values)
-    readings.append(_power_of_codes(codes, targets, problem=problem, group=group))
-    return max(readings)
-
-
-def _targets(y: Array, problem: str) -> list[FloatArray]:
-    """Return one number column a question: each class against the rest, or the outcome itself."""
-    if problem == "binary":
-        return [(y == np.unique(y)[-1]).astype(float)]
-    if problem == "multiclass":
-        return [(y == label).astype(float) for label in np.unique(y)]
-    return [np.asarray(y, dtype=float)]
-
-
-def _power(score: FloatArray, targets: list[FloatArray], *, problem: str, group: IntArray | None) -> float:
-    return min(_one_power(score, target, problem=problem, group=group) for target in targets)
-
-
-def _power_of_codes(
-    codes: IntArray, targets: list[FloatArray], *, problem: str, group: IntArray | None
-) -> float:
-    return min(
-        _one_power(_cross_fitted_means(codes, target), target, problem=problem, group=group)
-        for target in targets
+    numbers, codes = _as_numbers(values), _codes(values)
+    plain = (_power(numbers, target, problem=problem, group=group) for target in targets)
+    binned = (
+        _power(_cross_fitted_means(codes, target), target, problem=problem, group=group) for target in targets
     )
+    return max(min(plain), min(binned))
 
 
-def _one_power(score: FloatArray, target: FloatArray, *, problem: str, group: IntArray | None) -> float:
+def _power(score: FloatArray, target: FloatArray, *, problem: str, group: IntArray | None) -> float:
     if np.ptp(score) == 0:
         return 0.5 if problem != "regression" else 0.0
     if problem == "ranking" and group is not None:
@@ -140,7 +123,7 @@ _LEVEL = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class LeakMeasure:
-    """Ranking power of each feature, of 'same as last' (None without a clock), and the rows that speak."""
+    """Ranking power of each feature, of 'same as last' (None without a clock), and the rows it rests on."""
 
     power: dict[str, float]
     persistence: float | None
@@ -182,10 +165,10 @@ def measure_leakage(
     }
     timed = positions is not None and problem != "ranking" and len(outcome) > 2
     before = ranking_power(pd.Series(outcome[:-1]), outcome[1:], problem=problem) if timed else None
-    return LeakMeasure(power=power, persistence=before, n=_speaking_rows(outcome, problem))
+    return LeakMeasure(power=power, persistence=before, n=_effective_rows(outcome, problem))
 
 
-def _speaking_rows(y: Array, problem: str) -> int:
+def _effective_rows(y: Array, problem: str) -> int:
     """Return the rows an estimate of power rests on: of classes, the rarest one's."""
     if problem in {"binary", "multiclass"}:
         return int(np.unique(y, return_counts=True)[1].min()) if len(y) else 0
@@ -193,11 +176,11 @@ def _speaking_rows(y: Array, problem: str) -> int:
 
 
 def check_leakage(measure: LeakMeasure, *, limit: float) -> CheckResult:
-    """Fail for each feature whose ranking power surely exceeds ``limit``; warn where it only may.
+    """Fail for each feature whose ranking power exceeds ``limit`` for certain; warn where it only may.
 
     Notes
     -----
-    *Surely* means that the one-sided 95 % Wilson bound exceeds the limit, or that the order is perfect: on
+    *For certain* means that the one-sided 95 % Wilson bound exceeds the limit, or that the order is perfect: on
     few rows a strong honest feature comes close to 1 by chance. Where 'same as last' exceeds the limit
     itself, a feature must halve its remaining error to be suspected.
 
@@ -205,30 +188,20 @@ def check_leakage(measure: LeakMeasure, *, limit: float) -> CheckResult:
     ----------
     Wilson: Probable inference, the law of succession, and statistical inference (JASA 1927).
     """
-    bar = _bar(measure.persistence, limit)
-    suspects = {name: power for name, power in measure.power.items() if power > bar}
-    sure = {name for name, power in suspects.items() if _is_sure(power, bar, measure.n)}
-    strongest: Mapping[str, float] = measure.power or {"(none)": 0.0}
-    name = max(strongest, key=lambda key: np.nan_to_num(strongest[key]))
-    message = f"No feature gives the outcome away; the strongest alone is '{name}'."
-    met = Reason(code="no_leak", message=message, observed=strongest[name], limit=bar, n=measure.n)
-    return check(
-        "leakage",
-        failed=[_suspect(name, suspects[name], bar, measure.n) for name in suspects if name in sure],
-        met=met,
-        warnings=[_suspect(name, suspects[name], bar, measure.n) for name in suspects if name not in sure],
-        measured={"strongest_feature": strongest[name]},
-    )
-
-
-def _bar(persistence: float | None, limit: float) -> float:
-    if persistence is None or not persistence > limit:
-        return limit
-    return 1 - (1 - persistence) / 2
-
-
-def _is_sure(power: float, bar: float, n: int) -> bool:
-    return power >= _PERFECT or wilson_lower(power, n) > bar
+    n, persistence = measure.n, measure.persistence
+    if persistence is not None and persistence > limit:
+        limit = 1 - (1 - persistence) / 2
+    failed, warnings = [], []
+    for name, power in measure.power.items():
+        if power > limit:
+            certain = power >= _PERFECT or wilson_lower(power, n) > limit
+            (failed if certain else warnings).append(_suspect(name, power, limit, n))
+    powers = measure.power or {"(none)": 0.0}
+    strongest = max(powers, key=lambda name: np.nan_to_num(powers[name]))
+    message = f"No feature gives the outcome away; the strongest alone is '{strongest}'."
+    met = Reason(code="no_leak", message=message, observed=powers[strongest], limit=limit, n=n)
+    measured = {"strongest_feature": powers[strongest]}
+    return check("leakage", failed=failed, met=met, warnings=warnings, measured=measured)
 
 
 def wilson_lower(share: float, n: int) -> float:
@@ -247,12 +220,12 @@ def wilson_lower(share: float, n: int) -> float:
     return (centre - spread) / (1 + z2 / n)
 
 
-def _suspect(name: str, power: float, bar: float, n: int) -> Reason:
+def _suspect(name: str, power: float, limit: float, n: int) -> Reason:
     message = (
-        f"Feature '{name}' alone nearly gives the outcome away (ranking power {power:.4f}, limit {bar:.4f}); "
+        f"Feature '{name}' alone nearly gives the outcome away (ranking power {power:.4f}, limit {limit:.4f}); "
         "exclude it under data.exclude, or raise validation.leakage_score if it is known in time."
     )
-    return Reason(code="leak_suspected", message=message, observed=power, limit=bar, n=n)
+    return Reason(code="leak_suspected", message=message, observed=power, limit=limit, n=n)
 
 
 @gate("leakage", section="validation.leakage_score", needs=("answers",), always=True)

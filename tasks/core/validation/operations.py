@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from evergreen.tasks.core.config.validation import LatencyLimits
 from evergreen.tasks.core.validation.gate import CheckResult, GateContext, check, gate
 from evergreen.tasks.core.validation.smoke import SmokeReport, judge_smoke
@@ -20,67 +18,43 @@ def check_latency(report: SmokeReport, *, limits: LatencyLimits) -> CheckResult:
     if report.single is None or report.batch is None:
         reason = Reason(code="latency_unknown", message="No latency was measured: the model did not answer.")
         return check("latency", failed=[reason], family="operational")
-    measured = {
-        "latency_p50_ms": report.single.p50_ms,
-        "latency_p95_ms": report.single.p95_ms,
-        "latency_batch_p95_ms": report.batch.p95_ms,
-    }
-    ceilings = {
-        "latency_p50_ms": limits.p50_ms,
-        "latency_p95_ms": limits.p95_ms,
-        "latency_batch_p95_ms": limits.batch_p95_ms,
-    }
-    message = (
-        f"One row {report.single.p50_ms:.3g} ms (p95 {report.single.p95_ms:.3g}), "
-        f"{report.batch.rows} rows p95 {report.batch.p95_ms:.3g} ms."
+    single, batch = report.single, report.batch
+    many = f"The 95th percentile for {batch.rows} rows"
+    measured = (
+        ("latency_p50_ms", "The median for one row", single.p50_ms, limits.p50_ms),
+        ("latency_p95_ms", "The 95th percentile for one row", single.p95_ms, limits.p95_ms),
+        ("latency_batch_p95_ms", many, batch.p95_ms, limits.batch_p95_ms),
     )
-    met = Reason(
-        code="latency_met",
-        message=message,
-        observed=report.single.p95_ms,
-        limit=limits.p95_ms,
-        n=report.single.repeats,
-    )
+    failed = [_too_slow(what, value, limit) for _, what, value, limit in measured if not value <= limit]
+    message = f"One row {single.p50_ms:.3g} ms (p95 {single.p95_ms:.3g}), {batch.rows} rows p95 {batch.p95_ms:.3g} ms."
     return check(
         "latency",
-        failed=list(_too_slow(measured, ceilings, report)),
-        met=met,
-        measured=measured,
+        failed=failed,
+        met=Reason(
+            code="latency_met", message=message, observed=single.p95_ms, limit=limits.p95_ms, n=single.repeats
+        ),
+        measured={name: value for name, _, value, _ in measured},
         family="operational",
     )
 
 
-def _too_slow(
-    measured: dict[str, float], ceilings: dict[str, float], report: SmokeReport
-) -> Iterator[Reason]:
-    rows = 0 if report.batch is None else report.batch.rows
-    what = {
-        "latency_p50_ms": "The median for one row",
-        "latency_p95_ms": "The 95th percentile for one row",
-        "latency_batch_p95_ms": f"The 95th percentile for {rows} rows",
-    }
-    for name, value in measured.items():
-        if not value <= ceilings[name]:
-            message = f"{what[name]} is {value:.4g} ms, allowed {ceilings[name]:g} ms."
-            yield Reason(code="too_slow", message=message, observed=value, limit=ceilings[name])
+def _too_slow(what: str, value: float, limit: float) -> Reason:
+    message = f"{what} is {value:.4g} ms, allowed {limit:g} ms."
+    return Reason(code="too_slow", message=message, observed=value, limit=limit)
 
 
 def check_size(report: SmokeReport, *, max_mb: float) -> CheckResult:
     """Compare the size of the model's files with the limit, in megabytes."""
-    if report.size_mb is None:
+    size = report.size_mb
+    if size is None:
         reason = Reason(code="size_unknown", message="The size is unknown: the model could not be fetched.")
         return check("size", failed=[reason], family="operational")
-    message = f"The model's files have {report.size_mb:.1f} MB, allowed {max_mb:g} MB."
-    reason = Reason(code="too_large", message=message, observed=report.size_mb, limit=max_mb)
-    message = f"The model's files have {report.size_mb:.1f} MB."
-    met = Reason(code="size_met", message=message, observed=report.size_mb, limit=max_mb)
-    return check(
-        "size",
-        failed=[] if report.size_mb <= max_mb else [reason],
-        met=met,
-        measured={"model_mb": report.size_mb},
-        family="operational",
-    )
+    text, measured, failed = f"The model's files have {size:.1f} MB", {"model_mb": size}, []
+    if not size <= max_mb:
+        message = f"{text}, allowed {max_mb:g} MB."
+        failed = [Reason(code="too_large", message=message, observed=size, limit=max_mb)]
+    met = Reason(code="size_met", message=f"{text}.", observed=size, limit=max_mb)
+    return check("size", failed=failed, met=met, measured=measured, family="operational")
 
 
 @gate("smoke", needs=("smoke",), always=True)

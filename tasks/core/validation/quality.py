@@ -1,4 +1,4 @@
-"""Data quality: infinite numbers that go in, and answers that are no numbers."""
+"""Quality of the data and the answers: finite inputs, enough rows, shapes, finite answers, floors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def check_inputs(
     max_infinite : float
         Largest share of ±inf in one column of one window.
     """
-    found = {
+    shares = {
         (window, name): share_infinite(frame[name])
         for window, frame in windows.items()
         for name in numeric
@@ -37,7 +37,7 @@ def check_inputs(
     }
     failed = [
         _infinite(name, window, share, limit=max_infinite, n=len(windows[window]))
-        for (window, name), share in found.items()
+        for (window, name), share in shares.items()
         if share > max_infinite
     ]
     rows = sum(len(frame) for frame in windows.values())
@@ -45,7 +45,7 @@ def check_inputs(
     met = Reason(
         code="inputs_finite",
         message=message,
-        observed=max(found.values(), default=0.0),
+        observed=max(shares.values(), default=0.0),
         limit=max_infinite,
         n=rows,
     )
@@ -67,7 +67,7 @@ def share_infinite(values: pd.Series) -> float:
 def _infinite(name: str, window: str, share: float, *, limit: float, n: int) -> Reason:
     message = (
         f"Column '{name}' holds {round(share * n)} infinite values in the {window} window "
-        f"({share:.2%}, allowed {limit:.2%}); mend the source, or raise contract.max_infinite."
+        f"({share:.2%}, allowed {limit:.2%}); fix the source, or raise contract.max_infinite."
     )
     return Reason(code="infinite_values", message=message, observed=share, limit=limit, n=n)
 
@@ -107,17 +107,12 @@ def check_floors(
     failed = [
         _below(name, values[name], floor, metric=metrics[name], n=n)
         for name, floor in floors.items()
-        if not _reaches(values[name], floor, metric=metrics[name])
+        if not metrics[name].sign * (values[name] - floor) >= 0  # NaN reaches none
     ]
-    said = f"{len(floors)} performance floors are met." if floors else "No performance floors are set."
-    met = Reason(code="floors_met", message=said, observed=len(floors), n=n)
-    return check(
-        "floors", failed=failed, met=met, measured={f"floor_{name}": floor for name, floor in floors.items()}
-    )
-
-
-def _reaches(value: float, floor: float, *, metric: Metric) -> bool:
-    return not math.isnan(value) and metric.sign * (value - floor) >= 0
+    message = f"{len(floors)} performance floors are met." if floors else "No performance floors are set."
+    met = Reason(code="floors_met", message=message, observed=len(floors), n=n)
+    measured = {f"floor_{name}": floor for name, floor in floors.items()}
+    return check("floors", failed=failed, met=met, measured=measured)
 
 
 def _below(name: str, value: float, floor: float, *, metric: Metric, n: int) -> Reason:
@@ -168,24 +163,15 @@ def _problems(scored: Scored, *, problem: str) -> Iterator[Reason]:
     if not np.issubdtype(score.dtype, np.number):
         message = f"The answers are of type {score.dtype}, they must be numbers."
         yield Reason(code="wrong_type", message=message, observed=str(score.dtype), limit="number", n=n)
-    if unknown := _unknown_classes(scored, problem=problem):
-        message = f"The holdout holds classes the model does not know: {', '.join(unknown)}."
-        yield Reason(
-            code="unknown_class",
-            message=message,
-            observed=", ".join(unknown),
-            limit=", ".join(map(str, scored.classes)),
-            n=n,
-        )
+    if problem in {"binary", "multiclass"} and scored.classes:
+        known = ", ".join(map(str, scored.classes))
+        unknown = ", ".join(sorted(map(str, set(np.unique(scored.y)) - set(scored.classes))))
+        message = f"The holdout holds classes the model does not know: {unknown}."
+        if unknown:
+            yield Reason(code="unknown_class", message=message, observed=unknown, limit=known, n=n)
 
 
-def _unknown_classes(scored: Scored, *, problem: str) -> list[str]:
-    if problem not in {"binary", "multiclass"} or not scored.classes:
-        return []
-    return sorted(str(value) for value in set(np.unique(scored.y)) - set(scored.classes))
-
-
-# The gates of this file, in the order they are asked: what later ones need comes first.
+# The gates of this file, in the order they are run: what later ones need comes first.
 
 
 @gate("contract", always=True)
@@ -208,9 +194,8 @@ def rows_gate(context: GateContext, least: int) -> CheckResult:
     """Require enough labelled rows to judge."""
     n = len(context.scored)
     if n >= least:
-        return check(
-            "rows", met=Reason(code="rows_met", message=f"{n} holdout rows.", observed=n, limit=least, n=n)
-        )
+        met = Reason(code="rows_met", message=f"{n} holdout rows.", observed=n, limit=least, n=n)
+        return check("rows", met=met)
     message = f"The holdout has {n} labelled rows, {least} are needed to judge; enlarge split.holdout."
     return insufficient("rows", Reason(code="too_few_rows", message=message, observed=n, limit=least, n=n))
 

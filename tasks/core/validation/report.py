@@ -13,7 +13,7 @@ from evergreen.tasks.core.reports import html
 from evergreen.tasks.core.validation.gate import CheckResult, GateContext
 from evergreen.tasks.core.validation.smoke import SmokeReport
 from evergreen.tasks.core.validation.validate import GateDecision
-from evergreen.tasks.core.verdict import Reason, StageResult, State
+from evergreen.tasks.core.verdict import StageResult, State
 
 
 def describe_validation(
@@ -38,7 +38,8 @@ def describe_validation(
     )
     yield Json("validation/report.json", validation_document(context, decision))
     yield Text("validation/report.html", validation_page(context, decision))
-    yield Table("validation/checks.json", _columns(decision))
+    rows, names = [_row(one) for one in decision.checks], ("check", "family", "outcome", "why")
+    yield Table("validation/checks.json", {name: [row[k] for row in rows] for k, name in enumerate(names)})
     if contract is not None and context.contract:
         yield Json("validation/contract.json", contract_document(contract, context.contract))
         title = f"Data contract of {context.config.model}, version {context.version}"
@@ -71,16 +72,17 @@ def _smoke_document(smoke: SmokeReport) -> dict[str, Any]:
 
 
 def validation_page(context: GateContext, decision: GateDecision) -> str:
-    """Return the page: why, then every check, then what the fresh process said."""
+    """Return the page: why, then every check, then what the fresh process answered."""
+    verdict = decision.verdict
     parts = [
         html.paragraph(f"{decision.state.value} on {len(context.scored):,} holdout rows."),
-        html.table(("outcome", "why"), [(decision.verdict.outcome.value, r.message) for r in _why(decision)]),
+        html.table(("outcome", "why"), [(verdict.outcome.value, r.message) for r in verdict.reasons]),
         html.heading("Checks"),
         html.table(("check", "family", "outcome", "what decided"), [_row(one) for one in decision.checks]),
     ]
     if decision.warnings:
-        said = [("WARNING", reason.message) for reason in decision.warnings]
-        parts += [html.heading("Warnings"), html.table(("", "what"), said)]
+        warned = [("WARNING", reason.message) for reason in decision.warnings]
+        parts += [html.heading("Warnings"), html.table(("", "what"), warned)]
     if context.smoke is not None:
         answers = [("PASS" if p.passed else "FAIL", p.name, p.message) for p in context.smoke.probes]
         parts += [html.heading("Fresh process"), html.table(("outcome", "probe", "what happened"), answers)]
@@ -89,14 +91,13 @@ def validation_page(context: GateContext, decision: GateDecision) -> str:
 
 def validation_markdown(context: GateContext, decision: GateDecision, *, run_url: str | None) -> str:
     """Return the Prefect artifact."""
+    rows = [(name, outcome, why) for name, _, outcome, why in map(_row, decision.checks)]
     lines = [
         f"# {context.config.model}, version {context.version}: {decision.state.value}",
         "",
         *(f"- {reason.message}" for reason in decision.verdict.reasons),
         "",
-        "| check | outcome | what decided |",
-        "| --- | --- | --- |",
-        *(f"| {' | '.join(_escape(cell) for cell in _short_row(one))} |" for one in decision.checks),
+        *html.markdown_table(("check", "outcome", "what decided"), rows),
     ]
     if decision.warnings:
         lines += ["", "## Warnings", "", *(f"- {reason.message}" for reason in decision.warnings)]
@@ -105,28 +106,9 @@ def validation_markdown(context: GateContext, decision: GateDecision, *, run_url
     return "\n".join(lines)
 
 
-def _why(decision: GateDecision) -> tuple[Reason, ...]:
-    return decision.verdict.reasons
-
-
 def _row(one: CheckResult) -> tuple[str, str, str, str]:
-    said = " ".join(reason.message for reason in one.verdict.reasons)
-    return one.name, one.family, one.verdict.outcome.value, said
-
-
-def _short_row(one: CheckResult) -> tuple[str, str, str]:
-    name, _, outcome, said = _row(one)
-    return name, outcome, said
-
-
-def _columns(decision: GateDecision) -> dict[str, list[Any]]:
-    rows = [_row(one) for one in decision.checks]
-    return {name: [row[k] for row in rows] for k, name in enumerate(("check", "family", "outcome", "why"))}
-
-
-def _escape(text: str) -> str:
-    """Keep a cell in its row of a markdown table."""
-    return text.replace("|", "\\|").replace("\n", " ")
+    why = " ".join(reason.message for reason in one.verdict.reasons)
+    return one.name, one.family, one.verdict.outcome.value, why
 
 
 # What the gate hands on: the stage's result, and the tags that tell the version's story.

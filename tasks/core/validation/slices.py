@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from evergreen.tasks.core.arrays import IntArray
 from evergreen.tasks.core.config.validation import SliceConfig
 from evergreen.tasks.core.contract.contract import as_text
 from evergreen.tasks.core.errors import ConfigError
@@ -91,23 +90,19 @@ def measure_slices(
         is constant within its groups: part of a race has no ranking of its own.
     """
     whole = metric(scored)
-    return [
-        _measure(scored.take(rows), column=column, value=value, metric=metric, whole=whole)
-        for column, values in labels.items()
-        if scored.group is None or _constant_in_groups(values, scored.group)
-        for value, rows in _rows_of(values)
-        if len(rows) >= min_rows and np.isfinite(metric(scored.take(rows)))
-    ]
-
-
-def _rows_of(values: pd.Series) -> Iterator[tuple[str, IntArray]]:
-    codes, names = pd.factorize(values, sort=True)
-    for code, name in enumerate(names):
-        yield str(name), np.flatnonzero(codes == code)
-
-
-def _constant_in_groups(values: pd.Series, group: IntArray) -> bool:
-    return bool((values.reset_index(drop=True).groupby(group).nunique() <= 1).all())
+    measures = []
+    for column, values in labels.items():
+        grouped = None if scored.group is None else values.reset_index(drop=True).groupby(scored.group)
+        if grouped is not None and (grouped.nunique() > 1).any():
+            continue
+        codes, names = pd.factorize(values, sort=True)
+        parts = [(name, scored.take(np.flatnonzero(codes == code))) for code, name in enumerate(names)]
+        measures += [
+            _measure(part, column=column, value=str(name), metric=metric, whole=whole)
+            for name, part in parts
+            if len(part) >= min_rows and np.isfinite(metric(part))
+        ]
+    return measures
 
 
 def _measure(part: Scored, *, column: str, value: str, metric: Metric, whole: float) -> SliceMeasure:
@@ -148,14 +143,17 @@ def check_slices(measures: Sequence[SliceMeasure], *, metric: Metric, max_drop: 
     if not measures:
         return check("slices", met=Reason(code="no_slices", message="No slice is large enough to judge."))
     quantile = float(stats.t.isf(_LEVEL / len(measures), _FOLDS - 1))
-    surely = [m for m in measures if m.drop - quantile * m.standard_error > max_drop]
-    perhaps = [m for m in measures if m.drop > max_drop and m not in surely]
+    certain = [m for m in measures if m.drop - quantile * m.standard_error > max_drop]
+    possible = [m for m in measures if m.drop > max_drop and m not in certain]
     worst = max(measures, key=lambda m: m.drop)
+    message = (
+        f"Worst of {len(measures)} slices: {worst.column} = {worst.value}, {metric.name} {worst.metric:.4g}."
+    )
     return check(
         "slices",
-        failed=[_behind(m, metric, max_drop) for m in surely],
-        met=_worst(worst, metric, max_drop, len(measures)),
-        warnings=[_behind(m, metric, max_drop, noise=True) for m in perhaps],
+        failed=[_behind(m, metric, max_drop) for m in certain],
+        met=_reason("slices_met", message, worst, max_drop),
+        warnings=[_behind(m, metric, max_drop, noise=True) for m in possible],
         measured={"worst_slice": worst.metric, "worst_slice_drop": worst.drop},
     )
 
@@ -167,14 +165,11 @@ def _behind(measure: SliceMeasure, metric: Metric, max_drop: float, *, noise: bo
         f"Where {measure.column} = {measure.value}, {metric.name} is {measure.metric:.4g}, "
         f"{measure.drop:.3g}{kind} worse than on all rows, allowed {max_drop:g}{tail}"
     )
-    return Reason(code="slice_behind", message=message, observed=measure.drop, limit=max_drop, n=measure.n)
+    return _reason("slice_behind", message, measure, max_drop)
 
 
-def _worst(measure: SliceMeasure, metric: Metric, max_drop: float, slices: int) -> Reason:
-    message = (
-        f"Worst of {slices} slices: {measure.column} = {measure.value}, {metric.name} {measure.metric:.4g}."
-    )
-    return Reason(code="slices_met", message=message, observed=measure.drop, limit=max_drop, n=measure.n)
+def _reason(code: str, message: str, measure: SliceMeasure, max_drop: float) -> Reason:
+    return Reason(code=code, message=message, observed=measure.drop, limit=max_drop, n=measure.n)
 
 
 @gate("slices", section="validation.slices", needs=("answers",), always=True)

@@ -12,12 +12,11 @@ from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.contract.check import ContractResult
 from evergreen.tasks.core.data.rows import Parts
 from evergreen.tasks.core.metrics.base import Metric
-from evergreen.tasks.core.metrics.scored import Scored
 from evergreen.tasks.core.registry import GATES
 from evergreen.tasks.core.seeds import seed_for
 from evergreen.tasks.core.training.baseline import all_baselines
 from evergreen.tasks.core.training.scoring import Scorer
-from evergreen.tasks.core.validation.gate import CheckResult, Family, Gate, GateContext
+from evergreen.tasks.core.validation.gate import CheckResult, Gate, GateContext
 from evergreen.tasks.core.validation.smoke import SmokeReport
 from evergreen.tasks.core.verdict import Outcome, Reason, State, Verdict
 
@@ -27,7 +26,7 @@ GateFunction = Callable[[GateContext], Any]
 
 @dataclass(frozen=True, kw_only=True)
 class GateDecision:
-    """What the gate decided: the verdict over all checks, each check, and what is worth a look."""
+    """What the gate decided: the verdict over all checks, each check, and what it warns about."""
 
     verdict: Verdict
     checks: tuple[CheckResult, ...]
@@ -71,26 +70,25 @@ def validate_version(
 
 
 def run_gates(gates: Sequence[Gate], context: GateContext) -> list[CheckResult]:
-    """Ask each gate in turn, except where something it needs is not there (`Gate.needs`)."""
-    there = {"answers"}
+    """Run each gate in turn, except where something it needs is not there (`Gate.needs`)."""
+    provided = {"answers"}
     if context.smoke is not None:
-        there.add("smoke")
+        provided.add("smoke")
     if context.problem in {"binary", "multiclass"}:
-        there.add("probabilities")
+        provided.add("probabilities")
     results = []
     for one in gates:
-        if not there.issuperset(one.needs):
-            continue
-        found = one(context)
-        results += found
-        if not all(result.verdict.passed for result in found):
-            there -= set(one.gives)
+        if provided.issuperset(one.needs):
+            checks = one(context)
+            results += checks
+            if not all(check.verdict.passed for check in checks):
+                provided -= set(one.gives)
     return results
 
 
-def _built_in(family: Family | None = None) -> list[Gate]:
+def _built_in() -> list[Gate]:
     """Return the gates that every model passes through, in order: operational ones last."""
-    gates = [one for one in GATES.built_in().values() if one.always and family in (None, one.family)]
+    gates = [one for one in GATES.built_in().values() if one.always]
     return sorted(gates, key=lambda one: one.family == "operational")
 
 
@@ -113,16 +111,6 @@ def conclude(checks: Sequence[CheckResult], *, warnings: Sequence[Reason] = ()) 
 
 def _reasons(checks: Sequence[CheckResult], outcome: Outcome) -> tuple[Reason, ...]:
     return tuple(reason for one in checks if one.verdict.outcome is outcome for reason in one.verdict.reasons)
-
-
-def statistical_checks(context: GateContext, *, rng: np.random.Generator) -> list[CheckResult]:
-    """Run the checks a replay runs too. What later ones need is checked first: rows, shapes, finite answers."""
-    return run_gates(_built_in("statistical"), replace(context, rng=rng))
-
-
-def operational_checks(context: GateContext) -> list[CheckResult]:
-    """Run the checks of a live run: smoke test, latency, size. A replay has none."""
-    return run_gates(_built_in("operational"), context)
 
 
 # Gather what the gates judge: the holdout scored by the version and by the naive baselines.
@@ -153,13 +141,21 @@ def gather_context(
     smoke : SmokeReport, optional
         What a fresh process found; without it (in a replay) the operational gates are not run.
     """
+    baselines = all_baselines(
+        training=parts.training,
+        rows=parts.holdout,
+        schema=model.schema,
+        config=config,
+        classes=model.classes,
+        rng=np.random.default_rng(seed_for(config.model, parts.holdout.fingerprint, "baseline")),
+    )
     return GateContext(
         config=config,
         schema=model.schema,
         version=version,
         holdout=parts.holdout,
         scored=model.score(parts.holdout, config=config),
-        baselines=_baselines(config, model, parts),
+        baselines=baselines,
         metrics=metrics,
         windows={name: getattr(parts, name).frame for name in ("training", "holdout", "evaluation")},
         contract=tuple(contract),
@@ -172,15 +168,3 @@ def judge_gates(context: GateContext, *, gates: Mapping[str, GateFunction]) -> G
     """Run every gate, the team's own (by dotted path) too, and decide; the seed follows from the holdout's rows."""
     seed = seed_for(context.config.model, context.holdout.fingerprint, "validate")
     return validate_version(context, gates=gates, rng=np.random.default_rng(seed))
-
-
-def _baselines(config: ModelConfig, model: Scorer, parts: Parts) -> dict[str, Scored]:
-    """Score the holdout without a model, in each way that makes sense."""
-    return all_baselines(
-        training=parts.training,
-        rows=parts.holdout,
-        schema=model.schema,
-        config=config,
-        classes=model.classes,
-        rng=np.random.default_rng(seed_for(config.model, parts.holdout.fingerprint, "baseline")),
-    )
