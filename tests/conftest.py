@@ -9,8 +9,9 @@ from hypothesis import settings
 
 # Workers run side by side, where teams of threads would wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Processes that tests start would compile the project anew.
+# Every worker, and processes that tests start, would compile the project anew, and every test file with its asserts.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 settings.register_profile("project", deadline=None)  # how long an example takes is the machine's affair
 settings.load_profile("project")
