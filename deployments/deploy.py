@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -146,8 +147,15 @@ FLOWS = find_flows(files("evergreen.flows"), package="evergreen.flows")
 """Every flow that is deployed: a file in flows/ is enough."""
 
 
-def deploy_models(settings: Settings) -> list[str]:
+def deploy_models(settings: Settings, *, flows: Mapping[str, tuple[str, str]] = FLOWS) -> list[str]:
     """Create or update one deployment per flow and model, with the schedules and triggers of its configuration.
+
+    Parameters
+    ----------
+    settings : Settings
+        The machine, and where its configurations are.
+    flows : mapping of str to (str, str)
+        Entrypoint and description by stage.
 
     Returns
     -------
@@ -165,7 +173,7 @@ def deploy_models(settings: Settings) -> list[str]:
     return [
         _deploy(stage, entrypoint, f"{name}: {description}", name, config, settings)
         for name, config in configs.items()
-        for stage, (entrypoint, description) in FLOWS.items()
+        for stage, (entrypoint, description) in flows.items()
     ]
 
 

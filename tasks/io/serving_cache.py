@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
@@ -84,10 +84,12 @@ class ServingCache:
     ----------
     setup : Setup
         The model; its cache lies in the home folder.
+    build : callable
+        Makes a model of its files and documents; ``build_model``.
     """
 
-    def __init__(self, setup: Setup) -> None:
-        self._setup = setup
+    def __init__(self, setup: Setup, *, build: Callable[..., LoadedModel] = build_model) -> None:
+        self._setup, self._build = setup, build
         self._leases: dict[int, Lease] = {}
         self.folder = setup.settings.home / "serving" / quote(setup.model, safe="")
 
@@ -120,7 +122,7 @@ class ServingCache:
             When its files hold what is not allowed, or were replaced meanwhile; else as `fetch`.
         """
         facts = facts or self.fetch(version)
-        loaded = build_model(
+        loaded = self._build(
             self._setup, _info(facts["info"]), facts["documents"], uri=str(self.files(version))
         )
         if not self._leases[version].is_true:

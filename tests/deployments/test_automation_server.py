@@ -9,8 +9,7 @@ from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.events import DeploymentEventTrigger
 from prefect.events.worker import EventsWorker
 
-from evergreen.deployments import deploy
-from evergreen.deployments.deploy import REASON, deploy_models, trigger_name
+from evergreen.deployments.deploy import FLOWS, REASON, deploy_models, trigger_name
 from evergreen.tasks.core.alerts.alert import DEGRADED, DETECTED, Alarm, Alert, AlertLevel
 from evergreen.tasks.core.errors import ConfigError
 from evergreen.tasks.io.settings import read_settings
@@ -34,10 +33,9 @@ def folder(client, tmp_path, monkeypatch):
     return tmp_path
 
 
-def scheduled_like_monitoring(monkeypatch):
-    """Let a flow that exists stand where monitoring is deployed."""
-    flows = {"monitor": ("evergreen.flows.reconcile.reconcile", "Watch {model}.")}
-    monkeypatch.setattr(deploy, "FLOWS", flows)
+SCHEDULED = {"monitor": ("evergreen.flows.reconcile.reconcile", "Watch {model}.")}
+"""A flow that exists stands where monitoring is deployed."""
+RETRAINING = {"retrain": FLOWS["retrain"]}
 
 
 def runs_of(client, deployment, *, scheduled=False):
@@ -48,10 +46,9 @@ def runs_of(client, deployment, *, scheduled=False):
     return [run for run in runs if run.auto_scheduled is scheduled]
 
 
-def test_a_deployed_schedule_makes_scheduled_runs_every_interval(client, folder, monkeypatch):
-    scheduled_like_monitoring(monkeypatch)
+def test_a_deployed_schedule_makes_scheduled_runs_every_interval(client, folder):
     write_model(folder, "hourly", monitoring={"interval": "2h"})
-    deploy_models(read_settings())
+    deploy_models(read_settings(), flows=SCHEDULED)
     deployment = client.read_deployment_by_name("reconcile/hourly")
     wait_for(lambda: len(runs_of(client, deployment, scheduled=True)) > 2, seconds=90, what="a scheduled run")
     runs = sorted(runs_of(client, deployment, scheduled=True), key=lambda run: run.expected_start_time)
@@ -60,12 +57,11 @@ def test_a_deployed_schedule_makes_scheduled_runs_every_interval(client, folder,
     assert {7200.0} == steps
 
 
-def test_deploying_again_keeps_the_schedule_and_follows_the_configuration(client, folder, monkeypatch):
-    scheduled_like_monitoring(monkeypatch)
+def test_deploying_again_keeps_the_schedule_and_follows_the_configuration(client, folder):
     kept = []
     for interval, mode in (("1h", "enabled"), ("1h", "enabled"), ("6h", "enabled"), ("6h", "disabled")):
         write_model(folder, "again", monitoring={"interval": interval, "run_mode": mode})
-        deploy_models(read_settings())
+        deploy_models(read_settings(), flows=SCHEDULED)
         (schedule,) = client.read_deployment_by_name("reconcile/again").schedules
         kept.append((schedule.slug, schedule.schedule.interval.total_seconds(), schedule.active))
     assert [
@@ -95,20 +91,20 @@ def only(client, name):
 
 def test_the_automation_that_retrains_on_drift_stays_as_it_was_set(client, folder):
     write_model(folder, "switched")
-    deploy_models(read_settings())
+    deploy_models(read_settings(), flows=RETRAINING)
     name = trigger_name("switched")
     assert only(client, name).enabled is True
     client.pause_automation(only(client, name).id)
-    deploy_models(read_settings())
+    deploy_models(read_settings(), flows=RETRAINING)
     assert only(client, name).enabled is False
     client.resume_automation(only(client, name).id)
-    deploy_models(read_settings())
+    deploy_models(read_settings(), flows=RETRAINING)
     assert only(client, name).enabled is True
 
 
 def test_where_retraining_is_disabled_neither_events_nor_the_calendar_ask_for_it(client, folder):
     write_model(folder, "off", retraining={"run_mode": "disabled"})
-    deploy_models(read_settings())
+    deploy_models(read_settings(), flows=RETRAINING)
     assert only(client, trigger_name("off")).enabled is False
     (schedule,) = client.read_deployment_by_name("retrain/off").schedules
     assert schedule.active is False
@@ -117,18 +113,17 @@ def test_where_retraining_is_disabled_neither_events_nor_the_calendar_ask_for_it
 @pytest.mark.parametrize(("every", "hours"), [("30d", 24), ("6h", 6), ("500 rows", 24)])
 def test_what_is_due_is_looked_for_once_a_day_or_as_often_as_it_may_be(client, folder, every, hours):
     write_model(folder, "daily", retraining={"every": every})
-    deploy_models(read_settings())
+    deploy_models(read_settings(), flows=RETRAINING)
     (schedule,) = client.read_deployment_by_name("retrain/daily").schedules
     assert (hours * 3600.0, True) == (schedule.schedule.interval.total_seconds(), schedule.active)
     assert {"trigger": "schedule"} == schedule.parameters
 
 
 @pytest.mark.timeout(200)
-def test_an_alarms_event_asks_for_a_retraining_of_its_model_once(client, folder, monkeypatch):
-    monkeypatch.setattr(deploy, "FLOWS", {"retrain": deploy.FLOWS["retrain"]})
+def test_an_alarms_event_asks_for_a_retraining_of_its_model_once(client, folder):
     for name in ("drifting", "steady"):
         write_model(folder, name)
-    deploy_models(read_settings())
+    deploy_models(read_settings(), flows=RETRAINING)
     deployment = client.read_deployment_by_name("retrain/drifting")
 
     def announced():  # the trigger's own process learns of it a moment after it was switched on

@@ -93,18 +93,17 @@ def test_a_service_that_ended_holds_no_version(model):
     assert (False, True) == (other.has(1), other.has(2))
 
 
-def test_a_copy_that_changed_while_it_was_loaded_is_not_served(model, monkeypatch):
-    cache, build = ServingCache(model), build_model
+def test_a_copy_that_changed_while_it_was_loaded_is_not_served(model):
 
     def build_slowly(*given, **options):
-        built = build(*given, **options)
+        built = build_model(*given, **options)
         facts = cache.files(1).parent / "version.json"
         other = facts.with_name("other.json")
         shutil.copy(facts, other)
         other.replace(facts)
         return built
 
-    monkeypatch.setattr(serving_cache, "build_model", build_slowly)
+    cache = ServingCache(model, build=build_slowly)
     with pytest.raises(InputError, match="was replaced on disk while it was loaded"):
         cache.load(1)
 
