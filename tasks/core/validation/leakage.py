@@ -191,7 +191,8 @@ def check_leakage(measure: LeakMeasure, *, limit: float) -> CheckResult:
     n, persistence = measure.n, measure.persistence
     if persistence is not None and persistence > limit:
         limit = 1 - (1 - persistence) / 2
-    failed, warnings = [], []
+    failed: list[Reason] = []
+    warnings: list[Reason] = []
     for name, power in measure.power.items():
         if power > limit:
             certain = power >= _PERFECT or wilson_lower(power, n) > limit
