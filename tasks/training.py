@@ -40,16 +40,11 @@ from evergreen.tasks.core.training.training import (
 )
 from evergreen.tasks.core.verdict import StageResult, State
 from evergreen.tasks.io.config import custom_metrics
-from evergreen.tasks.io.mlflow_store.documents import read_documents
+from evergreen.tasks.io.mlflow_store.documents import read_documents, read_optional
 from evergreen.tasks.io.mlflow_store.models import storing
 from evergreen.tasks.io.mlflow_store.reader import VersionInfo
 from evergreen.tasks.io.mlflow_store.tracking import open_tracker
-from evergreen.tasks.io.mlflow_store.versions import (
-    VersionRecord,
-    earlier_grid,
-    keep_version,
-    read_history_document,
-)
+from evergreen.tasks.io.mlflow_store.versions import VersionRecord, earlier_grid, keep_version
 from evergreen.tasks.io.plots import comparison_figure, holdout_figures, image_address, importance_figure
 from evergreen.tasks.io.setup import Setup
 from evergreen.tasks.promotion import Promoter
@@ -246,6 +241,6 @@ def refit_version(setup: Setup, version: int, rows: Rows, *, plan: SplitPlan) ->
 
 def _reference(setup: Setup, judged: VersionInfo, rows: Rows, schema: Schema) -> Iterator[LogItem]:
     """Yield the reference of a refit."""
-    kept = {**read_documents(setup, judged, ("profile",)), "past": read_history_document(setup, judged)}
+    kept = {**read_documents(setup, judged, ("profile",)), "past": read_optional(setup, judged, "past")}
     metric = deciding_metric(setup.config, custom=custom_metrics(setup.config))
     return refit_reference_items(kept, rows, schema=schema, config=setup.config, metric=metric)

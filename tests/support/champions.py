@@ -18,8 +18,7 @@ from evergreen.tasks.core.drift.types import Phase
 from evergreen.tasks.core.monitoring.reference_series import ReferenceSeries
 from evergreen.tasks.core.promotion.plan import CHALLENGER, CHAMPION
 from evergreen.tasks.data import load_parts
-from evergreen.tasks.io.mlflow_store.documents import read_documents
-from evergreen.tasks.io.mlflow_store.versions import read_history_document
+from evergreen.tasks.io.mlflow_store.documents import read_documents, read_optional
 from evergreen.tasks.io.setup import open_setup
 from evergreen.tasks.monitoring import check_due_windows, load_monitor, read_monitor_request
 from evergreen.tasks.monitoring_report import MonitorRun, conclude_run
@@ -276,4 +275,4 @@ class TrainedModel:
 def load_reference(setup, info):
     """Return what was frozen with a version: its reference and its own past."""
     kept = read_documents(setup, info, ("profile",))["profile"]
-    return Reference.from_dict(kept), ReferenceSeries.from_dict(read_history_document(setup, info))
+    return Reference.from_dict(kept), ReferenceSeries.from_dict(read_optional(setup, info, "past"))

@@ -26,14 +26,14 @@ def read_documents(setup: Setup, info: VersionInfo, names: Sequence[str]) -> dic
         When one is missing: the version was not registered by Evergreen.
     """
     run_id = info.tags.get("evergreen.run") or info.run_id
-    found = {name: _read_document(setup, run_id, name) for name in names} if run_id else {}
-    missing = [name for name in names if found.get(name) is None]
+    documents = {name: _read_document(setup, run_id, name) for name in names} if run_id else {}
+    missing = [name for name in names if documents.get(name) is None]
     if missing:
         raise InputError(
             f"Version {info.version} of '{info.model}' lacks {FOLDER}/{missing[0]}.json in its run: it was not "
             "registered by Evergreen. Bring it in with 'evergreen register MODEL URI --trained-to T'."
         )
-    return found
+    return documents
 
 
 def read_optional(setup: Setup, info: VersionInfo, name: str) -> dict[str, Any] | None:
@@ -50,13 +50,13 @@ def _read_document(setup: Setup, run_id: str, name: str) -> dict[str, Any] | Non
     if folder is None:
         from evergreen.tasks.io.mlflow_store.tracking import open_tracker
 
-        found: dict[str, Any] | None = open_tracker(setup.stores).read_json(run_id, path)
-        return found
+        document: dict[str, Any] | None = open_tracker(setup.stores).read_json(run_id, path)
+        return document
     try:
-        found = json.loads((folder / path).read_text(encoding="utf-8"))
+        document = json.loads((folder / path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    return found
+    return document
 
 
 def local_folder(uri: str | None) -> Path | None:

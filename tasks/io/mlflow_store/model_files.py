@@ -203,11 +203,7 @@ def load_estimator(uri: str, *, tracker: Tracker, config: ModelConfig, folder: P
     skops_file = _skops_file(folder) if folder else None
     if skops_file is not None:
         return load_skops(skops_file, allow=config.training.allow)
-    from mlflow.models import Model
-
-    with tempfile.TemporaryDirectory() as fetched:
-        local = fetch_model(uri, Path(fetched), tracker=tracker)
-        return _load(local, Model.load(str(local)), uri, config)
+    return _load(uri, tracker, config)[0]
 
 
 def _skops_file(folder: Path) -> Path | None:
@@ -227,24 +223,12 @@ def load_foreign(uri: str, *, tracker: Tracker, config: ModelConfig) -> ForeignM
     InputError
         As `load_estimator`, or when the model does not name its input columns.
     """
-    from mlflow.models import Model
-
-    with tempfile.TemporaryDirectory() as folder:
-        local = fetch_model(uri, Path(folder), tracker=tracker)
-        model = Model.load(str(local))
-        schema = model.signature.inputs if model.signature else None
-        types = (
-            dict(
-                zip(
-                    schema.input_names(),
-                    [getattr(kind, "name", str(kind)) for kind in schema.input_types()],
-                    strict=False,
-                )
-            )
-            if schema
-            else {}
-        )
-        estimator = _load(local, model, uri, config)
+    estimator, model = _load(uri, tracker, config)
+    types: dict[str, str] = {}
+    if model.signature and model.signature.inputs:
+        inputs = model.signature.inputs
+        kinds = (getattr(kind, "name", str(kind)) for kind in inputs.input_types())
+        types = dict(zip(inputs.input_names(), kinds, strict=False))
     if not types:
         types = dict.fromkeys(getattr(estimator, "feature_names_in_", ()), "any")
     if not types:
@@ -255,17 +239,20 @@ def load_foreign(uri: str, *, tracker: Tracker, config: ModelConfig) -> ForeignM
     return ForeignModel(estimator, types)
 
 
-def _load(local: Path, model: Model, uri: str, config: ModelConfig) -> Any:
-    """Load downloaded files after the checks."""
+def _load(uri: str, tracker: Tracker, config: ModelConfig) -> tuple[Any, Model]:
+    """Fetch a model's files and load them after the checks; return it with its description."""
     import mlflow
+    from mlflow.models import Model
 
-    flavor = model.flavors.get("sklearn", {})
-    if flavor.get("serialization_format") == "skops":
-        return load_skops(local / flavor["pickled_model"], allow=config.training.allow)
-    _refuse_code(local, model, uri, config)
-    if flavor:
-        return mlflow.sklearn.load_model(str(local))
-    return mlflow.pyfunc.load_model(str(local))
+    with tempfile.TemporaryDirectory() as folder:
+        local = fetch_model(uri, Path(folder), tracker=tracker)
+        model = Model.load(str(local))
+        flavor = model.flavors.get("sklearn", {})
+        if flavor.get("serialization_format") == "skops":
+            return load_skops(local / flavor["pickled_model"], allow=config.training.allow), model
+        _refuse_code(local, model, uri, config)
+        load = mlflow.sklearn.load_model if flavor else mlflow.pyfunc.load_model
+        return load(str(local)), model
 
 
 def fetch_model(uri: str, folder: Path, *, tracker: Tracker) -> Path:
@@ -282,7 +269,7 @@ def fetch_model(uri: str, folder: Path, *, tracker: Tracker) -> Path:
     store = tracker.tracking_uri
     try:
         place = _resolved(uri, tracker.client)
-        found = mlflow.artifacts.download_artifacts(
+        fetched = mlflow.artifacts.download_artifacts(
             artifact_uri=place, dst_path=str(folder), tracking_uri=store, registry_uri=store
         )
     except (MlflowException, OSError) as error:
@@ -290,7 +277,7 @@ def fetch_model(uri: str, folder: Path, *, tracker: Tracker) -> Path:
             f"No model can be read at '{uri}': {str(error).strip().splitlines()[0]}. Give a URI such as "
             "runs:/RUN/model, models:/NAME/VERSION or a folder with an MLmodel file."
         ) from error
-    local = Path(found)
+    local = Path(fetched)
     if not (local / "MLmodel").is_file():
         raise InputError(f"'{uri}' holds no MLflow model: there is no file 'MLmodel' in it.")
     return local

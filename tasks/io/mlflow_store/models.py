@@ -156,8 +156,10 @@ def build_model(setup: Setup, info: VersionInfo, documents: Mapping[str, Any], *
 
 def read_split(setup: Setup, version: int) -> tuple[Schema, SplitPlan]:
     """Return a version's columns and how its rows were divided, without loading the model."""
-    kept = read_documents(setup, setup.stores.registry.version(setup.model, version), ("schema", "split"))
-    return Schema.from_dict(kept["schema"]), SplitPlan.from_dict(kept["split"])
+    documents = read_documents(
+        setup, setup.stores.registry.version(setup.model, version), ("schema", "split")
+    )
+    return Schema.from_dict(documents["schema"]), SplitPlan.from_dict(documents["split"])
 
 
 def _signature(features: pd.DataFrame, answers: Any) -> ModelSignature:

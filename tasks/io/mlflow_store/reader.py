@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -60,15 +59,22 @@ class VersionInfo:
     created_at: datetime
 
 
-def unknown_version(name: str, version: int, known: list[int]) -> UnknownName:
+def unknown_version(name: str, version: int, registered: list[int]) -> UnknownName:
     """Build the error for a version that is not registered."""
-    listed = ", ".join(map(str, known)) or "none"
+    listed = ", ".join(map(str, registered)) or "none"
     return UnknownName(f"Unknown version {version} of model '{name}'. Registered: {listed}.")
 
 
-def moment(milliseconds: int | str) -> datetime:
-    """Return the time that MLflow writes as milliseconds since 1970, aware and in UTC."""
-    return datetime.fromtimestamp(int(milliseconds) / 1000, UTC)
+def version_info(plain: Mapping[str, Any], *, tags: Mapping[str, str], created: int | str) -> VersionInfo:
+    """Return a version from MLflow's own fields; ``created`` is in milliseconds since 1970."""
+    return VersionInfo(
+        model=str(plain["name"]),
+        version=int(plain["version"]),
+        run_id=plain.get("run_id") or None,
+        source=str(plain.get("source")),
+        tags=dict(tags),
+        created_at=datetime.fromtimestamp(int(created) / 1000, UTC),
+    )
 
 
 def filter_of(name: str) -> str:
@@ -86,11 +92,11 @@ def open_reader(tracking_uri: str, environ: Mapping[str, str] | None = None) -> 
         Where MLflow's own variables are looked up (default: the process's environment).
     """
     env = os.environ if environ is None else environ
-    if _needs_client(env):
+    if any(env.get(name) for name in _ONLY_CLIENT):
         return None
     if tracking_uri.startswith(("http://", "https://")):
-        needs_client = (Path("~/.mlflow/credentials").expanduser(), *_header_plugins())
-        return None if any(map(_exists, needs_client)) else RestReader(tracking_uri, env)
+        signs = Path("~/.mlflow/credentials").expanduser().exists() or _header_plugins()
+        return None if signs else RestReader(tracking_uri, env)
     return SqlReader(tracking_uri) if _is_readable_database(tracking_uri) else None
 
 
@@ -103,18 +109,10 @@ _ONLY_CLIENT = (
 """Variables that make MLflow's client sign requests, or look into another workspace, in ways of its own."""
 
 
-def _needs_client(env: Mapping[str, str]) -> bool:
-    return any(env.get(name) for name in _ONLY_CLIENT)
-
-
 @lru_cache(maxsize=1)
 def _header_plugins() -> tuple[Any, ...]:
     """Return plugins that add headers to requests, such as tokens of a proxy."""
     return tuple(entry_points(group="mlflow.request_header_provider"))
-
-
-def _exists(found: Any) -> bool:
-    return found.exists() if isinstance(found, Path) else True
 
 
 # A tracking server, by its REST API.
@@ -124,8 +122,7 @@ _API = "/api/2.0/mlflow/"
 ABSENT = "RESOURCE_DOES_NOT_EXIST"
 _PASSING = frozenset({429, 500, 502, 503, 504})
 """HTTP answers after which it is worth asking again."""
-_PAUSES_S = (0.2, 1.0)
-_TIMEOUT_S = 30.0
+_MOST_RETRIES, _TIMEOUT_S = 2, 30.0
 
 
 class RestReader:
@@ -145,69 +142,56 @@ class RestReader:
 
     def aliases(self, name: str) -> dict[str, int]:
         """Return version numbers by alias; empty for a model that does not exist."""
-        found = self._ask("GET", "registered-models/get", name=name)
-        known = {} if found is None else found["registered_model"]
-        return {str(one["alias"]): int(one["version"]) for one in known.get("aliases", ())}
+        answer = self._ask("GET", "registered-models/get", name=name)
+        model = {} if answer is None else answer["registered_model"]
+        return {str(one["alias"]): int(one["version"]) for one in model.get("aliases", ())}
 
     def version(self, name: str, version: int) -> VersionInfo:
         """Return one version; ``UnknownName`` when there is none."""
-        found = self._ask("GET", "model-versions/get", name=name, version=str(version))
-        if found is None:
+        answer = self._ask("GET", "model-versions/get", name=name, version=str(version))
+        if answer is None:
             raise unknown_version(name, version, [info.version for info in self.versions(name)])
-        return _from_json(found["model_version"])
+        return _from_json(answer["model_version"])
 
     def versions(self, name: str) -> list[VersionInfo]:
         """Return all versions in ascending order; empty for a model that does not exist."""
-        asked = {"filter": filter_of(name), "max_results": str(PAGE)}
-        found: list[VersionInfo] = []
+        query = {"filter": filter_of(name), "max_results": str(PAGE)}
+        versions: list[VersionInfo] = []
         page: dict[str, Any] = {"next_page_token": ""}
         while "next_page_token" in page:
             token = page["next_page_token"]
             following = {"page_token": token} if token else {}
-            page = self._ask("GET", "model-versions/search", **asked, **following) or {}
-            found += map(_from_json, page.get("model_versions", ()))
-        return sorted(found, key=lambda info: info.version)
+            page = self._ask("GET", "model-versions/search", **query, **following) or {}
+            versions += map(_from_json, page.get("model_versions", ()))
+        return sorted(versions, key=lambda info: info.version)
 
     def run_folder(self, run_id: str) -> str | None:
         """Return the URI of the folder of a run's files; None when there is no such run."""
-        found = self._ask("GET", "runs/get", run_id=run_id)
-        return None if found is None else str(found["run"]["info"]["artifact_uri"])
+        answer = self._ask("GET", "runs/get", run_id=run_id)
+        return None if answer is None else str(answer["run"]["info"]["artifact_uri"])
 
-    def _ask(self, method: str, path: str, **asked: str) -> dict[str, Any] | None:
-        """Ask, again after a while where nothing answers; None where what is asked for does not exist."""
-        retries = min(int(self._env.get("MLFLOW_HTTP_REQUEST_MAX_RETRIES") or 7), len(_PAUSES_S))
-        for pause in (*_PAUSES_S[:retries], None):
-            why = self._ask_once(method, path, asked)
-            if not isinstance(why, str):
-                return None if why.get("error_code") == ABSENT else why
-            if pause is not None:
-                time.sleep(pause)
-        raise mlflow_unreachable(self.tracking_uri, why)
-
-    def _ask_once(self, method: str, path: str, asked: dict[str, str]) -> dict[str, Any] | str:
-        """Return what is answered, or in words why nothing is.
+    def _ask(self, method: str, path: str, **parameters: str) -> dict[str, Any] | None:
+        """Return what is answered; None where what is asked for does not exist.
 
         Raises
         ------
         Unreachable
-            When the server refuses to answer: to ask again would not help.
+            When the server refuses, or nothing answers, also after a while.
         """
         import requests
 
+        query, body = (parameters, None) if method == "GET" else (None, parameters)
         url = f"{self.tracking_uri.rstrip('/')}{_API}{path}"
         try:
-            query, body = (asked, None) if method == "GET" else (None, asked)
             reply = self._session.request(method, url, params=query, json=body, timeout=self._timeout)
         except requests.RequestException as error:
-            return f"{type(error).__name__}: {error}"
+            raise mlflow_unreachable(self.tracking_uri, f"{type(error).__name__}: {error}") from error
         if reply.ok:
             return dict(reply.json())
-        if reply.status_code in _PASSING:
-            return f"HTTP {reply.status_code}"
-        said = _said(reply)
-        if said.get("error_code") == ABSENT:
-            return said
-        why = said.get("message") or f"HTTP {reply.status_code} {reply.reason}"
+        answer = _refusal(reply)
+        if answer.get("error_code") == ABSENT:
+            return None
+        why = answer.get("message") or f"HTTP {reply.status_code} {reply.reason}"
         raise mlflow_unreachable(self.tracking_uri, f"{path} was refused: {why}")
 
     @property
@@ -217,8 +201,19 @@ class RestReader:
     @cached_property
     def _session(self) -> requests.Session:
         import requests
+        from requests.adapters import HTTPAdapter, Retry  # type: ignore[attr-defined]
 
         session, env = requests.Session(), self._env
+        retries = Retry(
+            min(int(env.get("MLFLOW_HTTP_REQUEST_MAX_RETRIES") or 7), _MOST_RETRIES),
+            backoff_factor=0.5,
+            status_forcelist=_PASSING,
+            allowed_methods=None,
+            raise_on_status=False,
+            respect_retry_after_header=False,
+        )
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, HTTPAdapter(max_retries=retries))
         user, secret = env.get("MLFLOW_TRACKING_USERNAME"), env.get("MLFLOW_TRACKING_PASSWORD")
         if user and secret:
             session.auth = (user, secret)
@@ -232,23 +227,17 @@ class RestReader:
         return session
 
 
-def _said(reply: requests.Response) -> dict[str, Any]:
+def _refusal(reply: requests.Response) -> dict[str, Any]:
     try:
-        found = reply.json()
+        answer = reply.json()
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return answer if isinstance(answer, dict) else {}
 
 
 def _from_json(plain: Mapping[str, Any]) -> VersionInfo:
-    return VersionInfo(
-        model=plain["name"],
-        version=int(plain["version"]),
-        run_id=plain.get("run_id") or None,
-        source=str(plain.get("source")),
-        tags={one["key"]: one.get("value", "") for one in plain.get("tags", ())},
-        created_at=moment(plain["creation_timestamp"]),
-    )
+    tags = {one["key"]: one.get("value", "") for one in plain.get("tags", ())}
+    return version_info(plain, tags=tags, created=plain["creation_timestamp"])
 
 
 # A tracking database, by SQL.
@@ -281,11 +270,11 @@ class SqlReader:
 
     def version(self, name: str, version: int) -> VersionInfo:
         """Return one version; ``UnknownName`` when there is none."""
-        known = self.versions(name)
-        for info in known:
+        versions = self.versions(name)
+        for info in versions:
             if info.version == version:
                 return info
-        raise unknown_version(name, version, [info.version for info in known])
+        raise unknown_version(name, version, [info.version for info in versions])
 
     def versions(self, name: str) -> list[VersionInfo]:
         """Return all versions in ascending order; empty for a model that does not exist."""
@@ -294,15 +283,15 @@ class SqlReader:
             "SELECT * FROM model_version_tags WHERE name = :name",
             name=name,
         )
-        told: dict[int, dict[str, str]] = {}
+        by_version: dict[int, dict[str, str]] = {}
         for tag in tags:
-            told.setdefault(int(tag["version"]), {})[str(tag["key"])] = str(tag["value"] or "")
-        found = [
-            _from_row(row, told.get(int(row["version"]), {}))
+            by_version.setdefault(int(tag["version"]), {})[str(tag["key"])] = str(tag["value"] or "")
+        versions = [
+            version_info(row, tags=by_version.get(int(row["version"]), {}), created=row["creation_time"])
             for row in rows
             if row["current_stage"] != _DELETED
         ]
-        return sorted(found, key=lambda info: info.version)
+        return sorted(versions, key=lambda info: info.version)
 
     def run_folder(self, run_id: str) -> str | None:
         """Return the URI of the folder of a run's files; None when there is no such run."""
@@ -324,13 +313,13 @@ class SqlReader:
             raise mlflow_unreachable(self.tracking_uri, error.orig) from error
 
     def _write(self, statements: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> int:
-        """Run statements for each of some rows, in one transaction; return how many rows the last of them met.
+        """Run statements for each of some rows, in one transaction; return how many rows the last of them changed.
 
         ``{here}`` in a statement limits it to the workspace that is read; older stores have none to limit it to.
         """
         if self._file is not None and not self._file.exists():
             return 0
-        met = 0
+        count = 0
         try:
             with self._engine.connect() as connection:
                 if self._file is None:
@@ -342,13 +331,13 @@ class SqlReader:
                 for row in rows:
                     values = {**row, "workspace": _WORKSPACE, "deleted": _DELETED}
                     for statement in statements:
-                        met = connection.execute(text(statement.format(here=here)), values).rowcount
+                        count = connection.execute(text(statement.format(here=here)), values).rowcount
                 connection.commit()
         except NoSuchTableError:  # MLflow has made no tables in it yet
             return 0
         except DBAPIError as error:
             raise mlflow_unreachable(self.tracking_uri, error.orig) from error
-        return met
+        return count
 
     def _is_empty(self) -> bool:
         """Tell whether MLflow has made no tables in it yet."""
@@ -386,16 +375,5 @@ def _is_readable_database(tracking_uri: str) -> bool:
 
 
 def _rows(connection: Connection, query: str, name: str) -> Sequence[Mapping[str, Any]]:
-    found = connection.execute(text(query), {"name": name}).mappings().all()
-    return [dict(row) for row in found if row.get("workspace", _WORKSPACE) == _WORKSPACE]
-
-
-def _from_row(row: Mapping[str, Any], tags: dict[str, str]) -> VersionInfo:
-    return VersionInfo(
-        model=str(row["name"]),
-        version=int(row["version"]),
-        run_id=row["run_id"] or None,
-        source=str(row["source"]),
-        tags=tags,
-        created_at=moment(row["creation_time"]),
-    )
+    rows = connection.execute(text(query), {"name": name}).mappings().all()
+    return [dict(row) for row in rows if row.get("workspace", _WORKSPACE) == _WORKSPACE]

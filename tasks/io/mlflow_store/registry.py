@@ -18,9 +18,9 @@ from evergreen.tasks.io.mlflow_store.reader import (
     SqlReader,
     VersionInfo,
     filter_of,
-    moment,
     open_reader,
     unknown_version,
+    version_info,
 )
 from evergreen.tasks.io.store_checks import is_unanswered, mlflow_unreachable
 
@@ -54,12 +54,12 @@ class Registry:
         from mlflow.exceptions import MlflowException
 
         try:
-            found = self._client.get_registered_model(name).aliases
+            aliases = self._client.get_registered_model(name).aliases
         except MlflowException as error:
             if error.error_code == ABSENT:
                 return {}
             raise self._translated(error, name) from error
-        return {str(alias): int(version) for alias, version in found.items()}
+        return {str(alias): int(version) for alias, version in aliases.items()}
 
     def version(self, name: str, version: int) -> VersionInfo:
         """Return one version; ``UnknownName`` when there is none."""
@@ -68,14 +68,14 @@ class Registry:
 
     def versions(self, name: str) -> list[VersionInfo]:
         """Return all versions in ascending order; empty for a model that does not exist."""
-        found: list[VersionInfo] = []
+        versions: list[VersionInfo] = []
         page: Any = None
         while page is None or page.token:
             page = self._client.search_model_versions(
                 filter_of(name), max_results=PAGE, page_token=page.token if page else None
             )
-            found.extend(map(_info, page))
-        return sorted(found, key=lambda info: info.version)
+            versions.extend(map(_info, page))
+        return sorted(versions, key=lambda info: info.version)
 
     def ensure_model(
         self, name: str, *, description: str = "", tags: Mapping[str, str] | None = None
@@ -172,8 +172,8 @@ class RestWriter(RestReader):
     def set_tags(self, name: str, version: int, tags: Mapping[str, str]) -> None:
         """Set tags of a version; others stay. ``UnknownName`` without that version."""
         for key, value in tags.items():
-            told = {"name": name, "version": str(version), "key": key, "value": value}
-            if self._ask("POST", "model-versions/set-tag", **told) is None:
+            tag = {"name": name, "version": str(version), "key": key, "value": value}
+            if self._ask("POST", "model-versions/set-tag", **tag) is None:
                 raise unknown_version(name, version, [info.version for info in self.versions(name)])
 
 
@@ -269,12 +269,5 @@ def _logged_model_id(source: str) -> str | None:
     return rest if rest != source and rest.startswith("m-") and "/" not in rest else None
 
 
-def _info(version: ModelVersion | Any) -> VersionInfo:
-    return VersionInfo(
-        model=str(version.name),
-        version=int(version.version),
-        run_id=version.run_id or None,
-        source=str(version.source),
-        tags=dict(version.tags or {}),
-        created_at=moment(version.creation_timestamp),
-    )
+def _info(version: ModelVersion) -> VersionInfo:
+    return version_info(dict(version), tags=version.tags or {}, created=version.creation_timestamp)

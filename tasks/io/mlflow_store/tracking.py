@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property, lru_cache
-from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -160,20 +159,20 @@ class Tracker:
         name = f"{model}/{concern}"
         location = f"{self.artifact_root}/{name}" if self.artifact_root else None
         with answered(self.tracking_uri):
-            found = self.client.get_experiment_by_name(name)
-            if found is None:
+            experiment = self.client.get_experiment_by_name(name)
+            if experiment is None:
                 try:
                     return str(self.client.create_experiment(name, artifact_location=location))
                 except MlflowException as error:
                     if error.error_code != "RESOURCE_ALREADY_EXISTS":
                         raise
-                    found = self.client.get_experiment_by_name(name)
-        if found is None or found.lifecycle_stage == "deleted":
+                    experiment = self.client.get_experiment_by_name(name)
+        if experiment is None or experiment.lifecycle_stage == "deleted":
             raise InputError(
                 f"The MLflow experiment '{name}' was deleted. Restore it (mlflow experiments restore) or remove "
                 "it for good (mlflow gc)."
             )
-        return str(found.experiment_id)
+        return str(experiment.experiment_id)
 
     def create_run(
         self,
@@ -222,12 +221,8 @@ class Tracker:
             yield run_id
             status = "FINISHED"
         finally:
-            self.end_run(run_id, status=status)
-
-    def end_run(self, run_id: str, *, status: str = "FINISHED") -> None:
-        """End a run, ``FINISHED`` or ``FAILED``."""
-        with answered(self.tracking_uri):
-            self.client.set_terminated(run_id, status=status)
+            with answered(self.tracking_uri):
+                self.client.set_terminated(run_id, status=status)
 
     def rename_run(self, run_id: str, name: str) -> None:
         """Give a run another name."""
@@ -288,18 +283,12 @@ class Tracker:
         from mlflow.entities import Metric, Param, RunTag
 
         now = time.time_ns() // 1_000_000
-        values = iter([Metric(name, float(value), now, step) for (name, step), value in metrics.items()])
-        texts = iter([Param(name, value) for name, value in params.items()])
-        labels = iter([RunTag(name, value) for name, value in tags.items()])
-        while True:
-            m, p, t = (
-                list(islice(values, PER_BATCH)),
-                list(islice(texts, PER_BATCH)),
-                list(islice(labels, PER_BATCH)),
-            )
-            if not (m or p or t):
-                return
-            self.client.log_batch(run_id, metrics=m, params=p, tags=t)
+        values = [Metric(name, float(value), now, step) for (name, step), value in metrics.items()]
+        texts = [Param(name, value) for name, value in params.items()]
+        labels = [RunTag(name, value) for name, value in tags.items()]
+        for start in range(0, max(len(values), len(texts), len(labels)), PER_BATCH):
+            part = slice(start, start + PER_BATCH)
+            self.client.log_batch(run_id, metrics=values[part], params=texts[part], tags=labels[part])
 
 
 @contextmanager

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from evergreen.tasks.core.data.rows import Rows
 from evergreen.tasks.core.log_items import LogItem, Tags
 from evergreen.tasks.core.profiles.grid import Grid
-from evergreen.tasks.io.mlflow_store.documents import FOLDER
+from evergreen.tasks.io.mlflow_store.documents import read_optional
 from evergreen.tasks.io.mlflow_store.reader import VersionInfo
 from evergreen.tasks.io.mlflow_store.tracking import Tracker, code_revision, log_datasets, open_tracker
 from evergreen.tasks.io.setup import Setup
@@ -49,7 +48,7 @@ class VersionRecord:
     children: Mapping[str, Iterable[LogItem]] = field(default_factory=dict)
 
 
-def keep_version(setup: Setup, dossier: VersionRecord) -> VersionInfo:
+def keep_version(setup: Setup, record: VersionRecord) -> VersionInfo:
     """Write the run, store the files, and register the version; a failure before the last step registers nothing.
 
     Returns
@@ -58,34 +57,29 @@ def keep_version(setup: Setup, dossier: VersionRecord) -> VersionInfo:
         With the run's id under the tag ``evergreen.run``.
     """
     tracker, registry = open_tracker(setup.stores), setup.stores.registry
-    tags = {**dossier.tags, "evergreen.stage": dossier.stage, "evergreen.code_revision": code_revision()}
-    name = f"{dossier.stage} {dossier.title}"
+    tags = {**record.tags, "evergreen.stage": record.stage, "evergreen.code_revision": code_revision()}
+    name = f"{record.stage} {record.title}"
     registry.ensure_model(setup.model, description=setup.config.description)
     with tracker.run(setup.model, "training", name=name, tags=tags) as run_id:
-        for child, items in dossier.children.items():
+        for child, items in record.children.items():
             with tracker.run(setup.model, "training", name=child, tags=tags, parent=run_id) as child_id:
                 tracker.write_items(child_id, items)
-        tracker.write_items(run_id, dossier.items)
-        log_datasets(tracker, run_id, dossier.parts, config=setup.config)
-        source = dossier.store(tracker, run_id)
+        tracker.write_items(run_id, record.items)
+        log_datasets(tracker, run_id, record.parts, config=setup.config)
+        source = record.store(tracker, run_id)
         info = registry.register(
             setup.model,
             source=source,
             run_id=run_id,
             tags={"validation_status": "pending", **tags, "evergreen.run": run_id},
-            description=dossier.description,
+            description=record.description,
         )
         tracker.write_items(run_id, [Tags({"evergreen.version": str(info.version)})])
-        tracker.rename_run(run_id, f"{dossier.stage} v{info.version} {dossier.title}")
+        tracker.rename_run(run_id, f"{record.stage} v{info.version} {record.title}")
     return info
 
 
 # The reference that was frozen with a version: read back for monitoring, and for the grid of the next one.
-
-
-def read_history_document(setup: Setup, info: VersionInfo) -> dict[str, Any] | None:
-    """Return ``evergreen/past.json`` of a version; None where it was kept without one."""
-    return _read(setup, info, "past")
 
 
 def earlier_grid(setup: Setup) -> Grid | None:
@@ -95,13 +89,5 @@ def earlier_grid(setup: Setup) -> Grid | None:
     versions = registry.versions(setup.model) if champion is None else []
     if champion is not None:
         versions = [registry.version(setup.model, champion)]
-    profile = _read(setup, versions[-1], "profile") if versions else None
+    profile = read_optional(setup, versions[-1], "profile") if versions else None
     return None if profile is None else Grid.from_dict(profile["inputs"]["grid"])
-
-
-def _read(setup: Setup, info: VersionInfo, name: str) -> dict[str, Any] | None:
-    run_id = info.tags.get("evergreen.run") or info.run_id
-    if not run_id:
-        return None
-    found: dict[str, Any] | None = open_tracker(setup.stores).read_json(run_id, f"{FOLDER}/{name}.json")
-    return found
