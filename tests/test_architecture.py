@@ -231,7 +231,6 @@ SEAMS = {
     "tasks/core/validation/probabilities.py",
     # a section of the configuration each
     "tasks/core/config/retraining.py",
-    "tasks/core/config/traffic.py",
     # words of earlier versions, to be removed with the next release
     "deployments/cli/renamed.py",
     "deployments/old_names.py",

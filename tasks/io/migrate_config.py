@@ -10,8 +10,7 @@ from typing import Any
 
 import yaml
 
-from evergreen.tasks.core.config.migrate import ConfigEdit, migrate_text
-from evergreen.tasks.core.config.renamed import in_todays_keys
+from evergreen.tasks.core.config.renamed import ConfigEdit, in_todays_keys, migrate_text
 from evergreen.tasks.core.errors import ConfigError, InputError, RenamedWord
 from evergreen.tasks.io.config import find_model
 from evergreen.tasks.io.settings import Settings

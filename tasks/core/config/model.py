@@ -8,18 +8,15 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from evergreen.tasks.core.config.data import ContractConfig, DataConfig, SplitConfig
-from evergreen.tasks.core.config.evaluation import EvaluationConfig, PromotionConfig
+from evergreen.tasks.core.config.evaluation import EvaluationConfig, PromotionConfig, ValidationConfig
 from evergreen.tasks.core.config.explain import explain_errors
 from evergreen.tasks.core.config.monitoring import AlertsConfig, DriftConfig, MonitoringConfig
-from evergreen.tasks.core.config.presets import preset_values
 from evergreen.tasks.core.config.renamed import in_todays_keys
-from evergreen.tasks.core.config.retraining import RetrainingConfig
+from evergreen.tasks.core.config.retraining import RetrainingConfig, preset_values
 from evergreen.tasks.core.config.section import Section
-from evergreen.tasks.core.config.serving import ServingConfig
-from evergreen.tasks.core.config.traffic import LiveConfig, TrafficConfig
+from evergreen.tasks.core.config.serving import LiveConfig, ServingConfig, TrafficConfig
 from evergreen.tasks.core.config.training import TrainingConfig
 from evergreen.tasks.core.config.units import Span
-from evergreen.tasks.core.config.validation import ValidationConfig
 from evergreen.tasks.core.errors import ConfigError
 
 _CLOCK_SPANS = (

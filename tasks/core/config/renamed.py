@@ -1,9 +1,12 @@
-"""Keys and values of the configuration that were renamed: understood for one release, each with a warning."""
+"""Renamed keys and values of the configuration: understood for one release with a warning, or rewritten in a file."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
+
+import yaml
 
 from evergreen.tasks.core.errors import ConfigError, warn_renamed
 
@@ -49,12 +52,12 @@ def _section(name: str, section: Mapping[str, Any], origin: str) -> dict[str, An
     found: dict[str, Any] = {}
     for key, value in section.items():
         today = RENAMED_KEYS.get(f"{name}.{key}", key)
-        if today != key and today in section:
-            raise ConfigError(
-                f"'{name}.{key}' and '{name}.{today}' in {origin} are the old and the new name of one key. Remove "
-                f"'{name}.{key}'."
-            )
         if today != key:
+            if today in section:
+                raise ConfigError(
+                    f"'{name}.{key}' and '{name}.{today}' in {origin} are the old and the new name of one key. "
+                    f"Remove '{name}.{key}'."
+                )
             _warn(f"{name}.{key}", f"{name}.{today}", origin)
         values = RENAMED_VALUES.get(f"{name}.{today}", {})
         renamed = values.get(value, value) if isinstance(value, str) else value
@@ -66,3 +69,60 @@ def _section(name: str, section: Mapping[str, Any], origin: str) -> dict[str, An
 
 def _warn(old: str, new: str, origin: str) -> None:
     warn_renamed(old, new, where=origin, remedy="Run 'evergreen config migrate' to rewrite the file.")
+
+
+# A model's YAML is rewritten in place: comments, order and layout stay.
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfigEdit:
+    """One word that is replaced in a text.
+
+    Attributes
+    ----------
+    line : number of its line, from 1.
+    start, end : characters of the text that are replaced: from ``start``, before ``end``.
+    old, new : what was written, with its section (``live.longest``), and what is written now.
+    word : what stands in the text afterwards.
+    """
+
+    line: int
+    start: int
+    end: int
+    old: str
+    new: str
+    word: str
+
+
+def migrate_text(text: str) -> tuple[str, tuple[ConfigEdit, ...]]:
+    r"""Return a model's YAML in today's words, and what was changed; YAML that cannot be read raises ``YAMLError``.
+
+    >>> migrate_text("live:\n  longest: 5d  # a week's work\n")[0]
+    "live:\n  max_duration: 5d  # a week's work\n"
+    """
+    edits = tuple(sorted(_edits(yaml.compose(text, Loader=yaml.SafeLoader)), key=lambda edit: edit.start))
+    for edit in reversed(edits):
+        text = text[: edit.start] + edit.word + text[edit.end :]
+    return text, edits
+
+
+def _edits(document: yaml.Node | None) -> Iterator[ConfigEdit]:
+    if not isinstance(document, yaml.MappingNode):
+        return
+    for name, section in document.value:
+        for key, value in section.value if isinstance(section, yaml.MappingNode) else ():
+            old = f"{name.value}.{key.value}"
+            today = RENAMED_KEYS.get(old, key.value)
+            new = f"{name.value}.{today}"
+            if today != key.value:
+                yield _edit(key, old, new, today)
+            word = (
+                RENAMED_VALUES.get(new, {}).get(value.value) if isinstance(value, yaml.ScalarNode) else None
+            )
+            if word is not None:
+                yield _edit(value, f"{old}: {value.value}", f"{new}: {word}", word)
+
+
+def _edit(node: yaml.Node, old: str, new: str, word: str) -> ConfigEdit:
+    start, end = node.start_mark, node.end_mark
+    return ConfigEdit(line=start.line + 1, start=start.index, end=end.index, old=old, new=new, word=word)

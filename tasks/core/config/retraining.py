@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from functools import partial
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
@@ -10,6 +12,33 @@ from evergreen.tasks.core.config.quiet_hours import parse_quiet_hours
 from evergreen.tasks.core.config.section import Count, Fraction, OpenFraction, Plugged, Section
 from evergreen.tasks.core.config.units import AnySpan, Duration, Span
 from evergreen.tasks.core.registry import STRATEGIES, TRIGGERS, require_known
+
+PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "fixed_thresholds": {
+        "drift": {
+            "policy": "fixed_thresholds",
+            "kinds": ["data", "outcome"],
+            "ks_significance": 0.05,
+            "outcome_threshold": 0.02,
+        },
+        "retraining": {
+            "triggers": ["data", "outcome"],
+            "drift_threshold": 0.0,
+            "outcome_shift": 0.02,
+            "cooldown": "1h",
+            "back_off": 1.0,
+            "hysteresis": 1.0,
+        },
+    }
+}
+"""Values by preset and section. ``fixed_thresholds``: any p < 0.05 or outcome shift above 2 % asks, hourly at most."""
+
+
+def preset_values(name: object) -> dict[str, dict[str, Any]]:
+    """Return what a preset says, section by section; nothing for a name that is none."""
+    found = PRESETS.get(name, {}) if isinstance(name, str) else {}
+    return {section: dict(values) for section, values in found.items()}
+
 
 _FACTOR = Field(ge=1.0, le=16.0)
 
@@ -19,16 +48,8 @@ def _weighting(value: object) -> object:
     return "recency" if value is True else False if value == "none" else value
 
 
-def _trigger(value: object) -> object:
-    return require_known(TRIGGERS, value)
-
-
-def _weights(value: object) -> object:
-    return require_known(STRATEGIES, value)
-
-
-def _start(value: object) -> object:
-    return require_known(STRATEGIES, value)
+_Trigger = Annotated[Plugged, AfterValidator(partial(require_known, TRIGGERS))]
+_Strategy = Annotated[Plugged, AfterValidator(partial(require_known, STRATEGIES))]
 
 
 class RetrainingConfig(Section):
@@ -39,7 +60,7 @@ class RetrainingConfig(Section):
     preset: Literal["fixed_thresholds"] | None = None
     """Ready set of rules: `fixed_thresholds` is any p below 0.05 or an outcome shift above 2 %, once an hour at
     most. What is written in the model's file wins over it."""
-    triggers: list[Annotated[Plugged, AfterValidator(_trigger)]] = Field(
+    triggers: list[_Trigger] = Field(
         default=["data", "prediction", "outcome", "concept", "performance", "periodic"]
     )
     """What asks for a retraining: alarms of monitoring by kind of drift, `periodic` (`every`), `labels`
@@ -69,16 +90,14 @@ class RetrainingConfig(Section):
     """An alarm that was open when a challenger was refused asks again only when it is so many times as large."""
     quiet_hours: list[str] = Field(default_factory=list)
     """Hours in which nothing starts by itself, e.g. `22:00-06:00` or `22:00-06:00 Europe/Berlin` (default: UTC)."""
-    window: Annotated[
-        AnySpan | Annotated[Plugged, AfterValidator(_start)], Field(union_mode="left_to_right")
-    ] = Span(15552000.0, "seconds", "180d")
+    window: Annotated[AnySpan | _Strategy, Field(union_mode="left_to_right")] = Span(
+        15552000.0, "seconds", "180d"
+    )
     """What training learns from: the newest duration (`6mo`, `180d`) or number of rows, `full` history, or
     `since_change`: all since the last detected change; or a strategy of the team's own."""
     min_rows_since_change: Count = 1000
     """`window: since_change` reaches back at least so many rows."""
-    weighted: Annotated[
-        Literal[False] | Annotated[Plugged, AfterValidator(_weights)], BeforeValidator(_weighting)
-    ] = False
+    weighted: Annotated[Literal[False] | _Strategy, BeforeValidator(_weighting)] = False
     """Weight of training rows: `recency` (or `true`: newer counts more, by `half_life`), `similarity` (the more a row
     is like the newest window, the more it counts), a strategy of the team's own, or `false`."""
     half_life: AnySpan | None = None

@@ -12,22 +12,11 @@ from evergreen.tasks.core.data.columns import is_whole
 from evergreen.tasks.core.data.times import to_positions
 from evergreen.tasks.core.errors import DataError
 
+_DATES = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y")
 FORMATS = (
     "%Y%m%d",
-    "%d/%m/%Y %H:%M:%S",
-    "%d/%m/%Y %H:%M",
-    "%d/%m/%Y",
-    "%m/%d/%Y %H:%M:%S",
-    "%m/%d/%Y %H:%M",
-    "%m/%d/%Y",
-    "%d.%m.%Y %H:%M:%S",
-    "%d.%m.%Y %H:%M",
-    "%d.%m.%Y",
-    "%d-%m-%Y %H:%M",
-    "%d-%m-%Y",
-    "%m/%d/%y",
-    "%d %b %Y",
-    "%b %d, %Y",
+    *(f"{date}{hour}" for date in _DATES for hour in (" %H:%M:%S", " %H:%M", "")),
+    *("%d-%m-%Y %H:%M", "%d-%m-%Y", "%m/%d/%y", "%d %b %Y", "%b %d, %Y"),
 )
 """Ways to write a time that are tried after ISO 8601."""
 SAMPLED_VALUES = 2_000
@@ -38,7 +27,7 @@ FEWEST = 20
 
 @dataclass(frozen=True, kw_only=True)
 class FoundClock:
-    """A column read as a clock: its kind, how text is written, and positions (nan where null), shape (n,)."""
+    """A column read as a clock: its kind, the format of its text, and positions (nan where null), shape (n,)."""
 
     column: str
     clock: str
@@ -61,16 +50,13 @@ def read_clock(column: pd.Series) -> FoundClock:
     DataError
         Naming the first value that is no time, and its row.
     """
-    name = str(column.name)
+    name, numbers = str(column.name), pd.api.types.is_numeric_dtype(column.dtype)
     if pd.api.types.is_bool_dtype(column.dtype):
         raise DataError(f"Column '{name}' holds true and false, not times. Name another column as the clock.")
-    if not pd.api.types.is_numeric_dtype(column.dtype):
-        form = text_format(column)
+    if not numbers or _is_date_number(column):
+        form = "%Y%m%d" if numbers else text_format(column)
         positions = to_positions(column, clock="timestamp", time_format=form)
         return FoundClock(column=name, clock="timestamp", time_format=form, positions=positions)
-    if _is_date_number(column):
-        positions = to_positions(column, clock="timestamp", time_format="%Y%m%d")
-        return FoundClock(column=name, clock="timestamp", time_format="%Y%m%d", positions=positions)
     positions = to_positions(column, clock="seconds")
     kind = "rows" if _counts_rows(positions) else "seconds"
     return FoundClock(column=name, clock=kind, time_format=None, positions=positions)
@@ -78,19 +64,17 @@ def read_clock(column: pd.Series) -> FoundClock:
 
 def read_times(frame: pd.DataFrame, *, skip: tuple[str, ...] = ()) -> dict[str, FoundClock]:
     """Return every column of text or timestamps that reads as times, nulls allowed; ``skip`` names other roles."""
-    found = {}
-    for name in frame.columns:
-        column = frame[name]
-        if name not in skip and _may_be_time(column):
-            form = text_format(column)
-            try:
-                positions = to_positions(column, clock="timestamp", time_format=form, allow_null=True)
-            except DataError:
-                continue
-            found[str(name)] = FoundClock(
-                column=str(name), clock="timestamp", time_format=form, positions=positions
-            )
-    return found
+    times = {}
+    for name in (name for name in frame.columns if name not in skip and _may_be_time(frame[name])):
+        form = text_format(frame[name])
+        try:
+            positions = to_positions(frame[name], clock="timestamp", time_format=form, allow_null=True)
+        except DataError:
+            continue
+        times[str(name)] = FoundClock(
+            column=str(name), clock="timestamp", time_format=form, positions=positions
+        )
+    return times
 
 
 def certain_clock(times: Mapping[str, FoundClock]) -> FoundClock | None:
@@ -127,10 +111,8 @@ def _may_be_time(column: pd.Series) -> bool:
         return True
     if pd.api.types.is_numeric_dtype(column.dtype) or isinstance(column.dtype, pd.CategoricalDtype):
         return False
-    texts = column.dropna().head(20)
-    return bool(len(texts)) and bool(
-        texts.map(lambda v: isinstance(v, str) and any(c.isdigit() for c in v)).all()
-    )
+    texts = column.dropna().head(20).tolist()
+    return bool(texts) and all(isinstance(text, str) and any(map(str.isdigit, text)) for text in texts)
 
 
 def _is_date_number(column: pd.Series) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import yaml
@@ -30,30 +31,31 @@ def render_config(
     proposal : Proposal
         What is proposed.
     head : str
-        What was looked at, one sentence.
+        Which rows were inspected, one sentence.
     model : str
         Registered model name.
     why_problem : str
         Why the problem is of its kind.
-    data : iterable of Entry
+    data : iterable of ProposedKey
         Keys of the section ``data``: source, target, clock and the like.
     """
     sections: dict[str, list[ProposedKey]] = {"data": [*data, *_columns(proposal)]}
     for entry in proposal.entries:
         section, _, key = entry.key.partition(".")
-        sections.setdefault(section, []).append(ProposedKey(key=key, value=entry.value, why=entry.why))
-    parts = [
-        comment(head + " Keys that are not here have their defaults (base.yaml).") + _warnings(proposal),
-        _entry(ProposedKey(key="model", value=model))
-        + _entry(ProposedKey(key="problem", value=proposal.problem, why=why_problem)),
-        *(_section(name, entries) for name, entries in sections.items()),
-        _training(proposal),
-    ]
-    return "\n".join(parts)
+        sections.setdefault(section, []).append(replace(entry, key=key))
+    warnings = [comment(f"LOOK AT: {reason.message}") for reason in proposal.warnings]
+    return "\n".join(
+        [
+            comment(head + " Keys that are not here have their defaults (base.yaml).") + "".join(warnings),
+            _lines([ProposedKey("model", model), ProposedKey("problem", proposal.problem, why_problem)]),
+            *(f"{name}:\n{_lines(keys, indent=2)}" for name, keys in sections.items()),
+            _training(proposal),
+        ]
+    )
 
 
 def comment(text: str, *, indent: int = 0) -> str:
-    r"""Return text as comment lines.
+    r"""Return text as comment lines; an empty one gives none.
 
     >>> comment("why", indent=2)
     '  # why\n'
@@ -65,61 +67,38 @@ def comment(text: str, *, indent: int = 0) -> str:
 
 
 def to_yaml(values: Mapping[str, Any], *, indent: int = 0) -> str:
-    """Return a mapping as YAML lines, indented; names and texts are quoted where YAML needs it."""
+    """Return a mapping as indented YAML lines; names and texts are quoted where YAML needs it."""
     return "".join(textwrap.indent(_dump(key, value), " " * indent) for key, value in values.items())
 
 
 def _dump(key: str, value: Any) -> str:
     """Return one key: lists in a row, mappings line by line."""
-    flow = None if isinstance(value, list) else False
-    lines = yaml.safe_dump(
-        [value] if flow is None else {key: value},
-        sort_keys=False,
-        allow_unicode=True,
-        width=WIDTH,
-        default_flow_style=flow,
-    )
-    if flow is None:
-        name = yaml.safe_dump(key, allow_unicode=True).removesuffix("...\n").strip()
-        if len(name) + len(lines) <= WIDTH and lines.count("\n") == 1:
-            return f"{name}: {lines.removeprefix('- ')}"
-        return f"{name}:\n" + textwrap.indent(lines.removeprefix("- "), "  ")
-    return lines
-
-
-def _warnings(proposal: Proposal) -> str:
-    return "".join(comment(f"LOOK AT: {reason.message}") for reason in proposal.warnings)
+    options: dict[str, Any] = {"sort_keys": False, "allow_unicode": True, "width": WIDTH}
+    if not isinstance(value, list):
+        return str(yaml.safe_dump({key: value}, default_flow_style=False, **options))
+    lines = yaml.safe_dump([value], default_flow_style=None, **options)
+    name = yaml.safe_dump(key, allow_unicode=True).removesuffix("...\n").strip()
+    if len(name) + len(lines) <= WIDTH and lines.count("\n") == 1:
+        return f"{name}: {lines.removeprefix('- ')}"
+    return f"{name}:\n" + textwrap.indent(lines.removeprefix("- "), "  ")
 
 
 def _columns(proposal: Proposal) -> list[ProposedKey]:
-    exclude = [
-        ProposedKey(
-            key="exclude",
-            value=proposal.exclude,
-            why="Never used as features, each with the reason. Delete a line to use its column (and add it below).",
-        )
-    ]
-    kinds = {"numeric": proposal.numeric, "categorical": proposal.categorical}
+    why = "Never used as features, each with the reason. Delete a line to use its column (and add it below)."
+    codes = "Features that are categories; move numbers that only name something here."
     return [
-        *(exclude if proposal.exclude else []),
-        *(ProposedKey(key=kind, value=list(names), why=_KINDS[kind]) for kind, names in kinds.items()),
+        *([ProposedKey("exclude", proposal.exclude, why)] if proposal.exclude else []),
+        ProposedKey("numeric", list(proposal.numeric), "Features that are numbers."),
+        ProposedKey("categorical", list(proposal.categorical), codes),
     ]
 
 
-_KINDS = {
-    "numeric": "Features that are numbers.",
-    "categorical": "Features that are categories; move numbers that only name something here.",
-}
-
-
-def _section(name: str, entries: Iterable[ProposedKey]) -> str:
-    return f"{name}:\n" + "".join(_entry(entry, indent=2) for entry in entries)
-
-
-def _entry(entry: ProposedKey, *, indent: int = 0) -> str:
-    return (comment(entry.why, indent=indent) if entry.why else "") + to_yaml(
-        {entry.key: entry.value}, indent=indent
-    )
+def _lines(keys: Iterable[ProposedKey], *, indent: int = 0) -> str:
+    """Return keys as YAML lines, each after a comment that says why it is there."""
+    text = ""
+    for key in keys:
+        text += comment(key.why, indent=indent) + to_yaml({key.key: key.value}, indent=indent)
+    return text
 
 
 def _training(proposal: Proposal) -> str:

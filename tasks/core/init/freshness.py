@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -14,9 +15,9 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 
-from evergreen.tasks.core.arrays import BoolArray, FloatArray, IntArray
+from evergreen.tasks.core.arrays import FloatArray, IntArray
 from evergreen.tasks.core.config.evaluation import EvaluationConfig
-from evergreen.tasks.core.config.units import Span, parse_span
+from evergreen.tasks.core.config.units import parse_span
 from evergreen.tasks.core.data.schema import Schema
 from evergreen.tasks.core.init.windows import DAY, LENGTHS, ProposedKey, seconds
 from evergreen.tasks.core.training.estimators import build_preprocessor
@@ -39,10 +40,9 @@ def encode(frame: pd.DataFrame, kind: Kind, *, numeric: Sequence[str], categoric
     Indicators, imputed and scaled numbers for ``linear``; category codes and NaN for ``trees``.
     """
     schema = Schema(target="", numeric=tuple(numeric), categorical=tuple(categorical))
-    style = "onehot" if kind == "linear" else "ordinal"
-    steps: Any = build_preprocessor(
-        schema, style=style, impute=kind == "linear", max_categories=MOST_CATEGORIES
-    )
+    linear = kind == "linear"
+    style = "onehot" if linear else "ordinal"
+    steps: Any = build_preprocessor(schema, style=style, impute=linear, max_categories=MOST_CATEGORIES)
     return np.asarray(steps.fit_transform(frame), dtype=np.float64)
 
 
@@ -121,14 +121,10 @@ class Freshness:
 
     Attributes
     ----------
-    kind : {'linear', 'trees'}
-        The quick model on which it shows better.
-    gain : float
-        Share of the old model's mean loss that the fresh ones save; negative: they lose more.
-    p_value : float
-        One-sided (`advantage_p`), doubled for having asked two models.
-    blocks : int
-        Days (or equal chunks) with rows that were judged.
+    kind : {'linear', 'trees'}: the quick model on which it shows better.
+    gain : share of the old model's mean loss that the fresh ones save; negative: they lose more.
+    p_value : one-sided (`advantage_p`), doubled because two models were tested.
+    blocks : days (or equal chunks) with rows that were judged.
     """
 
     kind: Kind
@@ -148,18 +144,12 @@ class LabelledHistory:
 
     Attributes
     ----------
-    y : ndarray of shape (n,)
-        Outcomes (`evergreen.tasks.core.init.freshness.outcome_codes`).
-    blocks : ndarray of shape (n,)
-        Ascending codes of days or chunks.
-    classes : bool
-        Whether outcomes are classes.
-    origins : tuple of int
-        Places that cut the judged rows; the old model learned from the first ``window`` rows.
-    window : int
-        Rows that each model learns from.
-    ends : tuple of int
-        Places up to which outcomes were known at each origin.
+    y : (n,), outcomes by `outcome_codes`.
+    blocks : (n,), ascending codes of days or chunks.
+    classes : whether outcomes are classes.
+    origins : places that cut the judged rows; the old model learned from the first ``window`` rows.
+    window : rows that each model learns from.
+    ends : places up to which outcomes were known at each origin.
     """
 
     y: FloatArray
@@ -220,15 +210,18 @@ def measure_freshness(
     """
     if not (numeric or categorical):
         return None
-    past = _read_history(frame, positions, problem=problem, target=target, clock=clock, group=group, gap=gap)
-    if past is None:
+    groups = None if group is None else frame[group].to_numpy()
+    y = outcome_codes(frame[target], problem=problem, group=groups)
+    classes = problem in ("binary", "multiclass")
+    history = _read_history(y, positions, classes=classes, clock=clock, gap=gap)
+    if history is None:
         return None
-    found = []
+    results = []
     for kind in KINDS:
         x = encode(frame, kind, numeric=numeric, categorical=categorical)
-        found.append(_judge(kind, *_losses(kind, x, past, coded_from=len(numeric)), past))
-    best = min(found, key=lambda one: one.p_value)
-    return replace(best, p_value=min(1.0, len(found) * best.p_value))
+        results.append(_judge(kind, *_losses(kind, x, history, coded_from=len(numeric)), history))
+    best = min(results, key=lambda one: one.p_value)
+    return replace(best, p_value=min(1.0, len(results) * best.p_value))
 
 
 def advantage_p(differences: FloatArray, *, judged: int, learned: int) -> float:
@@ -276,16 +269,9 @@ def advantage_p(differences: FloatArray, *, judged: int, learned: int) -> float:
 
 
 def _read_history(
-    frame: pd.DataFrame,
-    positions: FloatArray,
-    *,
-    problem: str,
-    target: str,
-    clock: str,
-    group: str | None,
-    gap: float,
+    y: FloatArray, positions: FloatArray, *, classes: bool, clock: str, gap: float
 ) -> LabelledHistory | None:
-    n, window, classes = len(frame), int(FIRST * len(frame)), problem in ("binary", "multiclass")
+    n, window = len(y), int(FIRST * len(y))
     cuts = np.linspace(window, n, ORIGINS + 2)[1:].astype(np.int64)
     # rows of one moment stay together
     if window < FEWEST_ROWS:
@@ -294,11 +280,8 @@ def _read_history(
     day = np.floor(positions / DAY) if clock != "rows" else np.arange(n) * CHUNKS // n
     blocks = np.unique(day, return_inverse=True)[1]
     ends = tuple(int(np.searchsorted(positions, positions[at] - gap)) for at in origins[:-1])
-    y = outcome_codes(
-        frame[target], problem=problem, group=None if group is None else frame[group].to_numpy()
-    )
-    seen = [y[max(end - window, 0) : end] for end in (window, *ends)]
-    if classes and any(len(np.unique(part)) < 2 for part in seen):
+    training = [y[max(end - window, 0) : end] for end in (window, *ends)]
+    if classes and any(len(np.unique(part)) < 2 for part in training):
         return None
     if min(ends) < window or len(np.unique(blocks[origins[0] :])) < FEWEST_BLOCKS:
         return None
@@ -306,45 +289,42 @@ def _read_history(
 
 
 def _losses(
-    kind: Kind, x: FloatArray, past: LabelledHistory, *, coded_from: int
+    kind: Kind, x: FloatArray, history: LabelledHistory, *, coded_from: int
 ) -> tuple[FloatArray, FloatArray]:
     """Return what the old model and the fresh ones lose on each judged row."""
-    step = max(1, -(-past.window // min(FIT_ROWS, max(FIT_CELLS // x.shape[1], FEWEST_ROWS))))
+    y, classes, origins = history.y, history.classes, history.origins
+    step = max(1, -(-history.window // min(FIT_ROWS, max(FIT_CELLS // x.shape[1], FEWEST_ROWS))))
 
     def learn(end: int) -> object:
-        taken = slice(end - past.window, end, step)
-        return fit_quick(kind, x[taken], past.y[taken], classes=past.classes, coded_from=coded_from)
+        rows = slice(end - history.window, end, step)
+        return fit_quick(kind, x[rows], y[rows], classes=classes, coded_from=coded_from)
 
-    def lose(model: object, rows: slice) -> FloatArray:
-        return row_losses(model, x[rows], past.y[rows], classes=past.classes)
+    def lose(model: object, begin: int, end: int) -> FloatArray:
+        return row_losses(model, x[begin:end], y[begin:end], classes=classes)
 
-    old = learn(past.window)
-    spans = [slice(begin, end) for begin, end in zip(past.origins, past.origins[1:], strict=False)]
-    fresh = [lose(learn(end), span) for end, span in zip(past.ends, spans, strict=True)]
-    return lose(old, slice(past.origins[0], past.origins[-1])), np.concatenate(fresh)
+    old = lose(learn(history.window), origins[0], origins[-1])
+    fresh = [lose(learn(end), *span) for end, span in zip(history.ends, pairwise(origins), strict=True)]
+    return old, np.concatenate(fresh)
 
 
-def _judge(kind: Kind, stale: FloatArray, fresh: FloatArray, past: LabelledHistory) -> Freshness:
-    blocks = past.blocks[past.origins[0] :]
-    blocks = blocks - blocks[0]
-    count = np.bincount(blocks)
-    held: BoolArray = count > 0
-    means = np.bincount(blocks, weights=stale - fresh)[held] / count[held]
+def _judge(kind: Kind, stale: FloatArray, fresh: FloatArray, history: LabelledHistory) -> Freshness:
+    blocks = np.unique(history.blocks[history.origins[0] :], return_inverse=True)[1]
+    means = np.bincount(blocks, weights=stale - fresh) / np.bincount(blocks)
     return Freshness(
         kind=kind,
         gain=float((stale.mean() - fresh.mean()) / stale.mean()) if stale.mean() > 0 else 0.0,
-        p_value=advantage_p(means, judged=len(stale), learned=past.window),
-        blocks=int(held.sum()),
+        p_value=advantage_p(means, judged=len(stale), learned=history.window),
+        blocks=len(means),
     )
 
 
-# How often a model is retrained, and which challenger takes over: three looks apart, and by what history says.
+# How often a model is retrained, and which challenger takes over: every three windows, and by what history shows.
 
 
 WINDOWS_APART = 3
-"""Looks of monitoring that a champion is judged by before it may be followed."""
+"""Windows of monitoring that a champion is judged by before it may be replaced."""
 LONGEST = 0.2
-"""A longer share of history between two retrainings is hardly ever come to."""
+"""A wait longer than this share of history is not proposed."""
 
 
 def propose_pace(
@@ -357,7 +337,7 @@ def propose_pace(
 
     Parameters
     ----------
-    windows : sequence of Entry
+    windows : sequence of ProposedKey
         What was proposed for the other keys (`evergreen.tasks.core.init.windows.propose_windows`).
     positions : ndarray of shape (n,) or None
         Ascending clock positions of all rows; without a clock nothing is proposed.
@@ -367,59 +347,43 @@ def propose_pace(
     chosen = {entry.key: entry.value for entry in windows}
     if positions is None or "monitoring.window" not in chosen:
         return ()
-    look = parse_span(chosen["monitoring.window"])
+    window = parse_span(chosen["monitoring.window"])
     why = f"{WINDOWS_APART} windows of monitoring: a champion that is replaced earlier was hardly judged"
     if clock == "rows":
-        return (
-            ProposedKey(key="retraining.every", value=f"{int(WINDOWS_APART * look.amount)} rows", why=why),
-        )
-    pace = _threefold(look) if look.unit == "seconds" else _time_of(int(look.amount), positions)
+        return (ProposedKey("retraining.every", f"{int(WINDOWS_APART * window.amount)} rows", why),)
+    if window.unit == "seconds":
+        pace: str | None = f"{WINDOWS_APART * int(window.text[:-1])}{window.text[-1]}"
+    else:
+        pace = _time_of(int(window.amount), positions)
     if pace is None or seconds(pace) > LONGEST * (positions[-1] - positions[0]):
         pace = chosen.get("evaluation.validation_window")
         why = f"{WINDOWS_APART} windows would take too long; so each challenger is judged on rows of its own"
     if pace is None:
         return ()
-    return (
-        ProposedKey(key="retraining.cooldown", value=pace, why=why),
-        ProposedKey(
-            key="retraining.every",
-            value=pace,
-            why="the newest rows are learned as soon as the cooldown is over",
-        ),
-    )
+    every = "the newest rows are learned as soon as the cooldown is over"
+    return ProposedKey("retraining.cooldown", pace, why), ProposedKey("retraining.every", pace, every)
 
 
-def propose_succession(found: Freshness | None) -> tuple[ProposedKey, ...]:
-    """Propose ``evaluation.policy``, ``margin`` and ``retraining.back_off`` where freshness surely pays.
+def propose_succession(freshness: Freshness | None) -> tuple[ProposedKey, ...]:
+    """Propose ``evaluation.policy``, ``margin`` and ``retraining.back_off`` where fresh models are surely better.
 
     Where it does not, nothing: the default lets a challenger win by being better alone, so that equals do not.
     """
-    if found is None or not found.pays:
+    if freshness is None or not freshness.pays:
         return ()
     margin = EvaluationConfig().min_improvement
-    p = "p < .001" if found.p_value < 0.001 else f"p = {found.p_value:.3f}".replace("0.", ".")
+    p = "p < .001" if freshness.p_value < 0.001 else f"p = {freshness.p_value:.3f}".replace("0.", ".")
     measured = (
-        f"measured on {found.blocks} blocks of history, fresh models lose {found.gain:.0%} less than one of its first "
-        f"third ({p}): a newer one that is not worse takes over"
+        f"measured on {freshness.blocks} blocks of history, fresh models lose {freshness.gain:.0%} less than one of "
+        f"its first third ({p}): a newer one that is not worse takes over"
     )
+    not_worse = "not worse: by less than min_improvement, the least difference that counts"
+    no_wait = "models age here: a challenger that was refused is no reason to wait longer for the next"
     return (
-        ProposedKey(key="evaluation.policy", value="non_inferiority", why=measured),
-        ProposedKey(
-            key="evaluation.margin",
-            value=margin,
-            why="not worse: by less than min_improvement, the least difference that counts",
-        ),
-        ProposedKey(
-            key="retraining.back_off",
-            value=1.0,
-            why="models age here: a challenger that was refused is no reason to wait longer for the next",
-        ),
+        ProposedKey("evaluation.policy", "non_inferiority", measured),
+        ProposedKey("evaluation.margin", margin, not_worse),
+        ProposedKey("retraining.back_off", 1.0, no_wait),
     )
-
-
-def _threefold(look: Span) -> str:
-    number, unit = look.text[:-1], look.text[-1]
-    return f"{WINDOWS_APART * int(number)}{unit}"
 
 
 def _time_of(rows: int, positions: FloatArray) -> str | None:

@@ -1,4 +1,4 @@
-"""The material of the search for leaks: the target, one or more views of each column, folds, groups, the past."""
+"""What the search for leaks looks at: the target, one or more views of each column, folds, groups, the past."""
 
 from __future__ import annotations
 
@@ -25,18 +25,12 @@ class Suspect:
 
     Attributes
     ----------
-    column : str
-        The column.
-    kind : str
-        `copy`, `order`, `sum`, `bucket`, `filled` or `companion`.
-    why : str
-        One sentence with the numbers that decided.
-    share : float
-        Share of the target's information that is given away, 0 to 1.
-    certain : bool
-        True: leave the column out; False: worth a look, still used.
-    others : tuple[str, ...]
-        Columns that give the target away only together with this one.
+    column : name.
+    kind : `copy`, `order`, `sum`, `bucket`, `filled` or `companion`.
+    why : one sentence with the numbers that decided.
+    share : share of the target's information that is given away, 0 to 1.
+    certain : True: leave the column out; False: doubtful, still used.
+    others : columns that give the target away only together with this one.
     """
 
     column: str
@@ -73,20 +67,13 @@ class LeakSearchData:
 
     Attributes
     ----------
-    problem : str
-        `binary`, `multiclass`, `regression` or `ranking`.
-    y : ndarray of shape (n,)
-        Class codes (classification) or values.
-    views : tuple[View, ...]
-        Views of the columns that may be leaks.
-    fold : ndarray of shape (n,)
-        0 or 1; each half is judged by what the other teaches.
-    group : ndarray of shape (n,) or None
-        Codes of the group a ranking orders within.
-    entities : tuple of View
-        Columns that may name what a row is about (for 'the last value of the same thing').
-    timed : bool
-        Whether the order of rows means time.
+    problem : `binary`, `multiclass`, `regression` or `ranking`.
+    y : (n,), class codes (classification) or values.
+    views : views of the columns that may be leaks.
+    fold : (n,), 0 or 1; each half is judged by what is learned from the other.
+    group : (n,), codes of the group a ranking orders within; None without one.
+    entities : columns that may name what a row is about (for 'the last value of the same thing').
+    timed : whether the order of rows means time.
     """
 
     problem: str
@@ -109,7 +96,7 @@ def gather_search_data(
     times: Mapping[str, np.ndarray] | None = None,
     rng: np.random.Generator,
 ) -> LeakSearchData:
-    """Turn a frame (in clock order where ``time`` is given, target not null) into the search's material.
+    """Turn a frame (in clock order where ``time`` is given, target not null) into what the search looks at.
 
     Parameters
     ----------
@@ -144,11 +131,11 @@ def encode_target(column: pd.Series, problem: str) -> np.ndarray:
 
 
 def _view(column: pd.Series, facts: ColumnFacts) -> View:
-    if facts.kind is Kind.NUMERIC:
-        values = column.to_numpy(dtype=float, na_value=np.nan)
-        return View(columns=(facts.name,), values=values, text=facts.name)
-    codes = np.asarray(pd.factorize(column)[0], dtype=float)
-    return View(columns=(facts.name,), values=codes, categorical=True, text=facts.name)
+    numeric = facts.kind is Kind.NUMERIC
+    values = (
+        column.to_numpy(dtype=float, na_value=np.nan) if numeric else pd.factorize(column)[0].astype(float)
+    )
+    return View(columns=(facts.name,), values=values, categorical=not numeric, text=facts.name)
 
 
 def _elapsed(times: Mapping[str, np.ndarray], clock: str | None, names: list[str]) -> list[View]:
@@ -202,7 +189,7 @@ PARTNERS = 20
 """Neighbours within a group that each row is compared with."""
 
 
-def measure_error(view: View, material: LeakSearchData, *, rows: np.ndarray | None = None) -> float:
+def measure_error(view: View, data: LeakSearchData, *, rows: np.ndarray | None = None) -> float:
     """Return the share of the target a view leaves open: 0 gives it away, 1 tells nothing.
 
     The view is cut into at most 256 bins (or its categories), each bin learns the target on one half of the rows
@@ -214,13 +201,12 @@ def measure_error(view: View, material: LeakSearchData, *, rows: np.ndarray | No
     Ranking: 2 (1 − concordance) of pairs within a group. ``nan`` when there are too few rows to tell. ``rows``, a
     mask of shape (n,), looks at a part only.
     """
-    looked = np.ones(len(view.values), dtype=bool) if rows is None else rows
-    filled = view.filled & looked
-    errors = [_error(view, material, looked)]
-    if filled.sum() < looked.sum() and filled.sum() >= max(2 * FEWEST, 0.02 * looked.sum()):
-        errors.append(_error(view, material, filled))
-    known = [error for error in errors if np.isfinite(error)]
-    return min(known) if known else float("nan")
+    rows = np.ones(len(view.values), dtype=bool) if rows is None else rows
+    filled = view.filled & rows
+    errors = [_error(view, data, rows)]
+    if filled.sum() < rows.sum() and filled.sum() >= max(2 * FEWEST, 0.02 * rows.sum()):
+        errors.append(_error(view, data, filled))
+    return min((error for error in errors if np.isfinite(error)), default=float("nan"))
 
 
 def concordance(score: np.ndarray, y: np.ndarray, group: np.ndarray) -> float:
@@ -254,27 +240,25 @@ def to_codes(view: View, rows: np.ndarray) -> np.ndarray:
         return codes
     bins = int(np.clip(finite.sum() // 10, 2, BINS))
     distinct = np.unique(values[finite])
-    edges = (
-        distinct
-        if len(distinct) <= BINS
-        else np.unique(np.quantile(values[finite], np.linspace(0, 1, bins + 1)[:-1], method="lower"))
-    )
-    codes[finite] = np.searchsorted(edges, values[finite], side="right")
+    if len(distinct) > BINS:
+        places = np.linspace(0, 1, bins + 1)[:-1]
+        distinct = np.unique(np.quantile(values[finite], places, method="lower"))
+    codes[finite] = np.searchsorted(distinct, values[finite], side="right")
     return codes
 
 
-def _error(view: View, material: LeakSearchData, rows: np.ndarray) -> float:
-    y = material.y[rows]
+def _error(view: View, data: LeakSearchData, rows: np.ndarray) -> float:
+    y = data.y[rows]
     if len(y) < FEWEST or np.all(y == y[0]):
         return float("nan")
-    codes, fold = to_codes(view, rows), material.fold[rows]
-    if material.problem == "multiclass":
+    codes, fold = to_codes(view, rows), data.fold[rows]
+    if data.problem == "multiclass":
         return _class_error(codes, y, fold)
-    if material.problem == "regression":
+    if data.problem == "regression":
         y = rankdata(y)
     score = _bin_means(codes, y, fold)
     plain = np.where(view.filled, view.values, np.nan)[rows] if not view.categorical else score
-    return min(_judge(score, y, material, rows), _judge_order(plain, y, material, rows))
+    return min(_judge(score, y, data, rows), _judge_order(plain, y, data, rows))
 
 
 def _bin_means(codes: np.ndarray, y: np.ndarray, fold: np.ndarray) -> np.ndarray:
@@ -303,22 +287,22 @@ def _class_error(codes: np.ndarray, y: np.ndarray, fold: np.ndarray) -> float:
     return wrong / majority if majority else float("nan")
 
 
-def _judge(score: np.ndarray, y: np.ndarray, material: LeakSearchData, rows: np.ndarray) -> float:
-    if material.problem == "ranking" and material.group is not None:
-        return 2.0 * (1.0 - concordance(score, y, material.group[rows]))
-    if material.problem == "binary":
+def _judge(score: np.ndarray, y: np.ndarray, data: LeakSearchData, rows: np.ndarray) -> float:
+    if data.problem == "ranking" and data.group is not None:
+        return 2.0 * (1.0 - concordance(score, y, data.group[rows]))
+    if data.problem == "binary":
         rarer = y == (y.max() if np.mean(y == y.max()) <= 0.5 else y.min())
         score = score if rarer[y == y.max()].any() else -score
         return max(2.0 * (1.0 - roc_auc(rarer, score)), (1.0 - average_precision(rarer, score)) / 4)
     return float(np.mean((y - score) ** 2) / np.var(y))
 
 
-def _judge_order(values: np.ndarray, y: np.ndarray, material: LeakSearchData, rows: np.ndarray) -> float:
+def _judge_order(values: np.ndarray, y: np.ndarray, data: LeakSearchData, rows: np.ndarray) -> float:
     """Return the error of the plain order of values, in the better of its two directions."""
     if not np.isfinite(values).all():
         values = np.where(np.isfinite(values), values, np.nanmin(values, initial=0.0) - 1.0)
     if np.all(values == values[0]):
         return 1.0
-    if material.problem == "regression":
+    if data.problem == "regression":
         return 1.0 - float(np.corrcoef(rankdata(values), y)[0, 1]) ** 2
-    return min(_judge(values, y, material, rows), _judge(-values, y, material, rows))
+    return min(_judge(values, y, data, rows), _judge(-values, y, data, rows))

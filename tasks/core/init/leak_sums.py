@@ -26,7 +26,7 @@ SHORTLIST = 40
 
 @dataclass(frozen=True)
 class CorrelationTable:
-    """Correlations of standardised columns with each other and the target: any small least squares is a lookup."""
+    """Correlations of standardised columns with each other and the target: enough for any small least squares."""
 
     gram: np.ndarray
     link: np.ndarray
@@ -62,8 +62,7 @@ class CorrelationTable:
         if p < size:
             return []
         if size == 2:
-            pairs = self._pairs(np.arange(p), self.gram, self.link)
-            return [s for _, s in sorted(pairs)[:SHORTLIST]]
+            return [pair for _, pair in sorted(self._pairs(np.arange(p), self.gram, self.link))]
         triples = {}
         for first in range(p):
             rest = np.array([i for i in range(p) if i != first])
@@ -71,7 +70,7 @@ class CorrelationTable:
             left = self.gram[np.ix_(rest, rest)] - np.outer(away, away)
             link = self.link[rest] - np.multiply.outer(away, self.link[first])
             base = float(np.sum(np.square(self.link[first])))
-            for gained, pair in sorted(self._pairs(rest, left, link))[:SHORTLIST]:
+            for gained, pair in sorted(self._pairs(rest, left, link)):
                 triples[tuple(sorted((first, *pair)))] = gained - base
         return sorted(triples, key=lambda s: triples[s])[:SHORTLIST]
 
@@ -105,7 +104,7 @@ class CorrelationTable:
         )
 
     def grow(self, chosen: tuple[int, ...]) -> tuple[int, ...]:
-        """Return a plain sum with the smaller parts it lacks: each must close most of what is still open."""
+        """Return a plain sum with the smaller parts it lacks: each must explain most of what is still open."""
         while (left := self.open(chosen)) > EXACT and len(chosen) < MOST_PARTS:
             wider = [(*chosen, i) for i in range(len(self.gram)) if i not in chosen]
             best = min(wider, key=self.open, default=chosen)
@@ -119,18 +118,11 @@ class CorrelationTable:
         everything = tuple(range(len(self.gram)))
         if len(self.z) < 10 * len(everything) or self.open(everything) > EXACT:
             return []
-        raw = self.factors(everything) / self.sd
         weight = np.abs(self.factors(everything))
-        parts = tuple(
-            int(i)
-            for i in np.flatnonzero(
-                (weight > 1e-4) & (np.abs(raw) > 0.01 * np.median(np.abs(raw[weight > 1e-4])))
-            )
-        )
-        exact = (
-            4 <= len(parts) <= MOST_PARTS and self.is_unit(parts, within=0.01) and self.open(parts) <= 1e-4
-        )
-        return [parts] if exact else []
+        raw, used = weight / self.sd, weight > 1e-4
+        parts = tuple(np.flatnonzero(used & (raw > 0.01 * np.median(raw[used]))).tolist())
+        exact = 4 <= len(parts) <= MOST_PARTS and self.is_unit(parts, within=0.01)
+        return [parts] if exact and self.open(parts) <= 1e-4 else []
 
 
 # Two or more columns whose sum is the target: exact parts, parts on another scale, differences that decide a class.
@@ -149,28 +141,28 @@ class Sum:
     formula: str
 
 
-def find_sums(material: LeakSearchData, *, limit: float) -> list[Sum]:
+def find_sums(data: LeakSearchData, *, limit: float) -> list[Sum]:
     """Return the smallest sets of columns whose sum (difference, product) gives the target away.
 
     Parameters
     ----------
-    material : Material
+    data : LeakSearchData
         What to search.
     limit : float
         Share of the target (as `measure_error` counts) that a set may leave open at most; the target's own past
         sets it below 0.005 where that says more.
     """
-    views = [v for v in material.views if not (v.categorical or v.moment) and np.isfinite(v.values).any()]
-    if len(views) < 2 or len(material.y) < 100:
+    views = [v for v in data.views if not (v.categorical or v.moment) and np.isfinite(v.values).any()]
+    if len(views) < 2 or len(data.y) < 100:
         return []
-    if material.problem == "regression":
-        return _exact_sums(views, material, limit)
-    return _deciding_sums(views, material, limit)
+    if data.problem == "regression":
+        return _exact_sums(views, data, limit)
+    return _deciding_sums(views, data, limit)
 
 
-def _exact_sums(views: list[View], material: LeakSearchData, limit: float) -> list[Sum]:
+def _exact_sums(views: list[View], data: LeakSearchData, limit: float) -> list[Sum]:
     found: list[Sum] = []
-    for values, wanted, rows, form in _scales(views, material.y):
+    for values, wanted, rows, form in _scales(views, data.y):
         kept = [v for v, column in zip(views, values.T, strict=True) if np.ptp(column) > 0]
         table = CorrelationTable.of(values[:, np.ptp(values, axis=0) > 0], wanted)
         if len(kept) < 2 or table.open(tuple(range(len(kept)))) > OPEN_UNIT:
@@ -178,10 +170,10 @@ def _exact_sums(views: list[View], material: LeakSearchData, limit: float) -> li
         sets = [table.grow(s) for size in (2, 3) for s in table.best(size) if table.is_sum(s)]
         sets = sets or table.many_parts()
         for chosen in sets:
-            fitted = np.full(len(material.y), np.nan)
+            fitted = np.full(len(data.y), np.nan)
             fitted[rows] = table.fit(chosen)
             view = View(columns=tuple(kept[i].text for i in chosen), values=fitted)
-            if measure_error(view, material) <= limit:
+            if measure_error(view, data) <= limit:
                 names = tuple(dict.fromkeys(c for i in chosen for c in kept[i].columns))
                 found.append(Sum(columns=names, open=table.open(chosen), formula=form.join(view.columns)))
         if found:
@@ -208,36 +200,34 @@ def _scales(views: list[View], y: np.ndarray) -> list[tuple[np.ndarray, np.ndarr
     return scales
 
 
-def _deciding_sums(views: list[View], material: LeakSearchData, limit: float) -> list[Sum]:
+def _deciding_sums(views: list[View], data: LeakSearchData, limit: float) -> list[Sum]:
     """Return plain sums and differences that decide a class, or the order within a group."""
     values = np.column_stack([np.where(v.filled, v.values, 0.0) for v in views])
-    wanted = _indicators(material)
-    if material.group is not None and material.problem == "ranking":
-        values, wanted = _centred(values, material.group), _centred(wanted, material.group)
+    wanted = data.y
+    if data.problem == "multiclass":
+        wanted = np.eye(int(wanted.max()) + 1)[wanted.astype(np.int64)]
+    if data.group is not None and data.problem == "ranking":
+        values, wanted = _centred(values, data.group), _centred(wanted, data.group)
     kept = np.flatnonzero(values.std(axis=0) > 1e-12)
     table = CorrelationTable.of(values[:, kept], wanted)
     found: list[Sum] = []
-    for size in (2, 3):
-        for chosen in table.best(size) if len(kept) >= size else []:
-            members = [views[kept[i]] for i in chosen]
-            signs = _signs(table.factors(chosen))
-            if (added := _added(members, signs, material, limit)) is not None:
-                found.append(added)
+    for chosen in (*table.best(2), *table.best(3)):
+        members = [views[kept[i]] for i in chosen]
+        if (added := _added(members, _signs(table.factors(chosen)), data, limit)) is not None:
+            found.append(added)
     return _smallest(found)
 
 
-def _added(members: list[View], signs: np.ndarray, material: LeakSearchData, limit: float) -> Sum | None:
-    first = np.arange(len(material.y)) < SAMPLE_ROWS
-    if measure_error(_plain(members, signs), material, rows=first) > 0.1:
+def _added(members: list[View], signs: np.ndarray, data: LeakSearchData, limit: float) -> Sum | None:
+    first = np.arange(len(data.y)) < SAMPLE_ROWS
+    if measure_error(_plain(members, signs), data, rows=first) > 0.1:
         return None
-    left = measure_error(_plain(members, signs), material)
+    left = measure_error(_plain(members, signs), data)
     if not left <= min(limit, OPEN_UNIT):
         return None
-    for out in range(len(members)):
-        rest = [i for i in range(len(members)) if i != out]
-        if measure_error(_plain([members[i] for i in rest], signs[rest]), material) < ESSENTIAL * max(
-            left, 1e-3
-        ):
+    for rest in combinations(range(len(members)), len(members) - 1):
+        without = _plain([members[i] for i in rest], signs[list(rest)])
+        if measure_error(without, data) < ESSENTIAL * max(left, 1e-3):
             return None
     formula = " ".join(f"{'+' if sign > 0 else '-'} {v.text}" for v, sign in zip(members, signs, strict=True))
     names = tuple(dict.fromkeys(c for v in members for c in v.columns))
@@ -258,19 +248,11 @@ def _signs(factors: np.ndarray) -> np.ndarray:
     return signs * signs[0]
 
 
-def _indicators(material: LeakSearchData) -> np.ndarray:
-    if material.problem == "multiclass":
-        return np.eye(int(material.y.max()) + 1)[material.y.astype(np.int64)]
-    return material.y
-
-
 def _centred(values: np.ndarray, group: np.ndarray) -> np.ndarray:
     """Return values minus their group's mean, so that only the order within a group counts."""
-    size = np.bincount(group)
-    columns = values if values.ndim > 1 else values[:, None]
-    means = np.column_stack([np.bincount(group, weights=column) / size for column in columns.T])
-    centred = columns - means[group]
-    return centred if values.ndim > 1 else centred[:, 0]
+    sums = np.zeros((int(group.max()) + 1, *values.shape[1:]))
+    np.add.at(sums, group, values)
+    return values - (sums.T / np.bincount(group)).T[group]
 
 
 def _smallest(found: list[Sum]) -> list[Sum]:

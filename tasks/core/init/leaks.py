@@ -10,7 +10,7 @@ from evergreen.tasks.core.init.leak_features import LeakSearchData, Suspect, Vie
 from evergreen.tasks.core.init.leak_sums import Sum, find_sums
 from evergreen.tasks.core.stats.auc import roc_auc
 
-# What the target's own past gives away: a column that says no more than that is no leak.
+# What the target's own past gives away: a column that tells no more than that is no leak.
 
 
 LAGS = (1, 2, 3)
@@ -19,7 +19,7 @@ INFORMATIVE = 0.5
 """A column that leaves less of the target open by its bare values does not merely name what a row is about."""
 
 
-def history_error(material: LeakSearchData) -> float:
+def history_error(data: LeakSearchData) -> float:
     """Return the share of the target that its own past leaves open; infinite without a clock.
 
     The past is the last value, or the best line through the last three, over all rows and for each column that
@@ -27,14 +27,14 @@ def history_error(material: LeakSearchData) -> float:
     values tell most of the target counts as such a name only when its last value tells far more: else it may be
     the leak itself.
     """
-    if not material.timed:
+    if not data.timed:
         return float("inf")
-    found = _lagged_error(np.zeros(len(material.y), dtype=np.int64), material)
-    for view in material.entities:
-        bare, past = measure_error(view, material), _lagged_error(view.values.astype(np.int64), material)
-        if bare >= INFORMATIVE or past <= bare / 2:
-            found = min(found, past)
-    return found
+    least = _lagged_error(np.zeros(len(data.y), dtype=np.int64), data)
+    for view in data.entities:
+        bare, lagged = measure_error(view, data), _lagged_error(view.values.astype(np.int64), data)
+        if bare >= INFORMATIVE or lagged <= bare / 2:
+            least = min(least, lagged)
+    return least
 
 
 def lag(y: np.ndarray, owner: np.ndarray, *, steps: int) -> np.ndarray:
@@ -50,21 +50,17 @@ def lag(y: np.ndarray, owner: np.ndarray, *, steps: int) -> np.ndarray:
     return past
 
 
-def _lagged_error(owner: np.ndarray, material: LeakSearchData) -> float:
-    errors = [measure_error(view, material) for view in _lagged(material.y, owner, material)]
-    return min((error for error in errors if np.isfinite(error)), default=float("inf"))
-
-
-def _lagged(y: np.ndarray, owner: np.ndarray, material: LeakSearchData) -> list[View]:
-    lags = np.column_stack([lag(y, owner, steps=steps) for steps in LAGS])
+def _lagged_error(owner: np.ndarray, data: LeakSearchData) -> float:
+    lags = np.column_stack([lag(data.y, owner, steps=steps) for steps in LAGS])
     views = [View(columns=(), values=lags[:, 0])]
     whole = np.isfinite(lags).all(axis=1)
-    if material.problem in ("regression", "ranking") and whole.sum() > 100:
+    if data.problem in ("regression", "ranking") and whole.sum() > 100:
         design = np.column_stack([np.ones(whole.sum()), lags[whole]])
-        line = np.full(len(y), np.nan)
-        line[whole] = design @ np.linalg.lstsq(design, y[whole], rcond=None)[0]
+        line = np.full(len(data.y), np.nan)
+        line[whole] = design @ np.linalg.lstsq(design, data.y[whole], rcond=None)[0]
         views.append(View(columns=(), values=line))
-    return views
+    errors = [measure_error(view, data) for view in views]
+    return min((error for error in errors if np.isfinite(error)), default=float("inf"))
 
 
 # Leaks that are no copy of the target: a coarser target, cells filled only for one outcome, a leak's companion.
@@ -83,24 +79,23 @@ TAIL = 0.25
 """Share of rows in the end of a numeric target's range that cells may be bound to."""
 
 
-def find_patterns(material: LeakSearchData) -> list[Suspect]:
+def find_patterns(data: LeakSearchData) -> list[Suspect]:
     """Return columns that the target determines, and columns filled (or not zero) for one class alone."""
     suspects = []
-    for view in material.views:
+    for view in data.views:
         if len(view.columns) == 1:
-            found = _filled(view, material) or _bucket(view, material)
+            found = _filled(view, data) or _bucket(view, data)
             suspects += [found] if found else []
     return suspects
 
 
-def find_companions(material: LeakSearchData, accused: Sequence[str]) -> list[Suspect]:
+def find_companions(data: LeakSearchData, accused: Sequence[str]) -> list[Suspect]:
     """Return columns that tell in which rows an accused column is empty: they are known no earlier."""
-    nulls = {
-        v.columns[0]: ~v.filled for v in material.views if v.columns[0] in accused and len(v.columns) == 1
-    }
+    single = [view for view in data.views if len(view.columns) == 1]
+    nulls = {view.columns[0]: ~view.filled for view in single if view.columns[0] in accused}
     suspects = []
-    for view in material.views:
-        if view.columns[0] in accused or len(view.columns) > 1 or (levels := _levels(view)) is None:
+    for view in single:
+        if view.columns[0] in accused or (levels := _levels(view)) is None:
             continue
         for leak, null in nulls.items():
             fewer = min(int(null.sum()), int((~null).sum()))
@@ -124,34 +119,32 @@ def _wrong(levels: np.ndarray, wanted: np.ndarray) -> float:
     return float(np.minimum(yes, np.bincount(levels) - yes).sum())
 
 
-def _bucket(view: View, material: LeakSearchData) -> Suspect | None:
-    """Return a suspect when the target says the column's value, that is, the column is the target made coarser."""
-    if material.problem == "binary":
+def _bucket(view: View, data: LeakSearchData) -> Suspect | None:
+    """Return a suspect when the target determines the column's value: the column is the target made coarser."""
+    if data.problem == "binary":
         return None
     levels = _levels(view)
-    if levels is None:
-        if not FEWEST <= (~view.filled).sum() <= len(view.filled) - FEWEST:
-            return None
+    if levels is None and FEWEST <= (~view.filled).sum() <= len(view.filled) - FEWEST:
         levels = view.filled.astype(np.int64)
-    fits = _named_by_class if material.problem == "multiclass" else _cut_by_value
-    if not fits(levels, material):
+    fits = _named_by_class if data.problem == "multiclass" else _cut_by_value
+    if levels is None or not fits(levels, data):
         return None
     why = f"is the target made coarser: the target's value alone tells which of {levels.max() + 1} values it has"
     return Suspect(column=view.columns[0], kind="bucket", why=why, share=1.0)
 
 
-def _named_by_class(levels: np.ndarray, material: LeakSearchData) -> bool:
+def _named_by_class(levels: np.ndarray, data: LeakSearchData) -> bool:
     """Return whether each class has one level of the column, and the levels differ between classes."""
-    classes = material.y.astype(np.int64)
+    classes = data.y.astype(np.int64)
     table = np.zeros((classes.max() + 1, levels.max() + 1))
     np.add.at(table, (classes, levels), 1)
     rest = len(levels) - table.sum(axis=0).max()
     return bool(rest >= FEWEST and len(levels) - table.max(axis=1).sum() <= 2 * ERROR * rest)
 
 
-def _cut_by_value(levels: np.ndarray, material: LeakSearchData) -> bool:
+def _cut_by_value(levels: np.ndarray, data: LeakSearchData) -> bool:
     """Return whether the target's order separates every level from the next; a lone value such as 0 is no cut."""
-    means = np.bincount(levels, weights=material.y) / np.bincount(levels)
+    means = np.bincount(levels, weights=data.y) / np.bincount(levels)
     ranked = np.argsort(np.argsort(means))[levels]
     judged = 0
     for cut in range(1, ranked.max() + 1):
@@ -159,21 +152,21 @@ def _cut_by_value(levels: np.ndarray, material: LeakSearchData) -> bool:
         if min(above.sum(), (~above).sum()) < FEWEST:
             continue
         judged += 1
-        if roc_auc(above, material.y) < 1 - ERROR / 2 or _is_atom(material, above):
+        if roc_auc(above, data.y) < 1 - ERROR / 2 or _is_atom(data, above):
             return False
     return judged > 0
 
 
-def _is_atom(material: LeakSearchData, above: np.ndarray) -> bool:
+def _is_atom(data: LeakSearchData, above: np.ndarray) -> bool:
     """Return whether a side holds a single value of a continuous target: closed days sell 0, known beforehand."""
-    if material.problem == "ranking" or len(np.unique(material.y)) <= LEVELS:
+    if data.problem == "ranking" or len(np.unique(data.y)) <= LEVELS:
         return False
-    return any(np.ptp(material.y[side]) == 0 for side in (above, ~above))
+    return any(np.ptp(data.y[side]) == 0 for side in (above, ~above))
 
 
-def _filled(view: View, material: LeakSearchData) -> Suspect | None:
-    if material.problem not in ("binary", "multiclass"):
-        return _filled_at_one_end(view, material)
+def _filled(view: View, data: LeakSearchData) -> Suspect | None:
+    if data.problem not in ("binary", "multiclass"):
+        return _filled_at_one_end(view, data)
     filled, name = view.filled, view.columns[0]
     sides = [(filled, "filled", 0.99, FEWEST, 0.05), (~filled, "empty", 0.99, FEWEST, 0.05)]
     if not view.categorical and filled.any():
@@ -182,19 +175,19 @@ def _filled(view: View, material: LeakSearchData) -> Suspect | None:
             usual = values[counts.argmax()]
             sides.append((filled & (view.values != usual), f"other than {usual:g}", 0.998, 100, 0.3))
     for mask, word, pure, fewest, least in sides:
-        if (found := _pure(mask, material.y, pure=pure, fewest=fewest, least=least)) is not None:
+        if (found := _pure(mask, data.y, pure=pure, fewest=fewest, least=least)) is not None:
             why = f"is {word} in {mask.sum()} rows, {found:.1%} of them of one class: known only after the outcome"
             return Suspect(column=name, kind="filled", why=why, share=found)
     return None
 
 
-def _filled_at_one_end(view: View, material: LeakSearchData) -> Suspect | None:
+def _filled_at_one_end(view: View, data: LeakSearchData) -> Suspect | None:
     """Return a suspect when cells are filled (or empty) at one end of the target's range alone."""
     for mask, word in ((view.filled, "filled"), (~view.filled, "empty")):
-        if not FEWEST <= mask.sum() <= len(mask) / 2 or _is_atom(material, mask):
+        if not FEWEST <= mask.sum() <= len(mask) / 2 or _is_atom(data, mask):
             continue
-        low, high = np.quantile(material.y[mask], [0.01, 0.99])
-        share = float(min(np.mean(material.y >= low), np.mean(material.y <= high)))
+        low, high = np.quantile(data.y[mask], [0.01, 0.99])
+        share = float(min(np.mean(data.y >= low), np.mean(data.y <= high)))
         if share <= TAIL:
             why = f"is {word} in {mask.sum()} rows, nearly all at one end of the target: known only after the outcome"
             return Suspect(column=view.columns[0], kind="filled", why=why, share=1 - share)
@@ -224,7 +217,7 @@ BEYOND_HISTORY = 4.0
 """A column must leave open this many times less than the target's own past, else it may be a lagged target."""
 
 
-def find_leaks(material: LeakSearchData) -> tuple[Suspect, ...]:
+def find_leaks(data: LeakSearchData) -> tuple[Suspect, ...]:
     """Return every column that gives the target away, the certain ones first, at most once each.
 
     Each test looks at values, ranks and empty cells only, so that renamed, shuffled or rescaled columns are found
@@ -233,72 +226,57 @@ def find_leaks(material: LeakSearchData) -> tuple[Suspect, ...]:
     empty (`companion`). A strong feature is not a leak: a timed column must say far more than the target's own
     past does, and one alone at least 97.5 % of what there is to know.
     """
-    errors = [(measure_error(view, material), view) for view in material.views]
+    errors = [(measure_error(view, data), view) for view in data.views]
     strong = [(error, view) for error, view in errors if error <= DOUBTFUL]
-    past = history_error(material) if strong or len(material.views) > 1 else float("inf")
+    past = history_error(data) if strong or len(data.views) > 1 else float("inf")
     limit = min(GIVEN_AWAY, past / BEYOND_HISTORY)
-    suspects = [s for found in find_sums(material, limit=limit) for s in _together(found, material)]
+    suspects = [s for found in find_sums(data, limit=limit) for s in _together(found, data)]
     alone = [(error, view) for error, view in strong if error <= limit]
-    suspects += [_alone(error, view, column, material) for error, view in alone for column in view.columns]
-    suspects += find_patterns(material)
-    suspects += find_companions(material, [s.column for s in suspects])
-    suspects += _doubtful(errors, {s.column for s in suspects}, past, material)
-    return _each_once(suspects)
+    suspects += [_alone(error, view, column, data) for error, view in alone for column in view.columns]
+    suspects += find_patterns(data)
+    suspects += find_companions(data, [s.column for s in suspects])
+    suspects += _doubtful(errors, {s.column for s in suspects}, past, data)
+    first: dict[str, Suspect] = {}
+    for suspect in sorted(suspects, key=lambda one: not one.certain):
+        first.setdefault(suspect.column, suspect)
+    return tuple(first.values())
 
 
-def _alone(error: float, view: View, column: str, material: LeakSearchData) -> Suspect:
-    kind = "order" if material.problem == "ranking" else "copy"
+def _alone(error: float, view: View, column: str, data: LeakSearchData) -> Suspect:
+    kind = "order" if data.problem == "ranking" else "copy"
     others = tuple(c for c in view.columns if c != column)
-    subject = "alone" if view.text == column else f"by '{view.text}'"
-    return Suspect(
-        column=column, kind=kind, why=_sentence(subject, error, material), share=1 - error, others=others
-    )
+    why = _sentence("alone" if view.text == column else f"by '{view.text}'", error, data)
+    return Suspect(column=column, kind=kind, why=why, share=1 - error, others=others)
 
 
-def _sentence(subject: str, error: float, material: LeakSearchData) -> str:
-    if material.problem == "binary":
-        return f"{subject} gives the target away: AUC {1 - error / 2:.4f}"
-    if material.problem == "multiclass":
-        return f"{subject} gives the target away: {error:.1%} of the errors of the majority are left"
-    if material.problem == "ranking":
+def _sentence(subject: str, error: float, data: LeakSearchData) -> str:
+    if data.problem == "ranking":
         return f"{subject} orders {1 - error / 2:.1%} of pairs within a group as the target does"
-    return f"{subject} gives the target away: {1 - error:.2%} of its ranks explained"
+    measure = {
+        "binary": f"AUC {1 - error / 2:.4f}",
+        "multiclass": f"{error:.1%} of the errors of the majority are left",
+        "regression": f"{1 - error:.2%} of its ranks explained",
+    }[data.problem]
+    return f"{subject} gives the target away: {measure}"
 
 
-def _together(found: Sum, material: LeakSearchData) -> list[Suspect]:
-    verb = "order the target" if material.problem == "ranking" else "give the target away"
-    why = f"'{found.formula}' together {verb}: {found.open:.2%} is left open"
-    return [
-        Suspect(
-            column=c,
-            kind="sum",
-            why=why,
-            share=1 - found.open,
-            others=tuple(o for o in found.columns if o != c),
-        )
-        for c in found.columns
-    ]
+def _together(parts: Sum, data: LeakSearchData) -> list[Suspect]:
+    verb = "order the target" if data.problem == "ranking" else "give the target away"
+    why = f"'{parts.formula}' together {verb}: {parts.open:.2%} is left open"
+    share, others = 1 - parts.open, {c: tuple(o for o in parts.columns if o != c) for c in parts.columns}
+    return [Suspect(column=c, kind="sum", why=why, share=share, others=rest) for c, rest in others.items()]
 
 
 def _doubtful(
-    errors: list[tuple[float, View]], accused: set[str], past: float, material: LeakSearchData
+    errors: list[tuple[float, View]], accused: set[str], past: float, data: LeakSearchData
 ) -> Iterable[Suspect]:
     """Return a lone, far too good column that falls short of certainty."""
-    rest = sorted(
-        ((e, v) for e, v in errors if np.isfinite(e) and not accused.intersection(v.columns)),
-        key=lambda pair: pair[0],
-    )
+    rest = [(e, view) for e, view in errors if np.isfinite(e) and not accused.intersection(view.columns)]
+    rest.sort(key=lambda pair: pair[0])
     if len(rest) < 2:
         return []
     (error, view), (second, _) = rest[0], rest[1]
     if error > min(DOUBTFUL, past / BEYOND_HISTORY) or second < LONELY * error:
         return []
-    why = _sentence("alone", error, material) + ", and no other column comes near"
+    why = _sentence("alone", error, data) + ", and no other column comes near"
     return [Suspect(column=c, kind="copy", why=why, share=1 - error, certain=False) for c in view.columns]
-
-
-def _each_once(suspects: list[Suspect]) -> tuple[Suspect, ...]:
-    first: dict[str, Suspect] = {}
-    for suspect in sorted(suspects, key=lambda s: not s.certain):
-        first.setdefault(suspect.column, suspect)
-    return tuple(first.values())

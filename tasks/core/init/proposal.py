@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from evergreen.tasks.core.data.columns import ColumnFacts, Kind, inspect_columns
 from evergreen.tasks.core.data.rows import Rows
 from evergreen.tasks.core.errors import DataError, NotLearnable, unknown_name
 from evergreen.tasks.core.init.clock import FoundClock, certain_clock, read_clock, read_times
-from evergreen.tasks.core.init.freshness import Freshness, measure_freshness, propose_pace, propose_succession
+from evergreen.tasks.core.init.freshness import measure_freshness, propose_pace, propose_succession
 from evergreen.tasks.core.init.leak_features import Suspect, gather_search_data
 from evergreen.tasks.core.init.leaks import find_leaks
 from evergreen.tasks.core.init.windows import ProposedKey, propose_windows, resemblance
@@ -29,6 +30,8 @@ WHOLE_CLASSES = 10
 METRICS = {"binary": "roc_auc", "multiclass": "log_loss", "regression": "rmse", "ranking": "ndcg_at_3"}
 """Metric that decides, by problem."""
 
+FEW_ROWS = 20_000
+"""Most rows that a forest is proposed for."""
 _TREES = {"max_iter": 150, "learning_rate": 0.08, "max_leaf_nodes": 31, "min_samples_leaf": 20}
 _FOREST = {"n_estimators": 80, "max_depth": 12, "min_samples_leaf": 5, "max_features": "sqrt"}
 
@@ -46,20 +49,14 @@ def guess_problem(target: pd.Series, *, group: str | None = None) -> tuple[str, 
     known = target.dropna()
     distinct = int(known.nunique())
     if distinct == 0:
-        raise NotLearnable(
-            "no_labels",
-            f"Target column '{target.name}' holds no value at all. Name another target.",
-            observed=0.0,
-        )
+        message = f"Target column '{target.name}' holds no value at all. Name another target."
+        raise NotLearnable("no_labels", message, observed=0.0)
     if distinct == 1:
-        raise NotLearnable(
-            "one_class",
+        message = (
             f"Target column '{target.name}' holds one value only ({known.iloc[0]!s:.40}); two are needed to learn. "
-            "Name another target, or bring more rows.",
-            observed=1.0,
-            limit=2.0,
-            n=len(known),
+            "Name another target, or bring more rows."
         )
+        raise NotLearnable("one_class", message, observed=1.0, limit=2.0, n=len(known))
     numbers = pd.api.types.is_numeric_dtype(known.dtype) and not pd.api.types.is_bool_dtype(known.dtype)
     if group is not None:
         return _ranking(target, numbers=numbers, group=group, distinct=distinct)
@@ -68,10 +65,8 @@ def guess_problem(target: pd.Series, *, group: str | None = None) -> tuple[str, 
     if not numbers:
         return _classes(target, distinct, len(known))
     if distinct <= WHOLE_CLASSES and is_whole(known.to_numpy(dtype=float)):
-        return (
-            "multiclass",
-            f"the target has {distinct} whole values; write regression if they measure a quantity",
-        )
+        why = f"the target has {distinct} whole values; write regression if they measure a quantity"
+        return "multiclass", why
     return "regression", f"the target is a number of {distinct:,} values"
 
 
@@ -95,27 +90,18 @@ def _classes(target: pd.Series, distinct: int, rows: int) -> tuple[str, str]:
 
 def propose_candidates(problem: str, *, rows: int) -> list[dict[str, Any]]:
     """Return candidates that train within seconds, the simplest first; the forest only where rows are few."""
-    few = rows <= 20_000
-    forest = {"name": "forest", "params": dict(_FOREST)}
-    trees = {"name": "boosted_trees", "params": dict(_TREES)}
-    if problem in ("binary", "multiclass"):
-        linear = {"name": "logistic", "params": {"max_iter": 500}}
-        paths = (
-            "sklearn.linear_model.LogisticRegression",
-            "sklearn.ensemble.HistGradientBoostingClassifier",
-            "sklearn.ensemble.RandomForestClassifier",
-        )
-    else:
-        linear = {"name": "ridge", "params": {"alpha": 1.0}}
-        paths = (
-            "sklearn.linear_model.Ridge",
-            "sklearn.ensemble.HistGradientBoostingRegressor",
-            "sklearn.ensemble.RandomForestRegressor",
-        )
-    chosen = [linear, trees, *([forest] if few else [])]
+    classes = problem in ("binary", "multiclass")
+    kind = "Classifier" if classes else "Regressor"
+    candidates = [
+        ("logistic", "linear_model.LogisticRegression", {"max_iter": 500})
+        if classes
+        else ("ridge", "linear_model.Ridge", {"alpha": 1.0}),
+        ("boosted_trees", f"ensemble.HistGradientBoosting{kind}", _TREES),
+        ("forest", f"ensemble.RandomForest{kind}", _FOREST),
+    ]
     return [
-        {"name": one["name"], "estimator": path, "params": one["params"]}
-        for one, path in zip(chosen, paths, strict=False)
+        {"name": name, "estimator": f"sklearn.{path}", "params": dict(params)}
+        for name, path, params in candidates[: 3 if rows <= FEW_ROWS else 2]
     ]
 
 
@@ -125,30 +111,20 @@ RARE = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class ProposalData:
-    """All that a proposal is made of: the sample in clock order, what was found in it, and the whole's size.
+    """What a proposal is made from: a sample in clock order, facts about its columns, and the number of all rows.
 
     Attributes
     ----------
-    sample : pandas.DataFrame
-        Rows that were looked at.
-    facts : mapping of str to ColumnFacts
-        One per column.
-    suspects : sequence of Suspect
-        Columns that give the target away.
-    problem, target, group : str
-        The problem and its columns.
-    clock : FoundClock or None
-        The clock of the sample.
-    positions : ndarray of shape (rows,) or None
-        Ascending positions of all rows.
-    groups : ndarray of shape (rows,) or None
-        Group codes of all rows, in the same order.
-    rows : int
-        Number of all rows.
-    times : mapping of str to FoundClock
-        Columns of the sample that read as times.
-    history : Rows or None
-        Rows evenly over all of history, groups whole; None without a clock.
+    sample : rows that were inspected.
+    facts : by column.
+    suspects : columns that give the target away.
+    problem, target, group : the problem and its columns; None without a ranking group.
+    clock : of the sample; None without one.
+    positions : (rows,), ascending positions of all rows; None without a clock.
+    groups : (rows,), group codes of all rows, in the same order; None without a ranking group.
+    rows : number of all rows.
+    times : columns of the sample that can be read as times.
+    history : rows evenly over all of history, groups whole; None without a clock.
     """
 
     sample: pd.DataFrame
@@ -171,18 +147,12 @@ class Proposal:
 
     Attributes
     ----------
-    problem : str
-        Kind of problem.
-    exclude : dict of str to str
-        Columns to leave out, each with the reason.
-    numeric, categorical : tuple[str, ...]
-        Features by kind.
-    entries : tuple[Entry, ...]
-        Further keys (windows, metric), each with why.
-    candidates : list of dict
-        Recipes that compete.
-    warnings : tuple[Reason, ...]
-        What a person should look at; nothing was decided by it.
+    problem : kind of problem.
+    exclude : columns to leave out, each with the reason.
+    numeric, categorical : features by kind.
+    entries : further keys (windows, metric), each with why.
+    candidates : recipes that compete.
+    warnings : what a person should check; nothing was decided by it.
     """
 
     problem: str
@@ -194,125 +164,96 @@ class Proposal:
     warnings: tuple[Reason, ...]
 
 
-def propose(material: ProposalData) -> Proposal:
+def propose(data: ProposalData) -> Proposal:
     """Propose a configuration; it runs as it stands."""
-    exclude = list_excluded(material)
-    used = [name for name in material.facts if name not in exclude and name not in _roles(material)]
-    kinds = material.facts
+    exclude = list_excluded(data)
+    used = [name for name in data.facts if name not in exclude and name not in _roles(data)]
+    kinds = data.facts
     numeric = tuple(name for name in used if kinds[name].kind is Kind.NUMERIC)
     categorical = tuple(name for name in used if kinds[name].kind is not Kind.NUMERIC)
     return Proposal(
-        problem=material.problem,
+        problem=data.problem,
         exclude=exclude,
         numeric=numeric,
         categorical=categorical,
         entries=(
-            ProposedKey(
-                key="evaluation.metric", value=METRICS[material.problem], why="the usual one for this problem"
-            ),
-            *_windows(material, numeric=numeric, categorical=categorical),
+            ProposedKey("evaluation.metric", METRICS[data.problem], "the usual one for this problem"),
+            *_windows(data, numeric=numeric, categorical=categorical),
         ),
-        candidates=propose_candidates(material.problem, rows=material.rows),
-        warnings=(*_doubts(material), *_rare_class(material), *_no_features(used)),
+        candidates=propose_candidates(data.problem, rows=data.rows),
+        warnings=tuple(_warnings(data, used)),
     )
 
 
-def list_excluded(material: ProposalData) -> dict[str, str]:
+def list_excluded(data: ProposalData) -> dict[str, str]:
     """Return the columns that are no features, leaks first, each with the reason."""
-    roles = _roles(material)
-    leaks = {s.column: f"leak: {s.why}" for s in material.suspects if s.certain and s.column not in roles}
-    useless = {
-        n: f.useless for n, f in material.facts.items() if f.useless and n not in roles and n not in leaks
-    }
-    times = {
-        n: _why_time(n, material)
-        for n, f in material.facts.items()
-        if f.kind is Kind.DATETIME and n not in roles and n not in leaks and n not in useless
-    }
-    return {**leaks, **useless, **times}
+    excluded = {suspect.column: f"leak: {suspect.why}" for suspect in data.suspects if suspect.certain}
+    for name, facts in data.facts.items():
+        if facts.useless:
+            excluded.setdefault(name, facts.useless)
+    for name, facts in data.facts.items():
+        if facts.kind is Kind.DATETIME:
+            excluded.setdefault(name, _why_time(name, data))
+    return {name: why for name, why in excluded.items() if name not in _roles(data)}
 
 
-def _roles(material: ProposalData) -> tuple[str | None, ...]:
-    return (material.target, material.group, material.clock.column if material.clock else None)
+def _roles(data: ProposalData) -> tuple[str | None, ...]:
+    return (data.target, data.group, data.clock.column if data.clock else None)
 
 
-def _why_time(name: str, material: ProposalData) -> str:
-    if material.clock is None:
+def _why_time(name: str, data: ProposalData) -> str:
+    if data.clock is None:
         return "a timestamp; name it with --time if rows follow it"
-    elapsed = (
-        material.times[name].positions - material.clock.positions if name in material.times else np.array([])
-    )
-    elapsed = elapsed[np.isfinite(elapsed)]
-    if len(elapsed) and np.mean(elapsed > 0) > 0.95 and np.ptp(elapsed) > 0:
-        return f"a timestamp after the clock's in {np.mean(elapsed > 0):.0%} of its rows: written after the event"
+    if name in data.times:
+        elapsed = data.times[name].positions - data.clock.positions
+        elapsed = elapsed[np.isfinite(elapsed)]
+        if len(elapsed) and np.mean(elapsed > 0) > 0.95 and np.ptp(elapsed) > 0:
+            after = f"a timestamp after the clock's in {np.mean(elapsed > 0):.0%} of its rows"
+            return f"{after}: written after the event"
     return "a timestamp beside the clock"
 
 
 def _windows(
-    material: ProposalData, *, numeric: tuple[str, ...], categorical: tuple[str, ...]
+    data: ProposalData, *, numeric: tuple[str, ...], categorical: tuple[str, ...]
 ) -> tuple[ProposedKey, ...]:
-    clock = material.clock
+    clock, history, freshness = data.clock, data.history, None
     kind = clock.clock if clock else "timestamp"
     lasting = 0.0
-    if clock is not None and material.problem == "regression":
-        values = material.sample[material.target].to_numpy(dtype=float, na_value=np.nan)
+    if clock is not None and data.problem == "regression":
+        values = data.sample[data.target].to_numpy(dtype=float, na_value=np.nan)
         lasting = resemblance(values, clock.positions)
-    windows = propose_windows(
-        material.positions, clock=kind, rows=material.rows, group=material.groups, lasting=lasting
-    )
-    pace = propose_pace(windows, material.positions, clock=kind)
-    found = _freshness(material, kind, numeric=numeric, categorical=categorical, gap=lasting)
-    return (*windows, *pace, *propose_succession(found))
-
-
-def _freshness(
-    material: ProposalData, clock: str, *, numeric: tuple[str, ...], categorical: tuple[str, ...], gap: float
-) -> Freshness | None:
-    past = material.history
-    if past is None or past.positions is None:
-        return None
-    return measure_freshness(
-        past.frame,
-        past.positions,
-        problem=material.problem,
-        target=material.target,
-        numeric=numeric,
-        categorical=categorical,
-        clock=clock,
-        group=material.group,
-        gap=gap,
-    )
-
-
-def _doubts(material: ProposalData) -> list[Reason]:
-    return [
-        Reason(
-            code="suspected_leak",
-            message=f"Column '{s.column}' {s.why}. It is still used: exclude it if it is known only afterwards.",
-            observed=round(s.share, 4),
+    windows = propose_windows(data.positions, clock=kind, rows=data.rows, group=data.groups, lasting=lasting)
+    if history is not None and history.positions is not None:
+        freshness = measure_freshness(
+            history.frame,
+            history.positions,
+            problem=data.problem,
+            target=data.target,
+            numeric=numeric,
+            categorical=categorical,
+            clock=kind,
+            group=data.group,
+            gap=lasting,
         )
-        for s in material.suspects
-        if not s.certain
-    ]
+    pace = propose_pace(windows, data.positions, clock=kind)
+    return (*windows, *pace, *propose_succession(freshness))
 
 
-def _rare_class(material: ProposalData) -> list[Reason]:
-    if material.problem != "binary":
-        return []
-    shares = material.sample[material.target].value_counts(normalize=True)
-    if shares.min() >= RARE:
-        return []
-    rarest = f"Class {shares.idxmin()!r} makes up {shares.min():.2%} of rows"
-    message = f"{rarest}; evaluation.metric: average_precision looks closer at it."
-    return [Reason(code="rare_class", message=message, observed=float(shares.min()), limit=RARE)]
-
-
-def _no_features(used: Sequence[str]) -> list[Reason]:
-    if used:
-        return []
-    return [
-        Reason(code="no_usable_feature", message="No column is left to learn from; look at data.exclude.")
-    ]
+def _warnings(data: ProposalData, features: Sequence[str]) -> list[Reason]:
+    warnings = []
+    for suspect in (one for one in data.suspects if not one.certain):
+        used = "It is still used: exclude it if it is known only afterwards."
+        message = f"Column '{suspect.column}' {suspect.why}. {used}"
+        warnings.append(Reason(code="suspected_leak", message=message, observed=round(suspect.share, 4)))
+    shares = data.sample[data.target].value_counts(normalize=True)
+    if data.problem == "binary" and shares.min() < RARE:
+        rarest = f"Class {shares.idxmin()!r} makes up {shares.min():.2%} of rows"
+        message = f"{rarest}; evaluation.metric: average_precision looks closer at it."
+        warnings.append(Reason(code="rare_class", message=message, observed=float(shares.min()), limit=RARE))
+    if not features:
+        message = "No column is left to learn from; look at data.exclude."
+        warnings.append(Reason(code="no_usable_feature", message=message))
+    return warnings
 
 
 # Survey rows that nobody has described yet: clock, problem, columns and leaks, then a proposal.
@@ -340,16 +281,15 @@ def check_roles(columns: list[str], *, origin: str, **roles: str | None) -> None
     for role, name in given.items():
         if name not in columns:
             raise unknown_name("column", name, columns, where=f"--{role} for {origin}")
-    for role, name in given.items():
-        other = next((r for r, n in given.items() if n == name and r != role), None)
-        if other:
+    for (role, name), (other, same) in combinations(given.items(), 2):
+        if name == same:
             raise DataError(f"Column '{name}' is named as --{role} and as --{other}. Name two columns.")
 
 
 def survey(
     frame: pd.DataFrame, *, target: str, time: str | None, group: str | None, rng: np.random.Generator
 ) -> tuple[ProposalData, str]:
-    """Look at all rows and return what a proposal is made of, and why the problem is of its kind.
+    """Inspect all rows and return what a proposal is made from, and why the problem is of its kind.
 
     Parameters
     ----------
@@ -367,43 +307,40 @@ def survey(
     """
     problem, why = guess_problem(frame[target], group=group)
     clock = read_clock(frame[time]) if time else certain_clock(read_times(frame, skip=(target, group or "")))
-    labelled = _labelled(frame, target, group)
+    known = frame[target].notna()
+    labelled = np.flatnonzero(known & frame[group].notna() if group else known)
     order = labelled if clock is None else labelled[np.argsort(clock.positions[labelled], kind="stable")]
     chosen = order[choose_rows(len(order), timed=clock is not None, rng=rng)]
     sample = frame.iloc[chosen].reset_index(drop=True)
-    sampled = None if clock is None else _at(clock, chosen)
+    sampled = None if clock is None else replace(clock, positions=clock.positions[chosen])
     times = read_times(sample, skip=(target, group or ""))
     if sampled is not None:
         times |= {sampled.column: sampled}
-    facts = inspect_columns(
-        sample, positions=sampled.positions if sampled else None, times=times, whole=frame
-    )
-    found = gather_search_data(
+    positions = sampled.positions if sampled else None
+    facts = inspect_columns(sample, positions=positions, times=times, whole=frame)
+    roles: dict[str, Any] = {"problem": problem, "target": target, "group": group}
+    search = gather_search_data(
         sample,
         facts,
-        problem=problem,
-        target=target,
-        group=group,
+        **roles,
         time=sampled.column if sampled else None,
-        times={name: found.positions for name, found in times.items()},
+        times={name: one.positions for name, one in times.items()},
         rng=rng,
     )
-    suspects: tuple[Suspect, ...] = find_leaks(found)
-    material = ProposalData(
+    groups = pd.factorize(frame[group].iloc[order])[0] if group else None
+    data = ProposalData(
         sample=sample,
         facts=facts,
-        suspects=suspects,
-        problem=problem,
-        target=target,
-        group=group,
+        suspects=find_leaks(search),
+        **roles,
         clock=sampled,
         positions=None if clock is None else clock.positions[order],
-        groups=pd.factorize(frame[group].iloc[order])[0] if group else None,
+        groups=groups,
         rows=len(order),
         times=times,
-        history=None if clock is None else _history(frame, clock, order, group=group),
+        history=None if clock is None else _history(frame, clock, order, groups),
     )
-    return material, why
+    return data, why
 
 
 def choose_rows(n: int, *, timed: bool, rng: np.random.Generator) -> np.ndarray:
@@ -431,18 +368,6 @@ def thin_history(n: int, *, groups: np.ndarray | None = None) -> np.ndarray:
     return np.flatnonzero((np.arange(n) if groups is None else groups) % step == 0)
 
 
-def _history(frame: pd.DataFrame, clock: FoundClock, order: np.ndarray, *, group: str | None) -> Rows:
-    groups = pd.factorize(frame[group].iloc[order])[0] if group else None
+def _history(frame: pd.DataFrame, clock: FoundClock, order: np.ndarray, groups: np.ndarray | None) -> Rows:
     chosen = order[thin_history(len(order), groups=groups)]
     return Rows(frame.iloc[chosen].reset_index(drop=True), clock.positions[chosen])
-
-
-def _labelled(frame: pd.DataFrame, target: str, group: str | None) -> np.ndarray:
-    known = frame[target].notna()
-    return np.flatnonzero(known & frame[group].notna() if group else known)
-
-
-def _at(clock: FoundClock, rows: np.ndarray) -> FoundClock:
-    return FoundClock(
-        column=clock.column, clock=clock.clock, time_format=clock.time_format, positions=clock.positions[rows]
-    )

@@ -13,40 +13,14 @@ import numpy as np
 DAY = 86_400.0
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": DAY}
 _SHORT = ("1m", "5m", "10m", "15m", "30m", "1h", "2h", "3h", "4h", "6h", "8h", "12h")
-_DAYS = (
-    1,
-    2,
-    3,
-    5,
-    7,
-    14,
-    21,
-    28,
-    35,
-    42,
-    56,
-    70,
-    84,
-    98,
-    112,
-    140,
-    168,
-    182,
-    224,
-    280,
-    364,
-    546,
-    728,
-    1092,
-    1820,
-)
-LENGTHS = (*_SHORT, *(f"{days}d" for days in _DAYS))
+_DAYS = "1 2 3 5 7 14 21 28 35 42 56 70 84 98 112 140 168 182 224 280 364 546 728 1092 1820"
+LENGTHS = (*_SHORT, *(f"{days}d" for days in _DAYS.split()))
 """Lengths that are proposed, shortest first."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class ProposedKey:
-    """One key of the configuration: dotted name, plain value, and why it is proposed (empty: it speaks for itself)."""
+    """One key of the configuration: dotted name, plain value, and why it is proposed (empty: no comment needed)."""
 
     key: str
     value: Any
@@ -116,7 +90,7 @@ def propose_windows(
         How long, in the clock's unit, a row's target resembles the next ones' (see `resemblance`).
     """
     if positions is None:
-        return _without_clock(rows)
+        return _holdout(int(0.8 * rows))
     if clock == "rows":
         return _by_rows(positions, lasting)
     evaluation, retraining = _evaluation(positions, group), _retraining(positions, group)
@@ -129,18 +103,9 @@ def propose_windows(
     )
 
 
-def _without_clock(rows: int) -> tuple[ProposedKey, ...]:
-    return _holdout(int(0.8 * rows))
-
-
 def _holdout(rows: int) -> tuple[ProposedKey, ...]:
-    if rows >= 600:
-        return ()
-    return (
-        ProposedKey(
-            key="split.holdout", value=0.25, why=f"{rows} rows are few; the gate needs 50 of them at least"
-        ),
-    )
+    why = f"{rows} rows are few; the gate needs 50 of them at least"
+    return (ProposedKey("split.holdout", 0.25, why),) if rows < 600 else ()
 
 
 def _holdout_span(
@@ -148,24 +113,20 @@ def _holdout_span(
 ) -> tuple[ProposedKey, ...]:
     """Propose the shortest holdout the gate can judge on, four times in five; a longer one makes challengers staler."""
     values = {entry.key: entry.value for entry in chosen}
-    history, window, block = positions[-1] - positions[0], values["retraining.window"], DAY
-    if "evaluation.block" in values:
-        block = seconds(values["evaluation.block"])
+    history, window = positions[-1] - positions[0], values["retraining.window"]
+    block = seconds(values.get("evaluation.block", "1d"))
     most = HOLDOUT_SHARE * ((1 - SHARE) * history if window == "full" else seconds(window))
     for text in LENGTHS:
         length = seconds(text)
-        if length > most:
-            break
-        if length < HOLDOUT_BLOCKS * block:
+        if not HOLDOUT_BLOCKS * block <= length <= most:
             continue
         place = np.floor((positions - positions[0]) / length)
         rows = _usual(place)
         enough = rows >= HOLDOUT_ROWS and _usual(place, np.floor(positions / block)) >= HOLDOUT_BLOCKS
         if enough and (group is None or _usual(place, group) >= HOLDOUT_GROUPS):
-            why = (
-                f"about {rows:,.0f} rows, which the gate can judge on; more would make each challenger staler"
-            )
-            return (ProposedKey(key="split.holdout", value=text, why=why),)
+            enough_for = f"about {rows:,.0f} rows, which the gate can judge on"
+            why = f"{enough_for}; more would make each challenger staler"
+            return (ProposedKey("split.holdout", text, why),)
     return ()
 
 
@@ -180,36 +141,21 @@ def _usual(place: np.ndarray, code: np.ndarray | None = None) -> float:
 def _by_rows(positions: np.ndarray, lasting: float) -> tuple[ProposedKey, ...]:
     n = len(positions)
     window = int(min(max(_round(0.1 * n), 1_000), _round(SHARE * n)))
-    look = WINDOW_ROWS if n < 50 * WINDOW_ROWS * 2 else 2 * WINDOW_ROWS
-    training = (
-        "full" if n <= 2 * TRAINING_ROWS else f"{max(TRAINING_ROWS, min(_round(0.4 * n), MOST_ROWS))} rows"
-    )
-    every = (
-        "the newest tenth of history" if window == _round(0.1 * n) else "the newest fifth of history at most"
-    )
-    purge = [
-        ProposedKey(
-            key="split.purge",
-            value=f"{_round(lasting)} rows",
-            why="neighbouring targets overlap: they resemble",
-        )
-    ]
-    learned = n - window if training == "full" else int(training.removesuffix(" rows"))
-    held = [
-        ProposedKey(
-            key="split.holdout",
-            value=f"{2 * HOLDOUT_ROWS} rows",
-            why="enough for the gate; a longer one makes each challenger staler",
-        )
-    ]
+    monitored = WINDOW_ROWS if n < 50 * WINDOW_ROWS * 2 else 2 * WINDOW_ROWS
+    learned = n - window if n <= 2 * TRAINING_ROWS else max(TRAINING_ROWS, min(_round(0.4 * n), MOST_ROWS))
+    training = "full" if n <= 2 * TRAINING_ROWS else f"{learned} rows"
+    share = "tenth of history" if window == _round(0.1 * n) else "fifth of history at most"
+    keys = [ProposedKey("evaluation.validation_window", f"{window} rows", f"the newest {share}")]
+    if 2 * HOLDOUT_ROWS <= HOLDOUT_SHARE * learned:
+        why = "enough for the gate; a longer one makes each challenger staler"
+        keys.append(ProposedKey("split.holdout", f"{2 * HOLDOUT_ROWS} rows", why))
+    if lasting:
+        why = "neighbouring targets overlap: they resemble"
+        keys.append(ProposedKey("split.purge", f"{_round(lasting)} rows", why))
     return (
-        ProposedKey(key="evaluation.validation_window", value=f"{window} rows", why=every),
-        *(held if 2 * HOLDOUT_ROWS <= HOLDOUT_SHARE * learned else []),
-        *(purge if lasting else []),
-        ProposedKey(key="monitoring.window", value=f"{look} rows", why="a window needs 500 rows or more"),
-        ProposedKey(
-            key="retraining.window", value=training, why="enough to learn from, recent enough to hold"
-        ),
+        *keys,
+        ProposedKey("monitoring.window", f"{monitored} rows", "a window needs 500 rows or more"),
+        ProposedKey("retraining.window", training, "enough to learn from, recent enough to hold"),
     )
 
 
@@ -228,29 +174,26 @@ def _round(value: float) -> int:
 def _evaluation(positions: np.ndarray, group: np.ndarray | None) -> list[ProposedKey]:
     end, history = positions[-1], positions[-1] - positions[0]
     wanted = min(EVALUATION_ROWS, 0.1 * len(positions))
-    chosen, held = None, (0, 0)
+    chosen, rows, blocks = None, 0, 0
     for text in LENGTHS:
         if seconds(text) > SHARE * history:
             break
         inside = positions > end - seconds(text)
         blocks = len(np.unique(np.floor((end - positions[inside]) / DAY)))
         groups = len(np.unique(group[inside])) if group is not None else EVALUATION_GROUPS
-        chosen, held = text, (int(inside.sum()), blocks)
-        if blocks >= BLOCKS and held[0] >= wanted and groups >= EVALUATION_GROUPS:
+        chosen, rows = text, int(inside.sum())
+        if blocks >= BLOCKS and rows >= wanted and groups >= EVALUATION_GROUPS:
             break
     if chosen is None:
         return []
-    why = f"the newest {held[0]:,} rows on {held[1]} day{'s' if held[1] > 1 else ''} of {_days(history)}"
-    entries = [ProposedKey(key="evaluation.validation_window", value=chosen, why=why)]
-    if held[1] < FEWEST_BLOCKS:
+    length = f"{history / DAY:,.0f} days" if history >= 3 * DAY else f"{history / 3_600:,.1f} hours"
+    why = f"the newest {rows:,} rows on {blocks} day{'s' if blocks > 1 else ''} of {length}"
+    keys = [ProposedKey("evaluation.validation_window", chosen, why)]
+    if blocks < FEWEST_BLOCKS:
         fit = [text for text in LENGTHS if 2 * FEWEST_BLOCKS * seconds(text) <= seconds(chosen)]
         block = fit[-1] if fit else f"{max(int(seconds(chosen) / (2 * FEWEST_BLOCKS)), 1)}s"
-        entries.append(ProposedKey(key="evaluation.block", value=block, why="days would be too few blocks"))
-    return entries
-
-
-def _days(history: float) -> str:
-    return f"{history / DAY:,.0f} days" if history >= 3 * DAY else f"{history / 3_600:,.1f} hours"
+        keys.append(ProposedKey("evaluation.block", block, "days would be too few blocks"))
+    return keys
 
 
 def _purge(positions: np.ndarray, lasting: float) -> list[ProposedKey]:
@@ -258,14 +201,12 @@ def _purge(positions: np.ndarray, lasting: float) -> list[ProposedKey]:
     fit = [text for text in LENGTHS if seconds(text) >= lasting]
     if not lasting or not fit or seconds(fit[0]) > most:
         return []
-    why = (
-        "neighbouring targets resemble each other this long: a gap keeps them out of both sides of a boundary"
-    )
-    return [ProposedKey(key="split.purge", value=fit[0], why=why)]
+    why = "neighbouring targets resemble each other this long: a gap keeps them out of both sides"
+    return [ProposedKey("split.purge", fit[0], f"{why} of a boundary")]
 
 
 def _monitoring(positions: np.ndarray) -> ProposedKey:
-    """Propose the shortest look that holds 500 rows in four of five windows."""
+    """Propose the shortest window that holds 500 rows four times in five."""
     for text in LENGTHS:
         edges = np.arange(positions[0], positions[-1], seconds(text))
         if len(edges) < 10 or seconds(text) > LONGEST_WINDOW:
@@ -274,12 +215,10 @@ def _monitoring(positions: np.ndarray) -> ProposedKey:
             continue
         counts = np.diff(np.searchsorted(positions, edges))
         if np.quantile(counts, 0.2) >= WINDOW_ROWS:
-            return ProposedKey(
-                key="monitoring.window", value=text, why=f"about {int(np.median(counts)):,} rows a window"
-            )
-    return ProposedKey(
-        key="monitoring.window", value=f"{WINDOW_ROWS} rows", why="no length of time holds 500 rows reliably"
-    )
+            why = f"about {int(np.median(counts)):,} rows a window"
+            return ProposedKey("monitoring.window", text, why)
+    why = "no length of time holds 500 rows reliably"
+    return ProposedKey("monitoring.window", f"{WINDOW_ROWS} rows", why)
 
 
 def _retraining(positions: np.ndarray, group: np.ndarray | None) -> list[ProposedKey]:
@@ -292,16 +231,10 @@ def _retraining(positions: np.ndarray, group: np.ndarray | None) -> list[Propose
         if count >= TRAINING_ROWS:
             window, inside = text, count
             break
-    why = (
-        f"holds {inside:,} rows"
-        if window != "full"
-        else f"all {inside:,} rows: half a year would hold too few"
-    )
-    entries = [ProposedKey(key="retraining.window", value=window, why=why)]
+    why = f"holds {inside:,} rows"
+    if window == "full":
+        why = f"all {inside:,} rows: half a year would hold too few"
+    keys = [ProposedKey("retraining.window", window, why)]
     if inside > MOST_ROWS and group is None:
-        entries.append(
-            ProposedKey(
-                key="split.max_rows", value=MOST_ROWS, why="more rows train for minutes, hardly better"
-            )
-        )
-    return entries
+        keys.append(ProposedKey("split.max_rows", MOST_ROWS, "more rows train for minutes, hardly better"))
+    return keys

@@ -8,8 +8,8 @@ from typing import Literal
 
 from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.config.model import overlay_model
-from evergreen.tasks.core.config.presets import PRESETS, preset_values
 from evergreen.tasks.core.config.renamed import RENAMED_VALUES
+from evergreen.tasks.core.config.retraining import PRESETS, preset_values
 from evergreen.tasks.core.data.clock import Window, format_position
 from evergreen.tasks.core.drift.types import Phase
 from evergreen.tasks.core.errors import InputError, NotLearnable, unknown_name, warn_renamed

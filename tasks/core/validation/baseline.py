@@ -9,7 +9,7 @@ import numpy as np
 from evergreen.tasks.core.arrays import Array
 from evergreen.tasks.core.challenge.comparison import block_rows
 from evergreen.tasks.core.challenge.difference import Difference, measure_difference
-from evergreen.tasks.core.config.validation import ValidationConfig
+from evergreen.tasks.core.config.evaluation import ValidationConfig
 from evergreen.tasks.core.errors import NotLearnable
 from evergreen.tasks.core.metrics.base import Metric
 from evergreen.tasks.core.metrics.scored import Scored

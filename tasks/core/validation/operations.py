@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evergreen.tasks.core.config.validation import LatencyLimits
+from evergreen.tasks.core.config.evaluation import LatencyLimits
 from evergreen.tasks.core.validation.gate import CheckResult, GateContext, check, gate
 from evergreen.tasks.core.validation.smoke import SmokeReport, judge_smoke
 from evergreen.tasks.core.verdict import Reason

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from evergreen.tasks.core.config.validation import SliceConfig
+from evergreen.tasks.core.config.evaluation import SliceConfig
 from evergreen.tasks.core.contract.contract import as_text
 from evergreen.tasks.core.errors import ConfigError
 from evergreen.tasks.core.metrics.base import Metric

@@ -2,7 +2,7 @@
 
 import pytest
 
-from evergreen.tasks.core.config.migrate import migrate_text
+from evergreen.tasks.core.config.renamed import migrate_text
 
 OLD = """\
 # The model of the rides.

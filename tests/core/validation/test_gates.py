@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from evergreen.tasks.core.config.validation import LatencyLimits
+from evergreen.tasks.core.config.evaluation import LatencyLimits
 from evergreen.tasks.core.metrics.registry import get_metric
 from evergreen.tasks.core.metrics.scored import Scored
 from evergreen.tasks.core.validation.leakage import (
