@@ -41,12 +41,8 @@ def all_baselines(
 ) -> dict[str, Scored]:
     """Score rows by every baseline that makes sense for them, by its name; see ``baseline_scores``."""
     kinds = baseline_kinds(config, timed=config.timed and rows.positions is not None)
-    return {
-        kind: baseline_scores(
-            kind, training=training, rows=rows, schema=schema, config=config, classes=classes, rng=rng
-        )
-        for kind in kinds
-    }
+    options: dict[str, Any] = {"schema": schema, "config": config, "classes": classes, "rng": rng}
+    return {kind: baseline_scores(kind, training=training, rows=rows, **options) for kind in kinds}
 
 
 def baseline_scores(
@@ -81,13 +77,14 @@ def baseline_scores(
     DataError
         For persistence without a clock.
     """
+    options: dict[str, Any] = {"schema": schema, "config": config, "classes": classes}
     if config.problem == "ranking":
         score: FloatArray = rng.random(len(rows.frame))
     elif kind == "constant":
-        score = _constant(training, len(rows.frame), schema=schema, config=config, classes=classes)
+        score = _constant(training, len(rows.frame), **options)
     else:
-        score = _persistence(training, rows, history, schema=schema, config=config, classes=classes)
-    return frame_scores(rows, score, schema=schema, config=config, classes=classes)
+        score = _persistence(training, rows, history, **options)
+    return frame_scores(rows, score, **options)
 
 
 def last_known(

@@ -50,7 +50,11 @@ def build_preprocessor(
     """
     if style == "none":
         return "passthrough"
-    numeric = [*_finite_numbers()]
+    to_nan = {"nan": np.nan, "posinf": np.nan, "neginf": np.nan}
+    numeric: list[tuple[str, BaseEstimator]] = [
+        ("float", FunctionTransformer(np.asarray, kw_args={"dtype": "float64"})),
+        ("finite", FunctionTransformer(np.nan_to_num, kw_args=to_nan)),
+    ]
     if impute:
         fill = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
         numeric.append(("fill", fill))
@@ -61,14 +65,6 @@ def build_preprocessor(
         ("categorical", _categories(style=style, impute=impute, most=max_categories), [*schema.categorical]),
     ]
     return ColumnTransformer([part for part in parts if part[2]], verbose_feature_names_out=False)
-
-
-def _finite_numbers() -> list[tuple[str, FunctionTransformer]]:
-    to_nan = {"nan": np.nan, "posinf": np.nan, "neginf": np.nan}
-    return [
-        ("float", FunctionTransformer(np.asarray, kw_args={"dtype": "float64"})),
-        ("finite", FunctionTransformer(np.nan_to_num, kw_args=to_nan)),
-    ]
 
 
 def _categories(*, style: str, impute: bool, most: int) -> Pipeline:
@@ -82,7 +78,7 @@ def _categories(*, style: str, impute: bool, most: int) -> Pipeline:
     )
     # as objects 2, 2.0 and True are compared as Python does, whatever type a serving frame gives the column
     plain = FunctionTransformer(np.asarray, kw_args={"dtype": "object"})
-    steps: list[tuple[str, object]] = [("object", plain), ("codes", codes)]
+    steps: list[tuple[str, BaseEstimator]] = [("object", plain), ("codes", codes)]
     if style == "onehot":
         steps.append(("onehot", OneHotEncoder(handle_unknown="ignore", sparse_output=False)))
     return Pipeline(steps)
@@ -98,17 +94,12 @@ class ModelLibrary:
 
     Attributes
     ----------
-    path : str
-        Import path that its estimators begin with, e.g. ``lightgbm``; also the package to install.
-    trees : tuple of str
-        Import paths of its tree models: categories go in as integer codes, numbers unscaled.
-    takes_missing : bool | None
-        Whether its estimators take missing values; None: each one's own tags say.
-    defaults : mapping of str to dict
-        Parameters by the beginning of an import path, set where the recipe says nothing.
-    trusted : tuple of str
-        What a stored model may hold beside classes of the library, by import path. Models are stored as skops files,
-        which hold no code; a function that is not named here is refused.
+    path : import path that its estimators begin with, e.g. ``lightgbm``; also the package to install.
+    trees : import paths of its tree models: categories go in as integer codes, numbers unscaled.
+    takes_missing : whether its estimators take missing values; None: each one's own tags decide.
+    defaults : parameters by the beginning of an import path, set where the recipe gives none.
+    trusted : what a stored model may hold beside classes of the library, by import path. Models are stored as skops
+        files, which hold no code; a function that is not named here is refused.
     """
 
     path: str
@@ -128,32 +119,19 @@ def _as_library(name: str, thing: Any) -> ModelLibrary:
     return thing
 
 
+_FORESTS = ("sklearn.ensemble.RandomForest", "sklearn.ensemble.ExtraTrees")
 LIBRARIES.register("sklearn")(
     ModelLibrary(
         path="sklearn",
         trees=("sklearn.tree", "sklearn.ensemble"),
-        defaults={
-            "sklearn.ensemble.RandomForest": {"n_jobs": N_JOBS},
-            "sklearn.ensemble.ExtraTrees": {"n_jobs": N_JOBS},
-        },
+        defaults={path: {"n_jobs": N_JOBS} for path in _FORESTS},
     )
 )
-LIBRARIES.register("lightgbm")(
-    ModelLibrary(
-        path="lightgbm",
-        trees=("lightgbm",),
-        takes_missing=True,
-        defaults={"lightgbm": {"n_jobs": N_JOBS, "verbose": -1}},
+for _name, _quiet in (("lightgbm", {"verbose": -1}), ("xgboost", {"verbosity": 0})):
+    _defaults = {_name: {"n_jobs": N_JOBS, **_quiet}}
+    LIBRARIES.register(_name)(
+        ModelLibrary(path=_name, trees=(_name,), takes_missing=True, defaults=_defaults)
     )
-)
-LIBRARIES.register("xgboost")(
-    ModelLibrary(
-        path="xgboost",
-        trees=("xgboost",),
-        takes_missing=True,
-        defaults={"xgboost": {"n_jobs": N_JOBS, "verbosity": 0}},
-    )
-)
 
 
 def libraries(allow: Sequence[str] = ()) -> list[ModelLibrary]:
@@ -207,7 +185,9 @@ def load_estimator_class(path: str, *, allow: Sequence[str] = ()) -> type[BaseEs
             f"Install it (pip install {str(error.name).split('.')[0]}) or choose another estimator."
         ) from None
     if found is None:
-        raise _no_such_class(path, module_path, name)
+        classes = [known for known in dir(importlib.import_module(module_path)) if not known.startswith("_")]
+        near = did_you_mean(name, classes)
+        raise UnknownName(f"Unknown estimator '{path}': module '{module_path}' has no '{name}'.{near}")
     if not (isinstance(found, type) and hasattr(found, "fit") and hasattr(found, "get_params")):
         raise ConfigError(f"'{path}' is no scikit-learn compatible estimator: it needs fit and get_params.")
     return found
@@ -227,7 +207,7 @@ def build_estimator(
 ) -> BaseEstimator:
     """Construct an estimator; a parameter ``{estimator: path, params: {…}}`` becomes an estimator itself.
 
-    ``random_state`` and, for forests and boosting libraries, a modest ``n_jobs`` are set unless ``params`` does.
+    ``random_state`` and the library's defaults (a modest ``n_jobs``, no output) are set unless ``params`` does.
 
     Raises
     ------
@@ -243,10 +223,13 @@ def build_estimator(
             f"{did_you_mean(unknown[0], known or ())} Rename or remove it."
         )
     given = {name: _nested(value, allow=allow, random_state=random_state) for name, value in params.items()}
-    defaults = {"random_state": random_state, **_library_defaults(path, allow)}
-    filled = {name: value for name, value in defaults.items() if known is None or name in known}
+    defaults: dict[str, Any] = {"random_state": random_state}
+    for library in libraries(allow):
+        for start, values in library.defaults.items():
+            defaults |= values if path.startswith(start) else {}
+    used = {name: value for name, value in defaults.items() if known is None or name in known}
     try:
-        return cls(**{**filled, **given})
+        return cls(**{**used, **given})
     except TypeError as error:
         raise ConfigError(f"'{path}' cannot be made: {error}. Add or correct its params.") from error
 
@@ -281,26 +264,20 @@ def build_pipeline(
     ConfigError
         When the estimator or a parameter is not allowed or does not fit the problem.
     """
-    training = config.training
+    training, allow = config.training, config.training.allow
     params = {**candidate.params, **(settings or {})}
-    estimator = build_estimator(
-        candidate.estimator, params, allow=training.allow, random_state=training.random_state
-    )
+    estimator = build_estimator(candidate.estimator, params, allow=allow, random_state=training.random_state)
     _check_kind(estimator, candidate, config)
-    style = (
-        candidate.preprocess
-        if candidate.preprocess != "auto"
-        else preprocess_style(estimator, allow=training.allow)
-    )
+    style: str = candidate.preprocess
+    if style == "auto":
+        style = preprocess_style(estimator, allow=allow)
     if style == "ordinal" and "categorical_features" in estimator.get_params() and schema.categorical:
         first, count = len(schema.numeric), len(schema.categorical)
         coded = params.get("categorical_features", list(range(first, first + count)))
         estimator.set_params(categorical_features=coded)
+    impute = not allows_nan(estimator, allow=allow)
     preprocessor = build_preprocessor(
-        schema,
-        style=style,
-        impute=not allows_nan(estimator, allow=training.allow),
-        max_categories=training.max_categories,
+        schema, style=style, impute=impute, max_categories=training.max_categories
     )
     if config.problem in ("binary", "multiclass") and not hasattr(estimator, "predict_proba"):
         estimator = CalibratedClassifierCV(estimator, method="sigmoid", ensemble=False, cv=3)
@@ -368,18 +345,3 @@ def _nested(value: Any, *, allow: Sequence[str], random_state: int) -> Any:
     return build_estimator(
         value["estimator"], value.get("params") or {}, allow=allow, random_state=random_state
     )
-
-
-def _library_defaults(path: str, allow: Sequence[str]) -> dict[str, Any]:
-    """Return what a library's row sets: a modest number of threads, and what keeps it off the terminal."""
-    found: dict[str, Any] = {}
-    for library in libraries(allow):
-        for start, values in library.defaults.items():
-            found |= values if path.startswith(start) else {}
-    return found
-
-
-def _no_such_class(path: str, module_path: str, name: str) -> UnknownName:
-    module = importlib.import_module(module_path)
-    near = did_you_mean(name, [known for known in dir(module) if not known.startswith("_")])
-    return UnknownName(f"Unknown estimator '{path}': module '{module_path}' has no '{name}'.{near}")

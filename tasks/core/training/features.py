@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from evergreen.tasks.core.arrays import Array, FloatArray
@@ -36,7 +35,8 @@ def feature_frame(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
             f"from {', '.join(schema.features)}. Add it to the data, or remove it from the configuration."
         )
     columns = {name: _numbers(frame[name], name) for name in schema.numeric}
-    columns |= {name: _categories(frame[name]) for name in schema.categorical}
+    objects = {name: frame[name].astype(object) for name in schema.categorical}
+    columns |= {name: column.where(column.notna(), np.nan) for name, column in objects.items()}
     return pd.DataFrame(columns, index=frame.index, columns=list(columns))
 
 
@@ -54,14 +54,16 @@ def flexible_columns(features: pd.DataFrame) -> tuple[str, ...]:
     MLflow refuses whole numbers where a signature says double, and missing ones where it says long; a data frame
     of tomorrow may hold either.
     """
-    return tuple(str(name) for name in features if _is_flexible(features[name].dropna()))
-
-
-def _is_flexible(present: pd.Series) -> bool:
-    if present.dtype == object:
-        return not all(isinstance(value, str) for value in present)
-    finite = present[np.isfinite(present)]
-    return bool((finite == finite.round()).all())
+    flexible = []
+    for name, present in ((name, features[name].dropna()) for name in features):
+        if present.dtype == object:
+            is_typed = all(isinstance(value, str) for value in present)
+        else:
+            finite = present[np.isfinite(present)]
+            is_typed = bool((finite != finite.round()).any())
+        if not is_typed:
+            flexible.append(str(name))
+    return tuple(flexible)
 
 
 def outcomes(frame: pd.DataFrame, schema: Schema, config: ModelConfig) -> Array:
@@ -96,41 +98,27 @@ def class_labels(y: Array, config: ModelConfig) -> tuple[Any, ...]:
     if config.problem not in ("binary", "multiclass"):
         return ()
     classes = tuple(np.unique(y).tolist())
+    listed, count = ", ".join(map(repr, classes)) or "none", float(len(classes))
     if len(classes) < 2:
-        raise NotLearnable(
-            "one_class",
-            f"The target '{config.data.target}' holds one class ({', '.join(map(repr, classes)) or 'none'}); "
-            "two are needed to learn.",
-            observed=float(len(classes)),
-            limit=2.0,
-            n=len(y),
+        message = f"The target '{config.data.target}' holds one class ({listed}); two are needed to learn."
+        raise NotLearnable("one_class", message, observed=count, limit=2.0, n=len(y))
+    positive = config.data.positive_class
+    if config.problem == "multiclass" or (positive is None and len(classes) == 2):
+        return classes
+    if len(classes) > 2:
+        message = (
+            f"The target '{config.data.target}' holds {len(classes)} classes and problem is binary; "
+            "set problem: multiclass."
         )
-    return classes if config.problem == "multiclass" else _binary(classes, config)
+        raise NotLearnable("too_many_classes", message, observed=count, limit=2.0)
+    if positive not in classes:
+        raise ConfigError(f"data.positive_class {positive!r} is not a class of the target; it has {listed}.")
+    return (classes[1 - classes.index(positive)], classes[classes.index(positive)])
 
 
 def group_codes(frame: pd.DataFrame, schema: Schema) -> Array | None:
     """Return integer codes of the ranking groups, shape (n,), in order of appearance; None without a group."""
-    if schema.group is None:
-        return None
-    return np.asarray(pd.factorize(frame[schema.group])[0])
-
-
-def _binary(classes: tuple[Any, ...], config: ModelConfig) -> tuple[Any, ...]:
-    if len(classes) > 2:
-        raise NotLearnable(
-            "too_many_classes",
-            f"The target '{config.data.target}' holds {len(classes)} classes and problem is binary; "
-            "set problem: multiclass.",
-            observed=float(len(classes)),
-            limit=2.0,
-        )
-    positive = config.data.positive_class
-    if positive is None:
-        return classes
-    if positive not in classes:
-        listed = ", ".join(map(repr, classes))
-        raise ConfigError(f"data.positive_class {positive!r} is not a class of the target; it has {listed}.")
-    return (classes[1 - classes.index(positive)], classes[classes.index(positive)])
+    return None if schema.group is None else np.asarray(pd.factorize(frame[schema.group])[0])
 
 
 def _numbers(column: pd.Series, name: str) -> pd.Series:
@@ -146,12 +134,7 @@ def _numbers(column: pd.Series, name: str) -> pd.Series:
         ) from None
 
 
-def _categories(column: pd.Series) -> pd.Series:
-    plain = column.astype(object)
-    return plain.where(plain.notna(), np.nan)
-
-
-# What a model answers for feature rows, in one form for every kind of estimator.
+# A model's predictions for feature rows, in one form for every kind of estimator.
 
 
 def answer(estimator: Any, features: pd.DataFrame, *, problem: str, classes: tuple[Any, ...]) -> FloatArray:
@@ -179,7 +162,11 @@ def answer(estimator: Any, features: pd.DataFrame, *, problem: str, classes: tup
         When the answer has a shape or values that cannot be read for this problem.
     """
     if problem in ("regression", "ranking"):
-        return _column(estimator.predict(features), len(features))
+        values: Array = np.asarray(estimator.predict(features))
+        if values.size != len(features) or values.dtype.kind not in "fiub":
+            what = f"{values.size} values of type {values.dtype} for {len(features)} rows"
+            raise _unreadable(what, "regression")
+        return values.reshape(-1).astype(np.float64)
     if hasattr(estimator, "predict_proba"):
         known = tuple(np.asarray(estimator.classes_).tolist())
         return _aligned(np.asarray(estimator.predict_proba(features)), known, classes, problem)
@@ -234,13 +221,6 @@ def _aligned(
         if label in wanted:
             wide[:, wanted.index(label)] = probabilities[:, column]
     return wide[:, 1] if problem == "binary" else wide
-
-
-def _column(output: Any, n: int) -> npt.NDArray[np.float64]:
-    values: Array = np.asarray(output)
-    if values.size != n or values.dtype.kind not in "fiub":
-        raise _unreadable(f"{values.size} values of type {values.dtype} for {n} rows", "regression")
-    return values.reshape(-1).astype(np.float64)
 
 
 def _unreadable(what: str, problem: str) -> DataError:

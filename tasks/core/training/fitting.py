@@ -47,12 +47,16 @@ def fit_candidate(
     y = outcomes(rows.frame, schema, config)
     model = pipeline.named_steps["model"]
     in_estimator = _set_class_weight(model, y, config)
-    order = _by_group(rows, schema) if is_ranker(model) else None
     weights = training_weights(rows, y, schema=schema, config=config, class_weights=not in_estimator)
-    options: dict[str, Any] = {}
-    if weights is not None:
-        options["model__sample_weight"] = _accepted(model, candidate, weights)
-    if order is not None:
+    options: dict[str, Any] = {} if weights is None else {"model__sample_weight": weights}
+    if options and not takes_weights(model):
+        raise ConfigError(
+            f"Candidate '{candidate.name}': {candidate.estimator} takes no weights. Remove training.class_weight, "
+            "data.weight and retraining.weighted, or choose an estimator that does."
+        )
+    codes = group_codes(rows.frame, schema) if is_ranker(model) else None
+    if codes is not None:
+        order = np.argsort(codes, kind="stable")
         rows, y = rows.take(order), y[order]
         options = {name: value[order] for name, value in options.items()}
         options["model__group"] = group_sizes(rows, schema)
@@ -75,13 +79,8 @@ def group_sizes(rows: Rows, schema: Schema) -> IntArray:
     return np.diff(np.r_[starts, len(codes)]).astype(np.int64)
 
 
-def _by_group(rows: Rows, schema: Schema) -> IntArray | None:
-    codes = group_codes(rows.frame, schema)
-    return None if codes is None else np.argsort(codes, kind="stable")
-
-
 def _set_class_weight(model: Any, y: Array, config: ModelConfig) -> bool:
-    """Give class weights to an estimator that takes no sample weights; tell whether they are taken care of.
+    """Set class weights of an estimator that takes no sample weights; tell whether nothing is left to do.
 
     Sample weights come first: some estimators look the classes up after recoding them, and fail on text.
     """
@@ -93,12 +92,3 @@ def _set_class_weight(model: Any, y: Array, config: ModelConfig) -> bool:
     by_label = wanted if wanted == "balanced" else match_labels(np.unique(y).tolist(), wanted)
     model.set_params(class_weight=by_label)
     return True
-
-
-def _accepted(model: Any, candidate: Candidate, weights: Array) -> Array:
-    if takes_weights(model):
-        return weights
-    raise ConfigError(
-        f"Candidate '{candidate.name}': {candidate.estimator} takes no weights. Remove training.class_weight, "
-        "data.weight and retraining.weighted, or choose an estimator that does."
-    )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from evergreen.tasks.core.arrays import FloatArray
+from evergreen.tasks.core.arrays import FloatArray, IntArray
 from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.data.rows import Rows
 from evergreen.tasks.core.data.schema import Schema
@@ -21,14 +21,12 @@ MOST_ROWS = 2000
 
 @dataclass(frozen=True, kw_only=True)
 class Importance:
-    """Loss of the metric by shuffling one feature.
+    """Drop of the metric when one feature is shuffled.
 
     Attributes
     ----------
-    feature : str
-        The column.
-    mean, std : float
-        Over the shuffles, in the metric's unit; positive: the model relies on the column.
+    feature : the column.
+    mean, std : over the shuffles, in the metric's unit; positive: the model relies on the column.
     """
 
     feature: str
@@ -67,37 +65,32 @@ def measure_importance(
     features = feature_frame(sample.frame, schema)
     repeats = config.training.importance_repeats
 
+    options: dict[str, Any] = {"schema": schema, "config": config, "classes": classes}
+
     def value(frame: pd.DataFrame) -> FloatArray:
         score = answer(estimator, frame, problem=config.problem.value, classes=classes)
         parts = np.split(score, len(frame) // len(sample))
-        options: dict[str, Any] = {"schema": schema, "config": config, "classes": classes}
-        return np.array(
-            [
-                metric.sign * metric(frame_scores(sample, part, threshold=threshold, **options))
-                for part in parts
-            ]
-        )
+        scored = [frame_scores(sample, part, threshold=threshold, **options) for part in parts]
+        return np.array([metric.sign * metric(one) for one in scored])
 
     if not len(sample) or not np.isfinite(base := value(features)[0]):
         return ()
-    found = []
+    importances = []
     for name in schema.features:
         drops = base - value(_shuffled(features, name, repeats, rng))
-        found.append(Importance(feature=name, mean=float(drops.mean()), std=float(drops.std())))
-    return tuple(sorted(found, key=lambda one: -one.mean))
+        importances.append(Importance(feature=name, mean=float(drops.mean()), std=float(drops.std())))
+    return tuple(sorted(importances, key=lambda one: -one.mean))
 
 
 def _shuffled(features: pd.DataFrame, name: str, repeats: int, rng: np.random.Generator) -> pd.DataFrame:
-    """Stack copies of the frame, one column shuffled in each, so that the model is asked once."""
+    """Stack copies of the frame with one column shuffled in each, so that the model predicts once."""
     stacked = pd.concat([features] * repeats, ignore_index=True)
     column = features[name].to_numpy()
     stacked[name] = np.concatenate([column[rng.permutation(len(column))] for _ in range(repeats)])
     return stacked
 
 
-def _sample(
-    rows: Rows, schema: Schema, config: ModelConfig, rng: np.random.Generator
-) -> np.ndarray[Any, np.dtype[np.int64]]:
+def _sample(rows: Rows, schema: Schema, config: ModelConfig, rng: np.random.Generator) -> IntArray:
     """Choose rows, or whole groups, in their own order."""
     n = len(rows)
     if n <= MOST_ROWS:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from evergreen.tasks.core.arrays import Array, FloatArray
 from evergreen.tasks.core.config import ModelConfig
@@ -72,8 +71,16 @@ def frame_scores(
     classes: tuple[Any, ...],
     threshold: float = 0.5,
 ) -> Scored:
-    """Put scores beside the rows' outcome, group, value and clock, in the roles the configuration gives now."""
+    """Join scores with the rows' outcome, group, value and clock, in the roles the configuration gives now.
+
+    Raises
+    ------
+    DataError
+        When ``data.value_column`` names a column that is missing.
+    """
     schema = schema.with_roles_of(config)
+    if schema.value is not None and schema.value not in rows.frame.columns:
+        raise DataError(f"Missing column '{schema.value}'. Add it to the data, or correct data.value_column.")
     label = decide_labels(score, classes=classes, threshold=threshold)
     if config.problem == "binary":
         score, classes = towards_positive(score, classes, config)
@@ -84,7 +91,7 @@ def frame_scores(
         classes=classes,
         positive_class=classes[1] if config.problem == "binary" else None,
         group=group_codes(rows.frame, schema) if config.problem == "ranking" else None,
-        value=_value(rows.frame, schema),
+        value=None if schema.value is None else rows.frame[schema.value].to_numpy(dtype=np.float64),
         positions=rows.positions,
     )
 
@@ -129,16 +136,8 @@ def is_turned(classes: tuple[Any, ...], config: ModelConfig) -> bool:
 def towards_positive(
     score: FloatArray, classes: tuple[Any, ...], config: ModelConfig
 ) -> tuple[FloatArray, tuple[Any, ...]]:
-    """Return P(positive) and its classes, where a version was trained with the other class as the positive one."""
+    """Return P(positive) and its classes, turned where a version was trained with the other class as positive."""
     return (1.0 - score, classes[::-1]) if is_turned(classes, config) else (score, classes)
-
-
-def _value(frame: pd.DataFrame, schema: Schema) -> FloatArray | None:
-    if schema.value is None:
-        return None
-    if schema.value not in frame.columns:
-        raise DataError(f"Missing column '{schema.value}'. Add it to the data, or correct data.value_column.")
-    return frame[schema.value].to_numpy(dtype=np.float64)
 
 
 # The decision threshold on P(positive): fixed, the cheapest on the holdout, or the best F1 there.
@@ -150,14 +149,10 @@ class Threshold:
 
     Attributes
     ----------
-    value : float
-        The threshold.
-    method : str
-        ``fixed``, ``cost`` or ``f1``.
-    objective : float | None
-        Cost per row, or F1, on the rows it was chosen on; None when fixed.
-    n : int | None
-        Rows it was chosen on; None when fixed.
+    value : the threshold.
+    method : ``fixed``, ``cost`` or ``f1``.
+    objective : cost per row, or F1, on the rows it was chosen on; None when fixed.
+    n : rows it was chosen on; None when fixed.
     """
 
     value: float
@@ -222,22 +217,16 @@ HALF = Threshold(value=0.5, method="fixed")
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(Struct):
-    """How a version came about and how its scores become decisions.
+    """How a version was trained and how its scores become decisions.
 
     Attributes
     ----------
-    problem : str
-        Kind of problem.
-    candidate : Candidate | None
-        The recipe that won; None for a model trained elsewhere.
-    settings : dict
-        Parameters a search found.
-    classes : tuple
-        (negative, positive) for binary, all classes for multiclass, else empty.
-    threshold : Threshold
-        The decision threshold.
-    config_digest : str
-        Of the whole configuration at training time.
+    problem : kind of problem.
+    candidate : the recipe that won; None for a model trained elsewhere.
+    settings : parameters a search found.
+    classes : (negative, positive) for binary, all classes for multiclass, else empty.
+    threshold : the decision threshold.
+    config_digest : of the whole configuration at training time.
     """
 
     problem: str
@@ -254,19 +243,17 @@ def config_digest(config: ModelConfig) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-# A version that can score: its estimator with all that says what the answers mean.
+# A version that can score: its estimator with what is needed to read its answers.
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scorer:
-    """A fitted model and what it was trained by, wherever it is kept.
+    """A fitted model and how it was trained, wherever it is stored.
 
     Attributes
     ----------
-    estimator : object
-        A scikit-learn estimator, or a foreign model with ``predict``.
-    schema, plan, recipe : Schema, SplitPlan, Recipe
-        Its columns; what it has learned from; classes, threshold and how to fit it again.
+    estimator : a scikit-learn estimator, or a foreign model with ``predict``.
+    schema, plan, recipe : its columns; what it has learned from; classes, threshold and how to fit it again.
     """
 
     estimator: Any
@@ -301,7 +288,7 @@ class Scorer:
         )
 
 
-# The story a version's tags tell: what it learned from, and why it was trained.
+# Tags of a version: what it learned from, and why it was trained.
 
 
 def version_tags(

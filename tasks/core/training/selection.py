@@ -6,7 +6,7 @@ import ast
 import math
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -33,6 +33,10 @@ _COMPARISONS: dict[type[ast.cmpop], tuple[str, Callable[[float, float], bool]]] 
 _ALLOWED = "comparisons (> >= < <= == !=) of metric names and numbers, joined by and, or, not and parentheses"
 
 
+FoldScores = Mapping[str, Sequence[float] | FloatArray]
+"""Values by fold, shape (folds,), by metric."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class CriteriaResult:
     """Whether values meet the criteria, and one reason for each comparison that does not hold."""
@@ -43,15 +47,7 @@ class CriteriaResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Criteria:
-    """Parsed criteria; see `parse_criteria`.
-
-    Attributes
-    ----------
-    text : str
-        As it was written.
-    names : frozenset of str
-        Metric names it asks for.
-    """
+    """Parsed criteria (`parse_criteria`): the ``text`` as written, and the ``names`` of the metrics in it."""
 
     text: str
     names: frozenset[str]
@@ -59,15 +55,18 @@ class Criteria:
 
     def judge(self, values: Mapping[str, float]) -> CriteriaResult:
         """Judge values by name; a missing or NaN value is a named reason and never met."""
-        unknown = [name for name in sorted(self.names) if not math.isfinite(values.get(name, math.nan))]
-        if unknown:
-            return CriteriaResult(met=False, reasons=tuple(_undefined_criterion(name) for name in unknown))
-        failed: list[Reason] = []
-        met = _evaluate(self._tree, values, failed)
-        return CriteriaResult(met=met, reasons=() if met else tuple(failed) or (self._not_met(),))
-
-    def _not_met(self) -> Reason:
-        return Reason(code="criterion_not_met", message=f"The selection criteria '{self.text}' are not met.")
+        missing = "was not measured or is not a number, so the criteria cannot be met."
+        failed = [
+            Reason(code="criterion_undefined", message=f"'{name}' {missing}")
+            for name in sorted(self.names)
+            if not math.isfinite(values.get(name, math.nan))
+        ]
+        if failed:
+            return CriteriaResult(met=False, reasons=tuple(failed))
+        if _evaluate(self._tree, values, failed):
+            return CriteriaResult(met=True)
+        whole = Reason(code="criterion_not_met", message=f"The selection criteria '{self.text}' are not met.")
+        return CriteriaResult(met=False, reasons=tuple(failed) or (whole,))
 
 
 def parse_criteria(text: str, *, known: Iterable[str] | None = None, where: str = "") -> Criteria:
@@ -100,15 +99,13 @@ def parse_criteria(text: str, *, known: Iterable[str] | None = None, where: str 
     """
     place = f" in {where}" if where else ""
     if not text.strip() or len(text) > _MAX_LENGTH:
-        raise ConfigError(
-            f"The selection criteria{place} have {len(text)} characters. Allowed: 1 to {_MAX_LENGTH}."
-        )
+        size = f"{len(text)} characters. Allowed: 1 to {_MAX_LENGTH}."
+        raise ConfigError(f"The selection criteria{place} have {size}")
     try:
         tree = ast.parse(text.strip().replace("@", "_at_"), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise ConfigError(
-            f"Cannot read the selection criteria '{text}'{place}. Allowed: {_ALLOWED}."
-        ) from error
+        unreadable = f"Cannot read the selection criteria '{text}'{place}. Allowed: {_ALLOWED}."
+        raise ConfigError(unreadable) from error
     _refuse_other_nodes(tree, text=text, place=place)
     names = frozenset(node.id for node in ast.walk(tree) if isinstance(node, ast.Name))
     allowed = None if known is None else set(known)
@@ -120,11 +117,9 @@ def parse_criteria(text: str, *, known: Iterable[str] | None = None, where: str 
 
 def _refuse_other_nodes(node: ast.expr, *, text: str, place: str) -> None:
     """Let only conditions of comparisons of names and numbers through."""
-    if isinstance(node, ast.BoolOp):
-        for part in node.values:
+    if isinstance(node, ast.BoolOp) or (isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not)):
+        for part in node.values if isinstance(node, ast.BoolOp) else [node.operand]:
             _refuse_other_nodes(part, text=text, place=place)
-    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-        _refuse_other_nodes(node.operand, text=text, place=place)
     elif not isinstance(node, ast.Compare) or not all(map(_is_term, [node.left, *node.comparators])):
         shown = ast.unparse(node)
         raise ConfigError(
@@ -136,12 +131,10 @@ def _refuse_other_nodes(node: ast.expr, *, text: str, place: str) -> None:
 
 def _is_term(node: ast.expr) -> bool:
     """Return whether a node is a name, a number, or a number with a sign."""
+    if isinstance(node, ast.Name):
+        return True
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
-        return _is_number(node.operand)
-    return isinstance(node, ast.Name) or _is_number(node)
-
-
-def _is_number(node: ast.expr) -> bool:
+        node = node.operand
     return isinstance(node, ast.Constant) and type(node.value) in (int, float)
 
 
@@ -159,7 +152,10 @@ def _evaluate(node: ast.expr, values: Mapping[str, float], failed: list[Reason])
         symbol, holds = _COMPARISONS[type(comparison)]
         observed, limit = _number(left, values), _number(right, values)
         if not holds(observed, limit):
-            failed.append(_unmet(left, symbol, right, observed=observed, limit=limit))
+            name = ast.unparse(left)
+            message = f"{name} is {observed:.6g}; wanted: {name} {symbol} {ast.unparse(right)}."
+            unmet = Reason(code="criterion_not_met", message=message, observed=observed, limit=limit)
+            failed.append(unmet)
             return False
         left = right
     return True
@@ -170,37 +166,19 @@ def _number(node: ast.expr, values: Mapping[str, float]) -> float:
     return float(values[node.id]) if isinstance(node, ast.Name) else float(ast.literal_eval(node))
 
 
-def _unmet(left: ast.expr, symbol: str, right: ast.expr, *, observed: float, limit: float) -> Reason:
-    shown = f"{ast.unparse(left)} {symbol} {ast.unparse(right)}"
-    message = f"{ast.unparse(left)} is {observed:.6g}; wanted: {shown}."
-    return Reason(code="criterion_not_met", message=message, observed=observed, limit=limit)
-
-
-def _undefined_criterion(name: str) -> Reason:
-    message = f"'{name}' was not measured or is not a number, so the criteria cannot be met."
-    return Reason(code="criterion_undefined", message=message)
-
-
 @dataclass(frozen=True, kw_only=True)
 class CandidateResult(Struct):
     """One candidate's row of the comparison.
 
     Attributes
     ----------
-    name : str
-        The candidate.
-    mean, std : float
-        Of the deciding metric over folds (``ddof=1``); ``nan`` where a fold is undefined.
-    eligible : bool
-        True when the metric is defined and the criteria are met.
-    behind : float
-        How much worse than the winner, in the metric's own unit, >= 0; ``nan`` without a winner.
-    p_value : float
-        Two-sided corrected resampled t against the winner, Holm-adjusted; ``nan`` for the winner itself.
-    tied : bool
-        True when it cannot be told from the winner at ``level``.
-    reasons : tuple of Reason
-        Why it is not eligible.
+    name : the candidate.
+    mean, std : of the deciding metric over folds (``ddof=1``); ``nan`` where a fold is undefined.
+    eligible : True when the metric is defined and the criteria are met.
+    behind : how much worse than the winner, in the metric's own unit, >= 0; ``nan`` without a winner.
+    p_value : two-sided corrected resampled t against the winner, Holm-adjusted; ``nan`` for the winner itself.
+    tied : True when it cannot be distinguished from the winner at ``level``.
+    reasons : why it is not eligible.
     """
 
     name: str
@@ -225,7 +203,7 @@ class CandidateComparison:
 
 
 def compare_candidates(
-    fold_scores: Mapping[str, Mapping[str, Sequence[float] | FloatArray]],
+    fold_scores: Mapping[str, FoldScores],
     *,
     metric: Metric,
     train_size: int,
@@ -254,32 +232,36 @@ def compare_candidates(
 
     Returns
     -------
-    Comparison
+    CandidateComparison
     """
     rows = [_candidate(name, scores, metric, criteria) for name, scores in fold_scores.items()]
-    eligible = [row for row in rows if row.eligible]
-    if not eligible:
-        return CandidateComparison(
-            metric=metric.name,
-            level=level,
-            winner=None,
-            candidates=_ranked(rows, metric),
-            verdict=_no_winner(rows),
-        )
-    winner = max(eligible, key=lambda row: metric.sign * row.mean)
-    table = _against(
-        winner, rows, fold_scores, metric=metric, train_size=train_size, test_size=test_size, level=level
-    )
+    winner = max((row for row in rows if row.eligible), key=lambda row: metric.sign * row.mean, default=None)
+    if winner is None:
+        verdict = _no_winner(rows)
+    else:
+        values = {
+            row.name: np.asarray(fold_scores[row.name][metric.name], dtype=np.float64)
+            for row in rows
+            if math.isfinite(row.mean)
+        }
+        best = values.pop(winner.name)
+        raw = [
+            corrected_resampled_t(best - other, train_size=train_size, test_size=test_size).p_value
+            for other in values.values()
+        ]
+        adjusted = dict(zip(values, holm(raw).tolist(), strict=True))
+        rows = [_against(winner, row, adjusted, metric=metric, level=level) for row in rows]
+        verdict = Verdict(outcome=Outcome.PASS, reasons=(_chosen(winner, rows, metric),))
     return CandidateComparison(
         metric=metric.name,
         level=level,
-        winner=winner.name,
-        candidates=_ranked(table, metric),
-        verdict=Verdict(outcome=Outcome.PASS, reasons=(_chosen(winner, table, metric),)),
+        winner=winner.name if winner else None,
+        candidates=_ranked(rows, metric),
+        verdict=verdict,
     )
 
 
-def summarise_folds(scores: Mapping[str, Sequence[float] | FloatArray]) -> dict[str, float]:
+def summarise_folds(scores: FoldScores) -> dict[str, float]:
     """Return each metric's mean over folds and its standard deviation as ``<metric>_std`` (``ddof=1``).
 
     >>> summarise_folds({"accuracy": [0.5, 0.7, 0.9]})["accuracy_std"].__round__(6)
@@ -293,61 +275,34 @@ def summarise_folds(scores: Mapping[str, Sequence[float] | FloatArray]) -> dict[
     return summary
 
 
-def _candidate(
-    name: str, scores: Mapping[str, Sequence[float] | FloatArray], metric: Metric, criteria: Criteria | None
-) -> CandidateResult:
+def _candidate(name: str, scores: FoldScores, metric: Metric, criteria: Criteria | None) -> CandidateResult:
     """Summarise one candidate and judge whether it may win."""
     summary = summarise_folds(scores)
-    mean = summary.get(metric.name, math.nan)
+    mean, std = (summary.get(key, math.nan) for key in (metric.name, f"{metric.name}_std"))
     reasons: tuple[Reason, ...] = ()
     if not math.isfinite(mean):
-        reasons = (_undefined_metric(name, metric),)
+        why = "is undefined in at least one fold (one class only, or a failed fit)."
+        reasons = (Reason(code="metric_undefined", message=f"{metric.name} of '{name}' {why}"),)
     elif criteria is not None:
         reasons = criteria.judge(summary).reasons
-    return CandidateResult(
-        name=name,
-        mean=mean,
-        std=summary.get(f"{metric.name}_std", math.nan),
-        eligible=not reasons,
-        reasons=reasons,
-    )
+    return CandidateResult(name=name, mean=mean, std=std, eligible=not reasons, reasons=reasons)
 
 
 def _against(
     winner: CandidateResult,
-    rows: list[CandidateResult],
-    fold_scores: Mapping[str, Mapping[str, Sequence[float] | FloatArray]],
+    row: CandidateResult,
+    adjusted: Mapping[str, float],
     *,
     metric: Metric,
-    train_size: int,
-    test_size: int,
     level: float,
-) -> list[CandidateResult]:
-    """Test every other candidate with a defined metric against the winner."""
-    others = [row for row in rows if row.name != winner.name and math.isfinite(row.mean)]
-    best = np.asarray(fold_scores[winner.name][metric.name], dtype=np.float64)
-    raw = [
-        corrected_resampled_t(
-            best - np.asarray(fold_scores[row.name][metric.name], dtype=np.float64),
-            train_size=train_size,
-            test_size=test_size,
-        ).p_value
-        for row in others
-    ]
-    adjusted = dict(zip([row.name for row in others], holm(raw).tolist(), strict=True))
-    return [
-        CandidateResult(
-            name=row.name,
-            mean=row.mean,
-            std=row.std,
-            eligible=row.eligible,
-            behind=metric.sign * (winner.mean - row.mean),
-            p_value=adjusted.get(row.name, math.nan),
-            tied=row.eligible and row.name in adjusted and not adjusted[row.name] <= level,
-            reasons=row.reasons,
-        )
-        for row in rows
-    ]
+) -> CandidateResult:
+    """Add how far a candidate is behind the winner; ``adjusted`` are the p-values of the others, by name."""
+    return replace(
+        row,
+        behind=metric.sign * (winner.mean - row.mean),
+        p_value=adjusted.get(row.name, math.nan),
+        tied=row.eligible and row.name in adjusted and not adjusted[row.name] <= level,
+    )
 
 
 def _ranked(rows: list[CandidateResult], metric: Metric) -> tuple[CandidateResult, ...]:
@@ -360,29 +315,19 @@ def _ranked(rows: list[CandidateResult], metric: Metric) -> tuple[CandidateResul
 
 
 def _chosen(winner: CandidateResult, table: list[CandidateResult], metric: Metric) -> Reason:
-    """Say who won and who cannot be told from it."""
+    """Return the reason that names the winner and who cannot be distinguished from it."""
     ties = [row.name for row in table if row.tied and row.name != winner.name]
     rest = f" Not distinguishable from it: {', '.join(ties)}." if ties else ""
     message = f"'{winner.name}' has the best {metric.name}: {winner.mean:.4f} ± {winner.std:.4f}.{rest}"
     return Reason(code="best_candidate", message=message, observed=winner.mean)
 
 
-def _undefined_metric(name: str, metric: Metric) -> Reason:
-    message = (
-        f"{metric.name} of '{name}' is undefined in at least one fold (one class only, or a failed fit)."
-    )
-    return Reason(code="metric_undefined", message=message)
-
-
 def _no_winner(rows: list[CandidateResult]) -> Verdict:
-    """Say why no candidate may win."""
-    first = Reason(
-        code="no_eligible_candidate",
-        message="No candidate meets the selection criteria with a defined metric. Loosen the criteria, or add "
-        "rows or candidates.",
-        observed=0,
-        limit=1,
+    """Return the verdict that says why no candidate may win."""
+    message = (
+        "No candidate meets the selection criteria with a defined metric. Loosen the criteria, or add rows or "
+        "candidates."
     )
-    return Verdict(
-        outcome=Outcome.INSUFFICIENT, reasons=(first, *(reason for row in rows for reason in row.reasons))
-    )
+    first = Reason(code="no_eligible_candidate", message=message, observed=0, limit=1)
+    reasons = (first, *(reason for row in rows for reason in row.reasons))
+    return Verdict(outcome=Outcome.INSUFFICIENT, reasons=reasons)

@@ -19,11 +19,10 @@ from evergreen.tasks.core.metrics.registry import measure, metrics_of
 from evergreen.tasks.core.metrics.scored import Scored
 from evergreen.tasks.core.seeds import seed_for
 from evergreen.tasks.core.training.baseline import all_baselines
-from evergreen.tasks.core.training.cross_validation import CandidateScores
+from evergreen.tasks.core.training.cross_validation import CandidateScores, Fold, make_folds
 from evergreen.tasks.core.training.estimators import build_pipeline
 from evergreen.tasks.core.training.features import class_labels, outcomes
 from evergreen.tasks.core.training.fitting import fit_candidate
-from evergreen.tasks.core.training.folds import Fold, make_folds
 from evergreen.tasks.core.training.importance import Importance, measure_importance
 from evergreen.tasks.core.training.scoring import (
     Recipe,
@@ -46,24 +45,17 @@ from evergreen.tasks.core.training.selection import (
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrainingTask:
-    """A training that may begin: everything a person can have got wrong was looked at.
+    """A training that may begin: configuration and rows were checked.
 
     Attributes
     ----------
-    parts : Parts
-        Training, holdout and evaluation rows.
-    schema : Schema
-        Roles of the columns, read from the training rows.
-    classes : tuple
-        (negative, positive) for binary, all classes for multiclass, else empty.
-    folds : tuple of Fold
-        Of the training rows.
-    metrics : tuple of Metric
-        All that is measured; the first one decides.
-    criteria : Criteria | None
-        What a candidate must meet.
-    excluded : frozenset of str
-        Columns that the configuration excludes; others are left out for what they hold.
+    parts : training, holdout and evaluation rows.
+    schema : roles of the columns, read from the training rows.
+    classes : (negative, positive) for binary, all classes for multiclass, else empty.
+    folds : of the training rows.
+    metrics : all that is measured; the first one decides.
+    criteria : what a candidate must meet; None: nothing.
+    excluded : columns that the configuration excludes; others are left out for what they hold.
     """
 
     parts: Parts
@@ -86,14 +78,10 @@ class Selection:
 
     Attributes
     ----------
-    candidate : Candidate | None
-        None when no candidate is eligible.
-    settings : dict
-        Parameters a search chose for it.
-    comparison : Comparison
-        The corrected test between candidates.
-    runs : tuple of CandidateScores
-        Fold scores of every candidate, in the order of the configuration.
+    candidate : None when no candidate is eligible.
+    settings : parameters a search chose for it.
+    comparison : the corrected test between candidates.
+    runs : fold scores of every candidate, in the order of the configuration.
     """
 
     candidate: Candidate | None
@@ -111,7 +99,7 @@ class Selection:
 def prepare_training(
     parts: Parts, config: ModelConfig, *, custom: Mapping[str, Metric] | None = None
 ) -> TrainingTask:
-    """Look at everything before the first fit.
+    """Check everything before the first fit.
 
     Raises
     ------
@@ -120,14 +108,18 @@ def prepare_training(
     InputError
         When a metric, the criteria, an estimator or one of its parameters is wrong.
     """
-    metrics = metrics_of(config, custom=custom)
-    _check_unmixed(parts, config)
-    schema = infer_schema(parts.training.frame, config)
+    metrics, frame = metrics_of(config, custom=custom), parts.training.frame
+    frames = [rows.frame for rows in (parts.training, parts.holdout, parts.evaluation)]
+    check_unmixed(frames, unnamed_columns(frame, config), max_categories=config.training.max_categories)
+    schema = infer_schema(frame, config)
     for candidate in config.training.candidates:
-        build_pipeline(candidate, schema, config, frame=parts.training.frame)
-    criteria = _criteria(config, metrics)
-    check_learnable(parts.training.frame, schema, config)
-    y = outcomes(parts.training.frame, schema, config)
+        build_pipeline(candidate, schema, config, frame=frame)
+    criteria = None
+    if config.training.criteria is not None:
+        names = [name for metric in metrics for name in (metric.name, f"{metric.name}_std")]
+        criteria = parse_criteria(config.training.criteria, known=names, where="training.criteria")
+    check_learnable(frame, schema, config)
+    y = outcomes(frame, schema, config)
     return TrainingTask(
         parts=parts,
         schema=schema,
@@ -139,26 +131,24 @@ def prepare_training(
     )
 
 
-def choose_candidate(
-    lesson: TrainingTask, runs: tuple[CandidateScores, ...], config: ModelConfig
-) -> Selection:
+def choose_candidate(task: TrainingTask, runs: tuple[CandidateScores, ...], config: ModelConfig) -> Selection:
     """Compare the candidates and choose one.
 
     ``training.prefer: simplest`` takes the first listed among the best and its equals; ``best`` takes the best
-    mean. An equal can neither be told from the best by the corrected test nor lies further behind than
-    ``evaluation.min_improvement``: few folds alone make nobody an equal.
+    mean. A candidate is an equal when the corrected test cannot distinguish it from the best and it lies no further
+    behind than ``evaluation.min_improvement``: few folds alone do not make it one.
     """
     comparison = compare_candidates(
         {run.name: run.scores for run in runs},
-        metric=lesson.metric,
+        metric=task.metric,
         train_size=int(runs[0].train_sizes.mean()),
         test_size=int(runs[0].test_sizes.mean()),
-        criteria=lesson.criteria,
+        criteria=task.criteria,
     )
     name = comparison.winner
     if config.training.prefer == "simplest" and name is not None:
         equal = {
-            row.name for row in comparison.candidates if row.name == name or _is_equal(row, lesson, config)
+            row.name for row in comparison.candidates if row.name == name or _is_equal(row, task, config)
         }
         name = next(candidate.name for candidate in config.training.candidates if candidate.name in equal)
     candidate = next((one for one in config.training.candidates if one.name == name), None)
@@ -166,37 +156,22 @@ def choose_candidate(
     return Selection(candidate=candidate, settings=settings, comparison=comparison, runs=runs)
 
 
-def _is_equal(row: CandidateResult, lesson: TrainingTask, config: ModelConfig) -> bool:
+def _is_equal(row: CandidateResult, task: TrainingTask, config: ModelConfig) -> bool:
     """Tell whether a candidate is as good as the best for all that matters."""
-    best = row.mean + lesson.metric.sign * row.behind
-    margin = config.evaluation.min_improvement * (1.0 if lesson.metric.bounded else abs(best))
+    best = row.mean + task.metric.sign * row.behind
+    margin = config.evaluation.min_improvement * (1.0 if task.metric.bounded else abs(best))
     return row.tied and row.behind <= margin
-
-
-def _check_unmixed(parts: Parts, config: ModelConfig) -> None:
-    frames = [rows.frame for rows in (parts.training, parts.holdout, parts.evaluation)]
-    check_unmixed(frames, unnamed_columns(frames[0], config), max_categories=config.training.max_categories)
-
-
-def _criteria(config: ModelConfig, metrics: tuple[Metric, ...]) -> Criteria | None:
-    if config.training.criteria is None:
-        return None
-    known = [name for metric in metrics for name in (metric.name, f"{metric.name}_std")]
-    return parse_criteria(config.training.criteria, known=known, where="training.criteria")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Winner:
-    """A fitted model and its answers on the holdout: all that later decisions take.
+    """A fitted model and its answers on the holdout: all that later decisions need.
 
     Attributes
     ----------
-    estimator : object
-        Ready to serve; ``predict`` decides by the threshold.
-    recipe : Recipe
-        How it came about, classes and threshold.
-    holdout : Scored
-        Answers on the holdout.
+    estimator : ready to serve; ``predict`` decides by the threshold.
+    recipe : how it was trained, classes and threshold.
+    holdout : answers on the holdout.
     """
 
     estimator: Any
@@ -206,16 +181,13 @@ class Winner:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Fitted(Winner):
-    """A winner and what the holdout says about it.
+    """A winner, measured and explained on the holdout.
 
     Attributes
     ----------
-    metrics : dict of str to float
-        By metric, on the holdout; undefined ones are left out.
-    baselines : dict of str to dict
-        The same for each naive baseline.
-    importances : tuple of Importance
-        By permutation, on the holdout; empty without one.
+    metrics : by metric; undefined ones are left out.
+    baselines : the same for each naive baseline.
+    importances : by permutation; empty without a holdout.
     """
 
     metrics: dict[str, float]
@@ -223,7 +195,7 @@ class Fitted(Winner):
     importances: tuple[Importance, ...]
 
 
-def fit_winner(lesson: TrainingTask, choice: Selection, config: ModelConfig) -> Fitted:
+def fit_winner(task: TrainingTask, selection: Selection, config: ModelConfig) -> Fitted:
     """Fit the chosen candidate on all training rows, choose its threshold, measure and explain it.
 
     Raises
@@ -233,45 +205,45 @@ def fit_winner(lesson: TrainingTask, choice: Selection, config: ModelConfig) -> 
     ValueError
         When no candidate was chosen.
     """
-    model, winner = _fit(lesson, choice, config)
+    model, winner = _fit(task, selection, config)
     return Fitted(
         **vars(winner),
-        metrics=measure(winner.holdout, lesson.metrics),
-        baselines=measure_baselines(lesson, config),
+        metrics=measure(winner.holdout, task.metrics),
+        baselines=measure_baselines(task, config),
         importances=measure_importance(
             model,
-            lesson.parts.holdout,
-            schema=lesson.schema,
+            task.parts.holdout,
+            schema=task.schema,
             config=config,
-            metric=lesson.metric,
-            classes=lesson.classes,
+            metric=task.metric,
+            classes=task.classes,
             threshold=winner.recipe.threshold.value,
-            rng=np.random.default_rng(seed_for(config.model, lesson.parts.fingerprint, "importance")),
+            rng=np.random.default_rng(seed_for(config.model, task.parts.fingerprint, "importance")),
         ),
     )
 
 
-def fit_chosen(lesson: TrainingTask, choice: Selection, config: ModelConfig) -> Winner:
+def fit_chosen(task: TrainingTask, selection: Selection, config: ModelConfig) -> Winner:
     """Fit the same winner as ``fit_winner`` without measuring and explaining it, which decides nothing."""
-    return _fit(lesson, choice, config)[1]
+    return _fit(task, selection, config)[1]
 
 
-def _fit(lesson: TrainingTask, choice: Selection, config: ModelConfig) -> tuple[Any, Winner]:
+def _fit(task: TrainingTask, selection: Selection, config: ModelConfig) -> tuple[Any, Winner]:
     """Return the fitted pipeline, and the winner it serves as."""
-    if choice.candidate is None:
+    if selection.candidate is None:
         raise ValueError("No candidate was chosen, so there is nothing to fit.")
-    options: dict[str, Any] = {"schema": lesson.schema, "config": config}
-    model = fit_candidate(choice.candidate, lesson.parts.training, settings=choice.settings, **options)
-    scored = score_rows(model, lesson.parts.holdout, classes=lesson.classes, **options)
+    options: dict[str, Any] = {"schema": task.schema, "config": config}
+    model = fit_candidate(selection.candidate, task.parts.training, settings=selection.settings, **options)
+    scored = score_rows(model, task.parts.holdout, classes=task.classes, **options)
     threshold = pick_threshold(scored, config)
-    estimator = with_threshold(model, threshold, classes=lesson.classes)
-    recipe = make_recipe(choice, lesson.classes, threshold, config)
+    estimator = with_threshold(model, threshold, classes=task.classes)
+    recipe = make_recipe(selection, task.classes, threshold, config)
     decided = decided_by(scored, threshold.value)
     return model, Winner(estimator=estimator, recipe=recipe, holdout=decided)
 
 
 def refit(recipe: Recipe, rows: Rows, *, schema: Schema, config: ModelConfig) -> Any:
-    """Fit a version's recipe again, on other rows, with the threshold it was judged by.
+    """Fit a version's recipe again, on other rows, with the threshold it was evaluated with.
 
     Raises
     ------
@@ -286,9 +258,7 @@ def refit(recipe: Recipe, rows: Rows, *, schema: Schema, config: ModelConfig) ->
 
 def pick_threshold(scored: Scored, config: ModelConfig) -> Threshold:
     """Choose the threshold for a binary model on the holdout; 0.5 for the others."""
-    if config.problem != "binary":
-        return Threshold(value=0.5, method="fixed")
-    return choose_threshold(scored, config.evaluation.threshold)
+    return choose_threshold(scored, config.evaluation.threshold if config.problem == "binary" else 0.5)
 
 
 def with_threshold(model: Any, threshold: Threshold, *, classes: tuple[Any, ...]) -> Any:
@@ -300,31 +270,30 @@ def with_threshold(model: Any, threshold: Threshold, *, classes: tuple[Any, ...]
     )
 
 
-def measure_baselines(lesson: TrainingTask, config: ModelConfig) -> dict[str, dict[str, float]]:
+def measure_baselines(task: TrainingTask, config: ModelConfig) -> dict[str, dict[str, float]]:
     """Measure the naive baselines on the holdout, by their name."""
-    parts = lesson.parts
+    parts = task.parts
     if not len(parts.holdout):
         return {}
-    found = all_baselines(
+    scores = all_baselines(
         training=parts.training,
         rows=parts.holdout,
-        schema=lesson.schema,
+        schema=task.schema,
         config=config,
-        classes=lesson.classes,
+        classes=task.classes,
         rng=np.random.default_rng(seed_for(config.model, parts.fingerprint, "baseline")),
     )
-    return {kind: measure(scored, lesson.metrics) for kind, scored in found.items()}
+    return {kind: measure(scored, task.metrics) for kind, scored in scores.items()}
 
 
 def make_recipe(
-    choice: Selection, classes: tuple[Any, ...], threshold: Threshold, config: ModelConfig
+    selection: Selection, classes: tuple[Any, ...], threshold: Threshold, config: ModelConfig
 ) -> Recipe:
-    """Write down what was chosen."""
-    candidate: Candidate | None = choice.candidate
+    """Return the recipe of what was chosen."""
     return Recipe(
         problem=config.problem.value,
-        candidate=candidate,
-        settings=choice.settings,
+        candidate=selection.candidate,
+        settings=selection.settings,
         classes=classes,
         threshold=threshold,
         config_digest=config_digest(config),

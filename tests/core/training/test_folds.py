@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from evergreen.tasks.core.data.rows import Rows
 from evergreen.tasks.core.errors import NotLearnable
-from evergreen.tasks.core.training.folds import forward_folds, make_folds, random_folds
+from evergreen.tasks.core.training.cross_validation import forward_folds, make_folds, random_folds
 from tests.support.training_data import make_rows, model_config, schema
 
 
