@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from evergreen.tasks.core.contract.check import ContractResult
-from evergreen.tasks.core.contract.contract import Contract
-from evergreen.tasks.core.contract.learn import apply_limits
+from evergreen.tasks.core.contract.contract import Contract, apply_limits
 from evergreen.tasks.core.data.rows import Parts
 from evergreen.tasks.core.errors import NotLearnable
 from evergreen.tasks.core.metrics.registry import measure, metrics_of

@@ -239,7 +239,6 @@ SEAMS = {
     "deployments/service/info.py",
     "deployments/service/outcomes.py",
     "deployments/service/predict.py",
-    "tasks/core/data/split_random.py",
     "tasks/core/data/strategy.py",
     "tasks/io/plugins.py",
     "tasks/io/outcome_sources.py",

@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evergreen.tasks.core.contract.contract import ColumnRule, Contract
-from evergreen.tasks.core.contract.learn import learn_contract
+from evergreen.tasks.core.contract.contract import ColumnRule, Contract, learn_contract
 from evergreen.tasks.core.data.schema import Schema
 from evergreen.tasks.core.verdict import Outcome
 from evergreen.tasks.io.contracts import check_contract

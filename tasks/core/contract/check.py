@@ -23,9 +23,9 @@ _CODES: dict[Check, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What a window showed: the share of offending values (0 to 1) and some of them.
+    """Result of one check: the share of offending values (0 to 1) and some of them.
 
-    ``observed`` is the number of rows where that is what was expected.
+    ``observed`` is the number of rows where that is what was checked.
     """
 
     expectation: Expectation
@@ -41,16 +41,11 @@ class ContractResult:
 
     Attributes
     ----------
-    window : str
-        Which rows were checked.
-    verdict : Verdict
-        FAIL with every rejecting breach by column, else PASS.
-    warnings : tuple[Reason, ...]
-        Breaches of learned limits that look like drift.
-    n, checked : int
-        Rows of the window, and of the sample its values were checked on.
-    findings : tuple[Finding, ...]
-        Everything that was checked.
+    window : which rows were checked.
+    verdict : FAIL with every rejecting breach by column, else PASS.
+    warnings : breaches of learned limits that look like drift.
+    n, checked : rows of the window, and of the sample its values were checked on.
+    findings : everything that was checked.
     """
 
     window: str
@@ -64,7 +59,7 @@ class ContractResult:
 def judge_contract(
     contract: Contract, findings: Sequence[Finding], *, window: str, n: int, checked: int
 ) -> ContractResult:
-    """Judge what was found in one window.
+    """Judge the checks of one window.
 
     What makes a window unreadable (a missing column, another kind of value, a column of nulls alone, wrong
     row counts, repeated keys) and what breaks a limit a person wrote is FAIL. Leaving limits that were only
@@ -79,15 +74,12 @@ def judge_contract(
     """
     broken = [finding for finding in findings if _is_broken(finding)]
     fatal = [finding for finding in broken if _is_fatal(finding, gross=contract.gross_tolerance)]
-    reasons = tuple(explain_finding(finding, window=window) for finding in fatal)
-    met = Reason(
-        code="contract_met", message=f"The {window} window meets its contract.", observed=len(findings), n=n
-    )
+    message = f"The {window} window meets its contract."
+    met = Reason(code="contract_met", message=message, observed=len(findings), n=n)
+    reasons = tuple(explain_finding(finding, window=window) for finding in fatal) or (met,)
     return ContractResult(
         window=window,
-        verdict=Verdict(
-            outcome=Outcome.FAIL if fatal else Outcome.PASS, reasons=reasons if fatal else (met,)
-        ),
+        verdict=Verdict(outcome=Outcome.FAIL if fatal else Outcome.PASS, reasons=reasons),
         warnings=tuple(explain_finding(f, window=window) for f in broken if f not in fatal),
         n=n,
         checked=checked,
@@ -101,16 +93,14 @@ def _is_broken(finding: Finding) -> bool:
 
 def _is_fatal(finding: Finding, *, gross: float) -> bool:
     """Tell a breach that rejects from drift."""
-    if finding.expectation.hard:
-        return True
-    if finding.expectation.check == "exists":
-        return False
-    emptied = finding.expectation.check == "nulls" and finding.share == 1.0
-    return emptied or finding.share > finding.expectation.limit + gross
+    expected, share = finding.expectation, finding.share
+    if expected.hard or expected.check == "exists":
+        return expected.hard
+    return (expected.check == "nulls" and share == 1.0) or share > expected.limit + gross
 
 
 def explain_finding(finding: Finding, *, window: str) -> Reason:
-    """Put one breach into words: the column, what was found, the limit, some values."""
+    """Return the sentence of one breach: the column, what was observed, the limit, some values."""
     expected = finding.expectation
     column = ", ".join(expected.columns)
     shown = f", e.g. {', '.join(finding.examples)}" if finding.examples else ""
@@ -188,36 +178,23 @@ def contract_document(contract: Contract, results: Sequence[ContractResult]) -> 
 def contract_page(contract: Contract, results: Sequence[ContractResult], *, title: str) -> str:
     """Return the page: breaches first, then everything that was checked."""
     parts = [html.paragraph(f"Limits learned from {contract.learned_rows:,} training rows.")]
+    titles = ("check", "columns", "expected", "share outside", "limit", "result", "examples")
     for result in results:
-        parts += _window_parts(result)
+        failed = result.verdict.outcome is Outcome.FAIL
+        breaches = [("FAIL", reason.message) for reason in result.verdict.reasons] if failed else []
+        breaches += [("WARNING", reason.message) for reason in result.warnings]
+        parts += [
+            html.heading(f"{result.window}: {result.verdict.outcome.value}"),
+            html.paragraph(f"{result.n:,} rows, values checked on {result.checked:,} of them."),
+            html.table(("", "what"), breaches) if breaches else html.paragraph("Nothing to remark."),
+            html.table(titles, [_finding_row(finding) for finding in result.findings]),
+        ]
     return html.page(title, parts)
 
 
-def _window_parts(result: ContractResult) -> list[str]:
-    failed = result.verdict.outcome is Outcome.FAIL
-    breaches = [("FAIL", reason.message) for reason in result.verdict.reasons] if failed else []
-    breaches += [("WARNING", reason.message) for reason in result.warnings]
-    said = html.table(("", "what"), breaches) if breaches else html.paragraph("Nothing to remark.")
-    return [
-        html.heading(f"{result.window}: {result.verdict.outcome.value}"),
-        html.paragraph(f"{result.n:,} rows, values checked on {result.checked:,} of them."),
-        said,
-        html.table(
-            ("check", "columns", "expected", "share outside", "limit", "result", "examples"),
-            [_finding_row(finding_to_dict(finding)) for finding in result.findings],
-        ),
-    ]
-
-
-def _finding_row(plain: dict[str, Any]) -> list[Any]:
+def _finding_row(finding: Finding) -> list[Any]:
     """Return one row of the table of findings."""
-    broken = "FAIL" if plain["hard"] else "WARNING"
-    return [
-        plain["check"],
-        ", ".join(plain["columns"]),
-        plain["expected"],
-        plain["share_outside"],
-        plain["limit"],
-        "PASS" if plain["met"] else broken,
-        ", ".join(plain["examples"]),
-    ]
+    expected, broken = finding.expectation, "FAIL" if finding.expectation.hard else "WARNING"
+    limits = [_expected(expected), finding.share, expected.limit]
+    result = broken if _is_broken(finding) else "PASS"
+    return [expected.check, ", ".join(expected.columns), *limits, result, ", ".join(finding.examples)]

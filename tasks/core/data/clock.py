@@ -61,12 +61,9 @@ class Clock:
 
     Attributes
     ----------
-    column : str or None
-        Column of the clock.
-    kind : {'timestamp', 'seconds', 'rows'}
-        What it holds.
-    time_format : str or None
-        strptime format of text that is not ISO 8601.
+    column : column of the clock; None: none.
+    kind : `timestamp`, `seconds` or `rows`.
+    time_format : strptime format of text that is not ISO 8601; None: it is.
     """
 
     column: str | None = None
@@ -154,7 +151,7 @@ def _moment(text: str | float | datetime) -> float:
 
 
 def _finite(text: str) -> float:
-    found = float(text)
-    if not math.isfinite(found):
+    number = float(text)
+    if not math.isfinite(number):
         raise ValueError(text)
-    return found
+    return number

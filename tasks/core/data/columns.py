@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import numbers
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -67,9 +68,8 @@ def require_withheld(columns: Sequence[str], config: ModelConfig, *, origin: str
     unused = [name for name in columns if name not in config.data.exclude]
     for name in config.data.exclude:
         if name not in columns and (hint := did_you_mean(name, unused)):
-            raise DataError(
-                f"data.exclude names '{name}', which is not a column of {origin}.{hint} Correct it."
-            )
+            message = f"data.exclude names '{name}', which is not a column of {origin}.{hint} Correct it."
+            raise DataError(message)
 
 
 def require_distinct(columns: Sequence[str], *, origin: str) -> None:
@@ -80,13 +80,12 @@ def require_distinct(columns: Sequence[str], *, origin: str) -> None:
     DataError
         Naming the repeated column.
     """
-    seen: set[str] = set()
-    for name in columns:
-        if name in seen:
-            raise DataError(
-                f"Column '{name}' is there twice in {origin}; names must differ. Rename or remove one."
-            )
-        seen.add(name)
+    repeated = [name for name, times in Counter(columns).items() if times > 1]
+    if repeated:
+        message = (
+            f"Column '{repeated[0]}' is there twice in {origin}; names must differ. Rename or remove one."
+        )
+        raise DataError(message)
 
 
 def needed_columns(columns: Sequence[str], config: ModelConfig, *, also: Iterable[str] = ()) -> list[str]:
@@ -96,13 +95,17 @@ def needed_columns(columns: Sequence[str], config: ModelConfig, *, also: Iterabl
     the model learned from.
     """
     data = config.data
-    asked: set[str] = {*also, *role_columns(config).values(), *config.validation.slices.columns}
-    asked.update(name for names in config.contract.unique for name in names)
-    asked.update(config.contract.columns)
+    needed = {
+        *also,
+        *role_columns(config).values(),
+        *config.validation.slices.columns,
+        *config.contract.columns,
+    }
+    needed.update(*config.contract.unique)
     if data.numeric is not None and data.categorical is not None:
-        asked.update(data.numeric, data.categorical)
-        return [name for name in columns if name in asked]
-    return [name for name in columns if name in asked or name not in data.exclude]
+        needed.update(data.numeric, data.categorical)
+        return [name for name in columns if name in needed]
+    return [name for name in columns if name in needed or name not in data.exclude]
 
 
 def clock_columns(config: ModelConfig) -> list[str]:
@@ -127,6 +130,7 @@ def _require(name: str, columns: Iterable[str], key: str, origin: str) -> None:
 
 
 _DATE = r"^\s*\d{4}-\d{2}-\d{2}(?:[T ]|\s*$)"
+_TIMES = "holds times; derive numbers from them to use them"
 _MOSTLY_NUMBERS = 0.5
 _FREQUENT_TEXT = 0.01
 _MOSTLY_DISTINCT = 0.5
@@ -180,7 +184,7 @@ def column_kind(column: pd.Series, *, max_categories: int) -> ColumnKind:
     if pd.api.types.is_numeric_dtype(column.dtype):
         return ColumnKind(Kind.NUMERIC)
     if pd.api.types.is_datetime64_any_dtype(column.dtype) or pd.api.types.is_timedelta64_dtype(column.dtype):
-        return ColumnKind(Kind.DATETIME, "holds times; derive numbers from them to use them")
+        return ColumnKind(Kind.DATETIME, _TIMES)
     return _object_kind(column.dropna().astype(object), max_categories)
 
 
@@ -207,16 +211,12 @@ def _object_kind(values: pd.Series, max_categories: int) -> ColumnKind:
     if all(issubclass(each, bool | np.bool_) for each in types):
         return ColumnKind(Kind.CATEGORICAL)
     if all(issubclass(each, dt.date | dt.time | dt.timedelta) for each in types):
-        return ColumnKind(Kind.DATETIME, "holds times; derive numbers from them to use them")
+        return ColumnKind(Kind.DATETIME, _TIMES)
     if all(issubclass(each, numbers.Number) for each in types):
         return ColumnKind(Kind.NUMERIC)
-    if any(issubclass(each, list | tuple | dict | set | bytes | np.ndarray) for each in types):
-        name = next(
-            each.__name__
-            for each in types
-            if issubclass(each, list | tuple | dict | set | bytes | np.ndarray)
-        )
-        return ColumnKind(Kind.OTHER, f"holds values of type {name}")
+    nested = [each for each in types if issubclass(each, list | tuple | dict | set | bytes | np.ndarray)]
+    if nested:
+        return ColumnKind(Kind.OTHER, f"holds values of type {nested[0].__name__}")
     if any(issubclass(each, numbers.Number) for each in types):
         raise _mixed(values, values.map(lambda value: isinstance(value, numbers.Number)))
     return _text_kind(values.astype(str), max_categories)
@@ -228,17 +228,17 @@ def _text_kind(texts: pd.Series, max_categories: int) -> ColumnKind:
     counts = texts.value_counts()
     distinct = counts.index.to_series()
     if distinct.str.contains(_DATE, regex=True).all():
-        return ColumnKind(Kind.DATETIME, "holds times; derive numbers from them to use them")
+        return ColumnKind(Kind.DATETIME, _TIMES)
     reads = pd.to_numeric(distinct, errors="coerce").notna().to_numpy()
     share = float(counts.to_numpy()[reads].sum()) / len(texts)
     few = len(counts) <= max_categories and 1 - share >= _FREQUENT_TEXT
     if _MOSTLY_NUMBERS <= share < 1 and not few:
         raise _mixed(texts, texts.isin(distinct[reads]))
     if len(counts) > max(max_categories, _MOSTLY_DISTINCT * len(texts)):
-        return ColumnKind(
-            Kind.TEXT,
-            f"text with {len(counts)} different values in {len(texts)} rows names rows, it does not describe",
+        why = (
+            f"text with {len(counts)} different values in {len(texts)} rows names rows, it does not describe"
         )
+        return ColumnKind(Kind.TEXT, why)
     return ColumnKind(Kind.CATEGORICAL)
 
 
@@ -262,18 +262,14 @@ FEWEST = 30
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnFacts:
-    """What was seen in one column.
+    """Facts about one column.
 
     Attributes
     ----------
-    name : str
-        Column name.
-    kind : Kind
-        What it holds; text in any known format of times is ``DATETIME``.
-    distinct : int
-        Number of distinct values that are not null.
-    useless : str
-        Why the column cannot serve as a feature (constant, identifier, copy of the clock, mixed types); empty: it can.
+    name : column name.
+    kind : what it holds; text in any known format of times is ``DATETIME``.
+    distinct : number of distinct values that are not null.
+    useless : why the column cannot be a feature (constant, identifier, copy of the clock, mixed types); empty: it can.
     """
 
     name: str
@@ -312,13 +308,13 @@ def inspect_columns(
     >>> facts["id"].useless, facts["x"].useless
     ('counts rows: 40 whole numbers in 40 rows, each once, without gaps', '')
     """
-    found = {}
+    facts = {}
     for name in frame.columns:
         kind = ColumnKind(Kind.DATETIME) if str(name) in times else _kind(frame[name], max_categories)
         if kind.kind is Kind.TEXT and whole is not None:
             kind = _kind(whole[name], max_categories)
-        found[str(name)] = _inspect(frame[name], kind, positions)
-    return found
+        facts[str(name)] = _inspect(frame[name], kind, positions)
+    return facts
 
 
 def is_whole(values: np.ndarray) -> bool:
@@ -327,17 +323,16 @@ def is_whole(values: np.ndarray) -> bool:
     return bool(finite.size) and bool(np.all(finite == np.rint(finite)))
 
 
-def _inspect(column: pd.Series, found: ColumnKind, positions: np.ndarray | None) -> ColumnFacts:
-    if found.kind is Kind.OTHER:
-        return ColumnFacts(name=str(column.name), kind=found.kind, distinct=0, useless=found.reason)
-    distinct = int(column.nunique())
-    useless = _why_constant(column, distinct)
-    if not useless and found.kind in (Kind.TEXT, Kind.EMPTY):
-        useless = found.reason
-    if not useless and found.kind is Kind.NUMERIC:
+def _inspect(column: pd.Series, kind: ColumnKind, positions: np.ndarray | None) -> ColumnFacts:
+    useless, distinct = "", 0 if kind.kind is Kind.OTHER else int(column.nunique())
+    if distinct == 1 and not column.isna().any():
+        useless = f"constant: every value is {column.iloc[0]!s:.40}"
+    elif kind.kind in (Kind.TEXT, Kind.EMPTY, Kind.OTHER):
+        useless = kind.reason
+    elif kind.kind is Kind.NUMERIC:
         values = column.to_numpy(dtype=float, na_value=np.nan)
         useless = _why_identifier(values, distinct) or _why_clock(values, positions)
-    return ColumnFacts(name=str(column.name), kind=found.kind, distinct=distinct, useless=useless)
+    return ColumnFacts(name=str(column.name), kind=kind.kind, distinct=distinct, useless=useless)
 
 
 def _kind(column: pd.Series, most: int) -> ColumnKind:
@@ -348,42 +343,31 @@ def _kind(column: pd.Series, most: int) -> ColumnKind:
         return ColumnKind(Kind.OTHER, "mixes numbers and text; clean it to use it")
 
 
-def _why_constant(column: pd.Series, distinct: int) -> str:
-    if distinct == 1 and not column.isna().any():
-        return f"constant: every value is {column.iloc[0]!s:.40}"
-    return ""
-
-
 def _why_identifier(values: np.ndarray, distinct: int) -> str:
     """Return why whole numbers that never repeat name rows: they count them, or spread evenly like drawn keys."""
     filled = values[np.isfinite(values)]
     if len(filled) < FEWEST or distinct < len(filled) or not is_whole(filled):
         return ""
-    ordered = np.sort(filled)
+    ordered, each = np.sort(filled), f"{distinct} whole numbers in {len(values)} rows, each once"
     width = ordered[-1] - ordered[0] + 1
     if width <= 1.05 * len(filled):
-        return f"counts rows: {distinct} whole numbers in {len(values)} rows, each once, without gaps"
+        return f"counts rows: {each}, without gaps"
     steps = np.diff(filled)
     if np.all(steps > 0) or np.all(steps < 0):
-        return f"counts rows: {distinct} whole numbers in {len(values)} rows, each once, in the rows' order"
+        return f"counts rows: {each}, in the rows' order"
     even = (ordered - ordered[0]) / width
     gap = float(np.max(np.abs(even - np.arange(len(even)) / len(even))))
-    if gap < 1.95 / np.sqrt(len(even)) or _is_blocks_of_a_counter(ordered):
-        return f"identifier: {distinct} whole numbers in {len(values)} rows, each once, spread like keys"
+    # most neighbours differ by one: a counter of which blocks of rows were read
+    is_in_blocks = np.mean(np.diff(ordered) == 1) > 0.9
+    if gap < 1.95 / np.sqrt(len(even)) or is_in_blocks:
+        return f"identifier: {each}, spread like keys"
     return ""
-
-
-def _is_blocks_of_a_counter(ordered: np.ndarray) -> bool:
-    """Return whether most neighbours differ by one: a counter of which blocks of rows were read."""
-    return bool(np.mean(np.diff(ordered) == 1) > 0.9)
 
 
 def _why_clock(values: np.ndarray, positions: np.ndarray | None) -> str:
     """Return why a column repeats the clock: it (almost) never turns back while the clock moves on."""
-    if positions is None:
-        return ""
     filled = np.isfinite(values)
-    if np.sum(filled) < FEWEST:
+    if positions is None or np.sum(filled) < FEWEST:
         return ""
     at, value = positions[filled], values[filled]
     for direction in (1.0, -1.0):
@@ -391,9 +375,9 @@ def _why_clock(values: np.ndarray, positions: np.ndarray | None) -> str:
         steps = np.diff(direction * value[order])
         back = np.sum(steps < 0) / max(np.sum(steps != 0), 1)
         if np.any(steps > 0) and (back <= 0.001 or (back <= 0.01 and _agree(at, direction * value))):
-            way = "rises" if direction > 0 else "falls"
+            moves = "rises" if direction > 0 else "falls"
             return (
-                f"copy of the clock: it only {way} with time, so future rows hold values never learned from"
+                f"copy of the clock: it only {moves} with time, so future rows hold values never learned from"
             )
     return ""
 

@@ -18,7 +18,7 @@ from evergreen.tasks.core.data.clock import Window
 from evergreen.tasks.core.serial import Struct
 from evergreen.tasks.core.verdict import Reason
 
-# One set of column types whatever the source: float64, int64, bool, timestamps and plain objects.
+# One set of column types for every source: float64, int64, bool, timestamps and plain objects.
 
 
 def normalise(frame: pd.DataFrame, *, numeric: Collection[str] = ()) -> pd.DataFrame:
@@ -54,16 +54,13 @@ def _without_extension(column: pd.Series) -> pd.Series:
         return column.astype(np.int64) if whole else column.astype(np.float64)
     if pd.api.types.is_bool_dtype(column.dtype) and not column.isna().any():
         return column.astype(bool)
-    return pd.Series(
-        [None if null else value for value, null in zip(column, column.isna(), strict=True)], column.index
-    )
+    values = [None if null else value for value, null in zip(column, column.isna(), strict=True)]
+    return pd.Series(values, column.index)
 
 
 def _plain_objects(column: pd.Series, wanted_numeric: bool) -> pd.Series:
     if pd.api.types.infer_dtype(column, skipna=True) == "decimal":
-        return column.map(lambda value: float(value) if isinstance(value, Decimal) else np.nan).astype(
-            np.float64
-        )
+        return column.map(lambda value: float(value) if isinstance(value, Decimal) else np.nan).astype(float)
     if wanted_numeric:
         numbers = pd.to_numeric(column, errors="coerce")
         if bool((numbers.notna() | column.isna()).all()):
@@ -151,35 +148,21 @@ class SplitPlan(Struct):
 
     Attributes
     ----------
-    method : {'time', 'random'}
-        By the clock, or by a hash of each row's content.
-    clock : str
-        Unit of the windows (see ``evergreen.tasks.core.data.clock``).
-    training, holdout, evaluation : Window or None
-        Half-open slices (method ``time``); None where a part does not exist. A row belongs to training only if
-        its label was known, and ``purge`` over, when the next part begins.
-    until : float or None
-        As of when: nothing at or after it, no label known after it.
-    unseen_from : float or None
-        Rows from here on were neither learned from nor tuned on (method ``time``).
-    change_at : float or None
-        Position of the last detected change, where one was known: ``retraining.window: since_change`` begins here.
-    purge, label_delay : Span
-        The gap for overlapping targets; the time until a label is known where no column says it.
-    time, label_time, group, target : str or None
-        Columns with these roles when the plan was made.
-    time_format : str or None
-        How the clock's columns are written where that is not ISO 8601.
-    max_rows : int or None
-        Training keeps the newest rows up to this number.
-    holdout_share, evaluation_share : float
-        Shares of a random split (holdout: of what evaluation leaves).
-    identity : tuple[str, ...]
-        Columns whose content decides a row's part (method ``random``).
-    seed : int
-        Seed of a random split.
-    notes : tuple[Reason, ...]
-        What was decided on the way, e.g. a default window that did not fit.
+    method : by the clock, or by a hash of each row's content.
+    clock : unit of the windows (see ``evergreen.tasks.core.data.clock``).
+    training, holdout, evaluation : half-open slices (method ``time``); None where a part does not exist. A row belongs
+        to training only if its label was known, and ``purge`` over, when the next part begins.
+    until : as of when: nothing at or after it, no label known after it; None: all.
+    unseen_from : rows from here on were neither learned from nor tuned on (method ``time``).
+    change_at : position of the last detected change, where ``retraining.window: since_change`` begins; None: none.
+    purge, label_delay : the gap for overlapping targets; the time until a label is known where no column gives it.
+    time, label_time, group, target : columns with these roles when the plan was made.
+    time_format : strptime format of the clock's columns where they are not ISO 8601.
+    max_rows : training keeps the newest rows up to this number; None: all.
+    holdout_share, evaluation_share : shares of a random split (holdout: of what evaluation leaves).
+    identity : columns whose content decides a row's part (method ``random``).
+    seed : of a random split.
+    notes : decisions worth a remark, e.g. a default window that did not fit.
     """
 
     method: Literal["time", "random"]
@@ -218,10 +201,8 @@ class Rows:
 
     Attributes
     ----------
-    frame : pandas.DataFrame
-        n rows, in clock order where there is a clock; never mutated.
-    positions : numpy.ndarray or None
-        float64 of shape (n,); None without a clock.
+    frame : n rows, in clock order where there is a clock; never mutated.
+    positions : float64 of shape (n,); None without a clock.
     """
 
     frame: pd.DataFrame
@@ -253,18 +234,12 @@ class Parts:
 
     Attributes
     ----------
-    training, holdout, evaluation : Rows
-        What is learned from; what the gate judges on; what champion and challenger meet on.
-    plan : SplitPlan
-        How they were divided; applied again it gives the same parts.
-    duplicates : int
-        Rows that repeat an earlier one in every column read (dropped where the config says so).
-    unlabelled : int
-        Rows read whose label is not known (or was not yet): in no part.
-    fingerprint : str
-        SHA-256 of the rows in the three parts.
-    warnings, notes : tuple[Reason, ...]
-        What should worry a reader; what is merely said.
+    training, holdout, evaluation : rows to learn from; for the gate; for the comparison of champion and challenger.
+    plan : how they were divided; applied again it gives the same parts.
+    duplicates : rows that repeat an earlier one in every column read (dropped where the configuration says so).
+    unlabelled : rows read whose label is not known (or was not yet): in no part.
+    fingerprint : SHA-256 of the rows in the three parts.
+    warnings, notes : what needs attention; what is only information.
     """
 
     training: Rows

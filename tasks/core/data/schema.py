@@ -17,18 +17,14 @@ from evergreen.tasks.core.verdict import Reason
 
 @dataclass(frozen=True, kw_only=True)
 class Schema(Struct):
-    """Which column plays which part; stored with a version.
+    """Roles and kinds of columns; stored with a version.
 
     Attributes
     ----------
-    target : str
-        Column to predict.
-    numeric, categorical : tuple[str, ...]
-        Features by kind.
-    time, group, entity, label_time, value, weight : str or None
-        Columns with these roles.
-    dropped : Mapping[str, str]
-        Columns that are neither, each with the reason.
+    target : column to predict.
+    numeric, categorical : features by kind.
+    time, group, entity, label_time, value, weight : columns with these roles; None: no such column.
+    dropped : columns that are neither, each with the reason.
     """
 
     target: str
@@ -56,7 +52,7 @@ class Schema(Struct):
         )
 
     def with_roles_of(self, config: ModelConfig) -> Schema:
-        """Return the same features with the roles a configuration gives now: an older version is judged by them."""
+        """Return the same features with the roles a configuration gives now: an older version is evaluated by them."""
         return replace(self, **{role: getattr(config.data, key) for role, key in ROLE_KEYS.items()})
 
 
@@ -79,15 +75,15 @@ def infer_schema(frame: pd.DataFrame, config: ModelConfig) -> Schema:
     for name in kinds["numeric"]:
         _require_numeric(frame[name])
     for name in unnamed_columns(frame, config):
-        found = column_kind(frame[name], max_categories=config.training.max_categories)
-        if found.reason:
-            dropped[name] = found.reason
-        elif getattr(data, found.kind.value) is None:
-            kinds[found.kind.value].append(name)
+        kind = column_kind(frame[name], max_categories=config.training.max_categories)
+        if kind.reason:
+            dropped[name] = kind.reason
+        elif getattr(data, kind.kind.value) is None:
+            kinds[kind.kind.value].append(name)
         else:
-            dropped[name] = f"not listed in data.{found.kind.value}"
+            dropped[name] = f"not listed in data.{kind.kind.value}"
     empty = [name for name in (*kinds["numeric"], *kinds["categorical"]) if frame[name].isna().all()]
-    dropped |= {name: "every value is null" for name in empty if len(frame)}
+    dropped |= dict.fromkeys(empty if len(frame) else [], "every value is null")
     return Schema(
         **roles,
         numeric=tuple(name for name in kinds["numeric"] if name not in dropped),
@@ -117,17 +113,12 @@ def check_learnable(frame: pd.DataFrame, schema: Schema, config: ModelConfig) ->
         When ``data.positive_class`` is no label.
     """
     known = frame[frame[schema.target].notna()]
-    if len(known) < config.split.min_rows:
-        raise NotLearnable(
-            "too_few_rows",
-            f"{len(known)} training rows are fewer than split.min_rows {config.split.min_rows}. Add rows, shorten "
-            "the holdout or evaluation window, or lower split.min_rows.",
-            observed=float(len(known)),
-            limit=float(config.split.min_rows),
-            n=len(known),
-        )
+    target, fewest = known[schema.target], config.split.min_rows
+    if len(known) < fewest:
+        message = f"{len(known)} training rows are fewer than split.min_rows {fewest}"
+        remedy = "Add rows, shorten the holdout or evaluation window, or lower split.min_rows."
+        raise _not_learnable("too_few_rows", message, len(known), fewest, target, remedy=remedy)
     _require_feature(known, schema)
-    target = known[schema.target]
     if config.problem in ("binary", "multiclass"):
         _check_classes(target, config)
     else:
@@ -153,41 +144,29 @@ def _require_feature(frame: pd.DataFrame, schema: Schema) -> None:
         return
     why = "; ".join(f"'{name}': {reason}" for name, reason in list(schema.dropped.items())[:5])
     constant = f" {len(schema.features)} column(s) hold one value only." if schema.features else ""
-    raise NotLearnable(
-        "no_usable_feature",
-        f"No column can be learned from.{constant}{f' Not used: {why}.' if why else ''} Add a feature that varies.",
-        observed=0.0,
-        limit=1.0,
-        n=len(frame),
-    )
+    unused = f" Not used: {why}." if why else ""
+    message = f"No column can be learned from.{constant}{unused} Add a feature that varies."
+    raise NotLearnable("no_usable_feature", message, observed=0.0, limit=1.0, n=len(frame))
 
 
 def _check_classes(target: pd.Series, config: ModelConfig) -> None:
     counts = target.value_counts()
     labels = ", ".join(repr(label) for label in counts.index[:5])
+    name, folds = f"'{target.name}'", config.training.folds
     if len(counts) < 2:
-        raise _not_learnable(
-            "one_class", f"The target '{target.name}' holds one class only ({labels})", len(counts), 2, target
-        )
+        message = f"The target {name} holds one class only ({labels})"
+        raise _not_learnable("one_class", message, len(counts), 2, target)
     if config.problem == "multiclass":
         return
     if len(counts) > 2:
-        message = (
-            f"The target '{target.name}' holds {len(counts)} classes ({labels}, …) but problem is binary"
-        )
-        raise _not_learnable(
-            "too_many_classes", message, len(counts), 2, target, remedy="Write problem: multiclass."
-        )
+        message = f"The target {name} holds {len(counts)} classes ({labels}, …) but problem is binary"
+        remedy = "Write problem: multiclass."
+        raise _not_learnable("too_many_classes", message, len(counts), 2, target, remedy=remedy)
     positive = config.data.positive_class
     if positive is not None and positive not in set(counts.index):
-        raise ConfigError(
-            f"data.positive_class {positive!r} is not a label of '{target.name}'. Labels: {labels}."
-        )
-    folds = config.training.folds
+        raise ConfigError(f"data.positive_class {positive!r} is not a label of {name}. Labels: {labels}.")
     if counts.min() < folds:
-        message = (
-            f"Class {counts.idxmin()!r} of '{target.name}' has {counts.min()} training rows for {folds} folds"
-        )
+        message = f"Class {counts.idxmin()!r} of {name} has {counts.min()} training rows for {folds} folds"
         raise _not_learnable("too_few_of_a_class", message, int(counts.min()), folds, target)
 
 
@@ -200,20 +179,13 @@ def _check_numbers(target: pd.Series, config: ModelConfig) -> None:
             "Correct the data, or write problem: binary or multiclass."
         )
     values = target.to_numpy(dtype=np.float64)
-    if np.isinf(values).any():
-        count = int(np.isinf(values).sum())
-        raise _not_learnable(
-            "infinite_target",
-            f"The target '{target.name}' is infinite in {count} rows",
-            count,
-            0,
-            target,
-            remedy="Correct them.",
-        )
+    infinite = int(np.isinf(values).sum())
+    if infinite:
+        message = f"The target '{target.name}' is infinite in {infinite} rows"
+        raise _not_learnable("infinite_target", message, infinite, 0, target, remedy="Correct them.")
     if np.ptp(values) == 0:
-        raise _not_learnable(
-            "constant_target", f"The target '{target.name}' is {values[0]:g} in every row", 1, 2, target
-        )
+        message = f"The target '{target.name}' is {values[0]:g} in every row"
+        raise _not_learnable("constant_target", message, 1, 2, target)
 
 
 def _check_groups(frame: pd.DataFrame, schema: Schema) -> None:
@@ -232,6 +204,5 @@ def _not_learnable(
     *,
     remedy: str = "Add rows that differ.",
 ) -> NotLearnable:
-    return NotLearnable(
-        code, f"{what}. {remedy}", observed=float(observed), limit=float(limit), n=len(target)
-    )
+    numbers = {"observed": float(observed), "limit": float(limit)}
+    return NotLearnable(code, f"{what}. {remedy}", **numbers, n=len(target))

@@ -1,28 +1,31 @@
-"""Divide a model's rows into training, holdout and evaluation, and prove what a version has not learned from."""
+"""Divide a model's rows into training, holdout and evaluation; tell which rows a version has not learned from."""
 
 from __future__ import annotations
 
 import math
-from typing import Literal
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from evergreen.tasks.core.config import ModelConfig
-from evergreen.tasks.core.data.rows import Parts, Rows, SplitPlan, fingerprint
-from evergreen.tasks.core.data.split_random import judge_forced_random, place_randomly, plan_random
+from evergreen.tasks.core.config.units import Span
+from evergreen.tasks.core.data.rows import Parts, Rows, SplitPlan, fingerprint, hash_rows, unit_interval
 from evergreen.tasks.core.data.split_time import plan_by_time, plan_refit
 from evergreen.tasks.core.data.timeline import Timeline, make_timeline
-from evergreen.tasks.core.errors import InputError, NotLearnable
+from evergreen.tasks.core.errors import ConfigError, InputError, NotLearnable
 from evergreen.tasks.core.verdict import Reason
+
+_STRONG_DEPENDENCE = 0.5
+"""Lag-1 rank correlation (agreement beyond chance) of targets from which neighbours give each other away."""
+_FEWEST_PAIRS = 50
 
 
 def draft_plan(config: ModelConfig, *, until: float | None = None) -> SplitPlan:
     """Return a plan without windows: the roles, gaps and seed of the configuration."""
     data, split = config.data, config.split
-    method: Literal["time", "random"] = "time" if config.timed else "random"
     return SplitPlan(
-        method=method,
+        method="time" if config.timed else "random",
         clock=data.clock,
         until=until,
         purge=split.purge,
@@ -97,26 +100,32 @@ def assign_parts(
     NotLearnable
         When the rows lack what the plan divides by (``no_clock``, ``identity_unknown``).
     """
-    twins = rows.frame.duplicated().to_numpy() if len(rows) else np.zeros(0, dtype=bool)
+    repeated = rows.frame.duplicated().to_numpy() if len(rows) else np.zeros(0, dtype=bool)
     if plan.method == "time":
         line = make_timeline(rows.frame, _positions(rows), plan)
         masks, usable = _masks_by_time(line, plan), line.usable
     else:
         usable = _usable(rows, plan)
         masks = _masks_by_hash(rows.frame, plan, usable)
-    kept = ~twins if drop_duplicates else np.ones(len(rows), dtype=bool)
-    training, holdout, evaluation = (rows.take(mask & kept) for mask in masks)
-    used = rows.frame[(masks[0] | masks[1] | masks[2]) & kept]
+    if drop_duplicates:
+        masks = tuple(mask & ~repeated for mask in masks)
+    training, holdout, evaluation = (rows.take(mask) for mask in masks)
+    duplicates, notes = int(repeated.sum()), plan.notes
+    if duplicates:
+        done = "They were dropped." if drop_duplicates else "Write data.drop_duplicates: true to drop them."
+        message = f"{duplicates} of {len(rows)} rows repeat an earlier one in every column read. {done}"
+        note = Reason(code="duplicate_rows", message=message, observed=float(duplicates), n=len(rows))
+        notes = (*notes, note)
     return Parts(
         training=training,
         holdout=holdout,
         evaluation=evaluation,
         plan=plan,
-        duplicates=int(twins.sum()),
+        duplicates=duplicates,
         unlabelled=int((~usable).sum()),
-        fingerprint=fingerprint(used),
+        fingerprint=fingerprint(rows.frame[np.logical_or.reduce(masks)]),
         warnings=warnings,
-        notes=(*plan.notes, *_note_duplicates(int(twins.sum()), len(rows), drop_duplicates)),
+        notes=notes,
     )
 
 
@@ -146,8 +155,7 @@ def rows_needed_from(rows: Rows, plan: SplitPlan) -> float:
     if plan.method == "random":
         return -np.inf
     line = make_timeline(rows.frame, _positions(rows), plan)
-    masks = _masks_by_time(line, plan)
-    needed = masks[0] | masks[1] | masks[2]
+    needed = np.logical_or.reduce(_masks_by_time(line, plan))
     start = float(line.positions[needed].min()) if needed.any() else -np.inf
     touching = (line.first < start) & (line.last >= start)
     return float(line.first[touching].min()) if touching.any() else start
@@ -155,18 +163,13 @@ def rows_needed_from(rows: Rows, plan: SplitPlan) -> float:
 
 def _plan_random(rows: Rows, draft: SplitPlan, config: ModelConfig, *, bare: bool) -> SplitPlan:
     if not bare:
-        raise NotLearnable(
-            "no_clock", "Rows without a clock cannot show what came after training. Name data.time."
-        )
+        message = "Rows without a clock cannot show what came after training. Name data.time."
+        raise NotLearnable("no_clock", message)
     plan = plan_random(rows.frame, draft, config)
-    usable = _usable(rows, plan)
-    if not usable.any():
-        raise NotLearnable(
-            "no_labels" if len(rows) else "too_few_rows",
-            f"No row has a known label in '{config.data.target}'. Add labelled rows.",
-            observed=0.0,
-            n=len(rows),
-        )
+    if not _usable(rows, plan).any():
+        message = f"No row has a known label in '{config.data.target}'. Add labelled rows."
+        code = "no_labels" if len(rows) else "too_few_rows"
+        raise NotLearnable(code, message, observed=0.0, n=len(rows))
     return plan
 
 
@@ -183,7 +186,7 @@ def forced_random_warning(rows: Rows, config: ModelConfig) -> tuple[Reason, ...]
     return (judge_forced_random(rows.frame, rows.positions, config),)
 
 
-def _masks_by_time(line: Timeline, plan: SplitPlan) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _masks_by_time(line: Timeline, plan: SplitPlan) -> tuple[np.ndarray, ...]:
     """Return the three masks; an earlier part's row must be ready when the next part begins."""
     empty = np.zeros(len(line.positions), dtype=bool)
     begins = plan.evaluation.start if plan.evaluation else np.inf
@@ -194,9 +197,7 @@ def _masks_by_time(line: Timeline, plan: SplitPlan) -> tuple[np.ndarray, np.ndar
     return training, holdout, evaluation
 
 
-def _masks_by_hash(
-    frame: pd.DataFrame, plan: SplitPlan, usable: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _masks_by_hash(frame: pd.DataFrame, plan: SplitPlan, usable: np.ndarray) -> tuple[np.ndarray, ...]:
     place = place_randomly(frame, plan)
     training = usable & (place == 0)
     if plan.max_rows is not None and int(training.sum()) > plan.max_rows:
@@ -213,15 +214,123 @@ def _usable(rows: Rows, plan: SplitPlan) -> np.ndarray:
 
 def _positions(rows: Rows) -> np.ndarray:
     if rows.positions is None:
-        raise NotLearnable(
-            "no_clock", "A split by time needs the clock its rows were divided by. Restore data.time."
-        )
+        message = "A split by time needs the clock its rows were divided by. Restore data.time."
+        raise NotLearnable("no_clock", message)
     return rows.positions
 
 
-def _note_duplicates(count: int, total: int, dropped: bool) -> tuple[Reason, ...]:
-    if count == 0:
-        return ()
-    done = "They were dropped." if dropped else "Write data.drop_duplicates: true to drop them."
-    message = f"{count} of {total} rows repeat an earlier one in every column read. {done}"
-    return (Reason(code="duplicate_rows", message=message, observed=float(count), limit=None, n=total),)
+# A random split: for ever the same, since a row's part is a pure function of its content and a seed.
+
+
+def plan_random(frame: pd.DataFrame, draft: SplitPlan, config: ModelConfig) -> SplitPlan:
+    """Return the plan of a random split: shares, seed and the columns that identify a row.
+
+    Rows of one group, else of one entity, go together; else a row is identified by all its columns but the target,
+    the time of its label, its weight and its value, so that it keeps its place when the label comes later.
+    A value that is computed anew with another last digit makes another row of it: name ``data.entity`` then.
+
+    Raises
+    ------
+    ConfigError
+        When ``split.holdout`` is a span: rows without order have shares only.
+    """
+    holdout = config.split.holdout
+    if isinstance(holdout, Span):
+        raise ConfigError(
+            f"split.holdout '{holdout}' is a span, but rows are split at random. Write a share such as 0.15."
+        )
+    data = config.data
+    whole = data.group or data.entity
+    late = {data.target, data.label_time, data.weight, data.value_column}
+    identity = (whole,) if whole else tuple(sorted(name for name in frame.columns if name not in late))
+    share = config.split.evaluation_share
+    return replace(draft, identity=identity, holdout_share=holdout, evaluation_share=share)
+
+
+def place_randomly(frame: pd.DataFrame, plan: SplitPlan) -> np.ndarray:
+    """Return each row's part: 0 training, 1 holdout, 2 evaluation; int64 of shape (n,).
+
+    Raises
+    ------
+    NotLearnable
+        ``identity_unknown``: a column that identifies rows is missing, so nothing can be proved about them.
+    """
+    missing = [name for name in plan.identity if name not in frame.columns]
+    if missing:
+        message = (
+            f"Column '{missing[0]}' identified the rows of a random split and is missing now, so it cannot be proved "
+            "which rows a version has not learned from. Restore the column or train a new version."
+        )
+        raise NotLearnable("identity_unknown", message, observed=missing[0])
+    place = unit_interval(hash_rows(frame[list(plan.identity)], seed=plan.seed))
+    up_to_holdout = plan.evaluation_share + plan.holdout_share * (1 - plan.evaluation_share)
+    return np.select([place < plan.evaluation_share, place < up_to_holdout], [2, 1], default=0)
+
+
+def judge_forced_random(frame: pd.DataFrame, positions: np.ndarray, config: ModelConfig) -> Reason:
+    """Warn about a random split of timed rows, or refuse it where neighbours' targets overlap.
+
+    Refused when the configuration itself says that targets reach over time (``split.purge`` or
+    ``data.label_delay`` above zero, or ``data.label_time``), or when neighbouring targets (of one entity, in clock
+    order) agree beyond 0.5: a copy of nearly every held-out answer would then stand in training.
+
+    Raises
+    ------
+    ConfigError
+        Naming what overlaps.
+    """
+    said = _overlap_by_config(config)
+    dependence = neighbour_dependence(frame, positions, target=config.data.target, entity=config.data.entity)
+    if said or dependence > _STRONG_DEPENDENCE:
+        why = said or (
+            f"neighbouring values of '{config.data.target}' agree to {dependence:.2f} (limit {_STRONG_DEPENDENCE}), "
+            "so held-out rows have near copies in training"
+        )
+        raise ConfigError(
+            f"split.method 'random' is refused on timed data with overlapping targets: {why}. "
+            "Write split.method: time."
+        )
+    return Reason(
+        code="random_split_on_timed_data",
+        message=f"split.method 'random' is forced on data with the clock '{config.data.time or 'row order'}': later "
+        "rows are learned from when earlier ones are judged. Write split.method: time unless rows are independent.",
+        observed=round(dependence, 4),
+        limit=_STRONG_DEPENDENCE,
+        n=len(frame),
+    )
+
+
+def neighbour_dependence(
+    frame: pd.DataFrame, positions: np.ndarray, *, target: str, entity: str | None
+) -> float:
+    """Return how far neighbouring targets agree: 0 independent, 1 identical.
+
+    Spearman's lag-1 correlation for numbers of more than two values, Cohen's kappa between neighbours otherwise;
+    0 below 50 pairs or for a constant target.
+    """
+    known = frame[target].notna().to_numpy()
+    values = frame.loc[known, target]
+    owner = pd.factorize(frame.loc[known, entity])[0] if entity else np.zeros(len(values), dtype=np.int64)
+    order = np.lexsort((positions[known], owner))
+    same = owner[order][1:] == owner[order][:-1]
+    numeric = pd.api.types.is_numeric_dtype(values.dtype) and values.nunique() > 2
+    codes = values.rank().to_numpy() if numeric else pd.factorize(values)[0]
+    before, after = codes[order][:-1][same], codes[order][1:][same]
+    if len(before) < _FEWEST_PAIRS or np.ptp(before) == 0 or np.ptp(after) == 0:
+        return 0.0
+    return float(np.corrcoef(before, after)[0, 1]) if numeric else _kappa(before, after)
+
+
+def _kappa(before: np.ndarray, after: np.ndarray) -> float:
+    size = int(max(before.max(), after.max())) + 1
+    first, second = np.bincount(before, minlength=size), np.bincount(after, minlength=size)
+    chance = float((first * second).sum()) / len(before) ** 2
+    return (float((before == after).mean()) - chance) / (1 - chance)
+
+
+def _overlap_by_config(config: ModelConfig) -> str:
+    if config.split.purge.amount > 0:
+        return f"split.purge is {config.split.purge}"
+    if config.data.label_delay.amount > 0:
+        return f"data.label_delay is {config.data.label_delay}"
+    return f"data.label_time is '{config.data.label_time}'" if config.data.label_time else ""

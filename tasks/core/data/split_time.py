@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -47,16 +47,14 @@ def plan_by_time(
     start, notes = _evaluation_start(line, config)
     evaluation = Window(start, line.after(line.last[line.usable], draft.until))
     before = line.usable & (line.ready <= start) & (line.last < start)
-    plan = dataclasses.replace(
-        draft, evaluation=evaluation, unseen_from=start, notes=notes, change_at=change_at
-    )
+    plan = replace(draft, evaluation=evaluation, unseen_from=start, notes=notes, change_at=change_at)
     if trained_to is not None:
         return _plan_foreign(line, plan, before, trained_to)
     hold = _holdout_start(line, config, before, change_at)
     held = before & (line.first >= hold)
     learned = _keep_window(line, before & (line.ready <= hold) & (line.last < hold), config, change_at)
     _require_training(learned, config, start)
-    return dataclasses.replace(
+    return replace(
         plan,
         training=Window(float(line.first[learned].min()), line.after(line.last[learned], hold)),
         holdout=Window(float(hold), line.after(line.last[held], start)) if held.any() else None,
@@ -79,7 +77,7 @@ def plan_refit(
     _require_rows(line, draft)
     end = line.after(line.last[line.usable], draft.until)
     learned = _keep_window(line, line.usable, config, change_at)
-    return dataclasses.replace(
+    return replace(
         draft,
         training=Window(float(line.first[learned].min()), end),
         unseen_from=_all_ready(line, learned, end),
@@ -99,28 +97,24 @@ def _all_ready(line: Timeline, learned: np.ndarray, end: float) -> float:
 
 
 def _plan_foreign(line: Timeline, plan: SplitPlan, before: np.ndarray, trained_to: float) -> SplitPlan:
-    """Take training as given; the holdout begins when the last label it could have used was known."""
-    seen = line.first < trained_to
-    begin = max(trained_to, float(line.ready[seen].max())) if seen.any() else trained_to
+    """Return the plan of a model trained elsewhere: its holdout begins when the last label it could use was known."""
+    begin = max(trained_to, float(line.ready[line.first < trained_to].max(initial=-math.inf)))
     if plan.evaluation is None or begin >= plan.evaluation.end:
-        raise NotLearnable(
-            "nothing_unseen",
+        message = (
             f"No row comes after {format_position(begin, clock=plan.clock)}, up to which the model has learned; "
-            "wait for newer rows or register it with an earlier --trained-to.",
-            observed=0.0,
+            "wait for newer rows or register it with an earlier --trained-to."
         )
+        raise NotLearnable("nothing_unseen", message, observed=0.0)
     held = before & (line.first >= begin)
     evaluation = Window(max(begin, plan.evaluation.start), plan.evaluation.end)
     holdout = Window(begin, line.after(line.last[held], evaluation.start)) if held.any() else None
     training = Window(-math.inf, trained_to)
-    start = evaluation.start
-    return dataclasses.replace(
-        plan, training=training, holdout=holdout, evaluation=evaluation, unseen_from=start
-    )
+    windows = {"training": training, "holdout": holdout, "evaluation": evaluation}
+    return replace(plan, **windows, unseen_from=evaluation.start)
 
 
 def _evaluation_start(line: Timeline, config: ModelConfig) -> tuple[float, tuple[Reason, ...]]:
-    """Return where evaluation begins; the default window gives way to a share of rows where it does not fit."""
+    """Return where evaluation begins; where the default window does not fit, a share of rows replaces it."""
     span, clock = config.evaluation.validation_window, config.data.clock
     usable = line.first[line.usable]
     end = line.after(line.last[line.usable])
@@ -130,13 +124,12 @@ def _evaluation_start(line: Timeline, config: ModelConfig) -> tuple[float, tuple
     if span != _DEFAULT_WINDOW or (fits and _FEWEST_EVALUATION_ROWS <= count <= len(usable) / 2):
         return start, ()
     wanted = math.ceil(config.split.evaluation_share * len(usable))
-    note = Reason(
-        code="validation_window_translated",
-        message=f"The default evaluation.validation_window {span} does not fit these rows; the newest "
-        f"{config.split.evaluation_share:.0%} of them are used. Write another value to choose.",
-        observed=float(count),
-        n=len(usable),
+    message = (
+        f"The default evaluation.validation_window {span} does not fit these rows; the newest "
+        f"{config.split.evaluation_share:.0%} of them are used. Write another value to choose."
     )
+    code, n = "validation_window_translated", len(usable)
+    note = Reason(code=code, message=message, observed=float(count), n=n)
     return newest_rows_from(usable, wanted), (note,)
 
 
@@ -182,12 +175,8 @@ def _require_rows(line: Timeline, draft: SplitPlan) -> None:
         raise NotLearnable("too_few_rows", message, observed=0.0, n=0)
     if not line.usable.any():
         as_of = "" if draft.until is None else f" as of {format_position(draft.until, clock=draft.clock)}"
-        raise NotLearnable(
-            "no_labels",
-            f"No row has a known label in '{draft.target}'{as_of}. Add labels or wait for them.",
-            observed=0.0,
-            n=len(line.usable),
-        )
+        message = f"No row has a known label in '{draft.target}'{as_of}. Add labels or wait for them."
+        raise NotLearnable("no_labels", message, observed=0.0, n=len(line.usable))
 
 
 def _require_training(learned: np.ndarray, config: ModelConfig, start: float) -> None:
@@ -195,11 +184,8 @@ def _require_training(learned: np.ndarray, config: ModelConfig, start: float) ->
         return
     begins = format_position(start, clock=config.data.clock)
     group = f" (groups of '{config.data.group}' are never split)" if config.data.group else ""
-    raise NotLearnable(
-        "too_few_rows",
+    message = (
         f"No labelled row is left to learn from before the holdout and the evaluation window, which begins {begins}"
-        f"{group}. Shorten evaluation.validation_window, split.holdout or split.purge, or add rows.",
-        observed=0.0,
-        limit=float(config.split.min_rows),
-        n=0,
+        f"{group}. Shorten evaluation.validation_window, split.holdout or split.purge, or add rows."
     )
+    raise NotLearnable("too_few_rows", message, observed=0.0, limit=float(config.split.min_rows), n=0)

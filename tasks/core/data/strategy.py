@@ -1,11 +1,11 @@
-"""What a training learns from: strategies say where its rows begin, or how much each of them counts."""
+"""What a training learns from: strategies decide where its rows begin, or how much each of them counts."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from evergreen.tasks.core.arrays import FloatArray
 from evergreen.tasks.core.config import ModelConfig
@@ -23,20 +23,15 @@ Part = Literal["start", "weights"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LearnableRows:
-    """What a strategy knows when it says where training begins.
+    """Input of a strategy that decides where training begins.
 
     Attributes
     ----------
-    places : array, shape (n,)
-        Positions of the rows that may be learned from.
-    end : float
-        Where they end.
-    change_at : float | None
-        Position of the last detected change; None: none was.
-    held : float
-        Share of the newest rows that is going to be put aside, in [0, 1).
-    config : ModelConfig
-        The model.
+    places : (n,), positions of the rows that may be learned from.
+    end : where they end.
+    change_at : position of the last detected change; None: none was detected.
+    held : share of the newest rows that is going to be held out, in [0, 1).
+    config : the model.
     """
 
     places: FloatArray
@@ -52,14 +47,10 @@ class Strategy:
 
     Attributes
     ----------
-    name : str
-        What ``retraining.window`` or ``retraining.weighted`` calls it.
-    start : callable | None
-        ``start(rows)`` of a `LearnableRows` returns the position at which the rows to learn from begin; -inf: all.
-    weights : callable | None
-        ``weights(rows, *, schema, config)`` returns the weight of each training row, shape (n,), or None: all alike.
-    section : type[Section] | None
-        Type of the options that stand beside its name; handed on as ``options``.
+    name : its name in ``retraining.window`` or ``retraining.weighted``.
+    start : ``start(rows)`` of a `LearnableRows` returns the position at which the rows to learn from begin; -inf: all.
+    weights : ``weights(rows, *, schema, config)`` returns the weight of each training row, (n,), or None: all alike.
+    section : type of the options beside its name; passed as ``options``.
     """
 
     name: str
@@ -68,12 +59,12 @@ class Strategy:
     section: type[Section] | None = None
 
     def call(self, part: Part, *rows: Any, options: Mapping[str, Any], **more: Any) -> Any:
-        """Ask it for one of the two.
+        """Call one of its two functions.
 
         Raises
         ------
         ConfigError
-            When it does not say that, or its options are wrong.
+            When it has no such function, or its options are wrong.
         """
         key = {"start": "retraining.window", "weights": "retraining.weighted"}[part]
         function = getattr(self, part)
@@ -102,10 +93,8 @@ def strategy(
     """Decorate a function that says where training begins (``of="start"``) or weighs its rows (``of="weights"``)."""
 
     def decorate(function: Callable[..., Any]) -> Strategy:
-        own: Strategy = STRATEGIES.register(name, origin=function)(
-            Strategy(name=name, section=section, **{of: function})
-        )
-        return own
+        own = Strategy(name=name, section=section, **{of: function})
+        return cast("Strategy", STRATEGIES.register(name, origin=function)(own))
 
     return decorate
 
@@ -140,7 +129,7 @@ def training_start(
         Position of the last detected change. ``since_change`` begins here, or earlier, where fewer than
         ``retraining.min_rows_since_change`` of the rows came since; without one it takes all history.
     held : float
-        Share of the newest rows, in [0, 1], that is going to be put aside: the window is lengthened so that its
+        Share of the newest rows, in [0, 1], that is going to be held out: the window is lengthened so that its
         whole length is left.
     """
     clock, window = config.data.clock, config.retraining.window
@@ -160,7 +149,7 @@ def training_start(
 def describe_start(
     places: FloatArray, *, config: ModelConfig, change_at: float | None = None
 ) -> tuple[Reason, ...]:
-    """Say why ``since_change`` did not begin at a change; nothing where it did, or for another window.
+    """Return why ``since_change`` did not begin at a change; nothing where it did, or for another window.
 
     ``places`` are the positions of the rows that are learned from, shape (n,).
     """

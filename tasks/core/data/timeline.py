@@ -23,14 +23,10 @@ class Timeline:
 
     Attributes
     ----------
-    positions : numpy.ndarray
-        Where the row is on the clock.
-    first, last : numpy.ndarray
-        Earliest and latest position of the row's group; the position itself where rows have no group.
-    ready : numpy.ndarray
-        Position from which a later part may begin: the label is known and the purge is over (of the whole group).
-    usable : numpy.ndarray
-        Whether the row has a label that was known as of the plan's ``until``.
+    positions : where the row is on the clock.
+    first, last : earliest and latest position of the row's group; the position itself where rows have no group.
+    ready : position from which a later part may begin: the label is known and the purge is over (of the whole group).
+    usable : whether the row has a label that was known as of the plan's ``until``.
     """
 
     positions: np.ndarray
@@ -132,10 +128,9 @@ def labels_known_at(frame: pd.DataFrame, positions: np.ndarray, plan: SplitPlan)
     by_delay = delayed(positions, plan.label_delay, clock=plan.clock)
     if plan.label_time is None:
         return by_delay
-    said = to_positions(
-        frame[plan.label_time], clock=plan.clock, time_format=plan.time_format, allow_null=True
-    )
-    return np.where(np.isnan(said), by_delay, np.maximum(said, positions))
+    column = frame[plan.label_time]
+    known = to_positions(column, clock=plan.clock, time_format=plan.time_format, allow_null=True)
+    return np.where(np.isnan(known), by_delay, np.maximum(known, positions))
 
 
 def _per_group(reduce: np.ufunc, values: np.ndarray, codes: np.ndarray) -> np.ndarray:

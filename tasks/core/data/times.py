@@ -31,13 +31,13 @@ def to_positions(
     DataError
         Naming the first value that is not on the clock, and its row.
     """
-    found = _timestamps(series, time_format) if clock == "timestamp" else _numbers(series)
-    bad = ~np.isfinite(found)
+    positions = _timestamps(series, time_format) if clock == "timestamp" else _numbers(series)
+    bad = ~np.isfinite(positions)
     if allow_null:
         bad &= ~series.isna().to_numpy()
     if bad.any():
         raise _bad_time(series, int(np.argmax(bad)), int(bad.sum()), clock, time_format)
-    return found
+    return positions
 
 
 def _timestamps(series: pd.Series, time_format: str | None) -> np.ndarray:
@@ -88,7 +88,7 @@ def _bad_time(series: pd.Series, at: int, count: int, clock: str, time_format: s
     )
 
 
-# Zones of timestamps: those without one are UTC, which is said; a mixture is refused.
+# Zones of timestamps: those without one are read as UTC, with a note; a mixture is refused.
 
 
 _OFFSET = r"(?:[zZ]|:\d{2}(?:[.,]\d+)?\s*[+-]\d{2}(?::?\d{2})?)\s*$"
@@ -106,7 +106,7 @@ def note_naive_times(series: pd.Series) -> tuple[Reason, ...]:
 
 
 def refuse_mixed_zones(series: pd.Series) -> None:
-    """Check that either all timestamps carry a zone or none: of a mixture nobody knows where its rows belong.
+    """Check that either all timestamps carry a zone or none: rows of a mixture may belong to other windows.
 
     Raises
     ------

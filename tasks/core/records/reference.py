@@ -10,7 +10,7 @@ import numpy as np
 
 from evergreen.tasks.core.arrays import Array
 from evergreen.tasks.core.config import ModelConfig
-from evergreen.tasks.core.contract.learn import learn_contract
+from evergreen.tasks.core.contract.contract import learn_contract
 from evergreen.tasks.core.data.rows import Rows, SplitPlan
 from evergreen.tasks.core.data.schema import Schema
 from evergreen.tasks.core.drift.answers import prepare_answers

@@ -15,8 +15,7 @@ from evergreen.tasks.core.challenge.evidence import check_refit, choose_rule, ju
 from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.config.training import Candidate
 from evergreen.tasks.core.contract.check import ContractResult
-from evergreen.tasks.core.contract.contract import Contract
-from evergreen.tasks.core.contract.learn import apply_limits, learn_contract
+from evergreen.tasks.core.contract.contract import Contract, apply_limits, learn_contract
 from evergreen.tasks.core.data.clock import format_position, parse_position
 from evergreen.tasks.core.data.rows import Parts
 from evergreen.tasks.core.drift.reference import Reference

@@ -9,9 +9,9 @@ from evergreen.tasks.core.contract.contract import (
     Expectation,
     as_text,
     kind_of,
+    learn_contract,
     plan_expectations,
 )
-from evergreen.tasks.core.contract.learn import learn_contract
 from evergreen.tasks.core.data.schema import Schema
 from evergreen.tasks.core.errors import UnknownName
 from evergreen.tasks.core.verdict import Outcome

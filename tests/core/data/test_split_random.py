@@ -7,8 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evergreen.tasks.core.data.rows import Rows, SplitPlan, hash_rows
-from evergreen.tasks.core.data.split import assign_parts, forced_random_warning, plan_split, unseen_rows
-from evergreen.tasks.core.data.split_random import neighbour_dependence
+from evergreen.tasks.core.data.split import (
+    assign_parts,
+    forced_random_warning,
+    neighbour_dependence,
+    plan_split,
+    unseen_rows,
+)
 from evergreen.tasks.core.errors import ConfigError, NotLearnable
 from tests.support.training_data import model_config
 
