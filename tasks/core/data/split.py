@@ -123,7 +123,7 @@ def assign_parts(
         plan=plan,
         duplicates=duplicates,
         unlabelled=int((~usable).sum()),
-        fingerprint=fingerprint(rows.frame[np.logical_or.reduce(masks)]),
+        fingerprint=fingerprint(rows.frame.loc[np.logical_or.reduce(masks)]),
         warnings=warnings,
         notes=notes,
     )

@@ -109,8 +109,8 @@ def _plan_foreign(line: Timeline, plan: SplitPlan, before: np.ndarray, trained_t
     evaluation = Window(max(begin, plan.evaluation.start), plan.evaluation.end)
     holdout = Window(begin, line.after(line.last[held], evaluation.start)) if held.any() else None
     training = Window(-math.inf, trained_to)
-    windows = {"training": training, "holdout": holdout, "evaluation": evaluation}
-    return replace(plan, **windows, unseen_from=evaluation.start)
+    start = evaluation.start
+    return replace(plan, training=training, holdout=holdout, evaluation=evaluation, unseen_from=start)
 
 
 def _evaluation_start(line: Timeline, config: ModelConfig) -> tuple[float, tuple[Reason, ...]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -19,14 +20,16 @@ class MetricParts:
 
     Attributes
     ----------
-    values : array, shape (u, c)
-        ``c`` numbers per unit; the metric is a function of their sums over units.
-    rows : array, shape (u,)
-        A row of each unit: the row itself, or the first row of a ranking group.
+    values : (u, c), ``c`` numbers per unit; the metric is a function of their sums over units.
+    rows : (u,), a row of each unit: the row itself, or the first row of a ranking group.
     """
 
     values: FloatArray
     rows: IntArray
+
+
+Components = Callable[[Scored], MetricParts]
+Combine = Callable[[FloatArray], FloatArray]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,32 +38,24 @@ class Metric:
 
     Attributes
     ----------
-    name : str
-        As MLflow accepts it (``ndcg_at_3``).
-    problems : frozenset of str
-        Where it is defined: ``binary``, ``multiclass``, ``regression``, ``ranking``.
-    greater_is_better : bool
-        False for losses and errors.
-    bounded : bool
-        True for scores within 0..1 (or close to it: r2, correlation) where a difference is read as
-        it stands; False for losses, errors and amounts, which are read relative to the champion.
-    needs : str
-        ``score``, ``label`` (decided classes) or ``value`` (the business column).
-    components, combine : callable, optional
-        ``components(scored) -> Parts`` and ``combine(sums (..., c)) -> (...)``; both or neither.
-    function : callable, optional
-        ``(scored) -> float`` for metrics that are no function of sums.
-    influence : callable, optional
-        ``(scored) -> (n,)`` values with mean 0; the metric's change is about their mean over a resample.
+    name : as MLflow accepts it (``ndcg_at_3``).
+    problems : where it is defined: ``binary``, ``multiclass``, ``regression``, ``ranking``.
+    greater_is_better : False for losses and errors.
+    bounded : True for scores within 0..1 (or close to it: r2, correlation) where a difference is read as it stands;
+        False for losses, errors and amounts, which are read relative to the champion.
+    needs : ``score``, ``label`` (decided classes) or ``value`` (the business column).
+    components, combine : ``components(scored) -> MetricParts`` and ``combine(sums (..., c)) -> (...)``; both or none.
+    function : ``(scored) -> float`` for metrics that are no function of sums.
+    influence : ``(scored) -> (n,)`` values with mean 0; the metric's change is about their mean over a resample.
     """
 
     name: str
     problems: frozenset[str]
-    greater_is_better: bool
-    bounded: bool
-    needs: str
-    components: Callable[[Scored], MetricParts] | None = None
-    combine: Callable[[FloatArray], FloatArray] | None = None
+    greater_is_better: bool = True
+    bounded: bool = True
+    needs: str = "score"
+    components: Components | None = None
+    combine: Combine | None = None
     function: Callable[[Scored], float] | None = None
     influence: Callable[[Scored], FloatArray] | None = None
 
@@ -87,6 +82,21 @@ class Metric:
         before, after = np.asarray(champion, dtype=np.float64), np.asarray(challenger, dtype=np.float64)
         gain = self.sign * (after - before)
         return gain if self.bounded else ratio(gain, np.abs(before))
+
+
+def error_metric(
+    name: str,
+    problems: frozenset[str],
+    *,
+    components: Components | None = None,
+    combine: Combine | None = None,
+    function: Callable[[Scored], float] | None = None,
+) -> Metric:
+    """Make a loss or an error, read relative to the champion; of components the mean unless ``combine`` says else."""
+    if components is not None and combine is None:
+        combine = mean_of_first
+    kind: dict[str, Any] = {"greater_is_better": False, "bounded": False, "problems": problems}
+    return Metric(name=name, **kind, components=components, combine=combine, function=function)
 
 
 def custom_metric(

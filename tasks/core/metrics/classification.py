@@ -1,14 +1,23 @@
-"""What decisions are worth: the business metric, by a value per row."""
+"""Metrics of classes: of decided ones, of probabilities, and the business value of decisions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
-from evergreen.tasks.core.arrays import Array, BoolArray, FloatArray, IntArray
+from evergreen.tasks.core.arrays import Array, FloatArray, IntArray
 from evergreen.tasks.core.errors import ConfigError
-from evergreen.tasks.core.metrics.base import Metric, MetricParts, mean_of_first, ratio, row_parts
+from evergreen.tasks.core.metrics.base import (
+    Combine,
+    Metric,
+    MetricParts,
+    error_metric,
+    mean_of_first,
+    ratio,
+    row_parts,
+)
 from evergreen.tasks.core.metrics.ranking import value_of_first
 from evergreen.tasks.core.metrics.scored import Scored
 from evergreen.tasks.core.stats.auc import auc_influence, average_precision, roc_auc
@@ -23,16 +32,15 @@ CLASSIFICATION = frozenset({"binary", "multiclass"})
 def class_codes(scored: Scored) -> tuple[IntArray, IntArray, int]:
     """Return outcome codes, predicted codes (each (n,)) and the number of classes.
 
-    Two classes are coded 0 and 1 = positive. Outcomes that the model has never heard of get codes of
-    their own after its classes.
+    Two classes are coded 0 and 1 = positive. Outcomes that are no class of the model get codes of their own after its
+    classes.
     """
     if scored.is_binary:
         return scored.truth.astype(np.int64), scored.says_positive.astype(np.int64), 2
     called = scored.predicted
-    known = list(scored.classes)
-    known += [c for c in np.unique(scored.y).tolist() if c not in known]
-    known += [c for c in np.unique(called).tolist() if c not in known]
-    return _codes(scored.y, known), _codes(called, known), len(known)
+    labels = [*scored.classes, *np.unique(scored.y).tolist(), *np.unique(called).tolist()]
+    classes = [label for place, label in enumerate(labels) if label not in labels[:place]]
+    return _codes(scored.y, classes), _codes(called, classes), len(classes)
 
 
 def _codes(column: Array, classes: list[object]) -> IntArray:
@@ -72,32 +80,26 @@ def _balanced_accuracy(sums: FloatArray) -> FloatArray:
     return ratio(np.nansum(recall, -1), (truths > 0).sum(-1))
 
 
-def _precision(sums: FloatArray) -> FloatArray:
-    hits, truths, calls = split_counts(sums)
-    precision = np.nan_to_num(ratio(hits[..., 1], calls[..., 1]))  # nothing called positive: 0
-    return np.where(truths.sum(-1) > 0, precision, np.nan)
+def _of_positives(name: str) -> Combine:
+    """Return precision, recall, f1 or jaccard of the positive class; nan without rows (precision), else positives."""
 
+    def combine(sums: FloatArray) -> FloatArray:
+        hits, truths, calls = (counts[..., 1] for counts in split_counts(sums))
+        rows = split_counts(sums)[1].sum(-1)
+        score = {
+            "precision": np.nan_to_num(ratio(hits, calls)),  # nothing called positive: 0
+            "recall": ratio(hits, truths),
+            "f1": ratio(2 * hits, truths + calls),
+            "jaccard": ratio(hits, truths + calls - hits),
+        }[name]
+        return np.where((rows if name == "precision" else truths) > 0, score, np.nan)
 
-def _recall(sums: FloatArray) -> FloatArray:
-    hits, truths, _ = split_counts(sums)
-    return ratio(hits[..., 1], truths[..., 1])
+    return combine
 
 
 def _specificity(sums: FloatArray) -> FloatArray:
     hits, truths, _ = split_counts(sums)
     return ratio(hits[..., 0], truths[..., 0])
-
-
-def _f1(sums: FloatArray) -> FloatArray:
-    hits, truths, calls = split_counts(sums)
-    f1 = ratio(2 * hits[..., 1], truths[..., 1] + calls[..., 1])
-    return np.where(truths[..., 1] > 0, f1, np.nan)
-
-
-def _jaccard(sums: FloatArray) -> FloatArray:
-    hits, truths, calls = split_counts(sums)
-    found = ratio(hits[..., 1], truths[..., 1] + calls[..., 1] - hits[..., 1])
-    return np.where(truths[..., 1] > 0, found, np.nan)
 
 
 def _matthews(sums: FloatArray) -> FloatArray:
@@ -116,62 +118,38 @@ def _kappa(sums: FloatArray) -> FloatArray:
     return ratio(ratio(hits.sum(-1), s) - chance, 1 - chance)
 
 
-def _per_class(sums: FloatArray, *, kind: str) -> tuple[FloatArray, BoolArray, FloatArray]:
-    """Return the per-class score (0 where nothing is defined), presence and support, each (…, k)."""
-    hits, truths, calls = split_counts(sums)
-    bottom = {"f1": (truths + calls) / 2, "precision": calls, "recall": truths}[kind]
-    return np.nan_to_num(ratio(hits, bottom)), (truths + calls) > 0, truths
+def _averaged(kind: str, *, weighted: bool) -> Combine:
+    """Return the mean of f1, precision or recall over classes, by support or alike for all that are present."""
 
-
-def _macro(kind: str) -> Callable[[FloatArray], FloatArray]:
     def combine(sums: FloatArray) -> FloatArray:
-        score, present, _ = _per_class(sums, kind=kind)
-        return ratio((score * present).sum(-1), present.sum(-1))
-
-    return combine
-
-
-def _weighted(kind: str) -> Callable[[FloatArray], FloatArray]:
-    def combine(sums: FloatArray) -> FloatArray:
-        score, _, support = _per_class(sums, kind=kind)
-        return ratio((score * support).sum(-1), support.sum(-1))
+        hits, truths, calls = split_counts(sums)
+        bottom = {"f1": (truths + calls) / 2, "precision": calls, "recall": truths}[kind]
+        score = np.nan_to_num(ratio(hits, bottom))  # 0 where nothing is defined
+        weight = truths if weighted else (truths + calls) > 0
+        return ratio((score * weight).sum(-1), weight.sum(-1))
 
     return combine
 
 
 def label_metrics() -> list[Metric]:
     """Return the metrics of decided classes."""
-    both: dict[str, Callable[[FloatArray], FloatArray]] = {
+    both: dict[str, Combine] = {
         "accuracy": _accuracy,
         "balanced_accuracy": _balanced_accuracy,
         "matthews_corrcoef": _matthews,
         "cohen_kappa": _kappa,
     }
     for kind in ("f1", "precision", "recall"):
-        both[f"{kind}_macro"], both[f"{kind}_weighted"] = _macro(kind), _weighted(kind)
+        both[f"{kind}_macro"] = _averaged(kind, weighted=False)
+        both[f"{kind}_weighted"] = _averaged(kind, weighted=True)
         both[f"{kind}_micro"] = _accuracy
-    binary: dict[str, Callable[[FloatArray], FloatArray]] = {
-        "precision": _precision,
-        "recall": _recall,
-        "specificity": _specificity,
-        "f1": _f1,
-        "jaccard": _jaccard,
-    }
-    return [_label_metric(name, combine, CLASSIFICATION) for name, combine in both.items()] + [
-        _label_metric(name, combine, BINARY) for name, combine in binary.items()
+    binary = {name: _of_positives(name) for name in ("precision", "recall", "f1", "jaccard")}
+    binary["specificity"] = _specificity
+    return [
+        Metric(name=name, problems=problems, needs="label", components=class_parts, combine=combine)
+        for problems, metrics in ((CLASSIFICATION, both), (BINARY, binary))
+        for name, combine in metrics.items()
     ]
-
-
-def _label_metric(name: str, combine: Callable[[FloatArray], FloatArray], problems: frozenset[str]) -> Metric:
-    return Metric(
-        name=name,
-        problems=problems,
-        greater_is_better=True,
-        bounded=True,
-        needs="label",
-        components=class_parts,
-        combine=combine,
-    )
 
 
 def business_metric(
@@ -215,14 +193,12 @@ def business_metric(
         truth, called, _ = class_codes(scored)
         if scored.is_binary:
             return row_parts(scored, value * gains[truth, called] - action_cost * called)
-        return row_parts(
-            scored, value * np.where(truth == called, true_positive, false_positive) - action_cost
-        )
+        gain = np.where(truth == called, true_positive, false_positive)
+        return row_parts(scored, value * gain - action_cost)
 
     return Metric(
         name="business_value",
         problems=frozenset({problem}),
-        greater_is_better=True,
         bounded=False,
         needs="value",
         components=components,
@@ -261,16 +237,17 @@ def _brier_parts(scored: Scored) -> MetricParts:
     return row_parts(scored, ((wide - np.eye(k)[truth]) ** 2).sum(axis=1))
 
 
-def _roc_auc(scored: Scored) -> float:
-    return roc_auc(scored.truth, scored.positive_score, weight=scored.weight)
+def _area(area: Callable[..., float]) -> Callable[[Scored], float]:
+    """Return a metric of two classes from an area under a curve."""
+
+    def function(scored: Scored) -> float:
+        return area(scored.truth, scored.positive_score, weight=scored.weight)
+
+    return function
 
 
 def _roc_auc_influence(scored: Scored) -> FloatArray:
     return auc_influence(scored.truth, scored.positive_score)
-
-
-def _average_precision(scored: Scored) -> float:
-    return average_precision(scored.truth, scored.positive_score, weight=scored.weight)
 
 
 def _roc_auc_ovr(scored: Scored, *, weighted: bool = False) -> float:
@@ -287,41 +264,12 @@ def _roc_auc_ovr(scored: Scored, *, weighted: bool = False) -> float:
 
 def probability_metrics() -> list[Metric]:
     """Return the metrics of probabilities."""
+    weighted = partial(_roc_auc_ovr, weighted=True)
     return [
-        _loss("log_loss", _log_loss_parts),
-        _loss("brier_score", _brier_parts),
-        _ranked("roc_auc", BINARY, _roc_auc, influence=_roc_auc_influence),
-        _ranked("average_precision", BINARY, _average_precision),
-        _ranked("roc_auc_ovr", MULTICLASS, _roc_auc_ovr),
-        _ranked("roc_auc_ovr_weighted", MULTICLASS, lambda scored: _roc_auc_ovr(scored, weighted=True)),
+        error_metric("log_loss", CLASSIFICATION, components=_log_loss_parts),
+        error_metric("brier_score", CLASSIFICATION, components=_brier_parts),
+        Metric(name="roc_auc", problems=BINARY, function=_area(roc_auc), influence=_roc_auc_influence),
+        Metric(name="average_precision", problems=BINARY, function=_area(average_precision)),
+        Metric(name="roc_auc_ovr", problems=MULTICLASS, function=_roc_auc_ovr),
+        Metric(name="roc_auc_ovr_weighted", problems=MULTICLASS, function=weighted),
     ]
-
-
-def _loss(name: str, components: Callable[[Scored], MetricParts]) -> Metric:
-    return Metric(
-        name=name,
-        problems=CLASSIFICATION,
-        greater_is_better=False,
-        bounded=False,
-        needs="score",
-        components=components,
-        combine=mean_of_first,
-    )
-
-
-def _ranked(
-    name: str,
-    problems: frozenset[str],
-    function: Callable[[Scored], float],
-    *,
-    influence: Callable[[Scored], FloatArray] | None = None,
-) -> Metric:
-    return Metric(
-        name=name,
-        problems=problems,
-        greater_is_better=True,
-        bounded=True,
-        needs="score",
-        function=function,
-        influence=influence,
-    )

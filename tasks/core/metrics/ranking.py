@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -20,16 +20,11 @@ class Ranked:
 
     Attributes
     ----------
-    order : array, shape (n,)
-        Original row of each sorted row.
-    starts : array, shape (g,)
-        Where each group begins among the sorted rows.
-    place : array, shape (n,)
-        0 for the first of its group, 1 for the second, …
-    tie : array, shape (n,)
-        Number of the run of equal scores a sorted row belongs to.
-    group : array, shape (n,)
-        Number of the group a sorted row belongs to.
+    order : (n,), original row of each sorted row.
+    starts : (g,), where each group begins among the sorted rows.
+    place : (n,), 0 for the first of its group, 1 for the second, …
+    tie : (n,), number of the run of equal scores a sorted row belongs to.
+    group : (n,), number of the group a sorted row belongs to.
     """
 
     order: IntArray
@@ -152,15 +147,5 @@ def _group_parts(scored: Scored, ranked: Ranked, value: FloatArray, defined: Boo
     return MetricParts(values=values, rows=rows)
 
 
-def _metric(
-    name: str, *, components: Callable[[Scored], MetricParts], bounded: bool = True, needs: str = "score"
-) -> Metric:
-    return Metric(
-        name=name,
-        problems=RANKING,
-        greater_is_better=True,
-        bounded=bounded,
-        needs=needs,
-        components=components,
-        combine=mean_of_first,
-    )
+def _metric(name: str, **options: Any) -> Metric:
+    return Metric(name=name, problems=RANKING, combine=mean_of_first, **options)

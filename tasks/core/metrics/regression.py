@@ -7,7 +7,15 @@ from collections.abc import Callable
 import numpy as np
 
 from evergreen.tasks.core.arrays import FloatArray
-from evergreen.tasks.core.metrics.base import Metric, MetricParts, mean_of_first, ratio, row_parts
+from evergreen.tasks.core.metrics.base import (
+    Components,
+    Metric,
+    MetricParts,
+    error_metric,
+    mean_of_first,
+    ratio,
+    row_parts,
+)
 from evergreen.tasks.core.metrics.scored import Scored
 
 REGRESSION = frozenset({"regression"})
@@ -23,30 +31,20 @@ def regression_metrics() -> list[Metric]:
         "mean_gamma_deviance": _gamma,
     }
     roots = {"rmse": means["mse"], "rmsle": _squared_log}
+    by_function = {"median_absolute_error": _median_absolute_error, "max_error": _max_error}
+    r2 = Metric(name="r2", problems=REGRESSION, components=_r2_parts, combine=_r2)
     return [
-        *[_error(name, _loss_parts(loss), mean_of_first) for name, loss in means.items()],
-        *[_error(name, _loss_parts(loss), _root_of_mean) for name, loss in roots.items()],
-        _r2(),
-        _median_absolute_error(),
-        _max_error(),
+        *(error_metric(name, REGRESSION, components=_loss_parts(loss)) for name, loss in means.items()),
+        *(
+            error_metric(name, REGRESSION, components=_loss_parts(loss), combine=_root_of_mean)
+            for name, loss in roots.items()
+        ),
+        r2,
+        *(error_metric(name, REGRESSION, function=function) for name, function in by_function.items()),
     ]
 
 
-def _error(
-    name: str, components: Callable[[Scored], MetricParts], combine: Callable[[FloatArray], FloatArray]
-) -> Metric:
-    return Metric(
-        name=name,
-        problems=REGRESSION,
-        greater_is_better=False,
-        bounded=False,
-        needs="score",
-        components=components,
-        combine=combine,
-    )
-
-
-def _loss_parts(loss: Callable[[FloatArray, FloatArray], FloatArray]) -> Callable[[Scored], MetricParts]:
+def _loss_parts(loss: Callable[[FloatArray, FloatArray], FloatArray]) -> Components:
     def components(scored: Scored) -> MetricParts:
         return row_parts(scored, loss(*_numbers(scored)))
 
@@ -83,55 +81,27 @@ def _squared_log(y: FloatArray, p: FloatArray) -> FloatArray:
     return np.where(bad, np.nan, (np.log1p(np.where(bad, 0.0, y)) - np.log1p(np.where(bad, 0.0, p))) ** 2)
 
 
-def _r2() -> Metric:
-    """Return r2, 1 - unexplained / total variation; read absolutely, nan for a constant outcome."""
-
-    def components(scored: Scored) -> MetricParts:
-        y, p = _numbers(scored)
-        centred = y - y.mean()  # the same shift for both models of a pair; keeps the sums small
-        return row_parts(scored, (y - p) ** 2, centred, centred**2)
-
-    def combine(sums: FloatArray) -> FloatArray:
-        unexplained, first, second, weight = (sums[..., i] for i in range(4))
-        return 1.0 - ratio(unexplained, second - ratio(first**2, weight))
-
-    return Metric(
-        name="r2",
-        problems=REGRESSION,
-        greater_is_better=True,
-        bounded=True,
-        needs="score",
-        components=components,
-        combine=combine,
-    )
+def _r2_parts(scored: Scored) -> MetricParts:
+    y, p = _numbers(scored)
+    centred = y - y.mean()  # the same shift for both models of a pair; keeps the sums small
+    return row_parts(scored, (y - p) ** 2, centred, centred**2)
 
 
-def _median_absolute_error() -> Metric:
-    def function(scored: Scored) -> float:
-        y, p = _numbers(scored)
-        if scored.weight is None:
-            return float(np.median(np.abs(y - p)))
-        from sklearn.metrics import median_absolute_error
-
-        return float(median_absolute_error(y, p, sample_weight=scored.weight))
-
-    return _by_function("median_absolute_error", function)
+def _r2(sums: FloatArray) -> FloatArray:
+    """Return 1 - unexplained / total variation; nan for a constant outcome."""
+    unexplained, first, second, weight = (sums[..., i] for i in range(4))
+    return 1.0 - ratio(unexplained, second - ratio(first**2, weight))
 
 
-def _max_error() -> Metric:
-    def function(scored: Scored) -> float:
-        y, p = _numbers(scored)
-        return float(np.abs(y - p).max())
+def _median_absolute_error(scored: Scored) -> float:
+    y, p = _numbers(scored)
+    if scored.weight is None:
+        return float(np.median(np.abs(y - p)))
+    from sklearn.metrics import median_absolute_error
 
-    return _by_function("max_error", function)
+    return float(median_absolute_error(y, p, sample_weight=scored.weight))
 
 
-def _by_function(name: str, function: Callable[[Scored], float]) -> Metric:
-    return Metric(
-        name=name,
-        problems=REGRESSION,
-        greater_is_better=False,
-        bounded=False,
-        needs="score",
-        function=function,
-    )
+def _max_error(scored: Scored) -> float:
+    y, p = _numbers(scored)
+    return float(np.abs(y - p).max())

@@ -1,7 +1,8 @@
-"""What a model said about rows whose outcome is known: the one input of every metric and comparison."""
+"""Answers of a model on rows whose outcome is known: the one input of every metric and comparison."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,25 +18,16 @@ class Scored:
 
     Attributes
     ----------
-    y : array, shape (n,)
-        Outcome: a class, a number, or a relevance (0 = not relevant; ranking).
-    score : array, shape (n,) or (n, k), or None
-        Binary: P(positive). Multiclass: probabilities, columns in the order of ``classes``.
-        Regression: the prediction. Ranking: any score, larger ranks higher.
-    label : array, shape (n,), or None
-        Predicted class; None means P >= 0.5 (binary) or the most likely class (multiclass).
-    classes : tuple
-        Class labels in the order of the columns of ``score``.
-    positive_class : object
-        The positive one of two classes; None means the last of ``classes``, or 1 without any.
-    group : array, shape (n,), or None
-        Codes of the ranking groups.
-    weight : array, shape (n,), or None
-        Weight of each row, >= 0.
-    value : array, shape (n,), or None
-        What acting on the row earns, in the unit of the business.
-    positions : array, shape (n,), or None
-        The clock of each row as a float (seconds or row numbers).
+    y : (n,), outcome: a class, a number, or a relevance (0 = not relevant; ranking).
+    score : (n,) or (n, k), or None. Binary: P(positive). Multiclass: probabilities, columns in the order of
+        ``classes``. Regression: the prediction. Ranking: any score, larger ranks higher.
+    label : (n,), predicted class; None: P >= 0.5 (binary) or the most likely class (multiclass).
+    classes : class labels in the order of the columns of ``score``.
+    positive_class : the positive one of two classes; None: the last of ``classes``, or 1 without any.
+    group : (n,), codes of the ranking groups; None without groups.
+    weight : (n,), weight of each row, >= 0; None: all alike.
+    value : (n,), what acting on the row earns, in the unit of the business; None: not known.
+    positions : (n,), the clock of each row as a float (seconds or row numbers); None without a clock.
 
     Raises
     ------
@@ -73,10 +65,8 @@ class Scored:
 
     def take(self, indices: Array) -> Scored:
         """Return the rows at ``indices`` (integers, with repeats if wanted, or a mask)."""
-        chosen = {name: getattr(self, name) for name in _COLUMNS}
-        return replace(
-            self, **{name: column[indices] for name, column in chosen.items() if column is not None}
-        )
+        columns = {name: getattr(self, name) for name in _COLUMNS if getattr(self, name) is not None}
+        return replace(self, **{name: column[indices] for name, column in columns.items()})
 
     @property
     def is_binary(self) -> bool:
@@ -145,15 +135,10 @@ def align_classes(first: Scored, second: Scored) -> tuple[Scored, Scored]:
     """Give two multiclass models the same classes in the same order; an unknown class has probability 0."""
     if first.is_binary or (first.classes and first.classes == second.classes):
         return first, second
-    union = list(first.classes)
-    for more in (second.classes, _distinct(first.y), _distinct(first.label), _distinct(second.label)):
-        union += [c for c in more if c not in union]
-    return _with_classes(first, tuple(union)), _with_classes(second, tuple(union))
-
-
-def _distinct(column: Array | None) -> list[Any]:
-    """Return the distinct entries, sorted; none of a missing column."""
-    return [] if column is None else list(np.unique(column).tolist())
+    columns = [column for column in (first.y, first.label, second.label) if column is not None]
+    labels = [*first.classes, *second.classes, *(c for column in columns for c in np.unique(column).tolist())]
+    union = tuple(label for place, label in enumerate(labels) if label not in labels[:place])
+    return _with_classes(first, union), _with_classes(second, union)
 
 
 def _with_classes(scored: Scored, classes: tuple[Any, ...]) -> Scored:
@@ -179,14 +164,9 @@ def _equals(column: Array, value: Any) -> BoolArray:
 
 def _not_finite(column: Array | None) -> int:
     """Count NaN, infinities and None."""
-    if column is None:
+    if column is None or column.dtype.kind not in "fO":
         return 0
     if column.dtype.kind == "f":
         return int(column.size - np.isfinite(column).sum())
-    if column.dtype.kind == "O":
-        return sum(
-            1
-            for entry in column.ravel()
-            if entry is None or (isinstance(entry, float) and not np.isfinite(entry))
-        )
-    return 0
+    entries = column.ravel().tolist()
+    return sum(one is None or (isinstance(one, float) and not math.isfinite(one)) for one in entries)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,16 +24,13 @@ _WHOLE_BITS = np.int64(0x4330000000000000)
 
 
 class Scratch:
-    """Memory for the steps of counting one block, used again block after block: asking anew costs more than counting.
+    """Memory for counting one block, used again block after block: allocating it anew costs more than counting.
 
     Attributes
     ----------
-    floats, whole : array of float64 and int64, shape (rows,)
-        The same memory.
-    small : array of uint16, shape (rows,)
-        What a table tells of the rows.
-    spare, spare_whole : array of float64 and int64, shape (rows,)
-        The same memory, another one.
+    floats, whole : (rows,), float64 and int64, the same memory.
+    small : (rows,), uint16, table entries of the rows.
+    spare, spare_whole : (rows,), float64 and int64, the same memory, another one.
     """
 
     def __init__(self, rows: int) -> None:
@@ -124,7 +122,7 @@ NULL, PLUS_INF, MINUS_INF = -1, -2, -3
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EdgeTable:
-    """A table that tells the bin of most values at once.
+    """A table from which the bin of most values is read at once.
 
     Values fall into 65,536 cells (`evergreen.tasks.core.profiles.count`) by operations that never decrease when the
     value grows, also after rounding. So a cell in which no edge lies belongs to one bin; a value in one of the
@@ -133,18 +131,12 @@ class EdgeTable:
 
     Attributes
     ----------
-    edges : array, shape (bins - 1,)
-        Ascending.
-    cells : LinearCells | BitCells | None
-        Tells a value's cell; None: there is no table, all is binary search.
-    table : array of uint16, shape (65536,)
-        By cell: its bin, or the number of bins plus that of the doubtful cell.
-    base : array, shape (doubtful cells,)
-        Bin of what lies below the cell's first edge.
-    first, second : array, shape (doubtful cells,)
-        The cell's edges; infinite where there is no second.
-    crowded : array of bool, shape (doubtful cells,)
-        Whether the cell holds more than two edges.
+    edges : (bins - 1,), ascending.
+    cells : maps a value to its cell; None: there is no table, all is binary search.
+    table : (65536,), uint16, by cell: its bin, or the number of bins plus that of the doubtful cell.
+    base : (doubtful cells,), bin of what lies below the cell's first edge.
+    first, second : (doubtful cells,), the cell's edges; infinite where there is no second.
+    crowded : (doubtful cells,), whether the cell holds more than two edges.
     """
 
     edges: FloatArray
@@ -178,11 +170,7 @@ class EdgeTable:
 
     def codes(self, values: FloatArray) -> IntArray:
         """Return the bin of each value, shape (n,); the values must be finite."""
-        found = np.empty(len(values), dtype=np.int64)
-        for start in range(0, len(values), BLOCK):
-            block = slice(start, start + BLOCK)
-            found[block] = self._codes(values[block])
-        return found
+        return np.concatenate([np.zeros(0, dtype=np.int64), *map(self._codes, blocks(values))])
 
     def _codes(self, values: FloatArray) -> IntArray:
         if self.cells is None:
@@ -311,6 +299,11 @@ class Moments:
     maximum: float | None = None
     mean: float = 0.0
     squares: float = 0.0
+
+    @property
+    def of_values(self) -> dict[str, Any]:
+        """All but the number of values, by name."""
+        return {name: value for name, value in vars(self).items() if name != "n"}
 
     def __add__(self, other: Moments) -> Moments:
         """Return the moments of both sets of values (Chan, Golub & LeVeque 1979)."""

@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,11 +41,8 @@ def tokens(column: pd.Series, *, hashed: bool = False) -> pd.Series:
 
     if column.dtype == object and pd.api.types.infer_dtype(column, skipna=True) != "string":
         present = column[column.notna()]  # True, 1 and 1.0 are equal as keys but not as categories
-        return (
-            present.map(lambda value: category_token(value, hashed=hashed))
-            .reindex(column.index)
-            .astype(object)
-        )
+        named = present.map(partial(category_token, hashed=hashed))
+        return named.reindex(column.index).astype(object)
     codes, distinct = pd.factorize(column)
     names = [category_token(value, hashed=hashed) for value in distinct.tolist()]
     table = np.array([*names, None], dtype=object)
@@ -73,17 +70,12 @@ class ColumnGrid(Struct):
 
     Attributes
     ----------
-    kind : {'numeric', 'categorical'}
-        What the column holds.
-    edges : tuple of float
-        Numeric: ascending; bin 0 lies below the first edge, bin i is ``[edges[i-1], edges[i])``. A value with
-        more than 1/256 of the reference has a bin of its own.
-    categories, pooled : tuple of str
-        Categorical: those with a bin of their own (the most frequent), and known ones counted as *other*.
-    cuts : tuple of int
-        First bins of the coarse groups used in the joint table with the outcome; the first is 0.
-    hashed : bool
-        Category names stand as hashes (private columns).
+    kind : `numeric` or `categorical`.
+    edges : numeric: ascending; bin 0 lies below the first edge, bin i is ``[edges[i-1], edges[i])``. A value with more
+        than 1/256 of the reference has a bin of its own.
+    categories, pooled : those with a bin of their own (the most frequent), and known ones counted as *other*.
+    cuts : first bins of the coarse groups used in the joint table with the outcome; the first is 0.
+    hashed : category names are stored as hashes (private columns).
     """
 
     kind: str
@@ -100,8 +92,8 @@ class ColumnGrid(Struct):
 
     def edge_table(self, rows: int) -> EdgeTable:
         """Return what numbers are counted with; a table is made once it pays for so many rows, then kept."""
-        pays = rows >= TABLE_PAYS or "_table" in vars(self)
-        return self._table if pays else EdgeTable(edges=np.asarray(self.edges, dtype=np.float64))
+        is_worth_it = rows >= TABLE_PAYS or "_table" in vars(self)
+        return self._table if is_worth_it else EdgeTable(edges=np.asarray(self.edges, dtype=np.float64))
 
     @cached_property
     def _table(self) -> EdgeTable:
@@ -120,7 +112,13 @@ class ColumnGrid(Struct):
 
     def codes(self, column: pd.Series) -> IntArray:
         """Return the bin of each value, shape (n,); -1 for null, -2 for +inf, -3 for -inf."""
-        return _numeric_codes(column, self) if self.kind == "numeric" else _category_codes(column, self)
+        import pandas as pd
+
+        if self.kind == "numeric":
+            values = column_numbers(column)
+            return numeric_codes(values, self.edge_table(len(values)))
+        codes, names = pd.factorize(tokens(column, hashed=self.hashed))
+        return np.append(self.token_codes(names.tolist()), NULL)[codes]
 
     def token_codes(self, names: Sequence[str]) -> IntArray:
         """Return the bin of each category, given as a token (hashed where the column is private)."""
@@ -142,10 +140,8 @@ class Grid(Struct):
 
     Attributes
     ----------
-    columns : dict of str to ColumnGrid
-        By column.
-    outcome : str | None
-        Column that the others are counted jointly with; it must be one of ``columns``.
+    columns : by column.
+    outcome : column that the others are counted jointly with; it must be one of ``columns``.
     """
 
     columns: dict[str, ColumnGrid]
@@ -165,7 +161,7 @@ def make_grid(
     private: frozenset[str] = frozenset(),
     outcome: str | None = None,
 ) -> Grid:
-    """Lay the grid over reference rows.
+    """Make the grid of reference rows.
 
     Parameters
     ----------
@@ -176,12 +172,12 @@ def make_grid(
     outcome : str, optional
         The column the others are counted jointly with.
     """
-    columns = {
-        name: _category_grid(frame[name], hashed=name in private)
-        if name in categorical
-        else _numeric_grid(frame[name])
-        for name in map(str, frame.columns)
-    }
+    columns = {}
+    for name in map(str, frame.columns):
+        if name in categorical:
+            columns[name] = _category_grid(frame[name], hashed=name in private)
+        else:
+            columns[name] = _numeric_grid(frame[name])
     return Grid(columns=columns, outcome=outcome)
 
 
@@ -218,18 +214,14 @@ def column_numbers(column: pd.Series) -> FloatArray:
     DataError
         When it holds what is no number; times are none.
     """
+    place = f"Column '{column.name}'"
     if column.dtype.kind in "mM":  # they would be counted in a unit that differs from file to file
-        raise DataError(
-            f"Column '{column.name}' holds times, not numbers. Derive numbers from them to use them."
-        )
+        raise DataError(f"{place} holds times, not numbers. Derive numbers from them to use them.")
     try:
-        numbers: FloatArray = column.to_numpy(dtype=np.float64, na_value=np.nan)
+        return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
     except (ValueError, TypeError) as error:
-        raise DataError(
-            f"Column '{column.name}' should hold numbers and does not: {error}. "
-            "Correct the data, or list the column as categorical."
-        ) from None
-    return numbers
+        remedy = "Correct the data, or list the column as categorical."
+        raise DataError(f"{place} should hold numbers and does not: {error}. {remedy}") from None
 
 
 def _numeric_grid(column: pd.Series) -> ColumnGrid:
@@ -256,15 +248,3 @@ def _cuts(grid: ColumnGrid, column: pd.Series) -> tuple[int, ...]:
     wanted = mass[-1] * np.arange(1, COARSE_BINS) / COARSE_BINS
     firsts = np.searchsorted(mass, wanted, side="left") + 1
     return tuple(np.unique(np.r_[0, firsts[firsts < grid.bins]]).tolist())
-
-
-def _numeric_codes(column: pd.Series, grid: ColumnGrid) -> IntArray:
-    values = column_numbers(column)
-    return numeric_codes(values, grid.edge_table(len(values)))
-
-
-def _category_codes(column: pd.Series, grid: ColumnGrid) -> IntArray:
-    import pandas as pd
-
-    codes, names = pd.factorize(tokens(column, hashed=grid.hashed))
-    return np.append(grid.token_codes(names.tolist()), NULL)[codes]

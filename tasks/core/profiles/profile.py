@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,17 +24,12 @@ if TYPE_CHECKING:
 
 
 _EMPTY: dict[str, Any] = {
-    "n": 0,
-    "nulls": 0,
-    "plus_inf": 0,
-    "minus_inf": 0,
-    "minimum": None,
-    "maximum": None,
-    "mean": 0.0,
-    "squares": 0.0,
+    **dict.fromkeys(("n", "nulls", "plus_inf", "minus_inf"), 0),
+    **dict.fromkeys(("minimum", "maximum"), None),
+    **dict.fromkeys(("mean", "squares"), 0.0),
     "joint": [],
 }
-"""What is left out of the form that a window's profile is kept in."""
+"""What is left out of the form that a window's profile is stored in."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,16 +38,11 @@ class ColumnProfile(Struct):
 
     Attributes
     ----------
-    n, nulls, plus_inf, minus_inf : int
-        Rows; of these null and infinite ones, which are in no bin.
-    counts : tuple of int
-        By bin of the grid; categorical: the categories, then *other*, then *unseen*.
-    minimum, maximum : float | None
-        Of the finite values; None without any (and for categories).
-    mean, squares : float
-        Mean, and sum of squared deviations from it, of the finite values; infinite beyond the largest float.
-    joint : tuple of tuple of int
-        Coarse group (the last: missing) by coarse outcome (the last: missing); empty without an outcome.
+    n, nulls, plus_inf, minus_inf : rows; of these null and infinite ones, which are in no bin.
+    counts : by bin of the grid; categorical: the categories, then *other*, then *unseen*.
+    minimum, maximum : of the finite values; None without any (and for categories).
+    mean, squares : mean of the finite values, and sum of squared deviations from it; infinite beyond the largest float.
+    joint : coarse group (the last: missing) by coarse outcome (the last: missing); empty without an outcome.
     """
 
     n: int
@@ -108,11 +98,7 @@ class ColumnProfile(Struct):
         """Return the profile written by ``to_window_dict``, of a grid column with ``bins`` bins."""
         counts = np.zeros(bins, dtype=np.int64)
         counts[plain.get("at", slice(None))] = plain["all"] if "all" in plain else plain["of"]
-        found = {name: plain[name] for name in _EMPTY if name in plain}
-        return cls.from_dict({**_EMPTY, **found, "counts": counts.tolist()})
-
-
-_FIELDS = tuple(each.name for each in fields(ColumnProfile))
+        return cls.from_dict({**_EMPTY, **plain, "counts": counts.tolist()})
 
 
 def add_columns(parts: Sequence[ColumnProfile]) -> ColumnProfile:
@@ -138,20 +124,16 @@ def add_columns(parts: Sequence[ColumnProfile]) -> ColumnProfile:
         plus_inf=total[-2],
         minus_inf=total[-3],
         counts=tuple(total[:-3]),
-        minimum=moments.minimum,
-        maximum=moments.maximum,
-        mean=moments.mean,
-        squares=moments.squares,
-        joint=tuple(tuple(row) for row in joint),
+        joint=tuple(map(tuple, joint)),
+        **moments.of_values,
     )
 
 
 def _moments(part: ColumnProfile) -> Moments:
     if part.minimum is None:
         return Moments()
-    return Moments(
-        n=part.finite, minimum=part.minimum, maximum=part.maximum, mean=part.mean, squares=part.squares
-    )
+    values = {name: getattr(part, name) for name in Moments().of_values}
+    return Moments(n=part.finite, **values)
 
 
 # Running counts of columns over their grids, as rows come in, part by part.
@@ -159,7 +141,7 @@ def _moments(part: ColumnProfile) -> Moments:
 
 @dataclass(kw_only=True, eq=False)
 class _Tally:
-    """What both kinds of columns have: counts of rows and, given the outcome's grid, the joint table with it."""
+    """Counts of rows of either kind of column and, given the outcome's grid, the joint table with it."""
 
     grid: ColumnGrid
     outcome: ColumnGrid | None = None
@@ -182,8 +164,11 @@ class _Tally:
             cells = self.grid.coarse[codes] * self.joint.shape[1] + groups
             self.joint += np.bincount(cells, minlength=self.joint.size).reshape(self.joint.shape)
 
-    def _joint(self) -> tuple[tuple[int, ...], ...]:
-        return () if self.joint is None else tuple(tuple(row) for row in self.joint.tolist())
+    def profile(self, **more: Any) -> ColumnProfile:
+        """Return what was counted so far."""
+        joint = () if self.joint is None else tuple(map(tuple, self.joint.tolist()))
+        counts = tuple(self.counts.tolist())
+        return ColumnProfile(n=self.n, nulls=self.nulls, counts=counts, joint=joint, **more)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -214,21 +199,10 @@ class NumericTally(_Tally):
             block = slice(start, start + BLOCK)
             self._add(values[block], None if groups is None else groups[block])
 
-    def profile(self) -> ColumnProfile:
+    def profile(self, **more: Any) -> ColumnProfile:
         """Return what was counted so far."""
-        moments = self.moments
-        return ColumnProfile(
-            n=self.n,
-            nulls=self.nulls,
-            counts=tuple(self.counts.tolist()),
-            plus_inf=self.plus_inf,
-            minus_inf=self.minus_inf,
-            minimum=moments.minimum,
-            maximum=moments.maximum,
-            mean=moments.mean,
-            squares=moments.squares,
-            joint=self._joint(),
-        )
+        infinite = {"plus_inf": self.plus_inf, "minus_inf": self.minus_inf}
+        return super().profile(**infinite, **self.moments.of_values, **more)
 
     def _add(self, values: FloatArray, groups: IntArray | None) -> None:
         finite, low, high = values, float(values.min()), float(values.max())
@@ -258,12 +232,6 @@ class CategoryTally(_Tally):
         self.nulls += nulls
         self.counts += by_bin
 
-    def profile(self) -> ColumnProfile:
-        """Return what was counted so far."""
-        return ColumnProfile(
-            n=self.n, nulls=self.nulls, counts=tuple(self.counts.tolist()), joint=self._joint()
-        )
-
 
 VERSION = 1
 
@@ -274,12 +242,9 @@ class Profile(Struct):
 
     Attributes
     ----------
-    grid : Grid
-        What was counted over.
-    columns : dict of str to ColumnProfile
-        By column; all of the grid's, unless fewer were asked for.
-    version : int
-        Of the format.
+    grid : the grid it was counted over.
+    columns : by column; all of the grid's, unless fewer were asked for.
+    version : of the format.
     """
 
     also: ClassVar = ("grid_id",)
@@ -369,13 +334,13 @@ def measure_profile(frame: pd.DataFrame, grid: Grid, *, columns: Sequence[str] |
 def _measure(
     column: pd.Series, grid: ColumnGrid, outcome: ColumnGrid | None, groups: IntArray | None
 ) -> ColumnProfile:
-    if grid.kind == "numeric":
-        numbers = NumericTally(grid=grid, outcome=outcome)
-        numbers.add(column_numbers(column), groups=groups)
-        return numbers.profile()
-    categories = CategoryTally(grid=grid, outcome=outcome)
-    categories.add_codes(grid.codes(column), groups)
-    return categories.profile()
+    if grid.kind == "categorical":
+        categories = CategoryTally(grid=grid, outcome=outcome)
+        categories.add_codes(grid.codes(column), groups)
+        return categories.profile()
+    numbers = NumericTally(grid=grid, outcome=outcome)
+    numbers.add(column_numbers(column), groups=groups)
+    return numbers.profile()
 
 
 def _other_grid(one: str, other: str) -> InputError:

@@ -25,7 +25,7 @@ MOST_IN_A_CELL = 0.02
 
 
 class GridDecision(NamedTuple):
-    """Whether a grid is kept, and why (not)."""
+    """Whether an earlier grid is kept, and the reason."""
 
     keep: bool
     reason: str
@@ -85,9 +85,8 @@ def keep_grid(old: Grid, reference: Profile) -> GridDecision:
         cell, share = _fullest(column, old.columns[name])
         if share > MOST_IN_A_CELL:
             where = _cell_name(cell, old.columns[name])
-            return GridDecision(
-                False, f"{share:.1%} of column '{name}' fall into one cell ({where})".replace("%", " %")
-            )
+            why = f"{100 * share:.1f} % of column '{name}' fall into one cell ({where})"
+            return GridDecision(False, why)
     return GridDecision(True, "the schema is the same and no cell holds more than 2 % of the rows")
 
 
@@ -120,7 +119,7 @@ OUTCOME, SCORE, DECISION, LOSS = "@outcome", "@score", "@decision", "@loss"
 
 
 class FittedProfile(NamedTuple):
-    """A profile over the grid that fits it: an earlier one, or one laid anew, and why."""
+    """A profile over the grid that fits it, an earlier or a new one, and the reason."""
 
     profile: Profile
     reason: str
@@ -155,9 +154,9 @@ def reference_profiles(
         ``@outcome``): two profiles, each over a grid of its own, since their rows differ; ``grid`` says why the
         inputs' grid is what it is.
     """
-    frame, private = answer_frame(scored, config=config), frozenset(config.data.private)
-    hashed = frozenset({DECISION, OUTCOME}) if config.data.target in private else frozenset()
-    categorical = frozenset({DECISION, OUTCOME} if _has_classes(config) else ()) & frozenset(frame.columns)
+    frame, classes = answer_frame(scored, config=config), frozenset({DECISION, OUTCOME})
+    hashed = classes if config.data.target in config.data.private else frozenset()
+    categorical = classes & frozenset(frame.columns) if _has_classes(config) else frozenset()
     answers = make_grid(frame, categorical=categorical, private=hashed, outcome=OUTCOME)
     inputs = fit_inputs(rows, schema=schema, config=config, earlier=earlier)
     return {
@@ -185,10 +184,12 @@ def fit_inputs(
     reason = schema_change(earlier, fresh)
     if not reason:
         profile = measure_profile(frame, earlier)
-        kept = keep_grid(earlier, profile)
-        if kept.keep and not _new_classes(profile):
-            return FittedProfile(profile, f"kept from the version before: {kept.reason}")
-        reason = "the outcome has a new class" if kept.keep else kept.reason
+        decision = keep_grid(earlier, profile)
+        # the last count of a categorical outcome is that of unknown classes
+        is_new = earlier.columns[OUTCOME].kind == "categorical" and profile.columns[OUTCOME].counts[-1] > 0
+        if decision.keep and not is_new:
+            return FittedProfile(profile, f"kept from the version before: {decision.reason}")
+        reason = "the outcome has a new class" if decision.keep else decision.reason
     return FittedProfile(measure_profile(frame, fresh), f"laid anew: {reason}")
 
 
@@ -224,12 +225,6 @@ def _input_grid(frame: pd.DataFrame, *, schema: Schema, config: ModelConfig) -> 
     )
 
 
-def _new_classes(profile: Profile) -> bool:
-    """Tell whether an outcome is of a class that the grid does not know."""
-    categorical = profile.grid.columns[OUTCOME].kind == "categorical"
-    return categorical and profile.columns[OUTCOME].counts[-1] > 0
-
-
 # Profiles of many windows of the same rows at once: each value is coded once, whatever the number of windows.
 
 
@@ -259,13 +254,9 @@ def count_windows(frame: pd.DataFrame, grid: Grid, *, window: IntArray, many: in
     frame = frame.iloc[inside]
     outcome = None if grid.outcome is None else grid.columns[grid.outcome]
     groups = None if outcome is None else outcome.coarse[outcome.codes(frame[grid.outcome])]
-    columns = {
-        name: _columns(frame[name], one, of, many, outcome, groups) for name, one in grid.columns.items()
-    }
-    return [
-        Profile(grid=grid, columns={name: column[place] for name, column in columns.items()})
-        for place in range(many)
-    ]
+    by_column = [_columns(frame[name], one, of, many, outcome, groups) for name, one in grid.columns.items()]
+    windows = [[column[place] for column in by_column] for place in range(many)]
+    return [Profile(grid=grid, columns=dict(zip(grid.columns, one, strict=True))) for one in windows]
 
 
 def _columns(
