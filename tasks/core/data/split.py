@@ -123,7 +123,7 @@ def assign_parts(
         plan=plan,
         duplicates=duplicates,
         unlabelled=int((~usable).sum()),
-        fingerprint=fingerprint(rows.frame.loc[np.logical_or.reduce(masks)]),
+        fingerprint=fingerprint(rows.frame.iloc[np.flatnonzero(np.any(masks, axis=0))]),
         warnings=warnings,
         notes=notes,
     )
@@ -155,7 +155,7 @@ def rows_needed_from(rows: Rows, plan: SplitPlan) -> float:
     if plan.method == "random":
         return -np.inf
     line = make_timeline(rows.frame, _positions(rows), plan)
-    needed = np.logical_or.reduce(_masks_by_time(line, plan))
+    needed = np.any(_masks_by_time(line, plan), axis=0)
     start = float(line.positions[needed].min()) if needed.any() else -np.inf
     touching = (line.first < start) & (line.last >= start)
     return float(line.first[touching].min()) if touching.any() else start
