@@ -1,4 +1,4 @@
-"""One registry idiom for all that a team can plug in, and the doors whose names a configuration may use."""
+"""One kind of registry for all that a team can plug in, and the registries whose names a configuration may use."""
 
 from __future__ import annotations
 
@@ -66,17 +66,15 @@ class PluginRegistry(Generic[T]):
             When the name has other signs than letters, digits, ``_`` and ``-``, or stands for another thing.
         """
         if not _NAME.fullmatch(name):
-            raise ConfigError(
-                f"'{name}' is no name for a {self.what}: write a letter, then letters, digits, '_' or '-'."
-            )
+            allowed = "write a letter, then letters, digits, '_' or '-'"
+            raise ConfigError(f"'{name}' is no name for a {self.what}: {allowed}.")
 
         def keep(thing: Any) -> T:
             made, place = self._read(name, thing), _origin(thing if origin is None else origin)
             before = self._known.get(name)
             if before is not None and before[1] != place:
-                raise ConfigError(
-                    f"Two {self.what}s are called '{name}': {before[1]} and {place}. Rename one of them."
-                )
+                both = f"{before[1]} and {place}"
+                raise ConfigError(f"Two {self.what}s are called '{name}': {both}. Rename one of them.")
             self._known[name] = made, place
             return made
 
@@ -99,8 +97,8 @@ class PluginRegistry(Generic[T]):
         where = key or self.key
         if is_path(name):
             return self._read(name, find_object(name, key=where))
-        self._open()
-        if name in self._offered and name in self.built_in():
+        built_in = self.built_in()
+        if name in self._offered and name in built_in:
             raise ConfigError(
                 f"A package offers the {self.what} '{name}', and there is one of that name "
                 f"({self._known[name][1]}). Remove the package, or have it rename its own."
@@ -121,27 +119,16 @@ class PluginRegistry(Generic[T]):
 
     def built_in(self) -> dict[str, T]:
         """Return the built-in ones by name, in the order of their modules and then of their registration."""
-        self._open()
-        placed = {name: (self._place(origin), made) for name, (made, origin) in self._known.items()}
-        ours = sorted((place, name) for name, (place, _) in placed.items() if place is not None)
-        first = list(self._known)
-        ours.sort(key=lambda one: (one[0], first.index(one[1])))
-        return {name: placed[name][1] for _, name in ours}
+        for module in self._home:
+            importlib.import_module(module)
+        modules = {name: origin.partition(":")[0] for name, (_, origin) in self._known.items()}
+        ours = [name for name, module in modules.items() if not self._home or module in self._home]
+        ours.sort(key=lambda name: self._home.index(modules[name]) if self._home else 0)
+        return {name: self._known[name][0] for name in ours}
 
     def standard(self) -> dict[str, T]:
         """Return what there is without a configuration: built-in ones, then those of packages."""
         return {name: self.get(name) for name in self.names()}
-
-    def _place(self, origin: str) -> int | None:
-        """Return the place of a thing's module among those of the built-in ones; None for others."""
-        if not self._home:
-            return 0
-        module = origin.partition(":")[0]
-        return self._home.index(module) if module in self._home else None
-
-    def _open(self) -> None:
-        for module in self._home:
-            importlib.import_module(module)
 
 
 def _origin(thing: Any) -> str:
@@ -235,7 +222,7 @@ def plugged(entries: Sequence[str | Mapping[str, Mapping[str, Any]]]) -> dict[st
     return found
 
 
-# The doors: what is registered where, and under which key a configuration names it.
+# The registries: which modules register the built-in ones, and under which key a configuration names them.
 
 
 _CORE = "evergreen.tasks.core"

@@ -56,22 +56,12 @@ def render_base() -> str:
 
 def render_readme() -> str:
     """Return the reference of all keys in Markdown."""
-    lines = [_README_HEAD]
-    top = [
-        (name, field)
-        for name, field in ModelConfig.model_fields.items()
-        if section_of(field.annotation) is None
-    ]
-    lines += ["## The model", "", *_table(top, ""), ""]
+    fields = ModelConfig.model_fields.items()
+    top = [(name, field) for name, field in fields if section_of(field.annotation) is None]
+    lines = [_README_HEAD, "## The model", "", *_table(top, ""), ""]
     for path, section in _sections(ModelConfig, ""):
-        lines += [
-            f"## {path}",
-            "",
-            _flat(section.__doc__ or ""),
-            "",
-            *_table(list(section.model_fields.items()), path),
-            "",
-        ]
+        rows = _table(list(section.model_fields.items()), path)
+        lines += [f"## {path}", "", _flat(section.__doc__ or ""), "", *rows, ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -111,11 +101,8 @@ def _table(fields: list[tuple[str, FieldInfo]], path: str) -> Iterator[str]:
     for name, field in fields:
         key = f"{path}.{name}" if path else name
         shown = "required" if field.is_required() else f"`{_yaml(_default(field))}`"
-        shown = (
-            "see below"
-            if section_of(field.annotation) and not field.is_required() and _default(field)
-            else shown
-        )
+        if section_of(field.annotation) and not field.is_required() and _default(field):
+            shown = "see below"
         yield f"| `{key}` | {shown} | {_flat(field.description or '')} |"
 
 

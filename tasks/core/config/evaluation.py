@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from evergreen.tasks.core.config.section import (
     Count,
     Fraction,
+    MetricName,
     NonNegative,
     OpenFraction,
     Plugged,
@@ -108,7 +109,7 @@ class BusinessMetric(Section):
 class EvaluationConfig(Section):
     """Metrics, the test of champion against challenger, and its error budget."""
 
-    metric: str | None = None
+    metric: MetricName | None = None
     """Metric that decides, by scikit-learn's name.
     Default by problem: roc_auc, log_loss (multiclass), rmse, ndcg_at_3."""
     metrics: list[str] = Field(default_factory=list)
@@ -143,11 +144,6 @@ class EvaluationConfig(Section):
     """Resamples where a bootstrap is the test."""
     max_rollback_attempts: int = Field(default=3, ge=0)
     """How often a promotion that fails its smoke test rolls back before it stops."""
-
-    @field_validator("metric")
-    @classmethod
-    def _translate_metric(cls, value: str | None) -> str | None:
-        return value.replace("@", "_at_") if value else value
 
     @model_validator(mode="after")
     def _strict_is_superiority(self) -> EvaluationConfig:

@@ -31,11 +31,11 @@ def explain_errors(error: ValidationError, model: type[BaseModel], *, origin: st
     origin : str
         File the values came from.
     """
-    found: dict[str, list[Any]] = {}
+    by_key: dict[str, list[Any]] = {}
     for detail in error.errors():
-        found.setdefault(_dotted(detail["loc"], model), []).append(detail)
-    deepest = [key for key in found if not any(other.startswith(f"{key}.") for other in found)]
-    return " ".join(_explain(found[key], key, model, origin) for key in deepest)
+        by_key.setdefault(_dotted(detail["loc"]), []).append(detail)
+    deepest = [key for key in by_key if not any(other.startswith(f"{key}.") for other in by_key)]
+    return " ".join(_explain(by_key[key], key, model, origin) for key in deepest)
 
 
 def read_options(section: type[SectionT], options: Mapping[str, Any], *, where: str) -> SectionT:
@@ -54,11 +54,14 @@ def read_options(section: type[SectionT], options: Mapping[str, Any], *, where: 
 
 def known_keys(model: type[BaseModel], path: tuple[str | int, ...]) -> list[str]:
     """Return the keys allowed in the section at ``path``; empty where it is a free mapping."""
-    section = _section_at(model, path)
+    section: type[BaseModel] | None = model
+    for part in path:
+        if section is not None and part in section.model_fields:
+            section = section_of(section.model_fields[str(part)].annotation)
     return sorted(section.model_fields) if section else []
 
 
-def _dotted(loc: tuple[str | int, ...], model: type[BaseModel]) -> str:
+def _dotted(loc: tuple[str | int, ...]) -> str:
     """Return the dotted key, without the branch names that a union adds to the location."""
     parts: list[str] = []
     for part in loc:
@@ -74,37 +77,17 @@ def _explain(details: list[Any], key: str, model: type[BaseModel], origin: str) 
     kind, last = detail["type"], str(detail["loc"][-1]) if detail["loc"] else ""
     if kind == "extra_forbidden":
         allowed = known_keys(model, tuple(detail["loc"][:-1]))
-        hint = did_you_mean(last, allowed)
-        return (
-            f"Unknown key '{key}' in {origin}. Allowed here: {', '.join(allowed)}.{hint} Rename or remove it."
-        )
+        listed = f"{', '.join(allowed)}.{did_you_mean(last, allowed)}"
+        return f"Unknown key '{key}' in {origin}. Allowed here: {listed} Rename or remove it."
     if kind == "missing":
         return f"Missing key '{key}' in {origin}: it is required. Add it."
     messages = dict.fromkeys(item["msg"].removeprefix("Value error, ").rstrip(".") for item in details)
     message = ", or ".join(text[:1].lower() + text[1:] for text in messages)
     if isinstance(detail.get("input"), dict):
         return f"Wrong value in '{key or 'the file'}' of {origin}: {message}."
-    return f"Wrong value {_short(detail.get('input'))} for '{key}' in {origin}: {message}. Correct it."
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _section_at(model: type[BaseModel], path: tuple[str | int, ...]) -> type[BaseModel] | None:
-    section: type[BaseModel] | None = model
-    for part in path:
-        if isinstance(part, int) or section is None:
-            continue
-        if part in section.model_fields:
-            section = _child(section, part)
-    return section
-
-
-def _child(section: type[BaseModel], part: str) -> type[BaseModel] | None:
-    field = section.model_fields.get(part)
-    return section_of(field.annotation) if field else None
+    text = repr(detail.get("input"))
+    shown = text if len(text) <= 80 else text[:77] + "..."
+    return f"Wrong value {shown} for '{key}' in {origin}: {message}. Correct it."
 
 
 def section_of(annotation: Any) -> type[BaseModel] | None:

@@ -71,27 +71,24 @@ class ModelConfig(Section):
     @model_validator(mode="after")
     def _roles_fit_the_problem(self) -> ModelConfig:
         if self.problem is Problem.RANKING and self.data.group is None:
-            raise ValueError(
-                "data.group is needed for problem: ranking; name the column of the group to rank in"
-            )
+            remedy = "name the column of the group to rank in"
+            raise ValueError(f"data.group is needed for problem: ranking; {remedy}")
         if self.evaluation.business and self.data.value_column is None:
-            raise ValueError(
-                "evaluation.business needs data.value_column; name the column that holds a row's worth"
-            )
+            remedy = "name the column that holds a row's worth"
+            raise ValueError(f"evaluation.business needs data.value_column; {remedy}")
         if self.evaluation.business and self.problem is not Problem.BINARY:
-            raise ValueError(
-                f"evaluation.business needs problem: binary, not {self.problem.value}; remove it"
-            )
+            problem = self.problem.value
+            raise ValueError(f"evaluation.business needs problem: binary, not {problem}; remove it")
         return self
 
     @model_validator(mode="after")
     def _columns_have_one_role(self) -> ModelConfig:
         features = [*(self.data.numeric or []), *(self.data.categorical or [])]
         for role in ("target", "time", "label_time", "weight"):
-            if getattr(self.data, role) in features:
-                raise ValueError(
-                    f"data.{role} '{getattr(self.data, role)}' is also listed as a feature; remove it from the features"
-                )
+            name = getattr(self.data, role)
+            if name in features:
+                remedy = "remove it from the features"
+                raise ValueError(f"data.{role} '{name}' is also listed as a feature; {remedy}")
         return self
 
     @property
@@ -109,13 +106,13 @@ class ModelConfig(Section):
     @property
     def retraining_limits(self) -> dict[str, float]:
         """Least size of an alarm that asks for a retraining, by kind: of ``retraining``, else of ``drift``."""
-        asked, drift = self.retraining, self.drift
+        limits, drift = self.retraining, self.drift
         own = {
-            "data": (asked.drift_threshold, drift.psi_critical),
-            "prediction": (asked.drift_threshold, drift.psi_critical),
-            "outcome": (asked.outcome_shift, drift.outcome_threshold),
-            "concept": (asked.concept_rise, drift.concept_threshold),
-            "performance": (asked.performance_drop, drift.performance_threshold),
+            "data": (limits.drift_threshold, drift.psi_critical),
+            "prediction": (limits.drift_threshold, drift.psi_critical),
+            "outcome": (limits.outcome_shift, drift.outcome_threshold),
+            "concept": (limits.concept_rise, drift.concept_threshold),
+            "performance": (limits.performance_drop, drift.performance_threshold),
         }
         return {kind: default if chosen is None else chosen for kind, (chosen, default) in own.items()}
 

@@ -22,7 +22,7 @@ Kind = Literal["data", "prediction", "outcome", "concept", "performance"]
 
 
 class MonitoringConfig(Section):
-    """When the monitor runs and what one look covers."""
+    """When the monitor runs and what one window covers."""
 
     run_mode: Literal["disabled", "dry_run", "enabled"] = "enabled"
     """A dry run reports and never acts."""
@@ -34,7 +34,7 @@ class MonitoringConfig(Section):
     interval: Duration = Span(3600.0, "seconds", "1h")
     """How often the flow runs."""
     window: AnySpan = Span(500.0, "rows", "500 rows")
-    """What one look covers: a duration or a number of rows."""
+    """What one window covers: a duration or a number of rows."""
     min_rows: Count = 100
     """A window with fewer rows is INSUFFICIENT (fewer labelled rows: its outcome, concept and performance)."""
     max_windows: Count = 1000
@@ -47,20 +47,13 @@ class MonitoringConfig(Section):
 
 def _with_levels(section: type[Section]) -> type[Section]:
     """Give a section a key for the level of each registered drift measure, ``<name>_critical``."""
+    text = "Level from which a column is drift (fixed thresholds):"
     levels: dict[str, Any] = {
-        f"{name}_critical": (
-            Positive | None,
-            Field(
-                default=None,
-                description=f"Level from which a column is drift (fixed thresholds): {one.advice}",
-            ),
-        )
+        f"{name}_critical": (Positive | None, Field(default=None, description=f"{text} {one.advice}"))
         for name, one in DRIFT_MEASURES.built_in().items()
     }
-    whole = create_model(
-        section.__name__, __base__=section, __module__=section.__module__, __doc__=section.__doc__, **levels
-    )
-    return whole
+    names = {"__module__": section.__module__, "__doc__": section.__doc__}
+    return create_model(section.__name__, __base__=section, **names, **levels)
 
 
 @_with_levels
@@ -106,15 +99,13 @@ class DriftConfig(Section):
 
     @model_validator(mode="after")
     def _warning_comes_first(self) -> DriftConfig:
-        if self.psi_warning > self.psi_critical:
-            raise ValueError(
-                f"drift.psi_warning {self.psi_warning} must not exceed drift.psi_critical {self.psi_critical}"
-            )
-        if self.num_violation_windows > self.num_evaluation_windows:
-            raise ValueError(
-                f"drift.num_violation_windows {self.num_violation_windows} must not exceed "
-                f"drift.num_evaluation_windows {self.num_evaluation_windows}"
-            )
+        for less, more in (
+            ("psi_warning", "psi_critical"),
+            ("num_violation_windows", "num_evaluation_windows"),
+        ):
+            low, high = getattr(self, less), getattr(self, more)
+            if low > high:
+                raise ValueError(f"drift.{less} {low} must not exceed drift.{more} {high}")
         return self
 
 

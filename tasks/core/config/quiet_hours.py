@@ -19,12 +19,9 @@ class QuietHours:
 
     Attributes
     ----------
-    begin, end : time
-        Half-open; an end before the beginning is on the next day.
-    zone : tzinfo
-        Time zone of both.
-    text : str
-        As it was written.
+    begin, end : half-open; an end before the beginning is on the next day.
+    zone : time zone of both.
+    text : as written.
     """
 
     begin: time
@@ -62,12 +59,12 @@ def parse_quiet_hours(value: Any) -> QuietHours:
     >>> hours.ends_after(datetime(2026, 1, 1, 23, tzinfo=UTC)).isoformat()
     '2026-01-02T06:00:00+00:00'
     """
-    found = _HOURS.match(value) if isinstance(value, str) else None
-    if not found:
+    match = _HOURS.match(value) if isinstance(value, str) else None
+    if not match:
         raise ValueError(f"{value!r} is not {_HELP}")
     try:
-        begin, end = time(int(found[1]), int(found[2])), time(int(found[3]), int(found[4]))
-        zone = ZoneInfo(found[5]) if found[5] else UTC
+        begin, end = time(int(match[1]), int(match[2])), time(int(match[3]), int(match[4]))
+        zone = ZoneInfo(match[5]) if match[5] else UTC
     except (ValueError, ZoneInfoNotFoundError) as error:
         raise ValueError(f"{value!r} is not {_HELP} ({error})") from None
     if begin == end:
@@ -78,10 +75,7 @@ def parse_quiet_hours(value: Any) -> QuietHours:
 def quiet_until(several: Sequence[QuietHours], now: datetime) -> datetime | None:
     """Return when the quiet hours end that ``now`` lies in, those that follow on each other joined; None outside."""
     end = None
-    at = now
     for _ in range(len(several) + 1):
-        found = [until for one in several if (until := one.ends_after(at)) is not None]
-        if not found:
-            break
-        end = at = max(found)
+        ends = [until for one in several if (until := one.ends_after(end or now)) is not None]
+        end = max(ends, default=None) or end
     return end

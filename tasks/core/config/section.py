@@ -25,6 +25,14 @@ Plugged = Annotated[str | dict[str, dict[str, Any]], AfterValidator(_one_name)]
 """A name or dotted path of what a team plugs in, perhaps with its options: ``{name: {option: value}}``."""
 
 
+def _metric_name(value: str) -> str:
+    return value.replace("@", "_at_")
+
+
+MetricName = Annotated[str, AfterValidator(_metric_name)]
+"""Name of a metric; ``ndcg@3`` is read as ``ndcg_at_3``."""
+
+
 class Section(BaseModel):
     """A closed, frozen part of the configuration; an unknown key is an error."""
 

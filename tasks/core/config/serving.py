@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from datetime import timedelta
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
 from evergreen.tasks.core.config.canary import STEPS, GuardrailLimits, Ramp
-from evergreen.tasks.core.config.section import Count, OpenFraction, Positive, Section
+from evergreen.tasks.core.config.section import Count, MetricName, OpenFraction, Positive, Section
 from evergreen.tasks.core.config.units import AnySpan, Duration, Span
 from evergreen.tasks.core.errors import InputError
 
@@ -46,7 +47,7 @@ class ServingConfig(Section):
 class LiveConfig(Section):
     """Defaults of live tests; `evergreen ab create` may change each of them for one test."""
 
-    metric: str | None = None
+    metric: MetricName | None = None
     """A mean over rows or groups: accuracy, brier_score, log_loss, mse, mae, business_value, win_rate, ndcg_at_3, …
     Default: `evaluation.metric` where it is one, else its nearest relative (roc_auc: brier_score, rmse: mse)."""
     share: OpenFraction = 0.1
@@ -65,11 +66,6 @@ class LiveConfig(Section):
     """Quantile of the champion's past values at which an unbounded metric is clipped, at both ends."""
     guardrails: dict[str, Positive] = Field(default_factory=dict)
     """Metrics a challenger must not harm, each with the most by which it may be worse, in its own unit."""
-
-    @field_validator("metric")
-    @classmethod
-    def _translate_metric(cls, value: str | None) -> str | None:
-        return value.replace("@", "_at_") if value else value
 
     @field_validator("winsorize")
     @classmethod
@@ -116,13 +112,6 @@ class TrafficConfig(Section):
 
     @property
     def limits(self) -> GuardrailLimits:
-        """What challengers are held to."""
-        return GuardrailLimits(
-            error_rise=self.error_rise,
-            latency_ratio=self.latency_ratio,
-            score_shift=self.score_shift,
-            false_aborts=self.false_aborts,
-            min_rows=self.min_rows,
-            min_time=timedelta(seconds=self.min_time.amount),
-            processes=self.processes,
-        )
+        """Limits that challengers must keep."""
+        values = {field.name: getattr(self, field.name) for field in fields(GuardrailLimits)}
+        return GuardrailLimits(**values | {"min_time": timedelta(seconds=self.min_time.amount)})

@@ -21,12 +21,9 @@ class Span:
 
     Attributes
     ----------
-    amount : float
-        Seconds when ``unit`` is ``seconds``, a number of rows when it is ``rows``.
-    unit : {'seconds', 'rows'}
-        The unit of ``amount``.
-    text : str
-        As it was written, for messages and for writing the configuration back.
+    amount : seconds when ``unit`` is ``seconds``, a number of rows when it is ``rows``.
+    unit : of ``amount``.
+    text : as written, for messages and for writing the configuration back.
     """
 
     amount: float
@@ -55,10 +52,10 @@ def parse_span(value: Any) -> Span:
     if isinstance(value, bool) or not isinstance(value, (int, str)):
         raise ValueError(f"{value!r} is not {_HELP}")
     text = f"{value} rows" if isinstance(value, int) else value.strip()
-    if found := _DURATION.match(text):
-        return Span(float(found[1]) * _SECONDS[found[2]], "seconds", text)
-    if found := _ROWS.match(text):
-        return Span(float(found[1]), "rows", text)
+    if match := _DURATION.match(text):
+        return Span(float(match[1]) * _SECONDS[match[2]], "seconds", text)
+    if match := _ROWS.match(text):
+        return Span(float(match[1]), "rows", text)
     raise ValueError(f"{value!r} is not {_HELP}")
 
 
@@ -98,12 +95,9 @@ class Rate:
 
     Attributes
     ----------
-    count : float
-        Expected events, > 0.
-    span : Span
-        The length they are expected in.
-    text : str
-        As it was written.
+    count : expected events, > 0.
+    span : the length they are expected in.
+    text : as written.
     """
 
     count: float
@@ -132,10 +126,10 @@ def parse_rate(value: Any) -> Rate:
     """
     if isinstance(value, Rate):
         return value
-    found = _RATE.match(value) if isinstance(value, str) else None
-    if not found or float(found[1]) <= 0 or parse_span(found[2]).amount <= 0:
+    match = _RATE.match(value) if isinstance(value, str) else None
+    if not match or float(match[1]) <= 0 or parse_span(match[2]).amount <= 0:
         raise ValueError(f"{value!r} is not a rate such as '1 per 90d' or '0.5 per 50000 rows'")
-    return Rate(float(found[1]), parse_span(found[2]), value.strip())
+    return Rate(float(match[1]), parse_span(match[2]), value.strip())
 
 
 ToRate = Annotated[

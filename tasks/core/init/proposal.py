@@ -18,6 +18,7 @@ from evergreen.tasks.core.init.freshness import measure_freshness, propose_pace,
 from evergreen.tasks.core.init.leak_features import Suspect, gather_search_data
 from evergreen.tasks.core.init.leaks import find_leaks
 from evergreen.tasks.core.init.windows import ProposedKey, propose_windows, resemblance
+from evergreen.tasks.core.metrics.registry import default_metric
 from evergreen.tasks.core.verdict import Reason
 
 # The problem a target poses, and a few fast candidates for it.
@@ -27,8 +28,6 @@ MOST_CLASSES = 50
 """More classes than this are no classes."""
 WHOLE_CLASSES = 10
 """Whole numbers of at most so many values are read as classes."""
-METRICS = {"binary": "roc_auc", "multiclass": "log_loss", "regression": "rmse", "ranking": "ndcg_at_3"}
-"""Metric that decides, by problem."""
 
 FEW_ROWS = 20_000
 """Most rows that a forest is proposed for."""
@@ -177,7 +176,7 @@ def propose(data: ProposalData) -> Proposal:
         numeric=numeric,
         categorical=categorical,
         entries=(
-            ProposedKey("evaluation.metric", METRICS[data.problem], "the usual one for this problem"),
+            ProposedKey("evaluation.metric", default_metric(data.problem), "the usual one for this problem"),
             *_windows(data, numeric=numeric, categorical=categorical),
         ),
         candidates=propose_candidates(data.problem, rows=data.rows),

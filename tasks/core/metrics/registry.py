@@ -99,7 +99,7 @@ def _as_metric(name: str, thing: Any) -> Metric:
 
 
 def _unknown(name: str, *, problem: str, known: list[str]) -> UnknownName:
-    """Say whether the name is unknown, or known for other problems only."""
+    """Return the error of a name that is unknown, or known for other problems only."""
     others = [p for p in PROBLEMS if p != problem and name in _by_problem(p)]
     if others:
         return UnknownName(
@@ -133,31 +133,21 @@ def _by_problem(problem: str) -> dict[str, Metric]:
 
 def _check_problem(problem: str) -> None:
     if problem not in PROBLEMS:
-        raise ConfigError(
-            f"Unknown problem '{problem}'. Allowed: {', '.join(PROBLEMS)}. Set 'problem' to one of them."
-        )
+        allowed = f"{', '.join(PROBLEMS)}. Set 'problem' to one of them."
+        raise ConfigError(f"Unknown problem '{problem}'. Allowed: {allowed}")
 
 
 # Which metrics a model is measured by, and measuring them.
 
 
 _SHOWN = {
-    "binary": [
-        "roc_auc",
-        "average_precision",
-        "log_loss",
-        "brier_score",
-        "accuracy",
-        "balanced_accuracy",
-        "f1",
-        "precision",
-        "recall",
-        "matthews_corrcoef",
-    ],
-    "multiclass": ["accuracy", "balanced_accuracy", "f1_macro", "f1_weighted", "log_loss", "roc_auc_ovr"],
-    "regression": ["rmse", "mae", "median_absolute_error", "mape", "r2"],
-    "ranking": ["ndcg_at_1", "ndcg_at_3", "ndcg_at_5", "mrr", "win_rate"],
+    "binary": "roc_auc average_precision log_loss brier_score accuracy balanced_accuracy f1 precision recall "
+    "matthews_corrcoef",
+    "multiclass": "accuracy balanced_accuracy f1_macro f1_weighted log_loss roc_auc_ovr",
+    "regression": "rmse mae median_absolute_error mape r2",
+    "ranking": "ndcg_at_1 ndcg_at_3 ndcg_at_5 mrr win_rate",
 }
+"""Metrics that every model of a problem is measured by."""
 
 
 def deciding_metric(config: ModelConfig, *, custom: Mapping[str, Metric] | None = None) -> Metric:
@@ -186,7 +176,7 @@ def metrics_of(config: ModelConfig, *, custom: Mapping[str, Metric] | None = Non
     """
     problem = config.problem.value
     own = {**(custom or {}), **business_of(config)}
-    names = [*config.evaluation.metrics, *own, *_SHOWN[problem]]
+    names = [*config.evaluation.metrics, *own, *_SHOWN[problem].split()]
     found = [deciding_metric(config, custom=own)]
     found += [get_metric(name, problem=problem, custom=own) for name in names]
     return tuple({metric.name: metric for metric in found}.values())
@@ -194,7 +184,8 @@ def metrics_of(config: ModelConfig, *, custom: Mapping[str, Metric] | None = Non
 
 def measure(scored: Scored, metrics: Sequence[Metric]) -> dict[str, float]:
     """Measure every metric that is defined on these rows; an undefined one (NaN) is left out."""
-    values = {metric.name: metric(scored) for metric in metrics if _measurable(scored, metric)}
+    measurable = [metric for metric in metrics if metric.needs != "value" or scored.value is not None]
+    values = {metric.name: metric(scored) for metric in measurable}
     return {name: value for name, value in values.items() if np.isfinite(value)}
 
 
@@ -204,7 +195,3 @@ def business_of(config: ModelConfig) -> dict[str, Metric]:
     if business is None:
         return {}
     return {"business_value": business_metric(config.problem.value, **business.model_dump())}
-
-
-def _measurable(scored: Scored, metric: Metric) -> bool:
-    return not (metric.needs == "value" and scored.value is None)

@@ -33,7 +33,7 @@ def mutual_information(tables: FloatArray) -> Association:
 
     Returns
     -------
-    Measured
+    Association
         In nats; around 0, and at times below, for independent sides. NaN without rows, and where one side has a
         single group.
 
@@ -43,7 +43,7 @@ def mutual_information(tables: FloatArray) -> Association:
 
     See Also
     --------
-    score_correlation : which tells in what direction a link goes.
+    score_correlation : which has a direction.
 
     Examples
     --------
@@ -58,12 +58,9 @@ def mutual_information(tables: FloatArray) -> Association:
         local = np.where(tables > 0, np.log(shares / (rows * columns)), 0.0)
         plain = (shares * local).sum(axis=(-2, -1))
         spread = (shares * local**2).sum(axis=(-2, -1)) - plain**2
-        used = [
-            (tables > 0).sum(axis=(-2, -1)),
-            (rows > 0).sum(axis=(-2, -1)),
-            (columns > 0).sum(axis=(-2, -1)),
-        ]
-        cells, up, across = (count.astype(np.float64) for count in used)
+        cells, up, across = (
+            (masses > 0).sum(axis=(-2, -1)).astype(np.float64) for masses in (tables, rows, columns)
+        )
         excess = cells - up - across + 1
         freedom = (up - 1) * (across - 1)
         value = plain - excess / (2 * n)
@@ -84,7 +81,7 @@ def score_correlation(tables: FloatArray, rows: FloatArray, columns: FloatArray)
 
     Returns
     -------
-    Measured
+    Association
         arctanh of the correlation, within ±3 (r = ±.995). NaN where a side does not vary.
 
     References
@@ -159,16 +156,13 @@ def _standard(scores: FloatArray, shares: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class JointMoments(Struct):
-    """What is kept of n units with c numbers each; leading axes (…) hold as many sets side by side.
+    """Moments of n units with c numbers each; leading axes (…) hold as many sets side by side.
 
     Attributes
     ----------
-    n : array, shape (…)
-        Units.
-    mean : array, shape (…, c)
-        Mean of each number; 0 without units.
-    comoments : array, shape (…, c, c)
-        Sums of products of deviations from the means.
+    n : (…), units.
+    mean : (…, c), mean of each number; 0 without units.
+    comoments : (…, c, c), sums of products of deviations from the means.
     """
 
     n: FloatArray

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -110,12 +110,12 @@ def average_precision(truth: Any, score: Any, *, weight: Any = None) -> float:
     weight = np.ones(truth.size) if weight is None else np.asarray(weight, dtype=np.float64)
     order = np.argsort(-score, kind="stable")
     last_of_tie = np.append(np.diff(score[order]) != 0, True)
-    found = np.cumsum((weight * truth)[order])[last_of_tie]
-    seen = np.cumsum(weight[order])[last_of_tie]
-    if found[-1] == 0:
+    hits = np.cumsum((weight * truth)[order])[last_of_tie]
+    rows = np.cumsum(weight[order])[last_of_tie]
+    if hits[-1] == 0:
         return float("nan")
-    precision = np.divide(found, seen, out=np.zeros_like(found), where=seen > 0)
-    return float((np.diff(found, prepend=0.0) * precision).sum() / found[-1])
+    precision = np.divide(hits, rows, out=np.zeros_like(hits), where=rows > 0)
+    return float((np.diff(hits, prepend=0.0) * precision).sum() / hits[-1])
 
 
 def auc_influence(truth: Any, score: Any) -> FloatArray:
@@ -177,15 +177,15 @@ def delong(y: Any, score_a: Any, score_b: Any) -> DeLong:
     truth = np.asarray(y).astype(np.bool_)
     a, b = np.asarray(score_a, dtype=np.float64), np.asarray(score_b, dtype=np.float64)
     if min(truth.sum(), (~truth).sum()) < 2 or np.isnan(a).any() or np.isnan(b).any():
-        nan = float("nan")
-        return DeLong(auc_a=nan, auc_b=nan, difference=nan, standard_error=nan, statistic=nan, p_value=nan)
+        return DeLong(**{field.name: float("nan") for field in fields(DeLong)})
     (above_a, below_a), (above_b, below_b) = placements(truth, a), placements(truth, b)
     difference = float(above_b.mean() - above_a.mean())
     spread = np.empty(truth.size)
     spread[truth] = (above_b - above_a) * truth.size / above_a.size
     spread[~truth] = (below_b - below_a) * truth.size / below_a.size
     error = influence_error(truth, spread)
-    statistic = _z(difference, error)
+    certain = 0.0 if difference == 0 else float(np.copysign(np.inf, difference))
+    statistic = difference / error if error > 0 else certain
     return DeLong(
         auc_a=float(above_a.mean()),
         auc_b=float(above_b.mean()),
@@ -194,10 +194,3 @@ def delong(y: Any, score_a: Any, score_b: Any) -> DeLong:
         statistic=statistic,
         p_value=float(2 * scipy.stats.norm.sf(abs(statistic))),
     )
-
-
-def _z(difference: float, error: float) -> float:
-    """Return difference / error; 0 for no difference at all, infinite for one without any spread."""
-    if error > 0:
-        return difference / error
-    return 0.0 if difference == 0 else float(np.copysign(np.inf, difference))

@@ -74,7 +74,7 @@ def _long_run_variance(centred: FloatArray) -> float:
     return covariances[0] + 2 * sum(w * c for w, c in zip(weights[1:], covariances[1:], strict=True))
 
 
-# Blocks that lean on their neighbours: how much longer they must be, and what remains.
+# Blocks that depend on their neighbours: how much longer they must be, and the correlation that remains.
 
 
 MIN_BLOCKS = 7
@@ -87,20 +87,15 @@ STRONG_CORRELATION = 0.95
 
 @dataclass(frozen=True, kw_only=True)
 class Dependence:
-    """How neighbouring blocks hang together, and what is done about it.
+    """How neighbouring blocks depend on each other, and how that is allowed for.
 
     Attributes
     ----------
-    correlation : float
-        Lag-1 autocorrelation, corrected for its small-sample bias; 0 where it is not significant.
-    join : int
-        Neighbouring blocks to be joined into one.
-    inflation : float
-        Factor of the variance for the correlation that joined blocks still have; 1 without any.
-    sufficient : bool
-        False when too few blocks would be left for either to be believed.
-    needed_blocks : int
-        Blocks of today's length that would be enough.
+    correlation : lag-1 autocorrelation, corrected for its small-sample bias; 0 where it is not significant.
+    join : neighbouring blocks to be joined into one.
+    inflation : factor of the variance for the correlation that joined blocks still have; 1 without any.
+    sufficient : False when too few blocks would be left for either to be reliable.
+    needed_blocks : blocks of today's length that would be enough.
     """
 
     correlation: float
@@ -132,15 +127,14 @@ def measure_dependence(values: FloatArray, *, min_blocks: int = MIN_BLOCKS) -> D
     """
     g = len(values)
     correlation = _significant_correlation(values)
-    join = wanted = 1
+    wanted = 1
     while variance_inflation(correlation, wanted) > _MOST_INFLATION:
         wanted += 1
     join = min(wanted, max(g // min_blocks, 1))
-    inflation = variance_inflation(correlation, join)
     return Dependence(
         correlation=correlation,
         join=join,
-        inflation=inflation,
+        inflation=variance_inflation(correlation, join),
         sufficient=g >= min_blocks and join == wanted,
         needed_blocks=min_blocks * wanted,
     )

@@ -47,7 +47,7 @@ def pair(reference: Any, current: Any) -> tuple[FloatArray, FloatArray]:
 
 
 def vector(values: Any, name: str) -> FloatArray:
-    """Return counts or shares as a float array with at least one bin; what is none is refused."""
+    """Return counts or shares as a float array with at least one bin; other values are an error."""
     array = np.asarray(values, dtype=np.float64)
     if array.ndim == 0 or array.shape[-1] == 0:
         raise DataError(f"'{name}' has shape {array.shape}. Allowed: one count a bin, at least one bin.")
@@ -65,10 +65,9 @@ def are_shares(first: FloatArray, second: FloatArray) -> tuple[bool, bool]:
     >>> are_shares(np.array([0.75, 0.25]), np.array([1.0, 0.0])), are_shares(np.eye(2), np.eye(2))
     ((True, True), (False, False))
     """
-    unit = [bool((np.abs(side.sum(axis=-1) - 1) < 1e-6).all()) for side in (first, second)]
-    broken = any(
-        one and bool((side != np.rint(side)).any()) for one, side in zip(unit, (first, second), strict=True)
-    )
+    sides = (first, second)
+    unit = [bool((np.abs(side.sum(axis=-1) - 1) < 1e-6).all()) for side in sides]
+    broken = any(one and bool((side != np.rint(side)).any()) for one, side in zip(unit, sides, strict=True))
     return unit[0] and broken, unit[1] and broken
 
 
@@ -125,12 +124,9 @@ def psi(reference: Any, current: Any, *, smoothing: float = 0.5, cells: Any = No
     """
     first, second = pair(reference, current)
     exist = np.ones(first.shape, dtype=bool) if cells is None else np.asarray(cells, dtype=bool)
-    known = are_shares(first, second)
     before, after = (
-        shares(np.where(exist, side, 0.0))
-        if done
-        else smoothed_shares(side, smoothing=smoothing, cells=exist)
-        for side, done in zip((first, second), known, strict=True)
+        smoothed_shares(side, smoothing=0.0 if done else smoothing, cells=exist)
+        for side, done in zip((first, second), are_shares(first, second), strict=True)
     )
     filled = (before > 0) & (after > 0)
     ratio = np.divide(after, before, out=np.ones(before.shape), where=filled)
@@ -165,7 +161,7 @@ def kl_divergence(current: Any, reference: Any) -> Number:
     >>> kl_divergence([1, 1], [2, 0])
     inf
     """
-    before, after = _both_shares(reference, current)
+    before, after = map(shares, pair(reference, current))
     return plain(np.maximum(_excess(after, before).sum(axis=-1), 0.0))
 
 
@@ -194,7 +190,7 @@ def js_distance(reference: Any, current: Any) -> Number:
     >>> js_distance([1, 0], [0, 1]), round(js_distance([3, 1], [2, 2]), 6)
     (1.0, 0.220896)
     """
-    before, after = _both_shares(reference, current)
+    before, after = map(shares, pair(reference, current))
     middle = (before + after) / 2
     divergence = (_excess(before, middle) + _excess(after, middle)).sum(axis=-1) / 2
     return plain(np.sqrt(np.clip(divergence / np.log(2), 0.0, 1.0)))
@@ -224,7 +220,7 @@ def hellinger(reference: Any, current: Any) -> Number:
     >>> hellinger([1, 0], [0, 1]), round(hellinger([3, 1], [2, 2]), 6)
     (1.0, 0.184592)
     """
-    before, after = _both_shares(reference, current)
+    before, after = map(shares, pair(reference, current))
     return plain(np.sqrt(((np.sqrt(before) - np.sqrt(after)) ** 2).sum(axis=-1) / 2))
 
 
@@ -252,7 +248,7 @@ def total_variation(reference: Any, current: Any) -> Number:
     >>> total_variation([3, 1], [2, 2])
     0.25
     """
-    before, after = _both_shares(reference, current)
+    before, after = map(shares, pair(reference, current))
     return plain(np.abs(before - after).sum(axis=-1) / 2)
 
 
@@ -284,7 +280,7 @@ def wasserstein(reference: Any, current: Any, *, places: Any = None) -> Number:
     >>> wasserstein([1, 0, 0], [0, 1, 0]), wasserstein([1, 0, 0], [0, 0, 1])
     (0.5, 1.0)
     """
-    before, after = _both_shares(reference, current)
+    before, after = map(shares, pair(reference, current))
     at = np.arange(before.shape[-1]) if places is None else np.asarray(places, dtype=np.float64)
     at = np.broadcast_to(at.astype(np.float64), before.shape)
     gaps = np.abs(np.cumsum(before - after, axis=-1)[..., :-1])
@@ -303,11 +299,6 @@ def smoothed_shares(counts: FloatArray, *, smoothing: float, cells: Any) -> Floa
     """
     added = np.where(cells, counts + smoothing, 0.0)
     return np.where(counts.sum(axis=-1, keepdims=True) > 0, shares(added), np.nan)
-
-
-def _both_shares(reference: Any, current: Any) -> tuple[FloatArray, FloatArray]:
-    before, after = pair(reference, current)
-    return shares(before), shares(after)
 
 
 def _excess(p: FloatArray, q: FloatArray) -> FloatArray:

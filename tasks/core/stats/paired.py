@@ -52,9 +52,8 @@ def mcnemar(b: int, c: int, *, exact: bool | None = None, correction: bool = Tru
     6.0167
     """
     if b < 0 or c < 0:
-        raise DataError(
-            f"Discordant counts are {b} and {c}. Allowed: integers from 0 on. Count rows, not shares."
-        )
+        allowed = "Allowed: integers from 0 on. Count rows, not shares."
+        raise DataError(f"Discordant counts are {b} and {c}. {allowed}")
     total = b + c
     if exact if exact is not None else total < FEW_DISCORDANT:
         p = min(1.0, 2 * float(scipy.stats.binom.cdf(min(b, c), total, 0.5))) if total else 1.0
@@ -96,12 +95,9 @@ def cochran_q(outcomes: Any) -> PairedTest:
     k = x.shape[1]
     rows, columns, total = x.sum(axis=1), x.sum(axis=0), x.sum()
     bottom = k * total - (rows**2).sum()
-    if bottom == 0:
-        return PairedTest(statistic=0.0, p_value=1.0, df=float(k - 1))
-    statistic = float((k - 1) * (k * (columns**2).sum() - total**2) / bottom)
-    return PairedTest(
-        statistic=statistic, p_value=float(scipy.stats.chi2.sf(statistic, k - 1)), df=float(k - 1)
-    )
+    statistic = float((k - 1) * (k * (columns**2).sum() - total**2) / bottom) if bottom else 0.0
+    p_value = float(scipy.stats.chi2.sf(statistic, k - 1))  # 1 for 0
+    return PairedTest(statistic=statistic, p_value=p_value, df=float(k - 1))
 
 
 def corrected_resampled_t(

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import scipy
 
 from evergreen.tasks.core.arrays import FloatArray, IntArray
@@ -190,9 +189,8 @@ def paired_proportions_interval(b: int, c: int, n: int, *, level: float) -> tupl
 def _bonett_price(b: int, c: int, n: int, *, level: float) -> tuple[float, float]:
     """Return the Wald interval with one row added to each discordant cell."""
     first, second = (b + 1) / (n + 2), (c + 1) / (n + 2)
-    half = float(scipy.stats.norm.isf(level / 2)) * math.sqrt(
-        (first + second - (second - first) ** 2) / (n + 2)
-    )
+    error = math.sqrt((first + second - (second - first) ** 2) / (n + 2))
+    half = float(scipy.stats.norm.isf(level / 2)) * error
     return second - first - half, second - first + half
 
 
@@ -257,9 +255,10 @@ def holm(p_values: Any) -> FloatArray:
     >>> holm([0.01, 0.04, 0.03]).tolist()
     [0.03, 0.06, 0.06]
     """
-    p, order = _sorted(p_values)
-    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    return _unsorted(stepped, order)
+    p = _checked(p_values)
+    order, adjusted = np.argsort(p, kind="stable"), np.empty(len(p))  # NaN last
+    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1.0)
+    return adjusted
 
 
 def benjamini_hochberg(p_values: Any) -> FloatArray:
@@ -294,25 +293,17 @@ def benjamini_yekutieli(p_values: Any) -> FloatArray:
 
 def _discovery_control(p_values: Any, *, method: str) -> FloatArray:
     """Adjust by SciPy; NaN stays NaN and still counts as a test."""
-    p, _ = _sorted(p_values)
-    known = np.where(np.isnan(p), 1.0, p)
-    return np.where(
-        np.isnan(p), np.nan, scipy.stats.false_discovery_control(known, method=method) if p.size else known
-    )
+    p = _checked(p_values)
+    if not p.size:
+        return p
+    adjusted = scipy.stats.false_discovery_control(np.where(np.isnan(p), 1.0, p), method=method)
+    return np.where(np.isnan(p), np.nan, adjusted)
 
 
-def _sorted(p_values: Any) -> tuple[FloatArray, npt.NDArray[np.intp]]:
-    """Return p-values and their rising order, NaN last."""
+def _checked(p_values: Any) -> FloatArray:
+    """Return p-values as an array, shape (m,)."""
     p = np.asarray(p_values, dtype=np.float64)
     if p.ndim != 1 or (p < 0).any() or (p > 1).any():
-        raise DataError(
-            "P-values must be one row of numbers. Allowed: 0 to 1. Hand in p-values, not statistics."
-        )
-    return p, np.argsort(p, kind="stable")
-
-
-def _unsorted(stepped: FloatArray, order: npt.NDArray[np.intp]) -> FloatArray:
-    """Put adjusted values back in the order given, at most 1."""
-    adjusted = np.empty(len(stepped))
-    adjusted[order] = np.minimum(stepped, 1.0)
-    return adjusted
+        allowed = "Allowed: 0 to 1. Hand in p-values, not statistics."
+        raise DataError(f"P-values must be one row of numbers. {allowed}")
+    return p

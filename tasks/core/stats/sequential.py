@@ -1,4 +1,4 @@
-"""Confidence sequences: intervals that hold at every look at once, however often and whenever one looks."""
+"""Confidence sequences: intervals that hold at every analysis at once, however many and whenever they are made."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SCALE = 0.9
 
 
 class Bounds(NamedTuple):
-    """Both ends of a confidence sequence at one or more looks; infinite where nothing is known."""
+    """Both ends of a confidence sequence at one or more analyses; infinite where nothing is known."""
 
     low: FloatArray
     high: FloatArray
@@ -98,11 +98,10 @@ def confidence_sequence(
     safe = np.where(known, error, 1.0)
     reach = critical_value(1 / safe**2, alpha=alpha, scale=scale)
     left = 1 - np.nan_to_num(np.asarray(weight, dtype=np.float64), nan=1.0) * reach**2
-    half = np.divide(
-        reach * safe, np.sqrt(np.maximum(left, 0.0)), out=np.full(m.shape, np.inf), where=left > 0
-    )
-    low = np.where(known, np.where(known, m, 0.0) - half, -np.inf)
-    return Bounds(low, np.where(known, np.where(known, m, 0.0) + half, np.inf))
+    infinite, root = np.full(m.shape, np.inf), np.sqrt(np.maximum(left, 0.0))
+    half = np.where(known, np.divide(reach * safe, root, out=infinite, where=left > 0), np.inf)
+    centre = np.where(known, m, 0.0)
+    return Bounds(centre - half, centre + half)
 
 
 def log_e_value(estimate: Any, standard_error: Any, *, scale: float, weight: Any = 0.0) -> FloatArray:
@@ -129,9 +128,8 @@ def _check(alpha: float, scale: float) -> None:
     if not 0 < alpha < 1:
         raise ConfigError(f"Alpha is {alpha}. Allowed: between 0 and 1, both excluded.")
     if not 0 < scale < math.inf:
-        raise ConfigError(
-            f"The mixture's scale is {scale}. Allowed: a positive number, in the unit of the effect."
-        )
+        allowed = "Allowed: a positive number, in the unit of the effect."
+        raise ConfigError(f"The mixture's scale is {scale}. {allowed}")
 
 
 # The effect of a variant: between two independent arms, or on pairs of answers to the same rows.
@@ -139,18 +137,14 @@ def _check(alpha: float, scale: float) -> None:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Effect:
-    """How much better a variant does than the control, as of each look, shape (…).
+    """How much better a variant does than the control, as of each analysis, shape (…).
 
     Attributes
     ----------
-    estimate, standard_error : array
-        Variant less control, a row; NaN where undefined.
-    control, variant : array
-        The mean of each side, a row.
-    n_control, n_variant : array
-        Units on each side.
-    weight : array
-        Sum of squares of the parts of all rows that single units have: 1 / n where each brought as many.
+    estimate, standard_error : variant less control, a row; NaN where undefined.
+    control, variant : the mean of each side, a row.
+    n_control, n_variant : units on each side.
+    weight : sum of squares of the shares of all rows that single units have: 1 / n where each has as many.
     """
 
     estimate: FloatArray
@@ -203,9 +197,7 @@ def compare_arms(control: JointMoments, variant: JointMoments, *, span: float = 
     n_a, n_b = np.asarray(control.n), np.asarray(variant.n)
     difference = (mean_b - mean_a)[..., 0]
     with np.errstate(divide="ignore", invalid="ignore"):
-        own_a, own_b = (
-            spread[..., 0, 0] + 2 * span**2 / n for spread, n in ((spread_a, n_a), (spread_b, n_b))
-        )
+        own_a, own_b = spread_a[..., 0, 0] + 2 * span**2 / n_a, spread_b[..., 0, 0] + 2 * span**2 / n_b
         apart = own_a / n_a + own_b / n_b
         pooled = ((n_a - 1) * own_a + (n_b - 1) * own_b) / (n_a + n_b - 2) * (1 / n_a + 1 / n_b)
         error = np.sqrt(np.where(np.isfinite(difference), np.maximum(apart, pooled), np.nan))

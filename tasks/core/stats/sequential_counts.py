@@ -1,4 +1,4 @@
-"""Exact evidence on counts at any time: discordant pairs (McNemar), and whether a split is the one declared."""
+"""Exact tests of counts at any time: discordant pairs (McNemar), and whether a split is the one declared."""
 
 from __future__ import annotations
 
@@ -153,12 +153,9 @@ def log_split_e_value(counts: Any, shares: Any, *, focus: float = _FOCUS) -> Flo
         )
     p = p / p.sum()
     prior = focus * p
-    mixed = (
-        scipy.special.gammaln(prior + n).sum(-1)
-        - scipy.special.gammaln(prior).sum()
-        + scipy.special.gammaln(focus)
-        - scipy.special.gammaln(focus + n.sum(-1))
-    )
+    log_gamma = scipy.special.gammaln
+    mixed = log_gamma(prior + n).sum(-1) - log_gamma(prior).sum()
+    mixed = mixed + log_gamma(focus) - log_gamma(focus + n.sum(-1))
     return np.asarray(mixed - (n * np.log(p)).sum(-1))
 
 
@@ -176,7 +173,7 @@ def _counts(b: Any, c: Any) -> tuple[FloatArray, FloatArray]:
     return lost, won
 
 
-# How much evidence a test that is looked at all the time needs to find an effect.
+# How much information a test that is analysed all the time needs to find an effect.
 
 
 _LOOKS, _CELLS, _MOST = 800, 1_201, 40.0

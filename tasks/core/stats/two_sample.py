@@ -102,24 +102,20 @@ def kolmogorov_p_values(distance: Any, rows: Any) -> FloatArray:
     """
     d, n = (np.atleast_1d(np.asarray(each, dtype=np.float64)) for each in (distance, rows))
     square = n * d * d
-    found = np.full(d.shape, np.nan)
+    p = np.full(d.shape, np.nan)
     far = square > _NOTHING
     flat = (n <= _EXACT_ROWS) & (n * np.maximum(d, 0) ** 1.5 <= _FLAT)
     exact = ~far & ((n <= _FEW_ROWS) | flat)
     tail = ~far & ~exact & (square >= _TAIL) & (n <= _EXACT_ROWS)
     rest = ~far & ~exact & ~tail & ~np.isnan(d)
-    found[far] = 2 * np.exp(-((6 * n[far] * d[far] + 1) ** 2) / (18 * n[far]))
-    found[tail] = 2 * smirnov(n[tail].astype(np.int64), d[tail])
-    found[rest] = 1 - _pelz_good(d[rest], n[rest])
+    p[far] = 2 * np.exp(-((6 * n[far] * d[far] + 1) ** 2) / (18 * n[far]))
+    p[tail] = 2 * smirnov(n[tail].astype(np.int64), d[tail])
+    p[rest] = 1 - _pelz_good(d[rest], n[rest])
     if exact.any():
-        found[exact] = _exact(d[exact], n[exact])
-    return np.clip(found, 0.0, 1.0)
+        from scipy.stats import kstwo  # half a second to import
 
-
-def _exact(d: FloatArray, n: FloatArray) -> FloatArray:
-    from scipy.stats import kstwo  # half a second to import
-
-    return np.asarray(kstwo.sf(d, n), dtype=np.float64)
+        p[exact] = kstwo.sf(d[exact], n[exact])
+    return np.clip(p, 0.0, 1.0)
 
 
 def _pelz_good(d: FloatArray, n: FloatArray) -> FloatArray:
@@ -129,27 +125,14 @@ def _pelz_good(d: FloatArray, n: FloatArray) -> FloatArray:
     odd, even = (np.pi * (k + 0.5)) ** 2, (np.pi * (k + 1)) ** 2
     at_odd, at_even = np.exp(-odd / (2 * z**2)), np.exp(-even / (2 * z**2))
     root = np.sqrt(np.pi / 2)
+    square = 6 * z**6 + 2 * z**4 + (2 * z**4 - 5 * z**2) * odd + (1 - 2 * z**2) * odd**2
+    cubic = (5 - 30 * z**2) * odd**3 + (212 * z**4 - 60 * z**2) * odd**2
+    cubic = cubic + (135 * z**4 - 96 * z**6) * odd - (30 * z**6 + 90 * z**8)
     first = 2 * root / z * at_odd
     second = root / (3 * z**4) * (odd - z**2) * at_odd
-    third = (
-        root
-        / (36 * z**7)
-        * (6 * z**6 + 2 * z**4 + (2 * z**4 - 5 * z**2) * odd + (1 - 2 * z**2) * odd**2)
-        * at_odd
-        - root / (18 * z**3) * even * at_even
-    )
-    fourth = (
-        root
-        / (3240 * z**10)
-        * (
-            (5 - 30 * z**2) * odd**3
-            + (212 * z**4 - 60 * z**2) * odd**2
-            + (135 * z**4 - 96 * z**6) * odd
-            - (30 * z**6 + 90 * z**8)
-        )
-        * at_odd
-        + root / (108 * z**6) * (3 * even * z**2 - even**2) * at_even
-    )
+    third = root / (36 * z**7) * square * at_odd - root / (18 * z**3) * even * at_even
+    fourth = root / (3240 * z**10) * cubic * at_odd
+    fourth = fourth + root / (108 * z**6) * (3 * even * z**2 - even**2) * at_even
     m = np.sqrt(n)
     terms = [part.sum(axis=1) for part in (first, second, third, fourth)]
     return np.asarray(terms[0] + terms[1] / m + terms[2] / n + terms[3] / (n * m))
@@ -354,8 +337,8 @@ def psi_p_value(value: Any, *, reference_rows: Any, current_rows: Any, cells: An
     """
     scale, df = _half_harmonic(reference_rows, current_rows), np.asarray(cells, dtype=np.float64) - 1
     statistic = np.asarray(value, dtype=np.float64) * np.where(scale > 0, scale, np.nan)
-    found = chdtrc(np.maximum(df, 1), statistic)
-    return plain(np.where(df > 0, found, np.where(np.isnan(statistic), np.nan, 1.0)))
+    p = chdtrc(np.maximum(df, 1), statistic)
+    return plain(np.where(df > 0, p, np.where(np.isnan(statistic), np.nan, 1.0)))
 
 
 def _half_harmonic(n: Any, m: Any) -> FloatArray:
@@ -378,9 +361,8 @@ def _pearson(before: FloatArray, after: FloatArray) -> tuple[FloatArray, FloatAr
     totals = both.sum(axis=-1, keepdims=True)
     statistic = np.zeros(both.shape[:-1])
     for side in (before, after):
-        expected = both * np.divide(
-            side.sum(axis=-1, keepdims=True), totals, out=np.zeros(totals.shape), where=totals > 0
-        )
+        rows = side.sum(axis=-1, keepdims=True)
+        expected = both * np.divide(rows, totals, out=np.zeros(totals.shape), where=totals > 0)
         terms = np.divide((side - expected) ** 2, expected, out=np.zeros(both.shape), where=expected > 0)
         statistic += terms.sum(axis=-1)
     return statistic, np.maximum((both > 0).sum(axis=-1) - 1.0, 0.0)
