@@ -52,8 +52,9 @@ def _with_levels(section: type[Section]) -> type[Section]:
         f"{name}_critical": (Positive | None, Field(default=None, description=f"{text} {one.advice}"))
         for name, one in DRIFT_MEASURES.built_in().items()
     }
-    names = {"__module__": section.__module__, "__doc__": section.__doc__}
-    return create_model(section.__name__, __base__=section, **names, **levels)
+    names: dict[str, Any] = {"__module__": section.__module__, "__doc__": section.__doc__}
+    whole: type[Section] = create_model(section.__name__, __base__=section, **names, **levels)
+    return whole
 
 
 @_with_levels
