@@ -44,12 +44,9 @@ class NotLearnable(EvergreenError):
 
     Attributes
     ----------
-    reason_code : str
-        Stable machine-readable code, e.g. ``one_class`` or ``too_few_rows``.
-    observed, limit : float | str | None
-        What was seen and what is required.
-    n : int | None
-        Number of rows (or blocks) it was seen on.
+    reason_code : stable machine-readable code, e.g. ``one_class`` or ``too_few_rows``.
+    observed, limit : what was observed and what is required; None: no number.
+    n : number of rows (or blocks) it was observed on.
     """
 
     exit_code = 0
@@ -71,7 +68,7 @@ class NotLearnable(EvergreenError):
 
 
 class Blocked(EvergreenError):
-    """An act is refused for now (lock held, cooldown, pause, the champion moved); not a crash.
+    """An action is refused for now (lock held, cooldown, pause, the champion moved); not a crash.
 
     ``reason_code`` is one of ``lock_held``, ``lock_lost``, ``champion_moved``, ``already_champion``,
     ``window_taken``, ``test_over``, ``test_void``.
@@ -104,7 +101,7 @@ def warn_renamed(old: str, new: str, *, where: str, remedy: str) -> None:
 
 
 _NEAR = 0.65
-"""Least share of letters that two names must have in common for one to be taken for a slip of the other."""
+"""Least share of letters that two names must have in common for one to count as a typo of the other."""
 _LEAST_PART = 3
 """Letters that a part of a name needs to stand for the name."""
 

@@ -51,19 +51,19 @@ class PluginRegistry(Generic[T]):
         self._read: Callable[[str, Any], T] = lambda name, thing: cast("T", thing)
 
     def reader(self, read: Callable[[str, Any], T]) -> Callable[[str, Any], T]:
-        """Decorate what makes one of this kind of whatever stands under a name; it refuses what it cannot use."""
+        """Decorate the function that turns an object under a name into one of this kind, or refuses it."""
         self._read = read
         return read
 
     def register(self, name: str, *, origin: Any = None) -> Callable[[Any], T]:
-        """Decorate a function, class or object to be found under a name; the name then stands for what is kept.
+        """Decorate a function, class or object to be found under a name; the name then stands for the result.
 
         ``origin`` is the function it was made of, where it is not the thing itself.
 
         Raises
         ------
         ConfigError
-            When the name has other signs than letters, digits, ``_`` and ``-``, or stands for another thing.
+            When the name has other characters than letters, digits, ``_`` and ``-``, or stands for another thing.
         """
         if not _NAME.fullmatch(name):
             allowed = "write a letter, then letters, digits, '_' or '-'"
@@ -110,7 +110,7 @@ class PluginRegistry(Generic[T]):
         raise unknown_name(self.what, name, self.names(), where=where)
 
     def read(self, name: str, thing: Any) -> T:
-        """Return one of this kind made of a thing that somebody hands in."""
+        """Return one of this kind made of an object that is passed in."""
         return self._read(name, thing)
 
     def names(self) -> list[str]:

@@ -41,6 +41,11 @@ class Struct:
         return _read_fields(cls, plain)
 
 
+def null_as(value: float) -> dict[str, Reader]:
+    """Return the metadata of a field in which null is read as a value, e.g. as infinity."""
+    return {"read": lambda plain: value if plain is None else plain}
+
+
 def to_plain(value: Any) -> Any:
     """Return a value as JSON can say it.
 
@@ -116,7 +121,7 @@ def _readers(cls: Any) -> tuple[tuple[str, str, bool, bool, Reader], ...]:
             one.name,
             one.metadata.get("key", one.name),
             one.metadata.get("flat", False),
-            _has_default(one),
+            one.default is not MISSING or one.default_factory is not MISSING,
             _field_reader(kinds[one.name], one.metadata.get("read")),
         )
         for one in _stored(cls)
@@ -132,10 +137,6 @@ def _field_reader(kind: Any, read: Reader | None) -> Reader:
 
 def _stored(struct: Any) -> Iterator[Field[Any]]:
     return (one for one in fields(struct) if one.init and one.metadata.get("stored", True))
-
-
-def _has_default(one: Field[Any]) -> bool:
-    return one.default is not MISSING or one.default_factory is not MISSING
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The words every stage answers with: a verdict, its reasons, and the state a run ends in."""
+"""What every stage returns: a verdict, its reasons, and the state a run ends in."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Outcome(StrEnum):
 class State(StrEnum):
     """Name of the final Prefect state of a run; each is of type Completed, apart from the last two.
 
-    ``Won`` ends no run: it is a judgement on its way to the throne, kept before the promotion.
+    ``Won`` ends no run: it is the result of a challenge, recorded before the promotion.
     """
 
     TRAINED = "Trained"
@@ -61,9 +61,8 @@ class Reason(Struct):
     @classmethod
     def from_error(cls, error: NotLearnable) -> Reason:
         """Return the reason a ``NotLearnable`` carries."""
-        return cls(
-            code=error.reason_code, message=str(error), observed=error.observed, limit=error.limit, n=error.n
-        )
+        numbers: dict[str, Any] = {"observed": error.observed, "limit": error.limit, "n": error.n}
+        return cls(code=error.reason_code, message=str(error), **numbers)
 
     def to_error(self) -> NotLearnable:
         """Return the ``NotLearnable`` that carries the reason."""
@@ -90,22 +89,16 @@ def _details(plain: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class StageResult(Struct):
-    """What a stage hands to its caller: references and the decision, never frames or estimators.
+    """Result of a stage: references and the decision, never frames or estimators.
 
     Attributes
     ----------
-    state : State
-        Name of the run's final state.
-    model : str
-        Registered model name.
-    reasons : tuple[Reason, ...]
-        Why the stage ended so; empty only where nothing needs saying.
-    version : int | None
-        MLflow model version the stage acted on.
-    decision_id : str | None
-        Key of the ledger entry that holds the decision.
-    details : dict
-        JSON-ready facts of the stage (metrics, interval, …), merged into the top level of ``--json``.
+    state : name of the run's final state.
+    model : registered model name.
+    reasons : why the stage ended so; empty only where there is nothing to explain.
+    version : MLflow model version the stage acted on.
+    decision_id : key of the ledger entry that holds the decision.
+    details : JSON-ready facts of the stage (metrics, interval, …), merged into the top level of ``--json``.
     """
 
     state: State
@@ -116,7 +109,7 @@ class StageResult(Struct):
     details: dict[str, Any] = field(default_factory=dict, metadata={"flat": True, "read": _details})
 
     def ends(self, state: State, *reasons: Reason, version: int | None = None) -> StageResult:
-        """Return how a stage ended that acted on this decision: its state, with what came on top.
+        """Return the result of a stage that acted on this decision: its state, with further reasons.
 
         The evidence stays; the end is a decision of its own, so that it is recorded under its own id.
         """

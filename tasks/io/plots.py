@@ -12,7 +12,7 @@ import numpy as np
 from evergreen.tasks.core.log_items import Figure
 from evergreen.tasks.core.metrics.registry import get_metric
 from evergreen.tasks.core.metrics.scored import Scored
-from evergreen.tasks.core.training.importance import Importance
+from evergreen.tasks.core.training.training import Importance
 from evergreen.tasks.io.mlflow_store.tracking import save_png
 
 if TYPE_CHECKING:

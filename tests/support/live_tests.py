@@ -1,5 +1,8 @@
 """Live tests: logged answers of made-up models, small enough to read, and many simulated trials side by side."""
 
+from itertools import accumulate
+from operator import add
+
 import numpy as np
 
 from evergreen.tasks.core.ab_testing.analysis import analyse_live_test
@@ -94,17 +97,29 @@ def rated_test(*, share=0.5, mode="arms", effect=0.02, **changed):
     return live_test(mode, share=share, **{"min_improvement": effect, "longest": 1e9, **changed})
 
 
+def running_moments(sets):
+    """Return the moments of the first, the first two, … sets along the last leading axis."""
+    axes = {"n": -1, "mean": -2, "comoments": -3}
+    batched = {name: np.moveaxis(getattr(sets, name), axis, 0) for name, axis in axes.items()}
+    batches = (
+        JointMoments(**{name: part[k] for name, part in batched.items()}) for k in range(len(batched["n"]))
+    )
+    totals = list(accumulate(batches, add))
+    stacked = {name: np.stack([getattr(one, name) for one in totals], axis) for name, axis in axes.items()}
+    return JointMoments(**stacked)
+
+
 def winners(effect, test, *, least, error=None):
     """Return by trial whether the sequence ever excluded 0, above and below, and whether a fixed z-test did."""
     low, high = confidence_sequence(effect.estimate, effect.standard_error, alpha=ALPHA, scale=test.scale)
-    enough = effect.least >= least
+    enough = np.minimum(effect.n_control, effect.n_variant) >= least
     with np.errstate(divide="ignore", invalid="ignore"):
         literal = np.abs(effect.estimate / (effect.standard_error if error is None else error)) > 1.96
     return [(mask & enough).any(axis=-1) for mask in (low > 0, high < 0, literal)]
 
 
 def arms(pair, test, *, span=1.0):
-    running = [side.accumulate() for side in pair]
+    running = [running_moments(side) for side in pair]
     with np.errstate(divide="ignore", invalid="ignore"):
         welch = np.sqrt(sum(side.covariance()[..., 1, 1] / side.n for side in running))
     return winners(compare_arms(*running, span=span), test, least=MIN_UNITS["arms"], error=welch)
@@ -189,7 +204,7 @@ def block_tests(lost, won, test, *, rows):
     """
     apart = (won - lost).sum(-1).astype(float)
     table = np.stack([np.full(apart.shape, float(rows)), np.zeros(apart.shape), apart], axis=-1)
-    effect = compare_pairs(JointMoments.of(table[..., None, :]).accumulate())
+    effect = compare_pairs(running_moments(JointMoments.of(table[..., None, :])))
     low, high = confidence_sequence(
         effect.estimate, effect.standard_error, alpha=test.alpha, scale=test.scale, weight=effect.weight
     )

@@ -19,17 +19,14 @@ from evergreen.tasks.core.config.training import TrainingConfig
 from evergreen.tasks.core.config.units import Span
 from evergreen.tasks.core.errors import ConfigError
 
-_CLOCK_SPANS = (
-    "evaluation.validation_window",
-    "evaluation.block",
-    "split.purge",
-    "split.holdout",
-    "data.label_delay",
-    "live.max_duration",
-    "live.label_delay",
-    "retraining.window",
-    "retraining.half_life",
-)
+_CLOCK_SPANS = {
+    "evaluation": ("validation_window", "block"),
+    "split": ("purge", "holdout"),
+    "data": ("label_delay",),
+    "live": ("max_duration", "label_delay"),
+    "retraining": ("window", "half_life"),
+}
+"""Keys of lengths on the model's clock, by section."""
 
 
 class Problem(StrEnum):
@@ -203,11 +200,10 @@ def _check_spans(config: ModelConfig, values: dict[str, Any], origin: str) -> No
     """Refuse durations that a model with a row clock wrote itself (defaults are translated)."""
     if config.data.clock != "rows":
         return
-    for key in _CLOCK_SPANS:
-        section, name = key.split(".")
-        span = getattr(getattr(config, section), name)
-        written = isinstance(values.get(section), dict) and name in values[section]
-        if written and isinstance(span, Span) and span.unit == "seconds" and span.amount:
-            raise ConfigError(
-                f"Wrong value '{span}' for '{key}' in {origin}: data.clock counts rows; write e.g. '500 rows'."
-            )
+    for section, names in _CLOCK_SPANS.items():
+        written = values.get(section)
+        for name in (name for name in names if isinstance(written, dict) and name in written):
+            span = getattr(getattr(config, section), name)
+            if isinstance(span, Span) and span.unit == "seconds" and span.amount:
+                wrong = f"Wrong value '{span}' for '{section}.{name}' in {origin}"
+                raise ConfigError(f"{wrong}: data.clock counts rows; write e.g. '500 rows'.")

@@ -1,8 +1,8 @@
-"""What monitoring looks at, when it warns, and whom it tells."""
+"""Which windows monitoring checks, what counts as drift, and who is notified."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field, create_model, model_validator
 
@@ -64,17 +64,15 @@ class DriftConfig(Section):
     policy: Literal["calibrated", "fixed_thresholds"] = "calibrated"
     """`calibrated`: limits from the model's own past and a budget of false alarms. `fixed_thresholds`:
     the fixed levels below, each window and column for itself; it alarms on noise, and docs/limits.md says how often."""
-    kinds: list[Kind] = Field(
-        default=["data", "prediction", "outcome", "concept", "performance"], min_length=1
-    )
-    """Kinds of drift that are looked at; the budget is shared among them."""
+    kinds: list[Kind] = Field(default=list(get_args(Kind)), min_length=1)
+    """Kinds of drift that are checked; the budget is shared among them."""
     false_alarms: ToRate = Rate(1.0, Span(7776000.0, "seconds", "90d"), "1 per 90d")
     """Budget of `calibrated`: false alarms expected of a stationary stream, e.g. `1 per 90d`, `1 per 50000 rows`."""
     min_effect: NonNegative = 0.03
     """Smallest move worth an alarm (`calibrated`): a share of rows, or of rank (0.03 of rank is about 0.1 standard
     deviations)."""
     num_evaluation_windows: Count = 3
-    """An alarm looks at this many of the newest windows of a column (`calibrated`)."""
+    """An alarm considers this many of the newest windows of a column (`calibrated`)."""
     num_violation_windows: Count = 2
     """So many of them must have moved, the newest among them; fewer warn (`calibrated`)."""
     seasons: Literal["auto", "none"] = "auto"
@@ -100,10 +98,8 @@ class DriftConfig(Section):
 
     @model_validator(mode="after")
     def _warning_comes_first(self) -> DriftConfig:
-        for less, more in (
-            ("psi_warning", "psi_critical"),
-            ("num_violation_windows", "num_evaluation_windows"),
-        ):
+        pairs = {"psi_warning": "psi_critical", "num_violation_windows": "num_evaluation_windows"}
+        for less, more in pairs.items():
             low, high = getattr(self, less), getattr(self, more)
             if low > high:
                 raise ValueError(f"drift.{less} {low} must not exceed drift.{more} {high}")
@@ -111,7 +107,7 @@ class DriftConfig(Section):
 
 
 class AlertsConfig(Section):
-    """Who is told, and from which level on."""
+    """Who is notified, and from which level on."""
 
     notify: list[str] = Field(default_factory=list)
     """Prefect notification blocks, `type/name`, e.g. `slack-webhook/ops`; `env:NAME` and `secret:BLOCK` hold an

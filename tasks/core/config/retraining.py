@@ -31,11 +31,11 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         },
     }
 }
-"""Values by preset and section. ``fixed_thresholds``: any p < 0.05 or outcome shift above 2 % asks, hourly at most."""
+"""Values by preset and section. ``fixed_thresholds``: p < 0.05 or an outcome shift above 2 % triggers, hourly at most."""
 
 
 def preset_values(name: object) -> dict[str, dict[str, Any]]:
-    """Return what a preset says, section by section; nothing for a name that is none."""
+    """Return the values of a preset, section by section; nothing for an unknown name."""
     found = PRESETS.get(name, {}) if isinstance(name, str) else {}
     return {section: dict(values) for section, values in found.items()}
 

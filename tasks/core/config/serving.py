@@ -40,7 +40,7 @@ class ServingConfig(Section):
     rate_burst: Count = 100
     """Requests a key may send at once before `rate_limit` holds it back."""
     poll: Duration = Span(1.0, "seconds", "1s")
-    """How often the registry's aliases are looked at; a moved @champion is served after this, loading and a smoke
+    """How often the registry's aliases are read; a moved @champion is served after this, loading and a smoke
     test."""
 
 

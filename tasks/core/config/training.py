@@ -23,7 +23,7 @@ class Candidate(Section):
     search_iterations: Count = 10
     """How many settings a search tries at most (all of them when the grid is smaller)."""
     preprocess: Literal["auto", "ordinal", "onehot", "none"] = "auto"
-    """What stands before the estimator: `ordinal` (trees), `onehot` (with imputing and scaling), `none` (the
+    """Preprocessing before the estimator: `ordinal` (trees), `onehot` (with imputing and scaling), `none` (the
     columns as they are), or `auto`: by the kind of estimator."""
 
 

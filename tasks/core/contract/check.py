@@ -10,16 +10,6 @@ from evergreen.tasks.core.contract.contract import Check, Contract, Expectation
 from evergreen.tasks.core.reports import html
 from evergreen.tasks.core.verdict import Outcome, Reason, Verdict
 
-_CODES: dict[Check, str] = {
-    "exists": "missing_column",
-    "kind": "kind_changed",
-    "nulls": "too_many_nulls",
-    "range": "out_of_range",
-    "categories": "unseen_categories",
-    "rows": "row_count",
-    "unique": "not_unique",
-}
-
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
@@ -102,24 +92,31 @@ def _is_fatal(finding: Finding, *, gross: float) -> bool:
 def explain_finding(finding: Finding, *, window: str) -> Reason:
     """Return the sentence of one breach: the column, what was observed, the limit, some values."""
     expected = finding.expectation
-    column = ", ".join(expected.columns)
-    shown = f", e.g. {', '.join(finding.examples)}" if finding.examples else ""
+    names, share, bounds = ", ".join(expected.columns), f"{finding.share:.1%}", _bounds(expected)
+    column, shown = f"column '{names}'", f", e.g. {', '.join(finding.examples)}" if finding.examples else ""
     allowed = f"allowed {expected.limit:.1%}"
-    text = {
-        "exists": f"column '{column}' is missing",
-        "kind": f"column '{column}' should hold a {expected.kind}, {finding.share:.1%} of its values do not{shown}",
-        "nulls": f"column '{column}' has {finding.share:.1%} nulls, {allowed}",
-        "range": f"column '{column}' has {finding.share:.1%} of values outside {_bounds(expected)}, {allowed}{shown}",
-        "categories": f"column '{column}' has {finding.share:.1%} of values outside its categories, {allowed}{shown}",
-        "rows": f"there are {finding.observed} rows, expected {_bounds(expected)}",
-        "unique": f"{finding.share:.1%} of rows repeat ({column}), which should identify a row{shown}",
-    }[expected.check]
+    texts: dict[Check, tuple[str, str]] = {
+        "exists": ("missing_column", f"{column} is missing"),
+        "kind": (
+            "kind_changed",
+            f"{column} should hold a {expected.kind}, {share} of its values do not{shown}",
+        ),
+        "nulls": ("too_many_nulls", f"{column} has {share} nulls, {allowed}"),
+        "range": ("out_of_range", f"{column} has {share} of values outside {bounds}, {allowed}{shown}"),
+        "categories": (
+            "unseen_categories",
+            f"{column} has {share} of values outside its categories, {allowed}{shown}",
+        ),
+        "rows": ("row_count", f"there are {finding.observed} rows, expected {bounds}"),
+        "unique": ("not_unique", f"{share} of rows repeat ({names}), which should identify a row{shown}"),
+    }
+    code, text = texts[expected.check]
     counted = expected.check == "rows"
     return Reason(
-        code=_CODES[expected.check],
+        code=code,
         message=f"In the {window} window {text}.",
         observed=finding.observed if counted else round(finding.share, 6),
-        limit=_bounds(expected) if counted else expected.limit,
+        limit=bounds if counted else expected.limit,
         n=finding.n,
     )
 

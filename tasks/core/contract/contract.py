@@ -69,7 +69,7 @@ class Contract(Struct):
 
 
 def kind_of(values: pd.Series) -> Kind:
-    """Return what a column holds; ``any`` for one of nulls alone, which says nothing.
+    """Return what a column holds; ``any`` for one of nulls alone.
 
     Numbers may be stored as objects (decimals of a database), categories by what they are made of.
 
@@ -157,9 +157,8 @@ def apply_limits(contract: Contract, limits: ContractConfig) -> Contract:
     rules = {rule.name: rule for rule in contract.columns}
     for name, written in limits.columns.items():
         rules[name] = _overrule(rules.get(name, ColumnRule(name=name)), written)
-    checked = [
-        rule for name, rule in rules.items() if name not in limits.columns or not limits.columns[name].ignore
-    ]
+    ignored = {name for name, written in limits.columns.items() if written.ignore}
+    checked = [rule for name, rule in rules.items() if name not in ignored]
     return replace(
         contract,
         columns=tuple(checked),
@@ -173,7 +172,7 @@ def apply_limits(contract: Contract, limits: ContractConfig) -> Contract:
 
 def _columns(schema: Schema, limits: ContractConfig) -> Iterator[tuple[str, str]]:
     """Yield each column once with its role: number, text, any, or auto for one that is only configured."""
-    seen: set[str] = {schema.target}
+    done: set[str] = {schema.target}
     roles = [
         *((name, "number") for name in schema.numeric),
         *((name, "text") for name in schema.categorical),
@@ -181,8 +180,8 @@ def _columns(schema: Schema, limits: ContractConfig) -> Iterator[tuple[str, str]
         *((name, "auto") for name in limits.columns),
     ]
     for name, role in roles:
-        if name not in seen:
-            seen.add(name)
+        if name not in done:
+            done.add(name)
             yield name, role
 
 
@@ -266,7 +265,7 @@ class Expectation:
 def plan_expectations(contract: Contract, kinds: Mapping[str, Kind]) -> list[Expectation]:
     """Return what to check on a window whose columns hold ``kinds`` (present columns only).
 
-    Values are looked at only in columns that are present and of the right kind: the range of a text is not
+    Values are checked only in columns that are present and of the right kind: the range of a text is not
     a second finding.
     """
     most = None if contract.max_rows is None else float(contract.max_rows)
@@ -280,9 +279,9 @@ def plan_expectations(contract: Contract, kinds: Mapping[str, Kind]) -> list[Exp
 
 
 def _expect_values(rule: ColumnRule, kind: Kind, *, outside: float) -> list[Expectation]:
-    """Return the checks of one column's values; learned bounds stand for themselves: only written ones reject at once.
+    """Return the checks of one column's values, of which the window holds ``kind``.
 
-    ``kind`` is what the window holds.
+    Learned and written bounds are separate checks: only written ones reject at once.
     """
     columns = (rule.name,)
     plan = [Expectation(check="nulls", columns=columns, limit=rule.max_nulls, hard="nulls" in rule.by_hand)]
@@ -291,12 +290,9 @@ def _expect_values(rule: ColumnRule, kind: Kind, *, outside: float) -> list[Expe
     values: dict[str, Any] = {"columns": columns, "limit": outside}
     if rule.kind == "number" and kind == "number":
         for hard in (True, False):
-            low, high = (
-                getattr(rule, name) if (name in rule.by_hand) is hard else None
-                for name in ("minimum", "maximum")
-            )
-            if low is not None or high is not None:
-                plan.append(Expectation(check="range", minimum=low, maximum=high, hard=hard, **values))
+            bounds = {n: getattr(rule, n) for n in ("minimum", "maximum") if (n in rule.by_hand) is hard}
+            if any(bound is not None for bound in bounds.values()):
+                plan.append(Expectation(check="range", hard=hard, **bounds, **values))
     if rule.categories is not None and kind != "any":
         hard = "categories" in rule.by_hand
         plan.append(Expectation(check="categories", categories=rule.categories, hard=hard, **values))

@@ -11,6 +11,7 @@ import numpy as np
 
 from evergreen.tasks.core.config.units import Span
 from evergreen.tasks.core.errors import ConfigError, DataError, InputError
+from evergreen.tasks.core.serial import null_as
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,18 +29,13 @@ class Window:
     [True, True, False]
     """
 
-    start: float = field(
-        default=-math.inf, metadata={"read": lambda plain: -math.inf if plain is None else plain}
-    )
-    end: float = field(
-        default=math.inf, metadata={"read": lambda plain: math.inf if plain is None else plain}
-    )
+    start: float = field(default=-math.inf, metadata=null_as(-math.inf))
+    end: float = field(default=math.inf, metadata=null_as(math.inf))
 
     def __post_init__(self) -> None:
         if not self.start <= self.end:
-            raise InputError(
-                f"A window must not end before it starts: [{self.start}, {self.end}). Swap them."
-            )
+            window = f"[{self.start}, {self.end})"
+            raise InputError(f"A window must not end before it starts: {window}. Swap them.")
 
     def mask(self, positions: np.ndarray) -> np.ndarray:
         """Return which positions lie inside, shape (n,)."""
@@ -113,12 +109,13 @@ def parse_position(text: str | float | datetime, *, clock: str) -> float:
     if str(text) in ("inf", "-inf"):
         return float(str(text))
     try:
-        if clock != "timestamp":
-            return _finite(str(text))
-        return _moment(text)
+        position = _moment(text) if clock == "timestamp" else float(str(text))
     except (DataError, ValueError):
+        position = math.nan
+    if not math.isfinite(position):
         allowed = "an ISO 8601 time such as 2026-01-31T12:00:00Z" if clock == "timestamp" else "a number"
-        raise InputError(f"'{text}' is not a point on a clock of {_unit(clock)}. Write {allowed}.") from None
+        raise InputError(f"'{text}' is not a point on a clock of {_unit(clock)}. Write {allowed}.")
+    return position
 
 
 def span_length(span: Span, *, clock: str) -> float:
@@ -148,10 +145,3 @@ def _moment(text: str | float | datetime) -> float:
     from evergreen.tasks.core.data.times import to_positions
 
     return float(to_positions(pd.Series([text]), clock="timestamp")[0])
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(text)
-    return number

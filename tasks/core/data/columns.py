@@ -19,15 +19,8 @@ from evergreen.tasks.core.errors import DataError, did_you_mean
 if TYPE_CHECKING:
     import pandas as pd
 
-ROLE_KEYS = {
-    "target": "target",
-    "time": "time",
-    "group": "group",
-    "entity": "entity",
-    "label_time": "label_time",
-    "value": "value_column",
-    "weight": "weight",
-}
+_ROLES = ("target", "time", "group", "entity", "label_time", "value", "weight")
+ROLE_KEYS = {role: role for role in _ROLES} | {"value": "value_column"}
 """Roles of columns, as they are stored with a version, and the key of ``data`` that names the column of each."""
 
 
@@ -82,10 +75,10 @@ def require_distinct(columns: Sequence[str], *, origin: str) -> None:
     """
     repeated = [name for name, times in Counter(columns).items() if times > 1]
     if repeated:
-        message = (
-            f"Column '{repeated[0]}' is there twice in {origin}; names must differ. Rename or remove one."
+        name = repeated[0]
+        raise DataError(
+            f"Column '{name}' is there twice in {origin}; names must differ. Rename or remove one."
         )
-        raise DataError(message)
 
 
 def needed_columns(columns: Sequence[str], config: ModelConfig, *, also: Iterable[str] = ()) -> list[str]:
@@ -95,13 +88,9 @@ def needed_columns(columns: Sequence[str], config: ModelConfig, *, also: Iterabl
     the model learned from.
     """
     data = config.data
-    needed = {
-        *also,
-        *role_columns(config).values(),
-        *config.validation.slices.columns,
-        *config.contract.columns,
-    }
-    needed.update(*config.contract.unique)
+    contract, slices = config.contract, config.validation.slices.columns
+    needed = {*also, *role_columns(config).values(), *slices, *contract.columns}
+    needed.update(*contract.unique)
     if data.numeric is not None and data.categorical is not None:
         needed.update(data.numeric, data.categorical)
         return [name for name in columns if name in needed]
@@ -235,10 +224,8 @@ def _text_kind(texts: pd.Series, max_categories: int) -> ColumnKind:
     if _MOSTLY_NUMBERS <= share < 1 and not few:
         raise _mixed(texts, texts.isin(distinct[reads]))
     if len(counts) > max(max_categories, _MOSTLY_DISTINCT * len(texts)):
-        why = (
-            f"text with {len(counts)} different values in {len(texts)} rows names rows, it does not describe"
-        )
-        return ColumnKind(Kind.TEXT, why)
+        values = f"text with {len(counts)} different values in {len(texts)} rows"
+        return ColumnKind(Kind.TEXT, f"{values} names rows, it does not describe")
     return ColumnKind(Kind.CATEGORICAL)
 
 
@@ -376,9 +363,8 @@ def _why_clock(values: np.ndarray, positions: np.ndarray | None) -> str:
         back = np.sum(steps < 0) / max(np.sum(steps != 0), 1)
         if np.any(steps > 0) and (back <= 0.001 or (back <= 0.01 and _agree(at, direction * value))):
             moves = "rises" if direction > 0 else "falls"
-            return (
-                f"copy of the clock: it only {moves} with time, so future rows hold values never learned from"
-            )
+            ahead = "so future rows hold values never learned from"
+            return f"copy of the clock: it only {moves} with time, {ahead}"
     return ""
 
 

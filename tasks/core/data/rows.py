@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.config.units import Span, parse_span
 from evergreen.tasks.core.data.clock import Window
 from evergreen.tasks.core.serial import Struct
@@ -193,6 +194,20 @@ class SplitPlan(Struct):
         return super().to_dict() | {
             name: one.to_dict(clock=self.clock) if one else None for name, one in windows.items()
         }
+
+
+_OF_DATA = ("clock", "label_delay", "time", "time_format", "label_time", "group", "target")
+
+
+def draft_plan(config: ModelConfig, *, until: float | None = None) -> SplitPlan:
+    """Return a plan without windows: the roles, gaps and seed of the configuration."""
+    data, split = config.data, config.split
+    return SplitPlan(
+        method="time" if config.timed else "random",
+        until=until,
+        **{name: getattr(data, name) for name in _OF_DATA},
+        **{name: getattr(split, name) for name in ("purge", "max_rows", "seed")},
+    )
 
 
 @dataclass(frozen=True)

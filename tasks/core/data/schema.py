@@ -117,7 +117,7 @@ def check_learnable(frame: pd.DataFrame, schema: Schema, config: ModelConfig) ->
     if len(known) < fewest:
         message = f"{len(known)} training rows are fewer than split.min_rows {fewest}"
         remedy = "Add rows, shorten the holdout or evaluation window, or lower split.min_rows."
-        raise _not_learnable("too_few_rows", message, len(known), fewest, target, remedy=remedy)
+        raise _not_learnable("too_few_rows", message, len(known), fewest, len(known), remedy=remedy)
     _require_feature(known, schema)
     if config.problem in ("binary", "multiclass"):
         _check_classes(target, config)
@@ -155,19 +155,19 @@ def _check_classes(target: pd.Series, config: ModelConfig) -> None:
     name, folds = f"'{target.name}'", config.training.folds
     if len(counts) < 2:
         message = f"The target {name} holds one class only ({labels})"
-        raise _not_learnable("one_class", message, len(counts), 2, target)
+        raise _not_learnable("one_class", message, len(counts), 2, len(target))
     if config.problem == "multiclass":
         return
     if len(counts) > 2:
         message = f"The target {name} holds {len(counts)} classes ({labels}, …) but problem is binary"
         remedy = "Write problem: multiclass."
-        raise _not_learnable("too_many_classes", message, len(counts), 2, target, remedy=remedy)
+        raise _not_learnable("too_many_classes", message, len(counts), 2, len(target), remedy=remedy)
     positive = config.data.positive_class
     if positive is not None and positive not in set(counts.index):
         raise ConfigError(f"data.positive_class {positive!r} is not a label of {name}. Labels: {labels}.")
     if counts.min() < folds:
         message = f"Class {counts.idxmin()!r} of {name} has {counts.min()} training rows for {folds} folds"
-        raise _not_learnable("too_few_of_a_class", message, int(counts.min()), folds, target)
+        raise _not_learnable("too_few_of_a_class", message, int(counts.min()), folds, len(target))
 
 
 def _check_numbers(target: pd.Series, config: ModelConfig) -> None:
@@ -182,27 +182,21 @@ def _check_numbers(target: pd.Series, config: ModelConfig) -> None:
     infinite = int(np.isinf(values).sum())
     if infinite:
         message = f"The target '{target.name}' is infinite in {infinite} rows"
-        raise _not_learnable("infinite_target", message, infinite, 0, target, remedy="Correct them.")
+        raise _not_learnable("infinite_target", message, infinite, 0, len(values), remedy="Correct them.")
     if np.ptp(values) == 0:
         message = f"The target '{target.name}' is {values[0]:g} in every row"
-        raise _not_learnable("constant_target", message, 1, 2, target)
+        raise _not_learnable("constant_target", message, 1, 2, len(values))
 
 
 def _check_groups(frame: pd.DataFrame, schema: Schema) -> None:
     spread = frame.groupby(schema.group, sort=False, observed=True)[schema.target].nunique()
     if not (spread > 1).any():
         message = f"No group of '{schema.group}' holds two rows of different '{schema.target}', so none can be ordered"
-        raise _not_learnable("no_ranking_groups", message, 0, 1, frame[schema.target])
+        raise _not_learnable("no_ranking_groups", message, 0, 1, len(frame))
 
 
 def _not_learnable(
-    code: str,
-    what: str,
-    observed: int,
-    limit: int,
-    target: pd.Series,
-    *,
-    remedy: str = "Add rows that differ.",
+    code: str, what: str, observed: int, limit: int, n: int, *, remedy: str = "Add rows that differ."
 ) -> NotLearnable:
     numbers = {"observed": float(observed), "limit": float(limit)}
-    return NotLearnable(code, f"{what}. {remedy}", **numbers, n=len(target))
+    return NotLearnable(code, f"{what}. {remedy}", **numbers, n=n)

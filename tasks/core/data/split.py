@@ -10,7 +10,15 @@ import pandas as pd
 
 from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.config.units import Span
-from evergreen.tasks.core.data.rows import Parts, Rows, SplitPlan, fingerprint, hash_rows, unit_interval
+from evergreen.tasks.core.data.rows import (
+    Parts,
+    Rows,
+    SplitPlan,
+    draft_plan,
+    fingerprint,
+    hash_rows,
+    unit_interval,
+)
 from evergreen.tasks.core.data.split_time import plan_by_time, plan_refit
 from evergreen.tasks.core.data.timeline import Timeline, make_timeline
 from evergreen.tasks.core.errors import ConfigError, InputError, NotLearnable
@@ -19,25 +27,6 @@ from evergreen.tasks.core.verdict import Reason
 _STRONG_DEPENDENCE = 0.5
 """Lag-1 rank correlation (agreement beyond chance) of targets from which neighbours give each other away."""
 _FEWEST_PAIRS = 50
-
-
-def draft_plan(config: ModelConfig, *, until: float | None = None) -> SplitPlan:
-    """Return a plan without windows: the roles, gaps and seed of the configuration."""
-    data, split = config.data, config.split
-    return SplitPlan(
-        method="time" if config.timed else "random",
-        clock=data.clock,
-        until=until,
-        purge=split.purge,
-        label_delay=data.label_delay,
-        time=data.time,
-        time_format=data.time_format,
-        label_time=data.label_time,
-        group=data.group,
-        target=data.target,
-        max_rows=split.max_rows,
-        seed=split.seed,
-    )
 
 
 def plan_split(
@@ -65,7 +54,7 @@ def plan_split(
         Learn from all labelled rows, hold nothing out (rows in time order only).
     change_at : float, optional
         Position of the last detected change, where ``retraining.window: since_change`` begins. A random split takes
-        all history whatever the window, and does not look at it.
+        all history whatever the window, and ignores it.
 
     Raises
     ------
@@ -272,17 +261,17 @@ def judge_forced_random(frame: pd.DataFrame, positions: np.ndarray, config: Mode
 
     Refused when the configuration itself says that targets reach over time (``split.purge`` or
     ``data.label_delay`` above zero, or ``data.label_time``), or when neighbouring targets (of one entity, in clock
-    order) agree beyond 0.5: a copy of nearly every held-out answer would then stand in training.
+    order) agree beyond 0.5: a copy of nearly every held-out answer would then be in training.
 
     Raises
     ------
     ConfigError
         Naming what overlaps.
     """
-    said = _overlap_by_config(config)
+    overlap = _overlap_by_config(config)
     dependence = neighbour_dependence(frame, positions, target=config.data.target, entity=config.data.entity)
-    if said or dependence > _STRONG_DEPENDENCE:
-        why = said or (
+    if overlap or dependence > _STRONG_DEPENDENCE:
+        why = overlap or (
             f"neighbouring values of '{config.data.target}' agree to {dependence:.2f} (limit {_STRONG_DEPENDENCE}), "
             "so held-out rows have near copies in training"
         )

@@ -28,7 +28,7 @@ def plan_by_time(
     config: ModelConfig,
     *,
     trained_to: float | None,
-    change_at: float | None = None,
+    change_at: float | None,
 ) -> SplitPlan:
     """Return the plan with its windows.
 
@@ -63,7 +63,7 @@ def plan_by_time(
 
 
 def plan_refit(
-    line: Timeline, draft: SplitPlan, config: ModelConfig, *, change_at: float | None = None
+    line: Timeline, draft: SplitPlan, config: ModelConfig, *, change_at: float | None
 ) -> SplitPlan:
     """Return the plan of a refit: the newest ``retraining.window`` of all usable rows, nothing held out.
 

@@ -12,7 +12,7 @@ from evergreen.tasks.core.arrays import FloatArray
 from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.config.units import Span
 from evergreen.tasks.core.data.clock import Window, span_length
-from evergreen.tasks.core.data.rows import Rows, SplitPlan
+from evergreen.tasks.core.data.rows import Rows, SplitPlan, draft_plan
 from evergreen.tasks.core.data.times import to_positions
 from evergreen.tasks.core.errors import DataError
 
@@ -118,7 +118,7 @@ def delayed(positions: np.ndarray, span: Span, *, clock: str) -> np.ndarray:
 
 
 def labels_known_at(frame: pd.DataFrame, positions: np.ndarray, plan: SplitPlan) -> np.ndarray:
-    """Return when each label became known: what the column says, else the position and the label delay.
+    """Return when each label became known: that of the column, else the position and the label delay.
 
     Raises
     ------
@@ -142,7 +142,7 @@ def _per_group(reduce: np.ufunc, values: np.ndarray, codes: np.ndarray) -> np.nd
     return np.asarray(reduce.reduceat(values[order], starts)[codes])
 
 
-# When the outcome of a row became known, as a configuration says.
+# When the outcome of a row became known, by a configuration.
 
 
 def outcomes_known_at(rows: Rows, *, config: ModelConfig) -> FloatArray:
@@ -157,17 +157,9 @@ def outcomes_known_at(rows: Rows, *, config: ModelConfig) -> FloatArray:
     DataError
         When the rows have no clock.
     """
-    data = config.data
     if rows.positions is None:
-        raise DataError("Without a clock nobody can say when an outcome became known; set data.time.")
-    plan = SplitPlan(
-        method="time",
-        clock=data.clock,
-        time_format=data.time_format,
-        label_time=data.label_time,
-        label_delay=data.label_delay,
-    )
-    return labels_known_at(rows.frame, rows.positions, plan)
+        raise DataError("Without a clock it is unknown when an outcome became known; set data.time.")
+    return labels_known_at(rows.frame, rows.positions, draft_plan(config))
 
 
 def purge_after(rows: Rows, *, config: ModelConfig) -> FloatArray:

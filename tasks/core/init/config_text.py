@@ -61,9 +61,8 @@ def comment(text: str, *, indent: int = 0) -> str:
     '  # why\n'
     """
     lead = " " * indent + "# "
-    return "".join(
-        f"{line}\n" for line in textwrap.wrap(text, WIDTH, initial_indent=lead, subsequent_indent=lead)
-    )
+    lines = textwrap.wrap(text, WIDTH, initial_indent=lead, subsequent_indent=lead)
+    return "".join(f"{line}\n" for line in lines)
 
 
 def to_yaml(values: Mapping[str, Any], *, indent: int = 0) -> str:
@@ -105,6 +104,5 @@ def _training(proposal: Proposal) -> str:
     why = "They compete in cross-validation; the first wins unless a later one is significantly better."
     listed = yaml.safe_dump(proposal.candidates, sort_keys=False, width=WIDTH, default_flow_style=None)
     ranker = _RANKER if proposal.problem == "ranking" else ""
-    return (
-        "training:\n" + comment(why, indent=2) + "  candidates:\n" + textwrap.indent(listed, "    ") + ranker
-    )
+    recipes = textwrap.indent(listed, "    ") + ranker
+    return f"training:\n{comment(why, indent=2)}  candidates:\n{recipes}"

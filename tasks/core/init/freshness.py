@@ -1,4 +1,4 @@
-"""Whether fresh models lose less than old ones: asked of history before a policy is proposed."""
+"""Whether fresh models lose less than old ones: measured on history before a policy is proposed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _TREES = {"max_iter": 50, "learning_rate": 0.1, "max_leaf_nodes": 15, "early_sto
 
 
 def encode(frame: pd.DataFrame, kind: Kind, *, numeric: Sequence[str], categorical: Sequence[str]) -> Any:
-    """Return features as numbers, shape (n, p); coded once for all rows, which looks at no outcome.
+    """Return features as numbers, shape (n, p); coded once for all rows, without using an outcome.
 
     Indicators, imputed and scaled numbers for ``linear``; category codes and NaN for ``trees``.
     """
@@ -80,7 +80,7 @@ def fit_quick(kind: Kind, x: FloatArray, y: FloatArray, *, classes: bool, coded_
     if kind == "linear":
         model = LogisticRegression(max_iter=200) if classes else Ridge()
         with warnings.catch_warnings():
-            # the last digits of a fit that takes longer change no loss that is looked at
+            # the last digits of a fit that takes longer change no loss that matters
             warnings.simplefilter("ignore", ConvergenceWarning)
             return model.fit(x, y)
     coded = list(range(coded_from, x.shape[1])) or None
@@ -100,13 +100,13 @@ def row_losses(model: Any, x: FloatArray, y: FloatArray, *, classes: bool) -> Fl
 
 
 LEVEL = 0.01
-"""One-sided level at which freshness is said to pay."""
+"""One-sided level at which fresh models are called better."""
 FIRST = 0.35
 """Share of history that each model learns from, the old one from the first."""
 ORIGINS = 4
 """Fresh models; with the old one of each kind they make ten fits."""
 FEWEST_ROWS, FEWEST_BLOCKS = 500, 40
-"""Rows to learn from, and blocks to judge on, below which nothing is said."""
+"""Rows to learn from, and blocks to judge on, below which nothing is concluded."""
 FIT_ROWS, FIT_CELLS = 20_000, 1_000_000
 """Most rows, and numbers, that a fit takes: evenly thinned beyond."""
 CHUNKS = 400
@@ -199,14 +199,14 @@ def measure_freshness(
     Returns
     -------
     Freshness or None
-        None where it cannot be told: no feature, fewer than 500 rows to learn from or 40 blocks to judge on, or one
+        None where it cannot be measured: no feature, fewer than 500 rows to learn from or 40 blocks to judge on, or one
         class alone in a window.
 
     Notes
     -----
     The null is about the stream, so either quick model may deny it, each at half the level (Bonferroni): a change that
     a linear model cannot follow ages trees, and the other way round. A cycle longer than a third of history (the year
-    in two years of rows) cannot be told from a change.
+    in two years of rows) cannot be distinguished from a change.
     """
     if not (numeric or categorical):
         return None
@@ -227,7 +227,7 @@ def measure_freshness(
 def advantage_p(differences: FloatArray, *, judged: int, learned: int) -> float:
     """Return the one-sided p-value of a mean difference of losses over time.
 
-    Measures how surely the first of two losses is the larger. Null: mean 0 over blocks *and* over the rows that the
+    A small one says that the first of two losses is the larger. Null: mean 0 over blocks *and* over the rows that the
     models happened to learn from. A block may depend on its neighbours: Bartlett weights up to n^(1/3) blocks, a week
     at least, and never less variance than independent blocks have. One old model is judged on all blocks, so its luck
     does not average out: the variance is raised by 1 + judged / learned, as for folds that share training rows.

@@ -107,9 +107,8 @@ def gather_search_data(
     """
     times = times or {}
     used = [n for n, f in facts.items() if n not in (target, time, group) and f.distinct > 0]
-    views = [
-        _view(frame[n], facts[n]) for n in used if not facts[n].useless and facts[n].kind is not Kind.DATETIME
-    ]
+    useful = [name for name in used if not facts[name].useless]
+    views = [_view(frame[n], facts[n]) for n in useful if facts[n].kind is not Kind.DATETIME]
     views += _elapsed(times, time, [n for n in times if n == time or n in used])
     codes = pd.factorize(frame[group])[0] if group else None
     return LeakSearchData(
@@ -163,7 +162,7 @@ def _entities(
 ) -> list[View]:
     """Return columns whose values come back, those with most values first.
 
-    Where several rows share a moment, an entity stands once in each: then only such columns qualify.
+    Where several rows share a moment, an entity is there once in each: then only such columns qualify.
     """
     n = len(frame)
     fit = [

@@ -19,9 +19,9 @@ ESSENTIAL = 5.0
 EXACT = 1e-6
 """Less than this left open is rounding."""
 MOST_PARTS = 12
-"""Parts of the longest sum that is looked for."""
+"""Parts of the longest sum that is searched for."""
 SHORTLIST = 40
-"""Sets of each size that are looked at closely."""
+"""Sets of each size that are examined closely."""
 
 
 @dataclass(frozen=True)
@@ -99,9 +99,8 @@ class CorrelationTable:
         left = self.open(chosen)
         if left > (OPEN_UNIT if self.is_unit(chosen) else OPEN):
             return False
-        return all(
-            self.open(sub) >= ESSENTIAL * max(left, 1e-9) for sub in combinations(chosen, len(chosen) - 1)
-        )
+        least = ESSENTIAL * max(left, 1e-9)
+        return all(self.open(sub) >= least for sub in combinations(chosen, len(chosen) - 1))
 
     def grow(self, chosen: tuple[int, ...]) -> tuple[int, ...]:
         """Return a plain sum with the smaller parts it lacks: each must explain most of what is still open."""
@@ -129,7 +128,7 @@ class CorrelationTable:
 
 
 SAMPLE_ROWS = 4_000
-"""Rows on which most sets are dismissed before all rows are looked at."""
+"""Rows on which most sets are dismissed before all rows are used."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Find the columns that give the target away, alone or together, and say by which numbers."""
+"""Find the columns that give the target away, alone or together, and name the numbers that decide."""
 
 from __future__ import annotations
 

@@ -263,7 +263,7 @@ SAMPLE_ROWS = 20_000
 HISTORY_ROWS = 60_000
 """Rows over all of history that freshness is measured on."""
 STRETCHES = 20
-"""Contiguous stretches of history the rows are taken from, so that neighbours stay neighbours."""
+"""Contiguous stretches of history that the sample is drawn from, so that neighbours stay neighbours."""
 
 
 def check_roles(columns: list[str], *, origin: str, **roles: str | None) -> None:
@@ -295,7 +295,7 @@ def survey(
     frame : pandas.DataFrame
         All rows as the source holds them.
     target, time, group : str or None
-        Columns by role; without ``time`` a clock is taken where there can be no doubt.
+        Columns by role; without ``time`` the clock is the one column that is certainly one.
     rng : numpy.random.Generator
         Draws rows where there is no clock.
 

@@ -92,7 +92,7 @@ def error_metric(
     combine: Combine | None = None,
     function: Callable[[Scored], float] | None = None,
 ) -> Metric:
-    """Make a loss or an error, read relative to the champion; of components the mean unless ``combine`` says else."""
+    """Make a loss or an error, read relative to the champion; of components the mean unless ``combine`` is given."""
     if components is not None and combine is None:
         combine = mean_of_first
     kind: dict[str, Any] = {"greater_is_better": False, "bounded": False, "problems": problems}

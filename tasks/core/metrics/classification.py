@@ -39,7 +39,7 @@ def class_codes(scored: Scored) -> tuple[IntArray, IntArray, int]:
         return scored.truth.astype(np.int64), scored.says_positive.astype(np.int64), 2
     called = scored.predicted
     labels = [*scored.classes, *np.unique(scored.y).tolist(), *np.unique(called).tolist()]
-    classes = [label for place, label in enumerate(labels) if label not in labels[:place]]
+    classes = list(dict.fromkeys(labels))
     return _codes(scored.y, classes), _codes(called, classes), len(classes)
 
 

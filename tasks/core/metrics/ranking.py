@@ -51,13 +51,8 @@ def rank_groups(group: IntArray, score: FloatArray) -> Ranked:
     starts = np.flatnonzero(first)
     number = np.cumsum(first) - 1
     new_tie = first | np.append(True, s[1:] != s[:-1])
-    return Ranked(
-        order=order,
-        starts=starts,
-        place=np.arange(len(order)) - starts[number],
-        tie=np.cumsum(new_tie) - 1,
-        group=number,
-    )
+    place, tie = np.arange(len(order)) - starts[number], np.cumsum(new_tie) - 1
+    return Ranked(order=order, starts=starts, place=place, tie=tie, group=number)
 
 
 def ndcg_at(k: int | None) -> Metric:

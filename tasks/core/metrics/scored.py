@@ -11,6 +11,9 @@ import numpy as np
 from evergreen.tasks.core.arrays import Array, BoolArray, FloatArray
 from evergreen.tasks.core.errors import DataError
 
+Classes = tuple[Any, ...]
+"""Class labels: (negative, positive) for binary, all classes for multiclass, else empty."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scored:
@@ -38,7 +41,7 @@ class Scored:
     y: Array
     score: Array | None = None
     label: Array | None = None
-    classes: tuple[Any, ...] = ()
+    classes: Classes = ()
     positive_class: Any = None
     group: Array | None = None
     weight: Array | None = None
@@ -137,11 +140,11 @@ def align_classes(first: Scored, second: Scored) -> tuple[Scored, Scored]:
         return first, second
     columns = [column for column in (first.y, first.label, second.label) if column is not None]
     labels = [*first.classes, *second.classes, *(c for column in columns for c in np.unique(column).tolist())]
-    union = tuple(label for place, label in enumerate(labels) if label not in labels[:place])
+    union = tuple(dict.fromkeys(labels))
     return _with_classes(first, union), _with_classes(second, union)
 
 
-def _with_classes(scored: Scored, classes: tuple[Any, ...]) -> Scored:
+def _with_classes(scored: Scored, classes: Classes) -> Scored:
     """Reorder the columns of a probability matrix to ``classes``."""
     if scored.score is None or scored.score.ndim == 1:
         return replace(scored, classes=classes)

@@ -14,7 +14,7 @@ from evergreen.tasks.core.arrays import FloatArray, IntArray
 from evergreen.tasks.core.errors import InputError
 from evergreen.tasks.core.profiles.count import BLOCK, NULL, Moments, Scratch, block_moments, numeric_codes
 from evergreen.tasks.core.profiles.grid import ColumnGrid, Grid, column_numbers
-from evergreen.tasks.core.serial import Struct
+from evergreen.tasks.core.serial import Struct, null_as
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +53,7 @@ class ColumnProfile(Struct):
     minimum: float | None = None
     maximum: float | None = None
     mean: float = 0.0
-    squares: float = field(default=0.0, metadata={"read": lambda plain: math.inf if plain is None else plain})
+    squares: float = field(default=0.0, metadata=null_as(math.inf))
     joint: tuple[tuple[int, ...], ...] = ()
 
     @property

@@ -141,7 +141,7 @@ def reference_profiles(
     rows : Rows
         Training rows: features and outcome are counted on them.
     scored : Scored
-        Answers on rows the answering model had not seen: score and decision are counted on them.
+        Answers on rows the model was not trained on: score and decision are counted on them.
     score_source : str
         Where ``scored`` comes from, e.g. ``out_of_fold``.
     earlier : Grid, optional
@@ -254,25 +254,22 @@ def count_windows(frame: pd.DataFrame, grid: Grid, *, window: IntArray, many: in
     frame = frame.iloc[inside]
     outcome = None if grid.outcome is None else grid.columns[grid.outcome]
     groups = None if outcome is None else outcome.coarse[outcome.codes(frame[grid.outcome])]
-    by_column = [_columns(frame[name], one, of, many, outcome, groups) for name, one in grid.columns.items()]
+    across = 0 if outcome is None else len(outcome.cuts) + 1
+    by_column = [_columns(frame[name], one, of, many, across, groups) for name, one in grid.columns.items()]
     windows = [[column[place] for column in by_column] for place in range(many)]
     return [Profile(grid=grid, columns=dict(zip(grid.columns, one, strict=True))) for one in windows]
 
 
 def _columns(
-    column: pd.Series,
-    grid: ColumnGrid,
-    of: IntArray,
-    many: int,
-    outcome: ColumnGrid | None,
-    groups: IntArray | None,
+    column: pd.Series, grid: ColumnGrid, of: IntArray, many: int, across: int, groups: IntArray | None
 ) -> list[ColumnProfile]:
+    """Return the column's profile in each window; ``across`` is the number of coarse groups of the outcome."""
     codes = grid.codes(column)
     counts = _table(of, codes + _SPECIAL, many, grid.bins + _SPECIAL)
-    if outcome is None or groups is None:
+    if groups is None:
         joint = np.zeros((many, 0, 0), dtype=np.int64)
     else:
-        up, across = len(grid.cuts) + 1, len(outcome.cuts) + 1
+        up = len(grid.cuts) + 1
         joint = _table(of, grid.coarse[codes] * across + groups, many, up * across).reshape(many, up, across)
     return [_profile(own, table) for own, table in zip(counts, joint, strict=True)]
 

@@ -12,8 +12,7 @@ import numpy as np
 from evergreen.tasks.core.arrays import FloatArray
 from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.data.clock import Window, format_position
-from evergreen.tasks.core.data.rows import Rows
-from evergreen.tasks.core.data.split import draft_plan
+from evergreen.tasks.core.data.rows import Rows, draft_plan
 from evergreen.tasks.core.data.timeline import make_timeline
 from evergreen.tasks.core.drift.performance import Performance, measure_performance
 from evergreen.tasks.core.drift.types import Level, worst

@@ -138,7 +138,7 @@ def known_labels(rows: Rows, config: ModelConfig, *, until: float | None = None)
     if rows.positions is None:
         count = int(rows.frame[config.data.target].notna().sum())
         return Labels(positions=np.arange(count, dtype=np.float64))
-    from evergreen.tasks.core.data.split import draft_plan  # with pandas, which commands that read do without
+    from evergreen.tasks.core.data.rows import draft_plan  # with pandas, which commands that read do without
     from evergreen.tasks.core.data.timeline import make_timeline
 
     line = make_timeline(rows.frame, rows.positions, draft_plan(config, until=until))

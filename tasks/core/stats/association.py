@@ -58,9 +58,7 @@ def mutual_information(tables: FloatArray) -> Association:
         local = np.where(tables > 0, np.log(shares / (rows * columns)), 0.0)
         plain = (shares * local).sum(axis=(-2, -1))
         spread = (shares * local**2).sum(axis=(-2, -1)) - plain**2
-        cells, up, across = (
-            (masses > 0).sum(axis=(-2, -1)).astype(np.float64) for masses in (tables, rows, columns)
-        )
+        cells, up, across = ((side > 0).sum(axis=(-2, -1)).astype(float) for side in (tables, rows, columns))
         excess = cells - up - across + 1
         freedom = (up - 1) * (across - 1)
         value = plain - excess / (2 * n)
@@ -200,31 +198,8 @@ class JointMoments(Struct):
         share = np.divide(other.n, n, out=np.zeros(np.shape(n)), where=n > 0)[..., None]
         step = other.mean - self.mean
         between = (self.n[..., None] * share)[..., None] * step[..., :, None] * step[..., None, :]
-        return JointMoments(
-            n=n, mean=self.mean + share * step, comoments=self.comoments + other.comoments + between
-        )
-
-    def accumulate(self) -> JointMoments:
-        """Return the moments of the first, the first two, … sets along the last leading axis: one a look."""
-        n = np.cumsum(self.n, axis=-1)
-        total = n[..., -1:]
-        weighed = self.n[..., None] * self.mean
-        centre = np.divide(
-            weighed.sum(axis=-2, keepdims=True),
-            total[..., None],
-            where=total[..., None] > 0,
-            out=np.zeros((*total.shape, self.mean.shape[-1])),
-        )
-        off = self.mean - centre  # sums about the overall mean stay small
-        sums = np.cumsum(self.n[..., None] * off, axis=-2)
-        outer = self.n[..., None, None] * off[..., :, None] * off[..., None, :]
-        products = np.cumsum(self.comoments + outer, axis=-3)
-        mean = np.divide(sums, n[..., None], out=np.zeros(sums.shape), where=n[..., None] > 0)
-        return JointMoments(
-            n=n,
-            mean=np.where(n[..., None] > 0, centre + mean, 0.0),
-            comoments=products - sums[..., :, None] * mean[..., None, :],
-        )
+        comoments = self.comoments + other.comoments + between
+        return JointMoments(n=n, mean=self.mean + share * step, comoments=comoments)
 
     def covariance(self) -> FloatArray:
         """Return the sample covariance, shape (…, c, c); NaN below two units."""

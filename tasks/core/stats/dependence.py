@@ -141,7 +141,7 @@ def measure_dependence(values: FloatArray, *, min_blocks: int = MIN_BLOCKS) -> D
 
 
 def variance_inflation(correlation: float, join: int) -> float:
-    """Return the variance of a long AR(1) mean over what ``join``-ed blocks taken as independent say.
+    """Return the variance of a long AR(1) mean over what ``join``-ed blocks taken as independent.
 
     >>> variance_inflation(0.0, 1), round(variance_inflation(0.5, 1), 6)
     (1.0, 3.0)

@@ -100,14 +100,14 @@ def psi(reference: Any, current: Any, *, smoothing: float = 0.5, cells: Any = No
         Counts or shares.
     smoothing : float
         Rows added to every cell of both sides, so that an empty one costs no infinity. Shares are taken as they
-        are, since they do not say of how many rows.
+        are, since the number of rows is unknown.
     cells : array of bool, shape (…, bins), optional
         The cells there are, where vectors of a stack have different lengths; by default all.
 
     Returns
     -------
     float or array, shape (…)
-        Conventional levels: 0.10 worth a look, 0.25 a changed population. Infinite where shares have an empty cell
+        Conventional levels: 0.10 worth attention, 0.25 a changed population. Infinite where shares have an empty cell
         on one side only, or ``smoothing`` is 0. NaN without rows.
 
     Notes

@@ -33,7 +33,7 @@ def critical_value(information: Any, *, alpha: float, scale: float) -> FloatArra
     alpha : float
         Probability that the truth is ever left outside.
     scale : float
-        Standard deviation of the normal mixture, in the unit of the effect; fixed before the first look. The
+        Standard deviation of the normal mixture, in the unit of the effect; fixed before the first analysis. The
         sequence is tightest, for its coverage, where the information is about 9 / scale² (at alpha .05).
 
     Examples
@@ -41,9 +41,9 @@ def critical_value(information: Any, *, alpha: float, scale: float) -> FloatArra
     >>> round(float(critical_value(100.0, alpha=0.05, scale=0.3)), 3)
     3.036
     """
-    seen = np.asarray(information, dtype=np.float64) * scale * scale
+    scaled = np.asarray(information, dtype=np.float64) * scale * scale
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.sqrt((1 + 1 / seen) * (-2 * math.log(alpha) + np.log1p(seen))))
+        return np.asarray(np.sqrt((1 + 1 / scaled) * (-2 * math.log(alpha) + np.log1p(scaled))))
 
 
 def confidence_sequence(
@@ -51,15 +51,15 @@ def confidence_sequence(
 ) -> Bounds:
     """Return the asymptotic confidence sequence of a mean, a difference of means, or any efficient estimate.
 
-    With probability 1 - alpha the truth lies inside at *every* look, so that one may look after each row and stop
-    when one likes. Assumed: units are independent (or martingale differences), have a finite variance, and are
-    enough for the standard error to be known; heavy tails must be clipped first. At one look that was fixed
+    With probability 1 - alpha the truth lies inside at *every* analysis, so that one may analyse after each row and
+    stop at any time. Assumed: units are independent (or martingale differences), have a finite variance, and are
+    enough for the standard error to be known; heavy tails must be clipped first. At one analysis that was fixed
     beforehand an ordinary interval is narrower: 1.96 standard errors against about 3.
 
     Parameters
     ----------
     estimate, standard_error : array, shape (…)
-        As of each look.
+        As of each analysis.
     alpha : float
         In (0, 1).
     scale : float
@@ -117,10 +117,10 @@ def log_e_value(estimate: Any, standard_error: Any, *, scale: float, weight: Any
     m, error = np.broadcast_arrays(*(np.asarray(x, dtype=np.float64) for x in (estimate, standard_error)))
     known = np.isfinite(m) & np.isfinite(error) & (error > 0)
     safe, z = np.where(known, error, 1.0), np.where(known, m, 0.0)
-    seen = (scale / safe) ** 2
+    scaled = (scale / safe) ** 2
     far = (z / safe) ** 2
     far = far / (1 + np.nan_to_num(np.asarray(weight, dtype=np.float64), nan=1.0) * far)
-    value = 0.5 * far * seen / (1 + seen) - 0.5 * np.log1p(seen)
+    value = 0.5 * far * scaled / (1 + scaled) - 0.5 * np.log1p(scaled)
     return np.asarray(np.where(known, value, 0.0))
 
 
@@ -154,11 +154,6 @@ class Effect:
     n_control: FloatArray
     n_variant: FloatArray
     weight: FloatArray
-
-    @property
-    def least(self) -> FloatArray:
-        """Units on the smaller side."""
-        return np.minimum(self.n_control, self.n_variant)
 
 
 def compare_arms(control: JointMoments, variant: JointMoments, *, span: float = 0.0) -> Effect:

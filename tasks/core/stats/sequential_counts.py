@@ -37,8 +37,8 @@ def mixture_concentration(min_improvement: float, *, discordance: float = 0.1) -
     >>> round(mixture_concentration(0.02), 2)
     14.93
     """
-    apart = 0.9 * min(min_improvement / (2 * discordance), 0.5)
-    return max((1 / (4 * apart * apart) - 1) / 2, 0.5)
+    distance = 0.9 * min(min_improvement / (2 * discordance), 0.5)
+    return max((1 / (4 * distance * distance) - 1) / 2, 0.5)
 
 
 def log_mcnemar_e_value(b: Any, c: Any, *, concentration: float = CONCENTRATION) -> FloatArray:
@@ -51,15 +51,15 @@ def mcnemar_e_value(b: Any, c: Any, *, concentration: float = CONCENTRATION) -> 
 
     Under the null each discordant pair is won by either side with probability 1/2, given the past, so that the
     e-value is a martingale with mean 1: it ever reaches 1 / alpha with probability at most alpha (Ville 1939),
-    exactly, at any sample size and after any number of looks. Pairs must be independent: rows of one entity are
-    not, and want `compare_pairs` by entity. At one look fixed beforehand `mcnemar` needs fewer pairs.
+    exactly, at any sample size and after any number of analyses. Pairs must be independent: rows of one entity are
+    not, and want `compare_pairs` by entity. At one analysis fixed beforehand `mcnemar` needs fewer pairs.
 
     Parameters
     ----------
     b, c : array of int, shape (…)
-        Rows on which only the first, and only the second, is right, as of each look.
+        Rows on which only the first, and only the second, is right, as of each analysis.
     concentration : float
-        ``a`` of the mixing Beta(a, a), > 0; fixed before the first look (`mixture_concentration`).
+        ``a`` of the mixing Beta(a, a), > 0; fixed before the first analysis (`mixture_concentration`).
 
     Returns
     -------
@@ -115,7 +115,7 @@ def log_split_e_value(counts: Any, shares: Any, *, focus: float = _FOCUS) -> Flo
     """Return the log e-value against 'units fall into the arms by the declared shares' (sample-ratio mismatch).
 
     Under the null each unit falls into an arm with the declared probability, whatever came before; the e-value
-    reaches 1 / level ever with probability at most ``level``, after any number of looks.
+    reaches 1 / level ever with probability at most ``level``, after any number of analyses.
 
     Parameters
     ----------
@@ -176,7 +176,7 @@ def _counts(b: Any, c: Any) -> tuple[FloatArray, FloatArray]:
 # How much information a test that is analysed all the time needs to find an effect.
 
 
-_LOOKS, _CELLS, _MOST = 800, 1_201, 40.0
+_ANALYSES, _CELLS, _MOST = 800, 1_201, 40.0
 
 
 @lru_cache(maxsize=64)
@@ -196,12 +196,12 @@ def needed_information(*, alpha: float, power: float, ratio: float = SCALE) -> f
     -------
     float
         Multiply by the variance of one unit's influence over effect² for the number of units. A test at one fixed
-        look needs (z + z')², 7.85 at .05 and 80 %; this is 1.65 times as much, for the freedom to look.
+        analysis needs (z + z')², 7.85 at .05 and 80 %; this is 1.65 times as much, to analyse at any time.
 
     Notes
     -----
     The estimate times the information is a Brownian motion with drift; its density between the bounds is carried
-    from look to look by numerical integration (Armitage, McPherson & Rowe 1969) over 800 looks.
+    from analysis to analysis by numerical integration (Armitage, McPherson & Rowe 1969) over 800 of them.
 
     Examples
     --------
@@ -210,26 +210,26 @@ def needed_information(*, alpha: float, power: float, ratio: float = SCALE) -> f
     """
     most = _MOST
     while True:
-        information, found = crossing_curve(alpha=alpha, ratio=ratio, most=most)
-        if found[-1] > power:
-            return float(np.interp(power, found, information))
+        information, crossed = crossing_curve(alpha=alpha, ratio=ratio, most=most)
+        if crossed[-1] > power:
+            return float(np.interp(power, crossed, information))
         most *= 2
 
 
 def crossing_curve(
     *, alpha: float, ratio: float = SCALE, most: float = _MOST, effect: float = 1.0
 ) -> tuple[FloatArray, FloatArray]:
-    """Return at each of 800 looks the information and the probability that the upper bound was crossed by then.
+    """Return at each of 800 analyses the information and the probability that the upper bound was crossed by then.
 
     Parameters
     ----------
     most : float
-        Information at the last look, in units of 1 / planned effect².
+        Information at the last analysis, in units of 1 / planned effect².
     effect : float
         True effect in units of the planned one; 0 gives half of the false winners.
     """
-    information = np.linspace(0.0, most, _LOOKS + 1)[1:]
-    step = most / _LOOKS
+    information = np.linspace(0.0, most, _ANALYSES + 1)[1:]
+    step = most / _ANALYSES
     bounds = critical_value(information, alpha=alpha, scale=ratio) * np.sqrt(information)
     place = np.linspace(-1.02, 1.02, _CELLS) * bounds.max()
     width = place[1] - place[0]
@@ -238,10 +238,10 @@ def crossing_curve(
     kernel /= kernel.sum()
     density = np.zeros(_CELLS)
     density[_CELLS // 2] = 1.0
-    found = np.zeros(_LOOKS)
-    for look, bound in enumerate(bounds):
+    crossed = np.zeros(_ANALYSES)
+    for step_number, bound in enumerate(bounds):
         density = np.convolve(density, kernel, "same")
         above = place >= bound
-        found[look] = density[above].sum()
+        crossed[step_number] = density[above].sum()
         density[above | (place <= -bound)] = 0.0
-    return information, np.cumsum(found)
+    return information, np.cumsum(crossed)

@@ -1,4 +1,4 @@
-"""Naive baselines: what anyone could answer without a model."""
+"""Naive baselines: answers without a model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from evergreen.tasks.core.data.schema import Schema
 from evergreen.tasks.core.data.timeline import outcomes_known_at
 from evergreen.tasks.core.errors import DataError
 from evergreen.tasks.core.metrics.base import Metric
-from evergreen.tasks.core.metrics.scored import Scored
+from evergreen.tasks.core.metrics.scored import Classes, Scored
 from evergreen.tasks.core.training.features import outcomes
 from evergreen.tasks.core.training.scoring import frame_scores
 
@@ -36,7 +36,7 @@ def all_baselines(
     rows: Rows,
     schema: Schema,
     config: ModelConfig,
-    classes: tuple[Any, ...],
+    classes: Classes,
     rng: np.random.Generator,
 ) -> dict[str, Scored]:
     """Score rows by every baseline that makes sense for them, by its name; see ``baseline_scores``."""
@@ -52,7 +52,7 @@ def baseline_scores(
     rows: Rows,
     schema: Schema,
     config: ModelConfig,
-    classes: tuple[Any, ...],
+    classes: Classes,
     rng: np.random.Generator,
     history: Rows | None = None,
 ) -> Scored:
@@ -115,9 +115,7 @@ def last_known(
     return np.where(arrived > 0, by_rank[newest[np.maximum(arrived, 1) - 1]], -1)
 
 
-def _constant(
-    training: Rows, n: int, *, schema: Schema, config: ModelConfig, classes: tuple[Any, ...]
-) -> FloatArray:
+def _constant(training: Rows, n: int, *, schema: Schema, config: ModelConfig, classes: Classes) -> FloatArray:
     y = outcomes(training.frame, schema, config)
     if not classes:
         return np.full(n, float(np.mean(y)))
@@ -126,13 +124,7 @@ def _constant(
 
 
 def _persistence(
-    training: Rows,
-    rows: Rows,
-    history: Rows | None,
-    *,
-    schema: Schema,
-    config: ModelConfig,
-    classes: tuple[Any, ...],
+    training: Rows, rows: Rows, history: Rows | None, *, schema: Schema, config: ModelConfig, classes: Classes
 ) -> FloatArray:
     if rows.positions is None or training.positions is None:
         raise DataError(
@@ -155,8 +147,8 @@ def _persistence(
     table = _transitions(values[train], values[last[train]], last[train] >= 0, classes)
     answer = table[_codes(values[last[tail]], classes)]
     answer = answer[:, 1] if config.problem == "binary" else answer
-    seen = last[tail] >= 0
-    return np.where(seen if answer.ndim == 1 else seen[:, None], answer, fallback)
+    is_known = last[tail] >= 0
+    return np.where(is_known if answer.ndim == 1 else is_known[:, None], answer, fallback)
 
 
 def _by_entity(parts: list[Rows], schema: Schema) -> list[IntArray]:
@@ -168,17 +160,17 @@ def _by_entity(parts: list[Rows], schema: Schema) -> list[IntArray]:
     return np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1])
 
 
-def _codes(values: Array, classes: tuple[Any, ...]) -> IntArray:
+def _codes(values: Array, classes: Classes) -> IntArray:
     """Return the index of each value among the classes."""
     order = np.argsort(np.asarray(classes), kind="stable")
     found = np.searchsorted(np.asarray(classes)[order], values)
     return order[np.minimum(found, len(classes) - 1)]
 
 
-def _transitions(y: Array, last: Array, seen: Array, classes: tuple[Any, ...]) -> FloatArray:
+def _transitions(y: Array, last: Array, known: Array, classes: Classes) -> FloatArray:
     """Return P(class | last class), shape (k, k); half a count is added to each cell."""
     counts = np.full((len(classes), len(classes)), 0.5)
-    np.add.at(counts, (_codes(last[seen], classes), _codes(y[seen], classes)), 1.0)
+    np.add.at(counts, (_codes(last[known], classes), _codes(y[known], classes)), 1.0)
     return counts / counts.sum(axis=1, keepdims=True)
 
 
@@ -188,15 +180,15 @@ _CONSTANT_IS_NO_SKILL = {"roc_auc", "roc_auc_ovr", "roc_auc_ovr_weighted", "log_
 def no_skill_baseline(
     metric: Metric, *, baseline: Scored, answers: Scored, rng: np.random.Generator
 ) -> tuple[Metric, Scored]:
-    """Return the strongest opponent without skill, and the metric in a form that can be compared with it.
+    """Return the best baseline without skill, and the metric in a form that can be compared with it.
 
-    A constant answer is no opponent for every metric: who never says yes has an F1 of 0 and no precision, and
+    A constant answer is no baseline for every metric: a model that never predicts positive has an F1 of 0, and
     a model of pure noise that states the median beats the mean by mean absolute error. So the model's own
-    answers in random order stand beside it, which keep what it says and lose all that it knows, and the better
-    of the two is taken. By ROC AUC, log loss and Brier score the constant alone is exactly what no skill is
-    worth. A ranking's baseline is a random order already.
+    answers in random order are measured too, which keep its distribution and lose all skill, and the better
+    of the two is used. By ROC AUC, log loss and Brier score the constant alone is exactly the value of no
+    skill. A ranking's baseline is a random order already.
 
-    Where the opponent is worth exactly 0, so that a relative difference is undefined, the metric's differences
+    Where the baseline is exactly 0, so that a relative difference is undefined, the metric's differences
     are read as they stand.
     """
     if answers.group is None and metric.name not in _CONSTANT_IS_NO_SKILL:

@@ -19,7 +19,7 @@ from evergreen.tasks.core.data.schema import Schema
 from evergreen.tasks.core.data.timeline import outcomes_known_at, purge_after
 from evergreen.tasks.core.errors import NotLearnable
 from evergreen.tasks.core.metrics.base import Metric
-from evergreen.tasks.core.metrics.scored import Scored
+from evergreen.tasks.core.metrics.scored import Classes, Scored
 from evergreen.tasks.core.training.features import answer, feature_frame, outcomes
 from evergreen.tasks.core.training.fitting import fit_candidate
 from evergreen.tasks.core.training.scoring import frame_scores, score_rows
@@ -37,13 +37,7 @@ class Fold:
 
 
 def make_folds(
-    rows: Rows,
-    y: Array,
-    *,
-    schema: Schema,
-    config: ModelConfig,
-    count: int | None = None,
-    repeats: int | None = None,
+    rows: Rows, y: Array, *, schema: Schema, config: ModelConfig, count: int = 0, repeats: int = 0
 ) -> tuple[Fold, ...]:
     """Divide training rows into folds.
 
@@ -59,8 +53,8 @@ def make_folds(
         Training rows, shape (n, …).
     y : array, shape (n,)
         Their outcome.
-    count, repeats : int, optional
-        Instead of ``training.folds`` and ``training.repeats``.
+    count, repeats : int
+        Above 0: instead of ``training.folds`` and ``training.repeats``.
 
     Raises
     ------
@@ -138,7 +132,7 @@ def random_folds(
     units : array of int, shape (n,), optional
         Codes of groups or entities.
     strata : array, shape (n,), optional
-        Classes; not looked at when there are units.
+        Classes; ignored when there are units.
     """
     owner = np.arange(n) if units is None else np.unique(units, return_inverse=True)[1]
     order = rng.permutation(int(owner.max()) + 1)
@@ -201,13 +195,7 @@ def settings_to_try(candidate: Candidate, *, random_state: int) -> list[dict[str
 
 
 def search_settings(
-    candidate: Candidate,
-    rows: Rows,
-    *,
-    schema: Schema,
-    config: ModelConfig,
-    metric: Metric,
-    classes: tuple[Any, ...],
+    candidate: Candidate, rows: Rows, *, schema: Schema, config: ModelConfig, metric: Metric, classes: Classes
 ) -> dict[str, Any]:
     """Return the settings with the best mean metric over a small inner cross-validation.
 
@@ -216,7 +204,7 @@ def search_settings(
     candidate : Candidate
         The recipe; without ``search`` the answer is an empty dict at once.
     rows : Rows
-        The only rows looked at.
+        The only rows it may use.
 
     Raises
     ------
@@ -277,7 +265,7 @@ def cross_validate(
     schema: Schema,
     config: ModelConfig,
     metrics: Sequence[Metric],
-    classes: tuple[Any, ...],
+    classes: Classes,
 ) -> CandidateScores:
     """Fit and judge a candidate on each fold.
 

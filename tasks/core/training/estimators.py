@@ -128,10 +128,8 @@ LIBRARIES.register("sklearn")(
     )
 )
 for _name, _quiet in (("lightgbm", {"verbose": -1}), ("xgboost", {"verbosity": 0})):
-    _defaults = {_name: {"n_jobs": N_JOBS, **_quiet}}
-    LIBRARIES.register(_name)(
-        ModelLibrary(path=_name, trees=(_name,), takes_missing=True, defaults=_defaults)
-    )
+    _given = {_name: {"n_jobs": N_JOBS, **_quiet}}
+    LIBRARIES.register(_name)(ModelLibrary(path=_name, trees=(_name,), takes_missing=True, defaults=_given))
 
 
 def libraries(allow: Sequence[str] = ()) -> list[ModelLibrary]:
@@ -255,7 +253,7 @@ def build_pipeline(
     config : ModelConfig
         For ``training`` and the kind of problem.
     frame : DataFrame, shape (n, …)
-        Training rows; only their number and the columns' nulls are looked at.
+        Training rows; only their number and the columns' nulls are used.
     settings : mapping, optional
         Parameters found by the search; they replace those of the recipe.
 
@@ -276,9 +274,8 @@ def build_pipeline(
         coded = params.get("categorical_features", list(range(first, first + count)))
         estimator.set_params(categorical_features=coded)
     impute = not allows_nan(estimator, allow=allow)
-    preprocessor = build_preprocessor(
-        schema, style=style, impute=impute, max_categories=training.max_categories
-    )
+    most = training.max_categories
+    preprocessor = build_preprocessor(schema, style=style, impute=impute, max_categories=most)
     if config.problem in ("binary", "multiclass") and not hasattr(estimator, "predict_proba"):
         estimator = CalibratedClassifierCV(estimator, method="sigmoid", ensemble=False, cv=3)
     return Pipeline([("columns", preprocessor), ("model", estimator)])
@@ -332,7 +329,7 @@ def _parameters(cls: type[BaseEstimator]) -> frozenset[str] | None:
         names |= {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             return frozenset(names - {"self"})
-    # lightgbm and xgboost hand unknown keywords on to their own library, so nothing can be refused here
+    # lightgbm and xgboost pass unknown keywords to their own library, so nothing can be refused here
     return frozenset(names - {"self"}) if cls.__module__.startswith("sklearn") else None
 
 
@@ -342,6 +339,5 @@ def _nested(value: Any, *, allow: Sequence[str], random_state: int) -> Any:
         return [_nested(one, allow=allow, random_state=random_state) for one in value]
     if not (isinstance(value, dict) and "estimator" in value and set(value) <= {"estimator", "params"}):
         return value
-    return build_estimator(
-        value["estimator"], value.get("params") or {}, allow=allow, random_state=random_state
-    )
+    params = value.get("params") or {}
+    return build_estimator(value["estimator"], params, allow=allow, random_state=random_state)

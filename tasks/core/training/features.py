@@ -11,6 +11,7 @@ from evergreen.tasks.core.arrays import Array, FloatArray
 from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.data.schema import Schema
 from evergreen.tasks.core.errors import ConfigError, DataError, NotLearnable
+from evergreen.tasks.core.metrics.scored import Classes
 
 
 def feature_frame(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
@@ -85,7 +86,7 @@ def outcomes(frame: pd.DataFrame, schema: Schema, config: ModelConfig) -> Array:
     return plain.to_numpy()
 
 
-def class_labels(y: Array, config: ModelConfig) -> tuple[Any, ...]:
+def class_labels(y: Array, config: ModelConfig) -> Classes:
     """Return the classes in order: (negative, positive) for binary, sorted for multiclass, else empty.
 
     Raises
@@ -137,7 +138,7 @@ def _numbers(column: pd.Series, name: str) -> pd.Series:
 # A model's predictions for feature rows, in one form for every kind of estimator.
 
 
-def answer(estimator: Any, features: pd.DataFrame, *, problem: str, classes: tuple[Any, ...]) -> FloatArray:
+def answer(estimator: Any, features: pd.DataFrame, *, problem: str, classes: Classes) -> FloatArray:
     """Ask a model for its scores.
 
     Parameters
@@ -173,7 +174,7 @@ def answer(estimator: Any, features: pd.DataFrame, *, problem: str, classes: tup
     return read_prediction(estimator.predict(features), n=len(features), problem=problem, classes=classes)
 
 
-def read_prediction(output: Any, *, n: int, problem: str, classes: tuple[Any, ...]) -> FloatArray:
+def read_prediction(output: Any, *, n: int, problem: str, classes: Classes) -> FloatArray:
     """Read what a foreign ``predict`` returned for classes: probabilities, one column of P(positive), or labels.
 
     Columns named after the classes are put in order. A single column whose values are all classes is taken
@@ -209,9 +210,7 @@ def read_prediction(output: Any, *, n: int, problem: str, classes: tuple[Any, ..
     raise _unreadable(f"values such as {values[0]!r}", problem)
 
 
-def _aligned(
-    probabilities: FloatArray, known: tuple[Any, ...], wanted: tuple[Any, ...], problem: str
-) -> FloatArray:
+def _aligned(probabilities: FloatArray, known: Classes, wanted: Classes, problem: str) -> FloatArray:
     """Put probability columns in the order wanted; a class the model never met has probability 0."""
     foreign = [label for label in known if label not in wanted]
     if foreign and problem == "binary":

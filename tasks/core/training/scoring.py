@@ -18,7 +18,7 @@ from evergreen.tasks.core.data.clock import format_position
 from evergreen.tasks.core.data.rows import Rows, SplitPlan
 from evergreen.tasks.core.data.schema import Schema
 from evergreen.tasks.core.errors import DataError, NotLearnable
-from evergreen.tasks.core.metrics.scored import Scored
+from evergreen.tasks.core.metrics.scored import Classes, Scored
 from evergreen.tasks.core.serial import Struct
 from evergreen.tasks.core.training.features import answer, feature_frame, group_codes, outcomes
 
@@ -29,7 +29,7 @@ def score_rows(
     *,
     schema: Schema,
     config: ModelConfig,
-    classes: tuple[Any, ...],
+    classes: Classes,
     threshold: float = 0.5,
 ) -> Scored:
     """Score labelled rows.
@@ -56,9 +56,8 @@ def score_rows(
     """
     if rows.frame.empty:
         return frame_scores(rows, np.zeros((0,)), schema=schema, config=config, classes=classes)
-    score = answer(
-        estimator, feature_frame(rows.frame, schema), problem=config.problem.value, classes=classes
-    )
+    features = feature_frame(rows.frame, schema)
+    score = answer(estimator, features, problem=config.problem.value, classes=classes)
     return frame_scores(rows, score, schema=schema, config=config, classes=classes, threshold=threshold)
 
 
@@ -68,7 +67,7 @@ def frame_scores(
     *,
     schema: Schema,
     config: ModelConfig,
-    classes: tuple[Any, ...],
+    classes: Classes,
     threshold: float = 0.5,
 ) -> Scored:
     """Join scores with the rows' outcome, group, value and clock, in the roles the configuration gives now.
@@ -96,7 +95,7 @@ def frame_scores(
     )
 
 
-def decide_labels(score: FloatArray, *, classes: tuple[Any, ...], threshold: float) -> Array | None:
+def decide_labels(score: FloatArray, *, classes: Classes, threshold: float) -> Array | None:
     """Turn scores into classes: P(positive) >= threshold, or the most likely one; None without classes."""
     if not classes:
         return None
@@ -113,7 +112,7 @@ def decided_by(scored: Scored, threshold: float) -> Scored:
     return replace(scored, label=decide_labels(scored.score, classes=scored.classes, threshold=threshold))
 
 
-def is_turned(classes: tuple[Any, ...], config: ModelConfig) -> bool:
+def is_turned(classes: Classes, config: ModelConfig) -> bool:
     """Tell whether a version was trained with the other class as the positive one (binary).
 
     Raises
@@ -133,9 +132,7 @@ def is_turned(classes: tuple[Any, ...], config: ModelConfig) -> bool:
     return bool(positive != classes[1])
 
 
-def towards_positive(
-    score: FloatArray, classes: tuple[Any, ...], config: ModelConfig
-) -> tuple[FloatArray, tuple[Any, ...]]:
+def towards_positive(score: FloatArray, classes: Classes, config: ModelConfig) -> tuple[FloatArray, Classes]:
     """Return P(positive) and its classes, turned where a version was trained with the other class as positive."""
     return (1.0 - score, classes[::-1]) if is_turned(classes, config) else (score, classes)
 
@@ -167,7 +164,7 @@ def choose_threshold(scored: Scored | None, wanted: float | CostThreshold | str)
     Parameters
     ----------
     scored : Scored | None
-        Rows of the holdout with probabilities of the positive class; not looked at when fixed.
+        Rows of the holdout with probabilities of the positive class; ignored when fixed.
     wanted : float, CostThreshold or 'auto'
         ``evaluation.threshold``.
 
@@ -232,7 +229,7 @@ class Recipe(Struct):
     problem: str
     candidate: Candidate | None
     settings: dict[str, Any] = field(default_factory=dict)
-    classes: tuple[Any, ...] = ()
+    classes: Classes = ()
     threshold: Threshold = HALF
     config_digest: str = ""
 
@@ -262,7 +259,7 @@ class Scorer:
     recipe: Recipe
 
     @property
-    def classes(self) -> tuple[Any, ...]:
+    def classes(self) -> Classes:
         """(negative, positive) for binary, all classes for multiclass, else empty."""
         return self.recipe.classes
 
@@ -273,19 +270,13 @@ class Scorer:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Columns it learned from, and those that tell rows of a random split apart."""
+        """Columns it learned from, and those that identify rows of a random split."""
         return (*self.schema.features, *self.plan.identity)
 
     def score(self, rows: Rows, *, config: ModelConfig) -> Scored:
         """Score labelled rows with the version's own schema, classes and threshold."""
-        return score_rows(
-            self.estimator,
-            rows,
-            schema=self.schema,
-            config=config,
-            classes=self.classes,
-            threshold=self.threshold,
-        )
+        own: dict[str, Any] = {"schema": self.schema, "classes": self.classes, "threshold": self.threshold}
+        return score_rows(self.estimator, rows, config=config, **own)
 
 
 # Tags of a version: what it learned from, and why it was trained.

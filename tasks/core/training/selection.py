@@ -1,4 +1,4 @@
-"""Compare candidates by cross-validation: who wins, who cannot be told from the winner, who is ruled out."""
+"""Compare candidates by cross-validation: the winner, its equals, and who is not eligible."""
 
 from __future__ import annotations
 
@@ -250,7 +250,7 @@ def compare_candidates(
             for other in values.values()
         ]
         adjusted = dict(zip(values, holm(raw).tolist(), strict=True))
-        rows = [_against(winner, row, adjusted, metric=metric, level=level) for row in rows]
+        rows = [_against(winner, row, adjusted, metric, level) for row in rows]
         verdict = Verdict(outcome=Outcome.PASS, reasons=(_chosen(winner, rows, metric),))
     return CandidateComparison(
         metric=metric.name,
@@ -289,12 +289,7 @@ def _candidate(name: str, scores: FoldScores, metric: Metric, criteria: Criteria
 
 
 def _against(
-    winner: CandidateResult,
-    row: CandidateResult,
-    adjusted: Mapping[str, float],
-    *,
-    metric: Metric,
-    level: float,
+    winner: CandidateResult, row: CandidateResult, adjusted: Mapping[str, float], metric: Metric, level: float
 ) -> CandidateResult:
     """Add how far a candidate is behind the winner; ``adjusted`` are the p-values of the others, by name."""
     return replace(

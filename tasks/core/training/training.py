@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.model_selection import FixedThresholdClassifier
 
+from evergreen.tasks.core.arrays import FloatArray, IntArray
 from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.config.training import Candidate
 from evergreen.tasks.core.data.columns import check_unmixed
@@ -16,20 +18,20 @@ from evergreen.tasks.core.data.rows import Parts, Rows
 from evergreen.tasks.core.data.schema import Schema, check_learnable, infer_schema, unnamed_columns
 from evergreen.tasks.core.metrics.base import Metric
 from evergreen.tasks.core.metrics.registry import measure, metrics_of
-from evergreen.tasks.core.metrics.scored import Scored
+from evergreen.tasks.core.metrics.scored import Classes, Scored
 from evergreen.tasks.core.seeds import seed_for
 from evergreen.tasks.core.training.baseline import all_baselines
 from evergreen.tasks.core.training.cross_validation import CandidateScores, Fold, make_folds
 from evergreen.tasks.core.training.estimators import build_pipeline
-from evergreen.tasks.core.training.features import class_labels, outcomes
+from evergreen.tasks.core.training.features import answer, class_labels, feature_frame, group_codes, outcomes
 from evergreen.tasks.core.training.fitting import fit_candidate
-from evergreen.tasks.core.training.importance import Importance, measure_importance
 from evergreen.tasks.core.training.scoring import (
     Recipe,
     Threshold,
     choose_threshold,
     config_digest,
     decided_by,
+    frame_scores,
     score_rows,
 )
 from evergreen.tasks.core.training.selection import (
@@ -60,7 +62,7 @@ class TrainingTask:
 
     parts: Parts
     schema: Schema
-    classes: tuple[Any, ...]
+    classes: Classes
     folds: tuple[Fold, ...]
     metrics: tuple[Metric, ...]
     criteria: Criteria | None
@@ -147,9 +149,7 @@ def choose_candidate(task: TrainingTask, runs: tuple[CandidateScores, ...], conf
     )
     name = comparison.winner
     if config.training.prefer == "simplest" and name is not None:
-        equal = {
-            row.name for row in comparison.candidates if row.name == name or _is_equal(row, task, config)
-        }
+        equal = {row.name for row in comparison.candidates if _is_equal(row, task, config)} | {name}
         name = next(candidate.name for candidate in config.training.candidates if candidate.name in equal)
     candidate = next((one for one in config.training.candidates if one.name == name), None)
     settings = next((run.settings for run in runs if run.name == name), {})
@@ -261,7 +261,7 @@ def pick_threshold(scored: Scored, config: ModelConfig) -> Threshold:
     return choose_threshold(scored, config.evaluation.threshold if config.problem == "binary" else 0.5)
 
 
-def with_threshold(model: Any, threshold: Threshold, *, classes: tuple[Any, ...]) -> Any:
+def with_threshold(model: Any, threshold: Threshold, *, classes: Classes) -> Any:
     """Wrap a fitted binary classifier so that ``predict`` decides by the threshold, also without Evergreen."""
     if len(classes) != 2:
         return model
@@ -286,9 +286,7 @@ def measure_baselines(task: TrainingTask, config: ModelConfig) -> dict[str, dict
     return {kind: measure(scored, task.metrics) for kind, scored in scores.items()}
 
 
-def make_recipe(
-    selection: Selection, classes: tuple[Any, ...], threshold: Threshold, config: ModelConfig
-) -> Recipe:
+def make_recipe(selection: Selection, classes: Classes, threshold: Threshold, config: ModelConfig) -> Recipe:
     """Return the recipe of what was chosen."""
     return Recipe(
         problem=config.problem.value,
@@ -298,3 +296,94 @@ def make_recipe(
         threshold=threshold,
         config_digest=config_digest(config),
     )
+
+
+# Permutation importance: how much worse the metric gets when one column is shuffled.
+
+
+MOST_ROWS = 2000
+"""Most rows of the holdout that importances are measured on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Importance:
+    """Drop of the metric when one feature is shuffled.
+
+    Attributes
+    ----------
+    feature : the column.
+    mean, std : over the shuffles, in the metric's unit; positive: the model relies on the column.
+    """
+
+    feature: str
+    mean: float
+    std: float
+
+
+def measure_importance(
+    estimator: Any,
+    rows: Rows,
+    *,
+    schema: Schema,
+    config: ModelConfig,
+    metric: Metric,
+    classes: Classes,
+    rng: np.random.Generator,
+    threshold: float = 0.5,
+) -> tuple[Importance, ...]:
+    """Measure the importance of every feature on a bounded sample of rows, the greatest first.
+
+    Columns that say the same thing share their importance, so that each seems dispensable (Breiman 2001, section 10).
+
+    Parameters
+    ----------
+    rows : Rows
+        Rows the model has not learned from; at most 2,000 of them are used (whole groups for ranking).
+    rng : numpy.random.Generator
+        Draws the sample and the shuffles.
+
+    Returns
+    -------
+    tuple of Importance
+        Empty where the metric is undefined on the sample.
+    """
+    sample = rows.take(_sample(rows, schema, config, rng))
+    features = feature_frame(sample.frame, schema)
+    repeats = config.training.importance_repeats
+
+    options: dict[str, Any] = {"schema": schema, "config": config, "classes": classes}
+
+    def value(frame: pd.DataFrame) -> FloatArray:
+        score = answer(estimator, frame, problem=config.problem.value, classes=classes)
+        parts = np.split(score, len(frame) // len(sample))
+        scored = [frame_scores(sample, part, threshold=threshold, **options) for part in parts]
+        return np.array([metric.sign * metric(one) for one in scored])
+
+    if not len(sample) or not np.isfinite(base := value(features)[0]):
+        return ()
+    importances = []
+    for name in schema.features:
+        drops = base - value(_shuffled(features, name, repeats, rng))
+        importances.append(Importance(feature=name, mean=float(drops.mean()), std=float(drops.std())))
+    return tuple(sorted(importances, key=lambda one: -one.mean))
+
+
+def _shuffled(features: pd.DataFrame, name: str, repeats: int, rng: np.random.Generator) -> pd.DataFrame:
+    """Stack copies of the frame with one column shuffled in each, so that the model predicts once."""
+    stacked = pd.concat([features] * repeats, ignore_index=True)
+    column = features[name].to_numpy()
+    stacked[name] = np.concatenate([column[rng.permutation(len(column))] for _ in range(repeats)])
+    return stacked
+
+
+def _sample(rows: Rows, schema: Schema, config: ModelConfig, rng: np.random.Generator) -> IntArray:
+    """Choose rows, or whole groups, in their own order."""
+    n = len(rows)
+    if n <= MOST_ROWS:
+        return np.arange(n)
+    codes = group_codes(rows.frame, schema) if config.problem == "ranking" else None
+    if codes is None:
+        return np.sort(rng.choice(n, MOST_ROWS, replace=False))
+    order = rng.permutation(int(codes.max()) + 1)
+    sizes = np.bincount(codes)[order].cumsum()
+    return np.flatnonzero(np.isin(codes, order[sizes <= MOST_ROWS]))

@@ -20,7 +20,7 @@ from evergreen.tasks.core.errors import ConfigError
 from evergreen.tasks.core.registry import STRATEGIES, plugged
 
 _FEWEST = 100
-"""Rows that the newest window must hold, and that must lie before it, for the two to be told apart."""
+"""Rows that the newest window must hold, and that must lie before it, for the two to be distinguished."""
 _BOUNDS = (0.05, 20.0)
 """Least and greatest density ratio that a row counts by: none is lost, and none decides alone."""
 
@@ -29,7 +29,7 @@ def strategy_weights(rows: Rows, *, schema: Schema, config: ModelConfig) -> Floa
     """Return the weight of each training row by ``retraining.weighted``, shape (n,), mean 1.
 
     None when all count alike: for ``none``, and for rows without a clock, which have no newest ones. The rows'
-    labels are not looked at.
+    labels are not used.
 
     Raises
     ------
@@ -136,7 +136,7 @@ def similarity_weights(
     ----------
     frame : DataFrame, shape (n, …)
         Rows with the schema's features, in any order; missing values and infinities are a value of their own.
-        Labels are not looked at.
+        Labels are not used.
     newest : array of bool, shape (n,)
         The rows of the newest window.
     schema : Schema
@@ -147,8 +147,8 @@ def similarity_weights(
     Returns
     -------
     array, shape (n,)
-        All ones where the two cannot be told apart: fewer than a hundred rows in the window or before it, no features,
-        or constant ones.
+        All ones where the two cannot be distinguished: fewer than a hundred rows in the window or before it, no
+        features, or constant ones.
 
     Raises
     ------

@@ -22,6 +22,7 @@ from tests.support.live_tests import (
     rated_test,
     regimes,
     row_by_row,
+    running_moments,
     show,
     value_batches,
     winners,
@@ -108,7 +109,7 @@ def test_clipped_profit_better_by_the_minimum_is_found_by_the_need_that_an_early
         clip=None,
         better_by=test.effect,
     )
-    effect = compare_arms(*(side.accumulate() for side in pair), span=clip[1] - clip[0])
+    effect = compare_arms(*map(running_moments, pair), span=clip[1] - clip[0])
     low, _ = confidence_sequence(effect.estimate, effect.standard_error, alpha=ALPHA, scale=test.scale)
     stated = [
         needed_units(test, standard_error=one, n=early * batch) for one in effect.standard_error[:, early - 1]
@@ -181,7 +182,7 @@ def test_equal_pairs_are_told_apart_by_clipped_profit_in_at_most_one_of_twenty()
     worth = np.clip(purchases(rng, (TRIALS, LOOKS, 10)), *clip)
     swap = rng.random((TRIALS, LOOKS, 10), dtype=np.float32)  # one row in five earns on one side only
     values = np.stack([np.ones(worth.shape), worth * (swap > 0.1), worth * (swap < 0.9)], axis=-1)
-    effect = compare_pairs(JointMoments.of(values).accumulate())
+    effect = compare_pairs(running_moments(JointMoments.of(values)))
     assert show("profit clipped, pairs", *winners(effect, test, least=MIN_UNITS["paired"])) <= ALPHA
 
 

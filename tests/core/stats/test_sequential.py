@@ -24,6 +24,7 @@ from evergreen.tasks.core.stats.sequential_counts import (
     needed_information,
     win_share_sequence,
 )
+from tests.support.live_tests import running_moments
 
 
 def ones(values):
@@ -76,7 +77,7 @@ def mean_sequence(moments, *, alpha, scale):
 
 def test_the_mean_has_its_sequence_at_every_look():
     values = np.random.default_rng(0).normal(3.0, 2.0, (50, 20))
-    running = JointMoments.of(values[..., None]).accumulate()
+    running = running_moments(JointMoments.of(values[..., None]))
     low, high = mean_sequence(running, alpha=0.05, scale=0.2)
     so_far = values[:30].ravel()
     expected = confidence_sequence(so_far.mean(), so_far.std(ddof=1) / np.sqrt(600), alpha=0.05, scale=0.2)
@@ -86,7 +87,7 @@ def test_the_mean_has_its_sequence_at_every_look():
 
 def test_the_sequence_of_a_mean_holds_throughout_in_nineteen_of_twenty():
     values = np.random.default_rng(1).gamma(4.0, 0.25, (2_000, 200, 20))
-    low, high = mean_sequence(JointMoments.of(values[..., None]).accumulate(), alpha=0.05, scale=0.1)
+    low, high = mean_sequence(running_moments(JointMoments.of(values[..., None])), alpha=0.05, scale=0.1)
     missed = ((low > 1.0) | (high < 1.0))[:, 4:].any(axis=1)  # from 100 rows on
     assert stats.beta.ppf(0.99, missed.sum() + 1, 2_000 - missed.sum()) <= 0.05
 
@@ -111,7 +112,7 @@ def test_moments_of_batches_add_up_to_those_of_all(seed, sizes):
 def test_running_moments_are_those_of_the_batches_so_far():
     rng = np.random.default_rng(2)
     values = rng.normal(50.0, 1.0, (4, 30, 5, 2))  # trials, looks, rows, numbers
-    running = JointMoments.of(values).accumulate()
+    running = running_moments(JointMoments.of(values))
     np.testing.assert_allclose(np.cov(values[2, :7].reshape(-1, 2).T), running.covariance()[2, 6], atol=1e-9)
     np.testing.assert_allclose(values[2, :7].reshape(-1, 2).mean(0), running.mean[2, 6])
 

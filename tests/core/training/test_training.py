@@ -12,9 +12,14 @@ from evergreen.tasks.core.errors import ConfigError, NotLearnable, UnknownName
 from evergreen.tasks.core.metrics.registry import get_metric, measure, metrics_of
 from evergreen.tasks.core.metrics.scored import Scored
 from evergreen.tasks.core.training.cross_validation import cross_validate, search_settings, settings_to_try
-from evergreen.tasks.core.training.importance import measure_importance
 from evergreen.tasks.core.training.scoring import Recipe
-from evergreen.tasks.core.training.training import choose_candidate, fit_winner, prepare_training, refit
+from evergreen.tasks.core.training.training import (
+    choose_candidate,
+    fit_winner,
+    measure_importance,
+    prepare_training,
+    refit,
+)
 from tests.support.training_data import BOOSTING, linear, make_rows, model_config, schema
 
 DUMMY = {"name": "dummy", "estimator": "sklearn.dummy.DummyClassifier"}
