@@ -225,7 +225,6 @@ SEAMS = {
     "flows/rollback.py",
     "flows/train.py",
     "flows/validate.py",
-    "tasks/core/metrics/regression.py",
     "tasks/core/validation/baseline.py",
     "tasks/core/validation/operations.py",
     "tasks/core/validation/probabilities.py",

@@ -31,7 +31,7 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         },
     }
 }
-"""Values by preset and section. ``fixed_thresholds``: p < 0.05 or an outcome shift above 2 % triggers, hourly at most."""
+"""Values by preset and section. ``fixed_thresholds``: p < 0.05 or an outcome shift above 2 %, hourly at most."""
 
 
 def preset_values(name: object) -> dict[str, dict[str, Any]]:

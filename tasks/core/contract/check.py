@@ -94,13 +94,10 @@ def explain_finding(finding: Finding, *, window: str) -> Reason:
     expected = finding.expectation
     names, share, bounds = ", ".join(expected.columns), f"{finding.share:.1%}", _bounds(expected)
     column, shown = f"column '{names}'", f", e.g. {', '.join(finding.examples)}" if finding.examples else ""
-    allowed = f"allowed {expected.limit:.1%}"
+    kind, allowed = expected.kind, f"allowed {expected.limit:.1%}"
     texts: dict[Check, tuple[str, str]] = {
         "exists": ("missing_column", f"{column} is missing"),
-        "kind": (
-            "kind_changed",
-            f"{column} should hold a {expected.kind}, {share} of its values do not{shown}",
-        ),
+        "kind": ("kind_changed", f"{column} should hold a {kind}, {share} of its values do not{shown}"),
         "nulls": ("too_many_nulls", f"{column} has {share} nulls, {allowed}"),
         "range": ("out_of_range", f"{column} has {share} of values outside {bounds}, {allowed}{shown}"),
         "categories": (

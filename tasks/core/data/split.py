@@ -75,8 +75,8 @@ def plan_split(
         return _plan_random(rows, draft, config, bare=not refit and trained_to is None)
     line = make_timeline(rows.frame, _positions(rows), draft)
     if refit:
-        return plan_refit(line, draft, config, change_at=change_at)
-    return plan_by_time(line, draft, config, trained_to=trained_to, change_at=change_at)
+        return plan_refit(line, draft, config, change_at)
+    return plan_by_time(line, draft, config, trained_to, change_at)
 
 
 def assign_parts(

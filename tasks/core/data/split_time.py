@@ -23,12 +23,7 @@ _DEFAULT_WINDOW = EvaluationConfig().validation_window
 
 
 def plan_by_time(
-    line: Timeline,
-    draft: SplitPlan,
-    config: ModelConfig,
-    *,
-    trained_to: float | None,
-    change_at: float | None,
+    line: Timeline, draft: SplitPlan, config: ModelConfig, trained_to: float | None, change_at: float | None
 ) -> SplitPlan:
     """Return the plan with its windows.
 
@@ -62,9 +57,7 @@ def plan_by_time(
     )
 
 
-def plan_refit(
-    line: Timeline, draft: SplitPlan, config: ModelConfig, *, change_at: float | None
-) -> SplitPlan:
+def plan_refit(line: Timeline, draft: SplitPlan, config: ModelConfig, change_at: float | None) -> SplitPlan:
     """Return the plan of a refit: the newest ``retraining.window`` of all usable rows, nothing held out.
 
     ``change_at`` is the position of the last detected change, for ``retraining.window: since_change``.

@@ -1,21 +1,30 @@
-"""Metrics by name: scikit-learn's names, their aliases, ``ndcg@k``, and a team's own."""
+"""Metrics by name (scikit-learn's, aliases, ``ndcg@k``, a team's own), those of numbers, and what is measured."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from evergreen.tasks.core.arrays import FloatArray
 from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.errors import ConfigError, UnknownName, unknown_name
-from evergreen.tasks.core.metrics.base import PROBLEMS, Metric
+from evergreen.tasks.core.metrics.base import (
+    PROBLEMS,
+    Components,
+    Metric,
+    MetricParts,
+    error_metric,
+    mean_of_first,
+    ratio,
+    row_parts,
+)
 from evergreen.tasks.core.metrics.classification import business_metric, label_metrics, probability_metrics
 from evergreen.tasks.core.metrics.ranking import mean_reciprocal_rank, ndcg_at, win_rate
-from evergreen.tasks.core.metrics.regression import regression_metrics
 from evergreen.tasks.core.metrics.scored import Scored
 from evergreen.tasks.core.registry import METRICS
 
@@ -135,6 +144,98 @@ def _check_problem(problem: str) -> None:
     if problem not in PROBLEMS:
         allowed = f"{', '.join(PROBLEMS)}. Set 'problem' to one of them."
         raise ConfigError(f"Unknown problem '{problem}'. Allowed: {allowed}")
+
+
+# Metrics of predicted numbers.
+
+
+REGRESSION = frozenset({"regression"})
+
+
+def regression_metrics() -> list[Metric]:
+    """Return every regression metric."""
+    means: dict[str, Callable[[FloatArray, FloatArray], FloatArray]] = {
+        "mse": lambda y, p: (y - p) ** 2,
+        "mae": lambda y, p: np.abs(y - p),
+        "mape": lambda y, p: np.abs(y - p) / np.maximum(np.abs(y), np.finfo(np.float64).eps),
+        "mean_poisson_deviance": _poisson,
+        "mean_gamma_deviance": _gamma,
+    }
+    roots = {"rmse": means["mse"], "rmsle": _squared_log}
+    by_function = {"median_absolute_error": _median_absolute_error, "max_error": _max_error}
+    r2 = Metric(name="r2", problems=REGRESSION, components=_r2_parts, combine=_r2)
+    return [
+        *(error_metric(name, REGRESSION, components=_loss_parts(loss)) for name, loss in means.items()),
+        *(
+            error_metric(name, REGRESSION, components=_loss_parts(loss), combine=_root_of_mean)
+            for name, loss in roots.items()
+        ),
+        r2,
+        *(error_metric(name, REGRESSION, function=function) for name, function in by_function.items()),
+    ]
+
+
+def _loss_parts(loss: Callable[[FloatArray, FloatArray], FloatArray]) -> Components:
+    def components(scored: Scored) -> MetricParts:
+        return row_parts(scored, loss(*_numbers(scored)))
+
+    return components
+
+
+def _numbers(scored: Scored) -> tuple[FloatArray, FloatArray]:
+    """Return outcome and prediction as floats."""
+    return scored.y.astype(np.float64), scored.require("score").astype(np.float64)
+
+
+def _root_of_mean(sums: FloatArray) -> FloatArray:
+    return np.sqrt(mean_of_first(sums))
+
+
+def _poisson(y: FloatArray, p: FloatArray) -> FloatArray:
+    """Return 2 (y ln(y/p) - y + p); nan for a prediction <= 0 or an outcome < 0."""
+    bad = (p <= 0) | (y < 0)
+    safe, outcome = np.where(bad, 1.0, p), np.where(bad, 1.0, y)
+    log = np.log(np.where(outcome > 0, outcome, 1.0) / safe)
+    return np.where(bad, np.nan, 2 * (outcome * log - outcome + safe))
+
+
+def _gamma(y: FloatArray, p: FloatArray) -> FloatArray:
+    """Return 2 (ln(p/y) + y/p - 1); nan for a prediction or an outcome <= 0."""
+    bad = (p <= 0) | (y <= 0)
+    safe, outcome = np.where(bad, 1.0, p), np.where(bad, 1.0, y)
+    return np.where(bad, np.nan, 2 * (np.log(safe / outcome) + outcome / safe - 1))
+
+
+def _squared_log(y: FloatArray, p: FloatArray) -> FloatArray:
+    """Return (ln(1+y) - ln(1+p))²; nan for either <= -1."""
+    bad = (p <= -1) | (y <= -1)
+    return np.where(bad, np.nan, (np.log1p(np.where(bad, 0.0, y)) - np.log1p(np.where(bad, 0.0, p))) ** 2)
+
+
+def _r2_parts(scored: Scored) -> MetricParts:
+    y, p = _numbers(scored)
+    centred = y - y.mean()  # the same shift for both models of a pair; keeps the sums small
+    return row_parts(scored, (y - p) ** 2, centred, centred**2)
+
+
+def _r2(sums: FloatArray) -> FloatArray:
+    """Return 1 - unexplained / total variation; nan for a constant outcome."""
+    unexplained, first, second, weight = (sums[..., i] for i in range(4))
+    return 1.0 - ratio(unexplained, second - ratio(first**2, weight))
+
+
+def _median_absolute_error(scored: Scored) -> float:
+    y, p = _numbers(scored)
+    if scored.weight is None:
+        return float(np.median(np.abs(y - p)))
+    from sklearn.metrics import median_absolute_error
+
+    return float(median_absolute_error(y, p, sample_weight=scored.weight))
+
+
+def _max_error(scored: Scored) -> float:
+    y, p = _numbers(scored)
+    return float(np.abs(y - p).max())
 
 
 # Which metrics a model is measured by, and measuring them.
