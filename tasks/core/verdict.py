@@ -113,12 +113,6 @@ class StageResult(Struct):
 
         The evidence stays; the end is a decision of its own, so that it is recorded under its own id.
         """
-        details = {**self.details, "evidence": self.decision_id}
-        return replace(
-            self,
-            state=state,
-            reasons=(*self.reasons, *reasons),
-            version=version or self.version,
-            decision_id=None,
-            details=details,
-        )
+        details, version = {**self.details, "evidence": self.decision_id}, version or self.version
+        ended = replace(self, state=state, reasons=(*self.reasons, *reasons), version=version)
+        return replace(ended, decision_id=None, details=details)

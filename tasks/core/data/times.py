@@ -98,11 +98,14 @@ def note_naive_times(series: pd.Series) -> tuple[Reason, ...]:
     """Return a note when some timestamp carries no zone, so that it was taken as UTC."""
     if isinstance(series.dtype, pd.DatetimeTZDtype):
         return ()
-    naive = pd.api.types.is_datetime64_dtype(series.dtype)
-    if not naive:
-        naive = bool((~series.dropna().astype(str).str.contains(_OFFSET, regex=True)).any())
+    naive = pd.api.types.is_datetime64_dtype(series.dtype) or not _zoned(series).all()
     message = f"Times in '{series.name}' carry no zone and are read as UTC. Write offsets to be sure."
     return (Reason(code="naive_times", message=message, observed=str(series.name)),) if naive else ()
+
+
+def _zoned(series: pd.Series) -> pd.Series:
+    """Return which of the values that are there carry a zone."""
+    return series.dropna().astype(str).str.contains(_OFFSET, regex=True)
 
 
 def refuse_mixed_zones(series: pd.Series) -> None:
@@ -115,7 +118,7 @@ def refuse_mixed_zones(series: pd.Series) -> None:
     """
     if pd.api.types.is_datetime64_any_dtype(series.dtype):
         return
-    zoned = series.dropna().astype(str).str.contains(_OFFSET, regex=True)
+    zoned = _zoned(series)
     if zoned.any() and not zoned.all():
         raise DataError(
             f"{int((~zoned).sum())} of {len(zoned)} times in '{series.name}' carry no zone, the others do, so that "

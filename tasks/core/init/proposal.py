@@ -223,17 +223,9 @@ def _windows(
         lasting = resemblance(values, clock.positions)
     windows = propose_windows(data.positions, clock=kind, rows=data.rows, group=data.groups, lasting=lasting)
     if history is not None and history.positions is not None:
-        freshness = measure_freshness(
-            history.frame,
-            history.positions,
-            problem=data.problem,
-            target=data.target,
-            numeric=numeric,
-            categorical=categorical,
-            clock=kind,
-            group=data.group,
-            gap=lasting,
-        )
+        roles: dict[str, Any] = {"problem": data.problem, "target": data.target, "group": data.group}
+        roles |= {"numeric": numeric, "categorical": categorical}
+        freshness = measure_freshness(history.frame, history.positions, **roles, clock=kind, gap=lasting)
     pace = propose_pace(windows, data.positions, clock=kind)
     return (*windows, *pace, *propose_succession(freshness))
 

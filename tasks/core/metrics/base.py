@@ -109,14 +109,8 @@ def custom_metric(
     problems: tuple[str, ...] = PROBLEMS,
 ) -> Metric:
     """Make a metric of a team's own function ``(scored) -> float``; it is compared by the jackknife."""
-    return Metric(
-        name=name,
-        problems=frozenset(problems),
-        greater_is_better=greater_is_better,
-        bounded=bounded,
-        needs=needs,
-        function=function,
-    )
+    kind: dict[str, Any] = {"greater_is_better": greater_is_better, "bounded": bounded, "needs": needs}
+    return Metric(name=name, problems=frozenset(problems), function=function, **kind)
 
 
 def ratio(top: FloatArray, bottom: FloatArray) -> FloatArray:

@@ -275,15 +275,10 @@ def _columns(
 
 
 def _profile(counts: IntArray, joint: IntArray) -> ColumnProfile:
-    minus, plus, nulls = (int(count) for count in counts[:_SPECIAL])
-    return ColumnProfile(
-        n=int(counts.sum()),
-        nulls=nulls,
-        plus_inf=plus,
-        minus_inf=minus,
-        counts=tuple(counts[_SPECIAL:].tolist()),
-        joint=tuple(tuple(row) for row in joint.tolist()),
-    )
+    minus, plus, nulls, *bins = counts.tolist()
+    special = {"nulls": nulls, "plus_inf": plus, "minus_inf": minus}
+    table = tuple(map(tuple, joint.tolist()))
+    return ColumnProfile(n=sum(counts.tolist()), counts=tuple(bins), joint=table, **special)
 
 
 def _table(of: IntArray, codes: IntArray, many: int, width: int) -> IntArray:

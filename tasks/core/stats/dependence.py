@@ -55,11 +55,9 @@ def mean_over_windows(values: FloatArray, *, level: float = 0.95) -> MeanInterva
     """
     known = values[np.isfinite(values)]
     n = len(known)
-    if n == 0:
-        return MeanInterval(math.nan, math.nan, math.nan, 0)
-    mean = float(known.mean())
-    if n == 1:
-        return MeanInterval(mean, math.nan, math.nan, 1)
+    mean = float(known.mean()) if n else math.nan
+    if n < 2:
+        return MeanInterval(mean, math.nan, math.nan, n)
     error = math.sqrt(_long_run_variance(known - mean) / n * n / (n - 1))
     half = -float(scipy.special.stdtrit(n - 1, (1 - level) / 2)) * error
     return MeanInterval(mean, mean - half, mean + half, n)

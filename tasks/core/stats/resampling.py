@@ -75,22 +75,18 @@ def bootstrap_sums(
     -------
     array, shape (draws, c)
     """
-    binned = _random_bins(values, bins=max_units, rng=rng) if len(values) > max_units else values
-    m = len(binned)
+    if len(values) > max_units:
+        order = rng.permutation(len(values))
+        values = block_sums(values[order], np.arange(len(values)) * max_units // len(values))
+    m = len(values)
     sums = np.empty((draws, values.shape[1]))
     step = max(1, _CHUNK // m)
     for start in range(0, draws, step):
         size = min(step, draws - start)
         picks = rng.integers(0, m, size=(size, m)) + m * np.arange(size)[:, None]
         counts = np.bincount(picks.ravel(), minlength=size * m).reshape(size, m)
-        sums[start : start + size] = counts @ binned
+        sums[start : start + size] = counts @ values
     return sums
-
-
-def _random_bins(values: FloatArray, *, bins: int, rng: np.random.Generator) -> FloatArray:
-    """Sum shuffled units to bins whose sizes differ by one at most."""
-    order = rng.permutation(len(values))
-    return block_sums(values[order], np.arange(len(values)) * bins // len(values))
 
 
 def cell_sums(counts: IntArray, cells: FloatArray, *, draws: int, rng: np.random.Generator) -> FloatArray:
