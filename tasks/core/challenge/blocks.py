@@ -66,23 +66,19 @@ def make_blocks(
         codes = _by_clock(np.asarray(positions, dtype=np.float64), unit=unit, length=length)
     if group is not None:
         codes = _keep_groups_whole(codes, np.asarray(group))
-    codes = _renumber(codes)
-    count = int(codes.max()) + 1 if codes.size else 0
+    filled, codes = np.unique(codes, return_inverse=True)
+    count = len(filled)
     if count < min_blocks:
-        raise _too_few(count, min_blocks)
-    return codes
-
-
-def _too_few(count: int, min_blocks: int) -> NotLearnable:
-    return NotLearnable(
-        "too_few_blocks",
-        f"The rows fall into {count} blocks, and at least {min_blocks} are needed to tell chance from "
-        "difference. Enlarge the validation window, or set a shorter block length if rows that far apart "
-        "are independent.",
-        observed=count,
-        limit=min_blocks,
-        n=count,
-    )
+        raise NotLearnable(
+            "too_few_blocks",
+            f"The rows fall into {count} blocks, and at least {min_blocks} are needed to tell chance from "
+            "difference. Enlarge the validation window, or set a shorter block length if rows that far apart "
+            "are independent.",
+            observed=count,
+            limit=min_blocks,
+            n=count,
+        )
+    return codes.astype(np.int64)
 
 
 def _by_clock(positions: FloatArray, *, unit: str, length: float | None) -> IntArray:
@@ -102,15 +98,11 @@ def _by_clock(positions: FloatArray, *, unit: str, length: float | None) -> IntA
     start, end = positions.min(), positions.max()
     codes = np.floor((positions - start) / size).astype(np.int64)
     last = int(codes.max())
-    if last > 0 and (end - start) - last * size < _least_piece(size, positions):
+    # half a block, less the typical step, so that a half-filled block counts by its rows
+    step = float(np.median(np.diff(np.unique(positions)))) if positions.size > 1 else 0.0
+    if last > 0 and (end - start) - last * size < size / 2 - step:
         codes = np.minimum(codes, last - 1)
     return codes
-
-
-def _least_piece(size: float, positions: FloatArray) -> float:
-    """Return half a block, less the typical step, so that a full half-filled block counts by its rows."""
-    step = float(np.median(np.diff(np.unique(positions)))) if positions.size > 1 else 0.0
-    return size / 2 - step
 
 
 def block_length(span: float, *, unit: str) -> float:
@@ -147,8 +139,3 @@ def _keep_groups_whole(codes: IntArray, group: Any) -> IntArray:
     first = np.full(int(inverse.max()) + 1 if inverse.size else 0, np.iinfo(np.int64).max)
     np.minimum.at(first, inverse, codes)
     return first[inverse]
-
-
-def _renumber(codes: IntArray) -> IntArray:
-    """Drop empty blocks."""
-    return np.unique(codes, return_inverse=True)[1].astype(np.int64)

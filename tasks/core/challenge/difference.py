@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -166,23 +166,21 @@ def paired_parts(metric: Metric, champion: Scored, challenger: Scored) -> Paired
     """Cut the metric of both models into parts; everything is ``nan`` on no rows."""
     before, after = metric(champion), metric(challenger)
     difference = float(metric.improvement(before, after))
-    values = rows = influence = None
-    if metric.components is not None and len(champion):
-        first, second = metric.components(champion), metric.components(challenger)
-        values, rows = np.hstack([first.values, second.values]), first.rows
-    elif metric.influence is not None and metric.bounded and champion.weight is None:
-        influence = metric.sign * (metric.influence(challenger) - metric.influence(champion))
-    return PairedParts(
+    pair = PairedParts(
         metric=metric,
         champion=champion,
         challenger=challenger,
         before=before,
         after=after,
         difference=difference,
-        values=values,
-        rows=rows,
-        influence=influence,
     )
+    if metric.components is not None and len(champion):
+        first, second = metric.components(champion), metric.components(challenger)
+        return replace(pair, values=np.hstack([first.values, second.values]), rows=first.rows)
+    if metric.influence is not None and metric.bounded and champion.weight is None:
+        influence = metric.sign * (metric.influence(challenger) - metric.influence(champion))
+        return replace(pair, influence=influence)
+    return pair
 
 
 def _dense(codes: IntArray) -> IntArray:

@@ -78,11 +78,8 @@ class History:
     def before(self, until: float) -> History:
         """Return the history as if nothing from a position on had happened yet."""
         count = self.count(until)
-        return History(
-            rows=_first_rows(self.rows, count),
-            slim=_first_rows(self.slim, count),
-            positions=self.positions[:count],
-        )
+        rows, slim = _first_rows(self.rows, count), _first_rows(self.slim, count)
+        return History(rows=rows, slim=slim, positions=self.positions[:count])
 
     def labels(self, config: ModelConfig, *, until: float) -> Labels:
         """Return the rows whose label is known as of a moment."""
@@ -184,21 +181,15 @@ class ReplayLedger:
         """Return a stream's entries."""
         return self.streams.get(stream, [])
 
-    def last(self, stream: str) -> LedgerEntry | None:
-        """Return the newest entry of a stream."""
-        entries = self.read(stream)
-        return entries[-1] if entries else None
-
     def append(self, stream: str, kind: str, payload: Mapping[str, Any], *, at: datetime) -> LedgerEntry:
         """Append what happened; numbered and chained as in the real ledger, so that it reads the same."""
-        entry = next_entry(
-            self.last(stream), model=self.model, stream=stream, at=at, kind=kind, payload=payload
-        )
-        self.streams.setdefault(stream, []).append(entry)
+        entries = self.streams.setdefault(stream, [])
+        last = entries[-1] if entries else None
+        entry = next_entry(last, model=self.model, stream=stream, at=at, kind=kind, payload=payload)
+        entries.append(entry)
         return entry
 
     def copy(self) -> ReplayLedger:
         """Return a ledger that goes on by itself from here."""
-        return ReplayLedger(
-            model=self.model, streams={name: list(entries) for name, entries in self.streams.items()}
-        )
+        streams = {name: list(entries) for name, entries in self.streams.items()}
+        return ReplayLedger(model=self.model, streams=streams)

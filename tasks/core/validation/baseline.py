@@ -1,4 +1,4 @@
-"""The margin over the naive baseline: a model that does not beat it, surely, has learned nothing."""
+"""The margin over the naive baseline, which a model must be shown to beat."""
 
 from __future__ import annotations
 
@@ -79,22 +79,22 @@ def check_margin(
     name = f"baseline_{kind}"
     if hindrance := _hindrance(difference, kind=kind, margin=margin, min_blocks=min_blocks):
         return insufficient(name, hindrance) if decides else check(name, met=hindrance)
-    low = difference.interval[0]
-    message = _sentence(difference, kind=kind, margin=margin, above=low > margin)
-    reason = Reason(
-        code="above_baseline" if low > margin else f"below_{'baseline' if kind == 'constant' else kind}",
-        message=message,
-        observed=low if np.isfinite(low) else None,
-        limit=margin,
-        n=difference.n,
+    low, high = difference.interval
+    above, observed = low > margin, low if np.isfinite(low) else None
+    code = "above_baseline" if above else "below_baseline" if kind == "constant" else f"below_{kind}"
+    message = (
+        f"With {difference.metric} {difference.challenger:.4g} the model "
+        f"{'beats' if above else 'is not shown to beat'} {_NAMES[kind]} "
+        f"({difference.champion:.4g}): difference {difference.difference:.4g}, 95 % interval "
+        f"[{low:.4g}, {high:.4g}], must lie above {margin:g}."
     )
+    reason = Reason(code=code, message=message, observed=observed, limit=margin, n=difference.n)
     measured = {f"baseline_{kind}": difference.champion, f"margin_{kind}": difference.difference}
     measured = {key: value for key, value in measured.items() if np.isfinite(value)}
-    if low > margin:
+    if above:
         return check(name, met=reason, measured=measured)
-    return check(
-        name, failed=[reason] if decides else [], warnings=[] if decides else [reason], measured=measured
-    )
+    failed, warnings = ([reason], []) if decides else ([], [reason])
+    return check(name, failed=failed, warnings=warnings, measured=measured)
 
 
 def _hindrance(difference: Difference, *, kind: str, margin: float, min_blocks: int) -> Reason | None:
@@ -105,27 +105,15 @@ def _hindrance(difference: Difference, *, kind: str, margin: float, min_blocks: 
             f"no group?); {difference.n} rows cannot decide. Add rows, or choose another evaluation.metric."
         )
         return Reason(code="margin_undefined", message=message, n=difference.n)
-    needed = difference.needed_blocks_for_test or min_blocks
+    blocks, needed = difference.blocks, difference.needed_blocks_for_test or min_blocks
     unclear = difference.needed_blocks_for_test is not None and difference.interval[0] <= margin
-    if difference.blocks is not None and (difference.blocks < min_blocks or unclear):
+    if blocks is not None and (blocks < min_blocks or unclear):
         message = (
-            f"The holdout has {difference.blocks} independent blocks, {needed} would decide; "
+            f"The holdout has {blocks} independent blocks, {needed} would decide; "
             "lengthen split.holdout, or set a shorter evaluation.block if its rows depend on each other less."
         )
-        return Reason(
-            code="too_few_blocks", message=message, observed=difference.blocks, limit=needed, n=difference.n
-        )
+        return Reason(code="too_few_blocks", message=message, observed=blocks, limit=needed, n=difference.n)
     return None
-
-
-def _sentence(difference: Difference, *, kind: str, margin: float, above: bool) -> str:
-    low, high = difference.interval
-    word = "beats" if above else "is not shown to beat"
-    return (
-        f"With {difference.metric} {difference.challenger:.4g} the model {word} {_NAMES[kind]} "
-        f"({difference.champion:.4g}): difference {difference.difference:.4g}, 95 % interval "
-        f"[{low:.4g}, {high:.4g}], must lie above {margin:g}."
-    )
 
 
 @gate("baseline", section="validation", needs=("answers",), always=True)
@@ -140,13 +128,9 @@ def baseline_gate(context: GateContext, limits: ValidationConfig) -> Iterator[Ch
     for kind, baseline in context.baselines.items():
         if kind == "persistence" and limits.baseline == "constant":
             continue
+        metric, scored, rng = context.metric, context.scored, context.rng
         difference = measure_margin(
-            context.metric,
-            baseline=baseline,
-            scored=context.scored,
-            kind=kind,
-            blocks=blocks,
-            rng=context.rng,
+            metric, baseline=baseline, scored=scored, kind=kind, blocks=blocks, rng=rng
         )
         yield check_margin(
             difference,

@@ -38,7 +38,7 @@ def _insane(score: FloatArray) -> Iterator[Reason]:
 
 
 def expected_calibration_error(truth: FloatArray, probability: FloatArray) -> float:
-    """Return the expected calibration error: the mean gap between stated and seen frequency over bins.
+    """Return the expected calibration error: the mean gap between stated and observed frequency over bins.
 
     Parameters
     ----------
@@ -91,21 +91,17 @@ def check_calibration(error: float, *, limit: float, n: int, weighted: bool) -> 
     instead of rejected.
     """
     message = (
-        f"Stated probabilities miss the seen frequencies by {error:.3f} on average, allowed {limit:g}"
+        f"Stated probabilities miss the observed frequencies by {error:.3f} on average, allowed {limit:g}"
         + ("; class weights shift them by design." if weighted else ".")
     )
+    measured = {"expected_calibration_error": error}
+    if error <= limit:
+        message = f"Calibration error {error:.3f}."
+        met = Reason(code="calibrated", message=message, observed=error, limit=limit, n=n)
+        return check("calibration", met=met, measured=measured)
     reason = Reason(code="badly_calibrated", message=message, observed=error, limit=limit, n=n)
-    bad = not error <= limit
-    met = Reason(
-        code="calibrated", message=f"Calibration error {error:.3f}.", observed=error, limit=limit, n=n
-    )
-    return check(
-        "calibration",
-        failed=[reason] if bad and not weighted else [],
-        met=None if bad else met,
-        warnings=[reason] if bad and weighted else [],
-        measured={"expected_calibration_error": error},
-    )
+    failed, warnings = ([], [reason]) if weighted else ([reason], [])
+    return check("calibration", failed=failed, warnings=warnings, measured=measured)
 
 
 @gate("probabilities", needs=("answers", "probabilities"), always=True)
@@ -118,7 +114,7 @@ def probabilities_gate(context: GateContext) -> CheckResult:
     "calibration", section="validation.max_calibration_error", needs=("answers", "probabilities"), always=True
 )
 def calibration_gate(context: GateContext, limit: float) -> CheckResult:
-    """Require stated probabilities that are close to the seen frequencies."""
+    """Require stated probabilities that are close to the observed frequencies."""
     return check_calibration(
         measure_calibration(context.scored),
         limit=limit,
