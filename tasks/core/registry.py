@@ -171,11 +171,11 @@ def find_object(path: str, *, key: str) -> Any:
             f"'{path}' in {key} cannot be imported: {error}. Correct the path, or start from the folder (PYTHONPATH) "
             "that holds the module."
         ) from error
-    found = getattr(module, name, None)
-    if found is None:
+    thing = getattr(module, name, None)
+    if thing is None:
         near = did_you_mean(name, [known for known in dir(module) if not known.startswith("_")])
         raise ConfigError(f"'{path}' in {key}: module '{module_path}' has no function '{name}'.{near}")
-    return found
+    return thing
 
 
 def import_path(path: str, *, key: str) -> Any:
@@ -186,11 +186,11 @@ def import_path(path: str, *, key: str) -> Any:
     ConfigError
         When the module or the name does not exist, or it cannot be called.
     """
-    found = find_object(path, key=key)
-    if not callable(found):
+    thing = find_object(path, key=key)
+    if not callable(thing):
         module_path, _, name = path.partition(":") if ":" in path else path.rpartition(".")
         raise ConfigError(f"'{path}' in {key}: module '{module_path}' has no function '{name}'.")
-    return found
+    return thing
 
 
 def require_known(registry: PluginRegistry[Any], entry: Any) -> Any:
@@ -216,10 +216,10 @@ def plugged(entries: Sequence[str | Mapping[str, Mapping[str, Any]]]) -> dict[st
     >>> plugged(["rows", {"team.gates:alarm_rate": {"most": 0.1}}])
     {'rows': {}, 'team.gates:alarm_rate': {'most': 0.1}}
     """
-    found: dict[str, dict[str, Any]] = {}
+    options: dict[str, dict[str, Any]] = {}
     for entry in entries:
-        found |= {entry: {}} if isinstance(entry, str) else {name: dict(own) for name, own in entry.items()}
-    return found
+        options |= {entry: {}} if isinstance(entry, str) else {name: dict(own) for name, own in entry.items()}
+    return options
 
 
 # The registries: which modules register the built-in ones, and under which key a configuration names them.

@@ -95,6 +95,6 @@ def section_of(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     if get_origin(annotation) in (Union, types.UnionType, list, dict, tuple):
-        found = (section_of(part) for part in get_args(annotation))
-        return next((section for section in found if section), None)
+        sections = (section_of(part) for part in get_args(annotation))
+        return next((section for section in sections if section), None)
     return None

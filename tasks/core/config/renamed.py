@@ -49,7 +49,7 @@ def in_todays_keys(values: Mapping[str, Any], *, origin: str) -> dict[str, Any]:
 
 
 def _section(name: str, section: Mapping[str, Any], origin: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    renamed_section: dict[str, Any] = {}
     for key, value in section.items():
         today = RENAMED_KEYS.get(f"{name}.{key}", key)
         if today != key:
@@ -63,8 +63,8 @@ def _section(name: str, section: Mapping[str, Any], origin: str) -> dict[str, An
         renamed = values.get(value, value) if isinstance(value, str) else value
         if renamed != value:
             _warn(f"{name}.{key}: {value}", f"{name}.{today}: {renamed}", origin)
-        found[today] = renamed
-    return found
+        renamed_section[today] = renamed
+    return renamed_section
 
 
 def _warn(old: str, new: str, origin: str) -> None:
@@ -116,9 +116,8 @@ def _edits(document: yaml.Node | None) -> Iterator[ConfigEdit]:
             new = f"{name.value}.{today}"
             if today != key.value:
                 yield _edit(key, old, new, today)
-            word = (
-                RENAMED_VALUES.get(new, {}).get(value.value) if isinstance(value, yaml.ScalarNode) else None
-            )
+            words = RENAMED_VALUES.get(new, {}) if isinstance(value, yaml.ScalarNode) else {}
+            word = words.get(value.value) if words else None
             if word is not None:
                 yield _edit(value, f"{old}: {value.value}", f"{new}: {word}", word)
 

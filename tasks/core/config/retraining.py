@@ -36,8 +36,8 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 
 def preset_values(name: object) -> dict[str, dict[str, Any]]:
     """Return the values of a preset, section by section; nothing for an unknown name."""
-    found = PRESETS.get(name, {}) if isinstance(name, str) else {}
-    return {section: dict(values) for section, values in found.items()}
+    values_by_section = PRESETS.get(name, {}) if isinstance(name, str) else {}
+    return {section: dict(values) for section, values in values_by_section.items()}
 
 
 _FACTOR = Field(ge=1.0, le=16.0)

@@ -160,24 +160,24 @@ def find_sums(data: LeakSearchData, *, limit: float) -> list[Sum]:
 
 
 def _exact_sums(views: list[View], data: LeakSearchData, limit: float) -> list[Sum]:
-    found: list[Sum] = []
+    sums: list[Sum] = []
     for values, wanted, rows, form in _scales(views, data.y):
-        kept = [v for v, column in zip(views, values.T, strict=True) if np.ptp(column) > 0]
+        varying = [v for v, column in zip(views, values.T, strict=True) if np.ptp(column) > 0]
         table = CorrelationTable.of(values[:, np.ptp(values, axis=0) > 0], wanted)
-        if len(kept) < 2 or table.open(tuple(range(len(kept)))) > OPEN_UNIT:
+        if len(varying) < 2 or table.open(tuple(range(len(varying)))) > OPEN_UNIT:
             continue
         sets = [table.grow(s) for size in (2, 3) for s in table.best(size) if table.is_sum(s)]
         sets = sets or table.many_parts()
         for chosen in sets:
             fitted = np.full(len(data.y), np.nan)
             fitted[rows] = table.fit(chosen)
-            view = View(columns=tuple(kept[i].text for i in chosen), values=fitted)
+            view = View(columns=tuple(varying[i].text for i in chosen), values=fitted)
             if measure_error(view, data) <= limit:
-                names = tuple(dict.fromkeys(c for i in chosen for c in kept[i].columns))
-                found.append(Sum(columns=names, open=table.open(chosen), formula=form.join(view.columns)))
-        if found:
+                names = tuple(dict.fromkeys(c for i in chosen for c in varying[i].columns))
+                sums.append(Sum(columns=names, open=table.open(chosen), formula=form.join(view.columns)))
+        if sums:
             break
-    return _smallest(found)
+    return _smallest(sums)
 
 
 def _scales(views: list[View], y: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, str]]:
@@ -207,14 +207,14 @@ def _deciding_sums(views: list[View], data: LeakSearchData, limit: float) -> lis
         wanted = np.eye(int(wanted.max()) + 1)[wanted.astype(np.int64)]
     if data.group is not None and data.problem == "ranking":
         values, wanted = _centred(values, data.group), _centred(wanted, data.group)
-    kept = np.flatnonzero(values.std(axis=0) > 1e-12)
-    table = CorrelationTable.of(values[:, kept], wanted)
-    found: list[Sum] = []
+    varying = np.flatnonzero(values.std(axis=0) > 1e-12)
+    table = CorrelationTable.of(values[:, varying], wanted)
+    sums: list[Sum] = []
     for chosen in (*table.best(2), *table.best(3)):
-        members = [views[kept[i]] for i in chosen]
+        members = [views[varying[i]] for i in chosen]
         if (added := _added(members, _signs(table.factors(chosen)), data, limit)) is not None:
-            found.append(added)
-    return _smallest(found)
+            sums.append(added)
+    return _smallest(sums)
 
 
 def _added(members: list[View], signs: np.ndarray, data: LeakSearchData, limit: float) -> Sum | None:
@@ -254,11 +254,11 @@ def _centred(values: np.ndarray, group: np.ndarray) -> np.ndarray:
     return values - (sums.T / np.bincount(group)).T[group]
 
 
-def _smallest(found: list[Sum]) -> list[Sum]:
-    """Return sets that hold no smaller found set, the tightest five."""
-    found = sorted(found, key=lambda s: (len(s.columns), s.open))
-    kept: list[Sum] = []
-    for one in found:
-        if not any(set(other.columns) <= set(one.columns) for other in kept):
-            kept.append(one)
-    return kept[:5]
+def _smallest(sums: list[Sum]) -> list[Sum]:
+    """Return sets that contain no smaller one, the tightest five."""
+    sums = sorted(sums, key=lambda s: (len(s.columns), s.open))
+    smallest: list[Sum] = []
+    for one in sums:
+        if not any(set(other.columns) <= set(one.columns) for other in smallest):
+            smallest.append(one)
+    return smallest[:5]

@@ -84,8 +84,8 @@ def find_patterns(data: LeakSearchData) -> list[Suspect]:
     suspects = []
     for view in data.views:
         if len(view.columns) == 1:
-            found = _filled(view, data) or _bucket(view, data)
-            suspects += [found] if found else []
+            suspect = _filled(view, data) or _bucket(view, data)
+            suspects += [suspect] if suspect else []
     return suspects
 
 
@@ -175,9 +175,9 @@ def _filled(view: View, data: LeakSearchData) -> Suspect | None:
             usual = values[counts.argmax()]
             sides.append((filled & (view.values != usual), f"other than {usual:g}", 0.998, 100, 0.3))
     for mask, word, pure, fewest, least in sides:
-        if (found := _pure(mask, data.y, pure=pure, fewest=fewest, least=least)) is not None:
-            why = f"is {word} in {mask.sum()} rows, {found:.1%} of them of one class: known only after the outcome"
-            return Suspect(column=name, kind="filled", why=why, share=found)
+        if (purity := _pure(mask, data.y, pure=pure, fewest=fewest, least=least)) is not None:
+            why = f"is {word} in {mask.sum()} rows, {purity:.1%} of them of one class: known only after the outcome"
+            return Suspect(column=name, kind="filled", why=why, share=purity)
     return None
 
 
@@ -230,7 +230,7 @@ def find_leaks(data: LeakSearchData) -> tuple[Suspect, ...]:
     strong = [(error, view) for error, view in errors if error <= DOUBTFUL]
     past = history_error(data) if strong or len(data.views) > 1 else float("inf")
     limit = min(GIVEN_AWAY, past / BEYOND_HISTORY)
-    suspects = [s for found in find_sums(data, limit=limit) for s in _together(found, data)]
+    suspects = [one for parts in find_sums(data, limit=limit) for one in _together(parts, data)]
     alone = [(error, view) for error, view in strong if error <= limit]
     suspects += [_alone(error, view, column, data) for error, view in alone for column in view.columns]
     suspects += find_patterns(data)

@@ -73,11 +73,11 @@ def ndcg_at(k: int | None) -> Metric:
         discount = 1.0 / np.log2(ranked.place + 2.0)
         if k is not None:
             discount = np.where(ranked.place < k, discount, 0.0)
-        found = ranked.sums(gain * ranked.mean_over_ties(discount))
+        gained = ranked.sums(gain * ranked.mean_over_ties(discount))
         ideal_order = np.lexsort((-gain, ranked.group))
         ideal = ranked.sums(gain[ideal_order] * discount)
         bad = ranked.sums((gain < 0).astype(np.float64)) > 0
-        value = np.where(bad, np.nan, ratio(found, ideal))
+        value = np.where(bad, np.nan, ratio(gained, ideal))
         return _group_parts(scored, ranked, value, (ideal > 0) | bad)
 
     return _metric("ndcg" if k is None else f"ndcg_at_{k}", components=components)

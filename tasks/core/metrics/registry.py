@@ -89,9 +89,9 @@ def get_metric(name: str, *, problem: str, custom: Mapping[str, Metric] | None =
     plain = canonical_name(name)
     if plain in known:
         return known[plain]
-    found = _NDCG.fullmatch(plain)
-    if found and problem == "ranking":
-        return ndcg_at(int(found[1]))
+    match = _NDCG.fullmatch(plain)
+    if match and problem == "ranking":
+        return ndcg_at(int(match[1]))
     if name in METRICS.names() and problem in (offered := METRICS.get(name)).problems:
         return offered
     raise _unknown(plain, problem=problem, known=[*known, *METRICS.names(), *(custom or {})])
@@ -278,9 +278,9 @@ def metrics_of(config: ModelConfig, *, custom: Mapping[str, Metric] | None = Non
     problem = config.problem.value
     own = {**(custom or {}), **business_of(config)}
     names = [*config.evaluation.metrics, *own, *_SHOWN[problem].split()]
-    found = [deciding_metric(config, custom=own)]
-    found += [get_metric(name, problem=problem, custom=own) for name in names]
-    return tuple({metric.name: metric for metric in found}.values())
+    metrics = [deciding_metric(config, custom=own)]
+    metrics += [get_metric(name, problem=problem, custom=own) for name in names]
+    return tuple({metric.name: metric for metric in metrics}.values())
 
 
 def measure(scored: Scored, metrics: Sequence[Metric]) -> dict[str, float]:

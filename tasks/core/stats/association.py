@@ -92,10 +92,10 @@ def score_correlation(tables: FloatArray, rows: FloatArray, columns: FloatArray)
     >>> round(float(np.tanh(found.value)), 3), round(float(found.error), 3)
     (0.6, 0.125)
     """
-    kept = tables * np.isfinite(rows)[..., :, None] * np.isfinite(columns)[..., None, :]
-    n = kept.sum(axis=(-2, -1))
+    counted = tables * np.isfinite(rows)[..., :, None] * np.isfinite(columns)[..., None, :]
+    n = counted.sum(axis=(-2, -1))
     with np.errstate(divide="ignore", invalid="ignore"):
-        shares = kept / n[..., None, None]
+        shares = counted / n[..., None, None]
         x = _standard(np.nan_to_num(rows), shares.sum(-1))[..., :, None]
         y = _standard(np.nan_to_num(columns), shares.sum(-2))[..., None, :]
         r = np.clip((shares * x * y).sum(axis=(-2, -1)), -np.tanh(3.0), np.tanh(3.0))

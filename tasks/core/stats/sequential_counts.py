@@ -104,8 +104,8 @@ def win_share_sequence(b: Any, c: Any, *, alpha: float, concentration: float = C
         inside, outside = centre.copy(), np.full(centre.shape, outer)
         for _ in range(_STEPS):
             middle = (inside + outside) / 2
-            kept = _log_share_e_value(lost, won, middle, concentration) < top
-            inside, outside = np.where(kept, middle, inside), np.where(kept, outside, middle)
+            is_inside = _log_share_e_value(lost, won, middle, concentration) < top
+            inside, outside = np.where(is_inside, middle, inside), np.where(is_inside, outside, middle)
         return np.asarray(inside)
 
     return Bounds(edge(0.0), edge(1.0))

@@ -132,14 +132,13 @@ def _persistence(
         )
     past = [part for part in (training, history, rows) if part is not None]
     moments = np.concatenate([part.positions for part in past if part.positions is not None])
-    known = outcomes_known_at(
-        Rows(pd.concat([part.frame for part in past], ignore_index=True), moments), config=config
-    )
+    frame = pd.concat([part.frame for part in past], ignore_index=True)
+    known = outcomes_known_at(Rows(frame, moments), config=config)
     values = np.concatenate([outcomes(part.frame, schema, config) for part in past])
     last = np.full(len(moments), -1)
-    for mine in _by_entity(past, schema):
-        found = last_known(moments[mine], known[mine], values[mine], positions=moments[mine])
-        last[mine] = np.where(found >= 0, mine[found], -1)
+    for own in _by_entity(past, schema):
+        newest = last_known(moments[own], known[own], values[own], positions=moments[own])
+        last[own] = np.where(newest >= 0, own[newest], -1)
     train, tail = slice(0, len(training.frame)), slice(len(moments) - len(rows.frame), None)
     fallback = _constant(training, len(rows.frame), schema=schema, config=config, classes=classes)
     if not classes:
@@ -163,8 +162,8 @@ def _by_entity(parts: list[Rows], schema: Schema) -> list[IntArray]:
 def _codes(values: Array, classes: Classes) -> IntArray:
     """Return the index of each value among the classes."""
     order = np.argsort(np.asarray(classes), kind="stable")
-    found = np.searchsorted(np.asarray(classes)[order], values)
-    return order[np.minimum(found, len(classes) - 1)]
+    places = np.searchsorted(np.asarray(classes)[order], values)
+    return order[np.minimum(places, len(classes) - 1)]
 
 
 def _transitions(y: Array, last: Array, known: Array, classes: Classes) -> FloatArray:

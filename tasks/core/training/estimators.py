@@ -176,19 +176,19 @@ def load_estimator_class(path: str, *, allow: Sequence[str] = ()) -> type[BaseEs
             "Choose one of these, or add its package to training.allow."
         )
     try:
-        found = getattr(importlib.import_module(module_path), name, None)
+        cls = getattr(importlib.import_module(module_path), name, None)
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"Estimator '{path}' needs the module '{error.name}', which is not installed. "
             f"Install it (pip install {str(error.name).split('.')[0]}) or choose another estimator."
         ) from None
-    if found is None:
+    if cls is None:
         classes = [known for known in dir(importlib.import_module(module_path)) if not known.startswith("_")]
         near = did_you_mean(name, classes)
         raise UnknownName(f"Unknown estimator '{path}': module '{module_path}' has no '{name}'.{near}")
-    if not (isinstance(found, type) and hasattr(found, "fit") and hasattr(found, "get_params")):
+    if not (isinstance(cls, type) and hasattr(cls, "fit") and hasattr(cls, "get_params")):
         raise ConfigError(f"'{path}' is no scikit-learn compatible estimator: it needs fit and get_params.")
-    return found
+    return cls
 
 
 def is_allowed(path: str, *, allow: Sequence[str] = ()) -> bool:

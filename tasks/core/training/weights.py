@@ -43,8 +43,8 @@ def strategy_weights(rows: Rows, *, schema: Schema, config: ModelConfig) -> Floa
         return None
     ((name, options),) = plugged([weighted]).items()
     chosen = STRATEGIES.get(name, key="retraining.weighted")
-    found = chosen.call("weights", rows, schema=schema, config=config, options=options)
-    return None if found is None else np.asarray(found, dtype=np.float64)
+    weights = chosen.call("weights", rows, schema=schema, config=config, options=options)
+    return None if weights is None else np.asarray(weights, dtype=np.float64)
 
 
 @strategy("recency", of="weights")

@@ -117,3 +117,15 @@ def test_a_purge_in_rows_counts_on_a_clock_of_time_too():
     config = model_config(data={"time": "at"}, split={"purge": "6 rows"})
     for fold in make_folds(rows, rows.frame["y"].to_numpy(), schema=schema(), config=config):
         assert 6 == fold.test.min() - fold.train.max()
+
+
+@pytest.mark.parametrize(("key", "problem"), [("entity", "binary"), ("group", "ranking")])
+def test_too_few_folds_name_the_column_whose_rows_stay_together(key, problem):
+    rows = make_rows(n=100)
+    rows.frame["who"] = "one"
+    config = model_config(problem=problem, data={key: "who"})
+    with pytest.raises(
+        NotLearnable, match=rf"100 training rows of 1 values of 'who' \(data\.{key}\)"
+    ) as caught:
+        make_folds(rows, rows.frame["y"].to_numpy(), schema=schema(**{key: "who"}), config=config)
+    assert f"correct data.{key}" in str(caught.value)
