@@ -20,7 +20,7 @@ from evergreen.tasks.core.monitoring.reference_series import ReferenceSeries
 from evergreen.tasks.core.monitoring.setup import prepare_setup
 from evergreen.tasks.core.monitoring.window_check import check_window
 from evergreen.tasks.core.monitoring.windows import DueWindow
-from evergreen.tasks.core.records.reference import reference_items
+from evergreen.tasks.core.records.reference import freeze_reference, frozen_items
 from evergreen.tasks.core.training.scoring import frame_scores, score_rows
 from tests.support.skips import real_file
 
@@ -67,12 +67,10 @@ def reference_and_model(rows, config):
     score = cross_val_predict(model, features, y, cv=folds, method="predict_proba")[:, 1]
     scored = frame_scores(rows, score, schema=SCHEMA, config=config, classes=(0, 1))
     metric = deciding_metric(config)
-    items = {
-        item.path: item.content
-        for item in reference_items(
-            rows, scored, schema=SCHEMA, config=config, metrics=[metric], score_source="out_of_fold"
-        )
-    }
+    frozen = freeze_reference(
+        rows, scored, schema=SCHEMA, config=config, metrics=[metric], score_source="out_of_fold"
+    )
+    items = {item.path: item.content for item in frozen_items(frozen)}
     watch = prepare_setup(
         Reference.from_dict(items["evergreen/profile.json"]),
         ReferenceSeries.from_dict(json.loads(items["evergreen/past.json"])),
