@@ -117,7 +117,7 @@ def _edits(document: yaml.Node | None) -> Iterator[ConfigEdit]:
             if today != key.value:
                 yield _edit(key, old, new, today)
             words = RENAMED_VALUES.get(new, {}) if isinstance(value, yaml.ScalarNode) else {}
-            word = words.get(value.value) if words else None
+            word = words.get(str(value.value))
             if word is not None:
                 yield _edit(value, f"{old}: {value.value}", f"{new}: {word}", word)
 

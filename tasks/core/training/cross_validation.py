@@ -163,7 +163,8 @@ def _too_few_folds(
     tied, remedy = "", "Bring more rows, or fewer training.folds."
     if units is not None:
         key, name = ("data.group", schema.group) if schema.group else ("data.entity", schema.entity)
-        tied = f" of {int(units.max()) + 1} values of '{name}' ({key}), whose rows stay together,"
+        values = "one value" if units.max() == 0 else f"{units.max() + 1} values"
+        tied = f" of {values} of '{name}' ({key}), whose rows stay together,"
         remedy = f"Bring rows of more values, or fewer training.folds, or correct {key}."
     message = (
         f"Cross-validation needs two folds with two {'classes' if classes else 'rows'} on both sides; {rows} training "

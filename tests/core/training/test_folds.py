@@ -125,7 +125,7 @@ def test_too_few_folds_name_the_column_whose_rows_stay_together(key, problem):
     rows.frame["who"] = "one"
     config = model_config(problem=problem, data={key: "who"})
     with pytest.raises(
-        NotLearnable, match=rf"100 training rows of 1 values of 'who' \(data\.{key}\)"
+        NotLearnable, match=rf"100 training rows of one value of 'who' \(data\.{key}\)"
     ) as caught:
         make_folds(rows, rows.frame["y"].to_numpy(), schema=schema(**{key: "who"}), config=config)
     assert f"correct data.{key}" in str(caught.value)
