@@ -130,6 +130,26 @@ def test_a_monitor_without_a_due_window_imports_no_server(monitored, monkeypatch
     assert [] == sorted(SERVERS & set(names))
 
 
+PROMOTING = """
+import json, sys
+import evergreen.flows.promote, evergreen.flows.rollback
+from evergreen.tasks.io.mlflow_store.registry import MlflowRegistry
+uri, model = sys.argv[1:]
+registry = MlflowRegistry(uri)
+registry.set_alias(model, "challenger", 1)
+registry.set_tags(model, 1, {"evergreen.archived": "true"})
+registry.delete_alias(model, "challenger")
+print(json.dumps(list(sys.modules)))
+"""
+
+
+def test_what_a_promotion_does_to_the_registry_needs_no_client_of_mlflow_and_no_numbers(monitored):
+    setup = monitored.setup(make_rows())
+    names = json.loads(printed("-c", PROMOTING, setup.stores.tracking_uri, setup.model))
+    assert [] == sorted({"mlflow", "pandas", "scipy.stats", "sklearn"} & set(names))
+    assert "true" == setup.stores.registry.version(setup.model, 1).tags["evergreen.archived"]
+
+
 READING = {
     # what each command, in this order in one process, may not have imported by its end
     ("status", "MODEL"): {"pandas", "scipy.stats", "sklearn"},
