@@ -1,9 +1,11 @@
-"""What runs by itself: monitoring on its interval, a look at what is due, and a retraining that drift starts."""
+"""Create the deployments of every model: its flows, with their schedules and triggers."""
 
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -18,7 +20,6 @@ from prefect.events import DeploymentEventTrigger
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.runner.storage import LocalStorage
 
-from evergreen.deployments.servers import quiet_stdout
 from evergreen.tasks.core.ab_testing.ledger import LIVE_PATHS
 from evergreen.tasks.core.alerts.alert import DEGRADED, DETECTED
 from evergreen.tasks.core.config import ModelConfig
@@ -30,16 +31,16 @@ _ANCHOR = datetime(2020, 1, 1, tzinfo=UTC)
 """Intervals count from here, so that deploying again moves no run."""
 _HOURLY = timedelta(hours=1)
 _DAILY = timedelta(days=1)
-"""How often what is due by the calendar or by labels is looked for, unless it may be due more often."""
+"""How often retraining checks what is due by the calendar or by labels, unless it may be due more often."""
 REASON = "{{ ('performance' if 'performance' in event.event else 'drift') }}"
-"""What the retraining says it was asked by. Prefect appends a filter to the expression: hence the brackets."""
+"""The trigger that a retraining records. Prefect appends a filter to the expression: hence the brackets."""
 
 
 def schedules_of(stage: str, config: ModelConfig) -> list[DeploymentScheduleCreate]:
     """Return the schedules of a model's stage; off where its ``run_mode`` is disabled.
 
-    Monitoring runs every ``monitoring.interval``. Retraining looks once a day, or every ``retraining.every`` if that is
-    shorter, whether anything is due: most of these runs start nothing and end Blocked. Live tests are looked at every
+    Monitoring runs every ``monitoring.interval``. Retraining checks once a day, or every ``retraining.every`` if that
+    is shorter, whether anything is due: most of these runs start nothing and end Blocked. Live tests are analysed every
     hour where ``promotion.evidence`` asks for live evidence.
     """
     if stage == "monitor":
@@ -63,8 +64,8 @@ def schedule_parameters(stage: str) -> dict[str, Any]:
 def triggers_of(stage: str, config: ModelConfig) -> list[DeploymentEventTrigger]:
     """Return the triggers of a model's stage: drift and degraded performance ask for a retraining.
 
-    A new one is on unless ``retraining.run_mode`` is disabled: the cooldown is in the ledger, whatever asks. One that
-    somebody has switched off (or on) in Prefect's pages stays so when it is deployed again.
+    A new one is on unless ``retraining.run_mode`` is disabled: the cooldown is in the ledger, whatever triggers. One
+    that was switched off (or on) in Prefect's pages stays so when it is deployed again.
     """
     if stage != "retrain":
         return []
@@ -102,9 +103,6 @@ def _is_on(name: str, *, otherwise: bool) -> bool:
     with get_client(sync_client=True) as client:
         found = client.read_automations_by_name(name)
     return any(one.enabled for one in found) if found else otherwise
-
-
-# Create the deployments of every model from its configuration; running it again changes nothing.
 
 
 POOL = "evergreen"
@@ -193,7 +191,7 @@ def _deploy(
 
     Runs work in the folder above the configurations, where paths of data and the team's modules are found.
     """
-    with quiet_stdout():
+    with redirect_stdout(sys.stderr):
         deployment: Any = RunnerDeployment.from_storage(
             storage=LocalStorage(str(settings.config_dir.parent)),
             entrypoint=entrypoint,

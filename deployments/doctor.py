@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, requires, version
+from itertools import chain
 from typing import Any
 
 from packaging.requirements import Requirement
@@ -17,57 +18,55 @@ from packaging.requirements import Requirement
 from evergreen.deployments.servers import prefect_answers, read_servers
 from evergreen.tasks.core.errors import EvergreenError
 from evergreen.tasks.core.redact import redacted, without_credentials
+from evergreen.tasks.core.stored_words import STATES
 from evergreen.tasks.io.config import find_model, list_models, read_config, shown_path
 from evergreen.tasks.io.settings import FROZEN, Settings, read_settings
 from evergreen.tasks.io.setup import Stores
 
 _MIN_FREE_GB = 2.0
-_PATIENCE_S = 10.0
+_TIMEOUT_S = 10.0
 """How long the stores have to answer, all of them together; MLflow's own client would wait for minutes."""
+_STATE_EVENT = re.compile(rf"prefect\.flow-run\.({'|'.join(STATES)})\b")
+
+Check = tuple[str, bool, str]
+"""Name of a check, whether it passed, and a message that says what to do where it did not."""
 
 
-def run_checks(*, patience_s: float = _PATIENCE_S) -> list[dict[str, Any]]:
+def run_checks(*, timeout_s: float = _TIMEOUT_S) -> list[dict[str, Any]]:
     """Run every check; each answers with ``check``, ``ok`` and a ``message`` that says what to do.
 
     Parameters
     ----------
-    patience_s : float
+    timeout_s : float
         Seconds that the stores have to answer.
     """
     settings = read_settings()
-    checks: tuple[Callable[[Settings], Iterator[tuple[str, bool, str]]], ...] = (
-        _python,
-        _packages,
-        _disk,
-        _clock,
-        _prefect,
-        partial(_stores, patience_s=patience_s),
-        _configs,
+    results = chain(
+        _python(),
+        _packages(),
+        _disk(settings),
+        _clock(),
+        _prefect(settings),
+        _stores(settings, timeout_s=timeout_s),
+        _configs(settings),
     )
-    return [
-        {"check": name, "ok": ok, "message": message}
-        for check in checks
-        for name, ok, message in check(settings)
-    ]
+    return [{"check": name, "ok": ok, "message": message} for name, ok, message in results]
 
 
-def _python(_: Settings) -> Iterator[tuple[str, bool, str]]:
+def _python() -> Iterator[Check]:
     found = ".".join(map(str, sys.version_info[:3]))
     ok = sys.version_info >= (3, 11)
-    yield (
-        "python",
-        ok,
-        found if ok else f"{found} found, 3.11 or newer is needed: run make setup PYTHON=python3.11",
-    )
+    remedy = f"{found} is installed, 3.11 or newer is needed: run make setup PYTHON=python3.11"
+    yield "python", ok, found if ok else remedy
 
 
-def _clock(_: Settings) -> Iterator[tuple[str, bool, str]]:
-    told = os.environ.get(FROZEN)
-    message = f"{FROZEN} stops the clock of all decisions at {told}: unset it unless this is a rehearsal"
-    yield "clock", not told, message if told else "the computer's"
+def _clock() -> Iterator[Check]:
+    now = os.environ.get(FROZEN)
+    message = f"{FROZEN} stops the clock of all decisions at {now}: unset it unless this is a rehearsal"
+    yield "clock", not now, message if now else "the computer's"
 
 
-def _packages(_: Settings) -> Iterator[tuple[str, bool, str]]:
+def _packages() -> Iterator[Check]:
     wrong = []
     for requirement in map(Requirement, requires("evergreen-mlops") or []):
         if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
@@ -83,84 +82,136 @@ def _packages(_: Settings) -> Iterator[tuple[str, bool, str]]:
     yield "packages", not wrong, f"{'; '.join(wrong)}: {remedy}" if wrong else "as required"
 
 
-def _disk(settings: Settings) -> Iterator[tuple[str, bool, str]]:
+def _disk(settings: Settings) -> Iterator[Check]:
     place = next(folder for folder in (settings.home, *settings.home.parents) if folder.exists())
     free = shutil.disk_usage(place).free / 1e9
     text = f"{free:.0f} GB free for {settings.home.name}"
     yield "disk", free >= _MIN_FREE_GB, text if free >= _MIN_FREE_GB else f"{text}: make room"
 
 
-def _prefect(settings: Settings) -> Iterator[tuple[str, bool, str]]:
+def _prefect(settings: Settings) -> Iterator[Check]:
     url = os.environ.get("PREFECT_API_URL") or read_servers(settings.home).get("prefect", {}).get("api")
     if url is None:
         yield "prefect", True, "no server running; commands start a temporary one ('evergreen up' keeps one)"
         return
     ok, shown = prefect_answers(url), redacted(url)
-    yield (
-        "prefect",
-        ok,
-        f"{shown} answers" if ok else f"{shown} does not answer: run 'evergreen up' or unset the address",
-    )
+    remedy = f"{shown} does not answer: run 'evergreen up', or unset PREFECT_API_URL"
+    yield "prefect", ok, f"{shown} answers" if ok else remedy
     if ok:
-        yield from _old_names(url)
+        old = find_old_names(url)
+        yield "names", not old, "; ".join(old) or "deployments and automations have current names"
 
 
-def _old_names(url: str) -> Iterator[tuple[str, bool, str]]:
-    from evergreen.deployments.old_names import find_old_names
-
-    found = find_old_names(url)
-    yield "names", not found, "; ".join(found) if found else "deployments and automations go by today's names"
+# Deployments and automations that still go by a name of an earlier version.
 
 
-def _stores(settings: Settings, *, patience_s: float) -> Iterator[tuple[str, bool, str]]:
+def find_old_names(api_url: str, *, page: int = 200) -> list[str]:
+    """Return a sentence for each deployment and automation of a server that still has an old name.
+
+    Parameters
+    ----------
+    api_url : str
+        Address of a Prefect server that answers.
+    page : int
+        Flows or deployments that are asked for at once; the server gives at most 200.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: api_url}), get_client(sync_client=True) as client:
+        flows = {flow.id: flow.name for flow in _all(client.read_flows, page)}
+        deployments = [(flows.get(one.flow_id, "?"), one) for one in _all(client.read_deployments, page)]
+        return [*old_deployments(deployments), *old_automations(client.read_automations())]
+
+
+def _all(read: Callable[..., Sequence[Any]], page: int) -> Iterator[Any]:
+    """Yield what Prefect's client reads page by page."""
+    offset = 0
+    while found := read(limit=page, offset=offset):
+        yield from found
+        offset += len(found)
+
+
+def old_deployments(deployments: Iterable[tuple[str, Any]]) -> Iterator[str]:
+    """Yield a sentence for each deployment made by ``evergreen deploy`` whose flow or entrypoint has a new name.
+
+    Parameters
+    ----------
+    deployments : iterable of (str, deployment)
+        Name of the flow, and the deployment as Prefect's client reads it.
+    """
+    from evergreen.deployments.deploy import FLOWS
+    from evergreen.tasks.runtime.result import OURS, model_tag
+
+    for flow, one in deployments:
+        if not {OURS, model_tag(one.name)} <= set(one.tags):
+            continue
+        if flow not in FLOWS:
+            path = f"{flow}/{one.name}"
+            yield (
+                f"deployment '{path}' is of a flow that has a new name: run 'evergreen deploy', then 'prefect "
+                f"deployment delete {path}'"
+            )
+        elif one.entrypoint != FLOWS[flow][0]:
+            yield f"deployment '{flow}/{one.name}' has an old entrypoint ({one.entrypoint}): run 'evergreen deploy'"
+
+
+def old_automations(automations: Iterable[Any]) -> Iterator[str]:
+    """Yield a sentence for each automation whose trigger waits for a state that has a new name."""
+    for one in automations:
+        for old in sorted(set(_STATE_EVENT.findall(one.trigger.model_dump_json()))):
+            yield f"automation '{one.name}' waits for the state {old}, which is now {STATES[old]}: change its trigger"
+
+
+def _stores(settings: Settings, *, timeout_s: float) -> Iterator[Check]:
     stores = Stores(settings)
-    looks: dict[str, Callable[[], object]] = {
+    questions: dict[str, Callable[[], object]] = {
         "ledger": lambda: stores.ledger.last("doctor", "decisions"),
         "log": lambda: stores.log.newest_position("doctor"),
         "mlflow": lambda: stores.registry.aliases("doctor"),
     }
     if settings.tracking_uri.startswith("sqlite") and not settings.home.exists():
-        yield "stores", True, f"embedded, made in {settings.home.name}/ at first use"
+        yield "stores", True, f"embedded, created in {settings.home.name}/ at first use"
         return
-    for name, trouble in ask_at_once(looks, patience_s=patience_s).items():
+    for name, problem in ask_at_once(questions, timeout_s=timeout_s).items():
         remedy = "Check EVERGREEN_LEDGER_URL, EVERGREEN_LOG_URL and MLFLOW_TRACKING_URI."
-        yield name, trouble is None, "answers" if trouble is None else f"{trouble}. {remedy}"
+        yield name, problem is None, "answers" if problem is None else f"{problem}. {remedy}"
 
 
-def ask_at_once(asks: Mapping[str, Callable[[], object]], *, patience_s: float) -> dict[str, str | None]:
-    """Ask all at the same time and return what was wrong with each; None where it answered.
+def ask_at_once(questions: Mapping[str, Callable[[], object]], *, timeout_s: float) -> dict[str, str | None]:
+    """Call all at the same time and return what was wrong with each; None where it answered.
 
     Parameters
     ----------
-    asks : mapping of str to callable
-        What to ask, by name. One that does not answer in time is left behind: its thread ends with the process.
-    patience_s : float
-        Seconds after which nothing is waited for any more.
+    questions : mapping of str to callable
+        What to call, by name. One that does not return in time is left alone: its thread ends with the process.
+    timeout_s : float
+        Seconds after which the others count as not answered.
     """
-    found: dict[str, str | None] = {}
+    problems: dict[str, str | None] = {}
 
-    def ask(name: str, look: Callable[[], object]) -> None:
+    def ask(name: str, question: Callable[[], object]) -> None:
         try:
-            look()
-        except Exception as error:  # whatever a store says is what the reader must know
-            found[name] = f"{type(error).__name__}: {without_credentials(str(error))}".rstrip(".")
+            question()
+        except Exception as error:  # whatever a store raises is what the reader must know
+            problems[name] = f"{type(error).__name__}: {without_credentials(str(error))}".rstrip(".")
         else:
-            found[name] = None
+            problems[name] = None
 
-    threads = [threading.Thread(target=ask, args=one, daemon=True) for one in asks.items()]
-    deadline = time.monotonic() + patience_s
+    threads = [threading.Thread(target=ask, args=one, daemon=True) for one in questions.items()]
+    deadline = time.monotonic() + timeout_s
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
-    late = f"Nothing was answered within {patience_s:g} s"
-    return {name: found.get(name, late) for name in asks}
+    late = f"No answer within {timeout_s:g} s"
+    return {name: problems.get(name, late) for name in questions}
 
 
-def _configs(settings: Settings) -> Iterator[tuple[str, bool, str]]:
+def _configs(settings: Settings) -> Iterator[Check]:
     names, folder = list_models(settings.config_dir), shown_path(settings.config_dir)
     if not names:
-        yield ("config", True, f"no model in {folder}/ yet: 'evergreen init DATA --target COLUMN'")
+        yield "config", True, f"no model in {folder}/ yet: run 'evergreen init DATA --target COLUMN'"
     for name in names:
         try:
             read_config(find_model(name, config_dir=settings.config_dir))

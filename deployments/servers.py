@@ -1,9 +1,8 @@
-"""Start and end the local Prefect and MLflow servers; remember them in the home folder."""
+"""Start and stop the local Prefect and MLflow servers; remember them in the home folder."""
 
 from __future__ import annotations
 
 import atexit
-import contextlib
 import fcntl
 import json
 import os
@@ -13,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,14 +21,6 @@ import psutil
 from evergreen.tasks.core.errors import EvergreenError
 from evergreen.tasks.io.settings import Settings
 
-
-@contextlib.contextmanager
-def quiet_stdout() -> Iterator[None]:
-    """Send whatever a library prints to stderr, so that stdout holds the answer alone."""
-    with contextlib.redirect_stdout(sys.stderr):
-        yield
-
-
 _FILE, _LOCKS = "servers.json", "servers"
 _WAIT_SECONDS = 90
 
@@ -38,10 +28,9 @@ _WAIT_SECONDS = 90
 def read_servers(home: Path) -> dict[str, dict[str, Any]]:
     """Return what ``start_servers`` remembered; empty when nothing was started."""
     try:
-        found: dict[str, dict[str, Any]] = json.loads((home / _FILE).read_text(encoding="utf-8"))
+        return dict(json.loads((home / _FILE).read_text(encoding="utf-8")))
     except FileNotFoundError:
         return {}
-    return found
 
 
 def answers(url: str, *, timeout: float = 2.0) -> bool:
@@ -65,17 +54,17 @@ def start_servers(
 ) -> dict[str, dict[str, Any]]:
     """Start what does not run yet and wait until it answers.
 
-    The worker is told where configurations and state are: it may start runs in another folder.
+    The worker gets the folders of configurations and state, as it may start runs in another folder.
 
     Raises
     ------
     EvergreenError
-        When a server ended at once or did not answer in time; its log is named.
+        When a server ended at once or did not answer in time; the message names its log.
     """
     from evergreen.tasks.io.locks import folder_lock
 
     (settings.home / "logs").mkdir(parents=True, exist_ok=True)
-    with folder_lock(settings.home / _LOCKS):  # two who start at once start one set of servers
+    with folder_lock(settings.home / _LOCKS):  # two commands at once start one set of servers
         running = {name: info for name, info in read_servers(settings.home).items() if _alive(info)}
         if "prefect" not in running:
             running["prefect"] = _start_prefect(settings, free_port(prefect_port))
@@ -91,7 +80,7 @@ def start_servers(
 
 
 def stop_servers(home: Path) -> list[str]:
-    """End what was started here, workers before servers; return the names of what was ended."""
+    """Stop what was started here, workers before servers; return the names of what was stopped."""
     running = {name: info for name, info in read_servers(home).items() if _alive(info)}
     for name in sorted(running, key=["worker", "prefect", "mlflow"].index):
         _stop(running[name]["pid"])
@@ -105,7 +94,7 @@ def stop_servers(home: Path) -> list[str]:
 _TEMPORARY = Path("prefect", "temporary")
 _USERS = "users"
 _EPHEMERAL = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
-"""What Prefect tells a server of a few runs: no pages, no services that look after deployments."""
+"""Prefect's own settings of a server for a few runs: no pages, no services for deployments."""
 joined: set[str] = set()
 """Addresses of the temporary servers that this process uses."""
 
@@ -114,7 +103,7 @@ def join_temporary_server(home: Path) -> str:
     """Return the address of the temporary server's API, started where none answers; it is left when the process ends.
 
     Two servers on one database of SQLite lock each other out. Every user holds a shared lock, which the kernel frees
-    with its holder: whoever leaves and finds no other ends the server, also one that a killed command left.
+    with its holder: the last to leave stops the server, even one that a killed command started.
 
     Raises
     ------
@@ -152,7 +141,7 @@ def _leave_temporary(folder: Path, users: int) -> None:
     with folder_lock(folder):
         try:
             fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:  # somebody else still uses it
+        except BlockingIOError:  # another command still uses it
             return
         finally:
             os.close(users)
@@ -160,21 +149,21 @@ def _leave_temporary(folder: Path, users: int) -> None:
 
 
 def free_port(first: int) -> int:
-    """Return the first port from ``first`` on that nobody listens to on loopback.
+    """Return the first port from ``first`` on that is free on loopback.
 
-    No process that asks here is given it too, until this one has ended: by then a server has it.
+    No other process gets it here until this one has ended: by then a server listens on it.
     """
     folder = Path(tempfile.gettempdir()) / f"evergreen-ports-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     for port in range(first, first + 200):
-        promised = os.open(folder / str(port), os.O_RDWR | os.O_CREAT, 0o600)
+        reserved = os.open(folder / str(port), os.O_RDWR | os.O_CREAT, 0o600)
         with suppress(BlockingIOError):
-            fcntl.flock(promised, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(reserved, fcntl.LOCK_EX | fcntl.LOCK_NB)
             with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
                 if probe.connect_ex(("127.0.0.1", port)) != 0:
                     return port  # its lock stays until the process ends
-        os.close(promised)
-    raise EvergreenError(f"No free port between {first} and {first + 199}; name another one.")
+        os.close(reserved)
+    raise EvergreenError(f"No port between {first} and {first + 199} is free. Name another one.")
 
 
 def _start_prefect(settings: Settings, port: int) -> dict[str, Any]:
@@ -191,9 +180,8 @@ def _start_mlflow(settings: Settings, port: int) -> dict[str, Any]:
     if settings.artifact_root:
         command += ["--default-artifact-root", settings.artifact_root, "--no-serve-artifacts"]
     url = f"http://127.0.0.1:{port}"
-    info = _spawn(
-        settings.home / "logs" / "mlflow.log", command, {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    )
+    environ = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    info = _spawn(settings.home / "logs" / "mlflow.log", command, environ)
     return {**info, "ui": url, "health": f"{url}/health"}
 
 
@@ -227,9 +215,9 @@ def _wait(name: str, info: dict[str, Any]) -> None:
     deadline = time.monotonic() + _WAIT_SECONDS
     while "health" in info and not answers(info["health"]):
         if not _alive(info) or time.monotonic() > deadline:
-            raise EvergreenError(f"The {name} server did not come up; its log {info['log']} says why.")
+            raise EvergreenError(f"The {name} server did not start; its log {info['log']} says why.")
         time.sleep(0.3)
-    if not _alive(info):  # who answers is somebody else's server on the same port
+    if not _alive(info):  # what answers is another server on the same port
         raise EvergreenError(f"The {name} server ended; its log {info['log']} says why.")
 
 
@@ -257,7 +245,7 @@ def _stop(pid: int) -> None:
 
 
 def _remember(home: Path, running: dict[str, dict[str, Any]]) -> None:
-    """Write beside the file and rename: every command reads it, and sees the old servers or the new ones."""
+    """Write a new file and rename it: a command that reads it sees the old servers or the new ones."""
     handle, name = tempfile.mkstemp(dir=home, prefix=f".{_FILE}.")
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(json.dumps(running, indent=2) + "\n")

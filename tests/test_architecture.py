@@ -215,11 +215,8 @@ def test_short_modules_serve_more_than_one_sibling():
 
 
 SEAMS = {
-    # a command, a flow or a family of checks each: found where its name says
-    "deployments/cli/ab.py",
-    "deployments/cli/config.py",
-    "deployments/cli/servers.py",
-    "deployments/cli/traffic.py",
+    # a group of commands, a flow or a family of checks each: found where its name says
+    "deployments/cli/project.py",
     "flows/challenge.py",
     "flows/reconcile.py",
     "flows/rollback.py",
@@ -230,14 +227,8 @@ SEAMS = {
     "tasks/core/validation/probabilities.py",
     # a section of the configuration each
     "tasks/core/config/retraining.py",
-    # words of earlier versions, to be removed with the next release
-    "deployments/cli/renamed.py",
-    "deployments/old_names.py",
     # one idea each, beside a file that is long enough
-    "deployments/demo/story.py",
-    "deployments/service/info.py",
-    "deployments/service/outcomes.py",
-    "deployments/service/predict.py",
+    "deployments/service/shadows.py",
     "tasks/core/data/strategy.py",
     "tasks/io/plugins.py",
     "tasks/io/outcome_sources.py",

@@ -13,7 +13,7 @@ from typer.main import get_command
 
 from evergreen.deployments.cli.app import app
 from evergreen.deployments.config_docs import CONFIG_DIR
-from evergreen.deployments.demo.story import STORY
+from evergreen.deployments.demo.__main__ import STORY
 from evergreen.deployments.deploy import FLOWS, schedules_of
 from evergreen.tasks.core.config import ModelConfig, parse_model
 from evergreen.tasks.core.config.explain import section_of

@@ -1,4 +1,4 @@
-"""Put the commands together; one mapping from outcome to exit code."""
+"""Put the commands together; one mapping from outcome to exit code; words of version 0.1 are still understood."""
 
 from __future__ import annotations
 
@@ -7,31 +7,23 @@ import pkgutil
 import sys
 import traceback
 import warnings
+from collections.abc import Sequence
+from typing import Any
 
 import typer
 from typer.exceptions import TyperException
 
-from evergreen.deployments.cli import ab, config, models, monitoring, retraining, servers, serving, traffic
+from evergreen.deployments.cli import models, monitoring, project, retraining, serving, traffic
 from evergreen.deployments.cli.output import note, print_error
-from evergreen.deployments.cli.renamed import show_warning, todays_arguments
-from evergreen.tasks.core.errors import EvergreenError, InputError
+from evergreen.tasks.core.errors import EvergreenError, InputError, RenamedWord
 from evergreen.tasks.core.redact import without_credentials
 
-_FIRST = (
-    models.add_inspection_commands,
-    models.add_stage_commands,
-    monitoring.add_monitoring_commands,
-    retraining.add_commands,
-    monitoring.add_drift_command,
-    monitoring.add_alert_command,
-    serving.add_batch_command,
-    traffic.add_commands,
-    ab.add_commands,
-    servers.add_commands,
-    config.add_commands,
-    serving.add_serving_commands,
-)
-"""What adds the commands, in the order that help lists them."""
+_FIRST = (project, models, monitoring, retraining, serving, traffic)
+"""The modules whose commands help lists first, in this order."""
+COMMANDS = {"calibrate": "drift-limits", "score": "predict-batch"}
+"""The new name of each command that was renamed; the old one is understood for one release."""
+OPTIONS = {"--why": "--reason", "--longest": "--max-duration"}
+"""The new name of each option that was renamed; the old one is understood for one release."""
 
 
 def build_app() -> typer.Typer:
@@ -44,16 +36,16 @@ def build_app() -> typer.Typer:
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
-    for add_commands in _FIRST:
-        add_commands(whole)
-    known = {add_commands.__module__ for add_commands in _FIRST}
     folder = sys.modules[__name__.rpartition(".")[0]]
-    for found in pkgutil.iter_modules(folder.__path__, f"{folder.__name__}."):
-        if found.name in known or found.name.endswith((".app", ".__main__")):
+    prefix = f"{folder.__name__}."
+    names = [module.__name__ for module in _FIRST]
+    names += [f"{prefix}{file.name}" for file in pkgutil.iter_modules(folder.__path__)]
+    for name in dict.fromkeys(names):
+        if name in (__name__, f"{prefix}__main__"):
             continue
-        add = getattr(importlib.import_module(found.name), "add_commands", None)
-        if add is not None:
-            add(whole)
+        add_commands = getattr(importlib.import_module(name), "add_commands", None)
+        if add_commands is not None:
+            add_commands(whole)
     return whole
 
 
@@ -70,7 +62,7 @@ def run(arguments: list[str]) -> int:
     """Run one command and return its exit code; with ``--json`` stdout holds one object however it ends."""
     as_json = "--json" in arguments
     try:
-        return int(app(todays_arguments(arguments), standalone_mode=False) or 0)
+        return int(app(current_arguments(arguments), standalone_mode=False) or 0)
     except TyperException as error:
         wrong = InputError(f"{error.format_message().rstrip('.')}. See 'evergreen --help'.")
         print_error(wrong, as_json=as_json)
@@ -80,11 +72,45 @@ def run(arguments: list[str]) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         note(
-            "Interrupted; nothing that was promised is lost. 'evergreen reconcile MODEL' settles an open plan."
+            "Interrupted. What was recorded stays; if a promotion was under way, 'evergreen reconcile MODEL' "
+            "finishes or abandons it."
         )
         return 130
-    except Exception as error:  # a bug or a broken machine: exit code 1, said in full
+    except Exception as error:  # a bug or a broken machine: exit code 1, with the traceback
         note(without_credentials(traceback.format_exc()))
-        what = " ".join(without_credentials(f"{type(error).__name__}: {error}").split()).rstrip(".")
-        print_error(EvergreenError(f"{what}."), as_json=as_json)
+        message = " ".join(without_credentials(f"{type(error).__name__}: {error}").split()).rstrip(".")
+        print_error(EvergreenError(f"{message}."), as_json=as_json)
         return 1
+
+
+def current_arguments(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with the current names of commands and options; each old one is warned about on stderr.
+
+    >>> current_arguments(["status", "rides"])
+    ['status', 'rides']
+    """
+    current = list(arguments)
+    if current and current[0] in COMMANDS:
+        current[0] = _renamed("command", current[0], COMMANDS[current[0]])
+    for place, word in enumerate(current):
+        if word == "--":
+            break
+        option, equals, value = word.partition("=")
+        if option in OPTIONS:
+            current[place] = _renamed("option", option, OPTIONS[option]) + equals + value
+    return current
+
+
+def _renamed(what: str, old: str, new: str) -> str:
+    note(f"Warning: the {what} '{old}' is now called '{new}'; the old word is understood for one release.")
+    return new
+
+
+def show_warning(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
+    """Print a warning about a renamed word as one plain line on stderr, any other as Python does."""
+    if issubclass(category, RenamedWord):
+        note(f"Warning: {message}")
+        return
+    shown = warnings.WarningMessage(message, category, *place, **options)
+    text = warnings.formatwarning(shown.message, shown.category, shown.filename, shown.lineno, shown.line)
+    note(text.rstrip())

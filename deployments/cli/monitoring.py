@@ -1,58 +1,63 @@
-"""Commands that watch: monitor, drift-limits."""
+"""Commands about drift and alarms: monitor, drift-limits, alert, drift."""
 
 from __future__ import annotations
 
-import json as json_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
-from evergreen.deployments.cli.options import Json, Model
+from evergreen.deployments.cli.options import Json, Model, OptionalModel, split_names
 from evergreen.deployments.cli.output import (
     alarm_lines,
-    clean,
     find_prefect,
     note,
     open_model,
     prepare_prefect,
     print_result,
     run_flow,
+    run_stage,
+    show,
 )
 from evergreen.tasks.core.errors import InputError
 
 if TYPE_CHECKING:
     from evergreen.tasks.io.setup import Setup
 
-LEVELS = {"quiet": "green", "warning": "yellow", "drift": "red", "insufficient": "dim"}
-SHORT = {"quiet": "quiet", "warning": "WARN", "drift": "DRIFT", "insufficient": "few"}
+LEVELS = {
+    "quiet": "[green]quiet[/]",
+    "warning": "[yellow]WARN[/]",
+    "drift": "[red]DRIFT[/]",
+    "insufficient": "[dim]few[/]",
+    None: "",
+}
+"""How the levels of a window look in the table; None: not judged."""
 TITLES = {"data": "data", "prediction": "pred", "outcome": "outc", "concept": "conc", "performance": "perf"}
 MOST_LINES = 30
 
 
-def add_monitoring_commands(app: typer.Typer) -> None:
+def add_commands(app: typer.Typer) -> None:
     """Register this module's commands."""
-    app.command()(monitor)
+    for command in (monitor, alert, drift):
+        app.command()(command)
     app.command("drift-limits")(drift_limits)
 
 
 def monitor(
-    model: Annotated[
-        str | None,
-        typer.Argument(metavar="MODEL", help="A configured model's name, or the path of its YAML file."),
-    ] = None,
+    model: OptionalModel = None,
     since: Annotated[
         str | None,
-        typer.Option("--from", help="Look again at the windows from here on; nothing is recorded or sent."),
+        Option("--from", help="Check the windows from this time on again; nothing is recorded or sent."),
     ] = None,
     until: Annotated[
-        str | None, typer.Option("--to", help="As of this moment of the model's clock (default: now).")
+        str | None, Option("--to", help="Act as at this time of the clock (default: now).")
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every model that is configured.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Look and report, record nothing.")] = False,
+    every: Annotated[bool, Option("--all", help="Check every configured model.")] = False,
+    dry_run: Annotated[bool, Option("--dry-run", help="Check and report, but record nothing.")] = False,
     json: Json = False,
 ) -> None:
-    """Look at the champion's next windows: what drifted, and what it did to the metric."""
+    """Check the champion's new windows for drift and a worse metric."""
     if (model is None) == (not every):
         raise InputError("Name one MODEL, or --all for every configured one.")
     if every:
@@ -62,54 +67,20 @@ def monitor(
         return
     setup = open_model(str(model))
     options: dict[str, Any] = {"since": since, "until": until, "dry_run": dry_run}
-    result = _idle(setup, options) if find_prefect(setup.settings) else None
+    result = _answer_without_run(setup, options) if find_prefect(setup.settings) else None
     if result is None:
-        prepare_prefect(setup.settings)
-        result = run_flow("evergreen.flows.monitor:monitor", {"model": model, **options})
+        result = run_stage(setup, "monitor:monitor", {"model": model, **options})
     if not json:
         _print_windows(result.get("windows") or [])
     print_result({"windows": [], **result}, as_json=json)
 
 
-def _idle(setup: Setup, options: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the answer where no window is due, which needs no run; None where a run has something to do."""
+def _answer_without_run(setup: Setup, options: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the result where no window is due, which needs no Prefect run; None where a run has something to do."""
     from evergreen.tasks.monitoring_report import answer_without_run
 
     result = answer_without_run(setup, **options)
     return None if result is None else result.to_dict()
-
-
-def drift_limits(model: Model, json: Json = False) -> None:
-    """Show the limits of a model's alarms, the null distribution they come from, and the false alarms to expect."""
-    from evergreen.tasks.monitoring import show_drift_limits
-
-    setup = open_model(model)
-    result = show_drift_limits(setup)
-    if json:
-        print(json_module.dumps(clean(result), default=str, allow_nan=False))
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    for sentence in result["sentences"]:
-        console.print(sentence, markup=False, highlight=False, soft_wrap=True)
-    names = {
-        "level": "limit",
-        "jump": "jump",
-        "sustained": "sustained",
-        "null_sd": "sd",
-        "sampling_sd": "of rows",
-    }
-    table = Table(box=None, pad_edge=False)
-    for title in ("kind", "column", "signal", "expected", *names.values(), "windows", "season", "from"):
-        table.add_column(title, no_wrap=True)
-    for row in result["limits"]:
-        numbers = [_number(row[name]) for name in ("expected", *names)]
-        windows = f"{row['windows']} ({_number(row['effective_windows'])})"
-        cells = [row["kind"], row["column"], row["signal"], *numbers, windows, row["season"] or "-"]
-        table.add_row(*cells, row["calibration"])
-    Console(width=140).print(table)
 
 
 def _monitor_all(*, as_json: bool) -> None:
@@ -143,10 +114,11 @@ def _print_windows(windows: list[dict[str, Any]]) -> None:
         table.add_column(name, no_wrap=True, min_width=width)
     table.add_column("moved", no_wrap=True, overflow="ellipsis")
     for window in windows[-MOST_LINES:]:
-        known = window["performance"]
-        metric = "" if not known else f"{_number(known['value'])}{'*' if known.get('estimated') else ''}"
+        metric = ""
+        if measured := window["performance"]:
+            metric = f"{_number(measured['value'])}{'*' if measured.get('estimated') else ''}"
         moved = list(dict.fromkeys(one["column"] for one in window["moved"]))
-        levels = [_level(window["verdicts"].get(kind)) for kind in TITLES]
+        levels = [LEVELS[window["verdicts"].get(kind)] for kind in TITLES]
         rows = str(window["n"] if window["n"] is not None else "")
         table.add_row(short_time(window["from"]), rows, *levels, metric, listed(moved) if moved else "")
     console = Console()
@@ -157,43 +129,57 @@ def _print_windows(windows: list[dict[str, Any]]) -> None:
         console.print("few: too few rows or windows to judge; *: estimated without labels", style="dim")
 
 
-def _level(level: str | None) -> str:
-    return "" if level is None else f"[{LEVELS[level]}]{SHORT[level]}[/]"
-
-
 def _number(value: Any) -> str:
     return "-" if value is None else f"{value:.4g}"
 
 
-# The command about alerts: what is open, and whether the channels work.
+def drift_limits(model: Model, json: Json = False) -> None:
+    """Show the limits of a model's alarms and the false alarms to expect."""
+    from evergreen.tasks.monitoring import show_drift_limits
+
+    show(show_drift_limits(open_model(model)), _print_limits, as_json=json)
 
 
-Test = Annotated[bool, typer.Option("--test", help="Send a test message to every channel of alerts.notify.")]
+def _print_limits(result: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
 
-Deliver = Annotated[
-    bool, typer.Option("--deliver", help="Tell channels and automations now what they were not told yet.")
-]
+    for sentence in result["sentences"]:
+        print(sentence)
+    names = {
+        "level": "limit",
+        "jump": "jump",
+        "sustained": "sustained",
+        "null_sd": "sd",
+        "sampling_sd": "of rows",
+    }
+    table = Table(box=None, pad_edge=False)
+    for title in ("kind", "column", "signal", "expected", *names.values(), "windows", "season", "from"):
+        table.add_column(title, no_wrap=True)
+    for row in result["limits"]:
+        numbers = [_number(row[name]) for name in ("expected", *names)]
+        windows = f"{row['windows']} ({_number(row['effective_windows'])})"
+        cells = [row["kind"], row["column"], row["signal"], *numbers, windows, row["season"] or "-"]
+        table.add_row(*cells, row["calibration"])
+    Console(width=140).print(table)
 
 
-def add_alert_command(app: typer.Typer) -> None:
-    """Register this module's command."""
-    app.command()(alert)
-
-
-def alert(model: Model, test: Test = False, deliver: Deliver = False, json: Json = False) -> None:
-    """Show what is open; --test sends a test message to every channel, --deliver what waits to be told."""
+def alert(
+    model: Model,
+    test: Annotated[bool, Option("--test", help="Send a test message to all of alerts.notify.")] = False,
+    deliver: Annotated[bool, Option("--deliver", help="Send the messages that are still unsent.")] = False,
+    json: Json = False,
+) -> None:
+    """Show open alarms; or test the channels, or send what is still unsent."""
     if test and deliver:
-        raise InputError("--test and --deliver are two things; give one of them.")
+        raise InputError("--test and --deliver exclude each other; give one of them.")
     from evergreen.tasks.io.setup import open_setup
 
     setup = open_setup(model)
     if (test or deliver) and any(not name.startswith("env:") for name in setup.config.alerts.notify):
         prepare_prefect(setup.settings)  # where the blocks are
     result = _send_test(setup) if test else _deliver_pending(setup) if deliver else _open_alarms(setup)
-    if json:
-        print(json_module.dumps(clean(result)))
-    else:
-        _print_alarms(result)
+    show(result, _print_alarms, as_json=json)
     raise typer.Exit(1 if result["state"] == "Failed" else 0)
 
 
@@ -204,19 +190,21 @@ def _send_test(setup: Setup) -> dict[str, Any]:
     reasons = [
         {
             "code": "alert_not_delivered",
-            "message": f"{a['channel']}: {a['message']}",
-            "observed": a["channel"],
+            "message": f"{answer['channel']}: {answer['message']}",
+            "observed": answer["channel"],
+            "limit": None,
         }
-        for a in answers
-        if not a["arrived"]
+        for answer in answers
+        if not answer["arrived"]
     ]
     state = "Failed" if reasons else "Delivered"
-    reasons = [{**reason, "limit": None} for reason in reasons]
     return {"state": state, "model": setup.model, "reasons": reasons, "channels": answers}
 
 
 def _deliver_pending(setup: Setup) -> dict[str, Any]:
-    automations = find_prefect(setup.settings)  # where none runs, they are told by the next run that has one
+    automations = find_prefect(
+        setup.settings
+    )  # where none runs, the next run that has one sends their events
     from evergreen.tasks.alerts import deliver_alerts
 
     reasons = [reason.to_dict() for reason in deliver_alerts.fn(setup, automations=automations)]
@@ -230,14 +218,8 @@ def _open_alarms(setup: Setup) -> dict[str, Any]:
 
     reach_servers(setup.settings)
     alarms = open_alarms(setup.stores.ledger, setup.model)
-    state = "Open" if alarms else "NoAlarm"
-    return {
-        "state": state,
-        "model": setup.model,
-        "reasons": [],
-        "open": alarms,
-        "notify": setup.config.alerts.notify,
-    }
+    state, channels = "Open" if alarms else "NoAlarm", setup.config.alerts.notify
+    return {"state": state, "model": setup.model, "reasons": [], "open": alarms, "notify": channels}
 
 
 def _print_alarms(result: dict[str, Any]) -> None:
@@ -249,61 +231,47 @@ def _print_alarms(result: dict[str, Any]) -> None:
     for line in alarm_lines(result.get("open", [])):
         print(f"  {line}")
     if "open" in result and not result["notify"]:
-        print("  alerts.notify is empty: nobody is told.")
-
-
-# The command that compares two plain files, without any model or store.
+        print("  alerts.notify is empty, so alarms are sent to nobody: add a channel to it.")
 
 
 _SHOWN = 40
-
-
-def add_drift_command(app: typer.Typer) -> None:
-    """Register this module's commands."""
-    app.command()(drift)
+"""Columns of a comparison of files that a terminal shows."""
 
 
 def drift(
-    reference: Annotated[
-        str, typer.Argument(metavar="REFERENCE", help="CSV or Parquet file, or folder of them.")
-    ],
-    current: Annotated[str, typer.Argument(metavar="CURRENT", help="The same, as it is now.")],
-    html: Annotated[Path | None, typer.Option("--html", help="Write a page that opens offline.")] = None,
-    columns: Annotated[str, typer.Option(help="Columns to compare, by comma (default: all).")] = "",
-    exclude: Annotated[str, typer.Option(help="Columns to leave out, by comma.")] = "",
-    categorical: Annotated[str, typer.Option(help="Columns of numbers that are names, by comma.")] = "",
-    significance: Annotated[float, typer.Option(help="Level of the corrected p-values.")] = 0.05,
-    psi: Annotated[float, typer.Option("--psi", help="Least PSI that is called drift.")] = 0.10,
-    json: Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on stdout.")] = False,
+    reference: Annotated[str, Argument(metavar="REFERENCE", help="CSV or Parquet file, or folder of them.")],
+    current: Annotated[str, Argument(metavar="CURRENT", help="The file or folder to compare.")],
+    html: Annotated[Path | None, Option("--html", help="File to write a page to; it opens offline.")] = None,
+    columns: Annotated[str, Option(help="Columns to compare, by comma (default: all).")] = "",
+    exclude: Annotated[str, Option(help="Columns to leave out, by comma.")] = "",
+    categorical: Annotated[str, Option(help="Columns of numbers that are categories, by comma.")] = "",
+    significance: Annotated[float, Option(help="Largest corrected p-value that counts as drift.")] = 0.05,
+    psi: Annotated[float, Option("--psi", help="Smallest PSI that counts as drift.")] = 0.10,
+    json: Json = False,
 ) -> None:
-    """Say how far the columns of one file moved from those of another; exit code 0 whatever moved."""
+    """Compare the columns of two files or folders, without any model."""
     if not 0 < significance < 1 or not psi > 0:
         raise InputError(
-            f"--significance {significance:g} and --psi {psi:g} cannot be. Allowed: between 0 and 1, and above 0."
+            f"--significance {significance:g} with --psi {psi:g} is not allowed: give a --significance between 0 and "
+            "1, and a --psi above 0."
         )
     from evergreen.tasks.io.compare_files import compare_files, write_files_page
 
-    found = compare_files(
+    comparison = compare_files(
         reference,
         current,
-        columns=_names(columns),
-        exclude=_names(exclude),
-        categorical=_names(categorical),
+        columns=split_names(columns),
+        exclude=split_names(exclude),
+        categorical=split_names(categorical),
         significance=significance,
         psi_warning=psi,
     )
     if html is not None:
-        write_files_page(html, found)
+        write_files_page(html, comparison)
         note(f"Wrote {html}.")
-    result = {**found.drift.to_dict(), "html": None if html is None else str(html)}
-    if json:
-        print(json_module.dumps(clean(result), allow_nan=False))
-        return
-    _print_drift(result, [one.to_dict() for one in found.drift.by_move])
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
+    result = {**comparison.drift.to_dict(), "html": None if html is None else str(html)}
+    by_move = [one.to_dict() for one in comparison.drift.by_move]
+    show(result, lambda shown: _print_drift(shown, by_move), as_json=json)
 
 
 def _print_drift(result: dict[str, Any], columns: list[dict[str, Any]]) -> None:
@@ -311,27 +279,23 @@ def _print_drift(result: dict[str, Any], columns: list[dict[str, Any]]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    console = Console()
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("column", no_wrap=True, max_width=26)
     table.add_column("", no_wrap=True)
     for name in ("PSI", "shift", "KS", "p corrected", "missing"):
         table.add_column(name, justify="right", no_wrap=True)
     for one in columns[:_SHOWN]:
-        says = "drift" if one["drifted"] else "quiet" if one["drifted"] is False else "not judged"
+        verdict = "drift" if one["drifted"] else "quiet" if one["drifted"] is False else "not judged"
         numbers = (_drift_text(one[name]) for name in ("psi", "mean_shift", "ks", "adjusted_p_value"))
         missing = f"{one['missing_after']:.1%}" if one["missing_after"] else ""
-        table.add_row(escape(one["column"]), says, *numbers, missing)
+        table.add_row(escape(one["column"]), verdict, *numbers, missing)
     if columns:
-        console.print(table, highlight=False)
+        Console().print(table, highlight=False)
     if len(columns) > _SHOWN:
-        console.print(
-            f"… and {len(columns) - _SHOWN} columns that moved less (all of them by --json or --html)."
-        )
+        print(f"… and {len(columns) - _SHOWN} columns that moved less (--json or --html shows all of them).")
     for name, why in {**result["changed"], **result["unreadable"], **result["skipped"]}.items():
-        console.print(f"not compared: {name}: {why}", markup=False, highlight=False, soft_wrap=True)
-    said = " ".join(reason["message"] for reason in result["reasons"])
-    console.print(f"{result['state']}: {said}", markup=False, highlight=False, soft_wrap=True)
+        print(f"not compared: {name}: {why}")
+    print(f"{result['state']}: {' '.join(reason['message'] for reason in result['reasons'])}")
 
 
 def _drift_text(value: float | None) -> str:

@@ -7,19 +7,14 @@ import json
 import logging
 import math
 import os
+import pkgutil
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evergreen.deployments.servers import (
-    join_temporary_server,
-    joined,
-    prefect_answers,
-    quiet_stdout,
-    read_servers,
-)
+from evergreen.deployments.servers import join_temporary_server, joined, prefect_answers, read_servers
 from evergreen.tasks.core.errors import Blocked, EvergreenError, InputError, NotLearnable
 from evergreen.tasks.core.redact import redacted, without_credentials
 from evergreen.tasks.core.verdict import Reason, State
@@ -28,18 +23,8 @@ from evergreen.tasks.io.settings import Settings, read_settings
 if TYPE_CHECKING:
     from evergreen.tasks.io.setup import Setup
 
-_SHOWN = (
-    "version",
-    "metric",
-    "verdict",
-    "test",
-    "difference",
-    "interval",
-    "n",
-    "blocks",
-    "alpha_left",
-    "run_url",
-)
+_FACTS = ("metric", "verdict", "test", "difference", "interval", "n", "blocks", "alpha_left", "run_url")
+"""What is shown of a stage's result to people, where it is there."""
 
 
 def note(message: str) -> None:
@@ -47,29 +32,41 @@ def note(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
-def print_result(result: dict[str, Any], *, as_json: bool) -> None:
-    """Print a stage's result."""
+def show(result: dict[str, Any], print_text: Callable[[dict[str, Any]], None], *, as_json: bool) -> None:
+    """Print a result: one JSON object, or for people as ``print_text`` does."""
     if as_json:
         print(json.dumps(clean(result), default=str, allow_nan=False))
-        return
+    else:
+        print_text(result)
+
+
+def print_result(result: dict[str, Any], *, as_json: bool) -> None:
+    """Print a stage's result."""
+    show(result, _print_stage, as_json=as_json)
+
+
+def _print_stage(result: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
     console = Console()
     version = f" version {result['version']}" if result.get("version") else ""
     console.print(f"[bold]{result['model']}[/bold]{version}: [bold]{result['state']}[/bold]", highlight=False)
-    for reason in result.get("reasons", []):
-        console.print(
-            f"  {reason['code']}: {reason['message']}", highlight=False, markup=False, soft_wrap=True
-        )
+    print_reasons(result)
     facts = Table(show_header=False, box=None, padding=(0, 2))
-    for key in _SHOWN:
-        if result.get(key) is not None and key != "version":
+    for key in _FACTS:
+        if result.get(key) is not None:
             facts.add_row(key, _text(result[key]))
     for name, value in (result.get("metrics") or {}).items():
         baseline = (result.get("baseline") or {}).get(name)
         facts.add_row(name, _text(value) + (f"   baseline {_text(baseline)}" if baseline is not None else ""))
     console.print(facts)
+
+
+def print_reasons(result: dict[str, Any]) -> None:
+    """Print the reasons of a result, a line each."""
+    for reason in result.get("reasons", []):
+        print(f"  {reason['code']}: {reason['message']}")
 
 
 def print_error(error: EvergreenError, *, as_json: bool) -> None:
@@ -104,7 +101,7 @@ def clean(value: Any) -> Any:
 
 
 def alarm_lines(alarms: list[dict[str, Any]]) -> list[str]:
-    """Return a line for each open alarm: how grave, what, since when."""
+    """Return a line for each open alarm: its level, what is wrong, since when."""
     return [f"{a['level']:8} {a['name']} ({a['kind']}): {a['said']}, since {a['since']}" for a in alarms]
 
 
@@ -120,7 +117,7 @@ def _text(value: Any) -> str:
 
 
 def open_model(model: str) -> Setup:
-    """Read a model's configuration and knock at the servers of its stores, before anything is started or written.
+    """Read a model's configuration and check that its stores' servers answer, before anything starts or is written.
 
     Imported here, not above: what reads configurations and databases costs more than all of ``--help``.
 
@@ -192,6 +189,36 @@ def prepare_prefect(settings: Settings | None = None) -> bool:
     return False
 
 
+def run_stage(
+    setup: Setup, flow: str, parameters: dict[str, Any], *, approves: bool = False
+) -> dict[str, Any]:
+    """Run a flow of a model whose configuration was read, so that a wrong key costs no server.
+
+    Parameters
+    ----------
+    setup : Setup
+        The model.
+    flow : str
+        ``module:function`` in ``evergreen.flows``.
+    parameters : dict
+        The flow's parameters.
+    approves : bool
+        Whether the flow may ask a person to approve a promotion, which needs a server that stays.
+
+    Raises
+    ------
+    InputError
+        When a person is to approve and no server runs; else as `run_flow`.
+    """
+    running = prepare_prefect(setup.settings)
+    if approves and not running and setup.config.promotion.approval == "manual":
+        raise InputError(
+            f"promotion.approval of '{setup.model}' is manual, so the question whether to promote needs a running "
+            "Prefect server. Start one by 'evergreen up'."
+        )
+    return run_flow(f"evergreen.flows.{flow}", parameters)
+
+
 def run_flow(flow_path: str, parameters: dict[str, Any]) -> dict[str, Any]:
     """Run a flow in this process and return its result.
 
@@ -209,35 +236,29 @@ def run_flow(flow_path: str, parameters: dict[str, Any]) -> dict[str, Any]:
     EvergreenError
         When the flow failed or crashed.
     """
-    module_name, function_name = flow_path.split(":")
-    with quiet_stdout():
-        module = __import__(module_name, fromlist=[function_name])
-    with quiet_stdout(), failures_off_console(), without_heartbeat():
-        state = getattr(module, function_name)(**parameters, return_state=True)
+    with contextlib.redirect_stdout(sys.stderr):
+        flow = pkgutil.resolve_name(flow_path)
+        with failures_off_console(), without_heartbeat():
+            state = flow(**parameters, return_state=True)
         if state.is_completed():
             return dict(state.result())
         outcome = state.result(raise_on_failure=False)
     if isinstance(outcome, EvergreenError):
         raise outcome
-    if isinstance(outcome, BaseException):  # a bug or a broken machine: said in full
+    if isinstance(outcome, BaseException):  # a bug or a broken machine: the whole traceback is of use
         note(without_credentials("".join(traceback.format_exception(outcome))))
     kind = InputError if state.name == "InputError" else EvergreenError
     why = " ".join(without_credentials(str(state.message or outcome)).split()).rstrip(".")
-    raise kind(f"{function_name} ended {state.name}: {why}.")
+    raise kind(f"{flow_path.partition(':')[2]} ended {state.name}: {why}.")
 
 
-@contextlib.contextmanager
-def without_heartbeat() -> Iterator[None]:
+def without_heartbeat() -> contextlib.AbstractContextManager[None]:
     """Switch off the heartbeat of runs that last as long as a command: its thread costs each of them a second."""
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-    if (
-        PREFECT_FLOWS_HEARTBEAT_FREQUENCY.value() is None
-    ):  # to set it again would check all of Prefect's settings
-        yield
-        return
-    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        yield
+    if PREFECT_FLOWS_HEARTBEAT_FREQUENCY.value() is None:  # setting it again would check all of Prefect's
+        return contextlib.nullcontext()
+    return temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})  # type: ignore[return-value]
 
 
 @contextlib.contextmanager
@@ -257,16 +278,13 @@ def failures_off_console() -> Iterator[None]:
 
 
 def _is_no_failed_run(record: logging.LogRecord) -> bool:
-    return record.levelno < logging.ERROR or not record.name.startswith(
-        ("prefect.flow_runs", "prefect.task_runs")
-    )
+    runs = ("prefect.flow_runs", "prefect.task_runs")
+    return record.levelno < logging.ERROR or not record.name.startswith(runs)
 
 
 def quiet_environment(settings: Settings) -> None:
     """Set what keeps local runs short, offline and in one folder; what a person set stays."""
-    logging.getLogger("EventsWorker").setLevel(
-        logging.ERROR
-    )  # it counts aloud what is left to send at the end
+    logging.getLogger("EventsWorker").setLevel(logging.ERROR)  # it would log how much is left to send
     for name, value in {
         "PREFECT_HOME": str(settings.home / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

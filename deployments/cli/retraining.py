@@ -1,98 +1,20 @@
-"""Commands about retraining: retrain, pause, resume, due."""
+"""Commands about retraining: retrain, replay, due, pause, resume."""
 
 from __future__ import annotations
 
-import json as json_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Option
 
-from evergreen.deployments.cli.options import AsOf, DryRun, Json, Model
-from evergreen.deployments.cli.output import clean, note, open_model, prepare_prefect, print_result, run_flow
+from evergreen.deployments.cli.options import AsOf, DryRun, Json, Model, OptionalModel, ReasonText
+from evergreen.deployments.cli.output import note, open_model, print_reasons, print_result, run_stage, show
 from evergreen.tasks.core.errors import InputError, NotLearnable, Unreachable
 from evergreen.tasks.io.settings import read_settings
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from evergreen.tasks.io.setup import Setup
-
-# What a replay says on a terminal: a table of policies, the gaps to the best, the settings to paste.
-
-
-_HEAD = ("policy", "mean", "± 95 %", "worst", "retr", "prom", "ref", "alarms", "regret")
-
-
-def show_replay(result: dict[str, Any]) -> None:
-    """Print the policies, the baseline, the front and what a search found."""
-    from rich.console import Console
-    from rich.table import Column, Table
-
-    console = Console()
-    if not result.get("policies"):
-        console.print(f"{result['model']}: {result['state']}", markup=False)
-        for reason in result["reasons"]:
-            console.print(f"  {reason['code']}: {reason['message']}", markup=False, soft_wrap=True)
-        return
-    metric = result["policies"][0]["metric"]
-    table = Table(
-        *(Column(name, no_wrap=True) for name in _HEAD),
-        title=f"{result['model']}: {metric} from {result['start']} on",
-        box=None,
-        padding=(0, 1),
-    )
-    for policy in [*result["policies"], *([result["baseline"]] if result["baseline"] else [])]:
-        table.add_row(*_cells(policy))
-    console.print(table, highlight=False)
-    accuracies = {
-        one["policy"]: one["accuracy"]
-        for one in [*result["policies"], result["baseline"] or {}]
-        if one.get("accuracy")
-    }
-    if accuracies:
-        said = ", ".join(f"{name} {value:.3f}" for name, value in accuracies.items())
-        console.print(f"accuracy: {said}", markup=False, highlight=False, soft_wrap=True)
-    front = [one["policy"] for one in result["pareto"] if one["front"]]
-    console.print(
-        f"No other is both better and cheaper than: {', '.join(front)}", markup=False, soft_wrap=True
-    )
-    for line in result["notes"]:
-        console.print(f"{line['code']}: {line['message']}", markup=False, highlight=False, soft_wrap=True)
-    if result.get("search"):
-        _show_search(console, result["search"])
-    if result.get("run_url"):
-        console.print(f"page: {result['run_url']}", markup=False, highlight=False, soft_wrap=True)
-
-
-def _cells(policy: dict[str, Any]) -> list[str]:
-    low, high = policy["mean_interval"]
-    half = None if low is None or high is None else (high - low) / 2
-    counts = [str(policy[name]) for name in ("retrainings", "promotions", "refused", "alarms")]
-    numbers = [_number(value) for value in (policy["mean"], half, policy["worst"])]
-    return [policy["policy"], *numbers, *counts, _number(policy["regret"])]
-
-
-def _show_search(console: Console, search: dict[str, Any]) -> None:
-    console.print(
-        f"\nSettings found before {search['unseen_from']}, and what they did after it:", markup=False
-    )
-    for one in search["chosen"]:
-        later = one["unseen_part"] or {}
-        console.print(
-            f"{one['policy']}: mean {_number(later.get('mean'))}, {later.get('retrainings')} retrainings",
-            markup=False,
-        )
-        console.print(one["yaml"].rstrip(), markup=False, highlight=False)
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.4f}" if abs(value) < 10 else f"{value:.4g}"
-
-
-ReasonText = Annotated[str, typer.Option("--reason", help="Reason, kept in the ledger.")]
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -104,42 +26,44 @@ def add_commands(app: typer.Typer) -> None:
 def retrain(
     model: Model,
     force: Annotated[
-        bool,
-        typer.Option("--force", help="Start although cooldown, budget or back-off hold it; needs --reason."),
+        bool, Option("--force", help="Ignore cooldown, budget, back-off; needs --reason.")
     ] = False,
-    why: Annotated[
-        str | None, typer.Option("--reason", help="Reason of --force, kept in the ledger.")
-    ] = None,
+    reason: Annotated[str | None, Option("--reason", help="Reason of --force, kept in the ledger.")] = None,
     trigger: Annotated[
-        str, typer.Option(help="What asks: manual, or schedule (only what is due or alarmed starts it).")
+        str, Option(help="manual, or schedule: start only if a trigger is due or an alarm is open.")
     ] = "manual",
     until: AsOf = None,
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
-    """Train, validate, challenge and promote or keep, if nothing holds it: one at a time, under a cooldown."""
-    if force and not (why or "").strip():
+    """Train, validate and challenge in one run, unless a cooldown or pause forbids it."""
+    if force and not (reason or "").strip():
         raise InputError("--force needs a reason, which is kept in the ledger: add --reason 'TEXT'.")
     setup = open_model(model)
-    result = _held(setup, trigger=trigger, force=force, reason=why, until=until, dry_run=dry_run)
+    options: dict[str, Any] = {
+        "trigger": trigger,
+        "force": force,
+        "reason": reason,
+        "until": until,
+        "dry_run": dry_run,
+    }
+    result = _answer_without_run(setup, **options)
     if result is None:
-        prepare_prefect(setup.settings)
-        options = {"trigger": trigger, "force": force, "reason": why, "until": until, "dry_run": dry_run}
-        result = run_flow("evergreen.flows.retrain:retrain", {"model": model, **options})
+        result = run_stage(setup, "retrain:retrain", {"model": model, **options})
     print_result({"next_allowed_at": None, "causes": [], "stages": {}, **result}, as_json=json)
     if result.get("next_allowed_at") and not json:
         print(f"  next allowed at {result['next_allowed_at']}")
 
 
-def _held(setup: Setup, *, trigger: str, until: str | None, **asked: Any) -> dict[str, Any] | None:
-    """Return the answer where nothing is to be started, which needs no run; None where a run has to say."""
+def _answer_without_run(setup: Setup, *, trigger: str, **options: Any) -> dict[str, Any] | None:
+    """Return the result where nothing is to start, which needs no Prefect run; None where a run has to decide."""
     from evergreen.tasks.core.retraining.types import MANUAL
     from evergreen.tasks.io.retraining_request import answer_without_run, read_request
     from evergreen.tasks.runtime.sources import open_source_of
 
     if trigger not in (MANUAL, "schedule"):
         return None
-    request = read_request(setup, trigger=trigger, until=until, **asked)
+    request = read_request(setup, trigger=trigger, **options)
     try:
         result = answer_without_run(setup, request, source=open_source_of(setup))
     except (NotLearnable, Unreachable):  # the run says so and records it, or tries again
@@ -151,26 +75,27 @@ def replay(
     model: Model,
     policies: Annotated[
         str,
-        typer.Option(help="Policies by comma: configured, never, every, periodic:SPAN, fixed_thresholds."),
+        Option(
+            help="Policies to compare, by comma: configured, never, every, periodic:SPAN, fixed_thresholds."
+        ),
     ] = "configured,never,every,periodic:30d,fixed_thresholds",
     since: Annotated[
         str | None,
-        typer.Option("--from", help="Train the first model as of here (default: after 30 % of the rows)."),
+        Option("--from", help="Time at which the first model is trained (default: after 30 % of the rows)."),
     ] = None,
     until: AsOf = None,
     full: Annotated[
-        bool, typer.Option("--full", help="All candidates compete in each retraining; contracts are checked.")
+        bool, Option("--full", help="Train all candidates, and check contracts; slower.")
     ] = False,
     search: Annotated[
-        str | None, typer.Option(help="Also search for settings: grid or random; prints the YAML to paste.")
+        str | None, Option(help="Also search for better settings: grid or random; prints the YAML to paste.")
     ] = None,
-    trials: Annotated[int, typer.Option(min=1, max=500, help="Settings that --search tries.")] = 20,
-    html: Annotated[Path | None, typer.Option("--html", help="Also write the page here.")] = None,
+    trials: Annotated[int, Option(min=1, max=500, help="Settings that --search tries.")] = 20,
+    html: Annotated[Path | None, Option("--html", help="File to write the page to.")] = None,
     json: Json = False,
 ) -> None:
-    """Show what policies of retraining would have done on the model's own history, before one is switched on."""
+    """Compare retraining policies on the model's own history."""
     setup = open_model(model)
-    prepare_prefect(setup.settings)
     options = {
         "policies": policies,
         "since": since,
@@ -179,13 +104,66 @@ def replay(
         "search": search,
         "trials": trials,
     }
-    result = run_flow("evergreen.flows.replay:replay", {"model": model, **options})
+    result = {"policies": [], **run_stage(setup, "replay:replay", {"model": model, **options})}
     if html is not None:
         _copy_page(setup, result["run_id"], html)
-    if json:
-        print(json_module.dumps(clean({"policies": [], **result}), default=str, allow_nan=False))
-    else:
-        show_replay(result)
+    show(result, _print_replay, as_json=json)
+
+
+_HEAD = ("policy", "mean", "± 95 %", "worst", "retr", "prom", "ref", "alarms", "regret")
+
+
+def _print_replay(result: dict[str, Any]) -> None:
+    """Print the policies, the baseline, which are efficient, and what a search chose."""
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    if not result["policies"]:
+        print(f"{result['model']}: {result['state']}")
+        print_reasons(result)
+        return
+    policies = [*result["policies"], *([result["baseline"]] if result["baseline"] else [])]
+    title = f"{result['model']}: {policies[0]['metric']} from {result['start']} on"
+    columns = (Column(name, no_wrap=True) for name in _HEAD)
+    table = Table(*columns, title=title, box=None, padding=(0, 1))
+    for policy in policies:
+        table.add_row(*_cells(policy))
+    Console().print(table, highlight=False)
+    accuracies = [f"{one['policy']} {one['accuracy']:.3f}" for one in policies if one.get("accuracy")]
+    if accuracies:
+        print(f"accuracy: {', '.join(accuracies)}")
+    front = [one["policy"] for one in result["pareto"] if one["front"]]
+    print(f"No other policy is both better and cheaper than: {', '.join(front)}")
+    for line in result["notes"]:
+        print(f"{line['code']}: {line['message']}")
+    if result.get("search"):
+        _print_search(result["search"])
+    if result.get("run_url"):
+        print(f"page: {result['run_url']}")
+
+
+def _cells(policy: dict[str, Any]) -> list[str]:
+    low, high = policy["mean_interval"]
+    half = None if low is None or high is None else (high - low) / 2
+    counts = [str(policy[name]) for name in ("retrainings", "promotions", "refused", "alarms")]
+    numbers = [_number(value) for value in (policy["mean"], half, policy["worst"])]
+    return [policy["policy"], *numbers, *counts, _number(policy["regret"])]
+
+
+def _print_search(search: dict[str, Any]) -> None:
+    print(f"\nSettings chosen on the time before {search['unseen_from']}, and how they did after it:")
+    for one in search["chosen"]:
+        later = one["unseen_part"] or {}
+        print(
+            f"{one['policy']}: mean {_number(later.get('mean'))}, {later.get('retrainings')} retrainings\n"
+            f"{one['yaml'].rstrip()}"
+        )
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if abs(value) < 10 else f"{value:.4g}"
 
 
 def _copy_page(setup: Setup, run_id: str, path: Path) -> None:
@@ -197,14 +175,8 @@ def _copy_page(setup: Setup, run_id: str, path: Path) -> None:
     note(f"Wrote {path}.")
 
 
-def due(
-    model: Annotated[
-        str | None,
-        typer.Argument(metavar="MODEL", help="A configured model's name, or its YAML file (default: all)."),
-    ] = None,
-    json: Json = False,
-) -> None:
-    """List what asks for a retraining and why, what holds it, and when the next one is due; reads only."""
+def due(model: OptionalModel = None, json: Json = False) -> None:
+    """List what asks for a retraining, what forbids it, and until when; reads only."""
     from evergreen.tasks.io.config import list_models, shown_path
     from evergreen.tasks.io.retraining_request import due_now
     from evergreen.tasks.runtime.sources import open_source_of
@@ -213,46 +185,41 @@ def due(
     if not setups:
         folder = shown_path(read_settings().config_dir)
         raise InputError(f"There is no YAML file of a model in {folder}/. Write one by 'evergreen init'.")
-    found = [due_now(setup, source=open_source_of(setup)) for setup in setups]
-    if json:
-        many = {"state": _worst(found), "model": f"{len(found)} models", "reasons": [], "models": found}
-        print(json_module.dumps(clean(found[0] if model else many)))
+    results = [due_now(setup, source=open_source_of(setup)) for setup in setups]
+    if model:
+        show(results[0], _print_due, as_json=json)
         return
-    for one in found:
-        _show_due(one)
+    states = {result["state"] for result in results}
+    worst = next(state for state in ("Due", "Blocked", "InsufficientData") if state in states)
+    fleet = {"state": worst, "model": f"{len(results)} models", "reasons": [], "models": results}
+    show(fleet, _print_due, as_json=json)
 
 
-def pause(model: Model, why: ReasonText, json: Json = False) -> None:
-    """Hold every retraining of a model until it is resumed; shown in status."""
+def _print_due(result: dict[str, Any]) -> None:
+    for one in result.get("models", [result]):
+        print(f"{one['model']}: {one['state']}")
+        print_reasons(one)
+        for trigger in one["triggers"]:
+            when = f", due at {trigger['due_at']}" if trigger["due_at"] else ""
+            mark = "DUE " if trigger["due"] else "wait"
+            print(f"  {mark} {trigger['trigger']}: {trigger['said'].rstrip('.')}{when}.")
+        if one["next_allowed_at"]:
+            print(f"  next allowed at {one['next_allowed_at']}")
+
+
+def pause(model: Model, reason: ReasonText, json: Json = False) -> None:
+    """Forbid every retraining of a model until it is resumed."""
     from evergreen.tasks.io.retraining_claims import pause_retraining
 
-    _print_reason(pause_retraining(open_model(model), why=why), as_json=json)
+    show(pause_retraining(open_model(model), why=reason), _print_reason, as_json=json)
 
 
-def resume(model: Model, why: ReasonText = "", json: Json = False) -> None:
-    """End a pause."""
+def resume(model: Model, reason: ReasonText = "", json: Json = False) -> None:
+    """Allow retrainings again after a pause."""
     from evergreen.tasks.io.retraining_claims import resume_retraining
 
-    _print_reason(resume_retraining(open_model(model), why=why), as_json=json)
+    show(resume_retraining(open_model(model), why=reason), _print_reason, as_json=json)
 
 
-def _print_reason(result: dict[str, Any], *, as_json: bool) -> None:
-    print(json_module.dumps(clean(result)) if as_json else result["reasons"][0]["message"])
-
-
-def _worst(found: list[dict[str, Any]]) -> str:
-    states = {one["state"] for one in found}
-    return next(state for state in ("Due", "Blocked", "InsufficientData") if state in states)
-
-
-def _show_due(one: dict[str, Any]) -> None:
-    print(f"{one['model']}: {one['state']}")
-    for reason in one["reasons"]:
-        print(f"  {reason['code']}: {reason['message']}")
-    for trigger in one["triggers"]:
-        when = f", due at {trigger['due_at']}" if trigger["due_at"] else ""
-        print(
-            f"  {'DUE ' if trigger['due'] else 'wait'} {trigger['trigger']}: {trigger['said'].rstrip('.')}{when}."
-        )
-    if one["next_allowed_at"]:
-        print(f"  next allowed at {one['next_allowed_at']}")
+def _print_reason(result: dict[str, Any]) -> None:
+    print(result["reasons"][0]["message"])

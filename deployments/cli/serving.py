@@ -1,60 +1,56 @@
-"""Commands about serving: serve, and the keys of those who may ask."""
+"""Commands about serving: serve, predict-batch, and the keys of the prediction service."""
 
 from __future__ import annotations
 
-import json as json_module
 import os
+from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+from typer import Argument, Option
 
-from evergreen.deployments.cli.options import Json, Model
+from evergreen.deployments.cli.options import Json, Model, add_group, split_names
 from evergreen.deployments.cli.output import (
     note,
     open_model,
-    prepare_prefect,
     print_result,
     quiet_environment,
-    run_flow,
+    run_stage,
+    show,
 )
 from evergreen.tasks.core.errors import InputError
 from evergreen.tasks.io.settings import read_settings, utc_now
 
-Models = Annotated[
-    list[str],
-    typer.Argument(metavar="MODEL...", help="Names of configured models, or paths of their YAML files."),
-]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="What the key is called, e.g. the client's name.")]
 _FAIL_FAST = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
-"""A registry that is away is asked again at the next look; MLflow's own retries would take minutes."""
-
-keys = typer.Typer(help="API keys of the prediction service.", no_args_is_help=True)
+"""The service asks an unreachable registry again at its next poll; MLflow's own retries would take minutes."""
 
 
-def add_serving_commands(app: typer.Typer) -> None:
+def add_commands(app: typer.Typer) -> None:
     """Register this module's commands."""
     app.command()(serve)
-    keys.command("create")(key_create)
-    keys.command("list")(key_list)
-    keys.command("revoke")(key_revoke)
-    app.add_typer(keys, name="key")
+    app.command("predict-batch")(predict_batch)
+    add_group(
+        app,
+        "key",
+        {"create": create_key, "list": list_keys, "revoke": revoke_key},
+        summary="Manage the API keys of the prediction service.",
+    )
 
 
 def serve(
-    models: Models,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free one.")] = 8000,
-    tls_cert: Annotated[Path | None, typer.Option(help="PEM file of the certificate (chain).")] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="PEM file of its private key.")] = None,
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="Listen beyond this machine although there are no API keys.")
-    ] = False,
-    drain: Annotated[
-        int, typer.Option(min=1, help="Seconds that requests in flight may take after SIGTERM.")
-    ] = 30,
+    models: Annotated[
+        list[str],
+        Argument(metavar="MODEL...", help="Names of configured models, or paths of their YAML files."),
+    ],
+    host: Annotated[str, Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, Option(min=0, max=65535, help="Port to listen on; 0: any free one.")] = 8000,
+    tls_cert: Annotated[Path | None, Option(help="PEM file of the TLS certificate (chain).")] = None,
+    tls_key: Annotated[Path | None, Option(help="PEM file of the certificate's private key.")] = None,
+    insecure: Annotated[bool, Option("--insecure", help="Accept other machines without API keys.")] = False,
+    drain: Annotated[int, Option(min=1, help="Seconds that open requests may take after SIGTERM.")] = 30,
 ) -> None:
-    """Serve predictions of each model's @champion, until SIGTERM or Ctrl-C."""
+    """Serve the predictions of champions over HTTP, until SIGTERM or Ctrl-C."""
     from evergreen.tasks.io.setup import open_setup
 
     setups = [open_setup(model) for model in models]
@@ -64,56 +60,52 @@ def serve(
     quiet_environment(setups[0].settings)
     for name, value in _FAIL_FAST.items():
         os.environ.setdefault(name, value)
-    from evergreen.deployments.service.run import Place, bind, check_place, log_to_stderr, run_service
+    from evergreen.deployments.service.run import Address, bind, check_address, log_to_stderr, run_service
     from evergreen.deployments.service.service import Service
 
     if any(setup.config.serving.log == "durable" for setup in setups):
-        _ = setups[0].stores.log  # one that cannot be opened is said now, with an exit code
-    place = Place(host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, insecure=insecure, drain=drain)
-    service = Service(setups)
-    check_place(place, guarded=service.guard.keys.guarded)
-    listener = bind(place)
-    url = f"{place.scheme}://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
-    print(f"{url}/models/{names[0]}/predict", flush=True)
-    note(
-        f"Serving {', '.join(names)} on {url} ({url}/docs describes it, {url}/ready says when). Ctrl-C ends it."
+        _ = setups[0].stores.log  # a log that cannot be opened ends the command here
+    address = Address(
+        host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, insecure=insecure, drain=drain
     )
+    service = Service(setups)
+    check_address(address, guarded=service.authenticator.keys.guarded)
+    listener = bind(address)
+    url = f"{address.scheme}://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+    print(f"{url}/models/{names[0]}/predict", flush=True)
+    note(f"Serving {', '.join(names)} on {url}: see {url}/docs and {url}/ready. Ctrl-C stops it.")
     log_to_stderr()
-    run_service(service, place, listener)
+    run_service(service, address, listener)
 
 
-def key_create(
+Name = Annotated[str, Argument(metavar="NAME", help="Name of the key, e.g. the client's.")]
+
+
+def create_key(
     name: Name,
-    expires: Annotated[
-        str | None, typer.Option(help="How long it is good for, e.g. 90d; default: for ever.")
-    ] = None,
+    expires: Annotated[str | None, Option(help="Lifetime of the key, e.g. 90d (default: no end).")] = None,
     json: Json = False,
 ) -> None:
-    """Create a key and print its secret, which is kept nowhere and shown only now."""
-    from datetime import timedelta
+    """Create a key and print its secret, which is shown only once."""
+    from evergreen.tasks.io import serving_keys
 
-    from evergreen.tasks.io.serving_keys import create_key, keys_path
-
-    now = utc_now()
-    until = now + timedelta(seconds=_seconds(expires)) if expires else None
-    path = keys_path(read_settings())
-    secret = create_key(path, name, at=now, expires=until)
-    if json:
-        said = {"state": "Created", "reasons": [], "name": name, "secret": secret}
-        print(json_module.dumps({**said, "expires": until.isoformat() if until else None}))
-        return
-    print(secret)
-    note(
-        f"Key '{name}' is in {path} as a digest; its secret is shown this once. "
-        "Services take it within a second."
-    )
+    now, path = utc_now(), serving_keys.keys_path(read_settings())
+    until = now + _duration(expires) if expires else None
+    secret = serving_keys.create_key(path, name, at=now, expires=until)
+    result = {"state": "Created", "reasons": [], "name": name, "secret": secret}
+    show({**result, "expires": until.isoformat() if until else None}, _print_secret, as_json=json)
+    if not json:
+        note(f"Copy it now: {path} keeps only a digest of it. Services accept key '{name}' within a second.")
 
 
-def key_list(json: Json = False) -> None:
-    """List the keys: names and dates; secrets are not known."""
+def _print_secret(result: dict[str, Any]) -> None:
+    print(result["secret"])
+
+
+def list_keys(json: Json = False) -> None:
+    """List the keys by name, with their dates; secrets are not stored."""
     from evergreen.tasks.io.serving_keys import keys_path, read_keys
 
-    found = read_keys(keys_path(read_settings()))
     now = utc_now()
     rows = [
         {
@@ -122,84 +114,65 @@ def key_list(json: Json = False) -> None:
             "expires": key.expires.isoformat(timespec="seconds") if key.expires else None,
             "expired": key.expires is not None and key.expires <= now,
         }
-        for key in found
+        for key in read_keys(keys_path(read_settings()))
     ]
-    if json:
-        print(json_module.dumps({"state": "Listed", "reasons": [], "keys": rows}))
-        return
-    for row in rows:
-        ends = (
-            f"{'expired' if row['expired'] else 'expires'} {row['expires']}"
-            if row["expires"]
-            else "never expires"
-        )
-        print(f"{row['name']:24} created {row['created']}  {ends}")
-    if not rows:
-        print("There are no keys: the service listens on this machine alone, for everybody on it.")
+    show({"state": "Listed", "reasons": [], "keys": rows}, _print_keys, as_json=json)
 
 
-def key_revoke(name: Name, json: Json = False) -> None:
+def _print_keys(result: dict[str, Any]) -> None:
+    for row in result["keys"]:
+        ends = f"{'expired' if row['expired'] else 'expires'} {row['expires']}"
+        print(f"{row['name']:24} created {row['created']}  {ends if row['expires'] else 'never expires'}")
+    if not result["keys"]:
+        print("There are no keys: the service accepts this machine alone, and every user of it.")
+
+
+def revoke_key(name: Name, json: Json = False) -> None:
     """Revoke a key: running services refuse it within a second."""
-    from evergreen.tasks.io.serving_keys import keys_path, revoke_key
+    from evergreen.tasks.io import serving_keys
 
-    revoke_key(keys_path(read_settings()), name)
-    if json:
-        print(json_module.dumps({"state": "Revoked", "reasons": [], "name": name}))
-    else:
-        print(f"revoked: {name}")
+    serving_keys.revoke_key(serving_keys.keys_path(read_settings()), name)
+    show({"state": "Revoked", "reasons": [], "name": name}, _print_revoked, as_json=json)
 
 
-def _seconds(text: str) -> float:
+def _print_revoked(result: dict[str, Any]) -> None:
+    print(f"revoked: {result['name']}")
+
+
+def _duration(text: str) -> timedelta:
     from evergreen.tasks.core.config.units import parse_duration
 
     try:
-        return parse_duration(text).amount
+        return timedelta(seconds=parse_duration(text).amount)
     except ValueError as error:
         raise InputError(f"Wrong value '{text}' for --expires: {error}.") from None
 
 
-# The command that scores a batch: predict-batch.
-
-
-def add_batch_command(app: typer.Typer) -> None:
-    """Register this module's commands."""
-    app.command("predict-batch")(predict_batch)
-
-
 def predict_batch(
     model: Model,
-    to: Annotated[str, typer.Option(help="Parquet file, or SQLAlchemy URL of a database (with --to-table).")],
+    to: Annotated[str, Option(help="Parquet file to write, or SQLAlchemy URL (with --to-table).")],
     source: Annotated[
-        str | None,
-        typer.Option(help="CSV, Parquet, SQLAlchemy URL or function to score (default: data.source)."),
+        str | None, Option(help="CSV, Parquet, SQLAlchemy URL or function to score (default: data.source).")
     ] = None,
-    table: Annotated[str | None, typer.Option(help="Table of a --source that is a database.")] = None,
-    query: Annotated[str | None, typer.Option(help="Query on a --source that is a database.")] = None,
+    table: Annotated[str | None, Option(help="Table to read, where --source is a database.")] = None,
+    query: Annotated[str | None, Option(help="Query to read, where --source is a database.")] = None,
     to_table: Annotated[
-        str | None, typer.Option("--to-table", help="Table to write; made where it is missing.")
+        str | None, Option("--to-table", help="Table to write; made if it is missing.")
     ] = None,
     mode: Annotated[
         Literal["append", "replace"],
-        typer.Option(help="append: rows of the table stay as they are; replace: it holds this batch alone."),
+        Option(help="append keeps the table's other rows; replace removes them."),
     ] = "append",
-    keep: Annotated[
-        str | None, typer.Option(help="Columns of the source to write too, by comma, e.g. its key.")
-    ] = None,
-    version: Annotated[
-        str | None, typer.Option(help="Version number or alias that scores (default: the champion).")
-    ] = None,
-    log: Annotated[
-        bool, typer.Option("--log/--no-log", help="Write predictions to the log, as live ones are.")
-    ] = True,
-    at: Annotated[str | None, typer.Option(help="Moment of all rows, where the model has no clock.")] = None,
-    since: Annotated[str | None, typer.Option(help="Score rows from this moment of the clock on.")] = None,
-    until: Annotated[str | None, typer.Option(help="Score rows before this moment of the clock.")] = None,
-    rows: Annotated[int, typer.Option(min=1, help="Rows in memory at once.")] = 50_000,
+    keep: Annotated[str | None, Option(help="Columns of the source to write too, by comma.")] = None,
+    version: Annotated[str | None, Option(help="Version or alias that scores (default: @champion).")] = None,
+    log: Annotated[bool, Option("--log/--no-log", help="Write the predictions to the log.")] = True,
+    at: Annotated[str | None, Option(help="Time of all rows, where the source has no time column.")] = None,
+    since: Annotated[str | None, Option(help="Score rows from this time of the clock on.")] = None,
+    until: Annotated[str | None, Option(help="Score rows before this time of the clock.")] = None,
+    rows: Annotated[int, Option(min=1, help="Rows to hold in memory at once.")] = 50_000,
     json: Json = False,
 ) -> None:
-    """Score a batch by the champion; run again it takes up what is missing and changes nothing that is there."""
-    setup = open_model(model)
-    prepare_prefect(setup.settings)
+    """Score a table of rows; run again, it writes only what is missing."""
     options = {
         "to": to,
         "source": source,
@@ -207,7 +180,7 @@ def predict_batch(
         "query": query,
         "to_table": to_table,
         "mode": mode,
-        "keep": [name.strip() for name in keep.split(",") if name.strip()] if keep else None,
+        "keep": split_names(keep) or None,
         "version": version,
         "log": log,
         "at": at,
@@ -215,5 +188,5 @@ def predict_batch(
         "until": until,
         "rows": rows,
     }
-    result = run_flow("evergreen.flows.score:predict_batch", {"model": model, **options})
+    result = run_stage(open_model(model), "score:predict_batch", {"model": model, **options})
     print_result({"rows": 0, "written": 0, "logged": 0, **result}, as_json=json)

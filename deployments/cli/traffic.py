@@ -1,87 +1,89 @@
-"""Commands about traffic: traffic show, set, ramp, stop."""
+"""Commands about live traffic: traffic show, set, ramp, stop; ab create, status, conclude, abort."""
 
 from __future__ import annotations
 
-import json as json_module
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
-from evergreen.deployments.cli.options import DryRun, Json, Model, ReasonText
-from evergreen.deployments.cli.output import clean, open_model
-from evergreen.tasks.core.errors import InputError
+from evergreen.deployments.cli.options import DryRun, Json, Model, ReasonText, add_group
+from evergreen.deployments.cli.output import open_model, print_reasons, print_result, run_stage, show
+from evergreen.tasks.core.errors import InputError, unknown_name
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
+TestName = Annotated[str | None, Option("--name", help="Name of the test (default: the one that runs).")]
+
 
 def add_commands(app: typer.Typer) -> None:
     """Register this module's commands."""
-    group = typer.Typer(
-        name="traffic",
-        help="Who answers: share traffic among versions, let shadows score along, ramp a canary up, stop it.",
-        no_args_is_help=True,
-        rich_markup_mode=None,
+    add_group(
+        app,
+        "traffic",
+        {"show": show_traffic, "set": set_traffic, "ramp": ramp, "stop": stop},
+        summary="Share live traffic among versions: challengers, shadows, a canary's ramp.",
     )
-    group.command("show")(show)
-    group.command("set")(set_)
-    group.command("ramp")(ramp)
-    group.command("stop")(stop)
-    app.add_typer(group)
+    add_group(
+        app,
+        "ab",
+        {"create": create, "status": status, "conclude": conclude, "abort": abort},
+        summary="Test a challenger on live traffic; look at the results at any time.",
+    )
 
 
-def show(model: Model, json: Json = False) -> None:
-    """Show who answers and who scores along, the ramp, and why; reads only."""
-    from evergreen.tasks.io.traffic import show_traffic
+def show_traffic(model: Model, json: Json = False) -> None:
+    """Show which versions answer, which are shadows, and the ramp; reads only."""
+    from evergreen.tasks.io import traffic
 
-    _print_traffic(show_traffic(open_model(model)), as_json=json)
+    show(traffic.show_traffic(open_model(model)), _print_traffic, as_json=json)
 
 
-def set_(
+def set_traffic(
     model: Model,
     challenger: Annotated[
         list[str] | None,
-        typer.Option(
-            help="[NAME=]VERSION[*WEIGHT][+VERSION[*WEIGHT]...]@SHARE, e.g. 8@10% or blend=7*0.3+8*0.7@5%; "
-            "may be repeated."
+        Option(
+            help="A version that answers a share of the requests: [NAME=]VERSION[*WEIGHT][+VERSION[*WEIGHT]...]@SHARE, "
+            "e.g. 8@10% or blend=7*0.3+8*0.7@5%; may be repeated."
         ),
     ] = None,
     shadow: Annotated[
         list[str] | None,
-        typer.Option(help="Likewise; scores along and is logged, never answers. Default share: 100%."),
+        Option(
+            help="A version that scores the same rows and is logged, but never answers; written like --challenger. "
+            "Default share: 100%."
+        ),
     ] = None,
-    why: ReasonText = "",
+    reason: ReasonText = "",
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
-    """Set who answers beside the champion and who scores along, in place of all before."""
+    """Replace all challengers and shadows by those you name."""
     from evergreen.tasks.io.traffic import set_variants
 
     result = set_variants(
-        open_model(model), challengers=challenger or [], shadows=shadow or [], why=why, dry_run=dry_run
+        open_model(model), challengers=challenger or [], shadows=shadow or [], why=reason, dry_run=dry_run
     )
-    _print_traffic(result, as_json=json)
+    show(result, _print_traffic, as_json=json)
 
 
 def ramp(
     model: Model,
-    canary: Annotated[
-        str, typer.Argument(metavar="CANARY", help="Version, alias or ensemble, e.g. 8 or challenger.")
-    ],
-    steps: Annotated[
-        str | None, typer.Option(help="Shares by comma, e.g. 1%,5%,25%,50% (default: traffic.steps).")
-    ] = None,
+    canary: Annotated[str, Argument(metavar="CANARY", help="Version, alias or ensemble, e.g. 8.")],
+    steps: Annotated[str | None, Option(help="Shares, e.g. 1%,5%,25%,50% (default: traffic.steps).")] = None,
     min_rows: Annotated[
-        int | None, typer.Option(min=1, help="Rows the canary answers in a step (default: traffic.min_rows).")
+        int | None, Option(min=1, help="Rows the canary answers in a step (default: traffic.min_rows).")
     ] = None,
     min_time: Annotated[
-        str | None, typer.Option(help="Shortest step, e.g. 10m (default: traffic.min_time).")
+        str | None, Option(help="Shortest step, e.g. 10m (default: traffic.min_time).")
     ] = None,
-    why: ReasonText = "",
+    reason: ReasonText = "",
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
-    """Ramp a canary up, step by step; a guardrail that trips sends everything back to the champion by itself."""
+    """Raise a canary's share in steps; a tripped guardrail stops it by itself."""
     from evergreen.tasks.core.traffic.variant import parse_steps
     from evergreen.tasks.io.traffic import ramp_variant
 
@@ -91,17 +93,17 @@ def ramp(
         steps=parse_steps(steps) if steps else None,
         min_rows=min_rows,
         min_time=_duration(min_time) if min_time else None,
-        why=why,
+        why=reason,
         dry_run=dry_run,
     )
-    _print_traffic(result, as_json=json)
+    show(result, _print_traffic, as_json=json)
 
 
-def stop(model: Model, why: ReasonText, dry_run: DryRun = False, json: Json = False) -> None:
-    """Send everything back to the champion; shadows go on."""
+def stop(model: Model, reason: ReasonText, dry_run: DryRun = False, json: Json = False) -> None:
+    """Let the champion answer every request again; shadows go on."""
     from evergreen.tasks.io.traffic import stop_variants
 
-    _print_traffic(stop_variants(open_model(model), why=why, dry_run=dry_run), as_json=json)
+    show(stop_variants(open_model(model), why=reason, dry_run=dry_run), _print_traffic, as_json=json)
 
 
 def _duration(text: str) -> timedelta:
@@ -115,19 +117,108 @@ def _duration(text: str) -> timedelta:
         raise InputError(f"Duration '{text}' of --min-time cannot be read: {error}") from error
 
 
-def _print_traffic(result: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        print(json_module.dumps(clean(result)))
-        return
+def _print_traffic(result: dict[str, Any]) -> None:
     print(f"{result['model']}: {result['state']}{' (dry run)' if result['dry_run'] else ''}")
-    for reason in result["reasons"]:
-        print(f"  {reason['code']}: {reason['message']}")
+    print_reasons(result)
     for one in result["traffic"]["variants"]:
         print(f"  {one['role']:<10} {one['share']:>7.2%}  {one['name']} ({one['label']})")
-    going = result["traffic"]["ramp"]
-    if going is not None:
-        steps = ", ".join(f"{step:.2%}" for step in going["steps"])
+    ramping = result["traffic"]["ramp"]
+    if ramping is not None:
+        steps = ", ".join(f"{step:.2%}" for step in ramping["steps"])
         print(
-            f"  ramp of '{going['arm']}' at step {going['step'] + 1} of {len(going['steps'])} ({steps}), each at "
-            f"least {going['min_rows']} rows and {going['min_seconds']:.0f} s"
+            f"  ramp of '{ramping['arm']}' at step {ramping['step'] + 1} of {len(ramping['steps'])} ({steps}), each at "
+            f"least {ramping['min_rows']} rows and {ramping['min_seconds']:.0f} s"
         )
+
+
+def create(
+    model: Model,
+    challenger: Annotated[int | None, Option(help="Version to test (default: @challenger).")] = None,
+    name: Annotated[str | None, Option(help="Name of the test, not used before for this model.")] = None,
+    hypothesis: Annotated[str, Option(help="What you expect and why, in a sentence.")] = "",
+    mode: Annotated[
+        str | None,
+        Option(
+            help="paired: the challenger is a shadow; arms: it answers (default, unless promotion.evidence is shadow)."
+        ),
+    ] = None,
+    metric: Annotated[str | None, Option(help="A mean over rows or groups (default: live.metric).")] = None,
+    share: Annotated[float | None, Option(help="Share the challenger answers (default: live.share).")] = None,
+    min_improvement: Annotated[
+        float | None, Option(help="Smallest improvement worth finding (default: live.min_improvement).")
+    ] = None,
+    max_duration: Annotated[
+        str | None, Option(help="Longest, e.g. 28d (default: live.max_duration).")
+    ] = None,
+    alpha: Annotated[
+        float | None,
+        Option(help="False-positive rate of the whole test (default: a quarter of what is left)."),
+    ] = None,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Start a live test: record its plan, spend its alpha, share the traffic."""
+    from evergreen.tasks.ab_test import create_test
+    from evergreen.tasks.core.ab_testing.definition import MODES
+
+    if mode is not None and mode not in MODES:
+        raise unknown_name("mode", mode, MODES, where="--mode")
+    live = {
+        "metric": metric,
+        "share": share,
+        "min_improvement": min_improvement,
+        "max_duration": max_duration,
+    }
+    result = create_test(
+        open_model(model),
+        challenger=challenger,
+        name=name,
+        hypothesis=hypothesis,
+        mode=mode,
+        alpha=alpha,
+        live={key: value for key, value in live.items() if value is not None},
+        dry_run=dry_run,
+    )
+    show(result, _print_test, as_json=json)
+
+
+def status(model: Model, name: TestName = None, json: Json = False) -> None:
+    """Show a test's results and verdict so far, and what it still needs; reads only."""
+    from evergreen.tasks.io.live_tests import show_test
+
+    show(show_test(open_model(model), name=name), _print_test, as_json=json)
+
+
+def conclude(
+    model: Model,
+    end: Annotated[bool, Option("--end", help="End it now, with a clear winner or without.")] = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Analyse the running test and act: go on, promote, keep the champion, or abort."""
+    options = {"model": model, "end": end, "dry_run": dry_run}
+    result = run_stage(open_model(model), "ab_test:ab_test", options, approves=True)
+    print_result({"test": None, "look": None, "conclusion": None, **result}, as_json=json)
+
+
+def abort(model: Model, reason: ReasonText = "", name: TestName = None, json: Json = False) -> None:
+    """End a running test without a winner; the champion answers every request again."""
+    from evergreen.tasks.io.live_tests import abort_test
+
+    show(abort_test(open_model(model), why=reason, name=name), _print_test, as_json=json)
+
+
+def _print_test(result: dict[str, Any]) -> None:
+    test = result["test"]
+    print(f"{result['model']}, live test {test['test']}: {result['state']}")
+    print(f"  {test['hypothesis']}")
+    print(f"  {test['metric']}, {test['mode']}, worth finding {test['effect']:g}, alpha {test['alpha']:g}")
+    print_reasons(result)
+    for one in (result.get("look") or {}).get("challengers", ()):
+        still = one["need"]["still"]
+        more = f"; about {still} more units for the planned power" if still else ""
+        low = "-inf" if one["low"] is None else f"{one['low']:+.4g}"
+        high = "inf" if one["high"] is None else f"{one['high']:+.4g}"
+        known = one["improvement"]
+        effect = "no result yet" if known is None else f"{known:+.4g} [{low}, {high}]"
+        print(f"  {one['variant']} (version {one['version']}): {one['verdict']}, {effect}{more}")

@@ -1,4 +1,4 @@
-"""Run the story and print what happened: ``python -m evergreen.deployments.demo``."""
+"""The demonstration: its story, told by the real flows; ``python -m evergreen.deployments.demo``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,98 @@ from rich.console import Console
 from rich.table import Table
 
 from evergreen.deployments.cli.output import prepare_prefect, run_flow
-from evergreen.deployments.demo.story import STORY, Chapter
 from evergreen.tasks.core.config.model import merge
 from evergreen.tasks.io.mlflow_store.tracking import open_tracker
 from evergreen.tasks.io.setup import open_setup
+from evergreen.tasks.io.status import model_status
 
-# Put the pages of monitoring and of the replay where a newcomer finds them.
-
-
+HOME = Path.cwd() / ".evergreen-demo"
 PAGES = {"monitoring": ("drift.html", "evidently.html"), "retraining": ("replay.html",)}
+"""Pages that are copied out of the runs, by the concern of their experiment."""
+TWO_COLUMN_CONFIG = {
+    "data": {"numeric": ["card_age_days", "hour"], "categorical": []},
+    "training": {
+        "candidates": [
+            {"name": "stump", "estimator": "sklearn.tree.DecisionTreeClassifier", "params": {"max_depth": 2}}
+        ]
+    },
+    "validation": {"baseline_margin": 0.0},
+}
+"""A poor configuration: two columns and a tree of two levels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chapter:
+    """One step of the story."""
+
+    title: str
+    """What is about to happen."""
+    flow: str
+    """``module:function`` in ``evergreen.flows``."""
+    now: str
+    """The time that decisions take for now."""
+    parameters: dict[str, Any] = field(default_factory=dict)
+    """The flow's parameters, without the model."""
+    changes: dict[str, Any] = field(default_factory=dict)
+    """What this chapter's configuration changes in the demo's payments.yaml."""
+
+
+def _train_to_challenge(who: str, until: str, **changes: Any) -> list[Chapter]:
+    """Return the three stages a version goes through."""
+    stages = {
+        f"Train {who} (as of {until})": ("train:train", {"until": until}),
+        "Pass it through the gate": ("validate:validate", {}),
+        "Challenge the champion": ("challenge:challenge", {"until": until}),
+    }
+    return [
+        Chapter(title=title, flow=flow, parameters=parameters, changes=changes, now=until)
+        for title, (flow, parameters) in stages.items()
+    ]
+
+
+def _retrain(what: str, until: str) -> Chapter:
+    """Return a run that a drift event asks for."""
+    parameters = {"until": until, "trigger": "drift"}
+    return Chapter(title=f"{what} (as of {until})", flow="retrain:retrain", parameters=parameters, now=until)
+
+
+def _monitor(what: str, until: str, *, pages: bool = False) -> Chapter:
+    """Return a run of the monitor; Evidently's page costs seconds, so only the last one draws it."""
+    return Chapter(
+        title=f"Watch it: {what} (to {until})",
+        flow="monitor:monitor",
+        parameters={"until": until},
+        now=until,
+        changes={} if pages else {"monitoring": {"report_rows": 0}},
+    )
+
+
+STORY = [
+    *_train_to_challenge("the first model", "2026-03-16"),
+    *_train_to_challenge("a model of two columns", "2026-03-16", **TWO_COLUMN_CONFIG),
+    _monitor("a quiet stretch", "2026-03-26T12:00"),
+    _monitor("one odd day", "2026-03-27T12:00"),
+    _monitor("habits change for good", "2026-05-05T12:00"),
+    _retrain("The alarm asks for a retraining", "2026-05-05T12:00"),
+    _monitor("another wallet spreads", "2026-05-13T12:00", pages=True),
+    _retrain("The next alarm asks too soon", "2026-05-13T12:00"),
+    Chapter(
+        title="Replay what other policies would have done",
+        flow="replay:replay",
+        parameters={
+            "policies": "configured,never,every,periodic:30d",
+            "since": "2026-03-26",
+            "until": "2026-05-14",
+        },
+        now="2026-05-14",
+    ),
+    Chapter(
+        title="Roll back by hand",
+        flow="rollback:rollback",
+        parameters={"reason": "shown in the demo"},
+        now="2026-05-14",
+    ),
+]
 
 
 def collect_pages(model: str, folder: Path) -> list[Path]:
@@ -36,19 +120,15 @@ def collect_pages(model: str, folder: Path) -> list[Path]:
 
 
 def _newest(model: str, concern: str, pages: tuple[str, ...], folder: Path) -> list[Path]:
-    setup = open_setup(model)
-    client = open_tracker(setup.stores).client
-    experiment = client.get_experiment_by_name(f"{setup.model}/{concern}")
+    client = open_tracker(open_setup(model).stores).client
+    experiment = client.get_experiment_by_name(f"{model}/{concern}")
     if experiment is None:
         return []
     for run in client.search_runs([experiment.experiment_id], order_by=["attributes.start_time DESC"]):
-        files = {file.path for file in client.list_artifacts(run.info.run_id)}
-        if files.issuperset(pages):
+        artifacts = {file.path for file in client.list_artifacts(run.info.run_id)}
+        if artifacts.issuperset(pages):
             return [Path(client.download_artifacts(run.info.run_id, page, str(folder))) for page in pages]
     return []
-
-
-# The demo's end: its champion is served, until somebody asks for the end.
 
 
 PAYMENT = {
@@ -62,42 +142,35 @@ PAYMENT = {
     "new_device": 1,
     "country_risk": 0.2,
 }
-"""A payment to ask about: small, late, for digital goods, from a new device."""
+"""A payment to predict for: small, late, for digital goods, from a new device."""
 _START_S = 120.0
 
 
 def serve_until_stopped(console: Console, home: Path) -> None:
-    """Start the prediction service, ask it once, show how to ask it, and end it at Enter, Ctrl-C or without a terminal.
+    """Start the prediction service, ask it once, and stop it at Enter, at Ctrl-C, or at once without a terminal.
 
     Raises
     ------
     SystemExit
-        When it does not start; its own words are in ``service.log``.
+        When it does not start; ``service.log`` says why.
     """
     environment = {name: value for name, value in os.environ.items() if name != "EVERGREEN_NOW"}
     command = [sys.executable, "-m", "evergreen.deployments.cli", "serve", "payments", "--port", "0"]
-    with (home / "service.log").open("w", encoding="utf-8") as said:
-        service = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True, env=environment)
+    with (home / "service.log").open("w", encoding="utf-8") as log:
+        service = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
     try:
         with console.status("The service loads the champion ..."):
             url = _ready(service)
         body = json.dumps({"records": [PAYMENT]})
-        console.print(f"Served at:   {url}", highlight=False, soft_wrap=True)
-        console.print(
-            f"Ask it:      curl -s {url} -H 'Content-Type: application/json' -d '{body}'",
-            highlight=False,
-            soft_wrap=True,
-            markup=False,
-        )
-        console.print(
-            f"It answers:  {request_prediction(url, body)}", highlight=False, soft_wrap=True, markup=False
-        )
+        print(f"Served at:   {url}")
+        print(f"Ask it:      curl -s {url} -H 'Content-Type: application/json' -d '{body}'")
+        print(f"It answers:  {request_prediction(url, body)}")
         if sys.stdin.isatty():
             _wait_for_enter(console)
     finally:
         service.terminate()
         service.communicate()
-    console.print("The service has ended.")
+    print("The service has stopped.")
 
 
 def request_prediction(url: str, body: str) -> str:
@@ -122,27 +195,22 @@ def _ready(service: subprocess.Popen[str]) -> str:
 
 def _wait_for_enter(console: Console) -> None:
     try:
-        console.input("Press Enter to end the service. ")
+        console.input("Press Enter to stop the service. ")
     except (KeyboardInterrupt, EOFError):
         console.print()
-
-
-HOME = Path.cwd() / ".evergreen-demo"
 
 
 def main() -> None:
     """Run every chapter in one process, then print the aliases and where to look."""
     if (HOME / "ledger.db").exists():
-        raise SystemExit(
-            "The demo has run already: look at it, or remove it by 'make clean-demo' and run it again."
-        )
+        raise SystemExit("The demo has run already. To run it again, remove it by 'make clean-demo' first.")
     started = time.monotonic()
     console = Console()
     _prepare()
     console.print("[bold]A model's first months[/bold] on synthetic card payments (seeded, drift declared).")
     prepare_prefect()
-    happened = [_play(console, number, chapter) for number, chapter in enumerate(STORY, start=1)]
-    _conclude(console, happened, time.monotonic() - started)
+    results = [_play(console, number, chapter) for number, chapter in enumerate(STORY, start=1)]
+    _conclude(console, results, time.monotonic() - started)
 
 
 def _prepare() -> None:
@@ -154,34 +222,24 @@ def _prepare() -> None:
     os.environ["PREFECT_HOME"] = str(HOME / "prefect")
 
 
-def _play(console: Console, number: int, chapter: Chapter) -> tuple[Chapter, dict[str, Any]]:
-    """Write the chapter's configuration, run its flow, say how it ended."""
-    values = merge(
-        yaml.safe_load(
-            files("evergreen.deployments.demo").joinpath("payments.yaml").read_text(encoding="utf-8")
-        ),
-        chapter.changes,
-    )
+def _play(console: Console, number: int, chapter: Chapter) -> dict[str, Any]:
+    """Write the chapter's configuration, run its flow, print how it ended."""
+    base = files("evergreen.deployments.demo").joinpath("payments.yaml").read_text(encoding="utf-8")
+    values = merge(yaml.safe_load(base), chapter.changes)
     (HOME / "config" / "payments.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
-    os.environ["EVERGREEN_NOW"] = (
-        f"{chapter.now}+00:00" if "T" in chapter.now else f"{chapter.now}T00:00+00:00"
-    )
-    with console.status(f"{number:2}/{len(STORY)}  {chapter.title} ..."):
-        result = run_flow(chapter.flow, {"model": "payments", **chapter.parameters})
-    console.print(
-        f"{number:2}/{len(STORY)}  {chapter.title}: [bold]{result['state']}[/bold]", highlight=False
-    )
-    return chapter, result
+    os.environ["EVERGREEN_NOW"] = f"{chapter.now}{'' if 'T' in chapter.now else 'T00:00'}+00:00"
+    title = f"{number:2}/{len(STORY)}  {chapter.title}"
+    with console.status(f"{title} ..."):
+        result = run_flow(f"evergreen.flows.{chapter.flow}", {"model": "payments", **chapter.parameters})
+    console.print(f"{title}: [bold]{result['state']}[/bold]", highlight=False)
+    return result
 
 
-def _conclude(console: Console, happened: list[tuple[Chapter, dict[str, Any]]], seconds: float) -> None:
-    from evergreen.tasks.io.setup import open_setup
-    from evergreen.tasks.io.status import model_status
-
+def _conclude(console: Console, results: list[dict[str, Any]], seconds: float) -> None:
     table = Table(title="What happened, and why", expand=True)
-    for name, room in (("", None), ("state", None), ("version", None), ("why", 1)):
-        table.add_column(name, no_wrap=True, overflow="ellipsis", ratio=room)
-    for number, (_, result) in enumerate(happened, start=1):
+    for name, ratio in (("", None), ("state", None), ("version", None), ("why", 1)):
+        table.add_column(name, no_wrap=True, overflow="ellipsis", ratio=ratio)
+    for number, result in enumerate(results, start=1):
         why = result["reasons"][0]["message"] if result["reasons"] else ""
         table.add_row(str(number), result["state"], str(result.get("version") or "-"), why)
     console.print(table)
@@ -192,15 +250,11 @@ def _conclude(console: Console, happened: list[tuple[Chapter, dict[str, Any]]], 
         cells = (holder.get("version", "-"), holder.get("stage", "-"), holder.get("trained_to", "-"))
         aliases.add_row(f"@{role}", *map(str, cells))
     console.print(aliases)
-    console.print(
-        f"Ledger and aliases agree: {status['consistent']}. {seconds:.0f} s in all.", highlight=False
-    )
+    print(f"Ledger and aliases agree: {status['consistent']}. {seconds:.0f} s in all.")
     for page in collect_pages("payments", HOME / "reports"):
-        console.print(f"Look at:     {page.relative_to(Path.cwd())}", highlight=False)
-    console.print(
-        "Look at it:  EVERGREEN_HOME=.evergreen-demo .venv/bin/evergreen up   (Prefect and MLflow pages)"
-    )
-    console.print("Clean up:    make clean-demo")
+        print(f"Look at:     {page.relative_to(Path.cwd())}")
+    print("Look at it:  EVERGREEN_HOME=.evergreen-demo .venv/bin/evergreen up   (Prefect and MLflow pages)")
+    print("Clean up:    make clean-demo")
     serve_until_stopped(console, HOME)
 
 

@@ -1,4 +1,4 @@
-"""Who may ask, and how often: API keys and rates, in front of everything but signs of life."""
+"""Which clients may send requests, and how often: API keys and rates, before everything but health."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class Authenticator:
         self._clock, self._monotonic = clock, monotonic
 
     def admit(self, secret: bytes | None, scope: Scope) -> str:
-        """Return who asks: the name of the key; without keys the client's address.
+        """Return the client: the name of its key; its address where the service has no keys.
 
         Raises
         ------
-        Problem
-            401 without a key, or with one that is not known.
+        RequestProblem
+            401 without a key, or with an unknown one.
         """
         if not self.keys.guarded:
             client = scope.get("client")
@@ -62,7 +62,7 @@ class Authenticator:
 
         Raises
         ------
-        Problem
+        RequestProblem
             429 when there is none.
         """
         wait = buckets.take(who, now=self._monotonic()) if buckets is not None else 0.0

@@ -1,4 +1,4 @@
-"""The alarm of a service: kept in the ledger once when it opens and once when it is over, and sent at once."""
+"""Watch the aliases: load and smoke-test the versions they name, serve them, and raise an alarm for refused ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from evergreen.tasks.core.traffic.plan import TrafficPlan, plain_plan
 from evergreen.tasks.core.traffic.state import TRAFFIC, TrafficState
 from evergreen.tasks.io.alerts import record_health
 from evergreen.tasks.io.serving_cache import ServingCache
-from evergreen.tasks.io.settings import import_root, utc_now
+from evergreen.tasks.io.settings import python_path, utc_now
 from evergreen.tasks.io.setup import Setup
 from evergreen.tasks.io.traffic import settle, traffic_in_force
 
@@ -33,7 +33,7 @@ CHECK = "serving"
 
 
 class ServingAlarm:
-    """Tells of what a service cannot do.
+    """The alarm of a service: recorded once when it opens and once when it is over, and sent at once.
 
     Parameters
     ----------
@@ -48,82 +48,64 @@ class ServingAlarm:
     def __init__(
         self, setup: Setup, *, deliver: Callable[[Setup], None], record: Callable[..., Alert] = record_health
     ) -> None:
-        self._setup, self._deliver, self._record = setup, deliver, record
-        self._told: str | None = ""
-        self._telling = threading.Lock()
+        self._setup, self._deliver, self._write = setup, deliver, record
+        self._recorded: str | None = ""
+        self._recording = threading.Lock()
         self._closed = False
 
-    def tell(self, trouble: str | None, *, version: int | None) -> None:
-        """Open the alarm, or close it (None); nothing where it is as it was.
+    def update(self, problem: str | None, *, version: int | None) -> None:
+        """Open the alarm, or close it (None); do nothing where it is as it was.
 
-        While the ledger does not answer it is told again at the next look.
+        While the ledger does not answer, this is tried again at the next check.
         """
-        with self._telling:
-            if trouble != self._told and not self._closed:
-                self._tell(trouble, version=version)
+        with self._recording:
+            if problem != self._recorded and not self._closed:
+                self._record(problem, version=version)
 
     def close(self, *, timeout: float) -> None:
-        """Tell nothing more; what is being told is kept and sent first, within so many seconds."""
+        """Record nothing more; what is being recorded is finished first, within so many seconds."""
         self._closed = True
-        if self._telling.acquire(timeout=timeout):
-            self._telling.release()
+        if self._recording.acquire(timeout=timeout):
+            self._recording.release()
         else:
-            logger.error("%s: the ledger took no alarm in %g s", self._setup.model, timeout)
+            logger.error("%s: the ledger did not record the alarm in %g s", self._setup.model, timeout)
 
-    def _tell(self, trouble: str | None, *, version: int | None) -> None:
-        condition = Condition.FAILED if trouble else Condition.OK
-        one = check(CHECK, condition, f"{trouble}." if trouble else "The service serves what is wanted.")
+    def _record(self, problem: str | None, *, version: int | None) -> None:
+        condition = Condition.FAILED if problem else Condition.OK
+        one = check(CHECK, condition, f"{problem}." if problem else "The service serves what is wanted.")
         try:
-            alert = self._record(self._setup, HealthReport(checks=(one,)), version=version)
+            alert = self._write(self._setup, HealthReport(checks=(one,)), version=version)
         except Exception as error:  # the ledger is away: answering goes on
-            logger.warning("%s: the alarm cannot be kept: %s", self._setup.model, reason_of(error))
+            logger.warning("%s: the alarm cannot be recorded: %s", self._setup.model, reason_of(error))
             return
-        self._told = trouble
+        self._recorded = problem
         if alert.speaks:
             self._deliver(self._setup)
 
 
 def deliver_alerts(setup: Setup) -> None:
     """Send what is due in a process of its own: channels may be slow, and a service needs no Prefect."""
-    command = [
-        sys.executable,
-        "-m",
-        "evergreen.deployments.cli",
-        "alert",
-        str(setup.path),
-        "--deliver",
-        "--json",
-    ]
+    command = [sys.executable, "-m", "evergreen.deployments.cli"]
+    command += ["alert", str(setup.path), "--deliver", "--json"]
+    environ = {**os.environ, "PYTHONPATH": python_path()}
     logs = setup.settings.home / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     with (logs / "alerts.log").open("ab") as out:
         child = subprocess.Popen(
-            command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True, env=_environ()
+            command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True, env=environ
         )
     threading.Thread(target=child.wait, name="evergreen-alert", daemon=True).start()
 
 
-def _environ() -> dict[str, str]:
-    """Return this environment, with this code first on the path wherever the service was started."""
-    root = str(import_root())
-    return {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
-    }
-
-
-# What is served, noted on disk for a restart; what a full disk does not take is noted once it does.
-
-
 class LastServed:
-    """Keeps the note of what one model serves, and removes copies of what is not served; for one thread.
+    """What one model serves, written to disk for a restart; removes copies of other versions; for one thread.
 
     Parameters
     ----------
     model : str
         Registered model name.
     cache : ServingCache
-        Where the note lies, beside the copies.
+        Where it is written, beside the copies.
     """
 
     def __init__(self, model: str, cache: ServingCache) -> None:
@@ -132,11 +114,11 @@ class LastServed:
         self._failed = False
 
     def went_live(self, aliases: Mapping[str, int], plan: TrafficPlan, *, kept: Collection[int]) -> None:
-        """Take what is to be noted, and the versions whose copies stay; `settle` does it."""
+        """Take what is to be written, and the versions whose copies stay; `settle` does it."""
         self._due = (dict(aliases), plan, kept)
 
     def settle(self) -> None:
-        """Note what is due, and only then remove other copies; nothing is lost where the disk does not take it."""
+        """Write what is due, and only then remove other copies; a full disk is tried again at the next check."""
         if self._due is None:
             return
         aliases, plan, kept = self._due
@@ -145,52 +127,52 @@ class LastServed:
             self._cache.prune(kept)
         except OSError as error:
             if not self._failed:
-                logger.error("%s: what is live cannot be noted: %s", self._model, reason_of(error))
+                logger.error("%s: what is live cannot be written to disk: %s", self._model, reason_of(error))
             self._failed = True
             return
         self._due, self._failed = None, False
 
 
 class KeptStop:
-    """The stop that holds here until the ledger has it, or better: on disk before it takes effect, for a restart.
+    """A stop in force here until the ledger has it or a newer one; on disk before it takes effect, for a restart.
 
     Parameters
     ----------
     model : str
         Registered model name.
     cache : ServingCache
-        Where it lies.
+        Where it is written.
 
     Attributes
     ----------
     decision : TrafficDecision | None
-        The stop; at first the one that a former process left. None where none holds.
+        The stop; at first the one that a former process left. None where none is in force.
     """
 
     def __init__(self, model: str, cache: ServingCache) -> None:
         self._model, self._cache = model, cache
-        kept = cache.kept_stop()
-        self.decision = None if kept is None else TrafficDecision.stop_from_payload(kept)
+        payload = cache.kept_stop()
+        self.decision = None if payload is None else TrafficDecision.stop_from_payload(payload)
         self._over: TrafficDecision | None = None
 
-    def note(self, stop: TrafficDecision) -> None:
-        """Write a stop to disk; one that the disk does not take holds until this process ends."""
+    def write(self, stop: TrafficDecision) -> None:
+        """Write a stop to disk; where the disk is full it is in force until this process ends."""
         try:
             self._cache.keep_stop(stop.to_payload())
         except OSError as error:
-            logger.error("%s: the stop cannot be noted: %s", self._model, reason_of(error))
+            logger.error("%s: the stop cannot be written to disk: %s", self._model, reason_of(error))
 
-    def laid_on(self, state: TrafficState) -> TrafficState | None:
-        """Return traffic with the stop laid on it; None where there is none, or nothing left for it to stop."""
+    def applied_to(self, state: TrafficState) -> TrafficState | None:
+        """Return traffic with the stop applied; None where there is none, or nothing left for it to stop."""
         renewed = None if self.decision is None else renew_stop(self.decision, state)
         return None if renewed is None else renewed.state
 
-    def let_go(self) -> None:
-        """Hold the stop no more: the ledger has it, or better."""
+    def release(self) -> None:
+        """End the stop: the ledger has it, or a newer one."""
         self._over, self.decision = self.decision or self._over, None
 
     def settle(self) -> None:
-        """Remove the note of a stop that was let go, unless a start by the note of what was live would undo it."""
+        """Remove a released stop from disk, unless a restart from what was live last would undo it."""
         if self._over is None:
             return
         last = self._cache.last_good()
@@ -200,22 +182,19 @@ class KeptStop:
             self._over = None
 
 
-# Follow the aliases: look, load, prove, and only then let a version answer; what will not do is refused.
-
-
 class AliasWatcher:
-    """Keeps one model's picture true, in a thread of its own.
+    """Keeps what one model serves in step with its aliases and traffic, in a thread of its own.
 
     Parameters
     ----------
     setup : Setup
         The model.
     served : ServedModel
-        What is assigned to.
-    metrics : Metrics
+        Gets the live versions.
+    metrics : ServiceMetrics
         Where versions are shown.
-    alarm : Alarm
-        Told of refused versions.
+    alarm : ServingAlarm
+        Opened while a version is refused.
     make_versions : callable
         Makes the ``VersionCache``.
     """
@@ -232,32 +211,32 @@ class AliasWatcher:
         self._setup, self._served, self._metrics = setup, served, metrics
         self._alarm = alarm
         self._cache = ServingCache(setup)
-        self._taken = make_versions(setup, self._cache, metrics=metrics)
-        self._noted = LastServed(setup.model, self._cache)
+        self._versions = make_versions(setup, self._cache, metrics=metrics)
+        self._last_served = LastServed(setup.model, self._cache)
         self._traffic: TrafficState | None = None
-        self._stop_kept = KeptStop(setup.model, self._cache)
+        self._kept_stop = KeptStop(setup.model, self._cache)
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"evergreen-follow-{setup.model}", daemon=True)
 
     @property
     def stopped(self) -> TrafficDecision | None:
-        """The stop that holds here, written or not: at first what a former process left; None where none does."""
-        return self._stop_kept.decision
+        """The stop in force here, recorded or not: at first what a former process left; None where there is none."""
+        return self._kept_stop.decision
 
     def start(self) -> None:
-        """Begin to follow."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End; a version that is being loaded is let go."""
+        """End the thread; a version that is being loaded is dropped."""
         self._stop.set()
 
-    def look(self) -> None:
-        """Look once: ask the registry and the ledger, serve what they want as far as it will do, and note it."""
+    def check(self) -> None:
+        """Read the registry and the ledger once, serve what they name as far as it passes, and write that to disk."""
         self._follow()
-        self._noted.settle()
-        self._stop_kept.settle()
+        self._last_served.settle()
+        self._kept_stop.settle()
 
     def _follow(self) -> None:
         aliases = self._ask_registry()
@@ -276,11 +255,10 @@ class AliasWatcher:
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
-                self.look()
-            except Exception as error:  # the thread must not die: what is live goes on
-                logger.error(
-                    "%s: following failed: %s at %s", self._setup.model, reason_of(error), place_of(error)
-                )
+                self.check()
+            except Exception as error:  # the thread must not die: what is live stays
+                reason, place = reason_of(error), place_of(error)
+                logger.error("%s: the aliases cannot be followed: %s at %s", self._setup.model, reason, place)
             self._stop.wait(self._served.config.serving.poll.amount)
 
     def _ask_registry(self) -> dict[str, int] | None:
@@ -288,7 +266,7 @@ class AliasWatcher:
         served = self._served
         try:
             aliases = self._setup.stores.registry.aliases(self._setup.model)
-        except Exception as error:  # a store that is away raises what it likes
+        except Exception as error:  # a store that is away may raise anything
             if served.away_since is None:
                 served.away_since = utc_now()
                 logger.warning("%s: the registry does not answer: %s", self._setup.model, reason_of(error))
@@ -312,19 +290,19 @@ class AliasWatcher:
             before = self._served.live
             if before is None or before.champion.number != champion:
                 settle(ledger, model, champion=champion, at=utc_now())
-            found = traffic_in_force(ledger, model, champion=champion)
-        except Exception as error:  # as above; whoever was in an arm stays there
+            wanted = traffic_in_force(ledger, model, champion=champion)
+        except Exception as error:  # as above; every arm stays as it is
             logger.warning("%s: the traffic cannot be read: %s", model, reason_of(error))
             if self._traffic is None:
                 self._traffic = self._last_traffic(champion)
             return self._traffic
         with self._lock:
-            held = self._stop_kept.laid_on(found)
-            if held is None:
-                self._stop_kept.let_go()
-            found = held or found
-            if found != self._traffic:
-                self._traffic = found
+            stopped = self._kept_stop.applied_to(wanted)
+            if stopped is None:
+                self._kept_stop.release()
+            wanted = stopped or wanted
+            if wanted != self._traffic:
+                self._traffic = wanted
         return self._traffic
 
     def _last_traffic(self, champion: int) -> TrafficState:
@@ -335,9 +313,9 @@ class AliasWatcher:
         return TrafficState(plan=plain_plan(salt=f"{self._setup.model}/{TRAFFIC}/0"))
 
     def _as_it_was(self, last: dict[str, Any]) -> TrafficState:
-        """Return the traffic of a note of what was live, with what was stopped since."""
-        found = TrafficState(plan=TrafficPlan.from_dict(last["traffic"]))
-        return self._stop_kept.laid_on(found) or found
+        """Return the traffic that was live last, with what was stopped since."""
+        traffic = TrafficState(plan=TrafficPlan.from_dict(last["traffic"]))
+        return self._kept_stop.applied_to(traffic) or traffic
 
     def _begin_from_cache(self) -> None:
         """Serve what was served last, from the copies on disk, when nothing is live yet."""
@@ -349,29 +327,25 @@ class AliasWatcher:
         self._serve(last["aliases"][CHAMPION], self._traffic)
         if self._served.live is not None:
             self._served.from_cache = True
-            logger.warning(
-                "%s: serving version %d from the copy on disk, as it was at %s",
-                self._setup.model,
-                self._served.live.champion.number,
-                last["at"],
-            )
+            number, at = self._served.live.champion.number, last["at"]
+            logger.warning("%s: serving version %d from its copy, live at %s", self._setup.model, number, at)
 
     def _lost_champion(self, aliases: dict[str, int]) -> None:
-        """Go on with the champion there was: no alias is no order to stop answering."""
+        """Go on with the last champion: a missing alias is no order to stop answering."""
         self._served.aliases = aliases
         if self._served.live is not None:
-            self._alarm.tell("The alias @champion is gone; the last champion goes on serving", version=None)
+            self._alarm.update("The alias @champion is gone; the last champion goes on serving", version=None)
 
     def _serve(self, champion: int, traffic: TrafficState) -> None:
-        """Make what is wanted live, as far as it will do; in one assignment."""
-        wanted = self._taken.take(champion, CHAMPION)
+        """Make what is wanted live, as far as it passes; in one assignment."""
+        wanted = self._versions.get(champion, CHAMPION)
         before = self._served.live
         first = wanted or (before.champion if before else self._last_champion(champion))
         if first is None:
-            self._tell_refusals({champion})
+            self._update_alarm({champion})
             return
-        arms = self._taken.arms(traffic.plan, first)
-        self._tell_refusals({champion, *traffic.plan.versions})
+        arms = self._versions.arms(traffic.plan, first)
+        self._update_alarm({champion, *traffic.plan.versions})
         if (
             before is None
             or before.champion is not first
@@ -386,15 +360,15 @@ class AliasWatcher:
             self._went_live(live, complete=wanted is not None)
 
     def stop_challengers(self, stop: TrafficDecision) -> None:
-        """Let the champion answer everything at once, whatever the ledger says until it has the stop, or better.
+        """Let the champion answer everything at once, whatever the ledger says until it has the stop, or a newer one.
 
-        It is on disk before it takes effect: whoever ends this process, the next one holds it.
+        The stop is on disk before it takes effect: if this process dies, the next one keeps it.
         """
-        self._stop_kept.note(stop)
+        self._kept_stop.write(stop)
         state = stop.state
         with self._lock:
             live = self._served.live
-            self._stop_kept.decision, self._traffic = stop, state
+            self._kept_stop.decision, self._traffic = stop, state
             if live is not None:
                 arms = {one.name: live.arms[one.name] for one in state.plan.variants if one.name in live.arms}
                 self._served.live = Live(champion=live.champion, traffic=state, arms=arms)
@@ -403,27 +377,25 @@ class AliasWatcher:
         """Return the champion that was served last on this machine, where the one that is wanted was refused."""
         last = self._cache.last_good()
         number = last["aliases"][CHAMPION] if last else refused
-        return self._taken.take(number, CHAMPION) if number != refused else None
+        return self._versions.get(number, CHAMPION) if number != refused else None
 
-    def _tell_refusals(self, wanted: set[int]) -> None:
-        """Keep the refusals of what is wanted; open or close the alarm."""
-        self._served.refused = self._taken.refusals(wanted)
+    def _update_alarm(self, wanted: set[int]) -> None:
+        """Show which wanted versions are refused; open or close the alarm."""
+        self._served.refused = self._versions.refusals(wanted)
         live = self._served.live
         serving = f"version {live.champion.number} goes on serving" if live else "nothing is served"
-        said = "; ".join(
+        refused = [
             f"version {one.version} was refused as {one.role}: {one.detail}" for one in self._served.refused
-        )
-        self._alarm.tell(
-            f"{said}; {serving}" if said else None, version=live.champion.number if live else None
-        )
+        ]
+        problem = "; ".join([*refused, serving]) if refused else None
+        self._alarm.update(problem, version=live.champion.number if live else None)
 
     def _went_live(self, live: Live, *, complete: bool) -> None:
         logger.info("%s: live: %s", self._setup.model, ", ".join(f"{k}={v}" for k, v in live.numbers.items()))
         self._metrics.show_versions(self._setup.model, live.numbers)
-        needed = set(live.numbers.values())
-        kept = self._taken.keep(needed)
+        kept = self._versions.keep(set(live.numbers.values()))
         if complete:
-            self._noted.went_live(self._served.aliases, live.plan, kept=kept)
+            self._last_served.went_live(self._served.aliases, live.plan, kept=kept)
 
 
 def _differ(before: Live, arms: dict[str, ServedArm]) -> bool:

@@ -1,4 +1,4 @@
-"""The FastAPI application: signs of life, facts and documents by FastAPI, predictions past it."""
+"""The FastAPI application: health, facts and documents by FastAPI; predictions before its middleware and router."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Res
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
+from evergreen.deployments.service import openapi
 from evergreen.deployments.service.errors import (
     Receive,
     RequestProblem,
@@ -25,37 +26,13 @@ from evergreen.deployments.service.errors import (
     problem_answer,
     unknown_model,
 )
-from evergreen.deployments.service.info import model_facts, readiness
-from evergreen.deployments.service.openapi import describe
+from evergreen.deployments.service.live import Live, ServedModel
 from evergreen.deployments.service.request import MODEL_HEADER, read_head, read_secret
 from evergreen.deployments.service.service import Service
 
-# The page at ``/docs``: Swagger UI from an installed package, so that it opens where nothing else can be reached.
-
-
-_PATH = "docs"
-
-
-def add_docs_page(app: FastAPI) -> None:
-    """Serve the page and what it loads; every address is relative, whatever stands in front of the service."""
-    page = get_swagger_ui_html(
-        openapi_url="openapi.json",
-        title=app.title,
-        swagger_js_url=f"{_PATH}/swagger-ui-bundle.js",
-        swagger_css_url=f"{_PATH}/swagger-ui.css",
-        swagger_favicon_url=f"{_PATH}/favicon-32x32.png",
-    )
-
-    @app.get(f"/{_PATH}", include_in_schema=False)
-    async def docs() -> HTMLResponse:
-        """Return the page."""
-        return page
-
-    app.mount(f"/{_PATH}", StaticFiles(packages=[("fastapi_swagger", "resources")]))
-
-
 logger = logging.getLogger(__name__)
 
+_DOCS = "docs"
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -78,7 +55,7 @@ class ServiceApp(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document, the raw endpoints included."""
         self.openapi_schema = None  # its examples change with what is served
-        return describe(super().openapi(), self.service)
+        return openapi.describe(super().openapi(), self.service)
 
 
 def make_app(service: Service) -> ServiceApp:
@@ -98,60 +75,97 @@ def make_app(service: Service) -> ServiceApp:
         docs_url=None,
         redoc_url=None,
     )
-    add_docs_page(app)
-    _add_signs_of_life(app, service)
+    _add_docs_page(app)
+    _add_health(app, service)
     _add_facts(app, service)
-    _add_strangers(app, service)
+    _add_predictions(app, service)
     _add_problems(app)
     return app
 
 
-def _add_signs_of_life(app: FastAPI, service: Service) -> None:
-    @app.get(
-        "/health",
-        summary="Whether the process lives",
-        tags=["signs of life"],
-        response_class=PlainTextResponse,
+def _add_docs_page(app: FastAPI) -> None:
+    """Serve Swagger UI from an installed package, so that it opens offline; every address in it is relative."""
+    page = get_swagger_ui_html(
+        openapi_url="openapi.json",
+        title=app.title,
+        swagger_js_url=f"{_DOCS}/swagger-ui-bundle.js",
+        swagger_css_url=f"{_DOCS}/swagger-ui.css",
+        swagger_favicon_url=f"{_DOCS}/favicon-32x32.png",
     )
-    @app.get("/ping", summary="The same", tags=["signs of life"], response_class=PlainTextResponse)
+
+    @app.get(f"/{_DOCS}", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        """Return the page."""
+        return page
+
+    app.mount(f"/{_DOCS}", StaticFiles(packages=[("fastapi_swagger", "resources")]))
+
+
+def _add_health(app: FastAPI, service: Service) -> None:
+    plain: dict[str, Any] = {"tags": ["health"], "response_class": PlainTextResponse}
+    content = {"content": {"application/json": {"schema": {"type": "object"}}}}
+    ready_answers: dict[int | str, Any] = {
+        200: content,
+        503: {"description": "Not ready, and why.", **content},
+    }
+
+    @app.get("/health", summary="Whether the process lives", **plain)
+    @app.get("/ping", summary="The same", **plain)
     async def health() -> str:
         """Say that the process lives."""
         return "OK\n"
 
-    @app.get("/version", summary="MLflow's version", tags=["signs of life"], response_class=PlainTextResponse)
+    @app.get("/version", summary="MLflow's version", **plain)
     async def version() -> str:
         """Say which MLflow the service loads models by, as MLflow's own server does."""
         return installed_version("mlflow")
 
-    @app.get("/ready", summary="Whether every model is ready", tags=["signs of life"])
+    @app.get("/ready", summary="Whether every model is ready", tags=["health"], responses=ready_answers)
     async def ready() -> JSONResponse:
         """Say whether every model has a version to answer with, and the log can be written; 503 when not."""
-        is_ready, said = readiness(service)
-        return JSONResponse(said, status_code=200 if is_ready else 503)
+        is_ready, state = readiness(service)
+        return JSONResponse(state, status_code=200 if is_ready else 503)
 
 
 def _add_facts(app: FastAPI, service: Service) -> None:
     def admit(request: Request) -> str:
-        return service.guard.admit(read_secret(request.scope["headers"]), request.scope)
+        return service.authenticator.admit(read_secret(request.scope["headers"]), request.scope)
 
-    @app.get("/metrics", summary="Figures for Prometheus", tags=["facts"], response_class=PlainTextResponse)
-    async def metrics(_: str = Depends(admit)) -> Response:
+    options: dict[str, Any] = {"tags": ["facts"], "dependencies": [Depends(admit), *openapi.KEYS]}
+
+    @app.get(
+        "/metrics",
+        summary="Figures for Prometheus",
+        response_class=PlainTextResponse,
+        responses=openapi.errors(401),
+        **options,
+    )
+    async def metrics() -> Response:
         """Return figures for Prometheus."""
         return Response(service.metrics.text(), media_type=_METRICS_TYPE)
 
-    @app.get("/models", summary="The models that are served", tags=["facts"])
-    async def models(_: str = Depends(admit)) -> dict[str, list[str]]:
+    @app.get("/models", summary="The models that are served", responses=openapi.errors(401), **options)
+    async def models() -> dict[str, list[str]]:
         """Name the models that are served."""
         return {"models": list(service.models)}
 
-    @app.get("/models/{model}", summary="Versions, roles and signature", tags=["facts"])
-    async def model_of(model: str, _: str = Depends(admit)) -> dict[str, Any]:
+    answers = openapi.errors(401, 404)
+
+    @app.get("/models/{model}", summary="Versions, roles and signature", responses=answers, **options)
+    async def model_of(model: str) -> dict[str, Any]:
         """Return versions, roles and signature of a model."""
         if model not in service.models:
             raise unknown_model(model, list(service.models))
         return model_facts(service.models[model])
 
-    @app.post("/invocations", include_in_schema=False)
+
+def _add_predictions(app: FastAPI, service: Service) -> None:
+    """Document the raw endpoints, and answer what they do not: models that are not served, ``/invocations`` of many."""
+
+    async def unknown(model: str, request: Request) -> Response:
+        service.authenticator.admit(read_head(request.scope["headers"]).secret, request.scope)
+        raise unknown_model(model, list(service.models))
+
     async def invocations(request: Request) -> Response:
         head = read_head(request.scope["headers"])
         name = head.model or (next(iter(service.models)) if len(service.models) == 1 else None)
@@ -163,22 +177,16 @@ def _add_facts(app: FastAPI, service: Service) -> None:
                 "/models/MODEL/invocations.",
                 field=MODEL_HEADER,
             )
-        service.guard.admit(head.secret, request.scope)
-        endpoint = service.route(name)
+        service.authenticator.admit(head.secret, request.scope)
+        endpoint = service.routes.get(f"/models/{name}/invocations")
         if endpoint is None:
             raise unknown_model(name, list(service.models))
         return Raw(endpoint)
 
-
-def _add_strangers(app: FastAPI, service: Service) -> None:
-    """Answer for models that are not served: the paths of those that are were found before the router."""
-
-    @app.post("/models/{model}/predict", include_in_schema=False)
-    @app.post("/models/{model}/invocations", include_in_schema=False)
-    @app.post("/models/{model}/outcomes", include_in_schema=False)
-    async def stranger(model: str, request: Request) -> Response:
-        service.guard.admit(read_head(request.scope["headers"]).secret, request.scope)
-        raise unknown_model(model, list(service.models))
+    for path, operation in openapi.RAW_OPERATIONS.items():
+        endpoint = invocations if path == "/invocations" else unknown
+        answers, keys = openapi.errors(), openapi.KEYS
+        app.add_api_route(path, endpoint, methods=["POST"], responses=answers, dependencies=keys, **operation)
 
 
 class Raw(Response):
@@ -193,35 +201,111 @@ class Raw(Response):
         await self._endpoint(scope, receive, send)
 
 
-def _add_problems(app: FastAPI) -> None:
-    def said(problem: RequestProblem) -> Response:
-        status, body, headers = problem_answer(problem)
-        named = {name.decode(): value.decode() for name, value in headers}
-        return Response(body, status_code=status, headers=named, media_type="application/json")
+def _answer(problem: RequestProblem) -> Response:
+    status, body, headers = problem_answer(problem)
+    named = {name.decode(): value.decode() for name, value in headers}
+    return Response(body, status_code=status, headers=named, media_type="application/json")
 
+
+def _add_problems(app: FastAPI) -> None:
     @app.exception_handler(RequestProblem)
     async def of_ours(_: Request, problem: RequestProblem) -> Response:
-        return said(problem)
+        return _answer(problem)
 
     @app.exception_handler(HTTPException)
     async def of_starlette(request: Request, error: HTTPException) -> Response:
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "refused")
-        what = f"{request.method} {request.url.path[:100]}"
-        answer = said(
-            RequestProblem(error.status_code, code, f"There is no {what} here; /docs shows what there is.")
-        )
+        message = f"There is no {request.method} {request.url.path[:100]} here; /docs shows what there is."
+        answer = _answer(RequestProblem(error.status_code, code, message))
         answer.headers.update(error.headers or {})
         return answer
 
     @app.exception_handler(RequestValidationError)
     async def of_fastapi(_: Request, error: RequestValidationError) -> Response:
-        return said(
-            RequestProblem(422, "wrong_parameter", f"{len(error.errors())} parameters are wrong; see /docs.")
-        )
+        message = f"{len(error.errors())} parameters are wrong; /docs shows which are allowed."
+        return _answer(RequestProblem(422, "wrong_parameter", message))
 
     @app.exception_handler(Exception)
     async def of_bugs(request: Request, error: Exception) -> Response:
-        logger.error(
-            "%s %s: %s at %s", request.method, request.url.path, type(error).__name__, place_of(error)
-        )
-        return said(internal())
+        kind, place = type(error).__name__, place_of(error)
+        logger.error("%s %s: %s at %s", request.method, request.url.path, kind, place)
+        return _answer(internal())
+
+
+def readiness(service: Service) -> tuple[bool, dict[str, Any]]:
+    """Return whether all models can answer and the log can be written, and the reasons."""
+    models = {name: _standing(served) for name, served in service.models.items()}
+    log = "off"
+    if service.writer is not None:
+        log = "unreachable" if service.writer.state().down else "writable"
+    is_ready = all(one["live"] for one in models.values()) and log != "unreachable"
+    return is_ready, {"ready": is_ready, "log": log, "models": models}
+
+
+def model_facts(served: ServedModel) -> dict[str, Any]:
+    """Return what is served of a model, what was wanted and refused, and what requests must hold."""
+    live = served.live
+    return {
+        "model": served.name,
+        "problem": served.config.problem.value,
+        "description": served.config.description,
+        **_standing(served),
+        "aliases": served.aliases,
+        "variants": _variants(live) if live else [],
+        "signature": _signature(live) if live else None,
+        "limits": {
+            "max_rows": served.config.serving.max_rows,
+            "max_body_mb": served.config.serving.max_body_mb,
+        },
+        "log": served.config.serving.log,
+    }
+
+
+def _standing(served: ServedModel) -> dict[str, Any]:
+    live = served.live
+    refused = [
+        {"version": one.version, "wanted_as": one.role, "why": one.why, "at": one.at.isoformat()}
+        for one in served.refused
+    ]
+    return {
+        "live": live is not None,
+        "version": live.champion.number if live else None,
+        "waits_for": served.waits_for,
+        "refused": refused,
+        "from_local_copy": served.from_cache,
+        "registry": served.registry,
+        "registry_away_since": served.away_since.isoformat() if served.away_since else None,
+    }
+
+
+def _variants(live: Live) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": variant.name,
+            "role": variant.role.value,
+            "share": variant.share,
+            "answers": variant.name in live.arms,
+            "members": [
+                {
+                    "version": one.number,
+                    "weight": weight,
+                    "form": one.model.form,
+                    "since": one.since.isoformat(),
+                }
+                for one, weight in (live.arms[variant.name].members if variant.name in live.arms else ())
+            ],
+        }
+        for variant in live.plan.variants
+    ]
+
+
+def _signature(live: Live) -> dict[str, Any]:
+    signature = live.signature
+    return {
+        "columns": [
+            {"name": one.name, "kind": one.kind, "nullable": one.nullable, "only": one.only or None}
+            for one in signature.columns
+        ],
+        "may_also_bring": list(signature.context),
+        "clock": signature.clock,
+    }

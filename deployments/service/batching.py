@@ -1,9 +1,8 @@
-"""One request that waits for its answer, and the rows the log gets for it."""
+"""Micro-batches: requests of one turn of the loop are predicted together, logged, and answered."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Executor
@@ -30,50 +29,37 @@ from evergreen.tasks.core.serving.idempotency import IdempotentRequest
 from evergreen.tasks.io.prediction_log.records import Served, fresh_id
 from evergreen.tasks.io.prediction_log.writer import LogWriter
 
-_NOTHING: list[Any] = [b"{}"]
-
 
 @dataclass(slots=True, eq=False)
 class PendingRequest:
-    """A request whose rows were checked.
-
-    Attributes
-    ----------
-    batch : Batch
-        Its rows.
-    live : Live
-        What was served when it came; it is answered by that.
-    ids : list of str
-        Prediction id of each row.
-    digests : list of str | None
-        Digest of each row as sent, where the client chose the ids, by a key or itself; None where they are fresh.
-    positions : list of float
-        Where each row stands on the model's clock.
-    deadline : float
-        When nobody waits any more, on the loop's clock.
-    future : Future
-        The rows as they are logged, or what went wrong.
-    """
+    """A request whose rows were checked."""
 
     batch: Batch
+    """Its rows."""
     live: Live
+    """What was served when it came; it is answered by that."""
     ids: list[str]
+    """Prediction id of each row."""
     digests: list[str] | None
+    """Digest of each row as sent, where the client chose the ids, by a key or itself; None where they are fresh."""
     positions: list[float]
+    """Position of each row on the model's clock."""
     deadline: float
+    """When it is refused as too slow, on the loop's clock."""
     future: asyncio.Future[Sequence[Served]]
+    """The rows as they are logged, or what went wrong."""
 
 
 def ids_of(batch: Batch, claim: IdempotentRequest | None) -> list[str]:
-    """Return the prediction id of each row: what the client claims, else fresh ones."""
+    """Return the prediction id of each row: the client's own, else fresh ones."""
     return [fresh_id() for _ in range(batch.n)] if claim is None else claim.ids
 
 
-def served_rows(asked: PendingRequest, rows: Sequence[Row], *, conceal: Concealer | None) -> list[Served]:
+def served_rows(pending: PendingRequest, rows: Sequence[Row], *, conceal: Concealer | None) -> list[Served]:
     """Return the rows of a request as they are answered, with what the log may hold of them (None: there is no log)."""
-    batch = asked.batch
-    entities, features = batch.entities, _NOTHING * batch.n
-    nobody = [None] * batch.n
+    batch = pending.batch
+    features: list[Any] = [b"{}"] * batch.n
+    entities, nothing = batch.entities, [None] * batch.n
     if conceal is not None:
         entities, features = conceal.entities(entities), conceal.rows(batch.rows())
     return [
@@ -85,60 +71,41 @@ def served_rows(asked: PendingRequest, rows: Sequence[Row], *, conceal: Conceale
             entity=entity,
             score=score,
             decision=decision,
-            features=known,
+            features=row,
             request=digest,
         )
-        for name, position, entity, known, digest, (score, decision, version, variant) in zip(
-            asked.ids,
-            asked.positions,
-            entities or nobody,
+        for name, position, entity, row, digest, (score, decision, version, variant) in zip(
+            pending.ids,
+            pending.positions,
+            entities or nothing,
             features,
-            asked.digests or nobody,
+            pending.digests or nothing,
             rows,
             strict=True,
         )
     ]
 
 
-# Predict for requests that were taken together.
-
-
 Predicted = tuple[Scored, list[Routed]]
-"""Answers of all rows of a group, and who was meant to give them."""
+"""Answers of all rows of a group, and the variant each was routed to."""
 
 
-class ModelFailed(Exception):
-    """Some model failed on some row of a group; asking apart tells which."""
-
-
-def predict_at_once(group: Sequence[PendingRequest]) -> Predicted:
-    """Return the answers of all; `ModelFails` where some model fails."""
-    try:
-        return _score(group, apart=False)
-    except Exception as error:
-        raise ModelFailed from error
+def predict(group: Sequence[PendingRequest], *, isolate: bool) -> Predicted:
+    """Return the answers of all requests of a group; with ``isolate`` also which rows some model fails on."""
+    batches = [pending.batch for pending in group]
+    ids = [name for pending in group for name in pending.ids]
+    return score_rows(group[0].live, batches, concat(batches), ids, isolate=isolate)
 
 
 def predict_isolated(group: Sequence[PendingRequest]) -> Predicted | Exception:
     """Return the answers of all, or what was raised in the place of those that have none; for a thread."""
-    with suppress(ModelFailed):
-        return predict_at_once(group)
+    with suppress(Exception):  # of some model on some row: then each row is answered by itself
+        return predict(group, isolate=False)
     try:
-        return _score(group, apart=True)
-    except Exception as error:  # none of a model's, those are told apart: whoever asked must hear something
+        return predict(group, isolate=True)
+    except Exception as error:  # a bug: failures of models are isolated; the clients still get an answer
         return error
 
-
-def _score(group: Sequence[PendingRequest], *, apart: bool) -> Predicted:
-    batches = [asked.batch for asked in group]
-    ids = [name for asked in group for name in asked.ids]
-    return score_rows(group[0].live, batches, concat(batches), ids, apart=apart)
-
-
-# Where requests of one model wait: those of one turn of the loop are predicted together, logged, and answered.
-
-
-logger = logging.getLogger(__name__)
 
 _INLINE_ROWS = 256
 """More rows, and models that are not compiled, are scored in a thread, so that the loop goes on answering others."""
@@ -158,14 +125,14 @@ class Batcher:
         The log; None keeps nothing.
     conceal : Concealer
         What the log may hold of rows.
-    metrics : Metrics
+    metrics : ServiceMetrics
         Where batches are counted.
     pool : Executor
         Scores large batches, and all of models that are not compiled.
-    aside : Executor
+    shadow_pool : Executor
         Where shadows score.
     canary : Canary
-        Watches who answers beside the champion.
+        Watches the challengers.
     """
 
     def __init__(
@@ -177,45 +144,45 @@ class Batcher:
         conceal: Concealer,
         metrics: ServiceMetrics,
         pool: Executor,
-        aside: Executor,
+        shadow_pool: Executor,
         canary: Canary,
     ) -> None:
         self._model, self._config, self._writer, self._conceal = model, config, writer, conceal
         self._loop = asyncio.get_running_loop()
-        self._pool, self._canary, self._duels = pool, canary, LatencyProbe(canary, pool=pool)
+        self._pool, self._canary, self._latency = pool, canary, LatencyProbe(canary, pool=pool)
         self._waiting: deque[PendingRequest] = deque()
         self._open: dict[PendingRequest, None] = {}
-        self._due = False
+        self._scheduled = False
         self._in_pool = 0
         self._batch_rows = metrics.batch_rows.labels(model)
         self._logged = metrics.logged.labels(model)
         metrics.waiting.labels(model).set_function(lambda: len(self._open))
-        self._shadows = Shadows(model, writer=writer, metrics=metrics, pool=aside) if writer else None
+        self._shadows = Shadows(model, writer=writer, metrics=metrics, pool=shadow_pool) if writer else None
         self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
 
     @property
     def busy(self) -> bool:
         """True while a request waits for its answer, or rows are being scored, by a shadow too."""
-        aside = self._shadows is not None and self._shadows.busy
-        return bool(self._open or self._waiting or self._in_pool or aside)
+        shadows_busy = self._shadows is not None and self._shadows.busy
+        return bool(self._open or self._waiting or self._in_pool or shadows_busy)
 
-    async def ask(self, asked: PendingRequest) -> Sequence[Served]:
+    async def ask(self, pending: PendingRequest) -> Sequence[Served]:
         """Return the rows of a request as they were answered (and logged).
 
         Raises
         ------
-        Problem
-            503 when too many wait, or there was no answer in time; what else went wrong, as `problem_of` says it.
+        RequestProblem
+            503 when too many wait, or there was no answer in time; else as `problem_of` returns it.
         """
         if len(self._open) >= self._config.max_waiting:
             raise overloaded(self._config.max_waiting)
-        self._open[asked] = None
-        self._waiting.append(asked)
-        self._come()
+        self._open[pending] = None
+        self._waiting.append(pending)
+        self._schedule()
         try:
-            return await asked.future
+            return await pending.future
         finally:
-            self._open.pop(asked, None)
+            self._open.pop(pending, None)
 
     @property
     def digest_key(self) -> bytes:
@@ -227,57 +194,53 @@ class Batcher:
 
         Raises
         ------
-        Problem
+        RequestProblem
             409 when its key or ids stand for another one, 503 when the log does not answer.
         """
         if self._writer is None:
             return None
         try:
             digests = dict(zip(claim.ids, claim.digests, strict=True))
-            found: Sequence[Served] | None = await self._writer.find(self._model, digests)
+            return await self._writer.find(self._model, digests)  # type: ignore[no-any-return]
         except EvergreenError as error:
             raise log_problem_of(error, self._model) from None
-        return found
 
     def close(self) -> None:
-        """Stop the clock; who waits has been answered."""
+        """Stop the sweep; every request has been answered."""
         self._sweeper.cancel()
 
-    def _come(self) -> None:
-        """Have those who wait predicted for in the next turn of the loop."""
-        if self._waiting and not self._due:
-            self._due = True
+    def _schedule(self) -> None:
+        """Have the requests that wait predicted in the next turn of the loop."""
+        if self._waiting and not self._scheduled:
+            self._scheduled = True
             self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
-        """Predict once, for as many as fit; others come in between, and who waits longer is joined to more."""
-        self._due = False
+        """Predict once, for as many requests as fit in one call; the others wait for the next turn."""
+        self._scheduled = False
         compiled = self._waiting[0].live.compiled
         if self._in_pool and not compiled:
             return  # the end of that call begins the next turn
         group = self._next_group()
-        if not compiled or sum(asked.batch.n for asked in group) > _INLINE_ROWS:
-            self._send(group)
+        predicted = None
+        if compiled and sum(pending.batch.n for pending in group) <= _INLINE_ROWS:
+            with suppress(Exception):  # of a model; the thread finds on which rows
+                predicted = predict(group, isolate=False)
+        if predicted is None:
+            self._in_pool += 1
+            task = self._loop.run_in_executor(self._pool, predict_isolated, group)
+            task.add_done_callback(lambda done: self._predicted(group, done))
         else:
-            try:
-                self._finish(group, predict_at_once(group))
-            except ModelFailed:
-                self._send(group)
-        self._come()
+            self._finish(group, predicted)
+        self._schedule()
 
-    def _send(self, group: list[PendingRequest]) -> None:
-        """Predict in a thread."""
-        self._in_pool += 1
-        task = self._loop.run_in_executor(self._pool, predict_isolated, group)
-        task.add_done_callback(lambda done: self._came(group, done))
-
-    def _came(self, group: list[PendingRequest], done: asyncio.Future[Predicted | Exception]) -> None:
+    def _predicted(self, group: list[PendingRequest], done: asyncio.Future[Predicted | Exception]) -> None:
         self._in_pool -= 1
         self._finish(group, done.result())
-        self._come()
+        self._schedule()
 
     def _next_group(self) -> list[PendingRequest]:
-        """Take requests that are answered by the same picture, as many as fit in one call; at least one."""
+        """Take requests that the same `Live` answers, as many as fit in one call; at least one."""
         group = [self._waiting.popleft()]
         rows, live = group[0].batch.n, group[0].live
         while self._waiting and self._waiting[0].live is live:
@@ -288,71 +251,73 @@ class Batcher:
         return group
 
     def _finish(self, group: list[PendingRequest], done: Predicted | Exception) -> None:
-        """Log what was predicted; a request with a row that has no answer hears why."""
+        """Log what was predicted; a request with a row that has no answer is refused."""
         if isinstance(done, Exception):
-            for asked in group:
-                _settle(asked, problem_of(done, self._model))
+            for pending in group:
+                _settle(pending, problem_of(done, self._model))
             return
-        found, routed = done
-        self._batch_rows.observe(len(found))
+        scored, routed = done
+        self._batch_rows.observe(len(scored))
         if routed:
-            self._canary.count(group[0].live, found, routed)
-            self._duels.offer(group[0].live, [asked.batch for asked in group], routed)
+            self._canary.count(group[0].live, scored, routed)
+            self._latency.offer(group[0].live, [pending.batch for pending in group], routed)
         place = 0
-        for asked in group:
-            rows = found[place : (place := place + asked.batch.n)]
+        for pending in group:
+            rows = scored[place : (place := place + pending.batch.n)]
             answers = [row for row in rows if not isinstance(row, FailedRow)]
             if len(answers) < len(rows):
-                _settle(asked, self._problem(rows))
+                _settle(pending, self._problem(rows))
             else:
-                self._log(asked, served_rows(asked, answers, conceal=self._conceal if self._writer else None))
+                self._log(
+                    pending, served_rows(pending, answers, conceal=self._conceal if self._writer else None)
+                )
 
     def _problem(self, rows: Scored) -> RequestProblem:
-        """Return what the first row without an answer is refused with, and which it is."""
+        """Return why the first row without an answer has none, and which row it is."""
         at, failed = next((at, row) for at, row in enumerate(rows) if isinstance(row, FailedRow))
         problem = problem_of(failed.error, self._model)
         if failed.alone and len(rows) > 1 and problem.field is None:
             problem.field = f"records[{at}]"
         return problem
 
-    def _log(self, asked: PendingRequest, rows: list[Served]) -> None:
+    def _log(self, pending: PendingRequest, rows: list[Served]) -> None:
         if self._writer is None:
-            _settle(asked, rows)
+            _settle(pending, rows)
             return
         try:
-            written = self._writer.put(self._model, rows, keyed=asked.digests is not None)
+            written = self._writer.put(self._model, rows, keyed=pending.digests is not None)
         except EvergreenError as error:  # the queue is full, or a row is nothing the log can hold
-            _settle(asked, log_problem_of(error, self._model))
+            _settle(pending, log_problem_of(error, self._model))
         else:
-            written.add_done_callback(lambda future: self._written(asked, rows, future))
+            written.add_done_callback(lambda future: self._written(pending, rows, future))
 
     def _written(
-        self, asked: PendingRequest, rows: list[Served], future: asyncio.Future[Sequence[Served]]
+        self, pending: PendingRequest, rows: list[Served], future: asyncio.Future[Sequence[Served]]
     ) -> None:
         error = future.exception()
         if error is not None:
-            _settle(asked, log_problem_of(error, self._model))
+            _settle(pending, log_problem_of(error, self._model))
             return
-        _settle(asked, future.result())
+        _settle(pending, future.result())
         if future.result() is rows:  # not one that was answered before
-            self._logged.inc(asked.batch.n)
-            if self._shadows and asked.live.plan.shadows:
-                self._shadows.add(asked.live, asked.batch, asked.ids)
+            self._logged.inc(pending.batch.n)
+            if self._shadows and pending.live.plan.shadows:
+                self._shadows.add(pending.live, pending.batch, pending.ids)
 
     def _sweep(self) -> None:
-        """Answer those who have waited too long; they stand in the order in which they came."""
+        """Refuse requests that have waited too long; the oldest come first."""
         now = self._loop.time()
-        for asked in list(self._open):
-            if asked.deadline > now:
+        for pending in list(self._open):
+            if pending.deadline > now:
                 break
-            _settle(asked, too_slow(self._config.timeout.amount))
+            _settle(pending, too_slow(self._config.timeout.amount))
         self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
 
 
-def _settle(asked: PendingRequest, result: Sequence[Served] | Exception) -> None:
-    if asked.future.done():  # nobody waits any more
+def _settle(pending: PendingRequest, result: Sequence[Served] | Exception) -> None:
+    if pending.future.done():  # refused as too slow, or the client is gone
         return
     if isinstance(result, Exception):
-        asked.future.set_exception(result)
+        pending.future.set_exception(result)
     else:
-        asked.future.set_result(result)
+        pending.future.set_result(result)

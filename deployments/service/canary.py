@@ -1,4 +1,4 @@
-"""Watch the arms that answer beside the champion: count each row, judge every second, send back what will not do."""
+"""Watch challengers: count each row they answer, check the guardrails every second, stop those that fail."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 class Canary:
-    """Counts and judges in the event loop; it decides for this process and tells the ledger.
+    """Counts rows and checks the guardrails in the event loop; decides for this process and records it in the ledger.
 
     Parameters
     ----------
@@ -33,11 +33,11 @@ class Canary:
     served : ServedModel
         What is live.
     stop : callable
-        Takes up at once, from a thread, a decision by which the champion answers everything.
+        Lets the champion answer everything at once; called from a thread with the decision.
     unwritten : TrafficDecision | None
-        A stop that a former process decided, and perhaps did not write.
+        A stop that a former process decided, and perhaps did not record.
     every_s : float
-        Seconds from one judgement to the next.
+        Seconds from one check to the next.
     now : callable
         Returns the time, aware of its zone.
     """
@@ -54,43 +54,40 @@ class Canary:
     ) -> None:
         self._setup, self._served, self._stop = setup, served, stop
         self._every_s, self._now = every_s, now
-        self._watch: TrafficController | None = None
+        self._controller: TrafficController | None = None
         self._unwritten = unwritten
         self._ending = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def count(self, live: Live, rows: Scored, routed: Sequence[Routed]) -> None:
-        """Count rows that were answered, with who answered them; rows of a former plan are nobody's."""
-        watch = self._watch
-        if watch is None or live.traffic is not watch.state:
+        """Count rows by the variant that answered them; rows of a former plan are not counted."""
+        if not self._watches(live):
             return
-        counts = watch.counts
+        counts = self._controller.counts  # type: ignore[union-attr]
         for row, one in zip(rows, routed, strict=True):
             if one.failed:
                 counts.add_error(one.index, one.hashed)
             elif one.answered and not isinstance(row, FailedRow):
                 counts.add(one.index, one.hashed, _plain(row[0]))
 
-    def watches_time(self, live: Live) -> bool:
-        """Return whether it matters how long the arms of what is live take."""
-        watch = self._watch
-        return (
-            watch is not None
-            and live.traffic is watch.state
-            and self._setup.config.traffic.latency_ratio is not None
-        )
+    def watches_latency(self, live: Live) -> bool:
+        """Return whether a guardrail limits the latency of the arms of what is live."""
+        return self._watches(live) and self._setup.config.traffic.latency_ratio is not None
 
-    def count_duel(self, live: Live, index: int, *, seconds: float, usual: float) -> None:
-        """Count that an arm took so long for some rows, and the champion so long for the same."""
-        if self._watch is not None and live.traffic is self._watch.state:
-            self._watch.counts.add_duel(index, seconds=seconds, usual=usual)
+    def count_latency(self, live: Live, index: int, *, seconds: float, usual: float) -> None:
+        """Count the seconds an arm took for some rows, and those the champion took for the same."""
+        if self._watches(live):
+            self._controller.counts.add_duel(index, seconds=seconds, usual=usual)  # type: ignore[union-attr]
+
+    def _watches(self, live: Live) -> bool:
+        return self._controller is not None and live.traffic is self._controller.state
 
     def start(self) -> None:
-        """Begin to follow what is live, and to judge."""
+        """Begin to check the guardrails of what is live."""
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def finish(self, *, until: float) -> None:
-        """Judge no more, and write what is decided, trying again until that time of the loop's clock."""
+        """Stop checking, and record what is decided, trying again until that time of the loop's clock."""
         self._ending.set()
         loop = asyncio.get_running_loop()
         if self._task is not None:
@@ -106,37 +103,37 @@ class Canary:
     async def _run(self) -> None:
         while not await self._ends_within(self._every_s):
             try:
-                await self._look()
-            except Exception as error:  # a canary that cannot be judged goes on as it is, and that is said
-                logger.error("%s: the traffic cannot be judged: %s", self._setup.model, reason_of(error))
+                await self._check()
+            except Exception as error:  # a canary that cannot be checked goes on as it is
+                logger.error("%s: the guardrails cannot be checked: %s", self._setup.model, reason_of(error))
 
     async def _ends_within(self, seconds: float) -> bool:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._ending.wait(), seconds)
         return self._ending.is_set()
 
-    async def _look(self) -> None:
+    async def _check(self) -> None:
         if self._unwritten is not None:
             await self._write_stop(self._unwritten)
         live = self._served.live
-        if live is None or (live.plan.is_plain and self._watch is None):
+        if live is None or (live.plan.is_plain and self._controller is None):
             return
         now, champion = self._now(), live.champion.number
-        if self._watch is None:
+        if self._controller is None:
             limits = self._setup.config.traffic.limits
-            self._watch = TrafficController(live.traffic, champion=champion, limits=limits, now=now)
-        elif live.traffic is not self._watch.state or champion != self._watch.champion:
-            self._watch.follow(live.traffic, champion=champion, now=now)
-            self._watch.state = live.traffic  # equal, perhaps, but rows are counted by what is live
-        decision = self._watch.decide(now=now)
+            self._controller = TrafficController(live.traffic, champion=champion, limits=limits, now=now)
+        elif live.traffic is not self._controller.state or champion != self._controller.champion:
+            self._controller.follow(live.traffic, champion=champion, now=now)
+            self._controller.state = live.traffic  # equal, perhaps, but rows are counted by what is live
+        decision = self._controller.decide(now=now)
         if decision.kind is not None:
             await self._act(decision)
 
     async def _act(self, decision: TrafficDecision) -> None:
-        said = "; ".join(reason.message for reason in decision.reasons)
-        logger.warning("%s: traffic: %s: %s", self._setup.model, decision.action.value, said)
+        reasons = "; ".join(reason.message for reason in decision.reasons)
+        logger.warning("%s: traffic: %s: %s", self._setup.model, decision.action.value, reasons)
         if decision.action is TrafficAction.STOP:
-            self._unwritten = decision  # from here on it is written, also when this process is to end
+            self._unwritten = decision  # from here on it is recorded, also when this process is to end
             await asyncio.to_thread(self._stop, decision)
             await self._write_stop(decision)
             return
@@ -144,13 +141,11 @@ class Canary:
         await asyncio.to_thread(write_decision, ledger, model, decision, at=self._now())
 
     async def _write_stop(self, stop: TrafficDecision) -> None:
-        """Write a stop; one that cannot be written is kept, and tried again at the next look."""
+        """Record a stop; one that cannot be recorded is kept, and tried again at the next check."""
         ledger, model = self._setup.stores.ledger, self._setup.model
         try:
             await asyncio.to_thread(write_stop, ledger, model, stop, at=self._now())
-        except (
-            Exception
-        ) as error:  # a store that is away raises what it likes; here the arm is stopped already
+        except Exception as error:  # a store that is away may raise anything; the arm is stopped already
             logger.error("%s: the stop is not in the ledger yet: %s", model, reason_of(error))
         else:
             self._unwritten = None
@@ -163,27 +158,24 @@ def _plain(score: object) -> float:
     return float(score)  # type: ignore[arg-type]
 
 
-# How long challengers take: aside, a challenger and the champion are asked for the same rows, one after the other.
-
-
 _PAUSE_FACTOR = 20.0
-"""After a duel there is none for so many times as long: they cost a twentieth of a core at most."""
+"""A comparison is followed by a pause of so many times its length: it costs a twentieth of a core at most."""
 _MOST_ROWS = 128
-"""Rows of a duel; more tell no more."""
+"""Rows of a comparison; more add nothing."""
 
 
 class LatencyProbe:
-    """Compares times for equal work, so that neither the size of a call, nor shares, nor the hour are in what is seen.
+    """Times a challenger and the champion on the same rows, in a thread, one after the other.
 
-    What answers cost where they are given says little of a version: an arm with a twentieth of the traffic has a
+    The latency of real requests would depend on shares and hours: an arm with a twentieth of the traffic has a
     twentieth of each request's rows, and each call has a cost of its own.
 
     Parameters
     ----------
     canary : Canary
-        Counts who was slower.
+        Counts the times.
     pool : Executor
-        Where they are asked; nobody waits for it.
+        Where they are scored; no request waits for it.
     clock : callable
         Returns seconds that only grow.
     """
@@ -193,40 +185,40 @@ class LatencyProbe:
     ) -> None:
         self._canary, self._pool, self._clock = canary, pool, clock
         self._loop = asyncio.get_running_loop()
-        self._fought: Counter[str] = Counter()
+        self._compared: Counter[str] = Counter()
         self._running = False
         self._began = self._not_before = 0.0
 
     @property
     def running(self) -> bool:
-        """True while one is fought."""
+        """True while two arms are compared."""
         return self._running
 
     def offer(self, live: Live, batches: Sequence[Batch], routed: Sequence[Routed]) -> None:
-        """Have the rows of one challenger compared, unless that was done a moment ago; returns at once."""
-        if self._running or self._clock() < self._not_before or not self._canary.watches_time(live):
+        """Compare one challenger on its rows, unless a comparison runs or ended just now; returns at once."""
+        if self._running or self._clock() < self._not_before or not self._canary.watches_latency(live):
             return
         arms = {one.index: live.plan.variants[one.index].name for one in routed if one.index and one.answered}
         if not arms:
             return
-        index = min(arms, key=lambda at: self._fought[arms[at]])
+        index = min(arms, key=lambda at: self._compared[arms[at]])
         arm = live.arms[arms[index]]
         places = [place for place, one in enumerate(routed) if one.index == index and one.answered]
         rows = concat(batches).take(places[:_MOST_ROWS])
-        first = self._fought[arms[index]] % 2 == 0
-        self._fought[arms[index]] += 1
+        first = self._compared[arms[index]] % 2 == 0
+        self._compared[arms[index]] += 1
         self._running, self._began = True, self._clock()
         task = self._loop.run_in_executor(
             self._pool, compare_latency, arm, live.arms[CHAMPION], rows, first, self._clock
         )
-        task.add_done_callback(lambda done: self._fought_out(live, index, done))
+        task.add_done_callback(lambda done: self._record(live, index, done))
 
-    def _fought_out(self, live: Live, index: int, done: asyncio.Future[tuple[float, float] | None]) -> None:
+    def _record(self, live: Live, index: int, done: asyncio.Future[tuple[float, float] | None]) -> None:
         now = self._clock()
         self._running, self._not_before = False, now + _PAUSE_FACTOR * (now - self._began)
         took = done.result()
         if took is not None:
-            self._canary.count_duel(live, index, seconds=took[0], usual=took[1])
+            self._canary.count_latency(live, index, seconds=took[0], usual=took[1])
 
 
 def compare_latency(
@@ -234,13 +226,13 @@ def compare_latency(
 ) -> tuple[float, float] | None:
     """Return the seconds an arm and the champion take for the same rows; None where one of them fails on them.
 
-    Each is asked twice, in the order A B B A, and its better time counts: the first call of an arm that is asked
+    Each is called twice, in the order A B B A, and its shorter time counts: the first call of an arm that is called
     rarely finds the machine's caches cold.
 
     Parameters
     ----------
-    arm, champion : Arm
-        Who is compared.
+    arm, champion : ServedArm
+        The arms to compare.
     rows : Batch
         The rows.
     first : bool

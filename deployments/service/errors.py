@@ -1,4 +1,4 @@
-"""What a request is refused with: one shape of answer for every status, and nothing of a traceback in it."""
+"""The answers of requests that are refused: one shape for every status, and nothing of a traceback in it."""
 
 from __future__ import annotations
 
@@ -7,58 +7,43 @@ import logging
 import math
 import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
-from evergreen.tasks.core.errors import EvergreenError, InputError, Unreachable
+from evergreen.tasks.core.errors import InputError, Unreachable
 from evergreen.tasks.core.redact import without_places
 from evergreen.tasks.core.serving.answers import RequestRefused
 from evergreen.tasks.core.serving.idempotency import IdConflict
 from evergreen.tasks.io.prediction_log.records import QueueFull
+
+logger = logging.getLogger(__name__)
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Scope = MutableMapping[str, Any]
 Headers = list[tuple[bytes, bytes]]
 
+_AGAIN = "Try again; with the same Idempotency-Key it is one prediction, however often it is sent."
 _JSON = (b"content-type", b"application/json")
 
 
+@dataclass(eq=False)
 class RequestProblem(Exception):
-    """A request that is not answered.
+    """A request that is not answered."""
 
-    Attributes
-    ----------
-    status : int
-        HTTP status.
-    code : str
-        Stable machine-readable code.
-    message : str
-        What was wrong, what is allowed, and what to do.
-    field : str | None
-        Where it is wrong.
-    retry_after : float | None
-        Seconds after which trying again is worthwhile.
-    close : bool
-        True when the connection is of no more use: the rest of its request is not read.
-    """
-
-    def __init__(
-        self,
-        status: int,
-        code: str,
-        message: str,
-        *,
-        field: str | None = None,
-        retry_after: float | None = None,
-        close: bool = False,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.message = message
-        self.field = field
-        self.retry_after = retry_after
-        self.close = close
+    status: int
+    """HTTP status."""
+    code: str
+    """Stable machine-readable code."""
+    message: str
+    """What was wrong, what is allowed, and what to do."""
+    _: KW_ONLY
+    field: str | None = None
+    """Where it is wrong."""
+    retry_after: float | None = None
+    """Seconds after which trying again is worthwhile."""
+    close: bool = False
+    """True when the connection is of no more use: the rest of its request is not read."""
 
 
 class ClientGone(Exception):
@@ -101,11 +86,11 @@ def unknown_model(name: str, served: list[str]) -> RequestProblem:
 
 
 def overloaded(most: int) -> RequestProblem:
-    """Return the answer of a service in which too many requests wait already."""
+    """Return the answer where too many requests wait already."""
     return RequestProblem(
         503,
         "overloaded",
-        f"{most} requests wait already (serving.max_waiting); try again soon.",
+        f"{most} requests are waiting already (serving.max_waiting). Try again soon.",
         retry_after=1,
     )
 
@@ -115,8 +100,7 @@ def too_slow(seconds: float) -> RequestProblem:
     return RequestProblem(
         503,
         "too_slow",
-        f"There was no answer within {seconds:g} s (serving.timeout). Try again; with the same Idempotency-Key it "
-        "is one prediction, however often it is sent.",
+        f"There was no answer within {seconds:g} s (serving.timeout). {_AGAIN}",
         retry_after=1,
     )
 
@@ -124,14 +108,8 @@ def too_slow(seconds: float) -> RequestProblem:
 def internal() -> RequestProblem:
     """Return the answer where the service itself fails."""
     return RequestProblem(
-        500, "internal", "The service failed; its log says where. Nothing was promised; try again."
+        500, "internal", "The service failed, and its log says where. Nothing was stored; try again."
     )
-
-
-# What went wrong behind a request, as its answer: a status, a code, and no word of a row or a traceback.
-
-
-logger = logging.getLogger(__name__)
 
 
 def problem_of(error: BaseException, model: str) -> RequestProblem:
@@ -152,9 +130,10 @@ def _expected(error: BaseException, model: str) -> RequestProblem | None:
     if isinstance(error, QueueFull | Unreachable):
         return _log_fails(error, model)
     if isinstance(error, InputError):
-        taken = isinstance(error, IdConflict)
-        told = without_places(str(error))
-        return RequestProblem(409 if taken else 422, error.code, told, field="ids" if taken else None)
+        conflict, message = isinstance(error, IdConflict), without_places(str(error))
+        return RequestProblem(
+            409 if conflict else 422, error.code, message, field="ids" if conflict else None
+        )
     return None
 
 
@@ -165,21 +144,18 @@ def _log_fails(error: QueueFull | Unreachable, model: str) -> RequestProblem:
     return RequestProblem(
         503,
         "log_unreachable",
-        "The log does not answer, so nothing can be promised. Try again; with the same Idempotency-Key it is one "
-        "prediction, however often it is sent.",
+        f"The prediction log does not answer, so the prediction cannot be stored. {_AGAIN}",
         retry_after=2,
     )
 
 
 def _model_fails(error: BaseException, model: str) -> RequestProblem:
     """Return the answer for what a model raised; the server's log gets its kind and place, never its words."""
-    if isinstance(error, EvergreenError):
-        logger.error("%s: %s", model, type(error).__name__)
     logger.error("%s: %s at %s", model, type(error).__name__, place_of(error))
     return RequestProblem(
         422,
         "model_refuses",
-        f"The model cannot score these rows ({type(error).__name__}). Correct the values, or ask whoever trained it.",
+        f"The model cannot score these rows ({type(error).__name__}). Correct the values, or ask its author.",
     )
 
 

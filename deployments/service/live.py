@@ -1,4 +1,4 @@
-"""What is served at this moment: one frozen picture, replaced as a whole."""
+"""What is served at this moment: one frozen object, replaced as a whole."""
 
 from __future__ import annotations
 
@@ -16,51 +16,34 @@ from evergreen.tasks.core.traffic.state import TrafficState
 from evergreen.tasks.core.traffic.variant import Role, Variant
 
 _SLOW_FORMS = ("frame", "estimator on arrays")
-"""Forms in which a model's own code answers (`CompiledModel.form`): nobody knows how long that takes."""
+"""Forms in which a model's own code answers (`CompiledModel.form`); it may take any time."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ServedVersion:
-    """A version that passed its smoke test.
-
-    Attributes
-    ----------
-    number : int
-        Its number in the registry.
-    model : CompiledModel
-        What answers.
-    threshold : float
-        Where its scores become decisions (binary).
-    classes : tuple
-        In the order of its scores; empty where there are none.
-    since : datetime
-        When it was loaded.
-    """
+    """A version that passed its smoke test."""
 
     number: int
+    """Its number in the registry."""
     model: CompiledModel
+    """The compiled model that answers."""
     threshold: float
+    """Where its scores become decisions (binary)."""
     classes: tuple[Any, ...]
+    """In the order of its scores; empty where there are none."""
     since: datetime
+    """When it was loaded."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ServedArm:
-    """A variant with the versions that answer for it, and their weights.
-
-    Attributes
-    ----------
-    variant : Variant
-        The variant.
-    members : tuple of (ServedVersion, float)
-        Who answers for it.
-    threshold : float
-        Where an ensemble's scores become decisions (binary): the champion's.
-    """
+    """A variant with the versions that answer for it, and their weights."""
 
     variant: Variant
     members: tuple[tuple[ServedVersion, float], ...]
+    """The versions that answer, and their weights."""
     threshold: float = 0.5
+    """Where an ensemble's scores become decisions (binary): the champion's."""
 
     @property
     def version(self) -> int | None:
@@ -70,27 +53,18 @@ class ServedArm:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Live:
-    """All that a request needs; requests in flight keep the picture they began with.
-
-    Attributes
-    ----------
-    champion : ServedVersion
-        What answers, unless the plan says otherwise.
-    traffic : TrafficState
-        Who answers whom, and why.
-    arms : mapping of str to Arm
-        By the variant's name; a variant that cannot answer is not among them, and the champion answers for it.
-    assigner : Assigner
-        Of the plan.
-    compiled : bool
-        Whether all who answer are compiled: then a few rows take microseconds.
-    """
+    """All that a request needs; requests in flight keep the one they began with."""
 
     champion: ServedVersion
+    """What answers, unless the plan says otherwise."""
     traffic: TrafficState
+    """Who answers whom, and why."""
     arms: Mapping[str, ServedArm]
+    """By the variant's name; a variant that cannot answer is not among them, and the champion answers for it."""
     assigner: Assigner = field(init=False)
+    """Routes rows by the plan."""
     compiled: bool = field(init=False)
+    """Whether all who answer are compiled: then a few rows take microseconds."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "assigner", Assigner(self.traffic.plan))
@@ -120,64 +94,42 @@ class Live:
 
 @dataclass(frozen=True, kw_only=True)
 class RefusedVersion:
-    """A version that was not taken.
-
-    Attributes
-    ----------
-    version : int
-        Its number.
-    role : str
-        What it was wanted for: ``champion``, or the name of a variant.
-    why : str
-        What went wrong, as anybody may know it: without addresses, paths, and values of any row.
-    detail : str
-        The same for who operates the service, without credentials.
-    at : datetime
-        When.
-    times : int
-        How often in a row, since it is wanted.
-    """
+    """A version that was refused."""
 
     version: int
+    """Its number in the registry."""
     role: str
+    """What it was wanted for: ``champion``, or the name of a variant."""
     why: str
+    """What went wrong, for clients: without addresses, paths, and values of any row."""
     detail: str
+    """The same for the operators, without credentials."""
     at: datetime
+    """When it was refused last."""
     times: int = 1
+    """How often in a row."""
 
 
 @dataclass(kw_only=True, eq=False)
 class ServedModel:
-    """One model of the service: its configuration, and the picture that is live.
-
-    Attributes
-    ----------
-    config : ModelConfig
-        Its configuration.
-    live : Live | None
-        Assigned by the follower alone, in one step; None until a version was taken.
-    aliases : dict of str to int
-        As the registry had them last.
-    refused : tuple of Refusal
-        Versions that are wanted and were not taken.
-    registry_trouble : str | None
-        Why the registry cannot be asked; None while it answers.
-    away_since : datetime | None
-        Since when it does not.
-    no_champion : bool
-        True while the registry answers that there is no @champion.
-    from_cache : bool
-        True while what is live was begun from the copy on disk, and the registry has not confirmed it.
-    """
+    """One model of the service: its configuration, and what is live."""
 
     config: ModelConfig
+    """Its configuration."""
     live: Live | None = None
+    """Assigned by the alias watcher alone, in one step; None until a version was loaded."""
     aliases: dict[str, int] = field(default_factory=dict)
+    """As the registry had them last."""
     refused: tuple[RefusedVersion, ...] = ()
+    """Versions that are wanted and were refused."""
     registry_trouble: str | None = None
+    """Why the registry cannot be asked; None while it answers."""
     away_since: datetime | None = None
+    """Since when it does not."""
     no_champion: bool = False
+    """True while the registry answers that there is no @champion."""
     from_cache: bool = False
+    """True while what is live was begun from the copy on disk, and the registry has not confirmed it."""
 
     @property
     def name(self) -> str:
@@ -199,5 +151,5 @@ class ServedModel:
 
     @property
     def registry(self) -> str:
-        """What is to be said of the registry: that it answers, and has no @champion, or does not answer."""
+        """Whether the registry answers, and has a @champion."""
         return self.registry_trouble or ("answers, without @champion" if self.no_champion else "answers")

@@ -38,7 +38,8 @@ class ServiceMetrics:
         self.version = gauge(
             "evergreen_model_version_info", "Versions that are served, by role.", ["model", "role", "version"]
         )
-        self.refused = counter("evergreen_refused_loads", "Versions that were not taken.", ["model"])
+        self._shown: dict[str, list[tuple[str, str, str]]] = {}
+        self.refused = counter("evergreen_refused_loads", "Versions that were refused.", ["model"])
         self.shadow_rows = counter(
             "evergreen_shadow_rows",
             "Rows that shadows scored, or failed to.",
@@ -51,22 +52,16 @@ class ServiceMetrics:
         self.queue.set_function(depth)
 
     def show_versions(self, model: str, roles: dict[str, int]) -> None:
-        """Say which versions are served now, and nothing of former ones."""
-        for labels in [labels for labels in self._versions() if labels[0] == model]:
+        """Show which versions are served now, and no former ones."""
+        for labels in self._shown.pop(model, ()):
             self.version.remove(*labels)
-        for role, version in roles.items():
-            self.version.labels(model, role, str(version)).set(1)
+        self._shown[model] = [(model, role, str(version)) for role, version in roles.items()]
+        for labels in self._shown[model]:
+            self.version.labels(*labels).set(1)
 
     def text(self) -> bytes:
         """Return all figures in Prometheus' text format."""
         return generate_latest(self.registry)
-
-    def _versions(self) -> list[tuple[str, ...]]:
-        return [
-            (sample.labels["model"], sample.labels["role"], sample.labels["version"])
-            for metric in self.version.collect()
-            for sample in metric.samples
-        ]
 
 
 class Tally:

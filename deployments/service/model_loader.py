@@ -1,4 +1,4 @@
-"""An attempt to make a version ready: in a thread of its own, which is given up when it takes too long."""
+"""Make versions ready to answer: fetch, load, compile, smoke-test; refused ones are tried again later."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Collection
+from concurrent.futures import Future, wait
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from evergreen.tasks.io.serving_cache import ServingCache
 from evergreen.tasks.io.settings import utc_now
 from evergreen.tasks.io.setup import Setup
 
+logger = logging.getLogger(__name__)
+
 
 class LoadTimeout(EvergreenError):
     """A version that did not load and answer in time."""
@@ -33,54 +36,20 @@ class LoadTimeout(EvergreenError):
     code = "took_too_long"
 
 
-class LoadAttempt:
-    """Makes a version ready, beside whoever waits for it.
+def start_attempt(make: Callable[[], ServedVersion], *, name: str) -> Future[ServedVersion]:
+    """Make a version ready in a daemon thread; it may go on for ever, as no thread can be ended from outside."""
+    attempt: Future[ServedVersion] = Future()
 
-    Parameters
-    ----------
-    make : callable
-        Returns the version, or raises.
-    name : str
-        The thread's.
-    """
-
-    def __init__(self, make: Callable[[], ServedVersion], *, name: str) -> None:
-        self._make = make
-        self._made: ServedVersion | None = None
-        self._error: Exception | None = None
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
-
-    def result(self, *, within_s: float) -> ServedVersion:
-        """Return the version.
-
-        Raises
-        ------
-        TookTooLong
-            When it is not ready within so many seconds; the thread may go on for ever: none can be ended from outside.
-        Exception
-            Whatever making it raised.
-        """
-        self._thread.join(within_s)
-        if self._error is not None:
-            raise self._error
-        if self._made is None:
-            raise LoadTimeout(
-                f"It did not load and answer its own example within {within_s:g} s. Look at what it does when it is "
-                "loaded or asked; it is tried again when that has ended, or by a new start of the service."
-            )
-        return self._made
-
-    def _run(self) -> None:
+    def run() -> None:
         try:
-            self._made = self._make()
+            attempt.set_result(make())
         except SystemExit as error:
-            self._error = RuntimeError(f"its code would end the process ({error})")
-        except Exception as error:  # of the author's files and code; told to whoever waits
-            self._error = error
+            attempt.set_exception(RuntimeError(f"its code would end the process ({error})"))
+        except Exception as error:  # of the author's files and code; `result` raises it
+            attempt.set_exception(error)
 
-
-# Take a version: fetch it, load it, compile it, and look at its answers before anybody else does.
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return attempt
 
 
 def load_version(
@@ -102,7 +71,7 @@ def load_version(
     Raises
     ------
     Exception
-        Whatever its files or its code raise; `detail_of` and `public_reason` tell it.
+        Whatever its files or its code raise; `detail_of` and `public_reason` put it in words.
     """
     loaded = cache.load(number, facts)
     example = read_example(cache.files(number))
@@ -112,7 +81,7 @@ def load_version(
         answers = smoke_test_version(compiled, rows)
     except EvergreenError:
         raise
-    except Exception as error:  # a model's code raises what it likes
+    except Exception as error:  # a model's code may raise anything
         raise SmokeFailed(f"It fails on {rows.n} rows of its own example.") from error
     return ServedVersion(
         number=number, model=compiled, threshold=loaded.threshold, classes=answers.classes, since=utc_now()
@@ -127,18 +96,20 @@ def check_columns(served: Signature, wanted: Signature) -> None:
     SmokeFailed
         When it needs columns, or kinds of them, that requests do not bring.
     """
-    known = {column.name: column for column in served.columns}
-    lacking = [column.name for column in wanted.columns if column.name not in known]
-    if lacking:
+    served_columns = {column.name: column for column in served.columns}
+    missing = [column.name for column in wanted.columns if column.name not in served_columns]
+    if missing:
         raise SmokeFailed(
-            f"It needs {', '.join(lacking[:5])}, which requests for the champion do not bring. Promote it by the "
+            f"It needs {', '.join(missing[:5])}, which requests for the champion do not have. Promote it by the "
             "offline path, or train it on the champion's columns."
         )
-    other = [
-        one.name for one in wanted.columns if (known[one.name].kind == "number") != (one.kind == "number")
-    ]
-    if other:
-        raise SmokeFailed(f"It takes another kind of value in {', '.join(other[:5])} than the champion.")
+    numeric = {name: column.kind == "number" for name, column in served_columns.items()}
+    differing = [one.name for one in wanted.columns if numeric[one.name] != (one.kind == "number")]
+    if differing:
+        names = ", ".join(differing[:5])
+        raise SmokeFailed(
+            f"It expects another kind of value than the champion in {names}. Train it on the champion's columns."
+        )
 
 
 def read_example(files: Path) -> pd.DataFrame | None:
@@ -151,40 +122,38 @@ def read_example(files: Path) -> pd.DataFrame | None:
 
 def reason_of(error: BaseException) -> str:
     """Return what went wrong in a sentence, without credentials; of other people's errors only the kind and a line."""
-    said = str(error) if isinstance(error, EvergreenError) else f"{type(error).__name__}: {error}"
-    return " ".join(without_credentials(said).split())[:300].rstrip(".")
+    text = str(error) if isinstance(error, EvergreenError) else f"{type(error).__name__}: {error}"
+    return " ".join(without_credentials(text).split())[:300].rstrip(".")
 
 
 def detail_of(error: BaseException) -> str:
-    """Return why a version was refused, for who operates the service: with what a model's code or a driver said of it.
+    """Return why a version was refused, for operators: with the message of the model's code or of a driver.
 
-    Requests take no part in a refusal: what is said is said of the version's files, and of rows of its own example.
+    It holds nothing of a request: a version is refused for its files, and for rows of its own example.
     """
-    foreign, said = _foreign_cause(error), reason_of(error)
-    words = "" if foreign is None else reason_of(foreign)
-    return said if not words or " ".join(str(foreign).split())[:40] in said else f"{said} ({words})"
+    foreign, reason = _foreign_cause(error), reason_of(error)
+    cause = "" if foreign is None else reason_of(foreign)
+    return reason if not cause or " ".join(str(foreign).split())[:40] in reason else f"{reason} ({cause})"
 
 
 def public_reason(error: BaseException, *, when: str = "") -> str:
-    """Return what anybody who asks may know of it: our own sentence without addresses and paths, else the kind alone.
+    """Return what clients may know of it: our own sentence without addresses and paths, else the kind of error alone.
 
-    A sentence of ours about an error of a driver, a file system or a model's own code may repeat its words; those go
-    to the service's log. ``when`` says what was being done.
+    A sentence of ours about an error of a driver, a file system or a model's own code may repeat its message; that
+    goes to the service's log. ``when`` says what was being done.
     """
     foreign = _foreign_cause(error)
     if foreign is None and not isinstance(error, Unreachable):
         return without_places(reason_of(error))
-    return (
-        f"{type(foreign or error).__name__}{when and f' when {when}'}, of which the service's log says more"
-    )
+    return f"{type(foreign or error).__name__}{when and f' when {when}'}; see the service's log"
 
 
 def _foreign_cause(error: BaseException) -> BaseException | None:
     """Return the first error that is not ours among an error and those it was raised from."""
-    found: BaseException | None = error
-    while isinstance(found, EvergreenError):
-        found = found.__cause__
-    return found
+    cause: BaseException | None = error
+    while isinstance(cause, EvergreenError):
+        cause = cause.__cause__
+    return cause
 
 
 def _records(example: pd.DataFrame | None) -> list[dict[str, Any]]:
@@ -200,24 +169,19 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-# Versions that were taken and may answer, and those that were refused, of one model.
-
-
-logger = logging.getLogger(__name__)
-
 _FORMER = 2
-"""Versions kept in memory, and on disk, after they have answered last."""
+"""Versions kept in memory, and on disk, after they are no longer live."""
 _LONGEST_S = 300.0
-"""A refused version is tried again at the latest after this: what is wrong may be this machine.
+"""A refused version is tried again at the latest after this: the cause may be this machine.
 
-What could not be fetched is tried again as after a first refusal: the registry is wrong, not the version.
+What could not be fetched is tried again as after a first refusal: the registry failed, not the version.
 """
 _FETCHED = "it was fetched"
 LoadVersion = Callable[[Setup, ServingCache, int, dict[str, Any]], ServedVersion]
 
 
 class VersionCache:
-    """Takes each version once, and remembers what came of it; for one thread.
+    """The versions of one model that are loaded, and those that were refused; for one thread.
 
     Parameters
     ----------
@@ -225,7 +189,7 @@ class VersionCache:
         The model.
     cache : ServingCache
         Where versions are loaded from.
-    metrics : Metrics
+    metrics : ServiceMetrics
         Counts refusals.
     load : callable
         Returns a version that has answered its own example; ``load_version``.
@@ -253,10 +217,10 @@ class VersionCache:
         self._refusals = metrics.refused.labels(setup.model)
         self._loaded: dict[int, ServedVersion] = {}
         self._refused: dict[int, RefusedVersion] = {}
-        self._running: dict[int, LoadAttempt] = {}
+        self._running: dict[int, Future[ServedVersion]] = {}
 
-    def take(self, number: int, role: str) -> ServedVersion | None:
-        """Return a version that may answer; None when it is refused."""
+    def get(self, number: int, role: str) -> ServedVersion | None:
+        """Return a version that may answer, loaded at first use; None when it is refused."""
         if number in self._loaded:
             return self._loaded[number]
         former = self._refused.get(number)
@@ -269,7 +233,9 @@ class VersionCache:
             facts = self._cache.fetch(number)
             when = "it was loaded"
             version = self._attempt(number, facts)
-        except Exception as error:  # files, code and answers are the author's; none may stop the service
+        except (
+            Exception
+        ) as error:  # files, code and answers are the author's; none of them may stop the service
             asked = "it was asked for its own example"
             self._refuse(number, role, error, when=asked if isinstance(error, SmokeFailed) else when)
             return None
@@ -291,38 +257,41 @@ class VersionCache:
         return tuple(self._refused.values())
 
     def keep(self, needed: Collection[int]) -> frozenset[int]:
-        """Let go of versions that do not answer any more, but for the newest ones: a way back is taken at once.
+        """Drop versions that are not needed any more, but for the newest ones, so that a rollback takes effect at once.
 
         Returns
         -------
         frozenset of int
-            Those that are kept, and those that are being made ready by an attempt that was given up.
+            Those that are kept, and those that an attempt which was given up is still loading.
         """
         former = [number for number in self._loaded if number not in needed]
         for number in former[:-_FORMER]:
             del self._loaded[number]
-        for number in needed:  # whoever answers now is the last to be let go
+        for number in needed:  # what answers now is dropped last
             self._loaded[number] = self._loaded.pop(number)
         return frozenset({*self._loaded, *self._running})
 
     def _attempt(self, number: int, facts: dict[str, Any]) -> ServedVersion:
-        """Return a version that is ready; where a former attempt was given up, ask what came of it alone."""
+        """Return a version that is ready; where a former attempt was given up, only look whether it has ended since."""
         former = self._running.pop(number, None)
-        attempt = former or LoadAttempt(
+        attempt = former or start_attempt(
             lambda: self._load(self._setup, self._cache, number, facts),
             name=f"evergreen-take-{self._setup.model}-{number}",
         )
-        try:
-            return attempt.result(within_s=0.0 if former else self._limit_s)
-        except LoadTimeout:
+        limit_s = 0.0 if former else self._limit_s
+        if wait([attempt], timeout=limit_s).not_done:
             self._running[number] = attempt
-            raise
+            raise LoadTimeout(
+                f"It did not load and answer its own example within {limit_s:g} s. See what its code does when it is "
+                "loaded or called; it is tried again when that has ended, or when the service starts again."
+            )
+        return attempt.result()
 
     def _arm(self, variant: Variant, champion: ServedVersion) -> ServedArm | None:
-        """Return the arm of a variant; None when one of its versions will not do, so that the champion answers."""
-        taken = [(self.take(version, variant.name), weight) for version, weight in variant.members]
-        members = tuple((version, weight) for version, weight in taken if version is not None)
-        if len(members) < len(taken):
+        """Return the arm of a variant; None when one of its versions is refused, so that the champion answers."""
+        loaded = [(self.get(version, variant.name), weight) for version, weight in variant.members]
+        members = tuple((version, weight) for version, weight in loaded if version is not None)
+        if len(members) < len(loaded):
             return None
         try:
             for version, _ in members:

@@ -1,10 +1,9 @@
-"""How long a client may take to send its request: one clock for all, for a timer each costs more than reading."""
+"""Read a request: its headers in one pass, its body within limits and in time."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any
 
 from evergreen.deployments.service.errors import ClientGone, Headers, Receive, RequestProblem
 
@@ -12,17 +11,17 @@ _SWEEP_S = 0.25
 
 
 class ReadDeadline:
-    """Interrupts who reads for too long.
+    """Interrupts tasks that read a request for too long; one sweep for all, as a timer each costs more than reading.
 
     Use it around what waits for a client::
 
-        task = patience.begin(seconds)
+        task = deadline.begin(seconds)
         try: ...
         except asyncio.CancelledError:
-            if patience.is_over(task): ...
+            if deadline.is_over(task): ...
             raise
         finally:
-            patience.end(task)
+            deadline.end(task)
     """
 
     def __init__(self) -> None:
@@ -63,33 +62,22 @@ class ReadDeadline:
         self._timer = self._loop.call_later(_SWEEP_S, self._sweep)
 
 
-# Read a request: its headers in one pass, its body within limits.
-
-
 MODEL_HEADER = "x-evergreen-model"
 _MOST_KEY = 200
 
 
 @dataclass(slots=True)
 class RequestHead:
-    """What the headers of a request say, as far as it matters here.
-
-    Attributes
-    ----------
-    secret : bytes | None
-        API key, from ``Authorization: Bearer …`` or ``X-API-Key``.
-    length : int | None
-        ``Content-Length``; None for a body in chunks.
-    idempotency_key : str | None
-        ``Idempotency-Key``.
-    model : str | None
-        ``X-Evergreen-Model``: which model ``/invocations`` means where several are served.
-    """
+    """What the headers of a request say, as far as it matters here."""
 
     secret: bytes | None = None
+    """API key, from ``Authorization: Bearer …`` or ``X-API-Key``."""
     length: int | None = None
+    """``Content-Length``; None for a body in chunks."""
     idempotency_key: str | None = None
+    """``Idempotency-Key``."""
     model: str | None = None
+    """``X-Evergreen-Model``: which model ``/invocations`` means where several are served."""
 
 
 def read_head(headers: Headers) -> RequestHead:
@@ -97,7 +85,7 @@ def read_head(headers: Headers) -> RequestHead:
 
     Raises
     ------
-    Problem
+    RequestProblem
         400 for a header that cannot be, 415 for a body of another kind than JSON.
     """
     head = RequestHead()
@@ -121,13 +109,13 @@ def read_head(headers: Headers) -> RequestHead:
 
 
 def read_secret(headers: Headers) -> bytes | None:
-    """Return the API key of a request without a body: whatever else its headers say is of no matter."""
-    kept = [(name, value) for name, value in headers if name in (b"authorization", b"x-api-key")]
-    return read_head(kept).secret
+    """Return the API key of a request without a body; its other headers do not matter."""
+    own = [(name, value) for name, value in headers if name in (b"authorization", b"x-api-key")]
+    return read_head(own).secret
 
 
 async def read_body(
-    receive: Receive, head: RequestHead, *, most: int, timeout: float, patience: ReadDeadline
+    receive: Receive, head: RequestHead, *, most: int, timeout: float, deadline: ReadDeadline
 ) -> bytes:
     """Return the whole body.
 
@@ -137,48 +125,37 @@ async def read_body(
         Largest body in bytes; a larger one that says so is refused before it is read.
     timeout : float
         Seconds the client may take to send it.
-    patience : Patience
-        The clock.
+    deadline : ReadDeadline
+        Interrupts this task when its time is over.
 
     Raises
     ------
-    Problem
+    RequestProblem
         408 for a body that does not arrive in time, 413 for one that is too large.
-    Gone
+    ClientGone
         When the client went away.
     """
     if head.length is not None and head.length > most:
         raise _too_large(most)
-    task = patience.begin(timeout)
+    task = deadline.begin(timeout)
     try:
-        message = await receive()
-        if message["type"] == "http.request" and not message.get("more_body"):
-            return _whole(message.get("body", b""), most)
-        return await _rest(receive, message, most)
+        chunks, size, more = [], 0, True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            chunks.append(message.get("body", b""))
+            size += len(chunks[-1])
+            if size > most:
+                raise _too_large(most)
+            more = message.get("more_body", False)
+        return b"".join(chunks)
     except asyncio.CancelledError:
-        if patience.is_over(task):
+        if deadline.is_over(task):
             raise _too_late(timeout) from None
         raise
     finally:
-        patience.end(task)
-
-
-async def _rest(receive: Receive, message: dict[str, Any], most: int) -> bytes:
-    body = bytearray()
-    while True:
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        body += message.get("body", b"")
-        _whole(body, most)
-        if not message.get("more_body"):
-            return bytes(body)
-        message = await receive()
-
-
-def _whole(body: bytes | bytearray, most: int) -> bytes:
-    if len(body) > most:
-        raise _too_large(most)
-    return body  # type: ignore[return-value]
+        deadline.end(task)
 
 
 def other_model(named: str, served: str) -> RequestProblem:
@@ -196,7 +173,7 @@ def _too_late(timeout: float) -> RequestProblem:
     return RequestProblem(
         408,
         "request_timeout",
-        f"The request did not arrive within {timeout:g} s. Send it faster.",
+        f"The request did not arrive within {timeout:g} s (serving.timeout). Send it faster, or fewer rows at once.",
         close=True,
     )
 
@@ -216,7 +193,7 @@ def _check_type(value: bytes) -> None:
         raise RequestProblem(
             415,
             "unsupported_media_type",
-            f"Content-Type '{kind[:60].decode('latin-1')}' is not read here. Allowed: application/json.",
+            f"Content-Type '{kind[:60].decode('latin-1')}' is not supported. Send application/json.",
             field="Content-Type",
             close=True,
         )
@@ -227,7 +204,7 @@ def _check_encoding(value: bytes) -> None:
         raise RequestProblem(
             415,
             "unsupported_encoding",
-            f"Content-Encoding '{value[:60].decode('latin-1')}' is not read here. Send the body as it is.",
+            f"Content-Encoding '{value[:60].decode('latin-1')}' is not supported. Send the body uncompressed.",
             field="Content-Encoding",
             close=True,
         )
@@ -239,7 +216,7 @@ def _key(value: bytes) -> str:
         raise RequestProblem(
             400,
             "bad_idempotency_key",
-            f"An Idempotency-Key has 1 to {_MOST_KEY} printable ASCII characters, e.g. a UUID. Send such a one.",
+            f"An Idempotency-Key has 1 to {_MOST_KEY} printable ASCII characters. Send one like that, e.g. a UUID.",
             field="Idempotency-Key",
         )
     return text

@@ -1,4 +1,4 @@
-"""Run a service: its socket, its server, its end."""
+"""Run a service: its socket, its server, its shutdown."""
 
 from __future__ import annotations
 
@@ -17,19 +17,16 @@ from evergreen.deployments.service.app import make_app
 from evergreen.deployments.service.service import Service
 from evergreen.tasks.core.errors import EvergreenError, InputError
 
-# The HTTP server and its end.
-
-
 LAST_ROUND_S = 0.25
 """How long connections stay open for what was sent on them before its end was known to the client."""
 
 
 class Server(uvicorn.Server):
-    """A server that answers what was on its way when it was told to end.
+    """A server that answers the requests that were on their way when it was told to stop.
 
-    uvicorn closes connections that are idle at that moment, also those on which a request lies unread. This one closes
-    its door, then goes on reading for a moment and says ``Connection: close`` in every answer, so that clients that
-    ask without a pause have left by themselves when the connections are closed.
+    uvicorn closes connections that are idle at that moment, also those on which a request lies unread. This one takes
+    no new connection, but goes on reading for a moment and sends ``Connection: close`` with every answer, so that
+    clients that ask without a pause have left by themselves when the connections are closed.
     """
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -41,36 +38,25 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-logger = logging.getLogger(__name__)
-
 _SWITCH_S = 0.001
 """How long a thread may hold the interpreter while others wait: the loop waits for the log's writer no longer."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where a service listens.
-
-    Attributes
-    ----------
-    host : str
-        Address or name.
-    port : int
-        0: any free one.
-    tls_cert, tls_key : Path | None
-        PEM files; both or none.
-    insecure : bool
-        Listen beyond this machine without keys.
-    drain : int
-        Seconds that requests in flight may take after SIGTERM.
-    """
+class Address:
+    """Where a service listens."""
 
     host: str = "127.0.0.1"
+    """Address or name."""
     port: int = 8000
+    """0: any free one."""
     tls_cert: Path | None = None
     tls_key: Path | None = None
+    """PEM files; both or none."""
     insecure: bool = False
+    """Listen beyond this machine without keys."""
     drain: int = 30
+    """Seconds that requests in flight may take after SIGTERM."""
 
     @property
     def scheme(self) -> str:
@@ -78,25 +64,25 @@ class Place:
         return "https" if self.tls_cert else "http"
 
 
-def check_place(place: Place, *, guarded: bool) -> None:
+def check_address(address: Address, *, guarded: bool) -> None:
     """Check that a service may listen there.
 
     Raises
     ------
     InputError
-        Without keys beyond this machine, or with half of what TLS needs.
+        Where it would accept other machines without keys, or TLS has a certificate without a key.
     """
-    if (place.tls_cert is None) != (place.tls_key is None):
+    if (address.tls_cert is None) != (address.tls_key is None):
         raise InputError("TLS needs both --tls-cert and --tls-key; give both PEM files, or neither.")
-    for file in (place.tls_cert, place.tls_key):
+    for file in (address.tls_cert, address.tls_key):
         if file is not None and not file.is_file():
             raise InputError(
-                f"There is no file '{file}'. Name the PEM file of the certificate and that of its key."
+                f"There is no file '{file}'. Name the certificate's PEM file and that of its key."
             )
-    if not guarded and not is_loopback(place.host) and not place.insecure:
+    if not guarded and not is_loopback(address.host) and not address.insecure:
         raise InputError(
-            f"The service would listen on '{place.host}' for everybody, for there are no API keys. Create one "
-            "('evergreen key create NAME'), listen on 127.0.0.1, or say --insecure."
+            f"The service would answer everybody who reaches '{address.host}', as there are no API keys. Create one "
+            "('evergreen key create NAME'), listen on 127.0.0.1, or add --insecure."
         )
 
 
@@ -114,28 +100,29 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def bind(place: Place) -> socket.socket:
+def bind(address: Address) -> socket.socket:
     """Return the socket a service listens on.
 
     Raises
     ------
     InputError
-        When the address is taken or is none of this machine.
+        When the address is in use or is none of this machine.
     """
-    family = socket.AF_INET6 if ":" in place.host else socket.AF_INET
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((place.host, place.port))
+        listener.bind((address.host, address.port))
     except OSError as error:
         listener.close()
         raise InputError(
-            f"Cannot listen on {place.host}:{place.port} ({error.strerror or error}). Choose another --host or --port."
+            f"Cannot listen on {address.host}:{address.port} ({error.strerror or error}). "
+            "Choose another --host or --port."
         ) from error
     return listener
 
 
-def run_service(service: Service, place: Place, listener: socket.socket) -> None:
+def run_service(service: Service, address: Address, listener: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT: then no new connection is taken, and those in flight are answered.
 
     Raises
@@ -158,25 +145,26 @@ def run_service(service: Service, place: Place, listener: socket.socket) -> None
         date_header=False,
         proxy_headers=False,
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=place.drain,
-        ssl_certfile=place.tls_cert,
-        ssl_keyfile=place.tls_key,
+        timeout_graceful_shutdown=address.drain,
+        ssl_certfile=address.tls_cert,
+        ssl_keyfile=address.tls_key,
     )
     server = Server(config)
     server.run(sockets=[listener])
     if not server.started:
-        raise EvergreenError("The service did not start; its log above says why.")
+        raise EvergreenError("The service did not start; the lines above say why.")
 
 
 def log_to_stderr() -> None:
-    """Let the service's own lines, and the server's troubles, appear on stderr."""
+    """Log the service's own lines, and the server's warnings, to stderr."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    for name, level in (
-        ("evergreen.deployments.service", logging.INFO),
-        ("uvicorn", logging.WARNING),
-        ("tasks", logging.INFO),
-    ):
+    levels = {
+        "evergreen.deployments.service": logging.INFO,
+        "uvicorn": logging.WARNING,
+        "evergreen.tasks": logging.INFO,
+    }
+    for name, level in levels.items():
         named = logging.getLogger(name)
         named.setLevel(level)
         named.addHandler(handler)

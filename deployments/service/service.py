@@ -1,4 +1,4 @@
-"""One service: its models, their followers and desks, the log's writer, the keys; begun and ended with the server."""
+"""One service: its models, the log's writer, the keys; started and stopped with the server."""
 
 from __future__ import annotations
 
@@ -11,13 +11,18 @@ from evergreen.deployments.service.access import Authenticator
 from evergreen.deployments.service.alias_watcher import AliasWatcher, ServingAlarm, deliver_alerts
 from evergreen.deployments.service.batching import Batcher
 from evergreen.deployments.service.canary import Canary
-from evergreen.deployments.service.endpoint import Endpoint, ModelEndpoint
+from evergreen.deployments.service.endpoint import (
+    Endpoint,
+    EventTimes,
+    ModelEndpoint,
+    Outcomes,
+    Predict,
+    mlflow_answer,
+    own_answer,
+)
 from evergreen.deployments.service.live import ServedModel
 from evergreen.deployments.service.metrics import ServiceMetrics
 from evergreen.deployments.service.model_loader import VersionCache, reason_of
-from evergreen.deployments.service.outcomes import Outcomes
-from evergreen.deployments.service.positions import EventTimes
-from evergreen.deployments.service.predict import Predict, mlflow_answer, own_answer
 from evergreen.deployments.service.request import ReadDeadline
 from evergreen.tasks.core.errors import ConfigError
 from evergreen.tasks.core.serving.batch import Concealer
@@ -71,23 +76,23 @@ class Service:
         self.setups = {setup.model: setup for setup in setups}
         self.models = {setup.model: ServedModel(config=setup.config) for setup in setups}
         self.metrics = ServiceMetrics()
-        self.guard = Authenticator(WatchedKeys(keys_path(setups[0].settings)))
+        self.authenticator = Authenticator(WatchedKeys(keys_path(setups[0].settings)))
         self.routes: dict[str, Endpoint] = {}
         self._drain_s, self._judge_every_s, self._queue_rows = drain_s, judge_every_s, queue_rows
         self._make_writer, self._make_versions, self._deliver = make_writer, make_versions, deliver
         self.writer: LogWriter | None = None
-        self._followers: list[AliasWatcher] = []
+        self._watchers: list[AliasWatcher] = []
         self._alarms: list[ServingAlarm] = []
         self._canaries: list[Canary] = []
-        self._desks: list[Batcher] = []
+        self._batchers: list[Batcher] = []
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="evergreen-score")
-        self._aside = ThreadPoolExecutor(2, thread_name_prefix="evergreen-shadow")
-        self._watches: list[asyncio.Task[None]] = []
+        self._shadow_pool = ThreadPoolExecutor(2, thread_name_prefix="evergreen-shadow")
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Open the log, begin to follow the aliases, and open the counters."""
+        """Open the log, watch the aliases, and open the endpoints."""
         loop = asyncio.get_running_loop()
-        self._patience = ReadDeadline()
+        self._deadline = ReadDeadline()
         if any(served.config.serving.log == "durable" for served in self.models.values()):
             url = next(iter(self.setups.values())).settings.log_url
             capacity = log_capacity(self.setups.values(), least=self._queue_rows)
@@ -97,89 +102,87 @@ class Service:
             self.metrics.watch_queue(lambda: self.writer.state().depth if self.writer else 0.0)
         for name, setup in self.setups.items():
             await self._open(name, setup)
-        self._watches.append(loop.create_task(self._watch_keys()))
+        self._tasks.append(loop.create_task(self._watch_keys()))
 
     async def stop(self) -> None:
-        """Answer who still waits, write what is promised, and end."""
-        for follower in self._followers:
-            follower.stop()
+        """Answer the requests that wait, write what was answered, and end."""
+        for watcher in self._watchers:
+            watcher.stop()
         deadline = asyncio.get_running_loop().time() + self._drain_s
-        while any(desk.busy for desk in self._desks) and asyncio.get_running_loop().time() < deadline:
+        while (
+            any(batcher.busy for batcher in self._batchers) and asyncio.get_running_loop().time() < deadline
+        ):
             await asyncio.sleep(0.01)
         await asyncio.gather(*(canary.finish(until=deadline) for canary in self._canaries))
         for alarm in self._alarms:
             await asyncio.to_thread(alarm.close, timeout=self._drain_s)
-        for watch in self._watches:
-            watch.cancel()
-        for desk in self._desks:
-            desk.close()
-        self._patience.close()
+        for task in self._tasks:
+            task.cancel()
+        for batcher in self._batchers:
+            batcher.close()
+        self._deadline.close()
         if self.writer is not None and not await asyncio.to_thread(self.writer.stop, timeout=self._drain_s):
             logger.error(
-                "The log did not take all in %g s; nothing that was answered is missing", self._drain_s
+                "The log was not written in %g s; no prediction that was answered is missing", self._drain_s
             )
-        for pool in (self._pool, self._aside):
+        for pool in (self._pool, self._shadow_pool):
             await asyncio.to_thread(pool.shutdown)
-
-    def route(self, model: str) -> Endpoint | None:
-        """Return ``/invocations`` of a model; None for one that is not served here."""
-        return self.routes.get(f"/models/{model}/invocations")
 
     async def _open(self, name: str, setup: Setup) -> None:
         served, config = self.models[name], setup.config
         writer = self.writer if config.serving.log == "durable" else None
         newest = await asyncio.to_thread(setup.stores.log.newest_position, name) if writer else None
-        follower, canary = self._follow(setup, served)
-        desk = Batcher(
+        watcher, canary = self._watch(setup, served)
+        batcher = Batcher(
             name,
             config.serving,
             writer=writer,
             metrics=self.metrics,
             pool=self._pool,
-            aside=self._aside,
+            shadow_pool=self._shadow_pool,
             canary=canary,
             conceal=_concealer(setup),
         )
-        positions = EventTimes(config.data.clock, newest=newest, column=config.data.time)
-        counter = ModelEndpoint(
-            served,
-            guard=self.guard,
-            desk=desk,
-            positions=positions,
+        model = ModelEndpoint(
+            served=served,
+            authenticator=self.authenticator,
+            batcher=batcher,
+            times=EventTimes(config.data.clock, newest=newest, column=config.data.time),
             metrics=self.metrics,
-            patience=self._patience,
+            deadline=self._deadline,
         )
-        self._desks.append(desk)
         self.routes |= {
-            f"/models/{name}/predict": Predict(counter, answer=own_answer, endpoint="predict"),
-            f"/models/{name}/invocations": Predict(counter, answer=mlflow_answer, endpoint="invocations"),
-            f"/models/{name}/outcomes": Outcomes(counter, writer=writer),
+            f"/models/{name}/predict": Predict(model, answer=own_answer, name="predict"),
+            f"/models/{name}/invocations": Predict(model, answer=mlflow_answer, name="invocations"),
+            f"/models/{name}/outcomes": Outcomes(model, writer=writer),
         }
         if len(self.setups) == 1:
             self.routes["/invocations"] = self.routes[f"/models/{name}/invocations"]
-        self._followers.append(follower)
-        follower.start()
+        self._batchers.append(batcher)
+        self._watchers.append(watcher)
+        canary.start()
+        watcher.start()
 
-    def _follow(self, setup: Setup, served: ServedModel) -> tuple[AliasWatcher, Canary]:
-        """Return what follows a model's aliases, and what judges its canaries, which is begun."""
+    def _watch(self, setup: Setup, served: ServedModel) -> tuple[AliasWatcher, Canary]:
+        """Return what watches a model's aliases, and what watches its challengers."""
         alarm = ServingAlarm(setup, deliver=self._deliver)
         self._alarms.append(alarm)
-        follower = AliasWatcher(
-            setup, served, metrics=self.metrics, alarm=alarm, make_versions=self._make_versions
-        )
-        stop, every_s = follower.stop_challengers, self._judge_every_s
-        canary = Canary(setup, served, stop=stop, unwritten=follower.stopped, every_s=every_s)
+        make_versions = self._make_versions
+        watcher = AliasWatcher(setup, served, metrics=self.metrics, alarm=alarm, make_versions=make_versions)
+        stop, every_s = watcher.stop_challengers, self._judge_every_s
+        canary = Canary(setup, served, stop=stop, unwritten=watcher.stopped, every_s=every_s)
         self._canaries.append(canary)
-        canary.start()
-        return follower, canary
+        return watcher, canary
 
     async def _watch_keys(self) -> None:
         """Read the file of keys again when it changes."""
         while True:
             await asyncio.sleep(_KEYS_EVERY_S)
             try:
-                if await asyncio.to_thread(self.guard.keys.refresh):
-                    logger.info("The file of keys was read again: %d keys", len(self.guard.keys.ring.keys))
+                if await asyncio.to_thread(self.authenticator.keys.refresh):
+                    logger.info(
+                        "The file of keys was read again: %d keys", len(self.authenticator.keys.ring.keys)
+                    )
             except ConfigError as error:
                 logger.error("The keys stay as they were: %s", reason_of(error))
 
@@ -190,10 +193,5 @@ def log_capacity(setups: Iterable[Setup], *, least: int) -> int:
 
 
 def _concealer(setup: Setup) -> Concealer:
-    config = setup.config
-    return Concealer(
-        config.data.private,
-        entity=config.data.entity,
-        how=config.serving.private,
-        key=private_key(setup.settings),
-    )
+    data, how = setup.config.data, setup.config.serving.private
+    return Concealer(data.private, entity=data.entity, how=how, key=private_key(setup.settings))

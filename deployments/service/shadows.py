@@ -1,4 +1,4 @@
-"""Shadows: they score the rows that others answered, afterwards and aside; nobody waits for them."""
+"""Shadows: they score the rows that others answered, afterwards and in a thread; no request waits for them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 _MOST_ROWS = 4096
 """Rows that may wait for shadows; further ones are left out, and counted."""
 _ISOLATED_ROWS = 256
-"""Where a shadow fails, it is asked for so many rows at once, and of these row by row."""
+"""Rows of one call where a shadow fails; failures are isolated within them."""
 
 
 @dataclass(eq=False)
@@ -41,15 +41,15 @@ class _Pending:
 
 
 class Shadows:
-    """Asks shadows in a thread, all rows that wait at once, and logs what they say.
+    """Scores all rows that wait at once in a thread, and logs what the shadows answer.
 
     Parameters
     ----------
     model : str
         Registered model.
     writer : LogWriter
-        The log: without one nobody would learn what shadows say.
-    metrics : Metrics
+        The log, which alone holds what shadows answer.
+    metrics : ServiceMetrics
         Counts rows scored, failed and left out.
     pool : Executor
         Where they are scored.
@@ -65,11 +65,11 @@ class Shadows:
 
     @property
     def busy(self) -> bool:
-        """True while rows wait or are scored; what was said of all others the log's writer has."""
+        """True while rows wait or are scored; all others are with the log's writer."""
         return self._running or bool(self._pending)
 
     def add(self, live: Live, batch: Batch, ids: Sequence[str]) -> None:
-        """Have the shadows of logged rows score them, soon; returns at once."""
+        """Queue logged rows for their shadows; returns at once."""
         for place, key in enumerate(row_keys([batch], ids)):
             for shadow in live.assigner.route(key).shadows:
                 if shadow.name in live.arms:
@@ -90,8 +90,8 @@ class Shadows:
         if self._running or not self._pending:
             return
         self._running = True
-        taken, self._pending, self._waiting = self._pending, {}, 0
-        task = self._loop.run_in_executor(self._pool, _score_shadows, taken)
+        pending, self._pending, self._waiting = self._pending, {}, 0
+        task = self._loop.run_in_executor(self._pool, _score_shadows, pending)
         task.add_done_callback(self._scored)
 
     def _scored(self, done: asyncio.Future[list[tuple[ServedArm, list[str], Scored]]]) -> None:
@@ -100,29 +100,24 @@ class Shadows:
             failed = [row for row in rows if isinstance(row, FailedRow)]
             if failed:
                 self._count(arm, "failed", len(failed))
-                logger.warning(
-                    "%s: shadow '%s' fails: %s at %s",
-                    self._model,
-                    arm.variant.name,
-                    type(failed[0].error).__name__,
-                    place_of(failed[0].error),
-                )
+                kind, place = type(failed[0].error).__name__, place_of(failed[0].error)
+                logger.warning("%s: shadow '%s' fails: %s at %s", self._model, arm.variant.name, kind, place)
             good = {name: row for name, row in zip(ids, rows, strict=True) if not isinstance(row, FailedRow)}
             if good:
-                self._keep(arm, good)
+                self._log(arm, good)
         self._start()
 
-    def _keep(self, arm: ServedArm, rows: Mapping[str, Row]) -> None:
-        said = {
+    def _log(self, arm: ServedArm, rows: Mapping[str, Row]) -> None:
+        scores = {
             name: ShadowScore(variant=variant, version=version, score=score, decision=decision)
             for name, (score, decision, version, variant) in rows.items()
         }
         try:
-            self._writer.put_shadows(self._model, said)
+            self._writer.put_shadows(self._model, scores)
         except EvergreenError:  # the queue is full: predictions come first
-            self._count(arm, "left_out", len(said))
+            self._count(arm, "left_out", len(scores))
         else:
-            self._count(arm, "scored", len(said))
+            self._count(arm, "scored", len(scores))
 
     def _count(self, arm: ServedArm, outcome: str, rows: int) -> None:
         self._rows.labels(self._model, str(arm.version or "ensemble"), outcome).inc(rows)
@@ -135,22 +130,21 @@ def _score_shadows(pending: dict[ServedArm, _Pending]) -> list[tuple[ServedArm, 
 
 
 def _score_shadow(arm: ServedArm, batch: Batch) -> Scored:
-    """Return what a shadow says, and in the place of a row it fails on what was raised.
+    """Return a shadow's answers, and in the place of a row it fails on what was raised.
 
-    One that answered nothing of a part is not asked row by row for the rest: it may fail on everything.
+    Once it fails on all rows of a call, failures are not isolated any more: it may fail on everything.
     """
     try:
         return [*answer_arm(arm, batch)]
-    except Exception as error:  # a shadow's failure is its own: it is counted, and nobody's answer is touched
+    except Exception as error:  # a shadow's failure is counted, and touches no answer
         if batch.n == 1:
             return [FailedRow(error, alone=True)]
-    found: Scored = []
+    answers: Scored = []
     hopeless = False
     for begin in range(0, batch.n, _ISOLATED_ROWS):
         part = batch.take(range(begin, min(begin + _ISOLATED_ROWS, batch.n)))
-        said = isolate_failures(
-            arm, part, [0] * part.n if hopeless else [-place - 1 for place in range(part.n)]
-        )
-        hopeless = all(isinstance(row, FailedRow) for row in said)
-        found += said
-    return found
+        units = [0] * part.n if hopeless else [-place - 1 for place in range(part.n)]
+        rows = isolate_failures(arm, part, units)
+        hopeless = all(isinstance(row, FailedRow) for row in rows)
+        answers += rows
+    return answers

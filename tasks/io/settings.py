@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -119,3 +120,12 @@ def import_root() -> Path:
     import evergreen
 
     return Path(str(evergreen.__file__)).parents[1]
+
+
+def python_path() -> str:
+    """Return a ``PYTHONPATH`` by which a child process imports what this process does, in the same order.
+
+    The folder that holds ``evergreen`` comes last unless it is on the path already: as an environment's site-packages,
+    or a repository with a ``tasks`` folder, it would otherwise shadow modules of the standard library or of a team.
+    """
+    return os.pathsep.join(dict.fromkeys([*filter(None, sys.path), str(import_root())]))

@@ -23,7 +23,7 @@ from pathlib import Path
 from select import select
 from typing import IO, NoReturn
 
-from evergreen.tasks.io.settings import import_root
+from evergreen.tasks.io.settings import python_path
 
 _STDERR = "stderr.txt"
 _PRELOADED = (
@@ -117,10 +117,7 @@ class SmokePool:
                 pass_fds=[writing],
                 text=True,
                 start_new_session=True,
-                env={
-                    **os.environ,
-                    "PYTHONPATH": os.pathsep.join([str(import_root()), *filter(None, sys.path)]),
-                },
+                env={**os.environ, "PYTHONPATH": python_path()},
             )
             os.close(writing)
             self._replies = os.fdopen(reading, encoding="ascii")

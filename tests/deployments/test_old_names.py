@@ -10,7 +10,7 @@ from prefect.events.schemas.automations import AutomationCore
 from prefect.flows import load_flow_from_entrypoint
 
 from evergreen.deployments.deploy import FLOWS
-from evergreen.deployments.old_names import find_old_names, old_automations, old_deployments
+from evergreen.deployments.doctor import find_old_names, old_automations, old_deployments
 
 
 def deployment(entrypoint, *tags):

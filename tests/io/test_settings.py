@@ -1,9 +1,15 @@
 """What differs by machine is read from the environment, and pages are linked without their passwords."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from evergreen.tasks.core.errors import InputError
-from evergreen.tasks.io.settings import read_settings
+from evergreen.tasks.io import settings as settings_module
+from evergreen.tasks.io.settings import python_path, read_settings
+from evergreen.tasks.io.smoke_pool import SmokePool
 
 
 def test_an_embedded_store_has_no_pages_until_somebody_names_them(tmp_path):
@@ -42,3 +48,42 @@ def test_a_log_of_an_unknown_kind_is_refused_without_telling_its_password():
     with pytest.raises(InputError, match="EVERGREEN_LOG_URL starts with 'mysql'") as caught:
         read_settings({"EVERGREEN_LOG_URL": "mysql://me:secret@host/db"})
     assert "secret" not in str(caught.value)
+
+
+@pytest.fixture
+def shadowing(tmp_path, monkeypatch):
+    """Let Evergreen stand in a folder that also holds modules of names from elsewhere."""
+    for name in ("colorsys", "yaml"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError('shadowed')\n")
+    monkeypatch.setattr(settings_module, "import_root", lambda: tmp_path)
+    return tmp_path
+
+
+def test_the_folder_of_evergreen_shadows_no_module_in_a_child_process(shadowing):
+    """Neither of the standard library nor of the environment."""
+    environ = {**os.environ, "PYTHONPATH": python_path()}
+    code = "import sys, colorsys, yaml; print(sys.path)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=False
+    )
+    assert 0 == done.returncode, done.stderr
+    assert str(shadowing) in done.stdout
+
+
+def test_a_folder_on_the_path_keeps_its_place(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", ["", "/team", str(tmp_path), "/last"])
+    monkeypatch.setattr(settings_module, "import_root", lambda: tmp_path)
+    assert ["/team", str(tmp_path), "/last"] == python_path().split(os.pathsep)
+
+
+def test_the_process_of_smoke_tests_is_started_with_that_path(shadowing, monkeypatch):
+    environments = []
+
+    def start(*args, env, **options):
+        environments.append(env["PYTHONPATH"])
+        raise InterruptedError
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    with pytest.raises(InterruptedError):
+        SmokePool()._running()
+    assert [python_path()] == environments

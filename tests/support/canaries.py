@@ -157,17 +157,17 @@ class Stage:
     async def play(self, *, rows, looks=20):
         """Serve requests of so many rows until all is over: sent back, done, or (without a ramp) a round long."""
         duels = LatencyProbe(self.canary, pool=Here(), clock=self.seconds)
-        await self.canary._look()
+        await self.canary._check()
         while True:
             share = self.served.live.plan.variant("v8").share
             calls = max(1, round(500 / share / rows / looks))
             for _ in range(calls):
                 await self.serve(duels, rows)
-            before = self.canary._watch.counts
-            await self.canary._look()
+            before = self.canary._controller.counts
+            await self.canary._check()
             if self.follow():
                 if self.served.live.traffic.kind in (STOPPED, DONE):
                     return self.served.live.traffic
-                await self.canary._look()
-            elif self.canary._watch.counts is not before and self.served.live.traffic.ramp is None:
+                await self.canary._check()
+            elif self.canary._controller.counts is not before and self.served.live.traffic.ramp is None:
                 return self.served.live.traffic

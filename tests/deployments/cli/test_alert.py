@@ -125,7 +125,7 @@ def test_without_test_the_command_shows_what_is_open(configure, capsys):
     assert 0 == run(["alert", str(path)])
     shown = capsys.readouterr().out
     assert "drift    x (data): moved, since then" in shown
-    assert "nobody is told" in shown
+    assert "sent to nobody" in shown
 
 
 def test_what_waits_is_delivered_at_once_and_only_once(configure, hook, webhook):

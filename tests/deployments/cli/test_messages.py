@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from evergreen.deployments.cli.app import run
-from evergreen.deployments.cli.retraining import _show_due
+from evergreen.deployments.cli.retraining import _print_due
 from evergreen.tasks.core.challenge.evidence import dry_run_result
 from evergreen.tasks.core.errors import did_you_mean
 from evergreen.tasks.core.verdict import StageResult, State
@@ -86,7 +86,7 @@ def test_what_is_not_paused_cannot_be_resumed_and_is_said_to(folder):
 
 def test_a_trigger_ends_in_one_stop(capsys):
     trigger = {"trigger": "periodic", "due": False, "said": "One is due every 42d.", "due_at": "2026-05-01"}
-    _show_due(
+    _print_due(
         {"model": "m", "state": "Blocked", "reasons": [], "triggers": [trigger], "next_allowed_at": None}
     )
     assert "  wait periodic: One is due every 42d, due at 2026-05-01.\n" in capsys.readouterr().out

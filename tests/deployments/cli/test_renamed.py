@@ -7,8 +7,7 @@ import sys
 import pytest
 import yaml
 
-from evergreen.deployments.cli.app import app, run
-from evergreen.deployments.cli.renamed import COMMANDS, OPTIONS, todays_arguments
+from evergreen.deployments.cli.app import COMMANDS, OPTIONS, app, current_arguments, run
 
 OLD = {
     "problem": "binary",
@@ -35,7 +34,7 @@ def asked(capsys, *arguments):
 
 @pytest.mark.parametrize(("old", "new"), COMMANDS.items())
 def test_an_old_command_runs_the_new_one_and_says_so(old, new, capsys):
-    assert [new, "rides"] == todays_arguments([old, "rides"])
+    assert [new, "rides"] == current_arguments([old, "rides"])
     assert f"the command '{old}' is now called '{new}'" in capsys.readouterr().err
     names = {command.name or command.callback.__name__ for command in app.registered_commands}
     assert (True, False) == (new in names, old in names)
@@ -43,14 +42,14 @@ def test_an_old_command_runs_the_new_one_and_says_so(old, new, capsys):
 
 @pytest.mark.parametrize(("old", "new"), OPTIONS.items())
 def test_an_old_option_is_the_new_one_and_says_so(old, new, capsys):
-    assert ["pause", "rides", new, "x"] == todays_arguments(["pause", "rides", old, "x"])
-    assert ["pause", "rides", f"{new}=a=b"] == todays_arguments(["pause", "rides", f"{old}=a=b"])
+    assert ["pause", "rides", new, "x"] == current_arguments(["pause", "rides", old, "x"])
+    assert ["pause", "rides", f"{new}=a=b"] == current_arguments(["pause", "rides", f"{old}=a=b"])
     assert 2 == capsys.readouterr().err.count(f"the option '{old}' is now called '{new}'")
 
 
 def test_todays_words_warn_of_nothing(capsys):
     typed = ["pause", "score", "--reason", "why", "--", "--why"]
-    assert typed == todays_arguments(typed)
+    assert typed == current_arguments(typed)
     assert "" == capsys.readouterr().err
 
 

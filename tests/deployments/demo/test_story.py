@@ -5,9 +5,8 @@ import pytest
 import yaml
 
 from evergreen.deployments.config_docs import CONFIG_DIR
-from evergreen.deployments.demo.__main__ import PAYMENT
+from evergreen.deployments.demo.__main__ import PAYMENT, STORY
 from evergreen.deployments.demo.payments import DRIFT_DAY, FIRST_DAY, LAST_DAY, ROWS_PER_DAY, card_payments
-from evergreen.deployments.demo.story import STORY
 from evergreen.tasks.core.config import parse_model
 from evergreen.tasks.core.config.model import merge
 

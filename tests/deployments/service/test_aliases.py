@@ -160,7 +160,7 @@ def test_the_last_good_model_outlives_an_outage_of_the_registry_and_a_restart_in
     before, during, said = serve(outage, model)
     after, told, ready = serve(restart, model)
     assert 1 == len({one[0]["score"] for one in (before, during, after)})
-    assert "does not answer: ConnectionError, of which the service's log says more" == said["registry"]
+    assert "does not answer: ConnectionError; see the service's log" == said["registry"]
     assert said["registry_away_since"]
     assert (False, True) == (said["from_local_copy"], told["from_local_copy"])
     assert ready["models"]["tested"]["from_local_copy"]
@@ -200,7 +200,7 @@ def test_a_refusal_is_told_without_the_path_that_it_is_about(monitored):
         return said["refused"][0]["why"], opened["serving"]
 
     told, kept = serve(scenario, model, make_versions=partial(VersionCache, load=lose_file))
-    assert "FileNotFoundError when it was loaded, of which the service's log says more" == told
+    assert "FileNotFoundError when it was loaded; see the service's log" == told
     assert "/srv/models/2.skops" in kept
 
 

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from evergreen.deployments.service.predict import mlflow_answer, own_answer
+from evergreen.deployments.service.endpoint import mlflow_answer, own_answer
 from evergreen.tasks.io.prediction_log.records import Served
 
 

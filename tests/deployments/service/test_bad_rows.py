@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from evergreen.deployments.service import predict as predicting
+from evergreen.deployments.service import endpoint as endpoint_module
 from evergreen.deployments.service.batching import Batcher, predict_isolated
 from evergreen.deployments.service.errors import RequestProblem
 from evergreen.deployments.service.live import Live
@@ -62,7 +62,7 @@ def answered(stage, model, requests, *, alone=True, **config):
                 writer=None,
                 metrics=ServiceMetrics(),
                 pool=pool,
-                aside=pool,
+                shadow_pool=pool,
                 canary=stage.canary,
                 conceal=Concealer((), entity=None, how="hash", key=b"k" * 32),
             )
@@ -79,24 +79,24 @@ def answered(stage, model, requests, *, alone=True, **config):
 def test_a_row_that_the_challenger_refuses_is_its_only_error_and_all_others_stay_with_it():
     """Fifty requests of one row in one turn."""
     stage = staged(canary=Version(spread=0.0, refuses=0.1, beyond=0.9), share=1.0)
-    asyncio.run(stage.canary._look())
+    asyncio.run(stage.canary._check())
     values = [0.5] * 20 + [0.95] + [0.5] * 29
     group = [stage.asked([value]) for value in values]
     rows, routed = predict_isolated(group)
     stage.canary.count(stage.served.live, rows, routed)
     assert ["champion" if value > 0.9 else "v8" for value in values] == [row[3] for row in rows]
-    arm = stage.canary._watch.counts.figures()[1]
+    arm = stage.canary._controller.counts.figures()[1]
     assert (50, 1, 1, 49) == (arm.rows, arm.errors, arm.erred, arm.answered)
 
 
 def test_the_champions_failures_count_as_the_challengers_do():
     bad = Version(spread=0.0, refuses=0.1, beyond=0.9)
     stage = staged(champion=bad, canary=bad)
-    asyncio.run(stage.canary._look())
+    asyncio.run(stage.canary._check())
     group = [stage.asked([0.95 if number % 10 == 0 else 0.5]) for number in range(400)]
     rows, routed = predict_isolated(group)
     stage.canary.count(stage.served.live, rows, routed)
-    champion, arm = stage.canary._watch.counts.figures()
+    champion, arm = stage.canary._controller.counts.figures()
     assert 40 == champion.erred + arm.erred
     assert champion.erred > 10
     assert arm.erred > 10
@@ -185,21 +185,20 @@ def test_a_large_body_is_decoded_in_a_thread(monkeypatch):
         threads.append((len(body), threading.current_thread() is threading.main_thread()))
         return SimpleNamespace(ids=None, n=1)
 
-    monkeypatch.setattr(predicting, "decode", decode)
+    monkeypatch.setattr(endpoint_module, "decode", decode)
 
     async def scenario():
-        counter = SimpleNamespace(
+        model = SimpleNamespace(
             served=SimpleNamespace(live=SimpleNamespace(signature=None), name="tested"),
             limits=None,
-            guard=SimpleNamespace(keys=SimpleNamespace(guarded=False)),
             loop=asyncio.get_running_loop(),
-            positions=SimpleNamespace(of=lambda batch: [0.0]),
+            times=SimpleNamespace(of=lambda batch: [0.0]),
             timeout=1.0,
-            tally=lambda name: None,
+            metrics=ServiceMetrics(),
         )
-        endpoint = predicting.Predict(counter, answer=None, endpoint="predict")
+        endpoint = endpoint_module.Predict(model, answer=None, name="predict")
         for size in (100, 100_000):
-            await endpoint._ask(b" " * size, None)
+            await endpoint._pending(b" " * size, None)
 
     asyncio.run(scenario())
     assert [(100, True), (100_000, False)] == threads

@@ -38,7 +38,7 @@ def test_after_a_duel_there_is_none_for_twenty_times_as_long():
 
     async def scenario():
         duels = LatencyProbe(stage.canary, pool=Here(), clock=stage.seconds)
-        await stage.canary._look()
+        await stage.canary._check()
         group = [stage.asked([0.5] * 40)]
         _, routed = predict_isolated(group)
         fought = []
@@ -46,7 +46,7 @@ def test_after_a_duel_there_is_none_for_twenty_times_as_long():
             duels.offer(stage.served.live, [group[0].batch], routed)
             while duels.running:
                 await asyncio.sleep(0)
-            fought.append(stage.canary._watch.counts.figures()[1].duels)
+            fought.append(stage.canary._controller.counts.figures()[1].duels)
             stage.clock.now += 15 * 4 * 1e-3 * sum(one.index for one in routed)
         return fought
 

@@ -73,4 +73,4 @@ def test_what_could_not_be_noted_on_a_full_disk_is_noted_afterwards(model, monke
     monkeypatch.setattr(ServingCache, "remember", full_at_first)
     serve(scenario, model)
     assert 2 == len(refused)
-    assert 1 == caplog.text.count("cannot be noted: OSError")
+    assert 1 == caplog.text.count("cannot be written to disk: OSError")
