@@ -56,11 +56,6 @@ def schedules_of(stage: str, config: ModelConfig) -> list[DeploymentScheduleCrea
     return []
 
 
-def schedule_parameters(stage: str) -> dict[str, Any]:
-    """Return the parameters of scheduled runs beside the model."""
-    return {"trigger": "schedule"} if stage == "retrain" else {}
-
-
 def triggers_of(stage: str, config: ModelConfig) -> list[DeploymentEventTrigger]:
     """Return the triggers of a model's stage: drift and degraded performance ask for a retraining.
 
@@ -94,7 +89,7 @@ def _schedule(slug: str, interval: timedelta, run_mode: str) -> DeploymentSchedu
         slug=slug,
         schedule=IntervalSchedule(interval=interval, anchor_date=_ANCHOR, timezone="UTC"),
         active=run_mode != "disabled",
-        parameters=schedule_parameters(slug),
+        parameters={"trigger": "schedule"} if slug == "retrain" else {},
     )
 
 
@@ -128,8 +123,8 @@ def find_flows(folder: Traversable, *, package: str) -> dict[str, tuple[str, str
         for node in ast.parse(file.read_text(encoding="utf-8")).body:
             name = _flow_name(node)
             if name is not None and isinstance(node, ast.FunctionDef) and node.args.args[0].arg == "model":
-                said = (ast.get_docstring(node) or "").partition("\n")[0]
-                found[name] = f"{package}.{file.name.removesuffix('.py')}.{node.name}", said
+                summary = (ast.get_docstring(node) or "").partition("\n")[0]
+                found[name] = f"{package}.{file.name.removesuffix('.py')}.{node.name}", summary
     return found
 
 

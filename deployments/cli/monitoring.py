@@ -21,6 +21,7 @@ from evergreen.deployments.cli.output import (
     show,
 )
 from evergreen.tasks.core.errors import InputError
+from evergreen.tasks.core.verdict import Reason
 
 if TYPE_CHECKING:
     from evergreen.tasks.io.setup import Setup
@@ -187,17 +188,12 @@ def _send_test(setup: Setup) -> dict[str, Any]:
     from evergreen.tasks.alerts import send_test
 
     answers = send_test(setup)
+    failed = {answer["channel"]: answer["message"] for answer in answers if not answer["arrived"]}
     reasons = [
-        {
-            "code": "alert_not_delivered",
-            "message": f"{answer['channel']}: {answer['message']}",
-            "observed": answer["channel"],
-            "limit": None,
-        }
-        for answer in answers
-        if not answer["arrived"]
+        Reason(code="alert_not_delivered", message=f"{channel}: {message}", observed=channel).to_dict()
+        for channel, message in failed.items()
     ]
-    state = "Failed" if reasons else "Delivered"
+    state = "Failed" if failed else "Delivered"
     return {"state": state, "model": setup.model, "reasons": reasons, "channels": answers}
 
 

@@ -60,22 +60,20 @@ def serve(
     quiet_environment(setups[0].settings)
     for name, value in _FAIL_FAST.items():
         os.environ.setdefault(name, value)
-    from evergreen.deployments.service.run import Address, bind, check_address, log_to_stderr, run_service
+    from evergreen.deployments.service.run import bind, check_address, log_to_stderr, run_service
     from evergreen.deployments.service.service import Service
 
     if any(setup.config.serving.log == "durable" for setup in setups):
         _ = setups[0].stores.log  # a log that cannot be opened ends the command here
-    address = Address(
-        host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, insecure=insecure, drain=drain
-    )
     service = Service(setups)
-    check_address(address, guarded=service.authenticator.keys.guarded)
-    listener = bind(address)
-    url = f"{address.scheme}://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+    guarded = service.authenticator.keys.guarded
+    check_address(host, guarded=guarded, tls_cert=tls_cert, tls_key=tls_key, insecure=insecure)
+    listener = bind(host, port)
+    url = f"{'https' if tls_cert else 'http'}://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
     print(f"{url}/models/{names[0]}/predict", flush=True)
     note(f"Serving {', '.join(names)} on {url}: see {url}/docs and {url}/ready. Ctrl-C stops it.")
     log_to_stderr()
-    run_service(service, address, listener)
+    run_service(service, listener, tls_cert=tls_cert, tls_key=tls_key, drain=drain)
 
 
 Name = Annotated[str, Argument(metavar="NAME", help="Name of the key, e.g. the client's.")]

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -116,19 +117,18 @@ STORY = [
 def collect_pages(model: str, folder: Path) -> list[Path]:
     """Copy the pages of the newest runs of ``<model>/<concern>`` that have all of them; return where they are."""
     folder.mkdir(parents=True, exist_ok=True)
-    return [page for concern, pages in PAGES.items() for page in _newest(model, concern, pages, folder)]
-
-
-def _newest(model: str, concern: str, pages: tuple[str, ...], folder: Path) -> list[Path]:
     client = open_tracker(open_setup(model).stores).client
-    experiment = client.get_experiment_by_name(f"{model}/{concern}")
-    if experiment is None:
-        return []
-    for run in client.search_runs([experiment.experiment_id], order_by=["attributes.start_time DESC"]):
-        artifacts = {file.path for file in client.list_artifacts(run.info.run_id)}
-        if artifacts.issuperset(pages):
-            return [Path(client.download_artifacts(run.info.run_id, page, str(folder))) for page in pages]
-    return []
+    copies = []
+    for concern, pages in PAGES.items():
+        experiment = client.get_experiment_by_name(f"{model}/{concern}")
+        found = [experiment.experiment_id] if experiment else []
+        runs = client.search_runs(found, order_by=["attributes.start_time DESC"]) if found else []
+        for run in runs:
+            artifacts = {file.path for file in client.list_artifacts(run.info.run_id)}
+            if artifacts.issuperset(pages):
+                copies += [client.download_artifacts(run.info.run_id, page, str(folder)) for page in pages]
+                break
+    return [Path(copy) for copy in copies]
 
 
 PAYMENT = {
@@ -166,7 +166,8 @@ def serve_until_stopped(console: Console, home: Path) -> None:
         print(f"Ask it:      curl -s {url} -H 'Content-Type: application/json' -d '{body}'")
         print(f"It answers:  {request_prediction(url, body)}")
         if sys.stdin.isatty():
-            _wait_for_enter(console)
+            with suppress(KeyboardInterrupt, EOFError):
+                console.input("Press Enter to stop the service. ")
     finally:
         service.terminate()
         service.communicate()
@@ -191,13 +192,6 @@ def _ready(service: subprocess.Popen[str]) -> str:
         except URLError:
             time.sleep(0.2)
     raise SystemExit("The service did not start; see .evergreen-demo/service.log.")
-
-
-def _wait_for_enter(console: Console) -> None:
-    try:
-        console.input("Press Enter to stop the service. ")
-    except (KeyboardInterrupt, EOFError):
-        console.print()
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from evergreen.deployments.service.errors import place_of
-from evergreen.deployments.service.live import Live, ServedArm, ServedModel, ServedVersion
+from evergreen.deployments.service.live import Live, ServedModel, ServedVersion
 from evergreen.deployments.service.metrics import ServiceMetrics
 from evergreen.deployments.service.model_loader import VersionCache, public_reason, reason_of
 from evergreen.tasks.core.alerts.alert import Alert
@@ -113,18 +113,18 @@ class LastServed:
         self._due: tuple[Mapping[str, int], TrafficPlan, Collection[int]] | None = None
         self._failed = False
 
-    def went_live(self, aliases: Mapping[str, int], plan: TrafficPlan, *, kept: Collection[int]) -> None:
+    def went_live(self, aliases: Mapping[str, int], plan: TrafficPlan, *, keep: Collection[int]) -> None:
         """Take what is to be written, and the versions whose copies stay; `settle` does it."""
-        self._due = (dict(aliases), plan, kept)
+        self._due = (dict(aliases), plan, keep)
 
     def settle(self) -> None:
         """Write what is due, and only then remove other copies; a full disk is tried again at the next check."""
         if self._due is None:
             return
-        aliases, plan, kept = self._due
+        aliases, plan, keep = self._due
         try:
             self._cache.remember(dict(aliases), traffic=plan.to_dict(), at=utc_now())
-            self._cache.prune(kept)
+            self._cache.prune(keep)
         except OSError as error:
             if not self._failed:
                 logger.error("%s: what is live cannot be written to disk: %s", self._model, reason_of(error))
@@ -244,11 +244,13 @@ class AliasWatcher:
             self._begin_from_cache()
             return
         champion = aliases.get(CHAMPION)
-        self._served.no_champion = champion is None
-        if champion is None:
-            self._lost_champion(aliases)
+        self._served.aliases, self._served.no_champion = aliases, champion is None
+        if champion is None:  # a missing alias is no order to stop answering
+            if self._served.live is not None:
+                self._alarm.update(
+                    "The alias @champion is gone; the last champion goes on serving", version=None
+                )
             return
-        self._served.aliases = aliases
         self._serve(champion, self._ask_traffic(champion))
         self._served.from_cache = False
 
@@ -270,12 +272,12 @@ class AliasWatcher:
             if served.away_since is None:
                 served.away_since = utc_now()
                 logger.warning("%s: the registry does not answer: %s", self._setup.model, reason_of(error))
-            served.registry_trouble = f"does not answer: {public_reason(error)}"
+            served.registry_error = f"does not answer: {public_reason(error)}"
             self._metrics.registry_up.labels(self._setup.model).set(0)
             return None
         if served.away_since is not None:
             logger.info("%s: the registry answers again", self._setup.model)
-        served.registry_trouble = served.away_since = None
+        served.registry_error = served.away_since = None
         self._metrics.registry_up.labels(self._setup.model).set(1)
         return aliases
 
@@ -330,12 +332,6 @@ class AliasWatcher:
             number, at = self._served.live.champion.number, last["at"]
             logger.warning("%s: serving version %d from its copy, live at %s", self._setup.model, number, at)
 
-    def _lost_champion(self, aliases: dict[str, int]) -> None:
-        """Go on with the last champion: a missing alias is no order to stop answering."""
-        self._served.aliases = aliases
-        if self._served.live is not None:
-            self._alarm.update("The alias @champion is gone; the last champion goes on serving", version=None)
-
     def _serve(self, champion: int, traffic: TrafficState) -> None:
         """Make what is wanted live, as far as it passes; in one assignment."""
         wanted = self._versions.get(champion, CHAMPION)
@@ -346,12 +342,7 @@ class AliasWatcher:
             return
         arms = self._versions.arms(traffic.plan, first)
         self._update_alarm({champion, *traffic.plan.versions})
-        if (
-            before is None
-            or before.champion is not first
-            or before.traffic is not traffic
-            or _differ(before, arms)
-        ):
+        if before is None or not before.serves(first, traffic, arms):
             live = Live(champion=first, traffic=traffic, arms=arms)
             with self._lock:  # what was stopped in the meantime stays stopped
                 if traffic is not self._traffic:
@@ -393,13 +384,6 @@ class AliasWatcher:
     def _went_live(self, live: Live, *, complete: bool) -> None:
         logger.info("%s: live: %s", self._setup.model, ", ".join(f"{k}={v}" for k, v in live.numbers.items()))
         self._metrics.show_versions(self._setup.model, live.numbers)
-        kept = self._versions.keep(set(live.numbers.values()))
+        keep = self._versions.keep(set(live.numbers.values()))
         if complete:
-            self._last_served.went_live(self._served.aliases, live.plan, kept=kept)
-
-
-def _differ(before: Live, arms: dict[str, ServedArm]) -> bool:
-    def members(of: Any) -> dict[str, tuple[int, ...]]:
-        return {name: tuple(version.number for version, _ in arm.members) for name, arm in of.items()}
-
-    return members(before.arms) != members(arms)
+            self._last_served.went_live(self._served.aliases, live.plan, keep=keep)

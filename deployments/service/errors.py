@@ -113,13 +113,26 @@ def internal() -> RequestProblem:
 
 
 def problem_of(error: BaseException, model: str) -> RequestProblem:
-    """Return the answer for an error; one that nobody expected is the model's, whose code may raise anything."""
-    return _expected(error, model) or _model_fails(error, model)
+    """Return the answer for an error; an unexpected one is the model's, whose code may raise anything.
+
+    The server's log gets the kind and place of what a model raised, never its message.
+    """
+    expected = _expected(error, model)
+    if expected is not None:
+        return expected
+    kind = type(error).__name__
+    logger.error("%s: %s at %s", model, kind, place_of(error))
+    message = f"The model cannot score these rows ({kind}). Correct the values, or ask its author."
+    return RequestProblem(422, "model_refuses", message)
 
 
 def log_problem_of(error: BaseException, model: str) -> RequestProblem:
-    """Return the answer for an error that came from the log's writer: whatever it is, the model scored the rows."""
-    return _expected(error, model) or _writer_fails(error, model)
+    """Return the answer for an error of the log's writer: the model has scored the rows, so it is not the model's."""
+    expected = _expected(error, model)
+    if expected is not None:
+        return expected
+    logger.error("%s: the log's writer: %s at %s", model, type(error).__name__, place_of(error))
+    return internal()
 
 
 def _expected(error: BaseException, model: str) -> RequestProblem | None:
@@ -147,22 +160,6 @@ def _log_fails(error: QueueFull | Unreachable, model: str) -> RequestProblem:
         f"The prediction log does not answer, so the prediction cannot be stored. {_AGAIN}",
         retry_after=2,
     )
-
-
-def _model_fails(error: BaseException, model: str) -> RequestProblem:
-    """Return the answer for what a model raised; the server's log gets its kind and place, never its words."""
-    logger.error("%s: %s at %s", model, type(error).__name__, place_of(error))
-    return RequestProblem(
-        422,
-        "model_refuses",
-        f"The model cannot score these rows ({type(error).__name__}). Correct the values, or ask its author.",
-    )
-
-
-def _writer_fails(error: BaseException, model: str) -> RequestProblem:
-    """Return the answer for a bug between the model and the log."""
-    logger.error("%s: the log's writer: %s at %s", model, type(error).__name__, place_of(error))
-    return internal()
 
 
 def place_of(error: BaseException) -> str:

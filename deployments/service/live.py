@@ -82,14 +82,23 @@ class Live:
         """What requests are checked against: the champion's."""
         return self.champion.model.signature
 
+    def serves(self, champion: ServedVersion, traffic: TrafficState, arms: Mapping[str, ServedArm]) -> bool:
+        """Return whether a champion, traffic and arms are those that are live."""
+        same = self.champion is champion and self.traffic is traffic
+        return same and _members(self.arms) == _members(arms)
+
     @property
     def numbers(self) -> dict[str, int]:
         """Versions that are served, by the name of the variant (and ``variant/version`` in an ensemble)."""
-        found = {}
-        for name, arm in self.arms.items():
-            for version, _ in arm.members:
-                found[name if len(arm.members) == 1 else f"{name}/{version.number}"] = version.number
-        return found
+        return {
+            name if len(members) == 1 else f"{name}/{number}": number
+            for name, members in _members(self.arms).items()
+            for number in members
+        }
+
+
+def _members(arms: Mapping[str, ServedArm]) -> dict[str, list[int]]:
+    return {name: [version.number for version, _ in arm.members] for name, arm in arms.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,8 +131,8 @@ class ServedModel:
     """As the registry had them last."""
     refused: tuple[RefusedVersion, ...] = ()
     """Versions that are wanted and were refused."""
-    registry_trouble: str | None = None
-    """Why the registry cannot be asked; None while it answers."""
+    registry_error: str | None = None
+    """Why the registry does not answer; None while it does."""
     away_since: datetime | None = None
     """Since when it does not."""
     no_champion: bool = False
@@ -143,8 +152,8 @@ class ServedModel:
             return None
         if self.refused:
             return f"version {self.refused[0].version} was refused ({self.refused[0].why})."
-        if self.registry_trouble:
-            return f"the registry {self.registry_trouble}."
+        if self.registry_error:
+            return f"the registry {self.registry_error}."
         if self.no_champion:
             return "the registry has no @champion of it. Promote a version ('evergreen promote')."
         return "the registry is being asked, or the version is being loaded."
@@ -152,4 +161,4 @@ class ServedModel:
     @property
     def registry(self) -> str:
         """Whether the registry answers, and has a @champion."""
-        return self.registry_trouble or ("answers, without @champion" if self.no_champion else "answers")
+        return self.registry_error or ("answers, without @champion" if self.no_champion else "answers")

@@ -8,7 +8,6 @@ import logging
 import signal
 import socket
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
@@ -42,46 +41,42 @@ _SWITCH_S = 0.001
 """How long a thread may hold the interpreter while others wait: the loop waits for the log's writer no longer."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Address:
-    """Where a service listens."""
-
-    host: str = "127.0.0.1"
-    """Address or name."""
-    port: int = 8000
-    """0: any free one."""
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
-    """PEM files; both or none."""
-    insecure: bool = False
-    """Listen beyond this machine without keys."""
-    drain: int = 30
-    """Seconds that requests in flight may take after SIGTERM."""
-
-    @property
-    def scheme(self) -> str:
-        """``http`` or ``https``."""
-        return "https" if self.tls_cert else "http"
-
-
-def check_address(address: Address, *, guarded: bool) -> None:
+def check_address(
+    host: str,
+    *,
+    guarded: bool,
+    tls_cert: Path | None = None,
+    tls_key: Path | None = None,
+    insecure: bool = False,
+) -> None:
     """Check that a service may listen there.
+
+    Parameters
+    ----------
+    host : str
+        Address or name.
+    guarded : bool
+        Whether there are API keys.
+    tls_cert, tls_key : Path or None
+        PEM files; both or none.
+    insecure : bool
+        Accept other machines without keys.
 
     Raises
     ------
     InputError
         Where it would accept other machines without keys, or TLS has a certificate without a key.
     """
-    if (address.tls_cert is None) != (address.tls_key is None):
+    if (tls_cert is None) != (tls_key is None):
         raise InputError("TLS needs both --tls-cert and --tls-key; give both PEM files, or neither.")
-    for file in (address.tls_cert, address.tls_key):
+    for file in (tls_cert, tls_key):
         if file is not None and not file.is_file():
             raise InputError(
                 f"There is no file '{file}'. Name the certificate's PEM file and that of its key."
             )
-    if not guarded and not is_loopback(address.host) and not address.insecure:
+    if not guarded and not is_loopback(host) and not insecure:
         raise InputError(
-            f"The service would answer everybody who reaches '{address.host}', as there are no API keys. Create one "
+            f"The service would answer everybody who reaches '{host}', as there are no API keys. Create one "
             "('evergreen key create NAME'), listen on 127.0.0.1, or add --insecure."
         )
 
@@ -100,7 +95,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def bind(address: Address) -> socket.socket:
+def bind(host: str, port: int) -> socket.socket:
     """Return the socket a service listens on.
 
     Raises
@@ -108,22 +103,34 @@ def bind(address: Address) -> socket.socket:
     InputError
         When the address is in use or is none of this machine.
     """
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((address.host, address.port))
+        listener.bind((host, port))
     except OSError as error:
         listener.close()
         raise InputError(
-            f"Cannot listen on {address.host}:{address.port} ({error.strerror or error}). "
-            "Choose another --host or --port."
+            f"Cannot listen on {host}:{port} ({error.strerror or error}). Choose another --host or --port."
         ) from error
     return listener
 
 
-def run_service(service: Service, address: Address, listener: socket.socket) -> None:
+def run_service(
+    service: Service, listener: socket.socket, *, tls_cert: Path | None, tls_key: Path | None, drain: int
+) -> None:
     """Serve until SIGTERM or SIGINT: then no new connection is taken, and those in flight are answered.
+
+    Parameters
+    ----------
+    service : Service
+        What to serve.
+    listener : socket
+        Bound to the service's address.
+    tls_cert, tls_key : Path or None
+        PEM files; both or none.
+    drain : int
+        Seconds that requests in flight may take after the signal.
 
     Raises
     ------
@@ -145,9 +152,9 @@ def run_service(service: Service, address: Address, listener: socket.socket) -> 
         date_header=False,
         proxy_headers=False,
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=address.drain,
-        ssl_certfile=address.tls_cert,
-        ssl_keyfile=address.tls_key,
+        timeout_graceful_shutdown=drain,
+        ssl_certfile=tls_cert,
+        ssl_keyfile=tls_key,
     )
     server = Server(config)
     server.run(sockets=[listener])

@@ -79,9 +79,7 @@ def isolate_failures(arm: ServedArm, batch: Batch, units: Sequence[int]) -> list
         begin, end = cuts[first], cuts[last]
         try:
             answers += answer_arm(arm, batch if end - begin == batch.n else batch.take(range(begin, end)))
-        except (
-            Exception
-        ) as error:  # a model may raise anything; it is kept for the row's request, and counted
+        except Exception as error:  # a model may raise anything; the row's request gets it
             if last - first == 1:
                 answers += [FailedRow(error, alone=units[begin] < 0)] * (end - begin)
             else:

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from evergreen.deployments.cli.app import run
-from evergreen.deployments.service.run import Address, check_address
+from evergreen.deployments.service.run import check_address
 from evergreen.tasks.core.errors import InputError
 from evergreen.tasks.io.serving_keys import keys_path
 from tests.support.serving import ROW, error_of, model_of, predict, serve, until
@@ -153,17 +153,17 @@ def test_wrong_commands_about_keys_exit_with_two(model, key, words):
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.org"])
 def test_without_keys_the_service_listens_on_this_machine_alone(host):
     with pytest.raises(InputError, match=r"as there are no API keys\. Create one"):
-        check_address(Address(host=host), guarded=False)
-    check_address(Address(host=host), guarded=True)
-    check_address(Address(host=host, insecure=True), guarded=False)
-    check_address(Address(host="127.0.0.1"), guarded=False)
+        check_address(host, guarded=False)
+    check_address(host, guarded=True)
+    check_address(host, insecure=True, guarded=False)
+    check_address("127.0.0.1", guarded=False)
 
 
 def test_half_of_tls_is_refused(tmp_path):
     with pytest.raises(InputError, match="TLS needs both"):
-        check_address(Address(tls_cert=tmp_path / "cert.pem"), guarded=True)
+        check_address("127.0.0.1", tls_cert=tmp_path / "cert.pem", guarded=True)
     with pytest.raises(InputError, match="There is no file"):
-        check_address(Address(tls_cert=tmp_path / "cert.pem", tls_key=tmp_path / "key.pem"), guarded=True)
+        check_address("127.0.0.1", tls_cert=tmp_path / "cert.pem", tls_key=tmp_path / "key.pem", guarded=True)
 
 
 @pytest.mark.parametrize(
