@@ -130,7 +130,7 @@ def _start_temporary(folder: Path) -> dict[str, Any]:
     command = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--log-level", "error", "--lifespan", "on"]
     url = f"http://127.0.0.1:{port}/api"
-    info = {**_spawn(folder / "server.log", command, _EPHEMERAL), "api": url, "health": f"{url}/health"}
+    info = {**_start(folder / "server.log", command, _EPHEMERAL), "api": url, "health": f"{url}/health"}
     _remember(folder, {"prefect": info})
     return info
 
@@ -170,7 +170,7 @@ def _start_prefect(settings: Settings, port: int) -> dict[str, Any]:
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     url = f"http://127.0.0.1:{port}"
     environ = {"PREFECT_UI_API_URL": f"{url}/api", "PREFECT_API_URL": f"{url}/api"}
-    info = _spawn(settings.home / "logs" / "prefect.log", command, environ)
+    info = _start(settings.home / "logs" / "prefect.log", command, environ)
     return {**info, "api": f"{url}/api", "ui": url, "health": f"{url}/api/health"}
 
 
@@ -181,7 +181,7 @@ def _start_mlflow(settings: Settings, port: int) -> dict[str, Any]:
         command += ["--default-artifact-root", settings.artifact_root, "--no-serve-artifacts"]
     url = f"http://127.0.0.1:{port}"
     environ = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    info = _spawn(settings.home / "logs" / "mlflow.log", command, environ)
+    info = _start(settings.home / "logs" / "mlflow.log", command, environ)
     return {**info, "ui": url, "health": f"{url}/health"}
 
 
@@ -195,12 +195,13 @@ def _start_worker(settings: Settings, running: dict[str, dict[str, Any]]) -> dic
     }
     if "mlflow" in running:
         environ["EVERGREEN_MLFLOW_UI"] = running["mlflow"]["ui"]
-    return _spawn(settings.home / "logs" / "worker.log", command, environ)
+    return _start(settings.home / "logs" / "worker.log", command, environ)
 
 
-def _spawn(log: Path, command: list[str], environ: dict[str, str]) -> dict[str, Any]:
+def spawn(log: Path, command: list[str], environ: dict[str, str]) -> subprocess.Popen[bytes]:
+    """Start a process that outlives this one, with these variables added to the environment; it prints to a log."""
     with log.open("ab") as out:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             command,
             stdout=out,
             stderr=out,
@@ -208,7 +209,11 @@ def _spawn(log: Path, command: list[str], environ: dict[str, str]) -> dict[str, 
             start_new_session=True,
             env={**os.environ, **environ},
         )
-    return {"pid": process.pid, "started": psutil.Process(process.pid).create_time(), "log": str(log)}
+
+
+def _start(log: Path, command: list[str], environ: dict[str, str]) -> dict[str, Any]:
+    pid = spawn(log, command, environ).pid
+    return {"pid": pid, "started": psutil.Process(pid).create_time(), "log": str(log)}
 
 
 def _wait(name: str, info: dict[str, Any]) -> None:

@@ -82,7 +82,7 @@ def _print_live_test(test: dict[str, Any] | None) -> None:
 def train(model: Model, until: AsOf = None, json: Json = False) -> None:
     """Train the candidates and register the best as @candidate."""
     nothing = dict.fromkeys(("version", "metrics", "baseline"))
-    result = run_stage(open_model(model), "train:train", {"model": model, "until": until})
+    result = run_stage("train", model, until=until)
     print_result({**nothing, **result}, as_json=json)
 
 
@@ -92,14 +92,12 @@ def validate(
     json: Json = False,
 ) -> None:
     """Check the candidate by every gate; if it passes, it becomes @challenger."""
-    result = run_stage(open_model(model), "validate:validate", {"model": model, "version": version})
-    print_result(result, as_json=json)
+    print_result(run_stage("validate", model, version=version), as_json=json)
 
 
 def challenge(model: Model, until: AsOf = None, dry_run: DryRun = False, json: Json = False) -> None:
     """Compare the challenger with the champion; promote it if it is better."""
-    options = {"model": model, "until": until, "dry_run": dry_run}
-    result = run_stage(open_model(model), "challenge:challenge", options, approves=True)
+    result = run_stage("challenge", model, until=until, dry_run=dry_run, approves=True)
     keys = ("verdict", "test", "difference", "interval", "n", "blocks", "alpha_left")
     print_result({**dict.fromkeys(keys), **result}, as_json=json)
 
@@ -111,8 +109,7 @@ def register(
     json: Json = False,
 ) -> None:
     """Register a model that was trained elsewhere; the same gates check it."""
-    options = {"model": model, "uri": uri, "trained_to": trained_to}
-    print_result(run_stage(open_model(model), "register:register", options), as_json=json)
+    print_result(run_stage("register", model, uri=uri, trained_to=trained_to), as_json=json)
 
 
 def promote(
@@ -122,8 +119,7 @@ def promote(
     json: Json = False,
 ) -> None:
     """Make a version the champion by hand; the former one becomes @fallback."""
-    options = {"model": model, "version": version, "reason": reason}
-    print_result(run_stage(open_model(model), "promote:promote", options), as_json=json)
+    print_result(run_stage("promote", model, version=version, reason=reason), as_json=json)
 
 
 def rollback(
@@ -133,13 +129,12 @@ def rollback(
     json: Json = False,
 ) -> None:
     """Make @fallback, or a named version, the champion again."""
-    options = {"model": model, "to": to, "reason": reason}
-    print_result(run_stage(open_model(model), "rollback:rollback", options), as_json=json)
+    print_result(run_stage("rollback", model, to=to, reason=reason), as_json=json)
 
 
 def reconcile(model: Model, json: Json = False) -> None:
     """Finish or abandon a promotion that was interrupted."""
-    print_result(run_stage(open_model(model), "reconcile:reconcile", {"model": model}), as_json=json)
+    print_result(run_stage("reconcile", model), as_json=json)
 
 
 def approve(

@@ -70,7 +70,7 @@ def monitor(
     options: dict[str, Any] = {"since": since, "until": until, "dry_run": dry_run}
     result = _answer_without_run(setup, options) if find_prefect(setup.settings) else None
     if result is None:
-        result = run_stage(setup, "monitor:monitor", {"model": model, **options})
+        result = run_stage("monitor", str(model), setup=setup, **options)
     if not json:
         _print_windows(result.get("windows") or [])
     print_result({"windows": [], **result}, as_json=json)

@@ -190,33 +190,37 @@ def prepare_prefect(settings: Settings | None = None) -> bool:
 
 
 def run_stage(
-    setup: Setup, flow: str, parameters: dict[str, Any], *, approves: bool = False
+    flow: str, model: str, *, setup: Setup | None = None, approves: bool = False, **options: Any
 ) -> dict[str, Any]:
-    """Run a flow of a model whose configuration was read, so that a wrong key costs no server.
+    """Run a flow of a model after its configuration was read, so that a wrong key costs no server.
 
     Parameters
     ----------
-    setup : Setup
-        The model.
     flow : str
-        ``module:function`` in ``evergreen.flows``.
-    parameters : dict
-        The flow's parameters.
+        ``module:function`` in ``evergreen.flows``, or the one name of both.
+    model : str
+        A configured model's name, or the path of its YAML file.
+    setup : Setup, optional
+        The model, where it was opened before.
     approves : bool
         Whether the flow may ask a person to approve a promotion, which needs a server that stays.
+    **options
+        The flow's other parameters.
 
     Raises
     ------
     InputError
         When a person is to approve and no server runs; else as `run_flow`.
     """
+    setup = setup or open_model(model)
     running = prepare_prefect(setup.settings)
     if approves and not running and setup.config.promotion.approval == "manual":
         raise InputError(
             f"promotion.approval of '{setup.model}' is manual, so the question whether to promote needs a running "
             "Prefect server. Start one by 'evergreen up'."
         )
-    return run_flow(f"evergreen.flows.{flow}", parameters)
+    path = flow if ":" in flow else f"{flow}:{flow}"
+    return run_flow(f"evergreen.flows.{path}", {"model": model, **options})
 
 
 def run_flow(flow_path: str, parameters: dict[str, Any]) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def retrain(
     }
     result = _answer_without_run(setup, **options)
     if result is None:
-        result = run_stage(setup, "retrain:retrain", {"model": model, **options})
+        result = run_stage("retrain", model, setup=setup, **options)
     print_result({"next_allowed_at": None, "causes": [], "stages": {}, **result}, as_json=json)
     if result.get("next_allowed_at") and not json:
         print(f"  next allowed at {result['next_allowed_at']}")
@@ -96,18 +96,20 @@ def replay(
 ) -> None:
     """Compare retraining policies on the model's own history."""
     setup = open_model(model)
-    options = {
-        "policies": policies,
-        "since": since,
-        "until": until,
-        "full": full,
-        "search": search,
-        "trials": trials,
-    }
-    result = {"policies": [], **run_stage(setup, "replay:replay", {"model": model, **options})}
+    result = run_stage(
+        "replay",
+        model,
+        setup=setup,
+        policies=policies,
+        since=since,
+        until=until,
+        full=full,
+        search=search,
+        trials=trials,
+    )
     if html is not None:
         _copy_page(setup, result["run_id"], html)
-    show(result, _print_replay, as_json=json)
+    show({"policies": [], **result}, _print_replay, as_json=json)
 
 
 _HEAD = ("policy", "mean", "± 95 %", "worst", "retr", "prom", "ref", "alarms", "regret")

@@ -11,14 +11,7 @@ import typer
 from typer import Argument, Option
 
 from evergreen.deployments.cli.options import Json, Model, add_group, split_names
-from evergreen.deployments.cli.output import (
-    note,
-    open_model,
-    print_result,
-    quiet_environment,
-    run_stage,
-    show,
-)
+from evergreen.deployments.cli.output import note, print_result, quiet_environment, run_stage, show
 from evergreen.tasks.core.errors import InputError
 from evergreen.tasks.io.settings import read_settings, utc_now
 
@@ -171,20 +164,21 @@ def predict_batch(
     json: Json = False,
 ) -> None:
     """Score a table of rows; run again, it writes only what is missing."""
-    options = {
-        "to": to,
-        "source": source,
-        "table": table,
-        "query": query,
-        "to_table": to_table,
-        "mode": mode,
-        "keep": split_names(keep) or None,
-        "version": version,
-        "log": log,
-        "at": at,
-        "since": since,
-        "until": until,
-        "rows": rows,
-    }
-    result = run_stage(open_model(model), "score:predict_batch", {"model": model, **options})
+    result = run_stage(
+        "score:predict_batch",
+        model,
+        to=to,
+        source=source,
+        table=table,
+        query=query,
+        to_table=to_table,
+        mode=mode,
+        keep=split_names(keep) or None,
+        version=version,
+        log=log,
+        at=at,
+        since=since,
+        until=until,
+        rows=rows,
+    )
     print_result({"rows": 0, "written": 0, "logged": 0, **result}, as_json=json)

@@ -196,8 +196,7 @@ def conclude(
     json: Json = False,
 ) -> None:
     """Analyse the running test and act: go on, promote, keep the champion, or abort."""
-    options = {"model": model, "end": end, "dry_run": dry_run}
-    result = run_stage(open_model(model), "ab_test:ab_test", options, approves=True)
+    result = run_stage("ab_test", model, end=end, dry_run=dry_run, approves=True)
     print_result({"test": None, "look": None, "conclusion": None, **result}, as_json=json)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 from evergreen.deployments.service.errors import RequestProblem, Scope
 from evergreen.tasks.core.serving.access import Buckets
@@ -17,19 +16,10 @@ class Authenticator:
     ----------
     keys : WatchedKeys
         Who has a key; without any key everybody is let in.
-    clock, monotonic : callable
-        The time in seconds since the epoch, and one that never goes back.
     """
 
-    def __init__(
-        self,
-        keys: WatchedKeys,
-        *,
-        clock: Callable[[], float] = time.time,
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, keys: WatchedKeys) -> None:
         self.keys = keys
-        self._clock, self._monotonic = clock, monotonic
 
     def admit(self, secret: bytes | None, scope: Scope) -> str:
         """Return the client: the name of its key; its address where the service has no keys.
@@ -43,18 +33,14 @@ class Authenticator:
             client = scope.get("client")
             return client[0] if client else "local"
         if secret is None:
-            raise RequestProblem(
-                401,
-                "no_key",
-                "This service needs an API key. Send 'Authorization: Bearer KEY' or 'X-API-Key: KEY'.",
-            )
-        name = self.keys.ring.find(secret, now=self._clock())
+            message = "This service needs an API key. Send 'Authorization: Bearer KEY' or 'X-API-Key: KEY'."
+            raise RequestProblem(401, "no_key", message)
+        name = self.keys.ring.find(secret, now=time.time())
         if name is None:
-            raise RequestProblem(
-                401,
-                "unknown_key",
-                "This API key is not known, was revoked, or has expired. Ask for a new one ('evergreen key create').",
+            message = (
+                "This API key is unknown, revoked or expired. Ask for a new one ('evergreen key create')."
             )
+            raise RequestProblem(401, "unknown_key", message)
         return name
 
     def hold_back(self, buckets: Buckets | None, who: str) -> None:
@@ -65,12 +51,8 @@ class Authenticator:
         RequestProblem
             429 when there is none.
         """
-        wait = buckets.take(who, now=self._monotonic()) if buckets is not None else 0.0
+        wait = buckets.take(who, now=time.monotonic()) if buckets is not None else 0.0
         if wait:
-            raise RequestProblem(
-                429,
-                "too_many_requests",
-                f"More than {buckets.rate:g} requests a second (serving.rate_limit). "  # type: ignore[union-attr]
-                f"Try again in {wait:.2g} s.",
-                retry_after=wait,
-            )
+            limit = f"More than {buckets.rate:g} requests a second"  # type: ignore[union-attr]
+            message = f"{limit} (serving.rate_limit). Try again in {wait:.2g} s."
+            raise RequestProblem(429, "too_many_requests", message, retry_after=wait)

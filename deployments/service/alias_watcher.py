@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from evergreen.deployments.servers import spawn
 from evergreen.deployments.service.errors import place_of
 from evergreen.deployments.service.live import Live, ServedModel, ServedVersion
 from evergreen.deployments.service.metrics import ServiceMetrics
@@ -87,13 +86,9 @@ def deliver_alerts(setup: Setup) -> None:
     """Send what is due in a process of its own: channels may be slow, and a service needs no Prefect."""
     command = [sys.executable, "-m", "evergreen.deployments.cli"]
     command += ["alert", str(setup.path), "--deliver", "--json"]
-    environ = {**os.environ, "PYTHONPATH": python_path()}
     logs = setup.settings.home / "logs"
     logs.mkdir(parents=True, exist_ok=True)
-    with (logs / "alerts.log").open("ab") as out:
-        child = subprocess.Popen(
-            command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True, env=environ
-        )
+    child = spawn(logs / "alerts.log", command, {"PYTHONPATH": python_path()})
     threading.Thread(target=child.wait, name="evergreen-alert", daemon=True).start()
 
 

@@ -26,7 +26,7 @@ from evergreen.tasks.core.config.serving import ServingConfig
 from evergreen.tasks.core.errors import EvergreenError
 from evergreen.tasks.core.serving.batch import Batch, Concealer, concat
 from evergreen.tasks.core.serving.idempotency import IdempotentRequest
-from evergreen.tasks.io.prediction_log.records import Served, fresh_id
+from evergreen.tasks.io.prediction_log.records import Served
 from evergreen.tasks.io.prediction_log.writer import LogWriter
 
 
@@ -48,11 +48,6 @@ class PendingRequest:
     """When it is refused as too slow, on the loop's clock."""
     future: asyncio.Future[Sequence[Served]]
     """The rows as they are logged, or what went wrong."""
-
-
-def ids_of(batch: Batch, claim: IdempotentRequest | None) -> list[str]:
-    """Return the prediction id of each row: the client's own, else fresh ones."""
-    return [fresh_id() for _ in range(batch.n)] if claim is None else claim.ids
 
 
 def served_rows(pending: PendingRequest, rows: Sequence[Row], *, conceal: Concealer | None) -> list[Served]:

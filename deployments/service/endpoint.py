@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from evergreen.deployments.service.access import Authenticator
-from evergreen.deployments.service.batching import Batcher, PendingRequest, ids_of
+from evergreen.deployments.service.batching import Batcher, PendingRequest
 from evergreen.deployments.service.errors import (
     ClientGone,
     Headers,
@@ -39,7 +39,7 @@ from evergreen.tasks.core.serving.batch import Batch
 from evergreen.tasks.core.serving.decode import check_outcome, decode, read_times
 from evergreen.tasks.core.serving.decode import read_body as read_document
 from evergreen.tasks.core.serving.idempotency import IdempotentRequest, idempotent_request
-from evergreen.tasks.io.prediction_log.records import KnownOutcome, Served
+from evergreen.tasks.io.prediction_log.records import KnownOutcome, Served, fresh_id
 from evergreen.tasks.io.prediction_log.writer import LogWriter
 
 logger = logging.getLogger(__name__)
@@ -110,12 +110,10 @@ class EventTimes:
 
     def _unknown(self, field: str | None = None) -> RequestProblem:
         field = field or self._column or "at"
-        return RequestProblem(
-            422,
-            "missing_time",
-            f"The model's clock counts seconds since a start that only the client knows. Send '{field}'.",
-            field=field,
+        message = (
+            f"The model's clock counts seconds since a start that only the client knows. Send '{field}'."
         )
+        return RequestProblem(422, "missing_time", message, field=field)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -263,7 +261,7 @@ class Predict(Endpoint):
         return PendingRequest(
             batch=batch,
             live=live,
-            ids=ids_of(batch, claim),
+            ids=[fresh_id() for _ in range(batch.n)] if claim is None else claim.ids,
             digests=None if claim is None else claim.digests,
             positions=model.times.of(batch),
             deadline=model.loop.time() + model.timeout,

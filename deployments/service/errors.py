@@ -72,44 +72,32 @@ async def send_answer(send: Send, status: int, body: bytes, headers: Headers | t
 
 def loading(model: str, why: str) -> RequestProblem:
     """Return the answer of a model that has no version to answer with yet."""
-    return RequestProblem(
-        503, "not_ready", f"The model '{model}' is not ready: {why} Try again soon.", retry_after=2
-    )
+    message = f"The model '{model}' is not ready: {why} Try again soon."
+    return RequestProblem(503, "not_ready", message, retry_after=2)
 
 
 def unknown_model(name: str, served: list[str]) -> RequestProblem:
     """Return the answer to a request for a model that is not served here."""
-    listed = ", ".join(served)
-    return RequestProblem(
-        404, "unknown_model", f"Unknown model '{name}'. Served here: {listed}.", field="model"
-    )
+    message = f"Unknown model '{name}'. Served here: {', '.join(served)}."
+    return RequestProblem(404, "unknown_model", message, field="model")
 
 
 def overloaded(most: int) -> RequestProblem:
     """Return the answer where too many requests wait already."""
-    return RequestProblem(
-        503,
-        "overloaded",
-        f"{most} requests are waiting already (serving.max_waiting). Try again soon.",
-        retry_after=1,
-    )
+    message = f"{most} requests are waiting already (serving.max_waiting). Try again soon."
+    return RequestProblem(503, "overloaded", message, retry_after=1)
 
 
 def too_slow(seconds: float) -> RequestProblem:
     """Return the answer to a request that could not be answered in time; it may have been logged."""
-    return RequestProblem(
-        503,
-        "too_slow",
-        f"There was no answer within {seconds:g} s (serving.timeout). {_AGAIN}",
-        retry_after=1,
-    )
+    message = f"There was no answer within {seconds:g} s (serving.timeout). {_AGAIN}"
+    return RequestProblem(503, "too_slow", message, retry_after=1)
 
 
 def internal() -> RequestProblem:
     """Return the answer where the service itself fails."""
-    return RequestProblem(
-        500, "internal", "The service failed, and its log says where. Nothing was stored; try again."
-    )
+    message = "The service failed, and its log says where. Nothing was stored; try again."
+    return RequestProblem(500, "internal", message)
 
 
 def problem_of(error: BaseException, model: str) -> RequestProblem:
@@ -154,12 +142,8 @@ def _log_fails(error: QueueFull | Unreachable, model: str) -> RequestProblem:
     if isinstance(error, QueueFull):
         return RequestProblem(503, "log_full", str(error), retry_after=error.retry_after)
     logger.error("%s: the log does not answer: %s", model, error)
-    return RequestProblem(
-        503,
-        "log_unreachable",
-        f"The prediction log does not answer, so the prediction cannot be stored. {_AGAIN}",
-        retry_after=2,
-    )
+    message = f"The prediction log does not answer, so the prediction cannot be stored. {_AGAIN}"
+    return RequestProblem(503, "log_unreachable", message, retry_after=2)
 
 
 def place_of(error: BaseException) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
@@ -46,10 +45,6 @@ class ServiceMetrics:
             ["model", "version", "outcome"],
         )
         self.registry_up = gauge("evergreen_registry_up", "1 while the registry answers.", ["model"])
-
-    def watch_queue(self, depth: Callable[[], float]) -> None:
-        """Ask for the log's queue whenever the figures are read."""
-        self.queue.set_function(depth)
 
     def show_versions(self, model: str, roles: dict[str, int]) -> None:
         """Show which versions are served now, and no former ones."""

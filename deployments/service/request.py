@@ -160,54 +160,39 @@ async def read_body(
 
 def other_model(named: str, served: str) -> RequestProblem:
     """Return the answer to a request that names another model than the one its address belongs to."""
-    return RequestProblem(
-        404,
-        "unknown_model",
+    message = (
         f"'{named[:100]}' is not served at this address, which belongs to '{served}'. Correct {MODEL_HEADER}, or "
-        "leave it out.",
-        field=MODEL_HEADER,
+        "leave it out."
     )
+    return RequestProblem(404, "unknown_model", message, field=MODEL_HEADER)
 
 
 def _too_late(timeout: float) -> RequestProblem:
-    return RequestProblem(
-        408,
-        "request_timeout",
-        f"The request did not arrive within {timeout:g} s (serving.timeout). Send it faster, or fewer rows at once.",
-        close=True,
-    )
+    message = f"The request did not arrive within {timeout:g} s (serving.timeout). Send it faster."
+    return RequestProblem(408, "request_timeout", message, close=True)
 
 
 def _too_large(most: int) -> RequestProblem:
-    return RequestProblem(
-        413,
-        "body_too_large",
-        f"The body is larger than the {most:,} bytes that are allowed (serving.max_body_mb). Send fewer rows at once.",
-        close=True,
+    message = (
+        f"The body is larger than the {most:,} bytes allowed (serving.max_body_mb). Send fewer rows at once."
     )
+    return RequestProblem(413, "body_too_large", message, close=True)
 
 
 def _check_type(value: bytes) -> None:
     kind = value.partition(b";")[0].strip().lower()
     if kind not in (b"application/json", b"") and not kind.endswith(b"+json"):
-        raise RequestProblem(
-            415,
-            "unsupported_media_type",
-            f"Content-Type '{kind[:60].decode('latin-1')}' is not supported. Send application/json.",
-            field="Content-Type",
-            close=True,
-        )
+        raise _unsupported("Content-Type", kind, "unsupported_media_type", "Send application/json.")
 
 
 def _check_encoding(value: bytes) -> None:
     if value.strip().lower() != b"identity":
-        raise RequestProblem(
-            415,
-            "unsupported_encoding",
-            f"Content-Encoding '{value[:60].decode('latin-1')}' is not supported. Send the body uncompressed.",
-            field="Content-Encoding",
-            close=True,
-        )
+        raise _unsupported("Content-Encoding", value, "unsupported_encoding", "Send the body uncompressed.")
+
+
+def _unsupported(header: str, value: bytes, code: str, remedy: str) -> RequestProblem:
+    message = f"{header} '{value[:60].decode('latin-1')}' is not supported. {remedy}"
+    return RequestProblem(415, code, message, field=header, close=True)
 
 
 def _key(value: bytes) -> str:

@@ -188,7 +188,8 @@ def _answer_variant(
         return rows, [(False, True)] * batch.n
     outcomes = [(row.alone, False) if isinstance(row, FailedRow) else (False, True) for row in rows]
     if arm is not champion and units is not None:
-        _log_failure(name, rows[failed[0]])
+        first = next(row.error for row in rows if isinstance(row, FailedRow))
+        logger.warning("variant '%s' fails: %s at %s", name, type(first).__name__, place_of(first))
         fallback = _score_arm(champion, _take(batch, failed), [units[place] for place in failed])
         for place, row in zip(failed, fallback, strict=True):
             rows[place] = row
@@ -199,12 +200,6 @@ def _score_arm(arm: ServedArm, batch: Batch, units: Sequence[int] | None) -> Sco
     if units is None:
         return [*answer_arm(arm, batch)]
     return isolate_failures(arm, batch, units)
-
-
-def _log_failure(name: str, first: Row | FailedRow) -> None:
-    if isinstance(first, FailedRow):
-        kind, place = type(first.error).__name__, place_of(first.error)
-        logger.warning("variant '%s' fails: %s at %s", name, kind, place)
 
 
 def row_keys(batches: Sequence[Batch], ids: Sequence[str]) -> list[str]:

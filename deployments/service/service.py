@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from evergreen.deployments.service.access import Authenticator
@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 _KEYS_EVERY_S = 1.0
 _QUEUE_REQUESTS = 4
+"""How many of the largest allowed requests may wait for the log."""
 
 
 class Service:
@@ -95,11 +96,12 @@ class Service:
         self._deadline = ReadDeadline()
         if any(served.config.serving.log == "durable" for served in self.models.values()):
             url = next(iter(self.setups.values())).settings.log_url
-            capacity = log_capacity(self.setups.values(), least=self._queue_rows)
+            most_rows = max(served.config.serving.max_rows for served in self.models.values())
+            capacity = max(self._queue_rows, _QUEUE_REQUESTS * most_rows)
             self.writer = await asyncio.to_thread(
                 self._make_writer, url, capacity=capacity, delivery=to_loop(loop)
             )
-            self.metrics.watch_queue(lambda: self.writer.state().depth if self.writer else 0.0)
+            self.metrics.queue.set_function(lambda: self.writer.state().depth if self.writer else 0.0)
         for name, setup in self.setups.items():
             await self._open(name, setup)
         self._tasks.append(loop.create_task(self._watch_keys()))
@@ -129,10 +131,12 @@ class Service:
             await asyncio.to_thread(pool.shutdown)
 
     async def _open(self, name: str, setup: Setup) -> None:
-        served, config = self.models[name], setup.config
+        served, config, data = self.models[name], setup.config, setup.config.data
         writer = self.writer if config.serving.log == "durable" else None
         newest = await asyncio.to_thread(setup.stores.log.newest_position, name) if writer else None
         watcher, canary = self._watch(setup, served)
+        how, key = config.serving.private, private_key(setup.settings)
+        conceal = Concealer(data.private, entity=data.entity, how=how, key=key)
         batcher = Batcher(
             name,
             config.serving,
@@ -141,13 +145,13 @@ class Service:
             pool=self._pool,
             shadow_pool=self._shadow_pool,
             canary=canary,
-            conceal=_concealer(setup),
+            conceal=conceal,
         )
         model = ModelEndpoint(
             served=served,
             authenticator=self.authenticator,
             batcher=batcher,
-            times=EventTimes(config.data.clock, newest=newest, column=config.data.time),
+            times=EventTimes(data.clock, newest=newest, column=data.time),
             metrics=self.metrics,
             deadline=self._deadline,
         )
@@ -185,13 +189,3 @@ class Service:
                     )
             except ConfigError as error:
                 logger.error("The keys stay as they were: %s", reason_of(error))
-
-
-def log_capacity(setups: Iterable[Setup], *, least: int) -> int:
-    """Return how many rows may wait for the log: some of the largest requests that are allowed, however large."""
-    return max(least, _QUEUE_REQUESTS * max(setup.config.serving.max_rows for setup in setups))
-
-
-def _concealer(setup: Setup) -> Concealer:
-    data, how = setup.config.data, setup.config.serving.private
-    return Concealer(data.private, entity=data.entity, how=how, key=private_key(setup.settings))

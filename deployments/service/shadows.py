@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
 
 from evergreen.deployments.service.errors import place_of
 from evergreen.deployments.service.live import Live, ServedArm
@@ -32,14 +31,6 @@ _ISOLATED_ROWS = 256
 """Rows of one call where a shadow fails; failures are isolated within them."""
 
 
-@dataclass(eq=False)
-class _Pending:
-    """Rows that wait for one arm, and their prediction ids."""
-
-    batches: list[Batch] = field(default_factory=list)
-    ids: list[str] = field(default_factory=list)
-
-
 class Shadows:
     """Scores all rows that wait at once in a thread, and logs what the shadows answer.
 
@@ -59,7 +50,7 @@ class Shadows:
         self._model, self._writer, self._pool = model, writer, pool
         self._rows = metrics.shadow_rows
         self._loop = asyncio.get_running_loop()
-        self._pending: dict[ServedArm, _Pending] = {}
+        self._pending: dict[ServedArm, list[tuple[str, Batch]]] = {}
         self._waiting = 0
         self._running = False
 
@@ -82,9 +73,7 @@ class Shadows:
             self._count(arm, "left_out", 1)
             return
         self._waiting += 1
-        pending = self._pending.setdefault(arm, _Pending())
-        pending.batches.append(row)
-        pending.ids.append(name)
+        self._pending.setdefault(arm, []).append((name, row))
 
     def _start(self) -> None:
         if self._running or not self._pending:
@@ -123,9 +112,12 @@ class Shadows:
         self._rows.labels(self._model, str(arm.version or "ensemble"), outcome).inc(rows)
 
 
-def _score_shadows(pending: dict[ServedArm, _Pending]) -> list[tuple[ServedArm, list[str], Scored]]:
+def _score_shadows(
+    pending: dict[ServedArm, list[tuple[str, Batch]]],
+) -> list[tuple[ServedArm, list[str], Scored]]:
     return [
-        (arm, waiting.ids, _score_shadow(arm, concat(waiting.batches))) for arm, waiting in pending.items()
+        (arm, [name for name, _ in waiting], _score_shadow(arm, concat([row for _, row in waiting])))
+        for arm, waiting in pending.items()
     ]
 
 
