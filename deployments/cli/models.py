@@ -28,7 +28,7 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def status(model: Model, json: Json = False) -> None:
-    """Show a model's versions, traffic, open alarms and pending changes; reads only."""
+    """Show a model's versions, traffic and open alarms. Reads only."""
     from evergreen.tasks.io.status import model_status
 
     show(model_status(open_model(model)), _print_status, as_json=json)
@@ -91,12 +91,12 @@ def validate(
     version: Annotated[int | None, Option(help="Version to check (default: @candidate).")] = None,
     json: Json = False,
 ) -> None:
-    """Check the candidate by every gate; if it passes, it becomes @challenger."""
+    """Check the candidate by every gate. If it passes, it becomes @challenger."""
     print_result(run_stage("validate", model, version=version), as_json=json)
 
 
 def challenge(model: Model, until: AsOf = None, dry_run: DryRun = False, json: Json = False) -> None:
-    """Compare the challenger with the champion; promote it if it is better."""
+    """Compare the challenger with the champion. Promotes it if it is better."""
     result = run_stage("challenge", model, until=until, dry_run=dry_run, approves=True)
     keys = ("verdict", "test", "difference", "interval", "n", "blocks", "alpha_left")
     print_result({**dict.fromkeys(keys), **result}, as_json=json)
@@ -108,7 +108,7 @@ def register(
     trained_to: Annotated[str, Option("--trained-to", help="Newest training row, on the model's clock.")],
     json: Json = False,
 ) -> None:
-    """Register a model that was trained elsewhere; the same gates check it."""
+    """Register a model that was trained elsewhere. The same gates check it."""
     print_result(run_stage("register", model, uri=uri, trained_to=trained_to), as_json=json)
 
 
@@ -118,7 +118,7 @@ def promote(
     reason: ReasonText = "promoted by hand",
     json: Json = False,
 ) -> None:
-    """Make a version the champion by hand; the former one becomes @fallback."""
+    """Make a version the champion by hand. The former one becomes @fallback."""
     print_result(run_stage("promote", model, version=version, reason=reason), as_json=json)
 
 
@@ -143,7 +143,7 @@ def approve(
     reason: ReasonText = "",
     json: Json = False,
 ) -> None:
-    """Approve, or reject, the promotion that a challenge has asked about."""
+    """Approve, or reject, a promotion that waits for an answer."""
     from evergreen.tasks.io.setup import open_setup
 
     setup = open_setup(model)

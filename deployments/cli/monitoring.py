@@ -58,7 +58,7 @@ def monitor(
     dry_run: Annotated[bool, Option("--dry-run", help="Check and report, but record nothing.")] = False,
     json: Json = False,
 ) -> None:
-    """Check the champion's new windows for drift and a worse metric."""
+    """Check new windows for drift and a worse metric."""
     if (model is None) == (not every):
         raise InputError("Name one MODEL, or --all for every configured one.")
     if every:
@@ -135,7 +135,7 @@ def _number(value: Any) -> str:
 
 
 def drift_limits(model: Model, json: Json = False) -> None:
-    """Show the limits of a model's alarms and the false alarms to expect."""
+    """Show the limits of alarms and the false alarms to expect."""
     from evergreen.tasks.monitoring import show_drift_limits
 
     show(show_drift_limits(open_model(model)), _print_limits, as_json=json)
@@ -171,7 +171,7 @@ def alert(
     deliver: Annotated[bool, Option("--deliver", help="Send the messages that are still unsent.")] = False,
     json: Json = False,
 ) -> None:
-    """Show open alarms; or test the channels, or send what is still unsent."""
+    """Show open alarms, test the channels, or send what is unsent."""
     if test and deliver:
         raise InputError("--test and --deliver exclude each other; give one of them.")
     from evergreen.tasks.io.setup import open_setup
@@ -245,7 +245,7 @@ def drift(
     psi: Annotated[float, Option("--psi", help="Smallest PSI that counts as drift.")] = 0.10,
     json: Json = False,
 ) -> None:
-    """Compare the columns of two files or folders, without any model."""
+    """Compare the columns of two files or folders. Needs no model."""
     if not 0 < significance < 1 or not psi > 0:
         raise InputError(
             f"--significance {significance:g} with --psi {psi:g} is not allowed: give a --significance between 0 and "

@@ -32,7 +32,7 @@ def init(
     force: Annotated[bool, Option("--force", help="Overwrite an existing file.")] = False,
     json: Json = False,
 ) -> None:
-    """Write a commented configuration for your data; it runs unedited."""
+    """Write a commented configuration for your data. It runs unedited."""
     from evergreen.tasks.io.init_config import init_config
 
     result = init_config(data, target=target, time=time, group=group, table=table, out=out, force=force)
@@ -49,7 +49,7 @@ def _print_init(result: dict[str, Any]) -> None:
 
 
 def doctor(json: Json = False) -> None:
-    """Check the machine, servers, packages and configurations, and say what to fix."""
+    """Check the machine, servers, packages and configurations. Says what to fix."""
     from evergreen.deployments.doctor import run_checks
 
     checks = run_checks()
@@ -105,7 +105,7 @@ def _print_stopped(result: dict[str, Any]) -> None:
 
 
 def deploy(json: Json = False) -> None:
-    """Create or update the Prefect deployments of every configured model."""
+    """Create or update every model's Prefect deployments."""
     settings = read_settings()
     if not prepare_prefect(settings):
         raise EvergreenError(

@@ -36,7 +36,7 @@ def retrain(
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
-    """Train, validate and challenge in one run, unless a cooldown or pause forbids it."""
+    """Train, validate and challenge in one run. A cooldown or pause can forbid it."""
     if force and not (reason or "").strip():
         raise InputError("--force needs a reason, which is kept in the ledger: add --reason 'TEXT'.")
     setup = open_model(model)
@@ -178,7 +178,7 @@ def _copy_page(setup: Setup, run_id: str, path: Path) -> None:
 
 
 def due(model: OptionalModel = None, json: Json = False) -> None:
-    """List what asks for a retraining, what forbids it, and until when; reads only."""
+    """List what asks for a retraining and what forbids it. Reads only."""
     from evergreen.tasks.io.config import list_models, shown_path
     from evergreen.tasks.io.retraining_request import due_now
     from evergreen.tasks.runtime.sources import open_source_of

@@ -43,7 +43,7 @@ def serve(
     insecure: Annotated[bool, Option("--insecure", help="Accept other machines without API keys.")] = False,
     drain: Annotated[int, Option(min=1, help="Seconds that open requests may take after SIGTERM.")] = 30,
 ) -> None:
-    """Serve the predictions of champions over HTTP, until SIGTERM or Ctrl-C."""
+    """Serve the predictions of champions over HTTP. SIGTERM or Ctrl-C ends it."""
     from evergreen.tasks.io.setup import open_setup
 
     setups = [open_setup(model) for model in models]
@@ -163,7 +163,7 @@ def predict_batch(
     rows: Annotated[int, Option(min=1, help="Rows to hold in memory at once.")] = 50_000,
     json: Json = False,
 ) -> None:
-    """Score a table of rows; run again, it writes only what is missing."""
+    """Score a table of rows. Run again, it writes only what is missing."""
     result = run_stage(
         "score:predict_batch",
         model,

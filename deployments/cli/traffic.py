@@ -23,13 +23,13 @@ def add_commands(app: typer.Typer) -> None:
         app,
         "traffic",
         {"show": show_traffic, "set": set_traffic, "ramp": ramp, "stop": stop},
-        summary="Share live traffic among versions: challengers, shadows, a canary's ramp.",
+        summary="Share live traffic among versions, or ramp a canary up.",
     )
     add_group(
         app,
         "ab",
         {"create": create, "status": status, "conclude": conclude, "abort": abort},
-        summary="Test a challenger on live traffic; look at the results at any time.",
+        summary="Test a challenger on live traffic. Look at the results at any time.",
     )
 
 
