@@ -136,7 +136,7 @@ class LiveTestAnalysis(Struct):
 
     now: float
     until: float
-    """Position of the look, and up to which predictions were old enough to count."""
+    """Position of the analysis, and up to which predictions were old enough to count."""
     results: tuple[ChallengerResult, ...] = field(metadata={"key": "challengers"})
     """One a challenger."""
     split: Mapping[str, Any]

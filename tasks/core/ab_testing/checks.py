@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -215,14 +215,7 @@ class Maturity:
         rows, known = np.zeros(len(starts)), np.zeros((len(starts), len(self.ages)))
         np.add.at(rows, codes, np.append(self.rows, other.rows))
         np.add.at(known, codes, np.vstack([self.known, other.known]))
-        return Maturity(
-            starts=starts,
-            length=self.length,
-            ages=self.ages,
-            rows=rows,
-            known=known,
-            now=min(self.now, other.now),
-        )
+        return replace(self, starts=starts, rows=rows, known=known, now=min(self.now, other.now))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form, one entry a cohort; null where it is too young."""

@@ -99,17 +99,16 @@ def _check_arms(test: LiveTest) -> None:
 
 def _check_numbers(test: LiveTest) -> None:
     margin = test.margin if test.policy == "non_inferiority" else 1.0
-    for name, value, fits, allowed in (
-        ("min_improvement", test.min_improvement, _is_positive, "a number above 0"),
-        ("longest duration", test.longest, _is_positive, "a number above 0"),
-        ("margin", margin, _is_positive, "a number above 0"),
-        ("alpha", test.alpha, _is_share, "between 0 and 1, both excluded"),
-        ("power", test.power, _is_share, "between 0 and 1, both excluded"),
-        ("follow-up", test.follow_up or 0.0, _is_length, "a length from 0 on"),
-        ("grace", test.grace, _is_length, "a length from 0 on"),
-    ):
-        if not fits(value):
-            raise InputError(f"The live test's {name} is {value}. Allowed: {allowed}.")
+    positive = {"min_improvement": test.min_improvement, "longest duration": test.longest, "margin": margin}
+    for name, value in positive.items():
+        if not 0 < value < math.inf:
+            raise InputError(f"The live test's {name} is {value}. Allowed: a number above 0.")
+    for name, value in (("alpha", test.alpha), ("power", test.power)):
+        if not 0 < value < 1:
+            raise InputError(f"The live test's {name} is {value}. Allowed: between 0 and 1, both excluded.")
+    for name, value in (("follow-up", test.follow_up or 0.0), ("grace", test.grace)):
+        if not 0 <= value < math.inf:
+            raise InputError(f"The live test's {name} is {value}. Allowed: a length from 0 on.")
     if not math.isfinite(test.start):
         raise InputError(f"The live test starts at {test.start}. Allowed: a position on the model's clock.")
     if test.baseline is not None and (test.baseline == 0 or not math.isfinite(test.baseline)):
@@ -118,18 +117,6 @@ def _check_numbers(test: LiveTest) -> None:
             f"The live test's baseline is {test.baseline}{zero}. Allowed: a number other than 0. Give "
             "min_improvement in the metric's own unit instead, without a baseline."
         )
-
-
-def _is_positive(value: float) -> bool:
-    return 0 < value < math.inf
-
-
-def _is_share(value: float) -> bool:
-    return 0 < value < 1
-
-
-def _is_length(value: float) -> bool:
-    return 0 <= value < math.inf
 
 
 def _check_clips(test: LiveTest) -> None:
@@ -207,7 +194,7 @@ class LiveTest:
     """Position on the clock from which predictions count, and the longest duration, both in the clock's
     unit."""
     alpha: float = 0.05
-    """Probability of any false winner, however often one looks."""
+    """Probability of any false winner, however often it is analysed."""
     baseline: float | None = None
     """The champion's metric before the start."""
     follow_up: float | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from itertools import combinations, pairwise
 
 import numpy as np
@@ -184,7 +184,7 @@ class LoggedAnswers:
     known_at: FloatArray
     """Shape (n,). On the clock: of the prediction, and of when its outcome became known (NaN: not yet)."""
     scored: Scored
-    """Answers and outcomes; the outcome of an unlabelled row is not looked at."""
+    """Answers and outcomes; the outcome of an unlabelled row is not read."""
 
     def __post_init__(self) -> None:
         """Refuse columns of different lengths and positions that are none."""
@@ -256,15 +256,8 @@ def _by_row(answered: LoggedAnswers, metric: Metric) -> Observations:
         measured, rows = live_values(metric, answered.scored.take(places))
         values[places[rows]] = measured
     values[_unanswered(answered.scored)] = np.nan
-    return Observations(
-        keys=answered.keys,
-        variants=answered.variants,
-        units=answered.units,
-        rows=np.ones(len(values), dtype=np.int64),
-        positions=answered.positions,
-        known_at=answered.known_at,
-        values=values,
-    )
+    columns = {name: getattr(answered, name) for name in _ANSWER_COLUMNS}
+    return Observations(**columns, rows=np.ones(len(values), dtype=np.int64), values=values)
 
 
 def _by_group(answered: LoggedAnswers, metric: Metric) -> Observations:
@@ -384,15 +377,13 @@ def _arm(rows: Observations, test: LiveTest, *, now: float, clip: tuple[float, f
     labelled = known_in_time(test, rows, now=now)
     values = clip_values(rows.values, clip)
     counts = labelled & np.isfinite(values)
-    columns = np.column_stack([np.ones(len(rows)), values])
-    tally = {
-        "due": len(rows),
-        "labelled": labelled.sum(),
-        "counted": counts.sum(),
-        "undefined": (labelled & ~counts).sum(),
-        "clipped": (counts & (values != rows.values)).sum(),
+    masks = {
+        "labelled": labelled,
+        "counted": counts,
+        "undefined": labelled & ~counts,
+        "clipped": counts & (values != rows.values),
     }
-    return _sum_up(units_of(test, rows), columns, counts, tally)
+    return _sum_up(units_of(test, rows), values, masks)
 
 
 def _pairs(
@@ -414,33 +405,27 @@ def _pairs(
     raw = np.column_stack([control.values, theirs])
     values = clip_values(raw, clip)
     counts = labelled & paired & np.isfinite(values).all(axis=1)
-    columns = np.column_stack([np.ones(len(control)), values])
-    tally = {
-        "due": len(control),
-        "unpaired": (~paired).sum(),
-        "labelled": labelled.sum(),
-        "counted": counts.sum(),
-        "undefined": (labelled & paired & ~counts).sum(),
-        "clipped": (counts & (values != raw).any(axis=1)).sum(),
+    masks = {
+        "unpaired": ~paired,
+        "labelled": labelled,
+        "counted": counts,
+        "undefined": labelled & paired & ~counts,
+        "clipped": counts & (values != raw).any(axis=1),
     }
-    gains, units = values[counts, 1] - values[counts, 0], units_of(test, control)
-    return _sum_up(units, columns, counts, tally, lost=int((gains < 0).sum()), won=int((gains > 0).sum()))
+    gains = values[counts, 1] - values[counts, 0]
+    lost, won = int((gains < 0).sum()), int((gains > 0).sum())
+    return replace(_sum_up(units_of(test, control), values, masks), lost=lost, won=won)
 
 
-def _sum_up(
-    units: ObjectArray,
-    columns: FloatArray,
-    counts: BoolArray,
-    tally: dict[str, int],
-    *,
-    lost: int = 0,
-    won: int = 0,
-) -> ArmEvidence:
+def _sum_up(units: ObjectArray, values: FloatArray, masks: dict[str, BoolArray]) -> ArmEvidence:
     """Sum rows by unit; a row without one stands for itself. What does not count is 0 in the table."""
+    counts, columns = masks["counted"], np.column_stack([np.ones(len(units)), values])
     grouped = np.array([unit is not None for unit in units.tolist()], dtype=np.bool_)
     single = columns[counts & ~grouped]
     table = UnitTable.of(units[grouped], np.where(counts[:, None], columns, 0.0)[grouped])
     singles = JointMoments.of(single) if len(single) else JointMoments.empty(columns.shape[1])
-    tally = tally | {"single_due": (~grouped).sum()}
-    counted = Counter({name: int(count) for name, count in tally.items() if count})
-    return ArmEvidence(singles=singles, table=table, lost=lost, won=won, counts=counted)
+    sums = {name: int(mask.sum()) for name, mask in masks.items()}
+    sums |= {"due": len(units), "single_due": int((~grouped).sum())}
+    return ArmEvidence(
+        singles=singles, table=table, counts=Counter({name: n for name, n in sums.items() if n})
+    )

@@ -60,7 +60,7 @@ class TestState:
     begun_at: datetime | None = None
     """When its start was fixed, after its alpha was spent and the traffic shared; None before."""
     analyses: tuple[Mapping[str, Any], ...] = ()
-    """Each look's numbers (`Look.to_dict`) with ``at``, oldest first."""
+    """Each analysis (`LiveTestAnalysis.to_dict`) with ``at``, oldest first."""
     ended_at: datetime | None = None
     """None while it runs."""
     ended: Mapping[str, Any] | None = None
@@ -215,7 +215,7 @@ def admitted_challenger(
     challenger: int | None,
     champion: int | None,
 ) -> int | None:
-    """Return the version that is to be tested live; None where nobody waits.
+    """Return the version that is to be tested live; None where none waits.
 
     Parameters
     ----------
@@ -235,12 +235,8 @@ def admitted_challenger(
     judged = [one for one in decisions if one.kind == JUDGEMENT and one.payload.get("version") == challenger]
     if not judged or judged[-1].payload.get("state") != State.READY_FOR_LIVE_TEST.value:
         return None
-    tested = [
-        state
-        for state in tests
-        if challenger in {arm.version for arm in state.test.challengers} and state.created_at >= judged[-1].at
-    ]
-    return None if tested else challenger
+    since = [one.test for one in tests if one.created_at >= judged[-1].at]
+    return None if challenger in {arm.version for test in since for arm in test.challengers} else challenger
 
 
 # What happened to a live test's traffic and champion since it was created, between analyses too.

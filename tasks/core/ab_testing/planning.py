@@ -59,11 +59,6 @@ def metric_of_test(config: ModelConfig, *, custom: Mapping[str, Metric] | None =
     return live_metric(name, problem=problem, custom=own)
 
 
-def mode_of(config: ModelConfig) -> str:
-    """Return ``paired`` where ``promotion.evidence`` is ``shadow``, else ``arms``."""
-    return PAIRED if config.promotion.evidence == "shadow" else ARMS
-
-
 def unit_of(config: ModelConfig, *, mode: str) -> str:
     """Return what is independent: of arms what is assigned; of pairs, whose rows come in time, as in the challenge."""
     if mode == ARMS:
@@ -102,7 +97,8 @@ def plan_test(
         When the metric cannot be followed live, or too few values of the champion are there to fix an unbounded one.
     """
     live, clock = config.live, config.data.clock
-    chosen, mode = metric or metric_of_test(config), mode or mode_of(config)
+    chosen = metric or metric_of_test(config)
+    mode = mode or (PAIRED if config.promotion.evidence == "shadow" else ARMS)
     share = live.share if mode == ARMS else 1.0
     values = _history_values(chosen, past)
     least = live.min_improvement if live.min_improvement is not None else config.evaluation.min_improvement
@@ -173,8 +169,8 @@ def _baseline(metric: Metric, values: FloatArray) -> float:
     mean, error = float(values.mean()), float(values.std(ddof=1) / np.sqrt(values.size))
     if abs(mean) <= 2 * error:
         raise InputError(
-            f"The champion's '{metric.name}' was {mean:.4g} ± {error:.2g} a row: no relative improvement can be told "
-            "from it. Set live.relative: false and give live.min_improvement in the metric's own unit."
+            f"The champion's '{metric.name}' was {mean:.4g} ± {error:.2g} a row: no relative improvement "
+            "can be measured from it. Set live.relative: false and give live.min_improvement in the metric's own unit."
         )
     return mean
 

@@ -50,17 +50,24 @@ def read_answers(rows: Rows, *, config: ModelConfig, classes: tuple[Any, ...]) -
     if config.problem == "ranking" and len(rows):  # a row without a group cannot be compared with any other
         groups = _column(rows.frame, str(config.data.group))
         rows = rows.take(np.array([entity_key(one) is not None for one in groups], dtype=np.bool_))
-    frame, n = rows.frame, len(rows)
-    known_at = _numbers(frame, KNOWN_AT) if n else np.zeros(0)
-    target = config.data.target
-    labelled = _column(frame, target).notna().to_numpy() if n else np.zeros(0, dtype=np.bool_)
-    keys = _column(frame, KEY).astype(str).to_numpy(dtype=object) if n else np.empty(0, dtype=object)
+    frame, empty = rows.frame, np.empty(0, dtype=object)
+    if not len(rows):
+        scored = Scored(y=np.zeros(0), score=np.zeros(0), classes=classes)
+        return LoggedAnswers(
+            keys=empty,
+            variants=empty,
+            units=empty,
+            positions=np.zeros(0),
+            known_at=np.zeros(0),
+            scored=scored,
+        )
+    labelled = _column(frame, config.data.target).notna().to_numpy()
     return LoggedAnswers(
-        keys=keys,
-        variants=_column(frame, VARIANT).astype(object).to_numpy() if n else keys,
-        units=_units(frame, config) if n else keys,
+        keys=_column(frame, KEY).astype(str).to_numpy(dtype=object),
+        variants=_column(frame, VARIANT).astype(object).to_numpy(),
+        units=_units(frame, config),
         positions=np.zeros(0) if rows.positions is None else np.asarray(rows.positions, dtype=np.float64),
-        known_at=np.where(labelled, known_at, np.nan),
+        known_at=np.where(labelled, _numbers(frame, KNOWN_AT), np.nan),
         scored=_scored(frame, labelled, config=config, classes=classes),
     )
 
@@ -70,8 +77,6 @@ def _scored(
 ) -> Scored:
     """Return outcomes and answers; an unknown outcome has a value in its place that nothing reads."""
     data, group, value = config.data, None, None
-    if not len(labelled):
-        return Scored(y=np.zeros(0), score=np.zeros(0), classes=classes)
     if config.problem == "multiclass":
         score = np.column_stack([_numbers(frame, f"{SCORE}:{label}") for label in classes])
     else:

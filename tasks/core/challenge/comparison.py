@@ -68,19 +68,12 @@ def choose_contestants(
     if challenger is None or (candidate and candidate > challenger and status == "rejected"):
         raise _no_challenger(model, candidate, status, tags)
     champion = aliases.get(CHAMPION)
-    if challenger == champion:
-        raise NotLearnable(
-            "already_champion",
-            f"Version {challenger} of '{model}' is champion already; train a new candidate.",
-        )
     tag = tags.get(champion, {}).get(EVALUATED_AS, "") if champion is not None else ""
     evaluated = int(tag) if tag.isdecimal() and int(tag) in tags else None
-    if evaluated == challenger:
-        raise NotLearnable(
-            "already_champion",
-            f"Version {challenger} of '{model}' is champion already as its refit, version {champion}; "
-            "train a new candidate.",
-        )
+    if challenger in (champion, evaluated):
+        refit = "" if challenger == champion else f" as its refit, version {champion}"
+        message = f"Version {challenger} of '{model}' is champion already{refit}; train a new candidate."
+        raise NotLearnable("already_champion", message)
     return Contestants(challenger=challenger, champion=champion, evaluated_version=evaluated)
 
 

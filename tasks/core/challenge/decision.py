@@ -291,24 +291,16 @@ def _needed(difference: Difference, rule: Rule) -> tuple[int | None, int | None]
     """Return the rows and the blocks that give the planned power; None where no number would."""
     if not difference.defined or rule.detectable <= 0 or difference.standard_error <= 0:
         return None, None
+    planned = {
+        "standard_error": difference.standard_error,
+        "detectable": rule.detectable,
+        "level": difference.level,
+        "power": rule.power,
+    }
     if difference.blocks is None:
-        rows = needed_rows(
-            standard_error=difference.standard_error,
-            n=difference.n,
-            df=difference.df,
-            detectable=rule.detectable,
-            level=difference.level,
-            power=rule.power,
-        )
+        rows = needed_rows(n=difference.n, df=difference.df, **planned)
         return rows if rows is None else max(rows, MIN_ROWS), None
-    blocks = needed_blocks(
-        standard_error=difference.standard_error,
-        blocks=difference.blocks,
-        detectable=rule.detectable,
-        level=difference.level,
-        power=rule.power,
-        least=rule.min_blocks,
-    )
+    blocks = needed_blocks(blocks=difference.blocks, least=rule.min_blocks, **planned)
     blocks = None if blocks is None else blocks * difference.joined
     return _rows_in(blocks, difference), blocks
 

@@ -71,16 +71,10 @@ def measure_agreement(judged: Scored, refit: Scored) -> float:
 
 def judge_agreement(agreement: float, *, bound: float, n: int) -> Verdict:
     """Pass when the refit agrees with the judged version at least as well as ``bound``; NaN fails."""
-    passed = bool(agreement >= bound)
-    word = "agrees" if passed else "does not agree"
+    passed, observed = bool(agreement >= bound), agreement if np.isfinite(agreement) else None
+    code, word = ("refit_agrees", "agrees") if passed else ("refit_disagrees", "does not agree")
     message = f"The refit {word} with the judged version: {agreement:.3f}, at least {bound:g} is asked."
-    reason = Reason(
-        code="refit_agrees" if passed else "refit_disagrees",
-        message=message,
-        observed=agreement if np.isfinite(agreement) else None,
-        limit=bound,
-        n=n,
-    )
+    reason = Reason(code=code, message=message, observed=observed, limit=bound, n=n)
     return Verdict(outcome=Outcome.PASS if passed else Outcome.FAIL, reasons=(reason,))
 
 

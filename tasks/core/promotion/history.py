@@ -83,7 +83,9 @@ def champion_periods(entries: Iterable[LedgerEntry]) -> list[ChampionPeriod]:
     for recorded in _done(entries):
         plan, at = recorded.plan, recorded.at
         if plan.expected_champion is not None and _last_champion(periods) != plan.expected_champion:
-            periods = [*_ended(periods, at), _outside(plan.expected_champion)]
+            version, reason = plan.expected_champion, "Made champion outside Evergreen."
+            former = ChampionPeriod(version=version, since=None, how="outside", reason=reason)
+            periods = [*_ended(periods, at), former]
         if _last_champion(periods) != plan.version:
             periods = [*_ended(periods, at), _champion_period(recorded)]
     return periods
@@ -138,12 +140,6 @@ def _last_champion(periods: list[ChampionPeriod]) -> int | None:
 
 def _ended(periods: list[ChampionPeriod], at: datetime) -> list[ChampionPeriod]:
     return [period if period.until else replace(period, until=at) for period in periods]
-
-
-def _outside(version: int) -> ChampionPeriod:
-    return ChampionPeriod(
-        version=version, since=None, how="outside", reason="Made champion outside Evergreen."
-    )
 
 
 def _champion_period(recorded: RecordedPlan) -> ChampionPeriod:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from evergreen.tasks.core.errors import NotLearnable
 from evergreen.tasks.core.promotion.history import recorded_champion
@@ -15,6 +15,7 @@ from evergreen.tasks.core.promotion.plan import (
     CHAMPION,
     FALLBACK,
     ROLES,
+    Kind,
     Plan,
     PlanStep,
 )
@@ -70,17 +71,8 @@ def plan_promotion(
     check_approved(registry, version)
     fallback = _first_but(version, registry.next_fallbacks())
     steps = (*_alias_moves(registry, version=version, fallback=fallback), *_clear_queue(registry, version))
-    return Plan(
-        kind="promotion",
-        model=registry.model,
-        version=version,
-        expected_champion=registry.champion,
-        before=_roles(registry),
-        steps=(*steps, *_archiving(registry, version, fallback, now)),
-        reason=reason,
-        evidence=evidence,
-        proves=proves,
-    )
+    steps = (*steps, *_archiving(registry, version, fallback, now))
+    return _plan("promotion", registry, version, steps, reason=reason, evidence=evidence, proves=proves)
 
 
 def plan_rollback(
@@ -121,17 +113,8 @@ def plan_rollback(
     if registry.champion is not None:
         tags = {ROLLED_BACK: "true", f"{ROLLED_BACK}_at": now.isoformat()}
         steps.append(PlanStep(action="set_tags", version=registry.champion, tags=tags))
-    return Plan(
-        kind="rollback",
-        model=registry.model,
-        version=version,
-        expected_champion=registry.champion,
-        before=_roles(registry),
-        steps=(*steps, *_archiving(registry, version, fallback, now)),
-        reason=reason,
-        evidence=evidence,
-        proves=proves,
-    )
+    steps += _archiving(registry, version, fallback, now)
+    return _plan("rollback", registry, version, steps, reason=reason, evidence=evidence, proves=proves)
 
 
 def plan_repair(registry: RegistryState, *, now: datetime) -> Plan | None:
@@ -147,17 +130,25 @@ def plan_repair(registry: RegistryState, *, now: datetime) -> Plan | None:
     if recorded == champion and registry.fallback == fallback:
         return None
     moves = _alias_moves(registry, version=champion, fallback=fallback)
+    steps = [step for step in moves if step.alias == FALLBACK]
+    steps += _archiving(registry, champion, fallback, now, former=recorded)
+    plan = _plan("repair", registry, champion, steps, reason=OUTSIDE)
+    return replace(plan, expected_champion=recorded)
+
+
+def _plan(
+    kind: Kind, registry: RegistryState, version: int, steps: Iterable[PlanStep], *, reason: str, **more: Any
+) -> Plan:
+    """Return a plan that is void when the champion is another by then."""
     return Plan(
-        kind="repair",
+        kind=kind,
         model=registry.model,
-        version=champion,
-        expected_champion=recorded,
-        before=_roles(registry),
-        steps=(
-            *(step for step in moves if step.alias == FALLBACK),
-            *_archiving(registry, champion, fallback, now, former=recorded),
-        ),
-        reason=OUTSIDE,
+        version=version,
+        expected_champion=registry.champion,
+        before={alias: registry.aliases[alias] for alias in ROLES if alias in registry.aliases},
+        steps=tuple(steps),
+        reason=reason,
+        **more,
     )
 
 
@@ -189,10 +180,6 @@ def settle(plan: Plan, aliases: Mapping[str, int], *, existing: Collection[int] 
 
 def _first_but(excluded: int | None, versions: list[int]) -> int | None:
     return next((version for version in versions if version != excluded), None)
-
-
-def _roles(registry: RegistryState) -> dict[str, int]:
-    return {alias: registry.aliases[alias] for alias in ROLES if alias in registry.aliases}
 
 
 def _alias_moves(registry: RegistryState, *, version: int, fallback: int | None) -> list[PlanStep]:

@@ -101,9 +101,8 @@ def foreign_schema(parts: Parts, config: ModelConfig, *, inputs: Sequence[str] |
         return schema
     missing = [name for name in inputs if name not in schema.features]
     if missing:
-        why = schema.dropped.get(missing[0]) or (
-            "it is no feature" if missing[0] in frame else "the data have none"
-        )
+        absent = "it is no feature" if missing[0] in frame else "the data have none"
+        why = schema.dropped.get(missing[0]) or absent
         raise DataError(
             f"The model takes the column '{missing[0]}', which cannot be used: {why}. Features of the data: "
             f"{', '.join(schema.features)}. Add the column, or list it under data.numeric or data.categorical."

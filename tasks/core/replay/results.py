@@ -40,7 +40,7 @@ class StepResult:
     accuracy: float | None = None
     """Share of right decisions; None where nothing is classified."""
     levels: Mapping[str, str] = field(default_factory=dict)
-    """What monitoring said at this moment, by kind of drift."""
+    """Result of monitoring at this moment, by kind of drift."""
     alarms: int = 0
     """Alarms that opened."""
     decision: Mapping[str, Any] | None = None
@@ -148,14 +148,11 @@ def measure_regret(means: Mapping[str, float], *, sign: int) -> dict[str, Regret
     """
     finite = [mean for mean in means.values() if math.isfinite(mean)]
     best = max(finite, key=lambda mean: sign * mean, default=math.nan)
-    gaps = {
-        name: max(0.0, sign * (best - mean)) if math.isfinite(mean) else math.nan
-        for name, mean in means.items()
-    }
-    return {
-        name: Regret(absolute=gap, relative=gap / abs(best) if best else math.nan)
-        for name, gap in gaps.items()
-    }
+    regrets = {}
+    for name, mean in means.items():
+        gap = max(0.0, sign * (best - mean)) if math.isfinite(mean) else math.nan
+        regrets[name] = Regret(absolute=gap, relative=gap / abs(best) if best else math.nan)
+    return regrets
 
 
 def pareto_front(points: Sequence[tuple[float, float]], *, sign: int) -> tuple[int, ...]:
@@ -250,19 +247,9 @@ class PolicyResult:
         return sum(step.state is State.PROMOTED for step in self.steps)
 
     @property
-    def refused(self) -> int:
-        """Retrainings that brought none: the gate or the challenge said no, or could not say."""
-        return sum(step.state in _REFUSED for step in self.steps)
-
-    @property
     def alarms(self) -> int:
         """Alarms that opened."""
         return sum(step.alarms for step in self.steps)
-
-    @property
-    def seconds(self) -> float:
-        """Time the replay took."""
-        return float(sum(step.seconds for step in self.steps))
 
     @property
     def rows(self) -> int:
@@ -286,8 +273,11 @@ class PolicyResult:
             "regret": self.regret.absolute if self.regret else None,
             "relative_regret": self.regret.relative if self.regret else None,
         }
-        names = ("retrainings", "promotions", "refused", "alarms", "seconds", "rows")
-        return dict(to_plain({**plain, **{name: getattr(self, name) for name in names}}))
+        refused = sum(step.state in _REFUSED for step in self.steps)
+        counts = {"retrainings": self.retrainings, "promotions": self.promotions, "refused": refused}
+        seconds = float(sum(step.seconds for step in self.steps))
+        costs = {"alarms": self.alarms, "seconds": seconds, "rows": self.rows}
+        return dict(to_plain({**plain, **counts, **costs}))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""

@@ -143,8 +143,7 @@ def _first_champion(state: PolicyState, step: Step) -> tuple[SimulatedRegistry, 
         raise retraining.reasons[0].to_error()
     if retraining.state is State.PROMOTED:
         return retraining.registry, ()
-    why = " ".join(reason.message for reason in retraining.reasons)
-    ended = retraining.state.value
+    why, ended = " ".join(reason.message for reason in retraining.reasons), retraining.state.value
     message = f"The first model ended {ended} ({why}) and is deployed all the same: a replay needs one."
     note = Reason(code="first_model_refused", message=message, observed=ended)
     parts = state.history.parts(state.config, until=step.until)

@@ -214,16 +214,13 @@ def _choose(task: TrainingTask, config: ModelConfig) -> Selection:
 
     Its cross-validation is made up for where it is promoted, for the reference takes answers out of fold.
     """
-    candidates = config.training.candidates
-    if len(candidates) == 1 and _needs_no_trial(task, candidates[0], config):
+    candidate, *others = config.training.candidates
+    if not others and _needs_no_trial(task, candidate, config):
+        verdict, metric = Verdict(outcome=Outcome.PASS), task.metric.name
         won = CandidateComparison(
-            metric=task.metric.name,
-            level=0.05,
-            winner=candidates[0].name,
-            candidates=(),
-            verdict=Verdict(outcome=Outcome.PASS),
+            metric=metric, level=0.05, winner=candidate.name, candidates=(), verdict=verdict
         )
-        return Selection(candidate=candidates[0], settings={}, comparison=won, runs=())
+        return Selection(candidate=candidate, settings={}, comparison=won, runs=())
     return choose_candidate(task, _cross_validate(task, config), config)
 
 
@@ -246,17 +243,10 @@ def _metric_of_guess(task: TrainingTask, config: ModelConfig, *, test: np.ndarra
 
 
 def _cross_validate(task: TrainingTask, config: ModelConfig) -> tuple[CandidateScores, ...]:
+    rows, schema, metrics, classes = task.parts.training, task.schema, task.metrics, task.classes
     return tuple(
-        cross_validate(
-            candidate,
-            task.parts.training,
-            task.folds,
-            schema=task.schema,
-            config=config,
-            metrics=task.metrics,
-            classes=task.classes,
-        )
-        for candidate in config.training.candidates
+        cross_validate(one, rows, task.folds, schema=schema, config=config, metrics=metrics, classes=classes)
+        for one in config.training.candidates
     )
 
 
@@ -281,7 +271,7 @@ class RetrainingEnd:
     registry: SimulatedRegistry
     """Afterwards."""
     reasons: tuple[Reason, ...] = ()
-    """What the last stage said."""
+    """Reasons of the last stage."""
     version: int | None = None
     """The version it is about."""
     rows: int = 0

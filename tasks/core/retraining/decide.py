@@ -92,7 +92,7 @@ def _cause(entry: Mapping[str, Any], alarm: Mapping[str, Any], policy: RetrainPo
         name=name,
         message=f"{name} ({kind}): {alarm['said']}, since {alarm['since']}",
         size=size,
-        limit=policy.limit(kind) if limited else None,
+        limit=policy.limits.get(kind, 0.0) if limited else None,
         since=alarm["since"],
         position=parse_position(alarm["since"], clock=clock),
     )
@@ -341,8 +341,8 @@ def _nothing_new_asks(
         f"The alarm(s) of {names} were open when the last challenger was refused and have not grown since "
         "(retraining.hysteresis)."
     )
-    reason = Reason(code="hysteresis", message=message, observed=len(stale))
-    reasons = (*(hold.reason for hold in holds), reason)
+    hysteresis = Reason(code="hysteresis", message=message, observed=len(stale))
+    reasons = (*(hold.reason for hold in holds), hysteresis)
     return RetrainDecision(outcome=RetrainingAction.HOLD, reasons=reasons, next_allowed_at=next_at)
 
 
@@ -351,7 +351,7 @@ def _nothing_asks(request: RetrainingRequest, next_at: datetime | None, *, due: 
     if request.judged:
         reason = Reason(code="not_due", message=" ".join(["Nothing asks for a retraining.", *due]))
         return RetrainDecision(outcome=RetrainingAction.HOLD, reasons=(reason,), next_allowed_at=next_at)
-    message = "The newest windows could not be judged, so nobody knows whether anything drifts."
+    message = "The newest windows could not be judged, so that it is not known whether anything drifts."
     reason = Reason(code="not_judged", message=message)
     return RetrainDecision(outcome=RetrainingAction.INSUFFICIENT, reasons=(reason,), next_allowed_at=next_at)
 

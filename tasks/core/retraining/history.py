@@ -41,11 +41,11 @@ class Attempt:
     forced: str | None = None
     """Why it was forced; None: it was not."""
     until: str | None = None
-    """The moment it was told to take for now; None: the computer's."""
+    """The moment that it takes for now; None: that of the computer's clock."""
     resumed: int = 0
     """How often it was taken up again after its owner had died."""
     stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """What each finished stage said: ``state``, ``version``."""
+    """The result of each finished stage: ``state``, ``version``."""
     state: State | None = None
     """How it ended; None while it is open."""
     version: int | None = None
@@ -53,7 +53,7 @@ class Attempt:
 
     @property
     def open(self) -> bool:
-        """True while nobody has ended it."""
+        """True while it has not ended."""
         return self.state is None
 
 
@@ -72,7 +72,7 @@ class RetrainHistory:
     attempts: tuple[Attempt, ...] = ()
     """Oldest first."""
     pause: Pause | None = None
-    """A pause that nobody has ended."""
+    """A pause that was not ended."""
     rolled_back: frozenset[int] = frozenset()
     """Versions that were rolled back from."""
 
@@ -83,18 +83,15 @@ class RetrainHistory:
 
     @property
     def open(self) -> Attempt | None:
-        """The attempt that nobody has ended, if any: there is one at most."""
+        """The attempt that has not ended, if any: there is one at most."""
         return self.last if self.last is not None and self.last.open else None
-
-    def helped(self, attempt: Attempt) -> bool:
-        """Return whether an attempt brought a champion that was not rolled back from since."""
-        return attempt.state in HELPED and attempt.version not in self.rolled_back
 
     @property
     def unhelpful(self) -> int:
-        """How many ended attempts in a row, up to now, did not help."""
+        """How many ended attempts in a row, up to now, brought no champion that was not rolled back from."""
         ended = [one for one in reversed(self.attempts) if not one.open]
-        return next((count for count, one in enumerate(ended) if self.helped(one)), len(ended))
+        helped = (one.state in HELPED and one.version not in self.rolled_back for one in ended)
+        return next((count for count, good in enumerate(helped) if good), len(ended))
 
 
 RETRAINING = "retraining"

@@ -149,7 +149,11 @@ for _kind in DriftKind:
 @trigger("periodic")
 def _periodic(context: TriggerContext) -> DueTrigger:
     """Ask ``retraining.every`` after the last retraining, by the calendar or by labelled rows."""
-    return _by_rows(context) if context.policy.every.unit == "rows" else _by_time(context)
+    rows, every = context.new_rows, context.policy.every
+    if every.unit != "rows":
+        return _by_time(context)
+    why = f"{rows} rows were labelled since the last retraining, and one is due every {every}."
+    return context.answer(rows >= int(every.amount), why, size=float(rows), limit=float(int(every.amount)))
 
 
 @trigger("labels")
@@ -173,9 +177,3 @@ def _by_time(context: TriggerContext) -> DueTrigger:
         size=round((now.at - since).total_seconds() / 86400, 2),
         limit=round(every.amount / 86400, 2),
     )
-
-
-def _by_rows(context: TriggerContext) -> DueTrigger:
-    rows, every = context.new_rows, context.policy.every
-    why = f"{rows} rows were labelled since the last retraining, and one is due every {every}."
-    return context.answer(rows >= int(every.amount), why, size=float(rows), limit=float(int(every.amount)))

@@ -64,10 +64,6 @@ class RetrainPolicy:
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """What stands beside the name of a trigger."""
 
-    def limit(self, kind: str) -> float:
-        """Return the least size of an alarm of a kind that asks."""
-        return self.limits.get(kind, 0.0)
-
 
 def retrain_policy(config: ModelConfig) -> RetrainPolicy:
     """Return the rules of a model."""

@@ -162,7 +162,7 @@ def end_variants(state: TrafficState, names: Sequence[str], reasons: Sequence[Re
 
 
 def _unchanged_between(one: TrafficState, other: TrafficState) -> bool:
-    """Return whether nobody has set the traffic between; where the time is not known, as in a copy, the salt tells."""
+    """Return whether the traffic was not set between; without a known time, as in a copy, the salts are compared."""
     if one.set_at is None or other.set_at is None:
         return one.plan.salt == other.plan.salt
     return one.set_at == other.set_at

@@ -233,11 +233,8 @@ def _parse_member(text: str, aliases: Mapping[str, int], whole: str) -> tuple[in
         heavy = float(weight) if star else 1.0
     except ValueError:
         raise InputError(f"Weight '{weight}' in '{whole}' is no number. Allowed: {VARIANT_SYNTAX}.") from None
-    plain = (
-        name.removeprefix("@").removeprefix("v")
-        if name.removeprefix("v").isdecimal()
-        else name.removeprefix("@")
-    )
+    number = name.removeprefix("v")
+    plain = number if number.isdecimal() else name.removeprefix("@")
     if plain.isdecimal():
         return int(plain), heavy
     if plain not in aliases:

@@ -58,21 +58,17 @@ def check(
 ) -> CheckResult:
     """Build a result: FAIL when anything failed, else PASS with what was met."""
     reasons = tuple(failed)
-    good = () if met is None else (met,)
+    outcome = Outcome.FAIL if reasons else Outcome.PASS
+    verdict = Verdict(outcome=outcome, reasons=reasons or (() if met is None else (met,)))
     return CheckResult(
-        name=name,
-        verdict=Verdict(outcome=Outcome.FAIL if reasons else Outcome.PASS, reasons=reasons or good),
-        family=family,
-        warnings=tuple(warnings),
-        measured=measured or {},
+        name=name, verdict=verdict, family=family, warnings=tuple(warnings), measured=measured or {}
     )
 
 
 def insufficient(name: str, reason: Reason, *, family: Family = "statistical") -> CheckResult:
     """Build a result for what cannot be judged yet; it never approves."""
-    return CheckResult(
-        name=name, verdict=Verdict(outcome=Outcome.INSUFFICIENT, reasons=(reason,)), family=family
-    )
+    verdict = Verdict(outcome=Outcome.INSUFFICIENT, reasons=(reason,))
+    return CheckResult(name=name, verdict=verdict, family=family)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

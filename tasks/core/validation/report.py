@@ -11,7 +11,6 @@ from evergreen.tasks.core.log_items import Json, LogItem, Metrics, Table, Tags, 
 from evergreen.tasks.core.promotion.registry_state import APPROVED, REJECTED_FOR, VALIDATION_STATUS
 from evergreen.tasks.core.reports import html
 from evergreen.tasks.core.validation.gate import CheckResult, GateContext
-from evergreen.tasks.core.validation.smoke import SmokeReport
 from evergreen.tasks.core.validation.validate import GateDecision
 from evergreen.tasks.core.verdict import StageResult, State
 
@@ -29,13 +28,8 @@ def describe_validation(
         The version's contract; None when it is switched off.
     """
     yield Metrics(decision.measured)
-    yield Tags(
-        {
-            "evergreen.stage": "validation",
-            "evergreen.version": str(context.version),
-            "evergreen.state": decision.state.value,
-        }
-    )
+    version, state = str(context.version), decision.state.value
+    yield Tags({"evergreen.stage": "validation", "evergreen.version": version, "evergreen.state": state})
     yield Json("validation/report.json", validation_document(context, decision))
     yield Text("validation/report.html", validation_page(context, decision))
     rows, names = [_row(one) for one in decision.checks], ("check", "family", "outcome", "why")
@@ -48,6 +42,11 @@ def describe_validation(
 
 def validation_document(context: GateContext, decision: GateDecision) -> dict[str, Any]:
     """Return the JSON form of the whole judgement."""
+    smoke = None
+    if context.smoke is not None:
+        smoke = {name: getattr(context.smoke, name) for name in ("uri", "size_mb", "load_seconds")}
+        probes = context.smoke.probes
+        smoke["probes"] = [{"probe": one.name, "passed": one.passed, "said": one.message} for one in probes]
     return {
         "model": context.config.model,
         "version": context.version,
@@ -56,18 +55,7 @@ def validation_document(context: GateContext, decision: GateDecision) -> dict[st
         "warnings": [reason.to_dict() for reason in decision.warnings],
         "checks": [one.to_dict() for one in decision.checks],
         "holdout_rows": len(context.scored),
-        "smoke": None if context.smoke is None else _smoke_document(context.smoke),
-    }
-
-
-def _smoke_document(smoke: SmokeReport) -> dict[str, Any]:
-    return {
-        "uri": smoke.uri,
-        "size_mb": smoke.size_mb,
-        "load_seconds": smoke.load_seconds,
-        "probes": [
-            {"probe": probe.name, "passed": probe.passed, "said": probe.message} for probe in smoke.probes
-        ],
+        "smoke": smoke,
     }
 
 
