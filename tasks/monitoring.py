@@ -18,11 +18,10 @@ from evergreen.tasks.core.drift.types import DriftKind, Level, Phase, SignalKey,
 from evergreen.tasks.core.errors import Blocked, InputError, NotLearnable
 from evergreen.tasks.core.metrics.registry import deciding_metric
 from evergreen.tasks.core.monitoring import monitor as guarding
-from evergreen.tasks.core.monitoring.monitor import StreamPosition, after_check, frontier
+from evergreen.tasks.core.monitoring.monitor import StreamPosition, WindowCheck, after_check, frontier
 from evergreen.tasks.core.monitoring.reference_series import FrozenReference, ReferenceSeries
 from evergreen.tasks.core.monitoring.setup import MonitorSetup
-from evergreen.tasks.core.monitoring.window_alert import window_alert
-from evergreen.tasks.core.monitoring.window_check import WindowCheck
+from evergreen.tasks.core.monitoring.window_result import window_alert
 from evergreen.tasks.core.monitoring.windows import Windowing, WindowSchedule, windows_between
 from evergreen.tasks.core.promotion.plan import CHAMPION
 from evergreen.tasks.core.redact import without_credentials
@@ -347,7 +346,7 @@ def check_due_windows(
             head = commit(setup, guard, stream, seen, head)
         else:
             head = StreamPosition(memory=seen.memory, version=guard.version)
-        told.append(seen.looked.to_dict(clock=guard.watch.clock))
+        told.append(seen.result.to_dict(clock=guard.watch.clock))
         newest = guarding.readable_rows(guard, found.rows) if len(found.rows) else newest
         report_progress(len(told), len(due.windows), told[-1])
     entry = setup.stores.ledger.last(setup.model, stream.name)
@@ -422,7 +421,7 @@ def commit(
     setup: Setup, guard: RegisteredMonitor, stream: WindowStream, seen: WindowCheck, head: StreamPosition
 ) -> StreamPosition:
     """Commit a look with its alert; return where the stream stands then."""
-    alert = window_alert(seen.looked, head.alert, teller=guarding.alert_policy(guard, config=setup.config))
+    alert = window_alert(seen.result, head.alert, policy=guarding.alert_policy(guard, config=setup.config))
     entry = stream.commit(seen, alert, after=head.seq)
     return after_check(head, seen, alert, seq=entry.seq)
 

@@ -164,7 +164,7 @@ def open_alarms(several: Sequence[PhaseResults] | Any, *, clock: str) -> list[di
             "kind": alarm.kind.value,
             "column": alarm.column,
             "signal": alarm.signal,
-            "effect": alarm.told,
+            "effect": alarm.reported,
             "since": format_position(alarm.since, clock=clock),
         }
         for looks in several

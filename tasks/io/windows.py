@@ -18,8 +18,7 @@ from evergreen.tasks.core.data.rows import Rows
 from evergreen.tasks.core.drift.detect import DetectorState
 from evergreen.tasks.core.drift.types import Phase
 from evergreen.tasks.core.errors import Blocked
-from evergreen.tasks.core.monitoring.monitor import StreamPosition
-from evergreen.tasks.core.monitoring.window_check import WindowCheck, hide_late_labels, label_times
+from evergreen.tasks.core.monitoring.monitor import StreamPosition, WindowCheck, hide_late_labels, label_times
 from evergreen.tasks.core.monitoring.windows import DueWindow
 from evergreen.tasks.core.promotion.ledger import LedgerEntry
 from evergreen.tasks.io.ledger import Ledger
@@ -306,7 +305,7 @@ class WindowStream:
         Blocked
             ``window_taken`` when another run has looked at this window meanwhile.
         """
-        looked, now = seen.looked, utc_now()
+        looked, now = seen.result, utc_now()
         self.log.put_window(
             WindowRecord(
                 model=self.model,

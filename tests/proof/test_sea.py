@@ -16,9 +16,9 @@ from evergreen.tasks.core.drift.detect import DetectorState
 from evergreen.tasks.core.drift.reference import Reference
 from evergreen.tasks.core.drift.types import Phase
 from evergreen.tasks.core.metrics.registry import deciding_metric
+from evergreen.tasks.core.monitoring.monitor import check_window
 from evergreen.tasks.core.monitoring.reference_series import ReferenceSeries
 from evergreen.tasks.core.monitoring.setup import prepare_setup
-from evergreen.tasks.core.monitoring.window_check import check_window
 from evergreen.tasks.core.monitoring.windows import DueWindow
 from evergreen.tasks.core.records.reference import freeze_reference, frozen_items
 from evergreen.tasks.core.training.scoring import frame_scores, score_rows
@@ -117,7 +117,7 @@ def _look(watch, model, frame, begin, memories, config):
         seen = check_window(watch, due, rows, scored, memory=memories[phase], rng=np.random.default_rng(0))
         memories[phase] = seen.memory
         opened += [
-            f"{one['kind']}:{one['column']}" for one in seen.looked.changes if one["change"] == "opened"
+            f"{one['kind']}:{one['column']}" for one in seen.result.changes if one["change"] == "opened"
         ]
     return ", ".join(opened)
 

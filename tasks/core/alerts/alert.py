@@ -215,17 +215,14 @@ def alert_events(alert: Alert) -> tuple[AlertEvent, ...]:
     """Return the events of an alert, at most one of a name; what resolves is one once nothing like it is open."""
     begun: dict[str, list[Alarm]] = {}
     for alarm in (*alert.opened, *alert.worsened):
-        begun.setdefault(_begun(alarm), []).append(alarm)
+        name = WARNING if alarm.level is AlertLevel.WARNING else _BEGUN.get(alarm.kind, DETECTED)
+        begun.setdefault(name, []).append(alarm)
     still = {_ended(alarm) for alarm in alert.open if alarm.level is not AlertLevel.WARNING}
     ended: dict[str, list[Alarm]] = {}
     for alarm in alert.resolved:
         if alarm.level is not AlertLevel.WARNING and _ended(alarm) not in still:
             ended.setdefault(_ended(alarm), []).append(alarm)
     return tuple(_event(alert, name, alarms) for name, alarms in {**begun, **ended}.items())
-
-
-def _begun(alarm: Alarm) -> str:
-    return WARNING if alarm.level is AlertLevel.WARNING else _BEGUN.get(alarm.kind, DETECTED)
 
 
 def _ended(alarm: Alarm) -> str:

@@ -44,7 +44,7 @@ class OpenAlarm(Struct):
     column: str
     signal: str
     anchor: float
-    told: float
+    reported: float = field(metadata={"key": "told"})
     limit: float
     since: float
     recent: tuple[float, ...] = ()
@@ -78,7 +78,7 @@ class DetectorState(Struct):
 
     recent: FloatArray = field(metadata={"write": _plain})
     forecast: FloatArray = field(metadata={"write": _plain})
-    seen: IntArray
+    forecast_windows: IntArray = field(metadata={"key": "seen"})
     age: IntArray
     moved: FloatArray = field(metadata={"write": _plain})
     alarms: tuple[OpenAlarm, ...] = ()
@@ -87,7 +87,7 @@ class DetectorState(Struct):
     def empty(cls) -> DetectorState:
         """Return the memory of a new champion."""
         table, counts = np.zeros((0, 0)), np.zeros(0, dtype=np.int64)
-        return cls(recent=table, forecast=np.zeros(0), seen=counts, age=counts, moved=table)
+        return cls(recent=table, forecast=np.zeros(0), forecast_windows=counts, age=counts, moved=table)
 
     def fits(self, null: NullModel) -> bool:
         """True when it was made by the same signals and number of windows."""
@@ -104,7 +104,7 @@ class DetectorState(Struct):
         return cls(
             recent=_numbers(plain["recent"]).reshape(shape, len(plain["forecast"])),
             forecast=_numbers(plain["forecast"]),
-            seen=np.array(plain["seen"], dtype=np.int64),
+            forecast_windows=np.array(plain["seen"], dtype=np.int64),
             age=np.array(plain["age"], dtype=np.int64),
             moved=_numbers(plain["moved"]).reshape(shape, columns),
             alarms=tuple(map(OpenAlarm.from_dict, plain["alarms"])),
@@ -128,7 +128,7 @@ def initial_state(null: NullModel, *, position: float) -> DetectorState:
     return DetectorState(
         recent=shortened(null.recent) if follows else np.full_like(null.recent, np.nan),
         forecast=shortened(known),
-        seen=np.full(columns, SETTLED if follows else 0, dtype=np.int64),
+        forecast_windows=np.full(columns, SETTLED if follows else 0, dtype=np.int64),
         age=np.zeros(columns, dtype=np.int64),
         moved=np.full((n - 1, columns), np.nan),
     )
@@ -246,8 +246,10 @@ def update_state(
     """
     n = len(null.recent) + 1
     teaches = look.judged & ~look.moved & ~frozen
-    fresh = (memory.seen == 0) | (memory.age >= n)
-    seen = np.where(teaches, np.where(fresh, 1, np.minimum(memory.seen + 1, SETTLED)), memory.seen)
+    fresh = (memory.forecast_windows == 0) | (memory.age >= n)
+    seen = np.where(
+        teaches, np.where(fresh, 1, np.minimum(memory.forecast_windows + 1, SETTLED)), memory.forecast_windows
+    )
     gain = np.maximum(null.gain, 1 / np.maximum(seen, 1)[null.places])
     pull = look.effects[1]
     bound = _LARGEST_PULL * look.spreads[1]
@@ -261,7 +263,7 @@ def update_state(
     return DetectorState(
         recent=shortened(np.vstack([memory.recent, look.rest])[1:]),
         forecast=shortened(np.where(taught, forecast, memory.forecast)),
-        seen=seen,
+        forecast_windows=seen,
         age=np.where(teaches, 0, memory.age + 1),
         moved=moved,
         alarms=memory.alarms,
@@ -278,7 +280,7 @@ def _detector_limits(
     oldest = len(null.recent)
     ages = memory.age[null.places]
     ripe = np.minimum(ages, oldest)
-    seen = np.maximum(memory.seen, 1)[null.places]
+    seen = np.maximum(memory.forecast_windows, 1)[null.places]
     young = np.maximum(1 / seen - null.gain / (2 - null.gain), 0.0)
     jump = np.where(ages <= oldest, null.jump.spread(squares, age=ripe) * np.sqrt(1 + young), np.nan)
     spreads = [null.level.spread(squares), jump, null.sustained.spread(squares / (oldest + 1))]
@@ -368,7 +370,7 @@ def open_alarm(
         column=key.column,
         signal=key.name,
         anchor=anchor,
-        told=max(abs(float(look.effects[form, place])), abs(float(look.rest[place]) - anchor)),
+        reported=max(abs(float(look.effects[form, place])), abs(float(look.rest[place]) - anchor)),
         limit=float(look.limits[form, place]),
         since=position,
     )
@@ -385,10 +387,10 @@ def follow_alarm(
     size = max(effect * int(null.sides[place]), 0.0) if null.sides[place] else abs(effect)
     n = len(null.recent) + 1
     recent = (*alarm.recent, size)[-n:]
-    if len(recent) == n and max(recent) <= BACK * alarm.told:
+    if len(recent) == n and max(recent) <= BACK * alarm.reported:
         return None, "resolved"
-    if size >= WORSE * alarm.told and sum(one >= WORSE * alarm.told for one in recent) >= violated:
-        return replace(alarm, told=size, recent=()), "worsened"
+    if size >= WORSE * alarm.reported and sum(one >= WORSE * alarm.reported for one in recent) >= violated:
+        return replace(alarm, reported=size, recent=()), "worsened"
     return replace(alarm, recent=recent), None
 
 

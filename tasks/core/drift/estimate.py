@@ -200,26 +200,24 @@ def _refusal(scored: Scored, metric: Metric, calibration: ScoreCalibration | Non
             "the version's calibration is not known. Wait for labels.",
         )
     if calibration.n < LEAST_ROWS or not calibration.error <= MOST_CALIBRATION_ERROR:
-        few = calibration.n < LEAST_ROWS
-        why = (
-            f"{calibration.n} labelled reference rows are too few to show calibration ({LEAST_ROWS} needed)"
-            if few
-            else f"the scores are off by {calibration.error:.3f} on the reference (at most {MOST_CALIBRATION_ERROR})"
-        )
+        observed, limit = calibration.error, MOST_CALIBRATION_ERROR
+        why = f"the scores are off by {observed:.3f} on the reference (at most {limit})"
+        if calibration.n < LEAST_ROWS:
+            observed, limit = calibration.n, LEAST_ROWS
+            why = f"{observed} labelled reference rows are too few to show calibration ({limit} needed)"
         return Reason(
             code="not_calibrated",
             message=f"{metric.name} is not estimated without labels: {why}. Wait for labels, or calibrate the model "
             "(e.g. sklearn.calibration.CalibratedClassifierCV).",
-            observed=calibration.n if few else calibration.error,
-            limit=LEAST_ROWS if few else MOST_CALIBRATION_ERROR,
+            observed=observed,
+            limit=limit,
             n=calibration.n,
         )
     if not len(scored):
         return Reason(code="no_rows", message="The window holds no rows.", observed=0, limit=1, n=0)
     if metric.needs == "value" and scored.value is None:
-        return Reason(
-            code="metric_undefined", message=f"{metric.name} needs data.value_column.", n=len(scored)
-        )
+        message = f"{metric.name} needs data.value_column."
+        return Reason(code="metric_undefined", message=message, n=len(scored))
     return None
 
 
@@ -241,11 +239,8 @@ def _draws(scored: Scored, metric: Metric, rng: np.random.Generator) -> FloatArr
     """Return the metric for drawn outcomes, those where it is defined."""
     steps = _chances(scored).cumsum(axis=1)
     steps[:, -1] = 1.0
-    found = [
-        metric(replace(scored, y=_outcomes(scored, (rng.random((len(scored), 1)) >= steps).sum(axis=1))))
-        for _ in range(_DRAWS)
-    ]
-    drawn = np.asarray(found)
+    codes = ((rng.random((len(scored), 1)) >= steps).sum(axis=1) for _ in range(_DRAWS))
+    drawn = np.array([metric(replace(scored, y=_outcomes(scored, some))) for some in codes])
     return drawn[np.isfinite(drawn)]
 
 

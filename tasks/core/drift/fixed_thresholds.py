@@ -220,7 +220,7 @@ def _alarms(
                 column=one.column,
                 signal=one.moved.signal,
                 anchor=0.0,
-                told=abs(one.moved.effect),
+                reported=abs(one.moved.effect),
                 limit=one.moved.limit,
                 since=position,
             )

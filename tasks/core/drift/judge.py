@@ -211,10 +211,10 @@ def _next_state(
     """Return the memory after the window; a resolved column forgets what it had been compared with."""
     after = update_state(look, null, memory, frozen=_is_open((*memory.alarms, *alarms), null))
     resolved = [null.columns.index((one.kind, one.column)) for one in changes if one.change == "resolved"]
-    seen, moved = after.seen.copy(), after.moved.copy()
+    seen, moved = after.forecast_windows.copy(), after.moved.copy()
     seen[resolved] = 0
     moved[:, resolved] = 0.0
-    return replace(after, seen=seen, moved=moved, alarms=alarms)
+    return replace(after, forecast_windows=seen, moved=moved, alarms=alarms)
 
 
 def _verdicts(

@@ -77,6 +77,10 @@ def check(
     )
 
 
+def _not_judged(name: str, why: str, *, n: int | None = None) -> Check:
+    return check(name, Condition.NOT_APPLICABLE, f"Not judged: {why}.", n=n)
+
+
 def duration(seconds: float) -> str:
     """Return a length of time for people.
 
@@ -126,7 +130,8 @@ def health_alert(
     checked = {check.name for check in report.checks}
     others = [alarm for name, alarm in former.items() if name not in checked]
     present = (*others, *(alarm for alarm in alarms if alarm))
-    worse = [alarm.key for alarm in present if alarm.name in former and _grew(former[alarm.name], alarm)]
+    warned = {name for name, alarm in former.items() if alarm.level is AlertLevel.WARNING}
+    worse = [one.key for one in present if one.name in warned and one.level is AlertLevel.CRITICAL]
     alert = Alert(model=model, topic=HEALTH, version=version, number=0, start=at, end=at, open=present)
     return next_alert(before, alert, worsened=worse)
 
@@ -145,10 +150,6 @@ def _alarm(check: Check, former: Alarm | None, at: str, config: AlertsConfig) ->
         said=check.reason.message.rstrip("."),
         level=AlertLevel.CRITICAL if failed else AlertLevel.WARNING,
     )
-
-
-def _grew(former: Alarm, now: Alarm) -> bool:
-    return former.level is AlertLevel.WARNING and now.level is AlertLevel.CRITICAL
 
 
 # Whether rows arrive as usual: how long a feed may be silent, and how thin it may be.
@@ -259,12 +260,13 @@ def judge_silence(
     """
     most = limit if limit is not None else usual.most_silence() if usual else None
     if now is None:
-        return _feed_not_judged("the run was given its end, or the clock does not tell the time")
+        return _not_judged("feed", "the run was given its end, or the clock does not tell the time")
     if most is None:
-        return _feed_not_judged("nothing is known of the usual gap between rows; set alerts.max_data_age")
+        return _not_judged("feed", "nothing is known of the usual gap between rows; set alerts.max_data_age")
     if limit is None and known_lag is not None and known_lag > most:
-        return _feed_not_judged(
-            f"the newest row was {duration(known_lag)} old when the champion was trained: historical data"
+        return _not_judged(
+            "feed",
+            f"the newest row was {duration(known_lag)} old when the champion was trained: historical data",
         )
     if newest is None:
         return check("feed", Condition.FAILED, "No row has arrived at all.", observed=0.0, limit=most, n=0)
@@ -273,10 +275,6 @@ def judge_silence(
     condition = Condition.FAILED if silence > most else Condition.OK
     remedy = " Look at what delivers the data." if condition is Condition.FAILED else ""
     return check("feed", condition, said + remedy, observed=silence, limit=most)
-
-
-def _feed_not_judged(why: str) -> Check:
-    return check("feed", Condition.NOT_APPLICABLE, f"Not judged: {why}.")
 
 
 def judge_rate(counts: Sequence[int], *, usual: UsualFeed | None) -> Check:
@@ -294,8 +292,9 @@ def judge_rate(counts: Sequence[int], *, usual: UsualFeed | None) -> Check:
     """
     newest = counts[-_WINDOWS:]
     if usual is None or usual.fewest is None or len(newest) < _WINDOWS:
-        message = "Not judged: it needs windows of a duration, five of them, and twenty of the reference."
-        return check("rate", Condition.NOT_APPLICABLE, message)
+        return _not_judged(
+            "rate", "it needs windows of a duration, five of them, and twenty of the reference"
+        )
     rows, limit = sum(newest), _THIN * usual.fewest
     said = f"{rows} rows in the last {_WINDOWS} windows; the fewest in the reference were {usual.fewest:.0f}."
     condition = Condition.WARNING if rows < limit else Condition.OK
@@ -327,11 +326,13 @@ def judge_labels(windows: Sequence[tuple[int, int]], *, min_rows: int) -> Check:
     newest, earlier = windows[-_NEWEST:], windows[:-_NEWEST]
     rows, labelled = (sum(column) for column in zip(*newest, strict=True)) if newest else (0, 0)
     if rows < min_rows:
-        return _labels_not_judged(f"{rows} rows are old enough for a label, {min_rows} are needed", n=rows)
+        return _not_judged("labels", f"{rows} rows are old enough for a label, {min_rows} are needed", n=rows)
     share = labelled / rows
     if len([1 for total, _ in earlier if total]) < _EARLIER:
         if labelled:
-            return _labels_not_judged(f"{_EARLIER} earlier windows are needed to know what is usual", n=rows)
+            return _not_judged(
+                "labels", f"{_EARLIER} earlier windows are needed to know what is usual", n=rows
+            )
         return check("labels", Condition.FAILED, f"None of {rows} rows has a label.", observed=0.0, n=rows)
     usual = sum(known for _, known in earlier) / sum(total for total, _ in earlier)
     said = f"{share:.1%} of {rows} rows have a label; usual are {usual:.1%}."
@@ -340,10 +341,6 @@ def judge_labels(windows: Sequence[tuple[int, int]], *, min_rows: int) -> Check:
         if share < limit:
             return check("labels", condition, said, observed=share, limit=limit, n=rows)
     return check("labels", Condition.OK, said, observed=share, limit=limits[Condition.WARNING], n=rows)
-
-
-def _labels_not_judged(why: str, *, n: int) -> Check:
-    return check("labels", Condition.NOT_APPLICABLE, f"Not judged: {why}.", n=n)
 
 
 # Does the machinery work: champion, servers, disk, model age, and monitoring itself.
@@ -412,7 +409,7 @@ def judge_age(learned_to: float | None, now: float | None, *, limit: float | Non
     """
     if limit is None or learned_to is None or now is None:
         why = "alerts.max_model_age is not set" if limit is None else "the clock does not tell the time"
-        return check("age", Condition.NOT_APPLICABLE, f"Not judged: {why}.")
+        return _not_judged("age", why)
     age = now - learned_to
     said = f"The champion's training ended {duration(max(age, 0.0))} ago; {duration(limit)} is allowed."
     condition = Condition.WARNING if age > limit else Condition.OK
@@ -432,7 +429,7 @@ def judge_last_run(last: datetime | None, now: datetime, *, interval: float) -> 
         ``monitoring.interval`` in seconds.
     """
     if last is None:
-        return check("last_run", Condition.NOT_APPLICABLE, "Not judged: no earlier run is on record.")
+        return _not_judged("last_run", "no earlier run is on record")
     passed = (now - last).total_seconds()
     said = f"The last run was {duration(max(passed, 0.0))} ago; one every {duration(interval)} is expected."
     condition = Condition.WARNING if passed > _RUNS * interval else Condition.OK

@@ -1,10 +1,11 @@
-"""The guard of a champion: who is watched and by what, and one look at one window with its rows."""
+"""The monitor of a champion: the check of one window with its rows and labels, and where its stream of checks is."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -13,10 +14,16 @@ from evergreen.tasks.core.arrays import BoolArray, FloatArray
 from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.data.clock import Window
 from evergreen.tasks.core.data.rows import Rows
-from evergreen.tasks.core.data.times import refuse_mixed_zones
-from evergreen.tasks.core.drift.detect import DetectorState
+from evergreen.tasks.core.data.times import refuse_mixed_zones, to_positions
+from evergreen.tasks.core.drift.answers import AnswerMonitor, AnswerSignals, answer_signals
+from evergreen.tasks.core.drift.columns import ColumnMeasure, measure_columns
+from evergreen.tasks.core.drift.detect import DetectorState, close_alarms
+from evergreen.tasks.core.drift.fixed_thresholds import judge_fixed_thresholds
+from evergreen.tasks.core.drift.judge import Judgement, judge_window
+from evergreen.tasks.core.drift.performance import Performance, relative_drop
+from evergreen.tasks.core.drift.policy import shown_measures
 from evergreen.tasks.core.drift.reference import Reference
-from evergreen.tasks.core.drift.types import Phase
+from evergreen.tasks.core.drift.types import DriftKind, KindVerdict, Level, Phase, Signals, join_signals
 from evergreen.tasks.core.errors import DataError
 from evergreen.tasks.core.metrics.base import Metric
 from evergreen.tasks.core.metrics.scored import Scored
@@ -29,18 +36,250 @@ from evergreen.tasks.core.monitoring.setup import (
     show_missing,
     with_logged_answers,
 )
-from evergreen.tasks.core.monitoring.window_alert import AlertPolicy
-from evergreen.tasks.core.monitoring.window_check import (
-    WindowCheck,
-    check_window,
-    close_champion_period,
-    refuse_window,
-    with_late_labels,
+from evergreen.tasks.core.monitoring.window_result import AlertPolicy, WindowResult
+from evergreen.tasks.core.monitoring.windows import (
+    DueWindow,
+    Windowing,
+    WindowSchedule,
+    due_windows,
+    trained_on_reason,
 )
-from evergreen.tasks.core.monitoring.windows import DueWindow, Windowing, WindowSchedule, due_windows
+from evergreen.tasks.core.profiles.profile import Profile, measure_profile
+from evergreen.tasks.core.profiles.reference import OUTCOME
 from evergreen.tasks.core.seeds import seed_for
+from evergreen.tasks.core.training.features import feature_frame
 from evergreen.tasks.core.training.scoring import Scorer
 from evergreen.tasks.core.verdict import Reason
+
+
+def label_times(rows: Rows, *, config: ModelConfig) -> FloatArray | None:
+    """Return the position at which each label became known, shape (n,); None without ``data.label_time``.
+
+    NaN where the column says nothing: such a label counts as known after ``data.label_delay``, that is in time.
+
+    Raises
+    ------
+    DataError
+        When a label time is not on the clock.
+    """
+    data = config.data
+    if data.label_time is None:
+        return None
+    return to_positions(
+        rows.frame[data.label_time], clock=data.clock, time_format=data.time_format, allow_null=True
+    )
+
+
+def hide_late_labels(
+    rows: Rows, *, target: str, known: FloatArray | None, known_by: float
+) -> tuple[Rows, int]:
+    """Return the rows with those labels missing that became known after ``known_by``, and how many these are.
+
+    Parameters
+    ----------
+    rows : Rows
+        Left as they are.
+    target : str
+        Column of the label.
+    known : array, shape (n,), or None
+        When each label became known; NaN or None: in time.
+    known_by : float
+        Position as of which labels count.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> rows = Rows(pd.DataFrame({"y": [1, 0]}), np.array([0.0, 1.0]))
+    >>> shown, late = hide_late_labels(rows, target="y", known=np.array([5.0, 7.0]), known_by=6.0)
+    >>> shown.frame["y"].tolist(), late
+    ([1.0, nan], 1)
+    """
+    if known is None:
+        return rows, 0
+    late = (known > known_by) & rows.frame[target].notna().to_numpy()
+    if not late.any():
+        return rows, 0
+    labels = rows.frame[target].where(~late)
+    return Rows(rows.frame.assign(**{target: labels}), rows.positions), int(np.count_nonzero(late))
+
+
+# One look at one window: its rows and the champion's answers, measured and judged.
+
+
+_ANSWERS = (DriftKind.PREDICTION, DriftKind.CONCEPT, DriftKind.PERFORMANCE)
+"""Kinds that say nothing of rows the champion has learned from."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class WindowCheck:
+    """A look and what it leaves for the next one.
+
+    Attributes
+    ----------
+    result : Looked
+        What is said.
+    memory : Memory
+        What the judge remembers.
+    profiles : dict of str to Profile
+        ``inputs`` (and ``answers``) of the window.
+    """
+
+    result: WindowResult
+    memory: DetectorState
+    profiles: dict[str, Profile] = field(default_factory=dict)
+
+
+def check_window(
+    watch: MonitorSetup,
+    due: DueWindow,
+    rows: Rows,
+    scored: Scored,
+    *,
+    memory: DetectorState,
+    rng: np.random.Generator,
+    answered_rows: BoolArray | None = None,
+) -> WindowCheck:
+    """Look at one window in one phase.
+
+    Parameters
+    ----------
+    due : DueWindow
+        The window and the phase.
+    rows : Rows
+        Its rows; in the phase ``outcomes`` with the labels known by then.
+    scored : Scored
+        The champion's answers on them.
+    answered_rows : array of bool, shape (n,), optional
+        Which of the rows they are answers to; default: all.
+    memory : Memory
+        Of the window before in this phase; empty for the champion's first one.
+    rng : numpy.random.Generator
+        For the estimate without labels.
+
+    Raises
+    ------
+    DataError
+        When a feature is missing, or a numeric one holds text.
+    """
+    features = feature_frame(rows.frame, watch.schema)
+    answers_to = features if answered_rows is None else features[answered_rows]
+    answered = answer_signals(watch.answers, scored, phase=due.phase, features=answers_to, rng=rng)
+    answered = _without_training_rows(watch, due, answered)
+    profiles, signals, count = {"outcomes": answered.profile}, answered.signals, answered.labelled
+    measured: tuple[ColumnMeasure, ...] = ()
+    judged, notes = measured, tuple[Reason, ...]()
+    if due.phase is Phase.INPUTS:
+        profiles, count = {"answers": answered.profile}, len(rows)
+        profiles["inputs"] = measure_profile(features, watch.reference.inputs.grid, columns=watch.features)
+        signals = join_signals([watch.data.measure(profiles["inputs"]), signals])
+        measured = _measures(watch, profiles)
+        shown = shown_measures(watch.config)
+        judged = (*measured, *measure_columns(watch.reference.answers, answered.profile, measures=shown))
+        notes = answered.reasons.get(
+            DriftKind.PERFORMANCE, ()
+        )  # why nothing is estimated while labels are late
+    judgement = _judge(watch, due, signals, memory, judged, rows=count)
+    kinds = (  # the answers know better than the judge why a kind is INSUFFICIENT
+        replace(one, reasons=answered.reasons.get(one.kind) or one.reasons)
+        if one.level is Level.INSUFFICIENT
+        else one
+        for one in judgement.kinds
+    )
+    result = WindowResult(
+        window=due.window,
+        phase=due.phase,
+        version=watch.version,
+        rows=count,
+        kinds=tuple(kinds),
+        changes=tuple(change.to_dict() for change in judgement.alarms),
+        columns=tuple(measure.to_dict() for measure in measured),
+        performance=performance_with_reference(answered.performance, watch.answers),
+        notes=notes,
+    )
+    return WindowCheck(result=result, memory=judgement.memory, profiles=profiles)
+
+
+def refuse_window(
+    watch: MonitorSetup, due: DueWindow, reason: Reason, *, rows: int, memory: DetectorState
+) -> WindowCheck:
+    """Return the look at a window that cannot be read at all: every kind INSUFFICIENT, for a named reason."""
+    kinds = [kind for kind in due.phase.kinds if kind in watch.policy.kinds]
+    verdicts = tuple(KindVerdict(kind=kind, level=Level.INSUFFICIENT, reasons=(reason,)) for kind in kinds)
+    result = WindowResult(
+        window=due.window, phase=due.phase, version=watch.version, rows=rows, kinds=verdicts
+    )
+    return WindowCheck(result=result, memory=memory)
+
+
+def close_champion_period(check: WindowCheck, memory: DetectorState) -> WindowCheck:
+    """Return the first look at a new champion with the end of the alarms that were open under the one before."""
+    closed = tuple(change.to_dict() for change in close_alarms(memory))
+    return replace(check, result=replace(check.result, changes=(*closed, *check.result.changes)))
+
+
+def with_late_labels(check: WindowCheck, count: int) -> WindowCheck:
+    """Return the look with a note of the labels that came too late for it."""
+    if not count:
+        return check
+    message = (
+        f"{count} label(s) became known later than data.label_delay after the window; they count as unknown, now and "
+        "ever after. Where that is usual, lengthen data.label_delay."
+    )
+    note = Reason(code="late_labels", message=message, observed=float(count), n=count)
+    return replace(check, result=replace(check.result, notes=(*check.result.notes, note)))
+
+
+def performance_with_reference(found: Performance | None, answers: AnswerMonitor) -> dict[str, Any] | None:
+    """Return performance as it is told: with the reference's value and the relative drop."""
+    if found is None or not found.defined:
+        return None
+    standard = answers.standard
+    drop = relative_drop(found.value, standard.value, metric=answers.metric) if standard.defined else None
+    return {**found.to_dict(), "reference": standard.value if standard.defined else None, "drop": drop}
+
+
+def _measures(watch: MonitorSetup, profiles: dict[str, Profile]) -> tuple[ColumnMeasure, ...]:
+    """Measure features and answers against the reference; the outcome is not result at yet."""
+    drift, reference = watch.config.drift, watch.reference
+    levels: dict[str, Any] = {
+        "significance": drift.ks_significance,
+        "psi_warning": drift.psi_warning,
+        "measures": shown_measures(watch.config),
+    }
+    pairs = ((reference.inputs, profiles["inputs"]), (reference.answers, profiles["answers"]))
+    found = [one for known, now in pairs for one in measure_columns(known, now, **levels)]
+    return tuple(one for one in found if one.column != OUTCOME)
+
+
+def _judge(
+    watch: MonitorSetup,
+    due: DueWindow,
+    signals: Signals,
+    memory: DetectorState,
+    measured: tuple[ColumnMeasure, ...],
+    *,
+    rows: int,
+) -> Judgement:
+    null = watch.nulls.get(due.phase)
+    if null is None:  # no kind of this phase is result at (drift.kinds)
+        return Judgement(kinds=(), memory=memory)
+    where: dict[str, Any] = {"policy": watch.policy, "position": due.window.start, "rows": rows}
+    if watch.policy.name == "fixed_thresholds":
+        return judge_fixed_thresholds(signals, null, memory, measures=measured, **where)
+    return judge_window(signals, null, memory, **where)
+
+
+def _without_training_rows(watch: MonitorSetup, due: DueWindow, answered: AnswerSignals) -> AnswerSignals:
+    """Blank the answers' signals of a window the champion has learned from."""
+    if not due.learned or watch.trained_to is None:
+        return answered
+    reason = trained_on_reason(due, trained_to=watch.trained_to, version=watch.version, clock=watch.clock)
+    signals = answered.signals
+    blank = np.array([key.kind in _ANSWERS for key in signals.keys])
+    values = np.where(blank, np.nan, signals.values)
+    reasons = {**answered.reasons, **{kind: (reason,) for kind in due.phase.kinds if kind in _ANSWERS}}
+    return replace(answered, signals=replace(signals, values=values), performance=None, reasons=reasons)
+
 
 # The head of a stream of looks: where it stands, and from where on rows matter to the next look.
 
@@ -56,7 +295,7 @@ class StreamPosition:
     end : float | None
         End of the last window; None before the first.
     version : int | None
-        The champion that was looked at.
+        The champion that was result at.
     memory : Memory
         What the judge remembers; empty where the log has been purged of it.
     alert : Alert | None
@@ -84,11 +323,11 @@ def frontier(head: StreamPosition, *, learned: float | None, judged: Sequence[Wi
     return min(place, judged[0].start) if judged else place
 
 
-def after_check(head: StreamPosition, seen: WindowCheck, alert: Alert, *, seq: int) -> StreamPosition:
+def after_check(head: StreamPosition, check: WindowCheck, alert: Alert, *, seq: int) -> StreamPosition:
     """Return where the stream stands once a look is kept as its entry number ``seq``."""
-    looked = seen.looked
+    result = check.result
     return replace(
-        head, seq=seq, end=looked.window.end, version=looked.version, memory=seen.memory, alert=alert
+        head, seq=seq, end=result.window.end, version=result.version, memory=check.memory, alert=alert
     )
 
 
@@ -107,7 +346,7 @@ class ChampionMonitor:
 
     @property
     def phases(self) -> tuple[Phase, ...]:
-        """Phases whose kinds of drift are looked at; ``inputs`` always, for it cuts the windows of both."""
+        """Phases whose kinds of drift are result at; ``inputs`` always, for it cuts the windows of both."""
         return tuple(phase for phase in Phase if phase is Phase.INPUTS or phase in self.watch.nulls)
 
 
@@ -145,7 +384,7 @@ def prepare_monitor(
 
 def find_due(
     positions: FloatArray,
-    guard: ChampionMonitor,
+    monitor: ChampionMonitor,
     phase: Phase,
     head: StreamPosition,
     *,
@@ -160,7 +399,7 @@ def find_due(
         cutting=Windowing.of(config),
         phase=phase,
         last_end=head.end,
-        trained_to=guard.watch.trained_to,
+        trained_to=monitor.watch.trained_to,
         judged=judged,
         now=now,
         until=until,
@@ -169,7 +408,7 @@ def find_due(
 
 
 def monitor_window(
-    guard: ChampionMonitor,
+    monitor: ChampionMonitor,
     due: DueWindow,
     rows: Rows,
     *,
@@ -186,33 +425,33 @@ def monitor_window(
     late : int
         Labels that came too late for it.
     head : Head
-        Where the stream stands: a champion that was not looked at before begins with an empty memory.
+        Where the stream stands: a champion that was not result at before begins with an empty memory.
     """
-    changed = head.version is not None and head.version != guard.version
+    changed = head.version is not None and head.version != monitor.version
     memory = DetectorState.empty() if changed else head.memory
     rng = np.random.default_rng(seed_for(config.model, str(due.window.start), due.phase.value))
     try:
         _require_plain_times(config, rows)
-        rows = readable_rows(guard, rows)
-        scored, own = _answers_to(guard, rows, config)
-        seen = check_window(guard.watch, due, rows, scored, memory=memory, rng=rng, answered_rows=own)
+        rows = readable_rows(monitor, rows)
+        scored, own = _answers_to(monitor, rows, config)
+        check = check_window(monitor.watch, due, rows, scored, memory=memory, rng=rng, answered_rows=own)
     except DataError as error:
         reason = Reason(code="unreadable", message=str(error), n=len(rows))
-        seen = refuse_window(guard.watch, due, reason, rows=len(rows), memory=memory)
-    seen = with_late_labels(seen, late)
-    return close_champion_period(seen, head.memory) if changed else seen
+        check = refuse_window(monitor.watch, due, reason, rows=len(rows), memory=memory)
+    check = with_late_labels(check, late)
+    return close_champion_period(check, head.memory) if changed else check
 
 
-def readable_rows(guard: ChampionMonitor, rows: Rows) -> Rows:
+def readable_rows(monitor: ChampionMonitor, rows: Rows) -> Rows:
     """Return a window's rows with missing values for what the log conceals."""
-    return show_missing(rows, guard.watch.concealed, guard.watch.config)
+    return show_missing(rows, monitor.watch.concealed, monitor.watch.config)
 
 
-def alert_policy(guard: ChampionMonitor, *, config: ModelConfig) -> AlertPolicy:
-    """Return who tells the alarms of a guard's looks."""
+def alert_policy(monitor: ChampionMonitor, *, config: ModelConfig) -> AlertPolicy:
+    """Return who tells the alarms of a monitor's looks."""
     return AlertPolicy(
         model=config.model,
-        clock=guard.watch.clock,
+        clock=monitor.watch.clock,
         config=config.alerts,
         critical=config.drift_critical,
         private=frozenset(config.data.private),
@@ -226,14 +465,14 @@ def _require_plain_times(config: ModelConfig, rows: Rows) -> None:
         refuse_mixed_zones(rows.frame[data.time])
 
 
-def _answers_to(guard: ChampionMonitor, rows: Rows, config: ModelConfig) -> tuple[Scored, BoolArray | None]:
+def _answers_to(monitor: ChampionMonitor, rows: Rows, config: ModelConfig) -> tuple[Scored, BoolArray | None]:
     """Return the champion's answers, and to which rows: those it gave where they were logged, else what it would say.
 
     Where the log conceals features it cannot be asked anew: rows that others answered have no answer of its own.
     """
-    if guard.watch.concealed and VERSION in rows.frame:
-        return served_answers(guard.model, rows, version=guard.version, config=config)
-    scored = guard.model.score(rows, config=config)
+    if monitor.watch.concealed and VERSION in rows.frame:
+        return served_answers(monitor.model, rows, version=monitor.version, config=config)
+    scored = monitor.model.score(rows, config=config)
     if config.monitoring.source == "log":
-        return with_logged_answers(scored, rows, version=guard.version), None
+        return with_logged_answers(scored, rows, version=monitor.version), None
     return scored, None

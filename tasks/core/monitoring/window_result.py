@@ -1,14 +1,17 @@
-"""The result of a window's check, the two checks of a window as one, and how a monitoring run ends."""
+"""The result of a window's check, both checks of a window as one, how a run ends, and the alert of a check."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
+from evergreen.tasks.core.alerts.alert import WINDOW_WARNING, Alarm, Alert, AlertLevel, next_alert
+from evergreen.tasks.core.config.monitoring import AlertsConfig
 from evergreen.tasks.core.data.clock import Window, format_position
-from evergreen.tasks.core.drift.types import DriftKind, KindVerdict, Level, Phase, worst
+from evergreen.tasks.core.drift.types import DriftKind, KindVerdict, Level, MovedColumn, Phase, worst
 from evergreen.tasks.core.serial import to_plain
 from evergreen.tasks.core.verdict import Reason, StageResult
 
@@ -27,7 +30,7 @@ class WindowResult:
     phase : Phase
         ``inputs`` as soon as it was full, ``outcomes`` when its labels were due.
     version : int
-        The champion that was looked at.
+        The champion that was result at.
     rows : int
         Rows of the window (phase ``outcomes``: those with a label).
     kinds : tuple of KindVerdict
@@ -158,10 +161,10 @@ def conclude_monitoring(
     version : int
         The champion.
     open_alarms : sequence of dict, optional
-        Alarms that are open now (``kind``, ``column``, ``since``). None: a past range was looked at again, and the
+        Alarms that are open now (``kind``, ``column``, ``since``). None: a past range was result at again, and the
         gravest of its windows counts.
     fresh : bool
-        False where nothing was due, and the windows are the newest that earlier runs have looked at.
+        False where nothing was due, and the windows are the newest that earlier runs have result at.
     notes : sequence of Reason
         Further reasons, as they are.
     details : mapping, optional
@@ -242,3 +245,180 @@ def _insufficient(windows: Sequence[Mapping[str, Any]]) -> list[Reason]:
 def _listed(names: Sequence[str]) -> str:
     more = len(names) - MOST_NAMED
     return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+# The alert of a window's check: which alarms of drift are open after it.
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlertPolicy:
+    """Tells alarms of a model: its clock, its levels, what may not be sentence.
+
+    Attributes
+    ----------
+    model, clock : str
+        The model, and the unit of its positions (`evergreen.tasks.core.data.clock`).
+    config : AlertsConfig
+        Levels.
+    critical : float
+        PSI from which an open alarm is critical.
+    private : frozenset of str
+        Columns of which no value is shown.
+    link : str | None
+        Where the windows' page is.
+    """
+
+    model: str
+    clock: str
+    config: AlertsConfig
+    critical: float = 0.25
+    private: frozenset[str] = frozenset()
+    link: str | None = None
+
+    def tell(self, position: float) -> str:
+        """Return a position as text."""
+        return format_position(position, clock=self.clock)
+
+
+def window_alert(result: WindowResult, before: Alert | None, *, policy: AlertPolicy) -> Alert:
+    """Return the alert of a look at a window; most say nothing.
+
+    An alarm opens once, worsens when the policy says so or when its column's PSI passes
+    ``alerts.drift_critical``, and resolves once. A new champion closes what was open. Where ``alerts.level`` is
+    ``warning``, a kind that warns has an alarm of its own until it is quiet again; INSUFFICIENT leaves it.
+
+    Parameters
+    ----------
+    result : Looked
+        What was seen; ``changes`` as `evergreen.tasks.core.drift.detect.AlarmChange.to_dict` gives them, ``psi``
+        by column
+        among ``columns``.
+    before : Alert or None
+        The alert of the same phase's look before.
+    policy : Teller
+        Whose windows they are, and what may be sentence of them.
+    """
+    kept = before.open if before and before.version == result.version else ()
+    alarms = {alarm.key: alarm for alarm in kept if alarm.name != WINDOW_WARNING}
+    worsened = _apply_changes(alarms, result, policy) | _raise_levels(alarms, result, policy)
+    warned = policy.config.level == "warning"
+    warnings = _warnings(result, policy, kept, {kind for kind, _ in alarms}) if warned else ()
+    now = Alert(
+        model=policy.model,
+        topic=result.phase.value,
+        version=result.version,
+        number=0,
+        start=policy.tell(result.window.start),
+        end=policy.tell(result.window.end),
+        open=(*alarms.values(), *warnings),
+        performance=performance_sentence(result.performance),
+        link=policy.link,
+    )
+    return next_alert(before, now, worsened=sorted(worsened))
+
+
+def performance_sentence(performance: Mapping[str, Any] | None) -> str:
+    """Return what became of the metric.
+
+    >>> performance_sentence({"metric": "roc_auc", "value": 0.8, "low": 0.78, "high": 0.82, "reference": 0.9,
+    ...                       "drop": 0.111, "estimated": False})
+    'roc_auc 0.8 (95 % interval 0.78 to 0.82), reference 0.9: 11.1 % worse.'
+    """
+    if not performance or performance.get("value") is None:
+        return ""
+    sentence = f"{performance['metric']} {performance['value']:.4g}"
+    if performance.get("low") is not None and performance.get("high") is not None:
+        sentence += f" (95 % interval {performance['low']:.4g} to {performance['high']:.4g})"
+    if performance.get("reference") is not None:
+        sentence += f", reference {performance['reference']:.4g}"
+    if performance.get("drop") is not None:
+        sentence += f": {abs(performance['drop']):.1%} ".replace("%", " %") + (
+            "worse" if performance["drop"] >= 0 else "better"
+        )
+    return sentence + (", estimated without labels." if performance.get("estimated") else ".")
+
+
+def _apply_changes(
+    alarms: dict[tuple[str, str], Alarm], result: WindowResult, policy: AlertPolicy
+) -> set[tuple[str, str]]:
+    """Carry the policy's changes out on what is open; return what has worsened."""
+    moved = {(one.kind.value, one.column): one for verdict in result.kinds for one in verdict.moved}
+    worsened = set()
+    for change in result.changes:
+        key = (str(change["kind"]), str(change["column"]))
+        if change["change"] == "resolved":
+            alarms.pop(key, None)
+            continue
+        if key in alarms:
+            worsened.add(key)
+        since = alarms[key].since if key in alarms else policy.tell(change["since"])
+        alarms[key] = _alarm(change, moved.get(key), since=since, private=key[1] in policy.private)
+    return worsened
+
+
+def _alarm(change: Mapping[str, Any], moved: MovedColumn | None, *, since: str, private: bool) -> Alarm:
+    return Alarm(
+        kind=str(change["kind"]),
+        name=str(change["column"]),
+        since=since,
+        said=_describe_move(moved, private=private) if moved else f"moved by {change['effect']:+.4g}",
+        level=AlertLevel.DRIFT,
+        effect=_finite(change["effect"]),
+        confidence=_finite(moved.confidence) if moved else None,
+    )
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _describe_move(moved: MovedColumn, *, private: bool) -> str:
+    """Say how a column moved; of a private one neither category nor value."""
+    sure = f"confidence {moved.confidence:.4f}"
+    if private:
+        return f"{moved.signal.partition(':')[0]} moved ({sure})"
+    return f"{moved.signal} {moved.observed:.4g} instead of {moved.expected:.4g} ({sure})"
+
+
+def _raise_levels(
+    alarms: dict[tuple[str, str], Alarm], result: WindowResult, policy: AlertPolicy
+) -> set[tuple[str, str]]:
+    """Call alarms critical whose column's PSI is; return those that were not before."""
+    psi = {column["column"]: column.get("psi") or 0.0 for column in result.columns}
+    raised = set()
+    for key, alarm in alarms.items():
+        grave = psi.get(alarm.name, 0.0) >= policy.critical
+        if grave and alarm.level is not AlertLevel.CRITICAL:
+            alarms[key] = replace(alarm, level=AlertLevel.CRITICAL)
+            raised.add(key)
+    return raised
+
+
+def _warnings(
+    result: WindowResult, policy: AlertPolicy, kept: Sequence[Alarm], alarmed: set[str]
+) -> tuple[Alarm, ...]:
+    """Return the alarms of kinds that warn and have no alarm of a column."""
+    former = {alarm.kind: alarm for alarm in kept if alarm.name == WINDOW_WARNING}
+    found: dict[str, KindVerdict | None] = dict.fromkeys(former)
+    found |= {verdict.kind.value: verdict for verdict in result.kinds}
+    open_now = []
+    for kind, verdict in found.items():
+        if kind in alarmed:
+            continue
+        if verdict is not None and verdict.level in (Level.WARNING, Level.DRIFT):
+            open_now.append(former.get(kind) or _warning(verdict, policy.tell(result.window.start)))
+        elif kind in former and (verdict is None or verdict.level is Level.INSUFFICIENT):
+            open_now.append(former[kind])
+    return tuple(open_now)
+
+
+def _warning(verdict: KindVerdict, since: str) -> Alarm:
+    columns = list(dict.fromkeys(one.column for one in verdict.moved))
+    more = f" and {len(columns) - 5} more" if len(columns) > 5 else ""
+    return Alarm(
+        kind=verdict.kind.value,
+        name=WINDOW_WARNING,
+        since=since,
+        said=f"{', '.join(columns[:5])}{more} moved in this window alone" if columns else "warns",
+        level=AlertLevel.WARNING,
+    )

@@ -18,11 +18,12 @@ from evergreen.tasks.core.monitoring.monitor import (
     alert_policy,
     find_due,
     frontier,
+    hide_late_labels,
+    label_times,
     monitor_window,
     prepare_monitor,
 )
-from evergreen.tasks.core.monitoring.window_alert import window_alert
-from evergreen.tasks.core.monitoring.window_check import hide_late_labels, label_times
+from evergreen.tasks.core.monitoring.window_result import window_alert
 from evergreen.tasks.core.monitoring.windows import DueWindow
 from evergreen.tasks.core.replay.history import Step
 from evergreen.tasks.core.replay.results import Scorecard, StepResult
@@ -136,9 +137,9 @@ class SimulatedMonitor:
             known = label_times(rows, config=config)
             rows, late = hide_late_labels(rows, target=config.data.target, known=known, known_by=due.known_by)
         result = monitor_window(monitor, due, rows, late=late, head=position, config=config)
-        alert = window_alert(result.looked, position.alert, teller=alert_policy(monitor, config=config))
+        alert = window_alert(result.result, position.alert, policy=alert_policy(monitor, config=config))
         self.streams[due.phase] = after_check(position, result, alert, seq=position.seq + 1)
-        entry = result.looked.to_entry(clock=monitor.watch.clock)
+        entry = result.result.to_entry(clock=monitor.watch.clock)
         self.newest[due.phase] = {**entry, "alert": alert.to_dict()}
         return sum(alarm.level is not AlertLevel.WARNING for alarm in alert.opened)
 

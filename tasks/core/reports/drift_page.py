@@ -1,30 +1,238 @@
-"""Evergreen's drift page: one file that opens offline and says what moved, how surely, and what to do."""
+"""The drift page: one file that opens offline and says what moved, how surely, and what to do; and its sentences."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from html import escape
+from typing import Any
 
-from evergreen.tasks.core.drift.types import DriftKind, Level, short_time
+from evergreen.tasks.core.config import ModelConfig
+from evergreen.tasks.core.drift.policy import critical_levels
+from evergreen.tasks.core.drift.types import DriftKind, Level, listed, short_time
+from evergreen.tasks.core.registry import DRIFT_MEASURES
 from evergreen.tasks.core.reports import html
 from evergreen.tasks.core.reports.drift_charts import (
     MOST_COLUMNS,
     column_figure,
+    group_words,
     heat_legend,
     heat_map,
     map_columns,
     performance_chart,
 )
-from evergreen.tasks.core.reports.drift_text import (
-    advice,
-    headline,
-    insufficient_rows,
-    limit_rows,
-    performance_words,
-    signal_words,
-)
 from evergreen.tasks.core.reports.html import document, legend, scrolled, section
-from evergreen.tasks.core.reports.monitored_model import ColumnMove, MonitoredModel
+from evergreen.tasks.core.reports.monitored_model import ColumnMove, MonitoredModel, level_of, real
+
+KIND_WORDS = {
+    DriftKind.DATA: "inputs",
+    DriftKind.PREDICTION: "predictions",
+    DriftKind.OUTCOME: "outcome",
+    DriftKind.CONCEPT: "link of inputs and outcome",
+    DriftKind.PERFORMANCE: "performance",
+}
+_SIGNALS = {
+    "location": "location (mean rank)",
+    "spread": "spread (mean distance from the middle rank)",
+    "missing": "share of missing values",
+    "unseen": "share of categories never seen before",
+    "information": "mutual information with the outcome",
+    "correlation": "correlation with the outcome",
+    "level": "level",
+}
+_CALIBRATIONS = {
+    "reference": "from the model's own past windows",
+    "theory": "from sampling theory: too few past windows to learn from",
+    "literal": "fixed levels",
+}
+
+
+def headline(watched: MonitoredModel) -> str:
+    """Return one sentence that says what happened."""
+    level = watched.level
+    if level is Level.INSUFFICIENT:
+        return _nothing_judged(watched)
+    if not watched.current and not watched.still_open:
+        many = len(watched.windows)
+        return f"Nothing moved beyond chance in the newest of {many} window{'' if many == 1 else 's'}."
+    parts = [_findings(watched, kind) for kind in DriftKind if _moves(watched, kind)]
+    if watched.still_open:
+        names = [
+            f"{one['column']} ({one['kind']}, since {when(watched, one['since'])})"
+            for one in watched.still_open
+        ]
+        parts.append(f"not resolved yet: {listed(names)}")
+    return f"{'; '.join(parts)}."
+
+
+def advice(watched: MonitoredModel) -> str:
+    """Return one sentence that says what to do."""
+    now, model = watched.now, watched.model
+    if watched.level is Level.INSUFFICIENT:
+        return "Nothing can be said before there are more rows: see below how many would do."
+    if watched.level is Level.QUIET:
+        return "Nothing to do."
+    if watched.level is Level.WARNING:
+        return "One window is no proof: the next windows decide whether it is an alarm."
+    again = f"train anew and let the new version meet the champion (evergreen retrain {model})"
+    if now.get(DriftKind.PERFORMANCE) is Level.DRIFT:
+        return f"The model is worse than it was: {again}."
+    if Level.DRIFT in (now.get(DriftKind.CONCEPT), now.get(DriftKind.OUTCOME)):
+        return f"Check that labels are still made as before; if they are, {again}."
+    look = f"Look at the source of what moved first; if the change is real and here to stay, {again}."
+    return f"{_performance_held(watched)}{look}"
+
+
+def _performance_held(watched: MonitoredModel) -> str:
+    """Say of a performance that is not called worse whether it has held."""
+    one = watched.performance
+    drop = real(one.get("drop")) if one else math.nan
+    if watched.now.get(DriftKind.PERFORMANCE) is not Level.QUIET or math.isnan(drop):
+        return ""
+    if drop <= watched.config.performance_drop:
+        return "Performance has held so far. "
+    return f"Performance is {drop:.0%} worse than its reference, which its limit does not call more than chance. "
+
+
+def when(watched: MonitoredModel, text: Any) -> str:
+    """Write a point of the model's clock for a sentence: a time, or the number of a row."""
+    return f"row {text}" if watched.config.data.clock == "rows" else short_time(text)
+
+
+def signal_words(watched: MonitoredModel, move: ColumnMove) -> str:
+    """Return what moved, for people; of a private column no group's name.
+
+    A numbered group of numbers is named by its interval where profiles are at hand. A signal that is unknown here
+    stands for itself.
+    """
+    private = move.column in watched.private
+    name, _, group = move.signal.partition(":")
+    if name == "share":
+        return (
+            "share of one group"
+            if private or not group
+            else f"share of {group_words(watched, move.column, group)}"
+        )
+    if name in (plain := {**_SIGNALS, **{one.name: one.title for one in DRIFT_MEASURES.standard().values()}}):
+        return plain[name]
+    return "one signal" if private else move.signal
+
+
+def performance_words(one: Mapping[str, Any] | None) -> str:
+    """Return a performance in words: metric, value, interval, reference.
+
+    >>> performance_words({"metric": "auc", "value": 0.7, "low": 0.68, "high": 0.72, "reference": 0.8})
+    'auc 0.7 [0.68, 0.72], reference 0.8'
+    >>> performance_words({"metric": "rmse", "value": 60.0, "reference": 40.0, "drop": 0.5})
+    'rmse 60 (50% worse than the reference 40)'
+    """
+    if one is None:
+        return "not known"
+    value = f"{one['metric']} {one['value']:.4g}"
+    between = "" if one.get("low") is None else f" [{one['low']:.4g}, {one['high']:.4g}]"
+    known, drop = one.get("reference"), real(one.get("drop"))
+    reference = "" if known is None else f", reference {known:.4g}"
+    if known is not None and not math.isnan(drop):
+        reference = f" ({abs(drop):.0%} {'worse' if drop > 0 else 'better'} than the reference {known:.4g})"
+    return f"{value}{between}{reference}{' (estimated without labels)' if one.get('estimated') else ''}"
+
+
+def insufficient_rows(windows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, int]]:
+    """Return what could not be judged and why: kind, reason, newest window, number of windows; newest first."""
+    found: dict[tuple[str, str], tuple[str, str, str, int]] = {}
+    for window in windows:
+        for kind in DriftKind:
+            if level_of(window, kind) is not Level.INSUFFICIENT:
+                continue
+            for code, message in _reasons(window, kind):
+                seen = found.pop((kind.value, code), ("", "", "", 0))
+                found[kind.value, code] = (kind.value, message, short_time(window["from"]), seen[3] + 1)
+    return list(found.values())[::-1]
+
+
+def limit_rows(watched: MonitoredModel) -> list[tuple[str, str]]:
+    """Return how the limits were made: a name and a sentence each."""
+    config = watched.config
+    rules = _fixed_thresholds(config) if config.drift.policy == "fixed_thresholds" else _calibrated(config)
+    said = [
+        ("Policy", config.drift.policy),
+        *rules,
+        ("Kinds", ", ".join(config.drift.kinds)),
+        *_calibrations(watched),
+        ("Least rows", f"A window with fewer than {config.monitoring.min_rows} rows is not judged."),
+    ]
+    return list({**dict(said), **watched.limits}.items())
+
+
+def _calibrated(config: ModelConfig) -> list[tuple[str, str]]:
+    drift = config.drift
+    return [
+        ("Budget", f"{drift.false_alarms} of a stationary stream, shared among windows, columns and kinds."),
+        ("Smallest effect", f"{drift.min_effect:g} of rows or rank; a smaller move never alarms."),
+        (
+            "Alarm",
+            f"{drift.num_violation_windows} of the last {drift.num_evaluation_windows} windows of a column, "
+            "the newest among them; fewer warn.",
+        ),
+        ("Seasons", "each phase of a season has its own reference" if drift.seasons == "auto" else "none"),
+    ]
+
+
+def _fixed_thresholds(config: ModelConfig) -> list[tuple[str, str]]:
+    drift = config.drift
+    deciding = [(DRIFT_MEASURES.get(name), level) for name, level in critical_levels(config).items()]
+    return [
+        ("Population stability index", f"{drift.psi_warning:g} warns, {drift.psi_critical:g} is drift."),
+        *((one.title, f"{one.phrase(level)} is drift.") for one, level in deciding),
+        ("Tests", f"Kolmogorov–Smirnov and χ² at {drift.ks_significance:g}."),
+        ("Outcome", f"a total variation of {drift.outcome_threshold:g}."),
+        ("Concept", f"a loss higher by {drift.concept_threshold:.0%}."),
+        ("Performance", f"worse by {config.performance_drop:.0%}."),
+    ]
+
+
+def _calibrations(watched: MonitoredModel) -> list[tuple[str, str]]:
+    """Return where the newest limits of each kind come from."""
+    newest = {
+        kind: one.get("calibration")
+        for window in watched.windows
+        for kind, one in window.get("kinds", {}).items()
+    }
+    kinds: dict[str, list[str]] = {}
+    for kind, calibration in newest.items():
+        kinds.setdefault(_CALIBRATIONS.get(str(calibration), ""), []).append(kind)
+    return [("Limits", f"{', '.join(some)}: {source}.") for source, some in kinds.items() if source]
+
+
+def _findings(watched: MonitoredModel, kind: DriftKind) -> str:
+    moves = _moves(watched, kind)
+    since = when(watched, watched.windows[min(move.first for move in moves)]["from"])
+    if kind is DriftKind.PERFORMANCE:
+        return f"{performance_words(watched.performance)}, worse since {since}"
+    names = listed([move.column for move in moves])
+    how = "drift" if watched.now[kind] is Level.DRIFT else "a first sign"
+    return f"{names} moved since {since} ({KIND_WORDS[kind]}, {how})"
+
+
+def _nothing_judged(watched: MonitoredModel) -> str:
+    if not watched.windows:
+        return "No window was checked."
+    why = insufficient_rows(watched.windows)
+    return f"No window could be judged. {why[0][1] if why else ''}".strip()
+
+
+def _moves(watched: MonitoredModel, kind: DriftKind) -> list[ColumnMove]:
+    return [move for move in watched.current if move.kind is kind]
+
+
+def _reasons(window: Mapping[str, Any], kind: DriftKind) -> list[tuple[str, str]]:
+    given = window.get("kinds", {}).get(kind.value, {}).get("reasons") or ()
+    said = [(str(reason["code"]), str(reason["message"])) for reason in given]
+    return said or [("unsaid", f"{kind.value} could not be judged; the window gives no reason.")]
+
+
+# The page.
+
 
 MOST_CHARTS, MOST_ROWS = 8, 60
 SIGNS = {Level.QUIET: "●", Level.WARNING: "▲", Level.DRIFT: "◆", Level.INSUFFICIENT: "○"}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
+
+import numpy as np
 
 from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.drift.types import DriftKind, Level, worst
@@ -121,7 +123,11 @@ class MonitoredModel:
     def moves(self) -> tuple[ColumnMove, ...]:
         """Every move, the ones that go on first, alarms before warnings, then by effect in units of its limit."""
         found = [move for kind in DriftKind for move in _moves(self.windows, kind)]
-        return tuple(sorted(found, key=lambda move: (not self.goes_on(move), not move.alarm, -_rank(move))))
+        return tuple(
+            sorted(
+                found, key=lambda move: (not self.goes_on(move), not move.alarm, -np.nan_to_num(move.times))
+            )
+        )
 
     @cached_property
     def current(self) -> tuple[ColumnMove, ...]:
@@ -183,34 +189,27 @@ def _moves(windows: Sequence[Mapping[str, Any]], kind: DriftKind) -> list[Column
     for place, window in enumerate(windows):
         if level_of(window, kind) not in JUDGED:
             continue
-        seen = {str(one["column"]): one for one in reversed(_of_kind(window.get("moved", ()), kind))}
+        seen = {
+            str(one["column"]): one for one in reversed(window.get("moved", ())) if one["kind"] == kind.value
+        }
         done += [move for column, move in running.items() if column not in seen]
         running = {column: _move(one, kind, place, running.get(column)) for column, one in seen.items()}
     return [*done, *running.values()]
 
 
-def _of_kind(moved: Iterable[Mapping[str, Any]], kind: DriftKind) -> list[Mapping[str, Any]]:
-    return [one for one in moved if one["kind"] == kind.value]
-
-
 def _move(one: Mapping[str, Any], kind: DriftKind, place: int, before: ColumnMove | None) -> ColumnMove:
+    numbers = {
+        name: real(one.get(name)) for name in ("observed", "expected", "effect", "limit", "confidence")
+    }
     return ColumnMove(
         column=str(one["column"]),
         signal=str(one.get("signal", "")),
         kind=kind,
-        observed=real(one.get("observed")),
-        expected=real(one.get("expected")),
-        effect=real(one.get("effect")),
-        limit=real(one.get("limit")),
-        confidence=real(one.get("confidence")),
         alarm=bool(one.get("alarm")) or (before is not None and before.alarm),
         first=place if before is None else before.first,
         last=place,
+        **numbers,
     )
-
-
-def _rank(move: ColumnMove) -> float:
-    return 0.0 if math.isnan(move.times) else move.times
 
 
 # What was said of each kind of drift, window by window, as rows of a drawing.
@@ -235,7 +234,8 @@ def level_strips(windows: Windows, axis: Axis, top: float) -> tuple[str, float]:
 def _strip(windows: Windows, kind: DriftKind, axis: Axis, top: float) -> str:
     """Draw a kind's levels; the height of a mark says the level once more."""
     levels = [level_of(window, kind) for window in windows]
-    cells = [_worst_level(group) for group in pool(levels, axis.cells)]
+    pools = ([level for level in group if level is not None] for group in pool(levels, axis.cells))
+    cells = [worst(group) if group else None for group in pools]
     parts = [axis.name(kind.value, top + STRIP - 7, css="kind")]
     for first, last, shown in runs(cells, by=lambda level: level):
         level = shown[0]
@@ -243,12 +243,6 @@ def _strip(windows: Windows, kind: DriftKind, axis: Axis, top: float) -> str:
             continue
         tall = {Level.QUIET: 0.3, Level.WARNING: 0.65}.get(level, 1.0) * (STRIP - 4)
         title = f"{kind.value}: {level.value}, {axis.span(windows, first, last)}"
-        parts.append(
-            axis.block(first, last, top + STRIP - 4 - tall, tall, css=f"l-{level.value}", title=title)
-        )
+        css = f"l-{level.value}"
+        parts.append(axis.block(first, last, top + STRIP - 4 - tall, tall, css=css, title=title))
     return "".join(parts)
-
-
-def _worst_level(levels: Sequence[Level | None]) -> Level | None:
-    seen = [level for level in levels if level is not None]
-    return worst(seen) if seen else None

@@ -16,8 +16,15 @@ from evergreen.tasks.core.data.schema import Schema
 from evergreen.tasks.core.drift.types import short_time
 from evergreen.tasks.core.log_items import Json, LogItem, Metrics, Tags, Text
 from evergreen.tasks.core.profiles.grid import tokens
-from evergreen.tasks.core.reports.drift_page import confidence_words, drift_page, facts
-from evergreen.tasks.core.reports.drift_text import advice, headline, insufficient_rows, signal_words
+from evergreen.tasks.core.reports.drift_page import (
+    advice,
+    confidence_words,
+    drift_page,
+    facts,
+    headline,
+    insufficient_rows,
+    signal_words,
+)
 from evergreen.tasks.core.reports.html import markdown_table
 from evergreen.tasks.core.reports.monitored_model import MonitoredModel, performance_of, real
 from evergreen.tasks.core.seeds import seed_for

@@ -12,6 +12,7 @@ import numpy as np
 from evergreen.tasks.core.arrays import FloatArray
 from evergreen.tasks.core.drift.types import Level, listed, short_time
 from evergreen.tasks.core.reports.monitored_model import real
+from evergreen.tasks.core.serial import Struct
 from evergreen.tasks.core.stats.dependence import MeanInterval, mean_over_windows
 from evergreen.tasks.core.verdict import State
 
@@ -25,7 +26,7 @@ UNCONDITIONAL = ("never", "every")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReplayDocument:
+class ReplayDocument(Struct):
     """What a replay found.
 
     Attributes
@@ -43,10 +44,8 @@ class ReplayDocument:
     """
 
     model: str
-    metric: str
     clock: str
     start: str
-    sign: int
     policies: tuple[Mapping[str, Any], ...]
     baseline: Mapping[str, Any] | None
     pareto: tuple[Mapping[str, Any], ...]
@@ -55,18 +54,17 @@ class ReplayDocument:
     @classmethod
     def of(cls, result: Mapping[str, Any]) -> ReplayDocument:
         """Read what ``replay.results.ReplayResult.to_dict`` gives, with ``model``, ``start`` and ``clock``."""
-        policies, baseline = tuple(result["policies"]), result["baseline"]
-        return cls(
-            model=str(result["model"]),
-            metric=str(policies[0]["metric"]),
-            clock=str(result["clock"]),
-            start=str(result["start"]),
-            sign=1 if policies[0]["higher_is_better"] else -1,
-            policies=policies,
-            baseline=baseline,
-            pareto=tuple(result["pareto"]),
-            notes=tuple(result["notes"]),
-        )
+        return cls.from_dict(result)
+
+    @property
+    def metric(self) -> str:
+        """The deciding metric."""
+        return str(self.policies[0]["metric"])
+
+    @property
+    def sign(self) -> int:
+        """Direction in which the metric is better."""
+        return 1 if self.policies[0]["higher_is_better"] else -1
 
     @property
     def direction(self) -> str:

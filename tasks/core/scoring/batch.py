@@ -17,6 +17,7 @@ from evergreen.tasks.core.errors import DataError, InputError
 from evergreen.tasks.core.promotion.ledger import canonical_json
 from evergreen.tasks.core.reports.html import markdown_table
 from evergreen.tasks.core.serial import Struct
+from evergreen.tasks.core.serving.answers import Answers
 from evergreen.tasks.core.training.features import answer, feature_frame
 from evergreen.tasks.core.training.scoring import Scorer, decide_labels, towards_positive
 from evergreen.tasks.core.verdict import StageResult
@@ -149,22 +150,16 @@ class ScoredPart:
     @property
     def logged_features(self) -> list[dict[str, Any]]:
         """Features as the prediction log has them: missing ones None, and 1.0 of a category the same as 1."""
-        names = [str(name) for name in self.features]
-        columns = [[_plain(value) for value in self.features[name].tolist()] for name in self.features]
-        numbers = [self.features[name].dtype.kind == "f" for name in self.features]
-        told = [
-            column if number else [_whole(value) for value in column]
-            for column, number in zip(columns, numbers, strict=True)
-        ]
-        return [dict(zip(names, row, strict=True)) for row in zip(*told, strict=True)]
+        columns = {}
+        for name, column in self.features.items():
+            read = float if column.dtype.kind == "f" else _whole
+            columns[str(name)] = [None if _is_missing(value) else read(value) for value in column.tolist()]
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
     @property
     def logged_scores(self) -> list[Any]:
         """Scores as the prediction log has them: a number, or one a class."""
-        if self.scores.ndim == 1:
-            return list(self.scores.tolist())
-        names = [str(label) for label in self.classes]
-        return [dict(zip(names, row, strict=True)) for row in self.scores.tolist()]
+        return Answers(self.scores, self.decisions, self.classes).plain_scores()
 
 
 def prediction_ids(frame: pd.DataFrame, positions: FloatArray, *, model: str, version: int) -> list[str]:
@@ -199,9 +194,10 @@ def score_part(scorer: Scorer, part: Rows, ids: list[str], *, config: ModelConfi
     """
     features = feature_frame(part.frame, scorer.schema)
     scores = answer(scorer.estimator, features, problem=config.problem.value, classes=scorer.classes)
-    scores = _steady(scores)
+    steady = [float(f"{score:.12g}") for score in scores.ravel().tolist()]
+    scores = np.array(steady, dtype=np.float64).reshape(scores.shape)
     labels = decide_labels(scores, classes=scorer.classes, threshold=scorer.threshold)
-    decisions = (scores if labels is None else labels).tolist()
+    decisions: list[Any] = (scores if labels is None else labels).tolist()
     classes = scorer.classes
     if config.problem == "binary":
         scores, classes = towards_positive(scores, classes, config)
@@ -235,13 +231,8 @@ def output_frame(part: ScoredPart, *, version: int, keep: tuple[str, ...]) -> pd
     return pd.DataFrame(columns)
 
 
-def _steady(scores: FloatArray) -> FloatArray:
-    flat = [float(f"{score:.12g}") for score in scores.ravel().tolist()]
-    return np.array(flat, dtype=np.float64).reshape(scores.shape)
-
-
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and math.isnan(value) else value
+def _is_missing(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)
 
 
 def _whole(value: Any) -> Any:

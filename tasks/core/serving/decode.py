@@ -6,6 +6,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -104,50 +105,32 @@ def _entity(value: Any, field: str) -> str | None:
 
 
 def _position(value: Any, signature: Signature, field: str) -> float | None:
+    """Return a time on the model's clock; of timestamps the seconds, which the years 1 to 9999 may have."""
     if value is None:
         return None
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        if isinstance(value, float) or abs(value) < 2**63:
-            return _numbered(float(value), signature, field)
-    elif isinstance(value, str) and signature.clock == "timestamp" and len(value) <= _LONGEST_ID:
-        return _timed(value, signature, field)
-    raise _invalid(value, signature, field)
+    timestamps, wanted = signature.clock == "timestamp", "a number on the model's clock"
+    if timestamps:
+        form = f"a time in the format {signature.time_format}"
+        form = form if signature.time_format else "an ISO 8601 time such as 2026-01-31T12:00:00Z"
+        wanted = f"{form}, or seconds since 1970"
+    is_number = isinstance(value, float | int) and not isinstance(value, bool)
+    if is_number and (isinstance(value, float) or abs(value) < 2**63):
+        if not timestamps:
+            return float(value)
+        value = f"{float(value):.0f}" if signature.time_format else float(value)
+    if timestamps and isinstance(value, float | str):
+        with suppress(ValueError):
+            seconds = value if isinstance(value, float) else _seconds(value, signature.time_format)
+            if _FIRST <= seconds < _LAST:
+                return seconds
+    raise refusal("invalid_time", field=field, given=shown(value), wanted=wanted)
 
 
-def _numbered(value: float, signature: Signature, field: str) -> float:
-    if signature.clock == "timestamp" and signature.time_format:
-        return _timed(f"{value:.0f}", signature, field)
-    if signature.clock == "timestamp":
-        return _whole_seconds(value, value, signature, field)
-    return value
-
-
-def _timed(text: str, signature: Signature, field: str) -> float:
-    try:
-        if signature.time_format:
-            found = datetime.strptime(text, signature.time_format)
-        else:
-            found = datetime.fromisoformat(text)
-        aware = found if found.tzinfo is not None else found.replace(tzinfo=UTC)
-    except ValueError:
-        raise _invalid(text, signature, field) from None
-    return _whole_seconds((aware - _EPOCH).total_seconds(), text, signature, field)
-
-
-def _whole_seconds(seconds: float, given: Any, signature: Signature, field: str) -> float:
-    """Return seconds that a time of the years 1 to 9999 may have."""
-    if not _FIRST <= seconds < _LAST:
-        raise _invalid(given, signature, field)
-    return seconds
-
-
-def _invalid(value: Any, signature: Signature, field: str) -> RequestRefused:
-    wanted = "a number on the model's clock"
-    if signature.clock == "timestamp":
-        wanted = f"a time in the format {signature.time_format}, or seconds since 1970"
-        if not signature.time_format:
-            wanted = "an ISO 8601 time such as 2026-01-31T12:00:00Z, or seconds since 1970"
-    return refusal("invalid_time", field=field, given=shown(value), wanted=wanted)
+def _seconds(text: str, time_format: str | None) -> float:
+    if len(text) > _LONGEST_ID:
+        raise ValueError(text)
+    time = datetime.strptime(text, time_format) if time_format else datetime.fromisoformat(text)
+    return ((time if time.tzinfo is not None else time.replace(tzinfo=UTC)) - _EPOCH).total_seconds()
 
 
 # Read a request body: bytes to one JSON object of bounded size and depth, in which no key stands twice.
@@ -186,16 +169,11 @@ def _parse(body: bytes) -> Any:
     except msgspec.ValidationError as error:
         raise refusal("number_out_of_range/body", error=error) from None
     except (UnicodeDecodeError, msgspec.DecodeError) as error:
-        raise _unreadable(body, error) from None
-
-
-def _unreadable(body: bytes, error: Exception) -> RequestRefused:
-    """Return why a body is refused that the parser cannot read; how it says what is no UTF-8 goes by its version."""
-    try:
-        body.decode()
-    except UnicodeDecodeError as wrong:
-        return refusal("invalid_utf8", byte=wrong.start)
-    return refusal("invalid_json", error=error)
+        try:  # how the parser says what is no UTF-8 goes by its version
+            body.decode()
+        except UnicodeDecodeError as wrong:
+            raise refusal("invalid_utf8", byte=wrong.start) from None
+        raise refusal("invalid_json", error=error) from None
 
 
 def _quotes(document: dict[str, Any], *, most: int) -> int:

@@ -246,12 +246,10 @@ def idempotent_request(
     of = None if key is None else n
     digests = [_digest([*parts, of], secret) for parts in zip(rows, who, when, strict=True)]
     ids = read_ids(given, n=n)
-    return IdempotentRequest(_made_ids(str(key), n) if ids is None else ids, digests)
-
-
-def _made_ids(key: str, n: int) -> list[str]:
-    digest = hashlib.sha256(f"\0{key}".encode()).hexdigest()[:40]
-    return [f"{digest}-{row}" for row in range(n)]
+    if ids is None:
+        made = hashlib.sha256(f"\0{key}".encode()).hexdigest()[:40]
+        ids = [f"{made}-{row}" for row in range(n)]
+    return IdempotentRequest(ids, digests)
 
 
 def _rows(document: dict[str, Any]) -> list[Any]:

@@ -194,22 +194,13 @@ def lightgbm_link(dumped: Mapping[str, Any], kind: str) -> Link:
     if kind == "classes" and name == "multiclass":
         return lambda sums: softmax(sums, copy=False)
     if kind == "number" and "sqrt" not in options and name in _SAME | _EXPONENTIAL:
-        return _first if name in _SAME else _exponential
+        return (lambda sums: sums[:, 0]) if name in _SAME else (lambda sums: np.exp(sums[:, 0]))
     raise NotCompiled(f"LightGBM's objective '{name}' has no faster form")
 
 
 def logistic(sums: FloatArray) -> FloatArray:
     """Return P(second class) for log-odds of shape (n, 1)."""
     found: FloatArray = expit(sums[:, 0])
-    return found
-
-
-def _first(sums: FloatArray) -> FloatArray:
-    return sums[:, 0]
-
-
-def _exponential(sums: FloatArray) -> FloatArray:
-    found: FloatArray = np.exp(sums[:, 0])
     return found
 
 

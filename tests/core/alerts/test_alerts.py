@@ -20,8 +20,7 @@ from evergreen.tasks.core.config.monitoring import AlertsConfig
 from evergreen.tasks.core.data.clock import Window
 from evergreen.tasks.core.drift.detect import AlarmChange
 from evergreen.tasks.core.drift.types import DriftKind, KindVerdict, Level, MovedColumn, Phase
-from evergreen.tasks.core.monitoring.window_alert import AlertPolicy, window_alert
-from evergreen.tasks.core.monitoring.window_result import WindowResult
+from evergreen.tasks.core.monitoring.window_result import AlertPolicy, WindowResult, window_alert
 
 HOUR = 3600.0
 DRIFT_ONLY, WARNINGS_TOO = AlertsConfig(), AlertsConfig(level="warning")
@@ -78,7 +77,7 @@ def tell(*looks, **options):
     teller = AlertPolicy(**{"model": "cards", "clock": "timestamp", "config": DRIFT_ONLY, **options})
     alerts = []
     for one in looks:
-        alerts.append(window_alert(one, alerts[-1] if alerts else None, teller=teller))
+        alerts.append(window_alert(one, alerts[-1] if alerts else None, policy=teller))
     return alerts
 
 

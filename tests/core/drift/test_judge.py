@@ -254,8 +254,8 @@ def test_a_moved_window_teaches_the_forecast_nothing():
 def test_a_gap_after_the_reference_leaves_no_forecast():
     judge = Judge()
     judge.place += 50
-    assert judge.see(0.0, noise=0.0).memory.seen.tolist() == [1, 1]
-    assert Judge().see(0.0, noise=0.0).memory.seen.min() > 100
+    assert judge.see(0.0, noise=0.0).memory.forecast_windows.tolist() == [1, 1]
+    assert Judge().see(0.0, noise=0.0).memory.forecast_windows.min() > 100
 
 
 # --- only worse is drift

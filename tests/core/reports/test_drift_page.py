@@ -26,9 +26,9 @@ from evergreen.tasks.core.reports.drift_charts import (
     round_values,
     side_shares,
 )
-from evergreen.tasks.core.reports.drift_page import drift_page
-from evergreen.tasks.core.reports.drift_text import (
+from evergreen.tasks.core.reports.drift_page import (
     advice,
+    drift_page,
     headline,
     insufficient_rows,
     limit_rows,

@@ -9,8 +9,7 @@ import pytest
 
 from evergreen.tasks.core.drift.types import DriftKind, Level
 from evergreen.tasks.core.log_items import Json, Metrics, Tags, Text
-from evergreen.tasks.core.reports.drift_page import drift_page
-from evergreen.tasks.core.reports.drift_text import headline
+from evergreen.tasks.core.reports.drift_page import drift_page, headline
 from evergreen.tasks.core.reports.monitored_model import MonitoredModel
 from evergreen.tasks.core.reports.monitoring import (
     DOCUMENT,
