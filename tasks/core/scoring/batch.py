@@ -197,7 +197,7 @@ def score_part(scorer: Scorer, part: Rows, ids: list[str], *, config: ModelConfi
     steady = [float(f"{score:.12g}") for score in scores.ravel().tolist()]
     scores = np.array(steady, dtype=np.float64).reshape(scores.shape)
     labels = decide_labels(scores, classes=scorer.classes, threshold=scorer.threshold)
-    decisions: list[Any] = (scores if labels is None else labels).tolist()
+    decisions: Any = (scores if labels is None else labels).tolist()
     classes = scorer.classes
     if config.problem == "binary":
         scores, classes = towards_positive(scores, classes, config)
