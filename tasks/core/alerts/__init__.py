@@ -1,1 +1,1 @@
-"""What is told to people and automations: open alarms, one alert a change of them, its words, its delivery."""
+"""What is reported to people and automations: open alarms, one alert a change of them, its words, its delivery."""

@@ -14,7 +14,7 @@ from evergreen.tasks.core.serial import Struct, to_plain
 
 
 class AlertLevel(StrEnum):
-    """How grave an alarm or an alert is; ``info`` tells that something is over."""
+    """How severe an alarm or an alert is; ``info`` tells that something is over."""
 
     INFO = "info"
     WARNING = "warning"
@@ -23,7 +23,7 @@ class AlertLevel(StrEnum):
 
 
 ORDER = tuple(AlertLevel)
-"""Levels, the gravest last."""
+"""Levels, the most severe last."""
 
 WINDOW_WARNING = "(window)"
 """Name of the alarm of a kind of drift that warns without an alarm of a column."""
@@ -34,31 +34,21 @@ HEALTH = "health"
 
 @dataclass(frozen=True, kw_only=True)
 class Alarm(Struct):
-    """One thing that is wrong.
-
-    Attributes
-    ----------
-    kind : str
-        Kind of drift, or ``health``.
-    name : str
-        The column that moved, or the check that failed.
-    since : str
-        When it began, as text: on the model's clock for drift, in UTC for health.
-    said : str
-        What is seen, without values of private columns.
-    level : AlertLevel
-        warning, drift or critical.
-    effect, confidence : float | None
-        How far it moved, signed; one minus the corrected p-value.
-    """
+    """One thing that is wrong."""
 
     kind: str
+    """Kind of drift, or ``health``."""
     name: str
+    """The column that moved, or the check that failed."""
     since: str
+    """When it began, as text: on the model's clock for drift, in UTC for health."""
     said: str
+    """What is seen, without values of private columns."""
     level: AlertLevel
+    """warning, drift or critical."""
     effect: float | None = None
     confidence: float | None = None
+    """``effect``, ``confidence``: how far it moved, signed; one minus the corrected p-value."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -71,43 +61,31 @@ class Alert(Struct):
     """What changed among the alarms of one topic, and which are open afterwards.
 
     One is kept with every window, and with every change of health; most say nothing.
-
-    Attributes
-    ----------
-    model, topic : str
-        The model; ``inputs``, ``outcomes`` or ``health``.
-    version : int | None
-        Champion at that time.
-    number : int
-        How many alerts of this topic have said something so far, this one included.
-    start, end : str
-        The window, as text on the model's clock (health: the moment, in UTC).
-    opened, worsened, resolved : tuple of Alarm
-        What changed.
-    open : tuple of Alarm
-        All that is open afterwards, in the order in which it began.
-    performance : str
-        What became of the metric, in a sentence; empty where it is not known.
-    link : str | None
-        Where to look.
-    entry_id : str | None
-        The ledger's entry it was read from.
     """
 
     also: ClassVar = ("key", "change", "level")
     model: str
     topic: str
+    """``model``, ``topic``: the model; ``inputs``, ``outcomes`` or ``health``."""
     version: int | None
+    """Champion at that time."""
     number: int
+    """How many alerts of this topic have said something so far, this one included."""
     start: str
     end: str
+    """``start``, ``end``: the window, as text on the model's clock (health: the moment, in UTC)."""
     opened: tuple[Alarm, ...] = ()
     worsened: tuple[Alarm, ...] = ()
     resolved: tuple[Alarm, ...] = ()
+    """``opened``, ``worsened``, ``resolved``: what changed."""
     open: tuple[Alarm, ...] = ()
+    """All that is open afterwards, in the order in which it began."""
     performance: str = ""
+    """What became of the metric, in a sentence; empty where it is not known."""
     link: str | None = None
+    """Where to look."""
     entry_id: str | None = None
+    """The ledger's entry it was read from."""
 
     @property
     def speaks(self) -> bool:
@@ -116,7 +94,7 @@ class Alert(Struct):
 
     @property
     def change(self) -> str:
-        """The gravest change: opened, worsened, resolved, or none."""
+        """The most severe change: opened, worsened, resolved, or none."""
         changes = ("opened", "worsened", "resolved")
         return next((name for name in changes if getattr(self, name)), "none")
 
@@ -127,7 +105,7 @@ class Alert(Struct):
 
     @property
     def level(self) -> AlertLevel:
-        """The gravest of what opened or worsened; ``info`` when things only resolved."""
+        """The most severe of what opened or worsened; ``info`` when things only resolved."""
         levels = [alarm.level for alarm in (*self.opened, *self.worsened)]
         return max(levels, key=ORDER.index, default=AlertLevel.INFO)
 
@@ -164,12 +142,12 @@ def _has_grown(alarm: Alarm, now: Alert) -> bool:
 
 
 def merge_alerts(told: Alert | None, since: Sequence[Alert]) -> Alert:
-    """Return the alerts since one was told as a single alert: the newest state, and how it differs.
+    """Return the alerts since one received as a single alert: the newest state, and how it differs.
 
     Parameters
     ----------
     told : Alert or None
-        The newest that was told; None: nothing was ever told, so that all that is open is news.
+        The newest that received; None: nothing was ever told, so that all that is open is news.
     since : sequence of Alert
         The later ones, oldest first; at least one.
     """
@@ -193,22 +171,15 @@ _ENDED = {HEALTH: HEALTHY, DriftKind.PERFORMANCE.value: RECOVERED}
 
 @dataclass(frozen=True, kw_only=True)
 class AlertEvent:
-    """One event.
-
-    Attributes
-    ----------
-    id : UUID
-        The same for the same change of the same window, so that it counts once however often it is emitted.
-    name : str
-        ``evergreen.drift.detected``, ``evergreen.performance.degraded``, …
-    payload : dict
-        JSON: ``model``, ``version``, ``topic``, ``window`` (``from``, ``to``), ``kinds``, ``columns``, ``alarms``,
-        ``open``, ``level``, ``performance``, ``link``, ``decision_id``.
-    """
+    """One event."""
 
     id: UUID
+    """The same for the same change of the same window, so that it counts once however often it is emitted."""
     name: str
+    """``evergreen.drift.detected``, ``evergreen.performance.degraded``, …"""
     payload: dict[str, Any] = field(hash=False)
+    """JSON: ``model``, ``version``, ``topic``, ``window`` (``from``, ``to``), ``kinds``, ``columns``, ``alarms``,
+    ``open``, ``level``, ``performance``, ``link``, ``decision_id``."""
 
 
 def alert_events(alert: Alert) -> tuple[AlertEvent, ...]:
@@ -259,7 +230,7 @@ _OF_ANSWERS = {"concept", "performance"}
 
 
 def alert_title(alert: Alert) -> str:
-    """Return one line: how grave, which model, what."""
+    """Return one line: how severe, which model, what."""
     about = alert.opened or alert.worsened or alert.resolved
     names = ", ".join(dict.fromkeys(map(_name, about)))
     if alert.change == "resolved" and not alert.open:
@@ -347,50 +318,33 @@ EVENTS = "events"
 
 @dataclass(frozen=True, kw_only=True)
 class Cursor:
-    """How far a channel has come in a topic.
-
-    Attributes
-    ----------
-    told : Alert or None
-        The newest alert it was told; None: nothing yet.
-    number : int
-        Number of the newest alert that is settled: sent, or superseded.
-    failed : int
-        Attempts that failed since.
-    """
+    """How far a channel has come in a topic."""
 
     told: Alert | None = None
+    """The newest alert it received; None: nothing yet."""
     number: int = 0
+    """Number of the newest alert that is settled: sent, or superseded."""
     failed: int = 0
+    """Attempts that failed since."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PendingDelivery:
-    """What is to be told to a channel.
-
-    Attributes
-    ----------
-    channel, topic : str
-        To whom, about what.
-    alert : Alert or None
-        The newest state as against what it was told; None: it is what it was, nothing needs saying.
-    superseded : tuple of str
-        Keys of the alerts that are told no more, oldest first.
-    number : int
-        Number of the newest alert this settles.
-    failed : int
-        Attempts that failed before.
-    told : Alert or None
-        What the channel was told last.
-    """
+    """What is to be reported to a channel."""
 
     channel: str
     topic: str
+    """``channel``, ``topic``: to whom, about what."""
     alert: Alert | None
+    """The newest state as against what it received; None: it is what it was, nothing needs saying."""
     superseded: tuple[str, ...]
+    """Keys of the alerts that are reported no more, oldest first."""
     number: int
+    """Number of the newest alert this settles."""
     failed: int = 0
+    """Attempts that failed before."""
     told: Alert | None = None
+    """What the channel received last."""
 
 
 def cursor(deliveries: Sequence[LedgerEntry], channel: str, topic: str) -> Cursor:
@@ -409,9 +363,9 @@ def cursor(deliveries: Sequence[LedgerEntry], channel: str, topic: str) -> Curso
 
 
 def undelivered(alerts: Sequence[Alert], at: Cursor, channel: str) -> PendingDelivery | None:
-    """Return what a channel is to be told now; None when it is told everything.
+    """Return what a channel is to be reported now; None when it is reported everything.
 
-    After an outage many alerts may wait: they are told as one, the newest state against what the channel knows.
+    After an outage many alerts may wait: they are reported as one, the newest state against what the channel knows.
 
     Parameters
     ----------

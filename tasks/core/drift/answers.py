@@ -72,54 +72,37 @@ def one_class(rows: Scored) -> Reason:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AnswerSignals:
-    """What the answers in one window say.
-
-    Attributes
-    ----------
-    signals : Signals
-        ``inputs``: prediction; ``outcomes``: outcome, concept and performance. Always the same keys; NaN where
-        something cannot be measured.
-    profile : Profile
-        ``inputs``: of the answers, over the answers' grid; ``outcomes``: of features and outcome of the labelled
-        rows, over the inputs' grid.
-    performance : Performance | None
-        The metric: measured on labelled rows, or estimated in the phase ``inputs``; None where neither can be.
-    labelled : int
-        Rows with a known outcome (phase ``outcomes``; else 0).
-    reasons : mapping of DriftKind to tuple of Reason
-        Why a kind is INSUFFICIENT, or why nothing is estimated (under ``performance``).
-    """
+    """What the answers in one window say."""
 
     signals: Signals
+    """``inputs``: prediction; ``outcomes``: outcome, concept and performance. Always the same keys; NaN where
+    something cannot be measured."""
     profile: Profile
+    """``inputs``: of the answers, over the answers' grid; ``outcomes``: of features and outcome of the labelled
+    rows, over the inputs' grid."""
     performance: Performance | None = None
+    """The metric: measured on labelled rows, or estimated in the phase ``inputs``; None where neither can be."""
     labelled: int = 0
+    """Rows with a known outcome (phase ``outcomes``; else 0)."""
     reasons: Mapping[DriftKind, tuple[Reason, ...]] = field(default_factory=dict)
+    """Why a kind is INSUFFICIENT, or why nothing is estimated (under ``performance``)."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AnswerMonitor:
-    """The signals of a version's answers, prepared once from its reference and used for every window.
-
-    Attributes
-    ----------
-    reference, config : Reference, ModelConfig
-        Of the version; floors and the fewest rows.
-    metric, loss : Metric
-        What performance is followed by; the loss whose rise is concept drift.
-    prediction, outcome : ProfileSignals
-        Of score and decision; of the outcome.
-    links : Links
-        Of features and outcome.
-    """
+    """The signals of a version's answers, prepared once from its reference and used for every window."""
 
     reference: Reference
     config: ModelConfig
+    """``reference``, ``config``: of the version; floors and the fewest rows."""
     metric: Metric
     loss: Metric
+    """``metric``, ``loss``: what performance is followed by; the loss whose rise is concept drift."""
     prediction: ProfileSignals
     outcome: ProfileSignals
+    """``prediction``, ``outcome``: of score and decision; of the outcome."""
     links: Links
+    """Of features and outcome."""
 
     @property
     def standard(self) -> Performance:
@@ -136,7 +119,7 @@ class AnswerMonitor:
         return join_signals([self.prediction.measure(answers), outcomes])
 
     def read_inputs(self, scored: Scored, *, rng: np.random.Generator) -> AnswerSignals:
-        """Read a window whose labels are not looked at: prediction, and an estimate of the metric."""
+        """Read a window whose labels are not checked: prediction, and an estimate of the metric."""
         blank = replace(scored, y=np.full(len(scored), np.nan))
         profile = measure_profile(answer_frame(blank, config=self.config), self.reference.answers.grid)
         found = estimate_performance(scored, self.metric, calibration=self.reference.calibration, rng=rng)
@@ -258,8 +241,8 @@ def answer_signals(
 
     Parameters
     ----------
-    watch : AnswerWatch
-        Of the champion (`watch_answers`).
+    watch : AnswerMonitor
+        Of the champion (`prepare_answers`).
     scored : Scored
         The window's rows, scored by the champion; unknown outcomes are null.
     phase : Phase

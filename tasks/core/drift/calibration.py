@@ -38,59 +38,45 @@ from evergreen.tasks.core.errors import InputError
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class NullModel:
-    """What k signals are expected to be, and how far they may be off in each form of look; all on their `Scale`.
-
-    Attributes
-    ----------
-    keys : tuple of SignalKey, length k
-        Column by column.
-    levels : array, shape (k,)
-        Level of one look at each signal, all forms together.
-    sides : array, shape (k,)
-        Side on which a move counts; 0: both.
-    phases, expected : array, shape (k,) and (max phases, k)
-        Windows in each signal's season (1: none), and what is expected in each phase; NaN: unknown.
-    needed : array, shape (k,)
-        Reference windows that would show the season which a column seems to have; 0: nothing is missing.
-    windows : array, shape (k,)
-        Reference windows behind each signal.
-    theory : array of bool, shape (k,)
-        True where sampling theory judges, for want of windows.
-    errors : array, shape (k,)
-        Usual sampling error of a window.
-    level, jump, sustained : Limits
-        Of a window against what is expected; against its forecast, by the age of that; of the last n windows' mean.
-    gain, last, recent : array, shape (k,), (k,) and (n - 1, k)
-        Of the forecast; and the forecast and the last deviations at the end of the past.
-    last_start : float | None
-        Where the past's last window starts.
-    step : float | None
-        Usual distance between two starts.
-    least_rows : float
-        Rows of the smallest reference window.
-    length : float | None
-        Seconds of a window, where windows have a length in time.
-    """
+    """What k signals are expected to be, and how far they may be off in each detector; all on their `SignalScale`."""
 
     keys: tuple[SignalKey, ...]
+    """Length k: column by column."""
     levels: FloatArray
+    """Shape (k,): level of one check of each signal, all detectors together."""
     sides: IntArray
+    """Shape (k,): side on which a move counts; 0: both."""
     phases: IntArray
     expected: FloatArray
+    """``phases``, ``expected`` (shape (k,) and (max phases, k)): windows in each signal's season (1: none), and
+    what is expected in each phase; NaN: unknown."""
     needed: IntArray
+    """Shape (k,): reference windows that would show the season which a column seems to have; 0: nothing is
+    missing."""
     windows: IntArray
+    """Shape (k,): reference windows behind each signal."""
     theory: BoolArray
+    """Shape (k,): true where sampling theory judges, for want of windows."""
     errors: FloatArray
+    """Shape (k,): usual sampling error of a window."""
     level: DetectorLimits
     jump: DetectorLimits
     sustained: DetectorLimits
+    """``level``, ``jump``, ``sustained``: of a window against what is expected; against its forecast, by the age of
+    that; of the last n windows' mean."""
     gain: FloatArray
     last: FloatArray
     recent: FloatArray
+    """``gain``, ``last``, ``recent`` (shape (k,), (k,) and (n - 1, k)): of the forecast; and the forecast and the
+    last deviations at the end of the past."""
     last_start: float | None
+    """Where the past's last window starts."""
     step: float | None
+    """Usual distance between two starts."""
     least_rows: float
+    """Rows of the smallest reference window."""
     length: float | None
+    """Seconds of a window, where windows have a length in time."""
 
     @cached_property
     def columns(self) -> tuple[tuple[DriftKind, str], ...]:
@@ -205,32 +191,22 @@ def _deepened(table: FloatArray, rows: int) -> FloatArray:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ReferenceHistory:
-    """The reference's windows, column by column, with what the policy makes of their k signals.
-
-    Attributes
-    ----------
-    keys : tuple of SignalKey, length k
-        Column by column; of the policy's kinds alone.
-    starts, rows : array, shape (m,)
-        Of the windows with enough rows.
-    values : array, shape (m, k)
-        On their `Scale`.
-    squares : array, shape (k,)
-        Mean sampling variance of a window.
-    levels, sides : array, shape (k,)
-        Level of one look, and the side on which a move counts.
-    policy : Policy
-        Budget, seasons, k of n.
-    """
+    """The reference's windows, column by column, with what the policy makes of their k signals."""
 
     keys: tuple[SignalKey, ...]
+    """Length k: column by column; of the policy's kinds alone."""
     starts: FloatArray
     rows: FloatArray
+    """``starts``, ``rows`` (shape (m,)): of the windows with enough rows."""
     values: FloatArray
+    """Shape (m, k): on their `SignalScale`."""
     squares: FloatArray
+    """Shape (k,): mean sampling variance of a window."""
     levels: FloatArray
     sides: IntArray
+    """``levels``, ``sides`` (shape (k,)): level of one check, and the side on which a move counts."""
     policy: Policy
+    """Budget, seasons, k of n."""
 
 
 def read_reference_history(
@@ -404,7 +380,7 @@ def _fit(
     *,
     lend: bool = False,
 ) -> DetectorLimits:
-    """Fit one of the three forms of look: it has a third of each signal's level."""
+    """Fit one of the three detectors: it has a third of each signal's level."""
     limits = fit_limits(
         deviations,
         squared_errors=squares,

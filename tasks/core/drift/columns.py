@@ -155,63 +155,50 @@ MIN_ROWS = 20
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnMeasure(Struct):
-    """One column of a window against the reference; NaN where a number is not defined.
-
-    Attributes
-    ----------
-    column, kind : str
-        Name; numeric or categorical.
-    n, reference_n : int
-        Rows of the window and of the reference, missing ones included.
-    psi, psi_chance, psi_p_value : float
-        Population stability index, what it exceeds by chance in one of 20 windows without drift, and its p-value.
-        Numeric: over the reference's deciles. *Missing*, -inf and +inf count as cells of their own.
-    distances : mapping of str to float
-        What registered measures say over the same cells (`evergreen.tasks.core.drift.measures`), by name, and under
-        ``<name>_chance`` what each exceeds by chance in one of 20 windows without drift.
-    wasserstein : float
-        Numeric: the share of the reference's ranks that a row has moved by, on average.
-    ks, ks_bound : float
-        Numeric: the largest distance of the distribution functions over the fine bins, and by how much at most the
-        exact one is larger.
-    mean_shift : float
-        Numeric: shift of the mean in standard deviations of the reference.
-    test : {'ks', 'chi_square'}
-        Test of ``p_value``: of the finite values for numbers, of categories and *missing* for categories.
-    p_value, adjusted_p_value : float
-        Of this column; corrected for the number of columns (Benjamini & Hochberg 1995).
-    missing_before, missing_after, missing_p_value : float
-        Share of null rows; χ² of finite, null and infinite rows, which the KS test does not see.
-    unseen : float
-        Categorical: share of rows whose category the reference never had.
-    drifted : bool | None
-        True when PSI is at least the level that warns and a corrected p-value (of the values, or of what is
-        missing) below ``significance``. None when it cannot be said: see ``reason``; never to be read as False.
-    reason : Reason | None
-        Why nothing can be said.
-    """
+    """One column of a window against the reference; NaN where a number is not defined."""
 
     column: str
     kind: str
+    """``column``, ``kind``: name; numeric or categorical."""
     n: int
     reference_n: int
+    """``n``, ``reference_n``: rows of the window and of the reference, missing ones included."""
     psi: float
     psi_chance: float
     psi_p_value: float
+    """``psi``, ``psi_chance``, ``psi_p_value``: population stability index, what it exceeds by chance in one of 20
+    windows without drift, and its p-value. Numeric: over the reference's deciles. *Missing*, -inf and +inf count as
+    cells of their own."""
     wasserstein: float
+    """Numeric: the share of the reference's ranks that a row has moved by, on average."""
     ks: float
     ks_bound: float
+    """``ks``, ``ks_bound``: numeric: the largest distance of the distribution functions over the fine bins, and by
+    how much at most the exact one is larger."""
     mean_shift: float
+    """Numeric: shift of the mean in standard deviations of the reference."""
     test: str
+    """``ks`` or ``chi_square``: test of ``p_value``: of the finite values for numbers, of categories and *missing*
+    for categories."""
     p_value: float
     adjusted_p_value: float
+    """``p_value``, ``adjusted_p_value``: of this column; corrected for the number of columns (Benjamini & Hochberg
+    1995)."""
     missing_before: float
     missing_after: float
     missing_p_value: float
+    """``missing_before``, ``missing_after``, ``missing_p_value``: share of null rows; χ² of finite, null and
+    infinite rows, which the KS test does not see."""
     unseen: float
+    """Categorical: share of rows whose category the reference never had."""
     drifted: bool | None
+    """True when PSI is at least the level that warns and a corrected p-value (of the values, or of what is missing)
+    below ``significance``. None when it cannot be said: see ``reason``; never to be read as False."""
     reason: Reason | None
+    """Why nothing can be said."""
     distances: Mapping[str, float] = field(metadata={"flat": True})
+    """What registered measures say over the same cells (`evergreen.tasks.core.drift.measures`), by name, and under
+    ``<name>_chance`` what each exceeds by chance in one of 20 windows without drift."""
 
 
 def measure_columns(

@@ -13,7 +13,7 @@ from evergreen.tasks.core.drift.calibration import NullModel
 from evergreen.tasks.core.drift.types import DriftKind, SignalKey, Signals
 from evergreen.tasks.core.serial import Struct
 
-# What the judge remembers from one window to the next: small, JSON, and empty for a new champion.
+# State of the detectors from one window to the next: small, JSON, and empty for a new champion.
 
 
 SETTLED = 1000
@@ -22,32 +22,22 @@ SETTLED = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class OpenAlarm(Struct):
-    """An alarm that was raised and has not resolved.
-
-    Attributes
-    ----------
-    kind, column, signal : DriftKind, str, str
-        What moved.
-    anchor : float
-        What it moved away from, off what the season expects.
-    told : float
-        Effect that was last told of, >= 0.
-    limit : float
-        Limit it passed when it opened.
-    since : float
-        Start of the window that opened it.
-    recent : tuple of float
-        Effects of the newest windows since it was last told of, at most n.
-    """
+    """An alarm that was raised and has not resolved."""
 
     kind: DriftKind
     column: str
     signal: str
+    """``kind``, ``column``, ``signal``: what moved."""
     anchor: float
+    """What it moved away from, off what the season expects."""
     reported: float = field(metadata={"key": "told"})
+    """Effect that was last reported, >= 0."""
     limit: float
+    """Limit it passed when it opened."""
     since: float
+    """Start of the window that opened it."""
     recent: tuple[float, ...] = ()
+    """Effects of the newest windows since it was last reported, at most n."""
 
 
 def _plain(values: FloatArray) -> list[Any]:
@@ -58,30 +48,21 @@ def _plain(values: FloatArray) -> list[Any]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DetectorState(Struct):
-    """The state of the judge of one model and phase after a window; k signals in c columns, n windows of a look.
-
-    Attributes
-    ----------
-    recent : array, shape (n - 1, k)
-        Deviations of the last windows from what was expected, oldest first; NaN where not measured.
-    forecast : array, shape (k,)
-        Deviation forecast for the next window; NaN where there is none.
-    seen : array, shape (c,)
-        Windows the forecast is made of.
-    age : array, shape (c,)
-        Windows since it last learned.
-    moved : array, shape (n - 1, c)
-        Whether the last judged windows moved, oldest first: 1, 0, NaN before the first.
-    alarms : tuple of OpenAlarm
-        Those open.
-    """
+    """The state of the judge of one model and phase after a window; k signals in c columns, n windows of a check."""
 
     recent: FloatArray = field(metadata={"write": _plain})
+    """Shape (n - 1, k): deviations of the last windows from what was expected, oldest first; NaN where not
+    measured."""
     forecast: FloatArray = field(metadata={"write": _plain})
+    """Shape (k,): deviation forecast for the next window; NaN where there is none."""
     forecast_windows: IntArray = field(metadata={"key": "seen"})
+    """Shape (c,): windows the forecast is made of."""
     age: IntArray
+    """Shape (c,): windows since it last learned."""
     moved: FloatArray = field(metadata={"write": _plain})
+    """Shape (n - 1, c): whether the last judged windows moved, oldest first: 1, 0, NaN before the first."""
     alarms: tuple[OpenAlarm, ...] = ()
+    """Those open."""
 
     @classmethod
     def empty(cls) -> DetectorState:
@@ -116,7 +97,7 @@ def initial_state(null: NullModel, *, position: float) -> DetectorState:
 
     Parameters
     ----------
-    null : Null
+    null : NullModel
         With its last windows.
     position : float
         Start of the first window.
@@ -154,50 +135,42 @@ _LARGEST_PULL = 2.0
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Detection:
-    """What one window shows of k signals in c columns, by the three forms of look; on the signals' `Scale`.
-
-    Attributes
-    ----------
-    expected, rest : array, shape (k,)
-        What the season expects, and how far the window is off.
-    bases : array, shape (3, k)
-        What each form compares with: what is expected (``level``), the forecast (``jump``), what is expected
-        (``sustained``).
-    effects : array, shape (3, k)
-        How far the window (``sustained``: the mean of the last n) is off that; NaN where a form cannot look.
-    limits, spreads : array, shape (3, k)
-        Largest effect that is no move, the effect floor apart, and the standard deviation of the effect.
-    beyond : array of bool, shape (3, k)
-        Where a signal moved: beyond the limit and the floor.
-    ages : array, shape (k,)
-        Age of the forecast.
-    judged, moved, lasting : array of bool, shape (c,)
-        Columns with a signal that could be judged; that moved; that moved by ``sustained``.
-    """
+    """What one window shows of k signals in c columns, by the three detectors; on the signals' `SignalScale`."""
 
     expected: FloatArray
     rest: FloatArray
+    """``expected``, ``rest`` (shape (k,)): what the season expects, and how far the window is off."""
     bases: FloatArray
+    """Shape (3, k): what each detector compares with: what is expected (``level``), the forecast (``jump``), what is
+    expected (``sustained``)."""
     effects: FloatArray
+    """Shape (3, k): how far the window (``sustained``: the mean of the last n) is off that; NaN where a form cannot
+    look."""
     limits: FloatArray
     spreads: FloatArray
+    """``limits``, ``spreads`` (shape (3, k)): largest effect that is no move, the effect floor apart, and the
+    standard deviation of the effect."""
     beyond: BoolArray
+    """Shape (3, k): where a signal moved: beyond the limit and the floor."""
     ages: IntArray
+    """Shape (k,): age of the forecast."""
     judged: BoolArray
     moved: BoolArray
     lasting: BoolArray
+    """``judged``, ``moved``, ``lasting`` (shape (c,)): columns with a signal that could be judged; that moved; that
+    moved by ``sustained``."""
 
 
 def run_detectors(
     signals: Signals, null: NullModel, memory: DetectorState, *, position: float, rows: int, violated: int
 ) -> Detection:
-    """Look at a window.
+    """Check a window.
 
     Parameters
     ----------
     signals : Signals
         Of the window.
-    null, memory : Null, Memory
+    null, memory : NullModel, DetectorState
         Of the phase.
     position, rows : float, int
         Where the window starts, and how many rows it has.
@@ -240,7 +213,7 @@ def run_detectors(
 def update_state(
     look: Detection, null: NullModel, memory: DetectorState, *, frozen: BoolArray
 ) -> DetectorState:
-    """Return the memory after a look: columns that moved, or have an open alarm (``frozen``), teach no forecast.
+    """Return the memory after a check: columns that moved, or have an open alarm (``frozen``), teach no forecast.
 
     A forecast that is too old to look by begins anew with the window.
     """
@@ -273,7 +246,7 @@ def update_state(
 def _detector_limits(
     null: NullModel, memory: DetectorState, squares: FloatArray
 ) -> tuple[IntArray, FloatArray, FloatArray]:
-    """Return each forecast's age, and spreads and quantiles of the three forms, shape (3, k).
+    """Return each forecast's age, and spreads and quantiles of the three detectors, shape (3, k).
 
     A forecast made of few windows is less sure; one that is too old says nothing.
     """
@@ -307,33 +280,25 @@ def _any(flags: BoolArray, null: NullModel) -> BoolArray:
 
 
 WORSE = 1.5
-"""An alarm worsens when k of the last n windows, the newest among them, show this times the effect last told of."""
+"""An alarm worsens when k of the last n windows, the newest among them, show this times the effect last reported."""
 BACK = 0.5
 """It resolves when n windows in a row show at most this part of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AlarmChange(Struct):
-    """What became of an alarm in one window.
-
-    Attributes
-    ----------
-    kind, column, signal : DriftKind, str, str
-        What moved.
-    change : {'opened', 'worsened', 'resolved'}
-        What became of it.
-    effect : float
-        How far it is from where it was, signed, in the unit of the signal.
-    since : float
-        Start of the window that opened it.
-    """
+    """What became of an alarm in one window."""
 
     kind: DriftKind
     column: str
     signal: str
+    """``kind``, ``column``, ``signal``: what moved."""
     change: str
+    """``opened``, ``worsened`` or ``resolved``: what became of it."""
     effect: float
+    """How far it is from where it was, signed, in the unit of the signal."""
     since: float
+    """Start of the window that opened it."""
 
 
 def columns_to_alarm(
@@ -361,7 +326,7 @@ def worst_signal(look: Detection, null: NullModel, column: int) -> tuple[int, in
 def open_alarm(
     look: Detection, null: NullModel, memory: DetectorState, column: int, *, position: float
 ) -> OpenAlarm:
-    """Return the alarm of a column that moved: its gravest signal, and what that moved away from."""
+    """Return the alarm of a column that moved: its most severe signal, and what that moved away from."""
     form, place = worst_signal(look, null, column)
     key = null.keys[place]
     anchor = float(memory.forecast[place]) if form == 1 else 0.0

@@ -23,25 +23,17 @@ BINS = 20
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreCalibration(Struct):
-    """How far scores are from the shares of outcomes they promise; of several classes the worst.
-
-    Attributes
-    ----------
-    error : float
-        Root mean square of the difference in 20 bins of equal mass, less what chance alone brings (Kumar, Liang &
-        Ma 2019); 0 where chance explains it all.
-    expected_error : float
-        The usual expected calibration error in the same bins, chance included (Naeini, Cooper & Hauskrecht 2015).
-    p_value : float
-        Of perfect calibration (chi-square over the bins, as Hosmer & Lemeshow 1980 with known scores).
-    n : int
-        Rows.
-    """
+    """How far scores are from the shares of outcomes they promise; of several classes the worst."""
 
     error: float
+    """Root mean square of the difference in 20 bins of equal mass, less what chance alone brings (Kumar, Liang & Ma
+    2019); 0 where chance explains it all."""
     expected_error: float
+    """The usual expected calibration error in the same bins, chance included (Naeini, Cooper & Hauskrecht 2015)."""
     p_value: float
+    """Of perfect calibration (chi-square over the bins, as Hosmer & Lemeshow 1980 with known scores)."""
     n: int
+    """Rows."""
 
 
 def measure_calibration(scored: Scored) -> ScoreCalibration | None:
@@ -126,7 +118,7 @@ def estimate_performance(
     Parameters
     ----------
     scored : Scored
-        Answers; ``y`` is not looked at.
+        Answers; ``y`` is not checked.
     metric : Metric
         What is estimated.
     calibration : ScoreCalibration | None

@@ -17,33 +17,23 @@ _NAMED = 6
 
 @dataclass(frozen=True, kw_only=True)
 class FilesDrift(Struct):
-    """Two files compared, column by column.
-
-    Attributes
-    ----------
-    reference, current : str
-        Names of the files.
-    columns : tuple of ColumnMeasure
-        Those measured, in the order of the reference.
-    lost, new : tuple of str
-        Columns of the reference alone, and of the current file alone.
-    changed : dict of str to str
-        Columns whose kind of values changed, and how: not measured.
-    skipped : dict of str to str
-        Columns that describe nothing (times, row names, nulls on both sides), and why: not measured.
-    unreadable : dict of str to str
-        Columns that cannot be measured for another reason, and why.
-    """
+    """Two files compared, column by column."""
 
     also: ClassVar = ("state", "reasons")
     reference: str
     current: str
+    """``reference``, ``current``: names of the files."""
     columns: tuple[ColumnMeasure, ...]
+    """Those measured, in the order of the reference."""
     lost: tuple[str, ...] = ()
     new: tuple[str, ...] = ()
+    """``lost``, ``new``: columns of the reference alone, and of the current file alone."""
     changed: Mapping[str, str]
+    """Columns whose kind of values changed, and how: not measured."""
     skipped: Mapping[str, str]
+    """Columns that describe nothing (times, row names, nulls on both sides), and why: not measured."""
     unreadable: Mapping[str, str]
+    """Columns that cannot be measured for another reason, and why."""
 
     @property
     def drifted(self) -> tuple[ColumnMeasure, ...]:

@@ -24,19 +24,15 @@ _MEASURED = (DriftKind.DATA, DriftKind.PREDICTION)
 
 @dataclass(frozen=True, kw_only=True)
 class ThresholdFinding:
-    """What the fixed levels say of one column.
-
-    Attributes
-    ----------
-    kind, column : DriftKind, str, which
-    moved : MovedColumn | None, what passed a level
-    reason : Reason | None, why nothing can be said
-    """
+    """What the fixed levels say of one column."""
 
     kind: DriftKind
     column: str
+    """``kind``, ``column``: str, which."""
     moved: MovedColumn | None = None
+    """What passed a level."""
     reason: Reason | None = None
+    """Why nothing can be said."""
 
     @property
     def level(self) -> Level:
@@ -163,9 +159,9 @@ def judge_fixed_thresholds(
 
     Parameters
     ----------
-    signals, null : Signals, Null
+    signals, null : Signals, NullModel
         Of the phase; the null (fitted under this policy) only says what the reference's own signals are.
-    memory : Memory
+    memory : DetectorState
         Of the window before; only its open alarms count.
     measures : sequence of ColumnMeasure
         Of the window's features and answers against the reference (phase ``inputs``).

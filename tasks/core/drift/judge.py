@@ -33,7 +33,7 @@ from evergreen.tasks.core.serial import Struct
 from evergreen.tasks.core.stats.resampling import benjamini_hochberg
 from evergreen.tasks.core.verdict import Reason
 
-# How sure a move is: p-values of one look, corrected for all columns of a kind, for the reader.
+# How sure a move is: p-values of one check, corrected for all columns of a kind, for the reader.
 
 
 def signal_p_values(look: Detection, null: NullModel) -> FloatArray:
@@ -122,21 +122,14 @@ def _reason(code: str, null: NullModel, columns: IntArray, why: str, limit: floa
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Judgement(Struct):
-    """What is said of one window in one phase.
-
-    Attributes
-    ----------
-    kinds : tuple of KindVerdict
-        One a kind of drift.
-    memory : Memory
-        For the next window.
-    alarms : tuple of AlarmChange
-        Alarms that opened, worsened or resolved.
-    """
+    """What is said of one window in one phase."""
 
     kinds: tuple[KindVerdict, ...]
+    """One a kind of drift."""
     memory: DetectorState
+    """For the next window."""
     alarms: tuple[AlarmChange, ...] = ()
+    """Alarms that opened, worsened or resolved."""
 
 
 def judge_window(
@@ -144,7 +137,7 @@ def judge_window(
 ) -> Judgement:
     """Judge one window of one phase.
 
-    A column moved when one of its signals is beyond its limit and its effect floor in one of three forms of look:
+    A column moved when one of its signals is beyond its limit and its effect floor in one of three detectors:
     ``level`` (against what the reference expects), ``jump`` (against the forecast from the last windows that had not
     moved), ``sustained`` (the mean of the last n windows). k of the n newest windows, the newest among them, or a
     sustained move: an alarm; else a warning. Windows must come in order, each once.
@@ -153,11 +146,11 @@ def judge_window(
     ----------
     signals : Signals
         Of the window; NaN where it could not be measured. May have more or fewer than the null's keys.
-    null : Null
+    null : NullModel
         Of the kinds of this phase (`evergreen.tasks.core.drift.calibration.fit_null_model`,
         `evergreen.tasks.core.drift.calibration.join_null_models`).
-    memory : Memory
-        Of the window before; ``Memory.empty()`` for the first window of a champion.
+    memory : DetectorState
+        Of the window before; ``DetectorState.empty()`` for the first window of a champion.
     policy : Policy
         k, n, fewest rows.
     position : float
@@ -258,7 +251,7 @@ def _describe_moves(moved: int, judged: int, alarmed: bool) -> Reason:
 def _moved(
     look: Detection, null: NullModel, memory: DetectorState, alarms: tuple[OpenAlarm, ...]
 ) -> tuple[MovedColumn, ...]:
-    """Return the columns that moved or have an open alarm, gravest first; not those that could not be measured."""
+    """Return the columns that moved or have an open alarm, most severe first; not those that could not be measured."""
     p_values = signal_p_values(look, null)
     adjusted = adjusted_by_column(p_values, null)
     opened = {(alarm.kind, alarm.column): alarm for alarm in alarms}
@@ -279,7 +272,7 @@ def _one_moved(
     p_values: FloatArray,
     adjusted: FloatArray,
 ) -> tuple[float, MovedColumn]:
-    """Return how grave a column's move is (alarms first), and the move, in the signal's own unit."""
+    """Return how severe a column's move is (alarms first), and the move, in the signal's own unit."""
     form, place = worst_signal(look, null, column)
     base, effect, limit = look.bases[form, place], look.effects[form, place], look.limits[form, place]
     if alarm is not None:

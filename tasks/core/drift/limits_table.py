@@ -1,4 +1,4 @@
-"""The limits a model is watched by, as a table: what `evergreen drift-limits` shows."""
+"""The limits a model is monitored by, as a table: what `evergreen drift-limits` shows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def calibration_table(null: NullModel, *, policy: Policy) -> list[dict[str, Any]
     list of dict
         ``kind``, ``column``, ``signal``; ``expected`` (its mean over a season); ``null_sd``: standard deviation of a
         window without drift; ``sampling_sd``: the part of it that rows explain; ``level``, ``jump``, ``sustained``:
-        largest effect of each form that is no move (null where a form cannot look), the effect floor apart;
+        largest effect of each detector that is no move (null where a detector cannot judge), the effect floor apart;
         ``windows`` of the reference, and ``effective_windows``: as many independent ones would know as much;
         ``season`` (day, week or null); ``calibration`` (``reference``, ``theory``, or ``unknown`` with
         ``windows_needed``); ``false_alarms``: expected ones of this column at most, and ``per`` what.

@@ -31,18 +31,13 @@ class CellCounts:
 
     Cells are the reference's deciles for numbers, the categories and *other* for the rest; *unseen*, -inf, +inf and
     null have one of their own.
-
-    Attributes
-    ----------
-    reference, current : array, shape (columns, cells)
-        Counts.
-    exist : array of bool, shape (columns, cells)
-        Cells that hold a row on either side; the others are padding, or say nothing.
     """
 
     reference: FloatArray
     current: FloatArray
+    """``reference``, ``current`` (shape (columns, cells)): counts."""
     exist: BoolArray
+    """Shape (columns, cells): cells that hold a row on either side; the others are padding, or say nothing."""
 
     @property
     def known(self) -> BoolArray:
@@ -63,30 +58,22 @@ class CellCounts:
 
 
 class DriftMeasure:
-    """A distance that is shown for each column and, where ``critical`` has a level, decides under fixed thresholds.
-
-    Attributes
-    ----------
-    name : str
-        What it is registered by; its level is the key ``drift.<name>_critical``, for a team's own ``critical`` beside
-        its name in ``drift.measures``.
-    title, unit, label : str
-        For people: its name, the unit (empty where it has none), and the short heading of a table's column.
-    kinds : tuple of str
-        Columns it is measured for: ``numeric``, ``categorical``; NaN for others.
-    advice : str
-        What is said of its level in the reference of the configuration.
-    in_table : bool
-        Whether the page of ``evergreen drift`` has a column of it; its JSON always has.
-    """
+    """A distance that is shown for each column and, where ``critical`` has a level, decides under fixed thresholds."""
 
     name: str = ""
+    """What it is registered by; its level is the key ``drift.<name>_critical``, for a team's own ``critical``
+    beside its name in ``drift.measures``."""
     title: str = ""
     label: str = ""
     unit: ClassVar[str] = ""
+    """``title``, ``unit``, ``label``: for people: its name, the unit (empty where it has none), and the short
+    heading of a table's column."""
     kinds: ClassVar[tuple[str, ...]] = ("numeric", "categorical")
+    """Columns it is measured for: ``numeric``, ``categorical``; NaN for others."""
     advice: ClassVar[str] = ""
+    """What is said of its level in the reference of the configuration."""
     in_table: ClassVar[bool] = True
+    """Whether the page of ``evergreen drift`` has a column of it; its JSON always has."""
 
     def statistic(self, cells: CellCounts) -> FloatArray:
         """Return the distance of each column, shape (columns,), greater meaning more; NaN without rows on a side."""

@@ -121,7 +121,7 @@ def _by_spread(rows: Scored, metric: Metric, value: float, *, level: float) -> M
 def _by_blocks(
     rows: Scored, metric: Metric, value: float, codes: IntArray, *, level: float
 ) -> MetricInterval:
-    """Jackknife over blocks; neighbours that hang together are joined, or the error is widened."""
+    """Jackknife over blocks; neighbours that depend on each other are joined, or the error is widened."""
     if metric.components is not None and metric.combine is not None:
         parts = metric.components(rows)
         used = np.unique(codes[parts.rows], return_inverse=True)[1]
@@ -179,38 +179,26 @@ def _expit(x: float) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Performance(Struct):
-    """A metric on some rows, and what those rows know of it.
-
-    Attributes
-    ----------
-    metric : str
-        Its name.
-    value : float
-        The metric; NaN where it is undefined on these rows.
-    low, high : float
-        Interval at confidence ``level``.
-    se : float
-        Standard error of ``value``.
-    n : int
-        Rows with a known outcome, or groups of a ranking; of an estimate all rows.
-    level : float
-        Confidence of the interval.
-    method : str
-        How the interval was made (`evergreen.tasks.core.drift.performance`), ``outcome_draws`` of an estimate, or
-        ``undefined``.
-    estimated : bool
-        True where no outcome is known and the value follows from the scores.
-    """
+    """A metric on some rows, and what those rows know of it."""
 
     metric: str
+    """Its name."""
     value: float
+    """The metric; NaN where it is undefined on these rows."""
     low: float = math.nan
     high: float = math.nan
+    """``low``, ``high``: interval at confidence ``level``."""
     se: float = math.nan
+    """Standard error of ``value``."""
     n: int = 0
+    """Rows with a known outcome, or groups of a ranking; of an estimate all rows."""
     level: float = 0.95
+    """Confidence of the interval."""
     method: str = "undefined"
+    """How the interval was made (`evergreen.tasks.core.drift.performance`), ``outcome_draws`` of an estimate, or
+    ``undefined``."""
     estimated: bool = False
+    """True where no outcome is known and the value follows from the scores."""
 
     @property
     def defined(self) -> bool:

@@ -1,4 +1,4 @@
-"""The policy of drift, and how its budget of false alarms is shared out among looks."""
+"""The policy of drift, and how its budget of false alarms is shared out among checks."""
 
 from __future__ import annotations
 
@@ -27,52 +27,37 @@ _WINDOW = Span(500.0, "rows", "500 rows")
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """What counts as drift: the keys of ``drift`` and ``monitoring`` that decide, in the model's own clock.
-
-    Attributes
-    ----------
-    name : {'calibrated', 'fixed_thresholds'}
-        Which policy.
-    kinds : tuple of DriftKind
-        Kinds that are looked at; the budget is shared among them.
-    budget : Rate
-        False alarms expected of a stationary stream.
-    window : Span
-        What one look covers.
-    interval : float
-        Seconds between two runs of the monitor; a look on a clock of row numbers comes this often.
-    clock : {'timestamp', 'seconds', 'rows'}
-        The model's clock.
-    evaluated, violated : int
-        k (violated) of the n (evaluated) newest windows must have moved.
-    seasons : bool
-        Whether hours of the day and days of the week may have a reference each.
-    min_rows : int
-        A window with fewer rows is INSUFFICIENT.
-    worse : int
-        Direction in which the metric of performance is worse: -1 for scores, +1 for losses.
-    psi_warning, psi_critical, significance, outcome_threshold : float
-        Levels of ``fixed_thresholds``.
-    criticals : mapping of str to float
-        Levels of registered drift measures that decide by it.
-    """
+    """What counts as drift: the keys of ``drift`` and ``monitoring`` that decide, in the model's own clock."""
 
     name: str = "calibrated"
+    """``calibrated`` or ``fixed_thresholds``: which policy."""
     kinds: tuple[DriftKind, ...] = tuple(DriftKind)
+    """Kinds that are checked; the budget is shared among them."""
     budget: Rate = _BUDGET
+    """False alarms expected of a stationary stream."""
     window: Span = _WINDOW
+    """What one check covers."""
     interval: float = 3600.0
+    """Seconds between two runs of the monitor; a check on a clock of row numbers comes this often."""
     clock: str = "timestamp"
+    """``timestamp``, ``seconds`` or ``rows``: the model's clock."""
     evaluated: int = 3
     violated: int = 2
+    """``evaluated``, ``violated``: k (violated) of the n (evaluated) newest windows must have moved."""
     seasons: bool = True
+    """Whether hours of the day and days of the week may have a reference each."""
     min_rows: int = 100
+    """A window with fewer rows is INSUFFICIENT."""
     worse: int = -1
+    """Direction in which the metric of performance is worse: -1 for scores, +1 for losses."""
     psi_warning: float = 0.10
     psi_critical: float = 0.25
     significance: float = 0.05
     outcome_threshold: float = 0.02
+    """``psi_warning``, ``psi_critical``, ``significance``, ``outcome_threshold``: levels of
+    ``fixed_thresholds``."""
     criticals: Mapping[str, float] = field(default_factory=dict)
+    """Levels of registered drift measures that decide by it."""
 
     @property
     def window_length(self) -> float | None:
@@ -175,9 +160,9 @@ def windows_in_budget(policy: Policy, *, starts: FloatArray, rows: FloatArray) -
 
 
 def signal_levels(keys: Sequence[SignalKey], *, policy: Policy, windows: float) -> FloatArray:
-    """Return the level of one look at each signal, shape (k,): its part of the budget.
+    """Return the level of one check of each signal, shape (k,): its part of the budget.
 
-    A column's look at one kind of drift gets budget / (windows x columns x kinds), valid under any dependence
+    A column's check at one kind of drift gets budget / (windows x columns x kinds), valid under any dependence
     between columns (Bonferroni); of that ``location`` or ``level`` gets half and the column's other signals the
     rest in equal parts.
 

@@ -19,30 +19,20 @@ _NAMED_CATEGORIES = 8
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ColumnSignals:
-    """How one column's counts become signals: each is the mean of a number that every row gets by its bin.
-
-    Attributes
-    ----------
-    column : str
-        Its name.
-    names : tuple of str, length s
-        Signals over the rows in a bin; ``missing`` comes on top.
-    weights : array, shape (bins, s)
-        The number of a row in each bin.
-    offsets : array, shape (s,)
-        Taken off the mean: 0.5 of ``location``, the reference's own of ``spread``, else 0.
-    variances : array, shape (s,)
-        Of one row's number among the reference's rows; never 0 (half a row more is thought of).
-    missing_variance : float
-        The same of ``missing``.
-    """
+    """How one column's counts become signals: each is the mean of a number that every row gets by its bin."""
 
     column: str
+    """Its name."""
     names: tuple[str, ...]
+    """Length s: signals over the rows in a bin; ``missing`` comes on top."""
     weights: FloatArray
+    """Shape (bins, s): the number of a row in each bin."""
     offsets: FloatArray
+    """Shape (s,): taken off the mean: 0.5 of ``location``, the reference's own of ``spread``, else 0."""
     variances: FloatArray
+    """Shape (s,): of one row's number among the reference's rows; never 0 (half a row more is thought of)."""
     missing_variance: float
+    """The same of ``missing``."""
 
     def measure(self, profile: ColumnProfile | None) -> tuple[FloatArray, FloatArray]:
         """Return values and standard errors, shape (s + 1,); NaN without a profile, a row, or a row in a bin."""
@@ -58,21 +48,14 @@ class ColumnSignals:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ProfileSignals:
-    """The signals of a model's profiles, prepared once from the reference and used for every window.
-
-    Attributes
-    ----------
-    keys : tuple of SignalKey, length k
-        Column by column.
-    columns : tuple of ColumnSignals
-        How each column is read.
-    floor : float
-        Smallest move that counts.
-    """
+    """The signals of a model's profiles, prepared once from the reference and used for every window."""
 
     keys: tuple[SignalKey, ...]
+    """Length k: column by column."""
     columns: tuple[ColumnSignals, ...]
+    """How each column is read."""
     floor: float
+    """Smallest move that counts."""
 
     def measure(self, window: Profile) -> Signals:
         """Return the signals of a window; a column that its profile lacks is NaN."""
@@ -174,25 +157,17 @@ GROUPS = 10
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Links:
-    """What the reference says of the links, prepared once and used for every window.
-
-    Attributes
-    ----------
-    keys : tuple of SignalKey, length 2 p
-        Information, then correlation of the p features.
-    columns : tuple of str
-        The features.
-    rows, columns_scores : array, shapes (p, 10) and (p, 10)
-        Fixed scores.
-    floors : array, shape (2 p,)
-        Smallest change that counts.
-    """
+    """What the reference says of the links, prepared once and used for every window."""
 
     keys: tuple[SignalKey, ...]
+    """Length 2 p: information, then correlation of the p features."""
     columns: tuple[str, ...]
+    """The features."""
     rows: FloatArray
     columns_scores: FloatArray
+    """``rows``, ``columns_scores`` (shapes (p, 10) and (p, 10)): fixed scores."""
     floors: FloatArray
+    """Shape (2 p,): smallest change that counts."""
 
     def measure(self, profile: Profile | None) -> Signals:
         """Return information and correlation of a profile's features; NaN for one without labelled rows, or none."""

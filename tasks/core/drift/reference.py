@@ -54,30 +54,21 @@ def _ranking_loss() -> Metric:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Reference:
-    """What a window is compared with; read from ``evergreen/profile.json``.
-
-    Attributes
-    ----------
-    inputs : Profile
-        Features, jointly with ``@outcome``.
-    answers : Profile
-        ``@score…``, ``@decision`` and ``@outcome`` on rows the version had not learned from.
-    score_source : str
-        Where the answers come from: ``out_of_fold`` or ``holdout``.
-    performance : mapping of str to Performance
-        By metric, on the same rows as the answers.
-    loss : Performance | None
-        The mean loss of a row there (`evergreen.tasks.core.drift.reference`); None in documents of an older format.
-    calibration : ScoreCalibration | None
-        Of the scores there; None where they are no probabilities.
-    """
+    """What a window is compared with; read from ``evergreen/profile.json``."""
 
     inputs: Profile
+    """Features, jointly with ``@outcome``."""
     answers: Profile
+    """``@score…``, ``@decision`` and ``@outcome`` on rows the version had not learned from."""
     score_source: str
+    """Where the answers come from: ``out_of_fold`` or ``holdout``."""
     performance: Mapping[str, Performance] = field(default_factory=dict)
+    """By metric, on the same rows as the answers."""
     loss: Performance | None = None
+    """The mean loss of a row there (`evergreen.tasks.core.drift.reference`); None in documents of an older
+    format."""
     calibration: ScoreCalibration | None = None
+    """Of the scores there; None where they are no probabilities."""
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Reference:

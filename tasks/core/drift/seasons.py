@@ -25,24 +25,18 @@ _LEAST_PART = 0.5
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Seasons:
-    """The season of each signal; all signals of a column have the same.
-
-    Attributes
-    ----------
-    phases : array, shape (k,)
-        Windows in a cycle; 1 without a season.
-    expected : array, shape (max phases, k)
-        Mean of the reference's windows in each phase; rows beyond a signal's phases are NaN.
-    fewest : array, shape (k,)
-        Fewest reference windows in a phase.
-    needed : array, shape (k,)
-        Reference windows that would show the season a column seems to have; 0 where nothing is missing.
-    """
+    """The season of each signal; all signals of a column have the same."""
 
     phases: IntArray
+    """Shape (k,): windows in a cycle; 1 without a season."""
     expected: FloatArray
+    """Shape (max phases, k): mean of the reference's windows in each phase; rows beyond a signal's phases are
+    NaN."""
     fewest: IntArray
+    """Shape (k,): fewest reference windows in a phase."""
     needed: IntArray
+    """Shape (k,): reference windows that would show the season a column seems to have; 0 where nothing is
+    missing."""
 
 
 def phase_of(position: FloatArray | float, phases: IntArray | int, *, length: float) -> IntArray:
@@ -168,7 +162,7 @@ def _is_wave(rest: FloatArray, cycle: int, number: IntArray, keys: Sequence[Sign
     return np.asarray(main & (total > 0) & (left <= (1 - _WHOLLY) * total))
 
 
-# How much a series leans on its own past, and what that leaves of its length.
+# How much a series depends on its own past, and what that leaves of its length.
 
 
 _LONGEST_LAG = 200
@@ -206,18 +200,12 @@ def inflation(series: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Persistence:
-    """How strongly a series may hang on: an AR(1) seen through sampling noise, at the upper end of what is likely.
-
-    Attributes
-    ----------
-    share : array, shape (k,)
-        Part of the variance that is no sampling noise.
-    memory : array, shape (k,)
-        Autocorrelation of that part at lag 1.
-    """
+    """How strongly a series may persist: an AR(1) seen through sampling noise, at the upper end of what is likely."""
 
     share: FloatArray
+    """Shape (k,): part of the variance that is no sampling noise."""
     memory: FloatArray
+    """Shape (k,): autocorrelation of that part at lag 1."""
 
     @property
     def of_mean(self) -> FloatArray:
@@ -232,7 +220,7 @@ class Persistence:
 
 
 def measure_persistence(series: FloatArray, *, noise: FloatArray) -> Persistence:
-    """Measure how strongly series may hang on, at the upper end (one-sided 90 %) of what is likely.
+    """Measure how strongly series may persist, at the upper end (one-sided 90 %) of what is likely.
 
     The lag-1 autocorrelation alone says too little of a level that wanders slowly below the noise of sampling, and
     few windows show it too low: so both it (Kendall's correction, plus 1.28 standard errors) and the variance beyond
@@ -275,18 +263,12 @@ _WARM_UP = 5
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Forecasts:
-    """How far a signal's forecasts have been off.
-
-    Attributes
-    ----------
-    errors : array, shape (h, m, k)
-        Errors of the forecasts 1 … h windows ahead; NaN where there is none.
-    last : array, shape (k,)
-        The forecast at the end of the past.
-    """
+    """How far a signal's forecasts have been off."""
 
     errors: FloatArray
+    """Shape (h, m, k): errors of the forecasts 1 … h windows ahead; NaN where there is none."""
     last: FloatArray
+    """Shape (k,): the forecast at the end of the past."""
 
 
 def choose_gains(series: FloatArray) -> FloatArray:

@@ -15,7 +15,7 @@ from evergreen.tasks.core.drift.policy import MAIN_SIGNALS, column_places
 from evergreen.tasks.core.drift.types import SignalKey
 
 _FEWEST = 5
-"""Fewest columns to borrow from."""
+"""Fewest columns that share a variance."""
 _SIMILAR = 1e6
 """Degrees of freedom that stand for: no more different than chance makes them."""
 
@@ -98,7 +98,7 @@ def _trigamma_inverse(value: float) -> float:
     return float(x)
 
 
-# Limits of one form of look: how far a signal may be off before it is called a move.
+# Limits of one detector: how far a signal may be off before it is called a move.
 
 
 _LEAST_WINDOWS = 1.5
@@ -108,27 +108,20 @@ _WORN, _FEWEST_TO_CAP = 1.5, 10
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DetectorLimits:
-    """The null of one form of look at k signals, for each of h ages of what they are compared with.
+    """The null of one detector at k signals, for each of h ages of what they are compared with.
 
     The variance of a deviation is ``(between + error²) * factor + own``; its limit the quantile times the root.
-
-    Attributes
-    ----------
-    between : array, shape (h, k)
-        Variance between windows that rows do not explain, >= 0; NaN where this form cannot look.
-    factor : array, shape (h, k)
-        Raises it for what the past itself is not sure of.
-    own : array, shape (h, k)
-        Variance of what is compared with, where that is known from sampling alone.
-    freedom, quantile : array, shape (h, k)
-        Degrees of freedom, and the t quantile at each signal's level.
     """
 
     between: FloatArray
+    """Shape (h, k): variance between windows that rows do not explain, >= 0; NaN where this detector cannot judge."""
     factor: FloatArray
+    """Shape (h, k): raises it for what the past itself is not sure of."""
     own: FloatArray
+    """Shape (h, k): variance of what is compared with, where that is known from sampling alone."""
     freedom: FloatArray
     quantile: FloatArray
+    """``freedom``, ``quantile`` (shape (h, k)): degrees of freedom, and the t quantile at each signal's level."""
 
     def spread(self, squared_errors: FloatArray, *, age: IntArray | int = 0) -> FloatArray:
         """Return the standard deviation of a deviation, shape (k,)."""
@@ -164,7 +157,7 @@ def fit_limits(
     groups: Sequence[IntArray] = (),
     lend: bool = False,
 ) -> DetectorLimits:
-    """Fit the limits of one form of look to its deviations in the model's own past.
+    """Fit the limits of one detector to its deviations in the model's own past.
 
     Parameters
     ----------
@@ -178,14 +171,14 @@ def fit_limits(
     lost : float or array, shape (k,)
         Degrees of freedom that went into the expectations.
     levels : array, shape (k,)
-        Level of a two-sided look.
+        Level of a two-sided check.
     inflation : array, shape (k,)
         By what their dependence raises the variance of their mean square.
     groups : sequence of array
-        Signals that may borrow from each other (`evergreen.tasks.core.drift.thresholds`): none is then taken for calmer
+        Signals that share a variance (`evergreen.tasks.core.drift.thresholds`): none is then taken for calmer
         than they are together.
     lend : bool
-        Whether they lend each other degrees of freedom too; only for deviations that hardly depend on their own past.
+        Whether they share degrees of freedom too; only for deviations that hardly depend on their own past.
     """
     count = np.isfinite(past).sum(axis=0)
     filled = np.where(np.isfinite(past), past, 0.0)
@@ -217,7 +210,7 @@ def cap_limits(
 ) -> DetectorLimits:
     """Hold the limits of a loss and a metric: a past that wanders must not allow for everything.
 
-    Few windows that hang together know little of their own range, and a t quantile of two degrees of freedom would
+    Few windows that depend on each other say little of their range, and a t quantile of two degrees of freedom would
     leave an error quiet that is four times the usual. From sixteen windows on, four times as far as the past ever
     was is a move; from ten on, so is a model half as good as usual (twice the loss, half the score), if that is one
     and a half times as far as the past ever was.
@@ -266,17 +259,12 @@ class SignalScale:
     A share p of n rows becomes arcsin √p, with the standard error 1 / (2 √n) whatever p is (Bartlett 1947): rare
     categories do not alarm by their skewness, and a stream that wanders does so as far up as down. Other signals
     stay as they are.
-
-    Attributes
-    ----------
-    shares : array of bool, shape (k,)
-        Which are shares of rows.
-    missing : array, shape (k,)
-        Place of the ``missing`` of a share's column, whose rows the share is not of; k: all rows.
     """
 
     shares: BoolArray
+    """Shape (k,): which are shares of rows."""
     missing: IntArray
+    """Shape (k,): place of the ``missing`` of a share's column, whose rows the share is not of; k: all rows."""
 
     @classmethod
     def of(cls, keys: Sequence[SignalKey]) -> SignalScale:

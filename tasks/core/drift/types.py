@@ -51,7 +51,7 @@ class DriftKind(StrEnum):
 
 
 class Phase(StrEnum):
-    """When a window is looked at: as soon as it is full, and again when its labels are due."""
+    """When a window is checked: as soon as it is full, and again when its labels are due."""
 
     INPUTS = "inputs"
     OUTCOMES = "outcomes"
@@ -94,7 +94,7 @@ _ORDER = (Level.INSUFFICIENT, Level.QUIET, Level.WARNING, Level.DRIFT)
 
 
 def worst(levels: Iterable[Level]) -> Level:
-    """Return the gravest level: drift, warning, quiet; INSUFFICIENT only where there is nothing else.
+    """Return the most severe level: drift, warning, quiet; INSUFFICIENT only where there is nothing else.
 
     >>> worst([Level.QUIET, Level.INSUFFICIENT]).value
     'quiet'
@@ -104,37 +104,27 @@ def worst(levels: Iterable[Level]) -> Level:
 
 @dataclass(frozen=True, kw_only=True)
 class MovedColumn(Struct):
-    """One column that moved, by how much, and how sure that is.
-
-    Attributes
-    ----------
-    column : str
-        A feature, or ``@score``, ``@decision``, ``@outcome``, ``@loss``, or the metric's name.
-    kind : DriftKind
-        Kind of drift.
-    signal : str
-        What of the column moved: ``location``, ``spread``, ``missing``, ``share:<group>``, ``information``,
-        ``correlation``, ``level``.
-    observed, expected : float
-        The signal in the window, and in its reference.
-    limit : float
-        Largest |observed - expected| that is not called a move.
-    p_value, adjusted_p_value : float
-        Of this signal in this window; corrected for all columns of the kind (Benjamini & Hochberg 1995).
-    alarm : bool
-        True when the column's move is (part of) an alarm, False when it warns.
-    """
+    """One column that moved, by how much, and how sure that is."""
 
     also: ClassVar = ("effect", "confidence")
     column: str
+    """A feature, or ``@score``, ``@decision``, ``@outcome``, ``@loss``, or the metric's name."""
     kind: DriftKind
+    """Kind of drift."""
     signal: str
+    """What of the column moved: ``location``, ``spread``, ``missing``, ``share:<group>``, ``information``,
+    ``correlation``, ``level``."""
     observed: float
     expected: float
+    """``observed``, ``expected``: the signal in the window, and in its reference."""
     limit: float
+    """Largest |observed - expected| that is not called a move."""
     p_value: float
     adjusted_p_value: float
+    """``p_value``, ``adjusted_p_value``: of this signal in this window; corrected for all columns of the kind
+    (Benjamini & Hochberg 1995)."""
     alarm: bool = False
+    """True when the column's move is (part of) an alarm, False when it warns."""
 
     @property
     def confidence(self) -> float:
@@ -149,27 +139,18 @@ class MovedColumn(Struct):
 
 @dataclass(frozen=True, kw_only=True)
 class KindVerdict(Struct):
-    """What is said of one kind of drift in one window.
-
-    Attributes
-    ----------
-    kind : DriftKind
-        Kind of drift.
-    level : Level
-        quiet, warning, drift or insufficient.
-    moved : tuple of Moved
-        The columns that moved, gravest first.
-    reasons : tuple of Reason
-        Why it is so; an INSUFFICIENT one says how many rows or windows would do.
-    calibration : {'reference', 'theory', 'literal'}
-        Where the limits come from.
-    """
+    """What is said of one kind of drift in one window."""
 
     kind: DriftKind
+    """Kind of drift."""
     level: Level
+    """quiet, warning, drift or insufficient."""
     moved: tuple[MovedColumn, ...] = ()
+    """The columns that moved, most severe first."""
     reasons: tuple[Reason, ...] = ()
+    """Why it is so; an INSUFFICIENT one says how many rows or windows would do."""
     calibration: str = "reference"
+    """``reference``, ``theory`` or ``literal``: where the limits come from."""
 
 
 # Signals: the signed numbers that are followed over time, one row of them a window.
@@ -185,23 +166,16 @@ class SignalKey(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Signals:
-    """The signals of one window.
-
-    Attributes
-    ----------
-    keys : tuple of SignalKey, length k
-        What they are.
-    values, errors : array, shape (k,)
-        The signed statistic, and its sampling standard error for this window's number of rows (independent rows);
-        NaN where it could not be measured.
-    floors : array, shape (k,)
-        The smallest move that counts, in the signal's own unit.
-    """
+    """The signals of one window."""
 
     keys: tuple[SignalKey, ...]
+    """Length k: what they are."""
     values: FloatArray
     errors: FloatArray
+    """``values``, ``errors`` (shape (k,)): the signed statistic, and its sampling standard error for this window's
+    number of rows (independent rows); NaN where it could not be measured."""
     floors: FloatArray
+    """Shape (k,): the smallest move that counts, in the signal's own unit."""
 
     def of_keys(self, keys: tuple[SignalKey, ...]) -> Signals:
         """Return the signals of some keys in their order; NaN (and a floor of 0) for those that are not here."""
@@ -219,26 +193,18 @@ class Signals:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SignalSeries:
-    """The signals of the reference's own windows, in time order: the model's own past.
-
-    Attributes
-    ----------
-    keys : tuple of SignalKey, length k
-        What they are.
-    starts, rows : array, shape (w,)
-        Clock position of each window's start, and its number of rows.
-    values, errors : array, shape (w, k)
-        As in `Signals`.
-    window : str
-        ``monitoring.window`` they were cut by.
-    """
+    """The signals of the reference's own windows, in time order: the model's own past."""
 
     keys: tuple[SignalKey, ...]
+    """Length k: what they are."""
     starts: FloatArray
     rows: FloatArray
+    """``starts``, ``rows`` (shape (w,)): clock position of each window's start, and its number of rows."""
     values: FloatArray
     errors: FloatArray
+    """``values``, ``errors`` (shape (w, k)): as in `Signals`."""
     window: str
+    """``monitoring.window`` they were cut by."""
 
     def __len__(self) -> int:
         return len(self.starts)

@@ -122,7 +122,7 @@ def health_alert(
     now : datetime
         Aware, in UTC.
     config : AlertsConfig
-        Which levels are told.
+        Which levels are reported.
     """
     at = now.isoformat(timespec="seconds")
     former = {alarm.name: alarm for alarm in before.open} if before else {}
@@ -137,7 +137,7 @@ def health_alert(
 
 
 def _alarm(check: Check, former: Alarm | None, at: str, config: AlertsConfig) -> Alarm | None:
-    """Return the alarm of a check as it is now; None where it is well or not told of."""
+    """Return the alarm of a check as it is now; None where it is well or not reported."""
     if check.condition is Condition.NOT_APPLICABLE:
         return former
     failed = check.condition is Condition.FAILED
@@ -176,24 +176,17 @@ _THIN = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class UsualFeed:
-    """How rows arrived in the reference.
-
-    Attributes
-    ----------
-    gap : float
-        Mean time between rows, in seconds.
-    window : float
-        Usual length of a window, in seconds.
-    longest : float
-        Longest silence, in seconds; at most one window too long, since windows are all that is kept.
-    fewest : float | None
-        Fewest rows in five windows in a row; None where windows are numbers of rows, or there are fewer than twenty.
-    """
+    """How rows arrived in the reference."""
 
     gap: float
+    """Mean time between rows, in seconds."""
     window: float
+    """Usual length of a window, in seconds."""
     longest: float
+    """Longest silence, in seconds; at most one window too long, since windows are all that is kept."""
     fewest: float | None = None
+    """Fewest rows in five windows in a row; None where windows are numbers of rows, or there are fewer than
+    twenty."""
 
     def most_silence(self) -> float:
         """Return the silence, in seconds, from which on it is an alarm."""

@@ -103,7 +103,7 @@ def hide_late_labels(
     return Rows(rows.frame.assign(**{target: labels}), rows.positions), int(np.count_nonzero(late))
 
 
-# One look at one window: its rows and the champion's answers, measured and judged.
+# The check of one window: its rows and the champion's answers, measured and judged.
 
 
 _ANSWERS = (DriftKind.PREDICTION, DriftKind.CONCEPT, DriftKind.PERFORMANCE)
@@ -112,21 +112,14 @@ _ANSWERS = (DriftKind.PREDICTION, DriftKind.CONCEPT, DriftKind.PERFORMANCE)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class WindowCheck:
-    """A look and what it leaves for the next one.
-
-    Attributes
-    ----------
-    result : Looked
-        What is said.
-    memory : Memory
-        What the judge remembers.
-    profiles : dict of str to Profile
-        ``inputs`` (and ``answers``) of the window.
-    """
+    """A check and what it leaves for the next one."""
 
     result: WindowResult
+    """What is said."""
     memory: DetectorState
+    """State of the detectors."""
     profiles: dict[str, Profile] = field(default_factory=dict)
+    """``inputs`` (and ``answers``) of the window."""
 
 
 def check_window(
@@ -139,7 +132,7 @@ def check_window(
     rng: np.random.Generator,
     answered_rows: BoolArray | None = None,
 ) -> WindowCheck:
-    """Look at one window in one phase.
+    """Check one window in one phase.
 
     Parameters
     ----------
@@ -151,7 +144,7 @@ def check_window(
         The champion's answers on them.
     answered_rows : array of bool, shape (n,), optional
         Which of the rows they are answers to; default: all.
-    memory : Memory
+    memory : DetectorState
         Of the window before in this phase; empty for the champion's first one.
     rng : numpy.random.Generator
         For the estimate without labels.
@@ -202,7 +195,7 @@ def check_window(
 def refuse_window(
     watch: MonitorSetup, due: DueWindow, reason: Reason, *, rows: int, memory: DetectorState
 ) -> WindowCheck:
-    """Return the look at a window that cannot be read at all: every kind INSUFFICIENT, for a named reason."""
+    """Return the check of a window that cannot be read at all: every kind INSUFFICIENT, for a named reason."""
     kinds = [kind for kind in due.phase.kinds if kind in watch.policy.kinds]
     verdicts = tuple(KindVerdict(kind=kind, level=Level.INSUFFICIENT, reasons=(reason,)) for kind in kinds)
     result = WindowResult(
@@ -212,13 +205,13 @@ def refuse_window(
 
 
 def close_champion_period(check: WindowCheck, memory: DetectorState) -> WindowCheck:
-    """Return the first look at a new champion with the end of the alarms that were open under the one before."""
+    """Return the first check at a new champion with the end of the alarms that were open under the one before."""
     closed = tuple(change.to_dict() for change in close_alarms(memory))
     return replace(check, result=replace(check.result, changes=(*closed, *check.result.changes)))
 
 
 def with_late_labels(check: WindowCheck, count: int) -> WindowCheck:
-    """Return the look with a note of the labels that came too late for it."""
+    """Return the check with a note of the labels that came too late for it."""
     if not count:
         return check
     message = (
@@ -230,7 +223,7 @@ def with_late_labels(check: WindowCheck, count: int) -> WindowCheck:
 
 
 def performance_with_reference(found: Performance | None, answers: AnswerMonitor) -> dict[str, Any] | None:
-    """Return performance as it is told: with the reference's value and the relative drop."""
+    """Return performance as it is reported: with the reference's value and the relative drop."""
     if found is None or not found.defined:
         return None
     standard = answers.standard
@@ -281,36 +274,27 @@ def _without_training_rows(watch: MonitorSetup, due: DueWindow, answered: Answer
     return replace(answered, signals=replace(signals, values=values), performance=None, reasons=reasons)
 
 
-# The head of a stream of looks: where it stands, and from where on rows matter to the next look.
+# The head of a stream of checks: where it stands, and from where on rows matter to the next check.
 
 
 @dataclass(frozen=True, kw_only=True)
 class StreamPosition:
-    """Where a stream of looks stands.
-
-    Attributes
-    ----------
-    seq : int
-        Number of its last entry; 0 for an empty stream.
-    end : float | None
-        End of the last window; None before the first.
-    version : int | None
-        The champion that was result at.
-    memory : Memory
-        What the judge remembers; empty where the log has been purged of it.
-    alert : Alert | None
-        The alert of the last look.
-    """
+    """Where a stream of checks stands."""
 
     seq: int = 0
+    """Number of its last entry; 0 for an empty stream."""
     end: float | None = None
+    """End of the last window; None before the first."""
     version: int | None = None
+    """The champion that was result at."""
     memory: DetectorState
+    """State of the detectors; empty where the log has been purged of it."""
     alert: Alert | None = None
+    """The alert of the last check."""
 
 
 def frontier(head: StreamPosition, *, learned: float | None, judged: Sequence[Window] | None = None) -> float:
-    """Return the position from which on rows matter to the next look.
+    """Return the position from which on rows matter to the next check.
 
     Parameters
     ----------
@@ -324,7 +308,7 @@ def frontier(head: StreamPosition, *, learned: float | None, judged: Sequence[Wi
 
 
 def after_check(head: StreamPosition, check: WindowCheck, alert: Alert, *, seq: int) -> StreamPosition:
-    """Return where the stream stands once a look is kept as its entry number ``seq``."""
+    """Return where the stream stands once a check is kept as its entry number ``seq``."""
     result = check.result
     return replace(
         head, seq=seq, end=result.window.end, version=result.version, memory=check.memory, alert=alert
@@ -333,7 +317,7 @@ def after_check(head: StreamPosition, check: WindowCheck, alert: Alert, *, seq: 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ChampionMonitor:
-    """A champion, its own past, and what it is watched by."""
+    """A champion, its own past, and what it is monitored by."""
 
     model: Scorer
     past: ReferenceSeries
@@ -416,7 +400,7 @@ def monitor_window(
     head: StreamPosition,
     config: ModelConfig,
 ) -> WindowCheck:
-    """Look at one window; one that cannot be read is INSUFFICIENT by name, not a crash.
+    """Check one window; one that cannot be read is INSUFFICIENT by name, not a crash.
 
     Parameters
     ----------
@@ -424,7 +408,7 @@ def monitor_window(
         Its rows; in the phase ``outcomes`` with the labels known by then.
     late : int
         Labels that came too late for it.
-    head : Head
+    head : StreamPosition
         Where the stream stands: a champion that was not result at before begins with an empty memory.
     """
     changed = head.version is not None and head.version != monitor.version

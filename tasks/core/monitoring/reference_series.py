@@ -88,23 +88,16 @@ _NO_CLOCK = Reason(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ReferenceSeries:
-    """A series of signals a kind of drift, each over windows of its own.
-
-    Attributes
-    ----------
-    window : str
-        ``monitoring.window`` they were cut by.
-    series : mapping of DriftKind to SignalSeries
-        Data, outcome and the links of features are measured on the rows learned from; prediction, loss (a column of
-        concept) and performance on answers the version gave to rows it had not learned from, which are fewer: there
-        a window is NaN, or missing.
-    reasons : tuple of Reason
-        Why a series is missing.
-    """
+    """A series of signals a kind of drift, each over windows of its own."""
 
     window: str
+    """``monitoring.window`` they were cut by."""
     series: Mapping[DriftKind, SignalSeries] = field(default_factory=dict)
+    """Data, outcome and the links of features are measured on the rows learned from; prediction, loss (a column of
+    concept) and performance on answers the version gave to rows it had not learned from, which are fewer: there a
+    window is NaN, or missing."""
     reasons: tuple[Reason, ...] = ()
+    """Why a series is missing."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form: a series a kind, by the kind's name."""
@@ -161,18 +154,12 @@ def take_signals(series: SignalSeries, keys: tuple[SignalKey, ...]) -> SignalSer
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FrozenReference:
-    """The two documents that watching a version takes.
-
-    Attributes
-    ----------
-    profile : dict
-        The reference in its JSON form (`evergreen.tasks.core.drift.reference.Reference`).
-    past : Past
-        Signals of the reference's own windows.
-    """
+    """The two documents that watching a version takes."""
 
     profile: Mapping[str, Any]
+    """The reference in its JSON form (`evergreen.tasks.core.drift.reference.Reference`)."""
     past: ReferenceSeries
+    """Signals of the reference's own windows."""
 
     def read_back(self) -> FrozenReference:
         """Return the documents as they are read after they were kept: the past is rounded then."""
@@ -231,7 +218,7 @@ def reference_series(
         Answers of the version on rows it had not learned from: out of fold (then they are measured in the windows of
         ``rows``, where they cover nine tenths of one), or on other rows (then in windows of their own). None: there
         are none at hand.
-    watch : AnswerWatch
+    watch : AnswerMonitor
         Of the version's own reference.
     """
     span = str(config.monitoring.window)

@@ -157,44 +157,33 @@ def served_answers(
     return with_logged_answers(scored, taken, version=version), own
 
 
-# Watching a champion: what it is watched by, prepared once from what was frozen with it.
+# Watching a champion: what it is monitored by, prepared once from what was frozen with it.
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MonitorSetup:
-    """A champion and what it is watched by.
-
-    Attributes
-    ----------
-    version, trained_to : int, float | None
-        The champion, and the position up to which it has learned; None where that is not known.
-    config, schema : ModelConfig, Schema
-        The model's configuration; the version's columns.
-    reference : Reference
-        What windows are compared with.
-    data, answers : ProfileSignals, AnswerWatch
-        How features and answers become signals.
-    policy : Policy
-        What counts as drift.
-    nulls : mapping of Phase to Null
-        What the signals of each phase do when nothing drifts.
-    notes : tuple of Reason
-        What a reader should know of how this was prepared.
-    concealed : tuple of str
-        Features that are not watched: the log, where that is the source, does not show them.
-    """
+    """A champion and what it is monitored by."""
 
     version: int
     trained_to: float | None
+    """``version``, ``trained_to``: the champion, and the position up to which it has learned; None where that is
+    not known."""
     config: ModelConfig
     schema: Schema
+    """``config``, ``schema``: the model's configuration; the version's columns."""
     reference: Reference
+    """What windows are compared with."""
     data: ProfileSignals
     answers: AnswerMonitor
+    """``data``, ``answers``: how features and answers become signals."""
     policy: Policy
+    """What counts as drift."""
     nulls: Mapping[Phase, NullModel]
+    """What the signals of each phase do when nothing drifts."""
     notes: tuple[Reason, ...] = ()
+    """What a reader should know of how this was prepared."""
     concealed: tuple[str, ...] = ()
+    """Features that are not watched: the log, where that is the source, does not show them."""
 
     @property
     def clock(self) -> str:
@@ -231,11 +220,11 @@ def prepare_setup(
     version: int,
     trained_to: float | None,
 ) -> MonitorSetup:
-    """Prepare a champion's watch from the documents frozen with it.
+    """Prepare a champion's monitor from the documents frozen with it.
 
     Parameters
     ----------
-    reference, past : Reference, Past
+    reference, past : Reference, ReferenceSeries
         What the version looked like at training, as a whole and window by window.
     metric : Metric
         What performance is followed by.

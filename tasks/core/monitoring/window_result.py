@@ -21,43 +21,30 @@ MOST_MOVED = 20
 
 @dataclass(frozen=True, kw_only=True)
 class WindowResult:
-    """One look at one window.
-
-    Attributes
-    ----------
-    window : Window
-        The slice of the clock.
-    phase : Phase
-        ``inputs`` as soon as it was full, ``outcomes`` when its labels were due.
-    version : int
-        The champion that was result at.
-    rows : int
-        Rows of the window (phase ``outcomes``: those with a label).
-    kinds : tuple of KindVerdict
-        One verdict per kind of drift of the phase.
-    changes : tuple of dict
-        Alarms that opened, worsened or resolved with this window.
-    columns : tuple of dict
-        Distances of each column from the reference, for the reader.
-    performance : dict | None
-        The metric with its interval, measured or estimated; None where neither could be.
-    notes : tuple of Reason
-        What is worth knowing beside (labels that came late, rows from the future).
-    """
+    """The check of one window."""
 
     window: Window
+    """The slice of the clock."""
     phase: Phase
+    """``inputs`` as soon as it was full, ``outcomes`` when its labels were due."""
     version: int
+    """The champion that was result at."""
     rows: int
+    """Rows of the window (phase ``outcomes``: those with a label)."""
     kinds: tuple[KindVerdict, ...]
+    """One verdict per kind of drift of the phase."""
     changes: tuple[Mapping[str, Any], ...] = ()
+    """Alarms that opened, worsened or resolved with this window."""
     columns: tuple[Mapping[str, Any], ...] = ()
+    """Distances of each column from the reference, for the reader."""
     performance: Mapping[str, Any] | None = None
+    """The metric with its interval, measured or estimated; None where neither could be."""
     notes: tuple[Reason, ...] = ()
+    """What is worth knowing beside (labels that came late, rows from the future)."""
 
     @property
     def level(self) -> Level:
-        """The gravest level of its kinds."""
+        """The most severe level of its kinds."""
         return worst(verdict.level for verdict in self.kinds)
 
     def to_entry(self, *, clock: str) -> dict[str, Any]:
@@ -91,12 +78,12 @@ class WindowResult:
 
 
 def merge_results(looks: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Tell the looks at each window as one, in clock order.
+    """Tell the checks at each window as one, in clock order.
 
     Parameters
     ----------
     looks : iterable of dict
-        From ``Looked.to_dict`` or ``Looked.to_entry``, of both phases, in any order.
+        From ``WindowResult.to_dict`` or ``WindowResult.to_entry``, of both phases, in any order.
 
     Returns
     -------
@@ -162,7 +149,7 @@ def conclude_monitoring(
         The champion.
     open_alarms : sequence of dict, optional
         Alarms that are open now (``kind``, ``column``, ``since``). None: a past range was result at again, and the
-        gravest of its windows counts.
+        most severe of its windows counts.
     fresh : bool
         False where nothing was due, and the windows are the newest that earlier runs have result at.
     notes : sequence of Reason
@@ -252,28 +239,19 @@ def _listed(names: Sequence[str]) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class AlertPolicy:
-    """Tells alarms of a model: its clock, its levels, what may not be sentence.
-
-    Attributes
-    ----------
-    model, clock : str
-        The model, and the unit of its positions (`evergreen.tasks.core.data.clock`).
-    config : AlertsConfig
-        Levels.
-    critical : float
-        PSI from which an open alarm is critical.
-    private : frozenset of str
-        Columns of which no value is shown.
-    link : str | None
-        Where the windows' page is.
-    """
+    """Tells alarms of a model: its clock, its levels, what may not be sentence."""
 
     model: str
     clock: str
+    """``model``, ``clock``: the model, and the unit of its positions (`evergreen.tasks.core.data.clock`)."""
     config: AlertsConfig
+    """Levels."""
     critical: float = 0.25
+    """PSI from which an open alarm is critical."""
     private: frozenset[str] = frozenset()
+    """Columns of which no value is shown."""
     link: str | None = None
+    """Where the windows' page is."""
 
     def tell(self, position: float) -> str:
         """Return a position as text."""
@@ -281,7 +259,7 @@ class AlertPolicy:
 
 
 def window_alert(result: WindowResult, before: Alert | None, *, policy: AlertPolicy) -> Alert:
-    """Return the alert of a look at a window; most say nothing.
+    """Return the alert of a check at a window; most say nothing.
 
     An alarm opens once, worsens when the policy says so or when its column's PSI passes
     ``alerts.drift_critical``, and resolves once. A new champion closes what was open. Where ``alerts.level`` is
@@ -289,13 +267,13 @@ def window_alert(result: WindowResult, before: Alert | None, *, policy: AlertPol
 
     Parameters
     ----------
-    result : Looked
+    result : WindowResult
         What was seen; ``changes`` as `evergreen.tasks.core.drift.detect.AlarmChange.to_dict` gives them, ``psi``
         by column
         among ``columns``.
     before : Alert or None
-        The alert of the same phase's look before.
-    policy : Teller
+        The alert of the same phase's check before.
+    policy : AlertPolicy
         Whose windows they are, and what may be sentence of them.
     """
     kept = before.open if before and before.version == result.version else ()

@@ -1,4 +1,4 @@
-"""Which windows of a model's clock are to be looked at next: each once, in each of two phases.
+"""Which windows of a model's clock are to be checked next: each once, in each of two phases.
 
 What was judged is never cut again: the next window begins where the last one in the ledger ended, whoever is champion
 by now and whatever ``monitoring.window`` says.
@@ -26,19 +26,13 @@ from evergreen.tasks.core.verdict import Reason
 
 @dataclass(frozen=True, kw_only=True)
 class Windowing:
-    """How a model's clock is cut into windows.
-
-    Attributes
-    ----------
-    clock : {'timestamp', 'seconds', 'rows'}
-        What positions count.
-    window, label_delay : Span
-        ``monitoring.window`` and ``data.label_delay``.
-    """
+    """How a model's clock is cut into windows."""
 
     clock: str
+    """``timestamp``, ``seconds`` or ``rows``: what positions count."""
     window: Span
     label_delay: Span
+    """``window``, ``label_delay``: ``monitoring.window`` and ``data.label_delay``."""
 
     def __post_init__(self) -> None:
         if self.window.amount <= 0:
@@ -150,50 +144,33 @@ def _cut_rows(seen: FloatArray, count: int, start: float, ready: float) -> list[
 
 @dataclass(frozen=True, kw_only=True)
 class DueWindow:
-    """One window that is to be looked at.
-
-    Attributes
-    ----------
-    window : Window
-        Finite slice of the clock.
-    phase : Phase
-        The look it is due for.
-    known_by : float
-        Position as of which its labels count: ``to + label_delay``. A label that came later is unknown.
-    learned : bool
-        The champion learned from (some of) these rows, so its answers on them say nothing: the look is INSUFFICIENT,
-        with ``learned_reason``.
-    """
+    """One window that is to be checked."""
 
     window: Window
+    """Finite slice of the clock."""
     phase: Phase
+    """The check it is due for."""
     known_by: float
+    """Position as of which its labels count: ``to + label_delay``. A label that came later is unknown."""
     learned: bool = False
+    """The champion learned from (some of) these rows, so its answers on them say nothing: the check is INSUFFICIENT,
+    with ``learned_reason``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WindowSchedule:
-    """What is to be looked at now.
-
-    Attributes
-    ----------
-    windows : tuple of DueWindow
-        In time order, none of them judged before.
-    remaining : int
-        Windows that are due as well but left to the next run (``monitoring.max_windows``).
-    newest : float | None
-        Position of the newest row that is not in the future; None without rows.
-    future : int
-        Rows whose time has not come yet; they make no window due.
-    reasons : tuple of Reason
-        What a reader should know of all this: ``future_rows``, ``more_windows``.
-    """
+    """What is to be checked now."""
 
     windows: tuple[DueWindow, ...] = ()
+    """In time order, none of them judged before."""
     remaining: int = 0
+    """Windows that are due as well but left to the next run (``monitoring.max_windows``)."""
     newest: float | None = None
+    """Position of the newest row that is not in the future; None without rows."""
     future: int = 0
+    """Rows whose time has not come yet; they make no window due."""
     reasons: tuple[Reason, ...] = ()
+    """What a reader should know of all this: ``future_rows``, ``more_windows``."""
 
 
 def due_windows(
@@ -208,7 +185,7 @@ def due_windows(
     until: float = math.inf,
     most: int = 1000,
 ) -> WindowSchedule:
-    """Return the windows a phase has to look at next.
+    """Return the windows a phase has to check next.
 
     Durations are cut at multiples of their length from position 0 (a day begins at 00:00 UTC); rows on a clock of row
     numbers every N numbers from the frontier; rows on a clock of time where the N-th next row begins a window, rows at
@@ -222,16 +199,16 @@ def due_windows(
     ----------
     positions : array, shape (n,)
         Positions of the rows from the frontier on (earlier ones do no harm), in any order.
-    cutting : Cutting
+    cutting : Windowing
         How the clock is cut.
     phase : Phase
-        Which of the two looks.
+        Which of the two checks.
     last_end : float | None
         End of the last window in the ledger's stream of this phase; None: there is none yet.
     trained_to : float | None
         End of what the champion learned from; None: unknown.
     judged : sequence of Window, optional
-        For ``outcomes``: windows whose inputs were judged. They are taken as they are, so that both looks see the same
+        For ``outcomes``: windows whose inputs were judged. They are taken as they are, so that both checks see the same
         rows even where late rows came in between or the length was changed. Without them it cuts for itself.
     now : float
         The present on a clock of timestamps: later rows are counted, and make nothing due.
@@ -279,7 +256,7 @@ def windows_between(
 ) -> tuple[DueWindow, ...]:
     """Return all windows that lie whole in a slice of the clock, whether they were judged before or not.
 
-    For a look back that a person asks for; nothing of it is to be recorded. An open end is where the rows end.
+    For a check back that a person asks for; nothing of it is to be recorded. An open end is where the rows end.
 
     Parameters
     ----------

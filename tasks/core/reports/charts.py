@@ -26,18 +26,12 @@ LONGEST_NAME = 28
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """Windows from left to right, each as wide as the others; beyond ``MOST_CELLS`` several share a cell.
-
-    Attributes
-    ----------
-    starts : tuple of str
-        Begin of each window, as it is written.
-    cells : int
-        Cells they are drawn in.
-    """
+    """Windows from left to right, each as wide as the others; beyond ``MOST_CELLS`` several share a cell."""
 
     starts: tuple[str, ...]
+    """Begin of each window, as it is written."""
     cells: int
+    """Cells they are drawn in."""
 
     @classmethod
     def over(cls, windows: Sequence[Mapping[str, Any]]) -> Axis:
@@ -147,20 +141,16 @@ MOST_VALUES = 24
 
 @dataclass(frozen=True, kw_only=True)
 class Distribution:
-    """One column's distribution in the reference and in a window, over the same b cells.
-
-    Attributes
-    ----------
-    labels : tuple of str, length b; what each cell holds, of a private column numbered groups
-    reference, current : tuple of float, length b; shares of the rows, each sums to one (of a histogram: to the share of
-        finite ones)
-    ticks : tuple of str, length b + 1; what stands at the borders of ordered cells; empty: cells are names
-    """
+    """One column's distribution in the reference and in a window, over the same b cells."""
 
     labels: tuple[str, ...]
+    """Length b; what each cell holds, of a private column numbered groups."""
     reference: tuple[float, ...]
     current: tuple[float, ...]
+    """``reference``, ``current`` (length b; shares of the rows, each sums to one (of a histogram: to the share of):
+    finite ones)"""
     ticks: tuple[str, ...] = ()
+    """Length b + 1; what stands at the borders of ordered cells; empty: cells are names."""
 
     def draw(self, title: str) -> str:
         """Return its chart."""

@@ -127,7 +127,7 @@ def _category_groups(
     ]
 
 
-# The map of a watched model: one row a kind of drift or column, one cell a window, as inline SVG.
+# The map of a monitored model: one row a kind of drift or column, one cell a window, as inline SVG.
 
 
 MOST_COLUMNS = 60
@@ -138,22 +138,15 @@ STEPS = 5
 
 @dataclass(frozen=True, kw_only=True)
 class HeatmapCell:
-    """One column in one window (or the worst of several that share a cell).
-
-    Attributes
-    ----------
-    shade : str
-        CSS class: ``s0`` … ``s4`` by PSI (``s0`` too where chance explains it: exceeded in one of 20 windows without
-        drift), ``none`` without one, ``void`` where it could not be judged.
-    psi : float
-        Population stability index; NaN without one.
-    mark : str
-        ``alarm``, ``warn`` or nothing.
-    """
+    """One column in one window (or the worst of several that share a cell)."""
 
     shade: str
+    """CSS class: ``s0`` … ``s4`` by PSI (``s0`` too where chance explains it: exceeded in one of 20 windows without
+    drift), ``none`` without one, ``void`` where it could not be judged."""
     psi: float
+    """Population stability index; NaN without one."""
     mark: str
+    """``alarm``, ``warn`` or nothing."""
 
 
 def heat_map(watched: MonitoredModel) -> str:
@@ -251,7 +244,7 @@ def heat_legend(watched: MonitoredModel) -> str:
     return legend([*shades, *marks])
 
 
-# Performance over time as SVG: value with interval, reference, estimates, alarms and changes of the throne.
+# Performance over time as SVG: value with interval, reference, estimates, alarms and changes of champion.
 
 
 Windows = Sequence[Mapping[str, Any]]
@@ -385,7 +378,7 @@ def _lines(known: KnownPoints, axis: Axis, scale: ValueAxis) -> Iterator[str]:
 
 
 def _references(known: KnownPoints, axis: Axis, scale: ValueAxis) -> Iterator[str]:
-    """Draw the reference of each reign; a new champion has its own."""
+    """Draw the reference of each champion; a new champion has its own."""
     for value, group in groupby(known, key=lambda pair: pair[1].get("reference")):
         run = list(group)
         if value is None:

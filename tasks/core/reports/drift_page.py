@@ -243,7 +243,7 @@ def drift_page(watched: MonitoredModel) -> str:
 
     Parameters
     ----------
-    watched : Watched
+    watched : MonitoredModel
         The model, its windows, and profiles of the reference and the newest window.
     """
     parts = [_card(watched)]

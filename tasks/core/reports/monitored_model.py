@@ -1,4 +1,4 @@
-"""What there is to tell of a watched model: its windows, oldest first, and what a reader asks of them."""
+"""What there is to tell of a monitored model: its windows, oldest first, and what a reader asks of them."""
 
 from __future__ import annotations
 
@@ -21,34 +21,26 @@ JUDGED = (Level.QUIET, Level.WARNING, Level.DRIFT)
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnMove:
-    """One column that moved, and how long it has.
-
-    Attributes
-    ----------
-    column, signal : str
-        The column, and what of it moved (of several signals the gravest).
-    kind : DriftKind
-        Kind of drift.
-    observed, expected, effect, limit, confidence : float
-        In the newest of its windows; NaN where the window does not say. ``confidence`` is one minus the corrected
-        p-value.
-    alarm : bool
-        True when it was (part of) an alarm in any of its windows.
-    first, last : int
-        Places of its windows among those told of; between them no judged window was without the move.
-    """
+    """One column that moved, and how long it has."""
 
     column: str
     signal: str
+    """``column``, ``signal``: the column, and what of it moved (of several signals the most severe)."""
     kind: DriftKind
+    """Kind of drift."""
     observed: float
     expected: float
     effect: float
     limit: float
     confidence: float
+    """``observed``, ``expected``, ``effect``, ``limit``, ``confidence``: in the newest of its windows; NaN where
+    the window does not say. ``confidence`` is one minus the corrected p-value."""
     alarm: bool
+    """True when it was (part of) an alarm in any of its windows."""
     first: int
     last: int
+    """``first``, ``last``: places of its windows among those reported; between them no judged window was without the
+    move."""
 
     @property
     def times(self) -> float:
@@ -58,33 +50,22 @@ class ColumnMove:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MonitoredModel:
-    """A model that is watched, and its windows.
-
-    Attributes
-    ----------
-    config : ModelConfig
-        The model's configuration.
-    windows : sequence of dict
-        As in the JSON of ``evergreen monitor``, oldest first.
-    promotions : sequence of dict
-        ``version``, ``at`` (text) and ``kind`` of each change of the throne, oldest first.
-    profiles : tuple of (Profile, Profile)
-        Pairs over one grid: the reference, and the newest window; empty where distributions are not at hand.
-    limits : mapping of str to str
-        What is to be said of how the limits were made, beside the policy: a name and a sentence each.
-    concluded : Level | None
-        What the run concluded; None: the gravest of the newest levels.
-    open_alarms : sequence of dict
-        ``kind``, ``column``, ``since`` of the alarms that are open.
-    """
+    """A model that is monitored, and its windows."""
 
     config: ModelConfig
+    """The model's configuration."""
     windows: Sequence[Mapping[str, Any]]
+    """As in the JSON of ``evergreen monitor``, oldest first."""
     promotions: Sequence[Mapping[str, Any]] = ()
+    """``version``, ``at`` (text) and ``kind`` of each change of champion, oldest first."""
     profiles: tuple[tuple[Profile, Profile], ...] = ()
+    """Pairs over one grid: the reference, and the newest window; empty where distributions are not at hand."""
     limits: Mapping[str, str] = field(default_factory=dict)
+    """What is to be said of how the limits were made, beside the policy: a name and a sentence each."""
     concluded: Level | None = None
+    """What the run concluded; None: the most severe of the newest levels."""
     open_alarms: Sequence[Mapping[str, Any]] = ()
+    """``kind``, ``column``, ``since`` of the alarms that are open."""
 
     @classmethod
     def after(cls, result: StageResult, *, config: ModelConfig, **options: Any) -> MonitoredModel:
@@ -105,7 +86,7 @@ class MonitoredModel:
 
     @cached_property
     def now(self) -> dict[DriftKind, Level]:
-        """The newest level of each kind that was looked at: of the newest window that could be judged, if any."""
+        """The newest level of each kind that was checked: of the newest window that could be judged, if any."""
         found = {}
         for kind in DriftKind:
             seen = [level for window in self.windows if (level := level_of(window, kind)) is not None]
@@ -116,7 +97,7 @@ class MonitoredModel:
 
     @property
     def level(self) -> Level:
-        """What the run concluded, else the gravest of the newest levels."""
+        """What the run concluded, else the most severe of the newest levels."""
         return worst(self.now.values()) if self.concluded is None else self.concluded
 
     @cached_property
@@ -161,7 +142,7 @@ class MonitoredModel:
 
 
 def level_of(window: Mapping[str, Any], kind: DriftKind) -> Level | None:
-    """Return a window's level for a kind; None when it was not looked at (yet)."""
+    """Return a window's level for a kind; None when it was not checked (yet)."""
     found = window.get("verdicts", {}).get(kind.value)
     return None if found is None else Level(found)
 
@@ -225,7 +206,7 @@ VOID = (
 
 
 def level_strips(windows: Windows, axis: Axis, top: float) -> tuple[str, float]:
-    """Return a row for each kind that was looked at, and the height of all of them."""
+    """Return a row for each kind that was checked, and the height of all of them."""
     kinds = [kind for kind in DriftKind if any(level_of(window, kind) is not None for window in windows)]
     drawn = [_strip(windows, kind, axis, top + place * STRIP) for place, kind in enumerate(kinds)]
     return "".join(drawn), len(kinds) * STRIP

@@ -97,8 +97,8 @@ def monitoring_items(
 
     Parameters
     ----------
-    watched : Watched
-        What is told; metrics are those of the run's own windows.
+    watched : MonitoredModel
+        What is reported; metrics are those of the run's own windows.
     result : StageResult
         Of the run; ``monitoring.json`` is its JSON.
     evidently : str, optional
@@ -160,19 +160,13 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ComparableColumns:
-    """Columns that can be compared on two samples.
-
-    Attributes
-    ----------
-    numeric, categorical : tuple of str
-        The columns, by kind.
-    left_out : dict of str to str
-        Each column that cannot be compared, and why.
-    """
+    """Columns that can be compared on two samples."""
 
     numeric: tuple[str, ...]
     categorical: tuple[str, ...]
+    """``numeric``, ``categorical``: the columns, by kind."""
     left_out: dict[str, str]
+    """Each column that cannot be compared, and why."""
 
 
 def draw_sample(

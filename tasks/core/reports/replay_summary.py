@@ -27,29 +27,21 @@ UNCONDITIONAL = ("never", "every")
 
 @dataclass(frozen=True, kw_only=True)
 class ReplayDocument(Struct):
-    """What a replay found.
-
-    Attributes
-    ----------
-    model, metric, clock, start : str
-        The model; the deciding metric; the unit of windows' ends; where the first model was trained.
-    sign : {1, -1}
-        Direction in which the metric is better.
-    policies : tuple of dict
-        In the order asked for (`evergreen.tasks.core.replay.results.PolicyResult.to_dict`).
-    baseline : dict | None
-        'Same as the last label', in the same form.
-    pareto, notes : tuple of dict
-        Quality, retrainings, gap and front by policy; what a reader should know.
-    """
+    """What a replay found, as its pages read it."""
 
     model: str
     clock: str
+    """Unit of the windows' ends."""
     start: str
+    """Where the first model was trained."""
     policies: tuple[Mapping[str, Any], ...]
+    """In the order asked for (`evergreen.tasks.core.replay.results.PolicyResult.to_dict`)."""
     baseline: Mapping[str, Any] | None
+    """'Same as the last label', in the same form."""
     pareto: tuple[Mapping[str, Any], ...]
+    """Quality, retrainings, gap and front by policy."""
     notes: tuple[Mapping[str, Any], ...]
+    """What a reader should know."""
 
     @classmethod
     def of(cls, result: Mapping[str, Any]) -> ReplayDocument:
@@ -90,7 +82,7 @@ class ReplayDocument(Struct):
 
     @property
     def subject(self) -> Mapping[str, Any] | None:
-        """The policy that is told of: as configured, or the best where that was not replayed."""
+        """The policy that is reported: as configured, or the best where that was not replayed."""
         return self.named("configured") or self.best
 
     def named(self, name: str) -> Mapping[str, Any] | None:
@@ -191,7 +183,7 @@ def _best(told: ReplayDocument) -> str:
 
 
 def _standing(told: ReplayDocument) -> Iterator[str]:
-    """Yield how the policy that is told of stands to the best, to every and to never."""
+    """Yield how the policy that is reported stands to the best, to every and to never."""
     mine, best = told.subject, told.best
     if mine is None or best is None or not math.isfinite(real(mine["mean"])):
         return

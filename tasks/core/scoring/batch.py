@@ -31,45 +31,31 @@ OWN_COLUMNS = ("prediction_id", "score", "decision", "version")
 
 @dataclass(frozen=True, kw_only=True)
 class BatchJob(Struct):
-    """What is scored by whom, and where to.
-
-    Attributes
-    ----------
-    model : str
-        Registered model.
-    version : int
-        Version that scores.
-    source, to : str
-        Names of source and target, free of secrets.
-    table : str | None
-        Table of a database to write to; None: a Parquet file.
-    mode : str
-        ``append``: a table keeps what it has, and rows that are there already stay as they are; ``replace``: it
-        holds this job's predictions alone afterwards. A file is always replaced as a whole.
-    keep : tuple of str
-        Columns of the source to write beside the predictions; they are part of what identifies a row.
-    logged : bool
-        Whether predictions are written to the prediction log.
-    at : float | None
-        Position of all rows where the model has no clock.
-    since, until : float | None
-        Slice of the clock that is scored.
-    rows : int
-        Rows a part holds: what is in memory at once, and what a repeated run need not do again.
-    """
+    """What is scored by whom, and where to."""
 
     model: str
+    """Registered model."""
     version: int
+    """Version that scores."""
     source: str
     to: str
+    """``source``, ``to``: names of source and target, free of secrets."""
     table: str | None = None
+    """Table of a database to write to; None: a Parquet file."""
     mode: Mode = "append"
+    """``append``: a table keeps what it has, and rows that are there already stay as they are; ``replace``: it
+    holds this job's predictions alone afterwards. A file is always replaced as a whole."""
     keep: tuple[str, ...] = ()
+    """Columns of the source to write beside the predictions; they are part of what identifies a row."""
     logged: bool = True
+    """Whether predictions are written to the prediction log."""
     at: float | None = None
+    """Position of all rows where the model has no clock."""
     since: float | None = None
     until: float | None = None
+    """``since``, ``until``: slice of the clock that is scored."""
     rows: int = 50_000
+    """Rows a part holds: what is in memory at once, and what a repeated run need not do again."""
 
     def __post_init__(self) -> None:
         ours = [name for name in self.keep if name in OWN_COLUMNS or name.startswith("score_")]
@@ -116,33 +102,22 @@ POSITION = "@position"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ScoredPart:
-    """Predictions for some rows.
-
-    Attributes
-    ----------
-    frame : DataFrame, shape (n, …)
-        The rows as read.
-    features : DataFrame, shape (n, p)
-        What the version was asked: numbers as floats, categories as they are.
-    positions : array, shape (n,)
-        Their places on the clock.
-    ids : list of str
-        Prediction ids.
-    scores : array, shape (n,) or (n, k)
-        P(positive), probabilities, or predictions.
-    decisions : list
-        A class, or the prediction.
-    classes : tuple
-        Classes of the columns of ``scores``; empty without classes.
-    """
+    """Predictions for some rows."""
 
     frame: pd.DataFrame
+    """Shape (n, …): the rows as read."""
     features: pd.DataFrame
+    """Shape (n, p): what the version was asked: numbers as floats, categories as they are."""
     positions: FloatArray
+    """Shape (n,): their places on the clock."""
     ids: list[str]
+    """Prediction ids."""
     scores: FloatArray
+    """Shape (n,) or (n, k): P(positive), probabilities, or predictions."""
     decisions: list[Any]
+    """A class, or the prediction."""
     classes: tuple[Any, ...]
+    """Classes of the columns of ``scores``; empty without classes."""
 
     def __len__(self) -> int:
         return len(self.ids)

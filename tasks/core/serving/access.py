@@ -67,25 +67,17 @@ PREFIX = "evg_"
 
 @dataclass(frozen=True, kw_only=True)
 class ApiKey(Struct):
-    """One key as it is kept: its secret cannot be read back.
-
-    Attributes
-    ----------
-    name : str
-        What people call it; shown in metrics and logs.
-    digest : str
-        SHA-256 of the secret, in hex. A secret has 256 random bits, so that guessing it from a digest is hopeless
-        and a slow hash would gain nothing.
-    created : datetime
-        Aware.
-    expires : datetime | None
-        From when on it is refused; None: never.
-    """
+    """One key as it is kept: its secret cannot be read back."""
 
     name: str
+    """What people call it; shown in metrics and logs."""
     digest: str
+    """SHA-256 of the secret, in hex. A secret has 256 random bits, so that guessing it from a digest is hopeless
+    and a slow hash would gain nothing."""
     created: datetime
+    """Aware."""
     expires: datetime | None = None
+    """From when on it is refused; None: never."""
 
 
 @dataclass(frozen=True)

@@ -13,21 +13,15 @@ from evergreen.tasks.core.training.scoring import Recipe, is_turned
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Answers:
-    """Answers for n rows.
-
-    Attributes
-    ----------
-    scores : array, shape (n,) or (n, k)
-        P(positive) (binary), probabilities in the order of ``classes`` (multiclass), else predictions.
-    decisions : list
-        The class of each row; None where there is only a score (regression, ranking).
-    classes : tuple
-        (negative, positive) for binary, all classes for multiclass, else empty.
-    """
+    """Answers for n rows."""
 
     scores: FloatArray
+    """Shape (n,) or (n, k): P(positive) (binary), probabilities in the order of ``classes`` (multiclass), else
+    predictions."""
     decisions: list[Any]
+    """The class of each row; None where there is only a score (regression, ranking)."""
     classes: tuple[Any, ...] = ()
+    """(negative, positive) for binary, all classes for multiclass, else empty."""
 
     def plain_scores(self) -> list[Any]:
         """Return each row's score as the log stores it: a number, or one a class (by its name) for multiclass."""
@@ -39,21 +33,15 @@ class Answers:
 
 @dataclass(frozen=True, kw_only=True)
 class Decider:
-    """Turns a version's scores into answers, as `evergreen.tasks.core.training.scoring` does for stored rows.
-
-    Attributes
-    ----------
-    classes : tuple
-        Of the version's recipe.
-    threshold : float
-        Decision threshold on P(classes[1]) (binary).
-    flipped : bool
-        True when the configuration's positive class is the version's other one: scores are turned, decisions are not.
-    """
+    """Turns a version's scores into answers, as `evergreen.tasks.core.training.scoring` does for stored rows."""
 
     classes: tuple[Any, ...] = ()
+    """Of the version's recipe."""
     threshold: float = 0.5
+    """Decision threshold on P(classes[1]) (binary)."""
     flipped: bool = False
+    """True when the configuration's positive class is the version's other one: scores are turned, decisions are
+    not."""
 
     def decide(self, scores: FloatArray) -> Answers:
         """Return answers for scores of shape (n,) or (n, k) in the order of the version's classes."""
@@ -175,21 +163,14 @@ class RequestRefused(InputError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RequestLimits:
-    """How much one request may ask for.
-
-    Attributes
-    ----------
-    body_bytes : int
-        Longest body.
-    rows : int
-        Most rows.
-    text : int
-        Longest text value, column name or prediction id, in characters.
-    """
+    """How much one request may ask for."""
 
     body_bytes: int = 8 * 1024 * 1024
+    """Longest body."""
     rows: int = 10_000
+    """Most rows."""
     text: int = 1_000
+    """Longest text value, column name or prediction id, in characters."""
 
 
 def refusal(name: str, *, field: str | None = None, **facts: Any) -> RequestRefused:

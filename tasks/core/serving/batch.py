@@ -27,36 +27,24 @@ def plain_numbers(numbers: FloatArray) -> list[Any]:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Batch:
-    """Rows that were checked against a signature.
-
-    Attributes
-    ----------
-    signature : Signature
-        What they were checked against.
-    n : int
-        Number of rows.
-    numbers : array, shape (n, p)
-        Columns of numbers (`Signature.numbers`), in C order; NaN where missing.
-    texts : tuple of list
-        One list of n values for each other column (`Signature.texts`); None where missing.
-    context : mapping of str to list
-        Columns that are not scored, as given; only those the request brought.
-    ids : list of str | None
-        Prediction ids the client chose (its idempotency keys).
-    entities : list | None
-        Who each row is about, as given beside the rows or in the entity's column.
-    at : list of float | None
-        When each row happened, on the model's clock, as given beside the rows or in the clock's column.
-    """
+    """Rows that were checked against a signature."""
 
     signature: Signature
+    """What they were checked against."""
     n: int
+    """Number of rows."""
     numbers: FloatArray
+    """Shape (n, p): columns of numbers (`Signature.numbers`), in C order; NaN where missing."""
     texts: tuple[list[Any], ...] = ()
+    """One list of n values for each other column (`Signature.texts`); None where missing."""
     context: Mapping[str, list[Any]] = field(default_factory=lambda: _ABSENT)
+    """Columns that are not scored, as given; only those the request brought."""
     ids: list[str] | None = None
+    """Prediction ids the client chose (its idempotency keys)."""
     entities: list[Any] | None = None
+    """Who each row is about, as given beside the rows or in the entity's column."""
     at: list[float | None] | None = None
+    """When each row happened, on the model's clock, as given beside the rows or in the clock's column."""
 
     def rows(self) -> list[dict[str, Any]]:
         """Return each row by column, features first, then context; None where missing: what the log stores."""

@@ -19,21 +19,14 @@ from evergreen.tasks.core.serving.trees import NotCompiled
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Numbers:
-    """Columns of numbers and what is done to them.
-
-    Attributes
-    ----------
-    take : array, shape (p,)
-        Their places among `Batch.numbers`.
-    all : bool
-        True when these are all of them, in order.
-    steps : tuple of Step
-        What is done to them.
-    """
+    """Columns of numbers and what is done to them."""
 
     take: IntArray
+    """Shape (p,): their places among `Batch.numbers`."""
     all: bool
+    """True when these are all of them, in order."""
     steps: tuple[MatrixStep, ...]
+    """What is done to them."""
 
     @property
     def width(self) -> int:

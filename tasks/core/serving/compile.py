@@ -37,18 +37,14 @@ from evergreen.tasks.core.training.scoring import Scorer
 
 
 class CompiledModel(ABC):
-    """A version in a form that answers rows.
-
-    Attributes
-    ----------
-    signature : Signature, what it takes
-    decider : Decider, how scores become answers
-    form : str, how it scores: ``trees as bits``, ``linear``, ``trees``, ``estimator on arrays`` or ``frame``
-    """
+    """A version in a form that answers rows."""
 
     signature: Signature
+    """What it takes."""
     decider: Decider
+    """How scores become answers."""
     form: str
+    """How it scores: ``trees as bits``, ``linear``, ``trees``, ``estimator on arrays`` or ``frame``."""
 
     @abstractmethod
     def scores(self, batch: Batch) -> FloatArray:
@@ -70,21 +66,16 @@ class CompiledModel(ABC):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FrameModel(CompiledModel):
-    """Any fitted estimator, behind data frames: the form every model has.
-
-    Attributes
-    ----------
-    signature, decider, form :
-        As `CompiledModel`.
-    estimator : object, anything `evergreen.tasks.core.training.features.answer` understands
-    problem : str, kind of problem
-    """
+    """Any fitted estimator, behind data frames: the form every model has."""
 
     signature: Signature
     estimator: Any
+    """Anything `evergreen.tasks.core.training.features.answer` understands."""
     problem: str
+    """Kind of problem."""
     decider: Decider
     form: str = "frame"
+    """``signature``, ``decider``, ``form``: as `CompiledModel`."""
 
     def scores(self, batch: Batch) -> FloatArray:
         """Return the scores before anything is decided."""
@@ -196,25 +187,20 @@ def _answers(model: FrameModel, row: Batch) -> bool:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PipelineModel(CompiledModel):
-    """Transformers and a model as array operations.
-
-    Attributes
-    ----------
-    signature, decider, form :
-        As `CompiledModel`.
-    matrix : Matrix, the transformers
-    predictor : Predictor, the model
-    turned : bool, True when the model's first class is the positive one (binary)
-    order : array | None, where each of the model's classes stands among the version's (multiclass); None: the same
-    """
+    """Transformers and a model as array operations."""
 
     signature: Signature
     matrix: Matrix
+    """The transformers."""
     predictor: Predictor
+    """The model."""
     decider: Decider
     form: str
+    """``signature``, ``decider``, ``form``: as `CompiledModel`."""
     turned: bool = False
+    """True when the model's first class is the positive one (binary)."""
     order: IntArray | None = None
+    """Where each of the model's classes stands among the version's (multiclass); None: the same."""
 
     def scores(self, batch: Batch) -> FloatArray:
         """Return the scores before anything is decided."""

@@ -37,7 +37,7 @@ def read_ids(given: Any, *, n: int) -> list[str] | None:
 
     Raises
     ------
-    Refused
+    RequestRefused
         ``wrong_shape``, ``wrong_count``, ``invalid_id`` or ``duplicate_id``.
     """
     if given is None:
@@ -61,7 +61,7 @@ def read_entities(given: Any, *, n: int, field: str = "entities") -> list[str | 
 
     Raises
     ------
-    Refused
+    RequestRefused
         ``wrong_shape``, ``wrong_count`` or ``invalid_entity``.
     """
     if given is None:
@@ -75,7 +75,7 @@ def read_times(given: Any, *, n: int, signature: Signature, field: str = "at") -
 
     Raises
     ------
-    Refused
+    RequestRefused
         ``wrong_count`` or ``invalid_time``.
     """
     if given is None:
@@ -145,7 +145,7 @@ def read_body(body: bytes, *, limits: RequestLimits) -> dict[str, Any]:
 
     Raises
     ------
-    Refused
+    RequestRefused
         ``body_too_large``, ``invalid_utf8``, ``invalid_json``, ``number_out_of_range``, ``too_deep``,
         ``too_many_parts``, ``not_an_object`` or ``duplicate_key``.
     """
@@ -224,7 +224,7 @@ def decode(body: bytes, *, signature: Signature, limits: RequestLimits) -> Batch
 
     Raises
     ------
-    Refused
+    RequestRefused
         For whatever is wrong; no other exception leaves this function.
     """
     if len(body) <= limits.body_bytes:
@@ -330,7 +330,7 @@ def check_outcome(outcome: Any, *, problem: str, classes: Sequence[Any] = (), fi
 
     Raises
     ------
-    Refused
+    RequestRefused
         ``wrong_type``, ``number_out_of_range`` or ``unknown_class``.
     """
     if problem not in ("binary", "multiclass"):

@@ -74,21 +74,14 @@ class IdConflict(InputError):
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where the puts of a batch go.
-
-    Attributes
-    ----------
-    fresh : list of int
-        Numbers of the puts to insert.
-    again : dict of int to list of Record
-        Puts that are there already, with what is stored: their first answers.
-    refused : dict of int to str
-        Puts of which an id means something else, with that id.
-    """
+    """Where the puts of a batch go."""
 
     fresh: list[int] = field(default_factory=list)
+    """Numbers of the puts to insert."""
     again: dict[int, list[Record]] = field(default_factory=dict)
+    """Puts that are there already, with what is stored: their first answers."""
     refused: dict[int, str] = field(default_factory=dict)
+    """Puts of which an id means something else, with that id."""
 
 
 def place(puts: Sequence[Sequence[Record]], there: Mapping[Key, Record]) -> Placement:
@@ -199,19 +192,13 @@ _BYTES = 20
 
 @dataclass(frozen=True, slots=True)
 class IdempotentRequest:
-    """A request that bears a key, or ids, of its client.
-
-    Attributes
-    ----------
-    ids : list of str
-        Prediction id of each row: the client's own, or made from its key.
-    digests : list of str
-        Digest of each row: its columns, who it is about and when, as sent; under a key also how many rows there were.
-        Two rows in another shape, or in another order of columns, have the same.
-    """
+    """A request that bears a key, or ids, of its client."""
 
     ids: list[str]
+    """Prediction id of each row: the client's own, or made from its key."""
     digests: list[str]
+    """Digest of each row: its columns, who it is about and when, as sent; under a key also how many rows there
+    were. Two rows in another shape, or in another order of columns, have the same."""
 
 
 def idempotent_request(
@@ -226,13 +213,13 @@ def idempotent_request(
     document : dict
         The request's body.
     key : str or None
-        Its idempotency key. Keys of one model are told apart by nothing else, as ids are.
+        Its idempotency key. Keys of one model are reported apart by nothing else, as ids are.
     secret : bytes
         What digests are keyed with, at most 64 bytes, where they cover values that the log must not give away.
 
     Raises
     ------
-    Refused
+    RequestRefused
         ``key_and_ids`` for a request with both; where the rows or ids cannot be told, as `decode` says it.
     """
     given = document.get("ids")

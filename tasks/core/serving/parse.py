@@ -21,21 +21,14 @@ _LISTED = 20
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RequestTable:
-    """Columns as they were sent, all of one length.
-
-    Attributes
-    ----------
-    n : int
-        Number of rows.
-    columns : dict of str to list
-        Values by column.
-    where : callable
-        Says how the request wrote the value of a column (and row), e.g. ``records[0].amount``.
-    """
+    """Columns as they were sent, all of one length."""
 
     n: int
+    """Number of rows."""
     columns: dict[str, list[Any]]
+    """Values by column."""
     where: Callable[[str, int], str]
+    """Says how the request wrote the value of a column (and row), e.g. ``records[0].amount``."""
 
 
 def require_known(name: Any, signature: Signature, *, field: str) -> None:
@@ -72,7 +65,7 @@ def read_table(document: dict[str, Any], *, signature: Signature, limits: Reques
 
     Raises
     ------
-    Refused
+    RequestRefused
         ``unknown_key``, ``no_rows_key``, ``wrong_shape``, ``ragged``, ``no_rows``, ``too_many_rows``,
         ``unknown_column``, ``missing_column`` or ``duplicate_column``.
     """
@@ -211,7 +204,7 @@ def read_numbers(table: RequestTable, columns: tuple[Column, ...]) -> FloatArray
 
     Raises
     ------
-    Refused
+    RequestRefused
         ``wrong_type``, ``null_not_allowed``, ``number_out_of_range`` or ``not_whole``.
     """
     numbers = np.empty((table.n, len(columns)))
@@ -234,7 +227,7 @@ def read_values(table: RequestTable, column: Column, *, limits: RequestLimits) -
 
     Raises
     ------
-    Refused
+    RequestRefused
         ``wrong_type``, ``null_not_allowed``, ``text_too_long``, ``invalid_text`` or ``number_out_of_range``.
     """
     values = table.columns[column.name]

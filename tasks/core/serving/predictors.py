@@ -44,14 +44,10 @@ _LOGISTIC = (LogisticRegression, LogisticRegressionCV)
 
 
 class Predictor(ABC):
-    """A fitted model of a matrix.
-
-    Attributes
-    ----------
-    form : str, its name for people
-    """
+    """A fitted model of a matrix."""
 
     form: ClassVar[str]
+    """Its name for people."""
 
     @abstractmethod
     def outputs(self, matrix: FloatArray) -> FloatArray:
@@ -87,25 +83,18 @@ class BoostingPredictor(Predictor):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LinearPredictor(Predictor):
-    """A weighted sum a class, each row for itself: who shares its batch changes no bit of a row's answer.
-
-    Attributes
-    ----------
-    weights : array, shape (k, columns)
-        Weights.
-    offsets : array, shape (k,)
-        Intercepts.
-    kind : str
-        ``binary``, ``classes`` or ``number``.
-    """
+    """A weighted sum a class, each row for itself: who shares its batch changes no bit of a row's answer."""
 
     weights: FloatArray
+    """Shape (k, columns): weights."""
     offsets: FloatArray
+    """Shape (k,): intercepts."""
     kind: str
+    """``binary``, ``classes`` or ``number``."""
     form: ClassVar[str] = "linear"
 
     def outputs(self, matrix: FloatArray) -> FloatArray:
-        """Return P(second class), probabilities or predictions; `Refused` where the estimator refuses, too."""
+        """Return P(second class), probabilities or predictions; `RequestRefused` where the estimator refuses, too."""
         _require_finite(matrix)
         with np.errstate(over="ignore", invalid="ignore"):
             if len(self.weights) == 1:
@@ -128,7 +117,7 @@ class ForestPredictor(Predictor):
     form: ClassVar[str] = "trees"
 
     def outputs(self, matrix: FloatArray) -> FloatArray:
-        """Return P(second class), probabilities or predictions; `Refused` where the estimator refuses, too."""
+        """Return P(second class), probabilities or predictions; `RequestRefused` where the estimator refuses, too."""
         with np.errstate(over="ignore"):
             narrow = matrix.astype(np.float32)
         _require_finite(narrow, but_missing=self.takes_missing)
@@ -155,7 +144,7 @@ class ArrayPredictor(Predictor):
     form: ClassVar[str] = "estimator on arrays"
 
     def outputs(self, matrix: FloatArray) -> FloatArray:
-        """Return what the estimator answers; `Refused` where it refuses."""
+        """Return what the estimator answers; `RequestRefused` where it refuses."""
         given = cast(pd.DataFrame, matrix)
         try:
             with np.errstate(over="ignore", invalid="ignore"):

@@ -28,24 +28,16 @@ NULL: frozenset[type] = frozenset((type(None),))
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a model.
-
-    Attributes
-    ----------
-    name : str
-        Its name.
-    kind : {'number', 'text', 'any'}
-        ``any``: text, a number, true or false (categories that are not all text).
-    nullable : bool
-        True when ``null`` is a missing value to the model, else it is refused.
-    only : str
-        A narrower rule: ``int64``, ``int32`` (whole numbers), ``boolean`` (any); else empty.
-    """
+    """A column of a model."""
 
     name: str
+    """Its name."""
     kind: Kind
+    """``any``: text, a number, true or false (categories that are not all text)."""
     nullable: bool = True
+    """True when ``null`` is a missing value to the model, else it is refused."""
     only: str = ""
+    """A narrower rule: ``int64``, ``int32`` (whole numbers), ``boolean`` (any); else empty."""
 
     @property
     def types(self) -> frozenset[type]:
@@ -74,27 +66,18 @@ _RECORDS = ("records", "dataframe_records")
 
 @dataclass(eq=False, slots=True)
 class FastRows:
-    """Rows as they were read: values by column, types checked.
-
-    Attributes
-    ----------
-    n : int
-        Number of rows.
-    numbers : array, shape (n, p)
-        Columns of numbers; NaN where null.
-    others : list of list
-        One list for each other column, in order.
-    context : dict of str to list
-        Further columns that some row brought.
-    beside : dict of str to object
-        ``ids``, ``entities`` and ``at`` as given.
-    """
+    """Rows as they were read: values by column, types checked."""
 
     n: int
+    """Number of rows."""
     numbers: FloatArray
+    """Shape (n, p): columns of numbers; NaN where null."""
     others: list[list[Any]] = field(default_factory=list)
+    """One list for each other column, in order."""
     context: dict[str, list[Any]] = field(default_factory=dict)
+    """Further columns that some row brought."""
     beside: dict[str, Any] = field(default_factory=dict)
+    """``ids``, ``entities`` and ``at`` as given."""
 
 
 class Reader:
@@ -255,31 +238,21 @@ _NUMBERS = {"double": "", "float": "", "long": "int64", "integer": "int32"}
 
 @dataclass(frozen=True)
 class Signature:
-    """The columns of a model, and how rows tell who and when they are about.
-
-    Attributes
-    ----------
-    columns : tuple of Column
-        Features in the order of `Schema.features` (ours), or of the model's own signature (foreign).
-    context : tuple of str
-        Further columns a row may bring (entity, group, value, time): logged, not scored.
-    entity, time : str | None
-        Column of the entity and of the clock; either may be a feature too.
-    group : str | None
-        Column of the group that a ranking orders within; None for other problems.
-    clock : str
-        ``timestamp``, ``seconds`` or ``rows``: what event times are.
-    time_format : str | None
-        strptime format of event times that are not ISO 8601.
-    """
+    """The columns of a model, and how rows tell who and when they are about."""
 
     columns: tuple[Column, ...]
+    """Features in the order of `Schema.features` (ours), or of the model's own signature (foreign)."""
     context: tuple[str, ...] = ()
+    """Further columns a row may bring (entity, group, value, time): logged, not scored."""
     entity: str | None = None
     group: str | None = None
+    """Column of the group that a ranking orders within; None for other problems."""
     time: str | None = None
+    """``entity``, ``time``: column of the entity and of the clock; either may be a feature too."""
     clock: str = "timestamp"
+    """``timestamp``, ``seconds`` or ``rows``: what event times are."""
     time_format: str | None = None
+    """strptime format of event times that are not ISO 8601."""
 
     @cached_property
     def names(self) -> tuple[str, ...]:

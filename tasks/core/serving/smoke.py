@@ -1,4 +1,4 @@
-"""The last look at a version before it answers: the rows it is asked for, and whether its answers will do."""
+"""The last check at a version before it answers: the rows it is asked for, and whether its answers will do."""
 
 from __future__ import annotations
 

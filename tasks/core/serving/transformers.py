@@ -75,18 +75,12 @@ class StretchStep:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FillStep:
-    """Put a value where one is missing, and columns at the end that say where it was.
-
-    Attributes
-    ----------
-    by : array, shape (p,)
-        Value of each column.
-    told : array, shape (q,)
-        Columns that get a column saying where a value was missing.
-    """
+    """Put a value where one is missing, and columns at the end that say where it was."""
 
     by: FloatArray
+    """Shape (p,): value of each column."""
     told: IntArray
+    """Shape (q,): columns that get a column saying where a value was missing."""
 
     def apply(self, values: FloatArray) -> FloatArray:
         """Return new values for values of shape (n, p)."""
@@ -245,24 +239,16 @@ _BY_COLUMN = (FunctionTransformer, SimpleImputer, OrdinalEncoder, OneHotEncoder)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Lookup:
-    """What one column of categories becomes.
-
-    Attributes
-    ----------
-    places : mapping of object to int
-        Row of ``outputs`` for each known value, and for None (missing).
-    unknown : int
-        Row for any other value.
-    outputs : array, shape (values, width)
-        What they become.
-    into : array, shape (width,)
-        Columns of the transformer's output they go to.
-    """
+    """What one column of categories becomes."""
 
     places: Mapping[Any, int]
+    """Row of ``outputs`` for each known value, and for None (missing)."""
     unknown: int
+    """Row for any other value."""
     outputs: FloatArray
+    """Shape (values, width): what they become."""
     into: IntArray
+    """Shape (width,): columns of the transformer's output they go to."""
 
     def of(self, values: Sequence[Any]) -> FloatArray:
         """Return what values become, shape (n, width)."""
@@ -272,18 +258,12 @@ class Lookup:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Lookups:
-    """What a transformer makes of columns of categories, each for itself.
-
-    Attributes
-    ----------
-    columns : tuple of Lookup
-        One for each column.
-    base : array, shape (width,)
-        The output of all columns; what no column changes stays as it is here.
-    """
+    """What a transformer makes of columns of categories, each for itself."""
 
     columns: tuple[Lookup, ...]
+    """One for each column."""
     base: FloatArray
+    """Shape (width,): the output of all columns; what no column changes stays as it is here."""
 
 
 def make_lookups(transformer: Any, names: Sequence[str], *, numeric: Sequence[bool]) -> Lookups:

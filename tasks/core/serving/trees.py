@@ -19,32 +19,22 @@ class NotCompiled(Exception):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Tree:
-    """A binary tree; its root is node 0.
-
-    Attributes
-    ----------
-    feature : array, shape (nodes,)
-        Feature a node asks for; -1 for a leaf.
-    threshold : array, shape (nodes,)
-        A value goes left when it is at most this.
-    missing_left : array, shape (nodes,)
-        Where NaN goes.
-    left, right : array, shape (nodes,)
-        Children.
-    value : array, shape (nodes,)
-        Answer of a leaf.
-    left_categories : mapping of int to set of float
-        For nodes that ask for a category: the values that go left. Other known values go right, unknown ones where NaN
-        goes.
-    """
+    """A binary tree; its root is node 0."""
 
     feature: IntArray
+    """Shape (nodes,): feature a node asks for; -1 for a leaf."""
     threshold: FloatArray
+    """Shape (nodes,): a value goes left when it is at most this."""
     missing_left: BoolArray
+    """Shape (nodes,): where NaN goes."""
     left: IntArray
     right: IntArray
+    """``left``, ``right`` (shape (nodes,)): children."""
     value: FloatArray
+    """Shape (nodes,): answer of a leaf."""
     left_categories: Mapping[int, frozenset[float]] = field(default_factory=dict)
+    """For nodes that ask for a category: the values that go left. Other known values go right, unknown ones where
+    NaN goes."""
 
     def leaves(self) -> tuple[list[int], dict[int, tuple[int, int]]]:
         """Return the leaves from left to right, and for each node the slice of them that lies under it."""
@@ -65,24 +55,16 @@ class Tree:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Ensemble:
-    """Trees whose leaves are added up.
-
-    Attributes
-    ----------
-    trees : tuple of Tree
-        Tree t adds to output t modulo k.
-    base : array, shape (k,)
-        What the sums start from.
-    categories : mapping of int to array
-        Known values of the features that hold categories, ascending; all others hold numbers.
-    features : int
-        Number of columns.
-    """
+    """Trees whose leaves are added up."""
 
     trees: tuple[Tree, ...]
+    """Tree t adds to output t modulo k."""
     base: FloatArray
+    """Shape (k,): what the sums start from."""
     features: int
+    """Number of columns."""
     categories: Mapping[int, FloatArray] = field(default_factory=dict)
+    """Known values of the features that hold categories, ascending; all others hold numbers."""
 
     @property
     def widest(self) -> int:
@@ -95,18 +77,12 @@ class Ensemble:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FeatureCells:
-    """Cells of every feature, numbered through; the last one of each feature is for missing values.
-
-    Attributes
-    ----------
-    edges : tuple of array
-        For each feature ascending edges; cell i holds the values above edge i - 1 and at most edge i.
-    first : array, shape (features,)
-        Number of each feature's first cell.
-    """
+    """Cells of every feature, numbered through; the last one of each feature is for missing values."""
 
     edges: tuple[FloatArray, ...]
+    """For each feature ascending edges; cell i holds the values above edge i - 1 and at most edge i."""
     first: IntArray
+    """Shape (features,): number of each feature's first cell."""
 
     @property
     def count(self) -> int:
@@ -221,37 +197,26 @@ _HASH = {32: (0x077CB531, 27), 64: (0x03F79D71B4CB0A89, 58)}
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MaskTables:
-    """An ensemble as tables.
-
-    Attributes
-    ----------
-    bits : array, shape (cells, trees × words)
-        Leaves that a cell allows.
-    words : int
-        Words a tree's leaves need.
-    edges : tuple of array
-        Edges of each feature's cells.
-    keys : array of complex
-        All edges as (feature, edge), ascending: one binary search finds the cells of all features.
-    shift, missing : array, shape (features,)
-        From the place among the keys to the number of the cell; the cell of missing values.
-    leaves : array
-        Value of every leaf, where the hash of its bit says.
-    starts : array, shape (trees,)
-        Where each tree's first word of leaves starts.
-    base : array, shape (k,)
-        What the sums start from.
-    """
+    """An ensemble as tables."""
 
     bits: Array
+    """Shape (cells, trees × words): leaves that a cell allows."""
     words: int
+    """Words a tree's leaves need."""
     edges: tuple[FloatArray, ...]
+    """Edges of each feature's cells."""
     keys: Array
+    """All edges as (feature, edge), ascending: one binary search finds the cells of all features."""
     shift: IntArray
     missing: IntArray
+    """``shift``, ``missing`` (shape (features,)): from the place among the keys to the number of the cell; the cell
+    of missing values."""
     leaves: FloatArray
+    """Value of every leaf, where the hash of its bit says."""
     starts: IntArray
+    """Shape (trees,): where each tree's first word of leaves starts."""
     base: FloatArray
+    """Shape (k,): what the sums start from."""
 
     def sums(self, features: FloatArray) -> FloatArray:
         """Return the sums of the leaves reached, added in the trees' order, shape (n, k).
