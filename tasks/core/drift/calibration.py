@@ -310,7 +310,15 @@ def calibrate_by_windows(past: ReferenceHistory) -> NullModel:
     forecasts = fit_forecasts(filled, gains=gains, ahead=n)
     whole_season = np.where(seasons.phases > 1, seasons.fewest, np.inf)
     jumps = [  # errors of forecasts hardly depend on each other, so columns may share degrees of freedom
-        _fit(past, one, past.squares, whole_season, seasons.phases, inflation(np.nan_to_num(one)), lend=True)
+        _fit(
+            past,
+            one,
+            past.squares,
+            whole_season,
+            seasons.phases,
+            inflation(np.nan_to_num(one)),
+            pool_freedom=True,
+        )
         for one in forecasts.errors
     ]
     sums = np.lib.stride_tricks.sliding_window_view(rest, n, axis=0).mean(axis=-1)
@@ -376,9 +384,9 @@ def _fit(
     squares: FloatArray,
     windows: FloatArray,
     lost: IntArray,
-    leans: FloatArray,
+    inflated: FloatArray,
     *,
-    lend: bool = False,
+    pool_freedom: bool = False,
 ) -> DetectorLimits:
     """Fit one of the three detectors: it has a third of each signal's level."""
     limits = fit_limits(
@@ -386,12 +394,12 @@ def _fit(
         squared_errors=squares,
         windows=windows,
         lost=lost,
-        inflation=leans,
+        inflation=inflated,
         levels=past.levels * np.where(past.sides == 0, 1, 2) / 3,
         groups=similar_signals(past.keys),
-        lend=lend,
+        pool_freedom=pool_freedom,
     )
-    if lend:
+    if pool_freedom:
         return limits
     usual = np.nan_to_num(column_means(past.values), nan=np.inf)
     return cap_limits(limits, deviations, squared_errors=squares, usual=usual, sides=past.sides)

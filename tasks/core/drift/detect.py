@@ -211,30 +211,30 @@ def run_detectors(
 
 
 def update_state(
-    look: Detection, null: NullModel, memory: DetectorState, *, frozen: BoolArray
+    detection: Detection, null: NullModel, memory: DetectorState, *, frozen: BoolArray
 ) -> DetectorState:
     """Return the memory after a check: columns that moved, or have an open alarm (``frozen``), teach no forecast.
 
     A forecast that is too old to look by begins anew with the window.
     """
     n = len(null.recent) + 1
-    teaches = look.judged & ~look.moved & ~frozen
+    teaches = detection.judged & ~detection.moved & ~frozen
     fresh = (memory.forecast_windows == 0) | (memory.age >= n)
     seen = np.where(
         teaches, np.where(fresh, 1, np.minimum(memory.forecast_windows + 1, SETTLED)), memory.forecast_windows
     )
     gain = np.maximum(null.gain, 1 / np.maximum(seen, 1)[null.places])
-    pull = look.effects[1]
-    bound = _LARGEST_PULL * look.spreads[1]
+    pull = detection.effects[1]
+    bound = _LARGEST_PULL * detection.spreads[1]
     pull = np.where(np.isfinite(bound), np.clip(pull, -bound, bound), pull)
     forecast = np.where(
-        (fresh[null.places]) | ~np.isfinite(memory.forecast), look.rest, memory.forecast + gain * pull
+        (fresh[null.places]) | ~np.isfinite(memory.forecast), detection.rest, memory.forecast + gain * pull
     )
-    taught = teaches[null.places] & np.isfinite(look.rest)
-    flags = np.where(look.judged, look.moved, np.nan)[None]
-    moved = np.where(look.judged, np.vstack([memory.moved, flags])[1:], memory.moved)
+    taught = teaches[null.places] & np.isfinite(detection.rest)
+    flags = np.where(detection.judged, detection.moved, np.nan)[None]
+    moved = np.where(detection.judged, np.vstack([memory.moved, flags])[1:], memory.moved)
     return DetectorState(
-        recent=shortened(np.vstack([memory.recent, look.rest])[1:]),
+        recent=shortened(np.vstack([memory.recent, detection.rest])[1:]),
         forecast=shortened(np.where(taught, forecast, memory.forecast)),
         forecast_windows=seen,
         age=np.where(teaches, 0, memory.age + 1),
@@ -302,32 +302,32 @@ class AlarmChange(Struct):
 
 
 def columns_to_alarm(
-    look: Detection, memory: DetectorState, *, violated: int, open_now: BoolArray
+    detection: Detection, memory: DetectorState, *, violated: int, open_now: BoolArray
 ) -> BoolArray:
     """Return the columns whose alarm opens, shape (c,).
 
     k of the n newest judged windows moved, the newest among them; or the mean of the last n moved (``sustained``).
     """
     enough = np.nansum(memory.moved, axis=0) + 1 >= violated
-    return look.judged & ~open_now & (look.lasting | (look.moved & enough))
+    return detection.judged & ~open_now & (detection.lasting | (detection.moved & enough))
 
 
-def worst_signal(look: Detection, null: NullModel, column: int) -> tuple[int, int]:
+def worst_signal(detection: Detection, null: NullModel, column: int) -> tuple[int, int]:
     """Return form and place of the signal of a column that is farthest beyond its limit (or nearest to it)."""
     first = int(null.firsts[column])
     last = int(null.firsts[column + 1]) if column + 1 < len(null.firsts) else len(null.keys)
     part = slice(first, last)
-    ratio = np.abs(look.effects[:, part]) / np.maximum(look.limits[:, part], 1e-15)
-    ratio = np.where(look.beyond[:, part], ratio + 1e6, np.nan_to_num(ratio, nan=-1.0))
+    ratio = np.abs(detection.effects[:, part]) / np.maximum(detection.limits[:, part], 1e-15)
+    ratio = np.where(detection.beyond[:, part], ratio + 1e6, np.nan_to_num(ratio, nan=-1.0))
     form, place = np.unravel_index(int(ratio.argmax()), ratio.shape)
     return int(form), first + int(place)
 
 
 def open_alarm(
-    look: Detection, null: NullModel, memory: DetectorState, column: int, *, position: float
+    detection: Detection, null: NullModel, memory: DetectorState, column: int, *, position: float
 ) -> OpenAlarm:
     """Return the alarm of a column that moved: its most severe signal, and what that moved away from."""
-    form, place = worst_signal(look, null, column)
+    form, place = worst_signal(detection, null, column)
     key = null.keys[place]
     anchor = float(memory.forecast[place]) if form == 1 else 0.0
     return OpenAlarm(
@@ -335,18 +335,18 @@ def open_alarm(
         column=key.column,
         signal=key.name,
         anchor=anchor,
-        reported=max(abs(float(look.effects[form, place])), abs(float(look.rest[place]) - anchor)),
-        limit=float(look.limits[form, place]),
+        reported=max(abs(float(detection.effects[form, place])), abs(float(detection.rest[place]) - anchor)),
+        limit=float(detection.limits[form, place]),
         since=position,
     )
 
 
 def follow_alarm(
-    alarm: OpenAlarm, look: Detection, null: NullModel, *, violated: int
+    alarm: OpenAlarm, detection: Detection, null: NullModel, *, violated: int
 ) -> tuple[OpenAlarm | None, str | None]:
     """Return the alarm after a window (None: resolved) and what became of it, if anything did."""
     place = place_of(alarm, null)
-    effect = float(look.rest[place]) - alarm.anchor
+    effect = float(detection.rest[place]) - alarm.anchor
     if not np.isfinite(effect):
         return alarm, None
     size = max(effect * int(null.sides[place]), 0.0) if null.sides[place] else abs(effect)
@@ -359,9 +359,9 @@ def follow_alarm(
     return replace(alarm, recent=recent), None
 
 
-def changed(alarm: OpenAlarm, look: Detection, null: NullModel, change: str) -> AlarmChange:
+def changed(alarm: OpenAlarm, detection: Detection, null: NullModel, change: str) -> AlarmChange:
     """Describe what became of an alarm in this window."""
-    start, now = look.expected + alarm.anchor, look.expected + look.rest
+    start, now = detection.expected + alarm.anchor, detection.expected + detection.rest
     effect = (null.scale.back(now) - null.scale.back(start))[place_of(alarm, null)]
     return alarm_change(alarm, change, effect=float(effect))
 

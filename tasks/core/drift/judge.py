@@ -36,11 +36,11 @@ from evergreen.tasks.core.verdict import Reason
 # How sure a move is: p-values of one check, corrected for all columns of a kind, for the reader.
 
 
-def signal_p_values(look: Detection, null: NullModel) -> FloatArray:
+def signal_p_values(detection: Detection, null: NullModel) -> FloatArray:
     """Return each signal's p-value, shape (k,): the smallest of its detectors', times the detectors that judged it."""
-    oldest = np.minimum(look.ages, len(null.recent))
+    oldest = np.minimum(detection.ages, len(null.recent))
     ages = (np.zeros_like(oldest), oldest, np.zeros_like(oldest))
-    forms = zip(null.detectors, look.effects, look.spreads, ages, strict=True)
+    forms = zip(null.detectors, detection.effects, detection.spreads, ages, strict=True)
     p_values = np.vstack(
         [one.p_values(effect, spread, age=age, sides=null.sides) for one, effect, spread, age in forms]
     )
@@ -87,14 +87,14 @@ def unusable_window(rows: int, null: NullModel, policy: Policy) -> Reason | None
 
 
 def unjudged_reasons(
-    kind: DriftKind, columns: IntArray, look: Detection, null: NullModel
+    kind: DriftKind, columns: IntArray, detection: Detection, null: NullModel
 ) -> tuple[tuple[Reason, ...], bool]:
     """Return why columns of a kind were not judged, and whether the kind is INSUFFICIENT for it.
 
     It is when a column that the reference knows could not be measured in this window, and when no column could be
     judged at all. Columns that the reference itself cannot vouch for are named, and the others judged.
     """
-    blank = columns[~look.judged[columns]]
+    blank = columns[~detection.judged[columns]]
     if not len(blank):
         return (), False
     known = np.isfinite(np.where(null.theory, null.expected[0], null.level.between[0]))
@@ -122,7 +122,7 @@ def _reason(code: str, null: NullModel, columns: IntArray, why: str, limit: floa
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Judgement(Struct):
-    """What is said of one window in one phase."""
+    """The verdicts of one window in one phase."""
 
     kinds: tuple[KindVerdict, ...]
     """One a kind of drift."""
@@ -170,39 +170,41 @@ def judge_window(
             KindVerdict(kind=one, calibration=how, **why) for one, how in null.calibrated_by.items()
         )
         return Judgement(kinds=kinds, memory=aged, alarms=dropped)
-    look = run_detectors(signals, null, memory, position=position, rows=rows, violated=policy.violated)
-    alarms, changes = _alarms(look, null, memory, policy=policy, position=position)
-    after = _next_state(look, null, memory, alarms, changes)
-    return Judgement(kinds=_verdicts(look, null, memory, alarms), memory=after, alarms=(*dropped, *changes))
+    detection = run_detectors(signals, null, memory, position=position, rows=rows, violated=policy.violated)
+    alarms, changes = _alarms(detection, null, memory, policy=policy, position=position)
+    after = _next_state(detection, null, memory, alarms, changes)
+    return Judgement(
+        kinds=_verdicts(detection, null, memory, alarms), memory=after, alarms=(*dropped, *changes)
+    )
 
 
 def _alarms(
-    look: Detection, null: NullModel, memory: DetectorState, *, policy: Policy, position: float
+    detection: Detection, null: NullModel, memory: DetectorState, *, policy: Policy, position: float
 ) -> tuple[tuple[OpenAlarm, ...], tuple[AlarmChange, ...]]:
     """Follow the open alarms and open new ones."""
     open_now = _is_open(memory.alarms, null)
     kept, changes = [], []
     for alarm in memory.alarms:
-        after, change = follow_alarm(alarm, look, null, violated=policy.violated)
+        after, change = follow_alarm(alarm, detection, null, violated=policy.violated)
         kept += [after] if after is not None else []
-        changes += [changed(alarm, look, null, change)] if change else []
-    opening = columns_to_alarm(look, memory, violated=policy.violated, open_now=open_now)
+        changes += [changed(alarm, detection, null, change)] if change else []
+    opening = columns_to_alarm(detection, memory, violated=policy.violated, open_now=open_now)
     for column in np.flatnonzero(opening).tolist():
-        alarm = open_alarm(look, null, memory, column, position=position)
+        alarm = open_alarm(detection, null, memory, column, position=position)
         kept.append(alarm)
-        changes.append(changed(alarm, look, null, "opened"))
+        changes.append(changed(alarm, detection, null, "opened"))
     return tuple(kept), tuple(changes)
 
 
 def _next_state(
-    look: Detection,
+    detection: Detection,
     null: NullModel,
     memory: DetectorState,
     alarms: tuple[OpenAlarm, ...],
     changes: Sequence[AlarmChange],
 ) -> DetectorState:
     """Return the memory after the window; a resolved column forgets what it had been compared with."""
-    after = update_state(look, null, memory, frozen=_is_open((*memory.alarms, *alarms), null))
+    after = update_state(detection, null, memory, frozen=_is_open((*memory.alarms, *alarms), null))
     resolved = [null.columns.index((one.kind, one.column)) for one in changes if one.change == "resolved"]
     seen, moved = after.forecast_windows.copy(), after.moved.copy()
     seen[resolved] = 0
@@ -211,29 +213,34 @@ def _next_state(
 
 
 def _verdicts(
-    look: Detection, null: NullModel, memory: DetectorState, alarms: tuple[OpenAlarm, ...]
+    detection: Detection, null: NullModel, memory: DetectorState, alarms: tuple[OpenAlarm, ...]
 ) -> tuple[KindVerdict, ...]:
-    moved = _moved(look, null, memory, alarms) if look.moved.any() or alarms else ()
+    moved = _moved(detection, null, memory, alarms) if detection.moved.any() or alarms else ()
     return tuple(
-        _verdict(kind, [one for one in moved if one.kind is kind], look, null, alarms) for kind in null.kinds
+        _verdict(kind, [one for one in moved if one.kind is kind], detection, null, alarms)
+        for kind in null.kinds
     )
 
 
 def _verdict(
-    kind: DriftKind, moved: list[MovedColumn], look: Detection, null: NullModel, alarms: tuple[OpenAlarm, ...]
+    kind: DriftKind,
+    moved: list[MovedColumn],
+    detection: Detection,
+    null: NullModel,
+    alarms: tuple[OpenAlarm, ...],
 ) -> KindVerdict:
     columns = null.by_kind[kind]
-    unknown, blind = unjudged_reasons(kind, columns, look, null)
+    unknown, blind = unjudged_reasons(kind, columns, detection, null)
     level = Level.INSUFFICIENT if blind else Level.QUIET
     alarmed = any(alarm.kind is kind for alarm in alarms)
     if moved or alarmed:
         level = Level.DRIFT if alarmed else Level.WARNING
-    said = _describe_moves(len(moved), int(look.judged[columns].sum()), alarmed)
+    described = _describe_moves(len(moved), int(detection.judged[columns].sum()), alarmed)
     return KindVerdict(
         kind=kind,
         level=level,
         moved=tuple(moved),
-        reasons=unknown if level is Level.INSUFFICIENT else (said, *unknown),
+        reasons=unknown if level is Level.INSUFFICIENT else (described, *unknown),
         calibration=null.calibrated_by[kind],
     )
 
@@ -249,23 +256,23 @@ def _describe_moves(moved: int, judged: int, alarmed: bool) -> Reason:
 
 
 def _moved(
-    look: Detection, null: NullModel, memory: DetectorState, alarms: tuple[OpenAlarm, ...]
+    detection: Detection, null: NullModel, memory: DetectorState, alarms: tuple[OpenAlarm, ...]
 ) -> tuple[MovedColumn, ...]:
     """Return the columns that moved or have an open alarm, most severe first; not those that could not be measured."""
-    p_values = signal_p_values(look, null)
+    p_values = signal_p_values(detection, null)
     adjusted = adjusted_by_column(p_values, null)
     opened = {(alarm.kind, alarm.column): alarm for alarm in alarms}
     found = []
     for place, name in enumerate(null.columns):
         alarm = opened.get(name)
-        if alarm is not None or look.moved[place]:
-            found.append(_one_moved(look, null, place, alarm, p_values, adjusted))
+        if alarm is not None or detection.moved[place]:
+            found.append(_one_moved(detection, null, place, alarm, p_values, adjusted))
     measured = [pair for pair in found if np.isfinite(pair[1].observed)]
     return tuple(one for _, one in sorted(measured, key=lambda pair: -pair[0]))
 
 
 def _one_moved(
-    look: Detection,
+    detection: Detection,
     null: NullModel,
     column: int,
     alarm: OpenAlarm | None,
@@ -273,12 +280,16 @@ def _one_moved(
     adjusted: FloatArray,
 ) -> tuple[float, MovedColumn]:
     """Return how severe a column's move is (alarms first), and the move, in the signal's own unit."""
-    form, place = worst_signal(look, null, column)
-    base, effect, limit = look.bases[form, place], look.effects[form, place], look.limits[form, place]
+    form, place = worst_signal(detection, null, column)
+    base, effect, limit = (
+        detection.bases[form, place],
+        detection.effects[form, place],
+        detection.limits[form, place],
+    )
     if alarm is not None:
         place = place_of(alarm, null)
-        base, limit = look.expected[place] + alarm.anchor, alarm.limit
-        effect = look.expected[place] + look.rest[place] - base
+        base, limit = detection.expected[place] + alarm.anchor, alarm.limit
+        effect = detection.expected[place] + detection.rest[place] - base
     ends = np.array([base, base + effect, base + np.copysign(limit, effect)])
     expected, observed, bound = _own_unit(ends, place, null)
     key, grave = null.keys[place], abs(float(effect)) / max(float(limit), 1e-15)

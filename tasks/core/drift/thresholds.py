@@ -71,12 +71,12 @@ def shrink_variances(
     own, d = variances[used], freedom[used]
     logs = np.log(own) - digamma(d / 2) + np.log(d / 2)
     beyond = logs.var(ddof=1) - polygamma(1, d / 2).mean()
-    lent = 2 * _trigamma_inverse(beyond) if beyond > 0 else _SIMILAR
-    common = np.exp(logs.mean() + digamma(lent / 2) - np.log(lent / 2))
-    lent = min(lent, (_independent(series[:, used]) - 1) * float(np.median(d)))
+    pooled_freedom = 2 * _trigamma_inverse(beyond) if beyond > 0 else _SIMILAR
+    common = np.exp(logs.mean() + digamma(pooled_freedom / 2) - np.log(pooled_freedom / 2))
+    pooled_freedom = min(pooled_freedom, (_independent(series[:, used]) - 1) * float(np.median(d)))
     shared, more = variances.copy(), freedom.copy()
-    shared[used] = np.maximum(own, (lent * common + d * own) / (lent + d))
-    more[used] = d + lent
+    shared[used] = np.maximum(own, (pooled_freedom * common + d * own) / (pooled_freedom + d))
+    more[used] = d + pooled_freedom
     return shared, more
 
 
@@ -155,7 +155,7 @@ def fit_limits(
     levels: FloatArray,
     inflation: FloatArray,
     groups: Sequence[IntArray] = (),
-    lend: bool = False,
+    pool_freedom: bool = False,
 ) -> DetectorLimits:
     """Fit the limits of one detector to its deviations in the model's own past.
 
@@ -190,7 +190,7 @@ def fit_limits(
         total = (np.maximum(mean_square - squared_errors, 0.0) + squared_errors)[places] / noise[places]
         shared, more = shrink_variances(total, freedom[places], filled[:, places])
         mean_square[places] = np.where(np.isfinite(shared), shared * noise[places], mean_square[places])
-        freedom[places] = more if lend else freedom[places]
+        freedom[places] = more if pool_freedom else freedom[places]
     return DetectorLimits(
         between=np.where(count > 1, np.maximum(mean_square - squared_errors, 0.0), np.nan)[None],
         factor=(1 + part)[None],

@@ -29,9 +29,9 @@ from evergreen.tasks.core.reports.monitored_model import (
 MOST_CATEGORIES = 12
 
 
-def column_figure(watched: MonitoredModel, column: str) -> str:
+def column_figure(monitored: MonitoredModel, column: str) -> str:
     """Return a column's chart with what it leaves out below; nothing where its profiles are not at hand."""
-    for known, now in watched.profiles:
+    for known, now in monitored.profiles:
         if column in known.columns and column in now.columns and known.grid.id == now.grid.id:
             grid, reference, current = known.grid.columns[column], known.columns[column], now.columns[column]
             break
@@ -39,7 +39,7 @@ def column_figure(watched: MonitoredModel, column: str) -> str:
         return ""
     if not (reference.n and current.n) or (column.startswith("@") and not current.finite):
         return ""  # a side without rows, or a window of inputs that has no outcome yet
-    private = column in watched.private or grid.hashed
+    private = column in monitored.private or grid.hashed
     missing = [side.nulls / side.n for side in (reference, current)]
     notes = [
         f"Missing: {missing[0]:.1%} in the reference, {missing[1]:.1%} now." if any(missing) else "",
@@ -58,9 +58,11 @@ def distribution(
     return side_shares(grid, reference, current, hidden=private)
 
 
-def group_words(watched: MonitoredModel, column: str, group: str) -> str:
+def group_words(monitored: MonitoredModel, column: str, group: str) -> str:
     """Return a group of a signal (``share:<group>``) for people: of numbers the interval, else the category itself."""
-    grid = next((one.grid.columns[column] for one, _ in watched.profiles if column in one.grid.columns), None)
+    grid = next(
+        (one.grid.columns[column] for one, _ in monitored.profiles if column in one.grid.columns), None
+    )
     if grid is None or grid.kind != "numeric":
         return group
     return _numeric_groups(grid)[int(group) - 1][0]
@@ -149,25 +151,25 @@ class HeatmapCell:
     """``alarm``, ``warn`` or nothing."""
 
 
-def heat_map(watched: MonitoredModel) -> str:
+def heat_map(monitored: MonitoredModel) -> str:
     """Return the map; the columns that moved first, at most ``MOST_COLUMNS`` of them."""
-    axis = Axis.over(watched.windows)
-    shown = map_columns(watched)[:MOST_COLUMNS]
-    levels, height = level_strips(watched.windows, axis, GAP)
+    axis = Axis.over(monitored.windows)
+    shown = map_columns(monitored)[:MOST_COLUMNS]
+    levels, height = level_strips(monitored.windows, axis, GAP)
     top = GAP + height + GAP
     height = top + len(shown) * ROW
-    body = [_row(watched, name, axis, top + place * ROW) for place, name in enumerate(shown)]
-    label = f"Map of {len(shown)} columns over {len(watched.windows)} windows"
+    body = [_row(monitored, name, axis, top + place * ROW) for place, name in enumerate(shown)]
+    label = f"Map of {len(shown)} columns over {len(monitored.windows)} windows"
     return axis.drawing("".join([VOID, levels, *body, axis.ticks(height)]), height=height + 26, label=label)
 
 
-def map_columns(watched: MonitoredModel) -> list[str]:
+def map_columns(monitored: MonitoredModel) -> list[str]:
     """Return the columns of the map: what moves first, then what has moved, then by the greatest PSI."""
     moved = list(
-        dict.fromkeys(move.column for move in watched.moves if move.kind is not DriftKind.PERFORMANCE)
+        dict.fromkeys(move.column for move in monitored.moves if move.kind is not DriftKind.PERFORMANCE)
     )
     greatest: dict[str, float] = {}
-    for window in watched.windows:
+    for window in monitored.windows:
         for one in window.get("columns", ()):
             psi = real(one.get("psi"))
             name = str(one["column"])
@@ -175,18 +177,18 @@ def map_columns(watched: MonitoredModel) -> list[str]:
     return [*moved, *sorted(set(greatest) - set(moved), key=lambda name: (-greatest[name], name))]
 
 
-def cells_of(watched: MonitoredModel, column: str) -> list[HeatmapCell]:
+def cells_of(monitored: MonitoredModel, column: str) -> list[HeatmapCell]:
     """Return a column's cell in each window."""
-    return [_cell(watched, window, column) for window in watched.windows]
+    return [_cell(monitored, window, column) for window in monitored.windows]
 
 
-def _psi_levels(watched: MonitoredModel) -> tuple[float, float, float, float]:
+def _psi_levels(monitored: MonitoredModel) -> tuple[float, float, float, float]:
     """Return the PSI from which on each darker shade begins."""
-    drift = watched.config.drift
+    drift = monitored.config.drift
     return drift.psi_warning / 2, drift.psi_warning, drift.psi_critical, 2 * drift.psi_critical
 
 
-def _cell(watched: MonitoredModel, window: Mapping[str, Any], column: str) -> HeatmapCell:
+def _cell(monitored: MonitoredModel, window: Mapping[str, Any], column: str) -> HeatmapCell:
     measured = next((one for one in window.get("columns", ()) if one["column"] == column), None)
     psi = real(measured.get("psi")) if measured else math.nan
     moves = [one for one in window.get("moved", ()) if one["column"] == column]
@@ -196,35 +198,35 @@ def _cell(watched: MonitoredModel, window: Mapping[str, Any], column: str) -> He
         return HeatmapCell(shade="void" if measured or not judged else "none", psi=psi, mark=mark)
     explained = measured is not None and psi <= real(measured.get("psi_chance"))
     return HeatmapCell(
-        shade=f"s{0 if explained else sum(psi >= level for level in _psi_levels(watched))}",
+        shade=f"s{0 if explained else sum(psi >= level for level in _psi_levels(monitored))}",
         psi=psi,
         mark=mark,
     )
 
 
-def _row(watched: MonitoredModel, column: str, axis: Axis, top: float) -> str:
+def _row(monitored: MonitoredModel, column: str, axis: Axis, top: float) -> str:
     """Draw a column's row: neighbours of one shade are one mark, whose title says when and how much."""
-    cells = [_worst(group) for group in pool(cells_of(watched, column), axis.cells)]
-    current = " now" if any(move.column == column for move in watched.current) else ""
+    cells = [_worst(group) for group in pool(cells_of(monitored, column), axis.cells)]
+    current = " now" if any(move.column == column for move in monitored.current) else ""
     parts = [axis.name(column, top + ROW - 5, css=f"name{current}")]
     for first, last, shown in runs(cells, by=lambda cell: cell.shade):
-        title = _title(watched, column, axis, first, last, shown)
+        title = _title(monitored, column, axis, first, last, shown)
         parts.append(axis.block(first, last, top, ROW - 2, css=shown[0].shade, title=title))
     for first, last, shown in runs(cells, by=lambda cell: cell.mark):
         if shown[0].mark:
-            title = _title(watched, column, axis, first, last, shown)
+            title = _title(monitored, column, axis, first, last, shown)
             parts.append(axis.outline(first, last, top, ROW - 2, css=shown[0].mark, title=title))
     return "".join(parts)
 
 
 def _title(
-    watched: MonitoredModel, column: str, axis: Axis, first: int, last: int, cells: Sequence[HeatmapCell]
+    monitored: MonitoredModel, column: str, axis: Axis, first: int, last: int, cells: Sequence[HeatmapCell]
 ) -> str:
     known = [cell.psi for cell in cells if not math.isnan(cell.psi)]
     psi = f", PSI {'up to ' if len(known) > 1 else ''}{max(known):.3g}" if known else ""
-    said = {"void": ", could not be judged"}.get(cells[0].shade, "")
+    text = {"void": ", could not be judged"}.get(cells[0].shade, "")
     mark = {"alarm": ", alarm", "warn": ", warning"}.get(cells[0].mark, "")
-    return f"{column}: {axis.span(watched.windows, first, last)}{psi}{said}{mark}"
+    return f"{column}: {axis.span(monitored.windows, first, last)}{psi}{text}{mark}"
 
 
 def _worst(cells: Sequence[HeatmapCell]) -> HeatmapCell:
@@ -235,9 +237,9 @@ def _worst(cells: Sequence[HeatmapCell]) -> HeatmapCell:
     return HeatmapCell(shade=gravest.shade, psi=gravest.psi, mark=mark)
 
 
-def heat_legend(watched: MonitoredModel) -> str:
+def heat_legend(monitored: MonitoredModel) -> str:
     """Return the legend of the map."""
-    edges = _psi_levels(watched)
+    edges = _psi_levels(monitored)
     words = [f"PSI below {edges[0]:g} or no more than chance", *(f"from {edge:g}" for edge in edges)]
     shades = [(f"s{step}", words[step]) for step in range(STEPS)]
     marks = [("alarm", "alarm"), ("warn", "warning"), ("void", "could not be judged"), ("none", "no PSI")]
@@ -394,11 +396,11 @@ def _dots(known: KnownPoints, windows: Windows, axis: Axis, scale: ValueAxis) ->
     for place, one in known[::every]:
         estimated = bool(one.get("estimated"))
         between = "" if one.get("low") is None else f" [{one['low']:.4g}, {one['high']:.4g}]"
-        said = f"{short_time(windows[place]['from'])}: {one['metric']} {one['value']:.4g}{between}"
-        said += ", estimated without labels" if estimated else ""
+        text = f"{short_time(windows[place]['from'])}: {one['metric']} {one['value']:.4g}{between}"
+        text += ", estimated without labels" if estimated else ""
         at = f'cx="{axis.middle(place):.1f}" cy="{scale.y(one["value"]):.1f}"'
         css = "guess dot" if estimated else "dot"
-        yield mark(f'circle {at} r="{radius}" class="{css}"', said)
+        yield mark(f'circle {at} r="{radius}" class="{css}"', text)
 
 
 def _alarms(windows: Windows, axis: Axis) -> Iterator[str]:

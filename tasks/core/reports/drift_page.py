@@ -47,32 +47,32 @@ _CALIBRATIONS = {
 }
 
 
-def headline(watched: MonitoredModel) -> str:
+def headline(monitored: MonitoredModel) -> str:
     """Return one sentence that says what happened."""
-    level = watched.level
+    level = monitored.level
     if level is Level.INSUFFICIENT:
-        return _nothing_judged(watched)
-    if not watched.current and not watched.still_open:
-        many = len(watched.windows)
+        return _nothing_judged(monitored)
+    if not monitored.current and not monitored.still_open:
+        many = len(monitored.windows)
         return f"Nothing moved beyond chance in the newest of {many} window{'' if many == 1 else 's'}."
-    parts = [_findings(watched, kind) for kind in DriftKind if _moves(watched, kind)]
-    if watched.still_open:
+    parts = [_findings(monitored, kind) for kind in DriftKind if _moves(monitored, kind)]
+    if monitored.still_open:
         names = [
-            f"{one['column']} ({one['kind']}, since {when(watched, one['since'])})"
-            for one in watched.still_open
+            f"{one['column']} ({one['kind']}, since {when(monitored, one['since'])})"
+            for one in monitored.still_open
         ]
         parts.append(f"not resolved yet: {listed(names)}")
     return f"{'; '.join(parts)}."
 
 
-def advice(watched: MonitoredModel) -> str:
+def advice(monitored: MonitoredModel) -> str:
     """Return one sentence that says what to do."""
-    now, model = watched.now, watched.model
-    if watched.level is Level.INSUFFICIENT:
+    now, model = monitored.now, monitored.model
+    if monitored.level is Level.INSUFFICIENT:
         return "Nothing can be said before there are more rows: see below how many would do."
-    if watched.level is Level.QUIET:
+    if monitored.level is Level.QUIET:
         return "Nothing to do."
-    if watched.level is Level.WARNING:
+    if monitored.level is Level.WARNING:
         return "One window is no proof: the next windows decide whether it is an alarm."
     again = f"train anew and let the new version meet the champion (evergreen retrain {model})"
     if now.get(DriftKind.PERFORMANCE) is Level.DRIFT:
@@ -80,38 +80,38 @@ def advice(watched: MonitoredModel) -> str:
     if Level.DRIFT in (now.get(DriftKind.CONCEPT), now.get(DriftKind.OUTCOME)):
         return f"Check that labels are still made as before; if they are, {again}."
     look = f"Look at the source of what moved first; if the change is real and here to stay, {again}."
-    return f"{_performance_held(watched)}{look}"
+    return f"{_performance_held(monitored)}{look}"
 
 
-def _performance_held(watched: MonitoredModel) -> str:
+def _performance_held(monitored: MonitoredModel) -> str:
     """Say of a performance that is not called worse whether it has held."""
-    one = watched.performance
+    one = monitored.performance
     drop = real(one.get("drop")) if one else math.nan
-    if watched.now.get(DriftKind.PERFORMANCE) is not Level.QUIET or math.isnan(drop):
+    if monitored.now.get(DriftKind.PERFORMANCE) is not Level.QUIET or math.isnan(drop):
         return ""
-    if drop <= watched.config.performance_drop:
+    if drop <= monitored.config.performance_drop:
         return "Performance has held so far. "
     return f"Performance is {drop:.0%} worse than its reference, which its limit does not call more than chance. "
 
 
-def when(watched: MonitoredModel, text: Any) -> str:
+def when(monitored: MonitoredModel, text: Any) -> str:
     """Write a point of the model's clock for a sentence: a time, or the number of a row."""
-    return f"row {text}" if watched.config.data.clock == "rows" else short_time(text)
+    return f"row {text}" if monitored.config.data.clock == "rows" else short_time(text)
 
 
-def signal_words(watched: MonitoredModel, move: ColumnMove) -> str:
+def signal_words(monitored: MonitoredModel, move: ColumnMove) -> str:
     """Return what moved, for people; of a private column no group's name.
 
     A numbered group of numbers is named by its interval where profiles are at hand. A signal that is unknown here
     stands for itself.
     """
-    private = move.column in watched.private
+    private = move.column in monitored.private
     name, _, group = move.signal.partition(":")
     if name == "share":
         return (
             "share of one group"
             if private or not group
-            else f"share of {group_words(watched, move.column, group)}"
+            else f"share of {group_words(monitored, move.column, group)}"
         )
     if name in (plain := {**_SIGNALS, **{one.name: one.title for one in DRIFT_MEASURES.standard().values()}}):
         return plain[name]
@@ -150,18 +150,18 @@ def insufficient_rows(windows: Sequence[Mapping[str, Any]]) -> list[tuple[str, s
     return list(found.values())[::-1]
 
 
-def limit_rows(watched: MonitoredModel) -> list[tuple[str, str]]:
+def limit_rows(monitored: MonitoredModel) -> list[tuple[str, str]]:
     """Return how the limits were made: a name and a sentence each."""
-    config = watched.config
+    config = monitored.config
     rules = _fixed_thresholds(config) if config.drift.policy == "fixed_thresholds" else _calibrated(config)
     said = [
         ("Policy", config.drift.policy),
         *rules,
         ("Kinds", ", ".join(config.drift.kinds)),
-        *_calibrations(watched),
+        *_calibrations(monitored),
         ("Least rows", f"A window with fewer than {config.monitoring.min_rows} rows is not judged."),
     ]
-    return list({**dict(said), **watched.limits}.items())
+    return list({**dict(said), **monitored.limits}.items())
 
 
 def _calibrated(config: ModelConfig) -> list[tuple[str, str]]:
@@ -191,11 +191,11 @@ def _fixed_thresholds(config: ModelConfig) -> list[tuple[str, str]]:
     ]
 
 
-def _calibrations(watched: MonitoredModel) -> list[tuple[str, str]]:
+def _calibrations(monitored: MonitoredModel) -> list[tuple[str, str]]:
     """Return where the newest limits of each kind come from."""
     newest = {
         kind: one.get("calibration")
-        for window in watched.windows
+        for window in monitored.windows
         for kind, one in window.get("kinds", {}).items()
     }
     kinds: dict[str, list[str]] = {}
@@ -204,25 +204,25 @@ def _calibrations(watched: MonitoredModel) -> list[tuple[str, str]]:
     return [("Limits", f"{', '.join(some)}: {source}.") for source, some in kinds.items() if source]
 
 
-def _findings(watched: MonitoredModel, kind: DriftKind) -> str:
-    moves = _moves(watched, kind)
-    since = when(watched, watched.windows[min(move.first for move in moves)]["from"])
+def _findings(monitored: MonitoredModel, kind: DriftKind) -> str:
+    moves = _moves(monitored, kind)
+    since = when(monitored, monitored.windows[min(move.first for move in moves)]["from"])
     if kind is DriftKind.PERFORMANCE:
-        return f"{performance_words(watched.performance)}, worse since {since}"
+        return f"{performance_words(monitored.performance)}, worse since {since}"
     names = listed([move.column for move in moves])
-    how = "drift" if watched.now[kind] is Level.DRIFT else "a first sign"
+    how = "drift" if monitored.now[kind] is Level.DRIFT else "a first sign"
     return f"{names} moved since {since} ({KIND_WORDS[kind]}, {how})"
 
 
-def _nothing_judged(watched: MonitoredModel) -> str:
-    if not watched.windows:
+def _nothing_judged(monitored: MonitoredModel) -> str:
+    if not monitored.windows:
         return "No window was checked."
-    why = insufficient_rows(watched.windows)
+    why = insufficient_rows(monitored.windows)
     return f"No window could be judged. {why[0][1] if why else ''}".strip()
 
 
-def _moves(watched: MonitoredModel, kind: DriftKind) -> list[ColumnMove]:
-    return [move for move in watched.current if move.kind is kind]
+def _moves(monitored: MonitoredModel, kind: DriftKind) -> list[ColumnMove]:
+    return [move for move in monitored.current if move.kind is kind]
 
 
 def _reasons(window: Mapping[str, Any], kind: DriftKind) -> list[tuple[str, str]]:
@@ -238,7 +238,7 @@ MOST_CHARTS, MOST_ROWS = 8, 60
 SIGNS = {Level.QUIET: "●", Level.WARNING: "▲", Level.DRIFT: "◆", Level.INSUFFICIENT: "○"}
 
 
-def drift_page(watched: MonitoredModel) -> str:
+def drift_page(monitored: MonitoredModel) -> str:
     """Return the whole page.
 
     Parameters
@@ -246,45 +246,45 @@ def drift_page(watched: MonitoredModel) -> str:
     watched : MonitoredModel
         The model, its windows, and profiles of the reference and the newest window.
     """
-    parts = [_card(watched)]
-    if watched.windows:
-        parts += [_map(watched), _performance(watched), _moved(watched), _distributions(watched)]
+    parts = [_card(monitored)]
+    if monitored.windows:
+        parts += [_map(monitored), _performance(monitored), _moved(monitored), _distributions(monitored)]
     parts += [
-        _insufficient(watched),
-        section("How the limits were made", html.table(("", ""), limit_rows(watched))),
+        _insufficient(monitored),
+        section("How the limits were made", html.table(("", ""), limit_rows(monitored))),
     ]
     parts.append("<footer>Made by Evergreen from profiles alone; it holds no row of the data.</footer>")
-    return document(f"Drift of {watched.model}", [part for part in parts if part])
+    return document(f"Drift of {monitored.model}", [part for part in parts if part])
 
 
-def facts(watched: MonitoredModel) -> list[tuple[str, str]]:
+def facts(monitored: MonitoredModel) -> list[tuple[str, str]]:
     """Return what a reader wants to know beside the headline: a name and a value each."""
-    windows = watched.windows
+    windows = monitored.windows
     if not windows:
         return []
     newest = windows[-1]
-    drifting = [move for move in watched.current if move.alarm]
+    drifting = [move for move in monitored.current if move.alarm]
     version = newest.get("version")
     return [
         ("Windows", f"{len(windows)}, {short_time(windows[0]['from'])} to {short_time(newest['to'])}"),
         ("Rows in the newest", f"{newest['n'] or 0:,}"),
         ("Champion", "none" if version is None else f"version {version}"),
-        ("Columns that moved", f"{len(watched.current)}, {len(drifting)} of them in alarm"),
-        ("Performance", performance_words(watched.performance)),
+        ("Columns that moved", f"{len(monitored.current)}, {len(drifting)} of them in alarm"),
+        ("Performance", performance_words(monitored.performance)),
     ]
 
 
-def _card(watched: MonitoredModel) -> str:
-    level = watched.level
+def _card(monitored: MonitoredModel) -> str:
+    level = monitored.level
     return (
         f'<section class="card {level.value}"><span class="state">{SIGNS[level]} {level.state.value}</span>'
-        f'<p class="what">{escape(headline(watched))}</p><p>{escape(advice(watched))}</p>'
-        f"{html.fact_list(facts(watched))}</section>"
+        f'<p class="what">{escape(headline(monitored))}</p><p>{escape(advice(monitored))}</p>'
+        f"{html.fact_list(facts(monitored))}</section>"
     )
 
 
-def _map(watched: MonitoredModel) -> str:
-    columns = len(map_columns(watched))
+def _map(monitored: MonitoredModel) -> str:
+    columns = len(map_columns(monitored))
     left = f" The {MOST_COLUMNS} that moved most of {columns} are shown." if columns > MOST_COLUMNS else ""
     note = (
         "One row a column, one cell a window: colour is the population stability index (PSI) against the reference, "
@@ -292,11 +292,11 @@ def _map(watched: MonitoredModel) -> str:
         "severe, blank where it was not checked (yet). Dark without a frame is far from the whole reference, yet not "
         f"beyond what the model's own past has shown at such times. Rest on a mark to read it.{left}"
     )
-    return section("What moved, and when", heat_legend(watched), scrolled(heat_map(watched)), note=note)
+    return section("What moved, and when", heat_legend(monitored), scrolled(heat_map(monitored)), note=note)
 
 
-def _performance(watched: MonitoredModel) -> str:
-    chart = performance_chart(watched.windows, watched.promotions)
+def _performance(monitored: MonitoredModel) -> str:
+    chart = performance_chart(monitored.windows, monitored.promotions)
     if not chart:
         note = "No window has a performance yet: no labels, no estimate."
         return section("Performance over time", note=note)
@@ -312,12 +312,12 @@ def _performance(watched: MonitoredModel) -> str:
     return section("Performance over time", legend(items), scrolled(chart))
 
 
-def _moved(watched: MonitoredModel) -> str:
-    moves = watched.current
-    past = [move for move in watched.moves if not watched.goes_on(move)]
-    parts = [_table(watched, moves)] if moves else []
+def _moved(monitored: MonitoredModel) -> str:
+    moves = monitored.current
+    past = [move for move in monitored.moves if not monitored.goes_on(move)]
+    parts = [_table(monitored, moves)] if moves else []
     if past:
-        shown = _table(watched, past)
+        shown = _table(monitored, past)
         parts.append(f"<details><summary>Moves that have ended ({len(past)})</summary>{shown}</details>")
     note = "" if moves else "No column moves beyond chance in the newest windows."
     confidence = (
@@ -326,27 +326,27 @@ def _moved(watched: MonitoredModel) -> str:
     return section("Moved columns", *parts, note=note or confidence)
 
 
-def _table(watched: MonitoredModel, moves: tuple[ColumnMove, ...] | list[ColumnMove]) -> str:
+def _table(monitored: MonitoredModel, moves: tuple[ColumnMove, ...] | list[ColumnMove]) -> str:
     head = ("column", "kind", "level", "what moved", "effect", "limit", "confidence", "since", "until")
-    table = html.table(head, [_cells(watched, move) for move in moves[:MOST_ROWS]])
+    table = html.table(head, [_cells(monitored, move) for move in moves[:MOST_ROWS]])
     more = len(moves) - MOST_ROWS
     left = html.paragraph(f"{more} more stand in monitoring.json.") if more > 0 else ""
     return f"{scrolled(table)}{left}"
 
 
-def _cells(watched: MonitoredModel, move: ColumnMove) -> tuple[str, ...]:
+def _cells(monitored: MonitoredModel, move: ColumnMove) -> tuple[str, ...]:
     times = "" if math.isnan(move.times) else f" ({move.times:.1f} × limit)"
     level = "alarm" if move.alarm else "warning"
     return (
         move.column,
         move.kind.value,
         html.cell(level, css=f"word-{level}"),
-        signal_words(watched, move),
+        signal_words(monitored, move),
         f"{move.effect:+.3g}{times}" if not math.isnan(move.effect) else "–",
         f"{move.limit:.3g}" if not math.isnan(move.limit) else "–",
         confidence_words(move.confidence),
-        short_time(watched.windows[move.first]["from"]),
-        "now" if watched.goes_on(move) else short_time(watched.windows[move.last]["to"]),
+        short_time(monitored.windows[move.first]["from"]),
+        "now" if monitored.goes_on(move) else short_time(monitored.windows[move.last]["to"]),
     )
 
 
@@ -361,9 +361,9 @@ def confidence_words(confidence: float) -> str:
     return "> 0.9999" if confidence > 0.9999 else f"{confidence:.4g}"
 
 
-def _distributions(watched: MonitoredModel) -> str:
-    moved = [move.column for move in watched.current if move.kind is not DriftKind.PERFORMANCE]
-    figures = [drawn for column in dict.fromkeys(moved) if (drawn := column_figure(watched, column))]
+def _distributions(monitored: MonitoredModel) -> str:
+    moved = [move.column for move in monitored.current if move.kind is not DriftKind.PERFORMANCE]
+    figures = [drawn for column in dict.fromkeys(moved) if (drawn := column_figure(monitored, column))]
     if not figures:
         return ""
     note = (
@@ -373,8 +373,8 @@ def _distributions(watched: MonitoredModel) -> str:
     return section("Distributions of moved columns", charts, note=note)
 
 
-def _insufficient(watched: MonitoredModel) -> str:
-    rows = insufficient_rows(watched.windows)
+def _insufficient(monitored: MonitoredModel) -> str:
+    rows = insufficient_rows(monitored.windows)
     if not rows:
         return ""
     note = "INSUFFICIENT is no verdict: it never counts as 'no drift'."

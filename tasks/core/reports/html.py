@@ -176,8 +176,8 @@ def document(title: str, parts: Sequence[str]) -> str:
 
 def section(title: str, *parts: str, note: str = "") -> str:
     """Return a section with a heading; ``note`` is plain text under it."""
-    said = f'<p class="soft">{escape(note)}</p>' if note else ""
-    return "\n".join([f"<section><h2>{escape(title)}</h2>{said}", *parts, "</section>"])
+    text = f'<p class="soft">{escape(note)}</p>' if note else ""
+    return "\n".join([f"<section><h2>{escape(title)}</h2>{text}", *parts, "</section>"])
 
 
 def legend(items: Sequence[tuple[str, str]]) -> str:

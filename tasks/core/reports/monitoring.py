@@ -36,7 +36,7 @@ MOST_ROWS = 100
 
 
 def monitoring_markdown(
-    watched: MonitoredModel, *, run_url: str | None = None, notes: Sequence[Reason] = ()
+    monitored: MonitoredModel, *, run_url: str | None = None, notes: Sequence[Reason] = ()
 ) -> str:
     """Return the summary for the Prefect UI.
 
@@ -48,18 +48,18 @@ def monitoring_markdown(
         What else is to be said, e.g. why there is no Evidently page.
     """
     lines = [
-        f"# {watched.model}: {watched.level.state.value}",
+        f"# {monitored.model}: {monitored.level.state.value}",
         "",
-        headline(watched),
+        headline(monitored),
         "",
-        advice(watched),
+        advice(monitored),
         "",
     ]
-    lines += markdown_table(("what", "value"), facts(watched))
-    if watched.current:
-        rows = moved_rows(watched)
+    lines += markdown_table(("what", "value"), facts(monitored))
+    if monitored.current:
+        rows = moved_rows(monitored)
         lines += ["", "## Moved columns", "", *markdown_table(list(rows[0]), (row.values() for row in rows))]
-    unjudged = insufficient_rows(watched.windows)
+    unjudged = insufficient_rows(monitored.windows)
     if unjudged:
         lines += ["", "## What could not be judged", ""]
         lines += [
@@ -73,25 +73,25 @@ def monitoring_markdown(
     return "\n".join(lines)
 
 
-def moved_rows(watched: MonitoredModel) -> list[dict[str, Any]]:
+def moved_rows(monitored: MonitoredModel) -> list[dict[str, Any]]:
     """Return the moves that go on, one flat row each, for a table artifact; at most ``MOST_ROWS``."""
     return [
         {
             "column": move.column,
             "kind": move.kind.value,
             "level": "alarm" if move.alarm else "warning",
-            "what moved": signal_words(watched, move),
+            "what moved": signal_words(monitored, move),
             "effect": _rounded(move.effect),
             "limit": _rounded(move.limit),
             "confidence": confidence_words(move.confidence),
-            "since": short_time(watched.windows[move.first]["from"]),
+            "since": short_time(monitored.windows[move.first]["from"]),
         }
-        for move in watched.current[:MOST_ROWS]
+        for move in monitored.current[:MOST_ROWS]
     ]
 
 
 def monitoring_items(
-    watched: MonitoredModel, result: StageResult, *, evidently: str | None = None
+    monitored: MonitoredModel, result: StageResult, *, evidently: str | None = None
 ) -> Iterator[LogItem]:
     """Describe what is logged of a monitoring run: the two pages, the document, numbers by window.
 
@@ -117,8 +117,8 @@ def monitoring_items(
         }
     )
     yield Json(DOCUMENT, result.to_dict())
-    yield Text(DRIFT_PAGE, drift_page(watched))
-    yield Text("monitoring.md", monitoring_markdown(watched))
+    yield Text(DRIFT_PAGE, drift_page(monitored))
+    yield Text("monitoring.md", monitoring_markdown(monitored))
     if evidently is not None:
         yield Text(EVIDENTLY_PAGE, evidently)
 

@@ -46,14 +46,14 @@ def search_headline(search: Search, *, sign: int) -> str:
         )
     first, asked = chosen[0], _asked(search)
     many = "one is" if len(chosen) == 1 else f"{len(chosen)} are"
-    said = (
+    text = (
         f"{tried} settings were tried on the first part of history; {many} on the front. Best on the part not seen "
         f"(from {short_time(search['unseen_from'])}): {first['policy']}, {_mean(first)}"
     )
     if asked is None or first["unseen_part"] is None:
-        return f"{said}."
+        return f"{text}."
     ahead = sign * (real(first["unseen_part"]["mean"]) - real(asked["unseen_part"]["mean"])) > 0
-    return f"{said}; that is {'better' if ahead else 'no better'} than configured, {_mean(asked)} there."
+    return f"{text}; that is {'better' if ahead else 'no better'} than configured, {_mean(asked)} there."
 
 
 def ranked(search: Search, *, sign: int) -> list[Mapping[str, Any]]:
@@ -121,23 +121,25 @@ def replay_markdown(
     search : mapping, optional
         `evergreen.tasks.core.replay.search.SearchResult.to_dict`.
     """
-    told = ReplayDocument.of(result)
-    head, lines = policy_table(told)
-    parts = [f"# Replay of {told.model}", "", " ".join(headline(told)), ""]
+    document = ReplayDocument.of(result)
+    head, lines = policy_table(document)
+    parts = [f"# Replay of {document.model}", "", " ".join(headline(document)), ""]
     parts += [*markdown_table(head, [[cell.line for cell in line] for line in lines]), ""]
     parts += [
-        _means(told),
+        _means(document),
         "",
         "## Quality against retrainings",
         "",
-        *markdown_table(("policy", "retrainings", told.metric, "gap to the best", "front"), _front(told)),
+        *markdown_table(
+            ("policy", "retrainings", document.metric, "gap to the best", "front"), _front(document)
+        ),
         "",
         "Front: no other policy is better with as few retrainings.",
     ]
     if search is not None:
-        parts += search_markdown(search, sign=told.sign)
-    if told.notes:
-        parts += ["", "## Notes", "", *(f"- {note['message']}" for note in told.notes)]
+        parts += search_markdown(search, sign=document.sign)
+    if document.notes:
+        parts += ["", "## Notes", "", *(f"- {note['message']}" for note in document.notes)]
     if run_url:
         parts += ["", f"[{PAGE} in MLflow]({run_url})"]
     return "\n".join(map(_harmless, parts)) + "\n"
@@ -145,14 +147,14 @@ def replay_markdown(
 
 def replay_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return a flat row for each policy and the baseline, for a table artifact; numbers have six digits."""
-    told = ReplayDocument.of(result)
-    front = {one["policy"] for one in told.pareto if one["front"]}
+    document = ReplayDocument.of(result)
+    front = {one["policy"] for one in document.pareto if one["front"]}
     rows = []
-    for one in told.everyone:
+    for one in document.everyone:
         (low, high), worst = one["mean_interval"], one["worst_window"]
         plain = {
-            "policy": name_of(told, one),
-            "metric": told.metric,
+            "policy": name_of(document, one),
+            "metric": document.metric,
             "mean": one["mean"],
             "low": low,
             "high": high,
@@ -162,9 +164,11 @@ def replay_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
             "worst_to": worst["to"],
             "windows": len(one["windows"]),
             "undefined": one["undefined"],
-            **{name: None if one is told.baseline else one[name] for name in (*COUNTS, "seconds", "rows")},
+            **{
+                name: None if one is document.baseline else one[name] for name in (*COUNTS, "seconds", "rows")
+            },
             "regret": one["regret"],
-            "front": one is not told.baseline and one["policy"] in front,
+            "front": one is not document.baseline and one["policy"] in front,
         }
         rows.append({name: _rounded(value) for name, value in plain.items()})
     return rows
@@ -182,21 +186,21 @@ def replay_items(
     search : mapping, optional
         `evergreen.tasks.core.replay.search.SearchResult.to_dict`; then the lines to paste are logged, too.
     """
-    told = ReplayDocument.of(result)
-    names = [str(one["policy"]) for one in told.policies]
+    document = ReplayDocument.of(result)
+    names = [str(one["policy"]) for one in document.policies]
     known = {
         "policies": ",".join(names),
-        "start": told.start,
-        "windows": len(told.windows),
-        "metric": told.metric,
+        "start": document.start,
+        "windows": len(document.windows),
+        "metric": document.metric,
     }
     yield Params(known)
     for one, plain in zip(
-        told.everyone, legal_names([str(one["policy"]) for one in told.everyone]), strict=True
+        document.everyone, legal_names([str(one["policy"]) for one in document.everyone]), strict=True
     ):
         values = {f"{plain}_{name}": real(one[name]) for name in _NUMBERS}
         yield Metrics({name: value for name, value in values.items() if math.isfinite(value)})
-        series = f"{plain}_{legal_names([told.metric])[0]}_by_window"
+        series = f"{plain}_{legal_names([document.metric])[0]}_by_window"
         for step, value in enumerate(values_of(one), start=1):
             if math.isfinite(value):
                 yield Metrics({series: float(value)}, step=step)
@@ -204,7 +208,7 @@ def replay_items(
     yield Text(PAGE, page)
     yield Text(SUMMARY, replay_markdown(result, search=search))
     if search is not None:
-        yield Text(LINES, policy_yaml(search, sign=told.sign))
+        yield Text(LINES, policy_yaml(search, sign=document.sign))
         yield Json(SEARCH, dict(search))
 
 
@@ -223,17 +227,17 @@ def legal_names(names: Sequence[str]) -> list[str]:
     return legal
 
 
-def _means(told: ReplayDocument) -> str:
-    many = len(told.windows)
-    undefined = any(one["undefined"] for one in told.everyone)
+def _means(document: ReplayDocument) -> str:
+    many = len(document.windows)
+    undefined = any(one["undefined"] for one in document.everyone)
     left_out = " Undefined windows are left out of each mean." if undefined else ""
     return (
-        f"Means over {many:,} window{'' if many == 1 else 's'}; {told.direction}.{left_out} Regret: behind the best "
-        "policy of this run, in hindsight."
+        f"Means over {many:,} window{'' if many == 1 else 's'}; {document.direction}.{left_out} Regret: behind the "
+        "best policy of this run, in hindsight."
     )
 
 
-def _front(told: ReplayDocument) -> list[tuple[str, ...]]:
+def _front(document: ReplayDocument) -> list[tuple[str, ...]]:
     """Return the lines of the Pareto table, cheapest first."""
     return [
         (
@@ -243,7 +247,7 @@ def _front(told: ReplayDocument) -> list[tuple[str, ...]]:
             number(one["gap"]),
             "yes" if one["front"] else "",
         )
-        for one in sorted(told.pareto, key=lambda one: one["retrainings"])
+        for one in sorted(document.pareto, key=lambda one: one["retrainings"])
     ]
 
 
@@ -300,24 +304,24 @@ details{border-bottom:1px solid var(--rule)}summary{font-weight:600}.start{font-
 """
 
 
-def card(told: ReplayDocument) -> str:
+def card(document: ReplayDocument) -> str:
     """Return the card with the sentences that matter and the facts beside them."""
-    said = "".join(f'<p class="what">{escape(line)}</p>' for line in headline(told))
-    first, last = told.windows[0], told.windows[-1]
-    best, subject = told.best, told.subject
+    text = "".join(f'<p class="what">{escape(line)}</p>' for line in headline(document))
+    first, last = document.windows[0], document.windows[-1]
+    best, subject = document.best, document.subject
     facts = [
-        ("Windows", f"{len(told.windows):,}, {short_time(first['from'])} to {short_time(last['to'])}"),
-        ("First model trained at", short_time(told.start)),
-        ("Metric", f"{told.metric}, {told.direction}"),
+        ("Windows", f"{len(document.windows):,}, {short_time(first['from'])} to {short_time(last['to'])}"),
+        ("First model trained at", short_time(document.start)),
+        ("Metric", f"{document.metric}, {document.direction}"),
         *([("Best", f"{best['policy']}, {number(best['mean'])}")] if best else []),
         *([(str(subject["policy"]), _effort_text(subject))] if subject and subject is not best else []),
     ]
-    return f'<div class="card">{said}{html.fact_list(facts)}</div>'
+    return f'<div class="card">{text}{html.fact_list(facts)}</div>'
 
 
-def table_section(told: ReplayDocument) -> str:
+def table_section(document: ReplayDocument) -> str:
     """Return the table of policies, sorted by a click."""
-    head, lines = policy_table(told)
+    head, lines = policy_table(document)
     names = [
         html.Html(f'<th scope="col"><button type="button">{escape(name)}</button></th>') for name in head
     ]
@@ -325,10 +329,12 @@ def table_section(told: ReplayDocument) -> str:
     return section("Policies", scrolled(table), note=TABLE_NOTE)
 
 
-def decision_section(told: ReplayDocument) -> str:
+def decision_section(document: ReplayDocument) -> str:
     """Return what each governed policy decided, folded up; an empty text when none decides."""
     parts = [
-        _decisions(one) for one in told.policies if one["policy"] not in UNCONDITIONAL and one["decisions"]
+        _decisions(one)
+        for one in document.policies
+        if one["policy"] not in UNCONDITIONAL and one["decisions"]
     ]
     note = "One decision after each window; neighbours that are held for the same reason are told as one."
     return section("Decisions", *parts, note=note) if parts else ""
@@ -342,9 +348,9 @@ def search_section(search: Mapping[str, Any], *, sign: int, plot: str) -> str:
     return section("Search for a policy", *parts, note=search_headline(search, sign=sign))
 
 
-def notes_section(told: ReplayDocument) -> str:
+def notes_section(document: ReplayDocument) -> str:
     """Return the notes; an empty text without any."""
-    items = "".join(f"<li>{escape(str(note['message']))}</li>" for note in told.notes)
+    items = "".join(f"<li>{escape(str(note['message']))}</li>" for note in document.notes)
     return section("Notes", f"<ul>{items}</ul>") if items else ""
 
 

@@ -124,9 +124,9 @@ Policy = Mapping[str, Any]
 NONE = "–"
 
 
-def headline(told: ReplayDocument) -> list[str]:
+def headline(document: ReplayDocument) -> list[str]:
     """Return the sentences that matter most, in their order."""
-    return [_best(told), *_standing(told), *_last_label(told)]
+    return [_best(document), *_standing(document), *_last_label(document)]
 
 
 def number(value: Any, *, signed: bool = False) -> str:
@@ -170,21 +170,21 @@ def span(window: Mapping[str, Any]) -> str:
     return NONE if window["from"] is None else f"{short_time(window['from'])} to {short_time(window['to'])}"
 
 
-def _best(told: ReplayDocument) -> str:
-    best = told.best
+def _best(document: ReplayDocument) -> str:
+    best = document.best
     if best is None:
-        return f"No policy has a value of {told.metric} in any window."
-    many = len(told.policies)
+        return f"No policy has a value of {document.metric} in any window."
+    many = len(document.policies)
     of = "The one policy" if many == 1 else f"The best of {many} policies"
-    said = f"{of} by mean {told.metric} ({told.direction}): {best['policy']}, {number(best['mean'])} with "
-    same = [one["policy"] for one in told.policies if one is not best and one["mean"] == best["mean"]]
+    sentence = f"{of} by mean {document.metric} ({document.direction}): {best['policy']}, {number(best['mean'])} with "
+    same = [one["policy"] for one in document.policies if one is not best and one["mean"] == best["mean"]]
     tied = f"; {listed(same)} {'comes' if len(same) == 1 else 'come'} to the same mean" if same else ""
-    return f"{said}{times(best['retrainings'])}{tied}."
+    return f"{sentence}{times(best['retrainings'])}{tied}."
 
 
-def _standing(told: ReplayDocument) -> Iterator[str]:
+def _standing(document: ReplayDocument) -> Iterator[str]:
     """Yield how the policy that is reported stands to the best, to every and to never."""
-    mine, best = told.subject, told.best
+    mine, best = document.subject, document.best
     if mine is None or best is None or not math.isfinite(real(mine["mean"])):
         return
     if mine["policy"] != best["policy"] and mine["mean"] != best["mean"]:
@@ -194,16 +194,16 @@ def _standing(told: ReplayDocument) -> Iterator[str]:
             f"{times(mine['retrainings'])}."
         )
     for name, say in (("every", _against_always_refit), ("never", _against_never_retrain)):
-        other = told.named(name)
+        other = document.named(name)
         if other is not None and other is not mine and math.isfinite(real(other["mean"])):
-            yield say(told, mine, other)
+            yield say(document, mine, other)
 
 
-def _against_always_refit(told: ReplayDocument, mine: Policy, every: Policy) -> str:
+def _against_always_refit(document: ReplayDocument, mine: Policy, every: Policy) -> str:
     ratio = mine["mean"] / every["mean"] if min(mine["mean"], every["mean"]) > 0 else math.nan
     if not math.isfinite(ratio):
-        quality = f"a mean {number(told.lead(mine, every).mean, signed=True)} better than its mean"
-    elif told.sign > 0:
+        quality = f"a mean {number(document.lead(mine, every).mean, signed=True)} better than its mean"
+    elif document.sign > 0:
         quality = f"{ratio:.1%} of its mean"
     else:
         quality = f"{ratio:.3f} times its error"
@@ -214,10 +214,10 @@ def _against_always_refit(told: ReplayDocument, mine: Policy, every: Policy) -> 
     )
 
 
-def _against_never_retrain(told: ReplayDocument, mine: Policy, never: Policy) -> str:
-    lead = told.lead(mine, never)
+def _against_never_retrain(document: ReplayDocument, mine: Policy, never: Policy) -> str:
+    lead = document.lead(mine, never)
     name = mine["policy"]
-    if lead.n and not np.nan_to_num(told.leads(mine, never)).any():
+    if lead.n and not np.nan_to_num(document.leads(mine, never)).any():
         return f"{name} does not beat never: it has the same values in every window."
     size = f"{number(abs(lead.mean))} a window"
     if lead.low > 0:
@@ -233,14 +233,16 @@ def _sure(lead: MeanInterval) -> str:
     return f"(95 % {ends}, {lead.n} windows)" if ends else f"({lead.n} window)"
 
 
-def _last_label(told: ReplayDocument) -> Iterator[str]:
+def _last_label(document: ReplayDocument) -> Iterator[str]:
     """Yield a sentence where 'same as the last label' beats every model on accuracy, or on the metric."""
-    if told.baseline is None:
+    if document.baseline is None:
         return
-    for name, field, sign in (("accuracy", "accuracy", 1), (told.metric, "mean", told.sign)):
-        mine = real(told.baseline[field])
-        others = {one["policy"]: value for one in told.policies if math.isfinite(value := real(one[field]))}
-        if not others or not math.isfinite(mine) or (field == "accuracy" and name == told.metric):
+    for name, field, sign in (("accuracy", "accuracy", 1), (document.metric, "mean", document.sign)):
+        mine = real(document.baseline[field])
+        others = {
+            one["policy"]: value for one in document.policies if math.isfinite(value := real(one[field]))
+        }
+        if not others or not math.isfinite(mine) or (field == "accuracy" and name == document.metric):
             continue
         best = max(others, key=lambda policy: sign * others[policy])
         if sign * mine > sign * others[best]:
@@ -269,12 +271,12 @@ class TableCell(NamedTuple):
         return f"{self.text} {self.note}".rstrip()
 
 
-def policy_table(told: ReplayDocument) -> tuple[tuple[str, ...], list[list[TableCell]]]:
+def policy_table(document: ReplayDocument) -> tuple[tuple[str, ...], list[list[TableCell]]]:
     """Return the names of the columns and the cells of each line; accuracy only where something is classified."""
-    accuracy = has_accuracy(told)
+    accuracy = has_accuracy(document)
     head = (
         "policy",
-        f"mean {told.metric} [95 %]",
+        f"mean {document.metric} [95 %]",
         *(("accuracy",) if accuracy else ()),
         "worst (window)",
         "windows",
@@ -282,36 +284,36 @@ def policy_table(told: ReplayDocument) -> tuple[tuple[str, ...], list[list[Table
         "seconds",
         "regret",
     )
-    return head, [_line(told, one, accuracy=accuracy) for one in told.everyone]
+    return head, [_line(document, one, accuracy=accuracy) for one in document.everyone]
 
 
-def has_accuracy(told: ReplayDocument) -> bool:
+def has_accuracy(document: ReplayDocument) -> bool:
     """Tell whether accuracy stands beside the metric."""
-    return told.metric != "accuracy" and any(one["accuracy"] is not None for one in told.everyone)
+    return document.metric != "accuracy" and any(one["accuracy"] is not None for one in document.everyone)
 
 
-def name_of(told: ReplayDocument, policy: Mapping[str, Any]) -> str:
+def name_of(document: ReplayDocument, policy: Mapping[str, Any]) -> str:
     """Return a policy's name as it is shown; the baseline's is a phrase."""
-    return BASELINE if policy is told.baseline else str(policy["policy"])
+    return BASELINE if policy is document.baseline else str(policy["policy"])
 
 
-def _line(told: ReplayDocument, one: Mapping[str, Any], *, accuracy: bool) -> list[TableCell]:
+def _line(document: ReplayDocument, one: Mapping[str, Any], *, accuracy: bool) -> list[TableCell]:
     where, lost = span(one["worst_window"]), int(one["undefined"])
     known = len(one["windows"]) - lost
     return [
-        TableCell(name_of(told, one)),
+        TableCell(name_of(document, one)),
         TableCell(number(one["mean"]), real(one["mean"]), interval(*one["mean_interval"])),
         *([TableCell(number(one["accuracy"]), real(one["accuracy"]))] if accuracy else []),
         TableCell(number(one["worst"]), real(one["worst"]), "" if where == NONE else f"({where})"),
         TableCell(f"{known:,}", float(known), f"({lost:,} undefined)" if lost else ""),
-        *_effort(told, one),
+        *_effort(document, one),
         TableCell(number(one["regret"]), real(one["regret"])),
     ]
 
 
-def _effort(told: ReplayDocument, one: Mapping[str, Any]) -> list[TableCell]:
+def _effort(document: ReplayDocument, one: Mapping[str, Any]) -> list[TableCell]:
     """Return what a policy did and took; the baseline does nothing."""
-    if one is told.baseline:
+    if one is document.baseline:
         return [TableCell(NONE, math.nan)] * (len(COUNTS) + 1)
     counts = [TableCell(f"{one[name]:,}", float(one[name])) for name in COUNTS]
     return [*counts, TableCell(f"{one['seconds']:,.1f}", float(one["seconds"]))]

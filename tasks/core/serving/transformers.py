@@ -79,14 +79,14 @@ class FillStep:
 
     by: FloatArray
     """Shape (p,): value of each column."""
-    told: IntArray
+    indicated: IntArray
     """Shape (q,): columns that get a column saying where a value was missing."""
 
     def apply(self, values: FloatArray) -> FloatArray:
         """Return new values for values of shape (n, p)."""
         missing = np.isnan(values)
         filled = np.where(missing, self.by, values) if missing.any() else values
-        return np.hstack([filled, missing[:, self.told]]) if len(self.told) else filled
+        return np.hstack([filled, missing[:, self.indicated]]) if len(self.indicated) else filled
 
     def undo(self, column: int, values: FloatArray) -> FloatArray:
         """Return values of a column that are turned into about these."""
@@ -158,8 +158,8 @@ def _fill(one: SimpleImputer, _: bool) -> list[MatrixStep]:
         raise NotCompiled("SimpleImputer of something else than missing numbers has no faster form")
     if np.isnan(values).any():
         raise NotCompiled("SimpleImputer that drops a column has no faster form")
-    told = one.indicator_.features_ if one.add_indicator else np.empty(0)
-    return [FillStep(by=values.astype(np.float64), told=np.asarray(told, dtype=np.int64))]
+    indicated = one.indicator_.features_ if one.add_indicator else np.empty(0)
+    return [FillStep(by=values.astype(np.float64), indicated=np.asarray(indicated, dtype=np.int64))]
 
 
 _MAKE: dict[type, Callable[[Any, bool], list[MatrixStep]]] = {
