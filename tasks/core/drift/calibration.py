@@ -300,11 +300,7 @@ def calibrate_by_windows(past: ReferenceHistory) -> NullModel:
     rest[missing] = np.nan
     filled = np.where(missing, 0.0, rest)
     spoilt = (seasons.needed > 0)[None]
-    measured = measure_persistence(filled, noise=past.squares)
-    persistence = Persistence(  # none less than what is usual
-        share=at_least_usual(measured.share, past.keys, by_main=False),
-        memory=at_least_usual(measured.memory, past.keys),
-    )
+    persistence = _persistence(filled, past)
     windows = np.minimum(seasons.fewest, len(series) / persistence.of_mean)
     gains = at_least_usual(choose_gains(filled), past.keys)
     forecasts = fit_forecasts(filled, gains=gains, ahead=n)
@@ -403,6 +399,13 @@ def _fit(
         return limits
     usual = np.nan_to_num(column_means(past.values), nan=np.inf)
     return cap_limits(limits, deviations, squared_errors=squares, usual=usual, sides=past.sides)
+
+
+def _persistence(series: FloatArray, past: ReferenceHistory) -> Persistence:
+    """Measure how strongly signals persist, none less than what is usual."""
+    measured = measure_persistence(series, noise=past.squares)
+    share = at_least_usual(measured.share, past.keys, by_main=False)
+    return Persistence(share=share, memory=at_least_usual(measured.memory, past.keys))
 
 
 def _normal(between: FloatArray, own: FloatArray, levels: FloatArray) -> DetectorLimits:
