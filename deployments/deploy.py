@@ -6,7 +6,8 @@ import ast
 import sys
 from collections.abc import Mapping
 from contextlib import redirect_stdout
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from importlib import import_module
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any
@@ -20,40 +21,32 @@ from prefect.events import DeploymentEventTrigger
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.runner.storage import LocalStorage
 
-from evergreen.tasks.core.ab_testing.ledger import LIVE_PATHS
 from evergreen.tasks.core.alerts.alert import DEGRADED, DETECTED
 from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.io.config import find_model, list_models, read_config
 from evergreen.tasks.io.settings import Settings
-from evergreen.tasks.runtime.result import OURS, model_tag
+from evergreen.tasks.runtime.result import OURS, Schedule, model_tag
 
 _ANCHOR = datetime(2020, 1, 1, tzinfo=UTC)
 """Intervals count from here, so that deploying again moves no run."""
-_HOURLY = timedelta(hours=1)
-_DAILY = timedelta(days=1)
-"""How often retraining checks what is due by the calendar or by labels, unless it may be due more often."""
 REASON = "{{ ('performance' if 'performance' in event.event else 'drift') }}"
 """The trigger that a retraining records. Prefect appends a filter to the expression: hence the brackets."""
 
 
-def schedules_of(stage: str, config: ModelConfig) -> list[DeploymentScheduleCreate]:
-    """Return the schedules of a model's stage; off where its ``run_mode`` is disabled.
-
-    Monitoring runs every ``monitoring.interval``. Retraining checks once a day, or every ``retraining.every`` if that
-    is shorter, whether anything is due: most of these runs start nothing and end Blocked. Live tests are analysed every
-    hour where ``promotion.evidence`` asks for live evidence.
-    """
-    if stage == "monitor":
-        return [
-            _schedule(stage, timedelta(seconds=config.monitoring.interval.amount), config.monitoring.run_mode)
-        ]
-    if stage == "retrain":
-        every = config.retraining.every
-        often = timedelta(seconds=every.amount) if every.unit == "seconds" and every.amount else _DAILY
-        return [_schedule(stage, min(often, _DAILY), config.retraining.run_mode)]
-    if stage == "ab-test":
-        return [_schedule(stage, _HOURLY, "enabled")] if config.promotion.evidence in LIVE_PATHS else []
-    return []
+def schedules_of(stage: str, entrypoint: str, config: ModelConfig) -> list[DeploymentScheduleCreate]:
+    """Return the schedule that a flow's file declares for a model, by its function ``schedule(config)``."""
+    flow_file = import_module(entrypoint.rpartition(".")[0])
+    declared: Schedule | None = flow_file.schedule(config) if hasattr(flow_file, "schedule") else None
+    if declared is None:
+        return []
+    return [
+        DeploymentScheduleCreate(
+            slug=stage,
+            schedule=IntervalSchedule(interval=declared.every, anchor_date=_ANCHOR, timezone="UTC"),
+            active=declared.active,
+            parameters=declared.parameters,
+        )
+    ]
 
 
 def triggers_of(stage: str, config: ModelConfig) -> list[DeploymentEventTrigger]:
@@ -82,15 +75,6 @@ def triggers_of(stage: str, config: ModelConfig) -> list[DeploymentEventTrigger]
 def trigger_name(model: str) -> str:
     """Return the name of the automation that retrains a model on drift."""
     return f"evergreen-retrain-on-drift-{model}"
-
-
-def _schedule(slug: str, interval: timedelta, run_mode: str) -> DeploymentScheduleCreate:
-    return DeploymentScheduleCreate(
-        slug=slug,
-        schedule=IntervalSchedule(interval=interval, anchor_date=_ANCHOR, timezone="UTC"),
-        active=run_mode != "disabled",
-        parameters={"trigger": "schedule"} if slug == "retrain" else {},
-    )
 
 
 def _is_on(name: str, *, otherwise: bool) -> bool:
@@ -194,7 +178,7 @@ def _deploy(
             parameters={"model": model},
             tags=[OURS, stage, model_tag(model)],
             description=description,
-            schedules=schedules_of(stage, config),
+            schedules=schedules_of(stage, entrypoint, config),
             triggers=[*triggers_of(stage, config)],
             enforce_parameter_schema=True,
             concurrency_limit=ConcurrencyLimitConfig(

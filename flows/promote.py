@@ -25,7 +25,7 @@ def promote(
     reason: ReasonText = "Promoted by hand.",
     dry_run: DryRun = False,
 ) -> StageResult:
-    """Put an approved version (default: @challenger) on the throne; the champion of now becomes @fallback."""
+    """Make an approved version (default: @challenger) the champion; the champion of now becomes @fallback."""
     setup = open_setup(model)
     aliases = setup.stores.registry.aliases(setup.model)
     return promote_task(

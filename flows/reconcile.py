@@ -15,6 +15,6 @@ from evergreen.tasks.runtime.result import concluded
 @flow(name="reconcile", flow_run_name="reconcile-{model}")
 @concluded("reconcile")
 def reconcile(model: ModelName) -> StageResult:
-    """Settle what a crashed run left, note aliases moved outside, prove an unproved champion, end arms left over."""
+    """Settle what a crash left, record aliases moved outside, smoke-test an untested champion, end left-over arms."""
     setup = open_setup(model)
     return settle_tests(setup, reconcile_task(setup))

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from prefect import flow
 
 from evergreen.flows.challenge import challenge
 from evergreen.flows.train import train
 from evergreen.flows.validate import validate
+from evergreen.tasks import retraining
+from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.verdict import StageResult, State
 from evergreen.tasks.io.retraining_request import read_request
 from evergreen.tasks.io.setup import open_setup
-from evergreen.tasks.retraining import (
-    TRAIN,
-    VALIDATE,
-    RetrainingRun,
-    gather_causes,
-    report_retraining,
-    run_claimed,
-)
 from evergreen.tasks.runtime.parameters import AsOf, DryRun, Force, ForceReason, ModelName, Trigger
-from evergreen.tasks.runtime.result import concluded
+from evergreen.tasks.runtime.result import Schedule, concluded
 
 
 @flow(name="retrain", flow_run_name="retrain-{model}", persist_result=False)
@@ -32,20 +28,29 @@ def retrain(
     until: AsOf = None,
     dry_run: DryRun = False,
 ) -> StageResult:
-    """Retrain if something asks and nothing holds it; who else asks meanwhile, or too soon, is Blocked."""
+    """Retrain if there is a cause and nothing holds it; another request meanwhile, or too soon, is Blocked."""
     setup = open_setup(model)
     request = read_request(setup, trigger=trigger, force=force, reason=reason, until=until, dry_run=dry_run)
-    asked = gather_causes(setup, request)
-    return report_retraining(setup, run_claimed(setup, request, asked, run_stages))
+    causes = retraining.gather_causes(setup, request)
+    return retraining.report_retraining(setup, retraining.run_claimed(setup, request, causes, run_stages))
 
 
-def run_stages(walk: RetrainingRun) -> StageResult:
-    """Train, pass the gate, meet the champion; the first stage that says no is the end."""
-    until = walk.attempt.until
-    trained = walk.stage(TRAIN, train, until=until, trigger=walk.trigger, since=walk.since)
+def run_stages(run: retraining.RetrainingRun) -> StageResult:
+    """Train, validate, challenge; the first stage that does not succeed is the end."""
+    until = run.attempt.until
+    trained = run.stage(retraining.TRAIN, train, until=until, trigger=run.trigger, since=run.since)
     if trained.state is not State.TRAINED:
         return trained
-    approved = walk.stage(VALIDATE, validate, version=trained.version)
+    approved = run.stage(retraining.VALIDATE, validate, version=trained.version)
     if approved.state is not State.APPROVED:
         return approved
-    return walk.challenge(challenge, until=until)
+    return run.challenge(challenge, until=until)
+
+
+def schedule(config: ModelConfig) -> Schedule:
+    """Check daily, or every ``retraining.every`` if that is shorter, what is due: most runs end Blocked."""
+    every, often = config.retraining.every, timedelta(days=1)
+    if every.unit == "seconds" and every.amount:
+        often = min(often, timedelta(seconds=every.amount))
+    active = config.retraining.run_mode != "disabled"
+    return Schedule(every=often, active=active, parameters={"trigger": "schedule"})

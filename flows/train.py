@@ -4,21 +4,12 @@ from __future__ import annotations
 
 from prefect import flow
 
+from evergreen.tasks import training
 from evergreen.tasks.core.verdict import StageResult
-from evergreen.tasks.data import load_parts_task
+from evergreen.tasks.data import load_parts_task, position_of
 from evergreen.tasks.io.setup import open_setup
 from evergreen.tasks.runtime.parameters import AsOf, ModelName, Since, Trigger
 from evergreen.tasks.runtime.result import concluded
-from evergreen.tasks.training import (
-    change_position,
-    choose,
-    fit,
-    keep,
-    prepare,
-    report_no_winner,
-    report_training,
-    try_candidate,
-)
 
 
 @flow(name="train", flow_run_name="train-{model}", persist_result=False)
@@ -28,12 +19,12 @@ def train(
 ) -> StageResult:
     """Compare candidates by cross-validation, fit the winner, measure it on the holdout, register it."""
     setup = open_setup(model)
-    parts = load_parts_task(setup, until=until, change_at=change_position(setup, since))
-    lesson = prepare(setup, parts)
-    runs = [try_candidate(setup, lesson, candidate) for candidate in setup.config.training.candidates]
-    choice = choose(setup, lesson, runs)
-    if choice.candidate is None:
-        return report_no_winner(setup, lesson, choice)
-    fitted = fit(setup, lesson, choice)
-    version = keep(setup, lesson, choice, fitted, trigger=trigger)
-    return report_training(setup, lesson, choice, fitted, version)
+    parts = load_parts_task(setup, until=until, change_at=position_of(since, setup.config))
+    task = training.prepare(setup, parts)
+    runs = [training.try_candidate(setup, task, one) for one in setup.config.training.candidates]
+    selection = training.choose(setup, task, runs)
+    if selection.candidate is None:
+        return training.report_no_winner(setup, task, selection)
+    fitted = training.fit(setup, task, selection)
+    version = training.register_candidate(setup, task, selection, fitted, trigger=trigger)
+    return training.report_training(setup, task, selection, fitted, version)

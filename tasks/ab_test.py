@@ -1,4 +1,4 @@
-"""A look at a live test, and what follows: go on, promote through the one promotion task, keep, or abort."""
+"""Analyse a live test, and decide: go on, promote by the one promotion task, keep the champion, or abort."""
 
 from __future__ import annotations
 
@@ -9,25 +9,10 @@ from functools import partial
 from typing import Any
 
 from evergreen.tasks.challenge import Refit, load_evaluation_rows, promote_winner
+from evergreen.tasks.core.ab_testing import ledger as live_ledger
 from evergreen.tasks.core.ab_testing.analysis import ALREADY_CHAMPION, Action, Conclusion, conclude, end_now
 from evergreen.tasks.core.ab_testing.definition import LiveTest
-from evergreen.tasks.core.ab_testing.ledger import (
-    AB,
-    ANALYSED,
-    BEGUN,
-    CREATED,
-    StreamMarks,
-    TestState,
-    admitted_challenger,
-    alpha_payload,
-    analysis_payload,
-    begin_payload,
-    create_payload,
-    find_test,
-    has_spent,
-    live_alpha,
-    running_test,
-)
+from evergreen.tasks.core.ab_testing.ledger import StreamMarks, TestState
 from evergreen.tasks.core.ab_testing.planning import Contenders, guardrail_metrics, metric_of_test, plan_test
 from evergreen.tasks.core.ab_testing.report import live_items, live_markdown
 from evergreen.tasks.core.challenge.alpha import ALPHA, SPENT, AlphaAllowance, require_alpha
@@ -42,21 +27,10 @@ from evergreen.tasks.core.promotion.registry_state import APPROVED, VALIDATION_S
 from evergreen.tasks.core.serial import to_plain
 from evergreen.tasks.core.traffic.state import TRAFFIC
 from evergreen.tasks.core.verdict import Reason, StageResult, State
+from evergreen.tasks.io import live_tests
 from evergreen.tasks.io.ab_plots import draw_live_page, trace_figure
 from evergreen.tasks.io.config import custom_metrics
-from evergreen.tasks.io.live_tests import (
-    LiveTestResults,
-    command_result,
-    end_test,
-    evaluate_now,
-    not_begun,
-    now_on_clock,
-    read_tests,
-    require_sound,
-    settle_arms,
-    share_traffic,
-    what_changed,
-)
+from evergreen.tasks.io.live_tests import LiveTestResults
 from evergreen.tasks.io.mlflow_store.models import load_model
 from evergreen.tasks.io.settings import utc_now
 from evergreen.tasks.io.setup import Setup, record_decision
@@ -66,18 +40,18 @@ from evergreen.tasks.runtime.publish import Artifact, Report, publish
 from evergreen.tasks.runtime.task import SIDE_EFFECT, TRANSIENT, stage_task
 
 
-def score_champion_before(setup: Setup, opponents: Contestants) -> Scored | None:
-    """Return the champion's answers to the rows that neither side learned from; None where nothing can be read."""
-    if opponents.champion is None:
+def score_champion_before(setup: Setup, contestants: Contestants) -> Scored | None:
+    """Return the champion's answers to the rows that neither side was trained on; None where none can be read."""
+    if contestants.champion is None:
         return None
     try:
-        parts = load_evaluation_rows.fn(setup, opponents)
+        parts = load_evaluation_rows.fn(setup, contestants)
     except NotLearnable:
         return None
-    return load_model(setup, opponents.champion).score(parts.evaluation, config=setup.config)
+    return load_model(setup, contestants.champion).score(parts.evaluation, config=setup.config)
 
 
-# Create live tests: written down first, then paid, given traffic and begun, each once, whoever dies in between.
+# Create a live test: it is recorded, spends its alpha, gets traffic and begins, each once, whatever crashes between.
 
 
 GRACE_S = 60.0
@@ -97,7 +71,7 @@ def create_test(
     live: dict[str, Any] | None = None,
     dry_run: bool = False,
 ) -> dict[str, Any]:
-    """Plan a test by the configuration, write it down, spend its alpha, share the traffic, and begin.
+    """Plan a test by the configuration, record it, spend its alpha, share the traffic, and begin.
 
     Parameters
     ----------
@@ -117,39 +91,40 @@ def create_test(
     InputError
         When there is nobody to compare, another test runs, or something of it is not allowed.
     """
-    setup = _overlaid_setup(setup, live or {})
-    marks = _ledger_marks(
-        setup
-    )  # before anything is looked up: what happens from here on is seen to have happened
-    opponents = find_test_sides(setup, challenger)
-    look = _planned_alpha(setup, wanted=alpha)
-    test = _plan_test(setup, opponents, look, name=name, hypothesis=hypothesis, mode=mode)
-    create_payload(setup.stores.ledger.read(model=setup.model, stream=AB), test, marks)
-    share_traffic(setup, test, dry_run=True)  # what cannot be shared is said before anything is written
+    if live:
+        setup = replace(setup, config=overlay_model(setup.config, {"live": live}, origin="the command"))
+    ledger, model = setup.stores.ledger, setup.model
+    newest = {name: ledger.last(model, name) for name in (TRAFFIC, PLANS)}
+    # before anything else is read: what happens from here on is seen to have happened
+    marks = StreamMarks(**{name: entry.seq if entry else 0 for name, entry in newest.items()})
+    sides = find_test_sides(setup, challenger)
+    allowance = _allowance(setup, ledger.read(model=model, stream=ALPHA), alpha)
+    allowance = require_alpha(allowance, level=setup.config.evaluation.significance_level)
+    test = _plan_test(setup, sides, allowance, name=name, hypothesis=hypothesis, mode=mode)
+    live_ledger.create_payload(ledger.read(model=model, stream=live_ledger.AB), test, marks)
+    live_tests.share_traffic(setup, test, dry_run=True)  # an error of it comes before anything is written
+    answer = partial(live_tests.command_result, setup, alpha_left=allowance.left_after)
     if dry_run:
-        return command_result(setup, "Planned", test, [], dry_run=True, alpha_left=look.left_after)
-    entry = setup.stores.ledger.claim(
-        model=setup.model,
-        stream=AB,
+        return answer("Planned", test, [], dry_run=True)
+    entry = ledger.claim(
+        model=model,
+        stream=live_ledger.AB,
         at=utc_now(),
-        decide=lambda history: (CREATED, create_payload(history, test, marks)),
+        decide=lambda history: (live_ledger.CREATED, live_ledger.create_payload(history, test, marks)),
     )
-    state = finish_creation(setup, find_test(read_tests(setup), test.name))
-    reasons = [
-        Reason(code="created", message=f"{test.challengers[0].name} meets the champion: {test.hypothesis}")
-    ]
-    if state.begun_at is None:
-        reasons.append(not_begun(state))
-    return command_result(
-        setup, "LiveTestRunning", state.test, reasons, entry=entry, alpha_left=look.left_after
+    state = finish_creation(setup, live_ledger.find_test(live_tests.read_tests(setup), test.name))
+    message = f"{test.challengers[0].name} meets the champion: {test.hypothesis}"
+    waiting = [live_tests.not_begun(state)] if state.begun_at is None else []
+    return answer(
+        "LiveTestRunning", state.test, [Reason(code="created", message=message), *waiting], entry=entry
     )
 
 
 def finish_creation(setup: Setup, state: TestState) -> TestState:
     """Spend the alpha of a test that was created, share its traffic and fix its start; return it as it is then.
 
-    Each step is done once, whoever did those before it. Nothing is looked at before the alpha is spent, and no row
-    counts from before the traffic was shared. Traffic that was shared and changed since is left to the look.
+    Each step is done once, whoever did those before it. Nothing is analysed before the alpha is spent, and no row
+    counts from before the traffic was shared. Traffic that was shared and changed since is left to the analysis.
 
     Raises
     ------
@@ -157,20 +132,19 @@ def finish_creation(setup: Setup, state: TestState) -> TestState:
         When another evaluation has spent the alpha meanwhile, which ends the test; when traffic cannot be shared.
     """
     _spend_alpha(setup, state)
-    control = state.test.control.version
     champion = setup.stores.registry.aliases(setup.model).get(CHAMPION)
-    if champion == control and not what_changed(setup, state):
-        share_traffic(setup, state.test)
+    if champion == state.test.control.version and not live_tests.what_changed(setup, state):
+        live_tests.share_traffic(setup, state.test)
     start = _counting_start(setup, state)
     if start is not None:
 
         def decide(history: Sequence[LedgerEntry]) -> tuple[str, dict[str, Any]] | None:
-            payload = begin_payload(history, state.test.name, start)
-            return None if payload is None else (BEGUN, payload)
+            payload = live_ledger.begin_payload(history, state.test.name, start)
+            return None if payload is None else (live_ledger.BEGUN, payload)
 
-        setup.stores.ledger.claim(model=setup.model, stream=AB, at=utc_now(), decide=decide)
-    settle_arms(setup)  # of this test too, where it was ended while they were shared
-    return find_test(read_tests(setup), state.test.name)
+        setup.stores.ledger.claim(model=setup.model, stream=live_ledger.AB, at=utc_now(), decide=decide)
+    live_tests.settle_arms(setup)  # of this test too, where it was ended while traffic was shared
+    return live_ledger.find_test(live_tests.read_tests(setup), state.test.name)
 
 
 def find_test_sides(setup: Setup, challenger: int | None) -> Contestants:
@@ -196,40 +170,28 @@ def find_test_sides(setup: Setup, challenger: int | None) -> Contestants:
 
 def _plan_test(
     setup: Setup,
-    opponents: Contestants,
-    look: AlphaAllowance,
+    contestants: Contestants,
+    allowance: AlphaAllowance,
     *,
     name: str | None,
     hypothesis: str,
     mode: str | None,
 ) -> LiveTest:
     config, custom = setup.config, custom_metrics(setup.config)
-    metric, guards = metric_of_test(config, custom=custom), guardrail_metrics(config, custom=custom)
-    unbounded = any(not one.bounded for one in (metric, *guards.values()))
-    champion, challenger = int(opponents.champion or 0), opponents.challenger
-    used = len(read_tests(setup))
+    metric, guardrails = metric_of_test(config, custom=custom), guardrail_metrics(config, custom=custom)
+    unbounded = any(not one.bounded for one in (metric, *guardrails.values()))
+    champion, challenger = int(contestants.champion or 0), contestants.challenger
+    start = live_tests.now_on_clock(setup)
     return plan_test(
         config,
-        Contenders(champion=champion, challenger=challenger, start=now_on_clock(setup), alpha=look.alpha),
-        name=name or f"test-{used + 1}-v{challenger}",
+        Contenders(champion=champion, challenger=challenger, start=start, alpha=allowance.alpha),
+        name=name or f"test-{len(live_tests.read_tests(setup)) + 1}-v{challenger}",
         hypothesis=hypothesis or f"Version {challenger} has a better {metric.name} than version {champion}.",
-        past=score_champion_before(setup, opponents) if unbounded else None,
+        past=score_champion_before(setup, contestants) if unbounded else None,
         mode=mode,
         metric=metric,
-        guardrails=guards,
+        guardrails=guardrails,
     )
-
-
-def _overlaid_setup(setup: Setup, live: dict[str, Any]) -> Setup:
-    if not live:
-        return setup
-    config = overlay_model(setup.config, {"live": live}, origin="the command")
-    return Setup(config=config, path=setup.path, settings=setup.settings, stores=setup.stores)
-
-
-def _ledger_marks(setup: Setup) -> StreamMarks:
-    newest = {name: setup.stores.ledger.last(setup.model, name) for name in (TRAFFIC, PLANS)}
-    return StreamMarks(**{name: entry.seq if entry else 0 for name, entry in newest.items()})
 
 
 def _counting_start(setup: Setup, state: TestState) -> float | None:
@@ -243,29 +205,28 @@ def _counting_start(setup: Setup, state: TestState) -> float | None:
     shared = read_traffic(setup.stores.ledger, setup.model).at
     if shared is not None and (utc_now() - shared).total_seconds() < grace:
         return None
-    return math.nextafter(now_on_clock(setup, [arm.name for arm in state.test.arms]), math.inf)
+    return math.nextafter(live_tests.now_on_clock(setup, [arm.name for arm in state.test.arms]), math.inf)
 
 
-def _planned_alpha(setup: Setup, *, wanted: float | None) -> AlphaAllowance:
-    entries = setup.stores.ledger.read(model=setup.model, stream=ALPHA)
+def _allowance(setup: Setup, history: Sequence[LedgerEntry], wanted: float | None) -> AlphaAllowance:
     level = setup.config.evaluation.significance_level
-    return require_alpha(live_alpha(entries, now=utc_now(), level=level, wanted=wanted), level=level)
+    return live_ledger.live_alpha(history, now=utc_now(), level=level, wanted=wanted)
 
 
 def _spend_alpha(setup: Setup, state: TestState) -> None:
     """Claim the alpha of a test that was created; a test for which it is no longer to be had is ended."""
-    now, level = utc_now(), setup.config.evaluation.significance_level
 
     def decide(history: Sequence[LedgerEntry]) -> tuple[str, dict[str, Any]] | None:
-        if has_spent(history, state):
+        if live_ledger.has_spent(history, state):
             return None
-        return SPENT, alpha_payload(live_alpha(history, now=now, level=level, wanted=state.test.alpha), state)
+        return SPENT, live_ledger.alpha_payload(_allowance(setup, history, state.test.alpha), state)
 
     try:
-        setup.stores.ledger.claim(model=setup.model, stream=ALPHA, at=now, decide=decide)
+        setup.stores.ledger.claim(model=setup.model, stream=ALPHA, at=utc_now(), decide=decide)
     except InputError as error:
-        gone = Reason(code="alpha_spent", message=str(error))
-        end_test(setup, state.test, Conclusion(action=Action.ABORT, reasons=(gone,)), by="its creation")
+        spent = Reason(code="alpha_spent", message=str(error))
+        conclusion = Conclusion(action=Action.ABORT, reasons=(spent,))
+        live_tests.end_test(setup, state.test, conclusion, by="its creation")
         raise InputError(f"{error} Live test '{state.test.name}' was ended before it began.") from error
 
 
@@ -280,9 +241,9 @@ _STATES = {
 
 @stage_task(**SIDE_EFFECT)
 def open_test(setup: Setup, *, dry_run: bool = False) -> TestState:
-    """Return the test that runs; begin one for a challenger that was admitted and has not been tested yet.
+    """Return the running test; begin one for a challenger that was admitted and has not been tested yet.
 
-    What a run that died has left is finished first: arms of a test that is over, a test that was created and not begun.
+    What a crashed run left is finished first: arms of a test that is over, a test that was created and not begun.
 
     Raises
     ------
@@ -291,20 +252,20 @@ def open_test(setup: Setup, *, dry_run: bool = False) -> TestState:
     """
     ledger, model = setup.stores.ledger, setup.model
     if not dry_run:
-        settle_arms(setup)
-    running = running_test(read_tests(setup))
+        live_tests.settle_arms(setup)
+    running = _running_test(setup)
     if running is None and not dry_run:
         aliases = setup.stores.registry.aliases(model)
-        waiting = admitted_challenger(
+        waiting = live_ledger.admitted_challenger(
             ledger.read(model=model, stream="decisions"),
-            read_tests(setup),
+            live_tests.read_tests(setup),
             path=setup.config.promotion.evidence,
             challenger=aliases.get(CHALLENGER),
             champion=aliases.get(CHAMPION),
         )
         if waiting is not None:
             create_test(setup, challenger=waiting)
-            running = running_test(read_tests(setup))
+            running = _running_test(setup)
     if running is None:
         raise NotLearnable(
             "no_live_test",
@@ -314,141 +275,139 @@ def open_test(setup: Setup, *, dry_run: bool = False) -> TestState:
     if running.begun_at is None and not dry_run:
         running = finish_creation(setup, running)
     if running.begun_at is None:
-        reason = not_begun(running)
+        reason = live_tests.not_begun(running)
         raise NotLearnable(reason.code, reason.message)
     return running
 
 
+def _running_test(setup: Setup) -> TestState | None:
+    return live_ledger.running_test(live_tests.read_tests(setup))
+
+
 @stage_task(**TRANSIENT)
 def evaluate_test(setup: Setup, state: TestState, *, dry_run: bool = False) -> LiveTestResults:
-    """Judge the evidence as of now and keep the look in the ledger; a dry run keeps nothing."""
-    seen = evaluate_now(setup, state.test)
+    """Analyse the evidence as of now and record the analysis in the ledger; a dry run records nothing."""
+    results = live_tests.evaluate_now(setup, state.test)
     if not dry_run:
-        payload = analysis_payload(state.test, seen.look)
-        setup.stores.ledger.append(model=setup.model, stream=AB, kind=ANALYSED, payload=payload, at=utc_now())
-    return seen
+        kind, payload = live_ledger.ANALYSED, live_ledger.analysis_payload(state.test, results.look)
+        setup.stores.ledger.append(
+            model=setup.model, stream=live_ledger.AB, kind=kind, payload=payload, at=utc_now()
+        )
+    return results
 
 
 @stage_task(**SIDE_EFFECT)
 def judge_test(
-    setup: Setup, state: TestState, seen: LiveTestResults, *, end: bool = False, dry_run: bool = False
+    setup: Setup, state: TestState, results: LiveTestResults, *, end: bool = False, dry_run: bool = False
 ) -> StageResult:
-    """Decide what follows from a look, and keep the decision where it ends the test.
+    """Decide what follows from an analysis, and record the decision where it ends the test.
 
     Parameters
     ----------
     end : bool
-        End the test now: who has won is promoted, else the champion is kept.
+        End the test now: a challenger that has won is promoted, else the champion is kept.
     """
-    ended = _conclude(setup, state, seen)
-    if end and not ended.ends:
-        ended = end_now(ended)
-    result = _result(setup, state, seen, ended)
-    if dry_run:
-        return replace(result, details={**result.details, "dry_run": True})
-    return record_decision(setup, "live_test", result) if ended.ends else result
+    conclusion, test = _conclude(setup, state, results), state.test
+    if end and not conclusion.ends:
+        conclusion = end_now(conclusion)
+    details: dict[str, Any] = {
+        "test": test.name,
+        "metric": test.metric,
+        "mode": test.mode,
+        "look": results.look.to_dict(),
+        "maturity": results.maturity.to_dict(),
+        "conclusion": conclusion.to_dict(),
+        **({"dry_run": True} if dry_run else {}),
+    }
+    promoted = any(reason.code == ALREADY_CHAMPION for reason in conclusion.reasons)
+    result = StageResult(
+        state=State.PROMOTED if promoted else _STATES[conclusion.action],
+        model=setup.model,
+        reasons=conclusion.reasons,
+        version=conclusion.winner.version if conclusion.winner else test.challengers[0].version,
+        details=to_plain(details),
+    )
+    return record_decision(setup, "live_test", result) if conclusion.ends and not dry_run else result
 
 
 @stage_task(**SIDE_EFFECT)
-def close_test(setup: Setup, state: TestState, judged: StageResult) -> None:
-    """Write the end of a test, and send the traffic back.
+def close_test(setup: Setup, state: TestState, result: StageResult) -> None:
+    """Record the end of a test, and send the traffic back.
 
-    Who won and was not approved leaves the champion; who won and did not stay on the throne aborts the test.
+    A winner that was not approved leaves the champion; one that was rolled back aborts the test.
     """
-    concluded = Conclusion.of(judged.details["conclusion"], state.test)
-    ends = {State.PROMOTED: Action.PROMOTE, State.ABORTED: Action.ABORT, State.CHAMPION_KEPT: Action.KEEP}
-    action = ends.get(judged.state, Action.ABORT)
+    concluded = Conclusion.of(result.details["conclusion"], state.test)
+    ends = {State.PROMOTED: Action.PROMOTE, State.CHAMPION_KEPT: Action.KEEP}
+    action = ends.get(result.state, Action.ABORT)
     if action is Action.KEEP and concluded.action is Action.EXPIRE:
         action = Action.EXPIRE
     winner = concluded.winner if action is Action.PROMOTE else None
-    ended = Conclusion(action=action, reasons=judged.reasons, winner=winner)
-    end_test(setup, state.test, ended, by="ab-test")
+    ended = Conclusion(action=action, reasons=result.reasons, winner=winner)
+    live_tests.end_test(setup, state.test, ended, by="ab-test")
 
 
 def promote_tested_version(
-    setup: Setup, state: TestState, judged: StageResult, answer: Reason
+    setup: Setup, state: TestState, result: StageResult, approval: Reason
 ) -> StageResult:
     """Promote the version that was tested, as it is: the evidence is about it and no other.
 
-    A person may have taken a day to answer. So the rows are looked at again, and what would abort the test by now, or
+    A person may have taken a day to answer. So the rows are analysed again, and what would abort the test by now, or
     keep the champion, does; and under the promotion's lock the test must still run, on the traffic that was its own.
     """
     if setup.config.promotion.approval == "manual":
-        again = _evaluate_again(setup, state)
+        running = _running_test(setup)
+        goes_on = running is not None and running.test.name == state.test.name
+        again = _conclude(setup, state, evaluate_test(setup, state, dry_run=not goes_on))
         if again.action in (Action.ABORT, Action.KEEP):
-            return judged.ends(_STATES[again.action], answer, *again.reasons)
-    version = int(judged.version or 0)
-    opponents = Contestants(challenger=version, champion=state.test.control.version)
-    story = f"Version {version} was superior in live test '{state.test.name}'."
-    heir = Refit(version=version, reasons=(), story=story)
-    still = partial(require_sound, setup, state.test)
-    return promote_winner(setup, judged, opponents, heir, answer, still=still)
+            return result.ends(_STATES[again.action], approval, *again.reasons)
+    version = int(result.version or 0)
+    sides = Contestants(challenger=version, champion=state.test.control.version)
+    tested = Refit(
+        version=version, reason=f"Version {version} was superior in live test '{state.test.name}'."
+    )
+    precondition = partial(live_tests.require_sound, setup, state.test)
+    return promote_winner(setup, result, sides, tested, approval, precondition=precondition)
 
 
-def finish_promotion(setup: Setup, judged: StageResult) -> StageResult:
-    """Finish a promotion of the challenger that nobody saw through: settle what is open, prove the champion."""
-    proved = reconcile_task(setup)
-    if proved.state is State.RECONCILED:
-        return judged
-    return judged.ends(proved.state, *proved.reasons, version=proved.version)
+def finish_promotion(setup: Setup, result: StageResult) -> StageResult:
+    """Finish a promotion of the challenger that a crash left: settle what is open, smoke-test the champion."""
+    settled = reconcile_task(setup)
+    if settled.state is State.RECONCILED:
+        return result
+    return result.ends(settled.state, *settled.reasons, version=settled.version)
 
 
 @stage_task(**SIDE_EFFECT)
 def settle_tests(setup: Setup, reconciled: StageResult) -> StageResult:
     """End the arms of live tests that are over, and say so."""
-    if not settle_arms(setup):
+    if not live_tests.settle_arms(setup):
         return reconciled
     reason = Reason(code="traffic_reverted", message="Arms of a live test that is over were ended.")
     return replace(reconciled, reasons=(*reconciled.reasons, reason))
 
 
 @stage_task(**TRANSIENT)
-def report_test(setup: Setup, state: TestState, judged: StageResult) -> None:
-    """Show the look in the Prefect UI and log it, with the sequence over time, to MLflow (``<model>/ab_testing``)."""
-    shown = next(one for one in read_tests(setup) if one.test.name == state.test.name)
-    traces = {arm.name: shown.trace(arm.name) for arm in state.test.challengers}
-    page = live_markdown(state.test, judged)
-    drawn = draw_live_page(state.test, judged, traces, clock=setup.config.data.clock)
-    items = live_items(state.test, judged, traces, page=page, html=drawn)
-    figures = [trace_figure(state.test, arm, points) for arm, points in traces.items() if points]
+def report_test(setup: Setup, state: TestState, result: StageResult) -> None:
+    """Show the analysis in Prefect and log it, with those before, to MLflow (``<model>/ab_testing``)."""
+    test = state.test
+    recorded = live_ledger.find_test(live_tests.read_tests(setup), test.name)
+    traces = {arm.name: recorded.trace(arm.name) for arm in test.challengers}
+    page = live_markdown(test, result)
+    drawn = draw_live_page(test, result, traces, clock=setup.config.data.clock)
+    items = live_items(test, result, traces, page=page, html=drawn)
+    figures = [trace_figure(test, arm, points) for arm, points in traces.items() if points]
     report = Report(
         setup,
         "ab-test",
         experiment="ab_testing",
-        name=f"{state.test.name}-look-{len(shown.analyses)}",
-        tags={"evergreen.live_test": state.test.name},
-        facts={"state": state, "result": judged},
+        name=f"{test.name}-look-{len(recorded.analyses)}",
+        tags={"evergreen.live_test": test.name},
+        facts={"state": state, "result": result},
     )
     publish(report, [*items, *figures, Artifact("ab-test-{model}", "Live test", page)])
 
 
-def _conclude(setup: Setup, state: TestState, seen: LiveTestResults) -> Conclusion:
+def _conclude(setup: Setup, state: TestState, results: LiveTestResults) -> Conclusion:
     champion = setup.stores.registry.aliases(setup.model).get(CHAMPION)
-    return conclude(state.test, seen.look, champion=champion, tripped=what_changed(setup, state))
-
-
-def _evaluate_again(setup: Setup, state: TestState) -> Conclusion:
-    """Return what follows from the rows as they are now; the look is kept where the test still runs."""
-    running = running_test(read_tests(setup))
-    on = running is not None and running.test.name == state.test.name
-    return _conclude(setup, state, evaluate_test(setup, state, dry_run=not on))
-
-
-def _result(setup: Setup, state: TestState, seen: LiveTestResults, ended: Conclusion) -> StageResult:
-    details: dict[str, Any] = {
-        "test": state.test.name,
-        "metric": state.test.metric,
-        "mode": state.test.mode,
-        "look": seen.look.to_dict(),
-        "maturity": seen.maturity.to_dict(),
-        "conclusion": ended.to_dict(),
-    }
-    version = ended.winner.version if ended.winner else state.test.challengers[0].version
-    crowned = any(reason.code == ALREADY_CHAMPION for reason in ended.reasons)
-    return StageResult(
-        state=State.PROMOTED if crowned else _STATES[ended.action],
-        model=setup.model,
-        reasons=ended.reasons,
-        version=version,
-        details=to_plain(details),
-    )
+    changed = live_tests.what_changed(setup, state)
+    return conclude(state.test, results.look, champion=champion, tripped=changed)

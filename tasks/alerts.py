@@ -7,31 +7,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from evergreen.tasks.core.alerts.alert import (
-    EVENTS,
-    FAILED,
-    SENT,
-    STREAM,
-    SUPERSEDED,
-    TOPICS,
-    Alert,
-    AlertLevel,
-    PendingDelivery,
-    alert_text,
-    alert_title,
-    failed_payload,
-    settled_payload,
-    undelivered,
-)
+from evergreen.tasks.core.alerts import alert as core_alerts
+from evergreen.tasks.core.alerts.alert import Alert, AlertLevel, PendingDelivery
 from evergreen.tasks.core.errors import ConfigError, Unreachable
 from evergreen.tasks.core.verdict import Reason
-from evergreen.tasks.io.alerts import (
-    read_alerts,
-    read_cursor,
-    reason_without_secrets,
-    secrets_of,
-    send_by_apprise,
-)
+from evergreen.tasks.io import alerts as stored_alerts
 from evergreen.tasks.io.settings import utc_now
 from evergreen.tasks.io.setup import Setup
 from evergreen.tasks.runtime.events import announce_monitoring
@@ -61,10 +41,11 @@ def open_channel(name: str) -> Send:
     ConfigError
         When there is no such block or variable, or the block cannot notify.
     """
-    if name.startswith("env:"):
-        return _apprise(_read_variable(name))
-    if name.startswith("secret:"):
-        return _apprise(str(_load(f"secret/{name.removeprefix('secret:')}", name).get()))
+    kind, _, place = name.partition(":")
+    if kind == "env":
+        return _apprise(_read_variable(place, name))
+    if kind == "secret":
+        return _apprise(str(_load(f"secret/{place}", name).get()))
     block = _load(name, name)
     if not callable(getattr(block, "notify", None)):
         raise ConfigError(f"The Prefect block '{name}' in alerts.notify sends no messages. {_ALLOWED}")
@@ -72,7 +53,7 @@ def open_channel(name: str) -> Send:
 
 
 def _apprise(url: str) -> Send:
-    return lambda title, text, level: send_by_apprise(url, title=title, text=text, level=level)
+    return lambda title, text, level: stored_alerts.send_by_apprise(url, title=title, text=text, level=level)
 
 
 def _block(block: Any) -> Send:
@@ -80,15 +61,14 @@ def _block(block: Any) -> Send:
         try:
             with block.raise_on_failure():
                 block.notify(body=text, subject=title)
-        except Exception as error:  # each kind of block raises its own; what it says is what must be known
-            said = getattr(error, "log", None) or f"{type(error).__name__}: {error}"
-            raise Unreachable(reason_without_secrets(said, set(_secrets(block)))) from None
+        except Exception as error:  # each kind of block raises its own
+            message = getattr(error, "log", None) or f"{type(error).__name__}: {error}"
+            raise Unreachable(stored_alerts.reason_without_secrets(message, set(_secrets(block)))) from None
 
     return send
 
 
-def _read_variable(name: str) -> str:
-    variable = name.removeprefix("env:")
+def _read_variable(variable: str, name: str) -> str:
     if not os.environ.get(variable):
         raise ConfigError(
             f"alerts.notify names '{name}', but the environment variable {variable} is not set. Set it to an Apprise "
@@ -98,7 +78,7 @@ def _read_variable(name: str) -> str:
 
 
 def _load(block: str, name: str) -> Any:
-    """Load a Prefect block; an unknown one is told without the client's own words."""
+    """Load a Prefect block; an unknown one is reported without the client's own words."""
     import prefect.blocks.notifications  # noqa: F401  (registers the types of blocks)
     from prefect.blocks.core import Block
 
@@ -121,7 +101,7 @@ def _secrets(value: Any) -> Iterator[str]:
         for item in value.values():
             yield from _secrets(item)
     elif isinstance(value, str):
-        yield from secrets_of(value) if "://" in value else (value,)
+        yield from stored_alerts.secrets_of(value) if "://" in value else (value,)
     elif hasattr(type(value), "model_fields"):
         for name in set(type(value).model_fields) - {"method", "name", "notify_type"}:
             yield from _secrets(getattr(value, name))
@@ -139,18 +119,18 @@ def deliver_alerts(
     sleep: Callable[[float], None] = time.sleep,
     announce: Callable[[Alert], object] = announce_monitoring,
 ) -> list[Reason]:
-    """Tell every channel, and Prefect's automations, what they were not told yet; a failure is only noted.
+    """Send all channels, and Prefect's automations, what they were not sent yet; a failure is only recorded.
 
     Parameters
     ----------
     setup : Setup
         The model.
     automations : bool
-        Whether automations are told now; else they are by the next run.
+        Whether automations get their events now; else the next run sends them.
     sleep : callable
         How to wait between attempts.
     announce : callable
-        Tells Prefect's automations of an alert.
+        Emits the events of an alert for Prefect's automations.
 
     Returns
     -------
@@ -158,42 +138,45 @@ def deliver_alerts(
         ``alert_sent`` and ``alert_not_delivered``, one a message; empty where nothing was due.
     """
     channels = _channels(setup, automations=automations)
-    told = [_notify_channel(setup, channel, sleep, announce) for channel in channels]
-    return [reason for reasons in told for reason in reasons]
+    return [reason for channel in channels for reason in _notify_channel(setup, channel, sleep, announce)]
 
 
 def everything_delivered(setup: Setup) -> bool:
-    """Tell whether every channel, and Prefect's automations, were told all that they are to be told."""
+    """Return whether every channel, and Prefect's automations, were sent all that they are to be sent."""
     return not any(due for channel in _channels(setup) for due in _due(setup, channel))
 
 
 def _channels(setup: Setup, *, automations: bool = True) -> tuple[str, ...]:
     if setup.config.monitoring.run_mode != "enabled":
         return ()
-    return (*([EVENTS] if automations else []), *dict.fromkeys(setup.config.alerts.notify))
+    return (*([core_alerts.EVENTS] if automations else []), *dict.fromkeys(setup.config.alerts.notify))
 
 
 def _notify_channel(
     setup: Setup, channel: str, sleep: Callable[[float], None], announce: Callable[[Alert], object]
 ) -> list[Reason]:
-    """Tell one channel what is due; after a failure its other topics wait for the next run."""
+    """Send one channel what is due; after a failure its other topics wait for the next run."""
     reasons: list[Reason] = []
     for due in _due(setup, channel):
-        why = _attempt(due.alert, channel, sleep, announce) if due.alert else None
-        kind = FAILED if why else SENT if due.alert else SUPERSEDED
-        payload = failed_payload(due, why) if why else settled_payload(due)
-        setup.stores.ledger.append(model=setup.model, stream=STREAM, kind=kind, payload=payload, at=utc_now())
-        reasons += [_reason(due, due.alert, why)] if due.alert else []
-        if why:
+        error = _attempt(due.alert, channel, sleep, announce) if due.alert else None
+        kind = core_alerts.FAILED if error else core_alerts.SENT if due.alert else core_alerts.SUPERSEDED
+        payload = core_alerts.failed_payload(due, error) if error else core_alerts.settled_payload(due)
+        setup.stores.ledger.append(
+            model=setup.model, stream=core_alerts.STREAM, kind=kind, payload=payload, at=utc_now()
+        )
+        reasons += [_reason(due, due.alert, error)] if due.alert else []
+        if error:
             break
     return reasons
 
 
 def _due(setup: Setup, channel: str) -> Iterator[PendingDelivery]:
     ledger, model = setup.stores.ledger, setup.model
-    for topic in TOPICS:
-        at = read_cursor(ledger, model, channel, topic)
-        due = undelivered(read_alerts(ledger, model, topic, after=at.number), at, channel)
+    for topic in core_alerts.TOPICS:
+        at = stored_alerts.read_cursor(ledger, model, channel, topic)
+        due = core_alerts.undelivered(
+            stored_alerts.read_alerts(ledger, model, topic, after=at.number), at, channel
+        )
         if due:
             yield due
 
@@ -202,38 +185,34 @@ def _attempt(
     alert: Alert, channel: str, sleep: Callable[[float], None], announce: Callable[[Alert], object]
 ) -> str | None:
     """Send, a few times; return why it failed, None when it arrived."""
-    if channel == EVENTS:
+    if channel == core_alerts.EVENTS:
         announce(alert)
         return None
+    problem = None
     try:
         send = open_channel(channel)
-        return _repeated(send, alert, sleep)
+        for pause in (0.0, *PAUSES):
+            sleep(pause)
+            try:
+                send(core_alerts.alert_title(alert), core_alerts.alert_text(alert), alert.level)
+            except Unreachable as error:
+                problem = str(error)
+            else:
+                return None
     except ConfigError as error:
         return str(error)
-    except Exception as error:  # monitoring goes on whatever a channel does; its words may hold credentials
+    except Exception as error:  # monitoring goes on whatever a channel does; its text may hold credentials
         return f"{type(error).__name__} while the channel was opened or asked."
+    return problem
 
 
-def _repeated(send: Send, alert: Alert, sleep: Callable[[float], None]) -> str | None:
-    why = None
-    for pause in (0.0, *PAUSES):
-        sleep(pause)
-        try:
-            send(alert_title(alert), alert_text(alert), alert.level)
-        except Unreachable as error:
-            why = str(error)
-        else:
-            return None
-    return why
-
-
-def _reason(due: PendingDelivery, alert: Alert, why: str | None) -> Reason:
-    waited = f" (with {len(due.superseded)} older ones in it)" if due.superseded else ""
-    if why is None:
-        message = f"Told '{due.channel}': {alert_title(alert)}{waited}."
+def _reason(due: PendingDelivery, alert: Alert, error: str | None) -> Reason:
+    if error is None:
+        older = f" (with {len(due.superseded)} older ones in it)" if due.superseded else ""
+        message = f"Sent to '{due.channel}': {core_alerts.alert_title(alert)}{older}."
         return Reason(code="alert_sent", message=message, observed=alert.key)
     message = (
-        f"Could not tell '{due.channel}' of {alert.key}: {why.rstrip('.')}. The next run tries again; "
+        f"Could not send {alert.key} to '{due.channel}': {error.rstrip('.')}. The next run tries again; "
         f"'evergreen alert {alert.model} --test' tries the channels now."
     )
     return Reason(code="alert_not_delivered", message=message, observed=due.channel, n=due.failed + 1)
@@ -259,13 +238,13 @@ def send_test(setup: Setup) -> list[dict[str, Any]]:
             "'type/name', env:NAME, secret:BLOCK. Name at least one in its configuration."
         )
     sends = {name: open_channel(name) for name in names}
-    return [_send_test_to(setup.model, name, send) for name, send in sends.items()]
-
-
-def _send_test_to(model: str, name: str, send: Send) -> dict[str, Any]:
+    model, results = setup.model, []
     text = f"This is a test message of Evergreen: alerts of the model '{model}' arrive here. Nothing has happened."
-    try:
-        send(f"[test] {model}: alerts arrive", text, AlertLevel.INFO)
-    except Unreachable as error:
-        return {"channel": name, "arrived": False, "message": str(error)}
-    return {"channel": name, "arrived": True, "message": "taken"}
+    for name, send in sends.items():
+        message = "taken"
+        try:
+            send(f"[test] {model}: alerts arrive", text, AlertLevel.INFO)
+        except Unreachable as error:
+            message = str(error)
+        results.append({"channel": name, "arrived": message == "taken", "message": message})
+    return results

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection
+from typing import cast
 
 from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.data.clock import Window, parse_position
@@ -11,11 +12,33 @@ from evergreen.tasks.core.data.columns import clock_columns, needed_columns
 from evergreen.tasks.core.data.rows import Parts, Rows, SplitPlan
 from evergreen.tasks.core.data.split import assign_parts, forced_random_warning, plan_split, rows_needed_from
 from evergreen.tasks.core.data.times import note_naive_times
-from evergreen.tasks.core.errors import InputError
+from evergreen.tasks.core.errors import ConfigError, InputError
 from evergreen.tasks.io.setup import Setup
-from evergreen.tasks.io.sources.open import Source
-from evergreen.tasks.runtime.sources import open_source_of
+from evergreen.tasks.io.sources.open import Source, open_source
 from evergreen.tasks.runtime.task import TRANSIENT, stage_task
+
+
+def open_source_of(setup: Setup) -> Source:
+    """Return the source of a model; secrets of its address are Prefect blocks."""
+    return open_source(setup.config, base=setup.base, secret=read_secret)
+
+
+def read_secret(block: str) -> str:
+    """Return the value of a Prefect secret block.
+
+    Raises
+    ------
+    ConfigError
+        When there is no such block.
+    """
+    from prefect.blocks.system import Secret
+
+    try:
+        return str(cast("Secret[str]", Secret.load(block)).get())
+    except ValueError as error:
+        raise ConfigError(
+            f"There is no Prefect secret block '{block}' ({str(error).splitlines()[0]}). Create it under Blocks."
+        ) from None
 
 
 def load_parts(
@@ -59,8 +82,7 @@ def load_parts(
     """
     source = open_source_of(setup)
     config = setup.config
-    end = _as_of(until, config)
-    foreign = None if trained_to is None else _as_of(trained_to, config)
+    end, foreign = position_of(until, config), position_of(trained_to, config)
     if not config.timed:
         return _load_by_identity(source, end, plan, foreign, refit, also)
     whole = Window() if end is None else Window(end=end)
@@ -105,7 +127,14 @@ def _load_by_identity(
     return assign_parts(rows, used, drop_duplicates=config.data.drop_duplicates, warnings=warnings)
 
 
-def _as_of(text: str | None, config: ModelConfig) -> float | None:
+def position_of(text: str | None, config: ModelConfig) -> float | None:
+    """Return a moment that was typed as a position on the model's clock; None stays None.
+
+    Raises
+    ------
+    InputError
+        When it is not on the model's clock, or there is none.
+    """
     if text is None:
         return None
     if not config.data.ordered:

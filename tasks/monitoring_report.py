@@ -1,11 +1,11 @@
-"""How a monitoring run ends: its result, what is told of it, and what is kept."""
+"""How a monitoring run ends: health, result, report, and which profiles of windows are stored on."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -19,13 +19,8 @@ from evergreen.tasks.core.health.checks import HealthReport
 from evergreen.tasks.core.monitoring.window_result import conclude_monitoring, merge_results
 from evergreen.tasks.core.profiles.profile import Profile
 from evergreen.tasks.core.promotion.history import PLANS, champion_periods
+from evergreen.tasks.core.reports import monitoring as pages
 from evergreen.tasks.core.reports.monitored_model import MonitoredModel
-from evergreen.tasks.core.reports.monitoring import (
-    draw_sample,
-    monitoring_items,
-    monitoring_markdown,
-    moved_rows,
-)
 from evergreen.tasks.core.seeds import seed_for
 from evergreen.tasks.core.verdict import Reason, StageResult
 from evergreen.tasks.health import HealthFacts, check_health, measure_health
@@ -45,7 +40,97 @@ from evergreen.tasks.monitoring import (
 from evergreen.tasks.runtime.publish import Artifact, Report, publish
 from evergreen.tasks.runtime.task import SIDE_EFFECT, TRANSIENT, stage_task
 
-# Show what monitoring saw: pages and numbers in MLflow, a summary, a table and a link in Prefect.
+MIN_STORED_WINDOWS = 100
+"""Windows of a phase whose profiles are stored however old they are."""
+MAX_SHOWN_WINDOWS = 300
+"""Windows on a page."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MonitorRun:
+    """All that a run has checked."""
+
+    request: MonitorRequest
+    monitor: RegisteredMonitor
+    phases: Mapping[Phase, PhaseResults]
+
+    @property
+    def inputs(self) -> PhaseResults:
+        """What was found as soon as windows were full."""
+        return self.phases[Phase.INPUTS]
+
+
+def health_of(setup: Setup, run: MonitorRun) -> HealthReport | None:
+    """Check the machinery; None where nothing is recorded."""
+    return check_health(setup, health_facts(run)) if run.request.records else None
+
+
+def health_facts(run: MonitorRun) -> HealthFacts:
+    """Return what a run knows of the feed and the champion, as of the moment it was asked for, if at any."""
+    request, rows = run.request, run.inputs.newest_rows
+    at_present = math.isfinite(request.now) and not math.isfinite(request.until) and not request.is_recheck
+    return HealthFacts(
+        started=request.started,
+        newest=run.inputs.due.newest,
+        as_of=request.now if at_present else None,
+        champion=run.monitor.model,
+        past=run.monitor.past,
+        rows=None if rows is None or run.monitor.watch.concealed else rows.frame,
+    )
+
+
+def conclude_run(setup: Setup, run: MonitorRun, health: HealthReport | None) -> StageResult:
+    """Return how a run ends; where no window was due, the newest ones known still hold."""
+    request, watch, due = run.request, run.monitor.watch, run.inputs.due
+    windows = merge_results(result for phase in run.phases.values() for result in phase.results)
+    result = conclude_monitoring(
+        setup.model,
+        windows if request.is_recheck or windows else _newest_windows(setup, run),
+        version=run.monitor.version,
+        open_alarms=None if request.is_recheck else open_alarms(run),
+        fresh=bool(windows),
+        notes=(*due.reasons, *watch.notes, *(health.reasons if health else ())),
+        details={"remaining": due.remaining, "health": health.to_dict() if health else None},
+    )
+    details = {**result.details, "windows": windows, "looked_back": request.is_recheck}
+    if not request.records:
+        return replace(result, details={**details, "dry_run": True})
+    ids = [phase.decision_id for phase in run.phases.values() if phase.decision_id]
+    return replace(result, details=details, decision_id=ids[0] if ids else None)
+
+
+def open_alarms(run: MonitorRun) -> list[dict[str, Any]]:
+    """Return the alarms that are open after the newest windows."""
+    return [
+        {
+            "kind": alarm.kind.value,
+            "column": alarm.column,
+            "signal": alarm.signal,
+            "effect": alarm.reported,
+            "since": format_position(alarm.since, clock=run.monitor.watch.clock),
+        }
+        for phase in run.phases.values()
+        for alarm in phase.state.alarms
+    ]
+
+
+def report_run(
+    setup: Setup, run: MonitorRun, result: StageResult, *, alerts: Sequence[Reason] = ()
+) -> StageResult:
+    """Report a run; return its result with the address of its pages, and what became of alerts."""
+    windows = result.details["windows"]
+    if windows:
+        watched = MonitoredModel.after(
+            result,
+            config=setup.config,
+            windows=windows if run.request.is_recheck else _with_history(setup, run, windows),
+            promotions=promotions(setup),
+            profiles=_profiles(run),
+            limits=run.monitor.watch.limits(),
+        )
+        url = report_monitoring(setup, watched, result, sample=_sample(setup, run))
+        result = replace(result, details={**result.details, "run_url": url})
+    return replace(result, reasons=(*result.reasons, *alerts))
 
 
 @stage_task(**TRANSIENT)
@@ -56,8 +141,8 @@ def report_monitoring(
 
     Parameters
     ----------
-    watched : Watched
-        What is told: the run's windows, with older ones where they are at hand.
+    watched : MonitoredModel
+        What the pages show: the run's windows, with older ones where they are at hand.
     result : StageResult
         The run's result.
     sample : mapping, optional
@@ -73,125 +158,30 @@ def report_monitoring(
         tags={"evergreen.stage": "monitoring"},
         facts={"watched": watched, "result": result},
     )
-    page = partial(monitoring_markdown, watched, notes=evidently.reasons)
-    shown = [
-        Artifact("monitor-{model}", "What drifted", page),
-        Artifact("moved-{model}", "Columns that moved", table=moved_rows(watched)),
+    items = [
+        *pages.monitoring_items(watched, result, evidently=evidently.html),
+        Artifact(
+            "monitor-{model}",
+            "What drifted",
+            partial(pages.monitoring_markdown, watched, notes=evidently.reasons),
+        ),
+        Artifact("moved-{model}", "Columns that moved", table=pages.moved_rows(watched)),
         Artifact("drift-pages-{model}", link="Drift pages in MLflow"),
     ]
-    items = monitoring_items(watched, result, evidently=evidently.html)
-    url: str | None = publish(report, [*items, *shown])["run_url"]
+    url: str | None = publish(report, items)["run_url"]
     return url
 
 
 def compare_samples(setup: Setup, result: StageResult, sample: Mapping[str, Any] | None) -> EvidentlyPage:
     """Draw Evidently's page, unless it is switched off or there is nothing to draw it from."""
     if not setup.config.monitoring.report_rows:
-        said = "Evidently's page is switched off (monitoring.report_rows: 0)."
-        return EvidentlyPage(reasons=(Reason(code="switched_off", message=said),))
+        message = "Evidently's page is switched off (monitoring.report_rows: 0)."
+        return EvidentlyPage(reasons=(Reason(code="switched_off", message=message),))
     if sample is None or result.version is None:
-        said = "No Evidently page: there was no window with rows to draw it from."
-        return EvidentlyPage(reasons=(Reason(code="no_rows", message=said),))
+        message = "No Evidently page: there was no window with rows to draw it from."
+        return EvidentlyPage(reasons=(Reason(code="no_rows", message=message),))
     reference = read_sample(setup, result.version)
     return draw_evidently_page(reference, sample, private=frozenset(setup.config.data.private))
-
-
-MIN_STORED_WINDOWS, MAX_SHOWN_WINDOWS = 100, 300
-"""Windows whose profiles are kept however old they are; windows a page shows."""
-_INPUTS, _ANSWERS = "inputs", "answers"
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class MonitorRun:
-    """All that a run has looked at."""
-
-    asked: MonitorRequest
-    guard: RegisteredMonitor
-    looks: Mapping[Phase, PhaseResults]
-
-    @property
-    def inputs(self) -> PhaseResults:
-        """The looks as soon as windows were full."""
-        return self.looks[Phase.INPUTS]
-
-
-def health_of(setup: Setup, run: MonitorRun, *, started: datetime) -> HealthReport:
-    """Check the machinery; silence is judged at the moment the run was asked for, if at any."""
-    return check_health(setup, health_facts(run, started=started))
-
-
-def health_facts(run: MonitorRun, *, started: datetime) -> HealthFacts:
-    """Return what a run that began at a moment knows of the feed and the champion."""
-    asked, rows = run.asked, run.inputs.newest
-    tells_time = math.isfinite(asked.now) and not math.isfinite(asked.until) and not asked.looks_back
-    return HealthFacts(
-        started=started,
-        newest=run.inputs.due.newest,
-        as_of=asked.now if tells_time else None,
-        champion=run.guard.model,
-        past=run.guard.past,
-        rows=None if rows is None or run.guard.watch.concealed else rows.frame,
-    )
-
-
-def conclude_run(setup: Setup, run: MonitorRun, health: HealthReport | None) -> StageResult:
-    """Return how a run ends."""
-    clock = run.guard.watch.clock
-    windows = merge_results(look for looks in run.looks.values() for look in looks.looks)
-    due = run.inputs.due
-    result = conclude_monitoring(
-        setup.model,
-        windows if run.asked.looks_back or windows else _newest_windows(setup, run),
-        version=run.guard.version,
-        open_alarms=None if run.asked.looks_back else open_alarms(run.looks.values(), clock=clock),
-        fresh=bool(windows),
-        notes=(*due.reasons, *run.guard.watch.notes, *(health.reasons if health else ())),
-        details={"remaining": due.remaining, "health": health.to_dict() if health else None},
-    )
-    result = replace(
-        result, details={**result.details, "windows": windows, "looked_back": run.asked.looks_back}
-    )
-    if not run.asked.records:
-        return replace(result, details={**result.details, "dry_run": True})
-    ids = [looks.decision_id for looks in run.looks.values() if looks.decision_id]
-    return replace(result, decision_id=ids[0] if ids else None)
-
-
-def open_alarms(several: Sequence[PhaseResults] | Any, *, clock: str) -> list[dict[str, Any]]:
-    """Return the alarms that are open after the newest looks."""
-    return [
-        {
-            "kind": alarm.kind.value,
-            "column": alarm.column,
-            "signal": alarm.signal,
-            "effect": alarm.reported,
-            "since": format_position(alarm.since, clock=clock),
-        }
-        for looks in several
-        for alarm in looks.memory.alarms
-    ]
-
-
-def report_run(setup: Setup, run: MonitorRun, result: StageResult) -> StageResult:
-    """Show a run in Prefect and MLflow; return the result with the address of its pages."""
-    windows = result.details["windows"]
-    if not windows:
-        return result
-    told = MonitoredModel.after(
-        result,
-        config=setup.config,
-        windows=windows if run.asked.looks_back else _with_history(setup, run, windows),
-        promotions=promotions(setup),
-        profiles=_profiles(run),
-        limits=run.guard.watch.limits(),
-    )
-    url = report_monitoring(setup, told, result, sample=_sample(setup, run))
-    return replace(result, details={**result.details, "run_url": url})
-
-
-def with_alerts(result: StageResult, told: Sequence[Reason]) -> StageResult:
-    """Return the result with what was delivered, and what could not be."""
-    return replace(result, reasons=(*result.reasons, *told))
 
 
 @stage_task(**SIDE_EFFECT)
@@ -208,69 +198,62 @@ def keep_history(setup: Setup, run: MonitorRun, *, least: int = MIN_STORED_WINDO
         Windows of each phase that stay, however old.
     """
     newest, length = run.inputs.due.newest, setup.config.monitoring.history.amount
-    read = setup.stores.ledger.read_tail
-    tails = [read(setup.model, stream_of(setup, run.guard, phase).name, least) for phase in run.looks]
-    kept = [tail[0] for tail in tails if tail]
-    if not run.asked.records or newest is None or len(tails[0]) < least:
+    log, read = setup.stores.log, setup.stores.ledger.read_tail
+    names = [stream_of(setup, run.monitor, phase).name for phase in run.phases]
+    tails = [read(setup.model, name, least) for name in names]
+    if not run.request.records or newest is None or len(tails[0]) < least:
         return 0
-    oldest = min(float(entry.payload["start"]) for entry in kept)
-    if run.guard.watch.clock != "rows":
-        return setup.stores.log.purge_windows(setup.model, before=min(oldest, newest - length))
-    passed = utc_now() - timedelta(seconds=length)
-    return setup.stores.log.purge_windows(
-        setup.model, written_before=min(passed, *(entry.at for entry in kept))
-    )
+    stored = [tail[0] for tail in tails if tail]
+    if run.monitor.watch.clock != "rows":
+        oldest = min(float(entry.payload["start"]) for entry in stored)
+        return log.purge_windows(setup.model, before=min(oldest, newest - length))
+    limit = utc_now() - timedelta(seconds=length)
+    return log.purge_windows(setup.model, written_before=min(limit, *(entry.at for entry in stored)))
 
 
 def promotions(setup: Setup) -> list[dict[str, Any]]:
-    """Return who came to the throne, each at the end of what it had learned: a place on the model's own clock."""
-    told = {
-        info.version: info.tags.get("evergreen.trained_to")
-        for info in setup.stores.registry.versions(setup.model)
-    }
+    """Return the champions, each at the end of its training rows: a position on the model's own clock."""
+    versions = setup.stores.registry.versions(setup.model)
+    trained_to = {info.version: info.tags.get("evergreen.trained_to") for info in versions}
     entries = setup.stores.ledger.read(model=setup.model, stream=PLANS)
     return [
-        {"version": reign.version, "at": told[reign.version], "kind": reign.how}
-        for reign in champion_periods(entries)
-        if told.get(reign.version)
+        {"version": period.version, "at": trained_to[period.version], "kind": period.how}
+        for period in champion_periods(entries)
+        if trained_to.get(period.version)
     ]
 
 
 def _newest_windows(setup: Setup, run: MonitorRun) -> list[dict[str, Any]]:
-    """Return the newest windows known, where this run had none to look at: their state still holds."""
-    newest = [
-        entry.payload
-        for phase in Phase
-        if (entry := setup.stores.ledger.last(setup.model, stream_of(setup, run.guard, phase).name))
-    ]
-    return merge_results(newest)
+    ledger, model = setup.stores.ledger, setup.model
+    newest = [ledger.last(model, stream_of(setup, run.monitor, phase).name) for phase in Phase]
+    return merge_results(entry.payload for entry in newest if entry)
 
 
 def _with_history(setup: Setup, run: MonitorRun, windows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the run's windows after the older ones that the log still has."""
-    if not run.asked.records:
+    if not run.request.records:
         return windows
-    streams = [stream_of(setup, run.guard, phase) for phase in Phase]
-    known = merge_results(look for stream in streams for look in stream.looks(since=-math.inf))
-    return known[-MAX_SHOWN_WINDOWS:]
+    streams = [stream_of(setup, run.monitor, phase) for phase in Phase]
+    stored = merge_results(result for stream in streams for result in stream.looks(since=-math.inf))
+    return stored[-MAX_SHOWN_WINDOWS:]
 
 
 def _profiles(run: MonitorRun) -> tuple[tuple[Profile, Profile], ...]:
     """Return the newest window's profiles beside the reference's."""
-    seen, reference = run.inputs.seen, run.guard.watch.reference
-    if seen is None:
+    check, reference = run.inputs.newest_check, run.monitor.watch.reference
+    if check is None:
         return ()
-    pairs = ((reference.inputs, _INPUTS), (reference.answers, _ANSWERS))
-    return tuple((known, seen.profiles[name]) for known, name in pairs if name in seen.profiles)
+    pairs = ((reference.inputs, "inputs"), (reference.answers, "answers"))
+    return tuple((before, check.profiles[name]) for before, name in pairs if name in check.profiles)
 
 
 def _sample(setup: Setup, run: MonitorRun) -> dict[str, Any] | None:
-    rows = run.inputs.newest
+    rows = run.inputs.newest_rows
     if rows is None or not setup.config.monitoring.report_rows:
         return None
-    rng = np.random.default_rng(seed_for(setup.model, str(run.guard.version), "sample"))
+    rng = np.random.default_rng(seed_for(setup.model, str(run.monitor.version), "sample"))
     try:
-        return draw_sample(rows.frame, schema=run.guard.model.schema, config=setup.config, rng=rng)
+        return pages.draw_sample(rows.frame, schema=run.monitor.model.schema, config=setup.config, rng=rng)
     except DataError:  # the window was unreadable, and its verdict says so
         return None
 
@@ -281,37 +264,36 @@ def _sample(setup: Setup, run: MonitorRun) -> dict[str, Any] | None:
 def answer_without_run(
     setup: Setup, *, since: str | None, until: str | None, dry_run: bool
 ) -> StageResult | None:
-    """Return how a run ends that finds no window due and nothing new to tell, recorded as it would record it.
+    """Return how a run ends that finds no window due and nothing new to report, recorded as it would record it.
 
-    None where a run has something to do, or to say: what is due, what went wrong, and all that is told is left to it.
-    To be asked where a Prefect server answers: the run would check that too.
+    None where a run has something to do or to report: what is due, what went wrong and all alerts are left to it.
+    Call it where a Prefect server answers: the run would check that too.
     """
-    started = utc_now()
     try:
-        asked = read_monitor_request(setup, since=since, until=until, dry_run=dry_run)
-        run = None if asked.looks_back else _idle_run(setup, asked)
+        request = read_monitor_request(setup, since=since, until=until, dry_run=dry_run)
+        run = None if request.is_recheck else _idle_run(setup, request)
     except Exception:  # whatever went wrong, the run meets it again, fails by it and shows it in Prefect
         return None
     if run is None:
         return None
     health = None
-    if asked.records:
-        version, health = measure_health(setup, health_facts(run, started=started), ask_prefect=lambda: None)
+    if request.records:
+        version, health = measure_health(setup, health_facts(run), ask_prefect=lambda: None)
         if tells_news(setup, health, version=version) or not everything_delivered(setup):
             return None
     result = conclude_run(setup, run, health)
-    if not asked.records:
+    if not request.records:
         return result
     keep_history.fn(setup, run)
     return result if result.decision_id else record_decision(setup, "monitor", result)
 
 
-def _idle_run(setup: Setup, asked: MonitorRequest) -> MonitorRun | None:
+def _idle_run(setup: Setup, request: MonitorRequest) -> MonitorRun | None:
     """Return the run in which no phase has a window due; None where one has."""
-    guard, looks = load_monitor.fn(setup), {}
-    for phase in guard.phases:
-        found = find_nothing_due(setup, guard, asked, phase)
-        if found is None:
+    monitored, phases = load_monitor.fn(setup), {}
+    for phase in monitored.phases:
+        results = find_nothing_due(setup, monitored, request, phase)
+        if results is None:
             return None
-        looks[phase] = found
-    return MonitorRun(asked=asked, guard=guard, looks=looks)
+        phases[phase] = results
+    return MonitorRun(request=request, monitor=monitored, phases=phases)

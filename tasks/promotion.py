@@ -1,6 +1,6 @@
 """The one writer of aliases: promote, roll back, reconcile, and move @candidate and @challenger.
 
-Every act runs under the model's lock, settles what a dead owner left, writes its plan before the first move
+Every change runs under the model's lock, settles what a crash left, records its plan before the first move
 and closes it after the last. The functions are plain; the ``*_task`` beside them are their Prefect tasks.
 """
 
@@ -34,9 +34,6 @@ from evergreen.tasks.io.smoke import smoke_verdict
 from evergreen.tasks.runtime.events import announce
 from evergreen.tasks.runtime.task import SIDE_EFFECT, stage_task
 
-# Prove a new champion by its smoke test, and roll back, reign by reign, when it fails.
-
-
 Smoke = Callable[[str, int], Verdict]
 """A smoke test of (model, version) as it serves; anything but PASS rolls back."""
 
@@ -54,71 +51,71 @@ def serving_smoke(stores: Stores) -> Smoke:
 
 @dataclass(frozen=True, kw_only=True)
 class SmokeResult:
-    """How the proof ended: whether the champion of now passed, after how many rollbacks, and what failed."""
+    """How a smoke test ended: whether the champion of now passed, after how many rollbacks, and what failed."""
 
     passed: bool
     rollbacks: int
     reasons: tuple[Reason, ...] = ()
 
-    def state(self, unharmed: State) -> State:
-        """Return the run's state: ``unharmed`` where the first test passed; InsufficientData where none did."""
+    def state(self, if_passed: State) -> State:
+        """Return the run's state: ``if_passed`` where the first test passed; InsufficientData where none did."""
         if not self.passed:
             return State.INSUFFICIENT_DATA
-        return State.CHAMPION_RESTORED if self.rollbacks else unharmed
+        return State.CHAMPION_RESTORED if self.rollbacks else if_passed
 
 
-def smoke_test(act: AliasTransaction, recorded: RecordedPlan, *, smoke: Smoke, attempts: int) -> SmokeResult:
-    """Smoke-test the champion a plan has set; while it fails, go one reign further back.
+def smoke_test(
+    transaction: AliasTransaction, recorded: RecordedPlan, *, smoke: Smoke, attempts: int
+) -> SmokeResult:
+    """Smoke-test the champion that a plan has set; while it fails, return to the champion before it.
 
     Parameters
     ----------
-    act : Act
+    transaction : AliasTransaction
         Holds the model's lock.
     recorded : RecordedPlan
-        The plan that was carried out last.
+        The plan that was applied last.
     smoke : callable
         ``(model, version) -> Verdict``.
     attempts : int
         Rollbacks in a row at most; those made before a crash count.
     """
-    failed: list[Reason] = []
+    reasons: tuple[Reason, ...] = ()
     rollbacks = 0
     while True:
-        verdict = smoke(act.model, recorded.plan.version)
-        following, hindrance = (None, None) if verdict.passed else _go_back(act, recorded, attempts)
-        act.note_smoke(recorded.plan_id, recorded.plan.version, verdict)
+        tested = recorded.plan.version
+        verdict = smoke(transaction.model, tested)
+        before, obstacle = (None, None) if verdict.passed else _go_back(transaction, recorded, attempts)
+        transaction.note_smoke(recorded.plan_id, tested, verdict)
         if verdict.passed:
-            return SmokeResult(passed=True, rollbacks=rollbacks, reasons=tuple(failed))
-        failed.extend([*verdict.reasons, *([hindrance] if hindrance else [])])
-        if following is None:
-            return SmokeResult(passed=False, rollbacks=rollbacks, reasons=tuple(failed))
-        failed.append(
-            Reason(code="rolled_back", message=following.plan.reason, observed=following.plan.version)
-        )
-        recorded, rollbacks = following, rollbacks + 1
+            return SmokeResult(passed=True, rollbacks=rollbacks, reasons=reasons)
+        reasons = (*reasons, *verdict.reasons, *([obstacle] if obstacle else []))
+        if before is None:
+            return SmokeResult(passed=False, rollbacks=rollbacks, reasons=reasons)
+        plan = before.plan
+        reasons = (*reasons, Reason(code="rolled_back", message=plan.reason, observed=plan.version))
+        recorded, rollbacks = before, rollbacks + 1
 
 
 def _go_back(
-    act: AliasTransaction, recorded: RecordedPlan, attempts: int
+    transaction: AliasTransaction, recorded: RecordedPlan, attempts: int
 ) -> tuple[RecordedPlan | None, Reason | None]:
     """Roll back from a champion that failed; else the reason why there is no going back.
 
-    The failure is noted only afterwards: a crash in between leaves a champion that still has to be proved.
+    The failure is recorded only afterwards: a crash in between leaves a champion that still has to be tested.
     """
-    realm = act.realm()
-    made = automatic_rollbacks(realm.history)
-    version = recorded.plan.version
+    state, version = transaction.realm(), recorded.plan.version
+    made = automatic_rollbacks(state.history)
     if made >= attempts:
+        code = "rollback_attempts_exhausted"
         message = (
             f"Version {version} failed its smoke test and stays: {made} of {attempts} rollbacks are made."
         )
-        return None, Reason(
-            code="rollback_attempts_exhausted", message=message, observed=made, limit=attempts
-        )
+        return None, Reason(code=code, message=message, observed=made, limit=attempts)
     try:
         plan = plan_rollback(
-            realm,
-            now=act.clock(),
+            state,
+            now=transaction.clock(),
             reason=f"Version {version} failed its smoke test.",
             expected_champion=version,
             evidence=recorded.plan_id,
@@ -126,34 +123,21 @@ def _go_back(
         )
     except NotLearnable as error:
         return None, Reason.from_error(error)
-    return act.carry_out(plan), None
+    return transaction.carry_out(plan), None
 
 
 @dataclass(frozen=True)
 class Promoter:
-    """Moves the aliases of one model, with all that a promotion needs at hand.
-
-    Attributes
-    ----------
-    registry : Registry
-        Where the aliases are.
-    ledger : Ledger
-        Where plans are written, and whose lock is held.
-    model : str
-        Registered model.
-    smoke : callable or None
-        Smoke test of a new champion; without it nothing is tested.
-    max_rollback_attempts : int
-        How many former champions are tried while smoke tests fail.
-    clock : callable
-        What tells the time.
-    """
+    """Moves the aliases of one model."""
 
     registry: Registry
     ledger: Ledger
+    """Where plans are recorded, and whose lock is held."""
     model: str
     smoke: Smoke | None = None
+    """Smoke test of a new champion; None: nothing is tested."""
     max_rollback_attempts: int = 3
+    """How many former champions are tried while smoke tests fail."""
     clock: Clock = utc_now
 
     @classmethod
@@ -168,20 +152,20 @@ class Promoter:
         )
 
     def set_candidate(self, version: int, *, patience_s: float = LOCK_WAIT_S) -> None:
-        """Point @candidate at a version fresh from training."""
-        with self._transaction(patience_s) as act:
-            act.walk([PlanStep(action="set_alias", alias=CANDIDATE, version=version)])
+        """Point @candidate at a newly trained version."""
+        with self._transaction(patience_s) as transaction:
+            transaction.walk([PlanStep(action="set_alias", alias=CANDIDATE, version=version)])
 
     def admit_challenger(self, version: int, *, patience_s: float = LOCK_WAIT_S) -> None:
         """Point @challenger at a version whose tag says that it passed the gate."""
-        with self._transaction(patience_s) as act:
-            check_approved(act.realm(), version)
-            act.walk([PlanStep(action="set_alias", alias=CHALLENGER, version=version)])
+        with self._transaction(patience_s) as transaction:
+            check_approved(transaction.realm(), version)
+            transaction.walk([PlanStep(action="set_alias", alias=CHALLENGER, version=version)])
 
     def dismiss_challenger(self, version: int, *, patience_s: float = LOCK_WAIT_S) -> None:
-        """Take @challenger from a version that no longer passes the gate; from another version it is left."""
-        with self._transaction(patience_s) as act:
-            act.walk([PlanStep(action="delete_alias", alias=CHALLENGER, version=version)])
+        """Remove @challenger from a version that no longer passes the gate; on another version it stays."""
+        with self._transaction(patience_s) as transaction:
+            transaction.walk([PlanStep(action="delete_alias", alias=CHALLENGER, version=version)])
 
     def promote(
         self,
@@ -191,12 +175,12 @@ class Promoter:
         expected_champion: ExpectedChampion = "any",
         evidence: str | None = None,
         dry_run: bool = False,
-        still: Callable[[], None] | None = None,
+        precondition: Callable[[], None] | None = None,
     ) -> StageResult:
         """Make an approved version the champion, smoke-test it, and roll back by itself if it fails.
 
-        ``still`` is asked under the lock before anything is planned; it raises ``Blocked`` where the promotion is no
-        longer to be made.
+        ``precondition`` is checked under the lock before anything is planned; it raises ``Blocked`` where the promotion
+        is no longer to be made.
 
         Raises
         ------
@@ -213,7 +197,7 @@ class Promoter:
             evidence=evidence,
             proves=self.smoke is not None,
         )
-        return self._perform(plan, dry_run=dry_run, still=still)
+        return self._perform(plan, dry_run=dry_run, precondition=precondition)
 
     def rollback(
         self,
@@ -244,32 +228,37 @@ class Promoter:
         return self._perform(plan, dry_run=dry_run)
 
     def reconcile(self) -> StageResult:
-        """Settle what a dead owner left, take note of what was changed outside, and test an untested champion.
+        """Settle what a crash left, record what was changed outside, and test an untested champion.
 
         Raises
         ------
         Blocked
-            ``lock_held`` while somebody is acting: a slow owner is not taken over.
+            ``lock_held`` while somebody else moves aliases: a slow owner is not taken over.
         """
-        with self._transaction() as act:
-            reasons = _repair(act)
-            untested = untested_plan(act.realm().history)
+        with self._transaction() as transaction:
+            reasons = _repair(transaction)
+            untested = untested_plan(transaction.realm().history)
             if self.smoke is None or untested is None:
-                return _result(act, State.RECONCILED, reasons)
-            tested = smoke_test(act, untested, smoke=self.smoke, attempts=self.max_rollback_attempts)
-            return _result(act, tested.state(State.RECONCILED), [*reasons, *tested.reasons])
+                return _result(transaction, State.RECONCILED, reasons)
+            tested = smoke_test(transaction, untested, smoke=self.smoke, attempts=self.max_rollback_attempts)
+            return _result(transaction, tested.state(State.RECONCILED), [*reasons, *tested.reasons])
 
     def _perform(
-        self, plan: Callable[..., Plan], *, dry_run: bool, still: Callable[[], None] | None = None
+        self, plan: Callable[..., Plan], *, dry_run: bool, precondition: Callable[[], None] | None = None
     ) -> StageResult:
         """Plan on what is there, under the lock, and apply it; a dry run plans without the lock and shows it."""
         if dry_run:
             state = read_registry_state(self.registry, self.ledger, self.model)
             return _dry_run_result(plan(state, now=self.clock()))
-        with self._transaction() as act:
-            if still is not None:
-                still()
-            return _apply(act, plan(act.realm(), now=self.clock()), self.smoke, self.max_rollback_attempts)
+        with self._transaction() as transaction:
+            if precondition is not None:
+                precondition()
+            return _apply(
+                transaction,
+                plan(transaction.realm(), now=self.clock()),
+                self.smoke,
+                self.max_rollback_attempts,
+            )
 
     def _transaction(self, patience_s: float = 0.0) -> AbstractContextManager[AliasTransaction]:
         return alias_transaction(
@@ -277,42 +266,43 @@ class Promoter:
         )
 
 
-def _apply(act: AliasTransaction, plan: Plan, smoke: Smoke | None, attempts: int) -> StageResult:
+def _apply(transaction: AliasTransaction, plan: Plan, smoke: Smoke | None, attempts: int) -> StageResult:
     state = State.PROMOTED if plan.kind == "promotion" else State.CHAMPION_RESTORED
-    recorded = act.carry_out(plan)
+    recorded = transaction.carry_out(plan)
     reasons = [Reason(code=plan.kind, message=plan.reason)]
     if smoke is not None:
-        proof = smoke_test(act, recorded, smoke=smoke, attempts=attempts)
-        state, reasons = proof.state(state), [*reasons, *proof.reasons]
-    return _result(act, state, reasons, plan_id=recorded.plan_id, evidence=plan.evidence)
+        tested = smoke_test(transaction, recorded, smoke=smoke, attempts=attempts)
+        state, reasons = tested.state(state), [*reasons, *tested.reasons]
+    return _result(transaction, state, reasons, plan_id=recorded.plan_id, evidence=plan.evidence)
 
 
-def _repair(act: AliasTransaction) -> list[Reason]:
-    """Take note of what was changed outside; say so when nobody is left on the throne."""
-    realm = act.realm()
-    if realm.champion is None and realm.former_champions():
-        message = (
-            f"Model '{act.model}' has no @champion; 'evergreen rollback {act.model}' returns to a former one."
-        )
+def _repair(transaction: AliasTransaction) -> list[Reason]:
+    """Record what was changed outside; give the reason where the model has no champion left."""
+    state = transaction.realm()
+    if state.champion is None and state.former_champions():
+        model = transaction.model
+        message = f"Model '{model}' has no @champion; 'evergreen rollback {model}' returns to a former one."
         return [Reason(code="no_champion", message=message)]
-    plan = plan_repair(realm, now=act.clock())
+    plan = plan_repair(state, now=transaction.clock())
     if plan is None:
         return []
-    act.carry_out(plan)
+    transaction.carry_out(plan)
     return [Reason(code=plan.kind, message=plan.reason, observed=plan.version, limit=plan.expected_champion)]
 
 
-def _result(act: AliasTransaction, state: State, reasons: Iterable[Reason], **details: Any) -> StageResult:
-    aliases = act.registry.aliases(act.model)
+def _result(
+    transaction: AliasTransaction, state: State, reasons: Iterable[Reason], **details: Any
+) -> StageResult:
+    aliases = transaction.registry.aliases(transaction.model)
     champion, fallback = aliases.get(CHAMPION), aliases.get(FALLBACK)
-    details |= {"champion": champion, "fallback": fallback, "settled": act.settled}
+    details |= {"champion": champion, "fallback": fallback, "settled": transaction.settled}
     return StageResult(
-        state=state, model=act.model, version=champion, reasons=tuple(reasons), details=details
+        state=state, model=transaction.model, version=champion, reasons=tuple(reasons), details=details
     )
 
 
 def _dry_run_result(plan: Plan) -> StageResult:
-    """Return a plan that is only shown."""
+    """Return how a dry run ends: with the plan that would be applied."""
     message = f"A dry run: {plan.kind} to version {plan.version} would be " + "; ".join(map(str, plan.steps))
     reason = Reason(code="dry_run", message=message)
     details = {"dry_run": True, "plan": plan.to_dict()}

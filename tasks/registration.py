@@ -70,11 +70,11 @@ def bring_in(setup: Setup, parts: Parts, uri: str) -> StageResult:
 def foreign_version_record(
     setup: Setup, parts: Parts, record: ForeignRecord, uri: str, *, metrics: Sequence[Metric]
 ) -> VersionRecord:
-    """Put together all that is kept with the version."""
+    """Return all that is stored with the version."""
     described = describe_foreign(
         record, parts, config=setup.config, uri=uri, metrics=metrics, earlier=earlier_grid(setup)
     )
-    story = version_tags(parts.plan, parts.training, trigger="register", fingerprint=parts.fingerprint)
+    tags = version_tags(parts.plan, parts.training, trigger="register", fingerprint=parts.fingerprint)
     figures = holdout_figures(record.holdout, problem=setup.config.problem.value)
     return VersionRecord(
         stage="register",
@@ -82,7 +82,7 @@ def foreign_version_record(
         items=[*described, *figures],
         parts={"training": parts.training, "holdout": parts.holdout},
         store=lambda tracker, run_id: copy_model(tracker, run_id, uri),
-        tags={**story, **run_tags("register"), "evergreen.source": uri},
+        tags={**tags, **run_tags("register"), "evergreen.source": uri},
         description=f"Trained elsewhere, brought in from {uri}",
     )
 

@@ -5,32 +5,23 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.config.model import overlay_model
 from evergreen.tasks.core.data.clock import Window, parse_position
-from evergreen.tasks.core.data.rows import Rows
 from evergreen.tasks.core.errors import InputError, NotLearnable, unknown_name
 from evergreen.tasks.core.promotion.plan import CHAMPION
-from evergreen.tasks.core.scoring.batch import (
-    VARIANT,
-    BatchJob,
-    Mode,
-    ScoredPart,
-    output_frame,
-    prediction_ids,
-    score_markdown,
-    score_part,
-)
+from evergreen.tasks.core.scoring import batch as batch_scoring
+from evergreen.tasks.core.scoring.batch import BatchJob, Mode, ScoredPart
 from evergreen.tasks.core.serving.batch import Concealer
 from evergreen.tasks.core.traffic.assign import entity_key
 from evergreen.tasks.core.training.scoring import Scorer
 from evergreen.tasks.core.verdict import Reason, StageResult, State
+from evergreen.tasks.data import open_source_of, read_secret
 from evergreen.tasks.io.batch import BatchStage, check_url, hold_stage, read_parts, write_table, write_whole
 from evergreen.tasks.io.mlflow_store.models import load_model
 from evergreen.tasks.io.prediction_log.records import Prediction
@@ -40,80 +31,57 @@ from evergreen.tasks.io.setup import Setup
 from evergreen.tasks.io.sources.base import detect_format
 from evergreen.tasks.io.sources.open import Source, named_as, open_source
 from evergreen.tasks.runtime.publish import Artifact, show
-from evergreen.tasks.runtime.sources import open_source_of, read_secret
 from evergreen.tasks.runtime.task import TRANSIENT, stage_task
 
-# The parts of a batch: scored, logged, kept until all are there, then delivered at once.
 
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Work:
-    """What was done.
-
-    Attributes
-    ----------
-    rows, parts : int
-        Scored in all.
-    taken_up : int
-        Parts that a run before had left.
-    logged, written : int
-        Rows that are new in the prediction log, and in the target.
-    """
+    """What a batch has done, counted."""
 
     rows: int = 0
     parts: int = 0
+    """Scored in all, as are rows."""
     taken_up: int = 0
+    """Parts that a run before had left."""
     logged: int = 0
+    """Rows that are new in the prediction log."""
     written: int = 0
+    """Rows that are new in the target."""
 
 
 def score_parts(setup: Setup, job: BatchJob, source: Source, scorer: Scorer, stage: BatchStage) -> Work:
     """Score and log every part that is not done yet; each is logged before it counts as done."""
-    work = Work()
-    window = Window(
-        -math.inf if job.since is None else job.since, math.inf if job.until is None else job.until
-    )
-    columns = _columns(scorer, job, setup.config)
-    parts = read_parts(source, columns=columns, rows=job.rows, window=window, at=job.at)
+    work, config, data = Work(), setup.config, setup.config.data
+    start, end = -math.inf if job.since is None else job.since, math.inf if job.until is None else job.until
+    entity = [data.entity] if data.entity else []
+    columns = list(dict.fromkeys([*scorer.schema.features, *entity, *job.keep]))
+    parts = read_parts(source, columns=columns, rows=job.rows, window=Window(start, end), at=job.at)
     for number, part in enumerate(parts):
-        ids = _ids(part, job, setup.config)
-        mark = _mark(ids, setup.config)
-        work = replace(work, rows=work.rows + len(part), parts=number + 1)
-        if stage.is_done(number, mark):
-            work = replace(work, taken_up=work.taken_up + 1)
+        # the clock's column counts by its position, so that text and timestamps are the same row
+        own: pd.DataFrame = part.frame.drop(columns=[data.time] if data.time else [])
+        ids = batch_scoring.prediction_ids(own, part.places, model=job.model, version=job.version)
+        # what the part was made of: rows, version, and which class is the positive one
+        digest = hashlib.sha256("\n".join([repr(data.positive_class), *ids]).encode()).hexdigest()
+        work.rows, work.parts = work.rows + len(part), number + 1
+        if stage.is_done(number, digest):
+            work.taken_up += 1
             continue
-        scored = score_part(scorer, part, ids, config=setup.config)
+        scored = batch_scoring.score_part(scorer, part, ids, config=config)
         if job.logged:
-            work = replace(work, logged=work.logged + _log(setup, scored, job))
-        stage.put(number, mark, output_frame(scored, version=job.version, keep=job.keep))
+            work.logged += _log(setup, scored, job)
+        stage.put(number, digest, batch_scoring.output_frame(scored, version=job.version, keep=job.keep))
     return work
 
 
 def deliver(job: BatchJob, address: str, stage: BatchStage, work: Work) -> Work:
-    """Write all parts to the target at once, and forget them."""
+    """Write all parts to the target at once, and remove them."""
     tables = stage.tables(work.parts)
     if job.table is None:
-        written = write_whole(Path(address), tables)
+        work.written = write_whole(Path(address), tables)
     else:
-        written, _ = write_table(address, job.table, tables, mode=job.mode)
+        work.written, _ = write_table(address, job.table, tables, mode=job.mode)
     stage.remove()
-    return replace(work, written=written)
-
-
-def _columns(scorer: Scorer, job: BatchJob, config: ModelConfig) -> list[str]:
-    entity = [config.data.entity] if config.data.entity else []
-    return list(dict.fromkeys([*scorer.schema.features, *entity, *job.keep]))
-
-
-def _ids(part: Rows, job: BatchJob, config: ModelConfig) -> list[str]:
-    """Return ids; the clock's column counts by its position, so that text and timestamps are the same row."""
-    own: pd.DataFrame = part.frame.drop(columns=[config.data.time] if config.data.time else [])
-    return prediction_ids(own, part.places, model=job.model, version=job.version)
-
-
-def _mark(ids: list[str], config: ModelConfig) -> str:
-    """Return what a part was made of: rows, version, and what a configuration may turn round."""
-    return hashlib.sha256("\n".join([repr(config.data.positive_class), *ids]).encode()).hexdigest()
+    return work
 
 
 def _log(setup: Setup, scored: ScoredPart, job: BatchJob) -> int:
@@ -123,30 +91,25 @@ def _log(setup: Setup, scored: ScoredPart, job: BatchJob) -> int:
         data.private, entity=data.entity, how=setup.config.serving.private, key=private_key(setup.settings)
     )
     features = conceal.rows(scored.logged_features)
-    named = [entity_key(who) for who in scored.frame[data.entity].tolist()] if data.entity else None
-    entities = conceal.entities(named) or [None] * len(scored)
-    served = (
+    keys = [entity_key(value) for value in scored.frame[data.entity].tolist()] if data.entity else None
+    entities = conceal.entities(keys) or [None] * len(scored)
+    answers = (scored.logged_scores, scored.decisions)
+    predictions = (
         Prediction(
-            prediction_id=name,
+            prediction_id=prediction_id,
             position=float(position),
             features=row,
             score=score,
             decision=decision,
             version=job.version,
-            variant=VARIANT,
-            entity=who,
+            variant=batch_scoring.VARIANT,
+            entity=entity,
         )
-        for name, position, row, score, decision, who in zip(
-            scored.ids,
-            scored.positions,
-            features,
-            scored.logged_scores,
-            scored.decisions,
-            entities,
-            strict=True,
+        for prediction_id, position, row, score, decision, entity in zip(
+            scored.ids, scored.positions, features, *answers, entities, strict=True
         )
     )
-    return setup.stores.log.append_predictions(setup.model, served, at=utc_now())
+    return setup.stores.log.append_predictions(setup.model, predictions, at=utc_now())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,34 +147,34 @@ def plan_batch(
     NotLearnable
         ``no_champion``: there is no version to score by.
     """
-    opened = _open(setup, source, table, query)
+    rows_from = _open(setup, source, table, query)
     address, shown = _target(to, to_table)
-    moment, begin, end = (_position(setup, text) for text in (at, since, until))
-    clocked = setup.config.data.ordered
-    if log and not clocked and moment is None:
+    data = setup.config.data
+    moment, start, end = (
+        None if text is None else parse_position(text, clock=data.clock) for text in (at, since, until)
+    )
+    if log and not data.ordered and moment is None:
         raise InputError(
             f"Model '{setup.model}' has no clock, so that predictions have no place in the log. Say --at MOMENT, which "
             "holds for all rows, or --no-log."
         )
-    if clocked and moment is not None:
-        raise InputError(
-            "--at is for models without a clock; this one's rows say themselves where they stand."
-        )
+    if data.ordered and moment is not None:
+        raise InputError("--at is for models without a clock; rows of this one have a column of it.")
     job = BatchJob(
         model=setup.model,
         version=_version(setup, version),
-        source=opened.origin,
+        source=rows_from.origin,
         to=shown,
         table=to_table,
         mode=mode,
         keep=tuple(keep),
         logged=log,
         at=moment,
-        since=begin,
+        since=start,
         until=end,
         rows=rows,
     )
-    return BatchPlan(job=job, source=opened, address=address)
+    return BatchPlan(job=job, source=rows_from, address=address)
 
 
 @stage_task(name="score batch", **TRANSIENT)
@@ -227,7 +190,7 @@ def score_batch(setup: Setup, batch: BatchPlan) -> Work:
 
 @stage_task(name="report batch", **TRANSIENT)
 def report_batch(setup: Setup, batch: BatchPlan, work: Work) -> StageResult:
-    """Say what was done, in the Prefect UI too."""
+    """Return what was done, and show it in Prefect."""
     job = batch.job
     message = describe_batch(job, work)
     result = StageResult(
@@ -237,7 +200,7 @@ def report_batch(setup: Setup, batch: BatchPlan, work: Work) -> StageResult:
         reasons=(Reason(code="scored", message=message, observed=work.written, n=work.rows),),
         details={"job": {**job.to_dict(), "id": job.id}, **vars(work)},
     )
-    show(setup.model, Artifact("score-{model}", "Batch scoring", score_markdown(result)))
+    show(setup.model, Artifact("score-{model}", "Batch scoring", batch_scoring.score_markdown(result)))
     return result
 
 
@@ -283,24 +246,15 @@ def _target(to: str, table: str | None) -> tuple[str, str]:
     return str(path), str(path)
 
 
-def _position(setup: Setup, text: str | None) -> float | None:
-    return None if text is None else parse_position(text, clock=setup.config.data.clock)
-
-
 def _version(setup: Setup, named: str | None) -> int:
     """Return the version a number or an alias means; the champion by default."""
     registry, model = setup.stores.registry, setup.model
-    aliases = registry.aliases(model)
+    aliases, name = registry.aliases(model), (named or CHAMPION).strip().removeprefix("@")
+    if name.isdecimal():
+        return registry.version(model, int(name)).version
+    if name in aliases:
+        return aliases[name]
     if named is None:
-        if CHAMPION not in aliases:
-            raise NotLearnable(
-                "no_champion",
-                f"Model '{model}' has no champion to score by. Promote a version, or name --version.",
-            )
-        return aliases[CHAMPION]
-    plain = named.strip().removeprefix("@")
-    if plain.isdecimal():
-        return registry.version(model, int(plain)).version
-    if plain not in aliases:
-        raise unknown_name("version or alias", named, aliases, where=f"model '{model}'")
-    return aliases[plain]
+        message = f"Model '{model}' has no champion to score by. Promote a version, or name --version."
+        raise NotLearnable("no_champion", message)
+    raise unknown_name("version or alias", named, aliases, where=f"model '{model}'")

@@ -15,13 +15,8 @@ from evergreen.tasks.core.errors import NotLearnable
 from evergreen.tasks.core.metrics.registry import measure, metrics_of
 from evergreen.tasks.core.promotion.plan import CANDIDATE, CHAMPION
 from evergreen.tasks.core.training.features import feature_frame
+from evergreen.tasks.core.validation import report as gate_report
 from evergreen.tasks.core.validation.gate import GateContext, configured_gates
-from evergreen.tasks.core.validation.report import (
-    conclude_validation,
-    describe_validation,
-    validation_markdown,
-    version_tags,
-)
 from evergreen.tasks.core.validation.smoke import SmokeReport
 from evergreen.tasks.core.validation.validate import GateDecision, gather_context, judge_gates
 from evergreen.tasks.core.verdict import StageResult, State
@@ -47,7 +42,7 @@ class ContractChecks:
 
 @stage_task(**TRANSIENT)
 def find_candidate(setup: Setup, version: int | None = None) -> LoadedModel:
-    """Load the version to judge: the one asked for, else @candidate."""
+    """Load the version to judge: the one that was named, else @candidate."""
     chosen = version or setup.stores.registry.aliases(setup.model).get(CANDIDATE)
     if chosen is None:
         raise NotLearnable(
@@ -77,7 +72,7 @@ def check_windows(setup: Setup, candidate: LoadedModel, parts: Parts) -> Contrac
 
 @stage_task(**TRANSIENT)
 def smoke_candidate(setup: Setup, candidate: LoadedModel, parts: Parts) -> SmokeReport:
-    """Load the version in a fresh process and ask it what a serving machine would be asked."""
+    """Load the version in a fresh process and let it answer as it would be asked when it serves."""
     rows = feature_frame(parts.holdout.frame.head(1000), candidate.schema)
     return smoke_version(
         model=setup.model,
@@ -123,36 +118,33 @@ def report_validation(
         name=f"validate-v{context.version}-{decision.state.value.lower()}",
         facts={"context": context, "decision": decision},
     )
-    page = partial(validation_markdown, context, decision)
+    page = partial(gate_report.validation_markdown, context, decision)
     shown = [
         Artifact("validate-{model}", "The gate's report", page),
         Artifact("validate-{model}-run", "The full report", link="The validation's run in MLflow"),
     ]
-    return publish(report, [*describe_validation(context, decision, checked.contract), *shown])
+    return publish(report, [*gate_report.describe_validation(context, decision, checked.contract), *shown])
 
 
 @stage_task(**SIDE_EFFECT)
 def apply_validation(
     setup: Setup, context: GateContext, decision: GateDecision, run: dict[str, Any], *, dry_run: bool = False
 ) -> StageResult:
-    """Record the decision, tag the version and move @challenger; a dry run only says what was decided."""
+    """Record the decision, tag the version, then move @challenger; a dry run only returns what was decided.
+
+    The champion keeps its tags: it serves on older evidence.
+    """
     values = measure(context.scored, context.metrics)
     naive = measure(context.baselines["constant"], context.metrics)
-    result = conclude_validation(context, decision, metrics=values, baseline=naive, run=run)
+    result = gate_report.conclude_validation(context, decision, metrics=values, baseline=naive, run=run)
     if dry_run:
         return result
     result = record_decision(setup, "validate", result)
-    if decision.state is not State.INSUFFICIENT_DATA:
-        _admit_or_dismiss(setup, context.version, version_tags(result), state=decision.state)
-    return result
-
-
-def _admit_or_dismiss(setup: Setup, version: int, tags: dict[str, str], *, state: State) -> None:
-    """Tag the version, then move @challenger; the champion keeps its tags, for it reigns on older evidence."""
-    registry, model = setup.stores.registry, setup.model
-    if registry.aliases(model).get(CHAMPION) == version:
-        return
-    registry.set_tags(model, version, tags)
+    registry, version, state = setup.stores.registry, context.version, decision.state
+    if state is State.INSUFFICIENT_DATA or registry.aliases(setup.model).get(CHAMPION) == version:
+        return result
+    registry.set_tags(setup.model, version, gate_report.version_tags(result))
     promoter = Promoter.of(setup)
-    act = promoter.admit_challenger if state is State.APPROVED else promoter.dismiss_challenger
-    act(version)
+    move = promoter.admit_challenger if state is State.APPROVED else promoter.dismiss_challenger
+    move(version)
+    return result

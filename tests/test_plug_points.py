@@ -16,7 +16,7 @@ from prefect.client.orchestration import get_client
 
 from evergreen.deployments import cli
 from evergreen.deployments.cli.app import build_app
-from evergreen.deployments.deploy import find_flows
+from evergreen.deployments.deploy import find_flows, schedules_of
 from evergreen.tasks.core.data.clock import Window
 from evergreen.tasks.core.data.rows import Rows
 from evergreen.tasks.core.data.schema import Schema
@@ -38,7 +38,7 @@ from evergreen.tasks.core.training.estimators import build_pipeline, load_estima
 from evergreen.tasks.core.training.weights import training_weights
 from evergreen.tasks.core.validation.gate import configured_gates
 from evergreen.tasks.core.validation.validate import judge_gates
-from evergreen.tasks.core.verdict import State
+from evergreen.tasks.core.verdict import StageResult, State
 from evergreen.tasks.io.compare_files import compare_files
 from evergreen.tasks.io.config import custom_metrics
 from evergreen.tasks.io.mlflow_store.model_files import load_skops, types_to_trust
@@ -405,20 +405,39 @@ def test_a_report_links_to_its_run_where_the_store_has_pages(stores):
     assert "[The audit](http://pages/1)" == artifacts[f"audit-{setup.model}-run"]
 
 
-FLOW = """
-from prefect import flow
+@pytest.fixture
+def flow_file(tmp_path, monkeypatch):
+    """Write the flow of the page to a folder of flows; return that folder, the package ``team_flows``."""
+    folder = tmp_path / "team_flows"
+    folder.mkdir()
+    own = Door("A flow", folder)
+    assert ["audit.py"] == list(own.files)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield folder
+    for name in [name for name in sys.modules if name.startswith("team_flows")]:
+        del sys.modules[name]
 
 
-@flow(name="audit", flow_run_name="audit-{model}")
-def audit(model: str) -> None:
-    \"\"\"Say who asked for what.\"\"\"
-"""
+def test_a_flow_is_found_with_its_schedule_by_its_file_alone(flow_file):
+    found = find_flows(flow_file, package="team_flows")
+    assert {"audit": ("team_flows.audit.audit", "Say who serves.")} == found
+    (weekly,) = schedules_of("audit", found["audit"][0], model_config())
+    assert ("audit", timedelta(days=7), True) == (weekly.slug, weekly.schedule.interval, weekly.active)
+    (off,) = schedules_of("audit", found["audit"][0], model_config(monitoring={"run_mode": "disabled"}))
+    assert not off.active
 
 
-def test_a_flow_is_found_by_its_file_alone(tmp_path):
-    (tmp_path / "audit.py").write_text(FLOW, encoding="utf-8")
-    found = find_flows(tmp_path, package="evergreen.flows")
-    assert {"audit": ("evergreen.flows.audit.audit", "Say who asked for what.")} == found
+@pytest.mark.server
+def test_a_flow_ends_in_a_state_of_its_own_that_the_ledger_keeps(flow_file, stores):
+    setup = stores.setup()
+    setup.stores.registry.ensure_model(setup.model, description="")
+    state = import_module("team_flows.audit").audit(str(setup.path), return_state=True)
+    assert ("Audited", "Champion: None.") == (state.name, state.message)
+    entry = setup.stores.ledger.last(setup.model, "decisions")
+    stored = StageResult.from_dict(entry.payload)
+    assert ("audit", "Audited") == (entry.kind, stored.state.value)
+    assert stored.state is State("Audited")
+    assert "Audited" not in set(State)
 
 
 def test_a_page_of_examples_can_be_read_at_once():

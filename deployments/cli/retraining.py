@@ -58,8 +58,8 @@ def retrain(
 def _answer_without_run(setup: Setup, *, trigger: str, **options: Any) -> dict[str, Any] | None:
     """Return the result where nothing is to start, which needs no Prefect run; None where a run has to decide."""
     from evergreen.tasks.core.retraining.types import MANUAL
+    from evergreen.tasks.data import open_source_of
     from evergreen.tasks.io.retraining_request import answer_without_run, read_request
-    from evergreen.tasks.runtime.sources import open_source_of
 
     if trigger not in (MANUAL, "schedule"):
         return None
@@ -179,9 +179,9 @@ def _copy_page(setup: Setup, run_id: str, path: Path) -> None:
 
 def due(model: OptionalModel = None, json: Json = False) -> None:
     """List what asks for a retraining and what forbids it. Reads only."""
+    from evergreen.tasks.data import open_source_of
     from evergreen.tasks.io.config import list_models, shown_path
     from evergreen.tasks.io.retraining_request import due_now
-    from evergreen.tasks.runtime.sources import open_source_of
 
     setups = [open_model(name) for name in ([model] if model else list_models(read_settings().config_dir))]
     if not setups:

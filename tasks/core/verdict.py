@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -22,7 +23,8 @@ class Outcome(StrEnum):
 class State(StrEnum):
     """Name of the final Prefect state of a run; each is of type Completed, apart from the last two.
 
-    ``Won`` ends no run: it is the result of a challenge, recorded before the promotion.
+    ``Won`` ends no run: it is the result of a challenge, before the promotion. A new flow may end in its own state,
+    ``State("Audited")``: letters alone, the first a capital; it is no member that iteration yields.
     """
 
     TRAINED = "Trained"
@@ -46,6 +48,15 @@ class State(StrEnum):
     INSUFFICIENT_DATA = "InsufficientData"
     INPUT_ERROR = "InputError"
     FAILED = "Failed"
+
+    @classmethod
+    def _missing_(cls, value: object) -> State | None:
+        if not (isinstance(value, str) and re.fullmatch("[A-Z][A-Za-z]+", value)):
+            return None
+        own = str.__new__(cls, value)
+        own._name_, own._value_ = value, value
+        cls._value2member_map_.setdefault(value, own)
+        return own
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,13 +32,13 @@ class Approval(RunInput):
     why: str = Field(default="", title="Why", description="Kept in the ledger with the decision")
 
 
-def approve_by_policy(setup: Setup, judged: StageResult, *, question: str) -> Reason:
+def approve_by_policy(setup: Setup, result: StageResult, *, question: str) -> Reason:
     """Return the answer of the policy (``promotion.approval``), or of the person it asks."""
     policy = setup.config.promotion
     if policy.approval == "auto":
         return Reason(code="approved", message="Approved by policy (promotion.approval: auto).")
     return ask_approval(
-        key=str(judged.decision_id), question=question, timeout=policy.approval_timeout.amount
+        key=str(result.decision_id), question=question, timeout=policy.approval_timeout.amount
     )
 
 
@@ -71,10 +71,10 @@ def ask_approval(*, key: str, question: str, timeout: float) -> Reason:
     if timed_out():
         message = f"Nobody answered within {timeout:g} s; the champion is kept."
         return Reason(code="approval_timed_out", message=message, observed=timeout, limit=timeout)
-    said = f": {answer.why.rstrip('.')}." if answer.why else "."
+    why = f": {answer.why.rstrip('.')}." if answer.why else "."
     if answer.approve:
-        return Reason(code="approved", message=f"Approved by hand{said}")
-    return Reason(code="not_approved", message=f"Not approved{said}")
+        return Reason(code="approved", message=f"Approved by hand{why}")
+    return Reason(code="not_approved", message=f"Not approved{why}")
 
 
 @contextmanager

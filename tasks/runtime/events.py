@@ -1,4 +1,4 @@
-"""Tell the world: Prefect events for automations (the throne was moved, something drifts), a page for people."""
+"""Announce decisions: Prefect events for automations (promotions, alerts, retrainings), a page for people."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EVENTS = {State.PROMOTED: "evergreen.model.promoted", State.CHAMPION_RESTORED: "
 
 
 def announce(result: StageResult, ledger: Ledger) -> StageResult:
-    """Emit the event of a promotion or rollback, show the page, and hand the result on."""
+    """Emit the event of a promotion or rollback, show the page, and return the result."""
     if result.details.get("dry_run"):
         return result
     if result.state in EVENTS:

@@ -41,12 +41,12 @@ AsOf = Annotated[
 
 RecheckFrom = Annotated[
     str | None,
-    FormHints("Look again at the windows from this moment of the clock on; nothing is recorded or sent"),
+    FormHints("Check the windows from this moment of the clock on again; nothing is recorded or sent"),
 ]
-"""Start of a range that was looked at before."""
+"""Start of a range that was checked before."""
 
 Until = Annotated[str | None, FormHints("As of this moment of the clock (default: now)")]
-"""End of what is looked at."""
+"""End of what is checked."""
 
 ModelNames = Annotated[list[ModelName] | None, FormHints("Models of config/ (default: all of them)")]
 """Names of models."""
@@ -63,22 +63,25 @@ ModelUri = Annotated[
 ]
 """Address of a model that was trained elsewhere."""
 
-TrainedTo = Annotated[str, FormHints("End of what the model learned from, on the model's clock")]
+TrainedTo = Annotated[str, FormHints("End of what the model was trained on, on the model's clock")]
 """End of a foreign model's training rows."""
 
 Version = Annotated[int | None, FormHints("Number of a version (default: the one whose turn it is)")]
 """Number of a version."""
 
 Expected = Annotated[
-    ExpectedChampion, FormHints("Act only if this version reigns now; 'any': whoever, None: nobody")
+    ExpectedChampion,
+    FormHints("Go on only if this version is the champion now; 'any': whichever, None: there is none"),
 ]
-"""Who must reign for the act to go on."""
+"""Which version must be the champion."""
 
-Evidence = Annotated[str | None, FormHints("Id of the decision this act rests on, as the ledger names it")]
-"""Decision an act rests on."""
+Evidence = Annotated[
+    str | None, FormHints("Id of the decision that this promotion rests on, as the ledger names it")
+]
+"""Decision that a promotion rests on."""
 
-ReasonText = Annotated[str, FormHints("Why; kept in the ledger with the act")]
-"""Reason of an act."""
+ReasonText = Annotated[str, FormHints("Why; kept in the ledger with the plan")]
+"""Reason of a promotion or rollback."""
 
 Force = Annotated[bool, FormHints("Start although cooldown, budget or quiet hours hold it; needs a reason")]
 """Whether a person overrides what holds a retraining."""
@@ -122,10 +125,10 @@ TrialCount = Annotated[int, Field(ge=1, le=500), FormHints("Settings that a sear
 """How many settings are tried."""
 
 EndNow = Annotated[bool, FormHints("End the live test now: promote who has won, else keep the champion")]
-"""Whether a live test ends with this look."""
+"""Whether a live test ends with this analysis."""
 
-DryRun = Annotated[bool, FormHints("Decide and report, do not act")]
-"""Whether to act."""
+DryRun = Annotated[bool, FormHints("Decide and report, change nothing")]
+"""Whether anything is changed."""
 
 BatchTarget = Annotated[
     str,

@@ -1,11 +1,12 @@
-"""Make a run easy to find: by its model's name, even when the model was given as a path."""
+"""How a flow begins and ends: its schedule, its run's name and tags, the Prefect state of its result."""
 
 from __future__ import annotations
 
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -20,6 +21,16 @@ from evergreen.tasks.core.verdict import Reason, StageResult, State
 from evergreen.tasks.io.setup import open_setup, record_decision
 
 OURS = "evergreen"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """How often a model's deployment of a flow runs; a flow's file declares it by a function ``schedule(config)``."""
+
+    every: timedelta
+    active: bool = True
+    parameters: dict[str, Any] = field(default_factory=dict)
+    """Parameters of scheduled runs, beside the model."""
 
 
 def model_tag(model: str) -> str:

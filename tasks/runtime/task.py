@@ -20,7 +20,7 @@ def is_transient(task: Any, task_run: Any, state: Any) -> bool:
         state.result()
     except _NETWORK:
         return True
-    except Exception as error:  # the state carries whatever the task raised; only its kind is looked at
+    except Exception as error:  # the state carries whatever the task raised; only its kind matters
         return type(error).__name__ in _NETWORK_NAMES
     return False
 
@@ -41,7 +41,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class TaskRefusal:
-    """What a task hands back instead of raising, so that Prefect does not call it a failure."""
+    """What a task returns instead of raising, so that Prefect does not call it a failure."""
 
     error: NotLearnable | Blocked
 
@@ -56,14 +56,14 @@ class StageTask(Protocol[P, R]):
         """Run the task and wait for it."""
 
     def begin(self, *args: P.args, **kwargs: P.kwargs) -> Callable[[], R]:
-        """Start the task beside the flow; what comes back waits for its answer."""
+        """Start the task beside the flow; the function returned waits for its answer."""
 
 
 def stage_task(**options: Any) -> Callable[[Callable[P, R]], StageTask[P, R]]:
     """Make a Prefect task whose ``NotLearnable`` and ``Blocked`` end its run Completed, under their own names.
 
     The caller sees the same exception as from the plain function. ``options`` are those of ``prefect.task``; nothing
-    is cached. Answers of other tasks are the run's inputs as they stand: Prefect does not walk through what arguments
+    is cached. Answers of other tasks are the run's inputs as they stand: Prefect does not search what arguments
     are made of. Prefect is imported by the first call, so that commands may use the plain functions without it.
     """
 
@@ -94,18 +94,18 @@ def _prefect_task(function: Callable[..., Any], options: Mapping[str, Any]) -> A
     from prefect.states import Completed
 
     @functools.wraps(function)
-    def guarded(*args: Any, **kwargs: Any) -> Any:
+    def run_or_refuse(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
         except (NotLearnable, Blocked) as error:
             state = State.BLOCKED if isinstance(error, Blocked) else State.INSUFFICIENT_DATA
             return Completed(name=state.value, message=str(error), data=TaskRefusal(error))
 
-    return task(cache_policy=NO_CACHE, **options)(guarded)
+    return task(cache_policy=NO_CACHE, **options)(run_or_refuse)
 
 
 def _opaque(call: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """Call with arguments Prefect does not look into: walking a long history costs more than most tasks."""
+    """Call with arguments Prefect does not search: a long history would cost more than most tasks."""
     from prefect.utilities.annotations import opaque
 
     return call(*map(opaque, args), **{name: opaque(value) for name, value in kwargs.items()})

@@ -33,8 +33,7 @@ def folder(client, tmp_path, monkeypatch):
     return tmp_path
 
 
-SCHEDULED = {"monitor": ("evergreen.flows.reconcile.reconcile", "Watch {model}.")}
-"""A flow that exists stands where monitoring is deployed."""
+SCHEDULED = {"monitor": FLOWS["monitor"]}
 RETRAINING = {"retrain": FLOWS["retrain"]}
 
 
@@ -49,7 +48,7 @@ def runs_of(client, deployment, *, scheduled=False):
 def test_a_deployed_schedule_makes_scheduled_runs_every_interval(client, folder):
     write_model(folder, "hourly", monitoring={"interval": "2h"})
     deploy_models(read_settings(), flows=SCHEDULED)
-    deployment = client.read_deployment_by_name("reconcile/hourly")
+    deployment = client.read_deployment_by_name("monitor/hourly")
     wait_for(lambda: len(runs_of(client, deployment, scheduled=True)) > 2, seconds=90, what="a scheduled run")
     runs = sorted(runs_of(client, deployment, scheduled=True), key=lambda run: run.expected_start_time)
     assert {"SCHEDULED"} == {run.state.type.value for run in runs}
@@ -62,7 +61,7 @@ def test_deploying_again_keeps_the_schedule_and_follows_the_configuration(client
     for interval, mode in (("1h", "enabled"), ("1h", "enabled"), ("6h", "enabled"), ("6h", "disabled")):
         write_model(folder, "again", monitoring={"interval": interval, "run_mode": mode})
         deploy_models(read_settings(), flows=SCHEDULED)
-        (schedule,) = client.read_deployment_by_name("reconcile/again").schedules
+        (schedule,) = client.read_deployment_by_name("monitor/again").schedules
         kept.append((schedule.slug, schedule.schedule.interval.total_seconds(), schedule.active))
     assert [
         ("monitor", hours * 3600.0, on) for hours, on in ((1, True), (1, True), (6, True), (6, False))

@@ -23,7 +23,7 @@ from evergreen.tasks.io.setup import open_setup
 from evergreen.tasks.monitoring import check_due_windows, load_monitor, read_monitor_request
 from evergreen.tasks.monitoring_report import MonitorRun, conclude_run
 from evergreen.tasks.promotion import Promoter
-from evergreen.tasks.training import choose, fit, keep, prepare, try_candidate
+from evergreen.tasks.training import choose, fit, prepare, register_candidate, try_candidate
 from tests.support.training_data import add_outcome, linear, merged, write_model, write_yaml
 
 
@@ -33,7 +33,7 @@ def train(setup, *, trigger="manual", **options):
     runs = [try_candidate.fn(setup, lesson, one) for one in setup.config.training.candidates]
     choice = choose.fn(setup, lesson, runs)
     fitted = fit.fn(setup, lesson, choice)
-    return lesson, choice, fitted, keep.fn(setup, lesson, choice, fitted, trigger=trigger)
+    return lesson, choice, fitted, register_candidate.fn(setup, lesson, choice, fitted, trigger=trigger)
 
 
 def train_version(setup, **options):
@@ -176,10 +176,10 @@ class MonitoredStores:
 def run_monitor(setup, *, since=None, until=None, dry_run=False):
     """Do what the monitoring flow does; return its result."""
     with disable_run_logger():
-        asked = read_monitor_request(setup, since=since, until=until, dry_run=dry_run)
-        guard = load_monitor.fn(setup)
-        looks = {phase: check_due_windows.fn(setup, guard, asked, phase) for phase in guard.phases}
-        return conclude_run(setup, MonitorRun(asked=asked, guard=guard, looks=looks), None)
+        request = read_monitor_request(setup, since=since, until=until, dry_run=dry_run)
+        monitored = load_monitor.fn(setup)
+        phases = {phase: check_due_windows.fn(setup, monitored, request, phase) for phase in monitored.phases}
+        return conclude_run(setup, MonitorRun(request=request, monitor=monitored, phases=phases), None)
 
 
 def window_entries(setup, phase):

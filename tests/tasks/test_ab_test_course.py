@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 import evergreen.tasks.ab_test
+import evergreen.tasks.core.ab_testing.ledger
 import evergreen.tasks.io.live_tests
 from evergreen.tasks.ab_test import (
     GRACE_S,
@@ -198,7 +199,7 @@ def test_what_another_version_answered_under_the_name_of_an_arm_does_not_count(s
 def test_a_test_counts_from_when_its_traffic_was_shared_however_late_that_was(stores, monkeypatch):
     setup = begin(stores)
     with monkeypatch.context() as patch:
-        patch.setattr(evergreen.tasks.ab_test, "share_traffic", shares_only_dry)
+        patch.setattr(evergreen.tasks.io.live_tests, "share_traffic", shares_only_dry)
         with pytest.raises(Dies):
             create_test(setup)
     assert ([0.0125], []) == (alpha_spent(setup), challengers(setup))
@@ -220,7 +221,7 @@ def shares_only_dry(setup, test, *, dry_run=False):
 
 def test_of_two_who_create_at_once_one_spends(stores, monkeypatch):
     setup = begin(stores)
-    real, raced = evergreen.tasks.ab_test.create_payload, []
+    real, raced = evergreen.tasks.core.ab_testing.ledger.create_payload, []
 
     def slow(history, test, marks):
         if not raced:
@@ -228,7 +229,7 @@ def test_of_two_who_create_at_once_one_spends(stores, monkeypatch):
             create_test(setup, name="faster")
         return real(history, test, marks)
 
-    monkeypatch.setattr(evergreen.tasks.ab_test, "create_payload", slow)
+    monkeypatch.setattr(evergreen.tasks.core.ab_testing.ledger, "create_payload", slow)
     with pytest.raises(InputError, match="'faster' of this model is running"):
         create_test(setup, name="slower")
     assert ([0.0125], ["faster"]) == (alpha_spent(setup), [state.test.name for state in read_tests(setup)])

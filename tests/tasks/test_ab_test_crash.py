@@ -10,6 +10,7 @@ import pytest
 import evergreen.flows.ab_test
 import evergreen.tasks.ab_test
 import evergreen.tasks.challenge
+import evergreen.tasks.io.live_tests
 import evergreen.tasks.promotion
 from evergreen.tasks.ab_test import create_test
 from evergreen.tasks.core.ab_testing.checks import measure_maturity
@@ -162,9 +163,9 @@ class Models:
         """Let the flow's tasks run as plain functions, proofs pass, and looks see what they are to see."""
         passed = lambda stores: lambda model, version: Verdict(outcome=Outcome.PASS)  # noqa: E731
         for name in ("open_test", "evaluate_test", "judge_test", "close_test"):
-            self._patch.setattr(evergreen.flows.ab_test, name, getattr(evergreen.flows.ab_test, name).fn)
-        self._patch.setattr(evergreen.flows.ab_test, "report_test", lambda *_: None)
-        self._patch.setattr(evergreen.tasks.ab_test, "evaluate_now", self._seen)
+            self._patch.setattr(evergreen.tasks.ab_test, name, getattr(evergreen.tasks.ab_test, name).fn)
+        self._patch.setattr(evergreen.tasks.ab_test, "report_test", lambda *_: None)
+        self._patch.setattr(evergreen.tasks.io.live_tests, "evaluate_now", self._seen)
         for module in (evergreen.tasks.promotion, evergreen.tasks.challenge):
             self._patch.setattr(module, "serving_smoke", passed)
         self._patch.setattr(evergreen.tasks.challenge, "promote_task", promote_unannounced)

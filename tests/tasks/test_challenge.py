@@ -1,4 +1,4 @@
-"""A challenge from its opponents to its heir, on a real MLflow store and a SQLite ledger, without a server."""
+"""A challenge from its contestants to its refit, on a real MLflow store and a SQLite ledger, without a server."""
 
 import numpy as np
 import pytest
@@ -78,15 +78,15 @@ def test_a_superior_challenger_is_refitted_on_all_labelled_rows(stores, smoke_pa
     set_aliases(setup, challenger=STRONG, champion=WEAK)
     opponents, parts, _ = compare_versions(setup)
     assert State.WON is judge(setup).state
-    heir = prepare_refit.fn(setup, parts, opponents.challenger)
-    tags = setup.stores.registry.version(setup.model, heir.version).tags
+    refit = prepare_refit.fn(setup, parts, opponents.challenger)
+    tags = setup.stores.registry.version(setup.model, refit.version).tags
     assert (EQUAL + 1, str(STRONG), "approved") == (
-        heir.version,
+        refit.version,
         tags[EVALUATED_AS],
         tags["validation_status"],
     )
-    assert ["refit_agrees"] == codes(heir)
-    newest = load_model(setup, heir.version).plan.unseen_from
+    assert ["refit_agrees"] == codes(refit)
+    newest = load_model(setup, refit.version).plan.unseen_from
     assert newest > parts.evaluation.positions.max()
 
 
@@ -95,8 +95,8 @@ def test_a_refit_that_answers_differently_is_left_unpromoted(stores, smoke_passe
     setup = stores.setup()
     set_aliases(setup, challenger=STRONG, champion=WEAK)
     _, parts, _ = compare_versions(setup)
-    heir = prepare_refit.fn(setup, parts, STRONG)
-    assert (STRONG, ["refit_disagrees"]) == (heir.version, codes(heir))
+    refit = prepare_refit.fn(setup, parts, STRONG)
+    assert (STRONG, ["refit_disagrees"]) == (refit.version, codes(refit))
     assert "rejected" == setup.stores.registry.version(setup.model, EQUAL + 1).tags["validation_status"]
 
 
@@ -107,8 +107,8 @@ def test_where_no_refit_is_possible_the_judged_version_goes_on(stores, monkeypat
     monkeypatch.setattr(evergreen.tasks.challenge, "refit_version", refuse)
     setup = stores.setup()
     set_aliases(setup, challenger=STRONG, champion=WEAK)
-    heir = prepare_refit.fn(setup, compare_versions(setup)[1], STRONG)
-    assert (STRONG, ["classes_changed"]) == (heir.version, codes(heir))
+    refit = prepare_refit.fn(setup, compare_versions(setup)[1], STRONG)
+    assert (STRONG, ["classes_changed"]) == (refit.version, codes(refit))
 
 
 def test_columns_excluded_since_training_are_still_read_for_those_who_learned_from_them(stores, smoke_passes):
@@ -291,8 +291,8 @@ def test_a_refused_promotion_keeps_the_evidence(stores, monkeypatch):
     opponents, _, _ = compare_versions(setup)
     judged = judge(setup)
     setup.stores.registry.set_alias(setup.model, "champion", EQUAL)
-    heir = Refit(version=STRONG, reasons=(), story="Version 2 was superior.")
-    ended = promote_winner(setup, judged, opponents, heir, judged.reasons[0])
+    refit = Refit(version=STRONG, reason="Version 2 was superior.")
+    ended = promote_winner(setup, judged, opponents, refit, judged.reasons[0])
     assert (State.BLOCKED, "champion_moved") == (ended.state, codes(ended)[-1])
     assert ("superior", judged.decision_id) == (ended.details["verdict"], ended.details["evidence"])
     assert EQUAL == setup.stores.registry.aliases(setup.model)["champion"]
@@ -308,5 +308,5 @@ def test_a_refit_that_remembers_its_rows_is_not_mistaken_for_another_model(store
     setup = stores.setup(data=HIDDEN, training={"candidates": [forest]})
     version = train_version(setup)
     set_aliases(setup, challenger=version)
-    heir = prepare_refit.fn(setup, compare_versions(setup)[1], version)
-    assert (version + 1, ["refit_agrees"]) == (heir.version, codes(heir))
+    refit = prepare_refit.fn(setup, compare_versions(setup)[1], version)
+    assert (version + 1, ["refit_agrees"]) == (refit.version, codes(refit))

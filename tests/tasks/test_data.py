@@ -8,8 +8,7 @@ from evergreen.tasks.core.data.clock import Window
 from evergreen.tasks.core.data.schema import check_learnable, infer_schema
 from evergreen.tasks.core.data.split import unseen_rows
 from evergreen.tasks.core.errors import ConfigError, InputError
-from evergreen.tasks.data import load_parts, load_window
-from evergreen.tasks.runtime.sources import read_secret
+from evergreen.tasks.data import load_parts, load_window, read_secret
 from tests.support.skips import real_file
 from tests.support.training_data import model_config, setup_of
 

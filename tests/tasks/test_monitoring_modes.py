@@ -61,7 +61,7 @@ def test_a_look_back_that_ends_before_it_begins_is_wrong_input(monitored):
 def test_nobody_is_watched_without_a_champion_or_where_it_is_switched_off(monitored):
     setup = monitored.setup(make_rows(hours=END))
     setup.stores.registry.delete_alias(setup.model, "champion")
-    with pytest.raises(NotLearnable, match="no @champion to watch"):
+    with pytest.raises(NotLearnable, match="no @champion to monitor"):
         run_monitor(setup)
     with pytest.raises(Blocked, match="no window was checked"):
         run_monitor(monitored.setup(make_rows(hours=END), monitoring={"run_mode": "disabled"}))
@@ -122,15 +122,15 @@ def test_history_never_takes_the_newest_windows_of_a_phase_that_lags_behind(moni
     lagging = {"data": {"label_delay": "8h"}, "monitoring": {"history": "1h"}}
     setup = monitored.setup(make_rows(hours=FIRST + 14), **lagging)
     with disable_run_logger():
-        asked, guard = (
+        request, loaded = (
             read_monitor_request(setup, since=None, until=None, dry_run=False),
             load_monitor.fn(setup),
         )
-        looks = {phase: check_due_windows.fn(setup, guard, asked, phase) for phase in guard.phases}
-        run = MonitorRun(asked=asked, guard=guard, looks=looks)
+        phases = {phase: check_due_windows.fn(setup, loaded, request, phase) for phase in loaded.phases}
+        run = MonitorRun(request=request, monitor=loaded, phases=phases)
         assert 2 * 2 == keep_history.fn(setup, run, least=3)
     log = setup.stores.log
     assert [2, 3, 4] == [
         hour_of(one.window.start) - FIRST for one in log.windows(setup.model, Phase.OUTCOMES)
     ]
-    assert stream_of(setup, guard, Phase.OUTCOMES).head().memory.fits(guard.watch.nulls[Phase.OUTCOMES])
+    assert stream_of(setup, loaded, Phase.OUTCOMES).head().memory.fits(loaded.watch.nulls[Phase.OUTCOMES])

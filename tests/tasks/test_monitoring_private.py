@@ -71,10 +71,10 @@ def columns_of(result):
 def look_at_both(setup):
     """Return a run as the flow begins it."""
     with disable_run_logger():
-        asked = read_monitor_request(setup, since=None, until=None, dry_run=False)
-        guard = load_monitor.fn(setup)
-        looks = {phase: check_due_windows.fn(setup, guard, asked, phase) for phase in guard.phases}
-    return MonitorRun(asked=asked, guard=guard, looks=looks)
+        request = read_monitor_request(setup, since=None, until=None, dry_run=False)
+        monitored = load_monitor.fn(setup)
+        phases = {phase: check_due_windows.fn(setup, monitored, request, phase) for phase in monitored.phases}
+    return MonitorRun(request=request, monitor=monitored, phases=phases)
 
 
 @pytest.mark.parametrize("how", ["hash", "leave_out"])
@@ -109,10 +109,12 @@ def test_a_page_names_what_is_not_watched_and_health_asks_the_champion_for_a_row
     setup = logged_setup(monitored, private=["x"])
     log_concealed(setup, make_rows(hours=FIRST + 3).iloc[hours(FIRST, FIRST + 3)])
     run = look_at_both(setup)
-    health_of(setup, run, started=NOW)
-    assert ["x"] == [name for name in ("x", "z", "colour") if name in run.guard.watch.limits()["Not watched"]]
+    health_of(setup, run)
+    assert ["x"] == [
+        name for name in ("x", "z", "colour") if name in run.monitor.watch.limits()["Not watched"]
+    ]
     assert [None] == [facts.rows for facts in asked]
-    assert run.inputs.newest.frame["x"].isna().all()
+    assert run.inputs.newest_rows.frame["x"].isna().all()
 
 
 def test_drift_of_the_other_columns_is_still_seen(monitored):

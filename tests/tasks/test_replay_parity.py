@@ -22,12 +22,11 @@ from evergreen.tasks.core.data.clock import format_position
 from evergreen.tasks.core.drift.types import Phase
 from evergreen.tasks.core.errors import NotLearnable
 from evergreen.tasks.core.verdict import Outcome, Reason, StageResult, State, Verdict
-from evergreen.tasks.data import load_parts
+from evergreen.tasks.data import load_parts, position_of
 from evergreen.tasks.io.retraining_request import read_request
 from evergreen.tasks.io.settings import FROZEN
 from evergreen.tasks.io.setup import open_setup
 from evergreen.tasks.retraining import TRAIN, VALIDATE, gather_causes, run_claimed
-from evergreen.tasks.training import change_position
 from evergreen.tasks.validation import (
     apply_validation,
     check_windows,
@@ -62,7 +61,7 @@ class Subflow:
 
 
 def train(setup, *, until, trigger="manual", since=None):
-    info = train_now(setup, until=until, trigger=trigger, change_at=change_position(setup, since))[-1]
+    info = train_now(setup, until=until, trigger=trigger, change_at=position_of(since, setup.config))[-1]
     return StageResult(state=State.TRAINED, model=setup.model, version=info.version)
 
 
@@ -80,19 +79,19 @@ def challenge(setup, *, until):
     judged = judge_comparison.fn(setup, opponents, arrange_comparison.fn(setup, opponents, parts))
     if judged.state is not State.WON:
         return judged
-    heir = prepare_refit.fn(setup, parts, opponents.challenger, until=until)
-    return promote_winner(setup, judged, opponents, heir, Reason(code="approved", message="By policy."))
+    refit = prepare_refit.fn(setup, parts, opponents.challenger, until=until)
+    return promote_winner(setup, judged, opponents, refit, Reason(code="approved", message="By policy."))
 
 
-def stages(walk):
-    until = walk.attempt.until
-    trained = walk.stage(TRAIN, Subflow(train), until=until, trigger=walk.trigger, since=walk.since)
+def stages(run):
+    until = run.attempt.until
+    trained = run.stage(TRAIN, Subflow(train), until=until, trigger=run.trigger, since=run.since)
     if trained.state is not State.TRAINED:
         return trained
-    approved = walk.stage(VALIDATE, Subflow(validate), version=trained.version)
+    approved = run.stage(VALIDATE, Subflow(validate), version=trained.version)
     if approved.state is not State.APPROVED:
         return approved
-    return walk.challenge(Subflow(challenge), until=until)
+    return run.challenge(Subflow(challenge), until=until)
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property, lru_cache
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -17,7 +18,6 @@ from evergreen.tasks.core.data.rows import Rows
 from evergreen.tasks.core.errors import InputError
 from evergreen.tasks.core.log_items import Figure, File, Json, LogItem, Metrics, Params, Table, Tags, Text
 from evergreen.tasks.core.redact import redacted
-from evergreen.tasks.io.settings import import_root
 from evergreen.tasks.io.store_checks import is_unanswered, mlflow_unreachable
 
 if TYPE_CHECKING:
@@ -30,22 +30,54 @@ if TYPE_CHECKING:
     from evergreen.tasks.io.setup import Stores
 
 
-# The code revision a run was made by.
+# The code a run was made by: the project's, and the team's that configures it.
 
 
-@lru_cache(maxsize=1)
-def code_revision() -> str:
-    """Return git's commit of the project, with ``+changes`` where files differ; ``unknown`` without git."""
-    commit = _git("rev-parse", "HEAD")
-    if not commit:
-        return "unknown"
-    return f"{commit}+changes" if _git("status", "--porcelain", "--untracked-files=no") else commit
+def code_tags(folder: Path, *, root: Path) -> dict[str, str]:
+    """Return the tags of a run that name its code.
+
+    ``evergreen.code_revision`` is the git commit of the project where it runs from its checkout, else the installed
+    version (``unknown`` where there is none); ``evergreen.team_revision`` that of a team's own repository, if any.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds the model's configuration.
+    root : Path
+        Holds the package ``evergreen``: a checkout, or an environment, which may lie inside a team's repository.
+    """
+    checkout, team = _repository(root), _repository(folder)
+    ours = _revision(root) if checkout == root.resolve() else installed_version()
+    theirs = _revision(folder) if team is not None and team != root.resolve() else ""
+    return {"evergreen.code_revision": ours or "unknown"} | (
+        {"evergreen.team_revision": theirs} if theirs else {}
+    )
 
 
-def _git(*arguments: str) -> str:
+def installed_version() -> str:
+    """Return the version of the installed distribution; empty where there is none."""
+    try:
+        return version("evergreen-mlops")
+    except PackageNotFoundError:
+        return ""
+
+
+def _repository(folder: Path) -> Path | None:
+    """Return the top folder of the git repository that a folder lies in."""
+    top = _git(folder, "rev-parse", "--show-toplevel")
+    return Path(top).resolve() if top else None
+
+
+def _revision(folder: Path) -> str:
+    """Return a repository's commit, with ``+changes`` where files differ; empty without one."""
+    commit = _git(folder, "rev-parse", "HEAD")
+    return f"{commit}+changes" if commit and _git(folder, "status", "--porcelain", "-uno") else commit
+
+
+def _git(folder: Path, *arguments: str) -> str:
     try:
         done = subprocess.run(
-            ["git", *arguments], cwd=import_root(), capture_output=True, text=True, timeout=10, check=False
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10, check=False
         )
     except (FileNotFoundError, subprocess.TimeoutExpired):
         return ""

@@ -10,7 +10,8 @@ from evergreen.tasks.core.log_items import LogItem, Tags
 from evergreen.tasks.core.profiles.grid import Grid
 from evergreen.tasks.io.mlflow_store.documents import read_optional
 from evergreen.tasks.io.mlflow_store.reader import VersionInfo
-from evergreen.tasks.io.mlflow_store.tracking import Tracker, code_revision, log_datasets, open_tracker
+from evergreen.tasks.io.mlflow_store.tracking import Tracker, code_tags, log_datasets, open_tracker
+from evergreen.tasks.io.settings import import_root
 from evergreen.tasks.io.setup import Setup
 
 
@@ -57,7 +58,7 @@ def keep_version(setup: Setup, record: VersionRecord) -> VersionInfo:
         With the run's id under the tag ``evergreen.run``.
     """
     tracker, registry = open_tracker(setup.stores), setup.stores.registry
-    tags = {**record.tags, "evergreen.stage": record.stage, "evergreen.code_revision": code_revision()}
+    tags = {**record.tags, "evergreen.stage": record.stage, **code_tags(setup.base, root=import_root())}
     name = f"{record.stage} {record.title}"
     registry.ensure_model(setup.model, description=setup.config.description)
     with tracker.run(setup.model, "training", name=name, tags=tags) as run_id:

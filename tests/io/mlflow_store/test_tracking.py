@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+from importlib.metadata import version
 
 import pytest
 from mlflow import MlflowClient
@@ -9,7 +11,7 @@ from mlflow import MlflowClient
 from evergreen.tasks.core.data.rows import Rows
 from evergreen.tasks.core.errors import InputError, Unreachable
 from evergreen.tasks.core.log_items import Figure, Json, Metrics, Params, Table, Tags, Text
-from evergreen.tasks.io.mlflow_store.tracking import Tracker, log_datasets
+from evergreen.tasks.io.mlflow_store.tracking import Tracker, code_tags, log_datasets
 from evergreen.tasks.io.plots import comparison_figure
 from tests.support.training_data import make_frame, model_config
 
@@ -114,3 +116,40 @@ def test_metrics_of_one_name_are_kept_by_step(tracker):
     history = tracker.client.get_metric_history(run_id, "psi_max")
     assert {(3600, 3600.0), (7200, 7200.0)} == {(one.step, one.value) for one in history}
     assert 7200.0 == tracker.client.get_run(run_id).data.metrics["psi_max"]
+
+
+def git(folder, *arguments):
+    who = ("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false")
+    done = subprocess.run(["git", *who, *arguments], cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """Make a repository of one commit, with a configuration and an environment inside; return it and the commit."""
+    folder = tmp_path / "team"
+    for inside in ("config", ".venv/site-packages"):
+        (folder / inside).mkdir(parents=True)
+    (folder / "config" / "loans.yaml").write_text("model: loans\n")
+    git(folder, "init", "-q")
+    git(folder, "add", "config")
+    git(folder, "commit", "-qm", "first")
+    return folder, git(folder, "rev-parse", "HEAD")
+
+
+def test_a_checkout_of_the_project_is_named_by_its_commit_and_by_what_was_changed(repository):
+    root, commit = repository
+    assert {"evergreen.code_revision": commit} == code_tags(root / "config", root=root)
+    (root / "config" / "loans.yaml").write_text("model: others\n")
+    assert {"evergreen.code_revision": f"{commit}+changes"} == code_tags(root / "config", root=root)
+
+
+def test_installed_in_a_teams_repository_the_commit_is_the_teams_and_ours_is_the_version(repository):
+    team, commit = repository
+    installed = version("evergreen-mlops")
+    expected = {"evergreen.code_revision": installed, "evergreen.team_revision": commit}
+    assert expected == code_tags(team / "config", root=team / ".venv" / "site-packages")
+
+
+def test_outside_of_any_repository_the_version_alone_is_known(tmp_path):
+    assert {"evergreen.code_revision": version("evergreen-mlops")} == code_tags(tmp_path, root=tmp_path)
