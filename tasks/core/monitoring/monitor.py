@@ -159,19 +159,14 @@ def check_window(
     answered = answer_signals(watch.answers, scored, phase=due.phase, features=answers_to, rng=rng)
     answered = _without_training_rows(watch, due, answered)
     profiles, signals, count = {"outcomes": answered.profile}, answered.signals, answered.labelled
-    measured: tuple[ColumnMeasure, ...] = ()
-    judged, notes = measured, tuple[Reason, ...]()
+    measured, notes = tuple[ColumnMeasure, ...](), tuple[Reason, ...]()
     if due.phase is Phase.INPUTS:
         profiles, count = {"answers": answered.profile}, len(rows)
         profiles["inputs"] = measure_profile(features, watch.reference.inputs.grid, columns=watch.features)
         signals = join_signals([watch.data.measure(profiles["inputs"]), signals])
         measured = _measures(watch, profiles)
-        shown = shown_measures(watch.config)
-        judged = (*measured, *measure_columns(watch.reference.answers, answered.profile, measures=shown))
-        notes = answered.reasons.get(
-            DriftKind.PERFORMANCE, ()
-        )  # why nothing is estimated while labels are late
-    judgement = _judge(watch, due, signals, memory, judged, rows=count)
+        notes = answered.reasons.get(DriftKind.PERFORMANCE, ())  # why nothing is estimated without labels
+    judgement = _judge(watch, due, signals, memory, measured, rows=count)
     kinds = (  # the answers know better than the judge why a kind is INSUFFICIENT
         replace(one, reasons=answered.reasons.get(one.kind) or one.reasons)
         if one.level is Level.INSUFFICIENT
@@ -232,7 +227,7 @@ def performance_with_reference(found: Performance | None, answers: AnswerMonitor
 
 
 def _measures(watch: MonitorSetup, profiles: dict[str, Profile]) -> tuple[ColumnMeasure, ...]:
-    """Measure features and answers against the reference; the outcome is not result at yet."""
+    """Measure features and answers against the reference; not the outcome: its time is the phase ``outcomes``."""
     drift, reference = watch.config.drift, watch.reference
     levels: dict[str, Any] = {
         "significance": drift.ks_significance,
@@ -254,7 +249,7 @@ def _judge(
     rows: int,
 ) -> Judgement:
     null = watch.nulls.get(due.phase)
-    if null is None:  # no kind of this phase is result at (drift.kinds)
+    if null is None:  # no kind of this phase is monitored (drift.kinds)
         return Judgement(kinds=(), memory=memory)
     where: dict[str, Any] = {"policy": watch.policy, "position": due.window.start, "rows": rows}
     if watch.policy.name == "fixed_thresholds":
@@ -286,7 +281,7 @@ class StreamPosition:
     end: float | None = None
     """End of the last window; None before the first."""
     version: int | None = None
-    """The champion that was result at."""
+    """The champion that was monitored."""
     memory: DetectorState
     """State of the detectors; empty where the log has been purged of it."""
     alert: Alert | None = None
@@ -330,7 +325,7 @@ class ChampionMonitor:
 
     @property
     def phases(self) -> tuple[Phase, ...]:
-        """Phases whose kinds of drift are result at; ``inputs`` always, for it cuts the windows of both."""
+        """Phases whose kinds of drift are monitored; always ``inputs``, which cuts the windows of both."""
         return tuple(phase for phase in Phase if phase is Phase.INPUTS or phase in self.watch.nulls)
 
 
@@ -409,7 +404,7 @@ def monitor_window(
     late : int
         Labels that came too late for it.
     head : StreamPosition
-        Where the stream stands: a champion that was not result at before begins with an empty memory.
+        Where the stream stands: a new champion begins with an empty state.
     """
     changed = head.version is not None and head.version != monitor.version
     memory = DetectorState.empty() if changed else head.memory

@@ -28,7 +28,7 @@ class WindowResult:
     phase: Phase
     """``inputs`` as soon as it was full, ``outcomes`` when its labels were due."""
     version: int
-    """The champion that was result at."""
+    """The champion that was monitored."""
     rows: int
     """Rows of the window (phase ``outcomes``: those with a label)."""
     kinds: tuple[KindVerdict, ...]
@@ -148,10 +148,10 @@ def conclude_monitoring(
     version : int
         The champion.
     open_alarms : sequence of dict, optional
-        Alarms that are open now (``kind``, ``column``, ``since``). None: a past range was result at again, and the
+        Alarms that are open now (``kind``, ``column``, ``since``). None: a past range was checked again, and the
         most severe of its windows counts.
     fresh : bool
-        False where nothing was due, and the windows are the newest that earlier runs have result at.
+        False where nothing was due, and the windows are the newest that earlier runs have checked.
     notes : sequence of Reason
         Further reasons, as they are.
     details : mapping, optional
@@ -239,7 +239,7 @@ def _listed(names: Sequence[str]) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class AlertPolicy:
-    """Tells alarms of a model: its clock, its levels, what may not be sentence."""
+    """How the alarms of a model are written: its clock, its levels, and what must not be shown."""
 
     model: str
     clock: str
@@ -274,7 +274,7 @@ def window_alert(result: WindowResult, before: Alert | None, *, policy: AlertPol
     before : Alert or None
         The alert of the same phase's check before.
     policy : AlertPolicy
-        Whose windows they are, and what may be sentence of them.
+        The model of the windows, and what an alert may show of them.
     """
     kept = before.open if before and before.version == result.version else ()
     alarms = {alarm.key: alarm for alarm in kept if alarm.name != WINDOW_WARNING}
