@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import flow
 
 from evergreen.tasks import challenge as stages
-from evergreen.tasks.core.challenge.report import challenge_markdown
+from evergreen.tasks.core.challenge.evidence import challenge_markdown
 from evergreen.tasks.core.verdict import StageResult, State
 from evergreen.tasks.io.setup import open_setup
 from evergreen.tasks.runtime.approval import approve_by_policy

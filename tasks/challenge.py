@@ -14,8 +14,7 @@ from evergreen.tasks.core.challenge.comparison import (
     choose_contestants,
     score_comparison,
 )
-from evergreen.tasks.core.challenge.evidence import check_refit
-from evergreen.tasks.core.challenge.report import challenge_items, challenge_markdown
+from evergreen.tasks.core.challenge.evidence import challenge_items, challenge_markdown, check_refit
 from evergreen.tasks.core.data.rows import Parts
 from evergreen.tasks.core.errors import Blocked, NotLearnable
 from evergreen.tasks.core.metrics.registry import deciding_metric

@@ -11,7 +11,7 @@ import pandas as pd
 
 from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.config.explain import read_options
-from evergreen.tasks.core.config.section import Section
+from evergreen.tasks.core.config.units import Section
 from evergreen.tasks.core.data.clock import Window
 from evergreen.tasks.core.data.rows import Rows
 from evergreen.tasks.core.errors import ConfigError, DataError

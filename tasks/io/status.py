@@ -6,7 +6,7 @@ from typing import Any
 
 from evergreen.tasks.core.ab_testing.ledger import describe_running, fold_tests
 from evergreen.tasks.core.health.checks import judge_last_run
-from evergreen.tasks.core.promotion.status import describe_status
+from evergreen.tasks.core.promotion.registry_state import describe_status
 from evergreen.tasks.io.alerts import last_run, open_alarms
 from evergreen.tasks.io.retraining_claims import retraining_status
 from evergreen.tasks.io.settings import utc_now

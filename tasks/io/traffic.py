@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from evergreen.tasks.core.config.canary import Ramp
+from evergreen.tasks.core.config.serving import Ramp
 from evergreen.tasks.core.errors import InputError
 from evergreen.tasks.core.promotion.history import PLANS, champion_periods
 from evergreen.tasks.core.promotion.ledger import LedgerEntry

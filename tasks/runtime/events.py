@@ -6,7 +6,7 @@ from typing import Any
 
 from evergreen.tasks.core.alerts.alert import Alert, alert_events
 from evergreen.tasks.core.promotion.history import PLANS, champion_periods
-from evergreen.tasks.core.promotion.status import promotion_markdown
+from evergreen.tasks.core.promotion.registry_state import promotion_markdown
 from evergreen.tasks.core.retraining.history import Attempt
 from evergreen.tasks.core.verdict import StageResult, State
 from evergreen.tasks.io.ledger import Ledger

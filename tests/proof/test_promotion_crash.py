@@ -19,7 +19,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
 
 from evergreen.tasks.core.errors import Blocked
-from evergreen.tasks.core.promotion.status import describe_status
+from evergreen.tasks.core.promotion.registry_state import describe_status
 from evergreen.tasks.io.ledger import open_ledger
 from evergreen.tasks.io.mlflow_store.registry import MlflowRegistry
 from evergreen.tasks.promotion import Promoter

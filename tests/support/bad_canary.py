@@ -1,6 +1,6 @@
 """A canary that fails, judged by services in processes of their own; imports little, for each of them does."""
 
-from evergreen.tasks.core.config.canary import GuardrailLimits
+from evergreen.tasks.core.config.serving import GuardrailLimits
 from evergreen.tasks.core.traffic.counts import ArmFigures
 from evergreen.tasks.core.traffic.decide import Round, decide_traffic
 from evergreen.tasks.io.ledger import open_ledger

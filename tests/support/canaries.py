@@ -11,8 +11,7 @@ import numpy as np
 from evergreen.deployments.service.batching import PendingRequest, predict_isolated
 from evergreen.deployments.service.canary import Canary, LatencyProbe
 from evergreen.deployments.service.live import Live, ServedArm, ServedModel, ServedVersion
-from evergreen.tasks.core.config.canary import Ramp
-from evergreen.tasks.core.config.serving import TrafficConfig
+from evergreen.tasks.core.config.serving import Ramp, TrafficConfig
 from evergreen.tasks.core.serving.answers import Answers, model_refuses
 from evergreen.tasks.core.serving.batch import Batch
 from evergreen.tasks.core.serving.signature import Column, Signature

@@ -8,7 +8,7 @@ import pytest
 from evergreen.tasks.core.errors import Blocked, InputError, NotLearnable
 from evergreen.tasks.core.promotion.history import champion_periods, open_plans
 from evergreen.tasks.core.promotion.ledger import check_chain
-from evergreen.tasks.core.promotion.status import describe_status
+from evergreen.tasks.core.promotion.registry_state import describe_status
 from evergreen.tasks.core.verdict import Outcome, Reason, State, Verdict
 from evergreen.tasks.io.ledger import open_ledger
 from evergreen.tasks.promotion import Promoter

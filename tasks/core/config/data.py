@@ -6,8 +6,15 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from evergreen.tasks.core.config.section import Count, Fraction, OpenFraction, Section
-from evergreen.tasks.core.config.units import AnySpan, Span, parse_span
+from evergreen.tasks.core.config.units import (
+    AnySpan,
+    Count,
+    Fraction,
+    OpenFraction,
+    Section,
+    Span,
+    parse_span,
+)
 
 
 class DataConfig(Section):

@@ -6,8 +6,10 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from evergreen.tasks.core.config.section import (
+from evergreen.tasks.core.config.units import (
+    AnySpan,
     Count,
+    Duration,
     Fraction,
     MetricName,
     NonNegative,
@@ -15,8 +17,8 @@ from evergreen.tasks.core.config.section import (
     Plugged,
     Positive,
     Section,
+    Span,
 )
-from evergreen.tasks.core.config.units import AnySpan, Duration, Span
 
 
 class LatencyLimits(Section):

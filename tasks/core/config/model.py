@@ -13,10 +13,9 @@ from evergreen.tasks.core.config.explain import explain_errors
 from evergreen.tasks.core.config.monitoring import AlertsConfig, DriftConfig, MonitoringConfig
 from evergreen.tasks.core.config.renamed import in_todays_keys
 from evergreen.tasks.core.config.retraining import RetrainingConfig, preset_values
-from evergreen.tasks.core.config.section import Section
 from evergreen.tasks.core.config.serving import LiveConfig, ServingConfig, TrafficConfig
 from evergreen.tasks.core.config.training import TrainingConfig
-from evergreen.tasks.core.config.units import Span
+from evergreen.tasks.core.config.units import Section, Span
 from evergreen.tasks.core.errors import ConfigError
 
 _CLOCK_SPANS = {

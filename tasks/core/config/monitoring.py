@@ -6,16 +6,20 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field, create_model, model_validator
 
-from evergreen.tasks.core.config.section import (
+from evergreen.tasks.core.config.units import (
+    AnySpan,
     Count,
+    Duration,
     Fraction,
     NonNegative,
     OpenFraction,
     Plugged,
     Positive,
+    Rate,
     Section,
+    Span,
+    ToRate,
 )
-from evergreen.tasks.core.config.units import AnySpan, Duration, Rate, Span, ToRate
 from evergreen.tasks.core.registry import DRIFT_MEASURES
 
 Kind = Literal["data", "prediction", "outcome", "concept", "performance"]

@@ -9,8 +9,16 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from evergreen.tasks.core.config.quiet_hours import parse_quiet_hours
-from evergreen.tasks.core.config.section import Count, Fraction, OpenFraction, Plugged, Section
-from evergreen.tasks.core.config.units import AnySpan, Duration, Span
+from evergreen.tasks.core.config.units import (
+    AnySpan,
+    Count,
+    Duration,
+    Fraction,
+    OpenFraction,
+    Plugged,
+    Section,
+    Span,
+)
 from evergreen.tasks.core.registry import STRATEGIES, TRIGGERS, require_known
 
 PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from evergreen.tasks.core.config.section import Count, Section
+from evergreen.tasks.core.config.units import Count, Section
 
 
 class Candidate(Section):

@@ -1,4 +1,4 @@
-"""Spans of the clock: durations (``1h``, ``7d``) or numbers of rows (``500 rows``)."""
+"""What sections are made of: their base, bounded numbers, names, and spans of the clock (``1h``, ``7d``, ``500 rows``)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,48 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+)
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+OpenFraction = Annotated[float, Field(gt=0.0, lt=1.0)]
+NonNegative = Annotated[float, Field(ge=0.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+def _one_name(value: str | dict[str, dict[str, Any]]) -> str | dict[str, dict[str, Any]]:
+    if isinstance(value, dict) and len(value) != 1:
+        raise ValueError(
+            "options stand under one name each; write '- name: {option: value}', and the next name in a line of its own"
+        )
+    return value
+
+
+Plugged = Annotated[str | dict[str, dict[str, Any]], AfterValidator(_one_name)]
+"""A name or dotted path of what a team plugs in, perhaps with its options: ``{name: {option: value}}``."""
+
+
+def _metric_name(value: str) -> str:
+    return value.replace("@", "_at_")
+
+
+MetricName = Annotated[str, AfterValidator(_metric_name)]
+"""Name of a metric; ``ndcg@3`` is read as ``ndcg_at_3``."""
+
+
+class Section(BaseModel):
+    """A closed, frozen part of the configuration; an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
 
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "mo": 30.4375 * 86400.0}
 """A month (``mo``) is a twelfth of 365.25 days, wherever it begins."""

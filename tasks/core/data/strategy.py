@@ -10,8 +10,7 @@ from typing import Any, Literal, cast
 from evergreen.tasks.core.arrays import FloatArray
 from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.config.explain import read_options
-from evergreen.tasks.core.config.section import Section
-from evergreen.tasks.core.config.units import Span
+from evergreen.tasks.core.config.units import Section, Span
 from evergreen.tasks.core.data.clock import format_position
 from evergreen.tasks.core.data.timeline import newest_from, newest_rows_from
 from evergreen.tasks.core.errors import ConfigError

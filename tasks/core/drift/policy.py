@@ -11,8 +11,7 @@ import numpy as np
 from evergreen.tasks.core.arrays import FloatArray
 from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.config.explain import read_options
-from evergreen.tasks.core.config.section import Positive, Section
-from evergreen.tasks.core.config.units import Rate, Span
+from evergreen.tasks.core.config.units import Positive, Rate, Section, Span
 from evergreen.tasks.core.drift.measures import DriftMeasure
 from evergreen.tasks.core.drift.types import DriftKind, SignalKey
 from evergreen.tasks.core.metrics.base import Metric

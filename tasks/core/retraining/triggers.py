@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from evergreen.tasks.core.config.explain import read_options
-from evergreen.tasks.core.config.section import Section
+from evergreen.tasks.core.config.units import Section
 from evergreen.tasks.core.drift.types import DriftKind
 from evergreen.tasks.core.errors import ConfigError
 from evergreen.tasks.core.registry import TRIGGERS

@@ -11,7 +11,7 @@ from numbers import Integral, Real
 
 import numpy as np
 
-from evergreen.tasks.core.config.canary import CELLS
+from evergreen.tasks.core.config.serving import CELLS
 from evergreen.tasks.core.traffic.plan import Ranges, TrafficPlan
 from evergreen.tasks.core.traffic.variant import Role, Variant
 

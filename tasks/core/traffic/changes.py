@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from evergreen.tasks.core.config.canary import CELLS, Ramp
+from evergreen.tasks.core.config.serving import CELLS, Ramp
 from evergreen.tasks.core.errors import InputError, UnknownName
 from evergreen.tasks.core.promotion.registry_state import APPROVED, VALIDATION_STATUS
 from evergreen.tasks.core.traffic.decide import TrafficDecision, end_variants

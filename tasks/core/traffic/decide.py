@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from evergreen.tasks.core.config.canary import GuardrailLimits, Ramp
+from evergreen.tasks.core.config.serving import GuardrailLimits, Ramp
 from evergreen.tasks.core.traffic.assign import Assigner
 from evergreen.tasks.core.traffic.counts import ArmFigures, RoundCounts
 from evergreen.tasks.core.traffic.guardrails import GuardrailResult, judge_arm, round_level, round_number

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from evergreen.tasks.core.arrays import FloatArray
-from evergreen.tasks.core.config.canary import GuardrailLimits
+from evergreen.tasks.core.config.serving import GuardrailLimits
 from evergreen.tasks.core.traffic.counts import ArmFigures
 from evergreen.tasks.core.verdict import Reason
 

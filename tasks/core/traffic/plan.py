@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import chain, product
 from typing import Any
 
-from evergreen.tasks.core.config.canary import CELLS
+from evergreen.tasks.core.config.serving import CELLS
 from evergreen.tasks.core.errors import InputError, unknown_name
 from evergreen.tasks.core.serial import Struct
 from evergreen.tasks.core.traffic.variant import Role, Variant

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from evergreen.tasks.core.config.canary import Ramp
+from evergreen.tasks.core.config.serving import Ramp
 from evergreen.tasks.core.promotion.history import ChampionPeriod
 from evergreen.tasks.core.promotion.ledger import LedgerEntry
 from evergreen.tasks.core.serial import Struct

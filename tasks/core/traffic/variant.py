@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from evergreen.tasks.core.arrays import FloatArray
-from evergreen.tasks.core.config.canary import CELLS
+from evergreen.tasks.core.config.serving import CELLS
 from evergreen.tasks.core.errors import InputError, unknown_name
 from evergreen.tasks.core.serial import Struct
 

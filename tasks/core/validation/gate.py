@@ -12,7 +12,7 @@ import pandas as pd
 
 from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.config.explain import read_options
-from evergreen.tasks.core.config.section import Section
+from evergreen.tasks.core.config.units import Section
 from evergreen.tasks.core.contract.check import ContractResult
 from evergreen.tasks.core.data.rows import Rows
 from evergreen.tasks.core.data.schema import Schema

@@ -22,8 +22,7 @@ from evergreen.tasks.core.promotion.history import (
 from evergreen.tasks.core.promotion.ledger import next_entry
 from evergreen.tasks.core.promotion.plan import Plan
 from evergreen.tasks.core.promotion.planning import plan_promotion, plan_repair, plan_rollback, settle
-from evergreen.tasks.core.promotion.registry_state import RegistryState, check_present
-from evergreen.tasks.core.promotion.status import describe_status
+from evergreen.tasks.core.promotion.registry_state import RegistryState, check_present, describe_status
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

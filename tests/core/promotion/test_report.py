@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from evergreen.tasks.core.promotion.history import ChampionPeriod
-from evergreen.tasks.core.promotion.status import promotion_markdown
+from evergreen.tasks.core.promotion.registry_state import promotion_markdown
 from evergreen.tasks.core.verdict import Reason, StageResult, State
 
 

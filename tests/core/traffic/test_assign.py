@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from evergreen.tasks.core.config.canary import CELLS
+from evergreen.tasks.core.config.serving import CELLS
 from evergreen.tasks.core.stats.two_sample import chi_square
 from evergreen.tasks.core.traffic.assign import Assigner, entity_key
 from evergreen.tasks.core.traffic.plan import TrafficPlan, plain_plan, plan_traffic

@@ -6,7 +6,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from evergreen.tasks.core.config.canary import GuardrailLimits, Ramp
+from evergreen.tasks.core.config.serving import GuardrailLimits, Ramp
 from evergreen.tasks.core.traffic.counts import WARM_UP
 from evergreen.tasks.core.traffic.decide import TrafficAction, TrafficController
 from evergreen.tasks.core.traffic.plan import plan_traffic

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from evergreen.tasks.core.config.canary import GuardrailLimits, Ramp
+from evergreen.tasks.core.config.serving import GuardrailLimits, Ramp
 from evergreen.tasks.core.errors import InputError, UnknownName
 from evergreen.tasks.core.promotion.history import ChampionPeriod
 from evergreen.tasks.core.promotion.ledger import next_entry

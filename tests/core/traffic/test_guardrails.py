@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from evergreen.tasks.core.config.canary import GuardrailLimits, Ramp
+from evergreen.tasks.core.config.serving import GuardrailLimits, Ramp
 from evergreen.tasks.core.traffic.assign import Assigner
 from evergreen.tasks.core.traffic.counts import ArmFigures, RoundCounts, measure_reference
 from evergreen.tasks.core.traffic.decide import Round, TrafficAction, decide_traffic

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evergreen.tasks.core.config.canary import CELLS
+from evergreen.tasks.core.config.serving import CELLS
 from evergreen.tasks.core.errors import InputError, UnknownName
 from evergreen.tasks.core.traffic.plan import TrafficPlan, plain_plan, plan_traffic
 from evergreen.tasks.core.traffic.variant import Role, Variant
