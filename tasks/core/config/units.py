@@ -1,4 +1,4 @@
-"""What sections are made of: their base, bounded numbers, names, and spans of the clock (``1h``, ``7d``, ``500 rows``)."""
+"""What sections are made of: base, bounded numbers, names, and spans of the clock (``7d``, ``500 rows``)."""
 
 from __future__ import annotations
 
