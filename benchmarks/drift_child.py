@@ -21,15 +21,24 @@ def scan_lean(folder: Path) -> Any:
 
     reader = open_columns(folder / "current.parquet")
     assert isinstance(reader, ParquetColumns)
-    return sum(len(batch) for name in reader.names for batch in reader.batches([name])) // len(reader.names)
+    names = reader.columns()
+    return sum(len(batch) for name in names for batch in reader.batches([name])) // len(names)
 
 
 def reference(folder: Path) -> Any:
     """Lay the grid over a sample of the reference and profile it whole: done once, at training."""
-    from evergreen.tasks.io.profiles import profile_files, sketch_grid
+    from evergreen.tasks.core.data.columns import Kind, column_kind
+    from evergreen.tasks.core.profiles.grid import MOST_CATEGORIES, Grid, make_grid
+    from evergreen.tasks.io.compare_files import sample_columns
+    from evergreen.tasks.io.profiles import profile_files
 
-    path = folder / "reference.parquet"
-    profile = profile_files(path, sketch_grid(path))
+    path, grids = folder / "reference.parquet", {}
+    for sample in sample_columns(path):
+        kind = column_kind(sample, max_categories=MOST_CATEGORIES).kind
+        if kind in (Kind.NUMERIC, Kind.CATEGORICAL):
+            by_category = [sample.name] if kind is Kind.CATEGORICAL else []
+            grids |= make_grid(sample.to_frame(), categorical=frozenset(by_category)).columns
+    profile = profile_files(path, Grid(columns=grids))
     (folder / "reference.json").write_text(json.dumps(profile.to_dict()), encoding="utf-8")
     return len(profile.columns)
 

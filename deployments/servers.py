@@ -61,7 +61,7 @@ def start_servers(
     EvergreenError
         When a server ended at once or did not answer in time; the message names its log.
     """
-    from evergreen.tasks.io.locks import folder_lock
+    from evergreen.tasks.io.files import folder_lock
 
     (settings.home / "logs").mkdir(parents=True, exist_ok=True)
     with folder_lock(settings.home / _LOCKS):  # two commands at once start one set of servers
@@ -110,7 +110,7 @@ def join_temporary_server(home: Path) -> str:
     EvergreenError
         When the server ended at once or did not answer in time; its log is named.
     """
-    from evergreen.tasks.io.locks import folder_lock
+    from evergreen.tasks.io.files import folder_lock
 
     folder = home / _TEMPORARY
     with folder_lock(folder):
@@ -136,7 +136,7 @@ def _start_temporary(folder: Path) -> dict[str, Any]:
 
 
 def _leave_temporary(folder: Path, users: int) -> None:
-    from evergreen.tasks.io.locks import folder_lock
+    from evergreen.tasks.io.files import folder_lock
 
     with folder_lock(folder):
         try:

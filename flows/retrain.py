@@ -12,7 +12,7 @@ from evergreen.flows.validate import validate
 from evergreen.tasks import retraining
 from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.verdict import StageResult, State
-from evergreen.tasks.io.retraining_request import read_request
+from evergreen.tasks.io.retraining import read_request
 from evergreen.tasks.io.setup import open_setup
 from evergreen.tasks.runtime.parameters import AsOf, DryRun, Force, ForceReason, ModelName, Trigger
 from evergreen.tasks.runtime.result import Schedule, concluded

@@ -103,7 +103,7 @@ def create_test(
     test = _plan_test(setup, sides, allowance, name=name, hypothesis=hypothesis, mode=mode)
     live_ledger.create_payload(ledger.read(model=model, stream=live_ledger.AB), test, marks)
     live_tests.share_traffic(setup, test, dry_run=True)  # an error of it comes before anything is written
-    answer = partial(live_tests.command_result, setup, alpha_left=allowance.left_after)
+    answer = partial(live_tests.live_test_result, setup, alpha_left=allowance.left_after)
     if dry_run:
         return answer("Planned", test, [], dry_run=True)
     entry = ledger.claim(

@@ -23,7 +23,6 @@ from evergreen.tasks.io.alias_transaction import (
     AliasTransaction,
     Clock,
     alias_transaction,
-    apply_step,
     read_registry_state,
 )
 from evergreen.tasks.io.ledger import Ledger
@@ -86,7 +85,7 @@ def smoke_test(
         tested = recorded.plan.version
         verdict = smoke(transaction.model, tested)
         before, obstacle = (None, None) if verdict.passed else _go_back(transaction, recorded, attempts)
-        transaction.note_smoke(recorded.plan_id, tested, verdict)
+        transaction.record_smoke(recorded.plan_id, tested, verdict)
         if verdict.passed:
             return SmokeResult(passed=True, rollbacks=rollbacks, reasons=reasons)
         reasons = (*reasons, *verdict.reasons, *([obstacle] if obstacle else []))
@@ -104,7 +103,7 @@ def _go_back(
 
     The failure is recorded only afterwards: a crash in between leaves a champion that still has to be tested.
     """
-    state, version = transaction.realm(), recorded.plan.version
+    state, version = transaction.registry_state(), recorded.plan.version
     made = automatic_rollbacks(state.history)
     if made >= attempts:
         code = "rollback_attempts_exhausted"
@@ -154,18 +153,18 @@ class Promoter:
     def set_candidate(self, version: int, *, patience_s: float = LOCK_WAIT_S) -> None:
         """Point @candidate at a newly trained version."""
         with self._transaction(patience_s) as transaction:
-            transaction.walk([PlanStep(action="set_alias", alias=CANDIDATE, version=version)])
+            transaction.apply([PlanStep(action="set_alias", alias=CANDIDATE, version=version)])
 
     def admit_challenger(self, version: int, *, patience_s: float = LOCK_WAIT_S) -> None:
         """Point @challenger at a version whose tag says that it passed the gate."""
         with self._transaction(patience_s) as transaction:
-            check_approved(transaction.realm(), version)
-            transaction.walk([PlanStep(action="set_alias", alias=CHALLENGER, version=version)])
+            check_approved(transaction.registry_state(), version)
+            transaction.apply([PlanStep(action="set_alias", alias=CHALLENGER, version=version)])
 
     def dismiss_challenger(self, version: int, *, patience_s: float = LOCK_WAIT_S) -> None:
         """Remove @challenger from a version that no longer passes the gate; on another version it stays."""
         with self._transaction(patience_s) as transaction:
-            transaction.walk([PlanStep(action="delete_alias", alias=CHALLENGER, version=version)])
+            transaction.apply([PlanStep(action="delete_alias", alias=CHALLENGER, version=version)])
 
     def promote(
         self,
@@ -237,7 +236,7 @@ class Promoter:
         """
         with self._transaction() as transaction:
             reasons = _repair(transaction)
-            untested = untested_plan(transaction.realm().history)
+            untested = untested_plan(transaction.registry_state().history)
             if self.smoke is None or untested is None:
                 return _result(transaction, State.RECONCILED, reasons)
             tested = smoke_test(transaction, untested, smoke=self.smoke, attempts=self.max_rollback_attempts)
@@ -255,14 +254,14 @@ class Promoter:
                 precondition()
             return _apply(
                 transaction,
-                plan(transaction.realm(), now=self.clock()),
+                plan(transaction.registry_state(), now=self.clock()),
                 self.smoke,
                 self.max_rollback_attempts,
             )
 
     def _transaction(self, patience_s: float = 0.0) -> AbstractContextManager[AliasTransaction]:
         return alias_transaction(
-            self.registry, self.ledger, self.model, move=apply_step, clock=self.clock, patience_s=patience_s
+            self.registry, self.ledger, self.model, clock=self.clock, patience_s=patience_s
         )
 
 
@@ -278,7 +277,7 @@ def _apply(transaction: AliasTransaction, plan: Plan, smoke: Smoke | None, attem
 
 def _repair(transaction: AliasTransaction) -> list[Reason]:
     """Record what was changed outside; give the reason where the model has no champion left."""
-    state = transaction.realm()
+    state = transaction.registry_state()
     if state.champion is None and state.former_champions():
         model = transaction.model
         message = f"Model '{model}' has no @champion; 'evergreen rollback {model}' returns to a former one."

@@ -18,8 +18,14 @@ from evergreen.tasks.core.retraining.history import Attempt
 from evergreen.tasks.core.retraining.types import MANUAL, Moment, RetrainingRequest, retrain_policy
 from evergreen.tasks.core.verdict import Reason, StageResult, State
 from evergreen.tasks.data import open_source_of
-from evergreen.tasks.io.retraining_claims import RetrainingClaim, await_claim, read_history, take_claim
-from evergreen.tasks.io.retraining_request import Request, read_causes
+from evergreen.tasks.io.retraining import (
+    Request,
+    RetrainingClaim,
+    await_claim,
+    read_causes,
+    read_history,
+    take_claim,
+)
 from evergreen.tasks.io.settings import utc_now
 from evergreen.tasks.io.setup import Setup
 from evergreen.tasks.promotion import Promoter

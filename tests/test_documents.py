@@ -19,9 +19,10 @@ from evergreen.tasks.core.config import ModelConfig, parse_model
 from evergreen.tasks.core.config.explain import section_of
 from evergreen.tasks.core.data.clock import Window
 from evergreen.tasks.core.metrics.registry import metrics_of
+from evergreen.tasks.core.registry import import_path
 from evergreen.tasks.core.validation.validate import validate_version
 from evergreen.tasks.core.verdict import Outcome, State
-from evergreen.tasks.io.config import custom_metrics, import_function
+from evergreen.tasks.io.config import custom_metrics
 from evergreen.tasks.io.mlflow_store.model_files import load_foreign
 from evergreen.tasks.io.mlflow_store.tracking import Tracker
 from evergreen.tasks.io.prediction_log.store import open_log
@@ -263,7 +264,7 @@ def test_the_guides_metric_decides(team):
 def test_the_guides_gate_rejects_what_calls_too_much(team, limit, expected):
     config = model_config(validation=yaml.safe_load(examples("yaml", containing="team.gates"))["validation"])
     paths = config.validation.gates
-    gates = {path: import_function(path, key="validation.gates") for path in paths}
+    gates = {path: import_path(path, key="validation.gates") for path in paths}
     sys.modules["team.gates"].LIMIT = limit
     context = binary_context(2000, config=config)
     decision = validate_version(context, gates=gates, rng=np.random.default_rng(0))
@@ -281,7 +282,7 @@ def test_the_guides_foreign_model_can_be_brought_in(team, mlflow_uri, monkeypatc
     )  # an earlier test of this process may have left another store's experiment
     context = binary_context(200)
     features = context.holdout.frame[["x", "z"]]
-    uri = import_function("elsewhere:log_elsewhere", key="the guide")(features, context.scored.y)
+    uri = import_path("elsewhere:log_elsewhere", key="the guide")(features, context.scored.y)
     foreign = load_foreign(uri, tracker=Tracker(mlflow_uri), config=model_config())
     assert ("x", "z") == foreign.inputs
     assert (len(features), 2) == foreign.predict_proba(features).shape
@@ -289,8 +290,8 @@ def test_the_guides_foreign_model_can_be_brought_in(team, mlflow_uri, monkeypatc
 
 def test_the_guides_answers_reach_the_log(team):
     log = open_log(f"sqlite:///{team / 'log.db'}")
-    served = import_function("serve.answers:log_answer", key="the guide")
-    came_true = import_function("serve.answers:log_outcome", key="the guide")
+    served = import_path("serve.answers:log_answer", key="the guide")
+    came_true = import_path("serve.answers:log_outcome", key="the guide")
     asked = {"model": "payments", "name": "p-1"}
     assert 1 == served(log, **asked, features={"amount": 12.5}, score=0.8, decision=1, version=3)
     assert 1 == came_true(log, **asked, outcome=1)

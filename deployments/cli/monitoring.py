@@ -85,8 +85,8 @@ def _answer_without_run(setup: Setup, options: dict[str, Any]) -> dict[str, Any]
 
 
 def _monitor_all(*, as_json: bool) -> None:
+    from evergreen.tasks.io.databases import reach_servers
     from evergreen.tasks.io.settings import read_settings
-    from evergreen.tasks.io.store_checks import reach_servers
 
     settings = read_settings()
     reach_servers(settings)
@@ -210,7 +210,7 @@ def _deliver_pending(setup: Setup) -> dict[str, Any]:
 
 def _open_alarms(setup: Setup) -> dict[str, Any]:
     from evergreen.tasks.io.alerts import open_alarms
-    from evergreen.tasks.io.store_checks import reach_servers
+    from evergreen.tasks.io.databases import reach_servers
 
     reach_servers(setup.settings)
     alarms = open_alarms(setup.stores.ledger, setup.model)
@@ -251,7 +251,8 @@ def drift(
             f"--significance {significance:g} with --psi {psi:g} is not allowed: give a --significance between 0 and "
             "1, and a --psi above 0."
         )
-    from evergreen.tasks.io.compare_files import compare_files, write_files_page
+    from evergreen.tasks.core.reports.files_page import files_page
+    from evergreen.tasks.io.compare_files import compare_files, write_page
 
     comparison = compare_files(
         reference,
@@ -263,7 +264,7 @@ def drift(
         psi_warning=psi,
     )
     if html is not None:
-        write_files_page(html, comparison)
+        write_page(html, files_page(comparison.drift, comparison.reference, comparison.current))
         note(f"Wrote {html}.")
     result = {**comparison.drift.to_dict(), "html": None if html is None else str(html)}
     by_move = [one.to_dict() for one in comparison.drift.by_move]

@@ -128,8 +128,8 @@ def open_model(model: str) -> Setup:
     Unreachable
         When a server of a store refuses the connection.
     """
+    from evergreen.tasks.io.databases import reach_servers
     from evergreen.tasks.io.setup import open_setup
-    from evergreen.tasks.io.store_checks import reach_servers
 
     setup = open_setup(model)
     reach_servers(setup.settings)

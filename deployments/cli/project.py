@@ -75,7 +75,7 @@ def up(
     json: Json = False,
 ) -> None:
     """Start the local Prefect and MLflow servers in the background."""
-    from evergreen.tasks.io.store_checks import check_places
+    from evergreen.tasks.io.databases import check_places
 
     settings = read_settings()
     check_places(settings)
@@ -132,7 +132,7 @@ def migrate(
     """Rewrite keys and values that were renamed; comments and order stay."""
     if (model is None) == (not every):
         raise InputError("Name one MODEL, or --all for every file of the folder.")
-    from evergreen.tasks.io.migrate_config import migrate_configs
+    from evergreen.tasks.io.config import migrate_configs
 
     show(migrate_configs(read_settings(), model, dry_run=dry_run), _print_changes, as_json=json)
 

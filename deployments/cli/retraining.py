@@ -59,7 +59,7 @@ def _answer_without_run(setup: Setup, *, trigger: str, **options: Any) -> dict[s
     """Return the result where nothing is to start, which needs no Prefect run; None where a run has to decide."""
     from evergreen.tasks.core.retraining.types import MANUAL
     from evergreen.tasks.data import open_source_of
-    from evergreen.tasks.io.retraining_request import answer_without_run, read_request
+    from evergreen.tasks.io.retraining import answer_without_run, read_request
 
     if trigger not in (MANUAL, "schedule"):
         return None
@@ -181,7 +181,7 @@ def due(model: OptionalModel = None, json: Json = False) -> None:
     """List what asks for a retraining and what forbids it. Reads only."""
     from evergreen.tasks.data import open_source_of
     from evergreen.tasks.io.config import list_models, shown_path
-    from evergreen.tasks.io.retraining_request import due_now
+    from evergreen.tasks.io.retraining import due_now
 
     setups = [open_model(name) for name in ([model] if model else list_models(read_settings().config_dir))]
     if not setups:
@@ -211,14 +211,14 @@ def _print_due(result: dict[str, Any]) -> None:
 
 def pause(model: Model, reason: ReasonText, json: Json = False) -> None:
     """Forbid every retraining of a model until it is resumed."""
-    from evergreen.tasks.io.retraining_claims import pause_retraining
+    from evergreen.tasks.io.retraining import pause_retraining
 
     show(pause_retraining(open_model(model), why=reason), _print_reason, as_json=json)
 
 
 def resume(model: Model, reason: ReasonText = "", json: Json = False) -> None:
     """Allow retrainings again after a pause."""
-    from evergreen.tasks.io.retraining_claims import resume_retraining
+    from evergreen.tasks.io.retraining import resume_retraining
 
     show(resume_retraining(open_model(model), why=reason), _print_reason, as_json=json)
 

@@ -49,14 +49,14 @@ def send_by_apprise(url: str, *, title: str, text: str, level: AlertLevel) -> No
                 "variable or block that holds it."
             )
         arrived = service.notify(body=text, title=title, notify_type=_TYPES[level], body_format="text")
-        said = log.getvalue()
+        output = log.getvalue()
     if not arrived:
-        raise Unreachable(reason_without_secrets(said or "The receiver did not take it.", secrets_of(url)))
+        raise Unreachable(reason_without_secrets(output or "The receiver did not take it.", secrets_of(url)))
 
 
-def reason_without_secrets(said: str, secrets: set[str]) -> str:
+def reason_without_secrets(output: str, secrets: set[str]) -> str:
     """Return why something failed as one short line without credentials."""
-    lines = [line.strip().rstrip(".,") for line in said.splitlines() if line.strip()]
+    lines = [line.strip().rstrip(".,") for line in output.splitlines() if line.strip()]
     text = without_credentials(without_secrets("; ".join(dict.fromkeys(lines)), secrets))
     return text[:500] or "The receiver did not take it"
 
@@ -64,15 +64,20 @@ def reason_without_secrets(said: str, secrets: set[str]) -> str:
 def secrets_of(url: str) -> set[str]:
     """Return what of an address may be secret: user, password, path, query, and unknown schemes' host."""
     parts = urlsplit(url)
-    found = {parts.path, *parts.path.split("/"), parts.query, *(value for _, value in parse_qsl(parts.query))}
+    secrets = {
+        parts.path,
+        *parts.path.split("/"),
+        parts.query,
+        *(value for _, value in parse_qsl(parts.query)),
+    }
     userinfo, _, host = parts.netloc.rpartition("@")
-    found |= {userinfo, *userinfo.split(":")}
+    secrets |= {userinfo, *userinfo.split(":")}
     if parts.scheme not in _PLAIN:
-        found |= {url, host}
-    return found | set(map(unquote, found))
+        secrets |= {url, host}
+    return secrets | set(map(unquote, secrets))
 
 
-# Read alerts, and what channels were told, from the ledger: no more of a stream than it takes.
+# Read alerts and their deliveries from the ledger: no more of a stream than it takes.
 
 
 _TAIL, _DELIVERIES, _WINDOWS = 50, 200, 120
@@ -139,7 +144,7 @@ def _next_alert(
 
 
 def record_health(setup: Setup, report: HealthReport, *, version: int | None) -> Alert:
-    """Append to the stream ``health`` when a check fell ill, got worse or recovered; return the newest alert."""
+    """Append to the stream ``health`` when a check failed, got worse or recovered; return the newest alert."""
 
     def judge(last: LedgerEntry | None) -> tuple[Alert | None, Alert]:
         return _next_alert(setup, report, last, version=version)

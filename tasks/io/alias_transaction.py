@@ -1,4 +1,4 @@
-"""Acting on one model: under its lock, settled first, by a plan written before its first move and closed after."""
+"""Moves of a model's aliases: under its lock, by a plan written before the first move and closed after the last."""
 
 from __future__ import annotations
 
@@ -30,39 +30,36 @@ from evergreen.tasks.io.settings import utc_now
 from evergreen.tasks.io.setup import Setup
 
 Clock = Callable[[], datetime]
-ApplyStep = Callable[[Registry, str, PlanStep], None]
-"""Make one step on (registry, model); ``tasks/promotion.py`` has the only one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AliasTransaction:
-    """One holder's hands on one model: the stores, the lock that is held, and what was settled on the way."""
+    """The right to move a model's aliases: the stores, the lock that is held, and the plans settled on the way."""
 
     registry: Registry
     ledger: Ledger
     model: str
     lock: HeldLock
-    move: ApplyStep
     clock: Clock
     settled: list[dict[str, Any]] = field(default_factory=list)
 
-    def realm(self) -> RegistryState:
+    def registry_state(self) -> RegistryState:
         """Read the model's aliases, versions and plans as they are now."""
         return read_registry_state(self.registry, self.ledger, self.model)
 
     def carry_out(self, plan: Plan) -> RecordedPlan:
         """Write the plan, make its moves, close it."""
         entry = self._write(lambda history: None if open_plans(history) else (PLANNED, plan.to_dict()))
-        self.walk(plan.steps)
+        self.apply(plan.steps)
         self._close(entry.id, "applied")
         return RecordedPlan(plan_id=entry.id, plan=plan, at=entry.at, outcome="applied")
 
     def settle_open_plans(self) -> None:
         """Finish or abandon what a dead owner left; who holds the lock is the only one alive."""
         for recorded in open_plans(self.ledger.read(model=self.model, stream=PLANS)):
-            realm = self.realm()
-            settlement = settle(recorded.plan, realm.aliases, existing=realm.versions)
-            self.walk(settlement.steps)
+            state = self.registry_state()
+            settlement = settle(recorded.plan, state.aliases, existing=state.versions)
+            self.apply(settlement.steps)
             self._close(recorded.plan_id, settlement.outcome)
             self.settled.append(
                 {
@@ -73,16 +70,16 @@ class AliasTransaction:
                 }
             )
 
-    def note_smoke(self, plan_id: str, version: int, verdict: Verdict) -> None:
-        """Record what the smoke test of a new champion said."""
+    def record_smoke(self, plan_id: str, version: int, verdict: Verdict) -> None:
+        """Record the verdict of a new champion's smoke test."""
         payload = {"plan_id": plan_id, "version": version, **verdict.to_dict()}
         self._write(lambda _: (SMOKE_TESTED, payload))
 
-    def walk(self, steps: Iterable[PlanStep]) -> None:
-        """Make the moves, each after proof that the lock is still held."""
+    def apply(self, steps: Iterable[PlanStep]) -> None:
+        """Make the moves, each after a check that the lock is still held."""
         for step in steps:
             self.lock.check()
-            self.move(self.registry, self.model, step)
+            apply_step(self.registry, self.model, step)
 
     def _close(self, plan_id: str, outcome: str) -> None:
         """Close a plan; refused when another has closed it, for then this holder is no longer the owner."""
@@ -114,19 +111,17 @@ def read_registry_state(registry: Registry, ledger: Ledger, model: str) -> Regis
 
 @contextmanager
 def alias_transaction(
-    registry: Registry, ledger: Ledger, model: str, *, move: ApplyStep, clock: Clock, patience_s: float = 0.0
+    registry: Registry, ledger: Ledger, model: str, *, clock: Clock, patience_s: float = 0.0
 ) -> Iterator[AliasTransaction]:
     """Hold the model's lock and settle what is open; ``Blocked("lock_held")`` after ``patience_s`` seconds."""
     with ExitStack() as stack:
-        lock = _take_lock(stack, ledger, model, patience_s)
-        act = AliasTransaction(
-            registry=registry, ledger=ledger, model=model, lock=lock, move=move, clock=clock
-        )
-        act.settle_open_plans()
-        yield act
+        lock = _wait_for_lock(stack, ledger, model, patience_s)
+        transaction = AliasTransaction(registry=registry, ledger=ledger, model=model, lock=lock, clock=clock)
+        transaction.settle_open_plans()
+        yield transaction
 
 
-def _take_lock(stack: ExitStack, ledger: Ledger, model: str, patience_s: float) -> HeldLock:
+def _wait_for_lock(stack: ExitStack, ledger: Ledger, model: str, patience_s: float) -> HeldLock:
     deadline = time.monotonic() + patience_s
     while True:
         try:
@@ -164,7 +159,5 @@ def model_lock(setup: Setup, *, patience_s: float = LOCK_WAIT_S) -> Iterator[Non
         ``lock_held`` when another has it for longer than ``patience_s`` seconds.
     """
     stores, model = setup.stores, setup.model
-    with alias_transaction(
-        stores.registry, stores.ledger, model, move=apply_step, clock=utc_now, patience_s=patience_s
-    ):
+    with alias_transaction(stores.registry, stores.ledger, model, clock=utc_now, patience_s=patience_s):
         yield

@@ -19,10 +19,12 @@ import sqlalchemy as sa
 from evergreen.tasks.core.data.clock import Clock, Window
 from evergreen.tasks.core.data.columns import require_distinct
 from evergreen.tasks.core.data.rows import Rows, normalise
-from evergreen.tasks.core.errors import ConfigError, DataError, InputError, Unreachable, did_you_mean
+from evergreen.tasks.core.errors import DataError, InputError, Unreachable
 from evergreen.tasks.core.scoring.batch import BatchJob, Mode
 from evergreen.tasks.io.locks import hold_file_lock
-from evergreen.tasks.io.sources.open import Source
+from evergreen.tasks.io.sources.base import require_known
+from evergreen.tasks.io.sources.open import Source, named_as
+from evergreen.tasks.io.sources.sql import make_engine, parse_url
 
 
 def read_parts(
@@ -50,7 +52,11 @@ def read_parts(
         When a column is missing or a row has no place on the clock.
     """
     clock = source.clock
-    wanted = _checked(source, columns, clock)
+    known = source.loader.columns()
+    require_distinct(known, origin=source.origin)
+    wanted = list(dict.fromkeys([*columns, *([clock.column] if clock.column else [])]))
+    why = " Scoring needs the version's features, the clock and what is kept."
+    require_known(wanted, known, origin=source.origin, why=why)
     held: list[Rows] = []
     count = offset = 0
     for loaded in source.loader.stream(wanted):
@@ -66,19 +72,6 @@ def read_parts(
             held, count = [rest], len(rest)
     if count:
         yield _cut(held, count)[0]
-
-
-def _checked(source: Source, columns: Sequence[str], clock: Clock) -> list[str]:
-    known = source.loader.columns()
-    require_distinct(known, origin=source.origin)
-    wanted = list(dict.fromkeys([*columns, *([clock.column] if clock.column else [])]))
-    for name in wanted:
-        if name not in known:
-            raise DataError(
-                f"Column '{name}' is not in {source.origin}. It has: {', '.join(known)}."
-                f"{did_you_mean(name, known)} Scoring needs the version's features, the clock and what is kept."
-            )
-    return wanted
 
 
 def _inside(frame: pd.DataFrame, clock: Clock, window: Window, at: float | None) -> Rows:
@@ -247,17 +240,9 @@ def check_url(url: str) -> str:
 
 
 def _engine(url: str) -> sa.Engine:
-    try:
-        parsed = sa.make_url(url)
-    except sa.exc.ArgumentError:
-        raise ConfigError(
-            "--to is no SQLAlchemy URL such as postgresql+psycopg://USER@HOST/DATABASE. Correct it."
-        ) from None
-    shown = parsed.render_as_string(hide_password=True)
-    try:
-        return sa.create_engine(parsed, poolclass=sa.NullPool)
-    except (ImportError, sa.exc.NoSuchModuleError) as error:
-        raise ConfigError(f"--to '{shown}' needs a driver: {error}. Install it.") from None
+    with named_as("--to"):
+        parsed = parse_url(url)
+        return make_engine(parsed, parsed.render_as_string(hide_password=True))
 
 
 def _target(connection: sa.Connection, name: str, schema: pa.Schema, mode: Mode) -> sa.Table:
@@ -310,9 +295,8 @@ def _type(field: pa.Field) -> Any:
     )
     if pa.types.is_timestamp(field.type):
         return sa.DateTime(timezone=field.type.tz is not None)
-    for test, kind in kinds:
-        if test(field.type):
-            return kind
+    if kind := next((kind for is_type, kind in kinds if is_type(field.type)), None):
+        return kind
     raise InputError(
         f"Column '{field.name}' of type {field.type} cannot be written to a table. Leave it out of --keep."
     )

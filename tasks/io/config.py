@@ -1,19 +1,22 @@
-"""Find and read the YAML files of models; what they mean is decided in ``evergreen.tasks.core.config``."""
+"""Find, read and migrate the YAML files of models; what they mean is decided in ``evergreen.tasks.core.config``."""
 
 from __future__ import annotations
 
+import stat
 import sys
-from collections.abc import Callable
+import warnings
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import yaml
 
 from evergreen.tasks.core.config import ModelConfig, parse_model
-from evergreen.tasks.core.errors import ConfigError, unknown_name
+from evergreen.tasks.core.config.renamed import ConfigEdit, in_todays_keys, migrate_text
+from evergreen.tasks.core.errors import ConfigError, InputError, RenamedWord, unknown_name
 from evergreen.tasks.core.metrics.base import Metric, custom_metric
 from evergreen.tasks.core.registry import import_path
+from evergreen.tasks.io.files import write_file
 from evergreen.tasks.io.plugins import offer_plugins
 from evergreen.tasks.io.settings import Settings
 
@@ -49,7 +52,9 @@ def find_model(model: str, *, config_dir: Path) -> Path:
         return path.absolute()
     path = config_dir / f"{model}.yaml"
     if model in _RESERVED or not path.is_file():
-        registered = _files_of(model, config_dir)
+        files = [config_dir / f"{name}.yaml" for name in list_models(config_dir)]
+        mentioned = [file for file in files if model in file.read_text(encoding="utf-8", errors="replace")]
+        registered = [file for file in mentioned if _read_yaml(file).get("model") == model]
         if len(registered) > 1:
             names = " and ".join(file.name for file in registered)
             raise ConfigError(f"'{model}' is the model of {names}. Name one of the files instead.")
@@ -71,19 +76,11 @@ def read_config(path: Path) -> ModelConfig:
     return parse_model(values, defaults=defaults, origin=shown_path(path))
 
 
-def _files_of(model: str, config_dir: Path) -> list[Path]:
-    """Return the files whose key ``model`` names a registered model."""
-    files = [config_dir / f"{name}.yaml" for name in list_models(config_dir)]
-    mentioned = [file for file in files if model in file.read_text(encoding="utf-8", errors="replace")]
-    return [file for file in mentioned if _read_yaml(file).get("model") == model]
-
-
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         values = _parse(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        first = " ".join(str(error).split())
-        raise ConfigError(f"{shown_path(path)} is not readable as YAML: {first}. Correct the file.") from None
+        raise _not_yaml(shown_path(path), error) from None
     except FileNotFoundError:
         return {}
     if values is None:
@@ -93,6 +90,11 @@ def _read_yaml(path: Path) -> dict[str, Any]:
             f"{shown_path(path)} holds a {type(values).__name__}, expected keys and values; see config/README.md."
         )
     return values
+
+
+def _not_yaml(file: str, error: Exception) -> ConfigError:
+    first = " ".join(str(error).split())
+    return ConfigError(f"{file} is not readable as YAML: {first}. Correct the file.")
 
 
 def _parse(text: str) -> Any:
@@ -112,27 +114,6 @@ def shown_path(path: Path) -> str:
         return str(path)
 
 
-# Bring in what a team wrote itself, by dotted path: metrics, gates, generators.
-
-
-def import_function(path: str, *, key: str) -> Callable[..., Any]:
-    """Import a function named ``package.module:function`` or ``package.module.function``.
-
-    Parameters
-    ----------
-    path : str
-        The dotted path.
-    key : str
-        Configuration key it stands under, for messages.
-
-    Raises
-    ------
-    ConfigError
-        When the module or the function does not exist, or it cannot be called.
-    """
-    return cast("Callable[..., Any]", import_path(path, key=key))
-
-
 def custom_metrics(config: ModelConfig) -> dict[str, Metric]:
     """Return the team's own metrics (``evaluation.custom_metrics``) by name.
 
@@ -144,7 +125,7 @@ def custom_metrics(config: ModelConfig) -> dict[str, Metric]:
     return {
         name: custom_metric(
             name,
-            import_function(own.path, key=f"evaluation.custom_metrics.{name}"),
+            import_path(own.path, key=f"evaluation.custom_metrics.{name}"),
             greater_is_better=own.greater_is_better,
             bounded=own.bounded,
         )
@@ -164,3 +145,68 @@ def reach_team_modules(settings: Settings) -> None:
     for folder in (Path.cwd(), settings.config_dir.parent):
         if str(folder) not in sys.path:
             sys.path.append(str(folder))
+
+
+# Rewrite files that hold keys or values of an earlier version.
+
+
+def migrate_configs(settings: Settings, model: str | None, *, dry_run: bool = False) -> dict[str, Any]:
+    """Rewrite a model's file, or each of the folder, in today's words.
+
+    Parameters
+    ----------
+    model : str or None
+        Name or path of one model's file; None: every file of the folder, ``base.yaml`` too.
+    dry_run : bool
+        Say what would be changed, and write nothing.
+
+    Returns
+    -------
+    dict
+        ``state`` (Migrated; Unchanged where no old word was found or it was a dry run), ``reasons``, ``dry_run`` and
+        ``files``: ``file`` and ``changes`` (``line``, ``old``, ``new``) of each file that holds old words.
+
+    Raises
+    ------
+    ConfigError
+        When a file is not YAML, or has a key under its old and its new name; no file was written then.
+    """
+    folder = settings.config_dir
+    paths = sorted(folder.glob("*.yaml")) if model is None else [find_model(model, config_dir=folder)]
+    if not paths:
+        raise InputError(f"There is no YAML file in {folder}. Write one by 'evergreen init'.")
+    changed = {path: (text, edits) for path in paths for text, edits in [_migrated(path)] if edits}
+    if not dry_run:
+        for path, (text, _) in changed.items():
+            write_file(path.resolve(), text, mode=stat.S_IMODE(path.stat().st_mode))
+    return {
+        "state": "Migrated" if changed and not dry_run else "Unchanged",
+        "reasons": [],
+        "dry_run": dry_run,
+        "files": [
+            {
+                "file": str(path),
+                "changes": [{"line": edit.line, "old": edit.old, "new": edit.new} for edit in edits],
+            }
+            for path, (_, edits) in changed.items()
+        ],
+    }
+
+
+def _migrated(path: Path) -> tuple[str, tuple[ConfigEdit, ...]]:
+    """Return a file's text in today's words, read back to prove that nothing else was changed."""
+    before = path.read_bytes().decode("utf-8")
+    try:
+        after, edits = migrate_text(before)
+        values = yaml.safe_load(before)
+    except yaml.YAMLError as error:
+        raise _not_yaml(str(path), error) from None
+    if not edits:
+        return after, edits
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RenamedWord)
+        expected = in_todays_keys(values, origin=str(path))
+    if yaml.safe_load(after) != expected:
+        changes = ", ".join(f"{edit.old} (line {edit.line}) is now {edit.new}" for edit in edits)
+        raise ConfigError(f"{path} cannot be rewritten by this command. Change it by hand: {changes}.")
+    return after, edits

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,14 +12,7 @@ import numpy as np
 import pandas as pd
 
 from evergreen.tasks.core.contract.check import ContractResult, Finding, judge_contract
-from evergreen.tasks.core.contract.contract import (
-    Contract,
-    Expectation,
-    Kind,
-    as_text,
-    kind_of,
-    plan_expectations,
-)
+from evergreen.tasks.core.contract.contract import Contract, Expectation, as_text, kind_of, plan_expectations
 
 MOST_ROWS = 100_000
 _EXAMPLES = 5
@@ -55,7 +48,7 @@ def check_contract(
     window : str
         Its name, for messages.
     private : sequence of str
-        Columns none of whose values may be told, not even as an example of what is wrong.
+        Columns none of whose values may be shown, not even as an example of what is wrong.
     most_rows : int
         Values are checked on at most this many rows, taken at equal steps over the window; the number of
         rows, missing columns and repeated keys are judged on all of them.
@@ -64,7 +57,9 @@ def check_contract(
     -------
     ContractResult
     """
-    plan = plan_expectations(contract, _kinds(contract, frame))
+    named = {rule.name for rule in contract.columns} | {name for key in contract.unique for name in key}
+    kinds = {name: kind_of(frame[name]) for name in named if name in frame.columns}
+    plan = plan_expectations(contract, kinds)
     whole = [expected for expected in plan if expected.check in {"rows", "unique", "exists"}]
     values = [expected for expected in plan if expected not in whole]
     sample = frame.iloc[:: -(-len(frame) // most_rows)] if len(frame) > most_rows else frame
@@ -72,17 +67,11 @@ def check_contract(
         *_validate(_prepare(frame, whole), whole),
         *(_validate(_prepare(sample, values), values) if len(sample) else []),
     ]
-    told = [
+    shown = [
         one if set(private).isdisjoint(one.expectation.columns) else replace(one, examples=())
         for one in findings
     ]
-    return judge_contract(contract, told, window=window, n=len(frame), checked=len(sample))
-
-
-def _kinds(contract: Contract, frame: pd.DataFrame) -> dict[str, Kind]:
-    """Return what the contract's columns hold, those that are present."""
-    named = {rule.name for rule in contract.columns} | {name for key in contract.unique for name in key}
-    return {name: kind_of(frame[name]) for name in named if name in frame.columns}
+    return judge_contract(contract, shown, window=window, n=len(frame), checked=len(sample))
 
 
 def _prepare(frame: pd.DataFrame, plan: list[Expectation]) -> pd.DataFrame:
@@ -124,40 +113,28 @@ def _validate(frame: pd.DataFrame, plan: list[Expectation]) -> list[Finding]:
 
 
 def _build(expected: Expectation, *, meta: dict[str, Any]) -> Any:
-    gxe = _expectations()
-    mostly, column = 1.0 - expected.limit, expected.columns[0] if expected.columns else ""
-    builders: dict[str, Callable[[], Any]] = {
-        "exists": lambda: gxe.ExpectColumnToExist(column=column, meta=meta),
-        "nulls": lambda: gxe.ExpectColumnValuesToNotBeNull(column=column, mostly=mostly, meta=meta),
-        "kind": lambda: gxe.ExpectColumnValuesToBeInTypeList(
-            column=column, type_list=_NUMBERS if expected.kind == "number" else _TIMES, meta=meta
-        ),
-        "range": lambda: gxe.ExpectColumnValuesToBeBetween(
-            column=column, min_value=expected.minimum, max_value=expected.maximum, mostly=mostly, meta=meta
-        ),
-        "categories": lambda: gxe.ExpectColumnValuesToBeInSet(
-            column=column, value_set=list(expected.categories or ()), mostly=mostly, meta=meta
-        ),
-        "rows": lambda: gxe.ExpectTableRowCountToBeBetween(
-            min_value=_as_int(expected.minimum), max_value=_as_int(expected.maximum), meta=meta
-        ),
-        "unique": lambda: _build_unique(expected, meta=meta),
-    }
-    return builders[expected.check]()
-
-
-def _expectations() -> Any:
-    """Return Great Expectations' catalogue of expectations, imported at first use."""
     import great_expectations.expectations as catalogue
 
-    return catalogue
-
-
-def _build_unique(expected: Expectation, *, meta: dict[str, Any]) -> Any:
-    gxe = _expectations()
-    if len(expected.columns) == 1:
-        return gxe.ExpectColumnValuesToBeUnique(column=expected.columns[0], meta=meta)
-    return gxe.ExpectCompoundColumnsToBeUnique(column_list=list(expected.columns), meta=meta)
+    column = {"column": expected.columns[0]} if expected.columns else {}
+    share = {**column, "mostly": 1.0 - expected.limit}
+    limits = {"min_value": expected.minimum, "max_value": expected.maximum}
+    rows = {name: None if limit is None else int(limit) for name, limit in limits.items()}
+    types = _NUMBERS if expected.kind == "number" else _TIMES
+    allowed = list(expected.categories or ())
+    unique: tuple[str, dict[str, Any]] = ("ExpectColumnValuesToBeUnique", column)
+    if len(expected.columns) > 1:
+        unique = ("ExpectCompoundColumnsToBeUnique", {"column_list": list(expected.columns)})
+    expectations: dict[str, tuple[str, dict[str, Any]]] = {
+        "exists": ("ExpectColumnToExist", column),
+        "nulls": ("ExpectColumnValuesToNotBeNull", share),
+        "kind": ("ExpectColumnValuesToBeInTypeList", {**column, "type_list": types}),
+        "range": ("ExpectColumnValuesToBeBetween", {**share, **limits}),
+        "categories": ("ExpectColumnValuesToBeInSet", {**share, "value_set": allowed}),
+        "rows": ("ExpectTableRowCountToBeBetween", rows),
+        "unique": unique,
+    }
+    name, options = expectations[expected.check]
+    return getattr(catalogue, name)(**options, meta=meta)
 
 
 def _read(results: Iterable[Any], plan: list[Expectation], *, n: int) -> Iterable[Finding]:
@@ -167,21 +144,18 @@ def _read(results: Iterable[Any], plan: list[Expectation], *, n: int) -> Iterabl
         result = by_number[number]
         _refuse_exceptions(result, expected)
         measured = result.result or {}
+        percent = measured.get("unexpected_percent")
+        # checks without a share of offending values count as all or nothing
+        share = 0.0 if result.success else 1.0
+        if percent is not None and expected.check not in {"exists", "rows"}:
+            share = float(percent) / 100.0
         yield Finding(
             expectation=expected,
-            share=_share(expected, success=bool(result.success), measured=measured),
+            share=share,
             n=int(measured.get("element_count", n)),
             examples=_examples(measured),
             observed=n if expected.check == "rows" else None,
         )
-
-
-def _share(expected: Expectation, *, success: bool, measured: dict[str, Any]) -> float:
-    """Return the share of offending values, 0 to 1; checks without one count as all or nothing."""
-    percent = measured.get("unexpected_percent")
-    if percent is None or expected.check in {"exists", "rows"}:
-        return 0.0 if success else 1.0
-    return float(percent) / 100.0
 
 
 def _examples(measured: dict[str, Any]) -> tuple[str, ...]:
@@ -198,16 +172,11 @@ def _short(value: Any) -> str:
 
 
 def _refuse_exceptions(result: Any, expected: Expectation) -> None:
-    """Raise where a check itself broke: not being able to look is not a finding."""
+    """Raise where a check itself broke: not being able to check is not a finding."""
     info = result.exception_info or {}
-    inner = info.values() if info and "raised_exception" not in info else [info]
-    for one in inner:
+    for one in [info] if "raised_exception" in info else info.values():
         if isinstance(one, dict) and one.get("raised_exception"):
             raise RuntimeError(
                 f"Great Expectations could not check '{expected.check}' of {expected.columns}: "
                 f"{one.get('exception_message')}"
             )
-
-
-def _as_int(value: float | None) -> int | None:
-    return None if value is None else int(value)

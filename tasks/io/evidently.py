@@ -24,19 +24,13 @@ SAMPLE = f"{FOLDER}/sample.json"
 
 @dataclass(frozen=True, kw_only=True)
 class EvidentlyPage:
-    """The page, or why there is none.
-
-    Attributes
-    ----------
-    html : str | None
-        The whole page, about 4 MB, which asks no server.
-    reasons : tuple of Reason
-        ``columns_left_out``, and where there is no page why: ``switched_off``, ``no_reference_sample``, ``no_rows``,
-        ``no_common_column`` or ``evidently_failed``.
-    """
+    """The page, or why there is none."""
 
     html: str | None = None
+    """The whole page, about 4 MB, which asks no server."""
     reasons: tuple[Reason, ...] = ()
+    """``columns_left_out``, and where there is no page why: ``switched_off``, ``no_reference_sample``, ``no_rows``,
+    ``no_common_column`` or ``evidently_failed``."""
 
 
 def read_sample(setup: Setup, version: int) -> dict[str, Any] | None:
@@ -59,21 +53,26 @@ def draw_evidently_page(
         Columns that are left out though a sample has them.
     """
     if reference is None:
-        said = "The champion has no sample of its training rows; versions trained from now on have one."
-        return _no_page("no_reference_sample", said)
+        return _no_page(
+            "no_reference_sample",
+            "The champion has no sample of its training rows; versions trained from now on have one.",
+        )
     compared = compare_columns(reference, current, private=private)
     before, now = sample_frame(reference), sample_frame(current)
     if not len(before) or not len(now):
         return _no_page("no_rows", f"Samples of {len(before)} and {len(now)} rows cannot be compared.")
-    left_out = _left_out(compared)
+    left_out: list[Reason] = []
+    if compared.left_out:
+        columns = "; ".join(f"{name}: {why}" for name, why in compared.left_out.items())
+        left_out = [Reason(code="columns_left_out", message=f"Not on Evidently's page: {columns}.")]
     if not compared.numeric and not compared.categorical:
-        said = "No column has values on both sides, so that there is nothing to compare."
-        return _no_page("no_common_column", said, *left_out)
+        message = "No column has values on both sides, so that there is nothing to compare."
+        return _no_page("no_common_column", message, *left_out)
     try:
-        return EvidentlyPage(html=_draw(before, now, compared), reasons=left_out)
+        return EvidentlyPage(html=_draw(before, now, compared), reasons=tuple(left_out))
     except Exception as error:  # a page of another library must not end a run; the reason is in the result
-        said = f"Evidently drew no page: {type(error).__name__}: {error}"
-        return _no_page("evidently_failed", said[:500], *left_out)
+        message = f"Evidently drew no page: {type(error).__name__}: {error}"
+        return _no_page("evidently_failed", message[:500], *left_out)
 
 
 def _draw(reference: pd.DataFrame, current: pd.DataFrame, compared: ComparableColumns) -> str:
@@ -91,13 +90,6 @@ def _draw(reference: pd.DataFrame, current: pd.DataFrame, compared: ComparableCo
             Dataset.from_pandas(side[columns], data_definition=definition) for side in (current, reference)
         ]
         return str(Report([DataDriftPreset()]).run(*sides).get_html_str(as_iframe=False))
-
-
-def _left_out(compared: ComparableColumns) -> tuple[Reason, ...]:
-    if not compared.left_out:
-        return ()
-    named = "; ".join(f"{name}: {why}" for name, why in compared.left_out.items())
-    return (Reason(code="columns_left_out", message=f"Not on Evidently's page: {named}."),)
 
 
 def _no_page(code: str, message: str, *more: Reason) -> EvidentlyPage:

@@ -19,11 +19,14 @@ from evergreen.tasks.core.init.config_text import render_config
 from evergreen.tasks.core.init.proposal import Proposal, ProposalData, check_roles, propose, survey
 from evergreen.tasks.core.init.windows import ProposedKey
 from evergreen.tasks.core.verdict import Reason
+from evergreen.tasks.io.files import write_file
 from evergreen.tasks.io.settings import read_settings
 from evergreen.tasks.io.sources.base import detect_format
 from evergreen.tasks.io.sources.open import named_as, open_source
 from evergreen.tasks.io.sources.sql import only_table
 
+_PACKED = (".gz", ".bz2", ".xz", ".zst")
+_FILES = (".csv", ".tsv", ".txt", ".parquet", ".pq", ".parq", ".yaml", ".yml")
 UP = 3
 """More steps up than this and an absolute path is easier to read."""
 
@@ -36,29 +39,21 @@ def check_writable(path: Path, *, force: bool) -> None:
     InputError
         When the file exists and ``force`` is not given, it is no YAML file, or a folder bears its name.
     """
-    if path.suffix not in (".yaml", ".yml"):
-        raise InputError(f"'{path}' does not end in .yaml. Name a YAML file with --out.")
-    if path.stem == "base":
-        raise InputError(f"'{path}' is the file of defaults. Name another file with --out.")
-    if path.is_dir():
-        raise InputError(f"'{path}' is a folder. Name a YAML file with --out.")
     above = next((folder for folder in path.parents if folder.exists()), path.parent)
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        raise InputError(
-            f"'{path}' cannot be written: '{above}' is no folder to write in. Name another with --out."
-        )
-    if path.exists() and not force:
-        raise InputError(
-            f"'{path}' exists already. Name another file with --out, or overwrite it with --force."
-        )
-
-
-def write_config(path: Path, text: str) -> None:
-    """Write the file as a whole; its folder is made where it is missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
+    problems = {
+        "does not end in .yaml. Name a YAML file with --out.": path.suffix not in (".yaml", ".yml"),
+        "is the file of defaults. Name another file with --out.": path.stem == "base",
+        "is a folder. Name a YAML file with --out.": path.is_dir(),
+        f"cannot be written: '{above}' is no folder to write in. Name another with --out.": (
+            not above.is_dir() or not os.access(above, os.W_OK)
+        ),
+        "exists already. Name another file with --out, or overwrite it with --force.": (
+            path.exists() and not force
+        ),
+    }
+    for problem, is_there in problems.items():
+        if is_there:
+            raise InputError(f"'{path}' {problem}")
 
 
 def name_source(data: str, *, base: Path, folder: Path, model: str) -> tuple[str, str]:
@@ -89,7 +84,7 @@ def _near(path: Path, folder: Path) -> str:
     return near if Path(near).parts.count("..") <= UP else str(path)
 
 
-# Look at data nobody has described yet and write a configuration that runs as it stands.
+# Survey data nobody has described yet and write a configuration that runs as it is.
 
 
 def init_config(
@@ -138,18 +133,18 @@ def init_config(
     check_writable(path, force=force)
     model = model_name(path.stem) if out else model
     frame, origin = _read(data, table=table, target=target, roles={"time": time, "group": group})
-    material, why = survey(frame, target=target, time=time, group=group, rng=np.random.default_rng(0))
-    proposal = propose(material)
+    described, why = survey(frame, target=target, time=time, group=group, rng=np.random.default_rng(0))
+    proposal = propose(described)
     entries = _data_entries(
-        material, data=data, table=table, folder=path.parent, model=model, asked=time is not None
+        described, data=data, table=table, folder=path.parent, model=model, asked=time is not None
     )
     head = (
         f"Proposed by 'evergreen init' from {len(frame):,} rows and {len(frame.columns)} columns of {origin}."
     )
     text = render_config(proposal, head=head, model=model, why_problem=why, data=entries)
     config = parse_model(yaml.safe_load(text), origin=path.name)
-    write_config(path, text)
-    return _summary(config, proposal, material, path=path)
+    write_file(path, text)
+    return _summary(config, proposal, described, path=path)
 
 
 def model_name(data: str) -> str:
@@ -160,20 +155,7 @@ def model_name(data: str) -> str:
     """
     parts = [part for part in re.split(r"[/\\]", data) if part and "*" not in part and "?" not in part]
     stem = parts[-1] if parts else "model"
-    for ending in (
-        ".gz",
-        ".bz2",
-        ".xz",
-        ".zst",
-        ".csv",
-        ".tsv",
-        ".txt",
-        ".parquet",
-        ".pq",
-        ".parq",
-        ".yaml",
-        ".yml",
-    ):
+    for ending in (*_PACKED, *_FILES):
         stem = stem.removesuffix(ending)
     words = re.sub(r"[^A-Za-z0-9_-]+", "_", stem.rpartition(".")[2]).strip("_-")
     return words or "model"
@@ -201,43 +183,40 @@ def _read(
 
 
 def _data_entries(
-    material: ProposalData, *, data: str, table: str | None, folder: Path, model: str, asked: bool
+    described: ProposalData, *, data: str, table: str | None, folder: Path, model: str, asked: bool
 ) -> list[ProposedKey]:
     source, why = name_source(data, base=Path.cwd(), folder=folder, model=model)
     given = [
         ProposedKey(key="source", value=source, why=why),
         *([ProposedKey(key="table", value=table)] if table else []),
-        ProposedKey(key="target", value=material.target),
-        *([ProposedKey(key="group", value=material.group)] if material.group else []),
+        ProposedKey(key="target", value=described.target),
+        *([ProposedKey(key="group", value=described.group)] if described.group else []),
     ]
-    if material.clock is not None:
-        return given + _clock_entries(material.clock, asked=asked)
-    named = ", ".join(material.times)
+    if described.clock is not None:
+        clock: FoundClock = described.clock
+        why = "The only complete column of times that the rows follow; write null if it is no clock."
+        form = [ProposedKey(key="time_format", value=clock.time_format)] if clock.time_format else []
+        return [
+            *given,
+            ProposedKey(key="time", value=clock.column, why="" if asked else why),
+            ProposedKey(key="clock", value=clock.clock),
+            *form,
+        ]
+    named = ", ".join(described.times)
     hint = f" These columns read as times: {named}; name one as 'time' if rows follow it." if named else ""
     no_clock = "No clock: rows have no order, so splits are random by row and tests take rows as independent."
     return [*given, ProposedKey(key="time", value=None, why=no_clock + hint)]
 
 
-def _clock_entries(clock: FoundClock, *, asked: bool) -> list[ProposedKey]:
-    why = (
-        ""
-        if asked
-        else "The only complete column of times that the rows follow; write null if it is no clock."
-    )
-    form = [ProposedKey(key="time_format", value=clock.time_format)] if clock.time_format else []
-    return [
-        ProposedKey(key="time", value=clock.column, why=why),
-        ProposedKey(key="clock", value=clock.clock),
-        *form,
-    ]
-
-
 def _summary(
-    config: ModelConfig, proposal: Proposal, material: ProposalData, *, path: Path
+    config: ModelConfig, proposal: Proposal, described: ProposalData, *, path: Path
 ) -> dict[str, Any]:
     reasons = [
         *(
-            Reason(code=_code(why), message=f"Column '{name}' is excluded: {why}.")
+            Reason(
+                code="leak" if why.startswith("leak") else "not_a_feature",
+                message=f"Column '{name}' is excluded: {why}.",
+            )
             for name, why in proposal.exclude.items()
         ),
         *proposal.warnings,
@@ -249,7 +228,7 @@ def _summary(
         "path": str(path),
         "problem": proposal.problem,
         "metric": config.evaluation.metric,
-        "rows": material.rows,
+        "rows": described.rows,
         "time": config.data.time,
         "clock": config.data.clock if config.data.time else None,
         "exclude": proposal.exclude,
@@ -259,7 +238,3 @@ def _summary(
         "proposed": {entry.key: entry.value for entry in proposal.entries},
         "candidates": [candidate["name"] for candidate in proposal.candidates],
     }
-
-
-def _code(why: str) -> str:
-    return "leak" if why.startswith("leak") else "not_a_feature"

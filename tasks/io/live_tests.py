@@ -1,4 +1,4 @@
-"""What a live test is judged on: its rows from the log, and what was known of the champion before it."""
+"""Live tests: their rows from the log, judged; their traffic; how they are shown and ended."""
 
 from __future__ import annotations
 
@@ -51,7 +51,6 @@ from evergreen.tasks.core.arrays import FloatArray
 from evergreen.tasks.core.data.clock import Window
 from evergreen.tasks.core.data.rows import Rows
 from evergreen.tasks.core.errors import Blocked, InputError
-from evergreen.tasks.core.metrics.base import Metric
 from evergreen.tasks.core.promotion.history import PLANS
 from evergreen.tasks.core.promotion.ledger import LedgerEntry
 from evergreen.tasks.core.promotion.plan import CHAMPION
@@ -65,7 +64,7 @@ from evergreen.tasks.io.config import custom_metrics
 from evergreen.tasks.io.mlflow_store.documents import read_documents
 from evergreen.tasks.io.prediction_log.records import VERSION
 from evergreen.tasks.io.settings import utc_now
-from evergreen.tasks.io.setup import Setup
+from evergreen.tasks.io.setup import Setup, command_result
 from evergreen.tasks.io.traffic import end_variants, read_traffic, set_variants
 
 _COHORTS = 30.0
@@ -74,7 +73,7 @@ _AGES = 10
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LiveTestResults:
-    """A look, and how complete its labels are."""
+    """An analysis, and how complete its labels are."""
 
     look: LiveTestAnalysis
     maturity: Maturity
@@ -83,19 +82,27 @@ class LiveTestResults:
 def evaluate_now(setup: Setup, test: LiveTest) -> LiveTestResults:
     """Read a test's rows from the log and judge them as of now; nothing is written."""
     now = now_on_clock(setup, [arm.name for arm in test.arms])
-    metric, rails = _test_metric(setup, test.metric), {rail.metric: rail for rail in test.guardrails}
-    known = guardrail_metrics(setup.config, custom=custom_metrics(setup.config))
-    guards = {name: found for name, found in known.items() if name in rails}
-    evidence, by_guard = Evidence(), dict.fromkeys(guards, Evidence())
+    config, custom = setup.config, custom_metrics(setup.config)
+    live = config.live.model_copy(update={"metric": test.metric})
+    metric = metric_of_test(config.model_copy(update={"live": live}), custom=custom)
+    rails, metrics = {rail.metric: rail for rail in test.guardrails}, guardrail_metrics(config, custom=custom)
+    guardrails = {name: metrics[name] for name in metrics if name in rails}
+    evidence, by_guardrail = Evidence(), dict.fromkeys(guardrails, Evidence())
     maturity = _label_maturity(test, np.zeros(0), np.zeros(0), now=now)
     for answered in _read_answers(setup, test, now=now):
         evidence += gather_evidence(observe(answered, metric), test, now=now, clip=test.clip)
-        for name, found in guards.items():
-            by_guard[name] += gather_evidence(observe(answered, found), test, now=now, clip=rails[name].clip)
+        for name, guardrail in guardrails.items():
+            observed = observe(answered, guardrail)
+            by_guardrail[name] += gather_evidence(observed, test, now=now, clip=rails[name].clip)
         control = answered.take(answered.variants == test.control.name)
         maturity += _label_maturity(test, control.positions, control.known_at, now=now)
     look = analyse_live_test(
-        test, evidence, now=now, hits=is_hits(metric), span=span_of(metric, test.clip), guardrails=by_guard
+        test,
+        evidence,
+        now=now,
+        hits=is_hits(metric),
+        span=span_of(metric, test.clip),
+        guardrails=by_guardrail,
     )
     return LiveTestResults(look=look, maturity=maturity)
 
@@ -127,7 +134,7 @@ def _read_answers(setup: Setup, test: LiveTest, *, now: float) -> Iterator[Logge
 
 
 def _read_slice(setup: Setup, test: LiveTest, window: Window, *, now: float) -> Rows:
-    """Read the control's rows, and the challengers' own or (paired) what they said of the control's.
+    """Read the control's rows, and the challengers' own or (paired) what they answered to the control's rows.
 
     An arm is a version under a name: what another version answered under the name is left out.
     """
@@ -143,12 +150,6 @@ def _read_slice(setup: Setup, test: LiveTest, window: Window, *, now: float) -> 
     return join_rows(parts)
 
 
-def _test_metric(setup: Setup, name: str) -> Metric:
-    live = setup.config.live.model_copy(update={"metric": name})
-    config = setup.config.model_copy(update={"live": live})
-    return metric_of_test(config, custom=custom_metrics(setup.config))
-
-
 def _label_maturity(test: LiveTest, positions: FloatArray, known_at: FloatArray, *, now: float) -> Maturity:
     """Return labels by cohort (a thirtieth of the longest duration) and age, of the control's rows."""
     length = test.longest / _COHORTS
@@ -157,7 +158,7 @@ def _label_maturity(test: LiveTest, positions: FloatArray, known_at: FloatArray,
     return measure_maturity(positions, known_at, now=now, length=length, ages=ages)
 
 
-# The traffic of a live test: given when it begins, taken back when it ends, and what changed it meanwhile.
+# The traffic of a live test: set when it begins, sent back when it ends, and what changed it meanwhile.
 
 
 def read_tests(setup: Setup) -> tuple[TestState, ...]:
@@ -184,9 +185,10 @@ def share_traffic(setup: Setup, test: LiveTest, *, dry_run: bool = False) -> Non
             f"traffic stop {setup.model}' before a live test begins."
         )
     texts = [f"{arm.name}={arm.version}@{arm.share!r}" for arm in test.challengers]
-    kept = [_variant_text(one) for one in plan.shadows if one.name not in ours]
-    shadows = [*kept, *texts] if test.mode == PAIRED else kept
-    challengers = [] if test.mode == PAIRED else texts
+    shadows = [_variant_text(one) for one in plan.shadows if one.name not in ours]
+    challengers = texts
+    if test.mode == PAIRED:
+        shadows, challengers = [*shadows, *texts], []
     why = f"Live test '{test.name}'."
     set_variants(
         setup, challengers=challengers, shadows=shadows, judged=sorted(ours), why=why, dry_run=dry_run
@@ -194,7 +196,7 @@ def share_traffic(setup: Setup, test: LiveTest, *, dry_run: bool = False) -> Non
 
 
 def what_changed(setup: Setup, state: TestState) -> tuple[Reason, ...]:
-    """Return what happened to throne and traffic since a test was created that voids it; empty: nothing."""
+    """Return what happened to champion and traffic since a test was created that voids it; empty: nothing."""
     ledger, model = setup.stores.ledger, setup.model
     return (
         *champions_meanwhile(ledger.read(model=model, stream=PLANS), state),
@@ -221,7 +223,7 @@ def _variant_text(variant: Variant) -> str:
     return f"{variant.name}={members}@{variant.share!r}"
 
 
-# Show, end and abort live tests: small acts that need no run and no Prefect.
+# Show, end and abort live tests: commands that need no run and no Prefect.
 
 
 _STATE_NAMES = {"running": "LiveTestRunning", "promote": "Promoted", "abort": "Aborted"}
@@ -235,18 +237,18 @@ def show_test(setup: Setup, *, name: str | None = None) -> dict[str, Any]:
     if state.ended is None and state.begun_at is None:
         shown["action"], reasons = "begin", (not_begun(state),)
     elif state.ended is None:
-        seen = evaluate_now(setup, state.test)
+        results = evaluate_now(setup, state.test)
         champion = setup.stores.registry.aliases(setup.model).get(CHAMPION)
-        ended = conclude(state.test, seen.look, champion=champion, tripped=what_changed(setup, state))
+        ended = conclude(state.test, results.look, champion=champion, tripped=what_changed(setup, state))
         shown |= {
-            "look": seen.look.to_dict(),
-            "maturity": seen.maturity.to_dict(),
+            "look": results.look.to_dict(),
+            "maturity": results.maturity.to_dict(),
             "action": ended.action.value,
         }
         reasons = ended.reasons
     elif state.analyses:
         shown |= {"look": dict(state.analyses[-1]), "action": state.status}
-    return command_result(setup, _state_name(state), state.test, list(reasons), **shown)
+    return live_test_result(setup, _state_name(state), state.test, list(reasons), **shown)
 
 
 def abort_test(setup: Setup, *, why: str, name: str | None = None) -> dict[str, Any]:
@@ -263,13 +265,13 @@ def abort_test(setup: Setup, *, why: str, name: str | None = None) -> dict[str, 
     reason = Reason(code="aborted_by_hand", message=why.strip())
     entry = end_test(setup, test, Conclusion(action=Action.ABORT, reasons=(reason,)), by="a person")
     if entry is not None:
-        return command_result(setup, "Aborted", test, [reason], entry=entry)
+        return live_test_result(setup, "Aborted", test, [reason], entry=entry)
     state = find_test(read_tests(setup), test.name)
     over = is_over(state)
     if not settle_arms(setup):
         raise InputError(f"{over.message} Nothing was changed.")
     back = Reason(code="traffic_reverted", message="Its arms still had traffic, which was sent back.")
-    return command_result(setup, _state_name(state), test, [over, back])
+    return live_test_result(setup, _state_name(state), test, [over, back])
 
 
 def end_test(setup: Setup, test: LiveTest, ended: Conclusion, *, by: str) -> LedgerEntry | None:
@@ -291,11 +293,9 @@ def end_test(setup: Setup, test: LiveTest, ended: Conclusion, *, by: str) -> Led
 
     def decide(history: Sequence[LedgerEntry]) -> tuple[str, dict[str, Any]] | None:
         running = running_test(fold_tests(history))
-        return (
-            None
-            if running is None or running.test.name != test.name
-            else (kind, end_payload(test, ended, by=by))
-        )
+        if running is None or running.test.name != test.name:
+            return None
+        return kind, end_payload(test, ended, by=by)
 
     with model_lock(setup):
         entry = setup.stores.ledger.claim(model=setup.model, stream=AB, at=utc_now(), decide=decide)
@@ -337,9 +337,9 @@ def not_begun(state: TestState) -> Reason:
     return Reason(code="not_begun", message=message)
 
 
-def command_result(
+def live_test_result(
     setup: Setup,
-    word: str,
+    state: str,
     test: LiveTest,
     reasons: Sequence[Reason],
     *,
@@ -347,18 +347,12 @@ def command_result(
     dry_run: bool = False,
     **more: Any,
 ) -> dict[str, Any]:
-    """Return what a command says of a test."""
-    plain = {
-        "state": word,
-        "model": setup.model,
-        "reasons": [one.to_dict() for one in reasons],
-        "decision_id": entry.id if entry else None,
-        "dry_run": dry_run,
-        "test": explain_plan(test),
-        **more,
-    }
-    said: dict[str, Any] = to_plain(plain)
-    return said
+    """Return what a command answers about a test."""
+    plan = explain_plan(test)
+    result: dict[str, Any] = to_plain(
+        command_result(setup, state, reasons, entry=entry, dry_run=dry_run, test=plan, **more)
+    )
+    return result
 
 
 def _state_name(state: TestState) -> str:

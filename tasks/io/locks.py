@@ -1,4 +1,4 @@
-"""One holder at a time: locks that die with their holder, on a file or in a PostgreSQL session."""
+"""The lock of a model: one holder at a time, on a file or in a PostgreSQL session; it ends with its holder."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from evergreen.tasks.core.errors import Blocked
+from evergreen.tasks.io.files import is_locked, is_same_file
 
 PROBE_RETRIES = 5
 PROBE_PAUSE_S = 0.02
-FOLDER_LOCK = ".lock"
-"""File in a folder that `folder_lock` holds."""
 
 
 class HeldLock(Protocol):
-    """A lock in hand. ``check()`` proves that it still is, else raises ``Blocked("lock_lost")``."""
+    """A lock that is held; ``check()`` raises ``Blocked("lock_lost")`` when it no longer is."""
 
     model: str
 
@@ -59,12 +58,8 @@ class FileLock:
 
     def check(self) -> None:
         """Raise ``Blocked("lock_lost")`` when the file was removed or replaced, so that others could lock anew."""
-        try:
-            ours, there = os.fstat(self._descriptor), os.stat(self._path)
-        except OSError as error:
-            raise lock_lost(self.model, f"its file {self._path.name} is gone") from error
-        if (ours.st_dev, ours.st_ino) != (there.st_dev, there.st_ino):
-            raise lock_lost(self.model, f"its file {self._path.name} was replaced")
+        if not is_same_file(self._descriptor, self._path):
+            raise lock_lost(self.model, f"its file {self._path.name} is gone or was replaced")
 
 
 def lock_path(folder: Path, model: str) -> Path:
@@ -77,21 +72,18 @@ def hold_file_lock(folder: Path, model: str) -> Iterator[FileLock]:
     """Hold the model's file lock; ``Blocked("lock_held")`` at once when another holds it."""
     folder.mkdir(parents=True, exist_ok=True)
     path = lock_path(folder, model)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        if not _flock(descriptor):
-            raise lock_held(model, os.pread(descriptor, 100, 0).decode(errors="replace").strip())
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()}\n".encode(), 0)
-        lock = FileLock(model=model, path=path, descriptor=descriptor)
+    with path.open("a+b", buffering=0) as file:
+        if not _flock(file.fileno()):
+            raise lock_held(model, os.pread(file.fileno(), 100, 0).decode(errors="replace").strip())
+        file.truncate(0)
+        file.write(f"process {os.getpid()}\n".encode())
+        lock = FileLock(model=model, path=path, descriptor=file.fileno())
         lock.check()
         yield lock
-    finally:
-        os.close(descriptor)
 
 
 def _flock(descriptor: int) -> bool:
-    """Take the lock; a few short retries, because a reader of ``file_lock_is_held`` holds it for microseconds."""
+    """Take the lock; a few short retries, because who asks ``file_lock_is_held`` holds it for microseconds."""
     for attempt in range(PROBE_RETRIES):
         with suppress(BlockingIOError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -102,18 +94,8 @@ def _flock(descriptor: int) -> bool:
 
 
 def file_lock_is_held(folder: Path, model: str) -> bool:
-    """Return whether somebody holds the model's file lock now (asked by a shared lock, given back at once)."""
-    try:
-        descriptor = os.open(lock_path(folder, model), os.O_RDONLY)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+    """Return whether somebody holds the model's file lock now."""
+    return is_locked(lock_path(folder, model), shared=True)
 
 
 def advisory_key(name: str) -> int:
@@ -179,15 +161,3 @@ def advisory_lock_is_held(engine: Engine, model: str) -> bool:
     """Return whether some session holds the model's advisory lock now."""
     with engine.connect() as connection:
         return bool(connection.execute(_HOLDERS, {"key": advisory_key(model)}).all())
-
-
-@contextmanager
-def folder_lock(folder: Path) -> Iterator[None]:
-    """Wait until nobody else changes what lies in a folder; hold it for moments, never while fetching or loading."""
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / FOLDER_LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

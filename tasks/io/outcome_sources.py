@@ -24,42 +24,28 @@ PREDICTION_ID = "@prediction_id"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class OutcomeRequest:
-    """What outcomes are asked for.
-
-    Attributes
-    ----------
-    config : ModelConfig
-        The model.
-    window : Window
-        Half-open slice of the model's clock.
-    rows : DataFrame
-        The window's predictions: features, ``@prediction_id``, ``@entity``, and the outcome as the log has it.
-    """
+    """What outcomes are asked for."""
 
     config: ModelConfig
+    """The model."""
     window: Window
+    """Half-open slice of the model's clock."""
     rows: pd.DataFrame
+    """The window's predictions: features, ``@prediction_id``, ``@entity``, and the outcome as the log has it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutcomeSource:
-    """Gives outcomes of served predictions.
-
-    Attributes
-    ----------
-    name : str
-        What ``monitoring.outcomes`` calls it.
-    function : callable
-        ``function(request)``, with a section ``function(request, options)``, of an `OutcomeRequest`. It returns a frame
-        with ``prediction_id``, ``outcome`` and perhaps ``known_at`` (position on the model's clock; missing: in time),
-        or None: the log's outcomes stand.
-    section : type[Section] | None
-        Type of the options that stand beside its name.
-    """
+    """Gives outcomes of served predictions."""
 
     name: str
+    """What ``monitoring.outcomes`` calls it."""
     function: Callable[..., pd.DataFrame | None]
+    """``function(request)``, with a section ``function(request, options)``, of an `OutcomeRequest`. It returns a frame
+    with ``prediction_id``, ``outcome`` and perhaps ``known_at`` (position on the model's clock; missing: in time),
+    or None: the log's outcomes stand."""
     section: type[Section] | None = None
+    """Type of the options that stand beside its name."""
 
     def ask(self, request: OutcomeRequest, options: Mapping[str, Any]) -> pd.DataFrame | None:
         """Return its outcomes.
@@ -73,24 +59,21 @@ class OutcomeSource:
         """
         if self.section is None and options:
             raise ConfigError(f"The outcome source '{self.name}' takes no options. Write its name alone.")
-        if self.section is None:
-            found = self.function(request)
-        else:
-            found = self.function(
-                request, read_options(self.section, options, where=f"monitoring.outcomes: {self.name}")
-            )
-        if found is None:
+        where = f"monitoring.outcomes: {self.name}"
+        typed = [] if self.section is None else [read_options(self.section, options, where=where)]
+        frame = self.function(request, *typed)
+        if frame is None:
             return None
-        if not isinstance(found, pd.DataFrame) or not {"prediction_id", "outcome"} <= set(found.columns):
+        if not isinstance(frame, pd.DataFrame) or not {"prediction_id", "outcome"} <= set(frame.columns):
             raise DataError(
                 f"The outcome source '{self.name}' must return a DataFrame with prediction_id and outcome. Correct it."
             )
-        twice = found["prediction_id"][found["prediction_id"].duplicated()]
+        twice = frame["prediction_id"][frame["prediction_id"].duplicated()]
         if len(twice):
             raise DataError(
                 f"The outcome source '{self.name}' names prediction '{twice.iloc[0]}' twice. Return each once."
             )
-        return found
+        return frame
 
 
 @OUTCOME_SOURCES.reader

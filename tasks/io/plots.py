@@ -30,25 +30,21 @@ SHARES = {"left": 0.13, "right": 0.97, "bottom": 0.13, "top": 0.92}
 """Margins of a drawing of 5 x 4 inches whose axes are labelled 0.0 to 1.0."""
 
 
-def canvas(*, width: float = 5.0, height: float = 4.0) -> Drawing:
-    """Return an empty drawing that belongs to no global state; its margins fit its labels.
+def canvas(*, width: float = 5.0, height: float = 4.0, shares: bool = False) -> Drawing:
+    """Return an empty drawing that belongs to no global state.
 
     Parameters
     ----------
     width, height : float
         Inches.
+    shares : bool
+        The axes go from 0 to 1: fixed margins fit, and no layout has to be computed, which costs as much as to draw.
     """
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def canvas_of_shares() -> Drawing:
-    """Return an empty drawing for axes from 0 to 1: no layout has to be found, which costs as much as to draw."""
-    from matplotlib.figure import Figure
-
-    drawing = Figure(figsize=(5.0, 4.0))
-    drawing.subplots_adjust(**SHARES)
+    drawing = Figure(figsize=(width, height), layout=None if shares else "constrained")
+    if shares:
+        drawing.subplots_adjust(**SHARES)
     return drawing
 
 
@@ -90,10 +86,10 @@ MOST_CELLS = 12
 
 def binary_drawings(scored: Scored) -> dict[str, Drawing]:
     """Return the drawings of a binary classifier by name; curves only where both classes occur."""
-    found = {"calibration": calibration(scored), "confusion": confusion(scored)}
+    drawings = {"calibration": calibration(scored), "confusion": confusion(scored)}
     if scored.truth.any() and not scored.truth.all():
-        found |= {"roc": roc(scored), "precision_recall": precision_recall(scored)}
-    return found
+        drawings |= {"roc": roc(scored), "precision_recall": precision_recall(scored)}
+    return drawings
 
 
 def roc(scored: Scored) -> Drawing:
@@ -101,11 +97,8 @@ def roc(scored: Scored) -> Drawing:
     from sklearn.metrics import roc_curve
 
     false, true, _ = roc_curve(scored.truth, scored.positive_score)
-    drawing = canvas_of_shares()
-    axes = drawing.subplots()
-    axes.plot(false, true)
-    axes.plot([0, 1], [0, 1], "--", color="gray")
-    axes.set(xlabel="false positive rate", ylabel="true positive rate", title="ROC")
+    drawing = _with_diagonal(false, true, "-")
+    drawing.axes[0].set(xlabel="false positive rate", ylabel="true positive rate", title="ROC")
     return drawing
 
 
@@ -114,7 +107,7 @@ def precision_recall(scored: Scored) -> Drawing:
     from sklearn.metrics import precision_recall_curve
 
     precision, recall, _ = precision_recall_curve(scored.truth, scored.positive_score)
-    drawing = canvas_of_shares()
+    drawing = canvas(shares=True)
     axes = drawing.subplots()
     axes.plot(recall, precision)
     axes.axhline(float(scored.truth.mean()), linestyle="--", color="gray")
@@ -126,11 +119,17 @@ def calibration(scored: Scored) -> Drawing:
     """Draw observed shares against predicted probabilities in bins of about equal size."""
     score, truth = scored.positive_score, scored.truth.astype(float)
     parts = np.array_split(np.argsort(score, kind="stable"), min(CALIBRATION_BINS, len(score)))
-    drawing = canvas_of_shares()
+    predicted, observed = ([values[part].mean() for part in parts] for values in (score, truth))
+    drawing = _with_diagonal(predicted, observed, "o-")
+    drawing.axes[0].set(xlabel="mean predicted probability", ylabel="observed share", title="Calibration")
+    return drawing
+
+
+def _with_diagonal(x: Sequence[float], y: Sequence[float], style: str) -> Drawing:
+    drawing = canvas(shares=True)
     axes = drawing.subplots()
     axes.plot([0, 1], [0, 1], "--", color="gray")
-    axes.plot([score[part].mean() for part in parts], [truth[part].mean() for part in parts], "o-")
-    axes.set(xlabel="mean predicted probability", ylabel="observed share", title="Calibration")
+    axes.plot(x, y, style)
     return drawing
 
 
@@ -166,15 +165,15 @@ def holdout_figures(scored: Scored, *, problem: str) -> list[Figure]:
     """
     if len(scored) == 0:
         return []
-    drawings: dict[str, Drawing]
     if problem == "binary":
         drawings = binary_drawings(scored)
-    elif problem == "multiclass":
-        drawings = {"confusion": confusion(scored)}
-    elif problem == "regression":
-        drawings = {"residuals": residuals(scored)}
     else:
-        drawings = {"ndcg_by_group": ndcg_by_group(scored)}
+        name, draw = {
+            "multiclass": ("confusion", confusion),
+            "regression": ("residuals", residuals),
+            "ranking": ("ndcg_by_group", ndcg_by_group),
+        }[problem]
+        drawings = {name: draw(scored)}
     return [Figure(f"{FOLDER}/{name}.png", drawing) for name, drawing in drawings.items()]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from typing import Any
 
@@ -43,7 +43,7 @@ def offer_plugins() -> None:
     """Offer what the packages on ``sys.path`` register, once for each path; nothing of theirs is imported yet."""
     path = tuple(sys.path)
     for group, registry in GROUPS.items():
-        registry.offer({point.name: _Load(point, group) for point in _points(path, group)})
+        registry.offer({point.name: partial(_load, point, group) for point in _points(path, group)})
 
 
 @lru_cache(maxsize=64)
@@ -52,26 +52,13 @@ def _points(path: tuple[str, ...], group: str) -> EntryPoints:
     return entry_points(group=group)
 
 
-class _Load:
-    """Loads one entry point when it is called."""
-
-    def __init__(self, point: EntryPoint, group: str) -> None:
-        self.point = point
-        self.group = group
-
-    def __call__(self) -> Any:
-        """Return what it names.
-
-        Raises
-        ------
-        ConfigError
-            When it cannot be imported.
-        """
-        try:
-            return self.point.load()
-        except (ImportError, AttributeError) as error:
-            package = self.point.dist.name if self.point.dist else "a package"
-            raise ConfigError(
-                f"The entry point '{self.point.name}' in {self.group}, {self.point.value} of {package}, cannot be "
-                f"imported: {error}. Mend or remove the package."
-            ) from error
+def _load(point: EntryPoint, group: str) -> Any:
+    """Return what an entry point names; ``ConfigError`` when it cannot be imported."""
+    try:
+        return point.load()
+    except (ImportError, AttributeError) as error:
+        package = point.dist.name if point.dist else "a package"
+        raise ConfigError(
+            f"The entry point '{point.name}' in {group}, {point.value} of {package}, cannot be imported: {error}. "
+            "Correct or remove the package."
+        ) from error

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from evergreen.tasks.core.arrays import IntArray
-from evergreen.tasks.core.data.columns import Kind, column_kind
+from evergreen.tasks.core.arrays import FloatArray, IntArray
 from evergreen.tasks.core.errors import DataError, did_you_mean
-from evergreen.tasks.core.profiles.count import BLOCK, Scratch
-from evergreen.tasks.core.profiles.grid import MOST_CATEGORIES, ColumnGrid, Grid, make_grid
-from evergreen.tasks.core.profiles.profile import Profile, measure_profile
+from evergreen.tasks.core.profiles.count import BLOCK, NULL, Scratch, numeric_codes
+from evergreen.tasks.core.profiles.grid import ColumnGrid, Grid, category_token
+from evergreen.tasks.core.profiles.profile import CategoryTally, NumericTally, Profile, measure_profile
 from evergreen.tasks.core.redact import without_credentials
-from evergreen.tasks.io.profile_arrow import make_counter
-from evergreen.tasks.io.sources.base import PANDAS_INDEX, Files, detect_format, list_files
+from evergreen.tasks.io.sources.base import PANDAS_INDEX, Files, detect_format, list_files, reading_parquet
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from evergreen.tasks.io.sources.open import Loader
 
 
@@ -41,16 +39,15 @@ class ParquetColumns:
     """Columns of Parquet files, read without pandas."""
 
     files: Files
-    _kept: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    _open_files: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def origin(self) -> str:
         """Name for messages."""
         return self.files.origin
 
-    @cached_property
-    def names(self) -> list[str]:
-        """Column names of the first file, without an index that pandas stored."""
+    def columns(self) -> list[str]:
+        """Return the column names of the first file, without an index that pandas stored."""
         names = self._file(self.files.paths[0]).schema_arrow.names
         return [name for name in names if not PANDAS_INDEX.fullmatch(name)]
 
@@ -70,70 +67,25 @@ class ParquetColumns:
         for path in self.files.paths:
             file = self._file(path)
             require_columns(columns, file.schema_arrow.names, origin=f"'{path}'")
-            try:
+            with reading_parquet(f"'{path}'"):
                 yield from file.iter_batches(batch_size=BLOCK, columns=list(columns), use_threads=False)
-            except (pa.ArrowException, OSError) as error:
-                raise _unreadable(path, error) from error
 
     def _file(self, path: str) -> Any:
         """Return the file, opened once where the files are few: a footer is read in a millisecond, a column in ten."""
-        if len(self.files.paths) > _MAX_OPEN_FILES:
-            return self._open(path)
-        if path not in self._kept:
-            self._kept[path] = self._open(path)
-        return self._kept[path]
-
-    def _open(self, path: str) -> Any:
-        options = {"pre_buffer": False, "buffer_size": _BUFFER}
+        if path in self._open_files:
+            return self._open_files[path]
         local = "file" in self.files.system.protocol
-        try:
+        with reading_parquet(f"'{path}'"):
             schema = pq.read_schema(path if local else self.files.open(path))
             names = [each.name for each in schema if not pa.types.is_nested(each.type)]
             source = path if local else self.files.open(path)
-            return pq.ParquetFile(source, read_dictionary=names, **options)
-        except (pa.ArrowException, OSError) as error:
-            raise _unreadable(path, error) from error
+            file = pq.ParquetFile(source, read_dictionary=names, pre_buffer=False, buffer_size=_BUFFER)
+        if len(self.files.paths) <= _MAX_OPEN_FILES:
+            self._open_files[path] = file
+        return file
 
 
-@dataclass(frozen=True)
-class ChunkedColumns:
-    """Columns of CSV files or of another source, read as a model's source reads them, chunk by chunk."""
-
-    loader: Loader
-
-    @property
-    def origin(self) -> str:
-        """Name for messages."""
-        return self.loader.origin
-
-    @cached_property
-    def names(self) -> list[str]:
-        """Column names."""
-        return self.loader.columns()
-
-    def rows(self, columns: Sequence[str]) -> int:
-        """Return the number of rows; reads these columns, which ``frames`` then gives sooner."""
-        count = getattr(self.loader, "count", None)
-        if count is not None:
-            return int(count(columns))
-        return sum(len(chunk) for chunk in self.frames(columns))
-
-    def frames(self, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
-        """Yield the rows of these columns in chunks of one type a column."""
-        return self.loader.stream(columns)
-
-    def profile(self, columns: Sequence[str], grid: Grid) -> Profile:
-        """Count the rows of these columns."""
-        chunks = self.frames(columns)
-        total = measure_profile(next(chunks), grid, columns=columns)
-        for chunk in chunks:
-            total += measure_profile(chunk, grid, columns=columns)
-        return total
-
-
-def open_columns(
-    source: str | Path | Files | ParquetColumns | ChunkedColumns,
-) -> ParquetColumns | ChunkedColumns:
+def open_columns(source: str | Path | Files | ParquetColumns | Loader) -> ParquetColumns | Loader:
     """Return the columns of a file, folder, glob, fsspec address or other source; what is open already stays so.
 
     Raises
@@ -141,28 +93,25 @@ def open_columns(
     DataError
         When there is none, or it is neither Parquet nor CSV.
     """
-    if isinstance(source, ParquetColumns | ChunkedColumns):
+    if not isinstance(source, str | Path | Files):
         return source
     shown = str(source)
-    if not isinstance(source, Files) and (kind := detect_format(shown)) != "files":
-        from evergreen.tasks.io.sources.open import SourceRequest, open_loader
+    if not isinstance(source, Files):
+        if (kind := detect_format(shown)) != "files":
+            from evergreen.tasks.io.sources.open import SourceRequest, open_loader
 
-        request = SourceRequest(address=shown, shown=without_credentials(shown), base=Path.cwd())
-        return ChunkedColumns(open_loader(request, kind=kind))
-    files = (
-        source
-        if isinstance(source, Files)
-        else list_files(shown, base=Path.cwd(), options={}, shown=shown, kind="files")
-    )
-    if files.kind == "parquet":
-        return ParquetColumns(files)
+            request = SourceRequest(address=shown, shown=without_credentials(shown), base=Path.cwd())
+            return open_loader(request, kind=kind)
+        source = list_files(shown, base=Path.cwd(), options={}, shown=shown, kind="files")
+    if source.kind == "parquet":
+        return ParquetColumns(source)
     from evergreen.tasks.core.data.clock import Clock
-    from evergreen.tasks.io.sources.csv import CsvLoader
+    from evergreen.tasks.io.sources.files import CsvLoader
 
-    return ChunkedColumns(CsvLoader(files, Clock(None)))
+    return CsvLoader(source, Clock(None))
 
 
-def require_columns(wanted: Sequence[str], held: Sequence[str], *, origin: str) -> None:
+def require_columns(required: Sequence[str], present: Sequence[str], *, origin: str) -> None:
     """Check that columns are there, each once.
 
     Raises
@@ -170,18 +119,14 @@ def require_columns(wanted: Sequence[str], held: Sequence[str], *, origin: str) 
     DataError
         Naming the first that is not.
     """
-    for name in wanted:
-        if held.count(name) != 1:
-            what = "twice in" if name in held else "missing from"
+    for name in required:
+        if present.count(name) != 1:
+            what = "twice in" if name in present else "missing from"
+            hint = "" if name in present else did_you_mean(name, present)
             raise DataError(
-                f"Column '{name}' is {what} {origin}, which holds: {', '.join(held[:20])}."
-                f"{did_you_mean(name, held) if name not in held else ''} Correct the data, or leave the column out."
+                f"Column '{name}' is {what} {origin}, which holds: {', '.join(present[:20])}.{hint} "
+                "Correct the data, or leave the column out."
             )
-
-
-def _unreadable(path: str, error: Exception) -> DataError:
-    what = (str(error).strip() or type(error).__name__).split("\n")[0].rstrip(".")
-    return DataError(f"'{path}' cannot be read as Parquet: {what}. Write it again.")
 
 
 def profile_batches(batches: Iterable[Any], grid: Grid, *, columns: Sequence[str] | None = None) -> Profile:
@@ -209,7 +154,14 @@ def profile_batches(batches: Iterable[Any], grid: Grid, *, columns: Sequence[str
     joint = grid.outcome if grid.outcome in names else None
     outcome = grid.columns[joint] if joint is not None else None
     scratch = Scratch(BLOCK)
-    counters = {name: make_counter(name, grid.columns[name], outcome, scratch) for name in names}
+    counters: dict[str, NumberCounter | CategoryCounter] = {}
+    for name in names:
+        own = grid.columns[name]
+        if own.kind == "numeric":
+            tally = NumericTally(grid=own, outcome=outcome, scratch=scratch)
+            counters[name] = NumberCounter(name=name, tally=tally)
+        else:
+            counters[name] = CategoryCounter(name=name, tally=CategoryTally(grid=own, outcome=outcome))
     schema = None
     for batch in batches:
         if schema is None or not batch.schema.equals(schema):
@@ -218,14 +170,11 @@ def profile_batches(batches: Iterable[Any], grid: Grid, *, columns: Sequence[str
         groups = outcome.coarse[counters[joint].codes(batch.column(joint))] if outcome and joint else None
         for name, counter in counters.items():
             counter.add(batch.column(name), groups)
-    return Profile(grid=grid, columns={name: counter.profile() for name, counter in counters.items()})
+    return Profile(grid=grid, columns={name: counter.tally.profile() for name, counter in counters.items()})
 
 
 def profile_files(
-    source: str | Path | Files | ParquetColumns | ChunkedColumns,
-    grid: Grid,
-    *,
-    columns: Sequence[str] | None = None,
+    source: str | Path | Files | ParquetColumns | Loader, grid: Grid, *, columns: Sequence[str] | None = None
 ) -> Profile:
     """Count the rows of Parquet or CSV files in one pass.
 
@@ -245,9 +194,10 @@ def profile_files(
     """
     reader = open_columns(source)
     names = list(grid.columns) if columns is None else list(columns)
-    require_columns(names, reader.names, origin=reader.origin)
+    require_columns(names, reader.columns(), origin=reader.origin)
     if not isinstance(reader, ParquetColumns):
-        return reader.profile(names, grid)
+        first, *others = (measure_profile(chunk, grid, columns=names) for chunk in reader.stream(names))
+        return sum(others, start=first)
     if grid.outcome in names:
         return profile_batches(reader.batches(names), grid, columns=names)
     parts = [profile_batches(reader.batches([name]), grid, columns=[name]) for name in names]
@@ -256,120 +206,135 @@ def profile_files(
     )
 
 
-# A grid for files too large to hold: laid over a seeded sample of all rows.
+# Counting Arrow arrays without pandas: numbers by their memory, categories by their codes.
 
 
-SAMPLE_ROWS = 200_000
+@dataclass(kw_only=True, eq=False)
+class NumberCounter:
+    """Counts the arrays of one numeric column."""
+
+    name: str
+    tally: NumericTally
+
+    def add(self, array: Any, groups: IntArray | None) -> None:
+        """Count an array, shape (n,); ``groups`` are the outcome's, of the same rows."""
+        if groups is None and array.null_count:
+            values = _numbers(array.drop_null(), self.name)
+            self.tally.add(values, nulls=len(array) - len(values))
+        else:
+            self.tally.add(_with_nan(array, self.name), groups=groups)
+
+    def codes(self, array: Any) -> IntArray:
+        """Return the bin of each value, shape (n,)."""
+        return numeric_codes(_with_nan(array, self.name), self.tally.grid.edge_table(len(array)))
 
 
-def sketch_grid(
-    source: str | Path | Files,
-    *,
-    columns: Sequence[str] | None = None,
-    categorical: Collection[str] | None = None,
-    private: Collection[str] = (),
-    rows: int = SAMPLE_ROWS,
-    seed: int = 0,
-) -> Grid:
-    """Lay a grid over a sample of a reference file.
+@dataclass(kw_only=True, eq=False)
+class CategoryCounter:
+    """Counts the arrays of one categorical column; the bins of a dictionary are looked up once."""
 
-    Parameters
-    ----------
-    source : str, Path or Files
-        A Parquet or CSV file, folder, glob or fsspec address.
-    columns : sequence of str, optional
-        Columns to lay it over; by default those that could be features (`evergreen.tasks.core.data.columns`).
-    categorical : collection of str, optional
-        Those counted by category; by default text, booleans and categories.
-    private : collection of str
-        Columns whose category names are hashed.
-    rows : int
-        Rows of the sample; a smaller file is taken whole. Parquet is held one column at a time.
-    seed : int
-        Of the sample.
+    name: str
+    tally: CategoryTally
+    _dictionary: Any = None
+    _bins: IntArray = field(default_factory=lambda: np.array([NULL], dtype=np.int64))
 
-    Raises
-    ------
-    DataError
-        When the files cannot be read, lack a column, or mix numbers and text in one.
-    """
-    grids: dict[str, ColumnGrid] = {}
-    for sample in sample_columns(source, columns=columns, rows=rows, seed=seed):
-        name = str(sample.name)
-        kind = Kind.NUMERIC
-        if categorical is None or columns is None:
-            kind = column_kind(sample, max_categories=MOST_CATEGORIES).kind
-        if columns is None and kind not in (Kind.NUMERIC, Kind.CATEGORICAL):
-            continue
-        by_category = kind is not Kind.NUMERIC if categorical is None else name in categorical
-        made = make_grid(
-            sample.to_frame(),
-            categorical=frozenset([name] if by_category else []),
-            private=frozenset(private),
+    def add(self, array: Any, groups: IntArray | None) -> None:
+        """Count an array, shape (n,); ``groups`` are the outcome's, of the same rows."""
+        if groups is not None:
+            self.tally.add_codes(self.codes(array), groups)
+            return
+        places, bins = self._places(array)
+        rows = np.bincount(places, minlength=len(bins))
+        known = bins != NULL
+        counts = np.zeros(self.tally.grid.bins, dtype=np.int64)
+        np.add.at(counts, bins[known], rows[known])
+        self.tally.add_counts(counts, nulls=int(rows[~known].sum()))
+
+    def codes(self, array: Any) -> IntArray:
+        """Return the bin of each value, shape (n,)."""
+        places, bins = self._places(array)
+        return bins[places]
+
+    def _places(self, array: Any) -> tuple[IntArray, IntArray]:
+        """Return where each value stands in the dictionary, and the dictionary's bins; null stands behind its last."""
+        coded = array if pa.types.is_dictionary(array.type) else _encode(array, self.name)
+        if self._dictionary is None or not coded.dictionary.equals(self._dictionary):
+            self._dictionary = coded.dictionary
+            self._bins = np.append(_category_bins(coded.dictionary, self.tally.grid), NULL)
+        places = coded.indices
+        if not places.null_count:
+            return np.from_dlpack(places).astype(np.int64, copy=False), self._bins
+        filled = np.full(len(places), len(coded.dictionary), dtype=np.int64)
+        filled[_valid(places)] = np.from_dlpack(places.drop_null())
+        return filled, self._bins
+
+
+def _category_bins(dictionary: Any, grid: ColumnGrid) -> IntArray:
+    values: Sequence[Any]
+    if pa.types.is_temporal(dictionary.type) and not pa.types.is_date(dictionary.type):
+        # in pandas' spelling, which is how times are counted elsewhere
+        times = dictionary.to_pandas().astype(object).tolist()
+        valid = dictionary.is_valid().to_pylist()
+        values = [time if is_there else None for time, is_there in zip(times, valid, strict=True)]
+    else:
+        values = dictionary.to_pylist()
+    is_null = [value is None or (isinstance(value, float) and math.isnan(value)) for value in values]
+    present = ~np.array(is_null, dtype=np.bool_)
+    names = [
+        category_token(value, hashed=grid.hashed)
+        for value, is_there in zip(values, present, strict=True)
+        if is_there
+    ]
+    bins = np.full(len(values), NULL, dtype=np.int64)
+    bins[present] = grid.token_codes(names)
+    return bins
+
+
+def _encode(array: Any, name: str) -> Any:
+    try:
+        return array.dictionary_encode()
+    except pa.ArrowNotImplementedError:
+        raise DataError(
+            f"Column '{name}' holds values of type {array.type}, which cannot be counted as categories. Exclude it."
+        ) from None
+
+
+def _with_nan(array: Any, name: str) -> FloatArray:
+    """Return the values as floats, shape (n,); null is NaN."""
+    if not array.null_count:
+        return _numbers(array, name)
+    values = np.full(len(array), np.nan)
+    values[_valid(array)] = _numbers(array.drop_null(), name)
+    return values
+
+
+def _valid(array: Any) -> npt.NDArray[np.bool_]:
+    return np.from_dlpack(array.is_valid().cast(pa.uint8())).astype(np.bool_)
+
+
+def _numbers(array: Any, name: str) -> FloatArray:
+    """Return an array without nulls as floats, shape (n,)."""
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        return _numbers(array.dictionary_decode(), name)
+    if pa.types.is_boolean(kind):
+        array = array.cast(pa.uint8())
+    elif pa.types.is_decimal(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        array = _parsed(array, name)
+    elif pa.types.is_null(kind):
+        return np.zeros(0)
+    elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        raise DataError(
+            f"Column '{name}' should hold numbers but is of type {kind}. Correct the data, or list it as categorical."
         )
-        grids |= made.columns
-    return Grid(columns=grids)
+    return np.from_dlpack(array).astype(np.float64, copy=False)
 
 
-def sample_columns(
-    source: str | Path | Files | ParquetColumns | ChunkedColumns,
-    *,
-    columns: Sequence[str] | None = None,
-    rows: int = SAMPLE_ROWS,
-    seed: int = 0,
-) -> Iterator[pd.Series]:
-    """Yield the columns of a sample, one at a time, each of the same rows in their order.
-
-    The rows are drawn at random one from each of ``rows`` equal stretches of the file, so that all of it is seen.
-    """
-    reader = open_columns(source)
-    names = list(reader.names if columns is None else columns)
-    require_columns(names, reader.names, origin=reader.origin)
-    if isinstance(reader, ChunkedColumns):
-        yield from _csv_columns(reader, names, rows, seed)
-        return
-    places = sample_places(reader.rows, rows=rows, seed=seed)
-    for name in names:
-        yield _parquet_column(reader, name, places)
-
-
-def sample_places(total: int, *, rows: int, seed: int) -> IntArray:
-    """Return ascending row numbers, one at random from each of ``rows`` equal stretches; all where there are fewer.
-
-    >>> sample_places(3, rows=10, seed=0).tolist()
-    [0, 1, 2]
-    >>> sample_places(100, rows=4, seed=0).tolist()
-    [15, 31, 51, 75]
-    """
-    if total <= rows:
-        return np.arange(total)
-    starts = np.arange(rows + 1) * total // rows
-    return starts[:-1] + (np.random.default_rng(seed).random(rows) * np.diff(starts)).astype(np.int64)
-
-
-def _parquet_column(reader: ParquetColumns, name: str, places: IntArray) -> pd.Series:
-    parts, offset = [], 0
-    for batch in reader.batches([name]):
-        first, last = np.searchsorted(places, [offset, offset + len(batch)])
-        parts.append(batch.column(0).take(pa.array(places[first:last] - offset)))
-        offset += len(batch)
-    column = pa.chunked_array([_decoded(part) for part in parts] or [pa.nulls(0)])
-    sample: pd.Series = column.to_pandas().rename(name)
-    return sample
-
-
-def _decoded(array: pa.Array) -> pa.Array:
-    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
-
-
-def _csv_columns(reader: ChunkedColumns, names: list[str], rows: int, seed: int) -> Iterator[pd.Series]:
-    import pandas as pd
-
-    places = sample_places(reader.rows(names), rows=rows, seed=seed)
-    kept, offset = [], 0
-    for chunk in reader.frames(names):
-        first, last = np.searchsorted(places, [offset, offset + len(chunk)])
-        kept.append(chunk.iloc[places[first:last] - offset])
-        offset += len(chunk)
-    sample = pd.concat([part for part in kept if len(part)] or kept[:1])
-    yield from (sample[name] for name in names)
+def _parsed(array: Any, name: str) -> Any:
+    try:
+        return array.cast(pa.string()).cast(pa.float64())  # by way of text decimals are rounded correctly
+    except pa.ArrowInvalid as error:
+        raise DataError(
+            f"Column '{name}' should hold numbers and does not: {str(error).splitlines()[0]}. "
+            "Correct the data, or list the column as categorical."
+        ) from None

@@ -82,8 +82,9 @@ def pareto_plot(replay: ReplayDocument) -> str:
     styles = policy_styles([one["policy"] for one in replay.policies])
     by_name = {one["policy"]: one for one in replay.policies}
     points = [
-        _point(by_name[one["policy"]], styles[one["policy"]], label=f"{one['policy']}: {_gap(one['gap'])}")
+        _point(by_name[one["policy"]], styles[one["policy"]], label=f"{one['policy']}: {gap}")
         for one in replay.pareto
+        for gap in ["best" if one["gap"] == 0 else f"{number(one['gap'])} behind"]
         if math.isfinite(real(one["quality"]))
     ]
     panel = Panel.around(points, width=500, height=300)
@@ -160,10 +161,6 @@ def _point(one: Mapping[str, Any], style: PolicyStyle, *, label: str) -> Point:
         f"{one['promotions']:,} promoted, worst window {number(one['worst'])}"
     )
     return Point(one["policy"], float(one["retrainings"]), float(one["mean"]), label, hover, style)
-
-
-def _gap(gap: Any) -> str:
-    return "best" if gap == 0 else f"{number(gap)} behind"
 
 
 def _traces(points: Sequence[Point], sign: int, panel: Panel) -> list[Trace]:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import secrets
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from uuid import uuid4
 
 from evergreen.tasks.core.errors import ConfigError, InputError
 from evergreen.tasks.core.serving.access import PREFIX, ApiKey, KeyRing, add_key, digest_of, remove_key
+from evergreen.tasks.io.files import folder_lock, write_file
 from evergreen.tasks.io.settings import Settings
 
 KEYS_VARIABLE = "EVERGREEN_KEYS"
@@ -69,8 +69,7 @@ def create_key(path: Path, name: str, *, at: datetime, expires: datetime | None 
     """
     secret = PREFIX + secrets.token_urlsafe(32)
     key = ApiKey(name=name, digest=digest_of(secret.encode()), created=at, expires=expires)
-    with _one_writer(path):
-        _write(path, add_key(read_keys(path), key))
+    _change(path, lambda keys: add_key(keys, key))
     return secret
 
 
@@ -82,14 +81,13 @@ def revoke_key(path: Path, name: str) -> None:
     UnknownName
         When there is no key of that name.
     """
-    with _one_writer(path):
-        _write(path, remove_key(read_keys(path), name))
+    _change(path, lambda keys: remove_key(keys, name))
 
 
 class WatchedKeys:
     """The keys of a file as it is now; `refresh` reads it again when it has changed.
 
-    A service that has known keys stays guarded: without any key left nobody is let in.
+    A service that has had keys stays guarded: without any key left nobody is let in.
     """
 
     def __init__(self, path: Path) -> None:
@@ -115,31 +113,19 @@ class WatchedKeys:
         return True
 
 
-@contextmanager
-def _one_writer(path: Path) -> Iterator[None]:
-    """Let one writer at a time change the file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f".{path.name}.lock").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def _change(path: Path, change: Callable[[tuple[ApiKey, ...]], Sequence[ApiKey]]) -> None:
+    """Replace the keys, one writer at a time: who reads sees the old keys or the new ones; only the owner may."""
+    with folder_lock(path.parent, f".{path.name}.lock"):
+        keys = [key.to_dict() for key in change(read_keys(path))]
+        write_file(path, json.dumps({"keys": keys}, indent=2), mode=0o600)
 
 
 def _mark(path: Path) -> tuple[int, int, int] | None:
     try:
-        found = path.stat()
+        stat = path.stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
-
-
-def _write(path: Path, keys: Sequence[ApiKey]) -> None:
-    """Write beside the file and rename: who reads sees the old keys or the new ones; only the owner may."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump({"keys": [key.to_dict() for key in keys]}, file, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
-    Path(name).replace(path)
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 
 # The secret that private values are hashed with: named by the environment, or kept in the home folder.
@@ -157,9 +143,9 @@ def private_key(settings: Settings) -> bytes:
     ConfigError
         When the variable holds no 16 to 64 bytes in hex.
     """
-    told = os.environ.get(PRIVATE_KEY_VARIABLE)
-    if told is not None:
-        return _parsed(told)
+    text = os.environ.get(PRIVATE_KEY_VARIABLE)
+    if text is not None:
+        return _parsed(text)
     path = settings.home / "private.key"
     if not path.exists():
         _make(path)
@@ -168,17 +154,13 @@ def private_key(settings: Settings) -> bytes:
 
 def _make(path: Path) -> None:
     """Make a key that is there whole or not at all; of many who make one at once, the first one's is everybody's."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    draft = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.write(secrets.token_bytes(_BYTES).hex())
-            file.flush()
-            os.fsync(file.fileno())
+        write_file(draft, secrets.token_bytes(_BYTES).hex(), mode=0o600)
         with suppress(FileExistsError):
-            os.link(name, path)
+            os.link(draft, path)
     finally:
-        os.unlink(name)
+        draft.unlink(missing_ok=True)
 
 
 def _parsed(text: str) -> bytes:

@@ -15,30 +15,20 @@ from evergreen.tasks.core.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Machine settings, read from the environment.
-
-    Attributes
-    ----------
-    home : Path
-        ``EVERGREEN_HOME``: the one folder of all embedded state (default ``.evergreen``).
-    config_dir : Path
-        ``EVERGREEN_CONFIG``: folder of the configurations (default ``config``).
-    tracking_uri : str
-        ``MLFLOW_TRACKING_URI`` (default: SQLite in ``home``).
-    ledger_url : str
-        ``EVERGREEN_LEDGER_URL`` (default: SQLite in ``home``).
-    log_url : str
-        ``EVERGREEN_LOG_URL`` (default: SQLite in ``home``, or where the ledger's PostgreSQL database is).
-    mlflow_ui : str | None
-        ``EVERGREEN_MLFLOW_UI``: where people open MLflow's pages (default: the tracking server, if it is one).
-    """
+    """Machine settings, read from the environment."""
 
     home: Path
+    """``EVERGREEN_HOME``: the one folder of all embedded state (default ``.evergreen``)."""
     config_dir: Path
+    """``EVERGREEN_CONFIG``: folder of the configurations (default ``config``)."""
     tracking_uri: str
+    """``MLFLOW_TRACKING_URI`` (default: SQLite in ``home``)."""
     ledger_url: str
+    """``EVERGREEN_LEDGER_URL`` (default: SQLite in ``home``)."""
     log_url: str
+    """``EVERGREEN_LOG_URL`` (default: SQLite in ``home``, or where the ledger's PostgreSQL database is)."""
     mlflow_ui: str | None = None
+    """``EVERGREEN_MLFLOW_UI``: where people open MLflow's pages (default: the tracking server, if it is one)."""
 
     @property
     def artifact_root(self) -> str | None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from evergreen.tasks.core.config import ModelConfig
-from evergreen.tasks.core.verdict import StageResult
+from evergreen.tasks.core.promotion.ledger import LedgerEntry
+from evergreen.tasks.core.verdict import Reason, StageResult
 from evergreen.tasks.io.config import find_model, reach_team_modules, read_config
+from evergreen.tasks.io.databases import check_places
 from evergreen.tasks.io.ledger import Ledger, open_ledger
 from evergreen.tasks.io.mlflow_store.registry import MlflowRegistry, Registry
 from evergreen.tasks.io.settings import Settings, read_settings, utc_now
-from evergreen.tasks.io.store_checks import check_places
 
 if TYPE_CHECKING:
     from evergreen.tasks.io.prediction_log.store import Log
@@ -63,24 +65,16 @@ class Stores:
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """One model's configuration beside the stores of this machine.
-
-    Attributes
-    ----------
-    config : ModelConfig
-        The model's configuration.
-    path, base : Path
-        Its file, and the folder that relative data paths start at.
-    settings : Settings
-        What differs by machine.
-    stores : Stores
-        Registry, ledger and log.
-    """
+    """One model's configuration beside the stores of this machine."""
 
     config: ModelConfig
+    """The model's configuration."""
     path: Path
+    """Its file."""
     settings: Settings
+    """What differs by machine."""
     stores: Stores
+    """Registry, ledger and log."""
 
     @property
     def base(self) -> Path:
@@ -119,3 +113,16 @@ def record_decision(setup: Setup, kind: str, result: StageResult) -> StageResult
         model=setup.model, stream="decisions", kind=kind, payload=result.to_dict(), at=utc_now()
     )
     return replace(result, decision_id=entry.id)
+
+
+def command_result(
+    setup: Setup, state: str, reasons: Iterable[Reason], *, entry: LedgerEntry | None = None, **more: Any
+) -> dict[str, Any]:
+    """Return what a command answers: state, model, reasons and the entry it wrote, then ``more``."""
+    return {
+        "state": state,
+        "model": setup.model,
+        "reasons": [reason.to_dict() for reason in reasons],
+        "decision_id": entry.id if entry else None,
+        **more,
+    }

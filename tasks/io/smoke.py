@@ -55,7 +55,9 @@ def smoke_version(
     SmokeReport
         A process that dies fails the probe ``process``; it is never an exception here.
     """
-    uri = _serving_uri(model, version, registry.aliases(model))
+    aliases = registry.aliases(model)
+    alias = next((one for one in (CHAMPION, CHALLENGER, CANDIDATE) if aliases.get(one) == version), None)
+    uri = f"models:/{model}@{alias}" if alias else f"models:/{model}/{version}"
     with tempfile.TemporaryDirectory(prefix="evergreen-smoke-") as folder:
         place = Path(folder)
         request = {"uri": uri, "batch_rows": batch_rows, "has_rows": rows is not None}
@@ -66,23 +68,20 @@ def smoke_version(
         if trouble is not None:
             return SmokeReport(uri=uri, probes=(trouble,))
         report = SmokeReport.from_dict(json.loads((place / "result.json").read_text(encoding="utf-8")))
-    return _with_resolution(report, version)
+    if report.version in (None, version):
+        return report
+    message = f"{report.uri} led to version {report.version}, version {version} was meant."
+    moved = SmokeProbe(name="resolves", passed=False, message=message)
+    return replace(report, probes=(*report.probes, moved))
 
 
 def smoke_verdict(*, model: str, version: int, registry: Registry, tracking_uri: str) -> Verdict:
-    """Return PASS or FAIL for a version as it serves; what a promotion proves its new champion by."""
+    """Return PASS or FAIL for a version as it serves; what a promotion tests its new champion by."""
     return judge_smoke(
         smoke_version(
             model=model, version=version, registry=registry, tracking_uri=tracking_uri, batch_rows=0
         )
     )
-
-
-def _serving_uri(model: str, version: int, aliases: dict[str, int]) -> str:
-    for alias in (CHAMPION, CHALLENGER, CANDIDATE):
-        if aliases.get(alias) == version:
-            return f"models:/{model}@{alias}"
-    return f"models:/{model}/{version}"
 
 
 def _run(place: Path, *, tracking_uri: str, timeout_s: float) -> SmokeProbe | None:
@@ -95,9 +94,9 @@ def _run(place: Path, *, tracking_uri: str, timeout_s: float) -> SmokeProbe | No
     ended = SMOKE_POOL.run(place, environment=environment, timeout_s=timeout_s)
     if ended is None:
         return SmokeProbe(name="process", passed=False, message=f"no answer within {timeout_s:g} s.")
-    code, said = ended
+    code, output = ended
     if code != 0 or not (place / "result.json").is_file():
-        last = next((line for line in reversed(said.splitlines()) if line.strip()), "no output")
+        last = next((line for line in reversed(output.splitlines()) if line.strip()), "no output")
         return SmokeProbe(name="process", passed=False, message=f"the process ended with code {code}: {last}")
     return None
 
@@ -110,12 +109,3 @@ def _storable(rows: pd.DataFrame) -> pd.DataFrame:
         name for name in rows.columns if pd.api.types.infer_dtype(rows[name], skipna=True).startswith("mixed")
     }
     return rows.assign(**{name: rows[name].map(str, na_action="ignore") for name in mixed})
-
-
-def _with_resolution(report: SmokeReport, version: int) -> SmokeReport:
-    """Fail when the address led to another version than the one under test."""
-    if report.version in (None, version):
-        return report
-    message = f"{report.uri} led to version {report.version}, version {version} was meant."
-    moved = SmokeProbe(name="resolves", passed=False, message=message)
-    return replace(report, probes=(*report.probes, moved))

@@ -1,7 +1,7 @@
 """What the fresh process of a smoke test does (`evergreen.tasks.io.smoke_pool` forks it).
 
 FOLDER holds ``request.json`` and perhaps ``rows.parquet``; the answer is written to ``result.json``. Whatever
-a model raises is an observation here, not an error: it fails the probe and is told to the parent.
+a model raises is an observation here, not an error: it fails the probe and is reported to the parent.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main(folder: Path) -> None:
     else:
         report["probes"].append(_probe("load", passed=True, message=f"{report['load_seconds']:.2f} s"))
         given = pd.read_parquet(folder / "rows.parquet") if request["has_rows"] else None
-        _question(model, given, report, batch_rows=request["batch_rows"])
+        _probe_model(model, given, report, batch_rows=request["batch_rows"])
     (folder / "result.json").write_text(json.dumps(report), encoding="utf-8")
 
 
@@ -59,7 +59,7 @@ def _fetch(uri: str) -> dict[str, Any]:
     return {"path": str(path), "size_mb": size / 1e6, "version": int(number)}
 
 
-def _question(model: Any, given: pd.DataFrame | None, report: dict[str, Any], *, batch_rows: int) -> None:
+def _probe_model(model: Any, given: pd.DataFrame | None, report: dict[str, Any], *, batch_rows: int) -> None:
     """Put every probe to a loaded model, then time it."""
     types = _types(model)
     rows = _conform(_rows(model, given, types), types)
@@ -68,14 +68,20 @@ def _question(model: Any, given: pd.DataFrame | None, report: dict[str, Any], *,
         return np.asarray(model.predict(frame))
 
     one = rows.head(1)
+    numeric = _columns(one, types, _NUMBERS, pd.api.types.is_float_dtype)
+    text = _columns(one, types, {"string"}, pd.api.types.is_object_dtype)
     probes: dict[str, Callable[[], str]] = {
         "one_row": lambda: _expect_answers(ask, one),
         "empty_frame": lambda: _expect_nothing(ask, rows.head(0)),
-        "missing_values": lambda: _expect_answers(ask, _without_values(one, types)),
-        "unseen_category": lambda: _expect_answers(ask, _with_unseen(one, types)),
+        "missing_values": lambda: _expect_answers(ask, _without_values(one, numeric, text)),
+        "unseen_category": lambda: _expect_answers(
+            ask, one.assign(**dict.fromkeys(text, _NEVER_SEEN)) if text else None
+        ),
         "column_order": lambda: _expect_same(ask, one, one[one.columns[::-1]]),
         "repeatable": lambda: _expect_same(ask, one, one),
-        "wrong_type": lambda: _expect_refusal(ask, _with_text(one, types)),
+        "wrong_type": lambda: _expect_refusal(
+            ask, one.assign(**{numeric[0]: "not a number"}) if numeric else None
+        ),
     }
     report["probes"] += [_try(name, probe) for name, probe in probes.items()]
     if batch_rows and report["probes"][1]["passed"]:
@@ -182,45 +188,30 @@ def _words(column: pd.Series) -> pd.Series:
     return pd.Series(values, index=column.index, dtype=object)
 
 
-def _numeric(rows: pd.DataFrame, types: dict[str, str]) -> list[str]:
-    """Return columns of floating numbers, which can be missing."""
+def _columns(
+    rows: pd.DataFrame, types: dict[str, str], kinds: set[str], is_kind: Callable[[Any], bool]
+) -> list[str]:
+    """Return the columns of some kinds: by the signature, without one by what they hold."""
     if types:
-        return [name for name, kind in types.items() if kind in _NUMBERS]
-    return [name for name in rows.columns if pd.api.types.is_float_dtype(rows[name].dtype)]
+        return [name for name, kind in types.items() if kind in kinds]
+    return [name for name in rows.columns if is_kind(rows[name].dtype)]
 
 
-def _text(rows: pd.DataFrame, types: dict[str, str]) -> list[str]:
-    """Return columns of text."""
-    if types:
-        return [name for name, kind in types.items() if kind == "string"]
-    return [name for name in rows.columns if rows[name].dtype == object]
-
-
-def _without_values(one: pd.DataFrame, types: dict[str, str]) -> pd.DataFrame | None:
-    empty: dict[str, Any] = dict.fromkeys(_numeric(one, types), np.nan)
-    empty |= {name: pd.Series([None], index=one.index, dtype=object) for name in _text(one, types)}
+def _without_values(one: pd.DataFrame, numeric: list[str], text: list[str]) -> pd.DataFrame | None:
+    empty: dict[str, Any] = dict.fromkeys(numeric, np.nan)
+    empty |= {name: pd.Series([None], index=one.index, dtype=object) for name in text}
     return one.assign(**empty) if empty else None
-
-
-def _with_unseen(one: pd.DataFrame, types: dict[str, str]) -> pd.DataFrame | None:
-    text = _text(one, types)
-    return one.assign(**dict.fromkeys(text, _NEVER_SEEN)) if text else None
-
-
-def _with_text(one: pd.DataFrame, types: dict[str, str]) -> pd.DataFrame | None:
-    numeric = _numeric(one, types)
-    return one.assign(**{numeric[0]: "not a number"}) if numeric else None
 
 
 def _time(ask: PredictCall, frame: pd.DataFrame, *, most: int) -> dict[str, Any]:
     """Time up to ``most`` requests after three warm-ups, for three seconds at most."""
     for _ in range(_WARM_UPS):
         ask(frame)
-    taken: list[float] = []
+    durations: list[float] = []
     end = time.perf_counter() + _SECONDS
-    while len(taken) < most and (not taken or time.perf_counter() < end):
+    while len(durations) < most and (not durations or time.perf_counter() < end):
         started = time.perf_counter()
         ask(frame)
-        taken.append((time.perf_counter() - started) * 1e3)
-    p50, p95 = np.percentile(taken, [50, 95])
-    return {"p50_ms": float(p50), "p95_ms": float(p95), "rows": len(frame), "repeats": len(taken)}
+        durations.append((time.perf_counter() - started) * 1e3)
+    p50, p95 = np.percentile(durations, [50, 95])
+    return {"p50_ms": float(p50), "p95_ms": float(p95), "rows": len(frame), "repeats": len(durations)}

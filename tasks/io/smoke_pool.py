@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -59,7 +59,7 @@ class SmokePool:
     def run(
         self, folder: Path, *, environment: Mapping[str, str], timeout_s: float
     ) -> tuple[int, str] | None:
-        """Run one smoke test in a process of its own; return its exit code and what it said on stderr.
+        """Run one smoke test in a process of its own; return its exit code and what it wrote to stderr.
 
         Parameters
         ----------
@@ -86,8 +86,8 @@ class SmokePool:
                 raise
             if not code:
                 return self._gone(process)
-        said = folder / _STDERR
-        return int(code), said.read_text(encoding="utf-8", errors="replace") if said.is_file() else ""
+        output = folder / _STDERR
+        return int(code), output.read_text(encoding="utf-8", errors="replace") if output.is_file() else ""
 
     def close(self) -> None:
         """End the process and the test it may be running."""
@@ -131,13 +131,15 @@ atexit.register(SMOKE_POOL.close)
 
 def main(replies: int) -> None:
     """Fork for each request until nobody asks any more."""
-    _import(_PRELOADED)
+    for name in _PRELOADED:
+        import_module(name)
     for line in sys.stdin:
         folder, environment, path, place = json.loads(line)
         if not environment.get("MLFLOW_TRACKING_URI", "").startswith(_NO_DATABASES):
             # where another MLflow keeps them elsewhere, the fork imports what it needs itself
             with suppress(ModuleNotFoundError):
-                _import(_FOR_DATABASES)
+                for name in _FOR_DATABASES:
+                    import_module(name)
         child = os.fork()
         if child == 0:
             os.environ.clear()
@@ -149,17 +151,12 @@ def main(replies: int) -> None:
         os.write(replies, f"{os.waitstatus_to_exitcode(status)}\n".encode())
 
 
-def _import(names: Sequence[str]) -> None:
-    for name in names:
-        import_module(name)
-
-
 def _answer(folder: Path) -> NoReturn:
     """Answer one request in the forked process, and end it: nothing of the process it was forked from runs again."""
     from evergreen.tasks.io.smoke_child import main as answer
 
-    said = os.open(folder / _STDERR, os.O_WRONLY | os.O_CREAT, 0o600)
-    os.dup2(said, sys.stderr.fileno())
+    output = os.open(folder / _STDERR, os.O_WRONLY | os.O_CREAT, 0o600)
+    os.dup2(output, sys.stderr.fileno())
     code = 1
     try:
         answer(folder)

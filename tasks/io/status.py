@@ -8,7 +8,7 @@ from evergreen.tasks.core.ab_testing.ledger import describe_running, fold_tests
 from evergreen.tasks.core.health.checks import judge_last_run
 from evergreen.tasks.core.promotion.registry_state import describe_status
 from evergreen.tasks.io.alerts import last_run, open_alarms
-from evergreen.tasks.io.retraining_claims import retraining_status
+from evergreen.tasks.io.retraining import retraining_status
 from evergreen.tasks.io.settings import utc_now
 from evergreen.tasks.io.setup import Setup
 from evergreen.tasks.io.traffic import traffic_status
@@ -23,7 +23,7 @@ _TAGS = {
 
 
 def model_status(setup: Setup) -> dict[str, Any]:
-    """Return who reigns, who waits, what is pending, whether ledger and aliases agree, and which alarms are open."""
+    """Return champion, challenger, what is pending, whether ledger and aliases agree, and which alarms are open."""
     ledger, registry = setup.stores.ledger, setup.stores.registry
     entries = ledger.read(model=setup.model)
     view = describe_status(
@@ -34,14 +34,15 @@ def model_status(setup: Setup) -> dict[str, Any]:
         if view[role]:
             own = tags.get(view[role]["version"], {})
             view[role] |= {name: own[tag] for name, tag in _TAGS.items() if tag in own}
-    state = "Consistent" if view["consistent"] else "Inconsistent"
     now, interval = utc_now(), setup.config.monitoring.interval.amount
     run = judge_last_run(last_run(ledger, setup.model, before=now), now, interval=interval)
-    health = {"last_run": run.to_dict(), "open": open_alarms(ledger, setup.model)}
-    told = {
-        "health": health,
+    return {
+        "state": "Consistent" if view["consistent"] else "Inconsistent",
+        "reasons": [],
+        "model": setup.model,
+        **view,
+        "health": {"last_run": run.to_dict(), "open": open_alarms(ledger, setup.model)},
         "retraining": retraining_status(setup),
         "traffic": traffic_status(setup),
         "live_test": describe_running(fold_tests(entries)),
     }
-    return {"state": state, "reasons": [], "model": setup.model, **view, **told}

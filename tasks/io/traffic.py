@@ -1,4 +1,4 @@
-"""Set, ramp, stop and show a model's traffic, and follow it: small acts that need no run and no Prefect."""
+"""Set, ramp, stop and show a model's traffic, and follow it: commands that need no run and no Prefect."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from evergreen.tasks.core.traffic.state import (
     in_force,
     promoted_since,
 )
-from evergreen.tasks.core.traffic.variant import Role, parse_variant
+from evergreen.tasks.core.traffic.variant import Role, Variant, parse_variant
 from evergreen.tasks.core.verdict import Reason
 from evergreen.tasks.io.ledger import Ledger, claim_next
 from evergreen.tasks.io.settings import utc_now
-from evergreen.tasks.io.setup import Setup
+from evergreen.tasks.io.setup import Setup, command_result
 
 
 def read_traffic(ledger: Ledger, model: str) -> TrafficState:
@@ -36,7 +36,7 @@ def read_traffic(ledger: Ledger, model: str) -> TrafficState:
 
 
 def traffic_in_force(ledger: Ledger, model: str, *, champion: int | None) -> TrafficState:
-    """Return the traffic to be followed now: without variants that came to the throne since it was set."""
+    """Return the traffic to be followed now: without variants that became champion since it was set."""
     state = read_traffic(ledger, model)
     if state.plan.is_plain:
         return state
@@ -105,18 +105,10 @@ def set_variants(
     wanted = [parse_variant(text, role=Role.CHALLENGER, aliases=aliases) for text in challengers]
     wanted += [parse_variant(text, role=Role.SHADOW, aliases=aliases, share=1.0) for text in shadows]
 
-    def decide(state: TrafficState, now: datetime) -> TrafficState:
-        return set_traffic(
-            state,
-            wanted,
-            model=setup.model,
-            registered=_registered_versions(setup),
-            why=why,
-            now=now,
-            judged=judged,
-        )
+    def choose(state: TrafficState) -> Chosen:
+        return wanted, judged, None
 
-    return _set(setup, decide, dry_run=dry_run)
+    return _set(setup, choose, why=why, dry_run=dry_run)
 
 
 def ramp_variant(
@@ -140,21 +132,11 @@ def ramp_variant(
         min_time=config.limits.min_time if min_time is None else min_time,
     )
 
-    def decide(state: TrafficState, now: datetime) -> TrafficState:
-        wanted, wound = begin_ramp(state, variant, ramp)
-        judged = [name for name in state.judged if name != variant.name]
-        return set_traffic(
-            state,
-            wanted,
-            model=setup.model,
-            registered=_registered_versions(setup),
-            why=why,
-            now=now,
-            ramp=wound,
-            judged=judged,
-        )
+    def choose(state: TrafficState) -> Chosen:
+        wanted, begun = begin_ramp(state, variant, ramp)
+        return wanted, [name for name in state.judged if name != variant.name], begun
 
-    return _set(setup, decide, dry_run=dry_run)
+    return _set(setup, choose, why=why, dry_run=dry_run)
 
 
 def stop_variants(setup: Setup, *, why: str, dry_run: bool = False) -> dict[str, Any]:
@@ -192,32 +174,42 @@ def show_traffic(setup: Setup) -> dict[str, Any]:
     champion = setup.stores.registry.aliases(setup.model).get(CHAMPION)
     state = traffic_in_force(setup.stores.ledger, setup.model, champion=champion)
     word = "Ramping" if state.ramp is not None else "Plain" if state.plan.is_plain else "Shared"
-    return {**_command_result(setup, state, word, state.reasons), "champion": champion}
+    shown = command_result(setup, word, state.reasons, dry_run=False, traffic=describe(state))
+    return {**shown, "champion": champion}
 
 
 def traffic_status(setup: Setup) -> dict[str, Any] | None:
-    """Return what `evergreen status` tells; None while the champion answers everything alone."""
+    """Return what `evergreen status` shows; None while the champion answers everything alone."""
     shown = show_traffic(setup)
     return None if shown["state"] == "Plain" else shown["traffic"]
 
 
+Chosen = tuple[Sequence[Variant], Sequence[str], Any]
+"""Variants to be set, names of arms whose outcomes a live test judges, and the ramp that begins (None: none)."""
+
+
 def _set(
-    setup: Setup, decide: Callable[[TrafficState, datetime], TrafficState], *, dry_run: bool
+    setup: Setup, choose: Callable[[TrafficState], Chosen], *, why: str, dry_run: bool
 ) -> dict[str, Any]:
     """Read what is wanted, decide, append; when another was faster, read and decide again."""
-    ledger, model = setup.stores.ledger, setup.model
-    now = utc_now()
+    ledger, registry, model, now = setup.stores.ledger, setup.stores.registry, setup.model, utc_now()
 
     def plan(_: LedgerEntry | None) -> TrafficState:
-        champion = setup.stores.registry.aliases(model).get(CHAMPION)
-        return decide(traffic_in_force(ledger, model, champion=champion), now)
+        champion = registry.aliases(model).get(CHAMPION)
+        state = traffic_in_force(ledger, model, champion=champion)
+        wanted, judged, ramp = choose(state)
+        versions = {one.version: one.tags for one in registry.versions(model)}
+        registered = RegisteredVersions(champion=champion, versions=versions)
+        return set_traffic(
+            state, wanted, model=model, registered=registered, why=why, now=now, ramp=ramp, judged=judged
+        )
 
     def write(wanted: TrafficState) -> tuple[str, dict[str, Any]] | None:
         return None if dry_run else (SET, wanted.to_dict())
 
     wanted, entry = claim_next(ledger, model, TRAFFIC, plan, write, at=now)
     word = "Set" if wanted.ramp is None else "Ramping"
-    return _command_result(setup, wanted, word, wanted.reasons, entry=entry, dry_run=dry_run)
+    return command_result(setup, word, wanted.reasons, entry=entry, dry_run=dry_run, traffic=describe(wanted))
 
 
 def _end(
@@ -236,8 +228,10 @@ def _end(
     if decision is None:
         message = f"The champion of '{model}' answers all already, or others go on as they are."
         state = read_traffic(setup.stores.ledger, model)
-        return _command_result(setup, state, "Unchanged", [Reason(code="unchanged", message=message)])
-    return _command_result(setup, decision.state, word, decision.reasons, entry=entry, dry_run=dry_run)
+        reason = Reason(code="unchanged", message=message)
+        return command_result(setup, "Unchanged", [reason], dry_run=False, traffic=describe(state))
+    traffic = describe(decision.state)
+    return command_result(setup, word, decision.reasons, entry=entry, dry_run=dry_run, traffic=traffic)
 
 
 def _state_of(last: LedgerEntry | None, model: str) -> TrafficState:
@@ -246,31 +240,6 @@ def _state_of(last: LedgerEntry | None, model: str) -> TrafficState:
 
 def _entry_of(decision: TrafficDecision | None) -> tuple[str, dict[str, Any]] | None:
     return None if decision is None or decision.kind is None else (decision.kind, decision.to_payload())
-
-
-def _registered_versions(setup: Setup) -> RegisteredVersions:
-    registry, model = setup.stores.registry, setup.model
-    versions = {one.version: one.tags for one in registry.versions(model)}
-    return RegisteredVersions(champion=registry.aliases(model).get(CHAMPION), versions=versions)
-
-
-def _command_result(
-    setup: Setup,
-    state: TrafficState,
-    word: str,
-    reasons: Sequence[Reason],
-    *,
-    entry: LedgerEntry | None = None,
-    dry_run: bool = False,
-) -> dict[str, Any]:
-    return {
-        "state": word,
-        "model": setup.model,
-        "reasons": [one.to_dict() for one in reasons],
-        "decision_id": entry.id if entry else None,
-        "dry_run": dry_run,
-        "traffic": describe(state),
-    }
 
 
 # Write a stop by guardrails, however late the ledger takes it.

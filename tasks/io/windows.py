@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -26,12 +26,12 @@ from evergreen.tasks.io.outcome_sources import join_outcomes
 from evergreen.tasks.io.prediction_log.records import KNOWN_AT, WindowRecord
 from evergreen.tasks.io.prediction_log.store import Log
 from evergreen.tasks.io.settings import utc_now
+from evergreen.tasks.io.sources.files import ParquetLoader
 from evergreen.tasks.io.sources.open import Source
-from evergreen.tasks.io.sources.parquet import ParquetLoader
 from evergreen.tasks.io.sources.sql import SqlLoader
 
 KIND = "window"
-"""Kind of an entry that says what was found in a window: ``start`` and ``end`` are its exact positions."""
+"""Kind of an entry that holds the result of a window: ``start`` and ``end`` are its exact positions."""
 
 
 def stream_of(phase: Phase) -> str:
@@ -55,14 +55,10 @@ def judged_since(
     count = first
     while True:
         entries = ledger.read_tail(model, stream_of(phase), count)
-        if len(entries) < count or _reaches(entries, position):
-            found = (Window(entry.payload["start"], entry.payload["end"]) for entry in entries)
-            return [window for window in found if position is None or window.start >= position]
+        windows = [Window(entry.payload["start"], entry.payload["end"]) for entry in entries]
+        if len(entries) < count or (position is not None and windows[0].start < position):
+            return [window for window in windows if position is None or window.start >= position]
         count *= 2
-
-
-def _reaches(entries: Sequence[LedgerEntry], position: float | None) -> bool:
-    return position is not None and bool(entries[0].payload["start"] < position)
 
 
 # The rows of due windows, many of them in one read, from the model's data or from the log of served predictions.
@@ -75,46 +71,16 @@ _STEPS = (1, 32, 1024)
 """How many windows to go back, one after the other, for the newest row of a source that reads no more than asked."""
 
 
-class WindowSource(Protocol):
-    """Where the rows of windows come from."""
-
-    def positions(self, since: float) -> FloatArray:
-        """Return the positions of all rows from ``since`` on, ascending."""
-
-    def newest(self, *, around: float, step: float, now: float = math.inf) -> float | None:
-        """Return the position of the newest row that is not past ``now``; None without any.
-
-        ``around`` and ``step`` say where to look first (the last window's end, and the length of a window).
-        """
-
-    def read(self, window: Window) -> Rows:
-        """Return the rows of a slice, in clock order."""
-
-    def known_at(self, rows: Rows) -> FloatArray | None:
-        """Return when the label of each row that was read became known; None: in time."""
-
-    @property
-    def target(self) -> str:
-        """Column of the label."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class WindowRows:
-    """The rows of one due window.
-
-    Attributes
-    ----------
-    due : DueWindow
-        The window.
-    rows : Rows
-        Its rows in clock order, perhaps none.
-    late : int
-        Labels that became known after ``due.known_by``: missing in ``rows`` in the outcomes phase.
-    """
+    """The rows of one due window."""
 
     due: DueWindow
+    """The window."""
     rows: Rows
+    """Its rows in clock order, perhaps none."""
     late: int = 0
+    """Labels that became known after ``due.known_by``: missing in ``rows`` in the outcomes phase."""
 
 
 class DataWindows:
@@ -140,18 +106,21 @@ class DataWindows:
         """Return the positions of all rows from ``since`` on, ascending; no column but the clock is read."""
         clock = self._source.clock.column
         columns = [clock] if clock is not None else self._source.columns()[:1]
-        found = self._source.read_rows(Window(since), columns=columns).positions
-        return np.zeros(0) if found is None else np.asarray(found, dtype=np.float64)
+        positions = self._source.read_rows(Window(since), columns=columns).positions
+        return np.zeros(0) if positions is None else np.asarray(positions, dtype=np.float64)
 
     def newest(self, *, around: float, step: float, now: float = math.inf) -> float | None:
-        """Return the position of the newest row that is not past ``now``; None without any."""
+        """Return the position of the newest row that is not past ``now``; None without any.
+
+        ``around`` and ``step`` say where to look first: the last window's end, and the length of a window.
+        """
         narrow = isinstance(self._source.loader, ParquetLoader | SqlLoader) and math.isfinite(around)
         starts = [around - windows * step for windows in _STEPS] if narrow else []
         for start in (*starts, -math.inf):
-            found = self.positions(start)
-            found = found[found <= now]
-            if len(found):
-                return float(found[-1])
+            positions = self.positions(start)
+            positions = positions[positions <= now]
+            if len(positions):
+                return float(positions[-1])
         return None
 
     def read(self, window: Window) -> Rows:
@@ -194,6 +163,10 @@ class LogWindows:
         return rows.frame[KNOWN_AT].to_numpy(dtype=np.float64)
 
 
+WindowSource = DataWindows | LogWindows
+"""Where the rows of windows come from."""
+
+
 def read_windows(
     source: WindowSource,
     windows: Sequence[DueWindow],
@@ -222,11 +195,19 @@ def read_windows(
     ordered = sorted(windows, key=lambda due: due.window.start)
     if not ordered:
         return
-    known = source.positions(ordered[0].window.start) if positions is None else positions
-    for group in _groups(ordered, known, most):
+    if positions is None:
+        positions = source.positions(ordered[0].window.start)
+    for group in _groups(ordered, positions, most):
         read = source.read(Window(group[0].window.start, group[-1].window.end))
+        places = np.zeros(0) if read.positions is None else read.positions
         for due in group:
-            yield _window_rows(source, due, _slice(read, due.window))
+            first, last = np.searchsorted(places, [due.window.start, due.window.end])
+            rows = Rows(read.frame.iloc[first:last].reset_index(drop=True), places[first:last])
+            late = 0
+            if due.phase is not Phase.INPUTS:
+                known = source.known_at(rows)
+                rows, late = hide_late_labels(rows, target=source.target, known=known, known_by=due.known_by)
+            yield WindowRows(due=due, rows=rows, late=late)
 
 
 def _groups(windows: Sequence[DueWindow], positions: FloatArray, most: int) -> Iterator[list[DueWindow]]:
@@ -241,30 +222,15 @@ def _groups(windows: Sequence[DueWindow], positions: FloatArray, most: int) -> I
     yield group
 
 
-def _slice(rows: Rows, window: Window) -> Rows:
-    positions = np.zeros(0) if rows.positions is None else rows.positions
-    first, last = np.searchsorted(positions, [window.start, window.end])
-    return Rows(rows.frame.iloc[first:last].reset_index(drop=True), positions[first:last])
-
-
-def _window_rows(source: WindowSource, due: DueWindow, rows: Rows) -> WindowRows:
-    if due.phase is Phase.INPUTS:
-        return WindowRows(due=due, rows=rows)
-    shown, late = hide_late_labels(
-        rows, target=source.target, known=source.known_at(rows), known_by=due.known_by
-    )
-    return WindowRows(due=due, rows=shown, late=late)
-
-
-# The stream of looks of one model and phase: where it stands, and the one way to append to it.
+# The stream of judged windows of one model and phase: where it stands, and the one way to append to it.
 #
 # The ledger's entry is the commit point. What is bulky (profiles, distances, memory) is written to the log before it,
-# keyed by the window, so that a crash in between is mended by looking again: the same rows give the same look.
+# keyed by the window, so that a crash in between is mended by judging again: the same rows give the same result.
 
 
 @dataclass(frozen=True, kw_only=True)
 class WindowStream:
-    """One model's looks of one phase, in ledger and log."""
+    """One model's judged windows of one phase, in ledger and log."""
 
     ledger: Ledger
     log: Log
@@ -286,9 +252,8 @@ class WindowStream:
         record = self.log.get_window(self.model, self.phase, window)
         alert = Alert.from_dict(last.payload["alert"]) if last.payload.get("alert") else None
         if record is None and alert is not None:
-            alert = replace(
-                alert, version=None
-            )  # nobody knows any more what its alarms moved away from: they end
+            # nobody knows any more what its alarms moved away from: they end
+            alert = replace(alert, version=None)
         return StreamPosition(
             seq=last.seq,
             end=window.end,
@@ -297,28 +262,28 @@ class WindowStream:
             alert=alert,
         )
 
-    def commit(self, seen: WindowCheck, alert: Alert, *, after: int) -> LedgerEntry:
-        """Append one look; from then on it is never done again.
+    def commit(self, check: WindowCheck, alert: Alert, *, after: int) -> LedgerEntry:
+        """Append the result of one window; from then on it is never judged again.
 
         Raises
         ------
         Blocked
-            ``window_taken`` when another run has looked at this window meanwhile.
+            ``window_taken`` when another run has judged this window meanwhile.
         """
-        looked, now = seen.result, utc_now()
+        result, now = check.result, utc_now()
         self.log.put_window(
             WindowRecord(
                 model=self.model,
                 phase=self.phase,
-                window=looked.window,
-                version=looked.version,
+                window=result.window,
+                version=result.version,
                 at=now,
-                payload={"look": looked.to_dict(clock=self.clock), "memory": seen.memory.to_dict()},
-                profiles={name: profile.to_window_dict() for name, profile in seen.profiles.items()},
+                payload={"look": result.to_dict(clock=self.clock), "memory": check.memory.to_dict()},
+                profiles={name: profile.to_window_dict() for name, profile in check.profiles.items()},
             ),
-            grids={profile.grid.id: profile.grid for profile in seen.profiles.values()}.values(),
+            grids={profile.grid.id: profile.grid for profile in check.profiles.values()}.values(),
         )
-        payload = {**looked.to_entry(clock=self.clock), "alert": alert.to_dict()}
+        payload = {**result.to_entry(clock=self.clock), "alert": alert.to_dict()}
         entry = self.ledger.follow(
             model=self.model, stream=self.name, after=after, kind=KIND, payload=payload, at=now
         )
@@ -331,5 +296,5 @@ class WindowStream:
         return entry
 
     def looks(self, *, since: float) -> list[Mapping[str, Any]]:
-        """Return the looks at windows that start at or after a position, as the log has them, oldest first."""
+        """Return the results of windows that start at or after a position, as the log has them, oldest first."""
         return [record.payload["look"] for record in self.log.windows(self.model, self.phase, since=since)]

@@ -9,7 +9,7 @@ import pytest
 from evergreen.tasks.core.retraining.history import HELPED
 from evergreen.tasks.core.retraining.types import Cause, Labels, Moment, RetrainingRequest, RetrainPolicy
 from evergreen.tasks.core.verdict import State
-from evergreen.tasks.io.retraining_claims import read_history, take_claim
+from evergreen.tasks.io.retraining import read_history, take_claim
 from evergreen.tasks.io.settings import FROZEN, utc_now
 from tests.support.champions import BEGIN, FIRST, TRAINED, drifted_rows, hour_text, make_rows
 from tests.support.commands import command, snapshot

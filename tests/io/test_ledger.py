@@ -9,7 +9,8 @@ from sqlalchemy.pool import NullPool
 
 from evergreen.tasks.core.errors import Blocked, ConfigError, InputError, UnknownName, Unreachable
 from evergreen.tasks.core.promotion.ledger import GENESIS, check_chain
-from evergreen.tasks.io.ledger import LEDGER, open_ledger
+from evergreen.tasks.io.databases import LEDGER
+from evergreen.tasks.io.ledger import open_ledger
 from evergreen.tasks.io.locks import hold_advisory_lock
 from tests.support.memory_stores import MemoryLedger
 from tests.support.processes import CONTEXT, race

@@ -6,7 +6,8 @@ import pytest
 from evergreen.tasks.core.errors import ConfigError
 from evergreen.tasks.core.metrics.registry import metrics_of
 from evergreen.tasks.core.metrics.scored import Scored
-from evergreen.tasks.io.config import custom_metrics, import_function
+from evergreen.tasks.core.registry import import_path
+from evergreen.tasks.io.config import custom_metrics
 from tests.support.training_data import model_config
 
 OWN = {"path": "tests.support.training_data:share_of_hits", "greater_is_better": True, "bounded": True}
@@ -14,7 +15,7 @@ OWN = {"path": "tests.support.training_data:share_of_hits", "greater_is_better":
 
 @pytest.mark.parametrize("path", [OWN["path"], OWN["path"].replace(":", ".")])
 def test_both_ways_to_write_a_dotted_path_work(path):
-    assert "share_of_hits" == import_function(path, key="k").__name__
+    assert "share_of_hits" == import_path(path, key="k").__name__
 
 
 @pytest.mark.parametrize(
@@ -28,7 +29,7 @@ def test_both_ways_to_write_a_dotted_path_work(path):
 )
 def test_a_path_that_leads_nowhere_is_said_with_its_key(path, said):
     with pytest.raises(ConfigError, match=said):
-        import_function(path, key="evaluation.custom_metrics.own")
+        import_path(path, key="evaluation.custom_metrics.own")
 
 
 def test_a_metric_of_the_teams_own_can_decide():

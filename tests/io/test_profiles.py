@@ -1,5 +1,6 @@
 """Profiles of files: what is counted batch by batch is what pandas would count at once."""
 
+import dataclasses
 import datetime as dt
 import itertools
 import json
@@ -20,14 +21,8 @@ from evergreen.tasks.core.data.rows import normalise
 from evergreen.tasks.core.errors import DataError
 from evergreen.tasks.core.profiles.grid import make_grid
 from evergreen.tasks.core.profiles.profile import measure_profile
-from evergreen.tasks.io.profiles import (
-    open_columns,
-    profile_batches,
-    profile_files,
-    sample_columns,
-    sketch_grid,
-)
-from tests.support.source_kinds import in_chunks
+from evergreen.tasks.io.compare_files import compare_files, sample_columns
+from evergreen.tasks.io.profiles import open_columns, profile_batches, profile_files
 
 ROOT = Path(__file__).resolve().parents[2]
 CATEGORIES = frozenset({"text", "flag", "whole", "maybe", "price", "day", "instant", "y"})
@@ -61,6 +56,11 @@ def grid_of(frame, *, outcome=None, private=frozenset()):
     return make_grid(normalise(frame), categorical=CATEGORIES, outcome=outcome, private=private)
 
 
+def grid_of_file(path, **options):
+    """Return the grid that a file is compared over."""
+    return compare_files(str(path), str(path), **options).reference.grid
+
+
 def assert_same(expected, actual):
     assert list(expected.columns) == list(actual.columns)
     for name, column in expected.columns.items():
@@ -85,7 +85,7 @@ def test_csv_is_counted_as_the_source_reads_it(tmp_path, outcome):
     frame.to_csv(tmp_path / "rows.csv", index=False)
     grid = make_grid(normalise(frame), categorical=CATEGORIES - {"instant", "price"}, outcome=outcome)
     expected = measure_profile(pd.read_csv(tmp_path / "rows.csv", float_precision="round_trip"), grid)
-    columns = in_chunks(open_columns(tmp_path / "rows.csv"), 700)
+    columns = dataclasses.replace(open_columns(tmp_path / "rows.csv"), chunk_rows=700)
     assert_same(expected, profile_files(columns, grid))
 
 
@@ -183,12 +183,12 @@ def test_parquet_is_profiled_without_pandas(tmp_path):
 
 
 @pytest.mark.parametrize("ending", ["parquet", "csv"])
-def test_a_small_file_is_sketched_whole(tmp_path, ending):
+def test_the_grid_of_a_small_file_is_laid_over_all_of_it(tmp_path, ending):
     frame = frame_of()[["x", "count", "text", "flag", "constant"]]
     path = tmp_path / f"rows.{ending}"
     frame.to_parquet(path) if ending == "parquet" else frame.to_csv(path, index=False)
     expected = make_grid(normalise(frame), categorical=frozenset({"text", "flag"}))
-    assert expected.id == sketch_grid(path).id
+    assert expected.id == grid_of_file(path).id
 
 
 @pytest.mark.parametrize("ending", ["parquet", "csv"])
@@ -204,26 +204,24 @@ def test_a_sample_is_seeded_spans_the_file_and_keeps_rows_together(tmp_path, end
     assert list(range(100)) == (a // 50).astype(int).tolist()
 
 
-def test_columns_that_are_no_features_are_left_out_of_a_sketch(tmp_path):
+def test_columns_that_are_no_features_have_no_grid(tmp_path):
     frame = frame_of()[["x", "empty", "day", "instant", "text"]].assign(id=[f"row {i}" for i in range(3000)])
     frame.to_parquet(tmp_path / "rows.parquet")
-    assert ["x", "text"] == list(sketch_grid(tmp_path / "rows.parquet").columns)
+    assert ["x", "text"] == list(grid_of_file(tmp_path / "rows.parquet").columns)
 
 
-def test_a_sketch_takes_the_kinds_it_is_given(tmp_path):
+def test_a_grid_takes_the_kinds_it_is_given(tmp_path):
     frame = frame_of()
     frame.to_parquet(tmp_path / "rows.parquet")
-    grid = sketch_grid(
-        tmp_path / "rows.parquet", columns=["small", "x"], categorical=["small"], private=["small"]
-    )
+    grid = grid_of_file(tmp_path / "rows.parquet", columns=["small", "x"], categorical=["small"])
     assert ["categorical", "numeric"] == [grid.columns[name].kind for name in ("small", "x")]
-    assert grid.columns["small"].hashed
 
 
 def test_the_grid_of_a_sample_has_bins_of_about_equal_mass_in_the_file(tmp_path):
     values = np.random.default_rng(0).normal(size=100_000)
     pq.write_table(pa.table({"x": values}), tmp_path / "rows.parquet", row_group_size=30_000)
-    grid = sketch_grid(tmp_path / "rows.parquet", rows=20_000)
+    (sample,) = sample_columns(tmp_path / "rows.parquet", rows=20_000)
+    grid = make_grid(sample.to_frame(), categorical=frozenset())
     counts = profile_files(tmp_path / "rows.parquet", grid).columns["x"].counts
     assert 256 == len(counts)
     assert max(counts) < 0.01 * 100_000

@@ -22,7 +22,7 @@ from evergreen.tasks.core.retraining.types import (
 )
 from evergreen.tasks.core.verdict import State
 from evergreen.tasks.io.ledger import open_ledger
-from evergreen.tasks.io.retraining_claims import await_claim, lock_name, read_history, take_claim
+from evergreen.tasks.io.retraining import await_claim, lock_name, read_history, take_claim
 from evergreen.tasks.io.settings import utc_now
 from tests.support.processes import finish, race, start
 

@@ -10,8 +10,7 @@ import pytest
 from evergreen.tasks.core.retraining.types import Cause, Labels, Moment, RetrainingRequest, retrain_policy
 from evergreen.tasks.core.verdict import State
 from evergreen.tasks.data import open_source_of
-from evergreen.tasks.io.retraining_claims import pause_retraining, take_claim
-from evergreen.tasks.io.retraining_request import answer_without_run, read_request
+from evergreen.tasks.io.retraining import answer_without_run, pause_retraining, read_request, take_claim
 from evergreen.tasks.io.settings import FROZEN, utc_now
 from evergreen.tasks.retraining import gather_causes, run_claimed
 from tests.support.champions import TRAINED, hour_text, make_rows

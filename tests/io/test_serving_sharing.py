@@ -53,7 +53,7 @@ def test_services_that_fetch_a_version_at_the_same_moment_all_get_it(rounds, mod
     caches = [ServingCache(model) for _ in range(SIDES)]
     caches[0].load(1)
     kept = shutil.copytree(caches[0].files(1), caches[0].folder.parent / "kept")
-    documents = caches[0]._facts(1)["documents"]
+    documents = caches[0]._documents(1)["documents"]
     together = threading.Barrier(SIDES)
 
     def download(self, uri, place):

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from evergreen.tasks.io.config import import_function
+from evergreen.tasks.core.registry import import_path
 from evergreen.tasks.io.setup import open_setup
 from tests.support.training_data import write_model
 
@@ -25,7 +25,7 @@ def found(monkeypatch, *, cwd, config):
     monkeypatch.chdir(cwd)
     monkeypatch.setenv("EVERGREEN_CONFIG", str(config))
     open_setup("tested")
-    return import_function("gates_of_a_team:strict", key="validation.gates")(7)
+    return import_path("gates_of_a_team:strict", key="validation.gates")(7)
 
 
 def test_a_module_of_the_working_folder_is_found(folder, monkeypatch):

@@ -18,7 +18,7 @@ from evergreen.tasks.core.promotion.history import open_plans
 from evergreen.tasks.core.promotion.ledger import check_chain
 from evergreen.tasks.core.retraining.history import HELPED, MOST_RESUMED, RETRAINING
 from evergreen.tasks.core.verdict import State
-from evergreen.tasks.io.retraining_claims import lock_name, read_history
+from evergreen.tasks.io.retraining import lock_name, read_history
 from evergreen.tasks.promotion import Promoter
 from tests.support.champions import TRAINED, MonitoredStores, hours, make_rows
 from tests.support.commands import command

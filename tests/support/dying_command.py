@@ -10,7 +10,7 @@ import signal
 import sys
 from pathlib import Path
 
-from evergreen.tasks.io.ledger import SqlLedger
+from evergreen.tasks.io.ledger import Ledger
 from tests.support.processes import Points
 
 DIE_AT, LABELS, NO_SMOKE = "TEST_DIE_AT", "TEST_LABELS", "TEST_NO_SMOKE"
@@ -25,7 +25,7 @@ def entry_label(entry):
 
 def watch_writes(points, registry, patch=setattr):
     """Make each write of ledgers and of a class of registries a point."""
-    points.wrap(SqlLedger, "_insert", lambda _, entry: entry_label(entry), patch)
+    points.wrap(Ledger, "_insert", lambda _, entry: entry_label(entry), patch)
     points.wrap(registry, "register", lambda *_, **__: "register", patch)
     points.wrap(registry, "set_alias", lambda _, name, alias, version: f"set @{alias}", patch)
     points.wrap(registry, "delete_alias", lambda _, name, alias: f"delete @{alias}", patch)

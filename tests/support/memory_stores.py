@@ -3,7 +3,7 @@
 import math
 import re
 import threading
-from collections import Counter, defaultdict
+from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -235,10 +235,6 @@ class MemoryLog:
 
     def positions(self, model, *, since=-math.inf):
         return np.array(sorted(row["position"] for row in self._of(model) if row["position"] >= since))
-
-    def count_predictions(self, model, window, *, by=3600.0):
-        inside = (row["position"] for row in self._of(model) if window.start <= row["position"] < window.end)
-        return dict(sorted(Counter(math.floor(position / by) * by for position in inside).items()))
 
     def purge_predictions(self, model, *, before):
         predictions, outcomes = self.stored_predictions, self.stored_outcomes

@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy import Engine, event
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["pytest", "evergreen.tasks.io.retraining_claims", "tests.support.bad_canary"])
+CONTEXT.set_forkserver_preload(["pytest", "evergreen.tasks.io.retraining", "tests.support.bad_canary"])
 
 
 def _run_together(start, function, arguments, answers):

@@ -21,7 +21,7 @@ from evergreen.tasks.core.promotion.history import open_plans, untested_plan
 from evergreen.tasks.core.promotion.ledger import check_chain
 from evergreen.tasks.core.promotion.plan import CHALLENGER, CHAMPION
 from evergreen.tasks.core.verdict import Outcome, StageResult, State, Verdict
-from evergreen.tasks.io.ledger import SqlLedger
+from evergreen.tasks.io.ledger import Ledger
 from evergreen.tasks.io.live_tests import LiveTestResults, abort_test, read_tests
 from evergreen.tasks.io.settings import FROZEN
 from evergreen.tasks.io.setup import open_setup, record_decision
@@ -81,7 +81,7 @@ class Models:
         patch.setenv(FROZEN, START.isoformat())
         patch.setenv("EVERGREEN_HOME", str(folder / "home"))
         self._setup = open_setup(str(write_model(folder, **SECTIONS)))
-        self.ledger, self.writes, self._made = SqlLedger(ledger_url), Points(die=die), 0
+        self.ledger, self.writes, self._made = Ledger(ledger_url), Points(die=die), 0
         self.right, self._patch = None, patch
         self._play()
         watch_writes(self.writes, MemoryRegistry, patch.setattr)

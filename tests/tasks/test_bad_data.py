@@ -175,7 +175,7 @@ WRONG_INPUT = {
     "unknown module": (
         {"data": {"source": "no_such_module:rows"}},
         ConfigError,
-        ["no module 'no_such_module'"],
+        ["data.source", "No module named 'no_such_module'"],
     ),
     "unknown function": (
         {"data": {"source": "tests.support.source_kinds:frame_off"}},

@@ -23,7 +23,7 @@ from evergreen.tasks.core.drift.types import Phase
 from evergreen.tasks.core.errors import NotLearnable
 from evergreen.tasks.core.verdict import Outcome, Reason, StageResult, State, Verdict
 from evergreen.tasks.data import load_parts, position_of
-from evergreen.tasks.io.retraining_request import read_request
+from evergreen.tasks.io.retraining import read_request
 from evergreen.tasks.io.settings import FROZEN
 from evergreen.tasks.io.setup import open_setup
 from evergreen.tasks.retraining import TRAIN, VALIDATE, gather_causes, run_claimed

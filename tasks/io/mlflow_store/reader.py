@@ -22,7 +22,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchTableError
 from sqlalchemy.pool import NullPool
 
 from evergreen.tasks.core.errors import UnknownName
-from evergreen.tasks.io.store_checks import mlflow_unreachable
+from evergreen.tasks.io.databases import mlflow_unreachable
 
 if TYPE_CHECKING:
     import requests

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from evergreen.tasks.core.errors import InputError
 from evergreen.tasks.core.promotion.plan import ROLES
+from evergreen.tasks.io.databases import is_unanswered, mlflow_unreachable
 from evergreen.tasks.io.mlflow_store.reader import (
     ABSENT,
     PAGE,
@@ -22,7 +23,6 @@ from evergreen.tasks.io.mlflow_store.reader import (
     unknown_version,
     version_info,
 )
-from evergreen.tasks.io.store_checks import is_unanswered, mlflow_unreachable
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -18,7 +18,7 @@ from evergreen.tasks.core.data.rows import Rows
 from evergreen.tasks.core.errors import InputError
 from evergreen.tasks.core.log_items import Figure, File, Json, LogItem, Metrics, Params, Table, Tags, Text
 from evergreen.tasks.core.redact import redacted
-from evergreen.tasks.io.store_checks import is_unanswered, mlflow_unreachable
+from evergreen.tasks.io.databases import is_unanswered, mlflow_unreachable
 
 if TYPE_CHECKING:
     import pandas as pd

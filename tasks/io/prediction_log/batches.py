@@ -34,34 +34,24 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
 
 @dataclass(slots=True, eq=False)
 class Put:
-    """What one call put, encoded, and the future that waits for it.
-
-    Attributes
-    ----------
-    count : int
-        How many rows.
-    rows : sequence
-        The rows as they were handed over.
-    records, shadows : list
-        Predictions and shadow scores to be stored.
-    outcomes : list | None
-        Outcomes to be stored; None where predictions are put.
-    digests : mapping | None
-        Digests of rows whose first answers are asked for, by model and id; nothing is written then.
-    keyed : bool
-        Whether predictions may be in the log already.
-    future : future
-        Settled with the result, or an exception.
-    """
+    """What one call put, encoded, and the future that waits for it."""
 
     count: int
+    """How many rows."""
     rows: Sequence[Any]
+    """The rows as they were handed over."""
     records: list[Record] = field(default_factory=list)
+    """Predictions to be stored."""
     shadows: list[ShadowRecord] = field(default_factory=list)
+    """Shadow scores to be stored."""
     outcomes: list[OutcomeRecord] | None = None
+    """Outcomes to be stored; None where predictions are put."""
     digests: Mapping[Key, str] | None = None
+    """Digests of rows whose first answers are asked for, by model and id; nothing is written then."""
     keyed: bool = False
+    """Whether predictions may be in the log already."""
     future: Any = None
+    """Settled with the result, or an exception."""
 
 
 class WriteConflict(Exception):

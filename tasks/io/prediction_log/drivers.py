@@ -29,18 +29,12 @@ _MOST_ROWS = 64
 
 
 class LogStore(ABC):
-    """A connection that is opened by ``begin`` when there is none, and dropped by ``drop`` after any failure.
-
-    Attributes
-    ----------
-    failures : tuple of type
-        All that the driver raises: try again with a new connection, unless it is one of ``value_errors``.
-    value_errors : tuple of type
-        Raised for values the database cannot hold: the fault of the one request that has them.
-    """
+    """A connection that is opened by ``begin`` when there is none, and dropped by ``drop`` after any failure."""
 
     failures: Exceptions
+    """All that the driver raises: try again with a new connection, unless it is one of ``value_errors``."""
     value_errors: Exceptions
+    """Raised for values the database cannot hold: the fault of the one request that has them."""
     _begin: ClassVar[str] = "BEGIN"
     _by_ids: ClassVar[str]
     _connection: Any = None

@@ -11,7 +11,14 @@ import orjson
 
 from evergreen.tasks.core.errors import InputError
 from evergreen.tasks.core.serving.idempotency import OutcomeRecord, Record
-from evergreen.tasks.io.prediction_log.records import KnownOutcome, Served, ShadowScore, plain, to_json
+from evergreen.tasks.io.prediction_log.records import (
+    KnownOutcome,
+    Served,
+    ShadowScore,
+    finite_position,
+    plain,
+    to_json,
+)
 
 ShadowRecord = tuple[str, str, str, int | None, str, str]
 """Model, prediction id, variant, version, score and decision of a shadow."""
@@ -38,20 +45,20 @@ def encode_rows(model: str, rows: Sequence[Served]) -> list[Record]:
 
 
 def encode_shadows(model: str, rows: Sequence[Served]) -> list[ShadowRecord]:
-    """Return the records of what shadows said of the rows; errors as above."""
+    """Return the records of the shadows' answers to the rows; errors as above."""
     return [shadow_record(model, row.prediction_id, each) for row in rows for each in row.shadows]
 
 
-def encode_outcomes(model: str, known: Sequence[KnownOutcome]) -> list[OutcomeRecord]:
+def encode_outcomes(model: str, outcomes: Sequence[KnownOutcome]) -> list[OutcomeRecord]:
     """Return the records of outcomes; errors as above, but an id may come twice."""
     return [
         OutcomeRecord(
             model,
             _text(each.prediction_id, "prediction id", LONGEST_ID),
             _json(each.outcome, each.prediction_id),
-            _position(each.known_at, each.prediction_id),
+            finite_position(each.known_at, each.prediction_id),
         )
-        for each in known
+        for each in outcomes
     ]
 
 
@@ -60,7 +67,7 @@ def _record(model: str, row: Served) -> Record:
     return Record(
         model,
         _text(name, "prediction id", LONGEST_ID),
-        _position(row.position, name),
+        finite_position(row.position, name),
         row.version,
         _text(row.variant, "variant", LONGEST_VARIANT),
         None if entity is None else _text(entity, "entity", LONGEST_ENTITY),
@@ -72,7 +79,7 @@ def _record(model: str, row: Served) -> Record:
 
 
 def shadow_record(model: str, name: str, shadow: ShadowScore) -> ShadowRecord:
-    """Return the record of what a shadow said of a prediction; errors as above."""
+    """Return the record of a shadow's answer; errors as above."""
     variant = _text(shadow.variant, "variant", LONGEST_VARIANT)
     return model, name, variant, shadow.version, _json(shadow.score, name), _json(shadow.decision, name)
 
@@ -103,14 +110,6 @@ def _unsayable(value: Any, name: str) -> InputError:
         f"Prediction '{name}': {value!r} cannot be logged. Allowed: text, finite numbers, true, false, null, times, "
         "lists and objects. Turn it into one of them."
     )
-
-
-def _position(position: float, name: str) -> float:
-    if not math.isfinite(position):
-        raise InputError(
-            f"Prediction '{name}' has the position {position}, which is no point on a clock. Give one."
-        )
-    return float(position)
 
 
 def _text(text: str, what: str, longest: int) -> str:

@@ -1,4 +1,4 @@
-"""The log's database: grids and windows of the monitor, served predictions, what shadows said of them, outcomes.
+"""The log's database: grids and windows of the monitor, served predictions, answers of shadows to them, outcomes.
 
 Beside the ledger, not in it: much is written and deleted here, and must never hold up a claim there.
 """
@@ -112,65 +112,44 @@ VARIANT, ENTITY, PREDICTION_ID = "@variant", "@entity", "@prediction_id"
 
 @dataclass(frozen=True, kw_only=True)
 class WindowRecord:
-    """What one look at a window leaves for later looks and for reports; the verdict itself is in the ledger.
-
-    Attributes
-    ----------
-    model : str
-        Registered model.
-    phase : Phase
-        Which look.
-    window : Window
-        Finite slice of the clock.
-    version : int | None
-        Version that was champion.
-    at : datetime
-        When it was looked at; aware.
-    payload : dict
-        JSON: measures, the judge's memory, whatever the next look needs.
-    profiles : dict of str to dict
-        Short JSON forms (`Profile.to_window_dict`) by name, e.g. ``inputs``, ``answers``; their grids are kept apart.
-    """
+    """The result of a window, for later windows and for reports; the verdict itself is in the ledger."""
 
     model: str
+    """Registered model."""
     phase: Phase
+    """Which monitoring phase."""
     window: Window
+    """Finite slice of the clock."""
     version: int | None
+    """Version that was champion."""
     at: datetime
+    """When it was judged; aware."""
     payload: dict[str, Any] = field(default_factory=dict)
+    """JSON: measures, the detectors' state, whatever the next window needs."""
     profiles: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Short JSON forms (`Profile.to_window_dict`) by name, e.g. ``inputs``, ``answers``; their grids are kept apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """One answer that was served.
-
-    Attributes
-    ----------
-    prediction_id : str
-        Its own name; a repeated one must mean the same answer.
-    position : float
-        Where it stands on the model's clock.
-    features : mapping
-        What was asked.
-    score : float | mapping of str to float | None
-        The score; one a class where there are more than two.
-    decision : object
-        The answer given: a class or a number; None where there is only a score.
-    version : int | None
-        Version that answered.
-    variant, entity : str | None
-        Arm of an experiment; who it was about.
-    """
+    """One answer that was served."""
 
     prediction_id: str
+    """Its own name; a repeated one must mean the same answer."""
     position: float
+    """Where it stands on the model's clock."""
     features: Mapping[str, Any]
+    """What was asked."""
     score: float | Mapping[str, float] | None = None
+    """The score; one a class where there are more than two."""
     decision: Any = None
+    """The answer given: a class or a number; None where there is only a score."""
     version: int | None = None
+    """Version that answered."""
     variant: str | None = None
+    """Arm of an experiment."""
     entity: str | None = None
+    """Who it was about."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,7 +181,7 @@ def prediction_values(model: str, prediction: Prediction) -> dict[str, Any]:
     return {
         "model": model,
         "prediction_id": prediction.prediction_id,
-        "position": _finite(prediction.position, prediction.prediction_id),
+        "position": finite_position(prediction.position, prediction.prediction_id),
         "version": prediction.version,
         "variant": prediction.variant,
         "entity": prediction.entity,
@@ -218,7 +197,7 @@ def outcome_values(model: str, outcome: KnownOutcome) -> dict[str, Any]:
         "model": model,
         "prediction_id": outcome.prediction_id,
         "outcome": to_json(outcome.outcome),
-        "known_at": _finite(outcome.known_at, outcome.prediction_id),
+        "known_at": finite_position(outcome.known_at, outcome.prediction_id),
     }
 
 
@@ -285,7 +264,8 @@ def _scores(scores: list[Any]) -> dict[str, list[Any]]:
     }
 
 
-def _finite(position: float, prediction_id: str) -> float:
+def finite_position(position: float, prediction_id: str) -> float:
+    """Return a position; ``InputError`` where it is none."""
     if not math.isfinite(position):
         raise InputError(
             f"Prediction '{prediction_id}' has the position {position}, which is no point on a clock. Give one."
@@ -308,115 +288,81 @@ def plain(value: Any) -> Any:
     return float(value) if isinstance(value, Decimal) else value
 
 
-# Rows as a service hands them to the log's writer, what it hears back, and its refusals.
+# Rows as a service hands them to the log's writer, what it answers, and its refusals.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShadowScore:
-    """What a shadow said of a row it did not answer.
-
-    Attributes
-    ----------
-    variant : str
-        Name of the shadow; one score a row of each.
-    version : int | None
-        Its version; None for an ensemble.
-    score, decision : object
-        As of a served row.
-    """
+    """The answer of a shadow to a row that another variant answered."""
 
     variant: str
+    """Name of the shadow; one score a row of each."""
     version: int | None
+    """Its version; None for an ensemble."""
     score: float | Mapping[str, float] | None = None
+    """Its score, as of a served row."""
     decision: Any = None
+    """Its decision, as of a served row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """One row as it was answered; cheap to make.
-
-    Attributes
-    ----------
-    prediction_id : str
-        Its own name, 1 to 255 characters: a fresh one (`evergreen.tasks.io.prediction_log.records.fresh_id`), or
-        the claim of a client.
-    position : float
-        Where it stands on the model's clock.
-    version : int | None
-        Version that answered; None for an ensemble.
-    variant : str
-        Arm that answered, at most 64 characters.
-    entity : str | None
-        Who it was about, at most 255 characters.
-    score : float | mapping of str to float | None
-        The score; one a class where there are more than two. NaN is logged as null.
-    decision : object
-        The answer given: a class or a number; None where there is only a score.
-    features : mapping or bytes
-        What was asked, by column; or its JSON object, ready made.
-    shadows : tuple of ShadowScore
-        What shadows said of the same row.
-    request : str | None
-        Digest of the row as it was sent, where a client claims that it is one request
-        (`evergreen.tasks.core.serving.idempotency`).
-    """
+    """One row as it was answered; cheap to make."""
 
     prediction_id: str
+    """Its own name, 1 to 255 characters: a fresh one (`evergreen.tasks.io.prediction_log.records.fresh_id`), or the
+    claim of a client."""
     position: float
+    """Where it stands on the model's clock."""
     version: int | None
+    """Version that answered; None for an ensemble."""
     variant: str
+    """Arm that answered, at most 64 characters."""
     entity: str | None = None
+    """Who it was about, at most 255 characters."""
     score: float | Mapping[str, float] | None = None
+    """The score; one a class where there are more than two. NaN is logged as null."""
     decision: Any = None
+    """The answer given: a class or a number; None where there is only a score."""
     features: Mapping[str, Any] | bytes
+    """What was asked, by column; or its JSON object, ready made."""
     shadows: tuple[ShadowScore, ...] = ()
+    """Answers of shadows to the same row."""
     request: str | None = None
+    """Digest of the row as it was sent, where a client claims that it is one request
+    (`evergreen.tasks.core.serving.idempotency`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutcomeReceipt:
-    """What became of a batch of outcomes; all but the refused are in the log.
-
-    Attributes
-    ----------
-    written : int
-        New ones.
-    known : int
-        Those that were there with the same value: nothing was changed.
-    refused : tuple of str
-        Ids whose outcome is there with another value: it stays.
-    """
+    """What became of a batch of outcomes; all but the refused are in the log."""
 
     written: int
+    """New ones."""
     known: int
+    """Those that were there with the same value: nothing was changed."""
     refused: tuple[str, ...] = ()
+    """Ids whose outcome is there with another value: it stays."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriterState:
-    """How the writer is doing.
-
-    Attributes
-    ----------
-    depth, capacity : int
-        Rows that wait or are being written, and how many may.
-    batches, rows : int
-        Transactions since the start, and rows they held.
-    failed : int
-        Requests that were told that the database failed.
-    retries : int
-        Tries that were made again.
-    down : bool
-        Whether the last try failed.
-    """
+    """How the writer is doing."""
 
     depth: int
+    """Rows that wait or are being written."""
     capacity: int
+    """Most rows that may."""
     batches: int
+    """Transactions since the start."""
     rows: int
+    """Rows in them."""
     failed: int
+    """Requests whose future failed because the database did."""
     retries: int
+    """Tries that were made again."""
     down: bool
+    """Whether the last try failed."""
 
 
 class QueueFull(EvergreenError):

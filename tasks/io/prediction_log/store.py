@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 import numpy as np
-from sqlalchemy import ColumnElement, Engine, Integer, Row, Table, and_, cast, delete, func, select, tuple_
+from sqlalchemy import ColumnElement, Engine, Row, Table, and_, delete, func, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from evergreen.tasks.core.arrays import FloatArray
@@ -90,11 +90,9 @@ class Log:
 
     def grid(self, grid_id: str) -> Grid:
         """Return a grid; ``UnknownName`` when it is not there."""
-        with self._engine.connect() as connection:
-            stored = connection.execute(select(grids.c.grid).where(grids.c.grid_id == grid_id)).scalar()
-        if stored is None:
-            raise unknown_grid(grid_id)
-        return Grid.from_dict(unpack(stored))
+        for row in self._rows(select(grids.c.grid).where(grids.c.grid_id == grid_id)):
+            return Grid.from_dict(unpack(row.grid))
+        raise unknown_grid(grid_id)
 
     def purge_windows(
         self, model: str, *, before: float | None = None, written_before: datetime | None = None
@@ -126,9 +124,9 @@ class Log:
         values = (outcome_values(model, each) for each in known)
         return sum(self._append(outcomes, model, chunk, at) for chunk in _chunks(values, self._chunk))
 
-    def append_shadows(self, model: str, said: Iterable[tuple[str, ShadowScore]]) -> int:
+    def append_shadows(self, model: str, answers: Iterable[tuple[str, ShadowScore]]) -> int:
         """Write what shadows answered to predictions that are there, by id, each once; return how many were new."""
-        return sum(self._append_shadows(model, chunk) for chunk in _chunks(said, self._chunk))
+        return sum(self._append_shadows(model, chunk) for chunk in _chunks(answers, self._chunk))
 
     def read_predictions(
         self,
@@ -146,10 +144,7 @@ class Log:
         ``@entity``, ``@prediction_id``, ``@known_at``, and in column ``target`` (``@outcome`` by default) the outcome,
         null where it was not known by ``known_by``.
         """
-        chosen = [] if variant is None else [predictions.c.variant == variant]
-        query = select(predictions, outcomes.c.outcome, outcomes.c.known_at)
-        query = query.join_from(predictions, outcomes, _same(outcomes), isouter=True)
-        stored = self._stored(query, model, window, *chosen)
+        stored = self._stored(predictions, predictions.c, model, window, variant)
         return logged_rows(stored, known_by=known_by, target=target, numeric=tuple(numeric))
 
     def read_shadows(
@@ -167,14 +162,10 @@ class Log:
         Score, decision, version and variant are the shadow's; the rest is of the served row, so that
         ``@prediction_id`` pairs both. A row comes once for each shadow that scored it, in clock order.
         """
-        chosen = [] if variant is None else [shadows.c.variant == variant]
         own = {"variant", "version", "score", "decision"}
         served = [column for column in predictions.c if column.name not in own]
-        said = [column for column in shadows.c if column.name in own]
-        query = select(*served, *said, outcomes.c.outcome, outcomes.c.known_at)
-        query = query.join_from(predictions, shadows, _same(shadows))
-        query = query.join(outcomes, _same(outcomes), isouter=True)
-        stored = self._stored(query, model, window, *chosen, then=shadows.c.variant)
+        answered = [column for column in shadows.c if column.name in own]
+        stored = self._stored(shadows, [*served, *answered], model, window, variant)
         return logged_rows(stored, known_by=known_by, target=target, numeric=tuple(numeric))
 
     def newest_position(
@@ -185,28 +176,15 @@ class Log:
         query = select(func.max(place)).where(predictions.c.model == model)
         if variants is not None:
             query = query.where(predictions.c.variant.in_(list(variants)))
-        with self._engine.connect() as connection:
-            found = connection.execute(query if until == math.inf else query.where(place <= until)).scalar()
-        return None if found is None else float(found)
+        ((newest,),) = self._rows(query if until == math.inf else query.where(place <= until))
+        return None if newest is None else float(newest)
 
     def positions(self, model: str, *, since: float = -math.inf) -> FloatArray:
         """Return the positions of all predictions from ``since`` on, ascending."""
         place = predictions.c.position
-        query = (
-            select(place).where(predictions.c.model == model, *_inside(place, Window(since))).order_by(place)
-        )
+        query = select(place).where(predictions.c.model == model, *_inside(place, Window(since)))
         with self._engine.connect() as connection:
-            return np.fromiter(connection.execute(query).scalars(), dtype=np.float64)
-
-    def count_predictions(self, model: str, window: Window, *, by: float = 3600.0) -> dict[float, int]:
-        """Return how many predictions each stretch of length ``by`` holds, by its start; empty ones are left out."""
-        stretch = self._floor(predictions.c.position / by)
-        query = select(stretch, func.count()).where(
-            predictions.c.model == model, *_inside(predictions.c.position, window)
-        )
-        with self._engine.connect() as connection:
-            found = connection.execute(query.group_by(stretch).order_by(stretch)).all()
-        return {float(number) * by: int(count) for number, count in found}
+            return np.fromiter(connection.execute(query.order_by(place)).scalars(), dtype=np.float64)
 
     def purge_predictions(self, model: str, *, before: float) -> int:
         """Delete predictions before a position, with outcomes and shadow scores, chunk by chunk; return how many."""
@@ -215,16 +193,27 @@ class Log:
         return deleted
 
     def _stored(
-        self, query: Any, model: str, window: Window, *chosen: ColumnElement[bool], then: Any = None
+        self, table: Table, columns: Iterable[Any], model: str, window: Window, variant: str | None
     ) -> list[dict[str, Any]]:
-        query = query.where(predictions.c.model == model, *_inside(predictions.c.position, window), *chosen)
-        order = [predictions.c.position, predictions.c.prediction_id, *([] if then is None else [then])]
-        with self._engine.connect() as connection:
-            return [dict(row) for row in connection.execute(query.order_by(*order)).mappings()]
+        """Return served rows with their outcomes, in clock order; of shadows a row for each that scored it."""
+        place = predictions.c.position
+        query = select(*columns, outcomes.c.outcome, outcomes.c.known_at).select_from(predictions)
+        if table is shadows:
+            query = query.join(shadows, _same(shadows))
+        query = query.join(outcomes, _same(outcomes), isouter=True)
+        query = query.where(predictions.c.model == model, *_inside(place, window))
+        if variant is not None:
+            query = query.where(table.c.variant == variant)
+        query = query.order_by(place, predictions.c.prediction_id, table.c.variant)
+        return [dict(row._mapping) for row in self._rows(query)]
 
-    def _append_shadows(self, model: str, said: list[tuple[str, ShadowScore]]) -> int:
-        there = self._there(predictions, model, dict(said))
-        records = [shadow_record(model, name, each) for name, each in said if name in there]
+    def _rows(self, query: Any) -> Sequence[Row[Any]]:
+        with self._engine.connect() as connection:
+            return connection.execute(query).all()
+
+    def _append_shadows(self, model: str, answers: list[tuple[str, ShadowScore]]) -> int:
+        there = self._there(predictions, model, dict(answers))
+        records = [shadow_record(model, name, each) for name, each in answers if name in there]
         new = self._insert(shadows).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
         with self._engine.begin() as connection:
             values = [dict(zip(shadows.c.keys(), record, strict=True)) for record in records]
@@ -232,7 +221,10 @@ class Log:
 
     def _append(self, table: Table, model: str, chunk: list[dict[str, Any]], at: datetime) -> int:
         """Insert what is missing, then read all back: whoever was faster, what is there is what was meant."""
-        meant = _by_id(chunk)
+        meant: dict[str, dict[str, Any]] = {}
+        for values in chunk:
+            if not same_content(meant.setdefault(values["prediction_id"], values), values):
+                raise IdConflict(values["prediction_id"])
         there = self._there(table, model, meant)
         fresh = [{**values, "at": instant(at)} for name, values in meant.items() if name not in there]
         if fresh:
@@ -247,8 +239,7 @@ class Log:
 
     def _there(self, table: Table, model: str, meant: Iterable[str]) -> dict[str, dict[str, Any]]:
         query = select(table).where(table.c.model == model, table.c.prediction_id.in_(list(meant)))
-        with self._engine.connect() as connection:
-            rows = connection.execute(query).mappings().all()
+        rows = [dict(row._mapping) for row in self._rows(query)]
         return {row["prediction_id"]: {name: row[name] for name in row if name != "at"} for row in rows}
 
     def _purge(
@@ -262,8 +253,7 @@ class Log:
         first, deleted = tables[0].c, 0
         query = select(*(first[key] for key in keys)).where(first.model == model, old).limit(self._chunk)
         while True:
-            with self._engine.connect() as connection:
-                rows = [tuple(row) for row in connection.execute(query)]
+            rows = [tuple(row) for row in self._rows(query)]
             if not rows:
                 return deleted
             with self._engine.begin() as connection:
@@ -279,15 +269,7 @@ class Log:
 
     def _read_windows(self, model: str, phase: Phase, *conditions: ColumnElement[bool]) -> list[WindowRecord]:
         query = select(windows).where(windows.c.model == model, windows.c.phase == phase.value, *conditions)
-        with self._engine.connect() as connection:
-            rows = connection.execute(query.order_by(windows.c.start, windows.c.end)).all()
-        return [_record(row) for row in rows]
-
-    def _floor(self, number: ColumnElement[Any]) -> ColumnElement[Any]:
-        if self._engine.dialect.name != "sqlite":
-            return func.floor(number)
-        cut = cast(number, Integer)  # towards zero; SQLite need not have been built with floor()
-        return cut - cast(number < cut, Integer)
+        return [_record(row) for row in self._rows(query.order_by(windows.c.start, windows.c.end))]
 
     def _insert(self, table: Table) -> Any:
         """Return an INSERT of this database that knows ON CONFLICT."""
@@ -304,14 +286,6 @@ def _chunks(values: Iterable[Item], size: int) -> Iterator[list[Item]]:
     rest = iter(values)
     while chunk := list(islice(rest, size)):
         yield chunk
-
-
-def _by_id(chunk: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    meant: dict[str, dict[str, Any]] = {}
-    for values in chunk:
-        if not same_content(meant.setdefault(values["prediction_id"], values), values):
-            raise IdConflict(values["prediction_id"])
-    return meant
 
 
 def _same(table: Table) -> ColumnElement[bool]:

@@ -60,18 +60,12 @@ Settled = Sequence[tuple[Any, Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
-    """Where results go.
-
-    Attributes
-    ----------
-    make : callable
-        Return a new future; called by whoever puts.
-    hand_over : callable
-        Settle the futures of a batch; called by the writer's thread.
-    """
+    """Where results go."""
 
     make: Callable[[], Any]
+    """Return a new future; called by whoever puts."""
     hand_over: Callable[[Settled], None]
+    """Settle the futures of a batch; called by the writer's thread."""
 
 
 def to_threads() -> Delivery:
@@ -107,7 +101,7 @@ def settle(settled: Settled) -> None:
 
 
 IDLE = 5
-"""How much longer a database that did not fail goes without being looked at."""
+"""How much longer a database that did not fail goes without being probed."""
 
 
 class LogWriter:
@@ -128,7 +122,7 @@ class LogWriter:
         Seconds a batch is tried again when the database fails, before its futures do; as long as it stays down, later
         batches are tried once.
     probe : float
-        Seconds between looks at a database that failed, while nothing is put; at one that did not, `IDLE` times that.
+        Seconds between probes of a database that failed, while nothing is put; of one that did not, `IDLE` times that.
     delivery : Delivery, optional
         How results come back: to threads by default, `evergreen.tasks.io.prediction_log.writer.to_loop` for an
         event loop.
@@ -220,7 +214,7 @@ class LogWriter:
         keys = {(model, name): digest for name, digest in digests.items()}
         return self._enqueue(Put(1, (), digests=keys))
 
-    def put_outcomes(self, model: str, known: Sequence[KnownOutcome]) -> Any:
+    def put_outcomes(self, model: str, outcomes: Sequence[KnownOutcome]) -> Any:
         """Take outcomes, known before or after their predictions are; each is written once.
 
         Returns
@@ -234,22 +228,22 @@ class LogWriter:
         QueueFull, InputError
             As `put`.
         """
-        return self._enqueue(Put(len(known), known, outcomes=encode_outcomes(model, known)))
+        return self._enqueue(Put(len(outcomes), outcomes, outcomes=encode_outcomes(model, outcomes)))
 
-    def put_shadows(self, model: str, said: Mapping[str, ShadowScore]) -> None:
-        """Take what a shadow said later of predictions that were put before, by id; nobody is told when it is written.
+    def put_shadows(self, model: str, answers: Mapping[str, ShadowScore]) -> None:
+        """Take a shadow's answers to predictions that were put before, by id; nobody hears when they are written.
 
         Shadows leave half of the queue to predictions and outcomes.
 
-        Of a prediction that is not in the log nothing is kept; what a variant said of one first, stays.
+        Answers to a prediction that is not in the log are dropped; the first answer of a variant stays.
 
         Raises
         ------
         QueueFull, InputError
             As `put`.
         """
-        shadows = [shadow_record(model, name, each) for name, each in said.items()]
-        self._enqueue(Put(len(said), (), shadows=shadows), heard=False)
+        shadows = [shadow_record(model, name, each) for name, each in answers.items()]
+        self._enqueue(Put(len(answers), (), shadows=shadows), awaited=False)
 
     def state(self) -> WriterState:
         """Return depth, capacity and counters, for metrics and readiness."""
@@ -272,13 +266,13 @@ class LogWriter:
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
-    def _enqueue(self, put: Put, *, heard: bool = True) -> Any:
-        if heard:
+    def _enqueue(self, put: Put, *, awaited: bool = True) -> Any:
+        if awaited:
             put.future = self._delivery.make()
         with self._lock:
             if self._stopping:
                 raise QueueFull("The log's writer is stopping. Ask another instance.", retry_after=1.0)
-            room = self._capacity if heard else self._capacity // 2
+            room = self._capacity if awaited else self._capacity // 2
             if self._depth + put.count > room:
                 raise self._full(put.count, room)
             self._depth += put.count

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import fsspec
+import pyarrow as pa
 
 from evergreen.tasks.core.data.clock import Clock, Window
 from evergreen.tasks.core.data.columns import require_distinct
 from evergreen.tasks.core.errors import ConfigError, DataError, Unreachable, did_you_mean
+from evergreen.tasks.core.registry import import_path
 from evergreen.tasks.io.plugins import SOURCES
 
 if TYPE_CHECKING:
@@ -41,24 +43,16 @@ _MAGIC = {
 
 @dataclass(frozen=True)
 class Files:
-    """Files of one source on one file system.
-
-    Attributes
-    ----------
-    system : fsspec.AbstractFileSystem
-        Opens them.
-    paths : tuple[str, ...]
-        Sorted by name; never empty.
-    origin : str
-        Name for messages.
-    kind : str
-        ``csv`` or ``parquet``, by ending and first bytes.
-    """
+    """Files of one source on one file system."""
 
     system: Any
+    """Opens them."""
     paths: tuple[str, ...]
+    """Sorted by name; never empty."""
     origin: str
+    """Name for messages."""
     kind: str
+    """``csv`` or ``parquet``, by ending and first bytes."""
 
     def open(self, path: str) -> Any:
         """Open one file for reading bytes, unpacked where its ending says it is packed."""
@@ -67,10 +61,10 @@ class Files:
 
 def detect_format(address: str) -> str:
     """Return the kind of source an address means: a registered scheme, else ``sql``, ``python`` or ``files``."""
-    found = _SCHEME.match(address)
-    if found and found[1] in SOURCES.names():
-        return found[1]
-    if found and found[1] not in fsspec.available_protocols():
+    scheme = _SCHEME.match(address)
+    if scheme and scheme[1] in SOURCES.names():
+        return scheme[1]
+    if scheme and scheme[1] not in fsspec.available_protocols():
         return "sql"
     return "python" if _FUNCTION.match(address) and not Path(address).exists() else "files"
 
@@ -88,17 +82,33 @@ def list_files(address: str, *, base: Path, options: Mapping[str, Any], shown: s
     system, path = _file_system(address, base, options)
     paths = _expand(system, path, shown, kind)
     origin = f"'{shown}'"
-    found = kind if kind in _ENDINGS else _kind_by_ending(paths[0])
-    start = _first_bytes(system, paths[0])
+    if kind not in _ENDINGS:
+        name = paths[0].lower()
+        kind = next((kind for kind, endings in _ENDINGS.items() if name.endswith(endings)), "")
+    try:
+        with system.open(paths[0], "rb") as file:
+            start = bytes(file.read(64))
+    except PermissionError:
+        message = f"'{paths[0]}' may not be read by this user. Grant read permission."
+        raise DataError(message) from None
     if not start:
         raise DataError(f"{origin} is empty: it holds no header and no rows. Write the data again.")
-    _refuse_pickle(start, origin)
-    if found is None and start.startswith(b"PAR1"):
-        found = "parquet"
-    if found is None:
+    # Pickles of protocols 2 to 5 begin with 0x80 and their number; older ones are text and fail as CSV.
+    if start[0] == 0x80 and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+        raise DataError(
+            f"{origin} is a Python pickle, which can run any code and is never opened. Save it as CSV or Parquet."
+        )
+    kind = kind or ("parquet" if start.startswith(b"PAR1") else "")
+    if not kind:
         raise ConfigError(f"{origin} ends like neither CSV nor Parquet. Write data.format: csv or parquet.")
-    _require_kind(start, found, origin)
-    return Files(system, tuple(paths), origin, found)
+    content = next((name for magic, name in _MAGIC.items() if start.startswith(magic)), "")
+    if kind == "parquet" and content != "Parquet":
+        raise DataError(
+            f"{origin} is not Parquet: it begins with {start[:4]!r}. Correct data.format or the file."
+        )
+    if kind == "csv" and content not in ("", "gzip"):
+        raise DataError(f"{origin} is {content}, not CSV. Correct data.format or data.source.")
+    return Files(system, tuple(paths), origin, kind)
 
 
 def _file_system(address: str, base: Path, options: Mapping[str, Any]) -> tuple[Any, str]:
@@ -107,66 +117,103 @@ def _file_system(address: str, base: Path, options: Mapping[str, Any]) -> tuple[
     try:
         system, path = fsspec.core.url_to_fs(address, **options)
     except (ImportError, ValueError) as error:
-        raise ConfigError(
-            f"data.source '{address}' cannot be opened: {error}. Install what it names."
-        ) from None
+        message = f"data.source '{address}' cannot be opened: {error}. Install what it names."
+        raise ConfigError(message) from None
     return system, path
 
 
 def _expand(system: Any, path: str, shown: str, kind: str) -> list[str]:
+    paths: list[str] = []
     try:
         if any(mark in path for mark in "*?["):
-            found = sorted(each for each in system.glob(path) if system.isfile(each))
+            paths = sorted(each for each in system.glob(path) if system.isfile(each))
         elif system.isdir(path):
             endings = _ENDINGS.get(kind, (*_ENDINGS["csv"], *_ENDINGS["parquet"]))
-            found = sorted(each for each in system.find(path) if each.endswith(endings))
-        else:
-            found = [path] if system.exists(path) else []
+            paths = sorted(each for each in system.find(path) if each.endswith(endings))
+        elif system.exists(path):
+            paths = [path]
     except FileNotFoundError:
-        found = []
+        pass
     except (ConnectionError, TimeoutError) as error:
         raise Unreachable(f"'{shown}' does not answer: {error}. Try again, or check the address.") from error
-    if not found:
+    if not paths:
         raise DataError(
             f"There is no file '{shown}' (looked at {path}). Correct data.source, or bring the file."
         )
-    return found
+    return paths
 
 
-def _kind_by_ending(path: str) -> str | None:
-    return next((kind for kind, endings in _ENDINGS.items() if path.lower().endswith(endings)), None)
+def require_same_columns(path: str, names: Sequence[str], first: str, expected: Sequence[str]) -> None:
+    """Check that a file has the columns of the first one.
+
+    Raises
+    ------
+    DataError
+        Naming those that only one of the two has.
+    """
+    if differing := sorted(set(names) ^ set(expected)):
+        raise DataError(f"'{path}' and '{first}' differ in columns: {', '.join(differing)}. Make them alike.")
 
 
-def _first_bytes(system: Any, path: str) -> bytes:
+def require_known(columns: Sequence[str], known: Sequence[str], *, origin: str, why: str = "") -> None:
+    """Check that a source has the columns that are asked for.
+
+    Raises
+    ------
+    DataError
+        Naming the first that it lacks, and the likeliest.
+    """
+    for name in columns:
+        if name not in known:
+            raise DataError(
+                f"Column '{name}' is not in {origin}. It has: {', '.join(known)}.{did_you_mean(name, known)}{why}"
+            )
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error, or of its driver's, without a full stop."""
+    cause = getattr(error, "orig", None) or error
+    return (str(cause).strip() or type(cause).__name__).split("\n")[0].rstrip(".")
+
+
+@contextmanager
+def reading_parquet(origin: str) -> Iterator[None]:
+    """Turn errors of reading Parquet into a `DataError` that names the file or source."""
     try:
-        with system.open(path, "rb") as file:
-            return bytes(file.read(64))
-    except PermissionError:
-        raise DataError(f"'{path}' may not be read by this user. Grant read permission.") from None
-
-
-def _refuse_pickle(start: bytes, origin: str) -> None:
-    """Refuse a pickle: protocols 2 to 5 begin with 0x80 and their number; older ones are text and fail as CSV."""
-    if start[0] == 0x80 and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+        yield
+    except (pa.ArrowException, OSError) as error:
         raise DataError(
-            f"{origin} is a Python pickle, which can run any code and is never opened. Save it as CSV or Parquet."
-        )
+            f"{origin} cannot be read as Parquet: {first_line(error)}. Write it again."
+        ) from error
 
 
-def _require_kind(start: bytes, kind: str, origin: str) -> None:
-    seen = next((name for magic, name in _MAGIC.items() if start.startswith(magic)), "")
-    if kind == "parquet" and seen != "Parquet":
-        raise DataError(
-            f"{origin} is not Parquet: it begins with {start[:4]!r}. Correct data.format or the file."
-        )
-    if kind == "csv" and seen and seen != "gzip":
-        raise DataError(f"{origin} is {seen}, not CSV. Correct data.format or data.source.")
+def window_parts(frames: Iterable[pd.DataFrame], clock: Clock, window: Window | None) -> list[pd.DataFrame]:
+    """Return the window's rows of a source's frames, numbered over all frames; at least one part, perhaps empty."""
+    import pandas as pd
+
+    parts: list[pd.DataFrame] = []
+    offset = 0
+    for frame in frames:
+        rows = frame.set_axis(pd.RangeIndex(offset, offset + len(frame)))
+        offset += len(frame)
+        positions = None if window is None else clock.positions(rows)
+        if window is not None and positions is not None:
+            rows = rows[window.mask(positions)]
+        if len(rows) or not parts:
+            parts.append(rows)
+        if window is not None and clock.by_order and offset >= window.end:
+            break
+    return [part for part in parts if len(part)] or parts[:1]
+
+
+def join_parts(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return parts as one frame."""
+    import pandas as pd
+
+    return pd.concat(parts) if len(parts) > 1 else parts[0]
 
 
 # A Python function as a source: it returns a frame, or yields frames; it may take the window and the columns.
-
-
-_OFFERED = ("start", "end", "columns")
 
 
 @dataclass(frozen=True)
@@ -174,14 +221,14 @@ class PythonLoader:
     """Calls ``package.module:function`` with ``data.options``.
 
     A function with parameters named ``start``, ``end`` (positions on the clock, None where open) or ``columns``
-    is given them and may return less; one without them is asked once, and its frame is kept. The same arguments
+    is given them and may return less; one without them is called once, and its frame is cached. The same arguments
     must give the same rows.
     """
 
     address: str
     options: dict[str, Any]
     clock: Clock
-    _kept: dict[str, pd.DataFrame] = field(default_factory=dict, repr=False, compare=False)
+    _frame: list[pd.DataFrame] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def origin(self) -> str:
@@ -194,85 +241,49 @@ class PythonLoader:
 
     def load(self, columns: Sequence[str], window: Window | None) -> pd.DataFrame:
         """Return the window's rows, frame by frame."""
-        import pandas as pd
-
-        kept, offset = [], 0
-        for frame in self._frames(columns, window):
-            self._require(frame, columns)
-            counted = frame.set_axis(pd.RangeIndex(offset, offset + len(frame)))
-            offset += len(frame)
-            positions = self.clock.positions(counted) if window else None
-            inside = counted if positions is None or window is None else counted[window.mask(positions)]
-            kept.append(inside[list(columns)])
-        filled = [frame for frame in kept if len(frame)] or kept[:1]
-        return pd.concat(filled) if len(filled) > 1 else filled[0]
+        frames = self._frames(columns, window)
+        return join_parts(window_parts(frames, self.clock, window))[list(columns)]
 
     def stream(self, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
         """Yield all rows, frame by frame as the function gives them."""
         for frame in self._frames(columns, None):
-            self._require(frame, columns)
             yield frame[list(columns)]
 
     def _frames(self, columns: Sequence[str] | None, window: Window | None) -> Iterator[pd.DataFrame]:
+        """Yield what the function gives, each frame checked for the columns that are asked for."""
         import pandas as pd
 
-        function = self._function()
-        taken = inspect.signature(function).parameters
+        function = import_path(self.address, key="data.source")
+        parameters = inspect.signature(function).parameters
         offered = {
             "start": None if window is None or window.start == -float("inf") else window.start,
             "end": None if window is None or window.end == float("inf") else window.end,
             "columns": None if columns is None else list(columns),
         }
-        given = {name: offered[name] for name in _OFFERED if name in taken and name not in self.options}
-        if not given and "frame" in self._kept:
-            yield self._kept["frame"]
-            return
-        result = function(**self.options, **given)
+        passed = {
+            name: value for name, value in offered.items() if name in parameters and name not in self.options
+        }
+        result = self._frame[0] if self._frame and not passed else function(**self.options, **passed)
         if isinstance(result, pd.DataFrame):
-            if not given:
-                self._kept["frame"] = result
-            yield result
-            return
-        yield from self._checked(result)
-
-    def _require(self, frame: pd.DataFrame, columns: Sequence[str]) -> None:
-        require_distinct([str(name) for name in frame.columns], origin=self.origin)
-        missing = [name for name in columns if name not in frame.columns]
-        if missing:
-            raise DataError(f"A frame of {self.origin} lacks column '{missing[0]}'. Yield it in every frame.")
-
-    def _checked(self, result: Any) -> Iterator[pd.DataFrame]:
-        import pandas as pd
-
-        frames: Iterable[Any] = result if isinstance(result, Iterable) else (result,)
-        count = 0
-        for frame in frames:
+            if not passed:
+                self._frame[:] = [result]
+            result = [result]
+        empty = True
+        for frame in result if isinstance(result, Iterable) else (result,):
             if not isinstance(frame, pd.DataFrame):
                 raise DataError(
                     f"{self.origin} gave {type(frame).__name__}; it must return or yield pandas DataFrames."
                 )
-            count += 1
+            if columns is not None:
+                require_distinct([str(name) for name in frame.columns], origin=self.origin)
+            for name in columns or ():
+                if name not in frame.columns:
+                    raise DataError(
+                        f"A frame of {self.origin} lacks column '{name}'. Yield it in every frame."
+                    )
+            empty = False
             yield frame
-        if count == 0:
+        if empty:
             raise DataError(
                 f"{self.origin} yielded nothing; yield at least one frame, if only with its columns."
             )
-
-    def _function(self) -> Callable[..., Any]:
-        module_name, _, name = self.address.partition(":")
-        try:
-            module = importlib.import_module(module_name)
-        except ModuleNotFoundError as error:
-            if error.name is None or not module_name.startswith(error.name):
-                raise
-            raise ConfigError(
-                f"data.source '{self.address}': there is no module '{error.name}'. Correct it or set PYTHONPATH."
-            ) from None
-        function = getattr(module, name, None)
-        if not callable(function):
-            names = [each for each in dir(module) if not each.startswith("_")]
-            raise ConfigError(
-                f"data.source '{self.address}': module '{module_name}' has no function '{name}'."
-                f"{did_you_mean(name, names)} Correct data.source."
-            )
-        return function  # type: ignore[no-any-return]

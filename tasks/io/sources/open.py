@@ -16,11 +16,10 @@ from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.data.clock import Clock, Window
 from evergreen.tasks.core.data.columns import require_columns, require_distinct, require_withheld
 from evergreen.tasks.core.data.rows import Rows, normalise
-from evergreen.tasks.core.errors import ConfigError, DataError, Unreachable, did_you_mean
+from evergreen.tasks.core.errors import ConfigError, DataError, Unreachable
 from evergreen.tasks.io.plugins import SOURCES
-from evergreen.tasks.io.sources.base import PythonLoader, detect_format, list_files
-from evergreen.tasks.io.sources.csv import CsvLoader
-from evergreen.tasks.io.sources.parquet import ParquetLoader
+from evergreen.tasks.io.sources.base import PythonLoader, detect_format, list_files, require_known
+from evergreen.tasks.io.sources.files import CsvLoader, ParquetLoader
 from evergreen.tasks.io.sources.sql import SqlLoader
 
 
@@ -43,18 +42,12 @@ class Loader(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A model's rows: reads a window and only the columns asked for.
-
-    Attributes
-    ----------
-    config : ModelConfig
-        The model.
-    loader : Loader
-        The kind of source.
-    """
+    """A model's rows: reads a window and only the columns asked for."""
 
     config: ModelConfig
+    """The model."""
     loader: Loader
+    """The kind of source."""
 
     @property
     def clock(self) -> Clock:
@@ -101,7 +94,9 @@ class Source:
 
     def read_rows(self, window: Window | None = None, *, columns: Sequence[str] | None = None) -> Rows:
         """Return what ``read`` returns, with the positions of its rows."""
-        wanted = self._check_wanted(columns)
+        known = self.columns()
+        require_known(columns or (), known, origin=self.origin)
+        wanted = known if columns is None else list(columns)
         clock = self.clock
         if window is not None and clock.column is None and not clock.by_order:
             raise DataError(f"{self.origin} has no clock, so no window of it can be read. Name data.time.")
@@ -110,18 +105,6 @@ class Source:
         require_distinct([str(name) for name in loaded.columns], origin=self.origin)
         frame = normalise(loaded, numeric=self.config.data.numeric or ())
         return _in_order(frame, clock.positions(frame), window, wanted, keep_index=clock.by_order)
-
-    def positions(self, frame: pd.DataFrame) -> np.ndarray | None:
-        """Return the positions of a frame that ``read`` returned; None without a clock."""
-        return self.clock.positions(frame)
-
-    def _check_wanted(self, columns: Sequence[str] | None) -> list[str]:
-        known = self.columns()
-        for name in columns or ():
-            if name not in known:
-                hint = did_you_mean(name, known)
-                raise DataError(f"Column '{name}' is not in {self.origin}. It has: {', '.join(known)}.{hint}")
-        return known if columns is None else list(columns)
 
 
 @contextmanager
@@ -153,7 +136,7 @@ def open_source(config: ModelConfig, *, base: Path, secret: Callable[[str], str]
         When a file is missing, empty or of another kind.
     """
     data = config.data
-    address, shown = _look_up(data.source, secret)
+    address, shown = _look_up(data.source, secret), data.source
     kind = detect_format(address) if data.format == "auto" else data.format
     if (data.table or data.query) and kind in {"files", "csv", "parquet", "python"}:
         raise ConfigError(
@@ -176,29 +159,22 @@ def open_source(config: ModelConfig, *, base: Path, secret: Callable[[str], str]
 
 @dataclass(frozen=True, kw_only=True)
 class SourceRequest:
-    """What a source is opened by.
-
-    Attributes
-    ----------
-    address, shown : str
-        ``data.source`` with its secrets, and what may be shown of it.
-    base : Path
-        Folder that relative paths start at.
-    clock : Clock
-        Where rows stand on the clock.
-    options : dict
-        ``data.options``.
-    table, query : str | None
-        ``data.table`` and ``data.query``.
-    """
+    """What a source is opened by."""
 
     address: str
+    """``data.source`` with its secrets."""
     shown: str
+    """What may be shown of it."""
     base: Path
+    """Folder that relative paths start at."""
     clock: Clock = field(default_factory=lambda: Clock(None))
+    """Where rows stand on the clock."""
     options: dict[str, Any] = field(default_factory=dict)
+    """``data.options``."""
     table: str | None = None
+    """``data.table``."""
     query: str | None = None
+    """``data.query``."""
 
 
 @dataclass(frozen=True)
@@ -236,15 +212,15 @@ class SourceKind:
         ConfigError
             When the function gives neither a loader nor a frame.
         """
-        found = self.function(request)
-        if isinstance(found, pd.DataFrame):
-            return FrameLoader(found, f"'{request.shown}'")
-        if not all(hasattr(found, name) for name in ("origin", "columns", "load", "stream")):
+        loader = self.function(request)
+        if isinstance(loader, pd.DataFrame):
+            return FrameLoader(loader, f"'{request.shown}'")
+        if not all(hasattr(loader, name) for name in ("origin", "columns", "load", "stream")):
             raise ConfigError(
-                f"The source '{self.name}' gave a {type(found).__name__}, allowed is a DataFrame or a loader (origin, "
+                f"The source '{self.name}' gave a {type(loader).__name__}, allowed is a DataFrame or a loader (origin, "
                 "columns, load, stream: evergreen.tasks.io.sources.open.Loader). Correct the function."
             )
-        return cast("Loader", found)
+        return cast("Loader", loader)
 
 
 @SOURCES.reader
@@ -315,22 +291,22 @@ def _open_files(request: SourceRequest, kind: str) -> Loader:
     return CsvLoader(files, request.clock)
 
 
-def _look_up(source: str, secret: Callable[[str], str] | None) -> tuple[str, str]:
-    """Return the address, and what may be shown of it."""
+def _look_up(source: str, secret: Callable[[str], str] | None) -> str:
+    """Return the address that a source names, which may be secret."""
     scheme, _, name = source.partition(":")
     if scheme == "env":
         if name not in os.environ:
             raise ConfigError(
                 f"data.source asks for the environment variable '{name}', which is not set. Set it."
             )
-        return os.environ[name], source
+        return os.environ[name]
     if scheme == "secret":
         if secret is None:
             raise ConfigError(
                 f"data.source asks for the secret block '{name}', which only a flow can look up."
             )
-        return secret(name), source
-    return source, source
+        return secret(name)
+    return source
 
 
 def _in_order(
@@ -342,11 +318,12 @@ def _in_order(
     keep_index: bool,
 ) -> Rows:
     """Return the window's rows in clock order (rows at one position stay as they came)."""
-    if positions is None:
-        return Rows(frame[wanted].reset_index(drop=True), None)
-    inside = np.flatnonzero(window.mask(positions)) if window else np.arange(len(frame))
-    if len(inside) == len(frame) and (positions[1:] >= positions[:-1]).all():
-        return Rows(frame[wanted] if keep_index else frame[wanted].reset_index(drop=True), positions)
-    places = inside[np.argsort(positions[inside], kind="stable")]
-    chosen = frame[wanted].iloc[places]
-    return Rows(chosen if keep_index else chosen.reset_index(drop=True), positions[places])
+    rows = frame[wanted]
+    if positions is not None:
+        places = np.flatnonzero(window.mask(positions)) if window else np.arange(len(frame))
+        unordered = bool((positions[1:] < positions[:-1]).any())
+        if unordered:
+            places = places[np.argsort(positions[places], kind="stable")]
+        if unordered or len(places) < len(frame):
+            rows, positions = rows.iloc[places], positions[places]
+    return Rows(rows if keep_index else rows.reset_index(drop=True), positions)

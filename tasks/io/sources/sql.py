@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from evergreen.tasks.core.data.clock import Clock, Window, format_position
 from evergreen.tasks.core.errors import ConfigError, DataError, Unreachable, did_you_mean
+from evergreen.tasks.io.sources.base import first_line
 
 _BATCH = 20_000
 _ISO_DAY = "____-__-__%"
@@ -96,7 +97,7 @@ class SqlLoader:
 
     @cached_property
     def _engine(self) -> sa.Engine:
-        return _make_engine(self.url, self._place)
+        return make_engine(self.url, self._place)
 
     @cached_property
     def _names(self) -> tuple[str, ...]:
@@ -160,7 +161,7 @@ class SqlLoader:
                 if error.connection_invalidated:
                     raise
                 raise DataError(
-                    f"{self.origin} cannot be read: {_first_line(error)}. Correct data.query or data.table."
+                    f"{self.origin} cannot be read: {first_line(error)}. Correct data.query or data.table."
                 ) from None
 
 
@@ -178,14 +179,15 @@ def only_table(address: str, *, base: Path) -> str:
     """
     url = _parse_url(address, base)
     place = url.render_as_string(hide_password=True)
-    with _answered(place), _make_engine(url, place).connect() as connection:
+    with _answered(place), make_engine(url, place).connect() as connection:
         names = _table_names(connection)
     if len(names) != 1:
         raise DataError(f"The database holds {len(names)} tables ({_listed(names)}). Name one with --table.")
     return names[0]
 
 
-def _make_engine(url: sa.URL, place: str) -> sa.Engine:
+def make_engine(url: sa.URL, place: str) -> sa.Engine:
+    """Return an engine that keeps no connection; ``ConfigError`` when the driver is missing."""
     try:
         return sa.create_engine(url, poolclass=sa.NullPool)
     except (ImportError, sa.exc.NoSuchModuleError) as error:
@@ -199,10 +201,10 @@ def _answered(place: str) -> Iterator[None]:
         yield
     except sa.exc.OperationalError as error:
         raise Unreachable(
-            f"Database '{place}' does not answer: {_first_line(error)}. Start it or correct data.source."
+            f"Database '{place}' does not answer: {first_line(error)}. Start it or correct data.source."
         ) from None
     except sa.exc.DatabaseError as error:
-        raise DataError(f"'{place}' is no readable database: {_first_line(error)}. Bring another.") from None
+        raise DataError(f"'{place}' is no readable database: {first_line(error)}. Bring another.") from None
 
 
 def _table_names(connection: sa.Connection, schema: str = "") -> list[str]:
@@ -224,13 +226,18 @@ def _to_frame(rows: Sequence[tuple[Any, ...]], columns: Sequence[str]) -> pd.Dat
     return pd.DataFrame.from_records(rows, columns=list(columns), coerce_float=True)
 
 
-def _parse_url(address: str, base: Path) -> sa.URL:
+def parse_url(address: str) -> sa.URL:
+    """Return an SQLAlchemy URL; ``ConfigError`` when the address is none."""
     try:
-        url = sa.make_url(address)
+        return sa.make_url(address)
     except sa.exc.ArgumentError:
         raise ConfigError(
             "data.source is not an SQLAlchemy URL such as postgresql+psycopg://USER@HOST/DATABASE."
         ) from None
+
+
+def _parse_url(address: str, base: Path) -> sa.URL:
+    url = parse_url(address)
     if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
         return url
     path = base / str(url.database)
@@ -269,8 +276,3 @@ def _as_written(names: tuple[str, ...]) -> tuple[str, ...]:
 def _escape(query: str) -> str:
     """Return a query in which a colon is a colon, not the mark of a parameter."""
     return query.replace(":", "\\:")
-
-
-def _first_line(error: Exception) -> str:
-    cause = getattr(error, "orig", None) or error
-    return str(cause).strip().split("\n")[0].rstrip(".")

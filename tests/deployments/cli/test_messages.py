@@ -10,7 +10,7 @@ from evergreen.deployments.cli.retraining import _print_due
 from evergreen.tasks.core.challenge.evidence import dry_run_result
 from evergreen.tasks.core.errors import did_you_mean
 from evergreen.tasks.core.verdict import StageResult, State
-from evergreen.tasks.io.retraining_claims import pause_retraining, resume_retraining
+from evergreen.tasks.io.retraining import pause_retraining, resume_retraining
 from evergreen.tasks.io.setup import open_setup
 from tests.support.commands import write_model
 

@@ -227,13 +227,6 @@ def test_positions_are_ascending_from_a_frontier_on(log):
     assert log.positions("churn").tolist() == []
 
 
-def test_predictions_are_counted_by_the_hour_before_the_epoch_too(log):
-    places = [-3600.5, -1.0, 0.0, 3599.0, 3600.0, 7300.0]
-    log.append_predictions(MODEL, [served(n, position=p) for n, p in enumerate(places)], at=NOW)
-    assert log.count_predictions(MODEL, EVER) == {-7200.0: 1, -3600.0: 1, 0.0: 2, 3600.0: 1, 7200.0: 1}
-    assert log.count_predictions(MODEL, Window(0.0, 3600.0), by=1800.0) == {0.0: 1, 1800.0: 1}
-
-
 @pytest.mark.parametrize("kind", LOGS)
 def test_a_purge_takes_predictions_before_a_position_with_their_outcomes(kind, tmp_path, request):
     log = new_log(kind, tmp_path, request, chunk=2)

@@ -43,7 +43,7 @@ def test_all_rows_come_in_clock_order(source):
     read = source.read_rows()
     assert read.frame["n"].tolist() == list(range(N))
     assert read.positions.tolist() == (START + HOUR * np.arange(N)).tolist()
-    assert source.positions(read.frame).tolist() == read.positions.tolist()
+    assert source.clock.positions(read.frame).tolist() == read.positions.tolist()
 
 
 def test_the_content_is_the_same_in_every_kind_and_every_reading(source):

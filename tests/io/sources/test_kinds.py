@@ -88,7 +88,7 @@ def test_rows_may_be_counted_as_they_stand(tmp_path, ending):
     source = in_chunks(source, 10) if ending == "csv" else source
     read = source.read_rows(Window(45, 60))
     assert read.frame["x"].tolist() == read.positions.tolist() == list(range(45, 60))
-    assert source.positions(read.frame).tolist() == list(range(45, 60))
+    assert source.clock.positions(read.frame).tolist() == list(range(45, 60))
 
 
 def test_rows_counted_as_they_stand_are_split_by_their_order(tmp_path):
