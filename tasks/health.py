@@ -158,7 +158,7 @@ def _feed_checks(setup: Setup, facts: HealthFacts, champion: LoadedModel | None)
     limit, lag = age.amount if age else None, _lag_at_registration(champion) if champion else None
     counts, labels = _recent_windows(setup)
     return (
-        checks.judge_silence(facts.newest, facts.as_of, usual=usual, limit=limit, known_lag=lag),
+        checks.judge_silence(facts.newest, facts.as_of, usual=usual, limit=limit, training_lag=lag),
         checks.judge_rate(counts, usual=usual),
         checks.judge_labels(labels, min_rows=setup.config.monitoring.min_rows),
     )

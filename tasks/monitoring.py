@@ -307,7 +307,7 @@ def check_due_windows(
 ) -> PhaseResults:
     """Check every window of a phase that is due, oldest first, and commit each before the next."""
     stream, source = stream_of(setup, monitored, phase), windows_of(setup, monitored)
-    position = StreamPosition(memory=DetectorState.empty()) if request.is_recheck else stream.head()
+    position = StreamPosition(state=DetectorState.empty()) if request.is_recheck else stream.head()
     positions, due = find_due(setup, monitored, request, phase, position, source)
     results: list[Mapping[str, Any]] = []
     newest_rows, check = None, None
@@ -318,14 +318,14 @@ def check_due_windows(
         if request.records:
             position = commit(setup, monitored, stream, check, position)
         else:
-            position = StreamPosition(memory=check.memory, version=monitored.version)
+            position = StreamPosition(state=check.state, version=monitored.version)
         results.append(check.result.to_dict(clock=monitored.watch.clock))
         newest_rows = monitor.readable_rows(monitored, window.rows) if len(window.rows) else newest_rows
         report_progress(len(results), len(due.windows), results[-1])
     entry = setup.stores.ledger.last(setup.model, stream.name)
     return PhaseResults(
         results=tuple(results),
-        state=position.memory,
+        state=position.state,
         due=due,
         decision_id=entry.id if entry else None,
         newest_rows=newest_rows,
@@ -343,7 +343,7 @@ def find_nothing_due(
     if due.windows:
         return None
     entry = setup.stores.ledger.last(setup.model, stream.name)
-    return PhaseResults(results=(), state=position.memory, due=due, decision_id=entry.id if entry else None)
+    return PhaseResults(results=(), state=position.state, due=due, decision_id=entry.id if entry else None)
 
 
 def find_due(

@@ -206,7 +206,9 @@ def read_windows(
             late = 0
             if due.phase is not Phase.INPUTS:
                 known = source.known_at(rows)
-                rows, late = hide_late_labels(rows, target=source.target, known=known, known_by=due.known_by)
+                rows, late = hide_late_labels(
+                    rows, target=source.target, known_at=known, known_by=due.known_by
+                )
             yield WindowRows(due=due, rows=rows, late=late)
 
 
@@ -224,8 +226,9 @@ def _groups(windows: Sequence[DueWindow], positions: FloatArray, most: int) -> I
 
 # The stream of judged windows of one model and phase: where it stands, and the one way to append to it.
 #
-# The ledger's entry is the commit point. What is bulky (profiles, distances, memory) is written to the log before it,
-# keyed by the window, so that a crash in between is mended by judging again: the same rows give the same result.
+# The ledger's entry is the commit point. What is bulky (profiles, distances, detector state) is written to the log
+# before it, keyed by the window, so that a crash in between is mended by judging again: the same rows give the same
+# result.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,7 +250,7 @@ class WindowStream:
         """Read where the stream stands."""
         last = self.ledger.last(self.model, self.name)
         if last is None:
-            return StreamPosition(memory=DetectorState.empty())
+            return StreamPosition(state=DetectorState.empty())
         window = Window(last.payload["start"], last.payload["end"])
         record = self.log.get_window(self.model, self.phase, window)
         alert = Alert.from_dict(last.payload["alert"]) if last.payload.get("alert") else None
@@ -258,7 +261,7 @@ class WindowStream:
             seq=last.seq,
             end=window.end,
             version=last.payload["version"],
-            memory=DetectorState.from_dict(record.payload["memory"]) if record else DetectorState.empty(),
+            state=DetectorState.from_dict(record.payload["memory"]) if record else DetectorState.empty(),
             alert=alert,
         )
 
@@ -278,7 +281,7 @@ class WindowStream:
                 window=result.window,
                 version=result.version,
                 at=now,
-                payload={"look": result.to_dict(clock=self.clock), "memory": check.memory.to_dict()},
+                payload={"look": result.to_dict(clock=self.clock), "memory": check.state.to_dict()},
                 profiles={name: profile.to_window_dict() for name, profile in check.profiles.items()},
             ),
             grids={profile.grid.id: profile.grid for profile in check.profiles.values()}.values(),

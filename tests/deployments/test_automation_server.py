@@ -77,7 +77,7 @@ def test_a_wrong_configuration_deploys_nothing(client, folder):
 
 
 def alert(model, kind="data"):
-    alarm = Alarm(kind=kind, name="age", since="then", said="moved", level=AlertLevel.DRIFT)
+    alarm = Alarm(kind=kind, name="age", since="then", message="moved", level=AlertLevel.DRIFT)
     return Alert(
         model=model, topic="inputs", version=1, number=1, start="a", end="b", opened=(alarm,), open=(alarm,)
     )

@@ -52,7 +52,7 @@ def judge_all(windows, *, reference, policy, null=None):
         found = judge_window(
             windows.signals(place), null, memory, policy=policy, position=position, rows=ROWS
         )
-        memory = found.memory
+        memory = found.state
         yield place - reference, found
 
 
@@ -132,7 +132,7 @@ def delays(stream, many, kinds):
 def first_alarm(judged, column, on):
     """Return how many windows into the shift the column's alarm was open, inf for never."""
     for place, found in judged:
-        if place >= on and any(alarm.column == column for alarm in found.memory.alarms):
+        if place >= on and any(alarm.column == column for alarm in found.state.alarms):
             return place - on + 1
     return math.inf
 
@@ -234,7 +234,7 @@ def sea_alarms(rng, chances):
     null, memory, found = fit_null_model(series, policy=SEA), DetectorState.empty(), []
     for place, window in enumerate(sea_windows(rng, chances)):
         judged = judge_window(window, null, memory, policy=SEA, position=2000.0 + 500 * place, rows=ROWS)
-        memory = judged.memory
+        memory = judged.state
         found += [(place, one) for one in judged.alarms if one.change == "opened"]
     return found
 

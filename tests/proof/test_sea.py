@@ -114,8 +114,8 @@ def _look(watch, model, frame, begin, memories, config):
     for phase in Phase:
         window = Window(float(begin), float(begin + WINDOW_ROWS))
         due = DueWindow(window=window, phase=phase, known_by=window.end)
-        seen = check_window(watch, due, rows, scored, memory=memories[phase], rng=np.random.default_rng(0))
-        memories[phase] = seen.memory
+        seen = check_window(watch, due, rows, scored, state=memories[phase], rng=np.random.default_rng(0))
+        memories[phase] = seen.state
         opened += [
             f"{one['kind']}:{one['column']}" for one in seen.result.changes if one["change"] == "opened"
         ]

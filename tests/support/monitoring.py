@@ -77,7 +77,7 @@ class Trained:
         return reference_series(
             given["rows"],
             given["scored"],
-            watch=watch or self.watch(),
+            monitor=watch or self.watch(),
             schema=self.schema,
             config=self.config,
         )

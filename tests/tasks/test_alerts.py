@@ -40,7 +40,7 @@ def judge(setup, *states, topic="inputs"):
         last = ledger.last("cards", TOPICS[topic])
         before = Alert.from_dict(last.payload["alert"]) if last else None
         alarms = tuple(
-            Alarm(kind="data", name=n, since="then", said="moved", level=AlertLevel.DRIFT) for n in names
+            Alarm(kind="data", name=n, since="then", message="moved", level=AlertLevel.DRIFT) for n in names
         )
         end = str(last.seq if last else 0)
         now = Alert(model="cards", topic=topic, version=1, number=0, start="", end=end, open=alarms)

@@ -42,7 +42,7 @@ class Alarm(Struct):
     """The column that moved, or the check that failed."""
     since: str
     """When it began, as text: on the model's clock for drift, in UTC for health."""
-    said: str
+    message: str = field(metadata={"key": "said"})
     """What is seen, without values of private columns."""
     level: AlertLevel
     """warning, drift or critical."""
@@ -141,18 +141,18 @@ def _has_grown(alarm: Alarm, now: Alert) -> bool:
     return alarm.name == WINDOW_WARNING and any(other.kind == alarm.kind for other in now.open)
 
 
-def merge_alerts(told: Alert | None, since: Sequence[Alert]) -> Alert:
+def merge_alerts(received: Alert | None, since: Sequence[Alert]) -> Alert:
     """Return the alerts since one received as a single alert: the newest state, and how it differs.
 
     Parameters
     ----------
-    told : Alert or None
-        The newest that received; None: nothing was ever told, so that all that is open is news.
+    received : Alert or None
+        The newest that received; None: nothing yet, so that all that is open is new.
     since : sequence of Alert
         The later ones, oldest first; at least one.
     """
     worse = [alarm.key for alert in since for alarm in (*alert.opened, *alert.worsened)]
-    return replace(next_alert(told, since[-1], worsened=worse), number=since[-1].number)
+    return replace(next_alert(received, since[-1], worsened=worse), number=since[-1].number)
 
 
 # Which events an alert is to automations: each once a change, none for what only stays open.
@@ -286,7 +286,7 @@ def next_step(alert: Alert) -> str:
 def _listed(title: str, alarms: Sequence[Alarm]) -> Iterator[str]:
     if alarms:
         yield f"{title}:"
-        yield from (f"  {_name(alarm)}: {alarm.said}, since {alarm.since}" for alarm in alarms[:_SHOWN])
+        yield from (f"  {_name(alarm)}: {alarm.message}, since {alarm.since}" for alarm in alarms[:_SHOWN])
     if len(alarms) > _SHOWN:
         yield f"  and {len(alarms) - _SHOWN} more"
 
@@ -295,7 +295,7 @@ def _name(alarm: Alarm) -> str:
     """Name an alarm: what moved, and the kind of drift.
 
     >>> from evergreen.tasks.core.alerts.alert import AlertLevel
-    >>> _name(Alarm(kind="data", name="age", since="", said="", level=AlertLevel.DRIFT))
+    >>> _name(Alarm(kind="data", name="age", since="", message="", level=AlertLevel.DRIFT))
     'age (data)'
     """
     return f"{alarm.kind} drift" if alarm.name == WINDOW_WARNING else f"{alarm.name} ({alarm.kind})"
@@ -320,7 +320,7 @@ EVENTS = "events"
 class Cursor:
     """How far a channel has come in a topic."""
 
-    told: Alert | None = None
+    received: Alert | None = None
     """The newest alert it received; None: nothing yet."""
     number: int = 0
     """Number of the newest alert that is settled: sent, or superseded."""
@@ -343,13 +343,13 @@ class PendingDelivery:
     """Number of the newest alert this settles."""
     failed: int = 0
     """Attempts that failed before."""
-    told: Alert | None = None
+    received: Alert | None = None
     """What the channel received last."""
 
 
 def cursor(deliveries: Sequence[LedgerEntry], channel: str, topic: str) -> Cursor:
     """Return how far a channel has come, from the stream ``deliveries`` (or a tail that reaches back far enough)."""
-    told, number, failed = None, 0, 0
+    received, number, failed = None, 0, 0
     for entry in deliveries:
         if (entry.payload["channel"], entry.payload["topic"]) != (channel, topic):
             continue
@@ -358,8 +358,8 @@ def cursor(deliveries: Sequence[LedgerEntry], channel: str, topic: str) -> Curso
             continue
         number, failed = entry.payload["number"], 0
         if entry.payload["alert"]:
-            told = Alert.from_dict(entry.payload["alert"])
-    return Cursor(told=told, number=number, failed=failed)
+            received = Alert.from_dict(entry.payload["alert"])
+    return Cursor(received=received, number=number, failed=failed)
 
 
 def undelivered(alerts: Sequence[Alert], at: Cursor, channel: str) -> PendingDelivery | None:
@@ -379,7 +379,7 @@ def undelivered(alerts: Sequence[Alert], at: Cursor, channel: str) -> PendingDel
     later = [alert for alert in alerts if alert.speaks and alert.number > at.number]
     if not later:
         return None
-    news = merge_alerts(at.told, later)
+    news = merge_alerts(at.received, later)
     keys = tuple(alert.key for alert in (later[:-1] if news.speaks else later))
     return PendingDelivery(
         channel=channel,
@@ -388,14 +388,18 @@ def undelivered(alerts: Sequence[Alert], at: Cursor, channel: str) -> PendingDel
         superseded=keys,
         number=later[-1].number,
         failed=at.failed,
-        told=at.told,
+        received=at.received,
     )
 
 
 def settled_payload(due: PendingDelivery) -> dict[str, Any]:
     """Return the payload of a ``sent`` entry, or of a ``superseded`` one where nothing needed saying."""
-    told = due.alert or due.told
-    return {**_plain(due), "superseded": list(due.superseded), "alert": told.to_dict() if told else None}
+    received = due.alert or due.received
+    return {
+        **_plain(due),
+        "superseded": list(due.superseded),
+        "alert": received.to_dict() if received else None,
+    }
 
 
 def failed_payload(due: PendingDelivery, why: str) -> dict[str, Any]:

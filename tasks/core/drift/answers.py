@@ -122,19 +122,19 @@ class AnswerMonitor:
         """Read a window whose labels are not checked: prediction, and an estimate of the metric."""
         blank = replace(scored, y=np.full(len(scored), np.nan))
         profile = measure_profile(answer_frame(blank, config=self.config), self.reference.answers.grid)
-        found = estimate_performance(scored, self.metric, calibration=self.reference.calibration, rng=rng)
+        estimate = estimate_performance(scored, self.metric, calibration=self.reference.calibration, rng=rng)
         return AnswerSignals(
             signals=self.prediction.measure(profile),
             profile=profile,
-            performance=found if isinstance(found, Performance) else None,
-            reasons={DriftKind.PERFORMANCE: (found,)} if isinstance(found, Reason) else {},
+            performance=estimate if isinstance(estimate, Performance) else None,
+            reasons={DriftKind.PERFORMANCE: (estimate,)} if isinstance(estimate, Reason) else {},
         )
 
     def read_outcomes(self, features: pd.DataFrame, scored: Scored) -> AnswerSignals:
         """Read a window whose labels are due; too few of them make every kind INSUFFICIENT."""
-        known = is_labelled(scored)
-        rows = scored.take(known)
-        frame, inputs = features[known].assign(**{OUTCOME: rows.y}), self.reference.inputs
+        labelled = is_labelled(scored)
+        rows = scored.take(labelled)
+        frame, inputs = features[labelled].assign(**{OUTCOME: rows.y}), self.reference.inputs
         profile = measure_profile(frame, inputs.grid, columns=list(inputs.columns))
         few = too_few_labelled(len(rows), len(scored), least=self.config.monitoring.min_rows)
         if few is not None:
@@ -169,29 +169,29 @@ class AnswerMonitor:
             ]
         )
 
-    def loss_signal(self, found: Performance | None) -> Signals:
+    def loss_signal(self, performance: Performance | None) -> Signals:
         """Return the loss as a signal; only a rise is drift."""
-        known = math.nan if self.reference.loss is None else self.reference.loss.value
-        floor = self.config.drift.concept_threshold * abs(known)
-        return _signal(SignalKey(DriftKind.CONCEPT, LOSS, "level"), found, floor)
+        reference_loss = math.nan if self.reference.loss is None else self.reference.loss.value
+        floor = self.config.drift.concept_threshold * abs(reference_loss)
+        return _signal(SignalKey(DriftKind.CONCEPT, LOSS, "level"), performance, floor)
 
-    def performance_signal(self, found: Performance | None) -> Signals:
+    def performance_signal(self, performance: Performance | None) -> Signals:
         """Return the metric as a signal; only a change for the worse is drift."""
         floor = self.config.performance_drop * abs(self.standard.value)
-        return _signal(SignalKey(DriftKind.PERFORMANCE, self.metric.name, "level"), found, floor)
+        return _signal(SignalKey(DriftKind.PERFORMANCE, self.metric.name, "level"), performance, floor)
 
     def _undefined(self, rows: Scored, performance: Performance) -> dict[DriftKind, tuple[Reason, ...]]:
         """Say what cannot be measured on enough labelled rows."""
-        found: dict[DriftKind, tuple[Reason, ...]] = {}
+        reasons: dict[DriftKind, tuple[Reason, ...]] = {}
         if not performance.defined:
-            found[DriftKind.PERFORMANCE] = (undefined_metric(rows, self.metric),)
+            reasons[DriftKind.PERFORMANCE] = (undefined_metric(rows, self.metric),)
         elif not self.standard.defined:
-            found[DriftKind.PERFORMANCE] = (no_standard(self.metric.name),)
+            reasons[DriftKind.PERFORMANCE] = (no_standard(self.metric.name),)
         if self.config.problem in ("binary", "multiclass") and len(pd.unique(rows.y)) < 2:
-            found[DriftKind.CONCEPT] = (one_class(rows),)
+            reasons[DriftKind.CONCEPT] = (one_class(rows),)
         elif self.reference.loss is None:
-            found[DriftKind.CONCEPT] = (no_standard("loss"),)
-        return found
+            reasons[DriftKind.CONCEPT] = (no_standard("loss"),)
+        return reasons
 
 
 def prepare_answers(reference: Reference, *, config: ModelConfig, metric: Metric) -> AnswerMonitor:
@@ -230,7 +230,7 @@ def prepare_answers(reference: Reference, *, config: ModelConfig, metric: Metric
 
 
 def answer_signals(
-    watch: AnswerMonitor,
+    monitor: AnswerMonitor,
     scored: Scored,
     *,
     phase: Phase,
@@ -241,7 +241,7 @@ def answer_signals(
 
     Parameters
     ----------
-    watch : AnswerMonitor
+    monitor : AnswerMonitor
         Of the champion (`prepare_answers`).
     scored : Scored
         The window's rows, scored by the champion; unknown outcomes are null.
@@ -258,13 +258,15 @@ def answer_signals(
         Without features in the phase ``outcomes``.
     """
     if phase is Phase.INPUTS:
-        return watch.read_inputs(scored, rng=rng)
+        return monitor.read_inputs(scored, rng=rng)
     if features is None:
         raise ValueError("The phase 'outcomes' needs the features of the scored rows.")
-    return watch.read_outcomes(features, scored)
+    return monitor.read_outcomes(features, scored)
 
 
-def _signal(key: SignalKey, found: Performance | None, floor: float) -> Signals:
-    numbers = (math.nan, math.nan, floor) if found is None else (found.value, found.se, floor)
+def _signal(key: SignalKey, performance: Performance | None, floor: float) -> Signals:
+    numbers = (
+        (math.nan, math.nan, floor) if performance is None else (performance.value, performance.se, floor)
+    )
     values, errors, floors = (np.array([number]) for number in numbers)
     return Signals(keys=(key,), values=values, errors=errors, floors=floors)

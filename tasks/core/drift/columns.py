@@ -56,8 +56,8 @@ def numeric_numbers(
     deviation = np.sqrt([one.variance for one in sides[0]])
     varies = deviation > _ROUNDING * np.abs([one.mean for one in sides[0]])
     pairs = list(zip(*sides, strict=True))
-    shift = np.array([now.mean - known.mean for known, now in pairs])
-    filled = np.array([min(known.finite, now.finite) > 0 for known, now in pairs])
+    shift = np.array([now.mean - reference.mean for reference, now in pairs])
+    filled = np.array([min(reference.finite, now.finite) > 0 for reference, now in pairs])
     return {
         **_shared_numbers(cells, sides, measures, kind="numeric"),
         "ks": ks.statistic,
@@ -244,7 +244,7 @@ def measure_columns(
     plugged = [*DRIFT_MEASURES.standard().values()] if measures is None else measures
     numbers = _numbers(reference, window, names, plugged)
     adjusted, missing = (_adjusted(numbers, names, key) for key in ("p_value", "missing_p_value"))
-    found = []
+    measured = []
     for name in names:
         low = adjusted[name] < significance or missing[name] < significance
         moved = low and numbers[name]["psi"] >= psi_warning
@@ -252,7 +252,7 @@ def measure_columns(
         if moved and reason is not None and reason.code == "too_few_values":
             reason = None  # so many are missing that the rest need not be judged
         kind = reference.grid.columns[name].kind
-        found.append(
+        measured.append(
             ColumnMeasure(
                 column=name,
                 kind=kind,
@@ -265,7 +265,7 @@ def measure_columns(
                 **_apart(numbers[name]),
             )
         )
-    return tuple(found)
+    return tuple(measured)
 
 
 def _apart(numbers: Mapping[str, float]) -> dict[str, Any]:
@@ -309,7 +309,7 @@ def _cannot_say(name: str, before: ColumnProfile, after: ColumnProfile, needed: 
             continue
         few = "too_few_rows" if side.n < needed else "too_few_values"
         code = "no_rows" if not side.n else "all_null" if side.nulls == side.n else few
-        said = {"no_rows": "no rows", "all_null": "nothing but nulls"}.get(code, f"{held} values")
-        message = f"Column '{name}' has {said} {where}; at least {needed} values are needed to judge it."
+        held_text = {"no_rows": "no rows", "all_null": "nothing but nulls"}.get(code, f"{held} values")
+        message = f"Column '{name}' has {held_text} {where}; at least {needed} values are needed to judge it."
         return Reason(code=code, message=message, observed=float(held), limit=float(needed), n=side.n)
     return None

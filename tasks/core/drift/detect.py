@@ -66,7 +66,7 @@ class DetectorState(Struct):
 
     @classmethod
     def empty(cls) -> DetectorState:
-        """Return the memory of a new champion."""
+        """Return the state of a new champion."""
         table, counts = np.zeros((0, 0)), np.zeros(0, dtype=np.int64)
         return cls(recent=table, forecast=np.zeros(0), forecast_windows=counts, age=counts, moved=table)
 
@@ -80,7 +80,7 @@ class DetectorState(Struct):
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> DetectorState:
-        """Return the memory written by ``to_dict``."""
+        """Return the state written by ``to_dict``."""
         shape, columns = len(plain["recent"]), len(plain["age"])
         return cls(
             recent=_numbers(plain["recent"]).reshape(shape, len(plain["forecast"])),
@@ -93,7 +93,7 @@ class DetectorState(Struct):
 
 
 def initial_state(null: NullModel, *, position: float) -> DetectorState:
-    """Return the memory before the first window: the end of the reference's past, where the window follows on it.
+    """Return the state before the first window: the end of the reference's past, where the window follows on it.
 
     Parameters
     ----------
@@ -105,10 +105,10 @@ def initial_state(null: NullModel, *, position: float) -> DetectorState:
     n, columns = len(null.recent) + 1, len(null.columns)
     before, step = null.last_start, null.step
     follows = before is not None and step is not None and 0 < position - before <= 1.5 * step
-    known = null.last if follows else np.full(len(null.keys), np.nan)
+    forecast = null.last if follows else np.full(len(null.keys), np.nan)
     return DetectorState(
         recent=shortened(null.recent) if follows else np.full_like(null.recent, np.nan),
-        forecast=shortened(known),
+        forecast=shortened(forecast),
         forecast_windows=np.full(columns, SETTLED if follows else 0, dtype=np.int64),
         age=np.zeros(columns, dtype=np.int64),
         moved=np.full((n - 1, columns), np.nan),
@@ -116,7 +116,7 @@ def initial_state(null: NullModel, *, position: float) -> DetectorState:
 
 
 def shortened(values: FloatArray) -> FloatArray:
-    """Return values as a memory keeps them: to single precision, so that their JSON is short and exact."""
+    """Return values as a state keeps them: to single precision, so that their JSON is short and exact."""
     return values.astype(np.float32).astype(np.float64)
 
 
@@ -162,7 +162,7 @@ class Detection:
 
 
 def run_detectors(
-    signals: Signals, null: NullModel, memory: DetectorState, *, position: float, rows: int, violated: int
+    signals: Signals, null: NullModel, state: DetectorState, *, position: float, rows: int, violated: int
 ) -> Detection:
     """Check a window.
 
@@ -170,7 +170,7 @@ def run_detectors(
     ----------
     signals : Signals
         Of the window.
-    null, memory : NullModel, DetectorState
+    null, state : NullModel, DetectorState
         Of the phase.
     position, rows : float, int
         Where the window starts, and how many rows it has.
@@ -182,13 +182,13 @@ def run_detectors(
     expected = null.expect(position)
     rest = null.scale.put(signals.values) - expected
     squares = np.square(errors)
-    window = np.vstack([memory.recent, rest])
-    ages, spreads, quantiles = _detector_limits(null, memory, squares)
-    suspect = (np.nan_to_num(memory.moved).sum(axis=0) > 0)[null.places]
+    window = np.vstack([state.recent, rest])
+    ages, spreads, quantiles = _detector_limits(null, state, squares)
+    suspect = (np.nan_to_num(state.moved).sum(axis=0) > 0)[null.places]
     limits = spreads * quantiles
     limits[:2] *= np.where(suspect, CONFIRMS, 1.0)
-    bases = np.vstack([expected, expected + memory.forecast, expected])
-    effects = np.vstack([rest, rest - memory.forecast, window.mean(axis=0)])
+    bases = np.vstack([expected, expected + state.forecast, expected])
+    effects = np.vstack([rest, rest - state.forecast, window.mean(axis=0)])
     side = np.where(null.sides == 0, np.sign(effects), null.sides)
     beyond: BoolArray = np.asarray(effects * side > limits)
     beyond[2] &= _lasts(window, limits, side[2], violated)
@@ -211,50 +211,50 @@ def run_detectors(
 
 
 def update_state(
-    detection: Detection, null: NullModel, memory: DetectorState, *, frozen: BoolArray
+    detection: Detection, null: NullModel, state: DetectorState, *, frozen: BoolArray
 ) -> DetectorState:
-    """Return the memory after a check: columns that moved, or have an open alarm (``frozen``), teach no forecast.
+    """Return the state after a check: columns that moved, or have an open alarm (``frozen``), teach no forecast.
 
     A forecast that is too old to look by begins anew with the window.
     """
     n = len(null.recent) + 1
     teaches = detection.judged & ~detection.moved & ~frozen
-    fresh = (memory.forecast_windows == 0) | (memory.age >= n)
-    seen = np.where(
-        teaches, np.where(fresh, 1, np.minimum(memory.forecast_windows + 1, SETTLED)), memory.forecast_windows
+    fresh = (state.forecast_windows == 0) | (state.age >= n)
+    windows = np.where(
+        teaches, np.where(fresh, 1, np.minimum(state.forecast_windows + 1, SETTLED)), state.forecast_windows
     )
-    gain = np.maximum(null.gain, 1 / np.maximum(seen, 1)[null.places])
+    gain = np.maximum(null.gain, 1 / np.maximum(windows, 1)[null.places])
     pull = detection.effects[1]
     bound = _LARGEST_PULL * detection.spreads[1]
     pull = np.where(np.isfinite(bound), np.clip(pull, -bound, bound), pull)
     forecast = np.where(
-        (fresh[null.places]) | ~np.isfinite(memory.forecast), detection.rest, memory.forecast + gain * pull
+        (fresh[null.places]) | ~np.isfinite(state.forecast), detection.rest, state.forecast + gain * pull
     )
     taught = teaches[null.places] & np.isfinite(detection.rest)
     flags = np.where(detection.judged, detection.moved, np.nan)[None]
-    moved = np.where(detection.judged, np.vstack([memory.moved, flags])[1:], memory.moved)
+    moved = np.where(detection.judged, np.vstack([state.moved, flags])[1:], state.moved)
     return DetectorState(
-        recent=shortened(np.vstack([memory.recent, detection.rest])[1:]),
-        forecast=shortened(np.where(taught, forecast, memory.forecast)),
-        forecast_windows=seen,
-        age=np.where(teaches, 0, memory.age + 1),
+        recent=shortened(np.vstack([state.recent, detection.rest])[1:]),
+        forecast=shortened(np.where(taught, forecast, state.forecast)),
+        forecast_windows=windows,
+        age=np.where(teaches, 0, state.age + 1),
         moved=moved,
-        alarms=memory.alarms,
+        alarms=state.alarms,
     )
 
 
 def _detector_limits(
-    null: NullModel, memory: DetectorState, squares: FloatArray
+    null: NullModel, state: DetectorState, squares: FloatArray
 ) -> tuple[IntArray, FloatArray, FloatArray]:
     """Return each forecast's age, and spreads and quantiles of the three detectors, shape (3, k).
 
     A forecast made of few windows is less sure; one that is too old says nothing.
     """
     oldest = len(null.recent)
-    ages = memory.age[null.places]
+    ages = state.age[null.places]
     ripe = np.minimum(ages, oldest)
-    seen = np.maximum(memory.forecast_windows, 1)[null.places]
-    young = np.maximum(1 / seen - null.gain / (2 - null.gain), 0.0)
+    windows = np.maximum(state.forecast_windows, 1)[null.places]
+    young = np.maximum(1 / windows - null.gain / (2 - null.gain), 0.0)
     jump = np.where(ages <= oldest, null.jump.spread(squares, age=ripe) * np.sqrt(1 + young), np.nan)
     spreads = [null.level.spread(squares), jump, null.sustained.spread(squares / (oldest + 1))]
     quantiles = [null.level.quantiles(), null.jump.quantiles(age=ripe), null.sustained.quantiles()]
@@ -302,13 +302,13 @@ class AlarmChange(Struct):
 
 
 def columns_to_alarm(
-    detection: Detection, memory: DetectorState, *, violated: int, open_now: BoolArray
+    detection: Detection, state: DetectorState, *, violated: int, open_now: BoolArray
 ) -> BoolArray:
     """Return the columns whose alarm opens, shape (c,).
 
     k of the n newest judged windows moved, the newest among them; or the mean of the last n moved (``sustained``).
     """
-    enough = np.nansum(memory.moved, axis=0) + 1 >= violated
+    enough = np.nansum(state.moved, axis=0) + 1 >= violated
     return detection.judged & ~open_now & (detection.lasting | (detection.moved & enough))
 
 
@@ -324,12 +324,12 @@ def worst_signal(detection: Detection, null: NullModel, column: int) -> tuple[in
 
 
 def open_alarm(
-    detection: Detection, null: NullModel, memory: DetectorState, column: int, *, position: float
+    detection: Detection, null: NullModel, state: DetectorState, column: int, *, position: float
 ) -> OpenAlarm:
     """Return the alarm of a column that moved: its most severe signal, and what that moved away from."""
     form, place = worst_signal(detection, null, column)
     key = null.keys[place]
-    anchor = float(memory.forecast[place]) if form == 1 else 0.0
+    anchor = float(state.forecast[place]) if form == 1 else 0.0
     return OpenAlarm(
         kind=key.kind,
         column=key.column,
@@ -377,9 +377,9 @@ def alarm_change(alarm: OpenAlarm, change: str, *, effect: float) -> AlarmChange
     return AlarmChange(change=change, effect=effect, **what)
 
 
-def close_alarms(memory: DetectorState) -> tuple[AlarmChange, ...]:
+def close_alarms(state: DetectorState) -> tuple[AlarmChange, ...]:
     """Return the end of every open alarm, for a new champion: what it moved away from is no longer the reference."""
-    return tuple(alarm_change(alarm, "resolved", effect=0.0) for alarm in memory.alarms)
+    return tuple(alarm_change(alarm, "resolved", effect=0.0) for alarm in state.alarms)
 
 
 def place_of(alarm: OpenAlarm, null: NullModel) -> int:

@@ -51,9 +51,9 @@ def measure_calibration(scored: Scored) -> ScoreCalibration | None:
 
     Examples
     --------
-    >>> said, came = np.repeat([0.25, 0.75], 400), np.repeat([0, 1, 0, 1], [300, 100, 100, 300])
-    >>> found = measure_calibration(Scored(y=came, score=said, classes=(0, 1)))
-    >>> found.error, round(found.p_value, 3)
+    >>> score, came = np.repeat([0.25, 0.75], 400), np.repeat([0, 1, 0, 1], [300, 100, 100, 300])
+    >>> result = measure_calibration(Scored(y=came, score=score, classes=(0, 1)))
+    >>> result.error, round(result.p_value, 3)
     (0.0, 1.0)
     """
     if not scored.classes or scored.score is None:
@@ -63,11 +63,11 @@ def measure_calibration(scored: Scored) -> ScoreCalibration | None:
         return ScoreCalibration(error=math.nan, expected_error=math.nan, p_value=math.nan, n=0)
     if rows.is_binary:
         return _of_class(rows.positive_score, rows.truth)
-    found = [
+    by_class = [
         _of_class(rows.require("score")[:, place].astype(np.float64), np.asarray(rows.y == label))
         for place, label in enumerate(rows.classes)
     ]
-    return max(found, key=lambda one: one.error)
+    return max(by_class, key=lambda one: one.error)
 
 
 def _of_class(score: FloatArray, came: BoolArray) -> ScoreCalibration:

@@ -75,17 +75,17 @@ def _moves(drift: FilesDrift) -> list[Reason]:
 
 
 def _gaps(drift: FilesDrift) -> list[Reason]:
-    found = []
-    for code, names, said in (
+    reasons = []
+    for code, names, text in (
         ("lost_column", list(drift.lost), "Lost: {} of the reference is not in the current file."),
         ("new_column", list(drift.new), "New: {} of the current file is not in the reference."),
         ("type_changed", _describe(drift.changed), "Not comparable: {}."),
         ("unreadable", _describe(drift.unreadable), "Not comparable: {}."),
     ):
         if names:
-            message = said.format(listed(names, most=_NAMED))
-            found.append(Reason(code=code, message=message, observed=float(len(names)), limit=0.0))
-    return found
+            message = text.format(listed(names, most=_NAMED))
+            reasons.append(Reason(code=code, message=message, observed=float(len(names)), limit=0.0))
+    return reasons
 
 
 def _unjudged(columns: Sequence[ColumnMeasure]) -> list[Reason]:

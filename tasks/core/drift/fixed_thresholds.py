@@ -141,7 +141,7 @@ def _finding(
 def judge_fixed_thresholds(
     signals: Signals,
     null: NullModel,
-    memory: DetectorState,
+    state: DetectorState,
     *,
     measures: Sequence[ColumnMeasure] = (),
     policy: Policy,
@@ -161,7 +161,7 @@ def judge_fixed_thresholds(
     ----------
     signals, null : Signals, NullModel
         Of the phase; the null (fitted under this policy) only says what the reference's own signals are.
-    memory : DetectorState
+    state : DetectorState
         Of the window before; only its open alarms count.
     measures : sequence of ColumnMeasure
         Of the window's features and answers against the reference (phase ``inputs``).
@@ -171,12 +171,12 @@ def judge_fixed_thresholds(
     refused = unusable_window(rows, null, policy)
     if refused is not None:
         why: dict[str, Any] = {"level": Level.INSUFFICIENT, "reasons": (refused,), "calibration": "literal"}
-        return Judgement(kinds=tuple(KindVerdict(kind=kind, **why) for kind in null.kinds), memory=memory)
+        return Judgement(kinds=tuple(KindVerdict(kind=kind, **why) for kind in null.kinds), state=state)
     measured = read_measures(measures, null.kinds, policy)
     findings = [*measured, *read_signals(signals, null, policy, position=position)]
-    alarms, changes = _alarms(findings, memory, position)
+    alarms, changes = _alarms(findings, state, position)
     verdicts = tuple(_verdict(kind, findings) for kind in null.kinds)
-    return Judgement(kinds=verdicts, memory=replace(DetectorState.empty(), alarms=alarms), alarms=changes)
+    return Judgement(kinds=verdicts, state=replace(DetectorState.empty(), alarms=alarms), alarms=changes)
 
 
 def _verdict(kind: DriftKind, findings: Iterable[ThresholdFinding]) -> KindVerdict:
@@ -198,18 +198,18 @@ def _verdict(kind: DriftKind, findings: Iterable[ThresholdFinding]) -> KindVerdi
 
 
 def _alarms(
-    found: Sequence[ThresholdFinding], memory: DetectorState, position: float
+    findings: Sequence[ThresholdFinding], state: DetectorState, position: float
 ) -> tuple[tuple[OpenAlarm, ...], tuple[AlarmChange, ...]]:
     """Open an alarm where a column is in drift, resolve it where it was seen not to be."""
-    state = {(one.kind, one.column): one for one in found if one.level is not Level.INSUFFICIENT}
-    kept, changes = [], []
-    for alarm in memory.alarms:
-        now = state.pop((alarm.kind, alarm.column), None)
+    current = {(one.kind, one.column): one for one in findings if one.level is not Level.INSUFFICIENT}
+    alarms, changes = [], []
+    for alarm in state.alarms:
+        now = current.pop((alarm.kind, alarm.column), None)
         if now is None or now.level is Level.DRIFT:
-            kept.append(alarm)
+            alarms.append(alarm)
         else:
             changes.append(alarm_change(alarm, "resolved", effect=0.0))
-    for one in state.values():
+    for one in current.values():
         if one.level is Level.DRIFT and one.moved is not None:
             alarm = OpenAlarm(
                 kind=one.kind,
@@ -220,6 +220,6 @@ def _alarms(
                 limit=one.moved.limit,
                 since=position,
             )
-            kept.append(alarm)
+            alarms.append(alarm)
             changes.append(alarm_change(alarm, "opened", effect=float(np.nan_to_num(one.moved.effect))))
-    return tuple(kept), tuple(changes)
+    return tuple(alarms), tuple(changes)

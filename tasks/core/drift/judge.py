@@ -97,21 +97,21 @@ def unjudged_reasons(
     blank = columns[~detection.judged[columns]]
     if not len(blank):
         return (), False
-    known = np.isfinite(np.where(null.theory, null.expected[0], null.level.between[0]))
+    has_reference = np.isfinite(np.where(null.theory, null.expected[0], null.level.between[0]))
     seasonal = np.isin(blank, null.places[null.needed > 0])
-    never = ~seasonal & ~np.isin(blank, null.places[known & np.isfinite(null.expected[0])])
-    lost = ~seasonal & ~never
+    never = ~seasonal & ~np.isin(blank, null.places[has_reference & np.isfinite(null.expected[0])])
+    unmeasured = ~seasonal & ~never
     windows = int(null.needed.max(initial=0))
     season = f"seem to have a season that was not seen three times: {windows} reference windows would do"
     causes = (
         ("season_unknown", seasonal, season, float(windows)),
         ("no_reference", never, "have no reference: train or register again with rows that hold them", None),
-        ("not_measured", lost, "could not be measured: no value in this window", None),
+        ("not_measured", unmeasured, "could not be measured: no value in this window", None),
     )
     reasons = (
         _reason(code, null, blank[where], why, limit) for code, where, why, limit in causes if where.any()
     )
-    return tuple(reasons), bool(lost.any() or len(blank) == len(columns))
+    return tuple(reasons), bool(unmeasured.any() or len(blank) == len(columns))
 
 
 def _reason(code: str, null: NullModel, columns: IntArray, why: str, limit: float | None) -> Reason:
@@ -126,14 +126,14 @@ class Judgement(Struct):
 
     kinds: tuple[KindVerdict, ...]
     """One a kind of drift."""
-    memory: DetectorState
+    state: DetectorState
     """For the next window."""
     alarms: tuple[AlarmChange, ...] = ()
     """Alarms that opened, worsened or resolved."""
 
 
 def judge_window(
-    signals: Signals, null: NullModel, memory: DetectorState, *, policy: Policy, position: float, rows: int
+    signals: Signals, null: NullModel, state: DetectorState, *, policy: Policy, position: float, rows: int
 ) -> Judgement:
     """Judge one window of one phase.
 
@@ -149,7 +149,7 @@ def judge_window(
     null : NullModel
         Of the kinds of this phase (`evergreen.tasks.core.drift.calibration.fit_null_model`,
         `evergreen.tasks.core.drift.calibration.join_null_models`).
-    memory : DetectorState
+    state : DetectorState
         Of the window before; ``DetectorState.empty()`` for the first window of a champion.
     policy : Policy
         k, n, fewest rows.
@@ -158,64 +158,64 @@ def judge_window(
     rows : int
         Its rows; in the phase of outcomes the labelled ones.
     """
-    dropped = () if memory.fits(null) else close_alarms(memory)
-    memory = memory if memory.fits(null) else initial_state(null, position=position)
+    dropped = () if state.fits(null) else close_alarms(state)
+    state = state if state.fits(null) else initial_state(null, position=position)
     refused = unusable_window(rows, null, policy)
     if refused is not None:
         aged = replace(
-            memory, recent=np.vstack([memory.recent, np.full(len(null.keys), np.nan)])[1:], age=memory.age + 1
+            state, recent=np.vstack([state.recent, np.full(len(null.keys), np.nan)])[1:], age=state.age + 1
         )
         why: dict[str, Any] = {"level": Level.INSUFFICIENT, "reasons": (refused,)}
         kinds = tuple(
             KindVerdict(kind=one, calibration=how, **why) for one, how in null.calibrated_by.items()
         )
-        return Judgement(kinds=kinds, memory=aged, alarms=dropped)
-    detection = run_detectors(signals, null, memory, position=position, rows=rows, violated=policy.violated)
-    alarms, changes = _alarms(detection, null, memory, policy=policy, position=position)
-    after = _next_state(detection, null, memory, alarms, changes)
+        return Judgement(kinds=kinds, state=aged, alarms=dropped)
+    detection = run_detectors(signals, null, state, position=position, rows=rows, violated=policy.violated)
+    alarms, changes = _alarms(detection, null, state, policy=policy, position=position)
+    after = _next_state(detection, null, state, alarms, changes)
     return Judgement(
-        kinds=_verdicts(detection, null, memory, alarms), memory=after, alarms=(*dropped, *changes)
+        kinds=_verdicts(detection, null, state, alarms), state=after, alarms=(*dropped, *changes)
     )
 
 
 def _alarms(
-    detection: Detection, null: NullModel, memory: DetectorState, *, policy: Policy, position: float
+    detection: Detection, null: NullModel, state: DetectorState, *, policy: Policy, position: float
 ) -> tuple[tuple[OpenAlarm, ...], tuple[AlarmChange, ...]]:
     """Follow the open alarms and open new ones."""
-    open_now = _is_open(memory.alarms, null)
-    kept, changes = [], []
-    for alarm in memory.alarms:
+    open_now = _is_open(state.alarms, null)
+    followed, changes = [], []
+    for alarm in state.alarms:
         after, change = follow_alarm(alarm, detection, null, violated=policy.violated)
-        kept += [after] if after is not None else []
+        followed += [after] if after is not None else []
         changes += [changed(alarm, detection, null, change)] if change else []
-    opening = columns_to_alarm(detection, memory, violated=policy.violated, open_now=open_now)
+    opening = columns_to_alarm(detection, state, violated=policy.violated, open_now=open_now)
     for column in np.flatnonzero(opening).tolist():
-        alarm = open_alarm(detection, null, memory, column, position=position)
-        kept.append(alarm)
+        alarm = open_alarm(detection, null, state, column, position=position)
+        followed.append(alarm)
         changes.append(changed(alarm, detection, null, "opened"))
-    return tuple(kept), tuple(changes)
+    return tuple(followed), tuple(changes)
 
 
 def _next_state(
     detection: Detection,
     null: NullModel,
-    memory: DetectorState,
+    state: DetectorState,
     alarms: tuple[OpenAlarm, ...],
     changes: Sequence[AlarmChange],
 ) -> DetectorState:
-    """Return the memory after the window; a resolved column forgets what it had been compared with."""
-    after = update_state(detection, null, memory, frozen=_is_open((*memory.alarms, *alarms), null))
+    """Return the state after the window; a resolved column forgets what it had been compared with."""
+    after = update_state(detection, null, state, frozen=_is_open((*state.alarms, *alarms), null))
     resolved = [null.columns.index((one.kind, one.column)) for one in changes if one.change == "resolved"]
-    seen, moved = after.forecast_windows.copy(), after.moved.copy()
-    seen[resolved] = 0
+    windows, moved = after.forecast_windows.copy(), after.moved.copy()
+    windows[resolved] = 0
     moved[:, resolved] = 0.0
-    return replace(after, forecast_windows=seen, moved=moved, alarms=alarms)
+    return replace(after, forecast_windows=windows, moved=moved, alarms=alarms)
 
 
 def _verdicts(
-    detection: Detection, null: NullModel, memory: DetectorState, alarms: tuple[OpenAlarm, ...]
+    detection: Detection, null: NullModel, state: DetectorState, alarms: tuple[OpenAlarm, ...]
 ) -> tuple[KindVerdict, ...]:
-    moved = _moved(detection, null, memory, alarms) if detection.moved.any() or alarms else ()
+    moved = _moved(detection, null, state, alarms) if detection.moved.any() or alarms else ()
     return tuple(
         _verdict(kind, [one for one in moved if one.kind is kind], detection, null, alarms)
         for kind in null.kinds
@@ -256,18 +256,18 @@ def _describe_moves(moved: int, judged: int, alarmed: bool) -> Reason:
 
 
 def _moved(
-    detection: Detection, null: NullModel, memory: DetectorState, alarms: tuple[OpenAlarm, ...]
+    detection: Detection, null: NullModel, state: DetectorState, alarms: tuple[OpenAlarm, ...]
 ) -> tuple[MovedColumn, ...]:
     """Return the columns that moved or have an open alarm, most severe first; not those that could not be measured."""
     p_values = signal_p_values(detection, null)
     adjusted = adjusted_by_column(p_values, null)
     opened = {(alarm.kind, alarm.column): alarm for alarm in alarms}
-    found = []
+    ranked = []
     for place, name in enumerate(null.columns):
         alarm = opened.get(name)
         if alarm is not None or detection.moved[place]:
-            found.append(_one_moved(detection, null, place, alarm, p_values, adjusted))
-    measured = [pair for pair in found if np.isfinite(pair[1].observed)]
+            ranked.append(_one_moved(detection, null, place, alarm, p_values, adjusted))
+    measured = [pair for pair in ranked if np.isfinite(pair[1].observed)]
     return tuple(one for _, one in sorted(measured, key=lambda pair: -pair[0]))
 
 
@@ -292,9 +292,9 @@ def _one_moved(
         effect = detection.expected[place] + detection.rest[place] - base
     ends = np.array([base, base + effect, base + np.copysign(limit, effect)])
     expected, observed, bound = _own_unit(ends, place, null)
-    key, grave = null.keys[place], abs(float(effect)) / max(float(limit), 1e-15)
+    key, severity = null.keys[place], abs(float(effect)) / max(float(limit), 1e-15)
     p_value = float(np.nan_to_num(p_values[place], nan=1.0))
-    return (grave if np.isfinite(grave) else 0.0) + 1e6 * (alarm is not None), MovedColumn(
+    return (severity if np.isfinite(severity) else 0.0) + 1e6 * (alarm is not None), MovedColumn(
         column=key.column,
         kind=key.kind,
         signal=key.name,

@@ -47,7 +47,7 @@ def _row(
     key, phases = null.keys[place], int(null.phases[place])
     columns = sum(kind is key.kind for kind, _ in null.columns)
     needed, effective = int(null.needed[place]), float(null.level.freedom[0, place] + 1)
-    known = "theory" if null.theory[place] else "reference"
+    calibration = "theory" if null.theory[place] else "reference"
     numbers = {
         "expected": null.scale.back(null.expected)[:phases, place].mean(),
         "null_sd": null.level.spread(np.square(null.errors))[place] * slope[place],
@@ -62,7 +62,7 @@ def _row(
         "windows": int(null.windows[place]),
         "effective_windows": effective if np.isfinite(effective) else None,
         "season": _PERIODS.get(phases * (null.length or 0.0)) if phases > 1 else None,
-        "calibration": "unknown" if needed else known,
+        "calibration": "unknown" if needed else calibration,
         "windows_needed": needed or None,
         "false_alarms": policy.budget.count / len(policy.kinds) / columns,
         "per": str(policy.budget.span),

@@ -107,12 +107,12 @@ def measure_cells(
 ) -> Mapping[str, FloatArray]:
     """Return each measure of columns of one kind, and what it exceeds by chance (``<name>_chance``)."""
     nothing = np.full(len(cells.reference), np.nan)
-    found = {}
+    values = {}
     for one in measures:
         here = kind in one.kinds
-        found[one.name] = one.statistic(cells) if here else nothing
-        found[f"{one.name}_chance"] = one.null(cells) if here else nothing
-    return found
+        values[one.name] = one.statistic(cells) if here else nothing
+        values[f"{one.name}_chance"] = one.null(cells) if here else nothing
+    return values
 
 
 @DRIFT_MEASURES.register("kl")

@@ -130,10 +130,10 @@ def _by_blocks(
         pseudo = _left_out(rows, metric, value, codes)
     if len(pseudo) < 2 or not np.isfinite(pseudo).all():
         return MetricInterval(math.nan, math.nan, math.nan, len(rows), "blocked_t")
-    found = measure_dependence(pseudo)
-    joined, inflation = join_neighbours(pseudo, found.join), found.inflation
-    if found.correlation > 0 and not found.sufficient:
-        strong = max(found.correlation, STRONG_CORRELATION)
+    dependence = measure_dependence(pseudo)
+    joined, inflation = join_neighbours(pseudo, dependence.join), dependence.inflation
+    if dependence.correlation > 0 and not dependence.sufficient:
+        strong = max(dependence.correlation, STRONG_CORRELATION)
         joined, inflation = pseudo, variance_inflation(strong, 1)
     error, df = _jackknife(joined)
     se = error * math.sqrt(inflation)
@@ -239,19 +239,19 @@ def measure_performance(
     --------
     >>> from evergreen.tasks.core.metrics.registry import get_metric
     >>> rows = Scored(y=np.array([0, 0, 1, 1, np.nan]), score=np.array([0.2, 0.6, 0.7, 0.9, 0.5]))
-    >>> found = measure_performance(rows, get_metric("accuracy", problem="binary"))
-    >>> found.value, found.n, round(found.low, 3), round(found.high, 3)
+    >>> result = measure_performance(rows, get_metric("accuracy", problem="binary"))
+    >>> result.value, result.n, round(result.low, 3), round(result.high, 3)
     (0.75, 4, 0.301, 0.954)
     """
-    known = is_labelled(scored)
-    rows = scored.take(known)
+    labelled = is_labelled(scored)
+    rows = scored.take(labelled)
     lacks = metric.needs == "value" and rows.value is None
     value = math.nan if lacks else metric(rows)
     if not math.isfinite(value):
         return Performance(metric=metric.name, value=math.nan, n=len(rows), level=level)
-    chosen = None if blocks is None else np.asarray(blocks)[known]
-    found = bound_metric(rows, metric, value, level=level, blocks=chosen)
-    return Performance(metric=metric.name, value=value, level=level, **found._asdict())
+    chosen = None if blocks is None else np.asarray(blocks)[labelled]
+    result = bound_metric(rows, metric, value, level=level, blocks=chosen)
+    return Performance(metric=metric.name, value=value, level=level, **result._asdict())
 
 
 def is_labelled(scored: Scored) -> BoolArray:

@@ -182,8 +182,8 @@ def signal_levels(keys: Sequence[SignalKey], *, policy: Policy, windows: float) 
             return 1.0 / many
         return 0.5 if key.name in MAIN_SIGNALS else 0.5 / (many - 1)
 
-    look = policy.budget.count / (windows * len(policy.kinds))
-    return np.array([min(look / columns[key.kind], 0.2) * part(key) for key in keys])
+    per_check = policy.budget.count / (windows * len(policy.kinds))
+    return np.array([min(per_check / columns[key.kind], 0.2) * part(key) for key in keys])
 
 
 def column_places(keys: Sequence[SignalKey]) -> tuple[tuple[tuple[DriftKind, str], ...], np.ndarray]:

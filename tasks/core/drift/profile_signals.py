@@ -59,9 +59,9 @@ class ProfileSignals:
 
     def measure(self, window: Profile) -> Signals:
         """Return the signals of a window; a column that its profile lacks is NaN."""
-        found = [one.measure(window.columns.get(one.column)) for one in self.columns]
-        values = np.concatenate([np.zeros(0), *(values for values, _ in found)])
-        errors = np.concatenate([np.zeros(0), *(errors for _, errors in found)])
+        measured = [one.measure(window.columns.get(one.column)) for one in self.columns]
+        values = np.concatenate([np.zeros(0), *(values for values, _ in measured)])
+        errors = np.concatenate([np.zeros(0), *(errors for _, errors in measured)])
         return Signals(keys=self.keys, values=values, errors=errors, floors=np.full(len(values), self.floor))
 
 

@@ -44,8 +44,8 @@ def _ranking_loss() -> Metric:
         if ndcg.components is None:
             raise TypeError("NDCG has no components.")
         parts = ndcg.components(scored)
-        lost = parts.values[:, 1] - parts.values[:, 0]
-        return MetricParts(values=np.column_stack([lost, parts.values[:, 1]]), rows=parts.rows)
+        losses = parts.values[:, 1] - parts.values[:, 0]
+        return MetricParts(values=np.column_stack([losses, parts.values[:, 1]]), rows=parts.rows)
 
     return replace(
         ndcg, name="one_minus_ndcg", greater_is_better=False, components=components, combine=mean_of_first
@@ -96,8 +96,8 @@ def measure_worth(scored: Scored, metrics: Sequence[Metric], *, problem: str) ->
     problem : str
         Decides the loss.
     """
-    found = [measure_performance(scored, metric) for metric in metrics]
+    measured = [measure_performance(scored, metric) for metric in metrics]
     calibration = measure_calibration(scored)
-    performance = {one.metric: one for one in found if one.defined}
+    performance = {one.metric: one for one in measured if one.defined}
     loss = measure_performance(scored, loss_metric(problem))
     return dict(to_plain({"performance": performance, "loss": loss, "calibration": calibration}))

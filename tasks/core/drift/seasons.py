@@ -83,8 +83,8 @@ def find_seasons(
         if m >= MIN_CYCLES * cycle and np.bincount(number, minlength=cycle).min() >= MIN_CYCLES - 1:
             phases = np.where(_is_season(series, starts, cycle, phases, codes, policy), cycle, phases)
         elif m >= max(_LEAST_PART * cycle, 8):
-            known = _means(series, starts, phases, policy)[0]
-            wave = _is_wave(series - known, cycle, number, keys)
+            base = _means(series, starts, phases, policy)[0]
+            wave = _is_wave(series - base, cycle, number, keys)
             spoilt = np.bincount(codes, weights=wave)[codes] > 0
             needed = np.where(spoilt & (needed == 0), MIN_CYCLES * cycle, needed)
     expected, counts = _phase_means(series, starts, phases, policy)
@@ -193,8 +193,8 @@ def inflation(series: FloatArray) -> FloatArray:
     rho = _autocorrelation(series, lags=min(_LONGEST_LAG, max(m // 3, 3)))
     pairs = len(rho) // 2
     sums = rho[: 2 * pairs].reshape(pairs, 2, k).sum(axis=1)
-    kept = np.repeat(np.logical_and.accumulate(sums > 0, axis=0), 2, axis=0)
-    used = np.where(kept, rho[: 2 * pairs], 0.0)[1:]
+    initial = np.repeat(np.logical_and.accumulate(sums > 0, axis=0), 2, axis=0)
+    used = np.where(initial, rho[: 2 * pairs], 0.0)[1:]
     return np.asarray(1 + 2 * np.square(used).sum(axis=0))
 
 
@@ -239,8 +239,8 @@ def measure_persistence(series: FloatArray, *, noise: FloatArray) -> Persistence
     upper = first + (1 + 3 * first) / m + _UPPER * np.sqrt(np.maximum(1 - first**2, 0.0) / m)
     upper = np.clip(upper, 0.0, _MOST)
     variance = np.square(series).mean(axis=0) * (1 + _UPPER * np.sqrt(2 / m))
-    known = np.nan_to_num(noise)
-    share = np.clip(1 - known / np.where(variance > 0, variance, np.inf), 1e-6, 1.0)
+    sampling = np.nan_to_num(noise)
+    share = np.clip(1 - sampling / np.where(variance > 0, variance, np.inf), 1e-6, 1.0)
     memory = np.clip(upper / share, 0.0, _MOST)
     return Persistence(share=share, memory=memory)
 

@@ -232,9 +232,9 @@ def cap_limits(
     each, 300 draws: .09 with 16 windows of the past, 0 with 40; AR(.95): .39 and .01; independent windows: 0. The
     second has no such bound: it is about effect, not about chance.
     """
-    known = np.isfinite(past)
-    many = known.sum(axis=0)
-    farthest = np.abs(np.where(known, past, 0.0)).max(axis=0, initial=0.0)
+    finite = np.isfinite(past)
+    many = finite.sum(axis=0)
+    farthest = np.abs(np.where(finite, past, 0.0)).max(axis=0, initial=0.0)
     half = np.maximum(_WORN * farthest, np.abs(usual) * np.where(sides > 0, 1.0, 0.5))
     bound = np.where(many >= _FEWEST_TO_CAP, half, np.inf)
     bound = np.where(many >= _ENOUGH_TO_CAP, np.fmin(bound, _FARTHEST * farthest), bound)
@@ -300,8 +300,8 @@ class SignalScale:
         """
         gone = np.concatenate([values, np.zeros((*values.shape[:-1], 1))], axis=-1)[..., self.missing]
         present = np.maximum(rows * (1 - gone), 1.0)
-        known = np.isfinite(errors)
-        return np.where(self.shares & known, 0.5 / np.sqrt(present), errors)
+        finite = np.isfinite(errors)
+        return np.where(self.shares & finite, 0.5 / np.sqrt(present), errors)
 
     def put_own_errors(self, values: FloatArray, errors: FloatArray) -> FloatArray:
         """Return the errors of a reference whose rows are not at hand, by its shares' own errors."""

@@ -46,8 +46,8 @@ class HealthReport(Struct):
     @property
     def condition(self) -> Condition:
         """The worst of the checks that apply."""
-        found = {check.condition for check in self.checks}
-        return next((one for one in (Condition.FAILED, Condition.WARNING) if one in found), Condition.OK)
+        conditions = {check.condition for check in self.checks}
+        return next((one for one in (Condition.FAILED, Condition.WARNING) if one in conditions), Condition.OK)
 
     def ill(self) -> Iterator[Check]:
         """Yield checks that warn or failed."""
@@ -147,7 +147,7 @@ def _alarm(check: Check, former: Alarm | None, at: str, config: AlertsConfig) ->
         kind=HEALTH,
         name=check.name,
         since=former.since if former else at,
-        said=check.reason.message.rstrip("."),
+        message=check.reason.message.rstrip("."),
         level=AlertLevel.CRITICAL if failed else AlertLevel.WARNING,
     )
 
@@ -233,7 +233,7 @@ def judge_silence(
     *,
     usual: UsualFeed | None,
     limit: float | None,
-    known_lag: float | None = None,
+    training_lag: float | None = None,
 ) -> Check:
     """Judge whether rows still arrive.
 
@@ -247,7 +247,7 @@ def judge_silence(
         How rows arrived in the reference.
     limit : float or None
         ``alerts.max_data_age`` in seconds; None: the rule above.
-    known_lag : float or None
+    training_lag : float or None
         How old the newest row was when the champion was trained: beyond the limit the data are historical, and
         their silence says nothing.
     """
@@ -256,18 +256,18 @@ def judge_silence(
         return _not_judged("feed", "the run was given its end, or the clock does not tell the time")
     if most is None:
         return _not_judged("feed", "nothing is known of the usual gap between rows; set alerts.max_data_age")
-    if limit is None and known_lag is not None and known_lag > most:
+    if limit is None and training_lag is not None and training_lag > most:
         return _not_judged(
             "feed",
-            f"the newest row was {duration(known_lag)} old when the champion was trained: historical data",
+            f"the newest row was {duration(training_lag)} old when the champion was trained: historical data",
         )
     if newest is None:
         return check("feed", Condition.FAILED, "No row has arrived at all.", observed=0.0, limit=most, n=0)
     silence = max(now - newest, 0.0)
-    said = f"The newest row is {duration(silence)} old; at most {duration(most)} is usual."
+    message = f"The newest row is {duration(silence)} old; at most {duration(most)} is usual."
     condition = Condition.FAILED if silence > most else Condition.OK
     remedy = " Look at what delivers the data." if condition is Condition.FAILED else ""
-    return check("feed", condition, said + remedy, observed=silence, limit=most)
+    return check("feed", condition, message + remedy, observed=silence, limit=most)
 
 
 def judge_rate(counts: Sequence[int], *, usual: UsualFeed | None) -> Check:
@@ -289,9 +289,11 @@ def judge_rate(counts: Sequence[int], *, usual: UsualFeed | None) -> Check:
             "rate", "it needs windows of a duration, five of them, and twenty of the reference"
         )
     rows, limit = sum(newest), _THIN * usual.fewest
-    said = f"{rows} rows in the last {_WINDOWS} windows; the fewest in the reference were {usual.fewest:.0f}."
+    message = (
+        f"{rows} rows in the last {_WINDOWS} windows; the fewest in the reference were {usual.fewest:.0f}."
+    )
     condition = Condition.WARNING if rows < limit else Condition.OK
-    return check("rate", condition, said, observed=float(rows), limit=limit, n=_WINDOWS)
+    return check("rate", condition, message, observed=float(rows), limit=limit, n=_WINDOWS)
 
 
 # Do labels arrive as usual.
@@ -328,12 +330,12 @@ def judge_labels(windows: Sequence[tuple[int, int]], *, min_rows: int) -> Check:
             )
         return check("labels", Condition.FAILED, f"None of {rows} rows has a label.", observed=0.0, n=rows)
     usual = sum(known for _, known in earlier) / sum(total for total, _ in earlier)
-    said = f"{share:.1%} of {rows} rows have a label; usual are {usual:.1%}."
+    message = f"{share:.1%} of {rows} rows have a label; usual are {usual:.1%}."
     limits = {Condition.FAILED: _FAILED * usual, Condition.WARNING: _WARNING * usual}
     for condition, limit in limits.items():
         if share < limit:
-            return check("labels", condition, said, observed=share, limit=limit, n=rows)
-    return check("labels", Condition.OK, said, observed=share, limit=limits[Condition.WARNING], n=rows)
+            return check("labels", condition, message, observed=share, limit=limit, n=rows)
+    return check("labels", Condition.OK, message, observed=share, limit=limits[Condition.WARNING], n=rows)
 
 
 # Does the machinery work: champion, servers, disk, model age, and monitoring itself.
@@ -384,10 +386,10 @@ def judge_servers(answers: Mapping[str, str | None]) -> tuple[Check, ...]:
 
 def judge_disk(free: float, *, limit: float) -> Check:
     """Judge the share of the disk that is free; below twice ``alerts.min_free_disk`` it warns."""
-    said = f"{free:.1%} of the disk is free."
+    message = f"{free:.1%} of the disk is free."
     condition = Condition.FAILED if free < limit else Condition.WARNING if free < 2 * limit else Condition.OK
     remedy = "" if condition is Condition.OK else " Make room."
-    return check("disk", condition, said + remedy, observed=free, limit=limit)
+    return check("disk", condition, message + remedy, observed=free, limit=limit)
 
 
 def judge_age(learned_to: float | None, now: float | None, *, limit: float | None) -> Check:
@@ -404,9 +406,9 @@ def judge_age(learned_to: float | None, now: float | None, *, limit: float | Non
         why = "alerts.max_model_age is not set" if limit is None else "the clock does not tell the time"
         return _not_judged("age", why)
     age = now - learned_to
-    said = f"The champion's training ended {duration(max(age, 0.0))} ago; {duration(limit)} is allowed."
+    message = f"The champion's training ended {duration(max(age, 0.0))} ago; {duration(limit)} is allowed."
     condition = Condition.WARNING if age > limit else Condition.OK
-    return check("age", condition, said, observed=age, limit=limit)
+    return check("age", condition, message, observed=age, limit=limit)
 
 
 def judge_last_run(last: datetime | None, now: datetime, *, interval: float) -> Check:
@@ -424,7 +426,9 @@ def judge_last_run(last: datetime | None, now: datetime, *, interval: float) -> 
     if last is None:
         return _not_judged("last_run", "no earlier run is on record")
     passed = (now - last).total_seconds()
-    said = f"The last run was {duration(max(passed, 0.0))} ago; one every {duration(interval)} is expected."
+    message = (
+        f"The last run was {duration(max(passed, 0.0))} ago; one every {duration(interval)} is expected."
+    )
     condition = Condition.WARNING if passed > _RUNS * interval else Condition.OK
     remedy = " Look at the schedule and its worker." if condition is Condition.WARNING else ""
-    return check("last_run", condition, said + remedy, observed=passed, limit=_RUNS * interval)
+    return check("last_run", condition, message + remedy, observed=passed, limit=_RUNS * interval)

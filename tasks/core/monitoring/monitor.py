@@ -71,7 +71,7 @@ def label_times(rows: Rows, *, config: ModelConfig) -> FloatArray | None:
 
 
 def hide_late_labels(
-    rows: Rows, *, target: str, known: FloatArray | None, known_by: float
+    rows: Rows, *, target: str, known_at: FloatArray | None, known_by: float
 ) -> tuple[Rows, int]:
     """Return the rows with those labels missing that became known after ``known_by``, and how many these are.
 
@@ -81,7 +81,7 @@ def hide_late_labels(
         Left as they are.
     target : str
         Column of the label.
-    known : array, shape (n,), or None
+    known_at : array, shape (n,), or None
         When each label became known; NaN or None: in time.
     known_by : float
         Position as of which labels count.
@@ -90,13 +90,13 @@ def hide_late_labels(
     --------
     >>> import pandas as pd
     >>> rows = Rows(pd.DataFrame({"y": [1, 0]}), np.array([0.0, 1.0]))
-    >>> shown, late = hide_late_labels(rows, target="y", known=np.array([5.0, 7.0]), known_by=6.0)
+    >>> shown, late = hide_late_labels(rows, target="y", known_at=np.array([5.0, 7.0]), known_by=6.0)
     >>> shown.frame["y"].tolist(), late
     ([1.0, nan], 1)
     """
-    if known is None:
+    if known_at is None:
         return rows, 0
-    late = (known > known_by) & rows.frame[target].notna().to_numpy()
+    late = (known_at > known_by) & rows.frame[target].notna().to_numpy()
     if not late.any():
         return rows, 0
     labels = rows.frame[target].where(~late)
@@ -116,7 +116,7 @@ class WindowCheck:
 
     result: WindowResult
     """What is said."""
-    memory: DetectorState
+    state: DetectorState
     """State of the detectors."""
     profiles: dict[str, Profile] = field(default_factory=dict)
     """``inputs`` (and ``answers``) of the window."""
@@ -128,7 +128,7 @@ def check_window(
     rows: Rows,
     scored: Scored,
     *,
-    memory: DetectorState,
+    state: DetectorState,
     rng: np.random.Generator,
     answered_rows: BoolArray | None = None,
 ) -> WindowCheck:
@@ -144,7 +144,7 @@ def check_window(
         The champion's answers on them.
     answered_rows : array of bool, shape (n,), optional
         Which of the rows they are answers to; default: all.
-    memory : DetectorState
+    state : DetectorState
         Of the window before in this phase; empty for the champion's first one.
     rng : numpy.random.Generator
         For the estimate without labels.
@@ -166,7 +166,7 @@ def check_window(
         signals = join_signals([watch.data.measure(profiles["inputs"]), signals])
         measured = _measures(watch, profiles)
         notes = answered.reasons.get(DriftKind.PERFORMANCE, ())  # why nothing is estimated without labels
-    judgement = _judge(watch, due, signals, memory, measured, rows=count)
+    judgement = _judge(watch, due, signals, state, measured, rows=count)
     kinds = (  # the answers know better than the judge why a kind is INSUFFICIENT
         replace(one, reasons=answered.reasons.get(one.kind) or one.reasons)
         if one.level is Level.INSUFFICIENT
@@ -184,11 +184,11 @@ def check_window(
         performance=performance_with_reference(answered.performance, watch.answers),
         notes=notes,
     )
-    return WindowCheck(result=result, memory=judgement.memory, profiles=profiles)
+    return WindowCheck(result=result, state=judgement.state, profiles=profiles)
 
 
 def refuse_window(
-    watch: MonitorSetup, due: DueWindow, reason: Reason, *, rows: int, memory: DetectorState
+    watch: MonitorSetup, due: DueWindow, reason: Reason, *, rows: int, state: DetectorState
 ) -> WindowCheck:
     """Return the check of a window that cannot be read at all: every kind INSUFFICIENT, for a named reason."""
     kinds = [kind for kind in due.phase.kinds if kind in watch.policy.kinds]
@@ -196,12 +196,12 @@ def refuse_window(
     result = WindowResult(
         window=due.window, phase=due.phase, version=watch.version, rows=rows, kinds=verdicts
     )
-    return WindowCheck(result=result, memory=memory)
+    return WindowCheck(result=result, state=state)
 
 
-def close_champion_period(check: WindowCheck, memory: DetectorState) -> WindowCheck:
+def close_champion_period(check: WindowCheck, state: DetectorState) -> WindowCheck:
     """Return the first check at a new champion with the end of the alarms that were open under the one before."""
-    closed = tuple(change.to_dict() for change in close_alarms(memory))
+    closed = tuple(change.to_dict() for change in close_alarms(state))
     return replace(check, result=replace(check.result, changes=(*closed, *check.result.changes)))
 
 
@@ -217,13 +217,17 @@ def with_late_labels(check: WindowCheck, count: int) -> WindowCheck:
     return replace(check, result=replace(check.result, notes=(*check.result.notes, note)))
 
 
-def performance_with_reference(found: Performance | None, answers: AnswerMonitor) -> dict[str, Any] | None:
+def performance_with_reference(
+    performance: Performance | None, answers: AnswerMonitor
+) -> dict[str, Any] | None:
     """Return performance as it is reported: with the reference's value and the relative drop."""
-    if found is None or not found.defined:
+    if performance is None or not performance.defined:
         return None
     standard = answers.standard
-    drop = relative_drop(found.value, standard.value, metric=answers.metric) if standard.defined else None
-    return {**found.to_dict(), "reference": standard.value if standard.defined else None, "drop": drop}
+    drop = (
+        relative_drop(performance.value, standard.value, metric=answers.metric) if standard.defined else None
+    )
+    return {**performance.to_dict(), "reference": standard.value if standard.defined else None, "drop": drop}
 
 
 def _measures(watch: MonitorSetup, profiles: dict[str, Profile]) -> tuple[ColumnMeasure, ...]:
@@ -235,26 +239,28 @@ def _measures(watch: MonitorSetup, profiles: dict[str, Profile]) -> tuple[Column
         "measures": shown_measures(watch.config),
     }
     pairs = ((reference.inputs, profiles["inputs"]), (reference.answers, profiles["answers"]))
-    found = [one for known, now in pairs for one in measure_columns(known, now, **levels)]
-    return tuple(one for one in found if one.column != OUTCOME)
+    measured = [
+        one for reference_profile, now in pairs for one in measure_columns(reference_profile, now, **levels)
+    ]
+    return tuple(one for one in measured if one.column != OUTCOME)
 
 
 def _judge(
     watch: MonitorSetup,
     due: DueWindow,
     signals: Signals,
-    memory: DetectorState,
+    state: DetectorState,
     measured: tuple[ColumnMeasure, ...],
     *,
     rows: int,
 ) -> Judgement:
     null = watch.nulls.get(due.phase)
     if null is None:  # no kind of this phase is monitored (drift.kinds)
-        return Judgement(kinds=(), memory=memory)
+        return Judgement(kinds=(), state=state)
     where: dict[str, Any] = {"policy": watch.policy, "position": due.window.start, "rows": rows}
     if watch.policy.name == "fixed_thresholds":
-        return judge_fixed_thresholds(signals, null, memory, measures=measured, **where)
-    return judge_window(signals, null, memory, **where)
+        return judge_fixed_thresholds(signals, null, state, measures=measured, **where)
+    return judge_window(signals, null, state, **where)
 
 
 def _without_training_rows(watch: MonitorSetup, due: DueWindow, answered: AnswerSignals) -> AnswerSignals:
@@ -282,7 +288,7 @@ class StreamPosition:
     """End of the last window; None before the first."""
     version: int | None = None
     """The champion that was monitored."""
-    memory: DetectorState
+    state: DetectorState
     """State of the detectors; empty where the log has been purged of it."""
     alert: Alert | None = None
     """The alert of the last check."""
@@ -306,7 +312,7 @@ def after_check(head: StreamPosition, check: WindowCheck, alert: Alert, *, seq: 
     """Return where the stream stands once a check is kept as its entry number ``seq``."""
     result = check.result
     return replace(
-        head, seq=seq, end=result.window.end, version=result.version, memory=check.memory, alert=alert
+        head, seq=seq, end=result.window.end, version=result.version, state=check.state, alert=alert
     )
 
 
@@ -407,18 +413,18 @@ def monitor_window(
         Where the stream stands: a new champion begins with an empty state.
     """
     changed = head.version is not None and head.version != monitor.version
-    memory = DetectorState.empty() if changed else head.memory
+    state = DetectorState.empty() if changed else head.state
     rng = np.random.default_rng(seed_for(config.model, str(due.window.start), due.phase.value))
     try:
         _require_plain_times(config, rows)
         rows = readable_rows(monitor, rows)
         scored, own = _answers_to(monitor, rows, config)
-        check = check_window(monitor.watch, due, rows, scored, memory=memory, rng=rng, answered_rows=own)
+        check = check_window(monitor.watch, due, rows, scored, state=state, rng=rng, answered_rows=own)
     except DataError as error:
         reason = Reason(code="unreadable", message=str(error), n=len(rows))
-        check = refuse_window(monitor.watch, due, reason, rows=len(rows), memory=memory)
+        check = refuse_window(monitor.watch, due, reason, rows=len(rows), state=state)
     check = with_late_labels(check, late)
-    return close_champion_period(check, head.memory) if changed else check
+    return close_champion_period(check, head.state) if changed else check
 
 
 def readable_rows(monitor: ChampionMonitor, rows: Rows) -> Rows:

@@ -141,13 +141,13 @@ def take_signals(series: SignalSeries, keys: tuple[SignalKey, ...]) -> SignalSer
     """Return some signals of a series, in the windows where any of them was measured."""
     places = [series.keys.index(key) for key in keys if key in series.keys]
     values: FloatArray = series.values[:, places]
-    known = np.isfinite(values).any(axis=1)
+    measured = np.isfinite(values).any(axis=1)
     return SignalSeries(
         keys=tuple(series.keys[place] for place in places),
-        starts=series.starts[known],
-        rows=series.rows[known],
-        values=values[known],
-        errors=series.errors[known][:, places],
+        starts=series.starts[measured],
+        rows=series.rows[measured],
+        values=values[measured],
+        errors=series.errors[measured][:, places],
         window=series.window,
     )
 
@@ -195,14 +195,14 @@ class _Cut:
     @property
     def of_rows(self) -> IntArray:
         """Window of each row, in the rows' own order; -1: none."""
-        found = np.full(len(self.order), -1, dtype=np.int64)
+        places = np.full(len(self.order), -1, dtype=np.int64)
         for place in range(len(self.windows)):
-            found[self.rows(place)] = place
-        return found
+            places[self.rows(place)] = place
+        return places
 
 
 def reference_series(
-    rows: Rows, scored: Scored | None, *, watch: AnswerMonitor, schema: Schema, config: ModelConfig
+    rows: Rows, scored: Scored | None, *, monitor: AnswerMonitor, schema: Schema, config: ModelConfig
 ) -> ReferenceSeries:
     """Return the signals of the reference's own windows.
 
@@ -218,7 +218,7 @@ def reference_series(
         Answers of the version on rows it had not learned from: out of fold (then they are measured in the windows of
         ``rows``, where they cover nine tenths of one), or on other rows (then in windows of their own). None: there
         are none at hand.
-    watch : AnswerMonitor
+    monitor : AnswerMonitor
         Of the version's own reference.
     """
     span = str(config.monitoring.window)
@@ -231,27 +231,27 @@ def reference_series(
     series: dict[DriftKind, SignalSeries] = {}
     cut = _cut(rows.positions, cutting, least=config.monitoring.min_rows)
     if cut.windows:
-        series = _of_rows(rows, cut, watch, schema, config, span)
+        series = _of_rows(rows, cut, monitor, schema, config, span)
     if scored is not None and scored.positions is not None:
         own = _answers_cut(scored.positions, cut, cutting, least=config.monitoring.min_rows)
-        series = _with_answers(series, _of_answers(scored, own, watch, span))
+        series = _with_answers(series, _of_answers(scored, own, monitor, span))
     return ReferenceSeries(
         window=span, series=series, reasons=() if series else (_too_short(span, len(rows)),)
     )
 
 
 def refit_series(
-    rows: Rows, judged: ReferenceSeries, *, watch: AnswerMonitor, schema: Schema, config: ModelConfig
+    rows: Rows, judged: ReferenceSeries, *, monitor: AnswerMonitor, schema: Schema, config: ModelConfig
 ) -> ReferenceSeries:
     """Return the past of a refit: features, outcome and links anew, on its own rows; answers are the judged version's.
 
     No row is left that the refit has not learned from, so its own answers cannot be measured; it is the judged recipe,
     and agrees with the judged version within ``promotion.refit_agreement``.
     """
-    own = reference_series(rows, None, watch=watch, schema=schema, config=config)
+    own = reference_series(rows, None, monitor=monitor, schema=schema, config=config)
     if not judged.series or judged.window != own.window:
         return own
-    loss = watch.loss_signal(None).keys
+    loss = monitor.loss_signal(None).keys
     answers = {kind: judged.series[kind] for kind in _ANSWERS if kind in judged.series}
     if DriftKind.CONCEPT in judged.series:
         answers[DriftKind.CONCEPT] = take_signals(judged.series[DriftKind.CONCEPT], loss)
@@ -263,37 +263,39 @@ _ANSWERS = (DriftKind.PREDICTION, DriftKind.PERFORMANCE)
 
 
 def _of_rows(
-    rows: Rows, cut: _Cut, watch: AnswerMonitor, schema: Schema, config: ModelConfig, span: str
+    rows: Rows, cut: _Cut, monitor: AnswerMonitor, schema: Schema, config: ModelConfig, span: str
 ) -> dict[DriftKind, SignalSeries]:
     """Measure features, outcome and links window by window."""
-    inputs = watch.reference.inputs
+    inputs = monitor.reference.inputs
     data = prepare_signals(inputs, kind=DriftKind.DATA, min_effect=config.drift.min_effect)
     frame = feature_frame(rows.frame, schema).assign(**{OUTCOME: outcomes(rows.frame, schema, config)})
     profiles = count_windows(frame, inputs.grid, window=cut.of_rows, many=len(cut.windows))
     readers: dict[DriftKind, Callable[..., Signals]] = {
         DriftKind.DATA: data.measure,
-        DriftKind.OUTCOME: watch.outcome.measure,
-        DriftKind.CONCEPT: watch.links.measure,
+        DriftKind.OUTCOME: monitor.outcome.measure,
+        DriftKind.CONCEPT: monitor.links.measure,
     }
     return {kind: _stack(cut, [read(one) for one in profiles], span) for kind, read in readers.items()}
 
 
-def _of_answers(scored: Scored, cut: _Cut, watch: AnswerMonitor, span: str) -> dict[DriftKind, SignalSeries]:
+def _of_answers(
+    scored: Scored, cut: _Cut, monitor: AnswerMonitor, span: str
+) -> dict[DriftKind, SignalSeries]:
     """Measure score, loss and metric window by window."""
     if not cut.windows:
         return {}
-    frame, grid = answer_frame(scored, config=watch.config), watch.reference.answers.grid
+    frame, grid = answer_frame(scored, config=monitor.config), monitor.reference.answers.grid
     profiles = count_windows(frame, grid, window=cut.of_rows, many=len(cut.windows))
     parts = [scored.take(cut.rows(place)) for place in range(len(cut.windows))]
-    loss, standard = watch.reference.loss, watch.standard
-    found = {
-        DriftKind.PREDICTION: [watch.prediction.measure(one) for one in profiles],
-        DriftKind.CONCEPT: [watch.loss_signal(_quick(one, watch.loss, loss)) for one in parts],
+    loss, standard = monitor.reference.loss, monitor.standard
+    signals_by_kind = {
+        DriftKind.PREDICTION: [monitor.prediction.measure(one) for one in profiles],
+        DriftKind.CONCEPT: [monitor.loss_signal(_quick(one, monitor.loss, loss)) for one in parts],
         DriftKind.PERFORMANCE: [
-            watch.performance_signal(_quick(one, watch.metric, standard)) for one in parts
+            monitor.performance_signal(_quick(one, monitor.metric, standard)) for one in parts
         ],
     }
-    return {kind: _stack(cut, signals, span) for kind, signals in found.items()}
+    return {kind: _stack(cut, signals, span) for kind, signals in signals_by_kind.items()}
 
 
 def _with_answers(
@@ -317,25 +319,25 @@ def _quick(rows: Scored, metric: Metric, whole: Performance | None) -> Performan
 def _cut(positions: FloatArray, cutting: Windowing, *, least: int) -> _Cut:
     """Cut rows into full windows."""
     order = np.argsort(positions, kind="stable")
-    seen = positions[order]
-    if not len(seen):
+    ordered = positions[order]
+    if not len(ordered):
         return _Cut(windows=(), order=order, lows=order, highs=order)
-    windows = cutting.cut(seen, start=float(seen[0]), ready=cutting.full_to(seen))[0][-MOST_WINDOWS:]
-    return _place(windows, order, seen, least=np.full(len(windows), float(least)))
+    windows = cutting.cut(ordered, start=float(ordered[0]), ready=cutting.full_to(ordered))[0][-MOST_WINDOWS:]
+    return _place(windows, order, ordered, least=np.full(len(windows), float(least)))
 
 
 def _answers_cut(positions: FloatArray, cut: _Cut, cutting: Windowing, *, least: int) -> _Cut:
     """Cut answers by the windows of the rows they belong to, or by their own where they are other rows."""
     order = np.argsort(positions, kind="stable")
-    seen = positions[order]
-    if not cut.windows or not len(seen) or seen[0] >= cut.windows[-1].end:
+    ordered = positions[order]
+    if not cut.windows or not len(ordered) or ordered[0] >= cut.windows[-1].end:
         return _cut(positions, cutting, least=least)
-    return _place(cut.windows, order, seen, least=np.maximum(cut.sizes * _COVERED, float(least)))
+    return _place(cut.windows, order, ordered, least=np.maximum(cut.sizes * _COVERED, float(least)))
 
 
-def _place(windows: Sequence[Window], order: IntArray, seen: FloatArray, *, least: FloatArray) -> _Cut:
-    lows = np.searchsorted(seen, [window.start for window in windows], side="left")
-    highs = np.searchsorted(seen, [window.end for window in windows], side="left")
+def _place(windows: Sequence[Window], order: IntArray, ordered: FloatArray, *, least: FloatArray) -> _Cut:
+    lows = np.searchsorted(ordered, [window.start for window in windows], side="left")
+    highs = np.searchsorted(ordered, [window.end for window in windows], side="left")
     full = highs - lows >= least
     return _Cut(windows=tuple(compress(windows, full)), order=order, lows=lows[full], highs=highs[full])
 

@@ -57,8 +57,8 @@ def with_logged_answers(scored: Scored, rows: Rows, *, version: int) -> Scored:
     scores = np.where(own[:, None], given, scores.reshape(len(frame), -1))
     label = scored.label
     if label is not None and DECISION in frame:
-        known = own & frame[DECISION].notna().to_numpy()
-        label = np.where(known, frame[DECISION].to_numpy(), label)
+        logged = own & frame[DECISION].notna().to_numpy()
+        label = np.where(logged, frame[DECISION].to_numpy(), label)
     return replace(scored, score=scores[:, 0] if len(names) == 1 else scores, label=label)
 
 
@@ -92,8 +92,8 @@ def describe_concealed(columns: Sequence[str], config: ModelConfig) -> Reason:
 
 def without_columns(reference: Reference, columns: Sequence[str]) -> Reference:
     """Return the reference without the profiles of some features; its grid stays the model's own."""
-    kept = {name: one for name, one in reference.inputs.columns.items() if name not in columns}
-    return replace(reference, inputs=replace(reference.inputs, columns=kept))
+    watched = {name: one for name, one in reference.inputs.columns.items() if name not in columns}
+    return replace(reference, inputs=replace(reference.inputs, columns=watched))
 
 
 def series_without(past: ReferenceSeries, columns: Sequence[str]) -> ReferenceSeries:
@@ -151,10 +151,10 @@ def served_answers(
             "columns. Send the group with each row, and keep it by serving.private: hash."
         )
     given, own = _logged_scores(rows.frame, names, version)
-    taken, score = rows.take(own), given[own] if several else given[own][:, 0]
+    answered, score = rows.take(own), given[own] if several else given[own][:, 0]
     parts: dict[str, Any] = {"classes": model.classes, "threshold": model.threshold}
-    scored = frame_scores(taken, score, schema=model.schema, config=config, **parts)
-    return with_logged_answers(scored, taken, version=version), own
+    scored = frame_scores(answered, score, schema=model.schema, config=config, **parts)
+    return with_logged_answers(scored, answered, version=version), own
 
 
 # Watching a champion: what it is monitored by, prepared once from what was frozen with it.

@@ -77,12 +77,12 @@ class WindowResult:
         return {**self.to_entry(clock=clock), **to_plain({"kinds": full, "columns": self.columns})}
 
 
-def merge_results(looks: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Tell the checks at each window as one, in clock order.
+def merge_results(results: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the results of both checks of each window as one, in clock order.
 
     Parameters
     ----------
-    looks : iterable of dict
+    results : iterable of dict
         From ``WindowResult.to_dict`` or ``WindowResult.to_entry``, of both phases, in any order.
 
     Returns
@@ -93,19 +93,21 @@ def merge_results(looks: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         has not come is absent.
     """
     windows: dict[tuple[float, float], list[Mapping[str, Any]]] = {}
-    for look in looks:
-        windows.setdefault((look["start"], look["end"]), []).append(look)
+    for result in results:
+        windows.setdefault((result["start"], result["end"]), []).append(result)
     return [_merged(windows[place]) for place in sorted(windows)]
 
 
-def _merged(looks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    by_phase = {look["phase"]: look for look in looks}
+def _merged(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    by_phase = {result["phase"]: result for result in results}
     inputs, outcomes = by_phase.get("inputs"), by_phase.get("outcomes")
-    first = inputs or outcomes or looks[0]
-    found = {name: verdict for look in looks for name, verdict in look["kinds"].items()}
-    kinds = {kind.value: found[kind.value] for kind in DriftKind if kind.value in found}
+    first = inputs or outcomes or results[0]
+    verdict_by_kind = {name: verdict for result in results for name, verdict in result["kinds"].items()}
+    kinds = {kind.value: verdict_by_kind[kind.value] for kind in DriftKind if kind.value in verdict_by_kind}
     verdicts = {name: verdict["level"] for name, verdict in kinds.items()}
-    known = [look["performance"] for look in (outcomes, inputs) if look and look.get("performance")]
+    performances = [
+        result["performance"] for result in (outcomes, inputs) if result and result.get("performance")
+    ]
     return {
         **{name: first[name] for name in ("from", "to", "start", "end", "version")},
         "n": inputs["n"] if inputs else None,
@@ -114,10 +116,10 @@ def _merged(looks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "verdicts": verdicts,
         "kinds": kinds,
         "moved": list(chain.from_iterable(verdict["moved"] for verdict in kinds.values())),
-        "columns": list(chain.from_iterable(look.get("columns", ()) for look in looks)),
-        "performance": known[0] if known else None,
-        "changes": list(chain.from_iterable(look["changes"] for look in looks)),
-        "notes": list(chain.from_iterable(look["notes"] for look in looks)),
+        "columns": list(chain.from_iterable(result.get("columns", ()) for result in results)),
+        "performance": performances[0] if performances else None,
+        "changes": list(chain.from_iterable(result["changes"] for result in results)),
+        "notes": list(chain.from_iterable(result["notes"] for result in results)),
     }
 
 
@@ -144,7 +146,7 @@ def conclude_monitoring(
     ----------
     windows : sequence of dict
         The windows of this run, in clock order, as `evergreen.tasks.core.monitoring.window_result.merge_results`
-        tells them.
+        returns them.
     version : int
         The champion.
     open_alarms : sequence of dict, optional
@@ -167,13 +169,13 @@ def conclude_monitoring(
 
 def newest_levels(windows: Sequence[Mapping[str, Any]]) -> dict[str, Level]:
     """Return the newest level of each kind that could be judged; INSUFFICIENT for one that never could."""
-    found: dict[str, Level] = {}
+    levels: dict[str, Level] = {}
     for window in windows:
         for kind, text in window["verdicts"].items():
             level = Level(text)
-            if level is not Level.INSUFFICIENT or kind not in found:
-                found[kind] = level
-    return found
+            if level is not Level.INSUFFICIENT or kind not in levels:
+                levels[kind] = level
+    return levels
 
 
 def _now(windows: Sequence[Mapping[str, Any]], open_alarms: Sequence[Mapping[str, Any]]) -> Level:
@@ -208,16 +210,16 @@ def _reason(
         return Reason(code=level.value, message=message, observed=len(columns), n=n)
     if level is Level.QUIET:
         return Reason(code="quiet", message=f"{span}: nothing moved more than chance allows.", n=n)
-    known = any(window["level"] != Level.INSUFFICIENT.value for window in windows)
-    which = "the newest" if known else "none"
+    some_judged = any(window["level"] != Level.INSUFFICIENT.value for window in windows)
+    which = "the newest" if some_judged else "none"
     return Reason(
-        code="insufficient", message=f"{span}: {which} could {'not ' if known else ''}be judged.", n=n
+        code="insufficient", message=f"{span}: {which} could {'not ' if some_judged else ''}be judged.", n=n
     )
 
 
 def _insufficient(windows: Sequence[Mapping[str, Any]]) -> list[Reason]:
     """Return why kinds could not be judged in the newest window that says so, once a kind and code."""
-    found: dict[tuple[str, str], Reason] = {}
+    reasons: dict[tuple[str, str], Reason] = {}
     for window in windows:
         for kind in DriftKind:
             verdict = window["kinds"].get(kind.value)
@@ -225,8 +227,8 @@ def _insufficient(windows: Sequence[Mapping[str, Any]]) -> list[Reason]:
                 continue
             for reason in verdict["reasons"]:
                 message = f"{kind.value}, window from {window['from']}: {reason['message']}"
-                found[kind.value, reason["code"]] = Reason(**{**reason, "message": message})
-    return list(found.values())
+                reasons[kind.value, reason["code"]] = Reason(**{**reason, "message": message})
+    return list(reasons.values())
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -276,11 +278,11 @@ def window_alert(result: WindowResult, before: Alert | None, *, policy: AlertPol
     policy : AlertPolicy
         The model of the windows, and what an alert may show of them.
     """
-    kept = before.open if before and before.version == result.version else ()
-    alarms = {alarm.key: alarm for alarm in kept if alarm.name != WINDOW_WARNING}
+    open_before = before.open if before and before.version == result.version else ()
+    alarms = {alarm.key: alarm for alarm in open_before if alarm.name != WINDOW_WARNING}
     worsened = _apply_changes(alarms, result, policy) | _raise_levels(alarms, result, policy)
     warned = policy.config.level == "warning"
-    warnings = _warnings(result, policy, kept, {kind for kind, _ in alarms}) if warned else ()
+    warnings = _warnings(result, policy, open_before, {kind for kind, _ in alarms}) if warned else ()
     now = Alert(
         model=policy.model,
         topic=result.phase.value,
@@ -339,7 +341,7 @@ def _alarm(change: Mapping[str, Any], moved: MovedColumn | None, *, since: str, 
         kind=str(change["kind"]),
         name=str(change["column"]),
         since=since,
-        said=_describe_move(moved, private=private) if moved else f"moved by {change['effect']:+.4g}",
+        message=_describe_move(moved, private=private) if moved else f"moved by {change['effect']:+.4g}",
         level=AlertLevel.DRIFT,
         effect=_finite(change["effect"]),
         confidence=_finite(moved.confidence) if moved else None,
@@ -365,22 +367,22 @@ def _raise_levels(
     psi = {column["column"]: column.get("psi") or 0.0 for column in result.columns}
     raised = set()
     for key, alarm in alarms.items():
-        grave = psi.get(alarm.name, 0.0) >= policy.critical
-        if grave and alarm.level is not AlertLevel.CRITICAL:
+        critical = psi.get(alarm.name, 0.0) >= policy.critical
+        if critical and alarm.level is not AlertLevel.CRITICAL:
             alarms[key] = replace(alarm, level=AlertLevel.CRITICAL)
             raised.add(key)
     return raised
 
 
 def _warnings(
-    result: WindowResult, policy: AlertPolicy, kept: Sequence[Alarm], alarmed: set[str]
+    result: WindowResult, policy: AlertPolicy, open_before: Sequence[Alarm], alarmed: set[str]
 ) -> tuple[Alarm, ...]:
     """Return the alarms of kinds that warn and have no alarm of a column."""
-    former = {alarm.kind: alarm for alarm in kept if alarm.name == WINDOW_WARNING}
-    found: dict[str, KindVerdict | None] = dict.fromkeys(former)
-    found |= {verdict.kind.value: verdict for verdict in result.kinds}
+    former = {alarm.kind: alarm for alarm in open_before if alarm.name == WINDOW_WARNING}
+    verdict_by_kind: dict[str, KindVerdict | None] = dict.fromkeys(former)
+    verdict_by_kind |= {verdict.kind.value: verdict for verdict in result.kinds}
     open_now = []
-    for kind, verdict in found.items():
+    for kind, verdict in verdict_by_kind.items():
         if kind in alarmed:
             continue
         if verdict is not None and verdict.level in (Level.WARNING, Level.DRIFT):
@@ -397,6 +399,6 @@ def _warning(verdict: KindVerdict, since: str) -> Alarm:
         kind=verdict.kind.value,
         name=WINDOW_WARNING,
         since=since,
-        said=f"{', '.join(columns[:5])}{more} moved in this window alone" if columns else "warns",
+        message=f"{', '.join(columns[:5])}{more} moved in this window alone" if columns else "warns",
         level=AlertLevel.WARNING,
     )

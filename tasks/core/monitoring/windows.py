@@ -74,29 +74,29 @@ class Windowing:
         """True where labels are known so many rows later, but positions are times."""
         return self.label_delay.unit == "rows" and self.clock != "rows"
 
-    def full_to(self, seen: FloatArray) -> float:
+    def full_to(self, positions: FloatArray) -> float:
         """Return where the clock is full to, by its rows: row number 9 fills the place from 9 to 10.
 
         Parameters
         ----------
-        seen : array, shape (n,)
+        positions : array, shape (n,)
             Ascending positions of rows, at least one; likewise below.
         """
-        newest = float(seen[-1])
+        newest = float(positions[-1])
         return math.floor(newest) + 1.0 if self.clock == "rows" else newest
 
-    def known_to(self, seen: FloatArray, until: float) -> float:
+    def known_to(self, positions: FloatArray, until: float) -> float:
         """Return the position before which labels are due, at the newest row or ``until`` if that is earlier."""
         if self.waits_rows:
-            place = len(seen) - 1 - int(self.label_delay.amount)
-            return float(seen[place]) if place >= 0 else -math.inf
-        return min(self.full_to(seen), until) - span_length(self.label_delay, clock=self.clock)
+            place = len(positions) - 1 - int(self.label_delay.amount)
+            return float(positions[place]) if place >= 0 else -math.inf
+        return min(self.full_to(positions), until) - span_length(self.label_delay, clock=self.clock)
 
-    def known_by(self, end: float, seen: FloatArray) -> float:
+    def known_by(self, end: float, positions: FloatArray) -> float:
         """Return the position at which the labels of a window that ends at ``end`` are due; infinity: not yet."""
         if self.waits_rows:
-            place = int(np.searchsorted(seen, end, side="left")) + int(self.label_delay.amount)
-            return float(seen[place]) if place < len(seen) else math.inf
+            place = int(np.searchsorted(positions, end, side="left")) + int(self.label_delay.amount)
+            return float(positions[place]) if place < len(positions) else math.inf
         return end + span_length(self.label_delay, clock=self.clock)
 
     def floor(self, position: float) -> float:
@@ -108,7 +108,7 @@ class Windowing:
         return math.floor(position / self.window.amount) * self.window.amount
 
     def cut(
-        self, seen: FloatArray, *, start: float, ready: float, most: int | None = None
+        self, positions: FloatArray, *, start: float, ready: float, most: int | None = None
     ) -> tuple[list[Window], int]:
         """Return the first ``most`` windows from ``start`` on that end by ``ready``, and how many there are in all.
 
@@ -118,28 +118,28 @@ class Windowing:
         if not start < ready:
             return [], 0
         if self.counts_rows:
-            found = _cut_rows(seen[seen >= start], int(self.window.amount), start, ready)
-            return found[:most], len(found)
+            windows = _cut_rows(positions[positions >= start], int(self.window.amount), start, ready)
+            return windows[:most], len(windows)
         length, origin = self.window.amount, math.ceil(start) if self.clock == "rows" else 0.0
         first = math.ceil((start - origin) / length)
         total = max(math.floor((ready - origin) / length) - first, 0)
-        kept = total if most is None else min(total, most)
-        edges = [origin + (first + step) * length for step in range(kept + 1)]
+        count = total if most is None else min(total, most)
+        edges = [origin + (first + step) * length for step in range(count + 1)]
         return [Window(left, right) for left, right in pairwise(edges)], total
 
 
-def _cut_rows(seen: FloatArray, count: int, start: float, ready: float) -> list[Window]:
+def _cut_rows(positions: FloatArray, count: int, start: float, ready: float) -> list[Window]:
     """Cut after every ``count`` rows; a window ends where the next row is, so that equal positions stay together."""
-    found: list[Window] = []
+    windows: list[Window] = []
     place = 0
-    while place + count < len(seen):
-        place = int(np.searchsorted(seen, seen[place + count - 1], side="right"))
-        if place == len(seen) or seen[place] > ready:
+    while place + count < len(positions):
+        place = int(np.searchsorted(positions, positions[place + count - 1], side="right"))
+        if place == len(positions) or positions[place] > ready:
             break
-        end = float(seen[place])
-        found.append(Window(start, end))
+        end = float(positions[place])
+        windows.append(Window(start, end))
         start = end
-    return found
+    return windows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,29 +218,29 @@ def due_windows(
         Most windows to return.
     """
     arrived = np.sort(positions[positions <= now])
-    seen = arrived[arrived <= until]
+    ordered = arrived[arrived <= until]
     future = positions[(positions > now) & (positions < until)]
     notes = _future_note(future, now, cutting.clock)
-    if not len(seen):
+    if not len(ordered):
         return WindowSchedule(future=len(future), reasons=notes)
-    full = min(cutting.full_to(seen), until)
-    ready = full if phase is Phase.INPUTS else cutting.known_to(seen, until)
+    full = min(cutting.full_to(ordered), until)
+    ready = full if phase is Phase.INPUTS else cutting.known_to(ordered, until)
     if judged is None:
-        start = _frontier(seen, cutting, last_end, trained_to)
-        found, total = cutting.cut(seen, start=start, ready=ready, most=most)
+        start = _frontier(ordered, cutting, last_end, trained_to)
+        windows, total = cutting.cut(ordered, start=start, ready=ready, most=most)
     else:
         begin = -math.inf if last_end is None else last_end
         waiting = [window for window in judged if window.start >= begin and window.end <= ready]
-        found, total = sorted(waiting, key=lambda window: window.start)[:most], len(waiting)
-    remaining, taken = total - len(found), len(found)
+        windows, total = sorted(waiting, key=lambda window: window.start)[:most], len(waiting)
+    remaining, count = total - len(windows), len(windows)
     if remaining:
-        limit = f"this run takes {taken} (monitoring.max_windows), the next goes on."
+        limit = f"this run takes {count} (monitoring.max_windows), the next goes on."
         message = f"{remaining} more window(s) are due; {limit}"
-        notes += (Reason(code="more_windows", message=message, observed=remaining, limit=taken),)
+        notes += (Reason(code="more_windows", message=message, observed=remaining, limit=count),)
     return WindowSchedule(
-        windows=_to_due_windows(found, seen, cutting=cutting, phase=phase, trained_to=trained_to),
+        windows=_to_due_windows(windows, ordered, cutting=cutting, phase=phase, trained_to=trained_to),
         remaining=remaining,
-        newest=float(seen[-1]),
+        newest=float(ordered[-1]),
         future=len(future),
         reasons=notes,
     )
@@ -263,14 +263,14 @@ def windows_between(
     positions : array, shape (n,)
         Positions of the slice's rows and of the next one after it, in any order.
     """
-    seen = np.sort(positions)
-    inside = seen[window.mask(seen)]
+    ordered = np.sort(positions)
+    inside = ordered[window.mask(ordered)]
     if not len(inside):
         return ()
     start = window.start if math.isfinite(window.start) else cutting.floor(float(inside[0]))
     ready = window.end if math.isfinite(window.end) else cutting.full_to(inside)
-    found, _ = cutting.cut(seen, start=start, ready=ready)
-    return _to_due_windows(found, seen, cutting=cutting, phase=phase, trained_to=trained_to)
+    windows, _ = cutting.cut(ordered, start=start, ready=ready)
+    return _to_due_windows(windows, ordered, cutting=cutting, phase=phase, trained_to=trained_to)
 
 
 def trained_on_reason(due: DueWindow, *, trained_to: float, version: int, clock: str) -> Reason:
@@ -287,27 +287,32 @@ def trained_on_reason(due: DueWindow, *, trained_to: float, version: int, clock:
 
 
 def _frontier(
-    seen: FloatArray, cutting: Windowing, last_end: float | None, trained_to: float | None
+    positions: FloatArray, cutting: Windowing, last_end: float | None, trained_to: float | None
 ) -> float:
     if last_end is not None:
         return last_end
     learned_to = -math.inf if trained_to is None else trained_to
-    unseen = seen[seen >= learned_to]
+    unseen = positions[positions >= learned_to]
     return max(learned_to, cutting.floor(float(unseen[0]))) if len(unseen) else learned_to
 
 
 def _to_due_windows(
-    found: Iterable[Window], seen: FloatArray, *, cutting: Windowing, phase: Phase, trained_to: float | None
+    windows: Iterable[Window],
+    positions: FloatArray,
+    *,
+    cutting: Windowing,
+    phase: Phase,
+    trained_to: float | None,
 ) -> tuple[DueWindow, ...]:
     learned_to = -math.inf if trained_to is None else trained_to
     return tuple(
         DueWindow(
             window=window,
             phase=phase,
-            known_by=cutting.known_by(window.end, seen),
+            known_by=cutting.known_by(window.end, positions),
             learned=window.start < learned_to,
         )
-        for window in found
+        for window in windows
     )
 
 

@@ -90,8 +90,8 @@ def freeze_reference(
         rows, scored, schema=schema, config=config, score_source=score_source, earlier=earlier
     )
     profile["worth"] = measure_worth(scored, metrics, problem=config.problem.value)
-    watch = prepare_answers(Reference.from_dict(profile), config=config, metric=metrics[0])
-    past = reference_series(rows, scored, watch=watch, schema=schema, config=config)
+    monitor = prepare_answers(Reference.from_dict(profile), config=config, metric=metrics[0])
+    past = reference_series(rows, scored, monitor=monitor, schema=schema, config=config)
     return FrozenReference(profile=profile, past=past)
 
 
@@ -115,9 +115,9 @@ def freeze_refit(
     grid = Reference.from_dict(judged.profile).inputs.grid
     inputs = fit_inputs(rows, schema=schema, config=config, earlier=grid)
     profile = {**judged.profile, "inputs": inputs.profile.to_dict(), "grid": inputs.reason}
-    watch = prepare_answers(Reference.from_dict(profile), config=config, metric=metric)
+    monitor = prepare_answers(Reference.from_dict(profile), config=config, metric=metric)
     return FrozenReference(
-        profile=profile, past=refit_series(rows, judged.past, watch=watch, schema=schema, config=config)
+        profile=profile, past=refit_series(rows, judged.past, monitor=monitor, schema=schema, config=config)
     )
 
 

@@ -67,7 +67,7 @@ class SimulatedMonitor:
     state: PolicyState
     """The policy's rows and configuration."""
     streams: dict[Phase, StreamPosition] = field(
-        default_factory=lambda: {phase: StreamPosition(memory=DetectorState.empty()) for phase in Phase}
+        default_factory=lambda: {phase: StreamPosition(state=DetectorState.empty()) for phase in Phase}
     )
     """Where each stream stands."""
     judged: list[Window] = field(default_factory=list)
@@ -135,7 +135,9 @@ class SimulatedMonitor:
             self.judged.append(due.window)
         else:
             known = label_times(rows, config=config)
-            rows, late = hide_late_labels(rows, target=config.data.target, known=known, known_by=due.known_by)
+            rows, late = hide_late_labels(
+                rows, target=config.data.target, known_at=known, known_by=due.known_by
+            )
         result = monitor_window(monitor, due, rows, late=late, head=position, config=config)
         alert = window_alert(result.result, position.alert, policy=alert_policy(monitor, config=config))
         self.streams[due.phase] = after_check(position, result, alert, seq=position.seq + 1)

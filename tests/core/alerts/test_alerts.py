@@ -217,7 +217,7 @@ def test_an_alert_survives_its_json():
 
 
 def state(*names, number=1):
-    alarms = tuple(Alarm(kind="data", name=n, since="", said="", level=AlertLevel.DRIFT) for n in names)
+    alarms = tuple(Alarm(kind="data", name=n, since="", message="", level=AlertLevel.DRIFT) for n in names)
     return Alert(model="m", topic="inputs", version=1, number=number, start="0", end="1", open=alarms)
 
 
@@ -258,7 +258,8 @@ def test_a_sum_of_alerts_says_how_the_end_differs_from_what_was_told(states, at)
 
 def test_a_warning_told_and_grown_since_is_not_called_resolved():
     warned = replace(
-        state(), open=(Alarm(kind="data", name=WINDOW_WARNING, since="", said="", level=AlertLevel.WARNING),)
+        state(),
+        open=(Alarm(kind="data", name=WINDOW_WARNING, since="", message="", level=AlertLevel.WARNING),),
     )
     told = next_alert(None, warned)
     assert () == merge_alerts(told, [next_alert(told, state("a"))]).resolved

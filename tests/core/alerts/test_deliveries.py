@@ -28,7 +28,9 @@ def history(*states):
     """Return alerts after windows in which these columns are open."""
     alerts = []
     for end, names in enumerate(states):
-        alarms = tuple(Alarm(kind="data", name=n, since="", said="", level=AlertLevel.DRIFT) for n in names)
+        alarms = tuple(
+            Alarm(kind="data", name=n, since="", message="", level=AlertLevel.DRIFT) for n in names
+        )
         now = Alert(model="m", topic="inputs", version=1, number=0, start="", end=str(end), open=alarms)
         alerts.append(next_alert(alerts[-1] if alerts else None, now))
     return alerts

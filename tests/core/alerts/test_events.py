@@ -16,7 +16,9 @@ from evergreen.tasks.core.alerts.alert import (
 
 
 def alarm(kind, name="x", level=AlertLevel.DRIFT):
-    return Alarm(kind=kind, name=name, since="then", said="moved", level=level, effect=0.1, confidence=0.99)
+    return Alarm(
+        kind=kind, name=name, since="then", message="moved", level=level, effect=0.1, confidence=0.99
+    )
 
 
 def alert(**changes):

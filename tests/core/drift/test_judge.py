@@ -37,7 +37,7 @@ class Judge:
             window="500 rows",
         )
         self.null = fit_null_model(series, policy=self.policy)
-        self.memory, self.place = DetectorState.empty(), windows
+        self.state, self.place = DetectorState.empty(), windows
 
     def see(self, *values, rows=ROWS, floor=0.02, noise=0.2):
         """Judge a window whose columns have these values (the others 0), and a little noise."""
@@ -50,9 +50,9 @@ class Judge:
             floors=np.full(len(filled), floor),
         )
         found = judge_window(
-            signals, self.null, self.memory, policy=self.policy, position=500.0 * self.place, rows=rows
+            signals, self.null, self.state, policy=self.policy, position=500.0 * self.place, rows=rows
         )
-        self.memory, self.place = found.memory, self.place + 1
+        self.state, self.place = found.state, self.place + 1
         return found
 
     def levels(self, *windows, **options):
@@ -91,7 +91,7 @@ def test_a_single_strange_window_never_alarms_however_strange():
         "quiet",
         "quiet",
     ]
-    assert judge.memory.alarms == ()
+    assert judge.state.alarms == ()
 
 
 def test_moves_of_different_columns_do_not_add_up():
@@ -193,17 +193,17 @@ def test_a_change_says_since_when():
 def test_a_new_champion_closes_open_alarms():
     judge = Judge()
     judge.changes(0.0, 0.1, 0.1)
-    assert [(one.column, one.change) for one in close_alarms(judge.memory)] == [("x0", "resolved")]
+    assert [(one.column, one.change) for one in close_alarms(judge.state)] == [("x0", "resolved")]
     assert close_alarms(DetectorState.empty()) == ()
 
 
 def test_a_memory_of_other_signals_is_forgotten_and_its_alarms_end():
     judge, other = Judge(), Judge(columns=3)
     judge.changes(0.0, 0.1, 0.1)
-    other.memory = judge.memory
+    other.state = judge.state
     found = other.see(0.0)
     assert [one.change for one in found.alarms] == ["resolved"]
-    assert found.memory.alarms == ()
+    assert found.state.alarms == ()
 
 
 # --- forecasts: a wandering stream
@@ -236,7 +236,7 @@ def test_a_jump_within_the_range_of_a_wandering_stream_is_seen_against_its_forec
         value = past[-1] * 0.9 ** (place + 1) + (0.35 if place >= 3 else 0.0)
         signals = Signals(keys=keys, values=value, errors=np.full(1, 0.01), floors=np.full(1, 0.03))
         found = judge_window(signals, null, memory, policy=chosen, position=500.0 * (400 + place), rows=500)
-        memory = found.memory
+        memory = found.state
         levels.append(found.kinds[0].level.value)
     assert levels[:3] == ["quiet"] * 3
     assert levels[3:5] == ["warning", "drift"]
@@ -245,17 +245,17 @@ def test_a_jump_within_the_range_of_a_wandering_stream_is_seen_against_its_forec
 def test_a_moved_window_teaches_the_forecast_nothing():
     judge = Judge()
     judge.see(0.0, noise=0.0)
-    before = judge.memory.forecast.copy()
+    before = judge.state.forecast.copy()
     judge.see(0.1, noise=0.0)
-    assert judge.memory.forecast[0] == before[0]
-    assert judge.memory.age.tolist() == [1, 0]
+    assert judge.state.forecast[0] == before[0]
+    assert judge.state.age.tolist() == [1, 0]
 
 
 def test_a_gap_after_the_reference_leaves_no_forecast():
     judge = Judge()
     judge.place += 50
-    assert judge.see(0.0, noise=0.0).memory.forecast_windows.tolist() == [1, 1]
-    assert Judge().see(0.0, noise=0.0).memory.forecast_windows.min() > 100
+    assert judge.see(0.0, noise=0.0).state.forecast_windows.tolist() == [1, 1]
+    assert Judge().see(0.0, noise=0.0).state.forecast_windows.min() > 100
 
 
 # --- only worse is drift
@@ -296,7 +296,7 @@ def test_an_insufficient_window_neither_resolves_an_alarm_nor_counts_among_the_n
     assert [one.change for one in judge.see(0.1).alarms] == ["opened"]
     for _ in range(5):
         assert judge.see(0.0, rows=10).alarms == ()
-    assert len(judge.memory.alarms) == 1
+    assert len(judge.state.alarms) == 1
 
 
 def test_a_column_that_cannot_be_measured_is_never_quiet():
@@ -333,7 +333,7 @@ def test_a_move_elsewhere_is_told_beside_a_column_that_is_not_known():
 def test_a_window_without_any_of_the_signals_is_insufficient():
     judge = Judge()
     nothing = Signals(keys=(), values=np.zeros(0), errors=np.zeros(0), floors=np.zeros(0))
-    found = judge_window(nothing, judge.null, judge.memory, policy=judge.policy, position=0.0, rows=ROWS)
+    found = judge_window(nothing, judge.null, judge.state, policy=judge.policy, position=0.0, rows=ROWS)
     assert [verdict.level for verdict in found.kinds] == [Level.INSUFFICIENT]
 
 
@@ -343,7 +343,7 @@ def test_a_signal_the_reference_does_not_know_is_left_out():
     signals = Signals(
         keys=more, values=np.array([0.0, 0.0, 9.0]), errors=np.full(3, SD), floors=np.full(3, 0.02)
     )
-    found = judge_window(signals, judge.null, judge.memory, policy=judge.policy, position=0.0, rows=ROWS)
+    found = judge_window(signals, judge.null, judge.state, policy=judge.policy, position=0.0, rows=ROWS)
     assert found.kinds[0].level is Level.QUIET
 
 
@@ -377,7 +377,7 @@ def test_kinds_are_judged_each_for_itself():
     memory, chosen = DetectorState.empty(), Policy(clock="rows")
     for place in range(2):
         found = judge_window(signals, null, memory, policy=chosen, position=1e6 + 500.0 * place, rows=ROWS)
-        memory = found.memory
+        memory = found.state
     said = {verdict.kind: (verdict.level, verdict.calibration) for verdict in found.kinds}
     assert said == {DATA: (Level.QUIET, "reference"), PERFORMANCE: (Level.DRIFT, "theory")}
 
@@ -390,8 +390,8 @@ def test_a_memory_read_back_from_json_judges_alike():
     for value in (0.0, 0.1, 0.1, 0.2, np.nan, 0.2, 0.0, 0.0, 0.0, 0.1):
         one, other = first.see(value), second.see(value)
         assert one.to_dict()["kinds"] == other.to_dict()["kinds"]
-        second.memory = DetectorState.from_dict(json.loads(json.dumps(second.memory.to_dict())))
-    assert [alarm.column for alarm in first.memory.alarms] == [alarm.column for alarm in second.memory.alarms]
+        second.state = DetectorState.from_dict(json.loads(json.dumps(second.state.to_dict())))
+    assert [alarm.column for alarm in first.state.alarms] == [alarm.column for alarm in second.state.alarms]
 
 
 def test_an_empty_memory_is_json_too():
@@ -409,7 +409,7 @@ def test_the_memory_of_thirty_columns_is_small():
         position=START + 59 * HOUR,
         rows=ROWS,
     )
-    assert len(json.dumps(found.memory.to_dict())) < 20_000
+    assert len(json.dumps(found.state.to_dict())) < 20_000
 
 
 # --- the policy of fixed thresholds
@@ -459,8 +459,8 @@ def test_literal_drift_opens_in_one_window_and_resolves_in_one():
     (moved,) = found.kinds[0].moved
     assert (moved.column, moved.signal, moved.limit) == ("x0", "psi", 0.25)
     assert [(one.column, one.change) for one in found.alarms] == [("x0", "opened")]
-    assert literally(0.8, found.memory).alarms == ()
-    assert [one.change for one in literally(0.0, found.memory).alarms] == ["resolved"]
+    assert literally(0.8, found.state).alarms == ()
+    assert [one.change for one in literally(0.0, found.state).alarms] == ["resolved"]
 
 
 def test_a_small_p_value_is_literal_drift_too():
@@ -499,4 +499,4 @@ def test_what_cannot_be_measured_is_insufficient_by_the_literal_policy_as_well()
 
 def test_literal_alarms_outlive_a_window_that_says_nothing():
     opened = literally(0.8)
-    assert literally(0.8, opened.memory, rows=10).memory.alarms == opened.memory.alarms
+    assert literally(0.8, opened.state, rows=10).state.alarms == opened.state.alarms

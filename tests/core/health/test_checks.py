@@ -111,8 +111,8 @@ def test_silence_is_not_judged_of_a_given_end_an_unknown_feed_or_historical_data
     usual = UsualFeed(gap=60.0, window=HOUR, longest=HOUR)
     assert NO is judge_silence(0.0, None, usual=usual, limit=None).condition
     assert NO is judge_silence(0.0, DAY, usual=None, limit=None).condition
-    assert NO is judge_silence(0.0, 9000 * DAY, usual=usual, limit=None, known_lag=8999 * DAY).condition
-    assert FAILED is judge_silence(0.0, DAY, usual=usual, limit=None, known_lag=HOUR).condition
+    assert NO is judge_silence(0.0, 9000 * DAY, usual=usual, limit=None, training_lag=8999 * DAY).condition
+    assert FAILED is judge_silence(0.0, DAY, usual=usual, limit=None, training_lag=HOUR).condition
 
 
 def test_a_thin_feed_warns_and_a_seasonal_one_does_not():

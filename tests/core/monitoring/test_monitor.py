@@ -33,7 +33,7 @@ def check_inputs(trained, **options):
     rows, scored = trained.window(n=500, start=start, **options)
     window = Window(start, start + 500 * MINUTE)
     due = DueWindow(window=window, phase=Phase.INPUTS, known_by=window.end)
-    check = check_window(setup, due, rows, scored, memory=DetectorState.empty(), rng=np.random.default_rng(0))
+    check = check_window(setup, due, rows, scored, state=DetectorState.empty(), rng=np.random.default_rng(0))
     return {verdict.kind: verdict for verdict in check.result.kinds}
 
 

@@ -161,7 +161,7 @@ def test_a_window_without_a_length_on_this_clock_is_a_reason_and_no_crash():
         update={"data": trained.config.data.model_copy(update={"clock": "rows"})}
     )
     found = reference_series(
-        trained.rows, trained.half, watch=trained.watch(), schema=trained.schema, config=config
+        trained.rows, trained.half, monitor=trained.watch(), schema=trained.schema, config=config
     )
     assert {} == found.series
     assert "no_windows" == found.reasons[0].code
@@ -249,7 +249,7 @@ def test_series_of_other_windows_are_put_beside_each_other():
 
 def test_a_refit_has_its_own_features_and_the_judged_versions_answers(trained, past):
     rows, _ = trained.window(n=9000, seed=4)
-    found = refit_series(rows, past, watch=trained.watch(), schema=trained.schema, config=trained.config)
+    found = refit_series(rows, past, monitor=trained.watch(), schema=trained.schema, config=trained.config)
     own = trained.past(rows=rows, scored=None)
     assert 18 == len(found.series[DriftKind.DATA])
     assert np.array_equal(own.series[DriftKind.DATA].values, found.series[DriftKind.DATA].values)
@@ -265,5 +265,5 @@ def test_a_refit_has_its_own_features_and_the_judged_versions_answers(trained, p
 @pytest.mark.parametrize("judged", [ReferenceSeries.from_dict(None), ReferenceSeries(window="1h", series={})])
 def test_a_refit_of_a_version_without_a_past_has_its_own_features_alone(trained, judged):
     rows, _ = trained.window(n=3000, seed=4)
-    found = refit_series(rows, judged, watch=trained.watch(), schema=trained.schema, config=trained.config)
+    found = refit_series(rows, judged, monitor=trained.watch(), schema=trained.schema, config=trained.config)
     assert {DriftKind.DATA, DriftKind.OUTCOME, DriftKind.CONCEPT} == set(found.series)

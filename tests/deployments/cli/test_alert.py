@@ -106,7 +106,7 @@ def test_a_block_that_never_answers_is_given_up(configure, hook, webhook):
 def test_without_test_the_command_shows_what_is_open(configure, capsys):
     path = configure()
     assert "NoAlarm" == command("alert", path).state
-    alarm = Alarm(kind="data", name="x", since="then", said="moved", level=AlertLevel.DRIFT)
+    alarm = Alarm(kind="data", name="x", since="then", message="moved", level=AlertLevel.DRIFT)
     now = Alert(model="told", topic="inputs", version=1, number=0, start="a", end="b", open=(alarm,))
     open_setup(str(path)).stores.ledger.append(
         model="told",
