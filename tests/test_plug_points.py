@@ -438,6 +438,8 @@ def test_a_flow_ends_in_a_state_of_its_own_that_the_ledger_keeps(flow_file, stor
     assert ("audit", "Audited") == (entry.kind, stored.state.value)
     assert stored.state is State("Audited")
     assert "Audited" not in set(State)
+    with pytest.raises(ValueError, match="'Auditted' is not a valid State"):
+        StageResult.from_dict({**entry.payload, "state": "Auditted"})
 
 
 def test_a_page_of_examples_can_be_read_at_once():

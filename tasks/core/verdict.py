@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from evergreen.tasks.core.errors import NotLearnable
+from evergreen.tasks.core.errors import ConfigError, NotLearnable
 from evergreen.tasks.core.serial import Struct
+from evergreen.tasks.core.stored_words import STATES
 
 
 class Outcome(StrEnum):
@@ -23,8 +24,8 @@ class Outcome(StrEnum):
 class State(StrEnum):
     """Name of the final Prefect state of a run; each is of type Completed, apart from the last two.
 
-    ``Won`` ends no run: it is the result of a challenge, before the promotion. A new flow may end in its own state,
-    ``State("Audited")``: letters alone, the first a capital; it is no member that iteration yields.
+    ``Won`` ends no run: it is the result of a challenge, before the promotion. A new flow may end in a state of its
+    own, which its file declares (``declare``); any other name raises ``ValueError``.
     """
 
     TRAINED = "Trained"
@@ -50,13 +51,24 @@ class State(StrEnum):
     FAILED = "Failed"
 
     @classmethod
-    def _missing_(cls, value: object) -> State | None:
-        if not (isinstance(value, str) and re.fullmatch("[A-Z][A-Za-z]+", value)):
-            return None
-        own = str.__new__(cls, value)
-        own._name_, own._value_ = value, value
-        cls._value2member_map_.setdefault(value, own)
-        return own
+    def declare(cls, name: str) -> State:
+        """Return a state of a flow's own, known by its name from now on; it is no member that iteration yields.
+
+        Raises
+        ------
+        ConfigError
+            When the name is not letters alone with a capital first, or is read as another state (version 0.1's names).
+        """
+        if not re.fullmatch("[A-Z][A-Za-z]+", name) or name in STATES:
+            raise ConfigError(
+                f"'{name}' is no name for a state: write letters alone, the first a capital, "
+                f"and none of the old names ({', '.join(STATES)})."
+            )
+        if name not in cls._value2member_map_:
+            own = str.__new__(cls, name)
+            own._name_, own._value_ = name, name
+            cls._value2member_map_[name] = own
+        return cls(name)
 
 
 @dataclass(frozen=True, kw_only=True)
