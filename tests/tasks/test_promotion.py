@@ -1,6 +1,8 @@
 """The one alias writer at work: held, proved by smoke, rolled back by itself, reconciled."""
 
+import contextlib
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
@@ -278,32 +280,41 @@ class Paused:
         self._registry.set_alias(*arguments)
 
 
-class Owner(threading.Thread):
-    """Promotes version 3 in a thread of its own and keeps what came of it."""
+@pytest.fixture
+def slow_owner():
+    """Begin the promotion of version 3 in a thread that waits before its n-th move; return what lets it end.
 
-    def __init__(self, registry, ledger):
-        super().__init__()
-        self._stores, self.outcome = (registry, ledger), None
+    That gives the outcome: the state, or the code of a refusal; any other error is raised there. A test that fails
+    before lets the thread end as well, so that none outlives its test.
+    """
+    with ThreadPoolExecutor(1) as pool, contextlib.ExitStack() as ending:
 
-    def run(self):
-        try:
-            self.outcome = promote(*self._stores, 3).state
-        except Blocked as error:
-            self.outcome = error.reason_code
+        def begin(registry, ledger, *, before):
+            crown(registry, ledger, 1, 2)
+            paused = Paused(registry, before=before)
+            ending.callback(paused.go_on.set)
+            owner = pool.submit(outcome_of, paused, ledger)
+            assert paused.reached.wait(60)
+
+            def finish():
+                paused.go_on.set()
+                return owner.result(60)
+
+            return finish
+
+        yield begin
 
 
-def slow_owner(registry, ledger, *, before):
-    crown(registry, ledger, 1, 2)
-    paused = Paused(registry, before=before)
-    owner = Owner(paused, ledger)
-    owner.start()
-    assert paused.reached.wait(60)
-    return paused, owner
+def outcome_of(registry, ledger):
+    try:
+        return promote(registry, ledger, 3).state
+    except Blocked as error:
+        return error.reason_code
 
 
 @pytest.mark.parametrize("before", [1, 2])
-def test_a_slow_but_living_owner_is_not_taken_over(registry, ledger, before):
-    paused, owner = slow_owner(registry, ledger, before=before)
+def test_a_slow_but_living_owner_is_not_taken_over(registry, ledger, before, slow_owner):
+    finish = slow_owner(registry, ledger, before=before)
     aliases, entries = registry.aliases("fraud"), ledger.read()
     others = [
         lambda: Promoter(registry, ledger, "fraud").reconcile(),
@@ -317,15 +328,17 @@ def test_a_slow_but_living_owner_is_not_taken_over(registry, ledger, before):
     status = describe_status(aliases=aliases, entries=entries, lock_is_held=ledger.lock_is_held("fraud"))
     assert [plan["state"] for plan in status["pending"]] == ["in_progress"]
     assert (registry.aliases("fraud"), ledger.read()) == (aliases, entries)
-    paused.go_on.set()
-    owner.join()
-    assert owner.outcome is State.PROMOTED
+    assert finish() is State.PROMOTED
     assert registry.aliases("fraud") == {"champion": 3, "fallback": 2}
     assert is_consistent(registry, ledger)
 
 
+GONE_MS = 60_000
+"""How long a session of PostgreSQL may take to end: until then, and not until it is told to, it holds its lock."""
+
+
 def cut_connection(ledger, tmp_path):
-    """Take the lock from its holder by the means of each store."""
+    """Take the lock from its holder by the means of each store; it is free when this returns."""
     if isinstance(ledger, MemoryLedger):
         ledger.break_lock("fraud")
     elif ledger.url.drivername == "sqlite":
@@ -333,19 +346,19 @@ def cut_connection(ledger, tmp_path):
     else:
         cut = execute(
             ledger.url,
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            f"SELECT pg_terminate_backend(pid, {GONE_MS}) FROM pg_stat_activity "
             "WHERE application_name = 'evergreen-lock' AND datname = current_database()",
         )
         assert cut == [(True,)]
 
 
 @pytest.mark.parametrize("before", [1, 2])
-def test_an_owner_that_lost_its_lock_is_refused_at_its_next_step(registry, ledger, tmp_path, before):
-    paused, owner = slow_owner(registry, ledger, before=before)
+def test_an_owner_that_lost_its_lock_is_refused_at_its_next_step(
+    registry, ledger, tmp_path, before, slow_owner
+):
+    finish = slow_owner(registry, ledger, before=before)
     cut_connection(ledger, tmp_path)
-    paused.go_on.set()
-    owner.join()
-    assert owner.outcome == "lock_lost"
+    assert finish() == "lock_lost"
     left = {1: {"champion": 3, "fallback": 1}, 2: {"champion": 3, "fallback": 2}}[before]
     assert registry.aliases("fraud") == left
     assert len(open_plans(ledger.read())) == 1
@@ -355,30 +368,24 @@ def test_an_owner_that_lost_its_lock_is_refused_at_its_next_step(registry, ledge
     assert is_consistent(registry, ledger)
 
 
-def test_an_owner_whose_plan_was_settled_by_another_does_not_close_it_again(registry, ledger, tmp_path):
-    paused, owner = slow_owner(registry, ledger, before=2)
+def test_an_owner_whose_plan_was_settled_by_another_does_not_close_it_again(
+    registry, ledger, tmp_path, slow_owner
+):
+    finish = slow_owner(registry, ledger, before=2)
     cut_connection(ledger, tmp_path)
     Promoter(registry, ledger, "fraud").reconcile()
     entries = ledger.read()
-    paused.go_on.set()
-    owner.join()
-    assert owner.outcome == "lock_lost"
+    assert finish() == "lock_lost"
     assert ledger.read() == entries
     assert is_consistent(registry, ledger)
 
 
-def test_a_move_that_began_before_its_lock_was_lost_is_seen_and_taken_note_of(registry, memory):
+def test_a_move_that_began_before_its_lock_was_lost_is_seen_and_taken_note_of(registry, memory, slow_owner):
     """MLflow knows no compare-and-set: this one move cannot be stopped, but it does not stay hidden."""
-    crown(registry, memory, 1, 2)
-    paused = Paused(registry, before=1)
-    owner = Owner(paused, memory)
-    owner.start()
-    assert paused.reached.wait(60)
+    finish = slow_owner(registry, memory, before=1)
     memory.break_lock("fraud")
     assert promote(registry, memory, 4).details["settled"][0]["outcome"] == "abandoned"
-    paused.go_on.set()
-    owner.join()
-    assert owner.outcome == "lock_lost"
+    assert finish() == "lock_lost"
     assert not is_consistent(registry, memory)
     assert Promoter(registry, memory, "fraud").reconcile().reasons[0].code == "repair"
     assert registry.aliases("fraud") == {"champion": 3, "fallback": 4}
