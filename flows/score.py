@@ -21,7 +21,7 @@ def predict_batch(
     query: typed.SourceQuery = None,
     to_table: typed.TargetTable = None,
     mode: typed.BatchMode = "append",
-    keep: typed.KeptColumns = None,
+    keep: typed.AddedColumns = None,
     version: typed.VersionOrAlias = None,
     log: typed.LogPredictions = True,
     at: typed.WhereNoClock = None,
@@ -29,7 +29,7 @@ def predict_batch(
     until: typed.SliceEnd = None,
     rows: typed.PartRows = 50_000,
 ) -> StageResult:
-    """Score in parts; what a killed run had finished is taken up, and the target gets all at once or nothing."""
+    """Score in parts; a killed run's finished parts are reused, and the target gets all at once or nothing."""
     setup = open_setup(model)
     batch = plan_batch(
         setup,

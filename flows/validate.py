@@ -15,7 +15,7 @@ from evergreen.tasks.runtime.result import concluded
 @flow(name="validate", flow_run_name="validate-{model}", persist_result=False)
 @concluded("validate")
 def validate(model: ModelName, version: Version = None, dry_run: DryRun = False) -> StageResult:
-    """Judge @candidate (or a version by number) on rows it has not learned from; approve or reject it."""
+    """Judge @candidate (or a version by number) on rows it was not trained on; approve or reject it."""
     setup = open_setup(model)
     candidate = validation.find_candidate(setup, version)
     parts = load_parts_task(setup, plan=candidate.plan, also=candidate.columns)

@@ -89,13 +89,13 @@ def create_test(
     Raises
     ------
     InputError
-        When there is nobody to compare, another test runs, or something of it is not allowed.
+        When there is no one to compare, another test runs, or a value of it is not allowed.
     """
     if live:
         setup = replace(setup, config=overlay_model(setup.config, {"live": live}, origin="the command"))
     ledger, model = setup.stores.ledger, setup.model
     newest = {name: ledger.last(model, name) for name in (TRAFFIC, PLANS)}
-    # before anything else is read: what happens from here on is seen to have happened
+    # before anything else is read, so that a change from here on is noticed
     marks = StreamMarks(**{name: entry.seq if entry else 0 for name, entry in newest.items()})
     sides = find_test_sides(setup, challenger)
     allowance = _allowance(setup, ledger.read(model=model, stream=ALPHA), alpha)
@@ -195,9 +195,9 @@ def _plan_test(
 
 
 def _counting_start(setup: Setup, state: TestState) -> float | None:
-    """Return from where on the clock rows count; None while that cannot be said yet.
+    """Return from where on the clock rows count; None while that is not known yet.
 
-    On a clock that tells the time it lies ahead. On any other the newest row tells it, once services had their time.
+    On a clock of real time it lies ahead. On any other it is the newest row's, once services had their time.
     """
     grace = max(GRACE_S, POLLS * setup.config.serving.poll.amount)
     if setup.config.data.clock == "timestamp":
@@ -208,9 +208,9 @@ def _counting_start(setup: Setup, state: TestState) -> float | None:
     return math.nextafter(live_tests.now_on_clock(setup, [arm.name for arm in state.test.arms]), math.inf)
 
 
-def _allowance(setup: Setup, history: Sequence[LedgerEntry], wanted: float | None) -> AlphaAllowance:
+def _allowance(setup: Setup, history: Sequence[LedgerEntry], requested: float | None) -> AlphaAllowance:
     level = setup.config.evaluation.significance_level
-    return live_ledger.live_alpha(history, now=utc_now(), level=level, wanted=wanted)
+    return live_ledger.live_alpha(history, now=utc_now(), level=level, wanted=requested)
 
 
 def _spend_alpha(setup: Setup, state: TestState) -> None:
@@ -248,7 +248,7 @@ def open_test(setup: Setup, *, dry_run: bool = False) -> TestState:
     Raises
     ------
     NotLearnable
-        ``no_live_test``: none runs, and nobody waits for one. ``not_begun``: services have not had their time yet.
+        ``no_live_test``: none runs, and no challenger waits for one. ``not_begun``: services still load it.
     """
     ledger, model = setup.stores.ledger, setup.model
     if not dry_run:
@@ -352,7 +352,7 @@ def promote_tested_version(
     """Promote the version that was tested, as it is: the evidence is about it and no other.
 
     A person may have taken a day to answer. So the rows are analysed again, and what would abort the test by now, or
-    keep the champion, does; and under the promotion's lock the test must still run, on the traffic that was its own.
+    keep the champion, does; and under the promotion's lock the test must still run, on its own traffic.
     """
     if setup.config.promotion.approval == "manual":
         running = _running_test(setup)
@@ -379,7 +379,7 @@ def finish_promotion(setup: Setup, result: StageResult) -> StageResult:
 
 @stage_task(**SIDE_EFFECT)
 def settle_tests(setup: Setup, reconciled: StageResult) -> StageResult:
-    """End the arms of live tests that are over, and say so."""
+    """End the arms of live tests that are over; return the result, with a reason where there were any."""
     if not live_tests.settle_arms(setup):
         return reconciled
     reason = Reason(code="traffic_reverted", message="Arms of a live test that is over were ended.")

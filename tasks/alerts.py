@@ -17,11 +17,11 @@ from evergreen.tasks.io.setup import Setup
 from evergreen.tasks.runtime.events import announce_monitoring
 from evergreen.tasks.runtime.task import SIDE_EFFECT, stage_task
 
-# Channels of alerts: a Prefect notification block, or an Apprise URL kept in a variable or a Secret block.
+# Channels of alerts: a Prefect notification block, or an Apprise URL in a variable or a Secret block.
 
 
 Send = Callable[[str, str, AlertLevel], None]
-"""Sends (title, text, level) and returns when it was taken; ``Unreachable`` says why it was not."""
+"""Sends (title, text, level) and returns when the channel accepted it, else raises ``Unreachable`` with the reason."""
 
 _ALLOWED = (
     "Allowed: a Prefect notification block 'type/name' such as slack-webhook/ops, env:NAME, or secret:BLOCK."
@@ -202,7 +202,7 @@ def _attempt(
     except ConfigError as error:
         return str(error)
     except Exception as error:  # monitoring goes on whatever a channel does; its text may hold credentials
-        return f"{type(error).__name__} while the channel was opened or asked."
+        return f"{type(error).__name__} while the channel was opened or used."
     return problem
 
 
@@ -234,7 +234,7 @@ def send_test(setup: Setup) -> list[dict[str, Any]]:
     names = list(dict.fromkeys(setup.config.alerts.notify))
     if not names:
         raise ConfigError(
-            f"alerts.notify of '{setup.model}' is empty, so nobody is told. Allowed: Prefect notification blocks "
+            f"alerts.notify of '{setup.model}' is empty, so no one gets alerts. Allowed: Prefect notification blocks "
             "'type/name', env:NAME, secret:BLOCK. Name at least one in its configuration."
         )
     sends = {name: open_channel(name) for name in names}

@@ -1,4 +1,4 @@
-"""Champion against challenger: on the same rows, within the alpha budget, with the evidence kept."""
+"""Champion against challenger: on the same rows, within the alpha budget, with the evidence recorded."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def find_contestants(setup: Setup) -> Contestants:
 
 @stage_task(**TRANSIENT)
 def load_evaluation_rows(setup: Setup, contestants: Contestants, *, until: str | None = None) -> Parts:
-    """Read the rows as of a moment, with every column that either side was trained on or whose rows it was split by."""
+    """Read the rows as of a moment, with every column that either side was trained on or split its rows by."""
     versions = (contestants.challenger, *contestants.defenders)
     splits = {version: read_split(setup, version) for version in versions}
     columns = {name for schema, plan in splits.values() for name in (*schema.features, *plan.identity)}
@@ -53,7 +53,7 @@ def load_evaluation_rows(setup: Setup, contestants: Contestants, *, until: str |
 
 @stage_task(**TRANSIENT)
 def arrange_comparison(setup: Setup, contestants: Contestants, parts: Parts) -> Comparison:
-    """Score both sides on the evaluation rows that neither learned from."""
+    """Score both sides on the evaluation rows that neither was trained on."""
     models = {
         version: load_model(setup, version) for version in (contestants.challenger, *contestants.defenders)
     }
@@ -65,7 +65,7 @@ def arrange_comparison(setup: Setup, contestants: Contestants, parts: Parts) -> 
 def judge_comparison(
     setup: Setup, contestants: Contestants, comparison: Comparison, *, dry_run: bool = False
 ) -> StageResult:
-    """Spend a part of the alpha budget on one comparison, judge it, and keep the evidence in the ledger.
+    """Spend a part of the alpha budget on one comparison, judge it, and record the evidence in the ledger.
 
     One that can only admit to a live test has the same level and spends nothing: the live test spends. Versions that
     were compared on the same rows by the same rule are not judged again: the result stands, and costs nothing.
@@ -181,7 +181,7 @@ def promote_winner(
     """Return how the challenge ends: as the promotion does, Blocked or InsufficientData where it is refused.
 
     ``precondition`` is checked under the lock before anything is planned; it raises ``Blocked`` where the evidence is
-    void. A refusal keeps the evidence that the challenge was won by.
+    void. A refusal carries the evidence by which the challenge was won.
     """
     try:
         promoted = promote_task(

@@ -62,7 +62,7 @@ def load_parts(
     until : str, optional
         As of this point of the clock: nothing at or after it, no label known after it.
     trained_to : str, optional
-        A model trained elsewhere has learned from all before this point.
+        A model trained elsewhere was trained on all before this point.
     refit : bool
         Put all labelled rows of ``retraining.window`` into training.
     plan : SplitPlan, optional
@@ -71,7 +71,7 @@ def load_parts(
         Further columns to read where the source has them, such as those of an older version.
     change_at : float, optional
         Position of the last detected change (in the clock's unit), where ``retraining.window: since_change`` begins;
-        only looked at to make a plan, of rows split by time.
+        only read to make a plan, of rows split by time.
 
     Raises
     ------

@@ -101,12 +101,12 @@ class HealthFacts:
     """What a monitoring run knows of the feed and the champion when health is checked."""
 
     started: datetime
-    """Aware: when this run began; runs before it tell when monitoring ran last."""
+    """Aware: when this run began; earlier runs show when monitoring ran last."""
     newest: float | None = None
     """Position of the newest row; None: there is none."""
     as_of: float | None = None
     """Moment on the model's clock that silence and age are judged against, in seconds; None where the run was given
-    its end, or the clock does not tell the time: then they do not apply."""
+    its end, or the clock is not of real time: then they do not apply."""
     champion: LoadedModel | None = None
     """Where it is loaded already; None: it is loaded here."""
     past: ReferenceSeries | None = None
@@ -138,7 +138,7 @@ def check_health(
 def measure_health(
     setup: Setup, facts: HealthFacts, *, ask_prefect: Callable[[], None]
 ) -> tuple[int | None, checks.HealthReport]:
-    """Return the champion's number and the checks that `check_health` keeps."""
+    """Return the champion's number and the checks that `check_health` records."""
     servers = checks.judge_servers(probe_servers(setup, ask_prefect))
     version, champion, trouble = probe_champion(setup, loaded=facts.champion, rows=facts.rows)
     count = PROBE_ROWS if facts.rows is not None else 1

@@ -78,7 +78,7 @@ def visit(flow: Callable[..., PrefectState], model: str, **options: Any) -> dict
 
 
 def conclude_fleet(results: list[dict[str, Any]]) -> PrefectState:
-    """Return the fleet's state: the gravest of its models, or Failed (naming them) where any of them failed."""
+    """Return the fleet's state: the most severe of its models, or Failed (naming them) where any of them failed."""
     from prefect.states import Completed, Failed
 
     levels = {level.state.value: level for level in Level}
@@ -229,7 +229,7 @@ def explain_limits(policy: Policy, expected: dict[str, Any], limits: list[dict[s
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MonitorRequest:
-    """What a run is asked to check."""
+    """What a run is to check."""
 
     since: float = -math.inf
     until: float = math.inf
@@ -254,7 +254,7 @@ class MonitorRequest:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PhaseResults:
-    """What a run has found in one phase."""
+    """Results of a run in one phase."""
 
     results: tuple[Mapping[str, Any], ...]
     """One a window in time order (`evergreen.tasks.core.monitoring.window_result.WindowResult.to_dict`)."""

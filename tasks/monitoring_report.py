@@ -41,7 +41,7 @@ from evergreen.tasks.runtime.publish import Artifact, Report, publish
 from evergreen.tasks.runtime.task import SIDE_EFFECT, TRANSIENT, stage_task
 
 MIN_STORED_WINDOWS = 100
-"""Windows of a phase whose profiles are stored however old they are."""
+"""Newest windows of a phase, whose profiles are stored however old they are."""
 MAX_SHOWN_WINDOWS = 300
 """Windows on a page."""
 
@@ -56,7 +56,7 @@ class MonitorRun:
 
     @property
     def inputs(self) -> PhaseResults:
-        """What was found as soon as windows were full."""
+        """The result as soon as windows were full."""
         return self.phases[Phase.INPUTS]
 
 
@@ -142,7 +142,7 @@ def report_monitoring(
     Parameters
     ----------
     watched : MonitoredModel
-        What the pages show: the run's windows, with older ones where they are at hand.
+        What the pages show: the run's windows, with older ones where they are stored.
     result : StageResult
         The run's result.
     sample : mapping, optional
@@ -193,7 +193,7 @@ def keep_history(setup: Setup, run: MonitorRun, *, least: int = MIN_STORED_WINDO
     setup : Setup
         The model.
     run : MonitorRun
-        What the run found.
+        Results of the run.
     least : int
         Windows of each phase that stay, however old.
     """
@@ -272,7 +272,7 @@ def answer_without_run(
     try:
         request = read_monitor_request(setup, since=since, until=until, dry_run=dry_run)
         run = None if request.is_recheck else _idle_run(setup, request)
-    except Exception:  # whatever went wrong, the run meets it again, fails by it and shows it in Prefect
+    except Exception:  # whatever went wrong, the run itself fails by it as well and shows it in Prefect
         return None
     if run is None:
         return None

@@ -156,7 +156,7 @@ class Promoter:
             transaction.apply([PlanStep(action="set_alias", alias=CANDIDATE, version=version)])
 
     def admit_challenger(self, version: int, *, patience_s: float = LOCK_WAIT_S) -> None:
-        """Point @challenger at a version whose tag says that it passed the gate."""
+        """Point @challenger at a version that is tagged as having passed the gate."""
         with self._transaction(patience_s) as transaction:
             check_approved(transaction.registry_state(), version)
             transaction.apply([PlanStep(action="set_alias", alias=CHALLENGER, version=version)])
@@ -232,7 +232,7 @@ class Promoter:
         Raises
         ------
         Blocked
-            ``lock_held`` while somebody else moves aliases: a slow owner is not taken over.
+            ``lock_held`` while another process moves aliases: a slow owner is not taken over.
         """
         with self._transaction() as transaction:
             reasons = _repair(transaction)

@@ -34,7 +34,7 @@ def register_model(model: str, uri: str, *, trained_to: str) -> StageResult:
     uri : str
         MLflow model URI (``runs:/RUN/model``, ``models:/NAME/VERSION``) or a folder with an ``MLmodel`` file.
     trained_to : str
-        End of what it learned from, on the model's clock; only rows from there on judge it.
+        End of what it was trained on, on the model's clock; only rows from there on judge it.
 
     Raises
     ------

@@ -36,7 +36,7 @@ from evergreen.tasks.runtime.task import SIDE_EFFECT, TRANSIENT, stage_task
 
 
 class ReplayContext:
-    """A history and where its replays begin; no dataclass, so that Prefect hands it on without walking through it."""
+    """A history and where its replays begin; no dataclass, so that Prefect passes it on without searching it."""
 
     def __init__(self, setup: Setup, history: History, beginning: ReplayStart) -> None:
         self.setup, self.history, self.beginning = setup, history, beginning
@@ -68,7 +68,7 @@ def prepare_replay(
 
 @stage_task(task_run_name="replay {spec.name}", **SIDE_EFFECT)
 def replay_one(context: ReplayContext, spec: PolicySpec, *, full: bool = False) -> PolicyResult:
-    """Replay one policy; the run's log tells every tenth part how far it is."""
+    """Replay one policy; the run's log shows the progress at every tenth part."""
     beginning = context.beginning
     logger, total = get_run_logger(), len(beginning.steps)
     steps = []
@@ -133,11 +133,11 @@ def _short(policy: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in policy.items() if name not in ("windows", "decisions")}
 
 
-# Search for settings of retraining: tried on the first part of history, confirmed on the part it did not see.
+# Search for settings of retraining: tried on the first part of history, confirmed on the part they were not tried on.
 
 
 COMPARED_POLICIES = "configured,never,every"
-"""Policies that the chosen settings are shown beside on the part that was not seen."""
+"""Policies that the chosen settings are compared with on the part of the confirmation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +168,7 @@ def plan_search(
 
 @stage_task(**SIDE_EFFECT)
 def begin_confirmation(context: ReplayContext, trials: Trials) -> ReplayContext:
-    """Train the first model of the part that the search has not seen, as of where that begins."""
+    """Train the first model of the part of the confirmation, as of where that begins."""
     config, tools = context.setup.config, context.beginning.tools
     beginning = begin_replay(trials.split.whole, config, tools=tools, start=trials.split.start)
     return ReplayContext(context.setup, trials.split.whole, beginning)
@@ -177,7 +177,7 @@ def begin_confirmation(context: ReplayContext, trials: Trials) -> ReplayContext:
 def search_policies(
     context: ReplayContext, *, method: replay_search.Method, trials: int, full: bool
 ) -> SearchResult:
-    """Try settings on the first part of history; confirm those on the front on the part it did not see."""
+    """Try settings on the first part of history; confirm those on the front on the part they were not tried on."""
     config = context.setup.config
     plan, first = plan_search(context, method=method, trials=trials)
     tried = run_all(first, plan.specs, full=full)

@@ -91,7 +91,7 @@ class RetrainingRun:
         if CHALLENGE in self.attempt.stages or holder == version:
             return self.stage(CHALLENGE, flow, **options)
         message = (
-            f"@challenger is {holder or 'absent'}, not version {version} of this retraining: somebody else moved it "
+            f"@challenger is {holder or 'absent'}, not version {version} of this retraining: another process moved it "
             "meanwhile. Nothing was challenged."
         )
         moved = Reason(code="challenger_moved", message=message, observed=str(holder), limit=str(version))

@@ -138,7 +138,7 @@ def plan_batch(
     until: str | None = None,
     rows: int = 50_000,
 ) -> BatchPlan:
-    """Read and check what is wanted; nothing is scored or written yet.
+    """Read and check the request; nothing is scored or written yet.
 
     Raises
     ------

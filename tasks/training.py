@@ -162,7 +162,7 @@ def refit_version(setup: Setup, version: int, rows: Rows, *, plan: SplitPlan) ->
     """Fit a version's recipe on rows and register the result with the tag ``evergreen.evaluated_as``.
 
     Recipe, settings and threshold stay those of the judged version: what was judged is what serves. So do its answers
-    in the reference; features and outcome are profiled anew (`refit_reference_items`).
+    in the reference; features and outcome are profiled again (`refit_reference_items`).
 
     Parameters
     ----------
@@ -171,7 +171,7 @@ def refit_version(setup: Setup, version: int, rows: Rows, *, plan: SplitPlan) ->
     rows : Rows
         All labelled rows.
     plan : SplitPlan
-        How they were chosen; it says from when on rows are new to the refit.
+        How they were chosen; it gives from when on rows are new to the refit.
 
     Raises
     ------

@@ -43,7 +43,7 @@ def approve_by_policy(setup: Setup, result: StageResult, *, question: str) -> Re
 
 
 def ask_approval(*, key: str, question: str, timeout: float) -> Reason:
-    """Pause the running flow until somebody answers or the time is up.
+    """Pause the running flow until a person answers or the time is up.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def ask_approval(*, key: str, question: str, timeout: float) -> Reason:
             poll_interval=2,
         )
     if timed_out():
-        message = f"Nobody answered within {timeout:g} s; the champion is kept."
+        message = f"There was no answer within {timeout:g} s; the champion is kept."
         return Reason(code="approval_timed_out", message=message, observed=timeout, limit=timeout)
     why = f": {answer.why.rstrip('.')}." if answer.why else "."
     if answer.approve:

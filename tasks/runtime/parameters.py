@@ -14,7 +14,7 @@ from evergreen.tasks.io.settings import read_settings
 class FormHints:
     """Adds to a parameter's JSON schema what the form shows: a description and, for models, what there is.
 
-    Prefect sets a ``Field`` of its own over ours, so that hints given there would be lost.
+    Prefect sets a ``Field`` of its own over ours, so that hints in it would be lost.
     """
 
     def __init__(self, description: str, *, models: bool = False) -> None:
@@ -24,8 +24,8 @@ class FormHints:
     def __get_pydantic_json_schema__(self, core: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """Return the schema with the hints."""
         schema = {**handler(core), "description": self.description}
-        known = list_models(read_settings().config_dir) if self.models else []
-        return {**schema, "enum": known} if known else schema
+        models = list_models(read_settings().config_dir) if self.models else []
+        return {**schema, "enum": models} if models else schema
 
 
 ModelName = Annotated[
@@ -54,9 +54,9 @@ ModelNames = Annotated[list[ModelName] | None, FormHints("Models of config/ (def
 Trigger = Annotated[
     str,
     Field(pattern=r"^[a-z][a-z0-9_\-]*$"),
-    FormHints("What asked for this run (manual, schedule, drift, performance, …); kept with the version"),
+    FormHints("What caused this run (manual, schedule, drift, performance, …); recorded with the version"),
 ]
-"""What asked for a run."""
+"""What caused a run."""
 
 ModelUri = Annotated[
     str, FormHints("MLflow model: runs:/RUN/model, models:/NAME/VERSION, or a folder with an MLmodel file")
@@ -66,7 +66,7 @@ ModelUri = Annotated[
 TrainedTo = Annotated[str, FormHints("End of what the model was trained on, on the model's clock")]
 """End of a foreign model's training rows."""
 
-Version = Annotated[int | None, FormHints("Number of a version (default: the one whose turn it is)")]
+Version = Annotated[int | None, FormHints("Number of a version (default: the next in line)")]
 """Number of a version."""
 
 Expected = Annotated[
@@ -80,13 +80,13 @@ Evidence = Annotated[
 ]
 """Decision that a promotion rests on."""
 
-ReasonText = Annotated[str, FormHints("Why; kept in the ledger with the plan")]
+ReasonText = Annotated[str, FormHints("Why; recorded in the ledger with the plan")]
 """Reason of a promotion or rollback."""
 
 Force = Annotated[bool, FormHints("Start although cooldown, budget or quiet hours hold it; needs a reason")]
 """Whether a person overrides what holds a retraining."""
 
-ForceReason = Annotated[str | None, FormHints("Why it is forced; kept in the ledger")]
+ForceReason = Annotated[str | None, FormHints("Why it is forced; recorded in the ledger")]
 """Reason of a forced start."""
 
 Since = Annotated[
@@ -114,7 +114,7 @@ Full = Annotated[
         "All candidates compete in each retraining, and contracts are checked (default: the first winner)"
     ),
 ]
-"""Whether candidates are searched anew."""
+"""Whether candidates are searched again."""
 
 SearchMethod = Annotated[
     Literal["grid", "random"] | None, FormHints("Also search for settings: grid or random (default: do not)")
@@ -159,7 +159,7 @@ BatchMode = Annotated[
 ]
 """What becomes of a table's rows."""
 
-KeptColumns = Annotated[
+AddedColumns = Annotated[
     list[str] | None, FormHints("Columns of the source to write beside the predictions, e.g. its key")
 ]
 """Columns written beside predictions."""

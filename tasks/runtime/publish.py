@@ -26,7 +26,7 @@ class Report:
 
     setup: Setup
     stage: str
-    """The run's tag ``evergreen.stage``, and what functions of ``artifacts`` are told."""
+    """The run's tag ``evergreen.stage``, and what functions of ``artifacts`` get as ``stage``."""
     experiment: str
     """The run is in the experiment ``<model>/<experiment>``."""
     name: str
