@@ -289,7 +289,7 @@ def evaluate_test(setup: Setup, state: TestState, *, dry_run: bool = False) -> L
     """Analyse the evidence as of now and record the analysis in the ledger; a dry run records nothing."""
     results = live_tests.evaluate_now(setup, state.test)
     if not dry_run:
-        kind, payload = live_ledger.ANALYSED, live_ledger.analysis_payload(state.test, results.look)
+        kind, payload = live_ledger.ANALYSED, live_ledger.analysis_payload(state.test, results.analysis)
         setup.stores.ledger.append(
             model=setup.model, stream=live_ledger.AB, kind=kind, payload=payload, at=utc_now()
         )
@@ -314,7 +314,7 @@ def judge_test(
         "test": test.name,
         "metric": test.metric,
         "mode": test.mode,
-        "look": results.look.to_dict(),
+        "look": results.analysis.to_dict(),
         "maturity": results.maturity.to_dict(),
         "conclusion": conclusion.to_dict(),
         **({"dry_run": True} if dry_run else {}),
@@ -410,4 +410,4 @@ def report_test(setup: Setup, state: TestState, result: StageResult) -> None:
 def _conclude(setup: Setup, state: TestState, results: LiveTestResults) -> Conclusion:
     champion = setup.stores.registry.aliases(setup.model).get(CHAMPION)
     changed = live_tests.what_changed(setup, state)
-    return conclude(state.test, results.look, champion=champion, tripped=changed)
+    return conclude(state.test, results.analysis, champion=champion, tripped=changed)

@@ -234,7 +234,7 @@ def _with_history(setup: Setup, run: MonitorRun, windows: list[dict[str, Any]]) 
     if not run.request.records:
         return windows
     streams = [stream_of(setup, run.monitor, phase) for phase in Phase]
-    stored = merge_results(result for stream in streams for result in stream.looks(since=-math.inf))
+    stored = merge_results(result for stream in streams for result in stream.results(since=-math.inf))
     return stored[-MAX_SHOWN_WINDOWS:]
 
 

@@ -38,7 +38,7 @@ def retrain(
 ) -> None:
     """Train, validate and challenge in one run. A cooldown or pause can forbid it."""
     if force and not (reason or "").strip():
-        raise InputError("--force needs a reason, which is kept in the ledger: add --reason 'TEXT'.")
+        raise InputError("--force needs a reason, which is recorded in the ledger: add --reason 'TEXT'.")
     setup = open_model(model)
     options: dict[str, Any] = {
         "trigger": trigger,

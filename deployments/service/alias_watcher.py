@@ -146,7 +146,7 @@ class KeptStop:
 
     def __init__(self, model: str, cache: ServingCache) -> None:
         self._model, self._cache = model, cache
-        payload = cache.kept_stop()
+        payload = cache.read_stop()
         self.decision = None if payload is None else TrafficDecision.stop_from_payload(payload)
         self._over: TrafficDecision | None = None
 

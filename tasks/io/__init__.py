@@ -1,1 +1,1 @@
-"""The only place that opens files, speaks SQL or imports MLflow; it decides nothing."""
+"""The only place that opens files, sends SQL or imports MLflow; it decides nothing."""

@@ -18,7 +18,7 @@ from evergreen.tasks.io.settings import utc_now
 from evergreen.tasks.io.setup import Setup
 
 _PLAIN = {"http", "https", "json", "jsons", "xml", "xmls", "form", "forms", "mailto", "mailtos"}
-"""Schemes whose host is a host; elsewhere (``slack://TOKEN/…``) it may be a secret."""
+"""Schemes whose URLs name a host; elsewhere (``slack://TOKEN/…``) it may be a secret."""
 _TYPES = {
     AlertLevel.INFO: "success",
     AlertLevel.WARNING: "warning",
@@ -100,9 +100,9 @@ def read_alerts(ledger: Ledger, model: str, topic: str, *, after: int) -> list[A
 def read_cursor(ledger: Ledger, model: str, channel: str, topic: str) -> Cursor:
     """Return how far a channel has come, reading no more than it takes."""
     entries = ledger.read_tail(model, STREAM, _DELIVERIES)
-    found = cursor(entries, channel, topic)
-    if found.number or len(entries) < _DELIVERIES:
-        return found
+    latest = cursor(entries, channel, topic)
+    if latest.number or len(entries) < _DELIVERIES:
+        return latest
     return cursor(ledger.read(model=model, stream=STREAM), channel, topic)
 
 
@@ -149,9 +149,9 @@ def record_health(setup: Setup, report: HealthReport, *, version: int | None) ->
     def judge(last: LedgerEntry | None) -> tuple[Alert | None, Alert]:
         return _next_alert(setup, report, last, version=version)
 
-    def write(found: tuple[Alert | None, Alert]) -> tuple[str, dict[str, Any]] | None:
-        payload = {**report.to_dict(), "version": version, "alert": found[1].to_dict()}
-        return ("changed", payload) if found[1].speaks else None
+    def write(alerts: tuple[Alert | None, Alert]) -> tuple[str, dict[str, Any]] | None:
+        payload = {**report.to_dict(), "version": version, "alert": alerts[1].to_dict()}
+        return ("changed", payload) if alerts[1].speaks else None
 
     (before, alert), entry = claim_next(setup.stores.ledger, setup.model, HEALTH, judge, write, at=utc_now())
     return alert if entry else before or alert

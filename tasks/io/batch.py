@@ -22,7 +22,7 @@ from evergreen.tasks.core.data.rows import Rows, normalise
 from evergreen.tasks.core.errors import DataError, InputError, Unreachable
 from evergreen.tasks.core.scoring.batch import BatchJob, Mode
 from evergreen.tasks.io.locks import hold_file_lock
-from evergreen.tasks.io.sources.base import require_known
+from evergreen.tasks.io.sources.base import require_present
 from evergreen.tasks.io.sources.open import Source, named_as
 from evergreen.tasks.io.sources.sql import make_engine, parse_url
 
@@ -35,7 +35,7 @@ def read_parts(
     Parameters
     ----------
     source : Source
-        Its loader streams; columns the configuration names and nobody asks for here (such as the target) may be
+        Its loader streams; columns the configuration names that are not read here (such as the target) may be
         missing.
     columns : sequence of str
         Columns to read; the clock's is added.
@@ -52,20 +52,20 @@ def read_parts(
         When a column is missing or a row has no place on the clock.
     """
     clock = source.clock
-    known = source.loader.columns()
-    require_distinct(known, origin=source.origin)
+    present = source.loader.columns()
+    require_distinct(present, origin=source.origin)
     wanted = list(dict.fromkeys([*columns, *([clock.column] if clock.column else [])]))
-    why = " Scoring needs the version's features, the clock and what is kept."
-    require_known(wanted, known, origin=source.origin, why=why)
+    why = " Scoring needs the version's features, the clock and the columns of --keep."
+    require_present(wanted, present, origin=source.origin, why=why)
     held: list[Rows] = []
     count = offset = 0
     for loaded in source.loader.stream(wanted):
         frame = normalise(loaded, numeric=source.config.data.numeric or ())
         frame = frame.set_axis(pd.RangeIndex(offset, offset + len(frame)))
         offset += len(frame)
-        found = _inside(frame, clock, window, at)
-        held.append(found)
-        count += len(found)
+        inside = _inside(frame, clock, window, at)
+        held.append(inside)
+        count += len(inside)
         while count >= rows:
             part, rest = _cut(held, rows)
             yield part
@@ -90,7 +90,7 @@ def _cut(held: list[Rows], rows: int) -> tuple[Rows, Rows]:
     return Rows(frame.iloc[:rows], positions[:rows]), Rows(frame.iloc[rows:], positions[rows:])
 
 
-# Parts of a batch that are done, kept until all are: what a killed run has left is not done again.
+# Finished parts of a batch, stored until all are finished: a run after a crash does not repeat them.
 
 
 _ROWS = b"evergreen.rows"
@@ -102,7 +102,7 @@ class BatchStage:
     Parameters
     ----------
     folder : Path
-        Folder of the job; nobody else writes there while `hold_stage` holds it.
+        Folder of the job; no other process writes there while `hold_stage` holds it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -129,7 +129,7 @@ class BatchStage:
             schema = pa.unify_schemas(schemas, promote_options="permissive")
         except pa.ArrowException as error:
             raise DataError(
-                f"Columns kept differ in type from part to part: {error}. Leave them out of --keep, or write one type."
+                f"Columns of --keep differ in type between parts: {error}. Leave them out of --keep, or write one type."
             ) from error
         for path in paths:
             yield pq.read_table(path).replace_schema_metadata(None).cast(schema)
@@ -219,8 +219,8 @@ def write_table(url: str, name: str, tables: Iterator[pa.Table], *, mode: Mode) 
             for batch in tables:
                 if target is None:
                     target = _target(connection, name, batch.schema, mode)
-                fresh, known = _insert(connection, target, batch)
-                written, there = written + fresh, there + known
+                fresh, old = _insert(connection, target, batch)
+                written, there = written + fresh, there + old
     except sa.exc.OperationalError as error:
         place = engine.url.render_as_string(hide_password=True)
         raise Unreachable(
@@ -254,11 +254,11 @@ def _target(connection: sa.Connection, name: str, schema: pa.Schema, mode: Mode)
         for field in schema
     ]
     table = sa.Table(plain, sa.MetaData(), *columns, schema=space or None)
-    known = sa.inspect(connection)
-    if not known.has_table(plain, schema=space or None):
+    inspector = sa.inspect(connection)
+    if not inspector.has_table(plain, schema=space or None):
         table.create(connection)
         return table
-    there = {column["name"] for column in known.get_columns(plain, schema=space or None)}
+    there = {column["name"] for column in inspector.get_columns(plain, schema=space or None)}
     missing = [field.name for field in schema if field.name not in there]
     if missing:
         raise DataError(
@@ -275,8 +275,8 @@ def _insert(connection: sa.Connection, target: sa.Table, batch: pa.Table) -> tup
     for start in range(0, batch.num_rows, _CHUNK):
         rows = {row[ID]: row for row in batch.slice(start, _CHUNK).to_pylist()}
         key = target.c[ID]
-        known = set(connection.execute(sa.select(key).where(key.in_(list(rows)))).scalars())
-        new = [row for name, row in rows.items() if name not in known]
+        present = set(connection.execute(sa.select(key).where(key.in_(list(rows)))).scalars())
+        new = [row for name, row in rows.items() if name not in present]
         if new:
             connection.execute(sa.insert(target), new)
         fresh += len(new)

@@ -124,12 +124,12 @@ def write_page(path: Path, page: str) -> Path:
 
 
 def _selected_columns(
-    known: Sequence[str], columns: Sequence[str], exclude: Collection[str], categorical: Collection[str]
+    present: Sequence[str], columns: Sequence[str], exclude: Collection[str], categorical: Collection[str]
 ) -> set[str]:
     for name in (*columns, *exclude, *categorical):
-        if name not in known:
-            raise unknown_name("column", name, set(known), where="either file")
-    return (set(columns) or set(known)) - set(exclude)
+        if name not in present:
+            raise unknown_name("column", name, set(present), where="either file")
+    return (set(columns) or set(present)) - set(exclude)
 
 
 def _lay_grid(

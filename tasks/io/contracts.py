@@ -48,7 +48,7 @@ def check_contract(
     window : str
         Its name, for messages.
     private : sequence of str
-        Columns none of whose values may be shown, not even as an example of what is wrong.
+        Columns of which no value may be shown, not even as an example of what is wrong.
     most_rows : int
         Values are checked on at most this many rows, taken at equal steps over the window; the number of
         rows, missing columns and repeated keys are judged on all of them.
@@ -75,7 +75,7 @@ def check_contract(
 
 
 def _prepare(frame: pd.DataFrame, plan: list[Expectation]) -> pd.DataFrame:
-    """Return the columns the plan speaks of: categories as text, as their limits are written; keys as found."""
+    """Return the columns the plan names: categories as text, as their limits are written; keys as found."""
     text = {name for expected in plan if expected.check == "categories" for name in expected.columns}
     keys = {name for expected in plan if expected.check == "unique" for name in expected.columns}
     columns: dict[str, pd.Series] = {}

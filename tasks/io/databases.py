@@ -267,7 +267,7 @@ def reach_servers(settings: Settings) -> None:
     Raises
     ------
     Unreachable
-        When a server's machine refuses the connection. Any other trouble is left to whoever speaks to it.
+        When a server's machine refuses the connection. Any other error is left to the code that uses the server.
     """
     stores = {
         "MLFLOW_TRACKING_URI": settings.tracking_uri,

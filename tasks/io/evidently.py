@@ -48,7 +48,7 @@ def draw_evidently_page(
     Parameters
     ----------
     reference, current : mapping
-        What the champion learned from (None: nothing was frozen with it), and the window.
+        Rows that the champion was trained on (None: no sample was stored with it), and the window's.
     private : frozenset of str
         Columns that are left out though a sample has them.
     """

@@ -40,7 +40,7 @@ def write_file(path: Path, text: str, *, mode: int | None = None) -> None:
 
 @contextmanager
 def folder_lock(folder: Path, name: str = FOLDER_LOCK) -> Iterator[None]:
-    """Wait until nobody else changes what lies in a folder; hold it for moments, never while fetching or loading."""
+    """Wait for the lock of a folder's files; hold it briefly, never while fetching or loading."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / name).open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -48,7 +48,7 @@ def folder_lock(folder: Path, name: str = FOLDER_LOCK) -> Iterator[None]:
 
 
 def is_locked(path: Path, *, shared: bool) -> bool:
-    """Return whether a file is locked by another: at all, or (``shared``) by one who shares it with nobody.
+    """Return whether a file is locked by another: at all, or (``shared``) by a holder that does not share it.
 
     The lock that is tried for the answer is given back at once.
     """
@@ -77,7 +77,7 @@ def is_same_file(descriptor: int, path: Path) -> bool:
 class Lease:
     """A shared lock of a file: what lies beside it is in use until ``end()``, or until this process ends.
 
-    Take it under the folder's lock: `is_locked` and the removal of what nobody uses are done under it too.
+    Take it under the folder's lock: `is_locked` and the removal of unused files are done under it too.
 
     Parameters
     ----------

@@ -84,7 +84,7 @@ def _near(path: Path, folder: Path) -> str:
     return near if Path(near).parts.count("..") <= UP else str(path)
 
 
-# Survey data nobody has described yet and write a configuration that runs as it is.
+# Survey data without a configuration and write a configuration that runs as it is.
 
 
 def init_config(
@@ -136,7 +136,7 @@ def init_config(
     described, why = survey(frame, target=target, time=time, group=group, rng=np.random.default_rng(0))
     proposal = propose(described)
     entries = _data_entries(
-        described, data=data, table=table, folder=path.parent, model=model, asked=time is not None
+        described, data=data, table=table, folder=path.parent, model=model, time_given=time is not None
     )
     head = (
         f"Proposed by 'evergreen init' from {len(frame):,} rows and {len(frame.columns)} columns of {origin}."
@@ -183,7 +183,7 @@ def _read(
 
 
 def _data_entries(
-    described: ProposalData, *, data: str, table: str | None, folder: Path, model: str, asked: bool
+    described: ProposalData, *, data: str, table: str | None, folder: Path, model: str, time_given: bool
 ) -> list[ProposedKey]:
     source, why = name_source(data, base=Path.cwd(), folder=folder, model=model)
     given = [
@@ -198,7 +198,7 @@ def _data_entries(
         form = [ProposedKey(key="time_format", value=clock.time_format)] if clock.time_format else []
         return [
             *given,
-            ProposedKey(key="time", value=clock.column, why="" if asked else why),
+            ProposedKey(key="time", value=clock.column, why="" if time_given else why),
             ProposedKey(key="clock", value=clock.clock),
             *form,
         ]

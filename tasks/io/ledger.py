@@ -132,8 +132,8 @@ class Ledger:
         entry = self._one(model, stream, seq)
         if entry is None:
             last = self.last(model, stream)
-            known = f"{model}/{stream}/1 to {last.seq}" if last else "none of this model and stream"
-            raise UnknownName(f"Unknown ledger entry '{entry_id}'. Known: {known}.")
+            present = f"{model}/{stream}/1 to {last.seq}" if last else "none of this model and stream"
+            raise UnknownName(f"Unknown ledger entry '{entry_id}'. Known: {present}.")
         return entry
 
     def lock(self, model: str) -> AbstractContextManager[HeldLock]:
@@ -180,7 +180,7 @@ class Ledger:
 
 
 def _entry(row: sa.Row[Any]) -> LedgerEntry:
-    """Return a row as an entry; what an earlier version wrote is read in today's words, and kept as it was."""
+    """Return a row as an entry; names of an earlier version are read as today's; the stored row stays as it is."""
     stored = json.loads(row.payload)
     payload = in_todays_words(stored) if has_old_words(row.payload) else stored
     original = None if payload == stored else stored

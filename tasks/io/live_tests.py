@@ -75,7 +75,7 @@ _AGES = 10
 class LiveTestResults:
     """An analysis, and how complete its labels are."""
 
-    look: LiveTestAnalysis
+    analysis: LiveTestAnalysis
     maturity: Maturity
 
 
@@ -96,7 +96,7 @@ def evaluate_now(setup: Setup, test: LiveTest) -> LiveTestResults:
             by_guardrail[name] += gather_evidence(observed, test, now=now, clip=rails[name].clip)
         control = answered.take(answered.variants == test.control.name)
         maturity += _label_maturity(test, control.positions, control.known_at, now=now)
-    look = analyse_live_test(
+    analysis = analyse_live_test(
         test,
         evidence,
         now=now,
@@ -104,7 +104,7 @@ def evaluate_now(setup: Setup, test: LiveTest) -> LiveTestResults:
         span=span_of(metric, test.clip),
         guardrails=by_guardrail,
     )
-    return LiveTestResults(look=look, maturity=maturity)
+    return LiveTestResults(analysis=analysis, maturity=maturity)
 
 
 def now_on_clock(setup: Setup, answering: Sequence[str] = (CHAMPION_ARM,)) -> float:
@@ -239,9 +239,9 @@ def show_test(setup: Setup, *, name: str | None = None) -> dict[str, Any]:
     elif state.ended is None:
         results = evaluate_now(setup, state.test)
         champion = setup.stores.registry.aliases(setup.model).get(CHAMPION)
-        ended = conclude(state.test, results.look, champion=champion, tripped=what_changed(setup, state))
+        ended = conclude(state.test, results.analysis, champion=champion, tripped=what_changed(setup, state))
         shown |= {
-            "look": results.look.to_dict(),
+            "look": results.analysis.to_dict(),
             "maturity": results.maturity.to_dict(),
             "action": ended.action.value,
         }
@@ -260,7 +260,7 @@ def abort_test(setup: Setup, *, why: str, name: str | None = None) -> dict[str, 
         Without a reason, or when the test is over and has no traffic left.
     """
     if not why.strip():
-        raise InputError("Aborting needs a reason, which is kept in the ledger: add --reason 'TEXT'.")
+        raise InputError("Aborting needs a reason, which is recorded in the ledger: add --reason 'TEXT'.")
     test = find_test(read_tests(setup), name).test
     reason = Reason(code="aborted_by_hand", message=why.strip())
     entry = end_test(setup, test, Conclusion(action=Action.ABORT, reasons=(reason,)), by="a person")

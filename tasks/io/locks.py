@@ -40,7 +40,7 @@ def lock_held(model: str, holder: str = "") -> Blocked:
 
 
 def lock_lost(model: str, why: str) -> Blocked:
-    """Return the refusal for a holder whose lock is gone."""
+    """Return the refusal for a holder that has lost its lock."""
     return Blocked(
         "lock_lost",
         f"The lock of model '{model}' was lost ({why}); nothing more is done. "
@@ -49,7 +49,7 @@ def lock_lost(model: str, why: str) -> Blocked:
 
 
 class FileLock:
-    """``flock`` on a file of its own: the kernel frees it when the holder dies, also by kill -9."""
+    """``flock`` on a separate file: the kernel frees it when the holder dies, also by kill -9."""
 
     def __init__(self, *, model: str, path: Path, descriptor: int) -> None:
         self.model = model
@@ -94,7 +94,7 @@ def _flock(descriptor: int) -> bool:
 
 
 def file_lock_is_held(folder: Path, model: str) -> bool:
-    """Return whether somebody holds the model's file lock now."""
+    """Return whether the model's file lock is held now."""
     return is_locked(lock_path(folder, model), shared=True)
 
 
@@ -112,7 +112,7 @@ _HOLDERS = text(
 
 
 class AdvisoryLock:
-    """A PostgreSQL session advisory lock on a connection of its own: it ends with that connection."""
+    """A PostgreSQL session advisory lock on a separate connection: it ends with that connection."""
 
     def __init__(self, *, model: str, connection: Connection) -> None:
         self.model = model

@@ -24,7 +24,7 @@ PREDICTION_ID = "@prediction_id"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class OutcomeRequest:
-    """What outcomes are asked for."""
+    """What outcomes are requested for."""
 
     config: ModelConfig
     """The model."""
@@ -45,7 +45,7 @@ class OutcomeSource:
     with ``prediction_id``, ``outcome`` and perhaps ``known_at`` (position on the model's clock; missing: in time),
     or None: the log's outcomes stand."""
     section: type[Section] | None = None
-    """Type of the options that stand beside its name."""
+    """Type of the options that its configuration may hold."""
 
     def ask(self, request: OutcomeRequest, options: Mapping[str, Any]) -> pd.DataFrame | None:
         """Return its outcomes.
@@ -113,17 +113,19 @@ def join_outcomes(rows: Rows, *, config: ModelConfig, window: Window) -> Rows:
     """
     ((name, options),) = plugged([config.monitoring.outcomes]).items()
     request = OutcomeRequest(config=config, window=window, rows=rows.frame)
-    found = OUTCOME_SOURCES.get(name).ask(request, options)
-    if found is None or not len(found):
+    outcomes = OUTCOME_SOURCES.get(name).ask(request, options)
+    if outcomes is None or not len(outcomes):
         return rows
-    own = found.set_index(found["prediction_id"].astype(str))
+    own = outcomes.set_index(outcomes["prediction_id"].astype(str))
     ids = rows.frame[PREDICTION_ID].astype(str)
     here, target = ids.isin(own.index).to_numpy(), config.data.target
-    known = own["known_at"].astype(float) if "known_at" in own.columns else pd.Series(np.nan, index=own.index)
+    known_at = (
+        own["known_at"].astype(float) if "known_at" in own.columns else pd.Series(np.nan, index=own.index)
+    )
     frame = rows.frame.assign(
         **{
             target: ids.map(own["outcome"]).where(here, rows.frame[target]),
-            KNOWN_AT: ids.map(known).where(here, rows.frame[KNOWN_AT]),
+            KNOWN_AT: ids.map(known_at).where(here, rows.frame[KNOWN_AT]),
         }
     )
     return Rows(frame, rows.positions)

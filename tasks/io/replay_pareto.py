@@ -45,7 +45,7 @@ _CHARACTER, _ROW = 7.2, 18
 
 
 class Point(NamedTuple):
-    """A policy on the plot: how many retrainings, which quality, what is written beside it."""
+    """A policy on the plot: how many retrainings, which quality, the label of its point."""
 
     name: str
     x: float

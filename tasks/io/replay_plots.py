@@ -300,7 +300,7 @@ def _band(replay: ReplayDocument, one: Policy) -> Trace:
 
 
 def _menu(replay: ReplayDocument) -> dict[str, Any]:
-    """Return the drop-down that says whose band is shown."""
+    """Return the drop-down that selects the policy of the shown band."""
     names = [one["policy"] for one in replay.policies]
     choices = {f"95 % band: {escape(name)}": name for name in names} | {"no band": None}
     buttons = [

@@ -68,25 +68,25 @@ class RetrainingClaim:
     lock: HeldLock
     """Held as long as the claim is open; it ends with its holder."""
     closed: list[Reason] = field(default_factory=list)
-    """What a dead owner left and was closed here."""
+    """What a run that died left open and this one closed."""
 
     def claim(
-        self, now: Moment, asked: RetrainingRequest, policy: RetrainPolicy, *, until: str | None
+        self, now: Moment, request: RetrainingRequest, policy: RetrainPolicy, *, until: str | None
     ) -> tuple[Attempt | None, RetrainDecision]:
         """Decide and, where it starts, claim it in one step; two that decide at once cannot both start."""
         plans = self.ledger.read(model=self.model, stream=PLANS)
         decisions: list[RetrainDecision] = []
 
         def decide(entries: Any) -> tuple[str, dict[str, Any]] | None:
-            decision = decide_retrain(now, fold_history([*entries, *plans]), asked, policy)
+            decision = decide_retrain(now, fold_history([*entries, *plans]), request, policy)
             decisions.append(decision)
-            return (STARTED, claim_payload(now, asked, decision, until=until)) if decision.starts else None
+            return (STARTED, claim_payload(now, request, decision, until=until)) if decision.starts else None
 
         entry = self.ledger.claim(model=self.model, stream=RETRAINING, at=now.at, decide=decide)
         return None if entry is None else fold_history([entry]).last, decisions[-1]
 
     def take_up(self, policy: RetrainPolicy) -> Attempt | None:
-        """Return what a dead owner left open, to go on with; close what is not to be taken up.
+        """Return what a run that died left open, to continue it; close what cannot be continued.
 
         While the model is paused or switched off it stays as it is.
         """
@@ -163,7 +163,7 @@ def await_claim(ledger: Ledger, model: str, *, patience_s: float = CLAIM_WAIT_S)
 
 
 def pause_retraining(setup: Setup, *, why: str) -> dict[str, Any]:
-    """Hold every retraining of a model until it is resumed; kept in the ledger.
+    """Forbid every retraining of a model until it is resumed; recorded in the ledger.
 
     Raises
     ------
@@ -171,7 +171,7 @@ def pause_retraining(setup: Setup, *, why: str) -> dict[str, Any]:
         Without a reason.
     """
     if not why.strip():
-        raise InputError("Pausing needs a reason, which is kept in the ledger: add --reason 'TEXT'.")
+        raise InputError("Pausing needs a reason, which is recorded in the ledger: add --reason 'TEXT'.")
     return _write_pause(setup, PAUSED, why, paused=True)
 
 
@@ -232,12 +232,12 @@ def _describe_attempt(attempt: Attempt, *, alive: bool) -> dict[str, Any]:
 
 
 _RECENT_ATTEMPTS = 20
-"""Newest attempts whose rows may be asked for: a version that was rolled back from is among them."""
+"""Newest attempts whose ends of labelled rows are compared: a version that was rolled back from is among them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What a run was asked for: by what, why it is forced (None: it is not), as of when, and whether to act."""
+    """What a run is to do: its trigger, why it is forced (None: it is not), as of when, and whether to act."""
 
     trigger: str = MANUAL
     forced: str | None = None
@@ -257,7 +257,7 @@ def read_request(
     """
     if force and not (reason or "").strip():
         raise InputError(
-            "Forcing a retraining needs a reason, which is kept in the ledger: add --reason 'TEXT'."
+            "Forcing a retraining needs a reason, which is recorded in the ledger: add --reason 'TEXT'."
         )
     if until is not None and setup.config.data.ordered:
         parse_position(until, clock=setup.config.data.clock)
@@ -330,15 +330,15 @@ def answer_without_run(setup: Setup, request: Request, *, source: Source) -> Sta
     decides again, under the lock.
     """
     ledger, model, policy = setup.stores.ledger, setup.model, retrain_policy(setup.config)
-    asked = read_causes(setup, request, source=source)
-    moment = Moment(at=utc_now(), position=asked.labels.newest)
+    causes = read_causes(setup, request, source=source)
+    moment = Moment(at=utc_now(), position=causes.labels.newest)
     history = read_history(ledger, model)
     if request.dry_run:
-        return conclude_refusal(model, decide_retrain(moment, history, asked, policy), dry_run=True)
+        return conclude_refusal(model, decide_retrain(moment, history, causes, policy), dry_run=True)
     if ledger.lock_is_held(lock_name(model)):
         busy = conclude_busy(model, await_claim(ledger, model), now=moment.at, policy=policy)
         return record_decision(setup, "retrain", busy)
-    decision = decide_retrain(moment, history, asked, policy)
+    decision = decide_retrain(moment, history, causes, policy)
     resumable = history.open is not None and history.pause is None and policy.run_mode != "disabled"
     if resumable or decision.starts:
         return None
@@ -354,16 +354,16 @@ def due_now(setup: Setup, *, source: Source) -> dict[str, Any]:
         ``state`` (Due, Blocked or InsufficientData), ``model``, ``reasons``, ``causes``, ``triggers`` (those of
         calendar and labels, due or not), ``next_allowed_at``, ``retraining`` (as in ``status``).
     """
-    asked = read_causes(setup, Request(trigger="schedule"), source=source)
-    moment, policy = Moment(at=utc_now(), position=asked.labels.newest), retrain_policy(setup.config)
+    causes = read_causes(setup, Request(trigger="schedule"), source=source)
+    moment, policy = Moment(at=utc_now(), position=causes.labels.newest), retrain_policy(setup.config)
     history = read_history(setup.stores.ledger, setup.model)
-    decision = decide_retrain(moment, history, asked, policy)
+    decision = decide_retrain(moment, history, causes, policy)
     states = {"start": "Due", "hold": "Blocked", "insufficient": "InsufficientData"}
     plain = decision.to_dict()
     return {
         "state": states[plain["outcome"]],
         "model": setup.model,
         **{name: plain[name] for name in ("reasons", "causes", "next_allowed_at")},
-        "triggers": [one.to_dict() for one in due_triggers(moment, history, asked, policy)],
+        "triggers": [one.to_dict() for one in due_triggers(moment, history, causes, policy)],
         "retraining": retraining_status(setup),
     }

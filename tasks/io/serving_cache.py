@@ -1,4 +1,4 @@
-"""Versions as they are served, kept on disk: a service starts and serves while the registry is away."""
+"""Versions as they are served, stored on disk: a service starts and serves while the registry is away."""
 
 from __future__ import annotations
 
@@ -100,14 +100,14 @@ class ServingCache:
         with folder_lock(self.folder):
             write_file(self.folder / _STOP, json.dumps(stop))
 
-    def kept_stop(self) -> dict[str, Any] | None:
-        """Return the stop that is kept; None when there is none."""
+    def read_stop(self) -> dict[str, Any] | None:
+        """Return the stored stop; None when there is none."""
         return _read(self.folder / _STOP)
 
     def forget_stop(self, stop: dict[str, Any]) -> None:
-        """Keep a stop no longer; another one, which another process has decided since, stays."""
+        """Remove a stored stop; one that another process has decided since stays."""
         with folder_lock(self.folder):
-            if self.kept_stop() == json.loads(json.dumps(stop)):
+            if self.read_stop() == json.loads(json.dumps(stop)):
                 (self.folder / _STOP).unlink()
 
     def has(self, version: int) -> bool:
@@ -163,7 +163,7 @@ class ServingCache:
         return self._documents(version)
 
     def _fetch(self, info: VersionInfo) -> dict[str, Any]:
-        """Download beside the place and rename: a version is here whole, or not at all; whoever is first puts it."""
+        """Download to a temporary folder and rename: a version is here whole or not at all; the first process wins."""
         with self._workplace() as folder:
             fresh, place = folder / "version", self._place(info.version)
             self._download(f"models:/{info.model}/{info.version}", fresh)

@@ -45,7 +45,7 @@ def read_keys(path: Path) -> tuple[ApiKey, ...]:
 
 
 def read_ring(path: Path) -> KeyRing:
-    """Return the keys of a file, ready to be asked.
+    """Return the keys of a file.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def read_ring(path: Path) -> KeyRing:
 
 
 def create_key(path: Path, name: str, *, at: datetime, expires: datetime | None = None) -> str:
-    """Add a key to the file and return its secret, which is kept nowhere.
+    """Add a key to the file and return its secret, which is stored nowhere.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def revoke_key(path: Path, name: str) -> None:
 class WatchedKeys:
     """The keys of a file as it is now; `refresh` reads it again when it has changed.
 
-    A service that has had keys stays guarded: without any key left nobody is let in.
+    A service that has had keys stays guarded: without any key left every request is refused.
     """
 
     def __init__(self, path: Path) -> None:
@@ -128,7 +128,7 @@ def _mark(path: Path) -> tuple[int, int, int] | None:
     return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 
-# The secret that private values are hashed with: named by the environment, or kept in the home folder.
+# The secret that private values are hashed with: named by the environment, or stored in the home folder.
 
 
 PRIVATE_KEY_VARIABLE = "EVERGREEN_PRIVATE_KEY"

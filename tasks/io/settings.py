@@ -48,13 +48,13 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     home = Path(env.get("EVERGREEN_HOME") or ".evergreen").absolute()
     tracking_uri = env.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}"
     ledger_url = _check_store("EVERGREEN_LEDGER_URL", env) or f"sqlite:///{home / 'ledger.db'}"
-    beside = ledger_url if ledger_url.startswith("postgresql") else f"sqlite:///{home / 'log.db'}"
+    log_url = ledger_url if ledger_url.startswith("postgresql") else f"sqlite:///{home / 'log.db'}"
     return Settings(
         home=home,
         config_dir=Path(env.get("EVERGREEN_CONFIG") or "config").absolute(),
         tracking_uri=tracking_uri,
         ledger_url=ledger_url,
-        log_url=_check_store("EVERGREEN_LOG_URL", env) or beside,
+        log_url=_check_store("EVERGREEN_LOG_URL", env) or log_url,
         mlflow_ui=env.get("EVERGREEN_MLFLOW_UI") or _page_of(tracking_uri),
     )
 
@@ -78,7 +78,7 @@ def _check_store(variable: str, env: Mapping[str, str]) -> str | None:
     return url
 
 
-# What tells the time: the computer's clock, or a moment it is told to take for now.
+# The present: the computer's clock, or a fixed moment.
 
 
 FROZEN = "EVERGREEN_NOW"
@@ -93,14 +93,14 @@ def utc_now() -> datetime:
     InputError
         When ``EVERGREEN_NOW`` is no ISO 8601 time.
     """
-    told = os.environ.get(FROZEN)
-    if not told:
+    frozen = os.environ.get(FROZEN)
+    if not frozen:
         return datetime.now(UTC)
     try:
-        moment = datetime.fromisoformat(told)
+        moment = datetime.fromisoformat(frozen)
     except ValueError:
         raise InputError(
-            f"{FROZEN} is '{told}', allowed is an ISO 8601 time such as 2026-01-31T12:00:00Z. Correct or unset it."
+            f"{FROZEN} is '{frozen}', allowed is an ISO 8601 time such as 2026-01-31T12:00:00Z. Correct or unset it."
         ) from None
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 

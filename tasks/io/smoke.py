@@ -1,4 +1,4 @@
-"""Smoke-test a registered version in a process of its own, as a serving machine would load it."""
+"""Smoke-test a registered version in a separate process, as a serving machine would load it."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ import pandas as pd
 _SECONDS = 3.0
 _WARM_UPS = 3
 _LONGEST = 300
-_NEVER_SEEN = "evergreen-never-seen"
+_UNSEEN_CATEGORY = "evergreen-never-seen"
 _NUMBERS = {"double", "float"}
 _INTEGERS = {"long": np.int64, "integer": np.int32}
 _UNCLEAR = (IndexError, KeyError, AttributeError, NameError, AssertionError, ZeroDivisionError)
@@ -35,7 +35,7 @@ def main(folder: Path) -> None:
     try:
         report |= _fetch(request["uri"])
         started = time.perf_counter()
-        # its warnings would be read by nobody, and for them it reads what every installed package consists of
+        # its warnings would not be read, and for them it reads what every installed package consists of
         model = mlflow.pyfunc.load_model(report.pop("path"), suppress_warnings=True)
         report["load_seconds"] = time.perf_counter() - started
     except Exception as error:
@@ -75,7 +75,7 @@ def _probe_model(model: Any, given: pd.DataFrame | None, report: dict[str, Any],
         "empty_frame": lambda: _expect_nothing(ask, rows.head(0)),
         "missing_values": lambda: _expect_answers(ask, _without_values(one, numeric, text)),
         "unseen_category": lambda: _expect_answers(
-            ask, one.assign(**dict.fromkeys(text, _NEVER_SEEN)) if text else None
+            ask, one.assign(**dict.fromkeys(text, _UNSEEN_CATEGORY)) if text else None
         ),
         "column_order": lambda: _expect_same(ask, one, one[one.columns[::-1]]),
         "repeatable": lambda: _expect_same(ask, one, one),

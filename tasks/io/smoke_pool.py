@@ -59,7 +59,7 @@ class SmokePool:
     def run(
         self, folder: Path, *, environment: Mapping[str, str], timeout_s: float
     ) -> tuple[int, str] | None:
-        """Run one smoke test in a process of its own; return its exit code and what it wrote to stderr.
+        """Run one smoke test in a separate process; return its exit code and what it wrote to stderr.
 
         Parameters
         ----------
@@ -130,7 +130,7 @@ atexit.register(SMOKE_POOL.close)
 
 
 def main(replies: int) -> None:
-    """Fork for each request until nobody asks any more."""
+    """Fork for each request until there are no more requests."""
     for name in _PRELOADED:
         import_module(name)
     for line in sys.stdin:

@@ -89,7 +89,7 @@ def set_variants(
     judged : sequence of str
         Names of arms whose outcomes a live test judges.
     why : str
-        Reason, kept in the ledger.
+        Reason, recorded in the ledger.
 
     Raises
     ------
@@ -121,7 +121,7 @@ def ramp_variant(
     why: str = "",
     dry_run: bool = False,
 ) -> dict[str, Any]:
-    """Begin a canary ramp, beside the variants there are; steps, rows and time from the configuration by default."""
+    """Begin a canary ramp next to the present variants; steps, rows and time from the configuration by default."""
     aliases, config = setup.stores.registry.aliases(setup.model), setup.config.traffic
     first = tuple(steps or config.steps)
     variant = parse_variant(canary, role=Role.CHALLENGER, aliases=aliases, share=first[0])
@@ -148,7 +148,7 @@ def stop_variants(setup: Setup, *, why: str, dry_run: bool = False) -> dict[str,
         Without a reason.
     """
     if not why.strip():
-        raise InputError("Stopping needs a reason, which is kept in the ledger: add --reason 'TEXT'.")
+        raise InputError("Stopping needs a reason, which is recorded in the ledger: add --reason 'TEXT'.")
     reasons = [Reason(code="stopped_by_hand", message=why.strip())]
 
     def decide(state: TrafficState) -> TrafficDecision | None:

@@ -68,7 +68,7 @@ READ_ROWS = 200_000
 """Most rows a read holds, unless one window alone has more."""
 
 _STEPS = (1, 32, 1024)
-"""How many windows to go back, one after the other, for the newest row of a source that reads no more than asked."""
+"""How many windows to go back, one after the other, for the newest row of a source that reads windows alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,7 @@ class DataWindows:
     source : Source
         The model's rows.
     also : collection of str
-        Columns to read beside those the configuration names.
+        Columns to read in addition to those the configuration names.
     """
 
     def __init__(self, source: Source, *, also: Collection[str] = ()) -> None:
@@ -227,7 +227,7 @@ def _groups(windows: Sequence[DueWindow], positions: FloatArray, most: int) -> I
 # The stream of judged windows of one model and phase: where it stands, and the one way to append to it.
 #
 # The ledger's entry is the commit point. What is bulky (profiles, distances, detector state) is written to the log
-# before it, keyed by the window, so that a crash in between is mended by judging again: the same rows give the same
+# before it, keyed by the window, so that a crash in between is repaired by judging again: the same rows give the same
 # result.
 
 
@@ -255,7 +255,7 @@ class WindowStream:
         record = self.log.get_window(self.model, self.phase, window)
         alert = Alert.from_dict(last.payload["alert"]) if last.payload.get("alert") else None
         if record is None and alert is not None:
-            # nobody knows any more what its alarms moved away from: they end
+            # what its alarms moved away from is no longer known: they end
             alert = replace(alert, version=None)
         return StreamPosition(
             seq=last.seq,
@@ -298,6 +298,6 @@ class WindowStream:
             )
         return entry
 
-    def looks(self, *, since: float) -> list[Mapping[str, Any]]:
+    def results(self, *, since: float) -> list[Mapping[str, Any]]:
         """Return the results of windows that start at or after a position, as the log has them, oldest first."""
         return [record.payload["look"] for record in self.log.windows(self.model, self.phase, since=since)]

@@ -386,7 +386,9 @@ def test_a_look_in_slices_of_the_log_sees_what_one_at_all_rows_sees(stores, monk
     monkeypatch.setattr(evergreen.tasks.io.live_tests, "cut_slices", cut)
     sliced = evaluate_now(setup, test)
     assert 8 == len(reads)
-    assert flat(whole.look.to_dict()) == pytest.approx(flat(sliced.look.to_dict()), rel=1e-9, nan_ok=True)
+    assert flat(whole.analysis.to_dict()) == pytest.approx(
+        flat(sliced.analysis.to_dict()), rel=1e-9, nan_ok=True
+    )
     assert whole.maturity.to_dict() == sliced.maturity.to_dict()
 
 

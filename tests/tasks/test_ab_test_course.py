@@ -186,14 +186,14 @@ def test_what_another_version_answered_under_the_name_of_an_arm_does_not_count(s
     setup = begin(stores)
     create_test(setup)
     serve(setup, monkeypatch, champion=0.6, challenger=0.9)
-    before = evaluate_now(setup, read_tests(setup)[0].test).look
+    before = evaluate_now(setup, read_tests(setup)[0].test).analysis
     row = {"position": START.timestamp() + GRACE_S + 2, "features": {"noise": 0.1}, **answer(True, "yes")}
     others = [
         Prediction(prediction_id=f"other-{i}", version=3, variant=name, **row)
         for i, name in enumerate(["champion", "v2"] * 20)
     ]
     setup.stores.log.append_predictions(setup.model, others, at=START)
-    assert before.to_dict() == evaluate_now(setup, read_tests(setup)[0].test).look.to_dict()
+    assert before.to_dict() == evaluate_now(setup, read_tests(setup)[0].test).analysis.to_dict()
 
 
 def test_a_test_counts_from_when_its_traffic_was_shared_however_late_that_was(stores, monkeypatch):

@@ -181,7 +181,7 @@ class Models:
         answered = answers(names, right, positions=test.start + np.arange(n, dtype=float))
         now = test.start + n
         maturity = measure_maturity(np.zeros(0), np.zeros(0), now=now, length=1.0, ages=[1.0])
-        return LiveTestResults(look=look(test, answered, now=now), maturity=maturity)
+        return LiveTestResults(analysis=look(test, answered, now=now), maturity=maturity)
 
 
 WRITES = {

@@ -142,7 +142,7 @@ def trusted_types(names: Iterable[str], *, allow: Sequence[str] = (), what: str 
 
 
 def load_skops(path: Path, *, allow: Sequence[str] = ()) -> Any:
-    """Load a skops file after checking every type in it; the file's own list of trusted types is not believed.
+    """Load a skops file after checking every type in it; the file's own list of trusted types is ignored.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Read MLflow's registry without MLflow: its client takes two CPU seconds to import, before it is asked anything.
+"""Read MLflow's registry without MLflow: its client takes two CPU seconds to import, before its first request.
 
 A tracking server answers by its REST API; a database is read by SQL, and never made or migrated. What neither of them
 covers (MLflow's plugins, Databricks, other databases) is left to MLflow's client.
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import requests
 
 PAGE = 500
-"""Versions that are asked for at once."""
+"""Versions read in one request."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +171,7 @@ class RestReader:
         return None if answer is None else str(answer["run"]["info"]["artifact_uri"])
 
     def _ask(self, method: str, path: str, **parameters: str) -> dict[str, Any] | None:
-        """Return what is answered; None where what is asked for does not exist.
+        """Return what is answered; None where the requested thing does not exist.
 
         Raises
         ------

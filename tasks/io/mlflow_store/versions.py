@@ -17,7 +17,7 @@ from evergreen.tasks.io.setup import Setup
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class VersionRecord:
-    """All that is kept with a version.
+    """All that is stored with a version.
 
     Attributes
     ----------
@@ -84,7 +84,7 @@ def keep_version(setup: Setup, record: VersionRecord) -> VersionInfo:
 
 
 def earlier_grid(setup: Setup) -> Grid | None:
-    """Return the inputs' grid of the champion, else of the newest version; None where there is none to be kept."""
+    """Return the inputs' grid of the champion, else of the newest version; None where there is none."""
     registry = setup.stores.registry
     champion = registry.aliases(setup.model).get("champion")
     versions = registry.versions(setup.model) if champion is None else []

@@ -1,4 +1,4 @@
-"""The databases that the log's writer writes to: one kept connection, raw statements, one transaction a batch."""
+"""The databases that the log's writer writes to: one open connection, raw statements, one transaction a batch."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class LogStore(ABC):
 
     @abstractmethod
     def _connect(self) -> Any:
-        """Open a connection without transactions of its own."""
+        """Open a connection without implicit transactions."""
 
     @abstractmethod
     def _insert(
@@ -182,7 +182,7 @@ class PostgresStore(LogStore):
     Parameters
     ----------
     url : URL
-        Of the database, whose schema exists and is migrated.
+        Of the database; its schema exists and is migrated.
     schema : str
         Where the log's tables are.
     timeout : float

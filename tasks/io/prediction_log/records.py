@@ -127,7 +127,7 @@ class WindowRecord:
     payload: dict[str, Any] = field(default_factory=dict)
     """JSON: measures, the detectors' state, whatever the next window needs."""
     profiles: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Short JSON forms (`Profile.to_window_dict`) by name, e.g. ``inputs``, ``answers``; their grids are kept apart."""
+    """Short JSON forms (`Profile.to_window_dict`) by name, e.g. ``inputs``, ``answers``; without their grids."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +139,7 @@ class Prediction:
     position: float
     """Where it stands on the model's clock."""
     features: Mapping[str, Any]
-    """What was asked."""
+    """What was sent."""
     score: float | Mapping[str, float] | None = None
     """The score; one a class where there are more than two."""
     decision: Any = None
@@ -325,7 +325,7 @@ class Served:
     decision: Any = None
     """The answer given: a class or a number; None where there is only a score."""
     features: Mapping[str, Any] | bytes
-    """What was asked, by column; or its JSON object, ready made."""
+    """What was sent, by column; or its JSON object, ready made."""
     shadows: tuple[ShadowScore, ...] = ()
     """Answers of shadows to the same row."""
     request: str | None = None

@@ -67,7 +67,7 @@ class Log:
         LOG.migrate(self._engine)
 
     def put_window(self, record: WindowRecord, *, grids: Iterable[Grid] = ()) -> None:
-        """Write what was found in a window, and grids that are not there yet; a second time replaces the first."""
+        """Write the result of a window, and grids that are not there yet; a second time replaces the first."""
         values = window_values(record)
         statement = self._insert(windows).values(values)
         keys = [column.name for column in windows.primary_key]
@@ -78,7 +78,7 @@ class Log:
                 self._put_grid(connection, grid)
 
     def get_window(self, model: str, phase: Phase, window: Window) -> WindowRecord | None:
-        """Return what was found in a window; None when it was never judged (or was purged)."""
+        """Return the result of a window; None when it was never judged (or was purged)."""
         at = (windows.c.start == window.start, windows.c.end == window.end)
         return next(iter(self._read_windows(model, phase, *at)), None)
 

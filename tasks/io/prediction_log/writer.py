@@ -79,7 +79,7 @@ def to_loop(loop: asyncio.AbstractEventLoop) -> Delivery:
     def hand_over(settled: Settled) -> None:
         try:
             loop.call_soon_threadsafe(settle, settled)
-        except RuntimeError:  # the loop was closed: nobody waits any more
+        except RuntimeError:  # the loop was closed: no caller waits any more
             logger.warning("%d results of the log's writer found their event loop closed.", len(settled))
 
     return Delivery(make=loop.create_future, hand_over=hand_over)
@@ -231,7 +231,7 @@ class LogWriter:
         return self._enqueue(Put(len(outcomes), outcomes, outcomes=encode_outcomes(model, outcomes)))
 
     def put_shadows(self, model: str, answers: Mapping[str, ShadowScore]) -> None:
-        """Take a shadow's answers to predictions that were put before, by id; nobody hears when they are written.
+        """Take a shadow's answers to predictions that were put before, by id, without waiting until they are written.
 
         Shadows leave half of the queue to predictions and outcomes.
 

@@ -1,4 +1,4 @@
-"""Files of a source: one, many by a glob, near or far by fsspec; told apart by their first bytes, never unpickled."""
+"""Files of a source: one, many by a glob, near or far by fsspec; recognised by their first bytes, never unpickled."""
 
 from __future__ import annotations
 
@@ -155,8 +155,8 @@ def require_same_columns(path: str, names: Sequence[str], first: str, expected: 
         raise DataError(f"'{path}' and '{first}' differ in columns: {', '.join(differing)}. Make them alike.")
 
 
-def require_known(columns: Sequence[str], known: Sequence[str], *, origin: str, why: str = "") -> None:
-    """Check that a source has the columns that are asked for.
+def require_present(columns: Sequence[str], present: Sequence[str], *, origin: str, why: str = "") -> None:
+    """Check that a source has the requested columns.
 
     Raises
     ------
@@ -164,9 +164,9 @@ def require_known(columns: Sequence[str], known: Sequence[str], *, origin: str, 
         Naming the first that it lacks, and the likeliest.
     """
     for name in columns:
-        if name not in known:
+        if name not in present:
             raise DataError(
-                f"Column '{name}' is not in {origin}. It has: {', '.join(known)}.{did_you_mean(name, known)}{why}"
+                f"Column '{name}' is not in {origin}. It has: {', '.join(present)}.{did_you_mean(name, present)}{why}"
             )
 
 
@@ -250,7 +250,7 @@ class PythonLoader:
             yield frame[list(columns)]
 
     def _frames(self, columns: Sequence[str] | None, window: Window | None) -> Iterator[pd.DataFrame]:
-        """Yield what the function gives, each frame checked for the columns that are asked for."""
+        """Yield what the function gives, each frame checked for the requested columns."""
         import pandas as pd
 
         function = import_path(self.address, key="data.source")

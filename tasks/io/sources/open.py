@@ -18,7 +18,7 @@ from evergreen.tasks.core.data.columns import require_columns, require_distinct,
 from evergreen.tasks.core.data.rows import Rows, normalise
 from evergreen.tasks.core.errors import ConfigError, DataError, Unreachable
 from evergreen.tasks.io.plugins import SOURCES
-from evergreen.tasks.io.sources.base import PythonLoader, detect_format, list_files, require_known
+from evergreen.tasks.io.sources.base import PythonLoader, detect_format, list_files, require_present
 from evergreen.tasks.io.sources.files import CsvLoader, ParquetLoader
 from evergreen.tasks.io.sources.sql import SqlLoader
 
@@ -42,7 +42,7 @@ class Loader(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A model's rows: reads a window and only the columns asked for."""
+    """A model's rows: reads a window and only the requested columns."""
 
     config: ModelConfig
     """The model."""
@@ -94,9 +94,9 @@ class Source:
 
     def read_rows(self, window: Window | None = None, *, columns: Sequence[str] | None = None) -> Rows:
         """Return what ``read`` returns, with the positions of its rows."""
-        known = self.columns()
-        require_known(columns or (), known, origin=self.origin)
-        wanted = known if columns is None else list(columns)
+        present = self.columns()
+        require_present(columns or (), present, origin=self.origin)
+        wanted = present if columns is None else list(columns)
         clock = self.clock
         if window is not None and clock.column is None and not clock.by_order:
             raise DataError(f"{self.origin} has no clock, so no window of it can be read. Name data.time.")
@@ -136,7 +136,7 @@ def open_source(config: ModelConfig, *, base: Path, secret: Callable[[str], str]
         When a file is missing, empty or of another kind.
     """
     data = config.data
-    address, shown = _look_up(data.source, secret), data.source
+    address, shown = _resolve_address(data.source, secret), data.source
     kind = detect_format(address) if data.format == "auto" else data.format
     if (data.table or data.query) and kind in {"files", "csv", "parquet", "python"}:
         raise ConfigError(
@@ -291,7 +291,7 @@ def _open_files(request: SourceRequest, kind: str) -> Loader:
     return CsvLoader(files, request.clock)
 
 
-def _look_up(source: str, secret: Callable[[str], str] | None) -> str:
+def _resolve_address(source: str, secret: Callable[[str], str] | None) -> str:
     """Return the address that a source names, which may be secret."""
     scheme, _, name = source.partition(":")
     if scheme == "env":

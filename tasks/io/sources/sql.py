@@ -112,7 +112,7 @@ class SqlLoader:
 
     @property
     def _text(self) -> str:
-        """The query on lines of its own: it may end in a comment."""
+        """The query on separate lines: it may end in a comment."""
         return f"\n{(self.query or '').strip().rstrip(';')}\n"
 
     def _named_table(self, *columns: Any) -> Any:

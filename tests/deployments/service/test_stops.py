@@ -176,7 +176,7 @@ def test_a_stop_that_a_service_could_never_write_holds_after_a_restart_and_is_wr
         busy.away = False
         await until(lambda: asyncio.to_thread(kinds_of, model), lambda kinds: "stopped" in kinds)
         cache = ServingCache(model)
-        await until(lambda: asyncio.to_thread(cache.kept_stop), lambda kept: kept is None)
+        await until(lambda: asyncio.to_thread(cache.read_stop), lambda kept: kept is None)
         return seen
 
     assert {"champion"} == serve(restarted, model, **QUICK)
@@ -190,7 +190,7 @@ def test_a_stop_is_on_disk_before_it_takes_effect(model, monkeypatch):
 
     def keep_and_look(self, stop):
         keep(self, stop)
-        kept.append(self.kept_stop())
+        kept.append(self.read_stop())
         live.extend(live_of())
 
     monkeypatch.setattr(ServingCache, "keep_stop", keep_and_look)
