@@ -163,7 +163,7 @@ def find_test_sides(setup: Setup, challenger: int | None) -> Contestants:
     if status != APPROVED:
         raise InputError(
             f"Version {chosen} of '{setup.model}' has {VALIDATION_STATUS} '{status}'. Only '{APPROVED}' ones are "
-            f"tested, for no other could be promoted: run 'evergreen validate {setup.model} --version {chosen}' first."
+            f"tested, as only they can be promoted: run 'evergreen validate {setup.model} --version {chosen}' first."
         )
     return Contestants(challenger=chosen, champion=champion)
 

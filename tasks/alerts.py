@@ -212,7 +212,7 @@ def _reason(due: PendingDelivery, alert: Alert, error: str | None) -> Reason:
         message = f"Sent to '{due.channel}': {core_alerts.alert_title(alert)}{older}."
         return Reason(code="alert_sent", message=message, observed=alert.key)
     message = (
-        f"Could not send {alert.key} to '{due.channel}': {error.rstrip('.')}. The next run tries again; "
+        f"The alert {alert.key} could not be sent to '{due.channel}': {error.rstrip('.')}. The next run tries again; "
         f"'evergreen alert {alert.model} --test' tries the channels now."
     )
     return Reason(code="alert_not_delivered", message=message, observed=due.channel, n=due.failed + 1)

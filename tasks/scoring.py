@@ -155,11 +155,13 @@ def plan_batch(
     )
     if log and not data.ordered and moment is None:
         raise InputError(
-            f"Model '{setup.model}' has no clock, so that predictions have no place in the log. Say --at MOMENT, which "
+            f"Model '{setup.model}' has no clock, so that predictions have no place in the log. Add --at MOMENT, which "
             "holds for all rows, or --no-log."
         )
     if data.ordered and moment is not None:
-        raise InputError("--at is for models without a clock; rows of this one have a column of it.")
+        raise InputError(
+            "--at is for models without a clock; the rows of this one have their own. Leave it out."
+        )
     job = BatchJob(
         model=setup.model,
         version=_version(setup, version),

@@ -35,7 +35,7 @@ def send_by_apprise(url: str, *, title: str, text: str, level: AlertLevel) -> No
     ConfigError
         When the URL is none that Apprise knows; it is not repeated, since it may hold a token.
     Unreachable
-        When the receiver did not take it, with the reason, without credentials.
+        When the receiver did not accept it, with the reason, without credentials.
     """
     from apprise import Apprise, AppriseAsset, LogCapture
 
@@ -51,14 +51,16 @@ def send_by_apprise(url: str, *, title: str, text: str, level: AlertLevel) -> No
         arrived = service.notify(body=text, title=title, notify_type=_TYPES[level], body_format="text")
         output = log.getvalue()
     if not arrived:
-        raise Unreachable(reason_without_secrets(output or "The receiver did not take it.", secrets_of(url)))
+        raise Unreachable(
+            reason_without_secrets(output or "The receiver did not accept it.", secrets_of(url))
+        )
 
 
 def reason_without_secrets(output: str, secrets: set[str]) -> str:
     """Return why something failed as one short line without credentials."""
     lines = [line.strip().rstrip(".,") for line in output.splitlines() if line.strip()]
     text = without_credentials(without_secrets("; ".join(dict.fromkeys(lines)), secrets))
-    return text[:500] or "The receiver did not take it"
+    return text[:500] or "The receiver did not accept it"
 
 
 def secrets_of(url: str) -> set[str]:

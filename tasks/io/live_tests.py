@@ -314,10 +314,12 @@ def require_sound(setup: Setup, test: LiveTest) -> None:
     """
     state = find_test(read_tests(setup), test.name)
     if state.ended is not None:
-        raise Blocked("test_over", f"{is_over(state).message} Nobody was promoted.")
+        raise Blocked("test_over", f"{is_over(state).message} No version was promoted.")
     changed = what_changed(setup, state)
     if changed:
-        raise Blocked("test_void", " ".join(reason.message for reason in changed) + " Nobody was promoted.")
+        raise Blocked(
+            "test_void", " ".join(reason.message for reason in changed) + " No version was promoted."
+        )
 
 
 def is_over(state: TestState) -> Reason:

@@ -34,17 +34,15 @@ class HeldLock(Protocol):
 def lock_held(model: str, holder: str = "") -> Blocked:
     """Return the refusal for a model that another holder works on."""
     who = f" ({holder})" if holder else ""
-    return Blocked(
-        "lock_held", f"Model '{model}' is being acted on by another process{who}. Try again later."
-    )
+    return Blocked("lock_held", f"Model '{model}' is being changed by another process{who}. Try again later.")
 
 
 def lock_lost(model: str, why: str) -> Blocked:
     """Return the refusal for a holder that has lost its lock."""
     return Blocked(
         "lock_lost",
-        f"The lock of model '{model}' was lost ({why}); nothing more is done. "
-        f"'evergreen reconcile {model}' settles what was begun.",
+        f"The lock of model '{model}' was lost ({why}); so this run stopped. "
+        f"'evergreen reconcile {model}' finishes or abandons what it began.",
     )
 
 

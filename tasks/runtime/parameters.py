@@ -71,7 +71,7 @@ Version = Annotated[int | None, FormHints("Number of a version (default: the nex
 
 Expected = Annotated[
     ExpectedChampion,
-    FormHints("Go on only if this version is the champion now; 'any': whichever, None: there is none"),
+    FormHints("Act only if this version is the champion now; 'any': whichever, None: no version"),
 ]
 """Which version must be the champion."""
 

@@ -220,7 +220,7 @@ def test_a_lock_excludes_others_at_once_and_is_free_afterwards(ledger):
     with ledger.lock("fraud") as lock:
         lock.check()
         assert ledger.lock_is_held("fraud")
-        with pytest.raises(Blocked, match="acted on by another") as refusal, ledger.lock("fraud"):
+        with pytest.raises(Blocked, match="being changed by another") as refusal, ledger.lock("fraud"):
             pass
         assert refusal.value.reason_code == "lock_held"
         lock.check()
@@ -383,7 +383,7 @@ def test_a_lock_dies_with_a_holder_that_is_killed(ledger_url):
     holder.start()
     assert ready.wait(60)
     assert ledger.lock_is_held("fraud")
-    with pytest.raises(Blocked, match="acted on by another process"), ledger.lock("fraud"):
+    with pytest.raises(Blocked, match="being changed by another process"), ledger.lock("fraud"):
         pass
     holder.kill()
     holder.join()

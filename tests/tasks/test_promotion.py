@@ -256,7 +256,7 @@ def test_a_dismissed_challenger_loses_its_alias_and_another_keeps_it(registry, m
 
 
 def test_a_candidate_waits_for_a_promotion_in_progress_and_is_held_in_the_end(registry, ledger):
-    with ledger.lock("fraud"), pytest.raises(Blocked, match="acted on"):
+    with ledger.lock("fraud"), pytest.raises(Blocked, match="being changed"):
         Promoter(registry, ledger, "fraud").set_candidate(version=2, patience_s=0.3)
     Promoter(registry, ledger, "fraud").set_candidate(version=2, patience_s=0.3)
     assert registry.aliases("fraud") == {"candidate": 2}

@@ -422,7 +422,7 @@ def clockless(scoring, rows):
 
 
 def test_without_a_clock_the_log_needs_a_moment_for_all_rows(clockless, rows):
-    with pytest.raises(InputError, match="Say --at MOMENT"):
+    with pytest.raises(InputError, match="Add --at MOMENT"):
         score(clockless)
     assert 0 == score(clockless, log=False).logged
     assert len(rows) == score(clockless, at="2026-05-01").logged

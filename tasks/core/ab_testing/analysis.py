@@ -264,7 +264,7 @@ def _reason(
         margin = test.margin_effect
         message = f"{text}, proven not worse than the champion by {margin:g} (evaluation.margin)."
         return Reason(code="non_inferior", message=message, observed=measured.low, limit=-margin, n=n)
-    more = f"about {need.remaining} more {need.unit} would tell"
+    more = f"about {need.remaining} more {need.unit} are needed"
     message = {
         SUPERIOR: f"{text}, better than the champion.",
         EQUIVALENT: f"{text}, no difference that matters (±{effect:g}).",

@@ -334,7 +334,7 @@ def live_alpha(
         return usual
     if not 0 < wanted <= usual.left_before:
         raise InputError(
-            f"Alpha {wanted:g} is not to be had: {usual.left_before:g} of {level:g} is left for 90 days "
+            f"Alpha {wanted:g} is not available: {usual.left_before:g} of {level:g} is left for 90 days "
             "(evaluation.significance_level). Ask for less, or wait."
         )
     return AlphaAllowance(alpha=wanted, left_before=usual.left_before, left_after=usual.left_before - wanted)

@@ -267,9 +267,7 @@ def next_step(alert: Alert) -> str:
     if not kinds:
         return "nothing to do."
     if kinds == {HEALTH}:
-        return (
-            f"mend it, then 'evergreen doctor' and 'evergreen status {alert.model}' tell whether it is well."
-        )
+        return f"correct it, then check by 'evergreen doctor' and 'evergreen status {alert.model}'."
     if all(alarm.level is AlertLevel.WARNING for alarm in alert.open):
         return "wait: one window alone is no alarm."
     if kinds & _OF_ANSWERS:

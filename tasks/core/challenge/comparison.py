@@ -89,7 +89,7 @@ def _no_challenger(
         why = tags[candidate].get(REJECTED_FOR, "see its validation report")
         return NotLearnable(
             "rejected",
-            f"Candidate version {candidate} of '{model}' was rejected by the gate ({why}); nobody may challenge.",
+            f"Candidate version {candidate} of '{model}' was rejected by the gate ({why}), so it may not challenge.",
             observed=status,
             limit="approved",
         )

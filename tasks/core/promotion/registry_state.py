@@ -224,7 +224,7 @@ def _problems(aliases: Mapping[str, int], entries: Sequence[LedgerEntry], *, loc
     plans = open_plans(entries)
     if plans and not lock_is_held:
         problems.append(
-            f"Plan {plans[0].plan_id} was begun and its owner is gone; 'evergreen reconcile' settles it."
+            f"Plan {plans[0].plan_id} was begun and its process ended; 'evergreen reconcile' finishes or abandons it."
         )
     expected = {recorded_champion(entries)}
     for recorded in plans:

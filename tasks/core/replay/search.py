@@ -71,7 +71,7 @@ def search_space(
     if method not in ("grid", "random"):
         raise InputError(f"Unknown search method '{method}'. Allowed: grid, random.")
     if trials < 1:
-        raise InputError(f"A search of {trials} trials tries nothing. Allowed: 1 or more.")
+        raise InputError(f"A search of {trials} trials is not possible. Allowed: 1 or more.")
     every = list(_grid(config, window)) if method == "grid" else _draws(config, window, rng, trials)
     return tuple(every[place] for place in _spread(len(every), trials))
 

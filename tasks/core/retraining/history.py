@@ -184,13 +184,13 @@ def decide_takeover(now: datetime, attempt: Attempt) -> Reason | None:
     done = ", ".join(attempt.stages) or "nothing"
     if attempt.resumed >= MOST_RESUMED:
         message = (
-            f"Retraining {attempt.claim} was taken up {attempt.resumed} times and its owner died each time (done: "
+            f"Retraining {attempt.claim} was resumed {attempt.resumed} times and its process died each time (done: "
             f"{done}); it is closed as failed and counts towards the cooldown."
         )
         return Reason(code="died_again", message=message, observed=attempt.resumed, limit=MOST_RESUMED)
     if now - attempt.at > LONGEST:
         message = (
-            f"Retraining {attempt.claim} began on {attempt.at:%Y-%m-%d %H:%M} UTC and its owner died (done: {done}); "
+            f"Retraining {attempt.claim} began on {attempt.at:%Y-%m-%d %H:%M} UTC and its process died (done: {done}); "
             f"it is older than {LONGEST.days} day and is closed as failed."
         )
         return Reason(code="died_long_ago", message=message, observed=attempt.at.isoformat())

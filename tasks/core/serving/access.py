@@ -145,7 +145,7 @@ def add_key(keys: Sequence[ApiKey], key: ApiKey) -> tuple[ApiKey, ...]:
     """
     if not key.name or len(key.name) > 64 or not all(sign.isalnum() or sign in "-_." for sign in key.name):
         raise InputError(
-            f"'{key.name}' is no name of a key. Allowed: up to 64 letters, digits, '-', '_' and '.'. Choose such a one."
+            f"'{key.name}' is no name of a key. Allowed: up to 64 letters, digits, '-', '_' and '.'. Choose another."
         )
     if any(known.name == key.name for known in keys):
         raise InputError(

@@ -76,7 +76,7 @@ def decider_of(recipe: Recipe, config: ModelConfig) -> Decider:
 _LONGEST, _LONGEST_FIELD = 60, 200
 _REFUSALS: dict[int, dict[str, str]] = {
     400: {
-        "duplicate_key": "The key {key!r} stands twice in one object, so it is not known which is meant. Remove one.",
+        "duplicate_key": "The key {key!r} occurs twice in one object, so it is unclear which is meant. Remove one.",
         "invalid_json": "The body is no JSON ({error}). NaN and Infinity are no JSON either: send null for a missing "
         "value.",
         "invalid_utf8": "The body is no UTF-8 (byte {byte}). Encode it as UTF-8.",
@@ -89,7 +89,7 @@ _REFUSALS: dict[int, dict[str, str]] = {
         "null.",
         "unknown_key": "Unknown key {key!r}. Known: {known}.{hint} Remove it.",
         "wrong_shape": "'{field}' is {given}; it must be {wanted}.",
-        "wrong_shape/rows": "The rows of the request cannot be told apart.",
+        "wrong_shape/rows": "The rows of the request and their values do not correspond.",
     },
     413: {
         "body_too_large": "The body has {given} bytes; at most {most} are allowed. Send fewer rows at once.",
@@ -101,7 +101,7 @@ _REFUSALS: dict[int, dict[str, str]] = {
     422: {
         "duplicate_column": "Column {column!r} is named twice in '{key}.columns', so it is not known which is meant. "
         "Remove one.",
-        "duplicate_id": "The prediction id {given} stands twice. Give every row its own.",
+        "duplicate_id": "The prediction id {given} occurs twice. Give every row its own.",
         "invalid_entity": "The entity {given} is not allowed; an entity is a text of 1 to {most} characters or a whole "
         "number. Correct it, or send null.",
         "invalid_id": "The prediction id {given} is not allowed; an id is a text of 1 to {most} characters.",
@@ -111,8 +111,7 @@ _REFUSALS: dict[int, dict[str, str]] = {
         "key_and_ids": "The request has an Idempotency-Key and ids of its own; either says which predictions it is. "
         "Send one of them.",
         "missing_column": "Missing column {column!r}. The model takes: {takes}. Add it; a missing value is null.",
-        "model_refuses": "The model cannot score these rows ({why}). Correct the values, or ask whoever trained the "
-        "model.",
+        "model_refuses": "The model cannot score these rows ({why}). Correct the values, or ask its author.",
         "no_rows": "'{field}' holds no rows. Send at least one.",
         "not_whole": "Column '{column}' holds {given}, and the model takes whole numbers ({only}) there. Send a whole "
         "number.",
@@ -125,7 +124,7 @@ _REFUSALS: dict[int, dict[str, str]] = {
         "text_too_long": "Column '{column}' holds a text of {length} characters ({given}); at most {most} are allowed. "
         "Shorten it.",
         "unknown_class": "'{field}' is {given}, which is none of the model's classes. Allowed: {allowed}. Correct it: "
-        "an outcome is said once.",
+        "an outcome cannot be changed later.",
         "unknown_column": "Unknown column {column!r}. The model takes: {takes}.{hint} Rename or remove it.",
         "wrong_count": "'{field}' has {given} values for {n} rows. Give one for each row.",
         "wrong_type": "Column '{column}' holds {given}, which is not {wanted}. Send {wanted}{null}.",

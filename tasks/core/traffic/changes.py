@@ -94,7 +94,7 @@ def begin_ramp(state: TrafficState, canary: Variant, ramp: Ramp) -> tuple[list[V
     """
     if state.ramp is not None and state.ramp.arm != ramp.arm:
         raise InputError(
-            f"A ramp of '{state.ramp.arm}' is on its way. Allowed: one at a time; wait for it, or end it by "
+            f"A ramp of '{state.ramp.arm}' is running. Allowed: one at a time; wait for it, or end it by "
             "'evergreen traffic stop'."
         )
     first = replace(canary, share=ramp.steps[0])
@@ -135,7 +135,7 @@ def check_variants(variants: Sequence[Variant], *, model: str, registered: Regis
             )
     if registered.champion is None and variants:
         raise InputError(
-            f"Model '{model}' has no champion, so that nobody answers the rest. Promote a version first: "
+            f"Model '{model}' has no champion, so that nothing would answer the rest. Promote a version first: "
             f"'evergreen promote {model}'."
         )
 
@@ -150,7 +150,7 @@ def _check_version(variant: Variant, version: int, model: str, registered: Regis
     if variant.role is Role.CHALLENGER and version != registered.champion and status != APPROVED:
         raise InputError(
             f"Version {version} of model '{model}' has {VALIDATION_STATUS} '{status}'. Only 'approved' ones answer: "
-            f"run 'evergreen validate {model} --version {version}', or let it score along as a shadow."
+            f"run 'evergreen validate {model} --version {version}', or make it a shadow."
         )
 
 

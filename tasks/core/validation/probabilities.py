@@ -33,7 +33,7 @@ def _insane(score: FloatArray) -> Iterator[Reason]:
         message = f"The probabilities of a row do not sum to 1 (off by up to {worst:.3g})."
         yield Reason(code="probability_sum", message=message, observed=worst, limit=1e-3, n=n)
     if n > 1 and float(np.ptp(score, axis=0).max()) == 0.0:
-        message = f"All {n} rows get the same answer: the model tells nothing apart."
+        message = f"All {n} rows get the same answer: the model does not distinguish them."
         yield Reason(code="constant_score", message=message, observed=0.0, n=n)
 
 

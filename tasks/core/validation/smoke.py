@@ -63,7 +63,7 @@ def judge_smoke(report: SmokeReport) -> Verdict:
         if not probe.passed
     )
     if failed or not report.probes:
-        nothing = Reason(code="smoke_nothing", message="The smoke test asked nothing; nothing is proven.")
+        nothing = Reason(code="smoke_nothing", message="The smoke test sent no rows, so it proves nothing.")
         return Verdict(outcome=Outcome.FAIL, reasons=failed or (nothing,))
     met = Reason(
         code="smoke_met",

@@ -200,7 +200,7 @@ class RetryingStore:
                 message = _driver_message(error)
             else:
                 if self.down:
-                    logger.warning("The log takes rows again.")
+                    logger.warning("The log can be written again.")
                 self.down = False
                 return
         if not self.down:

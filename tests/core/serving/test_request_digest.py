@@ -91,7 +91,7 @@ def test_a_secret_changes_every_digest_and_marks_it():
     ],
 )
 def test_rows_that_cannot_be_told_apart_are_no_claim(untold):
-    with pytest.raises(RequestRefused, match="cannot be told"):
+    with pytest.raises(RequestRefused, match="do not correspond"):
         idempotent_request(untold, key="k", secret=b"")
 
 

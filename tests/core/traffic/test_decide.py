@@ -253,7 +253,7 @@ def test_a_shadow_need_not_have_passed_the_gate_and_an_ensemble_may_hold_the_cha
 
 
 def test_one_ramp_at_a_time_and_room_for_all_of_it():
-    with pytest.raises(InputError, match="A ramp of 'v8' is on its way"):
+    with pytest.raises(InputError, match="A ramp of 'v8' is running"):
         begin_ramp(ramping(), NINE, replace(RAMP, arm="v9"))
     variants, ramp = begin_ramp(wanted(NINE), EIGHT, RAMP)
     with pytest.raises(InputError, match=r"ends at 100.00%, and other challengers have 10.00%"):
