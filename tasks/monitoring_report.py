@@ -24,7 +24,7 @@ from evergreen.tasks.core.reports.monitored_model import MonitoredModel
 from evergreen.tasks.core.seeds import seed_for
 from evergreen.tasks.core.verdict import Reason, StageResult
 from evergreen.tasks.health import HealthFacts, check_health, measure_health
-from evergreen.tasks.io.alerts import tells_news
+from evergreen.tasks.io.alerts import has_news
 from evergreen.tasks.io.evidently import EvidentlyPage, draw_evidently_page, read_sample
 from evergreen.tasks.io.settings import utc_now
 from evergreen.tasks.io.setup import Setup, record_decision
@@ -279,7 +279,7 @@ def answer_without_run(
     health = None
     if request.records:
         version, health = measure_health(setup, health_facts(run), ask_prefect=lambda: None)
-        if tells_news(setup, health, version=version) or not everything_delivered(setup):
+        if has_news(setup, health, version=version) or not everything_delivered(setup):
             return None
     result = conclude_run(setup, run, health)
     if not request.records:

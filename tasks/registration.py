@@ -16,7 +16,7 @@ from evergreen.tasks.data import load_parts
 from evergreen.tasks.io.config import custom_metrics
 from evergreen.tasks.io.mlflow_store.model_files import fetch_model, load_foreign
 from evergreen.tasks.io.mlflow_store.tracking import Tracker, open_tracker
-from evergreen.tasks.io.mlflow_store.versions import VersionRecord, earlier_grid, keep_version
+from evergreen.tasks.io.mlflow_store.versions import VersionRecord, earlier_grid, store_version
 from evergreen.tasks.io.plots import holdout_figures
 from evergreen.tasks.io.setup import Setup, open_setup, record_decision
 from evergreen.tasks.promotion import Promoter
@@ -54,7 +54,7 @@ def bring_in(setup: Setup, parts: Parts, uri: str) -> StageResult:
     foreign = load_foreign(uri, tracker=open_tracker(stores), config=config)
     metrics = metrics_of(config, custom=custom_metrics(config))
     record = examine_foreign(foreign, parts, config, inputs=foreign.inputs, metrics=metrics)
-    info = keep_version(setup, foreign_version_record(setup, parts, record, uri, metrics=metrics))
+    info = store_version(setup, foreign_version_record(setup, parts, record, uri, metrics=metrics))
     Promoter.of(setup).set_candidate(info.version)
     message = f"The model at '{uri}' is version {info.version}, @candidate."
     facts = {"metric": metrics[0].name, "metrics": record.metrics, "baselines": record.baselines}

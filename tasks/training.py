@@ -26,7 +26,7 @@ from evergreen.tasks.io.mlflow_store.documents import read_documents, read_optio
 from evergreen.tasks.io.mlflow_store.models import storing
 from evergreen.tasks.io.mlflow_store.reader import VersionInfo
 from evergreen.tasks.io.mlflow_store.tracking import open_tracker
-from evergreen.tasks.io.mlflow_store.versions import VersionRecord, earlier_grid, keep_version
+from evergreen.tasks.io.mlflow_store.versions import VersionRecord, earlier_grid, store_version
 from evergreen.tasks.io.plots import comparison_figure, holdout_figures, image_address, importance_figure
 from evergreen.tasks.io.setup import Setup
 from evergreen.tasks.promotion import Promoter
@@ -83,7 +83,7 @@ def register_candidate(
     setup: Setup, task: TrainingTask, selection: Selection, fitted: Fitted, *, trigger: str
 ) -> VersionInfo:
     """Log the run, register the version and point @candidate at it."""
-    info = keep_version(setup, training_version_record(setup, task, selection, fitted, trigger=trigger))
+    info = store_version(setup, training_version_record(setup, task, selection, fitted, trigger=trigger))
     Promoter.of(setup).set_candidate(info.version)
     return info
 
@@ -196,7 +196,7 @@ def refit_version(setup: Setup, version: int, rows: Rows, *, plan: SplitPlan) ->
     metric = deciding_metric(setup.config, custom=custom_metrics(setup.config))
     profiles = refit_reference_items(reference, rows, schema=schema, config=setup.config, metric=metric)
     tags = {**version_tags(plan, rows, trigger="refit"), **run_tags("refit"), "evergreen.candidate": name}
-    return keep_version(
+    return store_version(
         setup,
         VersionRecord(
             stage="refit",

@@ -153,7 +153,7 @@ class KeptStop:
     def write(self, stop: TrafficDecision) -> None:
         """Write a stop to disk; where the disk is full it is in force until this process ends."""
         try:
-            self._cache.keep_stop(stop.to_payload())
+            self._cache.store_stop(stop.to_payload())
         except OSError as error:
             logger.error("%s: the stop cannot be written to disk: %s", self._model, reason_of(error))
 
@@ -173,7 +173,7 @@ class KeptStop:
         last = self._cache.last_good()
         was_live = TrafficState(plan=TrafficPlan.from_dict(last["traffic"])) if last else None
         if was_live is None or renew_stop(self._over, was_live) is None:
-            self._cache.forget_stop(self._over.to_payload())
+            self._cache.remove_stop(self._over.to_payload())
             self._over = None
 
 

@@ -86,7 +86,7 @@ _TAIL, _DELIVERIES, _WINDOWS = 50, 200, 120
 
 
 def read_alerts(ledger: Ledger, model: str, topic: str, *, after: int) -> list[Alert]:
-    """Return a topic's alerts that say something, those numbered above ``after``, oldest first.
+    """Return a topic's alerts that are to be sent, those numbered above ``after``, oldest first.
 
     Reads no more of the stream than it takes: most runs read one entry.
     """
@@ -100,7 +100,7 @@ def read_alerts(ledger: Ledger, model: str, topic: str, *, after: int) -> list[A
 
 
 def read_cursor(ledger: Ledger, model: str, channel: str, topic: str) -> Cursor:
-    """Return how far a channel has come, reading no more than it takes."""
+    """Return which alerts of a topic a channel has received, reading as few entries as possible."""
     entries = ledger.read_tail(model, STREAM, _DELIVERIES)
     latest = cursor(entries, channel, topic)
     if latest.number or len(entries) < _DELIVERIES:
@@ -109,7 +109,7 @@ def read_cursor(ledger: Ledger, model: str, channel: str, topic: str) -> Cursor:
 
 
 def open_alarms(ledger: Ledger, model: str) -> list[dict[str, Any]]:
-    """Return what is open now, topic by topic, as the ledger has it."""
+    """Return the open alarms by topic, as the ledger has them."""
     newest = [ledger.last(model, stream) for stream in TOPICS.values()]
     alerts = [
         Alert.from_dict(entry.payload["alert"]) for entry in newest if entry and entry.payload.get("alert")
@@ -128,8 +128,8 @@ def last_run(ledger: Ledger, model: str, *, before: datetime) -> datetime | None
 # Keep each change of health in the ledger; whoever checks something appends here.
 
 
-def tells_news(setup: Setup, report: HealthReport, *, version: int | None) -> bool:
-    """Tell whether a check fell ill, got worse or recovered since the newest entry of the stream ``health``."""
+def has_news(setup: Setup, report: HealthReport, *, version: int | None) -> bool:
+    """Return whether a check failed, got worse or recovered since the newest entry of the stream ``health``."""
     last = setup.stores.ledger.last(setup.model, HEALTH)
     return _next_alert(setup, report, last, version=version)[1].speaks
 

@@ -55,7 +55,7 @@ class AliasTransaction:
         return RecordedPlan(plan_id=entry.id, plan=plan, at=entry.at, outcome="applied")
 
     def settle_open_plans(self) -> None:
-        """Finish or abandon what a dead owner left; who holds the lock is the only one alive."""
+        """Finish or abandon the plans of a process that died; only the holder of the lock is alive."""
         for recorded in open_plans(self.ledger.read(model=self.model, stream=PLANS)):
             state = self.registry_state()
             settlement = settle(recorded.plan, state.aliases, existing=state.versions)
@@ -82,7 +82,7 @@ class AliasTransaction:
             apply_step(self.registry, self.model, step)
 
     def _close(self, plan_id: str, outcome: str) -> None:
-        """Close a plan; refused when another has closed it, for then this holder is no longer the owner."""
+        """Close a plan; refused when another process has closed it, because this one then no longer owns it."""
         payload = {"plan_id": plan_id, "outcome": outcome}
 
         def decide(history: Iterable[LedgerEntry]) -> tuple[str, dict[str, Any]] | None:
@@ -100,7 +100,7 @@ class AliasTransaction:
 
 
 def read_registry_state(registry: Registry, ledger: Ledger, model: str) -> RegistryState:
-    """Read what a plan is made from; changes nothing."""
+    """Read the state that a plan is made from; nothing is changed."""
     return RegistryState(
         model=model,
         aliases=registry.aliases(model),
@@ -151,7 +151,7 @@ def apply_step(registry: Registry, model: str, step: PlanStep) -> None:
 
 @contextmanager
 def model_lock(setup: Setup, *, patience_s: float = LOCK_WAIT_S) -> Iterator[None]:
-    """Hold the model's lock after what a dead owner left was settled.
+    """Hold the model's lock and settle the open plans of a process that died.
 
     Raises
     ------

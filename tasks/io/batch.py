@@ -1,4 +1,4 @@
-"""The rows of a batch, part by part: so many at once are in memory, whatever the source hands out."""
+"""The rows of a batch, part by part: memory holds at most one part, whatever the source yields."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _inside(frame: pd.DataFrame, clock: Clock, window: Window, at: float | None)
 
 
 def _cut(held: list[Rows], rows: int) -> tuple[Rows, Rows]:
-    """Return the first ``rows`` of what is held, and the rest."""
+    """Return the first ``rows`` rows in memory, and the rest."""
     filled = [one for one in held if len(one)] or held[:1]
     frame = pd.concat([one.frame for one in filled]) if len(filled) > 1 else filled[0].frame
     positions = np.concatenate([np.asarray(one.positions) for one in filled])
@@ -97,7 +97,7 @@ _ROWS = b"evergreen.rows"
 
 
 class BatchStage:
-    """A folder of one job with a Parquet file for each part that is done.
+    """A folder of one job with a Parquet file for each finished part.
 
     Parameters
     ----------
@@ -194,7 +194,7 @@ ID = "prediction_id"
 
 
 def write_table(url: str, name: str, tables: Iterator[pa.Table], *, mode: Mode) -> tuple[int, int]:
-    """Write predictions; nothing of them is seen by others before all are there.
+    """Write predictions in one transaction: others see all of them or none.
 
     The table is made where it is missing, with ``prediction_id`` as its key. ``append`` leaves rows that are there
     already as they are, so that writing again changes nothing; ``replace`` deletes all rows first.

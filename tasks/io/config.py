@@ -107,7 +107,7 @@ def _parse(text: str) -> Any:
 
 
 def shown_path(path: Path) -> str:
-    """Return the path as a person would type it."""
+    """Return the path as a user would type it."""
     try:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
@@ -151,7 +151,7 @@ def reach_team_modules(settings: Settings) -> None:
 
 
 def migrate_configs(settings: Settings, model: str | None, *, dry_run: bool = False) -> dict[str, Any]:
-    """Rewrite a model's file, or each of the folder, in today's words.
+    """Rewrite the renamed keys and values of a model's file, or of each file of the folder.
 
     Parameters
     ----------
@@ -194,7 +194,7 @@ def migrate_configs(settings: Settings, model: str | None, *, dry_run: bool = Fa
 
 
 def _migrated(path: Path) -> tuple[str, tuple[ConfigEdit, ...]]:
-    """Return a file's text in today's words, read back to prove that nothing else was changed."""
+    """Return a file's text with the keys and values of today, read back to check that nothing else was changed."""
     before = path.read_bytes().decode("utf-8")
     try:
         after, edits = migrate_text(before)

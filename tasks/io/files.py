@@ -1,4 +1,4 @@
-"""Files that several processes share: written whole, changed by one at a time, left alone while they are in use."""
+"""Files that several processes share: written whole, changed by one process at a time, kept while in use."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Lease:
     Parameters
     ----------
     path : Path
-        The file; who replaces it does not wait for the lease, and `is_true` says so.
+        The file; who replaces it does not wait for the lease, and `is_valid` tells.
     """
 
     def __init__(self, path: Path) -> None:
@@ -92,6 +92,6 @@ class Lease:
         fcntl.flock(self._descriptor, fcntl.LOCK_SH)
 
     @property
-    def is_true(self) -> bool:
+    def is_valid(self) -> bool:
         """True while the file is the one that was opened."""
         return is_same_file(self._descriptor, self._path)

@@ -1,4 +1,4 @@
-"""Write a configuration file: a complete file or none, never over another by accident."""
+"""Write a configuration file: complete or not at all, and never over an existing one unasked."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ class Ledger:
     def append(
         self, *, model: str, stream: str, kind: str, payload: dict[str, Any], at: datetime
     ) -> LedgerEntry:
-        """Append one entry at the end of a stream, whoever else appends at the same time."""
+        """Append one entry at the end of a stream, also while other processes append."""
         while True:
             last = self.last(model, stream)
             entry = next_entry(last, model=model, stream=stream, at=at, kind=kind, payload=payload)
@@ -148,7 +148,7 @@ class Ledger:
         return hold_advisory_lock(engine, model)
 
     def lock_is_held(self, model: str) -> bool:
-        """Return whether anybody holds the model's lock now."""
+        """Return whether the model's lock is held now."""
         if self._engine.dialect.name == "sqlite":
             return file_lock_is_held(self._lock_folder, model)
         return advisory_lock_is_held(self._engine, model)

@@ -1,4 +1,4 @@
-"""Live tests: their rows from the log, judged; their traffic; how they are shown and ended."""
+"""Live tests: read and judge their rows, set their traffic, show and end them."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def read_tests(setup: Setup) -> tuple[TestState, ...]:
 
 
 def share_traffic(setup: Setup, test: LiveTest, *, dry_run: bool = False) -> None:
-    """Let the challengers answer, or score along, as the test declares it; other shadows are left.
+    """Set the challengers as variants or shadows, as the test declares; other shadows stay.
 
     Raises
     ------
@@ -205,7 +205,7 @@ def what_changed(setup: Setup, state: TestState) -> tuple[Reason, ...]:
 
 
 def settle_arms(setup: Setup) -> bool:
-    """End the arms of tests that are over, answering or scoring along; tell whether there were any.
+    """End the arms of tests that are over, variants and shadows; return whether there were any.
 
     What somebody has set instead of them goes on. It may be done at any time and again: whoever ended a test may have
     died before this.
@@ -270,7 +270,9 @@ def abort_test(setup: Setup, *, why: str, name: str | None = None) -> dict[str, 
     over = is_over(state)
     if not settle_arms(setup):
         raise InputError(f"{over.message} Nothing was changed.")
-    back = Reason(code="traffic_reverted", message="Its arms still had traffic, which was sent back.")
+    back = Reason(
+        code="traffic_reverted", message="Its arms still had traffic; it was sent back to the champion."
+    )
     return live_test_result(setup, _state_name(state), test, [over, back])
 
 
@@ -323,7 +325,7 @@ def require_sound(setup: Setup, test: LiveTest) -> None:
 
 
 def is_over(state: TestState) -> Reason:
-    """Return that a test is over, how, by whom and why."""
+    """Return the reason for a test that is over: its result, what ended it and why."""
     ended = state.ended or {}
     why = " ".join(reason["message"] for reason in ended["reasons"])
     message = f"Live test '{state.test.name}' is over ({state.status}, by {ended['by']}: {why})."
@@ -331,7 +333,7 @@ def is_over(state: TestState) -> Reason:
 
 
 def not_begun(state: TestState) -> Reason:
-    """Return that a test was created and has not begun, and what begins it."""
+    """Return the reason for a test that was created and has not begun."""
     message = (
         f"Live test '{state.test.name}' was created and has not begun: the next analysis begins it "
         "('evergreen ab conclude'), once services follow the traffic."
@@ -349,7 +351,7 @@ def live_test_result(
     dry_run: bool = False,
     **more: Any,
 ) -> dict[str, Any]:
-    """Return what a command answers about a test."""
+    """Return the result of a command about a test."""
     plan = explain_plan(test)
     result: dict[str, Any] = to_plain(
         command_result(setup, state, reasons, entry=entry, dry_run=dry_run, test=plan, **more)

@@ -32,13 +32,13 @@ class HeldLock(Protocol):
 
 
 def lock_held(model: str, holder: str = "") -> Blocked:
-    """Return the refusal for a model that another holder works on."""
+    """Return the error for a model whose lock another process holds."""
     who = f" ({holder})" if holder else ""
     return Blocked("lock_held", f"Model '{model}' is being changed by another process{who}. Try again later.")
 
 
 def lock_lost(model: str, why: str) -> Blocked:
-    """Return the refusal for a holder that has lost its lock."""
+    """Return the error for a holder that has lost its lock."""
     return Blocked(
         "lock_lost",
         f"The lock of model '{model}' was lost ({why}); so this run stopped. "
@@ -81,7 +81,7 @@ def hold_file_lock(folder: Path, model: str) -> Iterator[FileLock]:
 
 
 def _flock(descriptor: int) -> bool:
-    """Take the lock; a few short retries, because who asks ``file_lock_is_held`` holds it for microseconds."""
+    """Take the lock; a few short retries, because `file_lock_is_held` takes it for microseconds."""
     for attempt in range(PROBE_RETRIES):
         with suppress(BlockingIOError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

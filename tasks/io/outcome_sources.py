@@ -1,4 +1,4 @@
-"""Where outcomes of served predictions come from: the log by itself, or a team's own source, joined by prediction."""
+"""Sources of the outcomes of served predictions: the log, or a team's own source that is joined by prediction id."""
 
 from __future__ import annotations
 

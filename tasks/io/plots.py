@@ -178,7 +178,7 @@ def holdout_figures(scored: Scored, *, problem: str) -> list[Figure]:
 
 
 def image_address(figure: Figure) -> str:
-    """Return a figure as a ``data:`` address, which a page shows without asking any server."""
+    """Return a figure as a ``data:`` address, which a page shows without a server."""
     picture = io.BytesIO()
     save_png(figure.figure, picture)
     figure.figure.clear()

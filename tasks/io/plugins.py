@@ -1,4 +1,4 @@
-"""What installed packages plug in: their entry points, offered to the registry of each kind."""
+"""Entry points of installed packages, offered to the registry of each kind."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ GROUPS: dict[str, PluginRegistry[Any]] = {
 
 
 def offer_plugins() -> None:
-    """Offer what the packages on ``sys.path`` register, once for each path; nothing of theirs is imported yet."""
+    """Offer the entry points of the packages on ``sys.path``, once for each path; nothing is imported yet."""
     path = tuple(sys.path)
     for group, registry in GROUPS.items():
         registry.offer({point.name: partial(_load, point, group) for point in _points(path, group)})

@@ -1,4 +1,4 @@
-"""A model's retraining: what asks for it and what holds it back, the claim of who does it, its pause and its status."""
+"""A model's retraining: its causes and what forbids it, the claim of the process that does it, its pause and status."""
 
 from __future__ import annotations
 
@@ -228,7 +228,7 @@ def _describe_attempt(attempt: Attempt, *, alive: bool) -> dict[str, Any]:
     }
 
 
-# What asks for a retraining and what holds it back: read and decided without a run, and without Prefect.
+# Causes of a retraining and what forbids it: read and decided without a run, and without Prefect.
 
 
 _RECENT_ATTEMPTS = 20
@@ -248,7 +248,7 @@ class Request:
 def read_request(
     setup: Setup, *, trigger: str, force: bool, reason: str | None, until: str | None, dry_run: bool
 ) -> Request:
-    """Check what was typed.
+    """Check the options of a command.
 
     Raises
     ------
@@ -266,7 +266,7 @@ def read_request(
 
 
 def read_causes(setup: Setup, request: Request, *, source: Source) -> RetrainingRequest:
-    """Read what asks: open alarms of the champion, a person, and the labels there are to learn from.
+    """Read the causes: open alarms of the champion, a person, and the labels there are to train on.
 
     Parameters
     ----------
@@ -280,13 +280,13 @@ def read_causes(setup: Setup, request: Request, *, source: Source) -> Retraining
     policy = retrain_policy(config)
     alarms = drift_causes(entries, version=champion, policy=policy, clock=config.data.clock)
     person = Cause(trigger=MANUAL, message=request.forced or "Asked for by hand.")
-    learned_to = _trained_to(setup, champion)
+    trained_to = _trained_to(setup, champion)
     return RetrainingRequest(
         causes=(*alarms, *([person] if request.trigger == MANUAL or request.forced else [])),
         judged=could_judge(entries, version=champion),
-        labels=_read_labels(setup, request, source, learned_to=learned_to),
+        labels=_read_labels(setup, request, source, trained_to=trained_to),
         champion_since=_champion_since(setup, champion),
-        champion_trained_up_to=learned_to,
+        champion_trained_up_to=trained_to,
         forced=request.forced,
     )
 
@@ -301,14 +301,14 @@ def _champion_since(setup: Setup, champion: int | None) -> datetime | None:
 
 
 def _trained_to(setup: Setup, champion: int | None) -> float | None:
-    """Return how far the champion has learned, as its tag says."""
+    """Return the end of the champion's training rows, as its tag says."""
     if champion is None or not setup.config.data.ordered:
         return None
     tag = setup.stores.registry.version(setup.model, champion).tags.get("evergreen.trained_to")
     return None if tag is None else parse_position(tag, clock=setup.config.data.clock)
 
 
-def _read_labels(setup: Setup, request: Request, source: Source, *, learned_to: float | None) -> Labels:
+def _read_labels(setup: Setup, request: Request, source: Source, *, trained_to: float | None) -> Labels:
     """Read the rows labelled since the last retraining, with the few columns that say so."""
     config = setup.config
     until = window = None
@@ -316,7 +316,7 @@ def _read_labels(setup: Setup, request: Request, source: Source, *, learned_to: 
         if request.until is not None:
             until = parse_position(request.until, clock=config.data.clock)
         attempts = read_history(setup.stores.ledger, setup.model).attempts[-_RECENT_ATTEMPTS:]
-        ends = [*(attempt.labelled_to for attempt in attempts), learned_to]
+        ends = [*(attempt.labelled_to for attempt in attempts), trained_to]
         begin = min((end for end in ends if end is not None), default=-math.inf)
         window = Window(begin, math.inf if until is None else max(until, begin))
     rows = source.read_rows(window, columns=clock_columns(config))
@@ -324,9 +324,9 @@ def _read_labels(setup: Setup, request: Request, source: Source, *, learned_to: 
 
 
 def answer_without_run(setup: Setup, request: Request, *, source: Source) -> StageResult | None:
-    """Return how a run ends that starts nothing, recorded as it would record it; None where there is something to do.
+    """Return the result of a run that starts nothing, recorded as the run would; None where there is something to do.
 
-    The run itself decides by the same functions. What a dead owner left is left to it, and so is whatever starts: it
+    The run itself decides by the same functions. A run that died is left to it, and so is whatever starts: it
     decides again, under the lock.
     """
     ledger, model, policy = setup.stores.ledger, setup.model, retrain_policy(setup.config)
@@ -346,7 +346,7 @@ def answer_without_run(setup: Setup, request: Request, *, source: Source) -> Sta
 
 
 def due_now(setup: Setup, *, source: Source) -> dict[str, Any]:
-    """Return what asks for a retraining of a model, what holds it, and when the next is due; it only reads.
+    """Return the causes of a model's retraining, what forbids it, and when the next is due; it only reads.
 
     Returns
     -------

@@ -68,7 +68,7 @@ class ServingCache:
         return documents
 
     def load(self, version: int, documents: dict[str, Any] | None = None) -> LoadedModel:
-        """Return a version, by what `fetch` returned of it; it is fetched unless that is given.
+        """Load a version by the result of `fetch`; it is fetched where none is given.
 
         Raises
         ------
@@ -79,14 +79,14 @@ class ServingCache:
         loaded = self._build(
             self._setup, _info(documents["info"]), documents["documents"], uri=str(self.files(version))
         )
-        if not self._leases[version].is_true:
+        if not self._leases[version].is_valid:
             raise InputError(
                 f"Version {version} was replaced on disk while it was loaded; it is tried again."
             )
         return loaded
 
     def remember(self, aliases: dict[str, int], *, traffic: Any, at: datetime) -> None:
-        """Write down what is served: it is what a start without the registry begins with."""
+        """Store what is served: a start without the registry begins with it."""
         plain = {"aliases": aliases, "traffic": traffic, "at": at.isoformat()}
         with folder_lock(self.folder):
             write_file(self.folder / _LAST, json.dumps(plain))
@@ -95,8 +95,8 @@ class ServingCache:
         """Return what was served last (``aliases``, ``traffic``, ``at``); None when nothing ever was."""
         return _read(self.folder / _LAST)
 
-    def keep_stop(self, stop: dict[str, Any]) -> None:
-        """Keep a stop of challengers until `forget_stop`; a former one gives way to it."""
+    def store_stop(self, stop: dict[str, Any]) -> None:
+        """Store a stop of challengers until `remove_stop`; it replaces an earlier one."""
         with folder_lock(self.folder):
             write_file(self.folder / _STOP, json.dumps(stop))
 
@@ -104,7 +104,7 @@ class ServingCache:
         """Return the stored stop; None when there is none."""
         return _read(self.folder / _STOP)
 
-    def forget_stop(self, stop: dict[str, Any]) -> None:
+    def remove_stop(self, stop: dict[str, Any]) -> None:
         """Remove a stored stop; one that another process has decided since stays."""
         with folder_lock(self.folder):
             if self.read_stop() == json.loads(json.dumps(stop)):
@@ -119,7 +119,7 @@ class ServingCache:
         return self._place(version) / _FILES
 
     def prune(self, keep: Collection[int]) -> None:
-        """Remove versions that no process serves or loads any more, and what downloads left that were cut off."""
+        """Remove versions that no process serves or loads any more, and the files of interrupted downloads."""
         with folder_lock(self.folder):
             for number in [number for number in list(self._leases) if number not in keep]:
                 self._leases.pop(number).end()
@@ -154,7 +154,7 @@ class ServingCache:
             return None
 
     def _use(self, version: int) -> dict[str, Any] | None:
-        """Return what the cache holds of a version that is whole, and keep others from removing it; else None."""
+        """Return a complete version's entry and lock it against removal; None when it is not complete."""
         path = self._place(version) / _FACTS
         with folder_lock(self.folder):
             if not path.is_file():
@@ -164,7 +164,7 @@ class ServingCache:
 
     def _fetch(self, info: VersionInfo) -> dict[str, Any]:
         """Download to a temporary folder and rename: a version is here whole or not at all; the first process wins."""
-        with self._workplace() as folder:
+        with self._download_folder() as folder:
             fresh, place = folder / "version", self._place(info.version)
             self._download(f"models:/{info.model}/{info.version}", fresh)
             documents: dict[str, Any] = {
@@ -185,8 +185,8 @@ class ServingCache:
         return documents
 
     @contextmanager
-    def _workplace(self) -> Iterator[Path]:
-        """Give a folder to download into, which others leave alone while this process lives."""
+    def _download_folder(self) -> Iterator[Path]:
+        """Yield a folder to download into; other processes do not remove it while this one lives."""
         with folder_lock(self.folder):
             folder = Path(tempfile.mkdtemp(dir=self.folder, prefix=_FETCH))
             (folder / _USED).touch()

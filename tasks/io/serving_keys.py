@@ -114,7 +114,7 @@ class WatchedKeys:
 
 
 def _change(path: Path, change: Callable[[tuple[ApiKey, ...]], Sequence[ApiKey]]) -> None:
-    """Replace the keys, one writer at a time: who reads sees the old keys or the new ones; only the owner may."""
+    """Replace the keys, one writer at a time: a reader sees the old keys or the new ones; only the owner may read."""
     with folder_lock(path.parent, f".{path.name}.lock"):
         keys = [key.to_dict() for key in change(read_keys(path))]
         write_file(path, json.dumps({"keys": keys}, indent=2), mode=0o600)
@@ -153,7 +153,7 @@ def private_key(settings: Settings) -> bytes:
 
 
 def _make(path: Path) -> None:
-    """Make a key that is there whole or not at all; of many who make one at once, the first one's is everybody's."""
+    """Make a key that is stored whole or not at all; of several processes at once the first one's key holds for all."""
     draft = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
         write_file(draft, secrets.token_bytes(_BYTES).hex(), mode=0o600)

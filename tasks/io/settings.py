@@ -1,4 +1,4 @@
-"""What differs by machine: one folder of embedded state, the store addresses, the folder of configurations."""
+"""Settings of a machine: its folder of embedded state, the store addresses, the folder of configurations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Open what a stage works with: the model's configuration and the stores, each opened at first use."""
+"""Open a model's configuration and the stores, each store at its first use."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Stores:
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """One model's configuration beside the stores of this machine."""
+    """One model's configuration and the stores of this machine."""
 
     config: ModelConfig
     """The model's configuration."""
@@ -118,7 +118,7 @@ def record_decision(setup: Setup, kind: str, result: StageResult) -> StageResult
 def command_result(
     setup: Setup, state: str, reasons: Iterable[Reason], *, entry: LedgerEntry | None = None, **more: Any
 ) -> dict[str, Any]:
-    """Return what a command answers: state, model, reasons and the entry it wrote, then ``more``."""
+    """Return the result of a command: state, model, reasons and the entry it wrote, then ``more``."""
     return {
         "state": state,
         "model": setup.model,

@@ -76,7 +76,7 @@ def smoke_version(
 
 
 def smoke_verdict(*, model: str, version: int, registry: Registry, tracking_uri: str) -> Verdict:
-    """Return PASS or FAIL for a version as it serves; what a promotion tests its new champion by."""
+    """Return PASS or FAIL for a version as it serves; promotions test their new champion by it."""
     return judge_smoke(
         smoke_version(
             model=model, version=version, registry=registry, tracking_uri=tracking_uri, batch_rows=0

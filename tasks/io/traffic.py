@@ -31,7 +31,7 @@ from evergreen.tasks.io.setup import Setup, command_result
 
 
 def read_traffic(ledger: Ledger, model: str) -> TrafficState:
-    """Return what is wanted of a model's traffic: one entry is read."""
+    """Return the wanted traffic of a model; one entry is read."""
     return _state_of(ledger.last(model, TRAFFIC), model)
 
 
@@ -47,7 +47,7 @@ def traffic_in_force(ledger: Ledger, model: str, *, champion: int | None) -> Tra
 def write_decision(
     ledger: Ledger, model: str, decision: TrafficDecision, *, at: datetime
 ) -> LedgerEntry | None:
-    """Write what was decided, unless the traffic was changed since; None then, and where nothing is to be written.
+    """Write a decision, unless the traffic was changed since; None then, and where nothing is to be written.
 
     Of many processes that decide at once one writes. The others read what it wrote, and follow.
     """
@@ -80,7 +80,7 @@ def set_variants(
     why: str = "",
     dry_run: bool = False,
 ) -> dict[str, Any]:
-    """Set who answers and who scores along, in place of all before.
+    """Set the variants and shadows of a model in place of all before.
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ def end_variants(
 
 
 def show_traffic(setup: Setup) -> dict[str, Any]:
-    """Return who answers and who scores along, the ramp, and why; it only reads."""
+    """Return the variants, the shadows, the ramp, and the reasons; it only reads."""
     champion = setup.stores.registry.aliases(setup.model).get(CHAMPION)
     state = traffic_in_force(setup.stores.ledger, setup.model, champion=champion)
     word = "Ramping" if state.ramp is not None else "Plain" if state.plan.is_plain else "Shared"

@@ -1,4 +1,4 @@
-"""The monitor's streams in the ledger: where each phase stands, and which windows it has judged."""
+"""The monitor's streams in the ledger: the last window of each phase, and the windows it has judged."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class ForeignModel:
         return tuple(self.types)
 
     def predict(self, frame: pd.DataFrame) -> Any:
-        """Answer with whatever the model answers.
+        """Return the model's predictions.
 
         Raises
         ------
@@ -121,7 +121,7 @@ _TRUSTED = {
 
 
 def trusted_types(names: Iterable[str], *, allow: Sequence[str] = (), what: str = "The model") -> list[str]:
-    """Return the type names, all of them allowed.
+    """Return the type names after a check that all are allowed.
 
     Classes of scikit-learn, LightGBM and XGBoost are allowed, functions are not (a few harmless ones of NumPy
     apart), since a function may be called with anything; beside these what ``training.allow`` lists.
@@ -256,7 +256,7 @@ def _load(uri: str, tracker: Tracker, config: ModelConfig) -> tuple[Any, Model]:
 
 
 def fetch_model(uri: str, folder: Path, *, tracker: Tracker) -> Path:
-    """Download a model's files; ``runs:`` and ``models:`` are asked of the tracker's store, and of no other.
+    """Download a model's files; ``runs:`` and ``models:`` are resolved by the tracker's own store.
 
     Raises
     ------
@@ -387,7 +387,7 @@ def _metrics_of(client: MlflowClient, run: Run, model_id: str) -> list[Metric]:
 
 
 def _refuse_code(local: Path, model: Model, uri: str, config: ModelConfig) -> None:
-    """Refuse files whose loading runs what their author put in, unless that is allowed."""
+    """Refuse files that run their author's code when they are loaded, unless that is allowed."""
     if config.training.allow_pickle:
         return
     python = model.flavors.get("python_function", {})
@@ -396,6 +396,6 @@ def _refuse_code(local: Path, model: Model, uri: str, config: ModelConfig) -> No
     if pickled or runs_code or "serialization_format" in model.flavors.get("sklearn", {}):
         what = f"pickled code ({pickled[0]})" if pickled else "code of its own"
         raise InputError(
-            f"The model at '{uri}' brings {what}; loading it would run whatever its author put in. Log it as skops "
+            f"The model at '{uri}' brings {what}; loading it would run its author's code. Log it as skops "
             "(mlflow.sklearn.log_model), or, if you trust it, set training.allow_pickle: true."
         )

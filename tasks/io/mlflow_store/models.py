@@ -1,4 +1,4 @@
-"""Log a fitted model as MLflow keeps it, and load a version with all that is needed to score with it."""
+"""Log a fitted model to MLflow, and load a version with all that scoring needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model registry: versions, tags and aliases, as MLflow keeps them."""
+"""The model registry of MLflow: versions, tags and aliases."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ class Registry:
     def _translated(
         self, error: MlflowException, name: str, *, version: int | None = None, alias: str | None = None
     ) -> Exception:
-        """Return our error for one of MLflow's; its own where we have nothing better to say."""
+        """Return our error for one of MLflow's; its own where ours would say no more."""
         if error.error_code == ABSENT and version is not None:
             return unknown_version(name, version, [info.version for info in self.versions(name)])
         if error.error_code == "INVALID_PARAMETER_VALUE" and alias is not None:

@@ -1,4 +1,4 @@
-"""Keep a model: its run, its files, its documents, and a registered version with a story in its tags."""
+"""Store a model: its run, its files, its documents, and a registered version with tags."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class VersionRecord:
     children: Mapping[str, Iterable[LogItem]] = field(default_factory=dict)
 
 
-def keep_version(setup: Setup, record: VersionRecord) -> VersionInfo:
+def store_version(setup: Setup, record: VersionRecord) -> VersionInfo:
     """Write the run, store the files, and register the version; a failure before the last step registers nothing.
 
     Returns

@@ -34,7 +34,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
 
 @dataclass(slots=True, eq=False)
 class Put:
-    """What one call put, encoded, and the future that waits for it."""
+    """The encoded rows of one call, and the future that waits for their writing."""
 
     count: int
     """How many rows."""
@@ -170,7 +170,7 @@ class RetryingStore:
         except self._store.failures as error:
             logger.error("%d requests were not written to the log: %s", len(puts), _driver_message(error))
             kind = type(error).__name__
-            message = f"The log did not take the request ({kind}). Try again; the same id may be used."
+            message = f"The log did not accept the request ({kind}). Try again; the same id may be used."
             return [Unreachable(message)] * len(puts)
         except Exception as error:  # handed to whoever put it; the thread that serves all others lives on
             self._store.drop()
@@ -212,7 +212,7 @@ class RetryingStore:
         self._store.drop()
 
     def _try(self, puts: Sequence[Put], at: Callable[[], str]) -> list[Any]:
-        """Write, again and again while the database fails and patience lasts."""
+        """Write; repeat while the database fails and time is left."""
         deadline = time.monotonic() + (0.0 if self.down else self._patience)
         pause, recheck = _FIRST_PAUSE, False
         while True:

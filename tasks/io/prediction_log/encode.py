@@ -1,4 +1,4 @@
-"""Served rows and outcomes as the records the log stores: JSON made once, and what no database takes refused."""
+"""Served rows and outcomes as the records the log stores: as JSON; values no database can hold are refused."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def shadow_record(model: str, name: str, shadow: ShadowScore) -> ShadowRecord:
 
 
 def _json(value: Any, name: str) -> str:
-    """Return a value's JSON; whatever the fast ways do otherwise is left to the careful one."""
+    """Return a value's JSON; values that the fast encoder treats differently go to the careful one."""
     kind = value.__class__
     if kind is float:
         if value in _INFINITE:

@@ -154,7 +154,7 @@ class Prediction:
 
 @dataclass(frozen=True, kw_only=True)
 class KnownOutcome:
-    """What came true for a prediction, and the position on the clock at which that became known."""
+    """The outcome of a prediction, and the position on the clock at which it became known."""
 
     prediction_id: str
     outcome: Any
@@ -335,7 +335,7 @@ class Served:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutcomeReceipt:
-    """What became of a batch of outcomes; all but the refused are in the log."""
+    """Result of a batch of outcomes; all but the refused are in the log."""
 
     written: int
     """New ones."""
@@ -347,7 +347,7 @@ class OutcomeReceipt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriterState:
-    """How the writer is doing."""
+    """State of the writer."""
 
     depth: int
     """Rows that wait or are being written."""

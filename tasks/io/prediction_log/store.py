@@ -220,7 +220,7 @@ class Log:
             return sum(connection.execute(new, each).rowcount for each in values)
 
     def _append(self, table: Table, model: str, chunk: list[dict[str, Any]], at: datetime) -> int:
-        """Insert what is missing, then read all back: whoever was faster, what is there is what was meant."""
+        """Insert what is missing, then read all back and check that they are the rows that were to be written."""
         meant: dict[str, dict[str, Any]] = {}
         for values in chunk:
             if not same_content(meant.setdefault(values["prediction_id"], values), values):

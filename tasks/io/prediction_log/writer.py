@@ -299,7 +299,7 @@ class LogWriter:
         self._store.close()
 
     def _take(self, first: Put) -> list[Put]:
-        """Return a put and whatever else is there."""
+        """Return a put and all others that wait."""
         puts, rows = [first], first.count
         with suppress(queue.Empty):
             while rows < self._most_rows:
@@ -312,7 +312,7 @@ class LogWriter:
         return puts
 
     def _write(self, puts: list[Put]) -> None:
-        """Write puts and hand over what became of them."""
+        """Write puts and deliver their results."""
         results = self._store.write(puts, at=self._at)
         rows = sum(put.count for put in puts)
         with self._lock:

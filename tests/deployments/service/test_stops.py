@@ -186,14 +186,14 @@ def test_a_stop_that_a_service_could_never_write_holds_after_a_restart_and_is_wr
 def test_a_stop_is_on_disk_before_it_takes_effect(model, monkeypatch):
     """So that kill -9 at any moment undoes none that anybody has seen."""
     ramp_variant(model, canary="2", steps=[0.5, 1.0])
-    kept, live, keep = [], [], ServingCache.keep_stop
+    kept, live, keep = [], [], ServingCache.store_stop
 
     def keep_and_look(self, stop):
         keep(self, stop)
         kept.append(self.read_stop())
         live.extend(live_of())
 
-    monkeypatch.setattr(ServingCache, "keep_stop", keep_and_look)
+    monkeypatch.setattr(ServingCache, "store_stop", keep_and_look)
 
     def live_of():
         return [service.models["tested"].live.plan.is_plain for service in services]

@@ -179,7 +179,7 @@ def test_a_model_with_code_of_its_own_is_refused(tracker, tmp_path, flavor):
     (tmp_path / "own").mkdir()
     flavors = {"flavors": {"python_function": flavor}}
     (tmp_path / "own" / "MLmodel").write_text(yaml.safe_dump(flavors))
-    with pytest.raises(InputError, match="code of its own; loading it would run whatever its author put in"):
+    with pytest.raises(InputError, match="code of its own; loading it would run its author's code"):
         load_foreign(str(tmp_path / "own"), tracker=tracker, config=model_config())
 
 

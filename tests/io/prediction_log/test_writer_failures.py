@@ -52,7 +52,7 @@ def test_a_lock_that_is_kept_too_long_fails_what_waits_and_the_writer_recovers(s
     writer = LogWriter(sqlite.url, patience=0.2)
     with closing(sqlite3.connect(sqlite_path(sqlite.url), isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(Unreachable, match=r"did not take the request \(OperationalError\).*same id"):
+        with pytest.raises(Unreachable, match=r"did not accept the request \(OperationalError\).*same id"):
             put(writer, "p1").result(WAIT)
         assert writer.state().down
         assert isinstance(put(writer, "p2").exception(WAIT), Unreachable)
