@@ -139,7 +139,7 @@ def monitor_of_champion(setup: Setup) -> RegisteredMonitor:
         version=version,
         trained_to=_trained_to(model),
     )
-    return RegisteredMonitor(model=model, past=prepared.past, watch=prepared.watch)
+    return RegisteredMonitor(model=model, past=prepared.past, setup=prepared.setup)
 
 
 def _trained_to(model: LoadedModel) -> float | None:
@@ -169,9 +169,9 @@ def show_drift_limits(setup: Setup) -> dict[str, Any]:
         ``no_champion``.
     """
     prepared = monitor_of_champion(setup)
-    watch, policy = prepared.watch, prepared.watch.policy
+    monitored, policy = prepared.setup, prepared.setup.policy
     expected = expected_false_alarms(policy=policy)
-    rows = [row for null in watch.nulls.values() for row in calibration_table(null, policy=policy)]
+    rows = [row for null in monitored.nulls.values() for row in calibration_table(null, policy=policy)]
     limits = [{**row, "past": past_quantiles(prepared.past, row)} for row in rows]
     return {
         "state": "Calibrated",
@@ -182,7 +182,7 @@ def show_drift_limits(setup: Setup) -> dict[str, Any]:
         "expected": expected,
         "limits": limits,
         "sentences": explain_limits(policy, expected, limits),
-        "reasons": [reason.to_dict() for reason in watch.notes],
+        "reasons": [reason.to_dict() for reason in monitored.notes],
     }
 
 
@@ -297,7 +297,7 @@ def windows_of(setup: Setup, monitored: RegisteredMonitor) -> WindowSource:
 
 def stream_of(setup: Setup, monitored: RegisteredMonitor, phase: Phase) -> WindowStream:
     """Return the stream of a phase's results."""
-    stores, clock = setup.stores, monitored.watch.clock
+    stores, clock = setup.stores, monitored.setup.clock
     return WindowStream(ledger=stores.ledger, log=stores.log, model=setup.model, phase=phase, clock=clock)
 
 
@@ -319,7 +319,7 @@ def check_due_windows(
             position = commit(setup, monitored, stream, check, position)
         else:
             position = StreamPosition(state=check.state, version=monitored.version)
-        results.append(check.result.to_dict(clock=monitored.watch.clock))
+        results.append(check.result.to_dict(clock=monitored.setup.clock))
         newest_rows = monitor.readable_rows(monitored, window.rows) if len(window.rows) else newest_rows
         report_progress(len(results), len(due.windows), results[-1])
     entry = setup.stores.ledger.last(setup.model, stream.name)
@@ -355,7 +355,7 @@ def find_due(
     source: WindowSource,
 ) -> tuple[FloatArray, WindowSchedule]:
     """Return the positions of the rows that windows are cut from, and the windows to check."""
-    trained_to = monitored.watch.trained_to
+    trained_to = monitored.setup.trained_to
     if request.is_recheck:
         positions, span = source.positions(request.since), Window(request.since, request.until)
         cutting = Windowing.of(setup.config)

@@ -75,13 +75,13 @@ def health_facts(run: MonitorRun) -> HealthFacts:
         as_of=request.now if at_present else None,
         champion=run.monitor.model,
         past=run.monitor.past,
-        rows=None if rows is None or run.monitor.watch.concealed else rows.frame,
+        rows=None if rows is None or run.monitor.setup.concealed else rows.frame,
     )
 
 
 def conclude_run(setup: Setup, run: MonitorRun, health: HealthReport | None) -> StageResult:
     """Return how a run ends; where no window was due, the newest ones known still hold."""
-    request, watch, due = run.request, run.monitor.watch, run.inputs.due
+    request, prepared, due = run.request, run.monitor.setup, run.inputs.due
     windows = merge_results(result for phase in run.phases.values() for result in phase.results)
     result = conclude_monitoring(
         setup.model,
@@ -89,7 +89,7 @@ def conclude_run(setup: Setup, run: MonitorRun, health: HealthReport | None) -> 
         version=run.monitor.version,
         open_alarms=None if request.is_recheck else open_alarms(run),
         fresh=bool(windows),
-        notes=(*due.reasons, *watch.notes, *(health.reasons if health else ())),
+        notes=(*due.reasons, *prepared.notes, *(health.reasons if health else ())),
         details={"remaining": due.remaining, "health": health.to_dict() if health else None},
     )
     details = {**result.details, "windows": windows, "looked_back": request.is_recheck}
@@ -107,7 +107,7 @@ def open_alarms(run: MonitorRun) -> list[dict[str, Any]]:
             "column": alarm.column,
             "signal": alarm.signal,
             "effect": alarm.reported,
-            "since": format_position(alarm.since, clock=run.monitor.watch.clock),
+            "since": format_position(alarm.since, clock=run.monitor.setup.clock),
         }
         for phase in run.phases.values()
         for alarm in phase.state.alarms
@@ -126,7 +126,7 @@ def report_run(
             windows=windows if run.request.is_recheck else _with_history(setup, run, windows),
             promotions=promotions(setup),
             profiles=_profiles(run),
-            limits=run.monitor.watch.limits(),
+            limits=run.monitor.setup.limits(),
         )
         url = report_monitoring(setup, watched, result, sample=_sample(setup, run))
         result = replace(result, details={**result.details, "run_url": url})
@@ -204,7 +204,7 @@ def keep_history(setup: Setup, run: MonitorRun, *, least: int = MIN_STORED_WINDO
     if not run.request.records or newest is None or len(tails[0]) < least:
         return 0
     stored = [tail[0] for tail in tails if tail]
-    if run.monitor.watch.clock != "rows":
+    if run.monitor.setup.clock != "rows":
         oldest = min(float(entry.payload["start"]) for entry in stored)
         return log.purge_windows(setup.model, before=min(oldest, newest - length))
     limit = utc_now() - timedelta(seconds=length)
@@ -240,7 +240,7 @@ def _with_history(setup: Setup, run: MonitorRun, windows: list[dict[str, Any]]) 
 
 def _profiles(run: MonitorRun) -> tuple[tuple[Profile, Profile], ...]:
     """Return the newest window's profiles beside the reference's."""
-    check, reference = run.inputs.newest_check, run.monitor.watch.reference
+    check, reference = run.inputs.newest_check, run.monitor.setup.reference
     if check is None:
         return ()
     pairs = ((reference.inputs, "inputs"), (reference.answers, "answers"))

@@ -111,7 +111,7 @@ def test_a_page_names_what_is_not_watched_and_health_asks_the_champion_for_a_row
     run = look_at_both(setup)
     health_of(setup, run)
     assert ["x"] == [
-        name for name in ("x", "z", "colour") if name in run.monitor.watch.limits()["Not watched"]
+        name for name in ("x", "z", "colour") if name in run.monitor.setup.limits()["Not watched"]
     ]
     assert [None] == [facts.rows for facts in asked]
     assert run.inputs.newest_rows.frame["x"].isna().all()

@@ -1,4 +1,4 @@
-"""Calibration: the null of a model's signals from its own past, or from sampling theory where that is short."""
+"""Calibration: the null model of signals, from the reference windows, or from sampling theory where these are few."""
 
 from __future__ import annotations
 
@@ -260,7 +260,7 @@ _UNEQUAL = 1e-3
 
 
 def fit_null_model(series: SignalSeries | None, *, policy: Policy, whole: Signals | None = None) -> NullModel:
-    """Learn what the signals of one or several kinds do when nothing drifts.
+    """Fit the null model: what the signals of one or several kinds do when nothing drifts.
 
     With at least ten reference windows a signal's limits come from these (`calibrate_by_windows`), else from
     sampling theory (`calibrate_by_theory`), and the null says so. Fixed thresholds need the
@@ -290,7 +290,7 @@ def fit_null_model(series: SignalSeries | None, *, policy: Policy, whole: Signal
 
 
 def calibrate_by_windows(past: ReferenceHistory) -> NullModel:
-    """Learn the null from at least ten windows: season, variance between windows, dependence of neighbours."""
+    """Fit the null model to at least ten windows: season, variance between windows, dependence of neighbours."""
     policy, n = past.policy, past.policy.evaluated
     missing = ~np.isfinite(past.values)
     series = np.where(missing, np.nan_to_num(column_means(past.values)), past.values)
@@ -334,7 +334,7 @@ def calibrate_by_windows(past: ReferenceHistory) -> NullModel:
 
 
 def calibrate_by_theory(past: ReferenceHistory, whole: Signals | None) -> NullModel:
-    """Take the null from sampling theory: normal limits, the reference's own error on top of the window's.
+    """Derive the null model from sampling theory: normal limits, the reference's own error on top of the window's.
 
     Windows that differ among themselves by more than their rows explain (Cochran's Q at .001) add their own spread.
     """

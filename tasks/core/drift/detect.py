@@ -1,4 +1,4 @@
-"""Detectors: a window against what is expected, against its forecast, and with its neighbours; and their alarms."""
+"""Detectors (level, jump, sustained): how a window differs from what is expected; and the alarms they open."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class DetectorState(Struct):
 
     @classmethod
     def empty(cls) -> DetectorState:
-        """Return the state of a new champion."""
+        """Return the state before the first window."""
         table, counts = np.zeros((0, 0)), np.zeros(0, dtype=np.int64)
         return cls(recent=table, forecast=np.zeros(0), forecast_windows=counts, age=counts, moved=table)
 
@@ -144,8 +144,8 @@ class Detection:
     """Shape (3, k): what each detector compares with: what is expected (``level``), the forecast (``jump``), what is
     expected (``sustained``)."""
     effects: FloatArray
-    """Shape (3, k): how far the window (``sustained``: the mean of the last n) is off that; NaN where a form cannot
-    look."""
+    """Shape (3, k): how far the window (``sustained``: the mean of the last n) is off that; NaN where a detector
+    cannot judge."""
     limits: FloatArray
     spreads: FloatArray
     """``limits``, ``spreads`` (shape (3, k)): largest effect that is no move, the effect floor apart, and the
@@ -213,9 +213,9 @@ def run_detectors(
 def update_state(
     detection: Detection, null: NullModel, state: DetectorState, *, frozen: BoolArray
 ) -> DetectorState:
-    """Return the state after a check: columns that moved, or have an open alarm (``frozen``), teach no forecast.
+    """Return the state after a check: columns that moved, or have an open alarm (``frozen``), do not update it.
 
-    A forecast that is too old to look by begins anew with the window.
+    A forecast that is too old to compare with begins again at the window.
     """
     n = len(null.recent) + 1
     teaches = detection.judged & ~detection.moved & ~frozen

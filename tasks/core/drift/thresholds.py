@@ -1,4 +1,4 @@
-"""Borrowing: what the columns of a model know together of how variable one of them is."""
+"""Thresholds: variances shrunk towards those of similar columns, and the limits of each detector made from them."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ def at_least_usual(values: FloatArray, keys: Sequence[SignalKey], *, by_main: bo
 def shrink_variances(
     variances: FloatArray, freedom: FloatArray, series: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Sharpen each column's variance by that of the others, as far as they resemble each other.
+    """Shrink the variance of each column towards that of the others, as far as they resemble each other.
 
-    The variances are taken for draws around a common one (scaled inverse χ², empirical Bayes: Smyth 2004): what they
-    differ by beyond chance says how much a column may trust the others. Two cautions: what correlated columns know
+    The variances are treated as draws around a common one (scaled inverse χ², empirical Bayes: Smyth 2004): what they
+    differ by beyond chance decides how strongly they are shrunk. Two cautions: what correlated columns hold
     together is counted once (their number is taken as (Σ λ)² / Σ λ² of the squared correlations), and a column that
     varies more than the others keeps its own variance.
 
@@ -177,7 +177,7 @@ def fit_limits(
     groups : sequence of array
         Signals that share a variance (`evergreen.tasks.core.drift.thresholds`): none is then taken for calmer
         than they are together.
-    lend : bool
+    pool_freedom : bool
         Whether they share degrees of freedom too; only for deviations that hardly depend on their own past.
     """
     count = np.isfinite(past).sum(axis=0)

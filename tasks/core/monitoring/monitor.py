@@ -123,7 +123,7 @@ class WindowCheck:
 
 
 def check_window(
-    watch: MonitorSetup,
+    setup: MonitorSetup,
     due: DueWindow,
     rows: Rows,
     scored: Scored,
@@ -154,19 +154,19 @@ def check_window(
     DataError
         When a feature is missing, or a numeric one holds text.
     """
-    features = feature_frame(rows.frame, watch.schema)
+    features = feature_frame(rows.frame, setup.schema)
     answers_to = features if answered_rows is None else features[answered_rows]
-    answered = answer_signals(watch.answers, scored, phase=due.phase, features=answers_to, rng=rng)
-    answered = _without_training_rows(watch, due, answered)
+    answered = answer_signals(setup.answers, scored, phase=due.phase, features=answers_to, rng=rng)
+    answered = _without_training_rows(setup, due, answered)
     profiles, signals, count = {"outcomes": answered.profile}, answered.signals, answered.labelled
     measured, notes = tuple[ColumnMeasure, ...](), tuple[Reason, ...]()
     if due.phase is Phase.INPUTS:
         profiles, count = {"answers": answered.profile}, len(rows)
-        profiles["inputs"] = measure_profile(features, watch.reference.inputs.grid, columns=watch.features)
-        signals = join_signals([watch.data.measure(profiles["inputs"]), signals])
-        measured = _measures(watch, profiles)
+        profiles["inputs"] = measure_profile(features, setup.reference.inputs.grid, columns=setup.features)
+        signals = join_signals([setup.data.measure(profiles["inputs"]), signals])
+        measured = _measures(setup, profiles)
         notes = answered.reasons.get(DriftKind.PERFORMANCE, ())  # why nothing is estimated without labels
-    judgement = _judge(watch, due, signals, state, measured, rows=count)
+    judgement = _judge(setup, due, signals, state, measured, rows=count)
     kinds = (  # the answers know better than the judge why a kind is INSUFFICIENT
         replace(one, reasons=answered.reasons.get(one.kind) or one.reasons)
         if one.level is Level.INSUFFICIENT
@@ -176,25 +176,25 @@ def check_window(
     result = WindowResult(
         window=due.window,
         phase=due.phase,
-        version=watch.version,
+        version=setup.version,
         rows=count,
         kinds=tuple(kinds),
         changes=tuple(change.to_dict() for change in judgement.alarms),
         columns=tuple(measure.to_dict() for measure in measured),
-        performance=performance_with_reference(answered.performance, watch.answers),
+        performance=performance_with_reference(answered.performance, setup.answers),
         notes=notes,
     )
     return WindowCheck(result=result, state=judgement.state, profiles=profiles)
 
 
 def refuse_window(
-    watch: MonitorSetup, due: DueWindow, reason: Reason, *, rows: int, state: DetectorState
+    setup: MonitorSetup, due: DueWindow, reason: Reason, *, rows: int, state: DetectorState
 ) -> WindowCheck:
     """Return the check of a window that cannot be read at all: every kind INSUFFICIENT, for a named reason."""
-    kinds = [kind for kind in due.phase.kinds if kind in watch.policy.kinds]
+    kinds = [kind for kind in due.phase.kinds if kind in setup.policy.kinds]
     verdicts = tuple(KindVerdict(kind=kind, level=Level.INSUFFICIENT, reasons=(reason,)) for kind in kinds)
     result = WindowResult(
-        window=due.window, phase=due.phase, version=watch.version, rows=rows, kinds=verdicts
+        window=due.window, phase=due.phase, version=setup.version, rows=rows, kinds=verdicts
     )
     return WindowCheck(result=result, state=state)
 
@@ -230,13 +230,13 @@ def performance_with_reference(
     return {**performance.to_dict(), "reference": standard.value if standard.defined else None, "drop": drop}
 
 
-def _measures(watch: MonitorSetup, profiles: dict[str, Profile]) -> tuple[ColumnMeasure, ...]:
+def _measures(setup: MonitorSetup, profiles: dict[str, Profile]) -> tuple[ColumnMeasure, ...]:
     """Measure features and answers against the reference; not the outcome: its time is the phase ``outcomes``."""
-    drift, reference = watch.config.drift, watch.reference
+    drift, reference = setup.config.drift, setup.reference
     levels: dict[str, Any] = {
         "significance": drift.ks_significance,
         "psi_warning": drift.psi_warning,
-        "measures": shown_measures(watch.config),
+        "measures": shown_measures(setup.config),
     }
     pairs = ((reference.inputs, profiles["inputs"]), (reference.answers, profiles["answers"]))
     measured = [
@@ -246,7 +246,7 @@ def _measures(watch: MonitorSetup, profiles: dict[str, Profile]) -> tuple[Column
 
 
 def _judge(
-    watch: MonitorSetup,
+    setup: MonitorSetup,
     due: DueWindow,
     signals: Signals,
     state: DetectorState,
@@ -254,20 +254,20 @@ def _judge(
     *,
     rows: int,
 ) -> Judgement:
-    null = watch.nulls.get(due.phase)
+    null = setup.nulls.get(due.phase)
     if null is None:  # no kind of this phase is monitored (drift.kinds)
         return Judgement(kinds=(), state=state)
-    where: dict[str, Any] = {"policy": watch.policy, "position": due.window.start, "rows": rows}
-    if watch.policy.name == "fixed_thresholds":
+    where: dict[str, Any] = {"policy": setup.policy, "position": due.window.start, "rows": rows}
+    if setup.policy.name == "fixed_thresholds":
         return judge_fixed_thresholds(signals, null, state, measures=measured, **where)
     return judge_window(signals, null, state, **where)
 
 
-def _without_training_rows(watch: MonitorSetup, due: DueWindow, answered: AnswerSignals) -> AnswerSignals:
+def _without_training_rows(setup: MonitorSetup, due: DueWindow, answered: AnswerSignals) -> AnswerSignals:
     """Blank the answers' signals of a window the champion has learned from."""
-    if not due.learned or watch.trained_to is None:
+    if not due.learned or setup.trained_to is None:
         return answered
-    reason = trained_on_reason(due, trained_to=watch.trained_to, version=watch.version, clock=watch.clock)
+    reason = trained_on_reason(due, trained_to=setup.trained_to, version=setup.version, clock=setup.clock)
     signals = answered.signals
     blank = np.array([key.kind in _ANSWERS for key in signals.keys])
     values = np.where(blank, np.nan, signals.values)
@@ -322,17 +322,17 @@ class ChampionMonitor:
 
     model: Scorer
     past: ReferenceSeries
-    watch: MonitorSetup
+    setup: MonitorSetup
 
     @property
     def version(self) -> int:
         """The champion's version."""
-        return self.watch.version
+        return self.setup.version
 
     @property
     def phases(self) -> tuple[Phase, ...]:
         """Phases whose kinds of drift are monitored; always ``inputs``, which cuts the windows of both."""
-        return tuple(phase for phase in Phase if phase is Phase.INPUTS or phase in self.watch.nulls)
+        return tuple(phase for phase in Phase if phase is Phase.INPUTS or phase in self.setup.nulls)
 
 
 def prepare_monitor(
@@ -344,7 +344,7 @@ def prepare_monitor(
     version: int,
     trained_to: float | None,
 ) -> ChampionMonitor:
-    """Prepare the watch of a version from what was frozen with it.
+    """Prepare the monitor of a version from what was frozen with it.
 
     Parameters
     ----------
@@ -355,7 +355,7 @@ def prepare_monitor(
     trained_to : float | None
         Position from which on rows are new to it; None where that is not known.
     """
-    watch = prepare_setup(
+    setup = prepare_setup(
         Reference.from_dict(frozen.profile),
         frozen.past,
         config=config,
@@ -364,7 +364,7 @@ def prepare_monitor(
         version=version,
         trained_to=trained_to,
     )
-    return ChampionMonitor(model=model, past=frozen.past, watch=watch)
+    return ChampionMonitor(model=model, past=frozen.past, setup=setup)
 
 
 def find_due(
@@ -384,7 +384,7 @@ def find_due(
         cutting=Windowing.of(config),
         phase=phase,
         last_end=head.end,
-        trained_to=monitor.watch.trained_to,
+        trained_to=monitor.setup.trained_to,
         judged=judged,
         now=now,
         until=until,
@@ -419,24 +419,24 @@ def monitor_window(
         _require_plain_times(config, rows)
         rows = readable_rows(monitor, rows)
         scored, own = _answers_to(monitor, rows, config)
-        check = check_window(monitor.watch, due, rows, scored, state=state, rng=rng, answered_rows=own)
+        check = check_window(monitor.setup, due, rows, scored, state=state, rng=rng, answered_rows=own)
     except DataError as error:
         reason = Reason(code="unreadable", message=str(error), n=len(rows))
-        check = refuse_window(monitor.watch, due, reason, rows=len(rows), state=state)
+        check = refuse_window(monitor.setup, due, reason, rows=len(rows), state=state)
     check = with_late_labels(check, late)
     return close_champion_period(check, head.state) if changed else check
 
 
 def readable_rows(monitor: ChampionMonitor, rows: Rows) -> Rows:
     """Return a window's rows with missing values for what the log conceals."""
-    return show_missing(rows, monitor.watch.concealed, monitor.watch.config)
+    return show_missing(rows, monitor.setup.concealed, monitor.setup.config)
 
 
 def alert_policy(monitor: ChampionMonitor, *, config: ModelConfig) -> AlertPolicy:
     """Return who tells the alarms of a monitor's looks."""
     return AlertPolicy(
         model=config.model,
-        clock=monitor.watch.clock,
+        clock=monitor.setup.clock,
         config=config.alerts,
         critical=config.drift_critical,
         private=frozenset(config.data.private),
@@ -455,7 +455,7 @@ def _answers_to(monitor: ChampionMonitor, rows: Rows, config: ModelConfig) -> tu
 
     Where the log conceals features it cannot be asked anew: rows that others answered have no answer of its own.
     """
-    if monitor.watch.concealed and VERSION in rows.frame:
+    if monitor.setup.concealed and VERSION in rows.frame:
         return served_answers(monitor.model, rows, version=monitor.version, config=config)
     scored = monitor.model.score(rows, config=config)
     if config.monitoring.source == "log":

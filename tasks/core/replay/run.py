@@ -113,7 +113,7 @@ class SimulatedMonitor:
         position, config, judged = self.streams[phase], self.state.config, None
         if phase is Phase.OUTCOMES:
             judged = [one for one in self.judged if position.end is None or one.start >= position.end]
-        since = frontier(position, learned=monitor.watch.trained_to, judged=judged)
+        since = frontier(position, learned=monitor.setup.trained_to, judged=judged)
         positions = self.state.history.rows_until(since, step.until)
         due = find_due(
             positions,
@@ -141,7 +141,7 @@ class SimulatedMonitor:
         result = monitor_window(monitor, due, rows, late=late, head=position, config=config)
         alert = window_alert(result.result, position.alert, policy=alert_policy(monitor, config=config))
         self.streams[due.phase] = after_check(position, result, alert, seq=position.seq + 1)
-        entry = result.result.to_entry(clock=monitor.watch.clock)
+        entry = result.result.to_entry(clock=monitor.setup.clock)
         self.newest[due.phase] = {**entry, "alert": alert.to_dict()}
         return sum(alarm.level is not AlertLevel.WARNING for alarm in alert.opened)
 

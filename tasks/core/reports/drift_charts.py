@@ -31,9 +31,13 @@ MOST_CATEGORIES = 12
 
 def column_figure(monitored: MonitoredModel, column: str) -> str:
     """Return a column's chart with what it leaves out below; nothing where its profiles are not at hand."""
-    for known, now in monitored.profiles:
-        if column in known.columns and column in now.columns and known.grid.id == now.grid.id:
-            grid, reference, current = known.grid.columns[column], known.columns[column], now.columns[column]
+    for before, now in monitored.profiles:
+        if column in before.columns and column in now.columns and before.grid.id == now.grid.id:
+            grid, reference, current = (
+                before.grid.columns[column],
+                before.columns[column],
+                now.columns[column],
+            )
             break
     else:
         return ""
@@ -76,13 +80,13 @@ def side_shares(
     sides = (reference, current)
     counts = [[float(np.sum(np.take(side.counts, bins))) for _, bins in groups] for side in sides]
     labels = [f"group {place + 1}" if hidden else label for place, (label, _) in enumerate(groups)]
-    for name, taken in (
+    for name, beyond in (
         ("missing", [side.nulls for side in sides]),
         ("infinite", [side.plus_inf + side.minus_inf for side in sides]),
     ):
-        if any(taken):
+        if any(beyond):
             labels.append(name)
-            for side, count in zip(counts, taken, strict=True):
+            for side, count in zip(counts, beyond, strict=True):
                 side.append(float(count))
     shares = [tuple(count / side.n for count in mine) for side, mine in zip(sides, counts, strict=True)]
     return Distribution(labels=tuple(labels), reference=shares[0], current=shares[1])
@@ -222,8 +226,8 @@ def _row(monitored: MonitoredModel, column: str, axis: Axis, top: float) -> str:
 def _title(
     monitored: MonitoredModel, column: str, axis: Axis, first: int, last: int, cells: Sequence[HeatmapCell]
 ) -> str:
-    known = [cell.psi for cell in cells if not math.isnan(cell.psi)]
-    psi = f", PSI {'up to ' if len(known) > 1 else ''}{max(known):.3g}" if known else ""
+    points = [cell.psi for cell in cells if not math.isnan(cell.psi)]
+    psi = f", PSI {'up to ' if len(points) > 1 else ''}{max(points):.3g}" if points else ""
     text = {"void": ", could not be judged"}.get(cells[0].shade, "")
     mark = {"alarm": ", alarm", "warn": ", warning"}.get(cells[0].mark, "")
     return f"{column}: {axis.span(monitored.windows, first, last)}{psi}{text}{mark}"
@@ -231,10 +235,10 @@ def _title(
 
 def _worst(cells: Sequence[HeatmapCell]) -> HeatmapCell:
     order = ("void", "none", *(f"s{step}" for step in range(STEPS)))
-    gravest = max(cells, key=lambda cell: order.index(cell.shade))
+    worst = max(cells, key=lambda cell: order.index(cell.shade))
     marks = {cell.mark for cell in cells}
     mark = "alarm" if "alarm" in marks else "warn" if "warn" in marks else ""
-    return HeatmapCell(shade=gravest.shade, psi=gravest.psi, mark=mark)
+    return HeatmapCell(shade=worst.shade, psi=worst.psi, mark=mark)
 
 
 def heat_legend(monitored: MonitoredModel) -> str:
@@ -270,19 +274,19 @@ def performance_chart(windows: Windows, promotions: Windows = ()) -> str:
 
 def performance_parts(windows: Windows, promotions: Windows) -> tuple[str, float]:
     """Return what the chart is made of, and its height."""
-    known = [(place, one) for place, window in enumerate(windows) if (one := performance_of(window))]
-    if not known:
+    points = [(place, one) for place, window in enumerate(windows) if (one := performance_of(window))]
+    if not points:
         return "", 0.0
-    axis, scale = Axis.over(windows), ValueAxis.over([one for _, one in known])
+    axis, scale = Axis.over(windows), ValueAxis.over([one for _, one in points])
     body = [
         *_alarms(windows, axis),
         scale.rules(axis),
-        _band(known, axis, scale),
-        *_references(known, axis, scale),
-        *_lines(known, axis, scale),
-        *_dots(known, windows, axis, scale),
+        _band(points, axis, scale),
+        *_references(points, axis, scale),
+        *_lines(points, axis, scale),
+        *_dots(points, windows, axis, scale),
         *_version_changes(windows, promotions, axis),
-        f'<text x="{AXIS_LEFT - 10}" y="{TOP - 8}" class="kind">{escape(str(known[0][1]["metric"]))}</text>',
+        f'<text x="{AXIS_LEFT - 10}" y="{TOP - 8}" class="kind">{escape(str(points[0][1]["metric"]))}</text>',
         axis.ticks(TOP + HEIGHT),
     ]
     return "".join(body), TOP + HEIGHT + 26.0
@@ -312,14 +316,14 @@ class ValueAxis:
         self.low, self.high = low, high
 
     @classmethod
-    def over(cls, known: Windows) -> ValueAxis:
+    def over(cls, points: Windows) -> ValueAxis:
         """Return the scale that holds values, references and intervals (these up to three times the values)."""
         sure = [
-            float(one[name]) for one in known for name in ("value", "reference") if one.get(name) is not None
+            float(one[name]) for one in points for name in ("value", "reference") if one.get(name) is not None
         ]
         low, high = min(sure), max(sure)
         room = (high - low) or abs(high) * 0.05 or 1.0
-        ends = [float(one[name]) for one in known for name in ("low", "high") if one.get(name) is not None]
+        ends = [float(one[name]) for one in points for name in ("low", "high") if one.get(name) is not None]
         low, high = max(min([low, *ends]), low - 2 * room), min(max([high, *ends]), high + 2 * room)
         return cls(low - 0.05 * room, high + 0.05 * room)
 
@@ -353,13 +357,13 @@ def round_values(low: float, high: float) -> list[float]:
     ]
 
 
-KnownPoints = list[tuple[int, Mapping[str, Any]]]
+MetricPoints = list[tuple[int, Mapping[str, Any]]]
 
 
-def _band(known: KnownPoints, axis: Axis, scale: ValueAxis) -> str:
+def _band(points: MetricPoints, axis: Axis, scale: ValueAxis) -> str:
     """Draw the intervals as one band; windows that are no neighbours are not joined."""
     parts = []
-    for run in _neighbours([(place, one) for place, one in known if one.get("low") is not None]):
+    for run in _neighbours([(place, one) for place, one in points if one.get("low") is not None]):
         half = axis.step / 2 if len(run) == 1 else 0.0
         upper = [f"{axis.middle(place) - half:.1f} {scale.y(one['high']):.1f}" for place, one in run]
         lower = [f"{axis.middle(place) + half:.1f} {scale.y(one['low']):.1f}" for place, one in reversed(run)]
@@ -371,17 +375,17 @@ def _band(known: KnownPoints, axis: Axis, scale: ValueAxis) -> str:
     return "".join(parts)
 
 
-def _lines(known: KnownPoints, axis: Axis, scale: ValueAxis) -> Iterator[str]:
+def _lines(points: MetricPoints, axis: Axis, scale: ValueAxis) -> Iterator[str]:
     for estimated in (False, True):
-        mine = [(place, one) for place, one in known if bool(one.get("estimated")) is estimated]
+        mine = [(place, one) for place, one in points if bool(one.get("estimated")) is estimated]
         for run in _neighbours(mine):
-            points = [f"{axis.middle(place):.1f} {scale.y(one['value']):.1f}" for place, one in run]
-            yield f'<path d="M{"L".join(points)}" class="line{" guess" if estimated else ""}"/>'
+            path = [f"{axis.middle(place):.1f} {scale.y(one['value']):.1f}" for place, one in run]
+            yield f'<path d="M{"L".join(path)}" class="line{" guess" if estimated else ""}"/>'
 
 
-def _references(known: KnownPoints, axis: Axis, scale: ValueAxis) -> Iterator[str]:
+def _references(points: MetricPoints, axis: Axis, scale: ValueAxis) -> Iterator[str]:
     """Draw the reference of each champion; a new champion has its own."""
-    for value, group in groupby(known, key=lambda pair: pair[1].get("reference")):
+    for value, group in groupby(points, key=lambda pair: pair[1].get("reference")):
         run = list(group)
         if value is None:
             continue
@@ -390,10 +394,10 @@ def _references(known: KnownPoints, axis: Axis, scale: ValueAxis) -> Iterator[st
         yield mark(path, f"reference {value:.4g}")
 
 
-def _dots(known: KnownPoints, windows: Windows, axis: Axis, scale: ValueAxis) -> Iterator[str]:
+def _dots(points: MetricPoints, windows: Windows, axis: Axis, scale: ValueAxis) -> Iterator[str]:
     """Draw the values with their titles; of very many only each so many."""
-    every, radius = -(-len(known) // MOST_DOTS), 3 if axis.step > 8 else 1.8
-    for place, one in known[::every]:
+    every, radius = -(-len(points) // MOST_DOTS), 3 if axis.step > 8 else 1.8
+    for place, one in points[::every]:
         estimated = bool(one.get("estimated"))
         between = "" if one.get("low") is None else f" [{one['low']:.4g}, {one['high']:.4g}]"
         text = f"{short_time(windows[place]['from'])}: {one['metric']} {one['value']:.4g}{between}"
@@ -422,12 +426,12 @@ def _alarms(windows: Windows, axis: Axis) -> Iterator[str]:
 
 def _version_changes(windows: Windows, promotions: Windows, axis: Axis) -> Iterator[str]:
     """Mark where another version begins to answer."""
-    told = {str(one["version"]): one for one in promotions}
+    by_version = {str(one["version"]): one for one in promotions}
     for place in range(1, len(windows)):
         version = windows[place].get("version")
         if version is None or version == windows[place - 1].get("version"):
             continue
-        one = told.get(str(version), {})
+        one = by_version.get(str(version), {})
         what = one.get("kind") or "another champion"
         title = f"version {version}: {what} {short_time(one.get('at') or '')}"
         x = axis.middle(place) - axis.step / 2
@@ -435,7 +439,7 @@ def _version_changes(windows: Windows, promotions: Windows, axis: Axis) -> Itera
         yield f'<text x="{x + 4:.1f}" y="{TOP + HEIGHT - 6}" class="flag">v{escape(str(version))}</text>'
 
 
-def _neighbours(known: KnownPoints) -> Iterator[KnownPoints]:
+def _neighbours(points: MetricPoints) -> Iterator[MetricPoints]:
     """Yield runs of windows that follow one another."""
-    for _, group in groupby(enumerate(known), key=lambda pair: pair[1][0] - pair[0]):
+    for _, group in groupby(enumerate(points), key=lambda pair: pair[1][0] - pair[0]):
         yield [pair for _, pair in group]

@@ -79,8 +79,8 @@ def advice(monitored: MonitoredModel) -> str:
         return f"The model is worse than it was: {again}."
     if Level.DRIFT in (now.get(DriftKind.CONCEPT), now.get(DriftKind.OUTCOME)):
         return f"Check that labels are still made as before; if they are, {again}."
-    look = f"Look at the source of what moved first; if the change is real and here to stay, {again}."
-    return f"{_performance_held(monitored)}{look}"
+    inspect = f"Look at the source of what moved first; if the change is real and here to stay, {again}."
+    return f"{_performance_held(monitored)}{inspect}"
 
 
 def _performance_held(monitored: MonitoredModel) -> str:
@@ -130,38 +130,40 @@ def performance_words(one: Mapping[str, Any] | None) -> str:
         return "not known"
     value = f"{one['metric']} {one['value']:.4g}"
     between = "" if one.get("low") is None else f" [{one['low']:.4g}, {one['high']:.4g}]"
-    known, drop = one.get("reference"), real(one.get("drop"))
-    reference = "" if known is None else f", reference {known:.4g}"
-    if known is not None and not math.isnan(drop):
-        reference = f" ({abs(drop):.0%} {'worse' if drop > 0 else 'better'} than the reference {known:.4g})"
+    standard, drop = one.get("reference"), real(one.get("drop"))
+    reference = "" if standard is None else f", reference {standard:.4g}"
+    if standard is not None and not math.isnan(drop):
+        reference = (
+            f" ({abs(drop):.0%} {'worse' if drop > 0 else 'better'} than the reference {standard:.4g})"
+        )
     return f"{value}{between}{reference}{' (estimated without labels)' if one.get('estimated') else ''}"
 
 
 def insufficient_rows(windows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, int]]:
     """Return what could not be judged and why: kind, reason, newest window, number of windows; newest first."""
-    found: dict[tuple[str, str], tuple[str, str, str, int]] = {}
+    rows: dict[tuple[str, str], tuple[str, str, str, int]] = {}
     for window in windows:
         for kind in DriftKind:
             if level_of(window, kind) is not Level.INSUFFICIENT:
                 continue
             for code, message in _reasons(window, kind):
-                seen = found.pop((kind.value, code), ("", "", "", 0))
-                found[kind.value, code] = (kind.value, message, short_time(window["from"]), seen[3] + 1)
-    return list(found.values())[::-1]
+                former = rows.pop((kind.value, code), ("", "", "", 0))
+                rows[kind.value, code] = (kind.value, message, short_time(window["from"]), former[3] + 1)
+    return list(rows.values())[::-1]
 
 
 def limit_rows(monitored: MonitoredModel) -> list[tuple[str, str]]:
     """Return how the limits were made: a name and a sentence each."""
     config = monitored.config
     rules = _fixed_thresholds(config) if config.drift.policy == "fixed_thresholds" else _calibrated(config)
-    said = [
+    rows = [
         ("Policy", config.drift.policy),
         *rules,
         ("Kinds", ", ".join(config.drift.kinds)),
         *_calibrations(monitored),
         ("Least rows", f"A window with fewer than {config.monitoring.min_rows} rows is not judged."),
     ]
-    return list({**dict(said), **monitored.limits}.items())
+    return list({**dict(rows), **monitored.limits}.items())
 
 
 def _calibrated(config: ModelConfig) -> list[tuple[str, str]]:
@@ -227,8 +229,8 @@ def _moves(monitored: MonitoredModel, kind: DriftKind) -> list[ColumnMove]:
 
 def _reasons(window: Mapping[str, Any], kind: DriftKind) -> list[tuple[str, str]]:
     given = window.get("kinds", {}).get(kind.value, {}).get("reasons") or ()
-    said = [(str(reason["code"]), str(reason["message"])) for reason in given]
-    return said or [("unsaid", f"{kind.value} could not be judged; the window gives no reason.")]
+    reasons = [(str(reason["code"]), str(reason["message"])) for reason in given]
+    return reasons or [("unsaid", f"{kind.value} could not be judged; the window gives no reason.")]
 
 
 # The page.

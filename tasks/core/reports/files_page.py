@@ -79,7 +79,7 @@ def _card(drift: FilesDrift) -> str:
 def _figures(drift: FilesDrift, reference: Profile, current: Profile) -> tuple[list[str], list[str]]:
     """Return the charts of what drifted, and of the next most moved where little did: of numbers, of categories."""
     shown = [one for one in drift.by_move if one.drifted is not None]
-    found: dict[str, list[str]] = {"numeric": [], "categorical": []}
+    by_kind: dict[str, list[str]] = {"numeric": [], "categorical": []}
     for one in shown[: min(MOST_CHARTS, max(FEWEST_CHARTS, len(drift.drifted)))]:
         caption = (
             f"{'drifted, ' if one.drifted else ''}PSI {one.psi:.3g} (by chance up to {one.psi_chance:.2g})"
@@ -91,8 +91,8 @@ def _figures(drift: FilesDrift, reference: Profile, current: Profile) -> tuple[l
             (reference.columns[one.column], current.columns[one.column]),
         )
         chart = distribution(grid, *sides, private=grid.hashed).draw(one.column)
-        found[one.kind].append(f"<figure>{chart}<figcaption>{escape(caption)}</figcaption></figure>")
-    return found["numeric"], found["categorical"]
+        by_kind[one.kind].append(f"<figure>{chart}<figcaption>{escape(caption)}</figcaption></figure>")
+    return by_kind["numeric"], by_kind["categorical"]
 
 
 def _row(one: ColumnMeasure, measures: Sequence[DriftMeasure]) -> tuple[str, ...]:

@@ -87,13 +87,13 @@ class MonitoredModel:
     @cached_property
     def now(self) -> dict[DriftKind, Level]:
         """The newest level of each kind that was checked: of the newest window that could be judged, if any."""
-        found = {}
+        newest = {}
         for kind in DriftKind:
-            seen = [level for window in self.windows if (level := level_of(window, kind)) is not None]
-            judged = [level for level in seen if level is not Level.INSUFFICIENT]
-            if seen:
-                found[kind] = judged[-1] if judged else Level.INSUFFICIENT
-        return found
+            levels = [level for window in self.windows if (level := level_of(window, kind)) is not None]
+            judged = [level for level in levels if level is not Level.INSUFFICIENT]
+            if levels:
+                newest[kind] = judged[-1] if judged else Level.INSUFFICIENT
+        return newest
 
     @property
     def level(self) -> Level:
@@ -103,10 +103,10 @@ class MonitoredModel:
     @cached_property
     def moves(self) -> tuple[ColumnMove, ...]:
         """Every move, the ones that go on first, alarms before warnings, then by effect in units of its limit."""
-        found = [move for kind in DriftKind for move in _moves(self.windows, kind)]
+        moves = [move for kind in DriftKind for move in _moves(self.windows, kind)]
         return tuple(
             sorted(
-                found, key=lambda move: (not self.goes_on(move), not move.alarm, -np.nan_to_num(move.times))
+                moves, key=lambda move: (not self.goes_on(move), not move.alarm, -np.nan_to_num(move.times))
             )
         )
 
@@ -136,25 +136,25 @@ class MonitoredModel:
     @cached_property
     def performance(self) -> Mapping[str, Any] | None:
         """The newest known performance: measured if any window was, else estimated; None without either."""
-        known = [one for window in self.windows if (one := performance_of(window)) is not None]
-        measured = [one for one in known if not one.get("estimated")]
-        return (measured or known)[-1] if known else None
+        performances = [one for window in self.windows if (one := performance_of(window)) is not None]
+        measured = [one for one in performances if not one.get("estimated")]
+        return (measured or performances)[-1] if performances else None
 
 
 def level_of(window: Mapping[str, Any], kind: DriftKind) -> Level | None:
     """Return a window's level for a kind; None when it was not checked (yet)."""
-    found = window.get("verdicts", {}).get(kind.value)
-    return None if found is None else Level(found)
+    level = window.get("verdicts", {}).get(kind.value)
+    return None if level is None else Level(level)
 
 
 def performance_of(window: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return a window's performance when it holds a number; None where one of its numbers is not known."""
-    found = window.get("performance")
-    if not found or math.isnan(real(found.get("value"))):
+    performance = window.get("performance")
+    if not performance or math.isnan(real(performance.get("value"))):
         return None
     return {
         name: None if isinstance(value, float) and math.isnan(value) else value
-        for name, value in found.items()
+        for name, value in performance.items()
     }
 
 
@@ -170,11 +170,11 @@ def _moves(windows: Sequence[Mapping[str, Any]], kind: DriftKind) -> list[Column
     for place, window in enumerate(windows):
         if level_of(window, kind) not in JUDGED:
             continue
-        seen = {
+        moved = {
             str(one["column"]): one for one in reversed(window.get("moved", ())) if one["kind"] == kind.value
         }
-        done += [move for column, move in running.items() if column not in seen]
-        running = {column: _move(one, kind, place, running.get(column)) for column, one in seen.items()}
+        done += [move for column, move in running.items() if column not in moved]
+        running = {column: _move(one, kind, place, running.get(column)) for column, one in moved.items()}
     return [*done, *running.values()]
 
 

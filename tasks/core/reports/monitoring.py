@@ -127,7 +127,7 @@ def window_metrics(window: Mapping[str, Any]) -> dict[str, float]:
     """Return a window's numbers by MLflow name; what could not be measured is absent."""
     psi = [value for one in window["columns"] if not math.isnan(value := real(one.get("psi")))]
     one = performance_of(window)
-    found = {
+    values = {
         "rows": real(window.get("n")),
         "labelled_rows": real(window.get("labelled")),
         "moved_columns": float(len({str(moved["column"]) for moved in window["moved"]})),
@@ -139,8 +139,8 @@ def window_metrics(window: Mapping[str, Any]) -> dict[str, float]:
     }
     if one is not None:
         name = str(one["metric"]).replace("@", "_at_")
-        found[f"estimated_{name}" if one.get("estimated") else name] = float(one["value"])
-    return {name: value for name, value in found.items() if math.isfinite(value)}
+        values[f"estimated_{name}" if one.get("estimated") else name] = float(one["value"])
+    return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
 def window_step(window: Mapping[str, Any]) -> int:

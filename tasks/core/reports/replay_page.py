@@ -44,16 +44,16 @@ def search_headline(search: Search, *, sign: int) -> str:
             f"{tried} settings were tried on the first part of history; none is on the front of quality and "
             "retrainings, so there is nothing to paste."
         )
-    first, asked = chosen[0], _asked(search)
+    first, configured = chosen[0], _configured(search)
     many = "one is" if len(chosen) == 1 else f"{len(chosen)} are"
     text = (
         f"{tried} settings were tried on the first part of history; {many} on the front. Best on the part not seen "
         f"(from {short_time(search['unseen_from'])}): {first['policy']}, {_mean(first)}"
     )
-    if asked is None or first["unseen_part"] is None:
+    if configured is None or first["unseen_part"] is None:
         return f"{text}."
-    ahead = sign * (real(first["unseen_part"]["mean"]) - real(asked["unseen_part"]["mean"])) > 0
-    return f"{text}; that is {'better' if ahead else 'no better'} than configured, {_mean(asked)} there."
+    ahead = sign * (real(first["unseen_part"]["mean"]) - real(configured["unseen_part"]["mean"])) > 0
+    return f"{text}; that is {'better' if ahead else 'no better'} than configured, {_mean(configured)} there."
 
 
 def ranked(search: Search, *, sign: int) -> list[Mapping[str, Any]]:
@@ -79,9 +79,11 @@ def policy_yaml(search: Search, *, sign: int) -> str:
 def describe_setting(one: Mapping[str, Any]) -> str:
     """Return how a chosen setting did on both parts."""
     first, later = one["first_part"], one["unseen_part"]
-    seen = f"{first['metric']} {number(first['mean'])} with {times(first['retrainings'])} where it was tried"
-    seen = f"{one['policy']}: {seen}"
-    return f"{seen}, {_mean(one)} on the part not seen" if later else f"{seen}, not confirmed"
+    sentence = (
+        f"{first['metric']} {number(first['mean'])} with {times(first['retrainings'])} where it was tried"
+    )
+    sentence = f"{one['policy']}: {sentence}"
+    return f"{sentence}, {_mean(one)} on the part not seen" if later else f"{sentence}, not confirmed"
 
 
 def search_markdown(search: Search, *, sign: int) -> list[str]:
@@ -92,7 +94,7 @@ def search_markdown(search: Search, *, sign: int) -> list[str]:
     return lines
 
 
-def _asked(search: Search) -> Mapping[str, Any] | None:
+def _configured(search: Search) -> Mapping[str, Any] | None:
     unseen: Sequence[Mapping[str, Any]] = search["unseen"]
     return next(({"unseen_part": one} for one in unseen if one["policy"] == "configured"), None)
 
@@ -188,13 +190,13 @@ def replay_items(
     """
     document = ReplayDocument.of(result)
     names = [str(one["policy"]) for one in document.policies]
-    known = {
+    params = {
         "policies": ",".join(names),
         "start": document.start,
         "windows": len(document.windows),
         "metric": document.metric,
     }
-    yield Params(known)
+    yield Params(params)
     for one, plain in zip(
         document.everyone, legal_names([str(one["policy"]) for one in document.everyone]), strict=True
     ):

@@ -77,8 +77,10 @@ class ReplayDocument(Struct):
     @property
     def best(self) -> Mapping[str, Any] | None:
         """The best mean, of equal ones that with the fewest retrainings; None where none has a mean."""
-        known = [one for one in self.policies if math.isfinite(real(one["mean"]))]
-        return min(known, key=lambda one: (-self.sign * float(one["mean"]), one["retrainings"]), default=None)
+        ranked = [one for one in self.policies if math.isfinite(real(one["mean"]))]
+        return min(
+            ranked, key=lambda one: (-self.sign * float(one["mean"]), one["retrainings"]), default=None
+        )
 
     @property
     def subject(self) -> Mapping[str, Any] | None:
@@ -111,13 +113,13 @@ def decisions_by_window(policy: Mapping[str, Any]) -> list[tuple[Mapping[str, An
 
 def opened_alarms(policy: Mapping[str, Any]) -> list[tuple[int, list[str]]]:
     """Return the places of windows at which alarms opened, and the kinds of drift they are of."""
-    found, before = [], dict[str, str]()
+    opened, before = [], dict[str, str]()
     for place, window in enumerate(policy["windows"]):
         now = window["levels"]
         kinds = [kind for kind in now if now[kind] == Level.DRIFT != before.get(kind)]
-        found += [(place, kinds)] if kinds else []
+        opened += [(place, kinds)] if kinds else []
         before = now
-    return found
+    return opened
 
 
 Policy = Mapping[str, Any]
@@ -135,12 +137,12 @@ def number(value: Any, *, signed: bool = False) -> str:
     >>> number(0.123456), number(12345.6), number(None), number(0.02, signed=True), number(0.0)
     ('0.1235', '12,346', '–', '+0.02', '0')
     """
-    known = real(value)
-    if not math.isfinite(known):
+    plain = real(value)
+    if not math.isfinite(plain):
         return NONE
-    if abs(known) >= 1000:
-        return f"{known:{'+' if signed else ''},.0f}"
-    return f"{known:{'+' if signed else ''}.4g}"
+    if abs(plain) >= 1000:
+        return f"{plain:{'+' if signed else ''},.0f}"
+    return f"{plain:{'+' if signed else ''}.4g}"
 
 
 def interval(low: Any, high: Any) -> str:
@@ -298,14 +300,14 @@ def name_of(document: ReplayDocument, policy: Mapping[str, Any]) -> str:
 
 
 def _line(document: ReplayDocument, one: Mapping[str, Any], *, accuracy: bool) -> list[TableCell]:
-    where, lost = span(one["worst_window"]), int(one["undefined"])
-    known = len(one["windows"]) - lost
+    where, undefined = span(one["worst_window"]), int(one["undefined"])
+    defined = len(one["windows"]) - undefined
     return [
         TableCell(name_of(document, one)),
         TableCell(number(one["mean"]), real(one["mean"]), interval(*one["mean_interval"])),
         *([TableCell(number(one["accuracy"]), real(one["accuracy"]))] if accuracy else []),
         TableCell(number(one["worst"]), real(one["worst"]), "" if where == NONE else f"({where})"),
-        TableCell(f"{known:,}", float(known), f"({lost:,} undefined)" if lost else ""),
+        TableCell(f"{defined:,}", float(defined), f"({undefined:,} undefined)" if undefined else ""),
         *_effort(document, one),
         TableCell(number(one["regret"]), real(one["regret"])),
     ]

@@ -77,7 +77,7 @@ class BatchJob(Struct):
 
 def score_markdown(result: StageResult) -> str:
     """Return the Markdown page of a scored batch."""
-    job, told = result.details["job"], result.details
+    job, details = result.details["job"], result.details
     target = (
         f"`{job['to']}`"
         if job["table"] is None
@@ -85,11 +85,11 @@ def score_markdown(result: StageResult) -> str:
     )
     rows = [
         ("version", f"{job['version']}"),
-        ("rows", f"{told['rows']:,} in {told['parts']:,} parts of at most {job['rows']:,}"),
-        ("taken up", f"{told['taken_up']:,} parts that a run before had left"),
+        ("rows", f"{details['rows']:,} in {details['parts']:,} parts of at most {job['rows']:,}"),
+        ("taken up", f"{details['taken_up']:,} parts that a run before had left"),
         ("from", job["source"]),
-        ("to", f"{target}, {told['written']:,} rows new"),
-        ("logged", f"{told['logged']:,} new predictions" if job["logged"] else "no"),
+        ("to", f"{target}, {details['written']:,} rows new"),
+        ("logged", f"{details['logged']:,} new predictions" if job["logged"] else "no"),
     ]
     return "\n".join([f"# {result.model}: scored", "", *markdown_table(("", ""), rows)]) + "\n"
 

@@ -233,13 +233,13 @@ def differs(compiled: CompiledModel, own: CompiledModel, batch: Batch) -> str:
     parts = [range(batch.n), range(min(batch.n, 20)), *([i] for i in range(min(batch.n, _FEW)))]
     for part in parts:
         rows = batch.take(part)
-        found, wanted = _scores(compiled, rows), _scores(own, rows)
-        if found is None or wanted is None:
+        scores, expected = _scores(compiled, rows), _scores(own, rows)
+        if scores is None or expected is None:
             return f"{rows.n} rows are refused"
-        elif found.shape != wanted.shape:
-            return f"scores have the shape {found.shape}, not {wanted.shape}"
-        elif not np.allclose(found, wanted, rtol=_CLOSE, atol=_CLOSE, equal_nan=True):
-            return f"scores differ by up to {np.nanmax(np.abs(found - wanted)):.2g} on {rows.n} rows"
+        elif scores.shape != expected.shape:
+            return f"scores have the shape {scores.shape}, not {expected.shape}"
+        elif not np.allclose(scores, expected, rtol=_CLOSE, atol=_CLOSE, equal_nan=True):
+            return f"scores differ by up to {np.nanmax(np.abs(scores - expected)):.2g} on {rows.n} rows"
     return ""
 
 
@@ -281,17 +281,19 @@ def probe_rows(
 
 def _probe_numbers(matrix: Matrix, predictor: Predictor, at: int, rng: np.random.Generator) -> list[float]:
     """Return values of a column of numbers at which the model changes its mind, and the floats just beside them."""
-    found = [
-        value for known in _known_values(matrix, is_number=True, at=at) for value in (known, known + 0.25)
+    options = [
+        value
+        for category in _known_values(matrix, is_number=True, at=at)
+        for value in (category, category + 0.25)
     ]
     for column, back in matrix.sources(at):
         edges = predictor.edges(column)
         some = rng.choice(edges, size=min(len(edges), _EDGES), replace=False)
         exact = back(some[np.isfinite(some)])
         up, down = np.nextafter(exact, np.inf), np.nextafter(exact, -np.inf)
-        beside = (exact, up, down, np.nextafter(up, np.inf), np.nextafter(down, -np.inf))
-        found += [value for values in beside for value in values.tolist()]
-    return [value for value in found if np.isfinite(value)]
+        neighbours = (exact, up, down, np.nextafter(up, np.inf), np.nextafter(down, -np.inf))
+        options += [value for values in neighbours for value in values.tolist()]
+    return [value for value in options if np.isfinite(value)]
 
 
 def _known_values(matrix: Matrix, *, is_number: bool, at: int) -> list[Any]:

@@ -43,13 +43,13 @@ def read_ids(given: Any, *, n: int) -> list[str] | None:
     if given is None:
         return None
     ids = _listed(given, n, "ids", "a list of texts, one a row")
-    known: set[str] = set()
+    unique: set[str] = set()
     for i, one in enumerate(ids):
         if not isinstance(one, str) or not 0 < len(one) <= _LONGEST_ID or "\0" in one:
             raise refusal("invalid_id", field=f"ids[{i}]", given=shown(one), most=_LONGEST_ID)
-        if one in known:
+        if one in unique:
             raise refusal("duplicate_id", field=f"ids[{i}]", given=shown(one))
-        known.add(one)
+        unique.add(one)
     return ids
 
 

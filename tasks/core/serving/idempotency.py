@@ -92,38 +92,38 @@ def place(puts: Sequence[Sequence[Record]], there: Mapping[Key, Record]) -> Plac
     """
     placement, meant = Placement(), dict(there)
     for number, rows in enumerate(puts):
-        found = [meant.get(row[:2]) for row in rows]
-        if not any(found):
+        earlier = [meant.get(row[:2]) for row in rows]
+        if not any(earlier):
             placement.fresh.append(number)
             meant.update((row[:2], row) for row in rows)
             continue
         stored = [
-            old for old, row in zip(found, rows, strict=True) if old is not None and same_request(old, row)
+            old for old, row in zip(earlier, rows, strict=True) if old is not None and same_request(old, row)
         ]
         if len(stored) == len(rows):
             placement.again[number] = stored
         else:
-            placement.refused[number] = _first_other(rows, found)
+            placement.refused[number] = _first_other(rows, earlier)
     return placement
 
 
-def find_first(sought: Mapping[Key, str], there: Mapping[Key, Record]) -> list[Record] | IdConflict | None:
+def find_first(digests: Mapping[Key, str], there: Mapping[Key, Record]) -> list[Record] | IdConflict | None:
     """Return the first answers to a request that is sent again; None where it was never answered.
 
     Parameters
     ----------
-    sought : mapping
+    digests : mapping
         The digest of each row as sent, by model and id.
     there : mapping
         What is stored of them; a row without a digest cannot be told from another, and counts as not answered.
     """
-    found = {key: there[key] for key in sought if key in there and there[key].request is not None}
-    if not found:
+    answered = {key: there[key] for key in digests if key in there and there[key].request is not None}
+    if not answered:
         return None
-    for key, digest in sought.items():
-        if key not in found or found[key].request != digest:
+    for key, digest in digests.items():
+        if key not in answered or answered[key].request != digest:
             return IdConflict(key[1])
-    return list(found.values())
+    return list(answered.values())
 
 
 def place_outcomes(
@@ -179,9 +179,9 @@ def _typed(value: Any) -> Any:
     return ("bool", value) if isinstance(value, bool) else value
 
 
-def _first_other(rows: Sequence[Record], found: Sequence[Record | None]) -> str:
+def _first_other(rows: Sequence[Record], earlier: Sequence[Record | None]) -> str:
     """Return the id that means something else; where none does, the first that is there: its request had other rows."""
-    pairs = [(old, row) for old, row in zip(found, rows, strict=True) if old is not None]
+    pairs = [(old, row) for old, row in zip(earlier, rows, strict=True) if old is not None]
     others = [row for old, row in pairs if not same_request(old, row)]
     return (others or [row for _, row in pairs])[0].prediction_id
 
@@ -276,8 +276,8 @@ def _metadata(document: dict[str, Any], name: str, n: int) -> list[Any]:
 
 
 def _digest(parts: list[Any], secret: bytes) -> str:
-    said = msgspec.json.encode([_plain(part) for part in parts], order="deterministic")
-    digest = hashlib.blake2b(said, key=secret, digest_size=_BYTES).hexdigest()
+    encoded = msgspec.json.encode([_plain(part) for part in parts], order="deterministic")
+    digest = hashlib.blake2b(encoded, key=secret, digest_size=_BYTES).hexdigest()
     return f"{SEALED}{digest}" if secret else digest
 
 

@@ -285,5 +285,5 @@ def _check_whole(values: FloatArray, column: Column, table: RequestTable) -> Non
 
 
 def _not_whole(values: FloatArray, column: Column) -> BoolArray:
-    found: BoolArray = (values != np.floor(values)) | (np.abs(values) > _WHOLE_WITHIN[column.only])
-    return found
+    inexact: BoolArray = (values != np.floor(values)) | (np.abs(values) > _WHOLE_WITHIN[column.only])
+    return inexact

@@ -251,7 +251,7 @@ def _boosting_columns(model: Any) -> tuple[list[int], dict[int, FloatArray]]:
     chosen = np.asarray(model.is_categorical_, dtype=bool)
     coded = [int(at) for at in np.flatnonzero(chosen)]
     order = [*coded, *(int(at) for at in np.flatnonzero(~chosen))]
-    known = {}
+    categories = {}
     for at, values in zip(coded, recoder.named_transformers_["encoder"].categories_, strict=True):
         numbers = np.asarray(values)
         if numbers.dtype.kind not in "fiu":
@@ -259,8 +259,8 @@ def _boosting_columns(model: Any) -> tuple[list[int], dict[int, FloatArray]]:
         finite = numbers[~np.isnan(numbers)].astype(np.float64)
         if not np.isfinite(finite).all() or (np.diff(finite) <= 0).any():
             raise NotCompiled("the boosting's categories are not in order")
-        known[at] = finite
-    return order, known
+        categories[at] = finite
+    return order, categories
 
 
 def _boosting_tree(predictor: Any, order: list[int], categories: dict[int, FloatArray]) -> Tree:

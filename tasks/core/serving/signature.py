@@ -109,24 +109,24 @@ class Reader:
     def read(self, body: bytes) -> FastRows | None:
         """Return the rows of a body; None where they must be read the general way."""
         try:
-            found = self._decode(body)
+            request = self._decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
         if b"\\" in body:
             return None
         beside = {}
-        if found.ids is not UNSET or found.entities is not UNSET or found.at is not UNSET:
-            given = {name: getattr(found, name) for name, _ in _METADATA}
+        if request.ids is not UNSET or request.entities is not UNSET or request.at is not UNSET:
+            given = {name: getattr(request, name) for name, _ in _METADATA}
             beside = {name: value for name, value in given.items() if value is not UNSET}
         texts = len(beside) + _texts_in(beside.values()) if beside else 0
-        records, split = found.records, found.dataframe_split
+        records, split = request.records, request.dataframe_split
         if split is not UNSET:
             rows = self._split(
-                split, texts, beside, alone=records is UNSET and found.dataframe_records is UNSET
+                split, texts, beside, alone=records is UNSET and request.dataframe_records is UNSET
             )
         else:
-            if records is UNSET or found.dataframe_records is not UNSET:
-                records = found.dataframe_records if records is UNSET else UNSET
+            if records is UNSET or request.dataframe_records is not UNSET:
+                records = request.dataframe_records if records is UNSET else UNSET
             rows = None if records is UNSET or not records else self._records(records, texts, beside)
         if rows is None or body.count(b'"') != 2 * rows[0]:
             return None

@@ -38,9 +38,9 @@ def smoke_rows(signature: Signature, example: Sequence[Mapping[str, Any]] = ()) 
     limits = RequestLimits(rows=max(len(example), 2))
     made_up = [example_row(signature, at) for at in (0, 1)]
     if example:
-        known = [{name: row.get(name) for name in signature.names} for row in example]
+        rows = [{name: row.get(name) for name in signature.names} for row in example]
         with suppress(RequestRefused):  # blank private columns may lack what the model insists on
-            return decode(_body(known), signature=signature, limits=limits)
+            return decode(_body(rows), signature=signature, limits=limits)
     return decode(_body(made_up), signature=signature, limits=limits)
 
 

@@ -211,17 +211,17 @@ def fitted_names(estimator: Any) -> tuple[str, ...] | None:
 
 def text_columns(estimator: Any) -> frozenset[str]:
     """Return the columns whose categories, as a fitted encoder knows them, are all text."""
-    found: set[str] = set()
+    all_text: set[str] = set()
     for transformer in unwrap(estimator)[0]:
         for _, part, columns in getattr(transformer, "transformers_", ()):
-            known = known_categories(part)
-            if isinstance(columns, list) and known is not None and len(known) == len(columns):
-                found |= {
+            categories = known_categories(part)
+            if isinstance(columns, list) and categories is not None and len(categories) == len(columns):
+                all_text |= {
                     name
-                    for name, values in zip(columns, known, strict=True)
+                    for name, values in zip(columns, categories, strict=True)
                     if values and all(isinstance(value, str) for value in values)
                 }
-    return frozenset(found)
+    return frozenset(all_text)
 
 
 def known_categories(transformer: Any) -> list[list[Any]] | None:
@@ -283,36 +283,36 @@ def make_lookups(transformer: Any, names: Sequence[str], *, numeric: Sequence[bo
     NotCompiled
         When it is of another kind, refuses unknown or missing categories, or mixes columns.
     """
-    known = _require_by_column(transformer)
-    if len(known) != len(names):
+    categories = _require_by_column(transformer)
+    if len(categories) != len(names):
         raise NotCompiled("the encoder knows another number of columns")
-    asked = [
+    options_by_column = [
         [*values, None, float(max(values, default=0.0)) + 0.5 if is_number else _UNKNOWN]
-        for values, is_number in zip(known, numeric, strict=True)
+        for values, is_number in zip(categories, numeric, strict=True)
     ]
-    rows = [[values[0] for values in asked]]
+    rows = [[values[0] for values in options_by_column]]
     rows += [
-        [value if at == column else values[0] for column, values in enumerate(asked)]
-        for at, options in enumerate(asked)
+        [value if at == column else values[0] for column, values in enumerate(options_by_column)]
+        for at, options in enumerate(options_by_column)
         for value in options
     ]
     output = _ask(transformer, rows, names, numeric)
-    return _separate(output, asked)
+    return _separate(output, options_by_column)
 
 
-def _separate(output: FloatArray, asked: list[list[Any]]) -> Lookups:
+def _separate(output: FloatArray, options_by_column: list[list[Any]]) -> Lookups:
     base = output[0]
-    start, taken, found = 1, np.zeros(output.shape[1], dtype=bool), []
-    for values in asked:
+    start, used, lookups = 1, np.zeros(output.shape[1], dtype=bool), []
+    for values in options_by_column:
         block = output[start : start + len(values)]
         start += len(values)
         varies = np.flatnonzero(~((block == base) | (np.isnan(block) & np.isnan(base))).all(axis=0))
-        if taken[varies].any():
+        if used[varies].any():
             raise NotCompiled("the encoder mixes columns")
-        taken[varies] = True
+        used[varies] = True
         places = {value: i for i, value in enumerate(values[:-1])}
-        found.append(Lookup(places=places, unknown=len(values) - 1, outputs=block[:, varies], into=varies))
-    return Lookups(columns=tuple(found), base=base)
+        lookups.append(Lookup(places=places, unknown=len(values) - 1, outputs=block[:, varies], into=varies))
+    return Lookups(columns=tuple(lookups), base=base)
 
 
 def _require_by_column(transformer: Any) -> list[list[Any]]:
@@ -321,10 +321,10 @@ def _require_by_column(transformer: Any) -> list[list[Any]]:
     for step in steps:
         if not isinstance(step, _BY_COLUMN) or getattr(step, "add_indicator", False):
             raise NotCompiled(f"{type(step).__name__} has no faster form for categories")
-    known = known_categories(transformer)
-    if known is None:
+    categories = known_categories(transformer)
+    if categories is None:
         raise NotCompiled("the encoder has no categories")
-    return known
+    return categories
 
 
 def _ask(
