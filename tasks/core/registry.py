@@ -131,6 +131,25 @@ class PluginRegistry(Generic[T]):
         return {name: self.get(name) for name in self.names()}
 
 
+def require_type(thing: Any, kind: type[T], *, what: str, allowed: str) -> T:
+    """Return an object that a team wrote, where it is of the type that is expected.
+
+    Parameters
+    ----------
+    thing, kind : the object, and the class it must be of.
+    what : subject and verb of the message, e.g. ``"The gate 'strict' returned"``.
+    allowed : what is allowed, and what to do; the end of the message.
+
+    Raises
+    ------
+    ConfigError
+        When it is of another type.
+    """
+    if not isinstance(thing, kind):
+        raise ConfigError(f"{what} a {type(thing).__name__}, allowed is {allowed}")
+    return thing
+
+
 def _origin(thing: Any) -> str:
     """Return where a thing was written, ``module:name``."""
     module = getattr(thing, "__module__", type(thing).__module__)

@@ -14,7 +14,7 @@ from evergreen.tasks.core.config.units import Section, Span
 from evergreen.tasks.core.data.clock import format_position
 from evergreen.tasks.core.data.timeline import newest_from, newest_rows_from
 from evergreen.tasks.core.errors import ConfigError
-from evergreen.tasks.core.registry import STRATEGIES, plugged
+from evergreen.tasks.core.registry import STRATEGIES, plugged, require_type
 from evergreen.tasks.core.verdict import Reason
 
 Part = Literal["start", "weights"]
@@ -78,12 +78,10 @@ class Strategy:
 
 @STRATEGIES.reader
 def _as_strategy(name: str, thing: Any) -> Strategy:
-    if not isinstance(thing, Strategy):
-        raise ConfigError(
-            f"The strategy '{name}' is a {type(thing).__name__}, allowed is a function decorated by "
-            "evergreen.tasks.core.data.strategy.strategy."
-        )
-    return replace(thing, name=name)
+    allowed = "a function decorated by evergreen.tasks.core.data.strategy.strategy."
+    return replace(
+        require_type(thing, Strategy, what=f"The strategy '{name}' is", allowed=allowed), name=name
+    )
 
 
 def strategy(

@@ -11,8 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from evergreen.tasks.core.arrays import BoolArray, FloatArray
-from evergreen.tasks.core.errors import ConfigError
-from evergreen.tasks.core.registry import DRIFT_MEASURES
+from evergreen.tasks.core.registry import DRIFT_MEASURES, require_type
 from evergreen.tasks.core.stats.distances import (
     hellinger,
     js_distance,
@@ -90,12 +89,13 @@ class DriftMeasure:
 
 @DRIFT_MEASURES.reader
 def _as_measure(name: str, thing: Any) -> DriftMeasure:
-    made = thing() if isinstance(thing, type) else copy.copy(thing)
-    if not isinstance(made, DriftMeasure):
-        raise ConfigError(
-            f"The drift measure '{name}' is a {type(made).__name__}, allowed is a class derived from "
-            "evergreen.tasks.core.drift.measures.DriftMeasure. Correct it, or remove it from drift.measures."
-        )
+    made = require_type(
+        thing() if isinstance(thing, type) else copy.copy(thing),
+        DriftMeasure,
+        what=f"The drift measure '{name}' is",
+        allowed="a class derived from evergreen.tasks.core.drift.measures.DriftMeasure. Correct it, or remove it from "
+        "drift.measures.",
+    )
     made.name = name
     made.title = made.title or name
     made.label = made.label or made.title

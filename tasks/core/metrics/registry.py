@@ -26,7 +26,7 @@ from evergreen.tasks.core.metrics.base import (
 from evergreen.tasks.core.metrics.classification import business_metric, label_metrics, probability_metrics
 from evergreen.tasks.core.metrics.ranking import mean_reciprocal_rank, ndcg_at, win_rate
 from evergreen.tasks.core.metrics.scored import Scored
-from evergreen.tasks.core.registry import METRICS
+from evergreen.tasks.core.registry import METRICS, require_type
 
 _DEFAULTS = {"binary": "roc_auc", "multiclass": "log_loss", "regression": "rmse", "ranking": "ndcg_at_3"}
 _ALIASES = {
@@ -99,12 +99,9 @@ def get_metric(name: str, *, problem: str, custom: Mapping[str, Metric] | None =
 
 @METRICS.reader
 def _as_metric(name: str, thing: Any) -> Metric:
-    if not isinstance(thing, Metric):
-        raise ConfigError(
-            f"The metric '{name}' of a package is a {type(thing).__name__}, allowed is what "
-            "evergreen.tasks.core.metrics.base.custom_metric makes."
-        )
-    return replace(thing, name=name)
+    what = f"The metric '{name}' of a package is"
+    maker = "evergreen.tasks.core.metrics.base.custom_metric"
+    return replace(require_type(thing, Metric, what=what, allowed=f"what {maker} makes."), name=name)
 
 
 def _unknown(name: str, *, problem: str, known: list[str]) -> UnknownName:

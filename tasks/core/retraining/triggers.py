@@ -11,7 +11,7 @@ from evergreen.tasks.core.config.explain import read_options
 from evergreen.tasks.core.config.units import Section
 from evergreen.tasks.core.drift.types import DriftKind
 from evergreen.tasks.core.errors import ConfigError
-from evergreen.tasks.core.registry import TRIGGERS
+from evergreen.tasks.core.registry import TRIGGERS, require_type
 from evergreen.tasks.core.retraining.history import RetrainHistory
 from evergreen.tasks.core.retraining.types import Cause, Moment, RetrainingRequest, RetrainPolicy
 from evergreen.tasks.core.serial import Struct
@@ -101,13 +101,12 @@ class RetrainTrigger:
             return None
         where = f"retraining.triggers: {self.name}"
         settings = () if self.section is None else (read_options(self.section, options, where=where),)
-        answer = self.function(context, *settings)
-        if not isinstance(answer, DueTrigger):
-            raise ConfigError(
-                f"The trigger '{self.name}' returned a {type(answer).__name__}, allowed is what context.answer makes. "
-                "Correct the function, or remove it from retraining.triggers."
-            )
-        return answer
+        return require_type(
+            self.function(context, *settings),
+            DueTrigger,
+            what=f"The trigger '{self.name}' returned",
+            allowed="what context.answer makes. Correct the function, or remove it from retraining.triggers.",
+        )
 
 
 @TRIGGERS.reader

@@ -21,7 +21,7 @@ from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.config.training import Candidate
 from evergreen.tasks.core.data.schema import Schema
 from evergreen.tasks.core.errors import ConfigError, UnknownName, did_you_mean
-from evergreen.tasks.core.registry import LIBRARIES
+from evergreen.tasks.core.registry import LIBRARIES, require_type
 
 # The steps before an estimator: finite numbers, coded categories, imputing and scaling where they are needed.
 
@@ -111,12 +111,13 @@ class ModelLibrary:
 
 @LIBRARIES.reader
 def _as_library(name: str, thing: Any) -> ModelLibrary:
-    if not isinstance(thing, ModelLibrary):
-        raise ConfigError(
-            f"The model library '{name}' is a {type(thing).__name__}, allowed is a "
-            "evergreen.tasks.core.training.estimators.ModelLibrary. Correct it, or remove it from training.allow."
-        )
-    return thing
+    return require_type(
+        thing,
+        ModelLibrary,
+        what=f"The model library '{name}' is",
+        allowed="a evergreen.tasks.core.training.estimators.ModelLibrary. Correct it, or remove it from "
+        "training.allow.",
+    )
 
 
 _FORESTS = ("sklearn.ensemble.RandomForest", "sklearn.ensemble.ExtraTrees")

@@ -19,7 +19,7 @@ from evergreen.tasks.core.data.schema import Schema
 from evergreen.tasks.core.errors import ConfigError
 from evergreen.tasks.core.metrics.base import Metric
 from evergreen.tasks.core.metrics.scored import Scored
-from evergreen.tasks.core.registry import GATES, plugged
+from evergreen.tasks.core.registry import GATES, plugged, require_type
 from evergreen.tasks.core.serial import Struct
 from evergreen.tasks.core.validation.smoke import SmokeReport
 from evergreen.tasks.core.verdict import Outcome, Reason, Verdict
@@ -175,13 +175,14 @@ class Gate:
     def _result(self, answer: Any) -> CheckResult:
         if isinstance(answer, CheckResult):
             return answer
-        if not isinstance(answer, Verdict):
-            raise ConfigError(
-                f"The gate '{self.name}' returned a {type(answer).__name__}, allowed is a "
-                "evergreen.tasks.core.verdict.Verdict (outcome and reasons). Correct the function, or remove it from "
-                "validation.gates."
-            )
-        return CheckResult(name=self.name, verdict=answer, family=self.family)
+        verdict = require_type(
+            answer,
+            Verdict,
+            what=f"The gate '{self.name}' returned",
+            allowed="a evergreen.tasks.core.verdict.Verdict (outcome and reasons). Correct the function, or remove it "
+            "from validation.gates.",
+        )
+        return CheckResult(name=self.name, verdict=verdict, family=self.family)
 
 
 @GATES.reader
