@@ -357,7 +357,7 @@ class Written:
 
 
 def test_what_a_team_logs_beside_a_stage_is_one_file(door):
-    own = door("What a stage logs beside its own")
+    own = door("What a stage logs besides its own")
     context, tracker = binary_context(config=model_config(**own.keys)), Written()
     wrong = log_team_artifacts(
         tracker, "run", config=context.config, stage="validate", context=context, decision=None
@@ -368,7 +368,7 @@ def test_what_a_team_logs_beside_a_stage_is_one_file(door):
 
 
 def test_a_team_function_that_fails_is_a_warning(door):
-    door("What a stage logs beside its own")
+    door("What a stage logs besides its own")
     config = model_config(artifacts=["team_artifacts:holdout", "team_artifacts:absent"])
     wrong = log_team_artifacts(Written(), "run", config=config, stage="validate")
     assert ["KeyError", "ConfigError"] == [text.split(": ")[1] for text in wrong]
