@@ -77,7 +77,7 @@ class Canary:
     def count_latency(self, live: Live, index: int, *, seconds: float, usual: float) -> None:
         """Count the seconds an arm took for some rows, and those the champion took for the same."""
         if self._watches(live):
-            self._controller.counts.add_duel(index, seconds=seconds, usual=usual)  # type: ignore[union-attr]
+            self._controller.counts.add_probe(index, seconds=seconds, usual=usual)  # type: ignore[union-attr]
 
     def _watches(self, live: Live) -> bool:
         return self._controller is not None and live.traffic is self._controller.state

@@ -40,7 +40,7 @@ class UnknownName(InputError):
 
 
 class NotLearnable(EvergreenError):
-    """The data were read but cannot be learned from or judged on; the stage ends INSUFFICIENT.
+    """The data were read but cannot be trained on or judged on; the stage ends INSUFFICIENT.
 
     Attributes
     ----------
@@ -106,7 +106,7 @@ _LEAST_PART = 3
 """Letters that a part of a name needs to stand for the name."""
 
 
-def did_you_mean(value: str, known: Iterable[str]) -> str:
+def did_you_mean(value: str, choices: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the likeliest known name, or an empty string where none is near.
 
     Letters count alike in either case. A name that holds what was written, or the other way round, is likelier than
@@ -119,7 +119,7 @@ def did_you_mean(value: str, known: Iterable[str]) -> str:
     >>> did_you_mean("Fraud", ["Fault"]), did_you_mean("zzz", ["accuracy"])
     ('', '')
     """
-    names, wanted = list(known), value.lower()
+    names, wanted = list(choices), value.lower()
     likeness = {name: difflib.SequenceMatcher(None, wanted, name.lower()).ratio() for name in names}
     parts = [name for name in names if _is_part(wanted, name.lower()) or _is_part(name.lower(), wanted)]
     near = parts or [name for name in names if likeness[name] >= _NEAR]
@@ -130,13 +130,13 @@ def _is_part(part: str, whole: str) -> bool:
     return len(part) >= _LEAST_PART and part in whole
 
 
-def unknown_name(what: str, value: str, known: Iterable[str], *, where: str = "") -> UnknownName:
+def unknown_name(what: str, value: str, choices: Iterable[str], *, where: str = "") -> UnknownName:
     """Build the error for a name that is not known: what, value, place, what is known, the likeliest.
 
     >>> str(unknown_name("metric", "acuracy", ["accuracy"], where="evaluation.metric"))
     "Unknown metric 'acuracy' in evaluation.metric. Known: accuracy. Did you mean 'accuracy'?"
     """
-    names = sorted(known)
+    names = sorted(choices)
     place = f" in {where}" if where else ""
     listed = ", ".join(names) or "none"
     return UnknownName(f"Unknown {what} '{value}'{place}. Known: {listed}.{did_you_mean(value, names)}")

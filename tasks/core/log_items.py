@@ -1,4 +1,4 @@
-"""Describe what is logged, then log it: stages yield these items, one writer speaks to MLflow."""
+"""Describe what is logged, then log it: stages yield these items, one writer calls MLflow."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def redacted(address: str) -> str:
 
 
 def without_places(text: str) -> str:
-    """Return a text that names neither address nor path: for who asks a service without being its operator.
+    """Return a text that names neither address nor path: for clients of a service who do not operate it.
 
     >>> without_places("Version 3 at file:///srv/mlruns/3 lacks '/srv/x.json' (10.0.0.7:5432); and/or train anew.")
     "Version 3 at … lacks '…' (…); and/or train anew."

@@ -46,7 +46,7 @@ class PluginRegistry(Generic[T]):
         self.what = what
         self.key = key
         self._home = tuple(home)
-        self._known: dict[str, tuple[T, str]] = {}
+        self._registered: dict[str, tuple[T, str]] = {}
         self._offered: dict[str, Callable[[], Any]] = {}
         self._read: Callable[[str, Any], T] = lambda name, thing: cast("T", thing)
 
@@ -71,11 +71,11 @@ class PluginRegistry(Generic[T]):
 
         def keep(thing: Any) -> T:
             made, place = self._read(name, thing), _origin(thing if origin is None else origin)
-            before = self._known.get(name)
+            before = self._registered.get(name)
             if before is not None and before[1] != place:
                 both = f"{before[1]} and {place}"
                 raise ConfigError(f"Two {self.what}s are called '{name}': {both}. Rename one of them.")
-            self._known[name] = made, place
+            self._registered[name] = made, place
             return made
 
         return keep
@@ -101,12 +101,12 @@ class PluginRegistry(Generic[T]):
         if name in self._offered and name in built_in:
             raise ConfigError(
                 f"A package offers the {self.what} '{name}', and there is one of that name "
-                f"({self._known[name][1]}). Remove the package, or have it rename its own."
+                f"({self._registered[name][1]}). Remove the package, or have it rename its own."
             )
         if name in self._offered:
             return self._read(name, self._offered[name]())
-        if name in self._known:
-            return self._known[name][0]
+        if name in self._registered:
+            return self._registered[name][0]
         raise unknown_name(self.what, name, self.names(), where=where)
 
     def read(self, name: str, thing: Any) -> T:
@@ -121,10 +121,10 @@ class PluginRegistry(Generic[T]):
         """Return the built-in ones by name, in the order of their modules and then of their registration."""
         for module in self._home:
             importlib.import_module(module)
-        modules = {name: origin.partition(":")[0] for name, (_, origin) in self._known.items()}
+        modules = {name: origin.partition(":")[0] for name, (_, origin) in self._registered.items()}
         ours = [name for name, module in modules.items() if not self._home or module in self._home]
         ours.sort(key=lambda name: self._home.index(modules[name]) if self._home else 0)
-        return {name: self._known[name][0] for name in ours}
+        return {name: self._registered[name][0] for name in ours}
 
     def standard(self) -> dict[str, T]:
         """Return what there is without a configuration: built-in ones, then those of packages."""
@@ -192,7 +192,7 @@ def find_object(path: str, *, key: str) -> Any:
         ) from error
     thing = getattr(module, name, None)
     if thing is None:
-        near = did_you_mean(name, [known for known in dir(module) if not known.startswith("_")])
+        near = did_you_mean(name, [public for public in dir(module) if not public.startswith("_")])
         raise ConfigError(f"'{path}' in {key}: module '{module_path}' has no function '{name}'.{near}")
     return thing
 
@@ -212,7 +212,7 @@ def import_path(path: str, *, key: str) -> Any:
     return thing
 
 
-def require_known(registry: PluginRegistry[Any], entry: Any) -> Any:
+def require_registered(registry: PluginRegistry[Any], entry: Any) -> Any:
     """Return a value of the configuration as it is, where each bare name in it is registered.
 
     Raises
@@ -224,8 +224,8 @@ def require_known(registry: PluginRegistry[Any], entry: Any) -> Any:
         if not is_path(name) and name not in registry.names():
             hint = did_you_mean(name, registry.names()).strip()
             near = f" ({hint[0].lower()}{hint[1:]})" if hint else ""
-            known = ", ".join(f"'{one}'" for one in sorted(registry.names()))
-            raise ValueError(f"it is no {registry.what}{near}; known are {known}, or write module:name")
+            listed = ", ".join(f"'{one}'" for one in sorted(registry.names()))
+            raise ValueError(f"it is no {registry.what}{near}; known are {listed}, or write module:name")
     return entry
 
 

@@ -144,8 +144,8 @@ def _reader(kind: Any) -> Reader:
     """Return what reads a type's JSON form; as it stands where the type says nothing of it."""
     origin, kinds = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
-        known = [one for one in kinds if one is not NoneType]
-        return partial(_read_optional, _reader(known[0])) if len(known) == 1 else _as_it_is
+        members = [one for one in kinds if one is not NoneType]
+        return partial(_read_optional, _reader(members[0])) if len(members) == 1 else _as_it_is
     if origin is tuple:
         return partial(
             _read_tuple, [_reader(one) for one in kinds if one is not Ellipsis], kinds[-1] is Ellipsis

@@ -33,7 +33,7 @@ _ANY_OLD = re.compile("|".join(f'"{word}"' for table in _BY_KEY.values() for wor
 
 
 def has_old_words(text: str) -> bool:
-    """Return whether a JSON text may hold a word of an earlier version; cheap, so that most are not walked.
+    """Return whether a JSON text may hold a word of an earlier version; cheap, so that most are not read through.
 
     >>> has_old_words('{"state":"Kept"}'), has_old_words('{"state":"Promoted"}')
     (True, False)

@@ -14,7 +14,7 @@ import yaml
 
 from evergreen.tasks.core.config import ModelConfig, parse_model
 from evergreen.tasks.core.errors import InputError, NotLearnable
-from evergreen.tasks.core.init.clock import FoundClock
+from evergreen.tasks.core.init.clock import ClockColumn
 from evergreen.tasks.core.init.config_text import render_config
 from evergreen.tasks.core.init.proposal import Proposal, ProposalData, check_roles, propose, survey
 from evergreen.tasks.core.init.windows import ProposedKey
@@ -193,7 +193,7 @@ def _data_entries(
         *([ProposedKey(key="group", value=described.group)] if described.group else []),
     ]
     if described.clock is not None:
-        clock: FoundClock = described.clock
+        clock: ClockColumn = described.clock
         why = "The only complete column of times that the rows follow; write null if it is no clock."
         form = [ProposedKey(key="time_format", value=clock.time_format)] if clock.time_format else []
         return [

@@ -326,7 +326,7 @@ class Conclusion(Struct):
     """What follows from an analysis."""
 
     action: Action
-    """``promote`` the winner, ``keep`` the champion (nobody can win any more), ``expire`` (kept, for time is
+    """``promote`` the winner, ``keep`` the champion (no challenger can win any more), ``expire`` (kept, for time is
     up), ``abort`` (kept, for the test or a challenger is not sound), or ``go_on``."""
     reasons: tuple[Reason, ...]
     """Why."""
@@ -364,7 +364,7 @@ def conclude(
     Conclusion
         In this order: done, where a challenger is champion already (a promotion whose end was not written, or a
         person's); abort (the champion moved, a guardrail, a check that cannot recover), promote the best of
-        those who satisfy the policy, keep where all are equivalent or inferior, expire at the longest duration and
+        those that satisfy the policy, keep where all are equivalent or inferior, expire at the longest duration and
         its follow-up, else go on.
     """
     results, control = analysis.results, test.control.version
@@ -374,10 +374,10 @@ def conclude(
             reason = Reason(code=ALREADY_CHAMPION, message=message, observed=arm.version)
             return Conclusion(action=Action.PROMOTE, winner=arm, reasons=(reason,))
     moved = [champion_moved(f"Version {champion} is champion now", champion, control)]
-    known = champion == control or any(reason.code == CHAMPION_MOVED for reason in tripped)
+    explained = champion == control or any(reason.code == CHAMPION_MOVED for reason in tripped)
     rails = [reason for one in results for reason in one.tripped]
     unsound = {r.message: r for one in results for r in one.reasons if r.code in _BROKEN}
-    if broken := (*([] if known else moved), *tripped, *rails, *unsound.values()):
+    if broken := (*([] if explained else moved), *tripped, *rails, *unsound.values()):
         return Conclusion(action=Action.ABORT, reasons=broken)
     winners = [one for one in results if one.promotes and one.arm.version is not None]
     if winners:

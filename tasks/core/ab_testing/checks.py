@@ -137,13 +137,13 @@ def _excess_share(
 
 def _check_maturity(evidence: Evidence, test: LiveTest) -> Iterator[Reason]:
     """Yield a reason where those outcomes that came first may not be like those to come."""
-    rows, known = (sum(arm.counts[name] for arm in evidence.arms.values()) for name in ("due", "labelled"))
-    if test.follow_up is None and known < _MATURE * rows:
+    rows, labelled = (sum(arm.counts[name] for arm in evidence.arms.values()) for name in ("due", "labelled"))
+    if test.follow_up is None and labelled < _MATURE * rows:
         message = (
-            f"{known} of {rows} rows have an outcome ({known / rows:.0%}), and which come first may not be chance. "
-            f"A verdict waits for {_MATURE:.0%}; a follow-up would let old rows count by a fixed rule."
+            f"{labelled} of {rows} rows have an outcome ({labelled / rows:.0%}), and which come first may not be "
+            f"chance. A verdict waits for {_MATURE:.0%}; a follow-up would let old rows count by a fixed rule."
         )
-        yield Reason(code="immature", message=message, observed=known / rows, limit=_MATURE, n=rows)
+        yield Reason(code="immature", message=message, observed=labelled / rows, limit=_MATURE, n=rows)
 
 
 def _listed(numbers: list[float] | list[int]) -> str:
@@ -166,7 +166,7 @@ class Maturity:
     """Shape (k,). Ascending, in the clock's unit."""
     rows: FloatArray
     """Shape (d,). Predictions."""
-    known: FloatArray
+    labelled: FloatArray
     """Shape (d, k). Of these, how many had a label at most that age after the prediction."""
     now: float
     """Position as of which labels were counted."""
@@ -179,7 +179,7 @@ class Maturity:
     @property
     def shares(self) -> FloatArray:
         """Labelled share of each cohort at each age, shape (d, k); NaN where the cohort is too young."""
-        return np.where(self.reached, self.known / self.rows[:, None], np.nan)
+        return np.where(self.reached, self.labelled / self.rows[:, None], np.nan)
 
     def curve(self) -> FloatArray:
         """Return the share labelled by each age, shape (k,), over all cohorts that are old enough for it.
@@ -194,9 +194,9 @@ class Maturity:
         >>> maturity.curve().round(3).tolist()
         [0.5, 0.75]
         """
-        before = np.column_stack([np.zeros(len(self.rows)), self.known[:, :-1]])
+        before = np.column_stack([np.zeros(len(self.rows)), self.labelled[:, :-1]])
         open_rows = np.where(self.reached, self.rows[:, None] - before, 0.0).sum(axis=0)
-        fresh = np.where(self.reached, self.known - before, 0.0).sum(axis=0)
+        fresh = np.where(self.reached, self.labelled - before, 0.0).sum(axis=0)
         reached = self.reached.any(axis=0) if len(self.rows) else np.zeros(len(self.ages), dtype=np.bool_)
         stays = 1 - np.divide(fresh, open_rows, out=np.zeros(len(fresh)), where=open_rows > 0)
         return np.where(np.logical_and.accumulate(reached), 1 - np.cumprod(stays), np.nan)
@@ -212,10 +212,10 @@ class Maturity:
         if self.length != other.length or not np.array_equal(self.ages, other.ages):
             raise InputError("Labels by cohort add up only for equal ages and equal lengths of cohorts.")
         starts, codes = np.unique(np.append(self.starts, other.starts), return_inverse=True)
-        rows, known = np.zeros(len(starts)), np.zeros((len(starts), len(self.ages)))
+        rows, labelled = np.zeros(len(starts)), np.zeros((len(starts), len(self.ages)))
         np.add.at(rows, codes, np.append(self.rows, other.rows))
-        np.add.at(known, codes, np.vstack([self.known, other.known]))
-        return replace(self, starts=starts, rows=rows, known=known, now=min(self.now, other.now))
+        np.add.at(labelled, codes, np.vstack([self.labelled, other.labelled]))
+        return replace(self, starts=starts, rows=rows, labelled=labelled, now=min(self.now, other.now))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form, one entry a cohort; null where it is too young."""
@@ -246,23 +246,23 @@ def measure_maturity(positions: Any, known_at: Any, *, now: float, length: float
     DataError
         When the two columns differ in length.
     """
-    place, known, steps = (np.asarray(column, dtype=np.float64) for column in (positions, known_at, ages))
+    place, label_at, steps = (np.asarray(column, dtype=np.float64) for column in (positions, known_at, ages))
     if not length > 0 or steps.ndim != 1 or not steps.size or steps[0] < 0 or (np.diff(steps) <= 0).any():
         raise InputError(
             f"Cohorts of length {length} and ages {steps.tolist()} are not allowed. "
             "Allowed: a positive length, and ages that ascend from 0 on."
         )
-    if place.shape != known.shape:
+    if place.shape != label_at.shape:
         raise DataError(
-            f"{place.size} positions and {known.size} label times differ in number. Give one each."
+            f"{place.size} positions and {label_at.size} label times differ in number. Give one each."
         )
     there = place <= now
-    place, known = place[there], known[there]
+    place, label_at = place[there], label_at[there]
     starts, codes = np.unique(np.floor(place / length) * length, return_inverse=True)
     rows = np.bincount(codes, minlength=len(starts)).astype(np.float64)
     cells = np.zeros((len(starts), steps.size + 1))
-    labelled = known <= now  # False for NaN
-    delays = np.searchsorted(steps, known[labelled] - place[labelled], side="left")
+    labelled = label_at <= now  # False for NaN
+    delays = np.searchsorted(steps, label_at[labelled] - place[labelled], side="left")
     np.add.at(cells, (codes[labelled], delays), 1.0)
     counted = np.cumsum(cells[:, :-1], axis=1)
-    return Maturity(starts=starts, length=length, ages=steps, rows=rows, known=counted, now=now)
+    return Maturity(starts=starts, length=length, ages=steps, rows=rows, labelled=counted, now=now)

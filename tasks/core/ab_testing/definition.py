@@ -167,7 +167,7 @@ class Guardrail:
 
 @dataclass(frozen=True, kw_only=True)
 class LiveTest:
-    """What is tested, on whom, for how long, and what counts as better.
+    """What is tested, on which entities, for how long, and what counts as better.
 
     Raises
     ------
@@ -199,7 +199,7 @@ class LiveTest:
     """The champion's metric before the start."""
     follow_up: float | None = None
     """In the clock's unit. A prediction counts when it is this old, with the outcome that was known by then:
-    the same rule in every arm, so that outcomes which come early for a reason favour nobody. None: with any
+    the same rule in every arm, so that outcomes which come early for a reason favour no arm. None: with any
     outcome, as soon as it is known."""
     clip: tuple[float, float] | None = None
     """Bounds that values of an unbounded metric are clipped to, fixed beforehand (`choose_clip`)."""
@@ -291,7 +291,7 @@ def champion_moved(what: str, version: int | None, control: int | None) -> Reaso
 # A live test as the ledger keeps it, and back.
 
 
-_KNOWN = {one.name for one in fields(LiveTest)}
+_KEYS = {one.name for one in fields(LiveTest)}
 _NEEDED = {one.name for one in fields(LiveTest) if one.default is MISSING}
 
 
@@ -309,8 +309,8 @@ def read_live_test(plain: Mapping[str, Any]) -> LiveTest:
         Naming the key that is missing, unknown or not allowed.
     """
     for name in plain:
-        if name not in _KNOWN:
-            raise unknown_name("key", str(name), _KNOWN, where="the live test")
+        if name not in _KEYS:
+            raise unknown_name("key", str(name), _KEYS, where="the live test")
     missing = sorted(_NEEDED - set(plain))
     if missing:
         raise InputError(f"The live test lacks {', '.join(missing)}. Name each of them.")

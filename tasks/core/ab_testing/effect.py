@@ -165,8 +165,8 @@ def hits_bounds(lost: Any, won: Any, n: Any, *, alpha: float, scale: float, conc
     chance. A sign that is sure while the size is not has a bound of ± 1e-12. From -inf to inf without rows.
     """
     b, c, rows = np.broadcast_arrays(*(np.asarray(each, dtype=np.float64) for each in (lost, won, n)))
-    known = rows > 0
-    safe = np.where(known, rows, 1.0)
+    measured = rows > 0
+    safe = np.where(measured, rows, 1.0)
     share_low, share_high = win_share_sequence(b, c, alpha=alpha, concentration=concentration)
     near, far = (2 * share_low - 1) * (b + c) / safe, (2 * share_high - 1) * (b + c) / safe
     mean = (c - b) / safe
@@ -174,4 +174,4 @@ def hits_bounds(lost: Any, won: Any, n: Any, *, alpha: float, scale: float, conc
     wide_low, wide_high = confidence_sequence(mean, error, alpha=alpha, scale=scale)
     low = np.where(near > 0, np.maximum(_TOLERANCE, np.minimum(near, wide_low)), np.minimum(near, wide_low))
     high = np.where(far < 0, np.minimum(-_TOLERANCE, np.maximum(far, wide_high)), np.maximum(far, wide_high))
-    return np.where(known, low, -np.inf), np.where(known, high, np.inf)
+    return np.where(measured, low, -np.inf), np.where(measured, high, np.inf)

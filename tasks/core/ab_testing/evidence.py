@@ -65,10 +65,10 @@ class UnitTable:
         >>> UnitTable.of(np.array(["b", "a", "b"]), np.array([[1.0, 5.0], [1.0, 2.0], [1.0, 1.0]])).sums.tolist()
         [[1.0, 2.0], [2.0, 6.0]]
         """
-        found, codes = np.unique(np.asarray(names, dtype=str), return_inverse=True)
-        columns = [np.bincount(codes, weights=column, minlength=len(found)) for column in values.T]
-        sums = np.array(columns, dtype=np.float64).T.reshape(len(found), values.shape[1])
-        return cls(names=found.astype(object), sums=sums)
+        units, codes = np.unique(np.asarray(names, dtype=str), return_inverse=True)
+        columns = [np.bincount(codes, weights=column, minlength=len(units)) for column in values.T]
+        sums = np.array(columns, dtype=np.float64).T.reshape(len(units), values.shape[1])
+        return cls(names=units.astype(object), sums=sums)
 
     def __add__(self, other: UnitTable) -> UnitTable:
         """Return the sums of both; a unit that is in both counts once."""
@@ -84,8 +84,8 @@ class UnitTable:
         """Return the table without some units."""
         if not len(names):
             return self
-        kept = ~np.isin(self.names.astype(str), np.asarray(names, dtype=str))
-        return UnitTable(names=self.names[kept], sums=self.sums[kept])
+        others = ~np.isin(self.names.astype(str), np.asarray(names, dtype=str))
+        return UnitTable(names=self.names[others], sums=self.sums[others])
 
     @property
     def counted(self) -> FloatArray:
@@ -104,7 +104,7 @@ _COLUMNS = 3
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ArmEvidence:
-    """What is known of one arm, or of the pairs of one challenger with the control."""
+    """Evidence on one arm, or of the pairs of one challenger with the control."""
 
     singles: JointMoments = field(default_factory=lambda: JointMoments.empty(_COLUMNS))
     """Rows that are units of their own."""
@@ -164,7 +164,7 @@ class Evidence:
         return np.unique(np.concatenate(shared)).astype(object) if shared else np.empty(0, object)
 
 
-# What a live test observed: one value a row (or group) and variant, and what is known of it when.
+# What a live test observed: one value a row (or group) and variant, and when its outcome was known.
 
 
 _ANSWER_COLUMNS = ("keys", "variants", "units", "positions", "known_at")
@@ -270,11 +270,11 @@ def _by_group(answered: LoggedAnswers, metric: Metric) -> Observations:
     pair = np.array([f"{v}\x1f{g}" for v, g in zip(answered.variants, scored.require("group"), strict=True)])
     _, first, codes = np.unique(pair, return_index=True, return_inverse=True)
     groups = len(first)
-    newest, known = np.full(groups, -np.inf), np.full(groups, -np.inf)
+    newest, newest_label = np.full(groups, -np.inf), np.full(groups, -np.inf)
     np.maximum.at(newest, codes, answered.positions)
-    np.maximum.at(known, codes, np.where(np.isfinite(answered.known_at), answered.known_at, np.inf))
+    np.maximum.at(newest_label, codes, np.where(np.isfinite(answered.known_at), answered.known_at, np.inf))
     values = np.full(groups, np.nan)
-    whole = np.isfinite(known)
+    whole = np.isfinite(newest_label)
     places = np.flatnonzero(whole[codes])
     if places.size:
         values[whole] = -np.inf  # says nothing, unless measured below
@@ -295,7 +295,7 @@ def _by_group(answered: LoggedAnswers, metric: Metric) -> Observations:
         units=names,
         rows=np.bincount(codes, minlength=groups),
         positions=newest,
-        known_at=np.where(whole, known, np.nan),
+        known_at=np.where(whole, newest_label, np.nan),
         values=np.where(silent, np.nan, values),
     )
     return grouped.take(~silent | np.isin(names.astype(str), names[~silent].astype(str)))
@@ -314,7 +314,7 @@ def _unanswered(scored: Scored) -> BoolArray:
     return none
 
 
-# Turn observations into evidence: which of them count, and by whom they are summed.
+# Turn observations into evidence: which of them count, and by which unit they are summed.
 
 
 def due_predictions(test: LiveTest, positions: FloatArray, *, now: float) -> BoolArray:
@@ -334,13 +334,13 @@ def units_of(test: LiveTest, observed: Observations) -> ObjectArray:
     return np.full(len(observed), None, dtype=object) if test.unit == ROW else observed.units
 
 
-def known_in_time(test: LiveTest, observed: Observations, *, now: float) -> BoolArray:
+def labelled_in_time(test: LiveTest, observed: Observations, *, now: float) -> BoolArray:
     """Tell which outcomes count: known by now, and within the follow-up of their prediction where there is one."""
     with np.errstate(invalid="ignore"):
-        known = observed.known_at <= now
+        in_time = observed.known_at <= now
         if test.follow_up is not None:
-            known &= observed.known_at - observed.positions <= test.follow_up
-    return np.asarray(known, dtype=np.bool_)
+            in_time &= observed.known_at - observed.positions <= test.follow_up
+    return np.asarray(in_time, dtype=np.bool_)
 
 
 def gather_evidence(
@@ -374,7 +374,7 @@ def gather_evidence(
 
 
 def _arm(rows: Observations, test: LiveTest, *, now: float, clip: tuple[float, float] | None) -> ArmEvidence:
-    labelled = known_in_time(test, rows, now=now)
+    labelled = labelled_in_time(test, rows, now=now)
     values = clip_values(rows.values, clip)
     counts = labelled & np.isfinite(values)
     masks = {
@@ -396,12 +396,12 @@ def _pairs(
 ) -> ArmEvidence:
     """Put the two answers to each of the control's rows side by side; of a group only where both had all its rows."""
     places = {key: place for place, key in enumerate(shadow.keys.tolist())}
-    match = np.array([places.get(key, -1) for key in control.keys.tolist()], dtype=np.int64)
-    paired = match >= 0
-    paired[paired] = shadow.rows[match[paired]] == control.rows[paired]
-    labelled = known_in_time(test, control, now=now)
+    partners = np.array([places.get(key, -1) for key in control.keys.tolist()], dtype=np.int64)
+    paired = partners >= 0
+    paired[paired] = shadow.rows[partners[paired]] == control.rows[paired]
+    labelled = labelled_in_time(test, control, now=now)
     theirs = np.full(len(control), np.nan)
-    theirs[paired] = shadow.values[match[paired]]
+    theirs[paired] = shadow.values[partners[paired]]
     raw = np.column_stack([control.values, theirs])
     values = clip_values(raw, clip)
     counts = labelled & paired & np.isfinite(values).all(axis=1)

@@ -1,4 +1,4 @@
-"""Live tests in the ledger: their state, who waits for one, what happened meanwhile, and what they may spend."""
+"""Live tests in the ledger: their state, versions that wait for one, what happened meanwhile, and their alpha."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class TestState:
     ended_at: datetime | None = None
     """None while it runs."""
     ended: Mapping[str, Any] | None = None
-    """How it ended: ``action``, ``winner``, ``reasons``, and who ended it."""
+    """How it ended: ``action``, ``winner``, ``reasons``, and what ended it."""
 
     @property
     def status(self) -> str:
@@ -180,7 +180,7 @@ def create_payload(
         )
     if test.name in {state.test.name for state in states}:
         raise InputError(
-            f"A live test '{test.name}' was there before. Choose a new name: results are kept by it."
+            f"A live test '{test.name}' was there before. Choose a new name: results are stored by it."
         )
     return {"test": test.name, "definition": live_test_payload(test), "marks": asdict(marks)}
 
@@ -243,7 +243,7 @@ def admitted_challenger(
 
 
 def has_arms(plan: TrafficPlan, test: LiveTest) -> bool:
-    """Tell whether the traffic is as the test declares it; other shadows may score along, nobody else answers."""
+    """Tell whether the traffic is as the test declares it; other shadows may score along, no other version answers."""
     variants = plan.shadows if test.mode == PAIRED else plan.challengers
     planned = {one.name: (one.version, one.share) for one in variants}
     declared = {arm.name: (arm.version, arm.share) for arm in test.challengers}

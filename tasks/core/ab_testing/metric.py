@@ -46,11 +46,11 @@ def live_metric(name: str, *, problem: str, custom: Mapping[str, Metric] | None 
     metric = get_metric(name, problem=problem, custom=custom)
     if is_live(metric):
         return metric
-    known = [each for each in metric_names(problem) if is_live(get_metric(each, problem=problem))]
+    allowed = [each for each in metric_names(problem) if is_live(get_metric(each, problem=problem))]
     hint = f" Use '{_STAND_INS[metric.name]}' in its place." if metric.name in _STAND_INS else ""
     raise InputError(
         f"'{metric.name}' is no mean over rows, which a live test needs: it has no value for a single row. "
-        f"Allowed for a {problem} model: {', '.join(known)}.{hint}"
+        f"Allowed for a {problem} model: {', '.join(allowed)}.{hint}"
     )
 
 

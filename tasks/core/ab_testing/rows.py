@@ -100,8 +100,8 @@ def _outcomes(target: pd.Series, labelled: BoolArray, *, numbers: bool) -> Array
     if numbers:
         values = pd.to_numeric(target, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
         return np.where(labelled, values, 0.0)
-    known = target[labelled].tolist()
-    filler = known[0] if known else 0
+    present = target[labelled].tolist()
+    filler = present[0] if present else 0
     return np.array([one if yes else filler for one, yes in zip(target.tolist(), labelled, strict=True)])
 
 

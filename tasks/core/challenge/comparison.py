@@ -59,7 +59,7 @@ def choose_contestants(
     Raises
     ------
     NotLearnable
-        ``rejected``, ``not_validated`` or ``no_challenger`` when nobody passed the gate (``rejected`` also when
+        ``rejected``, ``not_validated`` or ``no_challenger`` when no version passed the gate (``rejected`` also when
         the candidate that was is newer than the challenger);
         ``already_champion`` when the challenger is champion, or what the champion is a refit of.
     """
@@ -148,7 +148,7 @@ def choose_evaluation_rows(
     Parameters
     ----------
     challenger : array of bool, shape (n,)
-        Rows the challenger has not learned from.
+        Rows the challenger was not trained on.
     defenders : mapping of int to array of bool, shape (n,)
         The same for each version that may defend, the champion first; empty where there is no champion.
     model, window : str
@@ -199,7 +199,7 @@ def check_same_clock(plan: SplitPlan, config: ModelConfig, *, version: int) -> N
     raise NotLearnable(
         "clock_changed",
         f"Version {version} was trained by another clock ({described[0]}) than the configuration names now "
-        f"({described[1]}), so it cannot be proved which rows it has not learned from. Restore data.clock and "
+        f"({described[1]}), so it cannot be proved which rows it was not trained on. Restore data.clock and "
         "data.time, or train a new version and promote it by hand.",
         observed=described[1],
         limit=described[0],

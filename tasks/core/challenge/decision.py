@@ -218,7 +218,7 @@ def judge_challenge(difference: Difference, rule: Rule) -> ChallengeDecision:
 
 
 def _refusal(difference: Difference, rule: Rule) -> Reason | None:
-    """Return why nothing can be said, or None."""
+    """Return why nothing can be decided, or None."""
     n, blocks, needed = difference.n, difference.blocks, difference.needed_blocks_for_test
     if blocks is not None and blocks < rule.min_blocks:
         message = (

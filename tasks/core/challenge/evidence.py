@@ -31,7 +31,7 @@ MOST_COMPARED = 10_000
 def check_refit(judged: Scorer, refit: Scorer, training: Rows, *, config: ModelConfig) -> Verdict:
     """Judge whether a refit answers the newest training rows as the judged version does.
 
-    Both have learned from these: where the refit alone has, a model that remembers its rows answers differently by
+    Both were trained on these: where the refit alone has, a model that remembers its rows answers differently by
     nature.
 
     Parameters
@@ -81,7 +81,7 @@ def judge_agreement(agreement: float, *, bound: float, n: int) -> Verdict:
     return Verdict(outcome=Outcome.PASS if passed else Outcome.FAIL, reasons=(reason,))
 
 
-# The judgement of a comparison as it is kept: its evidence, the question it answers, and its recall.
+# The judgement of a comparison as it is stored: its evidence, the question it answers, and its recall.
 
 
 JUDGEMENT = "judgement"
@@ -104,7 +104,7 @@ def promotes(config: ModelConfig, contestants: Contestants) -> bool:
     """Tell whether a won challenge promotes; else it admits to a live test, and costs no alpha.
 
     The first champion has none to be tested beside, and is promoted on every path. Who is admitted is promoted by the
-    live test alone, whose alpha bounds the wrong promotion whoever was let in.
+    live test alone, whose alpha bounds the wrong promotion whichever version was admitted.
     """
     return config.promotion.evidence == "offline" or contestants.champion is None
 

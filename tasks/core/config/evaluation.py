@@ -133,7 +133,7 @@ class EvaluationConfig(Section):
     margin: NonNegative = 0.01
     """Margin of `policy: non_inferiority`."""
     validation_window: AnySpan = Span(604800.0, "seconds", "7d")
-    """Newest part of history, where champion and challenger meet; nothing in it was learned from."""
+    """Newest part of history, which champion and challenger are compared on; nothing in it was trained on."""
     dependence: Literal["auto", "blocked", "independent"] = "auto"
     """`auto`: rows are blocked where there is a clock, a group or an entity, else independent."""
     block: AnySpan | None = None

@@ -52,7 +52,7 @@ def read_options(section: type[SectionT], options: Mapping[str, Any], *, where: 
         raise ConfigError(explain_errors(error, section, origin=where)) from None
 
 
-def known_keys(model: type[BaseModel], path: tuple[str | int, ...]) -> list[str]:
+def allowed_keys(model: type[BaseModel], path: tuple[str | int, ...]) -> list[str]:
     """Return the keys allowed in the section at ``path``; empty where it is a free mapping."""
     section: type[BaseModel] | None = model
     for part in path:
@@ -76,7 +76,7 @@ def _explain(details: list[Any], key: str, model: type[BaseModel], origin: str) 
     detail = details[0]
     kind, last = detail["type"], str(detail["loc"][-1]) if detail["loc"] else ""
     if kind == "extra_forbidden":
-        allowed = known_keys(model, tuple(detail["loc"][:-1]))
+        allowed = allowed_keys(model, tuple(detail["loc"][:-1]))
         listed = f"{', '.join(allowed)}.{did_you_mean(last, allowed)}"
         return f"Unknown key '{key}' in {origin}. Allowed here: {listed} Rename or remove it."
     if kind == "missing":

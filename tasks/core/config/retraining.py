@@ -19,7 +19,7 @@ from evergreen.tasks.core.config.units import (
     Section,
     Span,
 )
-from evergreen.tasks.core.registry import STRATEGIES, TRIGGERS, require_known
+from evergreen.tasks.core.registry import STRATEGIES, TRIGGERS, require_registered
 
 PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "fixed_thresholds": {
@@ -56,8 +56,8 @@ def _weighting(value: object) -> object:
     return "recency" if value is True else False if value == "none" else value
 
 
-_Trigger = Annotated[Plugged, AfterValidator(partial(require_known, TRIGGERS))]
-_Strategy = Annotated[Plugged, AfterValidator(partial(require_known, STRATEGIES))]
+_Trigger = Annotated[Plugged, AfterValidator(partial(require_registered, TRIGGERS))]
+_Strategy = Annotated[Plugged, AfterValidator(partial(require_registered, STRATEGIES))]
 
 
 class RetrainingConfig(Section):
@@ -101,7 +101,7 @@ class RetrainingConfig(Section):
     window: Annotated[AnySpan | _Strategy, Field(union_mode="left_to_right")] = Span(
         15552000.0, "seconds", "180d"
     )
-    """What training learns from: the newest duration (`6mo`, `180d`) or number of rows, `full` history, or
+    """What training uses: the newest duration (`6mo`, `180d`) or number of rows, `full` history, or
     `since_change`: all since the last detected change; or a strategy of the team's own."""
     min_rows_since_change: Count = 1000
     """`window: since_change` reaches back at least so many rows."""

@@ -98,7 +98,7 @@ class ServingConfig(Section):
     """Limits of the prediction service, and what it keeps of its answers."""
 
     log: Literal["durable", "off"] = "durable"
-    """`durable`: a prediction that was answered with 200 is in the log, synced to disk. `off`: nothing is kept."""
+    """`durable`: a prediction that was answered with 200 is in the log, synced to disk. `off`: nothing is stored."""
     private: Literal["hash", "leave_out"] = "hash"
     """What the log keeps of `data.private` columns: a keyed hash of each value, or nothing. Who a row is about is
     hashed in either case where `data.entity` is private."""
@@ -136,7 +136,7 @@ class LiveConfig(Section):
     relative: bool = True
     """`false`: `min_improvement` is in the metric's own unit, also for losses, errors and amounts."""
     max_duration: AnySpan = Span(2419200.0, "seconds", "28d")
-    """Longest duration of a test; after it the champion is kept."""
+    """Longest duration of a test; after it the champion stays."""
     label_delay: AnySpan | None = None
     """A prediction counts when it is so old, with the outcome known by then. Default: `data.label_delay`; without one,
     with any outcome as soon as it is known."""

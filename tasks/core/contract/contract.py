@@ -92,7 +92,7 @@ def kind_of(values: pd.Series) -> Kind:
 
 
 def as_text(values: pd.Series) -> pd.Series:
-    """Return categories as text, nulls kept; whole floats lose their ``.0``, so a null changes no name.
+    """Return categories as text, nulls stay; whole floats lose their ``.0``, so a null changes no name.
 
     Examples
     --------
@@ -138,12 +138,12 @@ def learn_contract(frame: pd.DataFrame, *, schema: Schema, config: ModelConfig) 
     A column that is constant in the training window teaches no range: a sensor that was switched on later
     is drift, not a broken contract.
     """
-    limits, known = config.contract, [str(name) for name in frame.columns]
+    limits, names = config.contract, [str(name) for name in frame.columns]
     named = [("contract.columns", name) for name in limits.columns]
     named += [("contract.unique", name) for columns in limits.unique for name in columns]
     for key, name in named:
-        if name not in known:  # a typo would silently check nothing
-            raise unknown_name("column", name, known, where=key)
+        if name not in names:  # a typo would silently check nothing
+            raise unknown_name("column", name, names, where=key)
     rules = [_learn_column(frame[name], role=role, config=config) for name, role in _columns(schema, limits)]
     return apply_limits(Contract(columns=tuple(rules), learned_rows=len(frame)), limits)
 

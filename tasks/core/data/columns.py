@@ -85,7 +85,7 @@ def needed_columns(columns: Sequence[str], config: ModelConfig, *, also: Iterabl
     """Return the columns to read, in the source's order: roles, features, and what slices and contract name.
 
     Without lists of features everything that is not excluded may be one. ``also`` names what an older version of
-    the model learned from.
+    the model was trained on.
     """
     data = config.data
     contract, slices = config.contract, config.validation.slices.columns
@@ -105,13 +105,13 @@ def clock_columns(config: ModelConfig) -> list[str]:
 
 
 def _require(name: str, columns: Iterable[str], key: str, origin: str) -> None:
-    known = list(columns)
-    if name in known:
+    names = list(columns)
+    if name in names:
         return
-    listed = ", ".join(known[:30]) + (f" and {len(known) - 30} more" if len(known) > 30 else "")
+    listed = ", ".join(names[:30]) + (f" and {len(names) - 30} more" if len(names) > 30 else "")
     raise DataError(
         f"Column '{name}' ({key}) is not in {origin}. It has: {listed or 'no columns'}."
-        f"{did_you_mean(name, known)} Correct {key} or the data."
+        f"{did_you_mean(name, names)} Correct {key} or the data."
     )
 
 

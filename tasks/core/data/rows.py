@@ -145,7 +145,7 @@ _AS_TEXT = {"write": str, "read": parse_span}
 
 @dataclass(frozen=True, kw_only=True)
 class SplitPlan(Struct):
-    """How labelled rows were divided, and what the version trained by it has not learned from.
+    """How labelled rows were divided, and which rows the version trained by it has not used.
 
     Attributes
     ----------
@@ -154,7 +154,7 @@ class SplitPlan(Struct):
     training, holdout, evaluation : half-open slices (method ``time``); None where a part does not exist. A row belongs
         to training only if its label was known, and ``purge`` over, when the next part begins.
     until : as of when: nothing at or after it, no label known after it; None: all.
-    unseen_from : rows from here on were neither learned from nor tuned on (method ``time``).
+    unseen_from : rows from here on were neither trained nor tuned on (method ``time``).
     change_at : position of the last detected change, where ``retraining.window: since_change`` begins; None: none.
     purge, label_delay : the gap for overlapping targets; the time until a label is known where no column gives it.
     time, label_time, group, target : columns with these roles when the plan was made.
@@ -249,7 +249,7 @@ class Parts:
 
     Attributes
     ----------
-    training, holdout, evaluation : rows to learn from; for the gate; for the comparison of champion and challenger.
+    training, holdout, evaluation : rows to train on; for the gate; for the comparison of champion and challenger.
     plan : how they were divided; applied again it gives the same parts.
     duplicates : rows that repeat an earlier one in every column read (dropped where the configuration says so).
     unlabelled : rows read whose label is not known (or was not yet): in no part.

@@ -1,4 +1,4 @@
-"""The roles and kinds of a model's columns, read from its training rows, and whether those can be learned from."""
+"""The roles and kinds of a model's columns, read from its training rows, and whether those can be trained on."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def unnamed_columns(frame: pd.DataFrame, config: ModelConfig) -> list[str]:
 
 
 def check_learnable(frame: pd.DataFrame, schema: Schema, config: ModelConfig) -> None:
-    """Check that training rows can be learned from.
+    """Check that training rows can be trained on.
 
     Raises
     ------
@@ -112,19 +112,19 @@ def check_learnable(frame: pd.DataFrame, schema: Schema, config: ModelConfig) ->
     ConfigError
         When ``data.positive_class`` is no label.
     """
-    known = frame[frame[schema.target].notna()]
-    target, fewest = known[schema.target], config.split.min_rows
-    if len(known) < fewest:
-        message = f"{len(known)} training rows are fewer than split.min_rows {fewest}"
+    labelled = frame[frame[schema.target].notna()]
+    target, fewest = labelled[schema.target], config.split.min_rows
+    if len(labelled) < fewest:
+        message = f"{len(labelled)} training rows are fewer than split.min_rows {fewest}"
         remedy = "Add rows, shorten the holdout or evaluation window, or lower split.min_rows."
-        raise _not_learnable("too_few_rows", message, len(known), fewest, len(known), remedy=remedy)
-    _require_feature(known, schema)
+        raise _not_learnable("too_few_rows", message, len(labelled), fewest, len(labelled), remedy=remedy)
+    _require_feature(labelled, schema)
     if config.problem in ("binary", "multiclass"):
         _check_classes(target, config)
     else:
         _check_numbers(target, config)
     if schema.group is not None:
-        _check_groups(known, schema)
+        _check_groups(labelled, schema)
 
 
 def _require_numeric(column: pd.Series) -> None:

@@ -1,4 +1,4 @@
-"""Divide a model's rows into training, holdout and evaluation; tell which rows a version has not learned from."""
+"""Divide a model's rows into training, holdout and evaluation; list the rows a version was not trained on."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def plan_split(
     until : float, optional
         As of this position: nothing at or after it, no label known after it.
     trained_to : float, optional
-        A model trained elsewhere has learned from all before this position.
+        A model trained elsewhere used all rows before this position.
     refit : bool
         Learn from all labelled rows, hold nothing out (rows in time order only).
     change_at : float, optional
@@ -119,7 +119,7 @@ def assign_parts(
 
 
 def unseen_rows(plan: SplitPlan, rows: Rows) -> np.ndarray:
-    """Return which rows the version trained by this plan has neither learned from nor tuned on, bool of shape (n,).
+    """Return which rows the version trained by this plan was neither trained nor tuned on, bool of shape (n,).
 
     By time: rows (whole groups) from ``plan.unseen_from`` on. By identity: rows whose content falls into the
     evaluation part, in this snapshot and in every other.
@@ -248,7 +248,7 @@ def place_randomly(frame: pd.DataFrame, plan: SplitPlan) -> np.ndarray:
     if missing:
         message = (
             f"Column '{missing[0]}' identified the rows of a random split and is missing now, so it cannot be proved "
-            "which rows a version has not learned from. Restore the column or train a new version."
+            "which rows a version was not trained on. Restore the column or train a new version."
         )
         raise NotLearnable("identity_unknown", message, observed=missing[0])
     place = unit_interval(hash_rows(frame[list(plan.identity)], seed=plan.seed))
@@ -297,10 +297,10 @@ def neighbour_dependence(
     Spearman's lag-1 correlation for numbers of more than two values, Cohen's kappa between neighbours otherwise;
     0 below 50 pairs or for a constant target.
     """
-    known = frame[target].notna().to_numpy()
-    values = frame.loc[known, target]
-    owner = pd.factorize(frame.loc[known, entity])[0] if entity else np.zeros(len(values), dtype=np.int64)
-    order = np.lexsort((positions[known], owner))
+    labelled = frame[target].notna().to_numpy()
+    values = frame.loc[labelled, target]
+    owner = pd.factorize(frame.loc[labelled, entity])[0] if entity else np.zeros(len(values), dtype=np.int64)
+    order = np.lexsort((positions[labelled], owner))
     same = owner[order][1:] == owner[order][:-1]
     numeric = pd.api.types.is_numeric_dtype(values.dtype) and values.nunique() > 2
     codes = values.rank().to_numpy() if numeric else pd.factorize(values)[0]

@@ -28,9 +28,9 @@ def plan_by_time(
     """Return the plan with its windows.
 
     Evaluation is the newest ``evaluation.validation_window`` of usable rows. Before it, ``retraining.window`` of
-    rows are learned from; of what lies before evaluation the newest ``split.holdout`` is the holdout. A row is in
+    rows are trained on; of what lies before evaluation the newest ``split.holdout`` is the holdout. A row is in
     an earlier part only when its label was known and the purge was over as the next part began. A model trained
-    elsewhere up to ``trained_to`` has learned from all before it: its holdout is what lies between. ``change_at`` is
+    elsewhere up to ``trained_to`` used all rows before it: its holdout is what lies between. ``change_at`` is
     the position of the last detected change, for ``retraining.window: since_change``.
 
     Raises
@@ -80,7 +80,7 @@ def plan_refit(line: Timeline, draft: SplitPlan, config: ModelConfig, change_at:
 
 
 def _all_ready(line: Timeline, learned: np.ndarray, end: float) -> float:
-    """Return when the last target learned from is over; rows still to come are reckoned at the median step."""
+    """Return when the last target of training is over; rows still to come are reckoned at the median step."""
     ready = line.ready[learned]
     if np.isfinite(ready).all():
         return max(end, float(ready.max()))
@@ -142,7 +142,7 @@ def _holdout_start(line: Timeline, config: ModelConfig, before: np.ndarray, chan
 def _keep_window(
     line: Timeline, learnable: np.ndarray, config: ModelConfig, change_at: float | None
 ) -> np.ndarray:
-    """Return which of the rows that may be learned from are: those of ``retraining.window``, up to ``max_rows``."""
+    """Return which of the rows that may be trained on are: those of ``retraining.window``, up to ``max_rows``."""
     places, end = line.first[learnable], line.after(line.last[learnable])
     start = training_start(places, end=end, config=config, change_at=change_at)
     return _keep_newest(line, learnable & (line.first >= start), config.split.max_rows)

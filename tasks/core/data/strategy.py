@@ -1,4 +1,4 @@
-"""What a training learns from: strategies decide where its rows begin, or how much each of them counts."""
+"""What a training uses: strategies decide where its rows begin, or how much each of them counts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class LearnableRows:
 
     Attributes
     ----------
-    places : (n,), positions of the rows that may be learned from.
+    places : (n,), positions of the rows that may be trained on.
     end : where they end.
     change_at : position of the last detected change; None: none was detected.
     held : share of the newest rows that is going to be held out, in [0, 1).
@@ -42,12 +42,12 @@ class LearnableRows:
 
 @dataclass(frozen=True, kw_only=True)
 class Strategy:
-    """What a retraining learns from.
+    """What a retraining is trained on.
 
     Attributes
     ----------
     name : its name in ``retraining.window`` or ``retraining.weighted``.
-    start : ``start(rows)`` of a `LearnableRows` returns the position at which the rows to learn from begin; -inf: all.
+    start : ``start(rows)`` of a `LearnableRows` returns the position at which the rows to train on begin; -inf: all.
     weights : ``weights(rows, *, schema, config)`` returns the weight of each training row, (n,), or None: all alike.
     section : type of the options beside its name; passed as ``options``.
     """
@@ -114,12 +114,12 @@ def _since_change(rows: LearnableRows) -> float:
 def training_start(
     places: FloatArray, *, end: float, config: ModelConfig, change_at: float | None = None, held: float = 0.0
 ) -> float:
-    """Return the position at which the rows to learn from begin, by ``retraining.window``; -inf: all history.
+    """Return the position at which the rows to train on begin, by ``retraining.window``; -inf: all history.
 
     Parameters
     ----------
     places : array, shape (n,)
-        Positions of the rows that may be learned from: labelled, the label known in time.
+        Positions of the rows that may be trained on: labelled, the label known in time.
     end : float
         Where they end; durations are measured back from here.
     change_at : float, optional
@@ -134,7 +134,7 @@ def training_start(
         return -math.inf
     if isinstance(window, Span):
         if clock == "rows" and window.unit == "seconds":
-            return -math.inf  # the default; one that somebody wrote is refused with the configuration
+            return -math.inf  # the default; one that a configuration names is refused with the configuration
         longer = replace(window, amount=window.amount / (1 - held))
         return newest_from(places, longer, end=end, clock=clock)
     ((name, options),) = plugged([window]).items()
@@ -148,7 +148,7 @@ def describe_start(
 ) -> tuple[Reason, ...]:
     """Return why ``since_change`` did not begin at a change; nothing where it did, or for another window.
 
-    ``places`` are the positions of the rows that are learned from, shape (n,).
+    ``places`` are the positions of the rows that are trained on, shape (n,).
     """
     retraining = config.retraining
     if retraining.window != "since_change":

@@ -63,16 +63,16 @@ def make_timeline(frame: pd.DataFrame, positions: np.ndarray, plan: SplitPlan) -
     DataError
         When the label time cannot be read.
     """
-    known = labels_known_at(frame, positions, plan)
+    label_at = labels_known_at(frame, positions, plan)
     usable = frame[plan.target].notna().to_numpy() if plan.target else np.ones(len(frame), dtype=bool)
-    ready = known + (delayed(positions, plan.purge, clock=plan.clock) - positions)
+    ready = label_at + (delayed(positions, plan.purge, clock=plan.clock) - positions)
     first = last = positions
     if plan.group is not None:
         codes = pd.factorize(frame[plan.group], use_na_sentinel=False)[0]
         first, last = _per_group(np.minimum, positions, codes), _per_group(np.maximum, positions, codes)
-        ready, known = _per_group(np.maximum, ready, codes), _per_group(np.maximum, known, codes)
+        ready, label_at = _per_group(np.maximum, ready, codes), _per_group(np.maximum, label_at, codes)
     if plan.until is not None:
-        usable = usable & (known <= plan.until) & (last < plan.until)
+        usable = usable & (label_at <= plan.until) & (last < plan.until)
     return Timeline(positions=positions, first=first, last=last, ready=ready, usable=usable)
 
 
@@ -129,8 +129,8 @@ def labels_known_at(frame: pd.DataFrame, positions: np.ndarray, plan: SplitPlan)
     if plan.label_time is None:
         return by_delay
     column = frame[plan.label_time]
-    known = to_positions(column, clock=plan.clock, time_format=plan.time_format, allow_null=True)
-    return np.where(np.isnan(known), by_delay, np.maximum(known, positions))
+    label_at = to_positions(column, clock=plan.clock, time_format=plan.time_format, allow_null=True)
+    return np.where(np.isnan(label_at), by_delay, np.maximum(label_at, positions))
 
 
 def _per_group(reduce: np.ufunc, values: np.ndarray, codes: np.ndarray) -> np.ndarray:

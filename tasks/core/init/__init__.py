@@ -1,1 +1,1 @@
-"""What ``evergreen init`` proposes for data nobody has described yet, and columns that give the target away."""
+"""What ``evergreen init`` proposes for data that is not described yet, and columns that give the target away."""

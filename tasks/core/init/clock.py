@@ -26,7 +26,7 @@ FEWEST = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class FoundClock:
+class ClockColumn:
     """A column read as a clock: its kind, the format of its text, and positions (nan where null), shape (n,)."""
 
     column: str
@@ -40,7 +40,7 @@ class FoundClock:
         return len(np.unique(self.positions[np.isfinite(self.positions)]))
 
 
-def read_clock(column: pd.Series) -> FoundClock:
+def read_clock(column: pd.Series) -> ClockColumn:
     """Read a column that a person named as the clock.
 
     Whole numbers that count up one by one are row numbers, other numbers are seconds, 19990131 is a date.
@@ -56,13 +56,13 @@ def read_clock(column: pd.Series) -> FoundClock:
     if not numbers or _is_date_number(column):
         form = "%Y%m%d" if numbers else text_format(column)
         positions = to_positions(column, clock="timestamp", time_format=form)
-        return FoundClock(column=name, clock="timestamp", time_format=form, positions=positions)
+        return ClockColumn(column=name, clock="timestamp", time_format=form, positions=positions)
     positions = to_positions(column, clock="seconds")
     kind = "rows" if _counts_rows(positions) else "seconds"
-    return FoundClock(column=name, clock=kind, time_format=None, positions=positions)
+    return ClockColumn(column=name, clock=kind, time_format=None, positions=positions)
 
 
-def read_times(frame: pd.DataFrame, *, skip: tuple[str, ...] = ()) -> dict[str, FoundClock]:
+def read_times(frame: pd.DataFrame, *, skip: tuple[str, ...] = ()) -> dict[str, ClockColumn]:
     """Return every column of text or timestamps that reads as times, nulls allowed; ``skip`` names other roles."""
     times = {}
     for name in (name for name in frame.columns if name not in skip and _may_be_time(frame[name])):
@@ -71,13 +71,13 @@ def read_times(frame: pd.DataFrame, *, skip: tuple[str, ...] = ()) -> dict[str, 
             positions = to_positions(frame[name], clock="timestamp", time_format=form, allow_null=True)
         except DataError:
             continue
-        times[str(name)] = FoundClock(
+        times[str(name)] = ClockColumn(
             column=str(name), clock="timestamp", time_format=form, positions=positions
         )
     return times
 
 
-def certain_clock(times: Mapping[str, FoundClock]) -> FoundClock | None:
+def certain_clock(times: Mapping[str, ClockColumn]) -> ClockColumn | None:
     """Return the one column of times that is complete and that the rows already follow; None when there are more."""
     complete = [c for c in times.values() if np.isfinite(c.positions).all() and c.moments >= FEWEST]
     ordered = [c for c in complete if np.all(np.diff(c.positions) >= 0)]

@@ -94,25 +94,25 @@ def row_losses(model: Any, x: FloatArray, y: FloatArray, *, classes: bool) -> Fl
         return (model.predict(x) - y) ** 2
     chances = model.predict_proba(x)
     place = np.searchsorted(model.classes_, y).clip(max=len(model.classes_) - 1)
-    known = model.classes_[place] == y
-    right = np.where(known, chances[np.arange(len(y)), place], 0.0)
+    has_class = model.classes_[place] == y
+    right = np.where(has_class, chances[np.arange(len(y)), place], 0.0)
     return -np.log(np.maximum(right, LEAST_LIKELY))
 
 
 LEVEL = 0.01
 """One-sided level at which fresh models are called better."""
 FIRST = 0.35
-"""Share of history that each model learns from, the old one from the first."""
+"""Share of history that each model is trained on, the old one from the first."""
 ORIGINS = 4
 """Fresh models; with the old one of each kind they make ten fits."""
 FEWEST_ROWS, FEWEST_BLOCKS = 500, 40
-"""Rows to learn from, and blocks to judge on, below which nothing is concluded."""
+"""Rows to train on, and blocks to judge on, below which nothing is concluded."""
 FIT_ROWS, FIT_CELLS = 20_000, 1_000_000
 """Most rows, and numbers, that a fit takes: evenly thinned beyond."""
 CHUNKS = 400
 """Blocks that history is cut into where the clock counts rows."""
 SHORTEST_DEPENDENCE = 7
-"""Blocks that are taken to depend on each other, at least: a week of days."""
+"""Blocks that are assumed to depend on each other, at least: a week of days."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,15 +140,15 @@ class Freshness:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LabelledHistory:
-    """Labelled rows in clock order, ready to be learned from.
+    """Labelled rows in clock order, ready to be trained on.
 
     Attributes
     ----------
     y : (n,), outcomes by `outcome_codes`.
     blocks : (n,), ascending codes of days or chunks.
     classes : whether outcomes are classes.
-    origins : places that cut the judged rows; the old model learned from the first ``window`` rows.
-    window : rows that each model learns from.
+    origins : places that cut the judged rows; the old model was trained on the first ``window`` rows.
+    window : rows that each model is trained on.
     ends : places up to which outcomes were known at each origin.
     """
 
@@ -172,14 +172,14 @@ def measure_freshness(
     group: str | None = None,
     gap: float = 0.0,
 ) -> Freshness | None:
-    """Measure whether models learned from the newest rows lose less than one learned from the first.
+    """Measure whether models trained on the newest rows lose less than one trained on the first.
 
-    The old model learns from the first 35 % of rows. At four origins after them a fresh one learns from as many rows,
+    The old model is trained on the first 35 % of rows. At four origins after them a fresh one is trained on as many,
     the newest whose outcomes were known; both answer the rows up to the next origin. What is tested is the mean, over
     blocks, of the old one's loss less the fresh ones'.
 
     Null: the stream does not change (features and outcomes of a block have one distribution, whenever), so that on
-    average over what they learned from the models lose equally much. Blocks may depend on those near by.
+    average over what they were trained on the models lose equally much. Blocks may depend on those near by.
 
     Parameters
     ----------
@@ -199,7 +199,7 @@ def measure_freshness(
     Returns
     -------
     Freshness or None
-        None where it cannot be measured: no feature, fewer than 500 rows to learn from or 40 blocks to judge on, or one
+        None where it cannot be measured: no feature, fewer than 500 rows to train on or 40 blocks to judge on, or one
         class alone in a window.
 
     Notes
@@ -228,7 +228,7 @@ def advantage_p(differences: FloatArray, *, judged: int, learned: int) -> float:
     """Return the one-sided p-value of a mean difference of losses over time.
 
     A small one says that the first of two losses is the larger. Null: mean 0 over blocks *and* over the rows that the
-    models happened to learn from. A block may depend on its neighbours: Bartlett weights up to n^(1/3) blocks, a week
+    models happened to be trained on. A block may depend on its neighbours: Bartlett weights to n^(1/3) blocks, a week
     at least, and never less variance than independent blocks have. One old model is judged on all blocks, so its luck
     does not average out: the variance is raised by 1 + judged / learned, as for folds that share training rows.
 
@@ -237,7 +237,7 @@ def advantage_p(differences: FloatArray, *, judged: int, learned: int) -> float:
     differences : ndarray of shape (n,)
         Mean difference of each block, in time order.
     judged, learned : int
-        Rows judged on, and rows that each model learned from.
+        Rows judged on, and rows that each model was trained on.
 
     Returns
     -------
@@ -321,7 +321,7 @@ def _judge(kind: Kind, stale: FloatArray, fresh: FloatArray, history: LabelledHi
 # How often a model is retrained, and which challenger takes over: every three windows, and by what history shows.
 
 
-WINDOWS_APART = 3
+CHAMPION_WINDOWS = 3
 """Windows of monitoring that a champion is judged by before it may be replaced."""
 LONGEST = 0.2
 """A wait longer than this share of history is not proposed."""
@@ -348,16 +348,18 @@ def propose_pace(
     if positions is None or "monitoring.window" not in chosen:
         return ()
     window = parse_span(chosen["monitoring.window"])
-    why = f"{WINDOWS_APART} windows of monitoring: a champion that is replaced earlier was hardly judged"
+    why = f"{CHAMPION_WINDOWS} windows of monitoring: a champion that is replaced earlier was hardly judged"
     if clock == "rows":
-        return (ProposedKey("retraining.every", f"{int(WINDOWS_APART * window.amount)} rows", why),)
+        return (ProposedKey("retraining.every", f"{int(CHAMPION_WINDOWS * window.amount)} rows", why),)
     if window.unit == "seconds":
-        pace: str | None = f"{WINDOWS_APART * int(window.text[:-1])}{window.text[-1]}"
+        pace: str | None = f"{CHAMPION_WINDOWS * int(window.text[:-1])}{window.text[-1]}"
     else:
         pace = _time_of(int(window.amount), positions)
     if pace is None or seconds(pace) > LONGEST * (positions[-1] - positions[0]):
         pace = chosen.get("evaluation.validation_window")
-        why = f"{WINDOWS_APART} windows would take too long; so each challenger is judged on rows of its own"
+        why = (
+            f"{CHAMPION_WINDOWS} windows would take too long; so each challenger is judged on rows of its own"
+        )
     if pace is None:
         return ()
     every = "the newest rows are learned as soon as the cooldown is over"
@@ -365,7 +367,7 @@ def propose_pace(
 
 
 def propose_succession(freshness: Freshness | None) -> tuple[ProposedKey, ...]:
-    """Propose ``evaluation.policy``, ``margin`` and ``retraining.back_off`` where fresh models are surely better.
+    """Propose ``evaluation.policy``, ``margin`` and ``retraining.back_off`` where fresh models lose less.
 
     Where it does not, nothing: the default lets a challenger win by being better alone, so that equals do not.
     """
@@ -390,5 +392,5 @@ def _time_of(rows: int, positions: FloatArray) -> str | None:
     """Return the shortest proposed length that three times the median time of so many rows fits in."""
     if rows >= len(positions):
         return None
-    wanted = WINDOWS_APART * float(np.median(positions[rows:] - positions[:-rows]))
+    wanted = CHAMPION_WINDOWS * float(np.median(positions[rows:] - positions[:-rows]))
     return next((text for text in LENGTHS if seconds(text) >= wanted), None)

@@ -70,7 +70,7 @@ class LeakSearchData:
     problem : `binary`, `multiclass`, `regression` or `ranking`.
     y : (n,), class codes (classification) or values.
     views : views of the columns that may be leaks.
-    fold : (n,), 0 or 1; each half is judged by what is learned from the other.
+    fold : (n,), 0 or 1; each half is judged by a model trained on the other.
     group : (n,), codes of the group a ranking orders within; None without one.
     entities : columns that may name what a row is about (for 'the last value of the same thing').
     timed : whether the order of rows means time.
@@ -179,7 +179,7 @@ def _entities(
     return [View(columns=(c,), values=v, categorical=True, text=c) for c, v in zip(fit, codes, strict=False)]
 
 
-# How much of the target one view gives away, judged on rows it was not learned from.
+# How much of the target one view gives away, judged on rows that were not used to fit it.
 
 
 FEWEST = 50

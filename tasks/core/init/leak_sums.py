@@ -240,7 +240,7 @@ def _plain(members: Sequence[View], signs: np.ndarray) -> View:
 
 
 def _signs(factors: np.ndarray) -> np.ndarray:
-    """Return +1 or −1 per column, the first +1; with several classes by the class that leans most on them."""
+    """Return +1 or −1 per column, the first +1; with several classes by the class that depends on them most."""
     if factors.ndim > 1:
         factors = factors[:, np.abs(factors).sum(axis=0).argmax()]
     signs = np.where(factors >= 0, 1.0, -1.0)

@@ -13,7 +13,7 @@ import pandas as pd
 from evergreen.tasks.core.data.columns import ColumnFacts, Kind, inspect_columns, is_whole
 from evergreen.tasks.core.data.rows import Rows
 from evergreen.tasks.core.errors import DataError, NotLearnable, unknown_name
-from evergreen.tasks.core.init.clock import FoundClock, certain_clock, read_clock, read_times
+from evergreen.tasks.core.init.clock import ClockColumn, certain_clock, read_clock, read_times
 from evergreen.tasks.core.init.freshness import measure_freshness, propose_pace, propose_succession
 from evergreen.tasks.core.init.leak_features import Suspect, gather_search_data
 from evergreen.tasks.core.init.leaks import find_leaks
@@ -45,25 +45,25 @@ def guess_problem(target: pd.Series, *, group: str | None = None) -> tuple[str, 
     NotLearnable
         ``no_labels`` when the target is empty, ``one_class`` when it holds one value.
     """
-    known = target.dropna()
-    distinct = int(known.nunique())
+    labelled = target.dropna()
+    distinct = int(labelled.nunique())
     if distinct == 0:
         message = f"Target column '{target.name}' holds no value at all. Name another target."
         raise NotLearnable("no_labels", message, observed=0.0)
     if distinct == 1:
         message = (
-            f"Target column '{target.name}' holds one value only ({known.iloc[0]!s:.40}); two are needed to learn. "
+            f"Target column '{target.name}' holds one value only ({labelled.iloc[0]!s:.40}); two are needed to learn. "
             "Name another target, or bring more rows."
         )
-        raise NotLearnable("one_class", message, observed=1.0, limit=2.0, n=len(known))
-    numbers = pd.api.types.is_numeric_dtype(known.dtype) and not pd.api.types.is_bool_dtype(known.dtype)
+        raise NotLearnable("one_class", message, observed=1.0, limit=2.0, n=len(labelled))
+    numbers = pd.api.types.is_numeric_dtype(labelled.dtype) and not pd.api.types.is_bool_dtype(labelled.dtype)
     if group is not None:
         return _ranking(target, numbers=numbers, group=group, distinct=distinct)
     if distinct == 2:
         return "binary", "the target has two values"
     if not numbers:
-        return _classes(target, distinct, len(known))
-    if distinct <= WHOLE_CLASSES and is_whole(known.to_numpy(dtype=float)):
+        return _classes(target, distinct, len(labelled))
+    if distinct <= WHOLE_CLASSES and is_whole(labelled.to_numpy(dtype=float)):
         why = f"the target has {distinct} whole values; write regression if they measure a quantity"
         return "multiclass", why
     return "regression", f"the target is a number of {distinct:,} values"
@@ -132,11 +132,11 @@ class ProposalData:
     problem: str
     target: str
     group: str | None
-    clock: FoundClock | None
+    clock: ClockColumn | None
     positions: np.ndarray | None
     groups: np.ndarray | None
     rows: int
-    times: Mapping[str, FoundClock] = field(default_factory=dict)
+    times: Mapping[str, ClockColumn] = field(default_factory=dict)
     history: Rows | None = None
 
 
@@ -247,7 +247,7 @@ def _warnings(data: ProposalData, features: Sequence[str]) -> list[Reason]:
     return warnings
 
 
-# Survey rows that nobody has described yet: clock, problem, columns and leaks, then a proposal.
+# Survey rows that are not described yet: clock, problem, columns and leaks, then a proposal.
 
 
 SAMPLE_ROWS = 20_000
@@ -298,8 +298,8 @@ def survey(
     """
     problem, why = guess_problem(frame[target], group=group)
     clock = read_clock(frame[time]) if time else certain_clock(read_times(frame, skip=(target, group or "")))
-    known = frame[target].notna()
-    labelled = np.flatnonzero(known & frame[group].notna() if group else known)
+    has_target = frame[target].notna()
+    labelled = np.flatnonzero(has_target & frame[group].notna() if group else has_target)
     order = labelled if clock is None else labelled[np.argsort(clock.positions[labelled], kind="stable")]
     chosen = order[choose_rows(len(order), timed=clock is not None, rng=rng)]
     sample = frame.iloc[chosen].reset_index(drop=True)
@@ -359,6 +359,6 @@ def thin_history(n: int, *, groups: np.ndarray | None = None) -> np.ndarray:
     return np.flatnonzero((np.arange(n) if groups is None else groups) % step == 0)
 
 
-def _history(frame: pd.DataFrame, clock: FoundClock, order: np.ndarray, groups: np.ndarray | None) -> Rows:
+def _history(frame: pd.DataFrame, clock: ClockColumn, order: np.ndarray, groups: np.ndarray | None) -> Rows:
     chosen = order[thin_history(len(order), groups=groups)]
     return Rows(frame.iloc[chosen].reset_index(drop=True), clock.positions[chosen])

@@ -221,9 +221,9 @@ def _log_loss_parts(scored: Scored) -> MetricParts:
         return row_parts(scored, -np.log(np.where(scored.truth, p, 1 - p)))
     truth, _, _ = class_codes(scored)
     clipped = np.clip(score, _EPS, 1 - _EPS)
-    known = truth < clipped.shape[1]
-    chosen = clipped[np.arange(len(truth)), np.where(known, truth, 0)]
-    return row_parts(scored, np.where(known, -np.log(chosen), np.nan))
+    predicted = truth < clipped.shape[1]
+    chosen = clipped[np.arange(len(truth)), np.where(predicted, truth, 0)]
+    return row_parts(scored, np.where(predicted, -np.log(chosen), np.nan))
 
 
 def _brier_parts(scored: Scored) -> MetricParts:

@@ -85,16 +85,16 @@ def get_metric(name: str, *, problem: str, custom: Mapping[str, Metric] | None =
     """
     if custom and name in custom:
         return custom[name]
-    known = _by_problem(problem)
+    built_in = _by_problem(problem)
     plain = canonical_name(name)
-    if plain in known:
-        return known[plain]
+    if plain in built_in:
+        return built_in[plain]
     match = _NDCG.fullmatch(plain)
     if match and problem == "ranking":
         return ndcg_at(int(match[1]))
     if name in METRICS.names() and problem in (offered := METRICS.get(name)).problems:
         return offered
-    raise _unknown(plain, problem=problem, known=[*known, *METRICS.names(), *(custom or {})])
+    raise _unknown(plain, problem=problem, names=[*built_in, *METRICS.names(), *(custom or {})])
 
 
 @METRICS.reader
@@ -104,15 +104,15 @@ def _as_metric(name: str, thing: Any) -> Metric:
     return replace(require_type(thing, Metric, what=what, allowed=f"what {maker} makes."), name=name)
 
 
-def _unknown(name: str, *, problem: str, known: list[str]) -> UnknownName:
+def _unknown(name: str, *, problem: str, names: list[str]) -> UnknownName:
     """Return the error of a name that is unknown, or known for other problems only."""
     others = [p for p in PROBLEMS if p != problem and name in _by_problem(p)]
     if others:
         return UnknownName(
             f"Metric '{name}' is not defined for a {problem} model (only: {', '.join(others)}). "
-            f"Allowed: {', '.join(sorted(known))}. Choose one of these, such as '{_DEFAULTS[problem]}'."
+            f"Allowed: {', '.join(sorted(names))}. Choose one of these, such as '{_DEFAULTS[problem]}'."
         )
-    return unknown_name(f"{problem} metric", name, known)
+    return unknown_name(f"{problem} metric", name, names)
 
 
 def metric_names(problem: str) -> list[str]:

@@ -175,7 +175,7 @@ class EdgeTable:
     def _codes(self, values: FloatArray) -> IntArray:
         if self.cells is None:
             return np.searchsorted(self.edges, values, side="right")
-        codes = self._look_up(values, self.cells, Scratch(len(values)))
+        codes = self._cell_codes(values, self.cells, Scratch(len(values)))
         doubtful = np.flatnonzero(codes >= self.bins)
         codes[doubtful] = self._resolve(values[doubtful], codes[doubtful] - self.bins)
         return codes
@@ -183,7 +183,7 @@ class EdgeTable:
     def _count(self, values: FloatArray, scratch: Scratch) -> IntArray:
         if self.cells is None:
             return np.bincount(np.searchsorted(self.edges, values, side="right"), minlength=self.bins)
-        codes = self._look_up(values, self.cells, scratch)
+        codes = self._cell_codes(values, self.cells, scratch)
         counts = np.bincount(codes, minlength=self.bins)
         certain, by_cell = counts[: self.bins], counts[self.bins :]
         if len(by_cell):
@@ -205,7 +205,7 @@ class EdgeTable:
     def _first_of_code(self) -> FloatArray:
         return np.concatenate([np.zeros(self.bins), self.first])
 
-    def _look_up(self, values: FloatArray, cells: Cells, scratch: Scratch) -> IntArray:
+    def _cell_codes(self, values: FloatArray, cells: Cells, scratch: Scratch) -> IntArray:
         cells_of_rows, codes = cells.of(values, scratch), scratch.whole[: len(values)]
         small = np.take(self.table, cells_of_rows, out=scratch.small[: len(values)], mode="clip")
         np.copyto(codes, small)  # in place of the cells: whole numbers are counted without a copy

@@ -106,7 +106,7 @@ class ColumnGrid(Struct):
         return np.append(groups, [len(self.cuts)] * 3)
 
     @cached_property
-    def _known(self) -> dict[str, int]:
+    def _code_by_name(self) -> dict[str, int]:
         own = {name: code for code, name in enumerate(self.categories)}
         return {**dict.fromkeys(self.pooled, len(own)), **own}
 
@@ -123,7 +123,7 @@ class ColumnGrid(Struct):
     def token_codes(self, names: Sequence[str]) -> IntArray:
         """Return the bin of each category, given as a token (hashed where the column is private)."""
         unseen = len(self.categories) + 1
-        return np.array([self._known.get(name, unseen) for name in names], dtype=np.int64)
+        return np.array([self._code_by_name.get(name, unseen) for name in names], dtype=np.int64)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""

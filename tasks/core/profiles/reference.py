@@ -25,7 +25,7 @@ MOST_IN_A_CELL = 0.02
 
 
 class GridDecision(NamedTuple):
-    """Whether an earlier grid is kept, and the reason."""
+    """Whether an earlier grid is reused, and the reason."""
 
     keep: bool
     reason: str

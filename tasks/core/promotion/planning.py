@@ -118,7 +118,7 @@ def plan_rollback(
 
 
 def plan_repair(registry: RegistryState, *, now: datetime) -> Plan | None:
-    """Plan to make ledger and aliases agree after somebody moved them outside Evergreen; None when they do.
+    """Plan to make ledger and aliases agree after they were moved outside Evergreen; None when they do.
 
     The champion that serves is accepted as it is, never moved; @fallback is repaired around it.
     """
@@ -158,7 +158,7 @@ def settle(plan: Plan, aliases: Mapping[str, int], *, existing: Collection[int] 
     Parameters
     ----------
     plan : Plan
-        An open plan of a model nobody else holds the lock of.
+        An open plan of a model whose lock no other process holds.
     aliases : mapping of str to int
         As they are now.
     existing : collection of int, optional
@@ -209,7 +209,7 @@ def _clear_queue(registry: RegistryState, version: int) -> list[PlanStep]:
 def _archiving(
     registry: RegistryState, version: int, fallback: int | None, now: datetime, *, former: int | None = None
 ) -> list[PlanStep]:
-    """Return the tags of those who leave both aliases, and of those who come back from the archive.
+    """Return the tags of versions that leave both aliases, and of those that come back from the archive.
 
     ``former`` is a champion that was replaced outside Evergreen.
     """

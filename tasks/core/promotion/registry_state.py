@@ -87,9 +87,9 @@ def check_approved(registry: RegistryState, version: int) -> None:
         ``not_approved`` when its tag does not say approved.
     """
     if version not in registry.versions:
-        known = ", ".join(map(str, sorted(registry.versions))) or "none"
+        registered = ", ".join(map(str, sorted(registry.versions))) or "none"
         raise InputError(
-            f"Version {version} of model '{registry.model}' is not registered. Registered: {known}."
+            f"Version {version} of model '{registry.model}' is not registered. Registered: {registered}."
         )
     status = registry.versions[version].get(VALIDATION_STATUS, "absent")
     if status != APPROVED:
@@ -132,9 +132,9 @@ def check_former_champion(registry: RegistryState, version: int) -> int:
     """
     recorded = {period.version for period in champion_periods(registry.history)}
     champions = recorded | {registry.fallback, registry.champion}
-    known = sorted(one for one in champions if one is not None and one in registry.versions)
-    if version not in known:
-        listed = ", ".join(map(str, known)) or "none"
+    former = sorted(one for one in champions if one is not None and one in registry.versions)
+    if version not in former:
+        listed = ", ".join(map(str, former)) or "none"
         raise InputError(
             f"Version {version} of model '{registry.model}' was never champion, so there is no going back to it. "
             f"Champions so far: {listed}. A new version goes by 'evergreen promote'."

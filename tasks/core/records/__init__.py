@@ -1,1 +1,1 @@
-"""Records: what is kept with a version and its run, described; one writer stores it."""
+"""Records: what is stored with a version and its run, described; one writer stores it."""

@@ -1,4 +1,4 @@
-"""A model that was trained elsewhere: which columns it takes, and what is kept with it."""
+"""A model that was trained elsewhere: which columns it takes, and what is stored with it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ForeignRecord:
     recipe: Recipe
     """Its columns; classes and threshold (no candidate: it cannot be fitted again)."""
     holdout: Scored
-    """Its answers on rows it has not learned from."""
+    """Its answers on rows it was not trained on."""
     metrics: dict[str, float]
     """On the holdout."""
     baselines: dict[str, dict[str, float]]

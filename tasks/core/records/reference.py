@@ -76,9 +76,9 @@ def freeze_reference(
     Parameters
     ----------
     rows : Rows
-        Rows learned from.
+        Rows trained on.
     scored : Scored
-        Answers, decided as the version decides, on rows the answering model had not learned from.
+        Answers, decided as the version decides, on rows the answering model was not trained on.
     metrics : sequence of Metric
         All that the model is measured by, the deciding one first.
     score_source : str
@@ -100,7 +100,7 @@ def freeze_refit(
 ) -> FrozenReference:
     """Return the reference of a refit: features and outcome anew, answers and their worth as judged.
 
-    No row is left that the refit has not learned from, so nothing can be said of its own answers; it is the judged
+    No row is left that the refit was not trained on, so its own answers cannot be measured; it is the judged
     recipe, and agrees with the judged version within ``promotion.refit_agreement``.
 
     Parameters
@@ -108,7 +108,7 @@ def freeze_refit(
     judged : Frozen
         Of the judged version.
     rows : Rows
-        What the refit learned from.
+        What the refit was trained on.
     metric : Metric
         The deciding one.
     """
@@ -187,9 +187,9 @@ def describe_refit(
     documents : mapping
         Documents of the judged version by name that hold for the refit too.
     plan : SplitPlan
-        What the refit learned from; replaces the judged version's.
+        What the refit was trained on; replaces the judged version's.
     n : int
-        Rows learned from.
+        Rows trained on.
     judged : int
         The judged version.
     """
@@ -218,13 +218,13 @@ def check_same_classes(y: Array, recipe: Recipe) -> None:
     """
     if not recipe.classes:
         return
-    present, known = set(np.unique(y).tolist()), set(recipe.classes)
-    if present - known or (len(known) == 2 and known - present):
+    present, judged_classes = set(np.unique(y).tolist()), set(recipe.classes)
+    if present - judged_classes or (len(judged_classes) == 2 and judged_classes - present):
         raise NotLearnable(
             "classes_changed",
-            f"The version was judged on the classes {sorted(map(str, known))}; the rows to refit on hold "
+            f"The version was judged on the classes {sorted(map(str, judged_classes))}; the rows to refit on hold "
             f"{sorted(map(str, present))}. Train a new version.",
             observed=float(len(present)),
-            limit=float(len(known)),
+            limit=float(len(judged_classes)),
             n=len(y),
         )

@@ -174,8 +174,8 @@ def pareto_front(points: Sequence[tuple[float, float]], *, sign: int) -> tuple[i
     >>> pareto_front([(0.80, 0), (0.85, 10), (0.84, 12), (0.86, 30)], sign=1)
     (0, 1, 3)
     """
-    known = [place for place, point in enumerate(points) if all(map(math.isfinite, point))]
-    ordered = sorted(known, key=lambda place: (points[place][1], -sign * points[place][0], place))
+    finite = [place for place, point in enumerate(points) if all(map(math.isfinite, point))]
+    ordered = sorted(finite, key=lambda place: (points[place][1], -sign * points[place][0], place))
     front: list[int] = []
     for place in ordered:
         if not front or sign * (points[place][0] - points[front[-1]][0]) > 0:
@@ -283,8 +283,8 @@ class PolicyResult:
         """Return the JSON form."""
         decisions = [step.decision_dict() for step in self.steps]
         windows = [step.window_dict(clock=self.clock) for step in self.steps]
-        kept = {"windows": windows, "decisions": [one for one in decisions if one is not None]}
-        return {**self.summary(), **to_plain(kept)}
+        plain = {"windows": windows, "decisions": [one for one in decisions if one is not None]}
+        return {**self.summary(), **to_plain(plain)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -52,7 +52,7 @@ from evergreen.tasks.core.verdict import Reason, State
 
 @dataclass(frozen=True, kw_only=True)
 class StepChecks:
-    """What the checks of one step found."""
+    """Results of the checks of one step."""
 
     levels: Mapping[str, str] = field(default_factory=dict)
     """Newest level of each kind of drift that was checked in this step."""
@@ -128,15 +128,15 @@ class SimulatedMonitor:
         return sum(self._check_window(monitor, one) for one in due.windows)
 
     def _check_window(self, monitor: ChampionMonitor, due: DueWindow) -> int:
-        """Check one window, of outcomes with the labels known by then, and keep what the ledger would."""
+        """Check one window, of outcomes with the labels known by then, and store what the ledger would."""
         config, position, late = self.state.config, self.streams[due.phase], 0
         rows = self.state.history.between(due.window)
         if due.phase is Phase.INPUTS:
             self.judged.append(due.window)
         else:
-            known = label_times(rows, config=config)
+            label_at = label_times(rows, config=config)
             rows, late = hide_late_labels(
-                rows, target=config.data.target, known_at=known, known_by=due.known_by
+                rows, target=config.data.target, known_at=label_at, known_by=due.known_by
             )
         result = monitor_window(monitor, due, rows, late=late, head=position, config=config)
         alert = window_alert(result.result, position.alert, policy=alert_policy(monitor, config=config))

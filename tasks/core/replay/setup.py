@@ -222,8 +222,8 @@ def parse_policy(name: str, config: ModelConfig) -> PolicySpec:
         warn_renamed(name, renamed, where=WHERE, remedy=f"Write '{renamed}'.")
         name = renamed
     kind, _, span = name.partition(":")
-    known = {*_FIXED, "periodic", *PRESETS}
-    if kind not in known:
+    allowed = {*_FIXED, "periodic", *PRESETS}
+    if kind not in allowed:
         raise unknown_name("policy", name, _SHOWN, where=WHERE)
     if (kind == "periodic") != bool(span):
         wanted = "periodic:30d or 'periodic:5000 rows'" if kind == "periodic" else f"'{kind}' alone"

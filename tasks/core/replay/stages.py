@@ -79,7 +79,7 @@ class Version:
     """Makes the reference, which takes a cross-validation, at first use: a challenger that is refused needs
     none."""
     rows: int
-    """Rows it learned from."""
+    """Rows it was trained on."""
     contract: Contract | None = None
     """Learned from its training rows; None where contracts are not checked."""
     evaluated_as: int | None = None
@@ -113,7 +113,7 @@ class SimulatedRegistry:
     """Versions made so far."""
 
     def contestants(self, challenger: Version) -> Contestants:
-        """Return who meets whom."""
+        """Return which versions are compared."""
         return Contestants(
             challenger=challenger.number,
             champion=self.champion.number if self.champion else None,
@@ -121,7 +121,7 @@ class SimulatedRegistry:
         )
 
     def models(self, challenger: Version) -> dict[int, Scorer]:
-        """Return the challenger and all who may defend, by number."""
+        """Return the challenger and all versions that may defend, by number."""
         present = [one for one in (challenger, self.champion, self.evaluated_version) if one is not None]
         return {one.number: one.model for one in present}
 
@@ -155,7 +155,7 @@ def train_version(
     Raises
     ------
     NotLearnable
-        When the rows cannot be learned from, or no candidate is eligible.
+        When the rows cannot be trained on, or no candidate is eligible.
     """
     task = prepare_training(parts, config, custom=tools.metrics)
     selection = _choose(task, config)
@@ -283,7 +283,7 @@ class RetrainingEnd:
 def run_stages(
     state: PolicyState, registry: SimulatedRegistry, step: Step, *, change_at: float | None = None
 ) -> RetrainingEnd:
-    """Run the stages as of a moment; rows that cannot be learned from or judged on end it InsufficientData.
+    """Run the stages as of a moment; rows that cannot be trained on or judged on end it InsufficientData.
 
     As of the same moment, and since the same change, the challenge reads the very rows that the training did.
 

@@ -179,8 +179,8 @@ def decide_retrain(
     Returns
     -------
     RetrainDecision
-        ``start`` with every cause; ``hold`` with everything that holds it; ``insufficient`` when nobody knows whether
-        anything asks (``not_judged``), or there is no label that the last retraining did not have (``no_new_labels``).
+        ``start`` with every cause; ``hold`` with everything that holds it; ``insufficient`` when it is not known
+        whether anything asks (``not_judged``), or no label came since the last retraining (``no_new_labels``).
     """
     due = due_triggers(now, history, request, policy)
     alarms, stale = _fresh_alarms(history, request, policy)
@@ -347,7 +347,7 @@ def _nothing_new_asks(
 
 
 def _nothing_asks(request: RetrainingRequest, next_at: datetime | None, *, due: list[str]) -> RetrainDecision:
-    """Return why nothing starts where nothing asks: nobody knows, or nothing is due."""
+    """Return why nothing starts where nothing asks: it is not known, or nothing is due."""
     if request.judged:
         reason = Reason(code="not_due", message=" ".join(["Nothing asks for a retraining.", *due]))
         return RetrainDecision(outcome=RetrainingAction.HOLD, reasons=(reason,), next_allowed_at=next_at)

@@ -166,7 +166,7 @@ def _followed(attempt: Attempt, entry: LedgerEntry) -> Attempt:
 
 
 MOST_RESUMED = 2
-"""A retraining is taken up again so often; what kills its owner each time is no accident."""
+"""A retraining is taken up again so often; an owner that dies each time has a cause that stays."""
 LONGEST = timedelta(days=1)
 """An older one is closed: the data have moved on."""
 

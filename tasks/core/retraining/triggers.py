@@ -51,7 +51,7 @@ class TriggerContext:
     history: RetrainHistory
     """Earlier attempts: ``history.last`` is the newest, None before the first."""
     request: RetrainingRequest
-    """Labels there are to learn from, and since when the champion serves."""
+    """Labels there are to train on, and since when the champion serves."""
     policy: RetrainPolicy
     """The model's rules."""
 

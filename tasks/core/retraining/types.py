@@ -159,13 +159,13 @@ class RetrainingRequest:
     judged: bool = True
     """False when the newest windows could not be judged: no alarm then says nothing."""
     labels: Labels = field(default_factory=Labels)
-    """Rows to learn from."""
+    """Rows to train on."""
     champion_since: datetime | None = None
     """When the champion was promoted; None without one."""
     champion_trained_up_to: float | None = None
-    """Position up to which the champion has learned; None where that is not known."""
+    """Position up to which the champion was trained; None where that is not known."""
     forced: str | None = None
-    """Why a person overrides what holds it; None: nobody does."""
+    """Why a person overrides what holds it; None: it is not overridden."""
 
     @property
     def manual(self) -> bool:

@@ -53,12 +53,12 @@ def mean_over_windows(values: FloatArray, *, level: float = 0.95) -> MeanInterva
     >>> [round(x, 4) for x in mean_over_windows(np.array([1.0, 2.0, 3.0, 4.0]))[:3]]
     [2.5, 0.2033, 4.7967]
     """
-    known = values[np.isfinite(values)]
-    n = len(known)
-    mean = float(known.mean()) if n else math.nan
+    finite = values[np.isfinite(values)]
+    n = len(finite)
+    mean = float(finite.mean()) if n else math.nan
     if n < 2:
         return MeanInterval(mean, math.nan, math.nan, n)
-    error = math.sqrt(_long_run_variance(known - mean) / n * n / (n - 1))
+    error = math.sqrt(_long_run_variance(finite - mean) / n * n / (n - 1))
     half = -float(scipy.special.stdtrit(n - 1, (1 - level) / 2)) * error
     return MeanInterval(mean, mean - half, mean + half, n)
 

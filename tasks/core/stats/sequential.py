@@ -94,13 +94,13 @@ def confidence_sequence(
     """
     _check(alpha, scale)
     m, error = np.broadcast_arrays(*(np.asarray(x, dtype=np.float64) for x in (estimate, standard_error)))
-    known = np.isfinite(m) & np.isfinite(error) & (error > 0)
-    safe = np.where(known, error, 1.0)
+    measured = np.isfinite(m) & np.isfinite(error) & (error > 0)
+    safe = np.where(measured, error, 1.0)
     reach = critical_value(1 / safe**2, alpha=alpha, scale=scale)
     left = 1 - np.nan_to_num(np.asarray(weight, dtype=np.float64), nan=1.0) * reach**2
     infinite, root = np.full(m.shape, np.inf), np.sqrt(np.maximum(left, 0.0))
-    half = np.where(known, np.divide(reach * safe, root, out=infinite, where=left > 0), np.inf)
-    centre = np.where(known, m, 0.0)
+    half = np.where(measured, np.divide(reach * safe, root, out=infinite, where=left > 0), np.inf)
+    centre = np.where(measured, m, 0.0)
     return Bounds(centre - half, centre + half)
 
 
@@ -115,13 +115,13 @@ def log_e_value(estimate: Any, standard_error: Any, *, scale: float, weight: Any
     """
     _check(0.5, scale)
     m, error = np.broadcast_arrays(*(np.asarray(x, dtype=np.float64) for x in (estimate, standard_error)))
-    known = np.isfinite(m) & np.isfinite(error) & (error > 0)
-    safe, z = np.where(known, error, 1.0), np.where(known, m, 0.0)
+    measured = np.isfinite(m) & np.isfinite(error) & (error > 0)
+    safe, z = np.where(measured, error, 1.0), np.where(measured, m, 0.0)
     scaled = (scale / safe) ** 2
     far = (z / safe) ** 2
     far = far / (1 + np.nan_to_num(np.asarray(weight, dtype=np.float64), nan=1.0) * far)
     value = 0.5 * far * scaled / (1 + scaled) - 0.5 * np.log1p(scaled)
-    return np.asarray(np.where(known, value, 0.0))
+    return np.asarray(np.where(measured, value, 0.0))
 
 
 def _check(alpha: float, scale: float) -> None:
@@ -193,9 +193,9 @@ def compare_arms(control: JointMoments, variant: JointMoments, *, span: float = 
     difference = (mean_b - mean_a)[..., 0]
     with np.errstate(divide="ignore", invalid="ignore"):
         own_a, own_b = spread_a[..., 0, 0] + 2 * span**2 / n_a, spread_b[..., 0, 0] + 2 * span**2 / n_b
-        apart = own_a / n_a + own_b / n_b
+        unpooled = own_a / n_a + own_b / n_b
         pooled = ((n_a - 1) * own_a + (n_b - 1) * own_b) / (n_a + n_b - 2) * (1 / n_a + 1 / n_b)
-        error = np.sqrt(np.where(np.isfinite(difference), np.maximum(apart, pooled), np.nan))
+        error = np.sqrt(np.where(np.isfinite(difference), np.maximum(unpooled, pooled), np.nan))
     return Effect(
         estimate=difference,
         standard_error=error,

@@ -1,1 +1,1 @@
-"""Who answers whom: variants and their shares, sticky assignment, canary ramps and the guardrails around them."""
+"""Which version answers which request: variants and shares, sticky assignment, canary ramps and their guardrails."""

@@ -35,8 +35,8 @@ class Assigner:
     """A plan made ready for the hot path: one hash and two look-ups a row (about 1 µs).
 
     The key is hashed by blake2b after the plan's salt, to 64 bits. The lower half names one of 10,000 cells, which
-    belongs to the champion or a challenger; the upper half decides on shadows, so that who is shadowed has nothing
-    to do with who answers.
+    belongs to the champion or a challenger; the upper half decides on shadows, so that which entities are shadowed is
+    independent of which version answers.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ class Assigner:
         return int.from_bytes(salted.digest(), "little")
 
     def route(self, key: str) -> Route:
-        """Return who answers a key and who scores along."""
+        """Return which variant answers a key and which score as shadows."""
         return self.route_of(self.hash(key))
 
     def route_of(self, hashed: int) -> Route:

@@ -142,9 +142,9 @@ def check_variants(variants: Sequence[Variant], *, model: str, registered: Regis
 
 def _check_version(variant: Variant, version: int, model: str, registered: RegisteredVersions) -> None:
     if version not in registered.versions:
-        known = ", ".join(map(str, sorted(registered.versions))) or "none"
+        registered_versions = ", ".join(map(str, sorted(registered.versions))) or "none"
         raise UnknownName(
-            f"Unknown version {version} of model '{model}' in variant '{variant.name}'. Known: {known}."
+            f"Unknown version {version} of model '{model}' in variant '{variant.name}'. Known: {registered_versions}."
         )
     status = registered.versions[version].get(VALIDATION_STATUS, "absent")
     if variant.role is Role.CHALLENGER and version != registered.champion and status != APPROVED:

@@ -6,7 +6,7 @@ import math
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ class ArmFigures(Struct):
     """Entities with at least one error."""
     answered: int = 0
     """Entities with an answer."""
-    duels: int = 0
+    probes: int = field(default=0, metadata={"key": "duels"})
     slower: int = 0
     """How often the arm and the champion were asked for the same rows, and how often of these the arm took
     longer than the allowed ratio times the champion's time."""
@@ -51,8 +51,8 @@ class ArmFigures(Struct):
 
     @property
     def slower_share(self) -> float:
-        """Share of duels in which the arm took too long; NaN without any."""
-        return self.slower / self.duels if self.duels else math.nan
+        """Share of latency probes in which the arm took too long; NaN without any."""
+        return self.slower / self.probes if self.probes else math.nan
 
     @property
     def mean_rank(self) -> float:
@@ -71,7 +71,7 @@ class ArmFigures(Struct):
 
     @classmethod
     def from_payload(cls, plain: Mapping[str, Any]) -> ArmFigures:
-        """Return the figures written by ``to_payload``; earlier entries have ``timed`` for ``answered``, no duels."""
+        """Return the figures written by ``to_payload``; earlier entries have ``timed`` for ``answered``, no probes."""
         return cls.from_dict({"answered": plain.get("timed", 0), **plain})
 
 
@@ -119,7 +119,7 @@ WARM_UP = 200
 RECENT = 500
 """Newest answers of the champion that the next round's reference is measured on."""
 _ALONE = measure_reference([])
-"""Where the champion answers nobody all scores are alike."""
+"""Where the champion answers no request all scores are alike."""
 
 
 class RoundCounts:
@@ -127,7 +127,7 @@ class RoundCounts:
 
     A round lasts from one judgement to the next. Of each entity only its first answer in the round gives a score, and
     its first error counts as an erring entity: an entity stays in its arm, so that its rows are no independent
-    evidence, however many there are. How long an arm takes is counted by duels, whatever it answers.
+    evidence, however many there are. How long an arm takes is counted by latency probes, whatever it answers.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ class RoundCounts:
     reference : Reference | None
         The champion's usual answers; None: measured on its first ``WARM_UP`` answers of this round.
     most_entities : int
-        Entities a round tells apart; of later ones rows and errors alone are counted, in every arm from then on.
+        Entities a round distinguishes; of later ones rows and errors alone are counted, in every arm from then on.
     """
 
     def __init__(
@@ -155,11 +155,11 @@ class RoundCounts:
         self._ratio, self._most_entities = latency_ratio, most_entities
         self._answers = [one.role is not Role.SHADOW for one in plan.variants]
         self._rows, self._errors, self._erred = [0] * many, [0] * many, [0] * many
-        self._duels, self._slower = [0] * many, [0] * many
+        self._probes, self._slower = [0] * many, [0] * many
         self._bins: list[list[int]] = [[] for _ in plan.variants]
         self._edges: tuple[float, ...] = ()
         answering: set[int] = set()  # one for all arms: they stop together when it is full
-        self._seen = [set() if one.role is Role.SHADOW else answering for one in plan.variants]
+        self._counted = [set() if one.role is Role.SHADOW else answering for one in plan.variants]
         self._failed: set[int] = set()
         self._recent: deque[float] = deque(maxlen=RECENT)
         if reference is None and not plan.champion.cells:
@@ -180,13 +180,13 @@ class RoundCounts:
             P(positive), the largest probability, or the prediction; finite.
         """
         self._rows[index] += 1
-        seen = self._seen[index]
-        if hashed in seen or len(seen) >= self._most_entities:
+        counted = self._counted[index]
+        if hashed in counted or len(counted) >= self._most_entities:
             return
         if index == 0:
             self._recent.append(score)
         if self.reference is not None:
-            seen.add(hashed)
+            counted.add(hashed)
             self._bins[index][bisect_left(self._edges, score)] += 1
         elif index == 0 and len(self._recent) >= WARM_UP:
             self._take(measure_reference(self._recent))
@@ -200,9 +200,9 @@ class RoundCounts:
             self._failed.add(hashed)
             self._erred[index] += 1
 
-    def add_duel(self, index: int, *, seconds: float, usual: float) -> None:
+    def add_probe(self, index: int, *, seconds: float, usual: float) -> None:
         """Count that the variant took so many seconds for some rows, and the champion ``usual`` for the same."""
-        self._duels[index] += 1
+        self._probes[index] += 1
         self._slower[index] += seconds > self._ratio * usual
 
     @property
@@ -220,7 +220,7 @@ class RoundCounts:
                 errors=self._errors[n],
                 erred=self._erred[n],
                 answered=sum(self._bins[n]),
-                duels=self._duels[n],
+                probes=self._probes[n],
                 slower=self._slower[n],
                 ranks=tuple(one for one in zip(ranks, self._bins[n], strict=False) if one[1]),
             )

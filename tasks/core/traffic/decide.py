@@ -51,7 +51,7 @@ class TrafficDecision:
     state: TrafficState
     """What is wanted from now on; the same while it holds."""
     guardrails: tuple[GuardrailResult, ...] = ()
-    """What the guardrails found."""
+    """Results of the guardrails."""
     reasons: tuple[Reason, ...] = ()
     """Why."""
     next_round: bool = False
@@ -64,7 +64,7 @@ class TrafficDecision:
         return kinds.get(self.action)
 
     def to_payload(self) -> dict[str, Any]:
-        """Return what its entry holds: the state, and what the guardrails said."""
+        """Return what its entry holds: the state, and the guardrails' results."""
         return {**self.state.to_dict(), "guardrails": [one.to_dict() for one in self.guardrails]}
 
     @classmethod
@@ -218,7 +218,7 @@ def _early(pace: Ramp, rows: int, passed: timedelta) -> Reason:
 
 
 class TrafficController:
-    """Assignment, counters and judgement of one process, kept together through changes of plan and champion.
+    """Assignment, counters and judgement of one process, held together through changes of plan and champion.
 
     The caller follows the ledger (`follow`), routes and counts (`assigner`, `counts`), and asks every few seconds
     (`decide`). What is decided it writes to the ledger, and follows.

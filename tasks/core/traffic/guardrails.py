@@ -252,7 +252,7 @@ def judge_arm(
     arm, champion : ArmFigures
         Of the same round.
     share : float
-        The arm's part of the two arms' traffic; 1: the champion answers nobody.
+        The arm's part of the two arms' traffic; 1: the champion answers no request.
     limits : GuardrailLimits
         What arms are held to.
     level : float
@@ -308,20 +308,20 @@ def _judge_errors(
 
 
 def _judge_latency(arm: ArmFigures, limits: GuardrailLimits, needed: float) -> GuardrailResult | None:
-    """Judge duels: an arm no slower than the ratio allows takes longer than that in half of them at most."""
-    if limits.latency_ratio is None or not arm.duels:
+    """Judge latency probes: an arm no slower than the ratio allows takes longer than that in half of them at most."""
+    if limits.latency_ratio is None or not arm.probes:
         return None
     return GuardrailResult(
         name="latency",
         arm=arm.name,
-        evidence=more_events(arm.slower, arm.duels - arm.slower, share=0.5),
+        evidence=more_events(arm.slower, arm.probes - arm.slower, share=0.5),
         needed=needed,
         material=True,  # the allowed ratio is in what counts as slower
         observed=arm.slower_share,
         limit=0.5,
-        n=arm.duels,
+        n=arm.probes,
         message=f"'{arm.name}' took more than {limits.latency_ratio:g} times as long as the champion for the same rows "
-        f"in {_percent(arm.slower_share)} of {arm.duels} comparisons; at most half of them are allowed.",
+        f"in {_percent(arm.slower_share)} of {arm.probes} comparisons; at most half of them are allowed.",
     )
 
 

@@ -1,4 +1,4 @@
-"""The traffic plan of a model: who answers whom, who scores along, and which cells each arm has."""
+"""The traffic plan of a model: which variants answer, which score as shadows, and the cells of each arm."""
 
 from __future__ import annotations
 
@@ -160,8 +160,8 @@ class TrafficPlan(Struct):
 
     def without(self, *names: str) -> TrafficPlan:
         """Return the plan without some variants; the champion takes what they had."""
-        kept = [one for one in self.variants[1:] if one.name not in names]
-        return plan_traffic(kept, salt=self.salt, before=self)
+        others = [one for one in self.variants[1:] if one.name not in names]
+        return plan_traffic(others, salt=self.salt, before=self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""

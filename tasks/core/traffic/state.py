@@ -30,7 +30,7 @@ class TrafficState(Struct):
     """What is wanted of a model's traffic."""
 
     plan: TrafficPlan
-    """Who answers and who scores along."""
+    """Which variants answer and which score as shadows."""
     seq: int = field(default=0, metadata=_OF_ENTRY)
     """Number of the newest entry of the stream; 0: there is none."""
     kind: str | None = field(default=None, metadata=_OF_ENTRY)

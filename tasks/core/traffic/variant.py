@@ -191,15 +191,15 @@ def parse_variant(
     >>> parse_variant("challenger@5%", role=Role.CHALLENGER, aliases={"challenger": 8})
     Variant(name='v8', role=<Role.CHALLENGER: 'challenger'>, share=0.05, members=((8, 1.0),))
     """
-    found = _ARM.fullmatch(text.strip())
-    if found is None:
+    match = _ARM.fullmatch(text.strip())
+    if match is None:
         raise InputError(f"Variant '{text}' cannot be read. Allowed: {VARIANT_SYNTAX}.")
-    members = tuple(_parse_member(part, aliases, text) for part in found["members"].split("+"))
-    if found["share"] is not None:
-        share = parse_share(found["share"])
+    members = tuple(_parse_member(part, aliases, text) for part in match["members"].split("+"))
+    if match["share"] is not None:
+        share = parse_share(match["share"])
     elif share is None:
         raise InputError(f"Variant '{text}' has no share. Allowed: {VARIANT_SYNTAX}.")
-    name = found["name"] or "-".join(f"v{version}" for version, _ in members)
+    name = match["name"] or "-".join(f"v{version}" for version, _ in members)
     return Variant(name=name.strip(), role=role, share=share, members=members)
 
 
@@ -262,7 +262,7 @@ def agreed_classes(classes: Mapping[int, tuple[Any, ...]], *, name: str) -> tupl
     """
     distinct = set(classes.values())
     if len(distinct) != 1:
-        named = "; ".join(f"version {version}: {list(known)}" for version, known in sorted(classes.items()))
+        named = "; ".join(f"version {version}: {list(labels)}" for version, labels in sorted(classes.items()))
         raise InputError(
             f"Members of '{name}' answer with different classes ({named}). Allowed: the same in the same order; "
             "leave the one that differs out."

@@ -1,1 +1,1 @@
-"""Training: pipelines, folds, candidates, and what is kept of a training."""
+"""Training: pipelines, folds, candidates, and what is stored of a training."""

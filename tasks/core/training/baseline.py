@@ -133,11 +133,11 @@ def _persistence(
     past = [part for part in (training, history, rows) if part is not None]
     moments = np.concatenate([part.positions for part in past if part.positions is not None])
     frame = pd.concat([part.frame for part in past], ignore_index=True)
-    known = outcomes_known_at(Rows(frame, moments), config=config)
+    known_at = outcomes_known_at(Rows(frame, moments), config=config)
     values = np.concatenate([outcomes(part.frame, schema, config) for part in past])
     last = np.full(len(moments), -1)
     for own in _by_entity(past, schema):
-        newest = last_known(moments[own], known[own], values[own], positions=moments[own])
+        newest = last_known(moments[own], known_at[own], values[own], positions=moments[own])
         last[own] = np.where(newest >= 0, own[newest], -1)
     train, tail = slice(0, len(training.frame)), slice(len(moments) - len(rows.frame), None)
     fallback = _constant(training, len(rows.frame), schema=schema, config=config, classes=classes)
@@ -146,8 +146,8 @@ def _persistence(
     table = _transitions(values[train], values[last[train]], last[train] >= 0, classes)
     answer = table[_codes(values[last[tail]], classes)]
     answer = answer[:, 1] if config.problem == "binary" else answer
-    is_known = last[tail] >= 0
-    return np.where(is_known if answer.ndim == 1 else is_known[:, None], answer, fallback)
+    has_last = last[tail] >= 0
+    return np.where(has_last if answer.ndim == 1 else has_last[:, None], answer, fallback)
 
 
 def _by_entity(parts: list[Rows], schema: Schema) -> list[IntArray]:

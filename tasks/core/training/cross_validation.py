@@ -30,7 +30,7 @@ from evergreen.tasks.core.training.selection import summarise_folds
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Fold:
-    """Row numbers to learn from and to judge on, ``train`` (a,) and ``test`` (b,); ascending, disjoint."""
+    """Row numbers to train on and to judge on, ``train`` (a,) and ``test`` (b,); ascending, disjoint."""
 
     train: IntArray
     test: IntArray
@@ -82,7 +82,7 @@ def make_folds(
 def forward_folds(
     positions: FloatArray, *, count: int, units: IntArray | None = None, known_at: FloatArray | None = None
 ) -> list[Fold]:
-    """Return folds that learn from the past and are judged on what follows.
+    """Return folds that train on the past and are judged on what follows.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def forward_folds(
         Codes of groups that stay together (at the moment of their first row).
     known_at : array, shape (n,), optional
         When each outcome became known, and its purge was over; later than the first row judged on: not
-        learned from.
+        trained on.
 
     Examples
     --------
@@ -151,7 +151,7 @@ def _first_of_unit(positions: FloatArray, units: IntArray) -> FloatArray:
 
 
 def _is_usable(fold: Fold, y: Array, *, classes: bool) -> bool:
-    """Tell whether both sides can be learned from and judged on."""
+    """Tell whether both sides can be trained and judged on."""
     sides = (y[fold.train], y[fold.test])
     return all(len(np.unique(side) if classes else side) >= 2 for side in sides)
 
@@ -238,7 +238,7 @@ class CandidateScores:
     settings : parameters a search on all training rows chose; empty without a search.
     params : the recipe's parameters and those settings.
     scores : by metric, (folds,), values by fold; NaN where undefined.
-    train_sizes, test_sizes : (folds,), rows learned from and judged on.
+    train_sizes, test_sizes : (folds,), rows trained on and judged on.
     out_of_fold : answers of the fold models on the rows they were not trained on, in fold order.
     seconds : wall time, where the caller measured it; else NaN.
     """

@@ -184,7 +184,7 @@ def load_estimator_class(path: str, *, allow: Sequence[str] = ()) -> type[BaseEs
             f"Install it (pip install {str(error.name).split('.')[0]}) or choose another estimator."
         ) from None
     if cls is None:
-        classes = [known for known in dir(importlib.import_module(module_path)) if not known.startswith("_")]
+        classes = [name for name in dir(importlib.import_module(module_path)) if not name.startswith("_")]
         near = did_you_mean(name, classes)
         raise UnknownName(f"Unknown estimator '{path}': module '{module_path}' has no '{name}'.{near}")
     if not (isinstance(cls, type) and hasattr(cls, "fit") and hasattr(cls, "get_params")):
@@ -214,19 +214,19 @@ def build_estimator(
         When the estimator does not know a parameter.
     """
     cls = load_estimator_class(path, allow=allow)
-    known = _parameters(cls)
-    unknown = [name for name in params if known is not None and name not in known]
+    accepted = _parameters(cls)
+    unknown = [name for name in params if accepted is not None and name not in accepted]
     if unknown:
         raise ConfigError(
-            f"'{path}' has no parameter '{unknown[0]}'. It has: {', '.join(sorted(known or ()))}."
-            f"{did_you_mean(unknown[0], known or ())} Rename or remove it."
+            f"'{path}' has no parameter '{unknown[0]}'. It has: {', '.join(sorted(accepted or ()))}."
+            f"{did_you_mean(unknown[0], accepted or ())} Rename or remove it."
         )
     given = {name: _nested(value, allow=allow, random_state=random_state) for name, value in params.items()}
     defaults: dict[str, Any] = {"random_state": random_state}
     for library in libraries(allow):
         for start, values in library.defaults.items():
             defaults |= values if path.startswith(start) else {}
-    used = {name: value for name, value in defaults.items() if known is None or name in known}
+    used = {name: value for name, value in defaults.items() if accepted is None or name in accepted}
     try:
         return cls(**{**used, **given})
     except TypeError as error:

@@ -126,8 +126,8 @@ def _numbers(column: pd.Series, name: str) -> pd.Series:
     try:
         return pd.to_numeric(column, errors="raise").astype(np.float64)
     except (ValueError, TypeError):
-        known = pd.to_numeric(column, errors="coerce")
-        wrong = np.flatnonzero((known.isna() & column.notna()).to_numpy())
+        numbers = pd.to_numeric(column, errors="coerce")
+        wrong = np.flatnonzero((numbers.isna() & column.notna()).to_numpy())
         where = f"row {int(wrong[0])}: {column.iloc[wrong[0]]!r}" if len(wrong) else f"type {column.dtype}"
         raise DataError(
             f"Column '{name}' should hold numbers and does not ({where}). "
@@ -169,8 +169,8 @@ def answer(estimator: Any, features: pd.DataFrame, *, problem: str, classes: Cla
             raise _unreadable(what, "regression")
         return values.reshape(-1).astype(np.float64)
     if hasattr(estimator, "predict_proba"):
-        known = tuple(np.asarray(estimator.classes_).tolist())
-        return _aligned(np.asarray(estimator.predict_proba(features)), known, classes, problem)
+        trained = tuple(np.asarray(estimator.classes_).tolist())
+        return _aligned(np.asarray(estimator.predict_proba(features)), trained, classes, problem)
     return read_prediction(estimator.predict(features), n=len(features), problem=problem, classes=classes)
 
 
@@ -210,13 +210,13 @@ def read_prediction(output: Any, *, n: int, problem: str, classes: Classes) -> F
     raise _unreadable(f"values such as {values[0]!r}", problem)
 
 
-def _aligned(probabilities: FloatArray, known: Classes, wanted: Classes, problem: str) -> FloatArray:
+def _aligned(probabilities: FloatArray, trained: Classes, wanted: Classes, problem: str) -> FloatArray:
     """Put probability columns in the order wanted; a class the model never met has probability 0."""
-    foreign = [label for label in known if label not in wanted]
+    foreign = [label for label in trained if label not in wanted]
     if foreign and problem == "binary":
-        raise _unreadable(f"classes {known}", problem)
+        raise _unreadable(f"classes {trained}", problem)
     wide = np.zeros((len(probabilities), len(wanted)))
-    for column, label in enumerate(known):
+    for column, label in enumerate(trained):
         if label in wanted:
             wide[:, wanted.index(label)] = probabilities[:, column]
     return wide[:, 1] if problem == "binary" else wide

@@ -250,7 +250,7 @@ class Scorer:
     Attributes
     ----------
     estimator : a scikit-learn estimator, or a foreign model with ``predict``.
-    schema, plan, recipe : its columns; what it has learned from; classes, threshold and how to fit it again.
+    schema, plan, recipe : its columns; the rows it was trained on; classes, threshold and how to fit it again.
     """
 
     estimator: Any
@@ -270,7 +270,7 @@ class Scorer:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Columns it learned from, and those that identify rows of a random split."""
+        """Columns it was trained on, and those that identify rows of a random split."""
         return (*self.schema.features, *self.plan.identity)
 
     def score(self, rows: Rows, *, config: ModelConfig) -> Scored:
@@ -279,7 +279,7 @@ class Scorer:
         return score_rows(self.estimator, rows, config=config, **own)
 
 
-# Tags of a version: what it learned from, and why it was trained.
+# Tags of a version: the rows it was trained on, and why.
 
 
 def version_tags(
@@ -292,7 +292,7 @@ def version_tags(
     plan : SplitPlan
         How the rows were divided.
     training : Rows
-        Rows it learned from.
+        Rows it was trained on.
     trigger : str
         What asked for the training: ``manual``, ``schedule``, ``drift``, …
     fingerprint : str, optional

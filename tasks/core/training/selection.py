@@ -1,4 +1,4 @@
-"""Compare candidates by cross-validation: the winner, its equals, and who is not eligible."""
+"""Compare candidates by cross-validation: the winner, its equals, and which are not eligible."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Criteria:
         return CriteriaResult(met=False, reasons=tuple(failed) or (whole,))
 
 
-def parse_criteria(text: str, *, known: Iterable[str] | None = None, where: str = "") -> Criteria:
+def parse_criteria(text: str, *, choices: Iterable[str] | None = None, where: str = "") -> Criteria:
     """Parse selection criteria.
 
     Parameters
@@ -77,7 +77,7 @@ def parse_criteria(text: str, *, known: Iterable[str] | None = None, where: str 
     text : str
         Comparisons of names and numbers with ``and``, ``or``, ``not`` and parentheses; ``ndcg@3`` is
         read as ``ndcg_at_3``; ``a < b < c`` as usual.
-    known : iterable of str, optional
+    choices : iterable of str, optional
         Names that are allowed; by default any.
     where : str
         Configuration key, for the error.
@@ -108,7 +108,7 @@ def parse_criteria(text: str, *, known: Iterable[str] | None = None, where: str 
         raise ConfigError(unreadable) from error
     _refuse_other_nodes(tree, text=text, place=place)
     names = frozenset(node.id for node in ast.walk(tree) if isinstance(node, ast.Name))
-    allowed = None if known is None else set(known)
+    allowed = None if choices is None else set(choices)
     for name in sorted(names):
         if allowed is not None and name not in allowed:
             raise unknown_name("metric", name, allowed, where=where or "the selection criteria")
@@ -310,7 +310,7 @@ def _ranked(rows: list[CandidateResult], metric: Metric) -> tuple[CandidateResul
 
 
 def _chosen(winner: CandidateResult, table: list[CandidateResult], metric: Metric) -> Reason:
-    """Return the reason that names the winner and who cannot be distinguished from it."""
+    """Return the reason that names the winner and those that cannot be distinguished from it."""
     ties = [row.name for row in table if row.tied and row.name != winner.name]
     rest = f" Not distinguishable from it: {', '.join(ties)}." if ties else ""
     message = f"'{winner.name}' has the best {metric.name}: {winner.mean:.4f} ± {winner.std:.4f}.{rest}"

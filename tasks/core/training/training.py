@@ -42,7 +42,7 @@ from evergreen.tasks.core.training.selection import (
     parse_criteria,
 )
 
-# What there is to learn from: the parts, their columns and classes, the folds, and what is measured.
+# The rows of a training: the parts, their columns and classes, the folds, and what is measured.
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -106,7 +106,7 @@ def prepare_training(
     Raises
     ------
     NotLearnable
-        When the rows cannot be learned from (too few, one class, no usable feature, …).
+        When the rows cannot be trained on (too few, one class, no usable feature, …).
     InputError
         When a metric, the criteria, an estimator or one of its parameters is wrong.
     """
@@ -119,7 +119,7 @@ def prepare_training(
     criteria = None
     if config.training.criteria is not None:
         names = [name for metric in metrics for name in (metric.name, f"{metric.name}_std")]
-        criteria = parse_criteria(config.training.criteria, known=names, where="training.criteria")
+        criteria = parse_criteria(config.training.criteria, choices=names, where="training.criteria")
     check_learnable(frame, schema, config)
     y = outcomes(frame, schema, config)
     return TrainingTask(
@@ -338,7 +338,7 @@ def measure_importance(
     Parameters
     ----------
     rows : Rows
-        Rows the model has not learned from; at most 2,000 of them are used (whole groups for ranking).
+        Rows the model was not trained on; at most 2,000 of them are used (whole groups for ranking).
     rng : numpy.random.Generator
         Draws the sample and the shuffles.
 

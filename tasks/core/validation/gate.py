@@ -82,7 +82,7 @@ class GateContext:
     version: int
     """The version under judgement."""
     holdout: Rows
-    """Labelled rows the version has not learned from, n of them."""
+    """Labelled rows the version was not trained on, n of them."""
     scored: Scored
     """Outcomes of the holdout and the version's answers."""
     baselines: Mapping[str, Scored]
@@ -90,7 +90,7 @@ class GateContext:
     metrics: tuple[Metric, ...]
     """Everything that is measured, the deciding metric first."""
     windows: Mapping[str, pd.DataFrame] = field(default_factory=dict)
-    """Rows whose inputs are looked at, by name (training, holdout, evaluation)."""
+    """Rows whose inputs are checked, by name (training, holdout, evaluation)."""
     contract: tuple[ContractResult, ...] = ()
     """The contract's result on each window; empty when switched off."""
     smoke: SmokeReport | None = None

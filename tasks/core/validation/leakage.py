@@ -31,8 +31,8 @@ def ranking_power(values: pd.Series, y: Array, *, problem: str, group: IntArray 
     y : array, shape (n,)
         Outcomes.
     problem : str
-        Binary: AUC. Multiclass: the worst class's AUC, one against the rest (one class that is easily told
-        apart is no leak). Regression: |Spearman's rank correlation|. Ranking: share of pairs within a group
+        Binary: AUC. Multiclass: the worst class's AUC, one against the rest (one class that is easily separated
+        is no leak). Regression: |Spearman's rank correlation|. Ranking: share of pairs within a group
         put in order.
     group : array, shape (n,), or None
         Codes of the ranking groups.
@@ -110,8 +110,8 @@ def _cross_fitted_means(codes: IntArray, target: FloatArray) -> FloatArray:
     for learn in (half, ~half):
         count = np.bincount(codes[learn], minlength=size)
         total = np.bincount(codes[learn], weights=target[learn], minlength=size)
-        known = count[codes[~learn]] > 0
-        rows = np.flatnonzero(~learn)[known]
+        counted = count[codes[~learn]] > 0
+        rows = np.flatnonzero(~learn)[counted]
         means[rows] = total[codes[rows]] / count[codes[rows]]
     return means
 
@@ -153,7 +153,7 @@ def measure_leakage(
         As for ``ranking_power``.
     positions : array, shape (n,), or None
         The clock; with one, the power of the outcome before is measured too: a series that hardly moves is
-        told by every lagged column, and that is no leak.
+        predicted by every lagged column, and that is no leak.
     """
     newest = slice(max(0, len(y) - _MOST_ROWS), None)
     rows, outcome = frame.iloc[newest], np.asarray(y)[newest]

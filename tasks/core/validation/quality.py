@@ -164,11 +164,11 @@ def _problems(scored: Scored, *, problem: str) -> Iterator[Reason]:
         message = f"The answers are of type {score.dtype}, they must be numbers."
         yield Reason(code="wrong_type", message=message, observed=str(score.dtype), limit="number", n=n)
     if problem in {"binary", "multiclass"} and scored.classes:
-        known = ", ".join(map(str, scored.classes))
+        classes = ", ".join(map(str, scored.classes))
         unknown = ", ".join(sorted(map(str, set(np.unique(scored.y)) - set(scored.classes))))
         message = f"The holdout holds classes the model does not know: {unknown}."
         if unknown:
-            yield Reason(code="unknown_class", message=message, observed=unknown, limit=known, n=n)
+            yield Reason(code="unknown_class", message=message, observed=unknown, limit=classes, n=n)
 
 
 # The gates of this file, in the order they are run: what later ones need comes first.
@@ -176,7 +176,7 @@ def _problems(scored: Scored, *, problem: str) -> Iterator[Reason]:
 
 @gate("contract", always=True)
 def contract_gate(context: GateContext) -> list[CheckResult]:
-    """Hand on the contract's result on each window."""
+    """Return the contract's result on each window."""
     return [
         CheckResult(name=f"contract_{result.window}", verdict=result.verdict, warnings=result.warnings)
         for result in context.contract

@@ -99,7 +99,7 @@ def _row(one: CheckResult) -> tuple[str, str, str, str]:
     return one.name, one.family, one.verdict.outcome.value, why
 
 
-# What the gate hands on: the stage's result, and the tags that tell the version's story.
+# What the gate returns: the stage's result, and the tags that say what became of the version.
 
 
 _LONGEST = 1_000

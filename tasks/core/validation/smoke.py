@@ -1,4 +1,4 @@
-"""What a smoke test in a process of its own found, and the verdict on it."""
+"""What a smoke test in its own process measured, and the verdict on it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Latency:
 
 @dataclass(frozen=True, kw_only=True)
 class SmokeReport(Struct):
-    """Everything measured on a model in a process of its own."""
+    """Everything measured on a model in its own process."""
 
     uri: str
     """What was loaded."""

@@ -37,7 +37,7 @@ def serve(watch, rng, rows, *, errors=0.01, slower=1.0):
             watch.counts.add(index, hashed, rng.random())
             if index:
                 seconds, usual = rng.lognormal(0, 0.5, 2)
-                watch.counts.add_duel(index, seconds=slower * seconds, usual=usual)
+                watch.counts.add_probe(index, seconds=slower * seconds, usual=usual)
 
 
 def test_a_good_canary_is_stepped_up_and_what_was_known_of_the_champion_is_kept():

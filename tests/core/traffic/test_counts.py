@@ -42,9 +42,9 @@ def test_each_row_counts_and_each_entity_once():
 def test_an_arm_is_slower_beyond_the_allowed_ratio_times_the_champions_time_for_the_same_rows():
     counts = counted()
     for seconds in (0.09, 0.15, 0.16, 9.0):
-        counts.add_duel(1, seconds=seconds, usual=0.1)
+        counts.add_probe(1, seconds=seconds, usual=0.1)
     arm = counts.figures()[1]
-    assert (4, 2, 0.5, 0) == (arm.duels, arm.slower, arm.slower_share, arm.rows)
+    assert (4, 2, 0.5, 0) == (arm.probes, arm.slower, arm.slower_share, arm.rows)
 
 
 def test_where_the_champion_answers_nobody_entities_are_counted_and_no_reference_is_carried_on():

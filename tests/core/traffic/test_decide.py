@@ -63,7 +63,7 @@ def seen(rows, *, number=1, since=NOW, errors=0, champion_rows=2000):
         errors=errors,
         erred=errors,
         answered=rows - errors,
-        duels=20,
+        probes=20,
         slower=4,
         ranks=((0.5, rows - errors),),
     )

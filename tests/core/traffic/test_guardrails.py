@@ -127,7 +127,7 @@ class _Tally:
                 errors=int(errors),
                 erred=int(errors),
                 answered=int(answered),
-                duels=int(duels),
+                probes=int(duels),
                 slower=int(slower),
                 ranks=tuple(
                     (rank, int(count))
@@ -161,7 +161,7 @@ def _literal(world, rng, limits, looks):
             champion, arm = tally.figures()
             tests = (
                 _z(arm.errors, arm.rows, champion.errors, champion.rows),
-                (2 * arm.slower - arm.duels) / np.sqrt(max(arm.duels, 1)),
+                (2 * arm.slower - arm.probes) / np.sqrt(max(arm.probes, 1)),
                 abs(arm.mean_rank - champion.mean_rank) / np.sqrt((1 / arm.scored + 1 / champion.scored) / 12)
                 if arm.scored and champion.scored
                 else 0.0,
@@ -273,13 +273,13 @@ def test_few_errors_are_a_doubt_before_they_are_sure():
 
 
 def test_an_arm_that_is_slower_in_most_duels_trips_the_guardrail_of_latency():
-    found = judged({"rows": 500, "duels": 100, "slower": 75}, {"rows": 500})["latency"]
+    found = judged({"rows": 500, "probes": 100, "slower": 75}, {"rows": 500})["latency"]
     assert (True, 0.75, 0.5, 100) == (found.tripped, found.observed, found.limit, found.n)
     assert (
         "'v8' took more than 1.5 times as long as the champion for the same rows in 75.00% of 100"
         in found.message
     )
-    assert not judged({"duels": 100, "slower": 50}, {})["latency"].doubtful
+    assert not judged({"probes": 100, "slower": 50}, {})["latency"].doubtful
 
 
 @pytest.mark.parametrize("rank", [0.2, 0.8])
@@ -291,7 +291,7 @@ def test_scores_that_moved_either_way_trip_the_guardrail_of_scores(rank):
 
 def test_what_is_switched_off_or_cannot_be_compared_is_not_judged():
     off = GuardrailLimits(error_rise=None, latency_ratio=None, score_shift=None)
-    full = {"rows": 9, "answered": 9, "duels": 9, "ranks": ((0.5, 9),)}
+    full = {"rows": 9, "answered": 9, "probes": 9, "ranks": ((0.5, 9),)}
     assert {} == judged(full, full, limits=off)
     assert {} == judged(full, full, share=0.0)
     assert ["latency"] == list(judged(full, {}, share=1.0))  # duels need no arm of the champion's
@@ -300,7 +300,7 @@ def test_what_is_switched_off_or_cannot_be_compared_is_not_judged():
 
 def test_an_arm_that_has_all_is_held_to_what_the_champion_did_before():
     usual = figures("champion", rows=1000, errors=10, erred=10, answered=990)
-    good = {"rows": 1000, "errors": 10, "erred": 10, "answered": 990, "duels": 99, "slower": 33}
+    good = {"rows": 1000, "errors": 10, "erred": 10, "answered": 990, "probes": 99, "slower": 33}
     quiet = judged(good, {}, share=1.0, baseline=usual)
     assert {"errors": False, "latency": False} == {name: one.doubtful for name, one in quiet.items()}
     bad = judged({**good, "errors": 80, "erred": 80, "slower": 80}, {}, share=1.0, baseline=usual)

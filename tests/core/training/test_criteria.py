@@ -80,7 +80,7 @@ def test_unknown_names_say_what_was_meant():
     with pytest.raises(
         UnknownName, match=r"Unknown metric 'acuracy' in training.criteria.*Did you mean 'accuracy'"
     ):
-        parse_criteria("acuracy > 0.9", known=["accuracy", "accuracy_std"], where="training.criteria")
+        parse_criteria("acuracy > 0.9", choices=["accuracy", "accuracy_std"], where="training.criteria")
 
 
 @given(st.text(max_size=60))

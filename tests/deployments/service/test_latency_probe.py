@@ -46,7 +46,7 @@ def test_after_a_duel_there_is_none_for_twenty_times_as_long():
             duels.offer(stage.served.live, [group[0].batch], routed)
             while duels.running:
                 await asyncio.sleep(0)
-            fought.append(stage.canary._controller.counts.figures()[1].duels)
+            fought.append(stage.canary._controller.counts.figures()[1].probes)
             stage.clock.now += 15 * 4 * 1e-3 * sum(one.index for one in routed)
         return fought
 
