@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -126,7 +126,7 @@ class Judgement(Struct):
 
     kinds: tuple[KindVerdict, ...]
     """One a kind of drift."""
-    state: DetectorState
+    state: DetectorState = field(metadata={"key": "memory"})
     """For the next window."""
     alarms: tuple[AlarmChange, ...] = ()
     """Alarms that opened, worsened or resolved."""
