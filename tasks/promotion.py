@@ -1,7 +1,8 @@
-"""The one writer of aliases: promote, roll back, reconcile, and move @candidate and @challenger.
+"""Promote, roll back, reconcile, and set @candidate and @challenger.
 
-Every change runs under the model's lock, settles what a crash left, records its plan before the first move
-and closes it after the last. The functions are plain; the ``*_task`` beside them are their Prefect tasks.
+Every change runs under the model's lock and settles what a crash left. A promotion, rollback or repair records its
+plan before the first move of an alias and closes it after the last. The functions are plain; the ``*_task`` beside
+them are their Prefect tasks.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The FastAPI application: health, facts and documents by FastAPI; predictions before its middleware and router."""
+"""The FastAPI application: health, facts and documents by FastAPI; predictions pass by its middleware and router."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ Answer = Callable[[str, Sequence[Served]], bytes]
 _LARGE = 65_536
 """Bytes; larger bodies are decoded in a thread, so that the loop goes on answering others."""
 _OF_A_VERSION = (413, 422)
-"""What a version, or today's limits, may refuse although another one has answered it."""
+"""Statuses with which a version refuses a body that another version, or other limits, may have answered before."""
 _OUTCOME_KEYS = {"id", "outcome", "known_at"}
 _LONGEST_ID = 255
 

@@ -38,7 +38,7 @@ def units_of(batches: Sequence[Batch], *, isolated: int = MAX_ISOLATED_ROWS) -> 
     """Return for each row of several requests the number of its unit; rows of one unit are always scored together.
 
     The first rows of the call, and requests of one row, are units of their own (a negative number); the rest of a
-    request is one unit. So the requests alone decide, and no arm, whose failures are isolated.
+    request is one unit. Units depend on the requests alone, so they are the same for every arm and its failures.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The confidence sequence of a live test over its analyses: as an image for MLflow, and as an interactive plot."""
+"""Plots of a live test: its confidence sequence over the analyses, as an image and as an interactive page."""
 
 from __future__ import annotations
 

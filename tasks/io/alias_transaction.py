@@ -146,7 +146,7 @@ def apply_step(registry: Registry, model: str, step: PlanStep) -> None:
         registry.delete_alias(model, str(step.alias))
 
 
-# Hold a model still for a moment: under its lock, with nothing left open, so that no promotion goes on.
+# The model's lock alone, with no plan left open: nothing promotes while it is held.
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Quality against retrainings: the policies with their front and gaps, and what a search tried and confirmed."""
+"""The replay's plot of quality against the number of retrainings: policies, Pareto front, and those a search tried."""
 
 from __future__ import annotations
 

@@ -102,8 +102,10 @@ def _trigamma_inverse(value: float) -> float:
 
 
 _LEAST_WINDOWS = 1.5
-_FARTHEST, _ENOUGH_TO_CAP = 4.0, 16
-_WORN, _FEWEST_TO_CAP = 1.5, 10
+_CAP, _CAP_WINDOWS = 4.0, 16
+"""From this many windows of the past on, no limit is above so many times the farthest of them."""
+_HALF_CAP, _HALF_CAP_WINDOWS = 1.5, 10
+"""The same for what moved by half of what is usual, from fewer windows on."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -235,9 +237,9 @@ def cap_limits(
     finite = np.isfinite(past)
     many = finite.sum(axis=0)
     farthest = np.abs(np.where(finite, past, 0.0)).max(axis=0, initial=0.0)
-    half = np.maximum(_WORN * farthest, np.abs(usual) * np.where(sides > 0, 1.0, 0.5))
-    bound = np.where(many >= _FEWEST_TO_CAP, half, np.inf)
-    bound = np.where(many >= _ENOUGH_TO_CAP, np.fmin(bound, _FARTHEST * farthest), bound)
+    half = np.maximum(_HALF_CAP * farthest, np.abs(usual) * np.where(sides > 0, 1.0, 0.5))
+    bound = np.where(many >= _HALF_CAP_WINDOWS, half, np.inf)
+    bound = np.where(many >= _CAP_WINDOWS, np.fmin(bound, _CAP * farthest), bound)
     spread = np.maximum(limits.spread(np.nan_to_num(squared_errors)), 1e-15)
     quantile = np.fmin(limits.quantile, np.where(sides == 0, np.inf, bound) / spread)
     return replace(limits, quantile=quantile)

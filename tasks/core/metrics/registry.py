@@ -1,4 +1,4 @@
-"""Metrics by name (scikit-learn's, aliases, ``ndcg@k``, a team's own), those of numbers, and what is measured."""
+"""Metrics by name (scikit-learn's, ``ndcg@k``, a team's own): those of regression, and which a model measures."""
 
 from __future__ import annotations
 

@@ -216,7 +216,7 @@ def decide_retrain(
 
 
 def _absolute(history: RetrainHistory, policy: RetrainPolicy) -> Iterator[Hold]:
-    """Yield what holds a retraining whoever asks."""
+    """Yield what forbids a retraining even when a person forces it."""
     if policy.run_mode == "disabled":
         yield _hold("disabled", "retraining.run_mode is disabled.")
     if history.pause is not None:
@@ -235,7 +235,7 @@ def _hold(code: str, message: str, *, until: datetime | None = None, **facts: An
 def _holds(
     now: Moment, history: RetrainHistory, request: RetrainingRequest, policy: RetrainPolicy
 ) -> Iterator[Hold]:
-    """Yield what holds a retraining unless it is forced."""
+    """Yield what forbids a retraining unless a person forces it."""
     yield from _cooldown(now, history, policy)
     yield from _over_budget(now, history, policy)
     quiet = None if request.manual else quiet_until(policy.quiet_hours, now.at)

@@ -21,7 +21,7 @@ from evergreen.tasks.core.serial import Struct
 
 @dataclass(frozen=True, kw_only=True)
 class DueTrigger(Struct):
-    """One trigger that time or labels pull."""
+    """A trigger by the calendar or by the count of labels: whether it asks for a retraining now, or when it will."""
 
     trigger: str
     """``periodic`` or ``labels``."""
@@ -33,7 +33,7 @@ class DueTrigger(Struct):
     """When it will be due; None where rows decide."""
     size: float | None = None
     limit: float | None = None
-    """Rows (or days) passed, and request for."""
+    """Labelled rows (or days) since the last training, and how many of them make the trigger due."""
 
     def cause(self) -> Cause:
         """Return it as a cause."""

@@ -281,7 +281,7 @@ def _batch(
 
 
 def _keeps_rules(rows: FastRows, signature: Signature, limits: RequestLimits) -> bool:
-    """Tell whether rows that were read quickly keep the rules that their types alone do not say."""
+    """Tell whether rows of the fast path keep the limits and kinds that their types alone do not guarantee."""
     return (
         rows.n <= limits.rows
         and (not rows.others or all(fits(values, limits) for values in rows.others))
@@ -294,7 +294,7 @@ def _keeps_rules(rows: FastRows, signature: Signature, limits: RequestLimits) ->
 
 
 def _values(name: str | None, rows: FastRows, signature: Signature) -> list[Any] | None:
-    """Return the same for rows that were read quickly."""
+    """Return a column's values by row, for rows of the fast path; None where there is no such column."""
     if name is None or name in rows.context or name not in signature.names:
         return rows.context.get(name or "")
     numbers = [column.name for column in signature.numbers]

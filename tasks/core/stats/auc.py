@@ -149,7 +149,7 @@ def delong(y: Any, score_a: Any, score_b: Any) -> DeLong:
     """Test whether two scores have the same AUC on the same independent rows.
 
     Null: equal areas. Assumes independent rows; on rows of a time series it finds differences that are
-    not there: use the blocked comparison (`evergreen.tasks.core.challenge.decision.measure_difference`) instead.
+    not there: use the blocked comparison (`evergreen.tasks.core.challenge.difference.measure_difference`) instead.
 
     Parameters
     ----------

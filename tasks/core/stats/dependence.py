@@ -1,4 +1,4 @@
-"""The mean of a metric over windows in time order, with an interval that allows for neighbours being alike."""
+"""Values in time order whose neighbours are alike: the interval of their mean, and how blocks must be joined."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Score rows with a model: the one way from an estimator and rows to what metrics and tests take."""
+"""From an estimator and rows to scores, thresholds and labels; the recipe and tags that a version keeps of them."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def decide_labels(score: FloatArray, *, classes: Classes, threshold: float) -> A
 
 
 def decided_by(scored: Scored, threshold: float) -> Scored:
-    """Return the same scores, decided by a threshold on P(positive); unchanged where nothing is decided so."""
+    """Return scores with the labels that a threshold on P(positive) gives; unchanged unless there are two classes."""
     if scored.score is None or len(scored.classes) != 2:
         return scored
     return replace(scored, label=decide_labels(scored.score, classes=scored.classes, threshold=threshold))

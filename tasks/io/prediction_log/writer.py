@@ -1,4 +1,4 @@
-"""Which store a log has: one for each kind of database."""
+"""The log's writer: one thread that commits whatever waits, on SQLite or PostgreSQL; what it reports is on the disk."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class LogWriter:
     Parameters
     ----------
     log : str or LogStore
-        URL of the log, which is migrated when needed; or a store, such as `tests.support.memory_stores.MemoryStore`.
+        URL of the log, which is migrated when needed; or a store of one's own.
     capacity : int
         Most rows that may wait or be in the making; of shadows' scores half as many, so that predictions find room.
     most_rows : int
