@@ -103,7 +103,7 @@ class HealthFacts:
     started: datetime
     """Aware: when this run began; earlier runs show when monitoring ran last."""
     newest: float | None = None
-    """Position of the newest row; None: there is none."""
+    """Position of the newest row that is new to the champion; None: there is none."""
     as_of: float | None = None
     """Moment on the model's clock that silence and age are judged against, in seconds; None where the run was given
     its end, or the clock is not of real time: then they do not apply."""
@@ -155,10 +155,16 @@ def measure_health(
 def _feed_checks(setup: Setup, facts: HealthFacts, champion: LoadedModel | None) -> tuple[checks.Check, ...]:
     """Judge silence, rate and labels."""
     usual, age = _usual_feed(facts.past), setup.config.alerts.max_data_age
-    limit, lag = age.amount if age else None, _lag_at_registration(champion) if champion else None
     counts, labels = _recent_windows(setup)
     return (
-        checks.judge_silence(facts.newest, facts.as_of, usual=usual, limit=limit, training_lag=lag),
+        checks.judge_silence(
+            facts.newest,
+            facts.as_of,
+            usual=usual,
+            limit=age.amount if age else None,
+            trained_to=_made_of_rows_to(champion) if champion else None,
+            training_lag=_lag_at_registration(champion) if champion else None,
+        ),
         checks.judge_rate(counts, usual=usual),
         checks.judge_labels(labels, min_rows=setup.config.monitoring.min_rows),
     )
@@ -176,12 +182,17 @@ def _usual_feed(past: ReferenceSeries | None) -> checks.UsualFeed | None:
 
 def _lag_at_registration(champion: LoadedModel) -> float | None:
     """Return how old the newest row, label delay aside, was when the champion was registered; None: not known."""
+    plan, end = champion.plan, _made_of_rows_to(champion)
+    if plan.label_time is not None or end is None:
+        return None
+    return champion.info.created_at.timestamp() - end - plan.label_delay.amount
+
+
+def _made_of_rows_to(champion: LoadedModel) -> float | None:
+    """Return the end of the rows the champion was trained, tuned or judged on, in seconds; None: not known."""
     plan = champion.plan
     ends = [part.end for part in (plan.training, plan.holdout, plan.evaluation) if part is not None]
-    finite = [end for end in ends if np.isfinite(end)]
-    if plan.clock != "timestamp" or plan.label_time is not None or not finite:
-        return None
-    return champion.info.created_at.timestamp() - max(finite) - plan.label_delay.amount
+    return max(filter(np.isfinite, ends), default=None) if plan.clock == "timestamp" else None
 
 
 def _recent_windows(setup: Setup) -> tuple[list[int], list[tuple[int, int]]]:

@@ -14,6 +14,7 @@ from evergreen.tasks.core.monitoring.reference_series import ReferenceSeries
 from evergreen.tasks.core.promotion.plan import CHAMPION
 from evergreen.tasks.health import HealthFacts, check_health
 from evergreen.tasks.io.alerts import open_alarms
+from evergreen.tasks.io.mlflow_store.models import load_model
 from evergreen.tasks.io.status import model_status
 from tests.support.champions import ModelStores
 from tests.support.stores import STRONG
@@ -136,6 +137,13 @@ def test_a_server_that_does_not_answer_is_told_without_its_password(setup):
 def test_a_silent_feed_is_an_alarm(setup, hours, condition, monkeypatch):
     monkeypatch.setattr(health, "_lag_at_registration", lambda _: 0.0)
     assert condition == look(setup, newest=0.0, as_of=hours * HOUR, past=past())["feed"]
+
+
+@pytest.mark.parametrize(("hours", "condition"), [(2, "ok"), (6, "failed")])
+def test_right_after_a_training_the_rows_it_was_made_of_are_the_newest(stores, hours, condition):
+    setup = crowned(stores, alerts={"max_data_age": "5h"})
+    newest = load_model(setup, STRONG).plan.evaluation.end
+    assert condition == look(setup, newest=None, as_of=newest + hours * HOUR)["feed"]
 
 
 def test_a_feed_that_was_as_old_at_training_is_historical(setup):

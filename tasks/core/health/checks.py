@@ -233,6 +233,7 @@ def judge_silence(
     *,
     usual: UsualFeed | None,
     limit: float | None,
+    trained_to: float | None = None,
     training_lag: float | None = None,
 ) -> Check:
     """Judge whether rows still arrive.
@@ -240,13 +241,16 @@ def judge_silence(
     Parameters
     ----------
     newest : float or None
-        Position of the newest row, in seconds; None: there is none.
+        Position of the newest row that is new to the champion, in seconds; None: there is none.
     now : float or None
         As-of moment on the same clock; None: the check does not apply (an explicit end, or a clock of rows).
     usual : UsualFeed or None
         How rows arrived in the reference.
     limit : float or None
         ``alerts.max_data_age`` in seconds; None: the rule above.
+    trained_to : float or None
+        End of the rows the champion was made of, in seconds: without a newer row their age counts, since nothing
+        newer is due right after a training. None: not known.
     training_lag : float or None
         How old the newest row was when the champion was trained: beyond the limit the data are historical, and
         their silence says nothing.
@@ -261,10 +265,18 @@ def judge_silence(
             "feed",
             f"the newest row was {duration(training_lag)} old when the champion was trained: historical data",
         )
-    if newest is None:
-        return check("feed", Condition.FAILED, "No row has arrived at all.", observed=0.0, limit=most, n=0)
-    silence = max(now - newest, 0.0)
-    message = f"The newest row is {duration(silence)} old; at most {duration(most)} is usual."
+    known = trained_to if newest is None else newest
+    if known is None:
+        return _not_judged(
+            "feed", "there is no row yet, and it is not known up to when the champion was trained"
+        )
+    silence = max(now - known, 0.0)
+    row = (
+        "The newest row"
+        if newest is not None
+        else "No row has come since the champion's training; its newest"
+    )
+    message = f"{row} is {duration(silence)} old; at most {duration(most)} is usual."
     condition = Condition.FAILED if silence > most else Condition.OK
     remedy = " Look at what delivers the data." if condition is Condition.FAILED else ""
     return check("feed", condition, message + remedy, observed=silence, limit=most)

@@ -103,8 +103,17 @@ def test_a_row_from_the_future_is_no_silence():
     assert OK is judge_silence(100.0, 0.0, usual=None, limit=60.0).condition
 
 
-def test_a_feed_without_any_row_fails():
-    assert FAILED is judge_silence(None, 0.0, usual=None, limit=60.0).condition
+def test_without_a_row_since_the_training_the_age_of_the_newest_that_was_trained_on_counts():
+    well = judge_silence(None, 59.0, usual=None, limit=60.0, trained_to=0.0)
+    silent = judge_silence(None, 7200.0, usual=None, limit=60.0, trained_to=0.0)
+    assert (OK, 59.0) == (well.condition, well.reason.observed)
+    assert (FAILED, 7200.0) == (silent.condition, silent.reason.observed)
+    assert "No row has come since the champion's training; its newest is 2 h old" in silent.reason.message
+    assert OK is judge_silence(7190.0, 7200.0, usual=None, limit=60.0, trained_to=0.0).condition
+
+
+def test_a_feed_of_which_no_row_is_known_is_not_judged():
+    assert NO is judge_silence(None, 0.0, usual=None, limit=60.0).condition
 
 
 def test_silence_is_not_judged_of_a_given_end_an_unknown_feed_or_historical_data():
