@@ -62,9 +62,11 @@ def run(arguments: list[str]) -> int:
     """Run one command and return its exit code; with ``--json`` stdout holds one object however it ends."""
     as_json = "--json" in arguments
     try:
-        return int(app(current_arguments(arguments), standalone_mode=False) or 0)
+        return int(app(current_arguments(arguments), prog_name="evergreen", standalone_mode=False) or 0)
     except TyperException as error:
-        wrong = InputError(f"{error.format_message().rstrip('.')}. See 'evergreen --help'.")
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "evergreen"
+        wrong = InputError(f"{error.format_message().rstrip('.')}. See '{command} --help'.")
         print_error(wrong, as_json=as_json)
         return wrong.exit_code
     except EvergreenError as error:

@@ -11,12 +11,11 @@ from evergreen.deployments.cli.options import AsOf, DryRun, Json, Model, ReasonT
 from evergreen.deployments.cli.output import (
     alarm_lines,
     open_model,
-    prepare_prefect,
     print_result,
+    require_prefect,
     run_stage,
     show,
 )
-from evergreen.tasks.core.errors import InputError
 
 STAGE_WORDS = {"champion": "Production", "challenger": "Staging", "candidate": "None", "fallback": "Archived"}
 
@@ -147,10 +146,7 @@ def approve(
     from evergreen.tasks.io.setup import open_setup
 
     setup = open_setup(model)
-    if not prepare_prefect(setup.settings):
-        raise InputError(
-            "No Prefect server is running, so no promotion waits for an answer. Start one by 'evergreen up'."
-        )
+    require_prefect("No Prefect server is running, so no promotion waits for an answer.", setup.settings)
     from evergreen.deployments.approval import answer_approval
 
     print_result(answer_approval(setup.model, approved=not reject, why=reason), as_json=json)

@@ -172,6 +172,40 @@ def prepare_prefect(settings: Settings | None = None) -> bool:
     EvergreenError
         When ``PREFECT_API_URL`` names one that does not answer.
     """
+    if _find_named_prefect(settings):
+        return True
+    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
+    note(
+        "No Prefect server is running: starting a temporary one, which takes about 20 s. 'evergreen up' makes "
+        "commands faster."
+    )
+    os.environ["PREFECT_API_URL"] = join_temporary_server((settings or read_settings()).home)
+    return False
+
+
+def require_prefect(why: str, settings: Settings | None = None) -> None:
+    """Point Prefect at a running server; where none runs, a temporary one would not do.
+
+    Parameters
+    ----------
+    why : str
+        What needs it and that none is running, a sentence.
+    settings : Settings, optional
+        Those of this machine by default.
+
+    Raises
+    ------
+    InputError
+        When no server runs.
+    EvergreenError
+        When ``PREFECT_API_URL`` names one that does not answer.
+    """
+    if not _find_named_prefect(settings):
+        raise InputError(f"{why} Start one by 'evergreen up'.")
+
+
+def _find_named_prefect(settings: Settings | None) -> bool:
+    """Find a running server; one that ``PREFECT_API_URL`` names must answer."""
     if find_prefect(settings):
         return True
     url = os.environ.get("PREFECT_API_URL")
@@ -180,12 +214,6 @@ def prepare_prefect(settings: Settings | None = None) -> bool:
             f"PREFECT_API_URL names {redacted(url)}, but nothing answers there. Start that server, or unset the "
             "variable to use the one 'evergreen up' starts."
         )
-    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
-    note(
-        "No Prefect server is running: starting a temporary one, which takes about 20 s. 'evergreen up' makes "
-        "commands faster."
-    )
-    os.environ["PREFECT_API_URL"] = join_temporary_server((settings or read_settings()).home)
     return False
 
 
@@ -213,12 +241,14 @@ def run_stage(
         When a person is to approve and no server runs; else as `run_flow`.
     """
     setup = setup or open_model(model)
-    running = prepare_prefect(setup.settings)
-    if approves and not running and setup.config.promotion.approval == "manual":
-        raise InputError(
+    if approves and setup.config.promotion.approval == "manual":
+        require_prefect(
             f"promotion.approval of '{setup.model}' is manual, so the question whether to promote needs a running "
-            "Prefect server. Start one by 'evergreen up'."
+            "Prefect server.",
+            setup.settings,
         )
+    else:
+        prepare_prefect(setup.settings)
     path = flow if ":" in flow else f"{flow}:{flow}"
     return run_flow(f"evergreen.flows.{path}", {"model": model, **options})
 

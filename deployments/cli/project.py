@@ -9,9 +9,9 @@ import typer
 from typer import Argument, Option
 
 from evergreen.deployments.cli.options import Json, OptionalModel, add_group
-from evergreen.deployments.cli.output import note, prepare_prefect, quiet_environment, show
+from evergreen.deployments.cli.output import note, quiet_environment, require_prefect, show
 from evergreen.deployments.servers import start_servers, stop_servers
-from evergreen.tasks.core.errors import EvergreenError, InputError
+from evergreen.tasks.core.errors import InputError, NotLearnable
 from evergreen.tasks.io.settings import read_settings
 
 
@@ -35,7 +35,12 @@ def init(
     """Write a commented configuration for your data. It runs unedited."""
     from evergreen.tasks.io.init_config import init_config
 
-    result = init_config(data, target=target, time=time, group=group, table=table, out=out, force=force)
+    try:
+        result = init_config(data, target=target, time=time, group=group, table=table, out=out, force=force)
+    except NotLearnable as error:  # no file was written, so the command did not do what it was asked for
+        wrong = InputError(str(error))
+        wrong.code = error.reason_code
+        raise wrong from None
     show(result, _print_init, as_json=json)
 
 
@@ -107,10 +112,7 @@ def _print_stopped(result: dict[str, Any]) -> None:
 def deploy(json: Json = False) -> None:
     """Create or update every model's Prefect deployments."""
     settings = read_settings()
-    if not prepare_prefect(settings):
-        raise EvergreenError(
-            "Deployments live on a Prefect server and none is running. Start one by 'evergreen up'."
-        )
+    require_prefect("Deployments live on a Prefect server and none is running.", settings)
     from evergreen.deployments.deploy import deploy_models
 
     result = {"state": "Deployed", "reasons": [], "deployments": deploy_models(settings)}

@@ -72,7 +72,8 @@ def read_config(path: Path) -> ModelConfig:
     values = _read_yaml(path)
     values.setdefault("model", path.stem)
     base = path.parent / "base.yaml"
-    defaults = _read_yaml(base if base.is_file() else _BASE)
+    base = base if base.is_file() else _BASE
+    defaults = in_todays_keys(_read_yaml(base), origin=shown_path(base))
     return parse_model(values, defaults=defaults, origin=shown_path(path))
 
 
@@ -93,7 +94,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _not_yaml(file: str, error: Exception) -> ConfigError:
-    first = " ".join(str(error).split())
+    first = " ".join(str(error).split()).replace(' in "<unicode string>", line', " at line")
     return ConfigError(f"{file} is not readable as YAML: {first}. Correct the file.")
 
 

@@ -35,7 +35,7 @@ def in_todays_keys(values: Mapping[str, Any], *, origin: str) -> dict[str, Any]:
     values : mapping
         What a model's file or the base file says, section by section; not changed.
     origin : str
-        Its name, for messages.
+        Its path, for messages and the command that rewrites it; what the values come from where it is no file.
 
     Raises
     ------
@@ -68,7 +68,10 @@ def _section(name: str, section: Mapping[str, Any], origin: str) -> dict[str, An
 
 
 def _warn(old: str, new: str, origin: str) -> None:
-    warn_renamed(old, new, where=origin, remedy="Run 'evergreen config migrate' to rewrite the file.")
+    which = origin if origin.endswith((".yaml", ".yml")) else "--all"
+    warn_renamed(
+        old, new, where=origin, remedy=f"Run 'evergreen config migrate {which}' to rewrite the file."
+    )
 
 
 # A model's YAML is rewritten in place: comments, order and layout stay.

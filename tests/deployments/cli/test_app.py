@@ -54,3 +54,33 @@ def test_help_names_every_command(capsys):
 
 def test_numbers_that_json_cannot_hold_become_null():
     assert {"a": [None, 1.5, None]} == clean({"a": (float("nan"), 1.5, float("inf"))})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "help_of"),
+    [
+        (["nope"], "evergreen"),
+        (["train", "fraud", "--bogus"], "evergreen train"),
+        (["traffic", "show", "fraud", "--bogus"], "evergreen traffic show"),
+    ],
+)
+def test_wrong_words_lead_to_the_help_of_their_command(arguments, help_of, capsys):
+    assert 2 == run(arguments)
+    assert f"See '{help_of} --help'." in capsys.readouterr().err
+
+
+def test_what_is_no_yaml_is_said_of_its_file_alone(empty_home, capsys):
+    (empty_home / "config").mkdir()
+    (empty_home / "config" / "fraud.yaml").write_text("problem: binary\ndata: [1\n")
+    assert 2 == run(["status", "fraud"])
+    said = capsys.readouterr().err
+    assert "config/fraud.yaml is not readable as YAML: " in said
+    assert " at line 2" in said
+    assert "<unicode string>" not in said
+
+
+def test_deploy_without_a_server_says_once_how_to_start_one(empty_home, monkeypatch, capsys):
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    assert 2 == run(["deploy"])
+    expected = "Deployments live on a Prefect server and none is running. Start one by 'evergreen up'.\n"
+    assert expected == capsys.readouterr().err

@@ -432,7 +432,7 @@ def test_init_tells_what_cannot_be_learned_as_training_would(rows, code, folder,
     write(folder, frame=rows)
     before, files = snapshot(stores), sorted(folder.rglob("*"))
     answer = command(*INIT, "y")
-    assert (0, "InsufficientData", [code]) == (answer.exit_code, answer.state, answer.codes), answer
+    assert (2, "InputError", [code]) == (answer.exit_code, answer.state, answer.codes), answer
     assert_one_sentence(answer)
     assert before == snapshot(stores)
     assert files == sorted(folder.rglob("*"))

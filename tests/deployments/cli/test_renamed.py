@@ -1,13 +1,17 @@
 """Commands, options and keys of version 0.1: understood with a warning on stderr, and rewritten by `config migrate`."""
 
 import json
+import re
 import subprocess
 import sys
+import warnings
 
 import pytest
 import yaml
 
 from evergreen.deployments.cli.app import COMMANDS, OPTIONS, app, current_arguments, run
+from evergreen.tasks.core.errors import RenamedWord
+from evergreen.tasks.io.config import read_config
 
 OLD = {
     "problem": "binary",
@@ -103,4 +107,22 @@ def test_a_command_warns_of_an_old_key_in_one_plain_line(folder):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     (line,) = [line for line in done.stderr.splitlines() if "live.longest" in line]
     assert line.startswith("Warning: 'live.longest' in rides.yaml is now called 'live.max_duration'")
-    assert "evergreen config migrate" in line
+    advised = re.search(r"Run 'evergreen (.+?)'", line)[1].split()
+    assert 0 == run(advised)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "is now called" not in done.stderr
+
+
+def test_an_old_key_of_the_base_file_is_warned_of_with_its_path(folder, monkeypatch):
+    (folder / "base.yaml").write_text("live: {longest: 5d}\n")
+    (folder / "rides.yaml").write_text(
+        yaml.safe_dump({**OLD, "data": {"source": "a.csv", "target": "y"}, "live": {}})
+    )
+    with pytest.warns(
+        RenamedWord, match=r"'live.longest' in base.yaml.*'evergreen config migrate base.yaml'"
+    ):
+        read_config(folder / "rides.yaml")
+    assert 0 == run(["config", "migrate", "base.yaml"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RenamedWord)
+        read_config(folder / "rides.yaml")
