@@ -176,8 +176,7 @@ def prepare_prefect(settings: Settings | None = None) -> bool:
         return True
     Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
     note(
-        "No Prefect server is running: starting a temporary one, which takes about 20 s. 'evergreen up' makes "
-        "commands faster."
+        "No Prefect server is running: starting a temporary one (about 20 s).\n'evergreen up' makes commands faster."
     )
     os.environ["PREFECT_API_URL"] = join_temporary_server((settings or read_settings()).home)
     return False

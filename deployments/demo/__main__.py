@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+import textwrap
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,10 +19,12 @@ from urllib.request import Request, urlopen
 
 import yaml
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from evergreen.deployments.cli.output import prepare_prefect, run_flow
 from evergreen.tasks.core.config.model import merge
+from evergreen.tasks.core.drift.types import short_time
 from evergreen.tasks.io.mlflow_store.tracking import open_tracker
 from evergreen.tasks.io.setup import open_setup
 from evergreen.tasks.io.status import model_status
@@ -162,9 +166,7 @@ def serve_until_stopped(console: Console, home: Path) -> None:
         with console.status("The service loads the champion ..."):
             url = _ready(service)
         body = json.dumps({"records": [PAYMENT]})
-        print(f"Served at:   {url}")
-        print(f"Ask it:      curl -s {url} -H 'Content-Type: application/json' -d '{body}'")
-        print(f"It answers:  {request_prediction(url, body)}")
+        print(exchange_text(url, body, request_prediction(url, body)))
         if sys.stdin.isatty():
             with suppress(KeyboardInterrupt, EOFError):
                 console.input("Press Enter to stop the service. ")
@@ -172,6 +174,22 @@ def serve_until_stopped(console: Console, home: Path) -> None:
         service.terminate()
         service.communicate()
     print("The service has stopped.")
+
+
+def exchange_text(url: str, body: str, answer: str) -> str:
+    """Return where the service is, a command that asks it, and what it answers, in lines of at most 80 characters."""
+    return (
+        f"Served at:   {url}\nAsk it:\n  curl -s {url} \\\n    -H 'Content-Type: application/json' -d '\n"
+        f"{_wrapped(body, indent=4)}'\nIt answers:\n{_wrapped(json.dumps(json.loads(answer)), indent=2)}"
+    )
+
+
+def _wrapped(text: str, *, indent: int) -> str:
+    """Return JSON in lines that break at its spaces."""
+    room = " " * indent
+    return textwrap.fill(
+        text, 79, initial_indent=room, subsequent_indent=room, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def request_prediction(url: str, body: str) -> str:
@@ -211,6 +229,7 @@ def _prepare() -> None:
     """Put all state in one folder; nothing of the machine's other stores is used."""
     (HOME / "config").mkdir(parents=True, exist_ok=True)
     os.environ |= {"EVERGREEN_HOME": str(HOME), "EVERGREEN_CONFIG": str(HOME / "config")}
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # it would log how it makes its tables
     for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "EVERGREEN_LEDGER_URL", "EVERGREEN_LOG_URL"):
         os.environ.pop(name, None)
     os.environ["PREFECT_HOME"] = str(HOME / "prefect")
@@ -229,25 +248,34 @@ def _play(console: Console, number: int, chapter: Chapter) -> dict[str, Any]:
     return result
 
 
-def _conclude(console: Console, results: list[dict[str, Any]], seconds: float) -> None:
-    table = Table(title="What happened, and why", expand=True)
-    for name, ratio in (("", None), ("state", None), ("version", None), ("why", 1)):
-        table.add_column(name, no_wrap=True, overflow="ellipsis", ratio=ratio)
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d)?(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)?")
+"""A time in a reason: ISO 8601, with seconds and zone or without."""
+
+
+def outcomes(results: list[dict[str, Any]]) -> Table:
+    """Return the table of how each chapter ended and why: whole reasons, times without seconds and zone."""
+    table = Table("", "state", "version", "why", title="What happened, and why")
     for number, result in enumerate(results, start=1):
         why = result["reasons"][0]["message"] if result["reasons"] else ""
-        table.add_row(str(number), result["state"], str(result.get("version") or "-"), why)
-    console.print(table)
+        short = escape(_TIME.sub(lambda time: short_time(time[0]), why))
+        table.add_row(str(number), result["state"], str(result.get("version") or "-"), short)
+    return table
+
+
+def _conclude(console: Console, results: list[dict[str, Any]], seconds: float) -> None:
+    console.print(outcomes(results))
     status = model_status(open_setup("payments"))
     aliases = Table("alias", "version", "stage word", "trained to", title="Aliases now")
     for role in ("champion", "fallback", "challenger", "candidate"):
         holder = status[role] or {}
-        cells = (holder.get("version", "-"), holder.get("stage", "-"), holder.get("trained_to", "-"))
+        trained_to = short_time(holder.get("trained_to", "-"))
+        cells = (holder.get("version", "-"), holder.get("stage", "-"), trained_to)
         aliases.add_row(f"@{role}", *map(str, cells))
     console.print(aliases)
     print(f"Ledger and aliases agree: {status['consistent']}. {seconds:.0f} s in all.")
     for page in collect_pages("payments", HOME / "reports"):
         print(f"Look at:     {page.relative_to(Path.cwd())}")
-    print("Look at it:  EVERGREEN_HOME=.evergreen-demo .venv/bin/evergreen up   (Prefect and MLflow pages)")
+    print("Prefect and MLflow pages:  EVERGREEN_HOME=.evergreen-demo .venv/bin/evergreen up")
     print("Clean up:    make clean-demo")
     serve_until_stopped(console, HOME)
 
