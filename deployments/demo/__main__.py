@@ -248,7 +248,7 @@ def _play(console: Console, number: int, chapter: Chapter) -> dict[str, Any]:
     return result
 
 
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d)?(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)?")
+_TIME = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d)(?::\d\d)?(?:\.\d+)?(?:Z| UTC|[+-]\d\d:\d\d)?")
 """A time in a reason: ISO 8601, with seconds and zone or without."""
 
 
@@ -257,7 +257,7 @@ def outcomes(results: list[dict[str, Any]]) -> Table:
     table = Table("", "state", "version", "why", title="What happened, and why")
     for number, result in enumerate(results, start=1):
         why = result["reasons"][0]["message"] if result["reasons"] else ""
-        short = escape(_TIME.sub(lambda time: short_time(time[0]), why))
+        short = escape(_TIME.sub(lambda time: short_time(f"{time[1]}T{time[2]}"), why))
         table.add_row(str(number), result["state"], str(result.get("version") or "-"), short)
     return table
 
