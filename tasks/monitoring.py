@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evergreen.tasks.core.arrays import FloatArray
-from evergreen.tasks.core.data.clock import Window, parse_position
+from evergreen.tasks.core.data.clock import Window, parse_position, require_order
 from evergreen.tasks.core.data.rows import Rows
 from evergreen.tasks.core.drift.detect import DetectorState
 from evergreen.tasks.core.drift.limits_table import calibration_table, expected_false_alarms
@@ -276,12 +276,15 @@ def read_monitor_request(
     Raises
     ------
     InputError
-        When a moment is not on the model's clock.
+        When a moment is not on the model's clock, or the range ends before it starts.
     """
     clock, started = Windowing.of(setup.config).clock, utc_now()
+    begin = -math.inf if since is None else parse_position(since, clock=clock)
+    end = math.inf if until is None else parse_position(until, clock=clock)
+    require_order(begin, end, clock=clock)
     return MonitorRequest(
-        since=-math.inf if since is None else parse_position(since, clock=clock),
-        until=math.inf if until is None else parse_position(until, clock=clock),
+        since=begin,
+        until=end,
         now=started.timestamp() if clock == "timestamp" else math.inf,
         started=started,
         dry_run=dry_run or setup.config.monitoring.run_mode == "dry_run",

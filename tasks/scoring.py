@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from evergreen.tasks.core.config.model import overlay_model
-from evergreen.tasks.core.data.clock import Window, parse_position
+from evergreen.tasks.core.data.clock import Window, parse_position, require_order
 from evergreen.tasks.core.errors import InputError, NotLearnable, unknown_name
 from evergreen.tasks.core.promotion.plan import CHAMPION
 from evergreen.tasks.core.scoring import batch as batch_scoring
@@ -153,6 +153,7 @@ def plan_batch(
     moment, start, end = (
         None if text is None else parse_position(text, clock=data.clock) for text in (at, since, until)
     )
+    require_order(start, end, clock=data.clock)
     if log and not data.ordered and moment is None:
         raise InputError(
             f"Model '{setup.model}' has no clock, so that predictions have no place in the log. Add --at MOMENT, which "

@@ -30,13 +30,20 @@ def retrain(
     ] = False,
     reason: Annotated[str | None, Option("--reason", help="Reason of --force, kept in the ledger.")] = None,
     trigger: Annotated[
-        str, Option(help="manual, or schedule: start only if a trigger is due or an alarm is open.")
+        str,
+        Option(
+            help="manual, or schedule (drift, performance): start only if a trigger is due or an alarm is open."
+        ),
     ] = "manual",
     until: AsOf = None,
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
     """Train, validate and challenge in one run. A cooldown or pause can forbid it."""
+    from evergreen.tasks.core.retraining.types import REQUESTED_BY
+
+    if trigger not in REQUESTED_BY:
+        raise InputError(f"'{trigger}' is not a trigger. Write one of {', '.join(REQUESTED_BY)}.")
     if force and not (reason or "").strip():
         raise InputError("--force needs a reason, which is recorded in the ledger: add --reason 'TEXT'.")
     setup = open_model(model)

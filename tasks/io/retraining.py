@@ -352,7 +352,8 @@ def due_now(setup: Setup, *, source: Source) -> dict[str, Any]:
     -------
     dict
         ``state`` (Due, Blocked or InsufficientData), ``model``, ``reasons``, ``causes``, ``triggers`` (those of
-        calendar and labels, due or not), ``next_allowed_at``, ``retraining`` (as in ``status``).
+        calendar and labels, due or not), ``next_allowed_at`` (None where nothing forbids it now),
+        ``retraining`` (as in ``status``).
     """
     causes = read_causes(setup, Request(trigger="schedule"), source=source)
     moment, policy = Moment(at=utc_now(), position=causes.labels.newest), retrain_policy(setup.config)
@@ -363,7 +364,8 @@ def due_now(setup: Setup, *, source: Source) -> dict[str, Any]:
     return {
         "state": states[plain["outcome"]],
         "model": setup.model,
-        **{name: plain[name] for name in ("reasons", "causes", "next_allowed_at")},
+        **{name: plain[name] for name in ("reasons", "causes")},
+        "next_allowed_at": None if decision.starts else plain["next_allowed_at"],
         "triggers": [one.to_dict() for one in due_triggers(moment, history, causes, policy)],
         "retraining": retraining_status(setup),
     }

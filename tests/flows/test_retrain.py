@@ -60,6 +60,7 @@ def test_drift_that_monitoring_found_starts_one_when_it_is_asked_by_the_event(mo
     assert "Drift" == command("monitor", setup.path).state
     due = command("due", setup.path)
     assert ("Due", "data") == (due.state, due.json["causes"][0]["trigger"])
+    assert due.json["next_allowed_at"] is None
     answer = command("retrain", setup.path, "--trigger", "drift")
     assert {"x"} <= {cause["name"] for cause in answer.json["causes"]}
     (attempt,) = history(setup).attempts
@@ -125,12 +126,17 @@ def test_a_dry_run_says_what_it_would_do_and_does_nothing(model):
     before = snapshot(setup.stores)
     dry = command("retrain", setup.path, "--dry-run")
     assert ("Blocked", "dry_run", "start") == (dry.state, dry.codes[0], dry.json["outcome"])
+    assert dry.json["next_allowed_at"] is None
     assert before == snapshot(setup.stores)
 
 
 WRONG = {
     "force without a reason": (("retrain", "--force"), "--force needs a reason"),
     "a moment that is none": (("retrain", "--until", "someday"), "'someday' is not a point on a clock"),
+    "a trigger that is none": (
+        ("retrain", "--trigger", "foo"),
+        "'foo' is not a trigger. Write one of manual, schedule, drift, performance.",
+    ),
     "a pause without a reason": (("pause", "--reason", " "), "Pausing needs a reason"),
 }
 

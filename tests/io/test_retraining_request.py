@@ -10,7 +10,14 @@ import pytest
 from evergreen.tasks.core.retraining.types import Cause, Labels, Moment, RetrainingRequest, retrain_policy
 from evergreen.tasks.core.verdict import State
 from evergreen.tasks.data import open_source_of
-from evergreen.tasks.io.retraining import answer_without_run, pause_retraining, read_request, take_claim
+from evergreen.tasks.io.retraining import (
+    answer_without_run,
+    due_now,
+    pause_retraining,
+    read_history,
+    read_request,
+    take_claim,
+)
 from evergreen.tasks.io.settings import FROZEN, utc_now
 from evergreen.tasks.retraining import gather_causes, run_claimed
 from tests.support.champions import TRAINED, hour_text, make_rows
@@ -108,6 +115,24 @@ def test_what_starts_is_left_to_the_run(model):
     setup = model.setup(make_rows())
     assert answer_without_run(setup, asked_for(setup), source=open_source_of(setup)) is None
     assert [] == decisions(setup)
+
+
+def test_what_is_due_and_may_start_has_no_next_date(model):
+    setup = model.setup(make_rows(), retraining={"triggers": ["labels"], "min_new_rows": 1})
+    due = due_now(setup, source=open_source_of(setup))
+    assert ("Due", None) == (due["state"], due["next_allowed_at"])
+
+
+@pytest.mark.parametrize("trigger", ["manual", "schedule"])
+def test_the_next_date_of_a_held_retraining_is_one_whoever_asks(trigger, model):
+    setup = model.setup(make_rows(), retraining={"every": "1h", "cooldown": "1d"})
+    with claimed(setup, state=State.CHAMPION_KEPT):
+        (attempt,) = read_history(setup.stores.ledger, setup.model).attempts
+        due = due_now(setup, source=open_source_of(setup))
+        held = answer_without_run(setup, asked_for(setup, trigger=trigger), source=open_source_of(setup))
+    expected = (attempt.at + timedelta(days=2)).isoformat()
+    assert [expected, expected] == [due["next_allowed_at"], held.details["next_allowed_at"]]
+    assert "retraining.back_off" in " ".join(reason.message for reason in held.reasons)
 
 
 def test_what_a_dead_owner_left_is_left_to_the_run_unless_the_model_is_paused(model):

@@ -1,5 +1,6 @@
 """Runs that are not recorded, not allowed, bounded, met by another, or without what an earlier one left."""
 
+import re
 from datetime import UTC, datetime
 
 import pytest
@@ -54,7 +55,8 @@ def test_a_look_back_sees_windows_that_were_judged_before(monitored):
 
 
 def test_a_look_back_that_ends_before_it_begins_is_wrong_input(monitored):
-    with pytest.raises(InputError, match="must not end before it starts"):
+    typed = f"{hour_text(FIRST + 3)} to {hour_text(FIRST)}"
+    with pytest.raises(InputError, match=re.escape(f"must not end before it starts: {typed}. Swap them.")):
         run_monitor(monitored.setup(make_rows(hours=END)), since=hour_text(FIRST + 3), until=hour_text(FIRST))
 
 

@@ -1,5 +1,6 @@
 """Batch scoring: what comes out, what a repeat changes (nothing), what a killed run leaves, and that it is watched."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -322,6 +323,9 @@ def test_a_slice_of_the_clock_is_scored(scoring, rows):
     assert 80 == score(scoring, since=begin.isoformat(), until=end.isoformat()).rows
     with pytest.raises(NotLearnable, match="There is nothing to score"):
         score(scoring, since="2031-01-01")
+    typed = "2026-12-01T00:00:00+00:00 to 2026-11-01T00:00:00+00:00"
+    with pytest.raises(InputError, match=re.escape(f"must not end before it starts: {typed}. Swap them.")):
+        score(scoring, since="2026-12-01", until="2026-11-01")
 
 
 def test_the_configured_source_is_the_default(scoring):

@@ -93,6 +93,19 @@ def format_position(position: float, *, clock: str) -> str:
     return str(int(position)) if position == int(position) else repr(float(position))
 
 
+def require_order(start: float | None, end: float | None, *, clock: str) -> None:
+    """Check that what was typed as the sides of a window (None: open) does not end before it starts.
+
+    Raises
+    ------
+    InputError
+        When it does; the message has both as text on the clock.
+    """
+    if start is not None and end is not None and start > end:
+        window = f"{format_position(start, clock=clock)} to {format_position(end, clock=clock)}"
+        raise InputError(f"A window must not end before it starts: {window}. Swap them.")
+
+
 def parse_position(text: str | float | datetime, *, clock: str) -> float:
     """Return the position a text means: an ISO 8601 time (naive: UTC) or a number.
 

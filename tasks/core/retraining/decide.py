@@ -188,14 +188,14 @@ def decide_retrain(
     change_at = _change_at(causes, history)
     if absolute := list(_absolute(history, policy)):
         return _blocked(absolute, causes, change_at)
+    holds = list(_holds(now, history, request, policy))
     if not causes:
-        next_at = min((one.due_at for one in due if one.due_at is not None), default=None)
+        due_at = min((one.due_at for one in due if one.due_at is not None), default=None)
         if stale:
-            return _nothing_new_asks(stale, list(_holds(now, history, request, policy)), next_at)
-        return _nothing_asks(request, next_at, due=[one.message for one in due])
+            return _nothing_new_asks(stale, holds, due_at)
+        return _nothing_asks(request, holds, due_at, due=[one.message for one in due])
     if not request.manual and history.last is not None and not request.labels.after(history.last.labelled_to):
         return _no_new_labels(history.last, causes, change_at)
-    holds = list(_holds(now, history, request, policy))
     if holds and request.forced is None:
         return _blocked(holds, causes, change_at)
     forced = [
@@ -250,22 +250,27 @@ def _cooldown(now: Moment, history: RetrainHistory, policy: RetrainPolicy) -> It
     last, rested = history.last, cooldown_ends_at(history, policy)
     if last is None or rested is None or now.at >= rested:
         return
-    if now.at < last.at + policy.cooldown:
-        code, why = "cooldown", f"the cooldown of {length_text(policy.cooldown)} is not over"
-    else:
-        code = "back_off"
-        why = f"{history.unhelpful} retraining(s) in a row brought no new champion (retraining.back_off)"
-    message = f"The last retraining started at {last.at:%Y-%m-%d %H:%M:%S} UTC and {why}."
+    code = "cooldown" if now.at < last.at + policy.cooldown else "back_off"
+    cooldown, factor = f"the cooldown of {length_text(policy.cooldown)}", _back_off_factor(history, policy)
+    if factor != 1:
+        cooldown += (
+            f", multiplied by {factor:g} because {history.unhelpful} retraining(s) in a row brought no new champion "
+            "(retraining.back_off),"
+        )
+    message = f"The last retraining started at {last.at:%Y-%m-%d %H:%M:%S} UTC and {cooldown} is not over."
     yield _hold(code, message, until=rested, observed=last.at.isoformat(), limit=rested.isoformat())
 
 
 def cooldown_ends_at(history: RetrainHistory, policy: RetrainPolicy) -> datetime | None:
     """Return when cooldown and back-off of the newest attempt are over; None before the first. An open one may help."""
     last = history.last
-    if last is None:
-        return None
-    unhelpful = 0 if last.open else history.unhelpful
-    return last.at + policy.cooldown * min(policy.back_off**unhelpful, MOST_BACK_OFF)
+    return None if last is None else last.at + policy.cooldown * _back_off_factor(history, policy)
+
+
+def _back_off_factor(history: RetrainHistory, policy: RetrainPolicy) -> float:
+    """Return by what the cooldown is multiplied, >= 1."""
+    unhelpful = 0 if history.open else history.unhelpful
+    return min(policy.back_off**unhelpful, MOST_BACK_OFF)
 
 
 def _over_budget(now: Moment, history: RetrainHistory, policy: RetrainPolicy) -> Iterator[Hold]:
@@ -321,19 +326,24 @@ def _change_at(causes: tuple[Cause, ...], history: RetrainHistory) -> float | No
 
 
 def _blocked(holds: list[Hold], causes: tuple[Cause, ...], change_at: float | None) -> RetrainDecision:
-    """Return a refusal; it ends when the last of what holds it does, if time ends all of them."""
-    ends = [hold.until for hold in holds if hold.until is not None]
+    """Return a refusal with everything that holds it."""
     return RetrainDecision(
         outcome=RetrainingAction.HOLD,
         reasons=tuple(hold.reason for hold in holds),
         causes=causes,
-        next_allowed_at=max(ends) if len(ends) == len(holds) else None,
+        next_allowed_at=_last_end([hold.until for hold in holds]),
         change_at=change_at,
     )
 
 
+def _last_end(ends: list[datetime | None]) -> datetime | None:
+    """Return when the last of what a retraining waits for has come; None where time alone does not bring all of it."""
+    known = [end for end in ends if end is not None]
+    return max(known) if len(known) == len(ends) else None
+
+
 def _nothing_new_asks(
-    stale: tuple[Cause, ...], holds: list[Hold], next_at: datetime | None
+    stale: tuple[Cause, ...], holds: list[Hold], due_at: datetime | None
 ) -> RetrainDecision:
     """Return why nothing starts where only alarms ask that a refused challenger has answered already."""
     names = ", ".join(cause.name or cause.trigger for cause in stale)
@@ -343,17 +353,28 @@ def _nothing_new_asks(
     )
     hysteresis = Reason(code="hysteresis", message=message, observed=len(stale))
     reasons = (*(hold.reason for hold in holds), hysteresis)
+    next_at = _last_end([due_at, *(hold.until for hold in holds)])
     return RetrainDecision(outcome=RetrainingAction.HOLD, reasons=reasons, next_allowed_at=next_at)
 
 
-def _nothing_asks(request: RetrainingRequest, next_at: datetime | None, *, due: list[str]) -> RetrainDecision:
-    """Return why nothing starts where nothing asks: it is not known, or nothing is due."""
+def _nothing_asks(
+    request: RetrainingRequest, holds: list[Hold], due_at: datetime | None, *, due: list[str]
+) -> RetrainDecision:
+    """Return why nothing starts where nothing asks: it is not known, or nothing is due; what holds past that date."""
+    next_at = _last_end([due_at, *(hold.until for hold in holds)])
+    later = [
+        hold.reason for hold in holds if due_at is not None and (hold.until is None or hold.until > due_at)
+    ]
     if request.judged:
         reason = Reason(code="not_due", message=" ".join(["Nothing asks for a retraining.", *due]))
-        return RetrainDecision(outcome=RetrainingAction.HOLD, reasons=(reason,), next_allowed_at=next_at)
+        return RetrainDecision(
+            outcome=RetrainingAction.HOLD, reasons=(reason, *later), next_allowed_at=next_at
+        )
     message = "The newest windows could not be judged, so that it is not known whether anything drifts."
     reason = Reason(code="not_judged", message=message)
-    return RetrainDecision(outcome=RetrainingAction.INSUFFICIENT, reasons=(reason,), next_allowed_at=next_at)
+    return RetrainDecision(
+        outcome=RetrainingAction.INSUFFICIENT, reasons=(reason, *later), next_allowed_at=next_at
+    )
 
 
 def _no_new_labels(last: Attempt, causes: tuple[Cause, ...], change_at: float | None) -> RetrainDecision:

@@ -24,6 +24,8 @@ def conclude_refusal(
         would = "would start" if decision.starts else "would not start"
         message = f"A dry run: a retraining {would}; nothing was done."
         reasons, details = (Reason(code="dry_run", message=message), *reasons), {**details, "dry_run": True}
+    if decision.starts:
+        details["next_allowed_at"] = None
     insufficient = decision.outcome is RetrainingAction.INSUFFICIENT
     state = State.INSUFFICIENT_DATA if insufficient else State.BLOCKED
     return StageResult(state=state, model=model, reasons=reasons, details=details)

@@ -90,6 +90,8 @@ def retrain_policy(config: ModelConfig) -> RetrainPolicy:
 
 MANUAL = "manual"
 """What asks when a person does."""
+REQUESTED_BY = (MANUAL, "schedule", "drift", "performance")
+"""Triggers a run can be asked for by: a person, a schedule, and the events of monitoring."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -95,6 +95,36 @@ def test_attempts_that_did_not_help_double_the_wait(state):
         assert after.starts
 
 
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (0, "the cooldown of 14d is not over."),
+        (1, "the cooldown of 14d, multiplied by 2 because 1 retraining(s) in a row brought no new champion "),
+        (2, "the cooldown of 14d, multiplied by 4 because 2 retraining(s) in a row brought no new champion "),
+    ],
+)
+def test_a_lengthened_cooldown_names_the_back_off(count, said):
+    policy = RetrainPolicy(triggers=frozenset({"data"}), cooldown=14 * DAY)
+    states = [State.CHAMPION_KEPT] * count or [State.PROMOTED]
+    past = [attempt(DAY * (len(states) - place), state) for place, state in enumerate(states)]
+    (reason,) = decide(BY_HAND, history=past, policy=policy).reasons
+    assert "cooldown" == reason.code
+    assert said in reason.message
+    assert ("retraining.back_off" in reason.message) == (count > 0)
+
+
+def test_what_asks_by_itself_may_start_no_sooner_than_a_person():
+    # one refused challenger: the date comes after 14 days, the doubled cooldown ends after 28
+    both = RetrainPolicy(triggers=frozenset({"data", "periodic"}), every=parse_span("14d"), cooldown=14 * DAY)
+    history = [attempt(HOUR, State.CHAMPION_KEPT, alarms=(DRIFT,))]
+    by_hand = decide(BY_HAND, history=history, policy=both)
+    stale, quiet = decide(DRIFT, history=history, policy=both), decide(history=history, policy=both)
+    assert (["cooldown", "hysteresis"], ["not_due", "cooldown"]) == (codes(stale), codes(quiet))
+    assert {NOON - HOUR + 28 * DAY} == {one.next_allowed_at for one in (by_hand, stale, quiet)}
+    (later,) = quiet.reasons[1:]
+    assert by_hand.reasons == (later,)
+
+
 def test_a_retraining_that_helped_ends_the_back_off():
     past = [attempt(3 * DAY, State.FAILED), attempt(2 * DAY, State.FAILED), attempt(HOUR)]
     assert decide(DRIFT, history=past).starts
