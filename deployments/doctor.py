@@ -11,11 +11,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, requires, version
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from packaging.requirements import Requirement
 
 from evergreen.deployments.servers import prefect_answers, read_servers
+from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.errors import EvergreenError
 from evergreen.tasks.core.redact import redacted, without_credentials
 from evergreen.tasks.core.stored_words import STATES
@@ -214,8 +216,23 @@ def _configs(settings: Settings) -> Iterator[Check]:
         yield "config", True, f"no model in {folder}/ yet: run 'evergreen init DATA --target COLUMN'"
     for name in names:
         try:
-            read_config(find_model(name, config_dir=settings.config_dir))
+            path = find_model(name, config_dir=settings.config_dir)
+            _check_files(read_config(path), path.parent)
         except EvergreenError as error:
             yield f"{folder}/{name}.yaml", False, str(error)
         else:
             yield f"{folder}/{name}.yaml", True, "reads well"
+
+
+def _check_files(config: ModelConfig, base: Path) -> None:
+    """Check that the files are there that ``data.source`` names on this machine; raises an error where they are not.
+
+    Databases, generators, other machines and what an environment or a secret holds are not asked.
+    """
+    from evergreen.tasks.io.sources.base import detect_format
+    from evergreen.tasks.io.sources.open import open_source
+
+    source = config.data.source
+    if source.startswith(("env:", "secret:")) or "://" in source or detect_format(source) != "files":
+        return
+    open_source(config, base=base)

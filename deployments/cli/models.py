@@ -10,6 +10,7 @@ from typer import Argument, Option
 from evergreen.deployments.cli.options import AsOf, DryRun, Json, Model, ReasonText
 from evergreen.deployments.cli.output import (
     alarm_lines,
+    console_of_stdout,
     open_model,
     print_result,
     require_prefect,
@@ -30,11 +31,10 @@ def status(model: Model, json: Json = False) -> None:
     """Show a model's versions, traffic and open alarms. Reads only."""
     from evergreen.tasks.io.status import model_status
 
-    show(model_status(open_model(model)), _print_status, as_json=json)
+    show(model_status(open_model(model, reads_only=True)), _print_status, as_json=json)
 
 
 def _print_status(result: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("alias", "version", "stage word", "validation", "trained to", title=result["model"])
@@ -42,7 +42,7 @@ def _print_status(result: dict[str, Any]) -> None:
         holder = result[alias] or {}
         cells = [holder.get("version"), word, holder.get("validation_status"), holder.get("trained_to")]
         table.add_row(f"@{alias}", *(str(cell) if cell is not None else "-" for cell in cells))
-    Console().print(table)
+    console_of_stdout().print(table)
     for plan in result["pending"]:
         print(f"pending: {plan['kind']} of version {plan['version']} ({plan['state']})")
     for line in alarm_lines(result["health"]["open"]):
@@ -53,8 +53,12 @@ def _print_status(result: dict[str, Any]) -> None:
     for one in (result["traffic"] or {"variants": []})["variants"]:
         print(f"traffic: {one['share']:.2%} {one['role']} {one['name']} ({one['label']})")
     _print_live_test(result["live_test"])
-    agree, differ = "ledger and aliases agree", f"run 'evergreen reconcile {result['model']}'"
-    print(f"consistent: {agree}" if result["consistent"] else f"NOT consistent: {differ}")
+    if not result["consistent"]:
+        print(f"NOT consistent: run 'evergreen reconcile {result['model']}'")
+    elif not result["reasons"]:
+        print("consistent: ledger and aliases agree")
+    for reason in result["reasons"]:
+        print(reason["message"])
 
 
 def _print_retraining(retraining: dict[str, Any]) -> None:

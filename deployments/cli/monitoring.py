@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ from typer import Argument, Option
 from evergreen.deployments.cli.options import Json, Model, OptionalModel, split_names
 from evergreen.deployments.cli.output import (
     alarm_lines,
+    console_of_stdout,
     find_prefect,
     note,
     open_model,
@@ -93,18 +95,16 @@ def _monitor_all(*, as_json: bool) -> None:
     prepare_prefect(settings)
     result = run_flow("evergreen.flows.monitor:monitor_fleet", {})
     if not as_json:
-        from rich.console import Console
         from rich.table import Table
 
         table = Table("model", "state", "why")
         for one in result["models"]:
             table.add_row(one["model"], one["state"], one["reasons"][0]["message"] if one["reasons"] else "")
-        Console().print(table)
+        console_of_stdout().print(table)
     print_result(result, as_json=as_json)
 
 
 def _print_windows(windows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from evergreen.tasks.core.drift.types import listed, short_time
@@ -122,7 +122,7 @@ def _print_windows(windows: list[dict[str, Any]]) -> None:
         levels = [LEVELS[window["verdicts"].get(kind)] for kind in TITLES]
         rows = str(window["n"] if window["n"] is not None else "")
         table.add_row(short_time(window["from"]), rows, *levels, metric, listed(moved) if moved else "")
-    console = Console()
+    console = console_of_stdout()
     if len(windows) > MOST_LINES:
         console.print(f"The newest {MOST_LINES} of {len(windows)} windows (--json has all):", highlight=False)
     if windows:
@@ -138,11 +138,10 @@ def drift_limits(model: Model, json: Json = False) -> None:
     """Show the limits of alarms and the false alarms to expect."""
     from evergreen.tasks.monitoring import show_drift_limits
 
-    show(show_drift_limits(open_model(model)), _print_limits, as_json=json)
+    show(show_drift_limits(open_model(model, reads_only=True)), _print_limits, as_json=json)
 
 
 def _print_limits(result: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     for sentence in result["sentences"]:
@@ -162,7 +161,7 @@ def _print_limits(result: dict[str, Any]) -> None:
         windows = f"{row['windows']} ({_number(row['effective_windows'])})"
         cells = [row["kind"], row["column"], row["signal"], *numbers, windows, row["season"] or "-"]
         table.add_row(*cells, row["calibration"])
-    Console(width=140).print(table)
+    console_of_stdout(width=140).print(table)
 
 
 def alert(
@@ -176,7 +175,7 @@ def alert(
         raise InputError("--test and --deliver exclude each other; give one of them.")
     from evergreen.tasks.io.setup import open_setup
 
-    setup = open_setup(model)
+    setup = open_setup(model) if test or deliver else open_model(model, reads_only=True)
     if (test or deliver) and any(not name.startswith("env:") for name in setup.config.alerts.notify):
         prepare_prefect(setup.settings)  # where the blocks are
     result = _send_test(setup) if test else _deliver_pending(setup) if deliver else _open_alarms(setup)
@@ -210,9 +209,7 @@ def _deliver_pending(setup: Setup) -> dict[str, Any]:
 
 def _open_alarms(setup: Setup) -> dict[str, Any]:
     from evergreen.tasks.io.alerts import open_alarms
-    from evergreen.tasks.io.databases import reach_servers
 
-    reach_servers(setup.settings)
     alarms = open_alarms(setup.stores.ledger, setup.model)
     state, channels = "Open" if alarms else "NoAlarm", setup.config.alerts.notify
     return {"state": state, "model": setup.model, "reasons": [], "open": alarms, "notify": channels}
@@ -272,12 +269,11 @@ def drift(
 
 
 def _print_drift(result: dict[str, Any], columns: list[dict[str, Any]]) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("column", no_wrap=True, max_width=26)
+    table.add_column("column", no_wrap=True, max_width=26 if sys.stdout.isatty() else None)
     table.add_column("", no_wrap=True)
     for name in ("PSI", "shift", "KS", "p corrected", "missing"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -287,7 +283,7 @@ def _print_drift(result: dict[str, Any], columns: list[dict[str, Any]]) -> None:
         missing = f"{one['missing_after']:.1%}" if one["missing_after"] else ""
         table.add_row(escape(one["column"]), verdict, *numbers, missing)
     if columns:
-        Console().print(table, highlight=False)
+        console_of_stdout().print(table, highlight=False)
     if len(columns) > _SHOWN:
         print(f"… and {len(columns) - _SHOWN} columns that moved less (--json or --html shows all of them).")
     for name, why in {**result["changed"], **result["unreadable"], **result["skipped"]}.items():

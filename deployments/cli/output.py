@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import logging
@@ -9,8 +10,10 @@ import math
 import os
 import pkgutil
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +24,8 @@ from evergreen.tasks.core.verdict import Reason, State
 from evergreen.tasks.io.settings import Settings, read_settings
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from evergreen.tasks.io.setup import Setup
 
 _FACTS = ("metric", "verdict", "test", "difference", "interval", "n", "blocks", "alpha_left", "run_url")
@@ -40,20 +45,32 @@ def show(result: dict[str, Any], print_text: Callable[[dict[str, Any]], None], *
         print_text(result)
 
 
+_WIDE = 10_000
+"""Columns of what is no terminal: more than any table needs."""
+
+
+def console_of_stdout(*, width: int | None = None) -> Console:
+    """Return where tables are printed: of a terminal's width (or ``width``), and without a limit in a pipe or file."""
+    from rich.console import Console
+
+    return Console(width=width if sys.stdout.isatty() else _WIDE)
+
+
 def print_result(result: dict[str, Any], *, as_json: bool) -> None:
     """Print a stage's result."""
     show(result, _print_stage, as_json=as_json)
 
 
 def _print_stage(result: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = console_of_stdout()
     version = f" version {result['version']}" if result.get("version") else ""
     console.print(f"[bold]{result['model']}[/bold]{version}: [bold]{result['state']}[/bold]", highlight=False)
     print_reasons(result)
     facts = Table(show_header=False, box=None, padding=(0, 2))
+    facts.add_column(no_wrap=True)
+    facts.add_column(overflow="fold")
     for key in _FACTS:
         if result.get(key) is not None:
             facts.add_row(key, _text(result[key]))
@@ -116,10 +133,17 @@ def _text(value: Any) -> str:
 # What a command opens before it does anything.
 
 
-def open_model(model: str) -> Setup:
+def open_model(model: str, *, reads_only: bool = False) -> Setup:
     """Read a model's configuration and check that its stores' servers answer, before anything starts or is written.
 
     Imported here, not above: what reads configurations and databases costs more than all of ``--help``.
+
+    Parameters
+    ----------
+    model : str
+        A configured model's name, or the path of its YAML file.
+    reads_only : bool
+        Where the home does not exist, read an empty one that is gone when the command ends.
 
     Raises
     ------
@@ -129,9 +153,14 @@ def open_model(model: str) -> Setup:
         When a server of a store refuses the connection.
     """
     from evergreen.tasks.io.databases import reach_servers
-    from evergreen.tasks.io.setup import open_setup
+    from evergreen.tasks.io.setup import Stores, open_setup
 
     setup = open_setup(model)
+    if reads_only and not setup.settings.home.exists():
+        empty = tempfile.TemporaryDirectory(prefix="evergreen-")
+        atexit.register(empty.cleanup)
+        settings = read_settings({**os.environ, "EVERGREEN_HOME": empty.name})
+        setup = replace(setup, settings=settings, stores=Stores(settings))
     reach_servers(setup.settings)
     return setup
 

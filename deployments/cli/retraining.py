@@ -9,7 +9,15 @@ import typer
 from typer import Option
 
 from evergreen.deployments.cli.options import AsOf, DryRun, Json, Model, OptionalModel, ReasonText
-from evergreen.deployments.cli.output import note, open_model, print_reasons, print_result, run_stage, show
+from evergreen.deployments.cli.output import (
+    console_of_stdout,
+    note,
+    open_model,
+    print_reasons,
+    print_result,
+    run_stage,
+    show,
+)
 from evergreen.tasks.core.errors import InputError, NotLearnable, Unreachable
 from evergreen.tasks.io.settings import read_settings
 
@@ -124,7 +132,6 @@ _HEAD = ("policy", "mean", "± 95 %", "worst", "retr", "prom", "ref", "alarms", 
 
 def _print_replay(result: dict[str, Any]) -> None:
     """Print the policies, the baseline, which are efficient, and what a search chose."""
-    from rich.console import Console
     from rich.table import Column, Table
 
     if not result["policies"]:
@@ -137,7 +144,7 @@ def _print_replay(result: dict[str, Any]) -> None:
     table = Table(*columns, title=title, box=None, padding=(0, 1))
     for policy in policies:
         table.add_row(*_cells(policy))
-    Console().print(table, highlight=False)
+    console_of_stdout().print(table, highlight=False)
     accuracies = [f"{one['policy']} {one['accuracy']:.3f}" for one in policies if one.get("accuracy")]
     if accuracies:
         print(f"accuracy: {', '.join(accuracies)}")
@@ -190,7 +197,8 @@ def due(model: OptionalModel = None, json: Json = False) -> None:
     from evergreen.tasks.io.config import list_models, shown_path
     from evergreen.tasks.io.retraining import due_now
 
-    setups = [open_model(name) for name in ([model] if model else list_models(read_settings().config_dir))]
+    names = [model] if model else list_models(read_settings().config_dir)
+    setups = [open_model(name, reads_only=True) for name in names]
     if not setups:
         folder = shown_path(read_settings().config_dir)
         raise InputError(f"There is no YAML file of a model in {folder}/. Write one by 'evergreen init'.")

@@ -37,7 +37,7 @@ def show_traffic(model: Model, json: Json = False) -> None:
     """Show which versions answer, which are shadows, and the ramp; reads only."""
     from evergreen.tasks.io import traffic
 
-    show(traffic.show_traffic(open_model(model)), _print_traffic, as_json=json)
+    show(traffic.show_traffic(open_model(model, reads_only=True)), _print_traffic, as_json=json)
 
 
 def set_traffic(
@@ -186,7 +186,7 @@ def status(model: Model, name: TestName = None, json: Json = False) -> None:
     """Show a test's results and verdict so far, and what it still needs; reads only."""
     from evergreen.tasks.io.live_tests import show_test
 
-    show(show_test(open_model(model), name=name), _print_test, as_json=json)
+    show(show_test(open_model(model, reads_only=True), name=name), _print_test, as_json=json)
 
 
 def conclude(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import stat
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import yaml
 
 from evergreen.tasks.core.config import ModelConfig, parse_model
 from evergreen.tasks.core.config.renamed import ConfigEdit, in_todays_keys, migrate_text
-from evergreen.tasks.core.errors import ConfigError, InputError, RenamedWord, unknown_name
+from evergreen.tasks.core.errors import ConfigError, InputError, RenamedWord, UnknownName, unknown_name
 from evergreen.tasks.core.metrics.base import Metric, custom_metric
 from evergreen.tasks.core.registry import import_path
 from evergreen.tasks.io.files import write_file
@@ -132,6 +134,44 @@ def custom_metrics(config: ModelConfig) -> dict[str, Metric]:
         )
         for name, own in config.evaluation.custom_metrics.items()
     }
+
+
+def check_names(config: ModelConfig, *, origin: str) -> None:
+    """Check that the metrics and the estimators a configuration names are there, before anything is trained.
+
+    Imported here, not above: what knows them costs more than reading a file.
+
+    Parameters
+    ----------
+    config : ModelConfig
+        The model.
+    origin : str
+        Its file, for messages.
+
+    Raises
+    ------
+    ConfigError, UnknownName
+        Naming the key, the file and what is allowed.
+    """
+    from evergreen.tasks.core.metrics.registry import deciding_metric, metrics_of
+    from evergreen.tasks.core.training.estimators import load_estimator_class
+
+    custom = custom_metrics(config)
+    with _said_of("evaluation.metric", origin):
+        deciding_metric(config, custom=custom)
+    with _said_of("evaluation.metrics", origin):
+        metrics_of(config, custom=custom)
+    for candidate in config.training.candidates:
+        with _said_of(f"training.candidates, '{candidate.name}'", origin):
+            load_estimator_class(candidate.estimator, allow=config.training.allow)
+
+
+@contextmanager
+def _said_of(key: str, origin: str) -> Iterator[None]:
+    try:
+        yield
+    except (ConfigError, UnknownName) as error:
+        raise type(error)(f"{origin}, {key}: {error}") from error
 
 
 # Where the modules lie that a team wrote itself: metrics, gates, generators and estimators by dotted path.

@@ -7,6 +7,7 @@ from typing import Any
 from evergreen.tasks.core.ab_testing.ledger import describe_running, fold_tests
 from evergreen.tasks.core.health.checks import judge_last_run
 from evergreen.tasks.core.promotion.registry_state import describe_status
+from evergreen.tasks.core.verdict import Reason
 from evergreen.tasks.io.alerts import last_run, open_alarms
 from evergreen.tasks.io.retraining import retraining_status
 from evergreen.tasks.io.settings import utc_now
@@ -34,11 +35,13 @@ def model_status(setup: Setup) -> dict[str, Any]:
         if view[role]:
             own = tags.get(view[role]["version"], {})
             view[role] |= {name: own[tag] for name, tag in _TAGS.items() if tag in own}
+    first = f"Model '{setup.model}' has no version yet. Train the first by 'evergreen train {setup.model}'."
+    reasons = [] if tags else [Reason(code="no_version", message=first).to_dict()]
     now, interval = utc_now(), setup.config.monitoring.interval.amount
     run = judge_last_run(last_run(ledger, setup.model, before=now), now, interval=interval)
     return {
         "state": "Consistent" if view["consistent"] else "Inconsistent",
-        "reasons": [],
+        "reasons": reasons,
         "model": setup.model,
         **view,
         "health": {"last_run": run.to_dict(), "open": open_alarms(ledger, setup.model)},

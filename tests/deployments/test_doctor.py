@@ -3,8 +3,10 @@
 import threading
 
 import pytest
+import yaml
 
 from evergreen.deployments.doctor import ask_at_once, run_checks
+from tests.support.commands import write_model
 
 STORES = ("ledger", "log", "mlflow")
 
@@ -65,3 +67,21 @@ def test_what_a_store_says_instead_of_answering_is_told_without_credentials():
     found = ask_at_once({"ledger": refuse}, timeout_s=60)
     assert "secret" not in found["ledger"]
     assert found["ledger"].startswith("ConnectionError: postgresql://")
+
+
+def test_a_file_of_data_that_is_not_there_is_named(machine, tmp_path):
+    machine.setenv("EVERGREEN_CONFIG", str(tmp_path / "config"))
+    (tmp_path / "config").mkdir()
+    path = write_model(tmp_path / "config", "rides")
+    assert (True, "reads well") == config_check()
+    values = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump({**values, "data": {**values["data"], "source": "gone.csv"}}))
+    ok, message = config_check()
+    assert not ok
+    assert "gone.csv" in message
+    assert "data.source" in message
+
+
+def config_check():
+    (found,) = [one for one in run_checks() if one["check"] == "config/rides.yaml"]
+    return found["ok"], found["message"]

@@ -137,13 +137,13 @@ UNREADABLE = {
     "an unknown metric": (
         TRAIN,
         {**GOOD, "evaluation": {"metric": "acuracy"}},
-        ["metric 'acuracy'", "Did you mean 'accuracy'?"],
+        ["metric 'acuracy'", "Did you mean 'accuracy'?", "bad.yaml, evaluation.metric: "],
     ),
     "a metric of another problem": (TRAIN, {**GOOD, "evaluation": {"metric": "rmse"}}, ["'rmse'"]),
     "an unknown estimator": (
         TRAIN,
         {**GOOD, "training": {"candidates": [{**LINEAR, "estimator": "sklearn.linear_model.Logistic"}]}},
-        ["sklearn.linear_model.Logistic"],
+        ["sklearn.linear_model.Logistic", "bad.yaml, training.candidates, 'linear': "],
     ),
     "an estimator that is none": (
         TRAIN,

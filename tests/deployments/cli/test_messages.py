@@ -6,6 +6,8 @@ import pandas as pd
 import pytest
 
 from evergreen.deployments.cli.app import run
+from evergreen.deployments.cli.monitoring import TITLES, _print_drift, _print_windows
+from evergreen.deployments.cli.output import print_result
 from evergreen.deployments.cli.retraining import _print_due
 from evergreen.tasks.core.challenge.evidence import dry_run_result
 from evergreen.tasks.core.errors import did_you_mean
@@ -98,3 +100,54 @@ def test_a_dry_run_says_what_alpha_a_real_one_would_spend():
     assert "would spend 0.0125 of the alpha budget" in message
     live = StageResult(state=State.READY_FOR_LIVE_TEST, model="m", version=3, details={"alpha": 0.0125})
     assert "spends no alpha" in dry_run_result(live).reasons[-1].message
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "status rides",
+        "due rides",
+        "alert rides",
+        "traffic show rides",
+        "ab status rides",
+        "drift-limits rides",
+    ],
+)
+def test_what_only_reads_makes_no_folder(folder, words):
+    write_model(folder, "rides")
+    before = sorted(folder.parent.rglob("*"))
+    run(words.split())
+    assert not (folder.parent / "home").exists()
+    assert before == sorted(folder.parent.rglob("*"))
+
+
+def test_a_model_without_a_version_is_said_to_have_none(folder, capsys):
+    write_model(folder, "rides")
+    assert 0 == run(["status", "rides"])
+    printed = capsys.readouterr().out
+    assert "Model 'rides' has no version yet. Train the first by 'evergreen train rides'.\n" in printed
+    assert "consistent" not in printed
+
+
+def test_nothing_is_cut_where_stdout_is_no_terminal(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    address = f"http://127.0.0.1:5000/#/experiments/1/runs/{'5e2384370cf' * 4}"
+    print_result({"model": "m", "state": "NoDrift", "reasons": [], "run_url": address}, as_json=False)
+    window = {
+        "from": "2026-11-29T12:00:00+00:00",
+        "n": 720,
+        "performance": {"value": 0.5},
+        "verdicts": dict.fromkeys(TITLES, "drift"),
+        "moved": [{"column": "a_long_name_of_a_column_" * 2}, {"column": "@score"}],
+    }
+    _print_windows([window])
+    moved = {"column": "a_long_name_of_a_column_" * 2, "drifted": True, "psi": 0.3, "missing_after": 0.0}
+    moved |= {"mean_shift": 0.1, "ks": 0.2, "adjusted_p_value": 0.01}
+    nothing = {key: {} for key in ("changed", "unreadable", "skipped")}
+    _print_drift({"state": "Drift", "reasons": [], **nothing}, [moved])
+    printed = capsys.readouterr().out
+    assert "…" not in printed
+    assert address in printed
+    assert "2026-11-29 12:00" in printed
+    assert f"{'a_long_name_of_a_column_' * 2} and @score" in printed
+    assert 2 == printed.count("a_long_name_of_a_column_" * 2)
