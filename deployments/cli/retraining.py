@@ -66,8 +66,21 @@ def retrain(
     if result is None:
         result = run_stage("retrain", model, setup=setup, **options)
     print_result({"next_allowed_at": None, "causes": [], "stages": {}, **result}, as_json=json)
-    if result.get("next_allowed_at") and not json:
-        print(f"  next allowed at {result['next_allowed_at']}")
+    if not json:
+        _print_next(result)
+
+
+def _print_next(result: dict[str, Any]) -> None:
+    """Print when the next may start, or, where nothing forbids it and nothing asks, when it starts by itself."""
+    if not result.get("next_allowed_at"):
+        return
+    forbidden = {reason["code"] for reason in result["reasons"]} - _NOTHING_ASKS
+    words = "next allowed at" if forbidden else "allowed now by hand; by itself at"
+    print(f"  {words} {result['next_allowed_at']}")
+
+
+_NOTHING_ASKS = {"not_due", "not_judged", "hysteresis", "dry_run"}
+"""Codes of reasons that forbid nothing."""
 
 
 def _answer_without_run(setup: Setup, *, trigger: str, **options: Any) -> dict[str, Any] | None:
@@ -220,8 +233,7 @@ def _print_due(result: dict[str, Any]) -> None:
             when = f", due at {trigger['due_at']}" if trigger["due_at"] else ""
             mark = "DUE " if trigger["due"] else "wait"
             print(f"  {mark} {trigger['trigger']}: {trigger['said'].rstrip('.')}{when}.")
-        if one["next_allowed_at"]:
-            print(f"  next allowed at {one['next_allowed_at']}")
+        _print_next(one)
 
 
 def pause(model: Model, reason: ReasonText, json: Json = False) -> None:

@@ -94,6 +94,28 @@ def test_a_trigger_ends_in_one_stop(capsys):
     assert "  wait periodic: One is due every 42d, due at 2026-05-01.\n" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("codes", "said"),
+    [
+        (["not_due"], "  allowed now by hand; by itself at 2026-05-01\n"),
+        (["not_judged", "cooldown"], "  next allowed at 2026-05-01\n"),
+        (["cooldown"], "  next allowed at 2026-05-01\n"),
+    ],
+)
+def test_the_next_date_is_called_forbidden_only_where_something_forbids(codes, said, capsys):
+    reasons = [{"code": code, "message": "Why."} for code in codes]
+    _print_due(
+        {
+            "model": "m",
+            "state": "Blocked",
+            "reasons": reasons,
+            "triggers": [],
+            "next_allowed_at": "2026-05-01",
+        }
+    )
+    assert capsys.readouterr().out.endswith(said)
+
+
 def test_a_dry_run_says_what_alpha_a_real_one_would_spend():
     won = StageResult(state=State.WON, model="m", version=3, details={"alpha": 0.0125, "alpha_left": 0.05})
     message = dry_run_result(won).reasons[-1].message
