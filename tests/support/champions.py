@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pandas as pd
+import prefect.main  # noqa: F401  its import sets loggers up; a later one would enable those that a test disabled
 import pytest
 from prefect.logging import disable_run_logger
 
