@@ -26,7 +26,7 @@ SIDES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cost:
+class ScanCost:
     """What a process cost.
 
     Attributes
@@ -57,7 +57,7 @@ def run(*, rows: int = ROWS, columns: int = COLUMNS, peer: bool = True) -> str:
     return "\n\n".join([_head(rows, columns), _table(costs), _bars(costs, exact), _growth(growth)])
 
 
-def grow(folder: Path, *, rows: int, columns: int) -> list[tuple[int, int, Cost, Cost]]:
+def grow(folder: Path, *, rows: int, columns: int) -> list[tuple[int, int, ScanCost, ScanCost]]:
     """Return our cost, and the bare scan's, at several sizes, scaled to the one asked for."""
     found = []
     for full_rows, full_columns in GROWTH:
@@ -78,17 +78,17 @@ def write(folder: Path, *, rows: int, columns: int) -> None:
     _child(["-c", program, str(folder), str(rows), str(columns)])
 
 
-def least(sides: Sequence[str], folder: Path) -> dict[str, Cost]:
+def least(sides: Sequence[str], folder: Path) -> dict[str, ScanCost]:
     """Return each side's cheapest of some runs, taken in turn: other work on the machine only adds."""
     rounds = [{side: spend(side, folder) for side in sides} for _ in range(REPEATS)]
     return {side: min((one[side] for one in rounds), key=lambda cost: cost.cpu_s) for side in sides}
 
 
-def spend(side: str, folder: Path) -> Cost:
+def spend(side: str, folder: Path) -> ScanCost:
     """Run one side in a process of its own; return what that cost."""
     said, cpu = _child(["-m", "benchmarks.drift_child", side, str(folder)])
     plain = json.loads(said.splitlines()[-1])
-    return Cost(cpu_s=cpu, peak_mb=plain["peak_mb"], answer=plain["answer"])
+    return ScanCost(cpu_s=cpu, peak_mb=plain["peak_mb"], answer=plain["answer"])
 
 
 def _child(arguments: Sequence[str]) -> tuple[str, float]:
@@ -115,7 +115,7 @@ def _head(rows: int, columns: int) -> str:
     )
 
 
-def _table(costs: dict[str, Cost]) -> str:
+def _table(costs: dict[str, ScanCost]) -> str:
     lines = ["| side | CPU s | peak MB | said |", "| --- | ---: | ---: | --- |"]
     said = {"ours": "{} columns drifted", "evidently": "{} columns drifted", "reference": "{} columns"}
     for side, cost in costs.items():
@@ -124,7 +124,7 @@ def _table(costs: dict[str, Cost]) -> str:
     return "\n".join(lines)
 
 
-def _bars(costs: dict[str, Cost], exact: dict[str, float]) -> str:
+def _bars(costs: dict[str, ScanCost], exact: dict[str, float]) -> str:
     ours, lean = costs["ours"], costs["scan_lean"]
     lines = [_bar("CPU, ours / bare scan", ours.cpu_s / costs["scan"].cpu_s, SCAN_BAR, most=True)]
     if "evidently" in costs:
@@ -144,7 +144,7 @@ def _bar(what: str, value: float, bar: float, *, most: bool = False) -> str:
     return f"- {what}: {value:,.2f}, bar {'at most' if most else 'at least'} {bar:g}: {'held' if held else 'MISSED'}."
 
 
-def _growth(rows: list[tuple[int, int, Cost, Cost]]) -> str:
+def _growth(rows: list[tuple[int, int, ScanCost, ScanCost]]) -> str:
     lines = ["| rows | columns | ours, CPU s | peak MB | bare scan, CPU s | peak MB |", "| ---: " * 6 + "|"]
     for n, p, ours, scan in rows:
         lines.append(

@@ -20,7 +20,7 @@ _WARM_UP = 0.15
 
 
 @dataclass
-class Tally:
+class LoadTally:
     """What was seen so far."""
 
     requests: list[bytes]
@@ -36,7 +36,7 @@ class Tally:
 class Client(asyncio.Protocol):
     """One client: sends a request, waits for its whole answer, sends the next."""
 
-    def __init__(self, tally: Tally, first: int) -> None:
+    def __init__(self, tally: LoadTally, first: int) -> None:
         self._tally, self._next = tally, first
         self._buffer = b""
 
@@ -84,7 +84,7 @@ async def ask(port: int, requests: list[bytes], *, clients: int, seconds: float)
     """Return requests a second, and quantiles of the time one took, in milliseconds."""
     loop, now = asyncio.get_running_loop(), time.perf_counter()
     begins = now + seconds * _WARM_UP
-    tally = Tally(requests, begins=begins, ends=now + seconds, open=clients, done=loop.create_future())
+    tally = LoadTally(requests, begins=begins, ends=now + seconds, open=clients, done=loop.create_future())
     for number in range(clients):
         await loop.create_connection(lambda number=number: Client(tally, number), "127.0.0.1", port)
     await tally.done

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measured import machine
-from benchmarks.starting_home import MODEL, Cost, Home, make_home
+from benchmarks.starting_home import MODEL, CommandCost, Home, make_home
 
 WITHOUT, WITH = "without servers", "with servers"
 GONE = "http://127.0.0.1:9"
@@ -89,9 +89,9 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def measure(home: Home, challenger: str, *, runs: int, name: str) -> dict[str, list[Cost]]:
+def measure(home: Home, challenger: str, *, runs: int, name: str) -> dict[str, list[CommandCost]]:
     """Run every command ``runs`` times, in turn; ``name`` is that of its live test."""
-    found: dict[str, list[Cost]] = {}
+    found: dict[str, list[CommandCost]] = {}
     for number in range(runs):
         for what, case in CASES.items():
             for one in case.before:

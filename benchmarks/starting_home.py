@@ -28,7 +28,7 @@ EVERY_S = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cost:
+class CommandCost:
     """What one run of a command cost.
 
     Attributes
@@ -63,7 +63,7 @@ class Home:
 
     folder: Path
 
-    def spend(self, *arguments: str, **environ: str) -> Cost:
+    def spend(self, *arguments: str, **environ: str) -> CommandCost:
         """Run ``evergreen ARGUMENTS`` in the folder and return what it cost."""
         own = {key: value for key, value in os.environ.items() if not key.startswith(FOREIGN)}
         command = [str(Path(sys.executable).with_name("evergreen")), *arguments]
@@ -84,7 +84,7 @@ class Home:
             answer = said.read()
             if process.returncode and arguments[0] != "doctor":
                 raise SystemExit(f"evergreen {' '.join(arguments)} failed: {answer}{noted.read()[-2000:]}")
-        return Cost(
+        return CommandCost(
             cpu_s=usage.ru_utime + usage.ru_stime, smoke_s=sum(smoke.values()), wall_s=wall,
             exit_code=process.returncode, answer=json.loads(answer) if answer.startswith("{") else {},
         )  # fmt: skip

@@ -136,7 +136,7 @@ def test_files_and_packages_have_no_circle_of_imports():
 
 
 def test_no_class_name_stands_for_two_classes():
-    assert classes_named_twice(PRODUCT) == {}
+    assert classes_named_twice(CODE) == {}
 
 
 def test_every_file_of_tasks_defines_a_prefect_task():
@@ -158,6 +158,23 @@ def test_core_reads_no_clock_and_no_global_generator():
                 wrong.append(f"{file.name}:{node.lineno} {ast.unparse(node)}")
             if isinstance(node, ast.Call) and ast.unparse(node.func) in {"open", "eval", "exec", "print"}:
                 wrong.append(f"{file.name}:{node.lineno} {ast.unparse(node.func)}()")
+    assert wrong == []
+
+
+def test_no_file_of_property_tests_draws_from_the_global_generator():
+    generators = {"random", "secrets"}
+    wrong = []
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        names = {
+            name.partition(".")[0]
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, (ast.Import, ast.ImportFrom))
+            for name in (
+                [node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
+            )
+        }
+        if "hypothesis" in names and names & generators:
+            wrong.append(str(path.relative_to(ROOT)))
     assert wrong == []
 
 

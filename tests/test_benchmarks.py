@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import __main__ as bench
 from benchmarks import challenge, drift, drift_child, drift_exact, drift_files, starting
-from benchmarks.starting_home import Cost, Home
+from benchmarks.starting_home import CommandCost, Home
 
 SMALL = partial(challenge.run, rows=3000, drawn=60)
 
@@ -77,7 +77,7 @@ def test_the_drift_benchmark_compares_with_all_rows_and_fails_where_a_bound_is_b
 
 def test_a_missed_bar_is_said():
     costs = {"ours": 1.0, "scan": 0.5, "scan_lean": 0.5, "evidently": 160.0}
-    made = {side: drift.Cost(cpu_s=cpu, peak_mb=100.0, answer=1) for side, cpu in costs.items()}
+    made = {side: drift.ScanCost(cpu_s=cpu, peak_mb=100.0, answer=1) for side, cpu in costs.items()}
     page = drift._bars(made, {"columns": 8, "ks": 0.0, "ks_bound": 0.0, "psi": 0.0})
     assert "bare scan: 2.00, bar at most 1.5: MISSED" in page
     assert "CPU, Evidently / ours: 160.00, bar at least 150: held" in page
@@ -104,7 +104,8 @@ def test_the_cost_of_a_process_is_its_own():
 
 def test_costs_of_starting_stand_beside_those_of_another_version():
     costs = [
-        Cost(cpu_s=cpu, smoke_s=0.5, wall_s=9.0, exit_code=0, answer={"state": "Held"}) for cpu in (1, 7, 2)
+        CommandCost(cpu_s=cpu, smoke_s=0.5, wall_s=9.0, exit_code=0, answer={"state": "Held"})
+        for cpu in (1, 7, 2)
     ]
     now = {"with servers": {"pause": [cost.to_dict() for cost in costs]}}
     before = {"with servers": {"pause": [{"cpu_s": 11.0, "wall_s": 12.0}]}}
