@@ -25,7 +25,7 @@ clean-demo:  ## remove what the demo left
 test: $(STAMP)  ## the tests of every day, side by side: all but the slow ones and the proofs
 	@$(BIN)/python -m pytest
 
-slow: $(STAMP)  ## the slow tests, which want the machine: end to end, services under load, rates of many trials (5 minutes)
+slow: $(STAMP)  ## the slow tests, which want the machine: end to end, services under load, rates of many trials, both ends of the dependencies (13 minutes)
 	@$(BIN)/python -m pytest -n 0 -m "slow and not proof" tests
 
 house: $(STAMP)  ## count the house: files, lines, circles of imports, names
