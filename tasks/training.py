@@ -17,7 +17,7 @@ from evergreen.tasks.core.records.reference import check_same_classes, describe_
 from evergreen.tasks.core.reports.monitoring import frozen_sample
 from evergreen.tasks.core.training import training as core_training
 from evergreen.tasks.core.training.cross_validation import CandidateScores, cross_validate
-from evergreen.tasks.core.training.features import outcomes, signature_features
+from evergreen.tasks.core.training.features import ModelSpec, outcomes, signature_features
 from evergreen.tasks.core.training.scoring import Recipe, version_tags
 from evergreen.tasks.core.training.training import Fitted, Selection, TrainingTask
 from evergreen.tasks.core.verdict import StageResult, State
@@ -44,15 +44,8 @@ def prepare(setup: Setup, parts: Parts) -> TrainingTask:
 def try_candidate(setup: Setup, task: TrainingTask, candidate: Candidate) -> CandidateScores:
     """Cross-validate one candidate inside the training rows."""
     started = time.perf_counter()
-    scores = cross_validate(
-        candidate,
-        task.parts.training,
-        task.folds,
-        schema=task.schema,
-        config=setup.config,
-        metrics=task.metrics,
-        classes=task.classes,
-    )
+    spec = ModelSpec(task.schema, setup.config, task.classes)
+    scores = cross_validate(candidate, task.parts.training, task.folds, spec, metrics=task.metrics)
     return replace(scores, seconds=time.perf_counter() - started)
 
 

@@ -16,6 +16,7 @@ from evergreen.tasks.core.data.split import assign_parts, plan_split
 from evergreen.tasks.core.errors import NotLearnable
 from evergreen.tasks.core.training.baseline import baseline_kinds, baseline_scores, no_skill_baseline
 from evergreen.tasks.core.training.cross_validation import cross_validate
+from evergreen.tasks.core.training.features import ModelSpec
 from evergreen.tasks.core.training.scoring import score_rows
 from evergreen.tasks.core.training.training import choose_candidate, fit_winner, prepare_training
 from evergreen.tasks.core.validation.gate import GateContext
@@ -105,15 +106,15 @@ def fate_of(rows, config, *, seed):
 def _judge(rows, config, rng):
     parts = assign_parts(rows, plan_split(rows, config))
     lesson = prepare_training(parts, config)
-    options = {"schema": lesson.schema, "config": config, "classes": lesson.classes}
+    spec = ModelSpec(lesson.schema, config, lesson.classes)
     runs = tuple(
-        cross_validate(candidate, parts.training, lesson.folds, metrics=lesson.metrics, **options)
+        cross_validate(candidate, parts.training, lesson.folds, spec, metrics=lesson.metrics)
         for candidate in config.training.candidates
     )
     fitted = fit_winner(lesson, choose_candidate(lesson, runs, config), config)
     timed = parts.holdout.positions is not None
     naive = {
-        kind: baseline_scores(kind, training=parts.training, rows=parts.holdout, rng=rng, **options)
+        kind: baseline_scores(kind, spec, training=parts.training, rows=parts.holdout, rng=rng)
         for kind in baseline_kinds(config, timed=timed)
     }
     context = GateContext(
@@ -132,10 +133,10 @@ def _judge(rows, config, rng):
 
 def _wins(parts, lesson, fitted, config, rng):
     """Let an approved version meet the naive baseline on the evaluation rows, on the first look's alpha."""
-    options = {"schema": lesson.schema, "config": config, "classes": lesson.classes}
+    spec = ModelSpec(lesson.schema, config, lesson.classes)
     rows = parts.evaluation
-    answers = score_rows(fitted.estimator, rows, threshold=fitted.recipe.threshold.value, **options)
-    baseline = baseline_scores("constant", training=parts.training, rows=rows, rng=rng, **options)
+    answers = score_rows(fitted.estimator, rows, spec, threshold=fitted.recipe.threshold.value)
+    baseline = baseline_scores("constant", spec, training=parts.training, rows=rows, rng=rng)
     metric, opponent = no_skill_baseline(lesson.metric, baseline=baseline, answers=answers, rng=rng)
     look = plan_alpha([], now=_NOW, level=config.evaluation.significance_level)
     difference = measure_difference(

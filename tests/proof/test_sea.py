@@ -21,6 +21,7 @@ from evergreen.tasks.core.monitoring.reference_series import ReferenceSeries
 from evergreen.tasks.core.monitoring.setup import prepare_setup
 from evergreen.tasks.core.monitoring.windows import DueWindow
 from evergreen.tasks.core.records.reference import freeze_reference, frozen_items
+from evergreen.tasks.core.training.features import ModelSpec
 from evergreen.tasks.core.training.scoring import frame_scores, score_rows
 from tests.support.skips import real_file
 
@@ -65,7 +66,7 @@ def reference_and_model(rows, config):
     features, y = rows.frame[list(FEATURES)], rows.frame["target"]
     folds = KFold(5, shuffle=True, random_state=0)
     score = cross_val_predict(model, features, y, cv=folds, method="predict_proba")[:, 1]
-    scored = frame_scores(rows, score, schema=SCHEMA, config=config, classes=(0, 1))
+    scored = frame_scores(rows, score, ModelSpec(SCHEMA, config, (0, 1)))
     metric = deciding_metric(config)
     frozen = freeze_reference(
         rows, scored, schema=SCHEMA, config=config, metrics=[metric], score_source="out_of_fold"
@@ -109,7 +110,7 @@ def replay(frame, config):
 
 def _look(watch, model, frame, begin, memories, config):
     rows = _slice(frame, begin, begin + WINDOW_ROWS)
-    scored = score_rows(model, rows, schema=SCHEMA, config=config, classes=(0, 1))
+    scored = score_rows(model, rows, ModelSpec(SCHEMA, config, (0, 1)))
     opened = []
     for phase in Phase:
         window = Window(float(begin), float(begin + WINDOW_ROWS))

@@ -21,6 +21,7 @@ from evergreen.tasks.core.promotion.plan import CANDIDATE, CHALLENGER, CHAMPION
 from evergreen.tasks.core.promotion.registry_state import EVALUATED_AS, REJECTED_FOR, VALIDATION_STATUS
 from evergreen.tasks.core.seeds import seed_for
 from evergreen.tasks.core.training.baseline import baseline_scores, no_skill_baseline
+from evergreen.tasks.core.training.features import ModelSpec
 from evergreen.tasks.core.training.scoring import Scorer
 
 
@@ -293,15 +294,8 @@ def score_comparison(
     schema, window = challenger.schema, None
     if chosen.defender is None:
         rng = np.random.default_rng(seed_for(config.model, fingerprint, "baseline"))
-        baseline = baseline_scores(
-            "constant",
-            training=parts.training,
-            rows=rows,
-            schema=schema,
-            config=config,
-            classes=challenger.classes,
-            rng=rng,
-        )
+        spec = ModelSpec(schema, config, challenger.classes)
+        baseline = baseline_scores("constant", spec, training=parts.training, rows=rows, rng=rng)
         metric, defence = no_skill_baseline(metric, baseline=baseline, answers=answers, rng=rng)
     else:
         defence = models[chosen.defender].score(rows, config=config)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,6 +26,7 @@ from evergreen.tasks.core.metrics.base import Metric
 from evergreen.tasks.core.metrics.scored import Scored
 from evergreen.tasks.core.monitoring.reference_series import ReferenceSeries, take_signals
 from evergreen.tasks.core.profiles.reference import DECISION, SCORE
+from evergreen.tasks.core.training.features import ModelSpec
 from evergreen.tasks.core.training.scoring import Scorer, frame_scores
 from evergreen.tasks.core.verdict import Reason
 
@@ -152,8 +152,8 @@ def served_answers(
         )
     given, own = _logged_scores(rows.frame, names, version)
     answered, score = rows.take(own), given[own] if several else given[own][:, 0]
-    parts: dict[str, Any] = {"classes": model.classes, "threshold": model.threshold}
-    scored = frame_scores(answered, score, schema=model.schema, config=config, **parts)
+    spec = ModelSpec(model.schema, config, model.classes)
+    scored = frame_scores(answered, score, spec, threshold=model.threshold)
     return with_logged_answers(scored, answered, version=version), own
 
 

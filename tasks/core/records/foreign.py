@@ -21,7 +21,7 @@ from evergreen.tasks.core.records.reference import freeze_reference, frozen_item
 from evergreen.tasks.core.records.training import baseline_metrics
 from evergreen.tasks.core.seeds import seed_for
 from evergreen.tasks.core.training.baseline import all_baselines
-from evergreen.tasks.core.training.features import class_labels, outcomes
+from evergreen.tasks.core.training.features import ModelSpec, class_labels, outcomes
 from evergreen.tasks.core.training.scoring import Recipe, config_digest, score_rows
 from evergreen.tasks.core.training.training import pick_threshold
 
@@ -57,22 +57,10 @@ def examine_foreign(
     """
     schema = foreign_schema(parts, config, inputs=inputs)
     recipe = foreign_recipe(estimator, parts, schema, config)
-    scored = score_rows(
-        estimator,
-        parts.holdout,
-        schema=schema,
-        config=config,
-        classes=recipe.classes,
-        threshold=recipe.threshold.value,
-    )
-    baselines = all_baselines(
-        training=parts.training,
-        rows=parts.holdout,
-        schema=schema,
-        config=config,
-        classes=recipe.classes,
-        rng=np.random.default_rng(seed_for(config.model, parts.fingerprint, "baseline")),
-    )
+    spec = ModelSpec(schema, config, recipe.classes)
+    scored = score_rows(estimator, parts.holdout, spec, threshold=recipe.threshold.value)
+    rng = np.random.default_rng(seed_for(config.model, parts.fingerprint, "baseline"))
+    baselines = all_baselines(spec, training=parts.training, rows=parts.holdout, rng=rng)
     return ForeignRecord(
         schema=schema,
         recipe=recipe,
@@ -117,7 +105,7 @@ def foreign_recipe(estimator: Any, parts: Parts, schema: Schema, config: ModelCo
     """Return a recipe without a candidate: the classes of the data, and a threshold as the configuration says."""
     y = np.concatenate([outcomes(p.frame, schema, config) for p in (parts.training, parts.holdout) if len(p)])
     classes = class_labels(y, config)
-    scored = score_rows(estimator, parts.holdout, schema=schema, config=config, classes=classes)
+    scored = score_rows(estimator, parts.holdout, ModelSpec(schema, config, classes))
     return Recipe(
         problem=config.problem.value,
         candidate=None,

@@ -24,6 +24,7 @@ from evergreen.tasks.core.replay.setup import ReplayStart
 from evergreen.tasks.core.serial import to_plain
 from evergreen.tasks.core.stats.dependence import mean_over_windows
 from evergreen.tasks.core.training.baseline import baseline_kinds, baseline_scores
+from evergreen.tasks.core.training.features import ModelSpec
 from evergreen.tasks.core.verdict import Reason, State
 
 
@@ -362,11 +363,9 @@ def replay_persistence(beginning: ReplayStart) -> PolicyResult | None:
     start = beginning.start.until
     scored = baseline_scores(
         "persistence",
+        ModelSpec(model.schema, config, model.classes),
         training=_labelled(beginning, Window(end=start), until=start),
         rows=_labelled(beginning, Window(start)),
-        schema=model.schema,
-        config=config,
-        classes=model.classes,
         rng=np.random.default_rng(0),
     )
     scorecard = Scorecard.of(config, beginning.tools.metric(config))

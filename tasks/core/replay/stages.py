@@ -26,7 +26,7 @@ from evergreen.tasks.core.monitoring.reference_series import FrozenReference
 from evergreen.tasks.core.records.reference import check_same_classes, freeze_refit, freeze_training
 from evergreen.tasks.core.replay.history import History, ReplayLedger, Step
 from evergreen.tasks.core.training.cross_validation import CandidateScores, cross_validate
-from evergreen.tasks.core.training.features import outcomes
+from evergreen.tasks.core.training.features import ModelSpec, outcomes
 from evergreen.tasks.core.training.scoring import Scorer, frame_scores
 from evergreen.tasks.core.training.selection import CandidateComparison
 from evergreen.tasks.core.training.training import (
@@ -236,16 +236,16 @@ def _metric_of_guess(task: TrainingTask, config: ModelConfig, *, test: np.ndarra
     rows, many = task.parts.training.take(test), len(task.classes)
     shape = (len(rows), many) if many > 2 or config.problem == "multiclass" else (len(rows),)
     guess = np.full(shape, 1 / max(many, 2))
-    scored = frame_scores(rows, guess, schema=task.schema, config=config, classes=task.classes)
+    scored = frame_scores(rows, guess, ModelSpec(task.schema, config, task.classes))
     if task.metric.needs == "value" and scored.value is None:
         return float("nan")
     return task.metric(scored)
 
 
 def _cross_validate(task: TrainingTask, config: ModelConfig) -> tuple[CandidateScores, ...]:
-    rows, schema, metrics, classes = task.parts.training, task.schema, task.metrics, task.classes
+    rows, spec = task.parts.training, ModelSpec(task.schema, config, task.classes)
     return tuple(
-        cross_validate(one, rows, task.folds, schema=schema, config=config, metrics=metrics, classes=classes)
+        cross_validate(one, rows, task.folds, spec, metrics=task.metrics)
         for one in config.training.candidates
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +15,7 @@ from evergreen.tasks.core.data.timeline import outcomes_known_at
 from evergreen.tasks.core.errors import DataError
 from evergreen.tasks.core.metrics.base import Metric
 from evergreen.tasks.core.metrics.scored import Classes, Scored
-from evergreen.tasks.core.training.features import outcomes
+from evergreen.tasks.core.training.features import ModelSpec, outcomes
 from evergreen.tasks.core.training.scoring import frame_scores
 
 
@@ -31,28 +30,19 @@ def baseline_kinds(config: ModelConfig, *, timed: bool) -> tuple[str, ...]:
 
 
 def all_baselines(
-    *,
-    training: Rows,
-    rows: Rows,
-    schema: Schema,
-    config: ModelConfig,
-    classes: Classes,
-    rng: np.random.Generator,
+    spec: ModelSpec, *, training: Rows, rows: Rows, rng: np.random.Generator
 ) -> dict[str, Scored]:
     """Score rows by every baseline that makes sense for them, by its name; see ``baseline_scores``."""
-    kinds = baseline_kinds(config, timed=config.timed and rows.positions is not None)
-    options: dict[str, Any] = {"schema": schema, "config": config, "classes": classes, "rng": rng}
-    return {kind: baseline_scores(kind, training=training, rows=rows, **options) for kind in kinds}
+    kinds = baseline_kinds(spec.config, timed=spec.config.timed and rows.positions is not None)
+    return {kind: baseline_scores(kind, spec, training=training, rows=rows, rng=rng) for kind in kinds}
 
 
 def baseline_scores(
     kind: str,
+    spec: ModelSpec,
     *,
     training: Rows,
     rows: Rows,
-    schema: Schema,
-    config: ModelConfig,
-    classes: Classes,
     rng: np.random.Generator,
     history: Rows | None = None,
 ) -> Scored:
@@ -77,14 +67,13 @@ def baseline_scores(
     DataError
         For persistence without a clock.
     """
-    options: dict[str, Any] = {"schema": schema, "config": config, "classes": classes}
-    if config.problem == "ranking":
+    if spec.config.problem == "ranking":
         score: FloatArray = rng.random(len(rows.frame))
     elif kind == "constant":
-        score = _constant(training, len(rows.frame), **options)
+        score = _constant(training, len(rows.frame), spec)
     else:
-        score = _persistence(training, rows, history, **options)
-    return frame_scores(rows, score, **options)
+        score = _persistence(training, rows, history, spec)
+    return frame_scores(rows, score, spec)
 
 
 def last_known(
@@ -115,17 +104,16 @@ def last_known(
     return np.where(arrived > 0, by_rank[newest[np.maximum(arrived, 1) - 1]], -1)
 
 
-def _constant(training: Rows, n: int, *, schema: Schema, config: ModelConfig, classes: Classes) -> FloatArray:
-    y = outcomes(training.frame, schema, config)
-    if not classes:
+def _constant(training: Rows, n: int, spec: ModelSpec) -> FloatArray:
+    y = outcomes(training.frame, spec.schema, spec.config)
+    if not spec.classes:
         return np.full(n, float(np.mean(y)))
-    shares = np.array([(y == label).mean() for label in classes])
-    return np.full(n, shares[1]) if config.problem == "binary" else np.tile(shares, (n, 1))
+    shares = np.array([(y == label).mean() for label in spec.classes])
+    return np.full(n, shares[1]) if spec.config.problem == "binary" else np.tile(shares, (n, 1))
 
 
-def _persistence(
-    training: Rows, rows: Rows, history: Rows | None, *, schema: Schema, config: ModelConfig, classes: Classes
-) -> FloatArray:
+def _persistence(training: Rows, rows: Rows, history: Rows | None, spec: ModelSpec) -> FloatArray:
+    schema, config, classes = spec.schema, spec.config, spec.classes
     if rows.positions is None or training.positions is None:
         raise DataError(
             "'Same as the last outcome' needs a clock; set data.time or use the constant baseline."
@@ -140,7 +128,7 @@ def _persistence(
         newest = last_known(moments[own], known_at[own], values[own], positions=moments[own])
         last[own] = np.where(newest >= 0, own[newest], -1)
     train, tail = slice(0, len(training.frame)), slice(len(moments) - len(rows.frame), None)
-    fallback = _constant(training, len(rows.frame), schema=schema, config=config, classes=classes)
+    fallback = _constant(training, len(rows.frame), spec)
     if not classes:
         return np.where(last[tail] >= 0, values[last[tail]], fallback)
     table = _transitions(values[train], values[last[train]], last[train] >= 0, classes)

@@ -19,8 +19,8 @@ from evergreen.tasks.core.data.schema import Schema
 from evergreen.tasks.core.data.timeline import outcomes_known_at, purge_after
 from evergreen.tasks.core.errors import NotLearnable
 from evergreen.tasks.core.metrics.base import Metric
-from evergreen.tasks.core.metrics.scored import Classes, Scored
-from evergreen.tasks.core.training.features import answer, feature_frame, outcomes
+from evergreen.tasks.core.metrics.scored import Scored
+from evergreen.tasks.core.training.features import ModelSpec, answer, feature_frame, outcomes
 from evergreen.tasks.core.training.fitting import fit_candidate
 from evergreen.tasks.core.training.scoring import frame_scores, score_rows
 from evergreen.tasks.core.training.selection import summarise_folds
@@ -195,9 +195,7 @@ def settings_to_try(candidate: Candidate, *, random_state: int) -> list[dict[str
     return list(sampled)
 
 
-def search_settings(
-    candidate: Candidate, rows: Rows, *, schema: Schema, config: ModelConfig, metric: Metric, classes: Classes
-) -> dict[str, Any]:
+def search_settings(candidate: Candidate, rows: Rows, spec: ModelSpec, *, metric: Metric) -> dict[str, Any]:
     """Return the settings with the best mean metric over a small inner cross-validation.
 
     Parameters
@@ -212,17 +210,16 @@ def search_settings(
     NotLearnable
         ``too_few_folds`` when the rows are too few to search on.
     """
-    tried = settings_to_try(candidate, random_state=config.training.random_state)
+    tried = settings_to_try(candidate, random_state=spec.config.training.random_state)
     if len(tried) == 1:
         return tried[0]
-    y = outcomes(rows.frame, schema, config)
-    folds = make_folds(rows, y, schema=schema, config=config, count=INNER_FOLDS, repeats=1)
-
-    options: dict[str, Any] = {"schema": schema, "config": config}
+    options: dict[str, Any] = {"schema": spec.schema, "config": spec.config}
+    y = outcomes(rows.frame, spec.schema, spec.config)
+    folds = make_folds(rows, y, count=INNER_FOLDS, repeats=1, **options)
 
     def one_fold(settings: dict[str, Any], fold: Fold) -> float:
         model = fit_candidate(candidate, rows.take(fold.train), settings=settings, **options)
-        return metric.sign * metric(score_rows(model, rows.take(fold.test), classes=classes, **options))
+        return metric.sign * metric(score_rows(model, rows.take(fold.test), spec))
 
     values = np.array([np.mean([one_fold(settings, fold) for fold in folds]) for settings in tried])
     return tried[int(np.argmax(np.where(np.isnan(values), -np.inf, values)))]
@@ -259,14 +256,7 @@ class CandidateScores:
 
 
 def cross_validate(
-    candidate: Candidate,
-    rows: Rows,
-    folds: Sequence[Fold],
-    *,
-    schema: Schema,
-    config: ModelConfig,
-    metrics: Sequence[Metric],
-    classes: Classes,
+    candidate: Candidate, rows: Rows, folds: Sequence[Fold], spec: ModelSpec, *, metrics: Sequence[Metric]
 ) -> CandidateScores:
     """Fit and judge a candidate on each fold.
 
@@ -283,19 +273,18 @@ def cross_validate(
     ConfigError
         When the estimator refuses its parameters or the data.
     """
-    options: dict[str, Any] = {"schema": schema, "config": config}
-    searched: dict[str, Any] = {**options, "metric": metrics[0], "classes": classes}
+    schema, config = spec.schema, spec.config
     answers: list[FloatArray] = []
     judged: list[Scored] = []
     for fold in folds:
         train, test = rows.take(fold.train), rows.take(fold.test)
-        settings = search_settings(candidate, train, **searched)
-        model = fit_candidate(candidate, train, settings=settings, **options)
+        settings = search_settings(candidate, train, spec, metric=metrics[0])
+        model = fit_candidate(candidate, train, schema=schema, config=config, settings=settings)
         features = feature_frame(test.frame, schema)
-        answers.append(answer(model, features, problem=config.problem.value, classes=classes))
-        judged.append(frame_scores(test, answers[-1], classes=classes, **options))
+        answers.append(answer(model, features, problem=config.problem.value, classes=spec.classes))
+        judged.append(frame_scores(test, answers[-1], spec))
     tested = rows.take(np.concatenate([fold.test for fold in folds]))
-    settings = search_settings(candidate, rows, **searched)
+    settings = search_settings(candidate, rows, spec, metric=metrics[0])
     return CandidateScores(
         name=candidate.name,
         estimator=candidate.estimator,
@@ -304,7 +293,7 @@ def cross_validate(
         scores={metric.name: np.array([_measure(metric, part) for part in judged]) for metric in metrics},
         train_sizes=np.array([len(fold.train) for fold in folds]),
         test_sizes=np.array([len(fold.test) for fold in folds]),
-        out_of_fold=frame_scores(tested, np.concatenate(answers), classes=classes, **options),
+        out_of_fold=frame_scores(tested, np.concatenate(answers), spec),
     )
 
 

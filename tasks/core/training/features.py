@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,16 @@ from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.data.schema import Schema
 from evergreen.tasks.core.errors import ConfigError, DataError, NotLearnable
 from evergreen.tasks.core.metrics.scored import Classes
+
+
+@dataclass(frozen=True, eq=False)
+class ModelSpec:
+    """What a model answers: the roles of its columns, its configuration, its classes."""
+
+    schema: Schema
+    config: ModelConfig
+    classes: Classes = ()
+    """(negative, positive) for binary, all classes for multiclass, else empty."""
 
 
 def feature_frame(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:

@@ -20,18 +20,10 @@ from evergreen.tasks.core.data.schema import Schema
 from evergreen.tasks.core.errors import DataError, NotLearnable
 from evergreen.tasks.core.metrics.scored import Classes, Scored
 from evergreen.tasks.core.serial import Struct
-from evergreen.tasks.core.training.features import answer, feature_frame, group_codes, outcomes
+from evergreen.tasks.core.training.features import ModelSpec, answer, feature_frame, group_codes, outcomes
 
 
-def score_rows(
-    estimator: Any,
-    rows: Rows,
-    *,
-    schema: Schema,
-    config: ModelConfig,
-    classes: Classes,
-    threshold: float = 0.5,
-) -> Scored:
+def score_rows(estimator: Any, rows: Rows, spec: ModelSpec, *, threshold: float = 0.5) -> Scored:
     """Score labelled rows.
 
     Parameters
@@ -40,12 +32,8 @@ def score_rows(
         Fitted; anything `evergreen.tasks.core.training.features.answer` understands.
     rows : Rows
         Rows with features and target, in any order of columns.
-    schema : Schema
-        The version's own schema.
-    config : ModelConfig
-        The model's configuration.
-    classes : tuple
-        (negative, positive) for binary, all classes for multiclass, else empty.
+    spec : ModelSpec
+        The version's own schema and classes, and the model's configuration.
     threshold : float
         Decision threshold on P(positive) (binary).
 
@@ -55,21 +43,13 @@ def score_rows(
         When a column is missing or the answer cannot be read.
     """
     if rows.frame.empty:
-        return frame_scores(rows, np.zeros((0,)), schema=schema, config=config, classes=classes)
-    features = feature_frame(rows.frame, schema)
-    score = answer(estimator, features, problem=config.problem.value, classes=classes)
-    return frame_scores(rows, score, schema=schema, config=config, classes=classes, threshold=threshold)
+        return frame_scores(rows, np.zeros((0,)), spec)
+    features = feature_frame(rows.frame, spec.schema)
+    score = answer(estimator, features, problem=spec.config.problem.value, classes=spec.classes)
+    return frame_scores(rows, score, spec, threshold=threshold)
 
 
-def frame_scores(
-    rows: Rows,
-    score: FloatArray,
-    *,
-    schema: Schema,
-    config: ModelConfig,
-    classes: Classes,
-    threshold: float = 0.5,
-) -> Scored:
+def frame_scores(rows: Rows, score: FloatArray, spec: ModelSpec, *, threshold: float = 0.5) -> Scored:
     """Join scores with the rows' outcome, group, value and clock, in the roles the configuration gives now.
 
     Raises
@@ -77,7 +57,8 @@ def frame_scores(
     DataError
         When ``data.value_column`` names a column that is missing.
     """
-    schema = schema.with_roles_of(config)
+    config, classes = spec.config, spec.classes
+    schema = spec.schema.with_roles_of(config)
     if schema.value is not None and schema.value not in rows.frame.columns:
         raise DataError(f"Missing column '{schema.value}'. Add it to the data, or correct data.value_column.")
     label = decide_labels(score, classes=classes, threshold=threshold)
@@ -275,8 +256,8 @@ class Scorer:
 
     def score(self, rows: Rows, *, config: ModelConfig) -> Scored:
         """Score labelled rows with the version's own schema, classes and threshold."""
-        own: dict[str, Any] = {"schema": self.schema, "classes": self.classes, "threshold": self.threshold}
-        return score_rows(self.estimator, rows, config=config, **own)
+        spec = ModelSpec(self.schema, config, self.classes)
+        return score_rows(self.estimator, rows, spec, threshold=self.threshold)
 
 
 # Tags of a version: the rows it was trained on, and why.

@@ -23,7 +23,14 @@ from evergreen.tasks.core.seeds import seed_for
 from evergreen.tasks.core.training.baseline import all_baselines
 from evergreen.tasks.core.training.cross_validation import CandidateScores, Fold, make_folds
 from evergreen.tasks.core.training.estimators import build_pipeline
-from evergreen.tasks.core.training.features import answer, class_labels, feature_frame, group_codes, outcomes
+from evergreen.tasks.core.training.features import (
+    ModelSpec,
+    answer,
+    class_labels,
+    feature_frame,
+    group_codes,
+    outcomes,
+)
 from evergreen.tasks.core.training.fitting import fit_candidate
 from evergreen.tasks.core.training.scoring import (
     Recipe,
@@ -213,10 +220,8 @@ def fit_winner(task: TrainingTask, selection: Selection, config: ModelConfig) ->
         importances=measure_importance(
             model,
             task.parts.holdout,
-            schema=task.schema,
-            config=config,
+            ModelSpec(task.schema, config, task.classes),
             metric=task.metric,
-            classes=task.classes,
             threshold=winner.recipe.threshold.value,
             rng=np.random.default_rng(seed_for(config.model, task.parts.fingerprint, "importance")),
         ),
@@ -232,14 +237,20 @@ def _fit(task: TrainingTask, selection: Selection, config: ModelConfig) -> tuple
     """Return the fitted pipeline, and the winner it serves as."""
     if selection.candidate is None:
         raise ValueError("No candidate was chosen, so there is nothing to fit.")
-    options: dict[str, Any] = {"schema": task.schema, "config": config}
-    model = fit_candidate(selection.candidate, task.parts.training, settings=selection.settings, **options)
-    scored = score_rows(model, task.parts.holdout, classes=task.classes, **options)
+    options: dict[str, Any] = {"schema": task.schema, "config": config, "settings": selection.settings}
+    model = fit_candidate(selection.candidate, task.parts.training, **options)
+    scored = score_rows(model, task.parts.holdout, ModelSpec(task.schema, config, task.classes))
     threshold = pick_threshold(scored, config)
+    recipe = Recipe(
+        problem=config.problem.value,
+        candidate=selection.candidate,
+        settings=selection.settings,
+        classes=task.classes,
+        threshold=threshold,
+        config_digest=config_digest(config),
+    )
     estimator = with_threshold(model, threshold, classes=task.classes)
-    recipe = make_recipe(selection, task.classes, threshold, config)
-    decided = decided_by(scored, threshold.value)
-    return model, Winner(estimator=estimator, recipe=recipe, holdout=decided)
+    return model, Winner(estimator=estimator, recipe=recipe, holdout=decided_by(scored, threshold.value))
 
 
 def refit(recipe: Recipe, rows: Rows, *, schema: Schema, config: ModelConfig) -> Any:
@@ -275,27 +286,10 @@ def measure_baselines(task: TrainingTask, config: ModelConfig) -> dict[str, dict
     parts = task.parts
     if not len(parts.holdout):
         return {}
-    scores = all_baselines(
-        training=parts.training,
-        rows=parts.holdout,
-        schema=task.schema,
-        config=config,
-        classes=task.classes,
-        rng=np.random.default_rng(seed_for(config.model, parts.fingerprint, "baseline")),
-    )
+    rng = np.random.default_rng(seed_for(config.model, parts.fingerprint, "baseline"))
+    spec = ModelSpec(task.schema, config, task.classes)
+    scores = all_baselines(spec, training=parts.training, rows=parts.holdout, rng=rng)
     return {kind: measure(scored, task.metrics) for kind, scored in scores.items()}
-
-
-def make_recipe(selection: Selection, classes: Classes, threshold: Threshold, config: ModelConfig) -> Recipe:
-    """Return the recipe of what was chosen."""
-    return Recipe(
-        problem=config.problem.value,
-        candidate=selection.candidate,
-        settings=selection.settings,
-        classes=classes,
-        threshold=threshold,
-        config_digest=config_digest(config),
-    )
 
 
 # Permutation importance: how much worse the metric gets when one column is shuffled.
@@ -323,11 +317,9 @@ class Importance:
 def measure_importance(
     estimator: Any,
     rows: Rows,
+    spec: ModelSpec,
     *,
-    schema: Schema,
-    config: ModelConfig,
     metric: Metric,
-    classes: Classes,
     rng: np.random.Generator,
     threshold: float = 0.5,
 ) -> tuple[Importance, ...]:
@@ -347,23 +339,20 @@ def measure_importance(
     tuple of Importance
         Empty where the metric is undefined on the sample.
     """
-    sample = rows.take(_sample(rows, schema, config, rng))
-    features = feature_frame(sample.frame, schema)
-    repeats = config.training.importance_repeats
-
-    options: dict[str, Any] = {"schema": schema, "config": config, "classes": classes}
+    sample = rows.take(_sample(rows, spec, rng))
+    features = feature_frame(sample.frame, spec.schema)
 
     def value(frame: pd.DataFrame) -> FloatArray:
-        score = answer(estimator, frame, problem=config.problem.value, classes=classes)
+        score = answer(estimator, frame, problem=spec.config.problem.value, classes=spec.classes)
         parts = np.split(score, len(frame) // len(sample))
-        scored = [frame_scores(sample, part, threshold=threshold, **options) for part in parts]
+        scored = [frame_scores(sample, part, spec, threshold=threshold) for part in parts]
         return np.array([metric.sign * metric(one) for one in scored])
 
     if not len(sample) or not np.isfinite(base := value(features)[0]):
         return ()
     importances = []
-    for name in schema.features:
-        drops = base - value(_shuffled(features, name, repeats, rng))
+    for name in spec.schema.features:
+        drops = base - value(_shuffled(features, name, spec.config.training.importance_repeats, rng))
         importances.append(Importance(feature=name, mean=float(drops.mean()), std=float(drops.std())))
     return tuple(sorted(importances, key=lambda one: -one.mean))
 
@@ -376,12 +365,12 @@ def _shuffled(features: pd.DataFrame, name: str, repeats: int, rng: np.random.Ge
     return stacked
 
 
-def _sample(rows: Rows, schema: Schema, config: ModelConfig, rng: np.random.Generator) -> IntArray:
+def _sample(rows: Rows, spec: ModelSpec, rng: np.random.Generator) -> IntArray:
     """Choose rows, or whole groups, in their own order."""
     n = len(rows)
     if n <= MOST_ROWS:
         return np.arange(n)
-    codes = group_codes(rows.frame, schema) if config.problem == "ranking" else None
+    codes = group_codes(rows.frame, spec.schema) if spec.config.problem == "ranking" else None
     if codes is None:
         return np.sort(rng.choice(n, MOST_ROWS, replace=False))
     order = rng.permutation(int(codes.max()) + 1)

@@ -15,6 +15,7 @@ from evergreen.tasks.core.metrics.base import Metric
 from evergreen.tasks.core.registry import GATES
 from evergreen.tasks.core.seeds import seed_for
 from evergreen.tasks.core.training.baseline import all_baselines
+from evergreen.tasks.core.training.features import ModelSpec
 from evergreen.tasks.core.training.scoring import Scorer
 from evergreen.tasks.core.validation.gate import CheckResult, Gate, GateContext
 from evergreen.tasks.core.validation.smoke import SmokeReport
@@ -141,21 +142,15 @@ def gather_context(
     smoke : SmokeReport, optional
         What a fresh process found; without it (in a replay) the operational gates are not run.
     """
-    baselines = all_baselines(
-        training=parts.training,
-        rows=parts.holdout,
-        schema=model.schema,
-        config=config,
-        classes=model.classes,
-        rng=np.random.default_rng(seed_for(config.model, parts.holdout.fingerprint, "baseline")),
-    )
+    spec = ModelSpec(model.schema, config, model.classes)
+    rng = np.random.default_rng(seed_for(config.model, parts.holdout.fingerprint, "baseline"))
     return GateContext(
         config=config,
         schema=model.schema,
         version=version,
         holdout=parts.holdout,
         scored=model.score(parts.holdout, config=config),
-        baselines=baselines,
+        baselines=all_baselines(spec, training=parts.training, rows=parts.holdout, rng=rng),
         metrics=metrics,
         windows={name: getattr(parts, name).frame for name in ("training", "holdout", "evaluation")},
         contract=tuple(contract),

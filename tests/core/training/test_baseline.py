@@ -8,6 +8,7 @@ from evergreen.tasks.core.data.rows import Rows
 from evergreen.tasks.core.errors import DataError
 from evergreen.tasks.core.metrics.registry import get_metric
 from evergreen.tasks.core.training.baseline import baseline_kinds, baseline_scores, last_known
+from evergreen.tasks.core.training.features import ModelSpec
 from tests.support.training_data import make_rows, model_config, schema
 
 CLASSES = ("no", "yes")
@@ -21,11 +22,9 @@ def answers(kind, training, rows, *, config=None, classes=CLASSES, seed=0, roles
     config = config or model_config(data={"time": "at", "clock": "rows"})
     return baseline_scores(
         kind,
+        ModelSpec(roles or schema(), config, classes),
         training=training,
         rows=rows,
-        schema=roles or schema(),
-        config=config,
-        classes=classes,
         rng=np.random.default_rng(seed),
         history=history,
     )

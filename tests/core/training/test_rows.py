@@ -9,6 +9,7 @@ from evergreen.tasks.core.config.training import Candidate
 from evergreen.tasks.core.data.rows import Rows
 from evergreen.tasks.core.errors import ConfigError, DataError, NotLearnable
 from evergreen.tasks.core.training.features import (
+    ModelSpec,
     answer,
     class_labels,
     feature_frame,
@@ -122,12 +123,13 @@ def test_class_weights_reach_estimators_with_and_without_the_parameter(path):
     rows = make_rows(n=600)
     rare = (rows.frame["y"] == "no") | (np.arange(600) % 10 == 0)
     rows = rows.take(rare.to_numpy())
-    options = {"schema": schema(), "classes": ("no", "yes")}
 
     def mean_score(class_weight):
         config = model_config(training={"class_weight": class_weight})
         model = fit_candidate(Candidate(name="c", estimator=path), rows, schema=schema(), config=config)
-        return score_rows(model, make_rows(n=600, seed=1), config=config, **options).score.mean()
+        return score_rows(
+            model, make_rows(n=600, seed=1), ModelSpec(schema(), config, ("no", "yes"))
+        ).score.mean()
 
     assert mean_score({"yes": 20.0}) > mean_score(None) + 0.05
 
@@ -153,7 +155,7 @@ def test_a_ranker_gets_group_sizes_of_rows_put_in_group_order():
     ranker = Candidate(name="r", estimator="lightgbm.LGBMRanker", params={"n_estimators": 20})
     roles = schema(group="race")
     model = fit_candidate(ranker, mixed, schema=roles, config=config)
-    scored = score_rows(model, rows, schema=roles, config=config, classes=())
+    scored = score_rows(model, rows, ModelSpec(roles, config))
     within = pd.DataFrame({"g": scored.group, "s": scored.score, "y": scored.y}).groupby("g")
     assert 0.5 < within.apply(lambda g: g["s"].corr(g["y"], "spearman"), include_groups=False).mean()
 
@@ -215,7 +217,7 @@ def test_scores_stand_beside_outcome_group_and_clock():
     ridge = Candidate(name="r", estimator="sklearn.linear_model.Ridge")
     roles = schema(group="race")
     scored = score_rows(
-        fit_candidate(ridge, rows, schema=roles, config=config), rows, schema=roles, config=config, classes=()
+        fit_candidate(ridge, rows, schema=roles, config=config), rows, ModelSpec(roles, config)
     )
     assert (80,) == scored.score.shape
     assert np.array_equal(rows.positions, scored.positions)
@@ -225,4 +227,4 @@ def test_scores_stand_beside_outcome_group_and_clock():
 
 def test_no_rows_give_no_scores():
     rows = make_rows().take(np.zeros(0, dtype=int))
-    assert 0 == len(score_rows(None, rows, schema=schema(), config=model_config(), classes=("no", "yes")))
+    assert 0 == len(score_rows(None, rows, ModelSpec(schema(), model_config(), ("no", "yes"))))

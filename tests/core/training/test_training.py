@@ -12,6 +12,7 @@ from evergreen.tasks.core.errors import ConfigError, NotLearnable, UnknownName
 from evergreen.tasks.core.metrics.registry import get_metric, measure, metrics_of
 from evergreen.tasks.core.metrics.scored import Scored
 from evergreen.tasks.core.training.cross_validation import cross_validate, search_settings, settings_to_try
+from evergreen.tasks.core.training.features import ModelSpec
 from evergreen.tasks.core.training.scoring import Recipe
 from evergreen.tasks.core.training.training import (
     choose_candidate,
@@ -50,16 +51,9 @@ def config_of(*candidates, problem="binary", **sections):
 
 def choose(parts, config):
     lesson = prepare_training(parts, config)
+    spec = ModelSpec(lesson.schema, config, lesson.classes)
     runs = tuple(
-        cross_validate(
-            candidate,
-            parts.training,
-            lesson.folds,
-            schema=lesson.schema,
-            config=config,
-            metrics=lesson.metrics,
-            classes=lesson.classes,
-        )
+        cross_validate(candidate, parts.training, lesson.folds, spec, metrics=lesson.metrics)
         for candidate in config.training.candidates
     )
     return lesson, choose_candidate(lesson, runs, config)
@@ -196,23 +190,17 @@ def test_a_search_finds_the_setting_that_generalises():
         name="t", estimator="sklearn.tree.DecisionTreeClassifier", search={"max_leaf_nodes": [2, 12]}
     )
     rows = make_rows(n=800)
-    found = search_settings(
-        tree,
-        rows,
-        schema=schema(),
-        config=config_of(),
-        classes=("no", "yes"),
-        metric=get_metric("roc_auc", problem="binary"),
-    )
+    spec = ModelSpec(schema(), config_of(), ("no", "yes"))
+    found = search_settings(tree, rows, spec, metric=get_metric("roc_auc", problem="binary"))
     assert {"max_leaf_nodes": 12} == found
 
 
 def test_each_fold_searches_inside_its_own_training_rows(monkeypatch):
     looked_at = []
 
-    def spy(candidate, rows, **options):
+    def spy(candidate, rows, spec, *, metric):
         looked_at.append((rows.positions.min(), rows.positions.max()))
-        return search_settings(candidate, rows, **options)
+        return search_settings(candidate, rows, spec, metric=metric)
 
     monkeypatch.setattr("evergreen.tasks.core.training.cross_validation.search_settings", spy)
     config = config_of({**linear(), "search": {"C": [0.1, 1.0]}})
@@ -230,10 +218,8 @@ def test_noise_has_no_importance():
     found = measure_importance(
         model,
         lesson.parts.holdout,
-        schema=lesson.schema,
-        config=config,
+        ModelSpec(lesson.schema, config, lesson.classes),
         metric=lesson.metric,
-        classes=lesson.classes,
         rng=np.random.default_rng(0),
     )
     by_name = {one.feature: one.mean for one in found}
