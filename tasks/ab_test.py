@@ -396,14 +396,8 @@ def report_test(setup: Setup, state: TestState, result: StageResult) -> None:
     drawn = draw_live_page(test, result, traces, clock=setup.config.data.clock)
     items = live_items(test, result, traces, page=page, html=drawn)
     figures = [trace_figure(test, arm, points) for arm, points in traces.items() if points]
-    report = Report(
-        setup,
-        "ab-test",
-        experiment="ab_testing",
-        name=f"{test.name}-look-{len(recorded.analyses)}",
-        tags={"evergreen.live_test": test.name},
-        facts={"state": state, "result": result},
-    )
+    name, facts = f"{test.name}-look-{len(recorded.analyses)}", {"state": state, "result": result}
+    report = Report(setup, "ab-test", name=name, tags={"evergreen.live_test": test.name}, facts=facts)
     publish(report, [*items, *figures, Artifact("ab-test-{model}", "Live test", page)])
 
 

@@ -90,13 +90,8 @@ def judge_comparison(
 def report_challenge(setup: Setup, result: StageResult) -> None:
     """Show the decision in the Prefect UI and log its record to MLflow (``<model>/evaluation``)."""
     page, facts = challenge_markdown(result), result.details
-    report = Report(
-        setup,
-        "challenge",
-        experiment="evaluation",
-        name=f"challenge-v{facts['versions']['challenger']}-{facts['verdict']}",
-        facts={"result": result},
-    )
+    name = f"challenge-v{facts['versions']['challenger']}-{facts['verdict']}"
+    report = Report(setup, "challenge", name=name, facts={"result": result})
     shown = Artifact("challenge-{model}", "Champion against challenger", page)
     publish(report, [*challenge_items(result, page), shown])
 

@@ -150,21 +150,12 @@ def report_monitoring(
         Evidently page.
     """
     evidently = compare_samples(setup, result, sample)
-    report = Report(
-        setup,
-        "monitor",
-        experiment="monitoring",
-        name=f"monitor-{result.state.value.lower()}",
-        tags={"evergreen.stage": "monitoring"},
-        facts={"watched": watched, "result": result},
-    )
+    name, facts = f"monitor-{result.state.value.lower()}", {"watched": watched, "result": result}
+    report = Report(setup, "monitor", name=name, tags={"evergreen.stage": "monitoring"}, facts=facts)
+    page = partial(pages.monitoring_markdown, watched, notes=evidently.reasons)
     items = [
         *pages.monitoring_items(watched, result, evidently=evidently.html),
-        Artifact(
-            "monitor-{model}",
-            "What drifted",
-            partial(pages.monitoring_markdown, watched, notes=evidently.reasons),
-        ),
+        Artifact("monitor-{model}", "What drifted", page),
         Artifact("moved-{model}", "Columns that moved", table=pages.moved_rows(watched)),
         Artifact("drift-pages-{model}", link="Drift pages in MLflow"),
     ]

@@ -99,13 +99,8 @@ def report_replay(
     start = format_position(beginning.start.until, clock=clock)
     plain = {**result.to_dict(), "model": setup.model, "clock": clock, "start": start}
     searched = search.to_dict() if search else None
-    report = Report(
-        setup,
-        "replay",
-        experiment="retraining",
-        name=f"replay {len(result.policies)} policies",
-        facts={"result": result},
-    )
+    name = f"replay {len(result.policies)} policies"
+    report = Report(setup, "replay", name=name, facts={"result": result})
     page = partial(replay_markdown, plain)
     shown = [
         Artifact("replay-{model}", "Policies of retraining, replayed", page),

@@ -53,14 +53,9 @@ def try_candidate(setup: Setup, task: TrainingTask, candidate: Candidate) -> Can
 def choose(setup: Setup, task: TrainingTask, runs: Sequence[CandidateScores]) -> Selection:
     """Compare the candidates, choose one, and log the comparison to MLflow (``<model>/comparison``)."""
     selection = core_training.choose_candidate(task, tuple(runs), setup.config)
-    report = Report(
-        setup,
-        "train",
-        experiment="comparison",
-        name=f"compare {len(selection.runs)} candidates on {task.metric.name}",
-        tags={"evergreen.stage": "comparison"},
-        facts={"task": task, "selection": selection},
-    )
+    name = f"compare {len(selection.runs)} candidates on {task.metric.name}"
+    facts, tags = {"task": task, "selection": selection}, {"evergreen.stage": "comparison"}
+    report = Report(setup, "train", name=name, tags=tags, facts=facts)
     publish(report, [*records.describe_comparison(task, selection), _candidates_figure(task, selection)])
     return selection
 

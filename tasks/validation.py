@@ -111,13 +111,8 @@ def report_validation(
     setup: Setup, context: GateContext, decision: GateDecision, checked: ContractChecks
 ) -> dict[str, Any]:
     """Write the report to MLflow and show it in the Prefect UI; return the run's id and address."""
-    report = Report(
-        setup,
-        "validate",
-        experiment="validation",
-        name=f"validate-v{context.version}-{decision.state.value.lower()}",
-        facts={"context": context, "decision": decision},
-    )
+    name = f"validate-v{context.version}-{decision.state.value.lower()}"
+    report = Report(setup, "validate", name=name, facts={"context": context, "decision": decision})
     page = partial(gate_report.validation_markdown, context, decision)
     shown = [
         Artifact("validate-{model}", "The gate's report", page),

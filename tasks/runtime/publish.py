@@ -17,6 +17,15 @@ if TYPE_CHECKING:
     from evergreen.tasks.io.mlflow_store.tracking import Tracker
     from evergreen.tasks.io.setup import Setup
 
+EXPERIMENTS = {
+    "train": "comparison",
+    "validate": "validation",
+    "challenge": "evaluation",
+    "ab-test": "ab_testing",
+    "monitor": "monitoring",
+    "replay": "retraining",
+}
+"""The experiment that a stage's reports are in, after the model's name."""
 _LOG_ITEMS = (File, Figure, Json, Metrics, Params, Table, Tags, Text)
 
 
@@ -27,9 +36,9 @@ class Report:
     setup: Setup
     stage: str
     """The run's tag ``evergreen.stage``, and what functions of ``artifacts`` get as ``stage``."""
-    experiment: str
-    """The run is in the experiment ``<model>/<experiment>``."""
     name: str
+    experiment: str = ""
+    """The run is in the experiment ``<model>/<experiment>``; empty: the one of the stage (`EXPERIMENTS`)."""
     tags: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What functions of ``artifacts`` are handed (`StageFacts`)."""
@@ -64,7 +73,8 @@ def publish(report: Report, items: Iterable[LogItem | Artifact]) -> dict[str, An
 
     setup, items = report.setup, list(items)
     tracker, tags = open_tracker(setup.stores), {**run_tags(report.stage), **report.tags}
-    with tracker.run(setup.model, report.experiment, name=report.name, tags=tags) as run_id:
+    experiment = report.experiment or EXPERIMENTS.get(report.stage, report.stage)
+    with tracker.run(setup.model, experiment, name=report.name, tags=tags) as run_id:
         tracker.write_items(run_id, [item for item in items if not isinstance(item, Artifact)])
         log_team_artifacts(tracker, run_id, config=setup.config, stage=report.stage, **report.facts)
     url = tracker.run_url(run_id)
