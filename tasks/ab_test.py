@@ -267,16 +267,12 @@ def open_test(setup: Setup, *, dry_run: bool = False) -> TestState:
             create_test(setup, challenger=waiting)
             running = _running_test(setup)
     if running is None:
-        raise NotLearnable(
-            "no_live_test",
-            f"No live test of '{model}' runs, and no admitted challenger waits for one. Begin one by "
-            f"'evergreen ab create {model}'.",
-        )
+        message = f"No live test of '{model}' runs, and no admitted challenger waits for one. "
+        raise NotLearnable("no_live_test", f"{message}Begin one by 'evergreen ab create {model}'.")
     if running.begun_at is None and not dry_run:
         running = finish_creation(setup, running)
     if running.begun_at is None:
-        reason = live_tests.not_begun(running)
-        raise NotLearnable(reason.code, reason.message)
+        raise live_tests.not_begun(running).to_error()
     return running
 
 
@@ -362,9 +358,8 @@ def promote_tested_version(
             return result.ends(_STATES[again.action], approval, *again.reasons)
     version = int(result.version or 0)
     sides = Contestants(challenger=version, champion=state.test.control.version)
-    tested = Refit(
-        version=version, reason=f"Version {version} was superior in live test '{state.test.name}'."
-    )
+    reason = f"Version {version} was superior in live test '{state.test.name}'."
+    tested = Refit(version=version, reason=reason)
     precondition = partial(live_tests.require_sound, setup, state.test)
     return promote_winner(setup, result, sides, tested, approval, precondition=precondition)
 

@@ -54,9 +54,8 @@ def load_evaluation_rows(setup: Setup, contestants: Contestants, *, until: str |
 @stage_task(**TRANSIENT)
 def arrange_comparison(setup: Setup, contestants: Contestants, parts: Parts) -> Comparison:
     """Score both sides on the evaluation rows that neither was trained on."""
-    models = {
-        version: load_model(setup, version) for version in (contestants.challenger, *contestants.defenders)
-    }
+    versions = (contestants.challenger, *contestants.defenders)
+    models = {version: load_model(setup, version) for version in versions}
     metric = deciding_metric(setup.config, custom=custom_metrics(setup.config))
     return score_comparison(setup.config, contestants, models, parts, metric=metric)
 
@@ -78,7 +77,7 @@ def judge_comparison(
     if earlier is not None:
         return evidence.dry_run_result(earlier) if dry_run else earlier
     if not evidence.promotes(config, contestants):
-        allowance = alpha.free_allowance(allowance)
+        allowance = replace(allowance, left_after=allowance.left_before)  # costs no alpha
     elif not dry_run:
         allowance = _claim_alpha(setup, contestants)
     allowance = alpha.require_alpha(allowance, level=config.evaluation.significance_level)

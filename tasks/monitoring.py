@@ -114,9 +114,8 @@ def load_monitor(setup: Setup) -> RegisteredMonitor:
         ``no_champion``, or ``no_reference`` for a version without a profile.
     """
     if setup.config.monitoring.run_mode == "disabled":
-        raise Blocked(
-            "disabled", f"monitoring.run_mode of '{setup.model}' is disabled; no window was checked."
-        )
+        message = f"monitoring.run_mode of '{setup.model}' is disabled; no window was checked."
+        raise Blocked("disabled", message)
     return monitor_of_champion(setup)
 
 
@@ -124,10 +123,8 @@ def monitor_of_champion(setup: Setup) -> RegisteredMonitor:
     """Prepare what the champion is monitored by; ``NotLearnable`` (``no_champion``) where there is none."""
     version = setup.stores.registry.aliases(setup.model).get(CHAMPION)
     if version is None:
-        raise NotLearnable(
-            "no_champion",
-            f"Model '{setup.model}' has no @champion to monitor. Train, validate and challenge first.",
-        )
+        message = f"Model '{setup.model}' has no @champion to monitor. Train, validate and challenge first."
+        raise NotLearnable("no_champion", message)
     model = load_model(setup, version)
     profile = read_documents(setup, model.info, ("profile",))["profile"]
     past = ReferenceSeries.from_dict(read_optional(setup, model.info, "past"))
@@ -214,13 +211,11 @@ def explain_limits(policy: Policy, expected: dict[str, Any], limits: list[dict[s
         "a move below the effect floor never alarms.",
     ]
     if theory:
-        sentences.append(
-            f"{theory} of {len(limits)} rows rest on sampling theory: the past has too few windows."
-        )
+        rest = "rest on sampling theory: the past has too few windows."
+        sentences.append(f"{theory} of {len(limits)} rows {rest}")
     if unknown:
-        sentences.append(
-            f"{unknown} rows may have a season that the past is too short to know: INSUFFICIENT until then."
-        )
+        season = "a season that the past is too short to know: INSUFFICIENT until then."
+        sentences.append(f"{unknown} rows may have {season}")
     return sentences
 
 
@@ -363,16 +358,14 @@ def find_due(
         positions, span = source.positions(request.since), Window(request.since, request.until)
         cutting = Windowing.of(setup.config)
         windows = windows_between(positions, cutting=cutting, phase=phase, window=span, trained_to=trained_to)
-        return positions, WindowSchedule(
-            windows=windows, newest=float(positions[-1]) if len(positions) else None
-        )
+        newest = float(positions[-1]) if len(positions) else None
+        return positions, WindowSchedule(windows=windows, newest=newest)
     judged = None
     if phase is Phase.OUTCOMES:
         judged = judged_since(setup.stores.ledger, setup.model, Phase.INPUTS, position.end)
     positions = source.positions(monitor.frontier(position, learned=trained_to, judged=judged))
-    if (
-        judged is not None and request.dry_run
-    ):  # it checks outcomes of windows whose inputs it does not record
+    # a dry run checks outcomes of windows whose inputs it does not record
+    if judged is not None and request.dry_run:
         head = stream_of(setup, monitored, Phase.INPUTS).head()
         _, inputs = find_due(setup, monitored, request, Phase.INPUTS, head, source)
         judged += [each.window for each in inputs.windows]

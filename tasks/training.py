@@ -170,16 +170,13 @@ def refit_version(setup: Setup, version: int, rows: Rows, *, plan: SplitPlan) ->
     documents = read_documents(setup, judged, ("schema", "recipe", "contract", "config"))
     recipe, schema = Recipe.from_dict(documents["recipe"]), Schema.from_dict(documents["schema"])
     if recipe.candidate is None:
-        raise NotLearnable(
-            "no_recipe", f"Version {version} was trained elsewhere, so that there is no recipe to fit again."
-        )
+        message = f"Version {version} was trained elsewhere, so that there is no recipe to fit again."
+        raise NotLearnable("no_recipe", message)
     check_same_classes(outcomes(rows.frame, schema, setup.config), recipe)
     estimator = core_training.refit(recipe, rows, schema=schema, config=setup.config)
-    copied, name = (
-        {**documents, **frozen_sample(rows, schema=schema, config=setup.config)},
-        recipe.candidate.name,
-    )
-    items = describe_refit(copied, plan, recipe, n=len(rows), judged=version)
+    documents |= frozen_sample(rows, schema=schema, config=setup.config)
+    name = recipe.candidate.name
+    items = describe_refit(documents, plan, recipe, n=len(rows), judged=version)
     reference = {**read_documents(setup, judged, ("profile",)), "past": read_optional(setup, judged, "past")}
     metric = deciding_metric(setup.config, custom=custom_metrics(setup.config))
     profiles = refit_reference_items(reference, rows, schema=schema, config=setup.config, metric=metric)

@@ -45,10 +45,8 @@ def find_candidate(setup: Setup, version: int | None = None) -> LoadedModel:
     """Load the version to judge: the one that was named, else @candidate."""
     chosen = version or setup.stores.registry.aliases(setup.model).get(CANDIDATE)
     if chosen is None:
-        raise NotLearnable(
-            "no_candidate",
-            f"'{setup.model}' has no @candidate to validate. Run 'evergreen train {setup.model}' first.",
-        )
+        message = f"'{setup.model}' has no @candidate to validate. Run 'evergreen train {setup.model}' first."
+        raise NotLearnable("no_candidate", message)
     SMOKE_POOL.warm()  # imports while the rows are read and measured
     return load_model(setup, chosen)
 
@@ -61,11 +59,12 @@ def check_windows(setup: Setup, candidate: LoadedModel, parts: Parts) -> Contrac
     stored = read_documents(setup, candidate.info, ("contract",))["contract"]
     contract = apply_limits(Contract.from_dict(stored), setup.config.contract)
     windows = {"holdout": parts.holdout.frame, "evaluation": parts.evaluation.frame}
-    private = setup.config.data.private
+    private, filled = (
+        setup.config.data.private,
+        {name: frame for name, frame in windows.items() if len(frame)},
+    )
     results = [
-        check_contract(contract, frame, window=name, private=private)
-        for name, frame in windows.items()
-        if len(frame)
+        check_contract(contract, frame, window=name, private=private) for name, frame in filled.items()
     ]
     return ContractChecks(contract=contract, results=tuple(results))
 

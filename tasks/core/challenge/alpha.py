@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -76,13 +76,11 @@ def require_alpha(allowance: AlphaAllowance, *, level: float) -> AlphaAllowance:
     """
     if allowance.alpha > 0:
         return allowance
-    raise NotLearnable(
-        "alpha_spent",
+    message = (
         f"Earlier challenges within {WINDOW.days} days have spent the alpha budget of {level:g} "
-        "(evaluation.significance_level). Wait until they are older, or raise the level.",
-        observed=allowance.left_before,
-        limit=level,
+        "(evaluation.significance_level). Wait until they are older, or raise the level."
     )
+    raise NotLearnable("alpha_spent", message, observed=allowance.left_before, limit=level)
 
 
 # The alpha budget in the ledger: what a comparison may spend, given the entries, and what it leaves there.
@@ -97,11 +95,6 @@ SPENT = "look"
 def alpha_allowance(entries: Iterable[LedgerEntry], *, now: datetime, level: float) -> AlphaAllowance:
     """Return what a comparison at ``now`` may spend, given the entries of the stream ``alpha``."""
     return plan_alpha([(entry.at, float(entry.payload["alpha"])) for entry in entries], now=now, level=level)
-
-
-def free_allowance(allowance: AlphaAllowance) -> AlphaAllowance:
-    """Return an allowance of the same level that leaves everything: it cannot promote anybody."""
-    return replace(allowance, left_after=allowance.left_before)
 
 
 def spent_payload(

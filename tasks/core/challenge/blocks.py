@@ -69,15 +69,12 @@ def make_blocks(
     filled, codes = np.unique(codes, return_inverse=True)
     count = len(filled)
     if count < min_blocks:
-        raise NotLearnable(
-            "too_few_blocks",
+        message = (
             f"The rows fall into {count} blocks, and at least {min_blocks} are needed to tell chance from "
             "difference. Enlarge the validation window, or set a shorter block length if rows that far apart "
-            "are independent.",
-            observed=count,
-            limit=min_blocks,
-            n=count,
+            "are independent."
         )
+        raise NotLearnable("too_few_blocks", message, observed=count, limit=min_blocks, n=count)
     return codes.astype(np.int64)
 
 
@@ -89,9 +86,8 @@ def _by_clock(positions: FloatArray, *, unit: str, length: float | None) -> IntA
         return np.empty(0, dtype=np.int64)
     if not np.isfinite(positions).all():
         bad = int((~np.isfinite(positions)).sum())
-        raise NotLearnable(
-            "not_finite", f"{bad} rows have no time. Give each a time, or drop them.", observed=bad
-        )
+        message = f"{bad} rows have no time. Give each a time, or drop them."
+        raise NotLearnable("not_finite", message, observed=bad)
     size = float(length) if length is not None else block_length(float(np.ptp(positions)), unit=unit)
     if not size > 0:
         raise ConfigError(f"The block length is {length}. Allowed: a positive number of {unit}.")

@@ -82,30 +82,18 @@ def _no_challenger(
     model: str, candidate: int | None, status: str | None, tags: Mapping[int, Mapping[str, str]]
 ) -> NotLearnable:
     if candidate is None:
-        return NotLearnable(
-            "no_challenger",
-            f"'{model}' has no candidate and no challenger. Run 'evergreen train {model}' first.",
-        )
+        message = f"'{model}' has no candidate and no challenger. Run 'evergreen train {model}' first."
+        return NotLearnable("no_challenger", message)
+    named = f"Candidate version {candidate} of '{model}'"
     if status == "rejected":
         why = tags[candidate].get(REJECTED_FOR, "see its validation report")
-        return NotLearnable(
-            "rejected",
-            f"Candidate version {candidate} of '{model}' was rejected by the gate ({why}), so it may not challenge.",
-            observed=status,
-            limit="approved",
-        )
+        message = f"{named} was rejected by the gate ({why}), so it may not challenge."
+        return NotLearnable("rejected", message, observed=status, limit="approved")
     if status == "approved":
-        return NotLearnable(
-            "no_challenger",
-            f"Candidate version {candidate} of '{model}' is approved but was compared with the champion already. "
-            "Train a new candidate.",
-        )
-    return NotLearnable(
-        "not_validated",
-        f"Candidate version {candidate} of '{model}' has not passed the gate. Run 'evergreen validate {model}'.",
-        observed=status,
-        limit="approved",
-    )
+        message = f"{named} is approved but was compared with the champion already. Train a new candidate."
+        return NotLearnable("no_challenger", message)
+    message = f"{named} has not passed the gate. Run 'evergreen validate {model}'."
+    return NotLearnable("not_validated", message, observed=status, limit="approved")
 
 
 # The comparison: two models on the same rows, none of which either was trained or tuned on.
@@ -174,14 +162,11 @@ def choose_evaluation_rows(
         defender = champion if counts[champion] and counts[champion] * 2 >= counts[most] else most
         usable = shared[defender]
     if not usable.any():
-        raise NotLearnable(
-            "no_unseen_rows",
+        message = (
             f"No row of the validation window ({window}) is new to both champion and challenger of '{model}'. "
-            "Wait for newer labelled rows, or train a challenger that leaves them out.",
-            observed=0,
-            limit=1,
-            n=len(usable),
+            "Wait for newer labelled rows, or train a challenger that leaves them out."
         )
+        raise NotLearnable("no_unseen_rows", message, observed=0, limit=1, n=len(usable))
     return EvaluationRows(defender=defender, usable=usable)
 
 
@@ -196,15 +181,13 @@ def check_same_clock(plan: SplitPlan, config: ModelConfig, *, version: int) -> N
     then, now = (plan.clock, plan.time), (config.data.clock, config.data.time)
     if plan.method != "time" or then == now:
         return
-    described = [f"{clock} in {time or 'file order'}" for clock, time in (then, now)]
-    raise NotLearnable(
-        "clock_changed",
-        f"Version {version} was trained by another clock ({described[0]}) than the configuration names now "
-        f"({described[1]}), so it cannot be proved which rows it was not trained on. Restore data.clock and "
-        "data.time, or train a new version and promote it by hand.",
-        observed=described[1],
-        limit=described[0],
+    before, after = (f"{clock} in {time or 'file order'}" for clock, time in (then, now))
+    message = (
+        f"Version {version} was trained by another clock ({before}) than the configuration names now "
+        f"({after}), so it cannot be proved which rows it was not trained on. Restore data.clock and "
+        "data.time, or train a new version and promote it by hand."
     )
+    raise NotLearnable("clock_changed", message, observed=after, limit=before)
 
 
 def needs_blocks(config: ModelConfig, *, timed: bool) -> bool:

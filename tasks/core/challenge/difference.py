@@ -46,16 +46,16 @@ class Difference(Struct):
     """Names of the metric and of the procedure."""
     difference: float
     """In the metric's unit, or relative to the champion for losses, errors and amounts."""
-    interval: tuple[float, float]
+    interval: tuple[float, float] = (math.nan, math.nan)
     """Two-sided, equal-tailed, at confidence 1 - ``level``; where ``needed_blocks_for_test`` is set, as wide
     as a correlation of 0.95 between neighbours would make it."""
     level: float
     """Alpha spent on this comparison."""
-    p_value: float
+    p_value: float = math.nan
     """Two-sided, of no difference."""
-    standard_error: float
+    standard_error: float = math.nan
     """Of ``difference``; all numbers are ``nan`` where the metric is undefined."""
-    df: float
+    df: float = math.nan
     """Degrees of freedom with which the standard error is known."""
     n: int
     """Rows, or groups of a ranking."""
@@ -322,31 +322,17 @@ def _by_t(
     )
 
 
-def _answer(
-    pair: PairedParts,
-    test: str,
-    *,
-    level: float,
-    interval: tuple[float, float] = (math.nan, math.nan),
-    p_value: float = math.nan,
-    standard_error: float = math.nan,
-    df: float = math.nan,
-    **more: Any,
-) -> Difference:
+def _answer(pair: PairedParts, test: str, *, level: float, **measured: Any) -> Difference:
     """Put the parts of an answer together; whatever is not given is undefined."""
     return Difference(
         metric=pair.metric.name,
         test=test,
         difference=pair.difference,
-        interval=interval,
         level=level,
-        p_value=p_value,
-        standard_error=standard_error,
-        df=df,
         n=pair.n,
         champion=pair.before,
         challenger=pair.after,
-        **more,
+        **measured,
     )
 
 
@@ -417,19 +403,15 @@ def measure_difference(
 def _refuse_unequal_rows(champion: Scored, challenger: Scored) -> None:
     """Fail closed on other rows and on answers that are NaN or infinite."""
     if len(champion) != len(challenger) or not np.array_equal(champion.y, challenger.y):
-        raise NotLearnable(
-            "different_rows",
+        message = (
             f"Champion ({len(champion)} rows) and challenger ({len(challenger)} rows) were not scored on the "
-            "same rows. Score both on one frame.",
-            n=min(len(champion), len(challenger)),
+            "same rows. Score both on one frame."
         )
+        raise NotLearnable("different_rows", message, n=min(len(champion), len(challenger)))
     for name, scored in (("champion", champion), ("challenger", challenger)):
         for column, count in scored.missing().items():
-            raise NotLearnable(
-                "not_finite",
+            message = (
                 f"'{column}' of the {name} is NaN or infinite on {count} of {len(scored)} rows. "
-                "Allowed: finite numbers only. Fix the model or the data.",
-                observed=count,
-                limit=0,
-                n=len(scored),
+                "Allowed: finite numbers only. Fix the model or the data."
             )
+            raise NotLearnable("not_finite", message, observed=count, limit=0, n=len(scored))

@@ -247,18 +247,8 @@ def challenge_markdown(result: StageResult) -> str:
 def challenge_items(result: StageResult, page: str) -> Iterator[LogItem]:
     """Describe what is logged of a decided challenge."""
     facts = result.details
-    names = (
-        "difference",
-        "p_value",
-        "level",
-        "n",
-        "blocks",
-        "champion",
-        "challenger",
-        "alpha_left",
-        "needed_n",
-    )
-    yield Metrics({name: float(facts[name]) for name in names if facts[name] is not None})
+    names = ("difference", "p_value", "level", "n", "blocks", "champion", "challenger", "needed_n")
+    yield Metrics({name: float(facts[name]) for name in (*names, "alpha_left") if facts[name] is not None})
     low, high = facts["interval"]
     if low is not None and high is not None:
         yield Metrics({"interval_low": low, "interval_high": high})
@@ -287,10 +277,8 @@ def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
         rows[6:6] = [("first row", first), ("last row", last)]
     defender = versions["defender"]
     if defender is not None and defender != versions["champion"]:
-        champion = versions["champion"]
-        rows.insert(
-            2, ("stand-in", f"judged version of champion {champion}, which was trained on these rows")
-        )
+        judged = f"judged version of champion {versions['champion']}, which was trained on these rows"
+        rows.insert(2, ("stand-in", judged))
     return rows
 
 

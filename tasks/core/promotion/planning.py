@@ -102,12 +102,8 @@ def plan_rollback(
     version = registry.rollback_version() if to is None else check_former_champion(registry, to)
     check_expected_champion(registry, version, expected_champion)
     if version is None:
-        raise NotLearnable(
-            "nothing_to_return_to",
-            f"Model '{registry.model}' has no former champion to return to that was not itself rolled back from.",
-            observed=0,
-            limit=1,
-        )
+        message = f"Model '{registry.model}' has no former champion to return to that was not itself rolled back from."
+        raise NotLearnable("nothing_to_return_to", message, observed=0, limit=1)
     fallback = _first_but(version, registry.former_champions())
     steps = [*_alias_moves(registry, version=version, fallback=fallback), *_clear_queue(registry, version)]
     if registry.champion is not None:
@@ -168,9 +164,8 @@ def settle(plan: Plan, aliases: Mapping[str, int], *, existing: Collection[int] 
     moved, steps = champion == plan.version, plan.steps
     if not moved:
         steps = ()
-        if (
-            former is not None and FALLBACK not in aliases and champion != former
-        ):  # the first move took it away
+        # the first move took it away
+        if former is not None and FALLBACK not in aliases and champion != former:
             steps = (PlanStep(action="set_alias", alias=FALLBACK, version=former),)
     left = tuple(
         step for step in steps if not step.is_done(aliases) and (existing is None or step.version in existing)

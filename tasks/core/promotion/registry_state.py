@@ -93,13 +93,11 @@ def check_approved(registry: RegistryState, version: int) -> None:
         )
     status = registry.versions[version].get(VALIDATION_STATUS, "absent")
     if status != APPROVED:
-        raise NotLearnable(
-            "not_approved",
+        message = (
             f"Version {version} of model '{registry.model}' has {VALIDATION_STATUS} '{status}'; only 'approved' "
-            f"may go on. Run 'evergreen validate {registry.model}' first.",
-            observed=status,
-            limit=APPROVED,
+            f"may go on. Run 'evergreen validate {registry.model}' first."
         )
+        raise NotLearnable("not_approved", message, observed=status, limit=APPROVED)
 
 
 def check_expected_champion(registry: RegistryState, version: int | None, expected: ExpectedChampion) -> None:
@@ -117,9 +115,8 @@ def check_expected_champion(registry: RegistryState, version: int | None, expect
             "as the evidence assumes; nothing was moved. Challenge the present champion.",
         )
     if version is not None and version == registry.champion:
-        raise Blocked(
-            "already_champion", f"Version {version} of model '{registry.model}' is @champion already."
-        )
+        message = f"Version {version} of model '{registry.model}' is @champion already."
+        raise Blocked("already_champion", message)
 
 
 def check_former_champion(registry: RegistryState, version: int) -> int:
@@ -152,10 +149,8 @@ def check_present(alias: str, aliases: Mapping[str, int], *, model: str) -> int:
     """
     if alias not in aliases:
         held = ", ".join(f"@{name}" for name in sorted(aliases)) or "none"
-        raise NotLearnable(
-            f"no_{alias}",
-            f"Model '{model}' has no @{alias} to act on. Aliases: {held}. Name a version instead.",
-        )
+        message = f"Model '{model}' has no @{alias} to act on. Aliases: {held}. Name a version instead."
+        raise NotLearnable(f"no_{alias}", message)
     return aliases[alias]
 
 

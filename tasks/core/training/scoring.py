@@ -104,12 +104,11 @@ def is_turned(classes: Classes, config: ModelConfig) -> bool:
     positive = config.data.positive_class
     positive = max(classes) if positive is None else positive
     if positive not in classes:
-        raise NotLearnable(
-            "classes_changed",
+        message = (
             f"data.positive_class {positive!r} is unknown to a version that learned the classes "
-            f"{', '.join(map(repr, classes))}. Train a new version, or restore data.positive_class.",
-            observed=str(positive),
+            f"{', '.join(map(repr, classes))}. Train a new version, or restore data.positive_class."
         )
+        raise NotLearnable("classes_changed", message, observed=str(positive))
     return bool(positive != classes[1])
 
 

@@ -12,6 +12,7 @@ from scipy import stats
 from evergreen.tasks.core.arrays import Array, FloatArray, IntArray
 from evergreen.tasks.core.contract.contract import as_text, kind_of
 from evergreen.tasks.core.stats.auc import roc_auc
+from evergreen.tasks.core.stats.resampling import wilson_interval
 from evergreen.tasks.core.validation.gate import CheckResult, GateContext, check, gate
 from evergreen.tasks.core.verdict import Reason
 
@@ -195,7 +196,7 @@ def check_leakage(measure: LeakMeasure, *, limit: float) -> CheckResult:
     warnings: list[Reason] = []
     for name, power in measure.power.items():
         if power > limit:
-            certain = power >= _PERFECT or wilson_lower(power, n) > limit
+            certain = power >= _PERFECT or wilson_interval(power * n, n, level=2 * _LEVEL)[0] > limit
             (failed if certain else warnings).append(_suspect(name, power, limit, n))
     powers = measure.power or {"(none)": 0.0}
     strongest = max(powers, key=lambda name: np.nan_to_num(powers[name]))
@@ -203,22 +204,6 @@ def check_leakage(measure: LeakMeasure, *, limit: float) -> CheckResult:
     met = Reason(code="no_leak", message=message, observed=powers[strongest], limit=limit, n=n)
     measured = {"strongest_feature": powers[strongest]}
     return check("leakage", failed=failed, met=met, warnings=warnings, measured=measured)
-
-
-def wilson_lower(share: float, n: int) -> float:
-    """Return the one-sided 95 % lower bound of a share seen on ``n`` trials (Wilson); 0 for no trials.
-
-    Examples
-    --------
-    >>> round(wilson_lower(0.99, 1000), 4)
-    0.9833
-    """
-    if n == 0:
-        return 0.0
-    z2 = float(stats.norm.isf(_LEVEL)) ** 2
-    centre = share + z2 / (2 * n)
-    spread = float(np.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n))))
-    return (centre - spread) / (1 + z2 / n)
 
 
 def _suspect(name: str, power: float, limit: float, n: int) -> Reason:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from evergreen.tasks.core.config.evaluation import LatencyLimits
 from evergreen.tasks.core.validation.gate import CheckResult, GateContext, check, gate
 from evergreen.tasks.core.validation.smoke import SmokeReport, judge_smoke
@@ -27,15 +29,10 @@ def check_latency(report: SmokeReport, *, limits: LatencyLimits) -> CheckResult:
     )
     failed = [_too_slow(what, value, limit) for _, what, value, limit in measured if not value <= limit]
     message = f"One row {single.p50_ms:.3g} ms (p95 {single.p95_ms:.3g}), {batch.rows} rows p95 {batch.p95_ms:.3g} ms."
-    return check(
-        "latency",
-        failed=failed,
-        met=Reason(
-            code="latency_met", message=message, observed=single.p95_ms, limit=limits.p95_ms, n=single.repeats
-        ),
-        measured={name: value for name, _, value, _ in measured},
-        family="operational",
-    )
+    numbers: dict[str, Any] = {"observed": single.p95_ms, "limit": limits.p95_ms, "n": single.repeats}
+    met = Reason(code="latency_met", message=message, **numbers)
+    values = {name: value for name, _, value, _ in measured}
+    return check("latency", failed=failed, met=met, measured=values, family="operational")
 
 
 def _too_slow(what: str, value: float, limit: float) -> Reason:

@@ -40,15 +40,9 @@ def check_inputs(
         for (window, name), share in shares.items()
         if share > max_infinite
     ]
-    rows = sum(len(frame) for frame in windows.values())
+    rows, worst = sum(map(len, windows.values())), max(shares.values(), default=0.0)
     message = f"{len(numeric)} numeric features hold no more infinities than allowed."
-    met = Reason(
-        code="inputs_finite",
-        message=message,
-        observed=max(shares.values(), default=0.0),
-        limit=max_infinite,
-        n=rows,
-    )
+    met = Reason(code="inputs_finite", message=message, observed=worst, limit=max_infinite, n=rows)
     return check("inputs", failed=failed, met=met)
 
 
@@ -116,19 +110,14 @@ def check_floors(
 
 
 def _below(name: str, value: float, floor: float, *, metric: Metric, n: int) -> Reason:
-    word = "floor" if metric.greater_is_better else "ceiling"
+    word, side, code = "floor", "below", "below_floor"
+    if not metric.greater_is_better:
+        word, side, code = "ceiling", "above", "above_ceiling"
     if math.isnan(value):
         message = f"{name} is undefined on {n} holdout rows (one class, no group?), its {word} is {floor:g}."
         return Reason(code="metric_undefined", message=message, limit=floor, n=n)
-    side = "below" if metric.greater_is_better else "above"
     message = f"{name} is {value:.4g} on the holdout, {side} its {word} {floor:g}."
-    return Reason(
-        code="below_floor" if metric.greater_is_better else "above_ceiling",
-        message=message,
-        observed=value,
-        limit=floor,
-        n=n,
-    )
+    return Reason(code=code, message=message, observed=value, limit=floor, n=n)
 
 
 # Shapes and types of the answers, against what the problem calls for.

@@ -54,20 +54,14 @@ def judge_smoke(report: SmokeReport) -> Verdict:
     >>> judge_smoke(SmokeReport(uri="models:/m/1", probes=(broken,))).reasons[0].code
     'smoke_one_row'
     """
-    failed = tuple(
-        Reason(
-            code=f"smoke_{probe.name}",
-            message=f"Smoke test '{probe.name.replace('_', ' ')}' failed: {probe.message}",
-        )
-        for probe in report.probes
-        if not probe.passed
-    )
+    failed = []
+    for probe in (one for one in report.probes if not one.passed):
+        message = f"Smoke test '{probe.name.replace('_', ' ')}' failed: {probe.message}"
+        failed.append(Reason(code=f"smoke_{probe.name}", message=message))
     if failed or not report.probes:
         nothing = Reason(code="smoke_nothing", message="The smoke test sent no rows, so it proves nothing.")
-        return Verdict(outcome=Outcome.FAIL, reasons=failed or (nothing,))
-    met = Reason(
-        code="smoke_met",
-        message=f"{report.uri} answered {len(report.probes)} probes correctly in a fresh process.",
-        observed=len(report.probes),
-    )
+        return Verdict(outcome=Outcome.FAIL, reasons=tuple(failed) or (nothing,))
+    count = len(report.probes)
+    message = f"{report.uri} answered {count} probes correctly in a fresh process."
+    met = Reason(code="smoke_met", message=message, observed=count)
     return Verdict(outcome=Outcome.PASS, reasons=(met,))

@@ -66,7 +66,10 @@ def validate_version(
         FAIL when any check fails, with every reason; else INSUFFICIENT when any cannot be judged; else PASS.
     """
     own = {name: GATES.read(name, thing) for name, thing in gates.items()}
-    checks = run_gates([*_built_in(), *own.values()], replace(context, rng=rng))
+    # operational gates last
+    built_in = [one for one in GATES.built_in().values() if one.always]
+    built_in.sort(key=lambda one: one.family == "operational")
+    checks = run_gates([*built_in, *own.values()], replace(context, rng=rng))
     return conclude(checks, warnings=context.warnings)
 
 
@@ -85,12 +88,6 @@ def run_gates(gates: Sequence[Gate], context: GateContext) -> list[CheckResult]:
             if not all(check.verdict.passed for check in checks):
                 provided -= set(one.gives)
     return results
-
-
-def _built_in() -> list[Gate]:
-    """Return the gates that every model passes through, in order: operational ones last."""
-    gates = [one for one in GATES.built_in().values() if one.always]
-    return sorted(gates, key=lambda one: one.family == "operational")
 
 
 def conclude(checks: Sequence[CheckResult], *, warnings: Sequence[Reason] = ()) -> GateDecision:

@@ -11,12 +11,7 @@ from sklearn.metrics import roc_auc_score
 from evergreen.tasks.core.config.evaluation import LatencyLimits
 from evergreen.tasks.core.metrics.registry import get_metric
 from evergreen.tasks.core.metrics.scored import Scored
-from evergreen.tasks.core.validation.leakage import (
-    check_leakage,
-    measure_leakage,
-    ranking_power,
-    wilson_lower,
-)
+from evergreen.tasks.core.validation.leakage import LeakMeasure, check_leakage, measure_leakage, ranking_power
 from evergreen.tasks.core.validation.operations import check_latency, check_size, check_smoke
 from evergreen.tasks.core.validation.probabilities import (
     check_calibration,
@@ -308,8 +303,10 @@ def test_a_strong_honest_feature_on_few_rows_is_warned_about_at_most():
 def test_the_wilson_bound_agrees_with_statsmodels():
     from statsmodels.stats.proportion import proportion_confint
 
-    expected = proportion_confint(95, 100, alpha=0.10, method="wilson")[0]
-    assert wilson_lower(0.95, 100) == pytest.approx(expected)
+    certain = proportion_confint(95, 100, alpha=0.10, method="wilson")[0]
+    measure = LeakMeasure(power={"strong": 0.95}, persistence=None, n=100)
+    assert not check_leakage(measure, limit=certain - 1e-9).verdict.passed
+    assert check_leakage(measure, limit=certain + 1e-9).verdict.passed
 
 
 def test_a_limit_of_1_switches_the_check_off():
