@@ -40,7 +40,7 @@ def configure(folder, timeout):
     return str(write_model(folder, f"waits-{timeout}", model=MODEL, promotion=promotion))
 
 
-def throne(path):
+def aliases_of(path):
     setup = open_setup(path)
     return setup.stores.registry.aliases(setup.model)
 
@@ -52,7 +52,7 @@ def test_an_unanswered_question_ends_kept(approved):
     state = challenge(path, return_state=True)
     assert ("ChampionKept", True) == (state.name, state.is_completed())
     assert "approval_timed_out" == state.result()["reasons"][-1]["code"]
-    assert {"candidate": 1, "challenger": 1} == throne(path)
+    assert {"candidate": 1, "challenger": 1} == aliases_of(path)
 
 
 def test_a_no_from_the_command_line_keeps_the_champion_and_is_kept_in_the_ledger(approved, capsys):
@@ -67,7 +67,7 @@ def test_a_no_from_the_command_line_keeps_the_champion_and_is_kept_in_the_ledger
     assert ("ChampionKept", "not_approved") == (state.name, state.result()["reasons"][-1]["code"])
     entry = open_setup(path).stores.ledger.get(state.result()["decision_id"])
     assert "Not approved: too early." == entry.payload["reasons"][-1]["message"]
-    assert {"candidate": 1, "challenger": 1} == throne(path)
+    assert {"candidate": 1, "challenger": 1} == aliases_of(path)
 
 
 def answer(path, capsys):

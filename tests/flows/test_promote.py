@@ -23,7 +23,7 @@ def setup(prefect_server, mlflow_uri, tmp_path, monkeypatch):
     return opened
 
 
-def crown(setup, *versions):
+def promote_in_turn(setup, *versions):
     for version in versions:
         Promoter(setup.stores.registry, setup.stores.ledger, MODEL).promote(
             version=version, reason="by a test"
@@ -46,7 +46,7 @@ def codes(data):
 def test_a_rollback_with_nothing_to_return_to_ends_insufficient(setup):
     from evergreen.flows.rollback import rollback
 
-    crown(setup, 1)
+    promote_in_turn(setup, 1)
     name, data = run(rollback)
     assert (name, codes(data)) == ("InsufficientData", ["nothing_to_return_to"])
     assert aliases(setup) == {"champion": 1}
@@ -62,7 +62,7 @@ def test_a_promotion_without_a_challenger_ends_insufficient(setup):
 def test_a_dry_promotion_shows_its_plan_and_moves_nothing(setup):
     from evergreen.flows.promote import promote
 
-    crown(setup, 1)
+    promote_in_turn(setup, 1)
     name, data = run(promote, version=2, dry_run=True)
     assert (name, codes(data)) == ("Blocked", ["dry_run"])
     assert [step["alias"] for step in data["plan"]["steps"]] == ["champion", "fallback"]
@@ -72,7 +72,7 @@ def test_a_dry_promotion_shows_its_plan_and_moves_nothing(setup):
 def test_a_promotion_while_another_acts_ends_held(setup):
     from evergreen.flows.promote import promote
 
-    crown(setup, 1)
+    promote_in_turn(setup, 1)
     with setup.stores.ledger.lock(MODEL):
         name, data = run(promote, version=2)
     assert (name, codes(data)) == ("Blocked", ["lock_held"])
@@ -93,7 +93,7 @@ def test_a_first_champion_whose_files_do_not_load_is_told_of(setup):
 def test_a_reconciliation_ends_reconciled_and_leaves_its_page(setup):
     from evergreen.flows.reconcile import reconcile
 
-    crown(setup, 1, 2)
+    promote_in_turn(setup, 1, 2)
     setup.stores.registry.set_alias(MODEL, "champion", 3)
     name, data = run(reconcile)
     assert (name, codes(data)) == ("Reconciled", ["repair"])

@@ -1,4 +1,4 @@
-"""Nobody reigns by chance: of 100 sets whose target is pure noise at most one reaches @champion."""
+"""Nobody becomes champion by chance: of 100 sets whose target is pure noise at most one reaches @champion."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -46,7 +46,7 @@ class Fate:
     """How far a set came."""
 
     approved: bool
-    crowned: bool
+    promoted: bool
 
 
 def noise_rows(problem, *, seed, n=3000, smooth=False, signal=0.0):
@@ -100,7 +100,7 @@ def fate_of(rows, config, *, seed):
     try:
         return _judge(rows, config, np.random.default_rng(seed))
     except NotLearnable:
-        return Fate(approved=False, crowned=False)
+        return Fate(approved=False, promoted=False)
 
 
 def _judge(rows, config, rng):
@@ -128,7 +128,7 @@ def _judge(rows, config, rng):
         windows={"holdout": parts.holdout.frame},
     )
     approved = validate_version(context, gates={}, rng=rng).state is State.APPROVED
-    return Fate(approved=approved, crowned=approved and _wins(parts, lesson, fitted, config, rng))
+    return Fate(approved=approved, promoted=approved and _wins(parts, lesson, fitted, config, rng))
 
 
 def _wins(parts, lesson, fitted, config, rng):
@@ -177,8 +177,8 @@ def test_of_100_sets_of_pure_noise_at_most_one_reaches_the_throne(case):
     problem, options, kind = CASES[case]
     config = noise_config(problem, **options)
     fates = [fate_of(noise_rows(problem, seed=seed, **kind), config, seed=seed) for seed in range(SETS)]
-    crowned, approved = sum(fate.crowned for fate in fates), sum(fate.approved for fate in fates)
-    assert crowned <= 1
+    promoted, approved = sum(fate.promoted for fate in fates), sum(fate.approved for fate in fates)
+    assert promoted <= 1
     assert approved <= LOOSE.get(case, MOST_APPROVED)
 
 
@@ -187,4 +187,4 @@ def test_the_same_path_crowns_models_that_know_something(case):
     problem, options, kind = CASES[case]
     config = noise_config(problem, **options)
     rows = [noise_rows(problem, seed=seed, **{**kind, "signal": 3.0}) for seed in range(10)]
-    assert sum(fate_of(one, config, seed=0).crowned for one in rows) >= 9
+    assert sum(fate_of(one, config, seed=0).promoted for one in rows) >= 9

@@ -153,8 +153,8 @@ def test_from_traffic_to_a_promotion_by_live_evidence(machine):
         assert "Promoted" == machine.finished(machine.start("ab-test/story")).state.name
         time.sleep(SERVED_WITHIN_S)
         now = send(url, newcomers.iloc[:100], dated=False)
-        (crowned,) = {one["version"] for one in now}
-        assert crowned not in first
+        (promoted,) = {one["version"] for one in now}
+        assert promoted not in first
         assert {"champion"} == {one["variant"] for one in now}
     status = json.loads(machine.evergreen("status", "story", "--json"))
-    assert (crowned, True) == (status["champion"]["version"], status["consistent"])
+    assert (promoted, True) == (status["champion"]["version"], status["consistent"])

@@ -143,25 +143,25 @@ class Stage:
         """Return how many rows each call of a version had."""
         return self._models[number].asked
 
-    async def serve(self, duels, rows):
+    async def serve(self, probe, rows):
         """Answer one request; the next comes five seconds later."""
         group = [self.asked(self.rng.random(rows))]
         found, routed = predict_isolated(group)
         self.canary.count(group[0].live, found, routed)
-        duels.offer(group[0].live, [group[0].batch], routed)
-        while duels.running:
+        probe.offer(group[0].live, [group[0].batch], routed)
+        while probe.running:
             await asyncio.sleep(0)
         self.clock.now += 5.0
 
     async def play(self, *, rows, looks=20):
         """Serve requests of so many rows until all is over: sent back, done, or (without a ramp) a round long."""
-        duels = LatencyProbe(self.canary, pool=Here(), clock=self.seconds)
+        probe = LatencyProbe(self.canary, pool=Here(), clock=self.seconds)
         await self.canary._check()
         while True:
             share = self.served.live.plan.variant("v8").share
             calls = max(1, round(500 / share / rows / looks))
             for _ in range(calls):
-                await self.serve(duels, rows)
+                await self.serve(probe, rows)
             before = self.canary._controller.counts
             await self.canary._check()
             if self.follow():

@@ -166,9 +166,9 @@ def test_a_superior_arm_is_promoted_and_has_all_the_traffic(stores, monkeypatch)
     )
     state, judged = look(setup)
     assert (State.WON, STRONG) == (judged.state, judged.version)
-    crowned = promote_tested_version(setup, state, judged, YES)
-    close_test.fn(setup, state, crowned)
-    assert (State.PROMOTED, STRONG) == (crowned.state, champion_of(setup))
+    promoted = promote_tested_version(setup, state, judged, YES)
+    close_test.fn(setup, state, promoted)
+    assert (State.PROMOTED, STRONG) == (promoted.state, champion_of(setup))
     assert running_test(read_tests(setup)) is None
     told = show_test(setup)
     assert ("Promoted", "promote", 1) == (told["state"], told["ended"]["action"], len(told["trace"]))
@@ -225,9 +225,9 @@ def test_a_shadow_is_judged_by_pairs(stores, monkeypatch):
         one["test"],
         one["n_control"],
     )  # hours that are over
-    crowned = promote_tested_version(setup, state, judged, YES)
-    assert State.PROMOTED is crowned.state
-    close_test.fn(setup, state, crowned)
+    promoted = promote_tested_version(setup, state, judged, YES)
+    assert State.PROMOTED is promoted.state
+    close_test.fn(setup, state, promoted)
     assert read_traffic(setup.stores.ledger, setup.model).plan.is_plain
 
 

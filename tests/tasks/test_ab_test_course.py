@@ -112,19 +112,23 @@ def test_an_abort_says_who_was_faster(stores, monkeypatch):
 def test_a_winner_whose_test_was_aborted_while_the_form_waited_is_not_promoted(stores, monkeypatch):
     setup, state, judged = won(stores, monkeypatch)
     abort_test(setup, why="Its answers harm.")
-    crowned = promote_tested_version(setup, state, judged, YES)
-    assert (State.BLOCKED, WEAK) == (crowned.state, champion_of(setup))
+    promoted = promote_tested_version(setup, state, judged, YES)
+    assert (State.BLOCKED, WEAK) == (promoted.state, champion_of(setup))
     assert ("test_over", True) == (
-        crowned.reasons[-1].code,
-        "Its answers harm" in crowned.reasons[-1].message,
+        promoted.reasons[-1].code,
+        "Its answers harm" in promoted.reasons[-1].message,
     )
 
 
 def test_a_winner_that_the_guardrails_sent_back_while_the_form_waited_is_not_promoted(stores, monkeypatch):
     setup, state, judged = won(stores, monkeypatch)
     stop_variants(setup, why="p99 is 2 s")
-    crowned = promote_tested_version(setup, state, judged, YES)
-    assert (State.BLOCKED, "test_void", WEAK) == (crowned.state, crowned.reasons[-1].code, champion_of(setup))
+    promoted = promote_tested_version(setup, state, judged, YES)
+    assert (State.BLOCKED, "test_void", WEAK) == (
+        promoted.state,
+        promoted.reasons[-1].code,
+        champion_of(setup),
+    )
     state, again = look(setup)
     close_test.fn(setup, state, again)
     assert (State.ABORTED, "abort") == (again.state, read_tests(setup)[0].status)

@@ -30,10 +30,10 @@ def stores(two_versions_store, mlflow_uri, tmp_path, monkeypatch):
 
 @pytest.fixture
 def setup(stores):
-    return crowned(stores)
+    return setup_with_champion(stores)
 
 
-def crowned(stores, **sections):
+def setup_with_champion(stores, **sections):
     made = stores.setup(**sections)
     made.stores.registry.set_alias("tested", CHAMPION, STRONG)
     assert made.stores.ledger.last("tested", "health") is None
@@ -141,7 +141,7 @@ def test_a_silent_feed_is_an_alarm(setup, hours, condition, monkeypatch):
 
 @pytest.mark.parametrize(("hours", "condition"), [(2, "ok"), (6, "failed")])
 def test_right_after_a_training_the_rows_it_was_made_of_are_the_newest(stores, hours, condition):
-    setup = crowned(stores, alerts={"max_data_age": "5h"})
+    setup = setup_with_champion(stores, alerts={"max_data_age": "5h"})
     newest = load_model(setup, STRONG).plan.evaluation.end
     assert condition == look(setup, newest=None, as_of=newest + hours * HOUR)["feed"]
 
@@ -151,7 +151,7 @@ def test_a_feed_that_was_as_old_at_training_is_historical(setup):
 
 
 def test_a_configured_silence_holds_for_historical_data_too(stores):
-    setup = crowned(stores, alerts={"max_data_age": "1h"})
+    setup = setup_with_champion(stores, alerts={"max_data_age": "1h"})
     assert "failed" == look(setup, newest=0.0, as_of=9e9)["feed"]
 
 
@@ -173,7 +173,7 @@ def test_missing_labels_fail(setup):
 
 
 def test_an_old_model_warns(stores):
-    setup = crowned(stores, alerts={"max_model_age": "30d"})
+    setup = setup_with_champion(stores, alerts={"max_model_age": "30d"})
     assert "warning" == look(setup, as_of=datetime(2027, 1, 1, tzinfo=UTC).timestamp())["age"]
     assert "ok" == look(setup, as_of=datetime(2026, 2, 5, tzinfo=UTC).timestamp())["age"]
 

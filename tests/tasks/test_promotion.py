@@ -49,7 +49,7 @@ def promote(registry, ledger, version, **options):
     return Promoter(registry, ledger, "fraud", **how).promote(version, **{"reason": "better", **options})
 
 
-def crown(registry, ledger, *versions):
+def promote_in_turn(registry, ledger, *versions):
     for version in versions:
         promote(registry, ledger, version)
 
@@ -75,7 +75,7 @@ def is_consistent(registry, ledger):
 
 
 def test_a_promotion_writes_its_plan_moves_the_aliases_and_closes(registry, ledger):
-    crown(registry, ledger, 1)
+    promote_in_turn(registry, ledger, 1)
     result = promote(registry, ledger, 2, expected_champion=1, evidence="fraud/decisions/4")
     assert result.state is State.PROMOTED
     assert (result.version, result.details["fallback"]) == (2, 1)
@@ -86,7 +86,7 @@ def test_a_promotion_writes_its_plan_moves_the_aliases_and_closes(registry, ledg
 
 
 def test_a_rollback_returns_and_tags_and_says_so(registry, ledger):
-    crown(registry, ledger, 1, 2)
+    promote_in_turn(registry, ledger, 1, 2)
     result = Promoter(registry, ledger, "fraud").rollback(reason="worse in production")
     assert (result.state, result.version) == (State.CHAMPION_RESTORED, 1)
     assert registry.aliases("fraud") == {"champion": 1}
@@ -95,7 +95,7 @@ def test_a_rollback_returns_and_tags_and_says_so(registry, ledger):
 
 
 def test_a_dry_run_shows_the_plan_and_changes_nothing(registry, memory):
-    crown(registry, memory, 1)
+    promote_in_turn(registry, memory, 1)
     entries = memory.read()
     result = promote(registry, memory, 2, dry_run=True, smoke=smoke_fails_for(2))
     assert "@champion -> 2; @fallback -> 1" in result.reasons[0].message
@@ -105,7 +105,7 @@ def test_a_dry_run_shows_the_plan_and_changes_nothing(registry, memory):
 
 
 def test_a_dry_rollback_changes_nothing_either(registry, memory):
-    crown(registry, memory, 1, 2)
+    promote_in_turn(registry, memory, 1, 2)
     entries = memory.read()
     result = Promoter(registry, memory, "fraud").rollback(reason="what if", dry_run=True)
     assert "delete @fallback (1); @champion -> 1" in result.reasons[0].message
@@ -114,14 +114,14 @@ def test_a_dry_rollback_changes_nothing_either(registry, memory):
 
 
 def test_the_plan_of_a_dry_run_is_the_one_that_acting_applies(registry, memory):
-    crown(registry, memory, 1, 2)
+    promote_in_turn(registry, memory, 1, 2)
     shown = promote(registry, memory, 3, dry_run=True, clock=lambda: NOW).details["plan"]
     promote(registry, memory, 3, clock=lambda: NOW)
     assert [entry.payload for entry in memory.read() if entry.kind == "planned"][-1] == shown
 
 
 def test_what_is_refused_leaves_ledger_and_aliases_as_they_were(registry, memory):
-    crown(registry, memory, 1)
+    promote_in_turn(registry, memory, 1)
     registry.set_tags("fraud", 3, {"validation_status": "rejected"})
     entries = memory.read()
     refusals = [
@@ -140,14 +140,14 @@ def test_what_is_refused_leaves_ledger_and_aliases_as_they_were(registry, memory
 
 
 def test_a_champion_that_passes_its_smoke_test_stays(registry, ledger):
-    crown(registry, ledger, 1)
+    promote_in_turn(registry, ledger, 1)
     smoke = smoke_fails_for()
     assert promote(registry, ledger, 2, smoke=smoke).state is State.PROMOTED
     assert smoke.asked == [("fraud", 2)]
 
 
 def test_a_champion_that_fails_its_smoke_test_is_rolled_back_by_itself(registry, ledger):
-    crown(registry, ledger, 1, 2)
+    promote_in_turn(registry, ledger, 1, 2)
     result = promote(registry, ledger, 3, smoke=smoke_fails_for(3))
     assert result.state is State.CHAMPION_RESTORED
     assert [reason.code for reason in result.reasons] == ["promotion", "does_not_load", "rolled_back"]
@@ -156,7 +156,7 @@ def test_a_champion_that_fails_its_smoke_test_is_rolled_back_by_itself(registry,
 
 
 def test_an_undecided_smoke_test_rolls_back_too(registry, memory):
-    crown(registry, memory, 1)
+    promote_in_turn(registry, memory, 1)
     promote(
         registry, memory, 2, smoke=lambda m, v: Verdict(outcome=Outcome.INSUFFICIENT) if v == 2 else PASSED
     )
@@ -164,7 +164,7 @@ def test_an_undecided_smoke_test_rolls_back_too(registry, memory):
 
 
 def test_the_second_attempt_goes_one_reign_further_back(registry, memory):
-    crown(registry, memory, 1, 2, 3)
+    promote_in_turn(registry, memory, 1, 2, 3)
     smoke = smoke_fails_for(4, 3)
     result = promote(registry, memory, 4, smoke=smoke)
     assert [version for _, version in smoke.asked] == [4, 3, 2]
@@ -173,7 +173,7 @@ def test_the_second_attempt_goes_one_reign_further_back(registry, memory):
 
 
 def test_no_more_rollbacks_than_allowed_are_made(registry, memory):
-    crown(registry, memory, 1, 2, 3, 4, 5)
+    promote_in_turn(registry, memory, 1, 2, 3, 4, 5)
     smoke = smoke_fails_for(1, 2, 3, 4, 5, 6)
     result = promote(registry, memory, 6, smoke=smoke, max_rollback_attempts=2)
     assert [version for _, version in smoke.asked] == [6, 5, 4]
@@ -182,7 +182,7 @@ def test_no_more_rollbacks_than_allowed_are_made(registry, memory):
 
 
 def test_zero_attempts_leave_the_failed_champion_and_say_so(registry, memory):
-    crown(registry, memory, 1)
+    promote_in_turn(registry, memory, 1)
     result = promote(registry, memory, 2, smoke=smoke_fails_for(2), max_rollback_attempts=0)
     assert result.state is State.INSUFFICIENT_DATA
     assert registry.aliases("fraud")["champion"] == 2
@@ -196,7 +196,7 @@ def test_a_first_champion_that_fails_has_nothing_to_return_to(registry, memory):
 
 
 def test_a_crash_before_the_smoke_test_ends_leaves_it_to_reconcile(registry, memory):
-    crown(registry, memory, 1)
+    promote_in_turn(registry, memory, 1)
 
     def dies(model, version):
         raise KeyboardInterrupt
@@ -214,7 +214,7 @@ def test_a_crash_before_the_smoke_test_ends_leaves_it_to_reconcile(registry, mem
 
 
 def test_reconcile_on_a_sound_model_changes_nothing(registry, ledger):
-    crown(registry, ledger, 1, 2)
+    promote_in_turn(registry, ledger, 1, 2)
     entries = ledger.read()
     result = Promoter(registry, ledger, "fraud").reconcile()
     assert (result.state, result.details["settled"]) == (State.RECONCILED, [])
@@ -222,7 +222,7 @@ def test_reconcile_on_a_sound_model_changes_nothing(registry, ledger):
 
 
 def test_reconcile_takes_note_of_a_champion_set_outside(registry, ledger):
-    crown(registry, ledger, 1, 2)
+    promote_in_turn(registry, ledger, 1, 2)
     registry.set_alias("fraud", "champion", 5)
     assert not is_consistent(registry, ledger)
     result = Promoter(registry, ledger, "fraud").reconcile()
@@ -232,7 +232,7 @@ def test_reconcile_takes_note_of_a_champion_set_outside(registry, ledger):
 
 
 def test_reconcile_says_when_the_throne_was_emptied_outside(registry, memory):
-    crown(registry, memory, 1, 2)
+    promote_in_turn(registry, memory, 1, 2)
     registry.delete_alias("fraud", "champion")
     result = Promoter(registry, memory, "fraud").reconcile()
     assert [reason.code for reason in result.reasons] == ["no_champion"]
@@ -290,7 +290,7 @@ def slow_owner():
     with ThreadPoolExecutor(1) as pool, contextlib.ExitStack() as ending:
 
         def begin(registry, ledger, *, before):
-            crown(registry, ledger, 1, 2)
+            promote_in_turn(registry, ledger, 1, 2)
             paused = Paused(registry, before=before)
             ending.callback(paused.go_on.set)
             owner = pool.submit(outcome_of, paused, ledger)
@@ -394,7 +394,7 @@ def test_a_move_that_began_before_its_lock_was_lost_is_seen_and_taken_note_of(re
 
 
 def test_the_next_acting_flow_settles_what_a_dead_owner_left(registry, memory):
-    crown(registry, memory, 1, 2)
+    promote_in_turn(registry, memory, 1, 2)
 
     class Dies(Paused):
         def set_alias(self, *arguments):

@@ -141,7 +141,7 @@ def _check_maturity(evidence: Evidence, test: LiveTest) -> Iterator[Reason]:
     if test.follow_up is None and labelled < _MATURE * rows:
         message = (
             f"{labelled} of {rows} rows have an outcome ({labelled / rows:.0%}), and which come first may not be "
-            f"chance. A verdict waits for {_MATURE:.0%}; a follow-up would let old rows count by a fixed rule."
+            f"chance. A verdict waits for {_MATURE:.0%}; with live.label_delay set, each row counts that long after it."
         )
         yield Reason(code="immature", message=message, observed=labelled / rows, limit=_MATURE, n=rows)
 
