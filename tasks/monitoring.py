@@ -13,8 +13,8 @@ import numpy as np
 from evergreen.tasks.core.arrays import FloatArray
 from evergreen.tasks.core.data.clock import Window, parse_position, require_order
 from evergreen.tasks.core.data.rows import Rows
+from evergreen.tasks.core.drift.calibration import calibration_table, expected_false_alarms
 from evergreen.tasks.core.drift.detect import DetectorState
-from evergreen.tasks.core.drift.limits_table import calibration_table, expected_false_alarms
 from evergreen.tasks.core.drift.policy import Policy
 from evergreen.tasks.core.drift.types import DriftKind, Level, Phase, SignalKey, worst
 from evergreen.tasks.core.errors import Blocked, InputError, NotLearnable
@@ -22,6 +22,7 @@ from evergreen.tasks.core.metrics.registry import deciding_metric
 from evergreen.tasks.core.monitoring import monitor
 from evergreen.tasks.core.monitoring.monitor import StreamPosition, WindowCheck
 from evergreen.tasks.core.monitoring.reference_series import FrozenReference, ReferenceSeries
+from evergreen.tasks.core.monitoring.setup import ChampionMonitor, prepare_monitor
 from evergreen.tasks.core.monitoring.window_result import window_alert
 from evergreen.tasks.core.monitoring.windows import Windowing, WindowSchedule, windows_between
 from evergreen.tasks.core.promotion.plan import CHAMPION
@@ -95,11 +96,8 @@ def conclude_fleet(results: list[dict[str, Any]]) -> PrefectState:
 # Who is monitored, and by what: the champion with the documents that were stored with it.
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class RegisteredMonitor(monitor.ChampionMonitor):
-    """Monitors a registered champion by the documents that were stored with its version."""
-
-    model: LoadedModel
+RegisteredMonitor = ChampionMonitor[LoadedModel]
+"""Monitors a registered champion by the documents that were stored with its version."""
 
 
 @stage_task(**TRANSIENT)
@@ -128,7 +126,7 @@ def monitor_of_champion(setup: Setup) -> RegisteredMonitor:
     model = load_model(setup, version)
     profile = read_documents(setup, model.info, ("profile",))["profile"]
     past = ReferenceSeries.from_dict(read_optional(setup, model.info, "past"))
-    prepared = monitor.prepare_monitor(
+    return prepare_monitor(
         model,
         FrozenReference(profile=profile, past=past),
         config=setup.config,
@@ -136,7 +134,6 @@ def monitor_of_champion(setup: Setup) -> RegisteredMonitor:
         version=version,
         trained_to=_trained_to(model),
     )
-    return RegisteredMonitor(model=model, past=prepared.past, setup=prepared.setup)
 
 
 def _trained_to(model: LoadedModel) -> float | None:
@@ -157,7 +154,7 @@ def show_drift_limits(setup: Setup) -> dict[str, Any]:
     -------
     dict
         ``state``, ``model``, ``version``, ``policy``, ``false_alarms`` (the budget, also per 90 days), ``limits``
-        (one row a column and kind, see `evergreen.tasks.core.drift.limits_table`, with ``past``: the quantiles of its
+        (one row a column and kind, see `evergreen.tasks.core.drift.calibration`, with ``past``: the quantiles of its
         signal in the reference's own windows), ``sentences`` for people, ``reasons``.
 
     Raises
@@ -165,15 +162,15 @@ def show_drift_limits(setup: Setup) -> dict[str, Any]:
     NotLearnable
         ``no_champion``.
     """
-    prepared = monitor_of_champion(setup)
-    monitored, policy = prepared.setup, prepared.setup.policy
+    monitored = monitor_of_champion(setup)
+    policy = monitored.policy
     expected = expected_false_alarms(policy=policy)
     rows = [row for null in monitored.nulls.values() for row in calibration_table(null, policy=policy)]
-    limits = [{**row, "past": past_quantiles(prepared.past, row)} for row in rows]
+    limits = [{**row, "past": past_quantiles(monitored.past, row)} for row in rows]
     return {
         "state": "Calibrated",
         "model": setup.model,
-        "version": prepared.version,
+        "version": monitored.version,
         "policy": policy.name,
         "window": str(policy.window),
         "expected": expected,
@@ -295,7 +292,7 @@ def windows_of(setup: Setup, monitored: RegisteredMonitor) -> WindowSource:
 
 def stream_of(setup: Setup, monitored: RegisteredMonitor, phase: Phase) -> WindowStream:
     """Return the stream of a phase's results."""
-    stores, clock = setup.stores, monitored.setup.clock
+    stores, clock = setup.stores, monitored.clock
     return WindowStream(ledger=stores.ledger, log=stores.log, model=setup.model, phase=phase, clock=clock)
 
 
@@ -310,14 +307,12 @@ def check_due_windows(
     results: list[Mapping[str, Any]] = []
     newest_rows, check = None, None
     for window in read_windows(source, due.windows, positions=positions):
-        check = monitor.monitor_window(
-            monitored, window.due, window.rows, late=window.late, head=position, config=setup.config
-        )
+        check = monitor.monitor_window(monitored, window.due, window.rows, late=window.late, head=position)
         if request.records:
             position = commit(setup, monitored, stream, check, position)
         else:
             position = StreamPosition(state=check.state, version=monitored.version)
-        results.append(check.result.to_dict(clock=monitored.setup.clock))
+        results.append(check.result.to_dict(clock=monitored.clock))
         newest_rows = monitor.readable_rows(monitored, window.rows) if len(window.rows) else newest_rows
         report_progress(len(results), len(due.windows), results[-1])
     entry = setup.stores.ledger.last(setup.model, stream.name)
@@ -353,7 +348,7 @@ def find_due(
     source: WindowSource,
 ) -> tuple[FloatArray, WindowSchedule]:
     """Return the positions of the rows that windows are cut from, and the windows to check."""
-    trained_to = monitored.setup.trained_to
+    trained_to = monitored.trained_to
     if request.is_recheck:
         positions, span = source.positions(request.since), Window(request.since, request.until)
         cutting = Windowing.of(setup.config)
@@ -370,14 +365,7 @@ def find_due(
         _, inputs = find_due(setup, monitored, request, Phase.INPUTS, head, source)
         judged += [each.window for each in inputs.windows]
     return positions, monitor.find_due(
-        positions,
-        monitored,
-        phase,
-        position,
-        config=setup.config,
-        judged=judged,
-        now=request.now,
-        until=request.until,
+        positions, monitored, phase, position, judged=judged, now=request.now, until=request.until
     )
 
 
@@ -389,8 +377,7 @@ def commit(
     position: StreamPosition,
 ) -> StreamPosition:
     """Commit a window's result with its alert; return where the stream stands then."""
-    policy = monitor.alert_policy(monitored, config=setup.config)
-    alert = window_alert(check.result, position.alert, policy=policy)
+    alert = window_alert(check.result, position.alert, policy=monitored.alert_policy)
     entry = stream.commit(check, alert, after=position.seq)
     return monitor.after_check(position, check, alert, seq=entry.seq)
 

@@ -75,13 +75,13 @@ def health_facts(run: MonitorRun) -> HealthFacts:
         as_of=request.now if at_present else None,
         champion=run.monitor.model,
         past=run.monitor.past,
-        rows=None if rows is None or run.monitor.setup.concealed else rows.frame,
+        rows=None if rows is None or run.monitor.concealed else rows.frame,
     )
 
 
 def conclude_run(setup: Setup, run: MonitorRun, health: HealthReport | None) -> StageResult:
     """Return how a run ends; where no window was due, the newest ones known still hold."""
-    request, prepared, due = run.request, run.monitor.setup, run.inputs.due
+    request, prepared, due = run.request, run.monitor, run.inputs.due
     windows = merge_results(result for phase in run.phases.values() for result in phase.results)
     result = conclude_monitoring(
         setup.model,
@@ -107,7 +107,7 @@ def open_alarms(run: MonitorRun) -> list[dict[str, Any]]:
             "column": alarm.column,
             "signal": alarm.signal,
             "effect": alarm.reported,
-            "since": format_position(alarm.since, clock=run.monitor.setup.clock),
+            "since": format_position(alarm.since, clock=run.monitor.clock),
         }
         for phase in run.phases.values()
         for alarm in phase.state.alarms
@@ -126,7 +126,7 @@ def report_run(
             windows=windows if run.request.is_recheck else _with_history(setup, run, windows),
             promotions=promotions(setup),
             profiles=_profiles(run),
-            limits=run.monitor.setup.limits(),
+            limits=run.monitor.limits(),
         )
         url = report_monitoring(setup, watched, result, sample=_sample(setup, run))
         result = replace(result, details={**result.details, "run_url": url})
@@ -195,7 +195,7 @@ def keep_history(setup: Setup, run: MonitorRun, *, least: int = MIN_STORED_WINDO
     if not run.request.records or newest is None or len(tails[0]) < least:
         return 0
     stored = [tail[0] for tail in tails if tail]
-    if run.monitor.setup.clock != "rows":
+    if run.monitor.clock != "rows":
         oldest = min(float(entry.payload["start"]) for entry in stored)
         return log.purge_windows(setup.model, before=min(oldest, newest - length))
     limit = utc_now() - timedelta(seconds=length)
@@ -231,7 +231,7 @@ def _with_history(setup: Setup, run: MonitorRun, windows: list[dict[str, Any]]) 
 
 def _profiles(run: MonitorRun) -> tuple[tuple[Profile, Profile], ...]:
     """Return the newest window's profiles beside the reference's."""
-    check, reference = run.inputs.newest_check, run.monitor.setup.reference
+    check, reference = run.inputs.newest_check, run.monitor.reference
     if check is None:
         return ()
     pairs = ((reference.inputs, "inputs"), (reference.answers, "answers"))

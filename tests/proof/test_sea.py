@@ -1,6 +1,7 @@
 """SEA: abrupt changes of concept are found soon, and little else is called one."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -13,12 +14,11 @@ from evergreen.tasks.core.data.clock import Window
 from evergreen.tasks.core.data.rows import Rows
 from evergreen.tasks.core.data.schema import Schema
 from evergreen.tasks.core.drift.detect import DetectorState
-from evergreen.tasks.core.drift.reference import Reference
 from evergreen.tasks.core.drift.types import Phase
 from evergreen.tasks.core.metrics.registry import deciding_metric
 from evergreen.tasks.core.monitoring.monitor import check_window
-from evergreen.tasks.core.monitoring.reference_series import ReferenceSeries
-from evergreen.tasks.core.monitoring.setup import prepare_setup
+from evergreen.tasks.core.monitoring.reference_series import FrozenReference, ReferenceSeries
+from evergreen.tasks.core.monitoring.setup import prepare_monitor
 from evergreen.tasks.core.monitoring.windows import DueWindow
 from evergreen.tasks.core.records.reference import freeze_reference, frozen_items
 from evergreen.tasks.core.training.features import ModelSpec
@@ -72,11 +72,11 @@ def reference_and_model(rows, config):
         rows, scored, schema=SCHEMA, config=config, metrics=[metric], score_source="out_of_fold"
     )
     items = {item.path: item.content for item in frozen_items(frozen)}
-    watch = prepare_setup(
-        Reference.from_dict(items["evergreen/profile.json"]),
-        ReferenceSeries.from_dict(json.loads(items["evergreen/past.json"])),
+    past = ReferenceSeries.from_dict(json.loads(items["evergreen/past.json"]))
+    watch = prepare_monitor(
+        SimpleNamespace(schema=SCHEMA),
+        FrozenReference(profile=items["evergreen/profile.json"], past=past),
         config=config,
-        schema=SCHEMA,
         metric=metric,
         version=1,
         trained_to=float(rows.positions[-1]) + 1.0,

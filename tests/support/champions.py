@@ -14,7 +14,7 @@ from evergreen.tasks.challenge import (
     judge_comparison,
     load_evaluation_rows,
 )
-from evergreen.tasks.core.drift.reference import Reference
+from evergreen.tasks.core.drift.estimate import Reference
 from evergreen.tasks.core.drift.types import Phase
 from evergreen.tasks.core.monitoring.reference_series import ReferenceSeries
 from evergreen.tasks.core.promotion.plan import CHALLENGER, CHAMPION

@@ -7,7 +7,7 @@ import pandas as pd
 
 from evergreen.tasks.core.data.rows import Rows
 from evergreen.tasks.core.drift.answers import prepare_answers
-from evergreen.tasks.core.drift.reference import Reference, measure_worth
+from evergreen.tasks.core.drift.estimate import Reference, measure_worth
 from evergreen.tasks.core.drift.types import DriftKind, KindVerdict, Level, MovedColumn
 from evergreen.tasks.core.metrics.registry import deciding_metric, metrics_of
 from evergreen.tasks.core.metrics.scored import Scored

@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 
 from evergreen.tasks.core.config import ModelConfig
-from evergreen.tasks.core.drift.estimate import estimate_performance
+from evergreen.tasks.core.drift.estimate import Reference, estimate_performance, loss_metric
 from evergreen.tasks.core.drift.performance import Performance, is_labelled, measure_performance
 from evergreen.tasks.core.drift.profile_signals import Links, ProfileSignals, prepare_links, prepare_signals
-from evergreen.tasks.core.drift.reference import Reference, loss_metric
 from evergreen.tasks.core.drift.types import DriftKind, Phase, SignalKey, Signals, join_signals
 from evergreen.tasks.core.metrics.base import Metric
 from evergreen.tasks.core.metrics.scored import Scored

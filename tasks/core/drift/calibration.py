@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -147,7 +147,9 @@ def join_null_models(several: Sequence[NullModel]) -> NullModel:
         )
     flat = ("levels", "sides", "phases", "needed", "windows", "theory", "errors", "gain", "last")
     joined: dict[str, Any] = {name: np.concatenate([getattr(one, name) for one in several]) for name in flat}
-    joined |= {name: combine_limits(_beside, *(getattr(one, name) for one in several)) for name in _DETECTORS}
+    joined |= {
+        name: combine_limits(np.hstack, *(getattr(one, name) for one in several)) for name in _DETECTORS
+    }
     deep = max(len(one.expected) for one in several)
     starts = {one.last_start for one in several}
     return replace(
@@ -163,22 +165,15 @@ def join_null_models(several: Sequence[NullModel]) -> NullModel:
 
 def choose_null_model(where: BoolArray, first: NullModel, second: NullModel) -> NullModel:
     """Take each signal's null from the first where it says so, shape (k,), else from the second."""
-    flat = ("phases", "needed", "theory", "gain", "last", "recent")
-    pairs = {name: (getattr(first, name), getattr(second, name)) for name in (*flat, *_DETECTORS)}
-    choose: Any = partial(np.where, where)
-    chosen: dict[str, Any] = {name: choose(*pairs[name]) for name in flat}
-    chosen |= {name: combine_limits(choose, *pairs[name]) for name in _DETECTORS}
-    deep = max(len(first.expected), len(second.expected))
-    tables = [_deepened(one.expected, deep) for one in (first, second)]
-    return replace(second, expected=np.where(where, *tables), **chosen)
 
+    def choose(pair: Sequence[Any]) -> Any:
+        return np.where(where, *pair)
 
-def _stacked(*tables: FloatArray) -> FloatArray:
-    return np.vstack(tables)
-
-
-def _beside(*tables: FloatArray) -> FloatArray:
-    return np.hstack(tables)
+    several, flat = (first, second), ("phases", "needed", "theory", "gain", "last", "recent")
+    chosen: dict[str, Any] = {name: choose([getattr(one, name) for one in several]) for name in flat}
+    chosen |= {name: combine_limits(choose, *(getattr(one, name) for one in several)) for name in _DETECTORS}
+    deep = max(len(one.expected) for one in several)
+    return replace(second, expected=choose([_deepened(one.expected, deep) for one in several]), **chosen)
 
 
 def _deepened(table: FloatArray, rows: int) -> FloatArray:
@@ -324,7 +319,7 @@ def calibrate_by_windows(past: ReferenceHistory) -> NullModel:
         expected=np.where(spoilt, np.nan, seasons.expected),
         theory=np.zeros(len(past.keys), dtype=bool),
         level=_fit(past, rest, past.squares, windows, seasons.phases, persistence.of_square()),
-        jump=combine_limits(_stacked, *jumps),
+        jump=combine_limits(np.vstack, *jumps),
         sustained=_fit(past, sums, past.squares / n, windows, seasons.phases, persistence.of_square(n)),
         gain=gains,
         last=forecasts.last,
@@ -349,7 +344,7 @@ def calibrate_by_theory(past: ReferenceHistory, whole: Signals | None) -> NullMo
         expected=expected[None],
         theory=np.ones(k, dtype=bool),
         level=level,
-        jump=combine_limits(_stacked, *[_normal(np.full(k, np.nan), own, parts)] * n),
+        jump=combine_limits(np.vstack, *[_normal(np.full(k, np.nan), own, parts)] * n),
         sustained=_normal(between / n, own, parts),
         gain=np.ones(k),
         last=np.full(k, np.nan),
@@ -439,3 +434,66 @@ def _between(past: ReferenceHistory) -> FloatArray:
     ratio = squares / np.maximum(np.nan_to_num(past.squares), 1e-24)
     unequal = (many > 1) & (chi2.sf(ratio, freedom) < _UNEQUAL)
     return np.where(unequal, np.maximum(squares / freedom - past.squares, 0.0), 0.0)
+
+
+# The limits a model is monitored by, as a table: what `evergreen drift-limits` shows.
+
+
+_QUARTER = 90 * 86400.0
+_PERIODS = {86400.0: "day", 604800.0: "week"}
+
+
+def calibration_table(null: NullModel, *, policy: Policy) -> list[dict[str, Any]]:
+    """Return a row for each column and kind, of its main signal, in that signal's own unit.
+
+    Returns
+    -------
+    list of dict
+        ``kind``, ``column``, ``signal``; ``expected`` (its mean over a season); ``null_sd``: standard deviation of a
+        window without drift; ``sampling_sd``: the part of it that rows explain; ``level``, ``jump``, ``sustained``:
+        largest effect of each detector that is no move (null where a detector cannot judge), the effect floor apart;
+        ``windows`` of the reference, and ``effective_windows``: as many independent ones would know as much;
+        ``season`` (day, week or null); ``calibration`` (``reference``, ``theory``, or ``unknown`` with
+        ``windows_needed``); ``false_alarms``: expected ones of this column at most, and ``per`` what.
+    """
+    slope = np.where(null.scale.shares, np.sin(2 * np.clip(null.expected[0], 0.0, np.pi / 2)), 1.0)
+    squares, n = np.square(null.errors), len(null.recent) + 1
+    usual = zip(null.detectors, (squares, squares, squares / n), strict=True)
+    limits = np.array([one.spread(square) * one.quantiles() * slope for one, square in usual])
+    return [_row(null, place, policy, limits=limits, slope=slope) for place in null.firsts.tolist()]
+
+
+def expected_false_alarms(*, policy: Policy) -> dict[str, Any]:
+    """Return the budget: false alarms of the whole model at most, per its span and (of time) per 90 days."""
+    span = policy.budget.span
+    per_quarter = policy.budget.count * _QUARTER / span.amount if span.unit == "seconds" else None
+    return {"false_alarms": policy.budget.count, "per": str(span), "per_90_days": per_quarter}
+
+
+def _row(
+    null: NullModel, place: int, policy: Policy, *, limits: FloatArray, slope: FloatArray
+) -> dict[str, Any]:
+    """Return a signal's row; ``limits`` (3, k), and ``slope`` (k,), of a step on the scale, in the signals' own units."""
+    key, phases = null.keys[place], int(null.phases[place])
+    columns = sum(kind is key.kind for kind, _ in null.columns)
+    needed, effective = int(null.needed[place]), float(null.level.freedom[0, place] + 1)
+    calibration = "theory" if null.theory[place] else "reference"
+    numbers = {
+        "expected": null.scale.back(null.expected)[:phases, place].mean(),
+        "null_sd": null.level.spread(np.square(null.errors))[place] * slope[place],
+        "sampling_sd": null.errors[place] * slope[place],
+        **dict(zip(("level", "jump", "sustained"), limits[:, place], strict=True)),
+    }
+    return {
+        "kind": key.kind.value,
+        "column": key.column,
+        "signal": key.name,
+        **{name: float(value) if np.isfinite(value) else None for name, value in numbers.items()},
+        "windows": int(null.windows[place]),
+        "effective_windows": effective if np.isfinite(effective) else None,
+        "season": _PERIODS.get(phases * (null.length or 0.0)) if phases > 1 else None,
+        "calibration": "unknown" if needed else calibration,
+        "windows_needed": needed or None,
+        "false_alarms": policy.budget.count / len(policy.kinds) / columns,
+        "per": str(policy.budget.span),
+    }

@@ -1,18 +1,23 @@
-"""Performance without labels: what calibrated scores themselves say of the outcomes that are yet to come."""
+"""What a version's answers were worth at training, and what calibrated scores say of outcomes yet to come."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from scipy.stats import chi2, norm
 
 from evergreen.tasks.core.arrays import Array, BoolArray, FloatArray
-from evergreen.tasks.core.drift.performance import Performance, is_labelled
-from evergreen.tasks.core.metrics.base import Metric
+from evergreen.tasks.core.drift.performance import Performance, is_labelled, measure_performance
+from evergreen.tasks.core.metrics.base import Metric, MetricParts, mean_of_first
+from evergreen.tasks.core.metrics.ranking import ndcg_at
+from evergreen.tasks.core.metrics.registry import get_metric
 from evergreen.tasks.core.metrics.scored import Scored
-from evergreen.tasks.core.serial import Struct
+from evergreen.tasks.core.profiles.profile import Profile
+from evergreen.tasks.core.serial import Struct, from_plain, to_plain
 from evergreen.tasks.core.verdict import Reason
 
 # Calibration of scores: whether they are the probabilities they look like, on rows whose outcome is known.
@@ -241,3 +246,89 @@ def _without_self_pairs(value: float, chance: FloatArray) -> float:
     own = float((chance * (1 - chance)).sum())
     pairs = float(chance.sum() * (1 - chance).sum())
     return (value * pairs - own / 2) / (pairs - own) if pairs > own else math.nan
+
+
+# The reference of a version as monitoring reads it: two profiles, and what its answers were worth at training.
+
+
+def loss_metric(problem: str) -> Metric:
+    """Return the loss whose rise is concept drift.
+
+    Classes: the Brier score (squared distance of probabilities and outcome); regression: the absolute error; ranking:
+    1 - NDCG of a group. Bounded ones, or the least sensitive to single rows: a logarithmic or squared loss may be made
+    by a few rows, and then knows little of a window.
+
+    Examples
+    --------
+    >>> loss_metric("binary").name, loss_metric("ranking").name
+    ('brier_score', 'one_minus_ndcg')
+    """
+    if problem in ("binary", "multiclass"):
+        return get_metric("brier_score", problem=problem)
+    return _ranking_loss() if problem == "ranking" else get_metric("mae", problem=problem)
+
+
+def _ranking_loss() -> Metric:
+    ndcg = ndcg_at(None)
+
+    def components(scored: Scored) -> MetricParts:
+        if ndcg.components is None:
+            raise TypeError("NDCG has no components.")
+        parts = ndcg.components(scored)
+        losses = parts.values[:, 1] - parts.values[:, 0]
+        return MetricParts(values=np.column_stack([losses, parts.values[:, 1]]), rows=parts.rows)
+
+    return replace(
+        ndcg, name="one_minus_ndcg", greater_is_better=False, components=components, combine=mean_of_first
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Reference:
+    """What a window is compared with; read from ``evergreen/profile.json``."""
+
+    inputs: Profile
+    """Features, jointly with ``@outcome``."""
+    answers: Profile
+    """``@score…``, ``@decision`` and ``@outcome`` on rows the version had not learned from."""
+    score_source: str
+    """Where the answers come from: ``out_of_fold`` or ``holdout``."""
+    performance: Mapping[str, Performance] = field(default_factory=dict)
+    """By metric, on the same rows as the answers."""
+    loss: Performance | None = None
+    """The mean loss of a row there (`loss_metric`); None in documents of an older
+    format."""
+    calibration: ScoreCalibration | None = None
+    """Of the scores there; None where they are no probabilities."""
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Reference:
+        """Return the reference kept as ``profile.json``; what an older format lacks is empty."""
+        worth = plain.get("worth") or {}
+        return cls(
+            inputs=Profile.from_dict(plain["inputs"]),
+            answers=Profile.from_dict(plain["answers"]),
+            score_source=plain["score_source"],
+            performance=from_plain(dict[str, Performance], worth.get("performance", {})),
+            loss=from_plain(Performance | None, worth.get("loss")),
+            calibration=from_plain(ScoreCalibration | None, worth.get("calibration")),
+        )
+
+
+def measure_worth(scored: Scored, metrics: Sequence[Metric], *, problem: str) -> dict[str, Any]:
+    """Return what answers are worth, in the JSON form kept with the reference.
+
+    Parameters
+    ----------
+    scored : Scored
+        Answers on rows the answering model had not seen.
+    metrics : sequence of Metric
+        All that the model is measured by: monitoring may follow another one later.
+    problem : str
+        Decides the loss.
+    """
+    measured = [measure_performance(scored, metric) for metric in metrics]
+    calibration = measure_calibration(scored)
+    performance = {one.metric: one for one in measured if one.defined}
+    loss = measure_performance(scored, loss_metric(problem))
+    return dict(to_plain({"performance": performance, "loss": loss, "calibration": calibration}))

@@ -245,10 +245,10 @@ def cap_limits(
     return replace(limits, quantile=quantile)
 
 
-def combine_limits(how: Callable[..., FloatArray], *several: DetectorLimits) -> DetectorLimits:
+def combine_limits(how: Callable[[list[FloatArray]], FloatArray], *several: DetectorLimits) -> DetectorLimits:
     """Combine the limits of several ages, signals or calibrations array by array."""
     names = [one.name for one in fields(DetectorLimits)]
-    return DetectorLimits(**{name: how(*(getattr(one, name) for one in several)) for name in names})
+    return DetectorLimits(**{name: how([getattr(one, name) for one in several]) for name in names})
 
 
 # The scale signals are judged on: shares by their arcsine, whose spread does not depend on how large they are.

@@ -22,21 +22,17 @@ from evergreen.tasks.core.drift.fixed_thresholds import judge_fixed_thresholds
 from evergreen.tasks.core.drift.judge import Judgement, judge_window
 from evergreen.tasks.core.drift.performance import Performance, relative_drop
 from evergreen.tasks.core.drift.policy import shown_measures
-from evergreen.tasks.core.drift.reference import Reference
 from evergreen.tasks.core.drift.types import DriftKind, KindVerdict, Level, Phase, Signals, join_signals
 from evergreen.tasks.core.errors import DataError
-from evergreen.tasks.core.metrics.base import Metric
 from evergreen.tasks.core.metrics.scored import Scored
-from evergreen.tasks.core.monitoring.reference_series import FrozenReference, ReferenceSeries
 from evergreen.tasks.core.monitoring.setup import (
     VERSION,
-    MonitorSetup,
-    prepare_setup,
+    ChampionMonitor,
     served_answers,
     show_missing,
     with_logged_answers,
 )
-from evergreen.tasks.core.monitoring.window_result import AlertPolicy, WindowResult
+from evergreen.tasks.core.monitoring.window_result import WindowResult
 from evergreen.tasks.core.monitoring.windows import (
     DueWindow,
     Windowing,
@@ -48,7 +44,6 @@ from evergreen.tasks.core.profiles.profile import Profile, measure_profile
 from evergreen.tasks.core.profiles.reference import OUTCOME
 from evergreen.tasks.core.seeds import seed_for
 from evergreen.tasks.core.training.features import feature_frame
-from evergreen.tasks.core.training.scoring import Scorer
 from evergreen.tasks.core.verdict import Reason
 
 
@@ -123,7 +118,7 @@ class WindowCheck:
 
 
 def check_window(
-    setup: MonitorSetup,
+    monitor: ChampionMonitor[Any],
     due: DueWindow,
     rows: Rows,
     scored: Scored,
@@ -154,19 +149,21 @@ def check_window(
     DataError
         When a feature is missing, or a numeric one holds text.
     """
-    features = feature_frame(rows.frame, setup.schema)
+    features = feature_frame(rows.frame, monitor.model.schema)
     answers_to = features if answered_rows is None else features[answered_rows]
-    answered = answer_signals(setup.answers, scored, phase=due.phase, features=answers_to, rng=rng)
-    answered = _without_training_rows(setup, due, answered)
+    answered = answer_signals(monitor.answers, scored, phase=due.phase, features=answers_to, rng=rng)
+    answered = _without_training_rows(monitor, due, answered)
     profiles, signals, count = {"outcomes": answered.profile}, answered.signals, answered.labelled
     measured, notes = tuple[ColumnMeasure, ...](), tuple[Reason, ...]()
     if due.phase is Phase.INPUTS:
         profiles, count = {"answers": answered.profile}, len(rows)
-        profiles["inputs"] = measure_profile(features, setup.reference.inputs.grid, columns=setup.features)
-        signals = join_signals([setup.data.measure(profiles["inputs"]), signals])
-        measured = _measures(setup, profiles)
+        profiles["inputs"] = measure_profile(
+            features, monitor.reference.inputs.grid, columns=monitor.features
+        )
+        signals = join_signals([monitor.data.measure(profiles["inputs"]), signals])
+        measured = _measures(monitor, profiles)
         notes = answered.reasons.get(DriftKind.PERFORMANCE, ())  # why nothing is estimated without labels
-    judgement = _judge(setup, due, signals, state, measured, rows=count)
+    judgement = _judge(monitor, due, signals, state, measured, rows=count)
     kinds = (  # the answers know better than the judge why a kind is INSUFFICIENT
         replace(one, reasons=answered.reasons.get(one.kind) or one.reasons)
         if one.level is Level.INSUFFICIENT
@@ -176,25 +173,25 @@ def check_window(
     result = WindowResult(
         window=due.window,
         phase=due.phase,
-        version=setup.version,
+        version=monitor.version,
         rows=count,
         kinds=tuple(kinds),
         changes=tuple(change.to_dict() for change in judgement.alarms),
         columns=tuple(measure.to_dict() for measure in measured),
-        performance=performance_with_reference(answered.performance, setup.answers),
+        performance=performance_with_reference(answered.performance, monitor.answers),
         notes=notes,
     )
     return WindowCheck(result=result, state=judgement.state, profiles=profiles)
 
 
 def refuse_window(
-    setup: MonitorSetup, due: DueWindow, reason: Reason, *, rows: int, state: DetectorState
+    monitor: ChampionMonitor[Any], due: DueWindow, reason: Reason, *, rows: int, state: DetectorState
 ) -> WindowCheck:
     """Return the check of a window that cannot be read at all: every kind INSUFFICIENT, for a named reason."""
-    kinds = [kind for kind in due.phase.kinds if kind in setup.policy.kinds]
+    kinds = [kind for kind in due.phase.kinds if kind in monitor.policy.kinds]
     verdicts = tuple(KindVerdict(kind=kind, level=Level.INSUFFICIENT, reasons=(reason,)) for kind in kinds)
     result = WindowResult(
-        window=due.window, phase=due.phase, version=setup.version, rows=rows, kinds=verdicts
+        window=due.window, phase=due.phase, version=monitor.version, rows=rows, kinds=verdicts
     )
     return WindowCheck(result=result, state=state)
 
@@ -230,13 +227,13 @@ def performance_with_reference(
     return {**performance.to_dict(), "reference": standard.value if standard.defined else None, "drop": drop}
 
 
-def _measures(setup: MonitorSetup, profiles: dict[str, Profile]) -> tuple[ColumnMeasure, ...]:
+def _measures(monitor: ChampionMonitor[Any], profiles: dict[str, Profile]) -> tuple[ColumnMeasure, ...]:
     """Measure features and answers against the reference; not the outcome: its time is the phase ``outcomes``."""
-    drift, reference = setup.config.drift, setup.reference
+    drift, reference = monitor.config.drift, monitor.reference
     levels: dict[str, Any] = {
         "significance": drift.ks_significance,
         "psi_warning": drift.psi_warning,
-        "measures": shown_measures(setup.config),
+        "measures": shown_measures(monitor.config),
     }
     pairs = ((reference.inputs, profiles["inputs"]), (reference.answers, profiles["answers"]))
     measured = [
@@ -246,7 +243,7 @@ def _measures(setup: MonitorSetup, profiles: dict[str, Profile]) -> tuple[Column
 
 
 def _judge(
-    setup: MonitorSetup,
+    monitor: ChampionMonitor[Any],
     due: DueWindow,
     signals: Signals,
     state: DetectorState,
@@ -254,20 +251,24 @@ def _judge(
     *,
     rows: int,
 ) -> Judgement:
-    null = setup.nulls.get(due.phase)
+    null = monitor.nulls.get(due.phase)
     if null is None:  # no kind of this phase is monitored (drift.kinds)
         return Judgement(kinds=(), state=state)
-    where: dict[str, Any] = {"policy": setup.policy, "position": due.window.start, "rows": rows}
-    if setup.policy.name == "fixed_thresholds":
+    where: dict[str, Any] = {"policy": monitor.policy, "position": due.window.start, "rows": rows}
+    if monitor.policy.name == "fixed_thresholds":
         return judge_fixed_thresholds(signals, null, state, measures=measured, **where)
     return judge_window(signals, null, state, **where)
 
 
-def _without_training_rows(setup: MonitorSetup, due: DueWindow, answered: AnswerSignals) -> AnswerSignals:
+def _without_training_rows(
+    monitor: ChampionMonitor[Any], due: DueWindow, answered: AnswerSignals
+) -> AnswerSignals:
     """Blank the answers' signals of a window the champion has learned from."""
-    if not due.learned or setup.trained_to is None:
+    if not due.learned or monitor.trained_to is None:
         return answered
-    reason = trained_on_reason(due, trained_to=setup.trained_to, version=setup.version, clock=setup.clock)
+    reason = trained_on_reason(
+        due, trained_to=monitor.trained_to, version=monitor.version, clock=monitor.clock
+    )
     signals = answered.signals
     blank = np.array([key.kind in _ANSWERS for key in signals.keys])
     values = np.where(blank, np.nan, signals.values)
@@ -316,64 +317,12 @@ def after_check(head: StreamPosition, check: WindowCheck, alert: Alert, *, seq: 
     )
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ChampionMonitor:
-    """A champion, its own past, and what it is monitored by."""
-
-    model: Scorer
-    past: ReferenceSeries
-    setup: MonitorSetup
-
-    @property
-    def version(self) -> int:
-        """The champion's version."""
-        return self.setup.version
-
-    @property
-    def phases(self) -> tuple[Phase, ...]:
-        """Phases whose kinds of drift are monitored; always ``inputs``, which cuts the windows of both."""
-        return tuple(phase for phase in Phase if phase is Phase.INPUTS or phase in self.setup.nulls)
-
-
-def prepare_monitor(
-    model: Scorer,
-    frozen: FrozenReference,
-    *,
-    config: ModelConfig,
-    metric: Metric,
-    version: int,
-    trained_to: float | None,
-) -> ChampionMonitor:
-    """Prepare the monitor of a version from what was frozen with it.
-
-    Parameters
-    ----------
-    metric : Metric
-        What performance is followed by.
-    version : int
-        Its number.
-    trained_to : float | None
-        Position from which on rows are new to it; None where that is not known.
-    """
-    setup = prepare_setup(
-        Reference.from_dict(frozen.profile),
-        frozen.past,
-        config=config,
-        schema=model.schema,
-        metric=metric,
-        version=version,
-        trained_to=trained_to,
-    )
-    return ChampionMonitor(model=model, past=frozen.past, setup=setup)
-
-
 def find_due(
     positions: FloatArray,
-    monitor: ChampionMonitor,
+    monitor: ChampionMonitor[Any],
     phase: Phase,
     head: StreamPosition,
     *,
-    config: ModelConfig,
     judged: Sequence[Window] | None = None,
     now: float = math.inf,
     until: float = math.inf,
@@ -381,25 +330,19 @@ def find_due(
     """Return the windows that a phase has to check next; see ``monitoring.windows.due_windows``."""
     return due_windows(
         positions,
-        cutting=Windowing.of(config),
+        cutting=Windowing.of(monitor.config),
         phase=phase,
         last_end=head.end,
-        trained_to=monitor.setup.trained_to,
+        trained_to=monitor.trained_to,
         judged=judged,
         now=now,
         until=until,
-        most=config.monitoring.max_windows,
+        most=monitor.config.monitoring.max_windows,
     )
 
 
 def monitor_window(
-    monitor: ChampionMonitor,
-    due: DueWindow,
-    rows: Rows,
-    *,
-    late: int,
-    head: StreamPosition,
-    config: ModelConfig,
+    monitor: ChampionMonitor[Any], due: DueWindow, rows: Rows, *, late: int, head: StreamPosition
 ) -> WindowCheck:
     """Check one window; one that cannot be read is INSUFFICIENT by name, not a crash.
 
@@ -414,33 +357,22 @@ def monitor_window(
     """
     changed = head.version is not None and head.version != monitor.version
     state = DetectorState.empty() if changed else head.state
-    rng = np.random.default_rng(seed_for(config.model, str(due.window.start), due.phase.value))
+    rng = np.random.default_rng(seed_for(monitor.config.model, str(due.window.start), due.phase.value))
     try:
-        _require_plain_times(config, rows)
+        _require_plain_times(monitor.config, rows)
         rows = readable_rows(monitor, rows)
-        scored, own = _answers_to(monitor, rows, config)
-        check = check_window(monitor.setup, due, rows, scored, state=state, rng=rng, answered_rows=own)
+        scored, own = _answers_to(monitor, rows)
+        check = check_window(monitor, due, rows, scored, state=state, rng=rng, answered_rows=own)
     except DataError as error:
         reason = Reason(code="unreadable", message=str(error), n=len(rows))
-        check = refuse_window(monitor.setup, due, reason, rows=len(rows), state=state)
+        check = refuse_window(monitor, due, reason, rows=len(rows), state=state)
     check = with_late_labels(check, late)
     return close_champion_period(check, head.state) if changed else check
 
 
-def readable_rows(monitor: ChampionMonitor, rows: Rows) -> Rows:
+def readable_rows(monitor: ChampionMonitor[Any], rows: Rows) -> Rows:
     """Return a window's rows with missing values for what the log conceals."""
-    return show_missing(rows, monitor.setup.concealed, monitor.setup.config)
-
-
-def alert_policy(monitor: ChampionMonitor, *, config: ModelConfig) -> AlertPolicy:
-    """Return who tells the alarms of a monitor's looks."""
-    return AlertPolicy(
-        model=config.model,
-        clock=monitor.setup.clock,
-        config=config.alerts,
-        critical=config.drift_critical,
-        private=frozenset(config.data.private),
-    )
+    return show_missing(rows, monitor.concealed, monitor.config)
 
 
 def _require_plain_times(config: ModelConfig, rows: Rows) -> None:
@@ -450,14 +382,14 @@ def _require_plain_times(config: ModelConfig, rows: Rows) -> None:
         refuse_mixed_zones(rows.frame[data.time])
 
 
-def _answers_to(monitor: ChampionMonitor, rows: Rows, config: ModelConfig) -> tuple[Scored, BoolArray | None]:
+def _answers_to(monitor: ChampionMonitor[Any], rows: Rows) -> tuple[Scored, BoolArray | None]:
     """Return the champion's answers, and to which rows: those it gave where they were logged, else what it would say.
 
     Where the log conceals features it cannot be asked anew: rows that others answered have no answer of its own.
     """
-    if monitor.setup.concealed and VERSION in rows.frame:
-        return served_answers(monitor.model, rows, version=monitor.version, config=config)
-    scored = monitor.model.score(rows, config=config)
-    if config.monitoring.source == "log":
+    if monitor.concealed and VERSION in rows.frame:
+        return served_answers(monitor.model, rows, version=monitor.version, config=monitor.config)
+    scored: Scored = monitor.model.score(rows, config=monitor.config)
+    if monitor.config.monitoring.source == "log":
         return with_logged_answers(scored, rows, version=monitor.version), None
     return scored, None

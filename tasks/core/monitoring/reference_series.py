@@ -157,7 +157,7 @@ class FrozenReference:
     """The two documents that watching a version takes."""
 
     profile: Mapping[str, Any]
-    """The reference in its JSON form (`evergreen.tasks.core.drift.reference.Reference`)."""
+    """The reference in its JSON form (`evergreen.tasks.core.drift.estimate.Reference`)."""
     past: ReferenceSeries
     """Signals of the reference's own windows."""
 

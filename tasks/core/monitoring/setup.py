@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -17,14 +18,15 @@ from evergreen.tasks.core.data.rows import Rows
 from evergreen.tasks.core.data.schema import Schema
 from evergreen.tasks.core.drift.answers import AnswerMonitor, prepare_answers
 from evergreen.tasks.core.drift.calibration import NullModel, fit_null_model, join_null_models
+from evergreen.tasks.core.drift.estimate import Reference
 from evergreen.tasks.core.drift.policy import Policy, drift_policy
 from evergreen.tasks.core.drift.profile_signals import ProfileSignals, prepare_signals
-from evergreen.tasks.core.drift.reference import Reference
 from evergreen.tasks.core.drift.types import DriftKind, Phase, Signals, join_signals
 from evergreen.tasks.core.errors import DataError
 from evergreen.tasks.core.metrics.base import Metric
 from evergreen.tasks.core.metrics.scored import Scored
-from evergreen.tasks.core.monitoring.reference_series import ReferenceSeries, take_signals
+from evergreen.tasks.core.monitoring.reference_series import FrozenReference, ReferenceSeries, take_signals
+from evergreen.tasks.core.monitoring.window_result import AlertPolicy
 from evergreen.tasks.core.profiles.reference import DECISION, SCORE
 from evergreen.tasks.core.training.features import ModelSpec
 from evergreen.tasks.core.training.scoring import Scorer, frame_scores
@@ -160,17 +162,22 @@ def served_answers(
 # Watching a champion: what it is monitored by, prepared once from what was frozen with it.
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class MonitorSetup:
-    """A champion and what it is monitored by."""
+M = TypeVar("M", bound=Scorer)
 
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ChampionMonitor(Generic[M]):
+    """A champion, its own past, and what it is monitored by."""
+
+    model: M
+    past: ReferenceSeries
+    """``model``, ``past``: what answers; signals of the reference's own windows, of whatever length and columns."""
     version: int
     trained_to: float | None
     """``version``, ``trained_to``: the champion, and the position up to which it has learned; None where that is
     not known."""
     config: ModelConfig
-    schema: Schema
-    """``config``, ``schema``: the model's configuration; the version's columns."""
+    """The model's configuration."""
     reference: Reference
     """What windows are compared with."""
     data: ProfileSignals
@@ -189,6 +196,22 @@ class MonitorSetup:
     def clock(self) -> str:
         """Unit of positions."""
         return self.config.data.clock if self.config.data.ordered else "timestamp"
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """Phases whose kinds of drift are monitored; always ``inputs``, which cuts the windows of both."""
+        return tuple(phase for phase in Phase if phase is Phase.INPUTS or phase in self.nulls)
+
+    @property
+    def alert_policy(self) -> AlertPolicy:
+        """How the alarms of its checks are written."""
+        return AlertPolicy(
+            model=self.config.model,
+            clock=self.clock,
+            config=self.config.alerts,
+            critical=self.config.drift_critical,
+            private=frozenset(self.config.data.private),
+        )
 
     @property
     def features(self) -> list[str]:
@@ -210,40 +233,41 @@ class MonitorSetup:
         return {**limits, **unwatched}
 
 
-def prepare_setup(
-    reference: Reference,
-    past: ReferenceSeries,
+def prepare_monitor(
+    model: M,
+    frozen: FrozenReference,
     *,
     config: ModelConfig,
-    schema: Schema,
     metric: Metric,
     version: int,
     trained_to: float | None,
-) -> MonitorSetup:
-    """Prepare a champion's monitor from the documents frozen with it.
+) -> ChampionMonitor[M]:
+    """Prepare the monitor of a version from what was frozen with it.
 
     Parameters
     ----------
-    reference, past : Reference, ReferenceSeries
-        What the version looked like at training, as a whole and window by window.
     metric : Metric
         What performance is followed by.
-    version, trained_to : int, float | None
-        The champion; up to which position it has learned.
+    version : int
+        Its number.
+    trained_to : float | None
+        Position from which on rows are new to it; None where that is not known.
     """
     policy = drift_policy(config, metric=metric)
-    concealed = concealed_features(config, schema)
-    reference, past = without_columns(reference, concealed), series_without(past, concealed)
+    concealed = concealed_features(config, model.schema)
+    reference = without_columns(Reference.from_dict(frozen.profile), concealed)
+    past = series_without(frozen.past, concealed)
     data = prepare_signals(reference.inputs, kind=DriftKind.DATA, min_effect=config.drift.min_effect)
     answers = prepare_answers(reference, config=config, metric=metric)
     whole = join_signals([data.measure(reference.inputs), answers.whole])
     usable = _of_this_window(past, str(config.monitoring.window))
     nulls = {phase: _null_model(phase, usable, whole, policy) for phase in Phase}
-    return MonitorSetup(
+    return ChampionMonitor(
+        model=model,
+        past=frozen.past,
         version=version,
         trained_to=trained_to,
         config=config,
-        schema=schema,
         reference=reference,
         data=data,
         answers=answers,

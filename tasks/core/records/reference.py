@@ -14,7 +14,7 @@ from evergreen.tasks.core.contract.contract import learn_contract
 from evergreen.tasks.core.data.rows import Rows, SplitPlan
 from evergreen.tasks.core.data.schema import Schema
 from evergreen.tasks.core.drift.answers import prepare_answers
-from evergreen.tasks.core.drift.reference import Reference, measure_worth
+from evergreen.tasks.core.drift.estimate import Reference, measure_worth
 from evergreen.tasks.core.errors import NotLearnable
 from evergreen.tasks.core.log_items import Json, LogItem, Params, Text
 from evergreen.tasks.core.metrics.base import Metric

@@ -12,17 +12,15 @@ from evergreen.tasks.core.drift.detect import DetectorState
 from evergreen.tasks.core.drift.types import Phase
 from evergreen.tasks.core.errors import InputError, NotLearnable
 from evergreen.tasks.core.monitoring.monitor import (
-    ChampionMonitor,
     StreamPosition,
     after_check,
-    alert_policy,
     find_due,
     frontier,
     hide_late_labels,
     label_times,
     monitor_window,
-    prepare_monitor,
 )
+from evergreen.tasks.core.monitoring.setup import ChampionMonitor, prepare_monitor
 from evergreen.tasks.core.monitoring.window_result import window_alert
 from evergreen.tasks.core.monitoring.windows import DueWindow
 from evergreen.tasks.core.replay.history import Step
@@ -74,7 +72,7 @@ class SimulatedMonitor:
     """Windows whose inputs were checked."""
     newest: dict[Phase, Mapping[str, Any]] = field(default_factory=dict)
     """The newest entry of each stream, as the ledger would hold it."""
-    _monitor: ChampionMonitor | None = None
+    _monitor: ChampionMonitor[Any] | None = None
 
     @property
     def entries(self) -> list[Mapping[str, Any]]:
@@ -94,7 +92,7 @@ class SimulatedMonitor:
         }
         return StepChecks(levels=levels, opened=opened)
 
-    def _of_champion(self, champion: Version) -> ChampionMonitor:
+    def _of_champion(self, champion: Version) -> ChampionMonitor[Any]:
         """Return the monitor of a champion, prepared when it is promoted."""
         if self._monitor is None or self._monitor.version != champion.number:
             config, plan = self.state.config, champion.model.plan
@@ -108,26 +106,17 @@ class SimulatedMonitor:
             )
         return self._monitor
 
-    def _check(self, monitor: ChampionMonitor, phase: Phase, step: Step) -> int:
+    def _check(self, monitor: ChampionMonitor[Any], phase: Phase, step: Step) -> int:
         """Check what is due in one phase; return how many alarms opened."""
-        position, config, judged = self.streams[phase], self.state.config, None
+        position, judged = self.streams[phase], None
         if phase is Phase.OUTCOMES:
             judged = [one for one in self.judged if position.end is None or one.start >= position.end]
-        since = frontier(position, learned=monitor.setup.trained_to, judged=judged)
+        since = frontier(position, learned=monitor.trained_to, judged=judged)
         positions = self.state.history.rows_until(since, step.until)
-        due = find_due(
-            positions,
-            monitor,
-            phase,
-            position,
-            config=config,
-            judged=judged,
-            now=step.until,
-            until=step.until,
-        )
+        due = find_due(positions, monitor, phase, position, judged=judged, now=step.until, until=step.until)
         return sum(self._check_window(monitor, one) for one in due.windows)
 
-    def _check_window(self, monitor: ChampionMonitor, due: DueWindow) -> int:
+    def _check_window(self, monitor: ChampionMonitor[Any], due: DueWindow) -> int:
         """Check one window, of outcomes with the labels known by then, and store what the ledger would."""
         config, position, late = self.state.config, self.streams[due.phase], 0
         rows = self.state.history.between(due.window)
@@ -138,10 +127,10 @@ class SimulatedMonitor:
             rows, late = hide_late_labels(
                 rows, target=config.data.target, known_at=label_at, known_by=due.known_by
             )
-        result = monitor_window(monitor, due, rows, late=late, head=position, config=config)
-        alert = window_alert(result.result, position.alert, policy=alert_policy(monitor, config=config))
+        result = monitor_window(monitor, due, rows, late=late, head=position)
+        alert = window_alert(result.result, position.alert, policy=monitor.alert_policy)
         self.streams[due.phase] = after_check(position, result, alert, seq=position.seq + 1)
-        entry = result.result.to_entry(clock=monitor.setup.clock)
+        entry = result.result.to_entry(clock=monitor.clock)
         self.newest[due.phase] = {**entry, "alert": alert.to_dict()}
         return sum(alarm.level is not AlertLevel.WARNING for alarm in alert.opened)
 

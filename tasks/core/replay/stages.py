@@ -18,7 +18,7 @@ from evergreen.tasks.core.contract.check import ContractResult
 from evergreen.tasks.core.contract.contract import Contract, apply_limits, learn_contract
 from evergreen.tasks.core.data.clock import format_position, parse_position
 from evergreen.tasks.core.data.rows import Parts
-from evergreen.tasks.core.drift.reference import Reference
+from evergreen.tasks.core.drift.estimate import Reference
 from evergreen.tasks.core.errors import NotLearnable
 from evergreen.tasks.core.metrics.base import Metric
 from evergreen.tasks.core.metrics.registry import deciding_metric, metrics_of

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from evergreen.tasks.core.drift.answers import answer_signals, prepare_answers
-from evergreen.tasks.core.drift.estimate import MOST_CALIBRATION_ERROR
-from evergreen.tasks.core.drift.reference import Reference, loss_metric
+from evergreen.tasks.core.drift.estimate import MOST_CALIBRATION_ERROR, Reference, loss_metric
 from evergreen.tasks.core.drift.types import DriftKind, Phase
 from evergreen.tasks.core.metrics.registry import deciding_metric, get_metric
 from evergreen.tasks.core.metrics.scored import Scored

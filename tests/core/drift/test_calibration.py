@@ -10,8 +10,12 @@ from statsmodels.tsa.stattools import acf
 
 from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.config.units import parse_rate, parse_span
-from evergreen.tasks.core.drift.calibration import fit_null_model, join_null_models
-from evergreen.tasks.core.drift.limits_table import calibration_table, expected_false_alarms
+from evergreen.tasks.core.drift.calibration import (
+    calibration_table,
+    expected_false_alarms,
+    fit_null_model,
+    join_null_models,
+)
 from evergreen.tasks.core.drift.policy import Policy, drift_policy, signal_levels, windows_in_budget
 from evergreen.tasks.core.drift.seasons import (
     _autocorrelation,

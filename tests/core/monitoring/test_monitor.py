@@ -5,10 +5,10 @@ import pytest
 
 from evergreen.tasks.core.data.clock import Window
 from evergreen.tasks.core.drift.detect import DetectorState
-from evergreen.tasks.core.drift.reference import Reference
 from evergreen.tasks.core.drift.types import DriftKind, Phase
 from evergreen.tasks.core.monitoring.monitor import check_window
-from evergreen.tasks.core.monitoring.setup import prepare_setup
+from evergreen.tasks.core.monitoring.reference_series import FrozenReference
+from evergreen.tasks.core.monitoring.setup import prepare_monitor
 from evergreen.tasks.core.monitoring.windows import DueWindow
 from tests.support.monitoring import MINUTE, Trained
 
@@ -20,11 +20,10 @@ def trained():
 
 def check_inputs(trained, **options):
     """Check the inputs of a window of 500 rows by fixed thresholds; return the verdicts by kind of drift."""
-    setup = prepare_setup(
-        Reference.from_dict(trained.reference_document()),
-        trained.past(),
+    monitor = prepare_monitor(
+        trained,
+        FrozenReference(profile=trained.reference_document(), past=trained.past()),
         config=trained.config,
-        schema=trained.schema,
         metric=trained.metric,
         version=1,
         trained_to=None,
@@ -33,7 +32,9 @@ def check_inputs(trained, **options):
     rows, scored = trained.window(n=500, start=start, **options)
     window = Window(start, start + 500 * MINUTE)
     due = DueWindow(window=window, phase=Phase.INPUTS, known_by=window.end)
-    check = check_window(setup, due, rows, scored, state=DetectorState.empty(), rng=np.random.default_rng(0))
+    check = check_window(
+        monitor, due, rows, scored, state=DetectorState.empty(), rng=np.random.default_rng(0)
+    )
     return {verdict.kind: verdict for verdict in check.result.kinds}
 
 
