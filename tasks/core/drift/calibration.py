@@ -473,7 +473,7 @@ def expected_false_alarms(*, policy: Policy) -> dict[str, Any]:
 def _row(
     null: NullModel, place: int, policy: Policy, *, limits: FloatArray, slope: FloatArray
 ) -> dict[str, Any]:
-    """Return a signal's row; ``limits`` (3, k), and ``slope`` (k,) of a step on the scale, in the their own units."""
+    """Return a signal's row; ``limits`` (3, k), and ``slope`` (k,) of a step on the scale, in their own units."""
     key, phases = null.keys[place], int(null.phases[place])
     columns = sum(kind is key.kind for kind, _ in null.columns)
     needed, effective = int(null.needed[place]), float(null.level.freedom[0, place] + 1)
