@@ -18,8 +18,6 @@ from evergreen.deployments.cli.output import (
     show,
 )
 
-STAGE_WORDS = {"champion": "Production", "challenger": "Staging", "candidate": "None", "fallback": "Archived"}
-
 
 def add_commands(app: typer.Typer) -> None:
     """Register this module's commands."""
@@ -36,6 +34,8 @@ def status(model: Model, json: Json = False) -> None:
 
 def _print_status(result: dict[str, Any]) -> None:
     from rich.table import Table
+
+    from evergreen.tasks.core.promotion.registry_state import STAGE_WORDS
 
     table = Table("alias", "version", "stage word", "validation", "trained to", title=result["model"])
     for alias, word in STAGE_WORDS.items():

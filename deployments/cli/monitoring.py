@@ -146,13 +146,8 @@ def _print_limits(result: dict[str, Any]) -> None:
 
     for sentence in result["sentences"]:
         print(sentence)
-    names = {
-        "level": "limit",
-        "jump": "jump",
-        "sustained": "sustained",
-        "null_sd": "sd",
-        "sampling_sd": "of rows",
-    }
+    names = {"level": "limit", "jump": "jump", "sustained": "sustained"}
+    names |= {"null_sd": "sd", "sampling_sd": "of rows"}
     table = Table(box=None, pad_edge=False)
     for title in ("kind", "column", "signal", "expected", *names.values(), "windows", "season", "from"):
         table.add_column(title, no_wrap=True)
@@ -197,9 +192,8 @@ def _send_test(setup: Setup) -> dict[str, Any]:
 
 
 def _deliver_pending(setup: Setup) -> dict[str, Any]:
-    automations = find_prefect(
-        setup.settings
-    )  # where none runs, the next run that has one sends their events
+    # where no server runs, the next run that has one sends the events of automations
+    automations = find_prefect(setup.settings)
     from evergreen.tasks.alerts import deliver_alerts
 
     reasons = [reason.to_dict() for reason in deliver_alerts.fn(setup, automations=automations)]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
 from typer import Argument, Option
+
+from evergreen.tasks.core.errors import InputError
 
 _MODEL_HELP = "A configured model's name, or the path of its YAML file."
 
@@ -36,3 +39,19 @@ def split_names(text: str | None) -> list[str]:
     ['amount', 'country']
     """
     return [name.strip() for name in (text or "").split(",") if name.strip()]
+
+
+def read_duration(text: str, *, option: str) -> timedelta:
+    """Return the duration an option gives, e.g. ``90d``.
+
+    Raises
+    ------
+    InputError
+        When it is none.
+    """
+    from evergreen.tasks.core.config.units import parse_duration
+
+    try:
+        return timedelta(seconds=parse_duration(text).amount)
+    except ValueError as error:
+        raise InputError(f"Duration '{text}' of {option} cannot be read: {error}.") from error

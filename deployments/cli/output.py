@@ -37,12 +37,14 @@ def note(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
-def show(result: dict[str, Any], print_text: Callable[[dict[str, Any]], None], *, as_json: bool) -> None:
-    """Print a result: one JSON object, or for people as ``print_text`` does."""
+def show(result: dict[str, Any], text: str | Callable[[dict[str, Any]], None], *, as_json: bool) -> None:
+    """Print a result: one JSON object; for people the text, or what a function prints of the result."""
     if as_json:
         print(json.dumps(clean(result), default=str, allow_nan=False))
+    elif isinstance(text, str):
+        print(text)
     else:
-        print_text(result)
+        text(result)
 
 
 _WIDE = 10_000

@@ -12,6 +12,7 @@ from evergreen.deployments.cli.options import Json, OptionalModel, add_group
 from evergreen.deployments.cli.output import note, quiet_environment, require_prefect, show
 from evergreen.deployments.servers import start_servers, stop_servers
 from evergreen.tasks.core.errors import InputError, NotLearnable
+from evergreen.tasks.core.verdict import Reason
 from evergreen.tasks.io.settings import read_settings
 
 
@@ -59,18 +60,11 @@ def doctor(json: Json = False) -> None:
 
     checks = run_checks()
     failed = [check for check in checks if not check["ok"]]
-    reasons = [
-        {"code": check["check"], "message": check["message"], "observed": None, "limit": None}
-        for check in failed
-    ]
+    reasons = [Reason(code=check["check"], message=check["message"]).to_dict() for check in failed]
     result = {"state": "Unhealthy" if failed else "Healthy", "reasons": reasons, "checks": checks}
-    show(result, _print_checks, as_json=json)
+    lines = [f"{'ok  ' if one['ok'] else 'FIX '} {one['check']}: {one['message']}" for one in checks]
+    show(result, "\n".join(lines), as_json=json)
     raise typer.Exit(1 if failed else 0)
-
-
-def _print_checks(result: dict[str, Any]) -> None:
-    for check in result["checks"]:
-        print(f"{'ok  ' if check['ok'] else 'FIX '} {check['check']}: {check['message']}")
 
 
 def up(
@@ -102,11 +96,8 @@ def _print_servers(result: dict[str, Any]) -> None:
 def down(json: Json = False) -> None:
     """Stop the servers that 'evergreen up' started."""
     stopped = stop_servers(read_settings().home)
-    show({"state": "Down", "reasons": [], "ended": stopped}, _print_stopped, as_json=json)
-
-
-def _print_stopped(result: dict[str, Any]) -> None:
-    print(f"stopped: {', '.join(result['ended'])}" if result["ended"] else "nothing was running")
+    text = f"stopped: {', '.join(stopped)}" if stopped else "nothing was running"
+    show({"state": "Down", "reasons": [], "ended": stopped}, text, as_json=json)
 
 
 def deploy(json: Json = False) -> None:
@@ -115,14 +106,10 @@ def deploy(json: Json = False) -> None:
     require_prefect("Deployments live on a Prefect server and none is running.", settings)
     from evergreen.deployments.deploy import deploy_models
 
-    result = {"state": "Deployed", "reasons": [], "deployments": deploy_models(settings)}
-    show(result, _print_deployments, as_json=json)
-
-
-def _print_deployments(result: dict[str, Any]) -> None:
-    for name in result["deployments"]:
-        print(name)
-    print("Start a worker with: evergreen up --worker   (or: prefect worker start --pool evergreen)")
+    names = deploy_models(settings)
+    next_step = "Start a worker with: evergreen up --worker   (or: prefect worker start --pool evergreen)"
+    result = {"state": "Deployed", "reasons": [], "deployments": names}
+    show(result, "\n".join([*names, next_step]), as_json=json)
 
 
 def migrate(

@@ -55,13 +55,8 @@ def retrain(
     if force and not (reason or "").strip():
         raise InputError("--force needs a reason, which is recorded in the ledger: add --reason 'TEXT'.")
     setup = open_model(model)
-    options: dict[str, Any] = {
-        "trigger": trigger,
-        "force": force,
-        "reason": reason,
-        "until": until,
-        "dry_run": dry_run,
-    }
+    options: dict[str, Any] = {"trigger": trigger, "force": force, "reason": reason}
+    options |= {"until": until, "dry_run": dry_run}
     result = _answer_without_run(setup, **options)
     if result is None:
         result = run_stage("retrain", model, setup=setup, **options)
@@ -240,15 +235,13 @@ def pause(model: Model, reason: ReasonText, json: Json = False) -> None:
     """Forbid every retraining of a model until it is resumed."""
     from evergreen.tasks.io.retraining import pause_retraining
 
-    show(pause_retraining(open_model(model), why=reason), _print_reason, as_json=json)
+    result = pause_retraining(open_model(model), why=reason)
+    show(result, result["reasons"][0]["message"], as_json=json)
 
 
 def resume(model: Model, reason: ReasonText = "", json: Json = False) -> None:
     """Allow retrainings again after a pause."""
     from evergreen.tasks.io.retraining import resume_retraining
 
-    show(resume_retraining(open_model(model), why=reason), _print_reason, as_json=json)
-
-
-def _print_reason(result: dict[str, Any]) -> None:
-    print(result["reasons"][0]["message"])
+    result = resume_retraining(open_model(model), why=reason)
+    show(result, result["reasons"][0]["message"], as_json=json)

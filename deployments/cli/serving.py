@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 from typer import Argument, Option
 
-from evergreen.deployments.cli.options import Json, Model, add_group, split_names
+from evergreen.deployments.cli.options import Json, Model, add_group, read_duration, split_names
 from evergreen.deployments.cli.output import note, print_result, quiet_environment, run_stage, show
 from evergreen.tasks.core.errors import InputError
 from evergreen.tasks.io.settings import read_settings, utc_now
@@ -81,16 +80,12 @@ def create_key(
     from evergreen.tasks.io import serving_keys
 
     now, path = utc_now(), serving_keys.keys_path(read_settings())
-    until = now + _duration(expires) if expires else None
+    until = now + read_duration(expires, option="--expires") if expires else None
     secret = serving_keys.create_key(path, name, at=now, expires=until)
     result = {"state": "Created", "reasons": [], "name": name, "secret": secret}
-    show({**result, "expires": until.isoformat() if until else None}, _print_secret, as_json=json)
+    show({**result, "expires": until.isoformat() if until else None}, secret, as_json=json)
     if not json:
         note(f"Copy it now: {path} keeps only a digest of it. Services accept key '{name}' within a second.")
-
-
-def _print_secret(result: dict[str, Any]) -> None:
-    print(result["secret"])
 
 
 def list_keys(json: Json = False) -> None:
@@ -123,20 +118,7 @@ def revoke_key(name: Name, json: Json = False) -> None:
     from evergreen.tasks.io import serving_keys
 
     serving_keys.revoke_key(serving_keys.keys_path(read_settings()), name)
-    show({"state": "Revoked", "reasons": [], "name": name}, _print_revoked, as_json=json)
-
-
-def _print_revoked(result: dict[str, Any]) -> None:
-    print(f"revoked: {result['name']}")
-
-
-def _duration(text: str) -> timedelta:
-    from evergreen.tasks.core.config.units import parse_duration
-
-    try:
-        return timedelta(seconds=parse_duration(text).amount)
-    except ValueError as error:
-        raise InputError(f"Wrong value '{text}' for --expires: {error}.") from None
+    show({"state": "Revoked", "reasons": [], "name": name}, f"revoked: {name}", as_json=json)
 
 
 def predict_batch(

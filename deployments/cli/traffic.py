@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer import Argument, Option
 
-from evergreen.deployments.cli.options import DryRun, Json, Model, ReasonText, add_group
+from evergreen.deployments.cli.options import DryRun, Json, Model, ReasonText, add_group, read_duration
 from evergreen.deployments.cli.output import open_model, print_reasons, print_result, run_stage, show
-from evergreen.tasks.core.errors import InputError, unknown_name
-
-if TYPE_CHECKING:
-    from datetime import timedelta
+from evergreen.tasks.core.errors import unknown_name
 
 TestName = Annotated[str | None, Option("--name", help="Name of the test (default: the one that runs).")]
 
@@ -63,9 +60,8 @@ def set_traffic(
     """Replace all challengers and shadows by those you name."""
     from evergreen.tasks.io.traffic import set_variants
 
-    result = set_variants(
-        open_model(model), challengers=challenger or [], shadows=shadow or [], why=reason, dry_run=dry_run
-    )
+    variants = {"challengers": challenger or [], "shadows": shadow or []}
+    result = set_variants(open_model(model), **variants, why=reason, dry_run=dry_run)
     show(result, _print_traffic, as_json=json)
 
 
@@ -92,7 +88,7 @@ def ramp(
         canary=canary,
         steps=parse_steps(steps) if steps else None,
         min_rows=min_rows,
-        min_time=_duration(min_time) if min_time else None,
+        min_time=read_duration(min_time, option="--min-time") if min_time else None,
         why=reason,
         dry_run=dry_run,
     )
@@ -104,17 +100,6 @@ def stop(model: Model, reason: ReasonText, dry_run: DryRun = False, json: Json =
     from evergreen.tasks.io.traffic import stop_variants
 
     show(stop_variants(open_model(model), why=reason, dry_run=dry_run), _print_traffic, as_json=json)
-
-
-def _duration(text: str) -> timedelta:
-    from datetime import timedelta
-
-    from evergreen.tasks.core.config.units import parse_duration
-
-    try:
-        return timedelta(seconds=parse_duration(text).amount)
-    except ValueError as error:
-        raise InputError(f"Duration '{text}' of --min-time cannot be read: {error}") from error
 
 
 def _print_traffic(result: dict[str, Any]) -> None:
@@ -163,12 +148,8 @@ def create(
 
     if mode is not None and mode not in MODES:
         raise unknown_name("mode", mode, MODES, where="--mode")
-    live = {
-        "metric": metric,
-        "share": share,
-        "min_improvement": min_improvement,
-        "max_duration": max_duration,
-    }
+    live = {"metric": metric, "share": share}
+    live |= {"min_improvement": min_improvement, "max_duration": max_duration}
     result = create_test(
         open_model(model),
         challenger=challenger,
