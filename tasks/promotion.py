@@ -105,18 +105,16 @@ def _go_back(
     The failure is recorded only afterwards: a crash in between leaves a champion that still has to be tested.
     """
     state, version = transaction.registry_state(), recorded.plan.version
-    made = automatic_rollbacks(state.history)
+    made, failed = automatic_rollbacks(state.history), f"Version {version} failed its smoke test"
     if made >= attempts:
-        code = "rollback_attempts_exhausted"
-        message = (
-            f"Version {version} failed its smoke test and stays: {made} of {attempts} rollbacks are made."
-        )
-        return None, Reason(code=code, message=message, observed=made, limit=attempts)
+        message = f"{failed} and stays: {made} of {attempts} rollbacks are made."
+        spent = Reason(code="rollback_attempts_exhausted", message=message, observed=made, limit=attempts)
+        return None, spent
     try:
         plan = plan_rollback(
             state,
             now=transaction.clock(),
-            reason=f"Version {version} failed its smoke test.",
+            reason=f"{failed}.",
             expected_champion=version,
             evidence=recorded.plan_id,
             proves=True,
@@ -248,32 +246,25 @@ class Promoter:
     ) -> StageResult:
         """Plan on what is there, under the lock, and apply it; a dry run plans without the lock and shows it."""
         if dry_run:
-            state = read_registry_state(self.registry, self.ledger, self.model)
-            return _dry_run_result(plan(state, now=self.clock()))
+            present = read_registry_state(self.registry, self.ledger, self.model)
+            return _dry_run_result(plan(present, now=self.clock()))
         with self._transaction() as transaction:
             if precondition is not None:
                 precondition()
-            return _apply(
-                transaction,
-                plan(transaction.registry_state(), now=self.clock()),
-                self.smoke,
-                self.max_rollback_attempts,
-            )
+            made = plan(transaction.registry_state(), now=self.clock())
+            state = State.PROMOTED if made.kind == "promotion" else State.CHAMPION_RESTORED
+            recorded, reasons = transaction.carry_out(made), [Reason(code=made.kind, message=made.reason)]
+            if self.smoke is not None:
+                tested = smoke_test(
+                    transaction, recorded, smoke=self.smoke, attempts=self.max_rollback_attempts
+                )
+                state, reasons = tested.state(state), [*reasons, *tested.reasons]
+            return _result(transaction, state, reasons, plan_id=recorded.plan_id, evidence=made.evidence)
 
     def _transaction(self, patience_s: float = 0.0) -> AbstractContextManager[AliasTransaction]:
         return alias_transaction(
             self.registry, self.ledger, self.model, clock=self.clock, patience_s=patience_s
         )
-
-
-def _apply(transaction: AliasTransaction, plan: Plan, smoke: Smoke | None, attempts: int) -> StageResult:
-    state = State.PROMOTED if plan.kind == "promotion" else State.CHAMPION_RESTORED
-    recorded = transaction.carry_out(plan)
-    reasons = [Reason(code=plan.kind, message=plan.reason)]
-    if smoke is not None:
-        tested = smoke_test(transaction, recorded, smoke=smoke, attempts=attempts)
-        state, reasons = tested.state(state), [*reasons, *tested.reasons]
-    return _result(transaction, state, reasons, plan_id=recorded.plan_id, evidence=plan.evidence)
 
 
 def _repair(transaction: AliasTransaction) -> list[Reason]:

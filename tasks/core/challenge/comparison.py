@@ -46,7 +46,7 @@ class Contestants:
 def choose_contestants(
     *, model: str, aliases: Mapping[str, int], tags: Mapping[int, Mapping[str, str]]
 ) -> Contestants:
-    """Name the challenger and its opponent.
+    """Name the challenger and what it is compared with.
 
     Parameters
     ----------
@@ -118,17 +118,9 @@ class Comparison:
     """First and last moment of the rows, as text."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class EvaluationRows:
-    """The rows of a comparison, and the version that stands for the champion on them."""
-
-    defender: int | None
-    usable: BoolArray
-
-
 def choose_evaluation_rows(
     challenger: BoolArray, defenders: Mapping[int, BoolArray], *, model: str, window: str
-) -> EvaluationRows:
+) -> tuple[int | None, BoolArray]:
     """Choose the defender and the rows that neither side was trained on.
 
     The champion itself defends wherever at least half of the rows are new to it. The version it was judged as
@@ -143,6 +135,11 @@ def choose_evaluation_rows(
     model, window : str
         For messages.
 
+    Returns
+    -------
+    tuple of int and array of bool, shape (n,)
+        The version that defends (None: the naive baseline does), and the rows that both are compared on.
+
     Raises
     ------
     NotLearnable
@@ -151,7 +148,7 @@ def choose_evaluation_rows(
     Examples
     --------
     >>> new, old = np.array([True, True]), np.array([False, False])
-    >>> choose_evaluation_rows(new, {5: old, 4: new}, model="fraud", window="7d").defender
+    >>> choose_evaluation_rows(new, {5: old, 4: new}, model="fraud", window="7d")[0]
     4
     """
     defender, usable = None, challenger
@@ -167,7 +164,7 @@ def choose_evaluation_rows(
             "Wait for newer labelled rows, or train a challenger that leaves them out."
         )
         raise NotLearnable("no_unseen_rows", message, observed=0, limit=1, n=len(usable))
-    return EvaluationRows(defender=defender, usable=usable)
+    return defender, usable
 
 
 def check_same_clock(plan: SplitPlan, config: ModelConfig, *, version: int) -> None:
@@ -266,32 +263,31 @@ def score_comparison(
     for version, model in models.items():
         check_same_clock(model.plan, config, version=version)
     unseen = {version: unseen_rows(model.plan, parts.evaluation) for version, model in models.items()}
-    chosen = choose_evaluation_rows(
+    defender, usable = choose_evaluation_rows(
         unseen[contestants.challenger],
         {version: unseen[version] for version in contestants.defenders},
         model=config.model,
         window=str(config.evaluation.validation_window),
     )
-    challenger, rows = models[contestants.challenger], parts.evaluation.take(chosen.usable)
+    challenger, rows = models[contestants.challenger], parts.evaluation.take(usable)
     answers, fingerprint = challenger.score(rows, config=config), rows.fingerprint
     schema, window = challenger.schema, None
-    if chosen.defender is None:
+    if defender is None:
         rng = np.random.default_rng(seed_for(config.model, fingerprint, "baseline"))
         spec = ModelSpec(schema, config, challenger.classes)
         baseline = baseline_scores("constant", spec, training=parts.training, rows=rows, rng=rng)
         metric, defence = no_skill_baseline(metric, baseline=baseline, answers=answers, rng=rng)
     else:
-        defence = models[chosen.defender].score(rows, config=config)
+        defence = models[defender].score(rows, config=config)
     if rows.positions is not None and len(rows):
-        first, last = float(rows.positions.min()), float(rows.positions.max())
-        clock = config.data.clock
-        window = format_position(first, clock=clock), format_position(last, clock=clock)
+        clock, span = config.data.clock, (float(rows.positions.min()), float(rows.positions.max()))
+        window = format_position(span[0], clock=clock), format_position(span[1], clock=clock)
     return Comparison(
         metric=metric,
         champion=defence,
         challenger=answers,
         blocks=block_rows(rows, schema=schema, config=config),
-        defender=chosen.defender,
+        defender=defender,
         fingerprint=fingerprint,
         window=window,
     )

@@ -41,8 +41,7 @@ def check_refit(judged: Scorer, refit: Scorer, training: Rows, *, config: ModelC
     config : ModelConfig
         ``promotion.refit_agreement`` is the bound.
     """
-    newest = np.arange(max(len(training) - MOST_COMPARED, 0), len(training))
-    rows = training.take(newest)
+    rows = training.take(np.arange(max(len(training) - MOST_COMPARED, 0), len(training)))
     agreement = measure_agreement(judged.score(rows, config=config), refit.score(rows, config=config))
     return judge_agreement(agreement, bound=config.promotion.refit_agreement, n=len(rows))
 

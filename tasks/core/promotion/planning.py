@@ -36,15 +36,11 @@ OUTSIDE = "The aliases were changed outside Evergreen; the ledger records it and
 
 @dataclass(frozen=True, kw_only=True)
 class Settlement:
-    """How an open plan ends: ``finish`` or ``abandon``, and the steps that are left to do for it."""
+    """How an open plan ends, and the steps that are left to do for it."""
 
-    decision: Literal["finish", "abandon"]
+    outcome: Literal["finished", "abandoned"]
+    """As the ledger closes the plan."""
     steps: tuple[PlanStep, ...]
-
-    @property
-    def outcome(self) -> str:
-        """Return the word the ledger closes the plan with."""
-        return {"finish": "finished", "abandon": "abandoned"}[self.decision]
 
 
 def plan_promotion(
@@ -170,7 +166,7 @@ def settle(plan: Plan, aliases: Mapping[str, int], *, existing: Collection[int] 
     left = tuple(
         step for step in steps if not step.is_done(aliases) and (existing is None or step.version in existing)
     )
-    return Settlement(decision="finish" if moved else "abandon", steps=left)
+    return Settlement(outcome="finished" if moved else "abandoned", steps=left)
 
 
 def _first_but(excluded: int | None, versions: list[int]) -> int | None:

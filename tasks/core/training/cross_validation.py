@@ -191,8 +191,7 @@ def settings_to_try(candidate: Candidate, *, random_state: int) -> list[dict[str
     grid = ParameterGrid(candidate.search)
     if len(grid) <= candidate.search_iterations:
         return list(grid)
-    sampled = ParameterSampler(candidate.search, candidate.search_iterations, random_state=random_state)
-    return list(sampled)
+    return list(ParameterSampler(candidate.search, candidate.search_iterations, random_state=random_state))
 
 
 def search_settings(candidate: Candidate, rows: Rows, spec: ModelSpec, *, metric: Metric) -> dict[str, Any]:

@@ -111,13 +111,9 @@ class ModelLibrary:
 
 @LIBRARIES.reader
 def _as_library(name: str, thing: Any) -> ModelLibrary:
-    return require_type(
-        thing,
-        ModelLibrary,
-        what=f"The model library '{name}' is",
-        allowed="a evergreen.tasks.core.training.estimators.ModelLibrary. Correct it, or remove it from "
-        "training.allow.",
-    )
+    what, kind = f"The model library '{name}' is", "a evergreen.tasks.core.training.estimators.ModelLibrary"
+    allowed = f"{kind}. Correct it, or remove it from training.allow."
+    return require_type(thing, ModelLibrary, what=what, allowed=allowed)
 
 
 _FORESTS = ("sklearn.ensemble.RandomForest", "sklearn.ensemble.ExtraTrees")

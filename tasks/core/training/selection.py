@@ -38,14 +38,6 @@ FoldScores = Mapping[str, Sequence[float] | FloatArray]
 
 
 @dataclass(frozen=True, kw_only=True)
-class CriteriaResult:
-    """Whether values meet the criteria, and one reason for each comparison that does not hold."""
-
-    met: bool
-    reasons: tuple[Reason, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
 class Criteria:
     """Parsed criteria (`parse_criteria`): the ``text`` as written, and the ``names`` of the metrics in it."""
 
@@ -53,7 +45,7 @@ class Criteria:
     names: frozenset[str]
     _tree: ast.expr = field(repr=False, compare=False)
 
-    def judge(self, values: Mapping[str, float]) -> CriteriaResult:
+    def judge(self, values: Mapping[str, float]) -> tuple[Reason, ...]:
         """Judge values by name; a missing or NaN value is a named reason and never met."""
         missing = "was not measured or is not a number, so the criteria cannot be met."
         failed = [
@@ -62,11 +54,11 @@ class Criteria:
             if not math.isfinite(values.get(name, math.nan))
         ]
         if failed:
-            return CriteriaResult(met=False, reasons=tuple(failed))
+            return tuple(failed)
         if _evaluate(self._tree, values, failed):
-            return CriteriaResult(met=True)
+            return ()
         whole = Reason(code="criterion_not_met", message=f"The selection criteria '{self.text}' are not met.")
-        return CriteriaResult(met=False, reasons=tuple(failed) or (whole,))
+        return tuple(failed) or (whole,)
 
 
 def parse_criteria(text: str, *, choices: Iterable[str] | None = None, where: str = "") -> Criteria:
@@ -92,9 +84,9 @@ def parse_criteria(text: str, *, choices: Iterable[str] | None = None, where: st
     Examples
     --------
     >>> criteria = parse_criteria("accuracy > 0.90 and accuracy_std < 0.05")
-    >>> criteria.judge({"accuracy": 0.93, "accuracy_std": 0.01}).met
-    True
-    >>> criteria.judge({"accuracy": 0.85, "accuracy_std": 0.01}).reasons[0].message
+    >>> criteria.judge({"accuracy": 0.93, "accuracy_std": 0.01})
+    ()
+    >>> criteria.judge({"accuracy": 0.85, "accuracy_std": 0.01})[0].message
     'accuracy is 0.85; wanted: accuracy > 0.9.'
     """
     place = f" in {where}" if where else ""
@@ -284,7 +276,7 @@ def _candidate(name: str, scores: FoldScores, metric: Metric, criteria: Criteria
         why = "is undefined in at least one fold (one class only, or a failed fit)."
         reasons = (Reason(code="metric_undefined", message=f"{metric.name} of '{name}' {why}"),)
     elif criteria is not None:
-        reasons = criteria.judge(summary).reasons
+        reasons = criteria.judge(summary)
     return CandidateResult(name=name, mean=mean, std=std, eligible=not reasons, reasons=reasons)
 
 

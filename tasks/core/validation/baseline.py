@@ -42,7 +42,7 @@ def measure_margin(
     baseline, scored : Scored
         Answers of both on the same n rows.
     kind : {'constant', 'persistence'}
-        The baseline; a constant one stands beside guesses (``naive_opponent``).
+        The baseline; a constant one is compared with guesses as well (``no_skill_baseline``).
     blocks : array, shape (n,), or None
         Block of each row; None declares rows independent.
     rng : numpy.random.Generator
@@ -128,10 +128,8 @@ def baseline_gate(context: GateContext, limits: ValidationConfig) -> Iterator[Ch
     for kind, baseline in context.baselines.items():
         if kind == "persistence" and limits.baseline == "constant":
             continue
-        metric, scored, rng = context.metric, context.scored, context.rng
-        difference = measure_margin(
-            metric, baseline=baseline, scored=scored, kind=kind, blocks=blocks, rng=rng
-        )
+        given = {"baseline": baseline, "scored": context.scored}
+        difference = measure_margin(context.metric, **given, kind=kind, blocks=blocks, rng=context.rng)
         yield check_margin(
             difference,
             kind=kind,

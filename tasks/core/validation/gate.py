@@ -166,22 +166,17 @@ class Gate:
         if isinstance(self.section, str):
             return reduce(getattr, self.section.split("."), config)
         if self.section is None and self.options:
-            raise ConfigError(
-                f"The gate '{self.name}' takes no options. Write its name alone in validation.gates."
-            )
+            alone = "Write its name alone in validation.gates."
+            raise ConfigError(f"The gate '{self.name}' takes no options. {alone}")
         where = f"validation.gates: {self.name}"
         return None if self.section is None else read_options(self.section, self.options, where=where)
 
     def _result(self, answer: Any) -> CheckResult:
         if isinstance(answer, CheckResult):
             return answer
-        verdict = require_type(
-            answer,
-            Verdict,
-            what=f"The gate '{self.name}' returned",
-            allowed="a evergreen.tasks.core.verdict.Verdict (outcome and reasons). Correct the function, or remove it "
-            "from validation.gates.",
-        )
+        what, kind = f"The gate '{self.name}' returned", "a evergreen.tasks.core.verdict.Verdict"
+        allowed = f"{kind} (outcome and reasons). Correct the function, or remove it from validation.gates."
+        verdict = require_type(answer, Verdict, what=what, allowed=allowed)
         return CheckResult(name=self.name, verdict=verdict, family=self.family)
 
 

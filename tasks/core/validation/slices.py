@@ -146,9 +146,8 @@ def check_slices(measures: Sequence[SliceMeasure], *, metric: Metric, max_drop: 
     certain = [m for m in measures if m.drop - quantile * m.standard_error > max_drop]
     possible = [m for m in measures if m.drop > max_drop and m not in certain]
     worst = max(measures, key=lambda m: m.drop)
-    message = (
-        f"Worst of {len(measures)} slices: {worst.column} = {worst.value}, {metric.name} {worst.metric:.4g}."
-    )
+    where = f"{worst.column} = {worst.value}"
+    message = f"Worst of {len(measures)} slices: {where}, {metric.name} {worst.metric:.4g}."
     return check(
         "slices",
         failed=[_behind(m, metric, max_drop) for m in certain],
@@ -184,7 +183,6 @@ def slices_gate(context: GateContext, wanted: SliceConfig) -> CheckResult:
         )
     public = [name for name in context.schema.categorical if name not in context.config.data.private]
     columns = wanted.columns or default_columns(frame, public)
-    measures = measure_slices(
-        context.scored, slice_labels(frame, columns), metric=context.metric, min_rows=wanted.min_rows
-    )
-    return check_slices(measures, metric=context.metric, max_drop=wanted.max_drop)
+    labels, metric = slice_labels(frame, columns), context.metric
+    measures = measure_slices(context.scored, labels, metric=metric, min_rows=wanted.min_rows)
+    return check_slices(measures, metric=metric, max_drop=wanted.max_drop)

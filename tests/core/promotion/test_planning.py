@@ -343,7 +343,7 @@ def test_steps_about_versions_deleted_since_are_passed_over():
 def test_a_plan_whose_champion_was_moved_to_a_third_version_is_abandoned():
     made = world(1, 2)
     plan = plan_promotion(made.realm, version=3, now=NOW, reason="better")
-    assert settle(plan, {"champion": 5, "fallback": 1}).decision == "abandon"
+    assert settle(plan, {"champion": 5, "fallback": 1}).outcome == "abandoned"
 
 
 # --- history ----------------------------------------------------------------------------------------
