@@ -377,7 +377,7 @@ def commit(
     position: StreamPosition,
 ) -> StreamPosition:
     """Commit a window's result with its alert; return where the stream stands then."""
-    alert = window_alert(check.result, position.alert, policy=monitored.alert_policy)
+    alert = window_alert(check.result, position.alert, config=setup.config, clock=monitored.clock)
     entry = stream.commit(check, alert, after=position.seq)
     return monitor.after_check(position, check, alert, seq=entry.seq)
 

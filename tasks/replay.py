@@ -137,9 +137,9 @@ COMPARED_POLICIES = "configured,never,every"
 
 @dataclass(frozen=True, kw_only=True)
 class Trials:
-    """What a search tries: the two parts of history, and the settings."""
+    """What a search tries: from where on history is kept for the confirmation, and the settings."""
 
-    split: replay_search.SearchSplit
+    start: float
     overlays: dict[str, replay_search.Overlay]
     specs: tuple[PolicySpec, ...]
 
@@ -150,23 +150,23 @@ def plan_search(
 ) -> tuple[Trials, ReplayContext]:
     """Divide history and choose the settings to try; return them with the context of the first part."""
     config, beginning = context.setup.config, context.beginning
-    split = replay_search.split_history(context.history, beginning)
-    rng = np.random.default_rng(seed_for(config.model, str(split.start), "search"))
+    part, start = replay_search.split_history(context.history, beginning)
+    rng = np.random.default_rng(seed_for(config.model, str(start), "search"))
     window = replay_search.window_length(beginning)
     overlays = replay_search.search_space(config, method=method, trials=trials, rng=rng, window=window)
     specs = replay_search.trial_specs(overlays, config)
     named = {spec.name: overlay for spec, overlay in zip(specs, overlays, strict=True)}
-    first = begin_replay(split.first, config, tools=beginning.tools, start=beginning.start.until)
-    tried = Trials(split=split, overlays=named, specs=specs)
-    return tried, ReplayContext(context.setup, split.first, first)
+    first = begin_replay(part, config, tools=beginning.tools, start=beginning.start.until)
+    tried = Trials(start=start, overlays=named, specs=specs)
+    return tried, ReplayContext(context.setup, part, first)
 
 
 @stage_task(**SIDE_EFFECT)
 def begin_confirmation(context: ReplayContext, trials: Trials) -> ReplayContext:
     """Train the first model of the part of the confirmation, as of where that begins."""
     config, tools = context.setup.config, context.beginning.tools
-    beginning = begin_replay(trials.split.whole, config, tools=tools, start=trials.split.start)
-    return ReplayContext(context.setup, trials.split.whole, beginning)
+    beginning = begin_replay(context.history, config, tools=tools, start=trials.start)
+    return ReplayContext(context.setup, context.history, beginning)
 
 
 def search_policies(
@@ -180,9 +180,5 @@ def search_policies(
     unseen = begin_confirmation(context, plan)
     confirmed = run_all(unseen, [*chosen, *parse_policies(COMPARED_POLICIES, config)], full=full)
     return SearchResult(
-        overlays=plan.overlays,
-        tried=tried,
-        confirmed=confirmed,
-        start=plan.split.start,
-        clock=config.data.clock,
+        overlays=plan.overlays, tried=tried, confirmed=confirmed, start=plan.start, clock=config.data.clock
     )

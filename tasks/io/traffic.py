@@ -133,8 +133,8 @@ def ramp_variant(
     )
 
     def choose(state: TrafficState) -> Chosen:
-        wanted, begun = begin_ramp(state, variant, ramp)
-        return wanted, [name for name in state.judged if name != variant.name], begun
+        judged = [name for name in state.judged if name != variant.name]
+        return begin_ramp(state, variant, ramp), judged, ramp
 
     return _set(setup, choose, why=why, dry_run=dry_run)
 

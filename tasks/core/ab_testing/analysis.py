@@ -186,7 +186,7 @@ def analyse_live_test(
             evidence, test, arm, alpha=test.alpha_each, scale=test.scale, hits=hits, span=span
         )
         tripped = _tripped(test, arm, guardrails or {})
-        results.append(_judge(test, arm, measured, until=until, refusals=refusals, tripped=tripped))
+        results.append(_judge(test, arm, measured, until=until, refusals=refusals, rails=tripped))
     return LiveTestAnalysis(
         now=now,
         until=until,
@@ -204,7 +204,7 @@ def _judge(
     *,
     until: float,
     refusals: Sequence[Reason],
-    tripped: tuple[Reason, ...],
+    rails: tuple[Reason, ...],
 ) -> ChallengerResult:
     stops = (*refusals, *_too_few(test, measured))
     verdict = UNDECIDED if stops else name_verdict(measured.low, measured.high, test)
@@ -213,13 +213,7 @@ def _judge(
     need = what_is_needed(test, standard_error=error, n=measured.n, until=until, decided=decided)
     reasons = stops or (_reason(test, arm, measured, verdict, need, wins=wins),)
     return ChallengerResult(
-        arm=arm,
-        verdict=verdict,
-        promotes=wins,
-        measured=measured,
-        need=need,
-        reasons=reasons,
-        tripped=tripped,
+        arm=arm, verdict=verdict, promotes=wins, measured=measured, need=need, reasons=reasons, tripped=rails
     )
 
 

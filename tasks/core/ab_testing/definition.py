@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from evergreen.tasks.core.errors import InputError, unknown_name
 from evergreen.tasks.core.stats.sequential import SCALE
 from evergreen.tasks.core.stats.sequential_counts import mixture_concentration
+from evergreen.tasks.core.traffic.variant import require_name, require_version
 from evergreen.tasks.core.verdict import Reason
 
 # What a live test may be: everything of its definition that is refused, by name.
@@ -24,7 +24,6 @@ ROW, ENTITY, BLOCK = "row", "entity", "block"
 UNITS = (ROW, ENTITY, BLOCK)
 CHAMPION_MOVED = "champion_moved"
 """Code of the reason that another version than the control is champion, or was meanwhile."""
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
 
 
 def check_definition(test: LiveTest) -> None:
@@ -35,11 +34,7 @@ def check_definition(test: LiveTest) -> None:
     InputError
         Naming what is not allowed.
     """
-    if not isinstance(test.name, str) or not _NAME.fullmatch(test.name):
-        raise InputError(
-            f"The live test's name {test.name!r} is not allowed. Allowed: 1 to 64 letters, digits, '_', '.', '-', "
-            "beginning with a letter or digit."
-        )
+    require_name(test.name, "The live test's name")
     if not isinstance(test.hypothesis, str) or not test.hypothesis.strip():
         raise InputError(
             "The live test has no hypothesis. Say in a sentence what you expect and why, before the data can."
@@ -292,6 +287,8 @@ def champion_moved(what: str, version: int | None, control: int | None) -> Reaso
 
 
 _KEYS = {one.name for one in fields(LiveTest)}
+_OPTIONAL = ("baseline", "follow_up", "block")
+_NUMBERS = ("min_improvement", "start", "longest", "alpha", "margin", "power", "grace", *_OPTIONAL)
 _NEEDED = {one.name for one in fields(LiveTest) if one.default is MISSING}
 
 
@@ -319,20 +316,18 @@ def read_live_test(plain: Mapping[str, Any]) -> LiveTest:
     given["challengers"] = tuple(_arm(one) for one in _listed(given["challengers"], "challengers"))
     given["guardrails"] = tuple(_guardrail(one) for one in _listed(given.get("guardrails", ()), "guardrails"))
     given["clip"] = _clip(given.get("clip"))
-    optional = {
-        name: given[name] for name in ("baseline", "follow_up", "block") if given.get(name) is not None
-    }
-    needed = ("min_improvement", "start", "longest", "alpha", "margin", "power", "grace")
-    numbers = {name: given[name] for name in needed if name in given} | optional
-    return LiveTest(**given | {name: _number(value, name) for name, value in numbers.items()})
+    numbers = [
+        name for name in _NUMBERS if name in given and (name not in _OPTIONAL or given[name] is not None)
+    ]
+    return LiveTest(**given | {name: _number(given[name], name) for name in numbers})
 
 
 def _arm(plain: Any) -> Arm:
     if not _has_keys(plain, {"name", "version"}, {"share"}):
         raise InputError(f"Arm {plain!r} cannot be read. Allowed: name, version and share.")
     version = plain["version"]
-    if version is not None and (isinstance(version, bool) or not isinstance(version, int) or version < 1):
-        raise InputError(f"Version {version!r} of arm '{plain['name']}' is not allowed. Allowed: 1, 2, 3, …")
+    if version is not None:
+        require_version(version, f"arm '{plain['name']}'")
     return Arm(name=str(plain["name"]), version=version, share=_number(plain.get("share", 1.0), "share"))
 
 

@@ -61,16 +61,8 @@ def live_items(
     test: LiveTest, judged: StageResult, traces: Mapping[str, Sequence[Point]], *, page: str, html: str
 ) -> Iterator[LogItem]:
     """Describe what is logged of an analysis: numbers, the sequence over time, and the page."""
-    names = (
-        "improvement",
-        "low",
-        "high",
-        "control",
-        "challenger",
-        "n_control",
-        "n_challenger",
-        "log_e_value",
-    )
+    sides = ("control", "challenger", "n_control", "n_challenger")
+    names = ("improvement", "low", "high", *sides, "log_e_value")
     results = judged.details["look"]["challengers"]
     for one in results:
         values = {name: one[name] for name in names} | {"still_needed": one["need"]["still"]}

@@ -53,14 +53,8 @@ def read_answers(rows: Rows, *, config: ModelConfig, classes: tuple[Any, ...]) -
     frame, empty = rows.frame, np.empty(0, dtype=object)
     if not len(rows):
         scored = Scored(y=np.zeros(0), score=np.zeros(0), classes=classes)
-        return LoggedAnswers(
-            keys=empty,
-            variants=empty,
-            units=empty,
-            positions=np.zeros(0),
-            known_at=np.zeros(0),
-            scored=scored,
-        )
+        numbers = dict.fromkeys(("positions", "known_at"), np.zeros(0))
+        return LoggedAnswers(keys=empty, variants=empty, units=empty, **numbers, scored=scored)
     labelled = _column(frame, config.data.target).notna().to_numpy()
     return LoggedAnswers(
         keys=_column(frame, KEY).astype(str).to_numpy(dtype=object),

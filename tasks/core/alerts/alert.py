@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, ClassVar
@@ -110,9 +110,6 @@ class Alert(Struct):
         return max(levels, key=ORDER.index, default=AlertLevel.INFO)
 
 
-_ALARMS = ("opened", "worsened", "resolved", "open")
-
-
 def next_alert(before: Alert | None, now: Alert, *, worsened: Sequence[tuple[str, str]] = ()) -> Alert:
     """Return an alert with its changes: what is open now against what was open before.
 
@@ -206,8 +203,8 @@ def _event(alert: Alert, name: str, alarms: list[Alarm]) -> AlertEvent:
         "version": alert.version,
         "topic": alert.topic,
         "window": {"from": alert.start, "to": alert.end},
-        "kinds": _unique(alarm.kind for alarm in alarms),
-        "columns": _unique(alarm.name for alarm in alarms),
+        "kinds": list(dict.fromkeys(alarm.kind for alarm in alarms)),
+        "columns": list(dict.fromkeys(alarm.name for alarm in alarms)),
         "alarms": to_plain(alarms[:20]),
         "open": to_plain(alert.open[:20]),
         "level": alert.level.value,
@@ -216,10 +213,6 @@ def _event(alert: Alert, name: str, alarms: list[Alarm]) -> AlertEvent:
         "decision_id": alert.entry_id,
     }
     return AlertEvent(id=uuid5(NAMESPACE_URL, f"{name}/{alert.key}"), name=name, payload=payload)
-
-
-def _unique(names: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(names))
 
 
 # An alert in words: a title and a short plain text, the same for every channel.

@@ -138,7 +138,8 @@ class AnswerMonitor:
         few = too_few_labelled(len(rows), len(scored), least=self.config.monitoring.min_rows)
         if few is not None:
             kinds = (DriftKind.OUTCOME, DriftKind.CONCEPT, DriftKind.PERFORMANCE)
-            empty, why = self.outcome_signals(None), dict.fromkeys(kinds, (few,))
+            empty = self.outcome_signals(None, loss=None, performance=None)
+            why = dict.fromkeys(kinds, (few,))
             return AnswerSignals(signals=empty, profile=profile, labelled=len(rows), reasons=why)
         loss, performance = measure_performance(rows, self.loss), measure_performance(rows, self.metric)
         return AnswerSignals(
@@ -150,23 +151,12 @@ class AnswerMonitor:
         )
 
     def outcome_signals(
-        self,
-        profile: Profile | None,
-        *,
-        loss: Performance | None = None,
-        performance: Performance | None = None,
+        self, profile: Profile | None, *, loss: Performance | None, performance: Performance | None
     ) -> Signals:
         """Return outcome, links, loss and performance of labelled rows; NaN for what is None."""
-        return join_signals(
-            [
-                self.outcome.measure(
-                    Profile(grid=self.reference.inputs.grid) if profile is None else profile
-                ),
-                self.links.measure(profile),
-                self.loss_signal(loss),
-                self.performance_signal(performance),
-            ]
-        )
+        counted = Profile(grid=self.reference.inputs.grid) if profile is None else profile
+        parts = [self.outcome.measure(counted), self.links.measure(profile)]
+        return join_signals([*parts, self.loss_signal(loss), self.performance_signal(performance)])
 
     def loss_signal(self, performance: Performance | None) -> Signals:
         """Return the loss as a signal; only a rise is drift."""
@@ -264,8 +254,6 @@ def answer_signals(
 
 
 def _signal(key: SignalKey, performance: Performance | None, floor: float) -> Signals:
-    numbers = (
-        (math.nan, math.nan, floor) if performance is None else (performance.value, performance.se, floor)
-    )
-    values, errors, floors = (np.array([number]) for number in numbers)
+    measured = performance or Performance(metric=key.column, value=math.nan)
+    values, errors, floors = (np.array([number]) for number in (measured.value, measured.se, floor))
     return Signals(keys=(key,), values=values, errors=errors, floors=floors)

@@ -297,20 +297,13 @@ def calibrate_by_windows(past: ReferenceHistory) -> NullModel:
     spoilt = (seasons.needed > 0)[None]
     persistence = _persistence(filled, past)
     windows = np.minimum(seasons.fewest, len(series) / persistence.of_mean)
+    squares, lost = past.squares, seasons.phases
     gains = at_least_usual(choose_gains(filled), past.keys)
-    forecasts = fit_forecasts(filled, gains=gains, ahead=n)
+    errors, last = fit_forecasts(filled, gains=gains, ahead=n)
     whole_season = np.where(seasons.phases > 1, seasons.fewest, np.inf)
     jumps = [  # errors of forecasts hardly depend on each other, so columns may share degrees of freedom
-        _fit(
-            past,
-            one,
-            past.squares,
-            whole_season,
-            seasons.phases,
-            inflation(np.nan_to_num(one)),
-            pool_freedom=True,
-        )
-        for one in forecasts.errors
+        _fit(past, one, squares, whole_season, lost, inflation(np.nan_to_num(one)), pool_freedom=True)
+        for one in errors
     ]
     sums = np.lib.stride_tricks.sliding_window_view(rest, n, axis=0).mean(axis=-1)
     return NullModel(
@@ -318,11 +311,11 @@ def calibrate_by_windows(past: ReferenceHistory) -> NullModel:
         needed=seasons.needed,
         expected=np.where(spoilt, np.nan, seasons.expected),
         theory=np.zeros(len(past.keys), dtype=bool),
-        level=_fit(past, rest, past.squares, windows, seasons.phases, persistence.of_square()),
+        level=_fit(past, rest, squares, windows, lost, persistence.of_square()),
         jump=combine_limits(np.vstack, *jumps),
-        sustained=_fit(past, sums, past.squares / n, windows, seasons.phases, persistence.of_square(n)),
+        sustained=_fit(past, sums, squares / n, windows, lost, persistence.of_square(n)),
         gain=gains,
-        last=forecasts.last,
+        last=last,
         recent=rest[len(rest) - n + 1 :],
         **_facts(past),
     )

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evergreen.tasks.core.arrays import BoolArray, FloatArray
+from evergreen.tasks.core.arrays import FloatArray
 from evergreen.tasks.core.drift.measures import CellCounts, DriftMeasure, measure_cells
-from evergreen.tasks.core.errors import InputError
 from evergreen.tasks.core.profiles.grid import ColumnGrid
-from evergreen.tasks.core.profiles.profile import ColumnProfile, Profile
+from evergreen.tasks.core.profiles.profile import ColumnProfile, Profile, require_same_grid
 from evergreen.tasks.core.registry import DRIFT_MEASURES
 from evergreen.tasks.core.serial import Struct
 from evergreen.tasks.core.stats.distances import psi, shares, wasserstein
@@ -44,7 +43,7 @@ def numeric_numbers(
     """
     before, after = counts = [_padded([one.counts_array for one in side]) for side in sides]
     exist = np.arange(before.shape[1]) < np.array([[grid.bins] for grid in grids])
-    crowded = exist & ~_padded([single_value_bins(grid) for grid in grids]).astype(bool)
+    crowded = exist & ~_padded([grid.single_value_bins for grid in grids]).astype(bool)
     parts = shares(before)
     ranks = np.maximum.accumulate(np.where(exist, np.cumsum(parts, axis=1) - parts / 2, -np.inf), axis=1)
     cuts = _decile_cuts(before)
@@ -130,13 +129,6 @@ def _absences(columns: Sequence[ColumnProfile]) -> FloatArray:
     """Return counts of finite, -inf, +inf and null rows, shape (columns, 4)."""
     rows = [(one.finite, one.minus_inf, one.plus_inf, one.nulls) for one in columns]
     return np.array(rows, dtype=np.float64).reshape(-1, 4)
-
-
-def single_value_bins(grid: ColumnGrid) -> BoolArray:
-    """Tell which bins hold a single value, shape (bins,): those that end at the next number."""
-    edges = np.asarray(grid.edges, dtype=np.float64)
-    inner = edges[1:] == np.nextafter(edges[:-1], np.inf)
-    return np.concatenate([[False], inner, [False] * min(1, len(edges))])
 
 
 def _padded(rows: Sequence[npt.NDArray]) -> FloatArray:
@@ -235,11 +227,8 @@ def measure_columns(
     InputError
         When the grids differ.
     """
-    if reference.grid is not window.grid and reference.grid.id != window.grid.id:
-        raise InputError(
-            f"Profiles over different grids ({reference.grid.id}, {window.grid.id}) cannot be compared. "
-            "Measure both over one grid."
-        )
+    if reference.grid is not window.grid:
+        require_same_grid(reference.grid_id, window.grid_id)
     names = [name for name in reference.columns if name in window.columns]
     plugged = [*DRIFT_MEASURES.standard().values()] if measures is None else measures
     numbers = _numbers(reference, window, names, plugged)

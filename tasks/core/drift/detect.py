@@ -74,10 +74,6 @@ class DetectorState(Struct):
         """True when it was made by the same signals and number of windows."""
         return self.recent.shape == null.recent.shape and self.moved.shape[-1] == len(null.columns)
 
-    def open_alarm(self, kind: DriftKind, column: str) -> OpenAlarm | None:
-        """Return the open alarm of a column, or None."""
-        return next((one for one in self.alarms if (one.kind, one.column) == (kind, column)), None)
-
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> DetectorState:
         """Return the state written by ``to_dict``."""
@@ -368,12 +364,7 @@ def changed(alarm: OpenAlarm, detection: Detection, null: NullModel, change: str
 
 def alarm_change(alarm: OpenAlarm, change: str, *, effect: float) -> AlarmChange:
     """Return a change of an alarm; ``effect`` is signed, in the unit of its signal."""
-    what: dict[str, Any] = {
-        "kind": alarm.kind,
-        "column": alarm.column,
-        "signal": alarm.signal,
-        "since": alarm.since,
-    }
+    what = {name: getattr(alarm, name) for name in ("kind", "column", "signal", "since")}
     return AlarmChange(change=change, effect=effect, **what)
 
 

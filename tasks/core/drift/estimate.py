@@ -11,7 +11,7 @@ import numpy as np
 from scipy.stats import chi2, norm
 
 from evergreen.tasks.core.arrays import Array, BoolArray, FloatArray
-from evergreen.tasks.core.drift.performance import Performance, is_labelled, measure_performance
+from evergreen.tasks.core.drift.performance import LEVEL, Performance, is_labelled, measure_performance
 from evergreen.tasks.core.metrics.base import Metric, MetricParts, mean_of_first
 from evergreen.tasks.core.metrics.ranking import ndcg_at
 from evergreen.tasks.core.metrics.registry import get_metric
@@ -103,12 +103,7 @@ _DRAWS = 200
 
 
 def estimate_performance(
-    scored: Scored,
-    metric: Metric,
-    *,
-    calibration: ScoreCalibration | None,
-    rng: np.random.Generator,
-    level: float = 0.95,
+    scored: Scored, metric: Metric, *, calibration: ScoreCalibration | None, rng: np.random.Generator
 ) -> Performance | Reason:
     """Estimate a metric on rows whose outcomes are unknown, from the scores alone.
 
@@ -130,8 +125,6 @@ def estimate_performance(
         Of the version's scores on rows it had not learned from.
     rng : numpy.random.Generator
         Draws outcomes.
-    level : float
-        Confidence of the interval.
 
     Returns
     -------
@@ -152,7 +145,7 @@ def estimate_performance(
         message = f"{metric.name} is undefined on these {len(scored)} rows. Look at larger windows."
         return Reason(code="metric_undefined", message=message, n=len(scored))
     se = float(drawn.std(ddof=1))
-    half = float(norm.isf((1 - level) / 2)) * se
+    half = float(norm.isf((1 - LEVEL) / 2)) * se
     high = min(value + half, 1.0) if metric.bounded else value + half
     return Performance(
         metric=metric.name,
@@ -161,7 +154,6 @@ def estimate_performance(
         high=high,
         se=se,
         n=len(scored),
-        level=level,
         method="outcome_draws",
         estimated=True,
     )

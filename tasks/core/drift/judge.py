@@ -28,7 +28,7 @@ from evergreen.tasks.core.drift.detect import (
     worst_signal,
 )
 from evergreen.tasks.core.drift.policy import Policy
-from evergreen.tasks.core.drift.types import DriftKind, KindVerdict, Level, MovedColumn, Signals
+from evergreen.tasks.core.drift.types import DriftKind, KindVerdict, Level, MovedColumn, Signals, first_names
 from evergreen.tasks.core.serial import Struct
 from evergreen.tasks.core.stats.resampling import benjamini_hochberg
 from evergreen.tasks.core.verdict import Reason
@@ -65,9 +65,6 @@ def adjusted_by_column(p_values: FloatArray, null: NullModel) -> FloatArray:
 
 
 # What cannot be judged, why, and how many rows or windows would do.
-
-
-_NAMED = 5
 
 
 def unusable_window(rows: int, null: NullModel, policy: Policy) -> Reason | None:
@@ -116,8 +113,7 @@ def unjudged_reasons(
 
 def _reason(code: str, null: NullModel, columns: IntArray, why: str, limit: float | None) -> Reason:
     names = [null.columns[place][1] for place in columns.tolist()]
-    shown = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
-    return Reason(code=code, message=f"{shown} {why}", observed=float(len(names)), limit=limit)
+    return Reason(code=code, message=f"{first_names(names)} {why}", observed=float(len(names)), limit=limit)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -281,11 +277,8 @@ def _one_moved(
 ) -> tuple[float, MovedColumn]:
     """Return how severe a column's move is (alarms first), and the move, in the signal's own unit."""
     form, place = worst_signal(detection, null, column)
-    base, effect, limit = (
-        detection.bases[form, place],
-        detection.effects[form, place],
-        detection.limits[form, place],
-    )
+    tables = (detection.bases, detection.effects, detection.limits)
+    base, effect, limit = (table[form, place] for table in tables)
     if alarm is not None:
         place = place_of(alarm, null)
         base, limit = detection.expected[place] + alarm.anchor, alarm.limit

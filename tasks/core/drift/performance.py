@@ -16,13 +16,7 @@ from evergreen.tasks.core.metrics.classification import class_parts, split_count
 from evergreen.tasks.core.metrics.scored import Scored
 from evergreen.tasks.core.serial import Struct
 from evergreen.tasks.core.stats.auc import influence_error
-from evergreen.tasks.core.stats.dependence import (
-    STRONG_CORRELATION,
-    join_neighbours,
-    measure_dependence,
-    variance_inflation,
-)
-from evergreen.tasks.core.stats.resampling import block_sums, pseudo_values, wilson_interval
+from evergreen.tasks.core.stats.resampling import pseudo_values, wilson_interval
 
 # How well rows know a metric: its standard error and an interval, by the kind of metric.
 #
@@ -42,6 +36,11 @@ _ACCURACY = ("accuracy", "f1_micro", "precision_micro", "recall_micro")
 _UNIT = ("roc_auc", "average_precision", "f1", "precision", "recall", "jaccard", "balanced_accuracy")
 
 
+LEVEL = 0.95
+"""Confidence of all intervals."""
+_QUANTILE = float(norm.isf((1 - LEVEL) / 2))
+
+
 class MetricInterval(NamedTuple):
     """Standard error, interval, number of independent units, and how they were found."""
 
@@ -52,31 +51,17 @@ class MetricInterval(NamedTuple):
     method: str
 
 
-def bound_metric(
-    rows: Scored, metric: Metric, value: float, *, level: float, blocks: IntArray | None = None
-) -> MetricInterval:
-    """Bound a metric whose value on the rows is known and finite.
-
-    Parameters
-    ----------
-    rows : Scored
-        Labelled rows.
-    level : float
-        Confidence.
-    blocks : array of int, shape (n,), optional
-        Block of each row, in time order.
-    """
+def bound_metric(rows: Scored, metric: Metric, value: float) -> MetricInterval:
+    """Bound a metric whose value on the labelled rows is known and finite."""
     if metric.name == "max_error":
         return MetricInterval(math.nan, math.nan, math.nan, len(rows), "undefined")
-    if blocks is not None:
-        return _by_blocks(rows, metric, value, np.unique(blocks, return_inverse=True)[1], level=level)
     shares = _share(rows, metric)
     if shares is not None:
-        low, high = wilson_interval(*shares, level=1 - level)
+        low, high = wilson_interval(*shares, level=1 - LEVEL)
         return MetricInterval(math.sqrt(value * (1 - value) / shares[1]), low, high, len(rows), "wilson")
     if metric.name == "median_absolute_error" and rows.weight is None:
-        return _by_order(rows, level=level)
-    return _by_spread(rows, metric, value, level=level)
+        return _by_order(rows)
+    return _by_spread(rows, metric, value)
 
 
 def _share(rows: Scored, metric: Metric) -> tuple[float, float] | None:
@@ -92,18 +77,16 @@ def _share(rows: Scored, metric: Metric) -> tuple[float, float] | None:
     return float(hits[place[0]]), float(place[1][place[0]])
 
 
-def _by_order(rows: Scored, *, level: float) -> MetricInterval:
+def _by_order(rows: Scored) -> MetricInterval:
     """Bound a median by the order statistics that hold it with this confidence."""
     errors = np.sort(np.abs(rows.y.astype(np.float64) - rows.require("score").astype(np.float64)))
     n = len(errors)
-    place = int(binom.ppf((1 - level) / 2, n, 0.5))
+    place = int(binom.ppf((1 - LEVEL) / 2, n, 0.5))
     low, high = float(errors[max(place - 1, 0)]), float(errors[min(n - place, n - 1)])
-    return MetricInterval(
-        (high - low) / (2 * float(norm.isf((1 - level) / 2))), low, high, n, "order_statistics"
-    )
+    return MetricInterval((high - low) / (2 * _QUANTILE), low, high, n, "order_statistics")
 
 
-def _by_spread(rows: Scored, metric: Metric, value: float, *, level: float) -> MetricInterval:
+def _by_spread(rows: Scored, metric: Metric, value: float) -> MetricInterval:
     """Take the standard error from rows, groups of a ranking, or interleaved groups of rows."""
     n, df = len(rows), math.inf
     if metric.components is not None and metric.combine is not None:
@@ -115,31 +98,7 @@ def _by_spread(rows: Scored, metric: Metric, value: float, *, level: float) -> M
     else:
         codes = np.arange(n) % min(_FEW_GROUPS if n > _MANY_ROWS else _GROUPS, n)
         (se, df), method = _jackknife(_left_out(rows, metric, value, codes)), "grouped_t"
-    return MetricInterval(se, *_interval(rows, metric, value, se=se, df=df, level=level), n, method)
-
-
-def _by_blocks(
-    rows: Scored, metric: Metric, value: float, codes: IntArray, *, level: float
-) -> MetricInterval:
-    """Jackknife over blocks; neighbours that depend on each other are joined, or the error is widened."""
-    if metric.components is not None and metric.combine is not None:
-        parts = metric.components(rows)
-        used = np.unique(codes[parts.rows], return_inverse=True)[1]
-        pseudo = pseudo_values(metric.combine, block_sums(parts.values, used))
-    else:
-        pseudo = _left_out(rows, metric, value, codes)
-    if len(pseudo) < 2 or not np.isfinite(pseudo).all():
-        return MetricInterval(math.nan, math.nan, math.nan, len(rows), "blocked_t")
-    dependence = measure_dependence(pseudo)
-    joined, inflation = join_neighbours(pseudo, dependence.join), dependence.inflation
-    if dependence.correlation > 0 and not dependence.sufficient:
-        strong = max(dependence.correlation, STRONG_CORRELATION)
-        joined, inflation = pseudo, variance_inflation(strong, 1)
-    error, df = _jackknife(joined)
-    se = error * math.sqrt(inflation)
-    return MetricInterval(
-        se, *_interval(rows, metric, value, se=se, df=df, level=level), len(rows), "blocked_t"
-    )
+    return MetricInterval(se, *_interval(rows, metric, value, se=se, df=df), n, method)
 
 
 def _left_out(rows: Scored, metric: Metric, value: float, codes: IntArray) -> FloatArray:
@@ -155,13 +114,11 @@ def _jackknife(pseudo: FloatArray) -> tuple[float, float]:
     return (float(pseudo.std(ddof=1) / math.sqrt(g)), g - 1.0) if g > 1 else (math.nan, 1.0)
 
 
-def _interval(
-    rows: Scored, metric: Metric, value: float, *, se: float, df: float, level: float
-) -> tuple[float, float]:
+def _interval(rows: Scored, metric: Metric, value: float, *, se: float, df: float) -> tuple[float, float]:
     """Return value ± t · se, on the log scale for losses, the logit scale for metrics within 0..1."""
     if not math.isfinite(se):
         return math.nan, math.nan
-    half = float(norm.isf((1 - level) / 2) if math.isinf(df) else t.isf((1 - level) / 2, df)) * se
+    half = (_QUANTILE if math.isinf(df) else float(t.isf((1 - LEVEL) / 2, df))) * se
     if not metric.bounded and not metric.greater_is_better and value > 0:
         return value * math.exp(-half / value), value * math.exp(half / value)
     if metric.name.split("_macro")[0].split("_weighted")[0].removesuffix("_ovr") not in _UNIT:
@@ -170,7 +127,7 @@ def _interval(
         logit, wide = math.log(value / (1 - value)), half / (value * (1 - value))
         return _expit(logit - wide), _expit(logit + wide)
     rarest = int(np.unique(rows.y, return_counts=True)[1].min())
-    return wilson_interval(value * rarest, rarest, level=1 - level)
+    return wilson_interval(value * rarest, rarest, level=1 - LEVEL)
 
 
 def _expit(x: float) -> float:
@@ -192,7 +149,7 @@ class Performance(Struct):
     """Standard error of ``value``."""
     n: int = 0
     """Rows with a known outcome, or groups of a ranking; of an estimate all rows."""
-    level: float = 0.95
+    level: float = LEVEL
     """Confidence of the interval."""
     method: str = "undefined"
     """How the interval was made (`evergreen.tasks.core.drift.performance`), ``outcome_draws`` of an estimate, or
@@ -206,13 +163,10 @@ class Performance(Struct):
         return math.isfinite(self.value)
 
 
-def measure_performance(
-    scored: Scored, metric: Metric, *, level: float = 0.95, blocks: IntArray | None = None
-) -> Performance:
-    """Measure a metric on the rows whose outcome is known, with an interval for its long-run value.
+def measure_performance(scored: Scored, metric: Metric) -> Performance:
+    """Measure a metric on the rows whose outcome is known, with a 95 % interval for its long-run value.
 
-    Rows are taken as independent unless ``blocks`` says which belong together; then the jackknife goes over
-    blocks, widened for the correlation of neighbouring ones.
+    Rows are taken as independent.
 
     Parameters
     ----------
@@ -220,10 +174,6 @@ def measure_performance(
         Rows in time order; those without an outcome (NaN, None) are left out.
     metric : Metric
         What is measured.
-    level : float
-        Confidence of the interval.
-    blocks : array of int, shape (n,), optional
-        Block of each row.
 
     Returns
     -------
@@ -243,15 +193,12 @@ def measure_performance(
     >>> result.value, result.n, round(result.low, 3), round(result.high, 3)
     (0.75, 4, 0.301, 0.954)
     """
-    labelled = is_labelled(scored)
-    rows = scored.take(labelled)
+    rows = scored.take(is_labelled(scored))
     lacks = metric.needs == "value" and rows.value is None
     value = math.nan if lacks else metric(rows)
     if not math.isfinite(value):
-        return Performance(metric=metric.name, value=math.nan, n=len(rows), level=level)
-    chosen = None if blocks is None else np.asarray(blocks)[labelled]
-    result = bound_metric(rows, metric, value, level=level, blocks=chosen)
-    return Performance(metric=metric.name, value=value, level=level, **result._asdict())
+        return Performance(metric=metric.name, value=math.nan, n=len(rows))
+    return Performance(metric=metric.name, value=value, **bound_metric(rows, metric, value)._asdict())
 
 
 def is_labelled(scored: Scored) -> BoolArray:

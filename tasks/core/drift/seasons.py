@@ -261,16 +261,6 @@ _GAINS = np.array([0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9])
 _WARM_UP = 5
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Forecasts:
-    """How far a signal's forecasts have been off."""
-
-    errors: FloatArray
-    """Shape (h, m, k): errors of the forecasts 1 … h windows ahead; NaN where there is none."""
-    last: FloatArray
-    """Shape (k,): the forecast at the end of the past."""
-
-
 def choose_gains(series: FloatArray) -> FloatArray:
     """Choose the gain of exponential smoothing by the squared errors one window ahead, shape (k,).
 
@@ -288,7 +278,7 @@ def choose_gains(series: FloatArray) -> FloatArray:
     return _GAINS[misses.argmin(axis=0)]
 
 
-def fit_forecasts(series: FloatArray, *, gains: FloatArray, ahead: int) -> Forecasts:
+def fit_forecasts(series: FloatArray, *, gains: FloatArray, ahead: int) -> tuple[FloatArray, FloatArray]:
     """Measure how far forecasts have been off, up to so many windows ahead.
 
     Parameters
@@ -299,6 +289,13 @@ def fit_forecasts(series: FloatArray, *, gains: FloatArray, ahead: int) -> Forec
         Share of the newest window in the forecast.
     ahead : int
         Windows to look ahead.
+
+    Returns
+    -------
+    array, shape (h, m, k)
+        Errors of the forecasts 1 … h windows ahead; NaN where there is none.
+    array, shape (k,)
+        The forecast at the end of the past.
     """
     m = len(series)
     levels = _smooth(series, gains)
@@ -306,7 +303,7 @@ def fit_forecasts(series: FloatArray, *, gains: FloatArray, ahead: int) -> Forec
     for step in range(1, ahead + 1):
         first = max(_first(m), step)
         errors[step - 1, first:] = series[first:] - levels[first - step : m - step]
-    return Forecasts(errors=errors, last=levels[-1])
+    return errors, levels[-1]
 
 
 def _first(m: int) -> int:

@@ -37,6 +37,15 @@ def listed(names: Sequence[str], *, most: int = 3) -> str:
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
 
 
+def first_names(names: Sequence[str], *, most: int = 5) -> str:
+    """Write the first names, and how many more there are.
+
+    >>> first_names(["a", "b"]), first_names(["a", "b", "c"], most=2)
+    ('a, b', 'a, b and 1 more')
+    """
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
 # The words of monitoring: five kinds of drift, four levels, and what is said of a window.
 
 

@@ -271,11 +271,8 @@ def judge_silence(
             "feed", "there is no row yet, and it is not known up to when the champion was trained"
         )
     silence = max(now - known, 0.0)
-    row = (
-        "The newest row"
-        if newest is not None
-        else "No row has come since the champion's training; its newest"
-    )
+    none = "No row has come since the champion's training; its newest"
+    row = none if newest is None else "The newest row"
     message = f"{row} is {duration(silence)} old; at most {duration(most)} is usual."
     condition = Condition.FAILED if silence > most else Condition.OK
     remedy = " Look at what delivers the data." if condition is Condition.FAILED else ""

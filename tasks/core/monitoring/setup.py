@@ -26,7 +26,6 @@ from evergreen.tasks.core.errors import DataError
 from evergreen.tasks.core.metrics.base import Metric
 from evergreen.tasks.core.metrics.scored import Scored
 from evergreen.tasks.core.monitoring.reference_series import FrozenReference, ReferenceSeries, take_signals
-from evergreen.tasks.core.monitoring.window_result import AlertPolicy
 from evergreen.tasks.core.profiles.reference import DECISION, SCORE
 from evergreen.tasks.core.training.features import ModelSpec
 from evergreen.tasks.core.training.scoring import Scorer, frame_scores
@@ -201,17 +200,6 @@ class ChampionMonitor(Generic[M]):
     def phases(self) -> tuple[Phase, ...]:
         """Phases whose kinds of drift are monitored; always ``inputs``, which cuts the windows of both."""
         return tuple(phase for phase in Phase if phase is Phase.INPUTS or phase in self.nulls)
-
-    @property
-    def alert_policy(self) -> AlertPolicy:
-        """How the alarms of its checks are written."""
-        return AlertPolicy(
-            model=self.config.model,
-            clock=self.clock,
-            config=self.config.alerts,
-            critical=self.config.drift_critical,
-            private=frozenset(self.config.data.private),
-        )
 
     @property
     def features(self) -> list[str]:

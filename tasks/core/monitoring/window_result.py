@@ -9,9 +9,17 @@ from itertools import chain
 from typing import Any
 
 from evergreen.tasks.core.alerts.alert import WINDOW_WARNING, Alarm, Alert, AlertLevel, next_alert
-from evergreen.tasks.core.config.monitoring import AlertsConfig
+from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.data.clock import Window, format_position
-from evergreen.tasks.core.drift.types import DriftKind, KindVerdict, Level, MovedColumn, Phase, worst
+from evergreen.tasks.core.drift.types import (
+    DriftKind,
+    KindVerdict,
+    Level,
+    MovedColumn,
+    Phase,
+    first_names,
+    worst,
+)
 from evergreen.tasks.core.serial import to_plain
 from evergreen.tasks.core.verdict import Reason, StageResult
 
@@ -126,10 +134,6 @@ def _merged(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 # How a monitoring run ends: one state for a model, from its windows and its open alarms.
 
 
-MOST_NAMED = 5
-"""Columns a sentence names before it counts the others."""
-
-
 def conclude_monitoring(
     model: str,
     windows: Sequence[Mapping[str, Any]],
@@ -189,11 +193,7 @@ def _now(windows: Sequence[Mapping[str, Any]], open_alarms: Sequence[Mapping[str
 
 
 def _reason(
-    level: Level,
-    windows: Sequence[Mapping[str, Any]],
-    open_alarms: Sequence[Mapping[str, Any]],
-    *,
-    fresh: bool,
+    level: Level, windows: Sequence[Mapping[str, Any]], open_alarms: Sequence[Mapping[str, Any]], fresh: bool
 ) -> Reason:
     n = sum(window["n"] or 0 for window in windows)
     if not windows:
@@ -202,11 +202,13 @@ def _reason(
     if not fresh:
         span = f"No window was due; the newest, from {windows[0]['from']} to {windows[-1]['to']}"
     if level is Level.DRIFT and open_alarms:
-        alarms = _listed([f"{one['column']} ({one['kind']}, since {one['since']})" for one in open_alarms])
+        alarms = first_names(
+            [f"{one['column']} ({one['kind']}, since {one['since']})" for one in open_alarms]
+        )
         return Reason(code="drift", message=f"{span}: alarm: {alarms}.", observed=len(open_alarms), n=n)
     if level in (Level.DRIFT, Level.WARNING):
         columns = sorted({f"{one['column']} ({one['kind']})" for w in windows for one in w["moved"]})
-        message = f"{span}: {_listed(columns)} moved."
+        message = f"{span}: {first_names(columns)} moved."
         return Reason(code=level.value, message=message, observed=len(columns), n=n)
     if level is Level.QUIET:
         return Reason(code="quiet", message=f"{span}: nothing moved more than chance allows.", n=n)
@@ -231,39 +233,13 @@ def _insufficient(windows: Sequence[Mapping[str, Any]]) -> list[Reason]:
     return list(reasons.values())
 
 
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - MOST_NAMED
-    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
-
-
 # The alert of a window's check: which alarms of drift are open after it.
 
 
-@dataclass(frozen=True, kw_only=True)
-class AlertPolicy:
-    """How the alarms of a model are written: its clock, its levels, and what must not be shown."""
-
-    model: str
-    clock: str
-    """``model``, ``clock``: the model, and the unit of its positions (`evergreen.tasks.core.data.clock`)."""
-    config: AlertsConfig
-    """Levels."""
-    critical: float = 0.25
-    """PSI from which an open alarm is critical."""
-    private: frozenset[str] = frozenset()
-    """Columns of which no value is shown."""
-    link: str | None = None
-    """Where the windows' page is."""
-
-    def tell(self, position: float) -> str:
-        """Return a position as text."""
-        return format_position(position, clock=self.clock)
-
-
-def window_alert(result: WindowResult, before: Alert | None, *, policy: AlertPolicy) -> Alert:
+def window_alert(result: WindowResult, before: Alert | None, *, config: ModelConfig, clock: str) -> Alert:
     """Return the alert of a check at a window; most say nothing.
 
-    An alarm opens once, worsens when the policy says so or when its column's PSI passes
+    An alarm opens once, worsens when its change says so or when its column's PSI passes
     ``alerts.drift_critical``, and resolves once. A new champion closes what was open. Where ``alerts.level`` is
     ``warning``, a kind that warns has an alarm of its own until it is quiet again; INSUFFICIENT leaves it.
 
@@ -275,24 +251,26 @@ def window_alert(result: WindowResult, before: Alert | None, *, policy: AlertPol
         among ``columns``.
     before : Alert or None
         The alert of the same phase's check before.
-    policy : AlertPolicy
-        The model of the windows, and what an alert may show of them.
+    config : ModelConfig
+        Of the model: when an alarm warns or is critical, and whose values are not shown.
+    clock : str
+        Unit of the windows' positions (`evergreen.tasks.core.data.clock`).
     """
     open_before = before.open if before and before.version == result.version else ()
     alarms = {alarm.key: alarm for alarm in open_before if alarm.name != WINDOW_WARNING}
-    worsened = _apply_changes(alarms, result, policy) | _raise_levels(alarms, result, policy)
-    warned = policy.config.level == "warning"
-    warnings = _warnings(result, policy, open_before, {kind for kind, _ in alarms}) if warned else ()
+    start, end = (format_position(one, clock=clock) for one in (result.window.start, result.window.end))
+    worsened = _apply_changes(alarms, result, config, clock) | _raise_levels(alarms, result, config)
+    warned = config.alerts.level == "warning"
+    warnings = _warnings(result, start, open_before, {kind for kind, _ in alarms}) if warned else ()
     now = Alert(
-        model=policy.model,
+        model=config.model,
         topic=result.phase.value,
         version=result.version,
         number=0,
-        start=policy.tell(result.window.start),
-        end=policy.tell(result.window.end),
+        start=start,
+        end=end,
         open=(*alarms.values(), *warnings),
         performance=performance_sentence(result.performance),
-        link=policy.link,
     )
     return next_alert(before, now, worsened=sorted(worsened))
 
@@ -319,9 +297,9 @@ def performance_sentence(performance: Mapping[str, Any] | None) -> str:
 
 
 def _apply_changes(
-    alarms: dict[tuple[str, str], Alarm], result: WindowResult, policy: AlertPolicy
+    alarms: dict[tuple[str, str], Alarm], result: WindowResult, config: ModelConfig, clock: str
 ) -> set[tuple[str, str]]:
-    """Carry the policy's changes out on what is open; return what has worsened."""
+    """Carry the changes out on what is open; return what has worsened."""
     moved = {(one.kind.value, one.column): one for verdict in result.kinds for one in verdict.moved}
     worsened = set()
     for change in result.changes:
@@ -331,8 +309,8 @@ def _apply_changes(
             continue
         if key in alarms:
             worsened.add(key)
-        since = alarms[key].since if key in alarms else policy.tell(change["since"])
-        alarms[key] = _alarm(change, moved.get(key), since=since, private=key[1] in policy.private)
+        since = alarms[key].since if key in alarms else format_position(change["since"], clock=clock)
+        alarms[key] = _alarm(change, moved.get(key), since=since, private=key[1] in config.data.private)
     return worsened
 
 
@@ -361,13 +339,13 @@ def _describe_move(moved: MovedColumn, *, private: bool) -> str:
 
 
 def _raise_levels(
-    alarms: dict[tuple[str, str], Alarm], result: WindowResult, policy: AlertPolicy
+    alarms: dict[tuple[str, str], Alarm], result: WindowResult, config: ModelConfig
 ) -> set[tuple[str, str]]:
     """Call alarms critical whose column's PSI is; return those that were not before."""
     psi = {column["column"]: column.get("psi") or 0.0 for column in result.columns}
     raised = set()
     for key, alarm in alarms.items():
-        critical = psi.get(alarm.name, 0.0) >= policy.critical
+        critical = psi.get(alarm.name, 0.0) >= config.drift_critical
         if critical and alarm.level is not AlertLevel.CRITICAL:
             alarms[key] = replace(alarm, level=AlertLevel.CRITICAL)
             raised.add(key)
@@ -375,7 +353,7 @@ def _raise_levels(
 
 
 def _warnings(
-    result: WindowResult, policy: AlertPolicy, open_before: Sequence[Alarm], alarmed: set[str]
+    result: WindowResult, start: str, open_before: Sequence[Alarm], alarmed: set[str]
 ) -> tuple[Alarm, ...]:
     """Return the alarms of kinds that warn and have no alarm of a column."""
     former = {alarm.kind: alarm for alarm in open_before if alarm.name == WINDOW_WARNING}
@@ -386,7 +364,7 @@ def _warnings(
         if kind in alarmed:
             continue
         if verdict is not None and verdict.level in (Level.WARNING, Level.DRIFT):
-            open_now.append(former.get(kind) or _warning(verdict, policy.tell(result.window.start)))
+            open_now.append(former.get(kind) or _warning(verdict, start))
         elif kind in former and (verdict is None or verdict.level is Level.INSUFFICIENT):
             open_now.append(former[kind])
     return tuple(open_now)
@@ -394,11 +372,10 @@ def _warnings(
 
 def _warning(verdict: KindVerdict, since: str) -> Alarm:
     columns = list(dict.fromkeys(one.column for one in verdict.moved))
-    more = f" and {len(columns) - 5} more" if len(columns) > 5 else ""
     return Alarm(
         kind=verdict.kind.value,
         name=WINDOW_WARNING,
         since=since,
-        message=f"{', '.join(columns[:5])}{more} moved in this window alone" if columns else "warns",
+        message=f"{first_names(columns)} moved in this window alone" if columns else "warns",
         level=AlertLevel.WARNING,
     )

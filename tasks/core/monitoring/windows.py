@@ -7,7 +7,7 @@ by now and whatever ``monitoring.window`` says.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -238,7 +238,7 @@ def due_windows(
         message = f"{remaining} more window(s) are due; {limit}"
         notes += (Reason(code="more_windows", message=message, observed=remaining, limit=count),)
     return WindowSchedule(
-        windows=_to_due_windows(windows, ordered, cutting=cutting, phase=phase, trained_to=trained_to),
+        windows=_to_due_windows(windows, ordered, cutting, phase, trained_to),
         remaining=remaining,
         newest=float(ordered[-1]),
         future=len(future),
@@ -247,12 +247,7 @@ def due_windows(
 
 
 def windows_between(
-    positions: FloatArray,
-    *,
-    cutting: Windowing,
-    phase: Phase,
-    window: Window,
-    trained_to: float | None = None,
+    positions: FloatArray, *, cutting: Windowing, phase: Phase, window: Window, trained_to: float | None
 ) -> tuple[DueWindow, ...]:
     """Return all windows that lie whole in a slice of the clock, whether they were judged before or not.
 
@@ -270,7 +265,7 @@ def windows_between(
     start = window.start if math.isfinite(window.start) else cutting.floor(float(inside[0]))
     ready = window.end if math.isfinite(window.end) else cutting.full_to(inside)
     windows, _ = cutting.cut(ordered, start=start, ready=ready)
-    return _to_due_windows(windows, ordered, cutting=cutting, phase=phase, trained_to=trained_to)
+    return _to_due_windows(windows, ordered, cutting, phase, trained_to)
 
 
 def trained_on_reason(due: DueWindow, *, trained_to: float, version: int, clock: str) -> Reason:
@@ -297,12 +292,7 @@ def _frontier(
 
 
 def _to_due_windows(
-    windows: Iterable[Window],
-    positions: FloatArray,
-    *,
-    cutting: Windowing,
-    phase: Phase,
-    trained_to: float | None,
+    windows: list[Window], positions: FloatArray, cutting: Windowing, phase: Phase, trained_to: float | None
 ) -> tuple[DueWindow, ...]:
     learned_to = -math.inf if trained_to is None else trained_to
     return tuple(

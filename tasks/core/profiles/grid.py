@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evergreen.tasks.core.arrays import FloatArray, IntArray
+from evergreen.tasks.core.arrays import BoolArray, FloatArray, IntArray
 from evergreen.tasks.core.errors import DataError
 from evergreen.tasks.core.profiles.count import NULL, TABLE_PAYS, EdgeTable, edge_table, numeric_codes
 from evergreen.tasks.core.serial import Struct
@@ -104,6 +104,13 @@ class ColumnGrid(Struct):
         """Coarse group of each bin, shape (bins + 3,); the last three, for codes -3 to -1, are the missing one."""
         groups = np.searchsorted(np.asarray(self.cuts), np.arange(self.bins), side="right") - 1
         return np.append(groups, [len(self.cuts)] * 3)
+
+    @property
+    def single_value_bins(self) -> BoolArray:
+        """Which bins hold a single number, shape (bins,) of a numeric column: those that end at the next number."""
+        edges = np.asarray(self.edges, dtype=np.float64)
+        inner = edges[1:] == np.nextafter(edges[:-1], np.inf)
+        return np.concatenate([[False], inner, [False] * min(1, len(edges))])
 
     @cached_property
     def _code_by_name(self) -> dict[str, int]:

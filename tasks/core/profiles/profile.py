@@ -275,8 +275,7 @@ class Profile(Struct):
         InputError
             When ``grid`` is not the one it was counted over.
         """
-        if plain["grid_id"] != grid.id:
-            raise _other_grid(plain["grid_id"], grid.id)
+        require_same_grid(plain["grid_id"], grid.id)
         columns = {
             name: ColumnProfile.from_window_dict(values, bins=grid.columns[name].bins)
             for name, values in plain["columns"].items()
@@ -296,8 +295,7 @@ def add_profiles(parts: Sequence[Profile]) -> Profile:
     """
     first = parts[0]
     for part in parts[1:]:
-        if part.grid.id != first.grid.id:
-            raise _other_grid(first.grid.id, part.grid.id)
+        require_same_grid(first.grid.id, part.grid.id)
         if part.columns.keys() != first.columns.keys():
             differ = ", ".join(sorted(part.columns.keys() ^ first.columns.keys()))
             raise InputError(
@@ -343,7 +341,9 @@ def _measure(
     return numbers.profile()
 
 
-def _other_grid(one: str, other: str) -> InputError:
-    return InputError(
-        f"Profiles over different grids ({one}, {other}) cannot be added or compared. Measure both over one grid."
-    )
+def require_same_grid(one: str, other: str) -> None:
+    """Check that two profiles were counted over one grid, given by its id; ``InputError`` where they were not."""
+    if one != other:
+        raise InputError(
+            f"Profiles over different grids ({one}, {other}) cannot be added or compared. Measure both over one grid."
+        )

@@ -92,18 +92,11 @@ def keep_grid(old: Grid, reference: Profile) -> GridDecision:
 
 def _fullest(column: ColumnProfile, grid: ColumnGrid) -> tuple[int, float]:
     """Return the fullest cell that could be split, and its share of the rows that are in a bin."""
-    counts = np.where(_atoms(grid), 0, column.counts_array)
+    numeric = grid.kind == "numeric"
+    atoms = grid.single_value_bins if numeric else np.arange(grid.bins) < grid.bins - 1
+    counts = np.where(atoms, 0, column.counts_array)
     cell = int(counts.argmax())
     return cell, float(counts[cell] / max(column.finite, 1))
-
-
-def _atoms(grid: ColumnGrid) -> np.ndarray:
-    """Return which cells no grid would split, shape (bins,)."""
-    if grid.kind == "categorical":
-        return np.arange(grid.bins) < grid.bins - 1
-    edges = np.asarray(grid.edges)
-    single = np.nextafter(edges[:-1], np.inf) == edges[1:]
-    return np.concatenate([[False], single, [False]])[: grid.bins]
 
 
 def _cell_name(cell: int, grid: ColumnGrid) -> str:

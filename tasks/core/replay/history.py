@@ -15,7 +15,7 @@ from evergreen.tasks.core.arrays import FloatArray
 from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.data.clock import Window
 from evergreen.tasks.core.data.columns import clock_columns
-from evergreen.tasks.core.data.rows import Parts, Rows, SplitPlan
+from evergreen.tasks.core.data.rows import Parts, Rows
 from evergreen.tasks.core.data.split import assign_parts, plan_split, rows_needed_from
 from evergreen.tasks.core.errors import DataError, InputError
 from evergreen.tasks.core.promotion.ledger import LedgerEntry, next_entry
@@ -86,13 +86,7 @@ class History:
         return known_labels(_first_rows(self.slim, self.count(until)), config, until=until)
 
     def parts(
-        self,
-        config: ModelConfig,
-        *,
-        until: float,
-        refit: bool = False,
-        change_at: float | None = None,
-        plan: SplitPlan | None = None,
+        self, config: ModelConfig, *, until: float, refit: bool = False, change_at: float | None = None
     ) -> Parts:
         """Return training, holdout and evaluation rows as of a moment, as `evergreen.tasks.data.load_parts` reads them.
 
@@ -102,9 +96,9 @@ class History:
             When a part would be empty.
         """
         slim = _first_rows(self.slim, self.count(until))
-        used = plan or plan_split(slim, config, until=until, refit=refit, change_at=change_at)
-        rows = self.between(Window(rows_needed_from(slim, used), until))
-        return assign_parts(rows, used, drop_duplicates=config.data.drop_duplicates)
+        plan = plan_split(slim, config, until=until, refit=refit, change_at=change_at)
+        rows = self.between(Window(rows_needed_from(slim, plan), until))
+        return assign_parts(rows, plan, drop_duplicates=config.data.drop_duplicates)
 
 
 def _first_rows(rows: Rows, count: int) -> Rows:

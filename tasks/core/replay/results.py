@@ -311,14 +311,13 @@ class ReplayResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form: policies, the baseline, the Pareto front with each policy's gap to the best."""
-        regrets = measure_regret({one.name: one.mean for one in self.policies}, sign=self.policies[0].sign)
         front = self.front()
         pareto = [
             {
                 "policy": one.name,
                 "quality": one.mean,
                 "retrainings": one.retrainings,
-                "gap": regrets[one.name].absolute,
+                "gap": one.regret.absolute if one.regret else None,
                 "front": one.name in front,
             }
             for one in self.policies

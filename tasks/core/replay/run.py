@@ -128,7 +128,7 @@ class SimulatedMonitor:
                 rows, target=config.data.target, known_at=label_at, known_by=due.known_by
             )
         result = monitor_window(monitor, due, rows, late=late, head=position)
-        alert = window_alert(result.result, position.alert, policy=monitor.alert_policy)
+        alert = window_alert(result.result, position.alert, config=config, clock=monitor.clock)
         self.streams[due.phase] = after_check(position, result, alert, seq=position.seq + 1)
         entry = result.result.to_entry(clock=monitor.clock)
         self.newest[due.phase] = {**entry, "alert": alert.to_dict()}

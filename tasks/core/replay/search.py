@@ -145,14 +145,14 @@ def _windows(config: ModelConfig) -> tuple[str, ...]:
     """Return the training windows to try: as configured, half of it, all history, since the last change."""
     window = config.retraining.window
     fits = isinstance(window, Span) and not (config.data.clock == "rows" and window.unit == "seconds")
-    halved = (str(window), _scaled(window, 0.5)) if isinstance(window, Span) and fits else ()
+    halved = (str(window), _halved(window)) if isinstance(window, Span) and fits else ()
     return tuple(dict.fromkeys((*halved, "full", "since_change")))
 
 
-def _scaled(span: Span, factor: float) -> str:
+def _halved(span: Span) -> str:
     if span.unit == "rows":
-        return f"{max(math.ceil(span.amount * factor), 1)} rows"
-    return span_text(timedelta(seconds=span.amount * factor))
+        return f"{max(math.ceil(span.amount / 2), 1)} rows"
+    return span_text(timedelta(seconds=span.amount / 2))
 
 
 def _weights(config: ModelConfig) -> tuple[str, ...]:
@@ -172,19 +172,7 @@ SHARE = 0.7
 """Part of history that settings are tried on."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class SearchSplit:
-    """The two parts of a history."""
-
-    first: History
-    """What settings are tried on; nothing later is known in it."""
-    whole: History
-    """All of it, for the confirmation, whose first model is trained as of ``start``."""
-    start: float
-    """Position at which the part begins that the search does not see."""
-
-
-def split_history(history: History, beginning: ReplayStart, *, share: float = SHARE) -> SearchSplit:
+def split_history(history: History, beginning: ReplayStart, *, share: float = SHARE) -> tuple[History, float]:
     """Divide a history at the end of a window.
 
     Parameters
@@ -193,6 +181,14 @@ def split_history(history: History, beginning: ReplayStart, *, share: float = SH
         Of a replay over all of it: its windows are what is divided.
     share : float
         Part of the windows that settings are tried on, in (0, 1).
+
+    Returns
+    -------
+    History
+        What settings are tried on; nothing later is known in it.
+    float
+        Position at which the part begins that the search does not see: the first model of the confirmation is trained
+        as of it.
 
     Raises
     ------
@@ -208,7 +204,7 @@ def split_history(history: History, beginning: ReplayStart, *, share: float = SH
         )
     edge = steps[count - 1].until
     # the first row at the edge makes the last window full, and is all that may be seen of what comes after
-    return SearchSplit(first=history.before(float(np.nextafter(edge, np.inf))), whole=history, start=edge)
+    return history.before(float(np.nextafter(edge, np.inf))), edge
 
 
 def window_length(beginning: ReplayStart) -> timedelta:

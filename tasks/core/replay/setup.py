@@ -128,12 +128,8 @@ def _edges(history: History, config: ModelConfig) -> list[float]:
     """Return the ends of windows past 30 % of the rows."""
     cutting, positions = Windowing.of(config), history.positions
     begin = float(positions[min(math.ceil(SHARE * len(positions)), len(positions) - 1)])
-    if cutting.counts_rows or cutting.clock == "rows":
-        windows, _ = cutting.cut(positions, start=begin, ready=cutting.full_to(positions))
-        return [window.start for window in windows]
-    length = cutting.window.amount
-    first, last = math.ceil(begin / length), math.floor(cutting.full_to(positions) / length)
-    return [step * length for step in range(first, last)]
+    windows, _ = cutting.cut(positions, start=begin, ready=cutting.full_to(positions))
+    return [window.start for window in windows]
 
 
 def _first_champion(state: PolicyState, step: Step) -> tuple[SimulatedRegistry, tuple[Reason, ...]]:

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 import numpy as np
 
 from evergreen.tasks.core.arrays import FloatArray
-from evergreen.tasks.core.drift.columns import single_value_bins
 from evergreen.tasks.core.drift.types import short_time
 from evergreen.tasks.core.errors import InputError
 from evergreen.tasks.core.profiles.grid import ColumnGrid
@@ -164,7 +163,7 @@ def histogram(grid: ColumnGrid, reference: ColumnProfile, current: ColumnProfile
     lies outside is in the first and the last. Within a fine bin rows are taken as evenly spread. A column of few
     single values (or one without a range) is shown value by value, without ticks.
     """
-    edges, single = np.asarray(grid.edges, dtype=np.float64), single_value_bins(grid)
+    edges, single = np.asarray(grid.edges, dtype=np.float64), grid.single_value_bins
     few = reference.counts_array[~single].sum() == 0 and single.sum() <= MOST_VALUES
     if few or not (reference.finite and current.finite):
         return _by_value(grid, reference, current)
@@ -239,7 +238,7 @@ def _borders(low: float, high: float, *, whole: bool) -> FloatArray:
 
 def _by_value(grid: ColumnGrid, reference: ColumnProfile, current: ColumnProfile) -> Distribution:
     """Return the shares of the bins that hold rows, each labelled by its value, or by what it lies between."""
-    single, labels = single_value_bins(grid), []
+    single, labels = grid.single_value_bins, []
     held = [place for place in range(grid.bins) if reference.counts[place] or current.counts[place]]
     for place in held:
         low = f"{grid.edges[place - 1]:.6g}" if place else ""

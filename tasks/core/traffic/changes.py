@@ -84,7 +84,7 @@ def set_traffic(
     )
 
 
-def begin_ramp(state: TrafficState, canary: Variant, ramp: Ramp) -> tuple[list[Variant], Ramp]:
+def begin_ramp(state: TrafficState, canary: Variant, ramp: Ramp) -> list[Variant]:
     """Return the variants for `set_traffic` when a challenger begins a ramp beside what there is.
 
     Raises
@@ -98,7 +98,7 @@ def begin_ramp(state: TrafficState, canary: Variant, ramp: Ramp) -> tuple[list[V
             "'evergreen traffic stop'."
         )
     first = replace(canary, share=ramp.steps[0])
-    return [*(one for one in state.plan.variants[1:] if one.name != canary.name), first], ramp
+    return [*(one for one in state.plan.variants[1:] if one.name != canary.name), first]
 
 
 def settle_traffic(state: TrafficState, effective: TrafficState, *, champion: int) -> TrafficDecision | None:

@@ -211,10 +211,8 @@ class GuardrailResult:
 
     def to_reason(self) -> Reason:
         """Return it as a reason."""
-        code, observed = (
-            f"guardrail_{self.name}",
-            None if math.isnan(self.observed) else round(self.observed, 6),
-        )
+        code = f"guardrail_{self.name}"
+        observed = None if math.isnan(self.observed) else round(self.observed, 6)
         return Reason(code=code, message=self.message, observed=observed, limit=self.limit, n=self.n)
 
     def to_dict(self) -> dict[str, Any]:

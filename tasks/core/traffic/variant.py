@@ -103,12 +103,23 @@ class Variant(Struct):
             ) from error
 
 
-def _check_name(name: str, role: Role) -> None:
+def require_name(name: Any, what: str) -> None:
+    """Check a name of a variant or live test; ``InputError`` for one that is not allowed, called ``what``."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise InputError(
-            f"Variant name {name!r} is not allowed. Allowed: 1 to 64 letters, digits, '_', '.', '-', "
+            f"{what} {name!r} is not allowed. Allowed: 1 to 64 letters, digits, '_', '.', '-', "
             "beginning with a letter or digit."
         )
+
+
+def require_version(version: Any, of: str) -> None:
+    """Check the number of a version; ``InputError`` for one that is not allowed, naming what it is of."""
+    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
+        raise InputError(f"Version {version!r} of {of} is not allowed. Allowed: 1, 2, 3, …")
+
+
+def _check_name(name: str, role: Role) -> None:
+    require_name(name, "Variant name")
     if (name == Role.CHAMPION.value) != (role is Role.CHAMPION):
         raise InputError(
             f"Variant '{name}' has the role {role.value}. Only the champion is named 'champion', and it has no "
@@ -150,8 +161,7 @@ def _normed(members: tuple[tuple[int, float], ...], name: str, role: Role) -> tu
 
 
 def _check_member(version: object, weight: object, name: str) -> None:
-    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
-        raise InputError(f"Version {version!r} of variant '{name}' is not allowed. Allowed: 1, 2, 3, …")
+    require_version(version, f"variant '{name}'")
     number = isinstance(weight, int | float) and not isinstance(weight, bool)
     if not number or not 0.0 < float(weight) < math.inf:  # type: ignore[arg-type]
         raise InputError(

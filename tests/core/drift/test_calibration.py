@@ -150,10 +150,10 @@ def test_independent_windows_count_nearly_in_full():
 
 def test_forecast_errors_by_hand():
     # Gain .9, levels after each window 0, 0 + max(.9, 1/2) * 1 = .9, then .9 + .9 * (0 - .9) = .09.
-    found = fit_forecasts(np.array([[0.0], [1.0], [0.0]]), gains=np.array([0.9]), ahead=2)
-    assert found.last[0] == pytest.approx(0.09)
-    assert found.errors[0, :, 0].tolist() == pytest.approx([np.nan, 1.0, -0.9], nan_ok=True)
-    assert found.errors[1, :, 0].tolist() == pytest.approx([np.nan, np.nan, 0.0], nan_ok=True)
+    errors, last = fit_forecasts(np.array([[0.0], [1.0], [0.0]]), gains=np.array([0.9]), ahead=2)
+    assert last[0] == pytest.approx(0.09)
+    assert errors[0, :, 0].tolist() == pytest.approx([np.nan, 1.0, -0.9], nan_ok=True)
+    assert errors[1, :, 0].tolist() == pytest.approx([np.nan, np.nan, 0.0], nan_ok=True)
 
 
 def test_a_mean_is_forecast_by_all_windows_and_a_walk_by_its_last():

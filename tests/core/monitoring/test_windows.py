@@ -258,18 +258,15 @@ def test_many_small_runs_find_what_one_run_at_the_end_finds(window, batches, see
 
 
 def test_a_look_back_cuts_all_windows_of_its_slice_again():
-    rows = NOON + np.arange(0, 6 * HOUR, 600)
-    found = windows_between(
-        rows, cutting=cutting("1h"), phase=INPUTS, window=Window(NOON + HOUR, NOON + 3 * HOUR)
-    )
+    rows, two_hours = NOON + np.arange(0, 6 * HOUR, 600), Window(NOON + HOUR, NOON + 3 * HOUR)
+    options = {"phase": INPUTS, "trained_to": None}
+    found = windows_between(rows, cutting=cutting("1h"), window=two_hours, **options)
     assert from_noon(found) == [(1, 2), (2, 3)]
-    open_ended = windows_between(rows, cutting=cutting("1h"), phase=INPUTS, window=Window())
+    open_ended = windows_between(rows, cutting=cutting("1h"), window=Window(), **options)
     assert from_noon(open_ended) == [(hour, hour + 1) for hour in range(5)]
-    by_rows = windows_between(
-        rows, cutting=cutting("6 rows"), phase=INPUTS, window=Window(NOON + HOUR, NOON + 3 * HOUR)
-    )
+    by_rows = windows_between(rows, cutting=cutting("6 rows"), window=two_hours, **options)
     assert from_noon(by_rows) == [(1, 2), (2, 3)]
-    empty = windows_between(rows, cutting=cutting("1h"), phase=INPUTS, window=Window(0.0, NOON))
+    empty = windows_between(rows, cutting=cutting("1h"), window=Window(0.0, NOON), **options)
     assert empty == ()
 
 

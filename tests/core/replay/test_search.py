@@ -93,22 +93,22 @@ def test_a_search_sees_the_first_part_and_is_confirmed_on_the_other():
     config = replay_config()
     beginning = begin_small(history_frame(days=76, flip=36), config, start=place_of(26))
     assert 2 * DAY == window_length(beginning)
-    split = split_history(beginning.history, beginning, share=0.6)
-    assert split.first.positions[-1] <= split.start
+    part, start = split_history(beginning.history, beginning, share=0.6)
+    assert part.positions[-1] <= start
     overlays = space("grid", trials=3)
     specs = trial_specs(overlays, config)
-    first = begin_replay(split.first, config, start=beginning.start.until)
+    first = begin_replay(part, config, start=beginning.start.until)
     assert first.steps == beginning.steps[: len(first.steps)]
     tried = replay_all(first, specs, timer=lambda: 0.0)
     chosen = [spec for spec in specs if spec.name in tried.front()]
-    later = begin_replay(split.whole, config, start=split.start)
+    later = begin_replay(beginning.history, config, start=start)
     assert later.steps[0].window.start == first.steps[-1].window.end
     confirmed = replay_all(later, chosen, timer=lambda: 0.0)
     found = SearchResult(
         overlays={spec.name: one for spec, one in zip(specs, overlays, strict=True)},
         tried=tried,
         confirmed=confirmed,
-        start=split.start,
+        start=start,
         clock="timestamp",
     ).to_dict()
     assert list(tried.front()) == [one["policy"] for one in found["chosen"]]

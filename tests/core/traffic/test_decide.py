@@ -51,8 +51,8 @@ def wanted(*variants, state=None, known=KNOWN, **options):
 
 
 def ramping(*others):
-    variants, ramp = begin_ramp(wanted(*others) if others else plain(), EIGHT, RAMP)
-    return wanted(*variants, ramp=ramp)
+    variants = begin_ramp(wanted(*others) if others else plain(), EIGHT, RAMP)
+    return wanted(*variants, ramp=RAMP)
 
 
 def seen(rows, *, number=1, since=NOW, errors=0, champion_rows=2000):
@@ -255,9 +255,9 @@ def test_a_shadow_need_not_have_passed_the_gate_and_an_ensemble_may_hold_the_cha
 def test_one_ramp_at_a_time_and_room_for_all_of_it():
     with pytest.raises(InputError, match="A ramp of 'v8' is running"):
         begin_ramp(ramping(), NINE, replace(RAMP, arm="v9"))
-    variants, ramp = begin_ramp(wanted(NINE), EIGHT, RAMP)
+    variants = begin_ramp(wanted(NINE), EIGHT, RAMP)
     with pytest.raises(InputError, match=r"ends at 100.00%, and other challengers have 10.00%"):
-        wanted(*variants, ramp=ramp)
+        wanted(*variants, ramp=RAMP)
 
 
 # promotions and rollbacks while a plan is on
