@@ -140,3 +140,12 @@ def unknown_name(what: str, value: str, choices: Iterable[str], *, where: str = 
     place = f" in {where}" if where else ""
     listed = ", ".join(names) or "none"
     return UnknownName(f"Unknown {what} '{value}'{place}. Known: {listed}.{did_you_mean(value, names)}")
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, for a message.
+
+    >>> counted(1, "window"), counted(2_000, "window")
+    ('1 window', '2,000 windows')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -221,7 +221,7 @@ NOT_LEARNABLE = {
     "nothing but constants": (
         {"frame": good(x=1.0, z=2, c="u")},
         "no_usable_feature",
-        ["3 column(s) hold one value only"],
+        ["Features with one value only: 3."],
     ),
     "window longer than history": (
         {"frame": good(), "evaluation": {"validation_window": "90d"}},

@@ -143,7 +143,7 @@ def _require_feature(frame: pd.DataFrame, schema: Schema) -> None:
     if varying:
         return
     why = "; ".join(f"'{name}': {reason}" for name, reason in list(schema.dropped.items())[:5])
-    constant = f" {len(schema.features)} column(s) hold one value only." if schema.features else ""
+    constant = f" Features with one value only: {len(schema.features)}." if schema.features else ""
     unused = f" Not used: {why}." if why else ""
     message = f"No column can be learned from.{constant}{unused} Add a feature that varies."
     raise NotLearnable("no_usable_feature", message, observed=0.0, limit=1.0, n=len(frame))

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from evergreen.tasks.core.errors import counted
+
 # Keys that are proposed, lengths of time a person would write, and how long targets resemble each other.
 
 
@@ -187,7 +189,7 @@ def _evaluation(positions: np.ndarray, group: np.ndarray | None) -> list[Propose
     if chosen is None:
         return []
     length = f"{history / DAY:,.0f} days" if history >= 3 * DAY else f"{history / 3_600:,.1f} hours"
-    why = f"the newest {rows:,} rows on {blocks} day{'s' if blocks > 1 else ''} of {length}"
+    why = f"the newest {rows:,} rows on {counted(blocks, 'day')} of {length}"
     keys = [ProposedKey("evaluation.validation_window", chosen, why)]
     if blocks < FEWEST_BLOCKS:
         fit = [text for text in LENGTHS if 2 * FEWEST_BLOCKS * seconds(text) <= seconds(chosen)]

@@ -23,7 +23,7 @@ from evergreen.tasks.core.drift.judge import Judgement, judge_window
 from evergreen.tasks.core.drift.performance import Performance, relative_drop
 from evergreen.tasks.core.drift.policy import shown_measures
 from evergreen.tasks.core.drift.types import DriftKind, KindVerdict, Level, Phase, Signals, join_signals
-from evergreen.tasks.core.errors import DataError
+from evergreen.tasks.core.errors import DataError, counted
 from evergreen.tasks.core.metrics.scored import Scored
 from evergreen.tasks.core.monitoring.setup import (
     VERSION,
@@ -207,8 +207,8 @@ def with_late_labels(check: WindowCheck, count: int) -> WindowCheck:
     if not count:
         return check
     message = (
-        f"{count} label(s) became known later than data.label_delay after the window; they count as unknown, now and "
-        "ever after. Where that is usual, lengthen data.label_delay."
+        f"{counted(count, 'label')} became known later than data.label_delay after the window; they "
+        "count as unknown, now and ever after. Where that is usual, lengthen data.label_delay."
     )
     note = Reason(code="late_labels", message=message, observed=float(count), n=count)
     return replace(check, result=replace(check.result, notes=(*check.result.notes, note)))

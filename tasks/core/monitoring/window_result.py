@@ -20,6 +20,7 @@ from evergreen.tasks.core.drift.types import (
     first_names,
     worst,
 )
+from evergreen.tasks.core.errors import counted
 from evergreen.tasks.core.serial import to_plain
 from evergreen.tasks.core.verdict import Reason, StageResult
 
@@ -198,7 +199,7 @@ def _reason(
     n = sum(window["n"] or 0 for window in windows)
     if not windows:
         return Reason(code="no_window", message="No window was full and due.", n=0)
-    span = f"{len(windows)} window(s) from {windows[0]['from']} to {windows[-1]['to']}"
+    span = f"{counted(len(windows), 'window')} from {windows[0]['from']} to {windows[-1]['to']}"
     if not fresh:
         span = f"No window was due; the newest, from {windows[0]['from']} to {windows[-1]['to']}"
     if level is Level.DRIFT and open_alarms:

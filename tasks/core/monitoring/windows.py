@@ -18,7 +18,7 @@ from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.config.units import Span
 from evergreen.tasks.core.data.clock import Window, format_position, span_length
 from evergreen.tasks.core.drift.types import Phase
-from evergreen.tasks.core.errors import ConfigError
+from evergreen.tasks.core.errors import ConfigError, counted
 from evergreen.tasks.core.verdict import Reason
 
 # How a model's clock is cut into windows: by durations, by row numbers, or by counting rows along time.
@@ -235,7 +235,7 @@ def due_windows(
     remaining, count = total - len(windows), len(windows)
     if remaining:
         limit = f"this run takes {count} (monitoring.max_windows), the next goes on."
-        message = f"{remaining} more window(s) are due; {limit}"
+        message = f"{counted(remaining, 'more window')} {'is' if remaining == 1 else 'are'} due; {limit}"
         notes += (Reason(code="more_windows", message=message, observed=remaining, limit=count),)
     return WindowSchedule(
         windows=_to_due_windows(windows, ordered, cutting, phase, trained_to),
@@ -311,7 +311,7 @@ def _future_note(late: FloatArray, now: float, clock: str) -> tuple[Reason, ...]
         return ()
     newest = float(late.max())
     message = (
-        f"{len(late)} row(s) lie in the future, up to {format_position(newest, clock=clock)} (it is "
-        f"{format_position(now, clock=clock)} now); they make no window due. Correct their times."
+        f"{counted(len(late), 'row')} dated later than now ({format_position(now, clock=clock)}), the newest "
+        f"{format_position(newest, clock=clock)}: no window is due by these. Correct their times."
     )
     return (Reason(code="future_rows", message=message, observed=newest, limit=now, n=len(late)),)

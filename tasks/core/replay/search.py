@@ -16,7 +16,7 @@ from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.config.model import overlay_model
 from evergreen.tasks.core.config.units import Span
 from evergreen.tasks.core.data.clock import format_position
-from evergreen.tasks.core.errors import InputError
+from evergreen.tasks.core.errors import InputError, counted
 from evergreen.tasks.core.replay.history import History
 from evergreen.tasks.core.replay.results import ReplayResult
 from evergreen.tasks.core.replay.setup import ENABLED, PolicySpec, ReplayStart
@@ -199,8 +199,8 @@ def split_history(history: History, beginning: ReplayStart, *, share: float = SH
     count = round(share * len(steps))
     if not 0 < count < len(steps):
         raise InputError(
-            f"{len(steps)} window(s) cannot be divided into a part to search on and one to confirm on. Bring more "
-            "history, or shorten monitoring.window."
+            f"{counted(len(steps), 'window')} cannot be divided into a part to search on and one to confirm on. Bring "
+            "more history, or shorten monitoring.window."
         )
     edge = steps[count - 1].until
     # the first row at the edge makes the last window full, and is all that may be seen of what comes after

@@ -10,6 +10,7 @@ from typing import Any
 from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.drift.policy import critical_levels
 from evergreen.tasks.core.drift.types import DriftKind, Level, listed, short_time
+from evergreen.tasks.core.errors import counted
 from evergreen.tasks.core.registry import DRIFT_MEASURES
 from evergreen.tasks.core.reports import html
 from evergreen.tasks.core.reports.drift_charts import (
@@ -54,7 +55,7 @@ def headline(monitored: MonitoredModel) -> str:
         return _nothing_judged(monitored)
     if not monitored.current and not monitored.still_open:
         many = len(monitored.windows)
-        return f"Nothing moved beyond chance in the newest of {many} window{'' if many == 1 else 's'}."
+        return f"Nothing moved beyond chance in the newest of {counted(many, 'window')}."
     parts = [_findings(monitored, kind) for kind in DriftKind if _moves(monitored, kind)]
     if monitored.still_open:
         names = [

@@ -14,6 +14,7 @@ from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.data.rows import Rows
 from evergreen.tasks.core.data.schema import Schema
 from evergreen.tasks.core.drift.types import short_time
+from evergreen.tasks.core.errors import counted
 from evergreen.tasks.core.log_items import Json, LogItem, Metrics, Tags, Text
 from evergreen.tasks.core.profiles.grid import tokens
 from evergreen.tasks.core.reports.drift_page import (
@@ -63,7 +64,7 @@ def monitoring_markdown(
     if unjudged:
         lines += ["", "## What could not be judged", ""]
         lines += [
-            f"- {kind}: {why} ({number} window(s), the newest {newest})"
+            f"- {kind}: {why} ({counted(number, 'window')}, the newest {newest})"
             for kind, why, newest, number in unjudged
         ]
     if notes:

@@ -10,6 +10,7 @@ from itertools import chain, count, groupby
 from typing import Any
 
 from evergreen.tasks.core.drift.types import listed, short_time
+from evergreen.tasks.core.errors import counted
 from evergreen.tasks.core.log_items import Json, LogItem, Metrics, Params, Text
 from evergreen.tasks.core.reports import html
 from evergreen.tasks.core.reports.html import markdown_table, scrolled, section
@@ -234,7 +235,7 @@ def _means(document: ReplayDocument) -> str:
     undefined = any(one["undefined"] for one in document.everyone)
     left_out = " Undefined windows are left out of each mean." if undefined else ""
     return (
-        f"Means over {many:,} window{'' if many == 1 else 's'}; {document.direction}.{left_out} Regret: behind the "
+        f"Means over {counted(many, 'window')}; {document.direction}.{left_out} Regret: behind the "
         "best policy of this run, in hindsight."
     )
 

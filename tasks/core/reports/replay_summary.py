@@ -11,6 +11,7 @@ import numpy as np
 
 from evergreen.tasks.core.arrays import FloatArray
 from evergreen.tasks.core.drift.types import Level, listed, short_time
+from evergreen.tasks.core.errors import counted
 from evergreen.tasks.core.reports.monitored_model import real
 from evergreen.tasks.core.serial import Struct
 from evergreen.tasks.core.stats.dependence import MeanInterval, mean_over_windows
@@ -160,7 +161,7 @@ def times(many: int) -> str:
     >>> times(1), times(12)
     ('1 retraining', '12 retrainings')
     """
-    return f"{many:,} retraining{'' if many == 1 else 's'}"
+    return counted(many, "retraining")
 
 
 def span(window: Mapping[str, Any]) -> str:

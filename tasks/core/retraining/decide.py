@@ -14,6 +14,7 @@ from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.config.quiet_hours import quiet_until
 from evergreen.tasks.core.data.clock import parse_position
 from evergreen.tasks.core.drift.types import DriftKind, Level
+from evergreen.tasks.core.errors import counted
 from evergreen.tasks.core.retraining.history import REFUSED, Attempt, RetrainHistory
 from evergreen.tasks.core.retraining.triggers import due_triggers
 from evergreen.tasks.core.retraining.types import (
@@ -254,8 +255,8 @@ def _cooldown(now: Moment, history: RetrainHistory, policy: RetrainPolicy) -> It
     cooldown, factor = f"the cooldown of {length_text(policy.cooldown)}", _back_off_factor(history, policy)
     if factor != 1:
         cooldown += (
-            f", multiplied by {factor:g} because {history.unhelpful} retraining(s) in a row brought no new champion "
-            "(retraining.back_off),"
+            f", multiplied by {factor:g} because {counted(history.unhelpful, 'retraining')} in a row brought no new "
+            "champion (retraining.back_off),"
         )
     message = f"The last retraining started at {last.at:%Y-%m-%d %H:%M:%S} UTC and {cooldown} is not over."
     yield _hold(code, message, until=rested, observed=last.at.isoformat(), limit=rested.isoformat())
@@ -348,7 +349,7 @@ def _nothing_new_asks(
     """Return why nothing starts where only alarms ask that a refused challenger has answered already."""
     names = ", ".join(cause.name or cause.trigger for cause in stale)
     message = (
-        f"The alarm(s) of {names} were open when the last challenger was refused and have not grown since "
+        f"Alarms that were open when the last challenger was refused ({names}) have not grown since "
         "(retraining.hysteresis)."
     )
     hysteresis = Reason(code="hysteresis", message=message, observed=len(stale))

@@ -59,7 +59,7 @@ def test_the_summary_says_state_sentence_advice_and_what_moved():
         in page
     )
     assert (
-        "12 rows are too few to judge data drift by; 100 would do. (1 window(s), the newest 2024-03-01 20:00)"
+        "12 rows are too few to judge data drift by; 100 would do. (1 window, the newest 2024-03-01 20:00)"
         in page
     )
     assert page.endswith("in MLflow](http://mlflow/#/x)")

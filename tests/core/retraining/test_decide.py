@@ -99,8 +99,8 @@ def test_attempts_that_did_not_help_double_the_wait(state):
     ("count", "said"),
     [
         (0, "the cooldown of 14d is not over."),
-        (1, "the cooldown of 14d, multiplied by 2 because 1 retraining(s) in a row brought no new champion "),
-        (2, "the cooldown of 14d, multiplied by 4 because 2 retraining(s) in a row brought no new champion "),
+        (1, "the cooldown of 14d, multiplied by 2 because 1 retraining in a row brought no new champion "),
+        (2, "the cooldown of 14d, multiplied by 4 because 2 retrainings in a row brought no new champion "),
     ],
 )
 def test_a_lengthened_cooldown_names_the_back_off(count, said):

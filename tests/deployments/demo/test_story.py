@@ -64,7 +64,7 @@ def test_the_payment_that_is_asked_about_has_every_feature():
 
 def test_reasons_are_shown_whole_on_80_columns_with_short_times():
     said = (
-        "10 window(s) from 2026-03-16T00:00:00+00:00 to 2026-03-26T12:00:00+00:00: alarm: @loss [5] (concept, since "
+        "10 windows from 2026-03-16T00:00:00+00:00 to 2026-03-26T12:00:00+00:00: alarm: @loss [5] (concept, since "
         "2026-03-20T00:00:00+00:00), started at 2026-05-05 12:00:00 UTC."
     )
     printed = io.StringIO()
@@ -74,7 +74,7 @@ def test_reasons_are_shown_whole_on_80_columns_with_short_times():
     assert all(len(line) <= 80 for line in lines)
     why = " ".join(line.split("│")[4].strip() for line in lines if line.count("│") == 5)
     expected = (
-        "10 window(s) from 2026-03-16 to 2026-03-26 12:00: alarm: @loss [5] (concept, since 2026-03-20), started at "
+        "10 windows from 2026-03-16 to 2026-03-26 12:00: alarm: @loss [5] (concept, since 2026-03-20), started at "
         "2026-05-05 12:00."
     )
     assert expected == why.strip()
