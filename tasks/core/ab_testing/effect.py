@@ -82,7 +82,11 @@ def measure_effect(
         Greatest difference of two of its values (`evergreen.tasks.core.ab_testing.metric.span_of`), for arms.
     """
     if test.mode == ARMS:
-        return _measure_arms(evidence, test, challenger, alpha=alpha, scale=scale, span=span)
+        crossed = evidence.crossed()
+        arms = [evidence.arm(test.control.name), evidence.arm(challenger.name)]
+        effect = compare_arms(*(arm.moments(without=crossed) for arm in arms), span=span)
+        repeated = any(arm.table.without(crossed).repeats for arm in arms)
+        return _by_sequence(effect, alpha=alpha, scale=scale, repeated=repeated, paired=False)
     pairs = evidence.arm(challenger.name)
     effect = compare_pairs(pairs.moments())
     if test.unit == BLOCK and effect.n_control >= 2:
@@ -98,16 +102,6 @@ def _with_autocorrelation(effect: Effect, pairs: ArmEvidence) -> Effect:
     residuals = sums[:, 2] - sums[:, 1] - effect.estimate * sums[:, 0]
     inflation = variance_inflation(measure_dependence(residuals).correlation, 1)
     return replace(effect, standard_error=effect.standard_error * math.sqrt(inflation))
-
-
-def _measure_arms(
-    evidence: Evidence, test: LiveTest, challenger: Arm, *, alpha: float, scale: float, span: float
-) -> MeasuredEffect:
-    crossed = evidence.crossed()
-    arms = [evidence.arm(test.control.name), evidence.arm(challenger.name)]
-    effect = compare_arms(*(arm.moments(without=crossed) for arm in arms), span=span)
-    repeated = any(arm.table.without(crossed).repeats for arm in arms)
-    return _by_sequence(effect, alpha=alpha, scale=scale, repeated=repeated, paired=False)
 
 
 def _by_sequence(

@@ -27,23 +27,19 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class ContractResult:
-    """The verdict on one window, with the breaches that only warn.
-
-    Attributes
-    ----------
-    window : which rows were checked.
-    verdict : FAIL with every rejecting breach by column, else PASS.
-    warnings : breaches of learned limits that look like drift.
-    n, checked : rows of the window, and of the sample its values were checked on.
-    findings : everything that was checked.
-    """
+    """The verdict on one window, with the breaches that only warn."""
 
     window: str
+    """Which rows were checked."""
     verdict: Verdict
+    """FAIL with every rejecting breach by column, else PASS."""
     warnings: tuple[Reason, ...]
+    """Breaches of learned limits that look like drift."""
     n: int
     checked: int
+    """``n``, ``checked``: rows of the window, and of the sample its values were checked on."""
     findings: tuple[Finding, ...]
+    """Everything that was checked."""
 
 
 def judge_contract(

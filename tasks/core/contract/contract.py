@@ -21,51 +21,43 @@ Kind = Literal["number", "text", "time", "any"]
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnRule(Struct):
-    """Limits of one column.
-
-    Attributes
-    ----------
-    name : column.
-    kind : what the values must be; ``any`` is not checked.
-    required : the column must be present.
-    max_nulls : largest share of nulls, 0 to 1.
-    minimum, maximum : bounds of the values, both inclusive, in the column's own unit; None: unbounded.
-    categories : allowed values as text; None: an open vocabulary.
-    by_hand : which of ``nulls``, ``minimum``, ``maximum``, ``categories`` a person wrote: breaking those rejects,
-        breaking what was only learned warns until most of the window is outside.
-    """
+    """Limits of one column."""
 
     name: str
+    """Column."""
     kind: Kind = "any"
+    """What the values must be; ``any`` is not checked."""
     required: bool = True
+    """The column must be present."""
     max_nulls: float = 1.0
+    """Largest share of nulls, 0 to 1."""
     minimum: float | None = None
     maximum: float | None = None
+    """``minimum``, ``maximum``: bounds of the values, both inclusive, in the column's own unit; None: unbounded."""
     categories: tuple[str, ...] | None = None
+    """Allowed values as text; None: an open vocabulary."""
     by_hand: tuple[str, ...] = ()
+    """Which of ``nulls``, ``minimum``, ``maximum``, ``categories`` a person wrote: breaking those rejects, breaking
+    what was only learned warns until most of the window is outside."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contract(Struct):
-    """What every window of a version's rows is checked against.
-
-    Attributes
-    ----------
-    columns : one rule a column.
-    unique : sets of columns that together identify a row.
-    min_rows, max_rows : bounds of the number of rows, inclusive; None: unbounded.
-    outside_tolerance : share of values that may leave range or categories without a remark.
-    gross_tolerance : share outside *learned* limits from which the window is another quantity and the check fails.
-    learned_rows : rows the limits were learned from.
-    """
+    """What every window of a version's rows is checked against."""
 
     columns: tuple[ColumnRule, ...]
+    """One rule a column."""
     unique: tuple[tuple[str, ...], ...] = ()
+    """Sets of columns that together identify a row."""
     min_rows: int = 1
     max_rows: int | None = None
+    """``min_rows``, ``max_rows``: bounds of the number of rows, inclusive; None: unbounded."""
     outside_tolerance: float = 0.01
+    """Share of values that may leave range or categories without a remark."""
     gross_tolerance: float = 0.5
+    """Share outside *learned* limits from which the window is another quantity and the check fails."""
     learned_rows: int = 0
+    """Rows the limits were learned from."""
 
 
 def kind_of(values: pd.Series) -> Kind:

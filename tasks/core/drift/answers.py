@@ -192,24 +192,17 @@ def prepare_answers(reference: Reference, *, config: ModelConfig, metric: Metric
     """
     drift, inputs, answers = config.drift, reference.inputs, reference.answers
     classes = max(sum(count > 0 for count in inputs.columns[OUTCOME].counts), 2)
-    numeric = inputs.grid.columns[OUTCOME].kind == "numeric"
+    share = 1.0 if inputs.grid.columns[OUTCOME].kind == "numeric" else 2.0 / classes
+    scores, least = [name for name in answers.columns if name != OUTCOME], drift.outcome_threshold * share
     return AnswerMonitor(
         reference=reference,
         config=config,
         metric=metric,
         loss=loss_metric(config.problem.value),
         prediction=prepare_signals(
-            answers,
-            kind=DriftKind.PREDICTION,
-            columns=[name for name in answers.columns if name != OUTCOME],
-            min_effect=drift.min_effect,
+            answers, kind=DriftKind.PREDICTION, columns=scores, min_effect=drift.min_effect
         ),
-        outcome=prepare_signals(
-            inputs,
-            kind=DriftKind.OUTCOME,
-            columns=[OUTCOME],
-            min_effect=drift.outcome_threshold * (1.0 if numeric else 2.0 / classes),
-        ),
+        outcome=prepare_signals(inputs, kind=DriftKind.OUTCOME, columns=[OUTCOME], min_effect=least),
         links=prepare_links(
             inputs,
             correlation_threshold=drift.correlation_threshold,

@@ -133,6 +133,9 @@ _LARGEST_PULL = 2.0
 class Detection:
     """What one window shows of k signals in c columns, by the three detectors; on the signals' `SignalScale`."""
 
+    null: NullModel
+    state: DetectorState
+    """``null``, ``state``: what it was compared with, and the state before it."""
     expected: FloatArray
     rest: FloatArray
     """``expected``, ``rest`` (shape (k,)): what the season expects, and how far the window is off."""
@@ -192,6 +195,8 @@ def run_detectors(
         moved = null.scale.back(bases + effects) - null.scale.back(bases)
         beyond &= np.abs(moved) >= signals.floors
     return Detection(
+        null=null,
+        state=state,
         expected=expected,
         rest=rest,
         bases=bases,
@@ -206,13 +211,12 @@ def run_detectors(
     )
 
 
-def update_state(
-    detection: Detection, null: NullModel, state: DetectorState, *, frozen: BoolArray
-) -> DetectorState:
+def update_state(detection: Detection, *, frozen: BoolArray) -> DetectorState:
     """Return the state after a check: columns that moved, or have an open alarm (``frozen``), do not update it.
 
     A forecast that is too old to compare with begins again at the window.
     """
+    null, state = detection.null, detection.state
     n = len(null.recent) + 1
     teaches = detection.judged & ~detection.moved & ~frozen
     fresh = (state.forecast_windows == 0) | (state.age >= n)
@@ -297,19 +301,18 @@ class AlarmChange(Struct):
     """Start of the window that opened it."""
 
 
-def columns_to_alarm(
-    detection: Detection, state: DetectorState, *, violated: int, open_now: BoolArray
-) -> BoolArray:
+def columns_to_alarm(detection: Detection, *, violated: int, open_now: BoolArray) -> BoolArray:
     """Return the columns whose alarm opens, shape (c,).
 
     k of the n newest judged windows moved, the newest among them; or the mean of the last n moved (``sustained``).
     """
-    enough = np.nansum(state.moved, axis=0) + 1 >= violated
+    enough = np.nansum(detection.state.moved, axis=0) + 1 >= violated
     return detection.judged & ~open_now & (detection.lasting | (detection.moved & enough))
 
 
-def worst_signal(detection: Detection, null: NullModel, column: int) -> tuple[int, int]:
+def worst_signal(detection: Detection, column: int) -> tuple[int, int]:
     """Return form and place of the signal of a column that is farthest beyond its limit (or nearest to it)."""
+    null = detection.null
     first = int(null.firsts[column])
     last = int(null.firsts[column + 1]) if column + 1 < len(null.firsts) else len(null.keys)
     part = slice(first, last)
@@ -319,13 +322,11 @@ def worst_signal(detection: Detection, null: NullModel, column: int) -> tuple[in
     return int(form), first + int(place)
 
 
-def open_alarm(
-    detection: Detection, null: NullModel, state: DetectorState, column: int, *, position: float
-) -> OpenAlarm:
+def open_alarm(detection: Detection, column: int, *, position: float) -> OpenAlarm:
     """Return the alarm of a column that moved: its most severe signal, and what that moved away from."""
-    form, place = worst_signal(detection, null, column)
-    key = null.keys[place]
-    anchor = float(state.forecast[place]) if form == 1 else 0.0
+    form, place = worst_signal(detection, column)
+    key = detection.null.keys[place]
+    anchor = float(detection.state.forecast[place]) if form == 1 else 0.0
     return OpenAlarm(
         kind=key.kind,
         column=key.column,
@@ -338,9 +339,10 @@ def open_alarm(
 
 
 def follow_alarm(
-    alarm: OpenAlarm, detection: Detection, null: NullModel, *, violated: int
+    alarm: OpenAlarm, detection: Detection, *, violated: int
 ) -> tuple[OpenAlarm | None, str | None]:
     """Return the alarm after a window (None: resolved) and what became of it, if anything did."""
+    null = detection.null
     place = place_of(alarm, null)
     effect = float(detection.rest[place]) - alarm.anchor
     if not np.isfinite(effect):
@@ -355,9 +357,10 @@ def follow_alarm(
     return replace(alarm, recent=recent), None
 
 
-def changed(alarm: OpenAlarm, detection: Detection, null: NullModel, change: str) -> AlarmChange:
+def changed(alarm: OpenAlarm, detection: Detection, change: str) -> AlarmChange:
     """Describe what became of an alarm in this window."""
     start, now = detection.expected + alarm.anchor, detection.expected + detection.rest
+    null = detection.null
     effect = (null.scale.back(now) - null.scale.back(start))[place_of(alarm, null)]
     return alarm_change(alarm, change, effect=float(effect))
 

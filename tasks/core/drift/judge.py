@@ -36,8 +36,9 @@ from evergreen.tasks.core.verdict import Reason
 # How sure a move is: p-values of one check, corrected for all columns of a kind, for the reader.
 
 
-def signal_p_values(detection: Detection, null: NullModel) -> FloatArray:
+def signal_p_values(detection: Detection) -> FloatArray:
     """Return each signal's p-value, shape (k,): the smallest of its detectors', times the detectors that judged it."""
+    null = detection.null
     oldest = np.minimum(detection.ages, len(null.recent))
     ages = (np.zeros_like(oldest), oldest, np.zeros_like(oldest))
     forms = zip(null.detectors, detection.effects, detection.spreads, ages, strict=True)
@@ -84,14 +85,14 @@ def unusable_window(rows: int, null: NullModel, policy: Policy) -> Reason | None
 
 
 def unjudged_reasons(
-    kind: DriftKind, columns: IntArray, detection: Detection, null: NullModel
+    kind: DriftKind, columns: IntArray, detection: Detection
 ) -> tuple[tuple[Reason, ...], bool]:
     """Return why columns of a kind were not judged, and whether the kind is INSUFFICIENT for it.
 
     It is when a column that the reference knows could not be measured in this window, and when no column could be
     judged at all. Columns that the reference itself cannot vouch for are named, and the others judged.
     """
-    blank = columns[~detection.judged[columns]]
+    blank, null = columns[~detection.judged[columns]], detection.null
     if not len(blank):
         return (), False
     has_reference = np.isfinite(np.where(null.theory, null.expected[0], null.level.between[0]))
@@ -167,40 +168,36 @@ def judge_window(
         )
         return Judgement(kinds=kinds, state=aged, alarms=dropped)
     detection = run_detectors(signals, null, state, position=position, rows=rows, violated=policy.violated)
-    alarms, changes = _alarms(detection, null, state, policy=policy, position=position)
-    after = _next_state(detection, null, state, alarms, changes)
-    return Judgement(
-        kinds=_verdicts(detection, null, state, alarms), state=after, alarms=(*dropped, *changes)
-    )
+    alarms, changes = _alarms(detection, policy=policy, position=position)
+    after = _next_state(detection, alarms, changes)
+    return Judgement(kinds=_verdicts(detection, alarms), state=after, alarms=(*dropped, *changes))
 
 
 def _alarms(
-    detection: Detection, null: NullModel, state: DetectorState, *, policy: Policy, position: float
+    detection: Detection, *, policy: Policy, position: float
 ) -> tuple[tuple[OpenAlarm, ...], tuple[AlarmChange, ...]]:
     """Follow the open alarms and open new ones."""
-    open_now = _is_open(state.alarms, null)
+    open_before = detection.state.alarms
     followed, changes = [], []
-    for alarm in state.alarms:
-        after, change = follow_alarm(alarm, detection, null, violated=policy.violated)
+    for alarm in open_before:
+        after, change = follow_alarm(alarm, detection, violated=policy.violated)
         followed += [after] if after is not None else []
-        changes += [changed(alarm, detection, null, change)] if change else []
-    opening = columns_to_alarm(detection, state, violated=policy.violated, open_now=open_now)
+        changes += [changed(alarm, detection, change)] if change else []
+    open_now = _is_open(open_before, detection.null)
+    opening = columns_to_alarm(detection, violated=policy.violated, open_now=open_now)
     for column in np.flatnonzero(opening).tolist():
-        alarm = open_alarm(detection, null, state, column, position=position)
+        alarm = open_alarm(detection, column, position=position)
         followed.append(alarm)
-        changes.append(changed(alarm, detection, null, "opened"))
+        changes.append(changed(alarm, detection, "opened"))
     return tuple(followed), tuple(changes)
 
 
 def _next_state(
-    detection: Detection,
-    null: NullModel,
-    state: DetectorState,
-    alarms: tuple[OpenAlarm, ...],
-    changes: Sequence[AlarmChange],
+    detection: Detection, alarms: tuple[OpenAlarm, ...], changes: Sequence[AlarmChange]
 ) -> DetectorState:
     """Return the state after the window; a resolved column forgets what it had been compared with."""
-    after = update_state(detection, null, state, frozen=_is_open((*state.alarms, *alarms), null))
+    null = detection.null
+    after = update_state(detection, frozen=_is_open((*detection.state.alarms, *alarms), null))
     resolved = [null.columns.index((one.kind, one.column)) for one in changes if one.change == "resolved"]
     windows, moved = after.forecast_windows.copy(), after.moved.copy()
     windows[resolved] = 0
@@ -208,25 +205,19 @@ def _next_state(
     return replace(after, forecast_windows=windows, moved=moved, alarms=alarms)
 
 
-def _verdicts(
-    detection: Detection, null: NullModel, state: DetectorState, alarms: tuple[OpenAlarm, ...]
-) -> tuple[KindVerdict, ...]:
-    moved = _moved(detection, null, state, alarms) if detection.moved.any() or alarms else ()
+def _verdicts(detection: Detection, alarms: tuple[OpenAlarm, ...]) -> tuple[KindVerdict, ...]:
+    moved = _moved(detection, alarms) if detection.moved.any() or alarms else ()
     return tuple(
-        _verdict(kind, [one for one in moved if one.kind is kind], detection, null, alarms)
-        for kind in null.kinds
+        _verdict(kind, [one for one in moved if one.kind is kind], detection, alarms)
+        for kind in detection.null.kinds
     )
 
 
 def _verdict(
-    kind: DriftKind,
-    moved: list[MovedColumn],
-    detection: Detection,
-    null: NullModel,
-    alarms: tuple[OpenAlarm, ...],
+    kind: DriftKind, moved: list[MovedColumn], detection: Detection, alarms: tuple[OpenAlarm, ...]
 ) -> KindVerdict:
-    columns = null.by_kind[kind]
-    unknown, blind = unjudged_reasons(kind, columns, detection, null)
+    columns = detection.null.by_kind[kind]
+    unknown, blind = unjudged_reasons(kind, columns, detection)
     level = Level.INSUFFICIENT if blind else Level.QUIET
     alarmed = any(alarm.kind is kind for alarm in alarms)
     if moved or alarmed:
@@ -237,7 +228,7 @@ def _verdict(
         level=level,
         moved=tuple(moved),
         reasons=unknown if level is Level.INSUFFICIENT else (described, *unknown),
-        calibration=null.calibrated_by[kind],
+        calibration=detection.null.calibrated_by[kind],
     )
 
 
@@ -251,32 +242,26 @@ def _describe_moves(moved: int, judged: int, alarmed: bool) -> Reason:
     return Reason(code=code, message=message, observed=float(moved), limit=0.0)
 
 
-def _moved(
-    detection: Detection, null: NullModel, state: DetectorState, alarms: tuple[OpenAlarm, ...]
-) -> tuple[MovedColumn, ...]:
+def _moved(detection: Detection, alarms: tuple[OpenAlarm, ...]) -> tuple[MovedColumn, ...]:
     """Return the columns that moved or have an open alarm, most severe first; not those that could not be measured."""
-    p_values = signal_p_values(detection, null)
-    adjusted = adjusted_by_column(p_values, null)
+    p_values = signal_p_values(detection)
+    adjusted = adjusted_by_column(p_values, detection.null)
     opened = {(alarm.kind, alarm.column): alarm for alarm in alarms}
     ranked = []
-    for place, name in enumerate(null.columns):
+    for place, name in enumerate(detection.null.columns):
         alarm = opened.get(name)
         if alarm is not None or detection.moved[place]:
-            ranked.append(_one_moved(detection, null, place, alarm, p_values, adjusted))
+            ranked.append(_one_moved(detection, place, alarm, p_values, adjusted))
     measured = [pair for pair in ranked if np.isfinite(pair[1].observed)]
     return tuple(one for _, one in sorted(measured, key=lambda pair: -pair[0]))
 
 
 def _one_moved(
-    detection: Detection,
-    null: NullModel,
-    column: int,
-    alarm: OpenAlarm | None,
-    p_values: FloatArray,
-    adjusted: FloatArray,
+    detection: Detection, column: int, alarm: OpenAlarm | None, p_values: FloatArray, adjusted: FloatArray
 ) -> tuple[float, MovedColumn]:
     """Return how severe a column's move is (alarms first), and the move, in the signal's own unit."""
-    form, place = worst_signal(detection, null, column)
+    null = detection.null
+    form, place = worst_signal(detection, column)
     tables = (detection.bases, detection.effects, detection.limits)
     base, effect, limit = (table[form, place] for table in tables)
     if alarm is not None:

@@ -111,11 +111,8 @@ def _is_season(
     after, each = _means(series, starts, np.full(k, cycle), policy)
     rest, left = np.square(series - before), np.square(series - after)
     freedom = m - cycle
-    ratio = (
-        (rest.sum(axis=0) - left.sum(axis=0))
-        / (cycle - phases)
-        / np.maximum(left.sum(axis=0) / freedom, 1e-24)
-    )
+    explained = (rest.sum(axis=0) - left.sum(axis=0)) / (cycle - phases)
+    ratio = explained / np.maximum(left.sum(axis=0) / freedom, 1e-24)
     p_values = f_distribution.sf(ratio, cycle - phases, freedom) * len(_PERIODS) * k
     unseen = (left * _left_out(each)).sum(axis=0), (rest * _left_out(fewer)).sum(axis=0)
     passed = (p_values < _LEVEL) & (unseen[0] < _GAIN * unseen[1])

@@ -70,11 +70,8 @@ def check(
 ) -> Check:
     """Return a check whose reason's code is its name and how it ended, e.g. ``feed_failed``."""
     code = f"{name}_{condition.value}"
-    return Check(
-        name=name,
-        condition=condition,
-        reason=Reason(code=code, message=message, observed=observed, limit=limit, n=n),
-    )
+    reason = Reason(code=code, message=message, observed=observed, limit=limit, n=n)
+    return Check(name=name, condition=condition, reason=reason)
 
 
 def _not_judged(name: str, why: str, *, n: int | None = None) -> Check:

@@ -128,24 +128,21 @@ class EdgeTable:
     value grows, also after rounding. So a cell in which no edge lies belongs to one bin; a value in one of the
     others is compared with the cell's edges, or looked for by binary search where they are more than two. The bins
     are those of ``np.searchsorted(edges, values, side="right")``, whatever the edges.
-
-    Attributes
-    ----------
-    edges : (bins - 1,), ascending.
-    cells : maps a value to its cell; None: there is no table, all is binary search.
-    table : (65536,), uint16, by cell: its bin, or the number of bins plus that of the doubtful cell.
-    base : (doubtful cells,), bin of what lies below the cell's first edge.
-    first, second : (doubtful cells,), the cell's edges; infinite where there is no second.
-    crowded : (doubtful cells,), whether the cell holds more than two edges.
     """
 
     edges: FloatArray
+    """(bins - 1,), ascending."""
     cells: Cells | None = None
+    """Maps a value to its cell; None: there is no table, all is binary search."""
     table: npt.NDArray[np.uint16] = field(default_factory=lambda: np.zeros(0, dtype=np.uint16))
+    """(65536,), uint16, by cell: its bin, or the number of bins plus that of the doubtful cell."""
     base: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    """(doubtful cells,), bin of what lies below the cell's first edge."""
     first: FloatArray = field(default_factory=lambda: np.zeros(0))
     second: FloatArray = field(default_factory=lambda: np.zeros(0))
+    """``first``, ``second``: (doubtful cells,), the cell's edges; infinite where there is no second."""
     crowded: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
+    """(doubtful cells,), whether the cell holds more than two edges."""
 
     @property
     def bins(self) -> int:

@@ -66,24 +66,21 @@ COARSE_BINS = 9
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnGrid(Struct):
-    """How one column is counted.
-
-    Attributes
-    ----------
-    kind : `numeric` or `categorical`.
-    edges : numeric: ascending; bin 0 lies below the first edge, bin i is ``[edges[i-1], edges[i])``. A value with more
-        than 1/256 of the reference has a bin of its own.
-    categories, pooled : those with a bin of their own (the most frequent), and known ones counted as *other*.
-    cuts : first bins of the coarse groups used in the joint table with the outcome; the first is 0.
-    hashed : category names are stored as hashes (private columns).
-    """
+    """How one column is counted."""
 
     kind: str
+    """`numeric` or `categorical`."""
     edges: tuple[float, ...] = ()
+    """Numeric: ascending; bin 0 lies below the first edge, bin i is ``[edges[i-1], edges[i])``. A value with more
+    than 1/256 of the reference has a bin of its own."""
     categories: tuple[str, ...] = ()
     pooled: tuple[str, ...] = ()
+    """``categories``, ``pooled``: those with a bin of their own (the most frequent), and known ones counted as
+    *other*."""
     cuts: tuple[int, ...] = (0,)
+    """First bins of the coarse groups used in the joint table with the outcome; the first is 0."""
     hashed: bool = False
+    """Category names are stored as hashes (private columns)."""
 
     @property
     def bins(self) -> int:
@@ -143,16 +140,12 @@ class ColumnGrid(Struct):
 
 @dataclass(frozen=True, kw_only=True)
 class Grid(Struct):
-    """The grids of a model's columns.
-
-    Attributes
-    ----------
-    columns : by column.
-    outcome : column that the others are counted jointly with; it must be one of ``columns``.
-    """
+    """The grids of a model's columns."""
 
     columns: dict[str, ColumnGrid]
+    """By column."""
     outcome: str | None = None
+    """Column that the others are counted jointly with; it must be one of ``columns``."""
 
     @cached_property
     def id(self) -> str:

@@ -34,27 +34,24 @@ _EMPTY: dict[str, Any] = {
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnProfile(Struct):
-    """Counts of one column.
-
-    Attributes
-    ----------
-    n, nulls, plus_inf, minus_inf : rows; of these null and infinite ones, which are in no bin.
-    counts : by bin of the grid; categorical: the categories, then *other*, then *unseen*.
-    minimum, maximum : of the finite values; None without any (and for categories).
-    mean, squares : mean of the finite values, and sum of squared deviations from it; infinite beyond the largest float.
-    joint : coarse group (the last: missing) by coarse outcome (the last: missing); empty without an outcome.
-    """
+    """Counts of one column."""
 
     n: int
     nulls: int
     counts: tuple[int, ...] = field(metadata={"write": list, "read": tuple})
+    """By bin of the grid; categorical: the categories, then *other*, then *unseen*."""
     plus_inf: int = 0
     minus_inf: int = 0
+    """``n``, ``nulls``, ``plus_inf``, ``minus_inf``: rows; of these null and infinite ones, which are in no bin."""
     minimum: float | None = None
     maximum: float | None = None
+    """``minimum``, ``maximum``: of the finite values; None without any (and for categories)."""
     mean: float = 0.0
     squares: float = field(default=0.0, metadata=null_as(math.inf))
+    """``mean``, ``squares``: mean of the finite values, and sum of squared deviations from it; infinite beyond the
+    largest float."""
     joint: tuple[tuple[int, ...], ...] = ()
+    """Coarse group (the last: missing) by coarse outcome (the last: missing); empty without an outcome."""
 
     @property
     def finite(self) -> int:
@@ -238,19 +235,15 @@ VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Profile(Struct):
-    """Profiles of the columns of some rows, over one grid.
-
-    Attributes
-    ----------
-    grid : the grid it was counted over.
-    columns : by column; all of the grid's, unless fewer were asked for.
-    version : of the format.
-    """
+    """Profiles of the columns of some rows, over one grid."""
 
     also: ClassVar = ("grid_id",)
     grid: Grid
+    """The grid it was counted over."""
     columns: dict[str, ColumnProfile] = field(default_factory=dict)
+    """By column; all of the grid's, unless fewer were asked for."""
     version: int = VERSION
+    """Of the format."""
 
     def __add__(self, other: Profile) -> Profile:
         """Return the profile of both sets of rows (see `add_profiles`)."""
