@@ -110,9 +110,7 @@ def test_a_page_names_what_is_not_watched_and_health_asks_the_champion_for_a_row
     log_concealed(setup, make_rows(hours=FIRST + 3).iloc[hours(FIRST, FIRST + 3)])
     run = look_at_both(setup)
     health_of(setup, run)
-    assert ["x"] == [
-        name for name in ("x", "z", "colour") if name in run.monitor.setup.limits()["Not watched"]
-    ]
+    assert ["x"] == [name for name in ("x", "z", "colour") if name in run.monitor.limits()["Not watched"]]
     assert [None] == [facts.rows for facts in asked]
     assert run.inputs.newest_rows.frame["x"].isna().all()
 

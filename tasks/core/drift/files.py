@@ -107,9 +107,8 @@ def _together(some: Sequence[tuple[str, Reason]]) -> Reason:
 
 def _no_drift(drift: FilesDrift) -> Reason:
     if not drift.columns:
-        return Reason(
-            code="no_columns", message="No column that both files hold can be measured.", observed=0.0
-        )
+        message = "No column that both files hold can be measured."
+        return Reason(code="no_columns", message=message, observed=0.0)
     rows = drift.columns[0]
     message = (
         f"None of {len(drift.columns)} columns drifted ({rows.n:,} rows against {rows.reference_n:,}); "
