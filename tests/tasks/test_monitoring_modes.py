@@ -135,4 +135,4 @@ def test_history_never_takes_the_newest_windows_of_a_phase_that_lags_behind(moni
     assert [2, 3, 4] == [
         hour_of(one.window.start) - FIRST for one in log.windows(setup.model, Phase.OUTCOMES)
     ]
-    assert stream_of(setup, loaded, Phase.OUTCOMES).head().state.fits(loaded.setup.nulls[Phase.OUTCOMES])
+    assert stream_of(setup, loaded, Phase.OUTCOMES).head().state.fits(loaded.nulls[Phase.OUTCOMES])
