@@ -31,9 +31,8 @@ def monitor(
     run = monitoring_report.MonitorRun(request=request, monitor=monitored, phases=phases)
     health = monitoring_report.health_of(setup, run)
     alerts = deliver_alerts(setup) if request.records else []
-    result = monitoring_report.report_run(
-        setup, run, monitoring_report.conclude_run(setup, run, health), alerts=alerts
-    )
+    result = monitoring_report.conclude_run(setup, run, health)
+    result = monitoring_report.report_run(setup, run, result, alerts=alerts)
     if request.records:
         monitoring_report.keep_history(setup, run)
     return result

@@ -309,18 +309,20 @@ def check_due_windows(
     for window in read_windows(source, due.windows, positions=positions):
         check = monitor.monitor_window(monitored, window.due, window.rows, late=window.late, head=position)
         if request.records:
-            position = commit(setup, monitored, stream, check, position)
+            alert = window_alert(check.result, position.alert, config=setup.config, clock=monitored.clock)
+            entry = stream.commit(check, alert, after=position.seq)
+            position = monitor.after_check(position, check, alert, seq=entry.seq)
         else:
             position = StreamPosition(state=check.state, version=monitored.version)
         results.append(check.result.to_dict(clock=monitored.clock))
         newest_rows = monitor.readable_rows(monitored, window.rows) if len(window.rows) else newest_rows
         report_progress(len(results), len(due.windows), results[-1])
-    entry = setup.stores.ledger.last(setup.model, stream.name)
+    last = setup.stores.ledger.last(setup.model, stream.name)
     return PhaseResults(
         results=tuple(results),
         state=position.state,
         due=due,
-        decision_id=entry.id if entry else None,
+        decision_id=last.id if last else None,
         newest_rows=newest_rows,
         newest_check=check,
     )
@@ -367,19 +369,6 @@ def find_due(
     return positions, monitor.find_due(
         positions, monitored, phase, position, judged=judged, now=request.now, until=request.until
     )
-
-
-def commit(
-    setup: Setup,
-    monitored: RegisteredMonitor,
-    stream: WindowStream,
-    check: WindowCheck,
-    position: StreamPosition,
-) -> StreamPosition:
-    """Commit a window's result with its alert; return where the stream stands then."""
-    alert = window_alert(check.result, position.alert, config=setup.config, clock=monitored.clock)
-    entry = stream.commit(check, alert, after=position.seq)
-    return monitor.after_check(position, check, alert, seq=entry.seq)
 
 
 def report_progress(done: int, total: int, result: Mapping[str, Any]) -> None:

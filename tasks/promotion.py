@@ -187,14 +187,8 @@ class Promoter:
         NotLearnable
             ``not_approved``. ``InputError`` when the version is not registered.
         """
-        plan = partial(
-            plan_promotion,
-            version=version,
-            reason=reason,
-            expected_champion=expected_champion,
-            evidence=evidence,
-            proves=self.smoke is not None,
-        )
+        why: dict[str, Any] = {"reason": reason, "evidence": evidence}
+        plan = partial(plan_promotion, version=version, expected_champion=expected_champion, **why)
         return self._perform(plan, dry_run=dry_run, precondition=precondition)
 
     def rollback(
@@ -215,14 +209,8 @@ class Promoter:
         NotLearnable
             ``nothing_to_return_to``. ``InputError`` when ``to`` was never the champion.
         """
-        plan = partial(
-            plan_rollback,
-            to=to,
-            reason=reason,
-            expected_champion=expected_champion,
-            evidence=evidence,
-            proves=self.smoke is not None,
-        )
+        why: dict[str, Any] = {"reason": reason, "evidence": evidence}
+        plan = partial(plan_rollback, to=to, expected_champion=expected_champion, **why)
         return self._perform(plan, dry_run=dry_run)
 
     def reconcile(self) -> StageResult:
@@ -245,13 +233,14 @@ class Promoter:
         self, plan: Callable[..., Plan], *, dry_run: bool, precondition: Callable[[], None] | None = None
     ) -> StageResult:
         """Plan on what is there, under the lock, and apply it; a dry run plans without the lock and shows it."""
+        proves = self.smoke is not None
         if dry_run:
             present = read_registry_state(self.registry, self.ledger, self.model)
-            return _dry_run_result(plan(present, now=self.clock()))
+            return _dry_run_result(plan(present, now=self.clock(), proves=proves))
         with self._transaction() as transaction:
             if precondition is not None:
                 precondition()
-            made = plan(transaction.registry_state(), now=self.clock())
+            made = plan(transaction.registry_state(), now=self.clock(), proves=proves)
             state = State.PROMOTED if made.kind == "promotion" else State.CHAMPION_RESTORED
             recorded, reasons = transaction.carry_out(made), [Reason(code=made.kind, message=made.reason)]
             if self.smoke is not None:

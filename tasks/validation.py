@@ -59,14 +59,13 @@ def check_windows(setup: Setup, candidate: LoadedModel, parts: Parts) -> Contrac
     stored = read_documents(setup, candidate.info, ("contract",))["contract"]
     contract = apply_limits(Contract.from_dict(stored), setup.config.contract)
     windows = {"holdout": parts.holdout.frame, "evaluation": parts.evaluation.frame}
-    private, filled = (
-        setup.config.data.private,
-        {name: frame for name, frame in windows.items() if len(frame)},
+    private = setup.config.data.private
+    results = tuple(
+        check_contract(contract, frame, window=name, private=private)
+        for name, frame in windows.items()
+        if len(frame)
     )
-    results = [
-        check_contract(contract, frame, window=name, private=private) for name, frame in filled.items()
-    ]
-    return ContractChecks(contract=contract, results=tuple(results))
+    return ContractChecks(contract=contract, results=results)
 
 
 @stage_task(**TRANSIENT)

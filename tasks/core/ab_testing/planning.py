@@ -26,7 +26,7 @@ from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.data.clock import span_length
 from evergreen.tasks.core.errors import InputError
 from evergreen.tasks.core.metrics.base import Metric
-from evergreen.tasks.core.metrics.registry import business_of, deciding_metric
+from evergreen.tasks.core.metrics.registry import deciding_metric, own_metrics
 from evergreen.tasks.core.metrics.scored import Scored
 from evergreen.tasks.core.serial import to_plain
 
@@ -52,7 +52,7 @@ class Contenders:
 
 def metric_of_test(config: ModelConfig, *, custom: Mapping[str, Metric] | None = None) -> Metric:
     """Return the metric of a model's live tests: ``live.metric``, else the deciding one or its nearest relative."""
-    problem, own = config.problem.value, {**(custom or {}), **business_of(config)}
+    problem, own = config.problem.value, own_metrics(config, custom)
     name = config.live.metric or live_metric_name(
         deciding_metric(config, custom=custom).name, problem=problem, custom=own
     )
@@ -138,7 +138,7 @@ def guardrail_metrics(
     config: ModelConfig, *, custom: Mapping[str, Metric] | None = None
 ) -> dict[str, Metric]:
     """Return the metrics of ``live.guardrails`` by name."""
-    own = {**(custom or {}), **business_of(config)}
+    own = own_metrics(config, custom)
     return {
         name: live_metric(name, problem=config.problem.value, custom=own) for name in config.live.guardrails
     }

@@ -117,20 +117,16 @@ SHORTEST_DEPENDENCE = 7
 
 @dataclass(frozen=True, kw_only=True)
 class Freshness:
-    """How much less fresh models lose than one of the first part of history.
-
-    Attributes
-    ----------
-    kind : {'linear', 'trees'}: the quick model on which it shows better.
-    gain : share of the old model's mean loss that the fresh ones save; negative: they lose more.
-    p_value : one-sided (`advantage_p`), doubled because two models were tested.
-    blocks : days (or equal chunks) with rows that were judged.
-    """
+    """How much less fresh models lose than one of the first part of history."""
 
     kind: Kind
+    """{'linear', 'trees'}: the quick model on which it shows better."""
     gain: float
+    """Share of the old model's mean loss that the fresh ones save; negative: they lose more."""
     p_value: float
+    """One-sided (`advantage_p`), doubled because two models were tested."""
     blocks: int
+    """Days (or equal chunks) with rows that were judged."""
 
     @property
     def pays(self) -> bool:
@@ -140,24 +136,20 @@ class Freshness:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LabelledHistory:
-    """Labelled rows in clock order, ready to be trained on.
-
-    Attributes
-    ----------
-    y : (n,), outcomes by `outcome_codes`.
-    blocks : (n,), ascending codes of days or chunks.
-    classes : whether outcomes are classes.
-    origins : places that cut the judged rows; the old model was trained on the first ``window`` rows.
-    window : rows that each model is trained on.
-    ends : places up to which outcomes were known at each origin.
-    """
+    """Labelled rows in clock order, ready to be trained on."""
 
     y: FloatArray
+    """(n,), outcomes by `outcome_codes`."""
     blocks: IntArray
+    """(n,), ascending codes of days or chunks."""
     classes: bool
+    """Whether outcomes are classes."""
     origins: tuple[int, ...]
+    """Places that cut the judged rows; the old model was trained on the first ``window`` rows."""
     window: int
+    """Rows that each model is trained on."""
     ends: tuple[int, ...]
+    """Places up to which outcomes were known at each origin."""
 
 
 def measure_freshness(

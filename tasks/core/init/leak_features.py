@@ -21,24 +21,20 @@ FOLDS = 40
 
 @dataclass(frozen=True, kw_only=True)
 class Suspect:
-    """A column that gives the target away, or looks as if it did.
-
-    Attributes
-    ----------
-    column : name.
-    kind : `copy`, `order`, `sum`, `bucket`, `filled` or `companion`.
-    why : one sentence with the numbers that decided.
-    share : share of the target's information that is given away, 0 to 1.
-    certain : True: leave the column out; False: doubtful, still used.
-    others : columns that give the target away only together with this one.
-    """
+    """A column that gives the target away, or looks as if it did."""
 
     column: str
+    """Name."""
     kind: str
+    """`copy`, `order`, `sum`, `bucket`, `filled` or `companion`."""
     why: str
+    """One sentence with the numbers that decided."""
     share: float
+    """Share of the target's information that is given away, 0 to 1."""
     certain: bool = True
+    """True: leave the column out; False: doubtful, still used."""
     others: tuple[str, ...] = ()
+    """Columns that give the target away only together with this one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,26 +59,22 @@ class View:
 
 @dataclass(frozen=True, kw_only=True)
 class LeakSearchData:
-    """What the search looks at; rows in clock order where there is a clock.
-
-    Attributes
-    ----------
-    problem : `binary`, `multiclass`, `regression` or `ranking`.
-    y : (n,), class codes (classification) or values.
-    views : views of the columns that may be leaks.
-    fold : (n,), 0 or 1; each half is judged by a model trained on the other.
-    group : (n,), codes of the group a ranking orders within; None without one.
-    entities : columns that may name what a row is about (for 'the last value of the same thing').
-    timed : whether the order of rows means time.
-    """
+    """What the search looks at; rows in clock order where there is a clock."""
 
     problem: str
+    """`binary`, `multiclass`, `regression` or `ranking`."""
     y: np.ndarray
+    """(n,), class codes (classification) or values."""
     views: tuple[View, ...]
+    """Views of the columns that may be leaks."""
     fold: np.ndarray
+    """(n,), 0 or 1; each half is judged by a model trained on the other."""
     group: np.ndarray | None = None
+    """(n,), codes of the group a ranking orders within; None without one."""
     entities: tuple[View, ...] = field(default=())
+    """Columns that may name what a row is about (for 'the last value of the same thing')."""
     timed: bool = False
+    """Whether the order of rows means time."""
 
 
 def gather_search_data(

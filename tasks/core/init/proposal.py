@@ -110,57 +110,49 @@ RARE = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class ProposalData:
-    """What a proposal is made from: a sample in clock order, facts about its columns, and the number of all rows.
-
-    Attributes
-    ----------
-    sample : rows that were inspected.
-    facts : by column.
-    suspects : columns that give the target away.
-    problem, target, group : the problem and its columns; None without a ranking group.
-    clock : of the sample; None without one.
-    positions : (rows,), ascending positions of all rows; None without a clock.
-    groups : (rows,), group codes of all rows, in the same order; None without a ranking group.
-    rows : number of all rows.
-    times : columns of the sample that can be read as times.
-    history : rows evenly over all of history, groups whole; None without a clock.
-    """
+    """What a proposal is made from: a sample in clock order, facts about its columns, and the number of all rows."""
 
     sample: pd.DataFrame
+    """Rows that were inspected."""
     facts: Mapping[str, ColumnFacts]
+    """By column."""
     suspects: Sequence[Suspect]
+    """Columns that give the target away."""
     problem: str
     target: str
     group: str | None
+    """The problem and its columns; None without a ranking group."""
     clock: ClockColumn | None
+    """Of the sample; None without one."""
     positions: np.ndarray | None
+    """(rows,), ascending positions of all rows; None without a clock."""
     groups: np.ndarray | None
+    """(rows,), group codes of all rows, in the same order; None without a ranking group."""
     rows: int
+    """Number of all rows."""
     times: Mapping[str, ClockColumn] = field(default_factory=dict)
+    """Columns of the sample that can be read as times."""
     history: Rows | None = None
+    """Rows evenly over all of history, groups whole; None without a clock."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Proposal:
-    """A configuration with its reasons.
-
-    Attributes
-    ----------
-    problem : kind of problem.
-    exclude : columns to leave out, each with the reason.
-    numeric, categorical : features by kind.
-    entries : further keys (windows, metric), each with why.
-    candidates : recipes that compete.
-    warnings : what a person should check; nothing was decided by it.
-    """
+    """A configuration with its reasons."""
 
     problem: str
+    """Kind of problem."""
     exclude: dict[str, str]
+    """Columns to leave out, each with the reason."""
     numeric: tuple[str, ...]
     categorical: tuple[str, ...]
+    """Features by kind."""
     entries: tuple[ProposedKey, ...]
+    """Further keys (windows, metric), each with why."""
     candidates: list[dict]
+    """Recipes that compete."""
     warnings: tuple[Reason, ...]
+    """What a person should check; nothing was decided by it."""
 
 
 def propose(data: ProposalData) -> Proposal:
@@ -310,14 +302,8 @@ def survey(
     positions = sampled.positions if sampled else None
     facts = inspect_columns(sample, positions=positions, times=times, whole=frame)
     roles: dict[str, Any] = {"problem": problem, "target": target, "group": group}
-    search = gather_search_data(
-        sample,
-        facts,
-        **roles,
-        time=sampled.column if sampled else None,
-        times={name: one.positions for name, one in times.items()},
-        rng=rng,
-    )
+    time, read = sampled.column if sampled else None, {name: one.positions for name, one in times.items()}
+    search = gather_search_data(sample, facts, **roles, time=time, times=read, rng=rng)
     groups = pd.factorize(frame[group].iloc[order])[0] if group else None
     data = ProposalData(
         sample=sample,

@@ -16,16 +16,12 @@ PROBLEMS = ("binary", "multiclass", "regression", "ranking")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MetricParts:
-    """The additive parts of a metric.
-
-    Attributes
-    ----------
-    values : (u, c), ``c`` numbers per unit; the metric is a function of their sums over units.
-    rows : (u,), a row of each unit: the row itself, or the first row of a ranking group.
-    """
+    """The additive parts of a metric."""
 
     values: FloatArray
+    """(u, c), ``c`` numbers per unit; the metric is a function of their sums over units."""
     rows: IntArray
+    """(u,), a row of each unit: the row itself, or the first row of a ranking group."""
 
 
 Components = Callable[[Scored], MetricParts]
@@ -34,30 +30,26 @@ Combine = Callable[[FloatArray], FloatArray]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Metric:
-    """A metric by scikit-learn's name.
-
-    Attributes
-    ----------
-    name : as MLflow accepts it (``ndcg_at_3``).
-    problems : where it is defined: ``binary``, ``multiclass``, ``regression``, ``ranking``.
-    greater_is_better : False for losses and errors.
-    bounded : True for scores within 0..1 (or close to it: r2, correlation) where a difference is read as it stands;
-        False for losses, errors and amounts, which are read relative to the champion.
-    needs : ``score``, ``label`` (decided classes) or ``value`` (the business column).
-    components, combine : ``components(scored) -> MetricParts`` and ``combine(sums (..., c)) -> (...)``; both or none.
-    function : ``(scored) -> float`` for metrics that are no function of sums.
-    influence : ``(scored) -> (n,)`` values with mean 0; the metric's change is about their mean over a resample.
-    """
+    """A metric by scikit-learn's name."""
 
     name: str
+    """As MLflow accepts it (``ndcg_at_3``)."""
     problems: frozenset[str]
+    """Where it is defined: ``binary``, ``multiclass``, ``regression``, ``ranking``."""
     greater_is_better: bool = True
+    """False for losses and errors."""
     bounded: bool = True
+    """True for scores within 0..1 (or close to it: r2, correlation) where a difference is read as it stands;
+    False for losses, errors and amounts, which are read relative to the champion."""
     needs: str = "score"
+    """``score``, ``label`` (decided classes) or ``value`` (the business column)."""
     components: Components | None = None
     combine: Combine | None = None
+    """``components(scored) -> MetricParts`` and ``combine(sums (..., c)) -> (...)``; both or none."""
     function: Callable[[Scored], float] | None = None
+    """``(scored) -> float`` for metrics that are no function of sums."""
     influence: Callable[[Scored], FloatArray] | None = None
+    """``(scored) -> (n,)`` values with mean 0; the metric's change is about their mean over a resample."""
 
     def __call__(self, scored: Scored) -> float:
         """Return the metric; ``nan`` on no rows and wherever it is undefined (one class, no group, …)."""

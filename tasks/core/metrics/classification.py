@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -196,14 +197,8 @@ def business_metric(
         gain = np.where(truth == called, true_positive, false_positive)
         return row_parts(scored, value * gain - action_cost)
 
-    return Metric(
-        name="business_value",
-        problems=frozenset({problem}),
-        bounded=False,
-        needs="value",
-        components=components,
-        combine=mean_of_first,
-    )
+    kind: dict[str, Any] = {"problems": frozenset({problem}), "bounded": False, "needs": "value"}
+    return Metric(name="business_value", **kind, components=components, combine=mean_of_first)
 
 
 # Metrics of probabilities, by scikit-learn's names.

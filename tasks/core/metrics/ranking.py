@@ -16,22 +16,18 @@ RANKING = frozenset({"ranking"})
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Ranked:
-    """Rows sorted by group and falling score.
-
-    Attributes
-    ----------
-    order : (n,), original row of each sorted row.
-    starts : (g,), where each group begins among the sorted rows.
-    place : (n,), 0 for the first of its group, 1 for the second, …
-    tie : (n,), number of the run of equal scores a sorted row belongs to.
-    group : (n,), number of the group a sorted row belongs to.
-    """
+    """Rows sorted by group and falling score."""
 
     order: IntArray
+    """(n,), original row of each sorted row."""
     starts: IntArray
+    """(g,), where each group begins among the sorted rows."""
     place: IntArray
+    """(n,), 0 for the first of its group, 1 for the second, …"""
     tie: IntArray
+    """(n,), number of the run of equal scores a sorted row belongs to."""
     group: IntArray
+    """(n,), number of the group a sorted row belongs to."""
 
     def mean_over_ties(self, values: FloatArray) -> FloatArray:
         """Replace the value of each place by its mean over rows of equal score."""

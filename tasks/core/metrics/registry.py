@@ -256,8 +256,7 @@ def deciding_metric(config: ModelConfig, *, custom: Mapping[str, Metric] | None 
     UnknownName
         When no metric has this name for this problem.
     """
-    problem = config.problem.value
-    own = {**(custom or {}), **business_of(config)}
+    problem, own = config.problem.value, own_metrics(config, custom)
     return get_metric(config.evaluation.metric or default_metric(problem), problem=problem, custom=own)
 
 
@@ -272,8 +271,7 @@ def metrics_of(config: ModelConfig, *, custom: Mapping[str, Metric] | None = Non
     UnknownName
         When a name is unknown for this problem.
     """
-    problem = config.problem.value
-    own = {**(custom or {}), **business_of(config)}
+    problem, own = config.problem.value, own_metrics(config, custom)
     names = [*config.evaluation.metrics, *own, *_SHOWN[problem].split()]
     metrics = [deciding_metric(config, custom=own)]
     metrics += [get_metric(name, problem=problem, custom=own) for name in names]
@@ -287,9 +285,9 @@ def measure(scored: Scored, metrics: Sequence[Metric]) -> dict[str, float]:
     return {name: value for name, value in values.items() if np.isfinite(value)}
 
 
-def business_of(config: ModelConfig) -> dict[str, Metric]:
-    """Return the business metric by its name where it is configured."""
-    business = config.evaluation.business
-    if business is None:
-        return {}
-    return {"business_value": business_metric(config.problem.value, **business.model_dump())}
+def own_metrics(config: ModelConfig, custom: Mapping[str, Metric] | None) -> dict[str, Metric]:
+    """Return a team's metrics and, where it is configured, the business metric, by name."""
+    own, business = dict(custom or {}), config.evaluation.business
+    if business is not None:
+        own["business_value"] = business_metric(config.problem.value, **business.model_dump())
+    return own

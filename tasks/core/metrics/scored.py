@@ -19,19 +19,6 @@ Classes = tuple[Any, ...]
 class Scored:
     """Outcomes and a model's answers on the same rows.
 
-    Attributes
-    ----------
-    y : (n,), outcome: a class, a number, or a relevance (0 = not relevant; ranking).
-    score : (n,) or (n, k), or None. Binary: P(positive). Multiclass: probabilities, columns in the order of
-        ``classes``. Regression: the prediction. Ranking: any score, larger ranks higher.
-    label : (n,), predicted class; None: P >= 0.5 (binary) or the most likely class (multiclass).
-    classes : class labels in the order of the columns of ``score``.
-    positive_class : the positive one of two classes; None: the last of ``classes``, or 1 without any.
-    group : (n,), codes of the ranking groups; None without groups.
-    weight : (n,), weight of each row, >= 0; None: all alike.
-    value : (n,), what acting on the row earns, in the unit of the business; None: not known.
-    positions : (n,), the clock of each row as a float (seconds or row numbers); None without a clock.
-
     Raises
     ------
     DataError
@@ -39,14 +26,24 @@ class Scored:
     """
 
     y: Array
+    """(n,), outcome: a class, a number, or a relevance (0 = not relevant; ranking)."""
     score: Array | None = None
+    """(n,) or (n, k), or None. Binary: P(positive). Multiclass: probabilities, columns in the order of
+    ``classes``. Regression: the prediction. Ranking: any score, larger ranks higher."""
     label: Array | None = None
+    """(n,), predicted class; None: P >= 0.5 (binary) or the most likely class (multiclass)."""
     classes: Classes = ()
+    """Class labels in the order of the columns of ``score``."""
     positive_class: Any = None
+    """The positive one of two classes; None: the last of ``classes``, or 1 without any."""
     group: Array | None = None
+    """(n,), codes of the ranking groups; None without groups."""
     weight: Array | None = None
+    """(n,), weight of each row, >= 0; None: all alike."""
     value: Array | None = None
+    """(n,), what acting on the row earns, in the unit of the business; None: not known."""
     positions: Array | None = None
+    """(n,), the clock of each row as a float (seconds or row numbers); None without a clock."""
 
     def __post_init__(self) -> None:
         """Turn columns into arrays and refuse different lengths."""

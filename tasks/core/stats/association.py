@@ -154,18 +154,14 @@ def _standard(scores: FloatArray, shares: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class JointMoments(Struct):
-    """Moments of n units with c numbers each; leading axes (…) hold as many sets side by side.
-
-    Attributes
-    ----------
-    n : (…), units.
-    mean : (…, c), mean of each number; 0 without units.
-    comoments : (…, c, c), sums of products of deviations from the means.
-    """
+    """Moments of n units with c numbers each; leading axes (…) hold as many sets side by side."""
 
     n: FloatArray
+    """(…), units."""
     mean: FloatArray
+    """(…, c), mean of each number; 0 without units."""
     comoments: FloatArray
+    """(…, c, c), sums of products of deviations from the means."""
 
     @classmethod
     def of(cls, values: Any) -> JointMoments:

@@ -85,22 +85,18 @@ STRONG_CORRELATION = 0.95
 
 @dataclass(frozen=True, kw_only=True)
 class Dependence:
-    """How neighbouring blocks depend on each other, and how that is allowed for.
-
-    Attributes
-    ----------
-    correlation : lag-1 autocorrelation, corrected for its small-sample bias; 0 where it is not significant.
-    join : neighbouring blocks to be joined into one.
-    inflation : factor of the variance for the correlation that joined blocks still have; 1 without any.
-    sufficient : False when too few blocks would be left for either to be reliable.
-    needed_blocks : blocks of today's length that would be enough.
-    """
+    """How neighbouring blocks depend on each other, and how that is allowed for."""
 
     correlation: float
+    """Lag-1 autocorrelation, corrected for its small-sample bias; 0 where it is not significant."""
     join: int
+    """Neighbouring blocks to be joined into one."""
     inflation: float
+    """Factor of the variance for the correlation that joined blocks still have; 1 without any."""
     sufficient: bool
+    """False when too few blocks would be left for either to be reliable."""
     needed_blocks: int
+    """Blocks of today's length that would be enough."""
 
 
 def measure_dependence(values: FloatArray, *, min_blocks: int = MIN_BLOCKS) -> Dependence:

@@ -137,23 +137,19 @@ def _check(alpha: float, scale: float) -> None:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Effect:
-    """How much better a variant does than the control, as of each analysis, shape (…).
-
-    Attributes
-    ----------
-    estimate, standard_error : variant less control, a row; NaN where undefined.
-    control, variant : the mean of each side, a row.
-    n_control, n_variant : units on each side.
-    weight : sum of squares of the shares of all rows that single units have: 1 / n where each has as many.
-    """
+    """How much better a variant does than the control, as of each analysis, shape (…)."""
 
     estimate: FloatArray
     standard_error: FloatArray
+    """Variant less control, a row; NaN where undefined."""
     control: FloatArray
     variant: FloatArray
+    """The mean of each side, a row."""
     n_control: FloatArray
     n_variant: FloatArray
+    """Units on each side."""
     weight: FloatArray
+    """Sum of squares of the shares of all rows that single units have: 1 / n where each has as many."""
 
 
 def compare_arms(control: JointMoments, variant: JointMoments, *, span: float = 0.0) -> Effect:

@@ -226,28 +226,24 @@ def search_settings(candidate: Candidate, rows: Rows, spec: ModelSpec, *, metric
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CandidateScores:
-    """Result of the cross-validation of one candidate.
-
-    Attributes
-    ----------
-    name, estimator : the candidate and its import path.
-    settings : parameters a search on all training rows chose; empty without a search.
-    params : the recipe's parameters and those settings.
-    scores : by metric, (folds,), values by fold; NaN where undefined.
-    train_sizes, test_sizes : (folds,), rows trained on and judged on.
-    out_of_fold : answers of the fold models on the rows they were not trained on, in fold order.
-    seconds : wall time, where the caller measured it; else NaN.
-    """
+    """Result of the cross-validation of one candidate."""
 
     name: str
     estimator: str
+    """The candidate and its import path."""
     settings: dict[str, Any]
+    """Parameters a search on all training rows chose; empty without a search."""
     params: dict[str, Any]
+    """The recipe's parameters and those settings."""
     scores: dict[str, FloatArray]
+    """By metric, (folds,), values by fold; NaN where undefined."""
     train_sizes: IntArray
     test_sizes: IntArray
+    """(folds,), rows trained on and judged on."""
     out_of_fold: Scored
+    """Answers of the fold models on the rows they were not trained on, in fold order."""
     seconds: float = float("nan")
+    """Wall time, where the caller measured it; else NaN."""
 
     def summary(self) -> dict[str, float]:
         """Return each metric's mean, and its standard deviation over folds as ``<metric>_std``."""

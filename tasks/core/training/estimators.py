@@ -90,23 +90,19 @@ N_JOBS = 2
 
 @dataclass(frozen=True, kw_only=True)
 class ModelLibrary:
-    """A library whose estimators may be trained, stored and served: one row of the table.
-
-    Attributes
-    ----------
-    path : import path that its estimators begin with, e.g. ``lightgbm``; also the package to install.
-    trees : import paths of its tree models: categories go in as integer codes, numbers unscaled.
-    takes_missing : whether its estimators take missing values; None: each one's own tags decide.
-    defaults : parameters by the beginning of an import path, set where the recipe gives none.
-    trusted : what a stored model may hold beside classes of the library, by import path. Models are stored as skops
-        files, which hold no code; a function that is not named here is refused.
-    """
+    """A library whose estimators may be trained, stored and served: one row of the table."""
 
     path: str
+    """Import path that its estimators begin with, e.g. ``lightgbm``; also the package to install."""
     trees: tuple[str, ...] = ()
+    """Import paths of its tree models: categories go in as integer codes, numbers unscaled."""
     takes_missing: bool | None = None
+    """Whether its estimators take missing values; None: each one's own tags decide."""
     defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Parameters by the beginning of an import path, set where the recipe gives none."""
     trusted: tuple[str, ...] = ()
+    """What a stored model may hold beside classes of the library, by import path. Models are stored as skops
+    files, which hold no code; a function that is not named here is refused."""
 
 
 @LIBRARIES.reader

@@ -122,20 +122,16 @@ def towards_positive(score: FloatArray, classes: Classes, config: ModelConfig) -
 
 @dataclass(frozen=True, kw_only=True)
 class Threshold:
-    """A decision threshold: positive when P(positive) >= ``value``.
-
-    Attributes
-    ----------
-    value : the threshold.
-    method : ``fixed``, ``cost`` or ``f1``.
-    objective : cost per row, or F1, on the rows it was chosen on; None when fixed.
-    n : rows it was chosen on; None when fixed.
-    """
+    """A decision threshold: positive when P(positive) >= ``value``."""
 
     value: float
+    """The threshold."""
     method: str
+    """``fixed``, ``cost`` or ``f1``."""
     objective: float | None = None
+    """Cost per row, or F1, on the rows it was chosen on; None when fixed."""
     n: int | None = None
+    """Rows it was chosen on; None when fixed."""
 
 
 def choose_threshold(scored: Scored | None, wanted: float | CostThreshold | str) -> Threshold:
@@ -194,24 +190,20 @@ HALF = Threshold(value=0.5, method="fixed")
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(Struct):
-    """How a version was trained and how its scores become decisions.
-
-    Attributes
-    ----------
-    problem : kind of problem.
-    candidate : the recipe that won; None for a model trained elsewhere.
-    settings : parameters a search found.
-    classes : (negative, positive) for binary, all classes for multiclass, else empty.
-    threshold : the decision threshold.
-    config_digest : of the whole configuration at training time.
-    """
+    """How a version was trained and how its scores become decisions."""
 
     problem: str
+    """Kind of problem."""
     candidate: Candidate | None
+    """The recipe that won; None for a model trained elsewhere."""
     settings: dict[str, Any] = field(default_factory=dict)
+    """Parameters a search found."""
     classes: Classes = ()
+    """(negative, positive) for binary, all classes for multiclass, else empty."""
     threshold: Threshold = HALF
+    """The decision threshold."""
     config_digest: str = ""
+    """Of the whole configuration at training time."""
 
 
 def config_digest(config: ModelConfig) -> str:
@@ -225,18 +217,14 @@ def config_digest(config: ModelConfig) -> str:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scorer:
-    """A fitted model and how it was trained, wherever it is stored.
-
-    Attributes
-    ----------
-    estimator : a scikit-learn estimator, or a foreign model with ``predict``.
-    schema, plan, recipe : its columns; the rows it was trained on; classes, threshold and how to fit it again.
-    """
+    """A fitted model and how it was trained, wherever it is stored."""
 
     estimator: Any
+    """A scikit-learn estimator, or a foreign model with ``predict``."""
     schema: Schema
     plan: SplitPlan
     recipe: Recipe
+    """Its columns; the rows it was trained on; classes, threshold and how to fit it again."""
 
     @property
     def classes(self) -> Classes:

@@ -160,27 +160,23 @@ def _number(node: ast.expr, values: Mapping[str, float]) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class CandidateResult(Struct):
-    """One candidate's row of the comparison.
-
-    Attributes
-    ----------
-    name : the candidate.
-    mean, std : of the deciding metric over folds (``ddof=1``); ``nan`` where a fold is undefined.
-    eligible : True when the metric is defined and the criteria are met.
-    behind : how much worse than the winner, in the metric's own unit, >= 0; ``nan`` without a winner.
-    p_value : two-sided corrected resampled t against the winner, Holm-adjusted; ``nan`` for the winner itself.
-    tied : True when it cannot be distinguished from the winner at ``level``.
-    reasons : why it is not eligible.
-    """
+    """One candidate's row of the comparison."""
 
     name: str
+    """The candidate."""
     mean: float
     std: float
+    """Of the deciding metric over folds (``ddof=1``); ``nan`` where a fold is undefined."""
     eligible: bool
+    """True when the metric is defined and the criteria are met."""
     behind: float = math.nan
+    """How much worse than the winner, in the metric's own unit, >= 0; ``nan`` without a winner."""
     p_value: float = math.nan
+    """Two-sided corrected resampled t against the winner, Holm-adjusted; ``nan`` for the winner itself."""
     tied: bool = False
+    """True when it cannot be distinguished from the winner at ``level``."""
     reasons: tuple[Reason, ...] = ()
+    """Why it is not eligible."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,12 +240,9 @@ def compare_candidates(
         adjusted = dict(zip(values, holm(raw).tolist(), strict=True))
         rows = [_against(winner, row, adjusted, metric, level) for row in rows]
         verdict = Verdict(outcome=Outcome.PASS, reasons=(_chosen(winner, rows, metric),))
+    name, ranked = winner.name if winner else None, _ranked(rows, metric)
     return CandidateComparison(
-        metric=metric.name,
-        level=level,
-        winner=winner.name if winner else None,
-        candidates=_ranked(rows, metric),
-        verdict=verdict,
+        metric=metric.name, level=level, winner=name, candidates=ranked, verdict=verdict
     )
 
 

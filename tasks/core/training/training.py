@@ -54,26 +54,22 @@ from evergreen.tasks.core.training.selection import (
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrainingTask:
-    """A training that may begin: configuration and rows were checked.
-
-    Attributes
-    ----------
-    parts : training, holdout and evaluation rows.
-    schema : roles of the columns, read from the training rows.
-    classes : (negative, positive) for binary, all classes for multiclass, else empty.
-    folds : of the training rows.
-    metrics : all that is measured; the first one decides.
-    criteria : what a candidate must meet; None: nothing.
-    excluded : columns that the configuration excludes; others are left out for what they hold.
-    """
+    """A training that may begin: configuration and rows were checked."""
 
     parts: Parts
+    """Training, holdout and evaluation rows."""
     schema: Schema
+    """Roles of the columns, read from the training rows."""
     classes: Classes
+    """(negative, positive) for binary, all classes for multiclass, else empty."""
     folds: tuple[Fold, ...]
+    """Of the training rows."""
     metrics: tuple[Metric, ...]
+    """All that is measured; the first one decides."""
     criteria: Criteria | None
+    """What a candidate must meet; None: nothing."""
     excluded: frozenset[str] = frozenset()
+    """Columns that the configuration excludes; others are left out for what they hold."""
 
     @property
     def metric(self) -> Metric:
@@ -83,20 +79,16 @@ class TrainingTask:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Selection:
-    """The candidate that was chosen, and the comparison that says why.
-
-    Attributes
-    ----------
-    candidate : None when no candidate is eligible.
-    settings : parameters a search chose for it.
-    comparison : the corrected test between candidates.
-    runs : fold scores of every candidate, in the order of the configuration.
-    """
+    """The candidate that was chosen, and the comparison that says why."""
 
     candidate: Candidate | None
+    """None when no candidate is eligible."""
     settings: dict[str, Any]
+    """Parameters a search chose for it."""
     comparison: CandidateComparison
+    """The corrected test between candidates."""
     runs: tuple[CandidateScores, ...]
+    """Fold scores of every candidate, in the order of the configuration."""
 
     @property
     def chosen_run(self) -> CandidateScores | None:
@@ -172,34 +164,26 @@ def _is_equal(row: CandidateResult, task: TrainingTask, config: ModelConfig) -> 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Winner:
-    """A fitted model and its answers on the holdout: all that later decisions need.
-
-    Attributes
-    ----------
-    estimator : ready to serve; ``predict`` decides by the threshold.
-    recipe : how it was trained, classes and threshold.
-    holdout : answers on the holdout.
-    """
+    """A fitted model and its answers on the holdout: all that later decisions need."""
 
     estimator: Any
+    """Ready to serve; ``predict`` decides by the threshold."""
     recipe: Recipe
+    """How it was trained, classes and threshold."""
     holdout: Scored
+    """Answers on the holdout."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Fitted(Winner):
-    """A winner, measured and explained on the holdout.
-
-    Attributes
-    ----------
-    metrics : by metric; undefined ones are left out.
-    baselines : the same for each naive baseline.
-    importances : by permutation; empty without a holdout.
-    """
+    """A winner, measured and explained on the holdout."""
 
     metrics: dict[str, float]
+    """By metric; undefined ones are left out."""
     baselines: dict[str, dict[str, float]]
+    """The same for each naive baseline."""
     importances: tuple[Importance, ...]
+    """By permutation; empty without a holdout."""
 
 
 def fit_winner(task: TrainingTask, selection: Selection, config: ModelConfig) -> Fitted:
@@ -213,18 +197,14 @@ def fit_winner(task: TrainingTask, selection: Selection, config: ModelConfig) ->
         When no candidate was chosen.
     """
     model, winner = _fit(task, selection, config)
+    spec, threshold = ModelSpec(task.schema, config, task.classes), winner.recipe.threshold.value
+    rng = np.random.default_rng(seed_for(config.model, task.parts.fingerprint, "importance"))
+    drawn: dict[str, Any] = {"metric": task.metric, "threshold": threshold, "rng": rng}
     return Fitted(
         **vars(winner),
         metrics=measure(winner.holdout, task.metrics),
         baselines=measure_baselines(task, config),
-        importances=measure_importance(
-            model,
-            task.parts.holdout,
-            ModelSpec(task.schema, config, task.classes),
-            metric=task.metric,
-            threshold=winner.recipe.threshold.value,
-            rng=np.random.default_rng(seed_for(config.model, task.parts.fingerprint, "importance")),
-        ),
+        importances=measure_importance(model, task.parts.holdout, spec, **drawn),
     )
 
 
@@ -301,17 +281,13 @@ MOST_ROWS = 2000
 
 @dataclass(frozen=True, kw_only=True)
 class Importance:
-    """Drop of the metric when one feature is shuffled.
-
-    Attributes
-    ----------
-    feature : the column.
-    mean, std : over the shuffles, in the metric's unit; positive: the model relies on the column.
-    """
+    """Drop of the metric when one feature is shuffled."""
 
     feature: str
+    """The column."""
     mean: float
     std: float
+    """Over the shuffles, in the metric's unit; positive: the model relies on the column."""
 
 
 def measure_importance(

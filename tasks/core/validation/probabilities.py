@@ -115,9 +115,5 @@ def probabilities_gate(context: GateContext) -> CheckResult:
 )
 def calibration_gate(context: GateContext, limit: float) -> CheckResult:
     """Require stated probabilities that are close to the observed frequencies."""
-    return check_calibration(
-        measure_calibration(context.scored),
-        limit=limit,
-        n=len(context.scored),
-        weighted=context.config.training.class_weight is not None,
-    )
+    error, weighted = measure_calibration(context.scored), context.config.training.class_weight is not None
+    return check_calibration(error, limit=limit, n=len(context.scored), weighted=weighted)
