@@ -69,10 +69,12 @@ def judge_comparison(
     One that can only admit to a live test has the same level and spends nothing: the live test spends. Versions that
     were compared on the same rows by the same rule are not judged again: the result stands, and costs nothing.
     """
-    config, decisions = setup.config, setup.stores.ledger.read(model=setup.model, stream="decisions")
+    config, ledger, level = setup.config, setup.stores.ledger, setup.config.evaluation.significance_level
+    decisions = ledger.read(model=setup.model, stream="decisions")
     rule = evidence.choose_rule(config, defended=comparison.defender is not None)
     question = evidence.question_digest(config, contestants, comparison, rule)
-    allowance = _read_allowance(setup)
+    spent = ledger.read(model=setup.model, stream=alpha.ALPHA)
+    allowance = alpha.alpha_allowance(spent, now=utc_now(), level=level)
     earlier = evidence.find_judgement(decisions, question, left=allowance.left_before)
     if earlier is not None:
         return evidence.dry_run_result(earlier) if dry_run else earlier
@@ -80,7 +82,7 @@ def judge_comparison(
         allowance = replace(allowance, left_after=allowance.left_before)  # costs no alpha
     elif not dry_run:
         allowance = _claim_alpha(setup, contestants)
-    allowance = alpha.require_alpha(allowance, level=config.evaluation.significance_level)
+    allowance = alpha.require_alpha(allowance, level=level)
     result = evidence.judge_comparison(config, contestants, comparison, allowance=allowance, rule=rule)
     return evidence.dry_run_result(result) if dry_run else record_decision(setup, evidence.JUDGEMENT, result)
 
@@ -93,12 +95,6 @@ def report_challenge(setup: Setup, result: StageResult) -> None:
     report = Report(setup, "challenge", name=name, facts={"result": result})
     shown = Artifact("challenge-{model}", "Champion against challenger", page)
     publish(report, [*challenge_items(result, page), shown])
-
-
-def _read_allowance(setup: Setup) -> AlphaAllowance:
-    """Return the level that one comparison may have now; nothing is claimed."""
-    entries = setup.stores.ledger.read(model=setup.model, stream=alpha.ALPHA)
-    return alpha.alpha_allowance(entries, now=utc_now(), level=setup.config.evaluation.significance_level)
 
 
 def _claim_alpha(setup: Setup, contestants: Contestants) -> AlphaAllowance:

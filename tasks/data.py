@@ -91,7 +91,10 @@ def load_parts(
     needed = needed_columns(source.columns(), config, also=also)
     rows = source.read_rows(Window(rows_needed_from(slim, used), whole.end), columns=needed)
     parts = assign_parts(rows, used, drop_duplicates=config.data.drop_duplicates)
-    return _with_clock_note(parts, slim, config)
+    if config.data.clock == "timestamp" and config.data.time is not None:
+        naive = note_naive_times(slim.frame[config.data.time])
+        parts = dataclasses.replace(parts, notes=(*parts.notes, *naive))
+    return parts
 
 
 def load_window(setup: Setup, window: Window) -> Rows:
@@ -142,9 +145,3 @@ def position_of(text: str | None, config: ModelConfig) -> float | None:
             f"'{text}' is a point of a clock, but the model has none. Leave it out or name data.time."
         )
     return parse_position(text, clock=config.data.clock)
-
-
-def _with_clock_note(parts: Parts, slim: Rows, config: ModelConfig) -> Parts:
-    if config.data.clock != "timestamp" or config.data.time is None:
-        return parts
-    return dataclasses.replace(parts, notes=(*parts.notes, *note_naive_times(slim.frame[config.data.time])))

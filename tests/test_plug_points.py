@@ -315,7 +315,7 @@ def test_a_model_library_is_one_row(door, tmp_path):
     frame = pd.DataFrame({"x": [1.0, np.nan, 3.0, 4.0]})
     schema = Schema(target="y", numeric=("x",))
     (candidate,) = config.training.candidates
-    model = build_pipeline(candidate, schema, config, frame=frame).fit(frame, [0, 0, 1, 1])
+    model = build_pipeline(candidate, schema, config).fit(frame, [0, 0, 1, 1])
     assert (len(own.files), 2) == (1, model.named_steps["model"].depth)
     assert ["float", "finite"] == [name for name, _ in model.named_steps["columns"].transformers[0][1].steps]
     assert "stumplib.Stump" in types_to_trust(model, allow=config.training.allow)

@@ -165,15 +165,9 @@ _SHARE_OF_HITS = ("accuracy", "f1_micro", "precision_micro", "recall_micro")
 def paired_parts(metric: Metric, champion: Scored, challenger: Scored) -> PairedParts:
     """Cut the metric of both models into parts; everything is ``nan`` on no rows."""
     before, after = metric(champion), metric(challenger)
-    difference = float(metric.improvement(before, after))
-    pair = PairedParts(
-        metric=metric,
-        champion=champion,
-        challenger=challenger,
-        before=before,
-        after=after,
-        difference=difference,
-    )
+    values: dict[str, Any] = {"before": before, "after": after}
+    values["difference"] = float(metric.improvement(before, after))
+    pair = PairedParts(metric=metric, champion=champion, challenger=challenger, **values)
     if metric.components is not None and len(champion):
         first, second = metric.components(champion), metric.components(challenger)
         return replace(pair, values=np.hstack([first.values, second.values]), rows=first.rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import numpy as np
@@ -88,15 +88,8 @@ JUDGEMENT = "judgement"
 
 def choose_rule(config: ModelConfig, *, defended: bool) -> Rule:
     """Return the rule of a comparison; without a champion the naive baseline must be beaten, whatever the policy."""
-    chosen = config.evaluation
-    return Rule(
-        min_improvement=chosen.min_improvement,
-        policy=chosen.policy if defended else "superiority",
-        strict=chosen.strict,
-        margin=chosen.margin,
-        min_blocks=chosen.min_blocks,
-        power=chosen.power,
-    )
+    configured = config.evaluation.model_dump(include={field.name for field in fields(Rule)})
+    return Rule(**(configured if defended else {**configured, "policy": "superiority"}))
 
 
 def promotes(config: ModelConfig, contestants: Contestants) -> bool:

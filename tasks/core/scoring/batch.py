@@ -78,11 +78,9 @@ class BatchJob(Struct):
 def score_markdown(result: StageResult) -> str:
     """Return the Markdown page of a scored batch."""
     job, details = result.details["job"], result.details
-    target = (
-        f"`{job['to']}`"
-        if job["table"] is None
-        else f"table `{job['table']}` of `{job['to']}` ({job['mode']})"
-    )
+    target = f"`{job['to']}`"
+    if job["table"] is not None:
+        target = f"table `{job['table']}` of {target} ({job['mode']})"
     rows = [
         ("version", f"{job['version']}"),
         ("rows", f"{details['rows']:,} in {details['parts']:,} parts of at most {job['rows']:,}"),

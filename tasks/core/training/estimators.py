@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
@@ -226,12 +225,7 @@ def build_estimator(
 
 
 def build_pipeline(
-    candidate: Candidate,
-    schema: Schema,
-    config: ModelConfig,
-    *,
-    frame: pd.DataFrame,
-    settings: Mapping[str, Any] | None = None,
+    candidate: Candidate, schema: Schema, config: ModelConfig, *, settings: Mapping[str, Any] | None = None
 ) -> Pipeline:
     """Build the unfitted pipeline of a candidate: preprocessing that fits the estimator, then the estimator.
 
@@ -245,8 +239,6 @@ def build_pipeline(
         Roles of the columns.
     config : ModelConfig
         For ``training`` and the kind of problem.
-    frame : DataFrame, shape (n, …)
-        Training rows; only their number and the columns' nulls are used.
     settings : mapping, optional
         Parameters found by the search; they replace those of the recipe.
 
@@ -261,7 +253,8 @@ def build_pipeline(
     _check_kind(estimator, candidate, config)
     style: str = candidate.preprocess
     if style == "auto":
-        style = preprocess_style(estimator, allow=allow)
+        trees = [path for library in libraries(allow) for path in library.trees]
+        style = "ordinal" if _within(type(estimator).__module__, trees) else "onehot"
     if style == "ordinal" and "categorical_features" in estimator.get_params() and schema.categorical:
         first, count = len(schema.numeric), len(schema.categorical)
         coded = params.get("categorical_features", list(range(first, first + count)))
@@ -272,12 +265,6 @@ def build_pipeline(
     if config.problem in ("binary", "multiclass") and not hasattr(estimator, "predict_proba"):
         estimator = CalibratedClassifierCV(estimator, method="sigmoid", ensemble=False, cv=3)
     return Pipeline([("columns", preprocessor), ("model", estimator)])
-
-
-def preprocess_style(estimator: BaseEstimator, *, allow: Sequence[str] = ()) -> str:
-    """Return ``ordinal`` for tree models, ``onehot`` for the rest."""
-    trees = [path for library in libraries(allow) for path in library.trees]
-    return "ordinal" if _within(type(estimator).__module__, trees) else "onehot"
 
 
 def allows_nan(estimator: BaseEstimator, *, allow: Sequence[str] = ()) -> bool:

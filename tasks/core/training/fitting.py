@@ -43,7 +43,7 @@ def fit_candidate(
     ConfigError
         When the estimator refuses its parameters, the weights or the data.
     """
-    pipeline = build_pipeline(candidate, schema, config, frame=rows.frame, settings=settings)
+    pipeline = build_pipeline(candidate, schema, config, settings=settings)
     y = outcomes(rows.frame, schema, config)
     model = pipeline.named_steps["model"]
     in_estimator = _set_class_weight(model, y, config)

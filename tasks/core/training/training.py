@@ -114,7 +114,7 @@ def prepare_training(
     check_unmixed(frames, unnamed_columns(frame, config), max_categories=config.training.max_categories)
     schema = infer_schema(frame, config)
     for candidate in config.training.candidates:
-        build_pipeline(candidate, schema, config, frame=frame)
+        build_pipeline(candidate, schema, config)
     criteria = None
     if config.training.criteria is not None:
         names = [name for metric in metrics for name in (metric.name, f"{metric.name}_std")]

@@ -17,15 +17,14 @@ TREES = "sklearn.ensemble.HistGradientBoostingClassifier"
 LINEAR = "sklearn.linear_model.LogisticRegression"
 
 
-def pipeline_of(path, *, config=None, frame=None, **candidate):
-    frame = make_frame() if frame is None else frame
+def pipeline_of(path, *, config=None, **candidate):
     chosen = Candidate(name="c", estimator=path, **candidate)
-    return build_pipeline(chosen, schema(), config or model_config(), frame=frame)
+    return build_pipeline(chosen, schema(), config or model_config())
 
 
 def fitted(path, *, frame=None, **candidate):
     frame = make_frame() if frame is None else frame
-    return pipeline_of(path, frame=frame, **candidate).fit(feature_frame(frame, schema()), frame["y"])
+    return pipeline_of(path, **candidate).fit(feature_frame(frame, schema()), frame["y"])
 
 
 def ask(model, **columns):
@@ -173,7 +172,7 @@ def test_rare_categories_beyond_the_limit_are_pooled():
     frame = make_frame(n=600)
     frame["colour"] = [f"shade {i % 120}" for i in range(600)]
     config = model_config(training={"max_categories": 10})
-    model = pipeline_of(LINEAR, config=config, frame=frame).fit(feature_frame(frame, schema()), frame["y"])
+    model = pipeline_of(LINEAR, config=config).fit(feature_frame(frame, schema()), frame["y"])
     assert 2 + 10 == model.named_steps["model"].n_features_in_
 
 
@@ -184,6 +183,6 @@ def test_no_preprocessing_leaves_the_columns_to_the_estimator():
 
 def test_settings_of_a_search_replace_those_of_the_recipe():
     chosen = Candidate(name="c", estimator=LINEAR, params={"C": 1.0})
-    model = build_pipeline(chosen, schema(), model_config(), frame=make_frame(), settings={"C": 0.5})
+    model = build_pipeline(chosen, schema(), model_config(), settings={"C": 0.5})
     assert isinstance(model.named_steps["model"], LogisticRegression)
     assert 0.5 == model.named_steps["model"].C
