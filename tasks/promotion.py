@@ -154,15 +154,15 @@ class Promoter:
         with self._transaction(patience_s) as transaction:
             transaction.apply([PlanStep(action="set_alias", alias=CANDIDATE, version=version)])
 
-    def admit_challenger(self, version: int, *, patience_s: float = LOCK_WAIT_S) -> None:
+    def admit_challenger(self, version: int) -> None:
         """Point @challenger at a version that is tagged as having passed the gate."""
-        with self._transaction(patience_s) as transaction:
+        with self._transaction(LOCK_WAIT_S) as transaction:
             check_approved(transaction.registry_state(), version)
             transaction.apply([PlanStep(action="set_alias", alias=CHALLENGER, version=version)])
 
-    def dismiss_challenger(self, version: int, *, patience_s: float = LOCK_WAIT_S) -> None:
+    def dismiss_challenger(self, version: int) -> None:
         """Remove @challenger from a version that no longer passes the gate; on another version it stays."""
-        with self._transaction(patience_s) as transaction:
+        with self._transaction(LOCK_WAIT_S) as transaction:
             transaction.apply([PlanStep(action="delete_alias", alias=CHALLENGER, version=version)])
 
     def promote(

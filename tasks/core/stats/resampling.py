@@ -15,6 +15,7 @@ from evergreen.tasks.core.errors import DataError
 Statistic = Callable[[FloatArray], FloatArray]
 
 _CHUNK = 2_000_000  # resampling indices held at once
+_MOST_UNITS = 1_000
 
 
 def block_sums(values: FloatArray, codes: IntArray) -> FloatArray:
@@ -54,10 +55,11 @@ def pseudo_values(statistic: Statistic, sums: FloatArray) -> FloatArray:
     return g * statistic(total) - (g - 1) * statistic(total - sums)
 
 
-def bootstrap_sums(
-    values: FloatArray, *, draws: int, rng: np.random.Generator, max_units: int = 1_000
-) -> FloatArray:
+def bootstrap_sums(values: FloatArray, *, draws: int, rng: np.random.Generator) -> FloatArray:
     """Resample independent units with replacement and sum their parts.
+
+    More than 1,000 units are first put into that many random bins of equal size, which keeps the variance (up to
+    1/1,000) and costs no more than 1,000 numbers a draw.
 
     Parameters
     ----------
@@ -67,17 +69,14 @@ def bootstrap_sums(
         Number of resamples.
     rng : numpy.random.Generator
         Source of randomness.
-    max_units : int
-        More units than this are first put into that many random bins of equal size, which keeps the
-        variance (up to 1/max_units) and costs no more than max_units numbers a draw.
 
     Returns
     -------
     array, shape (draws, c)
     """
-    if len(values) > max_units:
+    if len(values) > _MOST_UNITS:
         order = rng.permutation(len(values))
-        values = block_sums(values[order], np.arange(len(values)) * max_units // len(values))
+        values = block_sums(values[order], np.arange(len(values)) * _MOST_UNITS // len(values))
     m = len(values)
     sums = np.empty((draws, values.shape[1]))
     step = max(1, _CHUNK // m)
@@ -122,9 +121,9 @@ def bootstrap_p_value(draws: FloatArray) -> float:
     return min(1.0, 2 * (min(below, above) + 1) / (len(draws) + 1))
 
 
-def bootstrap_draws(level: float, *, least: int = 4_000, most: int = 40_000) -> int:
+def bootstrap_draws(level: float, *, least: int = 4_000) -> int:
     """Return how many draws leave about 20 of them in each tail of an interval at ``level``."""
-    return int(max(least, min(np.ceil(40 / level), most)))
+    return int(max(least, min(np.ceil(40 / level), 40_000)))
 
 
 def effective_df(values: Any) -> float:

@@ -65,10 +65,9 @@ def check(
     )
 
 
-def insufficient(name: str, reason: Reason, *, family: Family = "statistical") -> CheckResult:
+def insufficient(name: str, reason: Reason) -> CheckResult:
     """Build a result for what cannot be judged yet; it never approves."""
-    verdict = Verdict(outcome=Outcome.INSUFFICIENT, reasons=(reason,))
-    return CheckResult(name=name, verdict=verdict, family=family)
+    return CheckResult(name=name, verdict=Verdict(outcome=Outcome.INSUFFICIENT, reasons=(reason,)))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
