@@ -37,8 +37,7 @@ def trace_figure(test: LiveTest, variant: str, points: Sequence[TracePoint]) -> 
         `evergreen.tasks.core.ab_testing.ledger.TestState.trace`; analyses without a value yet are gaps.
     """
     complete = _complete_points(points)
-    drawing = canvas(width=8.0, height=4.0)
-    axes = drawing.subplots()
+    drawing, axes = canvas(width=8.0, height=4.0)
     rows = [point["n"] for point in complete]
     axes.fill_between(
         rows, [p["low"] for p in complete], [p["high"] for p in complete], alpha=0.25, step="post"

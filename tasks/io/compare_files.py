@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,17 +92,20 @@ def compare_files(
     samples = sample_columns(files[1], columns=common, rows=_KIND_ROWS)
     now = {str(sample.name): _kind(sample) for sample in samples}
     grid, kinds = _lay_grid(files[0], now, frozenset(categorical))
-    drift = _unmeasurable_columns(reference, current, kinds, now, categorical)
-    drift = replace(
-        drift,
-        lost=tuple(name for name in before if name in wanted and name not in after),
-        new=tuple(name for name in after if name in wanted and name not in before),
-    )
-    out = {*drift.changed, *drift.skipped, *drift.unreadable}
+    reasons = _unmeasurable_columns(kinds, now, categorical)
+    out = {name for group in reasons.values() for name in group}
     grid = Grid(columns={name: one for name, one in grid.columns.items() if name not in out})
     profiles = [profile_files(side, grid) for side in files]
     measures = measure_columns(*profiles, significance=significance, psi_warning=psi_warning)
-    return ComparedFiles(drift=replace(drift, columns=measures), reference=profiles[0], current=profiles[1])
+    drift = FilesDrift(
+        reference=reference,
+        current=current,
+        columns=measures,
+        lost=tuple(name for name in before if name in wanted and name not in after),
+        new=tuple(name for name in after if name in wanted and name not in before),
+        **reasons,
+    )
+    return ComparedFiles(drift=drift, reference=profiles[0], current=profiles[1])
 
 
 def write_page(path: Path, page: str) -> Path:
@@ -155,13 +158,9 @@ def _kind(sample: pd.Series) -> ColumnKind:
 
 
 def _unmeasurable_columns(
-    reference: str,
-    current: str,
-    before: Mapping[str, ColumnKind],
-    after: Mapping[str, ColumnKind],
-    categorical: Collection[str],
-) -> FilesDrift:
-    """Return the columns that cannot be measured, and why."""
+    before: Mapping[str, ColumnKind], after: Mapping[str, ColumnKind], categorical: Collection[str]
+) -> dict[str, dict[str, str]]:
+    """Return why columns cannot be measured, by name, under the names that ``FilesDrift`` has for such columns."""
     changed, skipped, unreadable = {}, {}, {}
     for name, was in before.items():
         now = after[name]
@@ -181,14 +180,7 @@ def _unmeasurable_columns(
             or (was.kind is Kind.NUMERIC and now.kind not in (Kind.NUMERIC, Kind.EMPTY))
         ):
             changed[name] = f"held {_KIND_NAMES[was.kind]} and now holds {_KIND_NAMES[now.kind]}"
-    return FilesDrift(
-        reference=reference,
-        current=current,
-        columns=(),
-        changed=changed,
-        skipped=skipped,
-        unreadable=unreadable,
-    )
+    return {"changed": changed, "skipped": skipped, "unreadable": unreadable}
 
 
 # A sample of the rows of a file, column by column: drawn over all of it, and seeded.

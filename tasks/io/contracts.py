@@ -149,19 +149,15 @@ def _read(results: Iterable[Any], plan: list[Expectation], *, n: int) -> Iterabl
         share = 0.0 if result.success else 1.0
         if percent is not None and expected.check not in {"exists", "rows"}:
             share = float(percent) / 100.0
+        values = measured.get("partial_unexpected_list") or ()
+        shown = [_short(value) for value in values if value is not None]
         yield Finding(
             expectation=expected,
             share=share,
             n=int(measured.get("element_count", n)),
-            examples=_examples(measured),
+            examples=tuple(dict.fromkeys(shown))[:_EXAMPLES],
             observed=n if expected.check == "rows" else None,
         )
-
-
-def _examples(measured: dict[str, Any]) -> tuple[str, ...]:
-    values = measured.get("partial_unexpected_list") or []
-    shown = [_short(value) for value in values if value is not None]
-    return tuple(dict.fromkeys(shown))[:_EXAMPLES]
 
 
 def _short(value: Any) -> str:

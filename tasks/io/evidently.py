@@ -10,16 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from evergreen.tasks.core.reports.monitoring import ComparableColumns, compare_columns, sample_frame
 from evergreen.tasks.core.verdict import Reason
-from evergreen.tasks.io.mlflow_store.documents import FOLDER
-from evergreen.tasks.io.mlflow_store.tracking import open_tracker
+from evergreen.tasks.io.mlflow_store.documents import read_optional
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from evergreen.tasks.io.setup import Setup
-
-
-SAMPLE = f"{FOLDER}/sample.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +31,7 @@ class EvidentlyPage:
 
 def read_sample(setup: Setup, version: int) -> dict[str, Any] | None:
     """Return the sample frozen with a version; None when it has none."""
-    info = setup.stores.registry.version(setup.model, version)
-    run_id = info.tags.get("evergreen.run") or info.run_id
-    return open_tracker(setup.stores).read_json(run_id, SAMPLE) if run_id else None
+    return read_optional(setup, setup.stores.registry.version(setup.model, version), "sample")
 
 
 def draw_evidently_page(

@@ -17,9 +17,7 @@ from evergreen.tasks.core.data.rows import Rows
 from evergreen.tasks.core.errors import ConfigError, DataError
 from evergreen.tasks.core.registry import plugged
 from evergreen.tasks.io.plugins import OUTCOME_SOURCES
-from evergreen.tasks.io.prediction_log.records import KNOWN_AT
-
-PREDICTION_ID = "@prediction_id"
+from evergreen.tasks.io.prediction_log.records import KNOWN_AT, PREDICTION_ID
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -119,9 +117,7 @@ def join_outcomes(rows: Rows, *, config: ModelConfig, window: Window) -> Rows:
     own = outcomes.set_index(outcomes["prediction_id"].astype(str))
     ids = rows.frame[PREDICTION_ID].astype(str)
     here, target = ids.isin(own.index).to_numpy(), config.data.target
-    known_at = (
-        own["known_at"].astype(float) if "known_at" in own.columns else pd.Series(np.nan, index=own.index)
-    )
+    known_at = own.get("known_at", pd.Series(np.nan, index=own.index)).astype(float)
     frame = rows.frame.assign(
         **{
             target: ids.map(own["outcome"]).where(here, rows.frame[target]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,8 +30,10 @@ SHARES = {"left": 0.13, "right": 0.97, "bottom": 0.13, "top": 0.92}
 """Margins of a drawing of 5 x 4 inches whose axes are labelled 0.0 to 1.0."""
 
 
-def canvas(*, width: float = 5.0, height: float = 4.0, shares: bool = False) -> Drawing:
-    """Return an empty drawing that belongs to no global state.
+def canvas(
+    *, width: float = 5.0, height: float = 4.0, shares: bool = False, columns: int = 1
+) -> tuple[Drawing, Any]:
+    """Return an empty drawing that belongs to no global state, and its axes: an array where there are several.
 
     Parameters
     ----------
@@ -39,21 +41,22 @@ def canvas(*, width: float = 5.0, height: float = 4.0, shares: bool = False) -> 
         Inches.
     shares : bool
         The axes go from 0 to 1: fixed margins fit, and no layout has to be computed, which costs as much as to draw.
+    columns : int
+        Number of axes side by side.
     """
     from matplotlib.figure import Figure
 
     drawing = Figure(figsize=(width, height), layout=None if shares else "constrained")
     if shares:
         drawing.subplots_adjust(**SHARES)
-    return drawing
+    return drawing, drawing.subplots(1, columns)
 
 
 def residuals(scored: Scored) -> Drawing:
     """Draw predictions against outcomes, and the spread of the residuals."""
     observed, predicted = scored.y.astype(float), scored.require("score").astype(float)
     step = max(1, len(observed) // MOST_POINTS)
-    drawing = canvas(width=10.0)
-    left, right = drawing.subplots(1, 2)
+    drawing, (left, right) = canvas(width=10.0, columns=2)
     left.plot(predicted[::step], observed[::step], ".", alpha=0.3)
     ends = [float(min(observed.min(), predicted.min())), float(max(observed.max(), predicted.max()))]
     left.plot(ends, ends, "--", color="gray")
@@ -69,8 +72,7 @@ def ndcg_by_group(scored: Scored) -> Drawing:
     metric = get_metric("ndcg_at_3", problem="ranking")
     chosen = np.unique(groups)[:MOST_GROUPS]
     values = np.array([metric(scored.take(groups == group)) for group in chosen])
-    drawing = canvas()
-    axes = drawing.subplots()
+    drawing, axes = canvas()
     axes.hist(values[np.isfinite(values)], bins=20)
     axes.set(xlabel="NDCG@3", ylabel="groups", title="NDCG@3 by group")
     return drawing
@@ -107,8 +109,7 @@ def precision_recall(scored: Scored) -> Drawing:
     from sklearn.metrics import precision_recall_curve
 
     precision, recall, _ = precision_recall_curve(scored.truth, scored.positive_score)
-    drawing = canvas(shares=True)
-    axes = drawing.subplots()
+    drawing, axes = canvas(shares=True)
     axes.plot(recall, precision)
     axes.axhline(float(scored.truth.mean()), linestyle="--", color="gray")
     axes.set(xlabel="recall", ylabel="precision", ylim=(0, 1.02), title="Precision and recall")
@@ -126,8 +127,7 @@ def calibration(scored: Scored) -> Drawing:
 
 
 def _with_diagonal(x: Sequence[float], y: Sequence[float], style: str) -> Drawing:
-    drawing = canvas(shares=True)
-    axes = drawing.subplots()
+    drawing, axes = canvas(shares=True)
     axes.plot([0, 1], [0, 1], "--", color="gray")
     axes.plot(x, y, style)
     return drawing
@@ -140,8 +140,7 @@ def confusion(scored: Scored) -> Drawing:
     labels = list(scored.classes)
     decided = np.where(scored.says_positive, *labels[::-1]) if len(labels) == 2 else scored.predicted
     table = confusion_matrix(scored.y, decided, labels=labels)
-    drawing = canvas()
-    axes = drawing.subplots()
+    drawing, axes = canvas()
     axes.imshow(table, cmap="Blues")
     names = [str(label) for label in labels]
     axes.set_xticks(range(len(names)), names)
@@ -188,23 +187,19 @@ def image_address(figure: Figure) -> str:
 def importance_figure(importances: Sequence[Importance], *, metric: str) -> Figure:
     """Return bars of the (at most 25) most important features with their spread over shuffles."""
     shown = list(importances)[:25][::-1]
-    drawing = canvas(height=1.5 + 0.25 * len(shown))
-    axes = drawing.subplots()
+    drawing, axes = canvas(height=1.5 + 0.25 * len(shown))
     axes.barh([one.feature for one in shown], [one.mean for one in shown], xerr=[one.std for one in shown])
-    axes.set_xlabel(f"loss of {metric} when shuffled")
-    axes.set_title("Permutation importance (holdout)")
+    axes.set(xlabel=f"loss of {metric} when shuffled", title="Permutation importance (holdout)")
     return Figure(f"{FOLDER}/importance.png", drawing)
 
 
 def comparison_figure(scores: dict[str, Sequence[float]], *, metric: str, chosen: str | None) -> Figure:
     """Return the fold scores of each candidate side by side, the chosen one marked."""
-    drawing = canvas(width=max(5.0, 2.0 + 1.2 * len(scores)))
-    axes = drawing.subplots()
+    drawing, axes = canvas(width=max(5.0, 2.0 + 1.2 * len(scores)))
     for place, values in enumerate(scores.values()):
         axes.plot([place] * len(values), values, "o", alpha=0.6)
         axes.plot([place - 0.2, place + 0.2], [sum(values) / len(values)] * 2, "k-")
     axes.set_xticks(range(len(scores)), [f"{name} *" if name == chosen else name for name in scores])
     axes.margins(x=0.2)
-    axes.set_ylabel(metric)
-    axes.set_title("Score by fold (bar: mean, *: chosen)")
+    axes.set(ylabel=metric, title="Score by fold (bar: mean, *: chosen)")
     return Figure(f"{FOLDER}/candidates.png", drawing)

@@ -20,7 +20,14 @@ from evergreen.tasks.core.profiles.count import BLOCK, NULL, Scratch, numeric_co
 from evergreen.tasks.core.profiles.grid import ColumnGrid, Grid, category_token
 from evergreen.tasks.core.profiles.profile import CategoryTally, NumericTally, Profile, measure_profile
 from evergreen.tasks.core.redact import without_credentials
-from evergreen.tasks.io.sources.base import PANDAS_INDEX, Files, detect_format, list_files, reading_parquet
+from evergreen.tasks.io.sources.base import (
+    PANDAS_INDEX,
+    Files,
+    SourceRequest,
+    detect_format,
+    list_files,
+    reading_parquet,
+)
 
 if TYPE_CHECKING:
     from evergreen.tasks.io.sources.open import Loader
@@ -97,12 +104,12 @@ def open_columns(source: str | Path | Files | ParquetColumns | Loader) -> Parque
         return source
     shown = str(source)
     if not isinstance(source, Files):
+        request = SourceRequest(address=shown, shown=without_credentials(shown), base=Path.cwd())
         if (kind := detect_format(shown)) != "files":
-            from evergreen.tasks.io.sources.open import SourceRequest, open_loader
+            from evergreen.tasks.io.sources.open import open_loader
 
-            request = SourceRequest(address=shown, shown=without_credentials(shown), base=Path.cwd())
             return open_loader(request, kind=kind)
-        source = list_files(shown, base=Path.cwd(), options={}, shown=shown, kind="files")
+        source = list_files(request, kind="files")
     if source.kind == "parquet":
         return ParquetColumns(source)
     from evergreen.tasks.core.data.clock import Clock

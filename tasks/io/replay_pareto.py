@@ -124,15 +124,8 @@ def search_plot(replay: ReplayDocument, search: Mapping[str, Any]) -> str:
         axes[f"xaxis{place}"] = _retrainings(panel, domain=domain, anchor=y)
         axes[f"yaxis{place}"] = axis("" if place else f"mean {replay.metric}", range=list(panel.y), anchor=x)
         corner = {"xref": "paper", "yref": "paper", "x": domain[0], "y": 1.02}
-        marks.append(
-            {
-                **corner,
-                "xanchor": "left",
-                "yanchor": "bottom",
-                "showarrow": False,
-                "text": f"<b>{escape(title)}</b>",
-            }
-        )
+        anchor = {"xanchor": "left", "yanchor": "bottom", "showarrow": False}
+        marks.append({**corner, **anchor, "text": f"<b>{escape(title)}</b>"})
     shape = layout(height=420, showlegend=False, annotations=marks, **axes)
     return plot_html(traces, shape, name="search")
 

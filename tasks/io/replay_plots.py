@@ -216,15 +216,10 @@ def value_range(replay: ReplayDocument) -> tuple[float, float, bool]:
     lowest = max(min([low, *ends]), low - room / 2) - room / 20
     highest = min(max([high, *ends]), high + room / 2) + room / 20
     baseline = _finite(values_of(replay.baseline)) if replay.baseline else np.zeros(0)
-    if not len(baseline):
-        return float(lowest), float(highest), False
-    if baseline.min() < low - 1.5 * room or baseline.max() > high + 1.5 * room:
-        return float(lowest), float(highest), True
-    return (
-        float(min(lowest, baseline.min() - room / 20)),
-        float(max(highest, baseline.max() + room / 20)),
-        False,
-    )
+    far = bool(np.any((baseline < low - 1.5 * room) | (baseline > high + 1.5 * room)))
+    if len(baseline) and not far:
+        lowest, highest = min(lowest, baseline.min() - room / 20), max(highest, baseline.max() + room / 20)
+    return float(lowest), float(highest), far
 
 
 def _finite(values: Any) -> FloatArray:

@@ -25,9 +25,8 @@ def read_documents(setup: Setup, info: VersionInfo, names: Sequence[str]) -> dic
     InputError
         When one is missing: the version was not registered by Evergreen.
     """
-    run_id = info.tags.get("evergreen.run") or info.run_id
-    documents = {name: _read_document(setup, run_id, name) for name in names} if run_id else {}
-    missing = [name for name in names if documents.get(name) is None]
+    documents = {name: read_optional(setup, info, name) for name in names}
+    missing = [name for name in names if documents[name] is None]
     if missing:
         raise InputError(
             f"Version {info.version} of '{info.model}' lacks {FOLDER}/{missing[0]}.json in its run: it was not "
@@ -37,25 +36,20 @@ def read_documents(setup: Setup, info: VersionInfo, names: Sequence[str]) -> dic
 
 
 def read_optional(setup: Setup, info: VersionInfo, name: str) -> dict[str, Any] | None:
-    """Return a JSON document that a version may lack; None without it."""
+    """Return a JSON document of a version's run; None when it has none of this name."""
     run_id = info.tags.get("evergreen.run") or info.run_id
-    return _read_document(setup, run_id, name) if run_id else None
-
-
-def _read_document(setup: Setup, run_id: str, name: str) -> dict[str, Any] | None:
-    """Return a JSON document of a run; None when the run has none of this name."""
+    if not run_id:
+        return None
     path = f"{FOLDER}/{name}.json"
     reader = open_reader(setup.stores.tracking_uri)
     folder = None if reader is None else local_folder(reader.run_folder(run_id))
+    document: dict[str, Any] | None = None
     if folder is None:
         from evergreen.tasks.io.mlflow_store.tracking import open_tracker
 
-        document: dict[str, Any] | None = open_tracker(setup.stores).read_json(run_id, path)
-        return document
-    try:
+        document = open_tracker(setup.stores).read_json(run_id, path)
+    elif (folder / path).is_file():
         document = json.loads((folder / path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
     return document
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 
 _WHOLE = {"long": np.int64, "integer": np.int32}
+_OTHER: Mapping[str, type[Any]] = {"double": np.float64, "float": np.float32, "boolean": bool}
 
 
 class ForeignModel:
@@ -42,7 +44,7 @@ class ForeignModel:
         self.types = dict(types)
         if hasattr(model, "predict_proba"):
             self.classes_ = model.classes_
-            self.predict_proba = self._predict_proba
+            self.predict_proba = partial(self._ask, model.predict_proba)
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -72,9 +74,6 @@ class ForeignModel:
             raise DataError(f"The model takes the column '{missing[0]}', which the rows do not have. Add it.")
         return pd.DataFrame({name: _as_type(frame[name], kind) for name, kind in self.types.items()})
 
-    def _predict_proba(self, frame: pd.DataFrame) -> Any:
-        return self._ask(self.model.predict_proba, frame)
-
     def _ask(self, method: Callable[[pd.DataFrame], Any], frame: pd.DataFrame) -> Any:
         given = self.conform(frame)
         try:
@@ -88,12 +87,8 @@ class ForeignModel:
 
 
 def _as_type(column: pd.Series, kind: str) -> pd.Series:
-    if kind in ("double", "float"):
-        return column.astype(np.float64 if kind == "double" else np.float32)
-    if kind == "boolean":
-        return column.astype(bool)
     if kind not in _WHOLE:
-        return column
+        return column.astype(_OTHER[kind]) if kind in _OTHER else column
     values = column.astype(np.float64)
     if not (np.isfinite(values).all() and (values == values.round()).all()):
         raise DataError(
@@ -166,9 +161,8 @@ def types_to_trust(estimator: Any, *, allow: Sequence[str] = ()) -> list[str]:
 
 def _is_trusted(name: str, allow: Sequence[str]) -> bool:
     own = [path for path in allow if ":" not in path]
-    if name in _TRUSTED or any(name == root or name.startswith(f"{root}.") for root in own):
-        return True
-    if any(name in library.trusted for library in libraries(allow)):
+    known = _TRUSTED.union(*(library.trusted for library in libraries(allow)))
+    if name in known or any(name == root or name.startswith(f"{root}.") for root in own):
         return True
     return is_allowed(name, allow=allow) and isinstance(_resolve(name), type)
 

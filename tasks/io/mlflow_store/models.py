@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version as installed_version
 from typing import TYPE_CHECKING, Any
 
@@ -92,19 +93,8 @@ def log_model(
 
 def storing(setup: Setup, estimator: Any, features: pd.DataFrame) -> Callable[[Tracker, str], str]:
     """Return what stores an estimator with a run, for `evergreen.tasks.io.mlflow_store.versions.VersionRecord`."""
-    config = setup.config
-
-    def store(tracker: Tracker, run_id: str) -> str:
-        return log_model(
-            tracker,
-            run_id,
-            estimator,
-            features=features,
-            private=config.data.private,
-            allow=config.training.allow,
-        )
-
-    return store
+    private, allow = setup.config.data.private, setup.config.training.allow
+    return partial(log_model, estimator=estimator, features=features, private=private, allow=allow)
 
 
 def load_model(setup: Setup, version: int) -> LoadedModel:
@@ -156,9 +146,8 @@ def build_model(setup: Setup, info: VersionInfo, documents: Mapping[str, Any], *
 
 def read_split(setup: Setup, version: int) -> tuple[Schema, SplitPlan]:
     """Return a version's columns and how its rows were divided, without loading the model."""
-    documents = read_documents(
-        setup, setup.stores.registry.version(setup.model, version), ("schema", "split")
-    )
+    info = setup.stores.registry.version(setup.model, version)
+    documents = read_documents(setup, info, ("schema", "split"))
     return Schema.from_dict(documents["schema"]), SplitPlan.from_dict(documents["split"])
 
 
@@ -179,12 +168,7 @@ def _signature(features: pd.DataFrame, answers: Any) -> ModelSignature:
 
 def requirements(estimator: Any, *, allow: Sequence[str] = ()) -> list[str]:
     """Return what is needed to load an estimator, with versions as installed here."""
-    roots = {type(step).__module__.split(".")[0] for step in _steps(estimator)}
+    inside = [one for one in estimator.get_params(deep=True).values() if hasattr(one, "get_params")]
+    roots = {type(step).__module__.split(".")[0] for step in (estimator, *inside)}
     extra = sorted(roots & {one.path for one in libraries(allow)} - {"sklearn"})
     return [f"{name}=={installed_version(name)}" for name in (*_REQUIREMENTS, *extra)]
-
-
-def _steps(estimator: Any) -> list[Any]:
-    """Return an estimator and the estimators inside it."""
-    parts = [value for value in estimator.get_params(deep=True).values() if hasattr(value, "get_params")]
-    return [estimator, *parts]

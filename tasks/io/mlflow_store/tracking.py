@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from evergreen.tasks.core.config import ModelConfig
@@ -84,62 +84,11 @@ def _git(folder: Path, *arguments: str) -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-# The files of one MLflow run, straight from where they lie: MLflow's client looks the run up before each file.
-
-
 def save_png(figure: Drawing, target: Path | BinaryIO) -> None:
     """Write a figure as PNG, drawn once; ``savefig`` draws twice where a layout is to be found."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     FigureCanvasAgg(figure).print_png(target)  # type: ignore[no-untyped-call]
-
-
-class RunFiles:
-    """Reads and writes the documents of a run, as ``MlflowClient.log_dict`` and its like do.
-
-    Parameters
-    ----------
-    client : MlflowClient
-        Asked once, for where the run's files are.
-    run_id : str
-        The run.
-    """
-
-    def __init__(self, client: MlflowClient, run_id: str) -> None:
-        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
-        uri = client.get_run(run_id).info.artifact_uri
-        self._files: ArtifactRepository = get_artifact_repository(uri, tracking_uri=client.tracking_uri)
-
-    def read_json(self, path: str) -> Any:
-        """Return a JSON document, or None when there is none at this path."""
-        folder = path.rpartition("/")[0] or None
-        if path not in {file.path for file in self._files.list_artifacts(folder)}:
-            return None
-        with tempfile.TemporaryDirectory() as folder:
-            local = self._files.download_artifacts(path, folder)  # type: ignore[no-untyped-call]
-            return json.loads(Path(local).read_text(encoding="utf-8"))
-
-    def write(self, item: Json | Text | Figure) -> None:
-        """Write a document; a figure is cleared afterwards."""
-        with self._placed(item.path) as local:
-            if isinstance(item, Json):
-                local.write_text(json.dumps(item.content, indent=2, default=str), encoding="utf-8")
-            elif isinstance(item, Text):
-                local.write_text(item.content, encoding="utf-8")
-            else:
-                save_png(item.figure, local)
-                item.figure.clear()
-
-    @contextmanager
-    def _placed(self, path: str) -> Iterator[Path]:
-        """Give a local file to write, and store it under its path in the run."""
-        place = PurePosixPath(path)
-        with tempfile.TemporaryDirectory() as folder:
-            yield (local := Path(folder) / place.name)
-            parent = place.parent.as_posix()
-            folder_in_run = None if parent == "." else parent
-            self._files.log_artifact(str(local), folder_in_run)  # type: ignore[no-untyped-call]
 
 
 PER_BATCH = 100
@@ -169,7 +118,7 @@ class Tracker:
         self.tracking_uri = tracking_uri
         self.artifact_root = artifact_root
         self.ui = ui
-        self._runs: dict[str, RunFiles] = {}
+        self._runs: dict[str, ArtifactRepository] = {}
 
     @cached_property
     def client(self) -> MlflowClient:
@@ -279,8 +228,13 @@ class Tracker:
 
     def read_json(self, run_id: str, path: str) -> Any:
         """Return a JSON document of a run, or None when the run has none at this path."""
-        with answered(self.tracking_uri):
-            return self._files(run_id).read_json(path)
+        folder = path.rpartition("/")[0] or None
+        with answered(self.tracking_uri), tempfile.TemporaryDirectory() as scratch:
+            files = self._files(run_id)
+            if path not in {file.path for file in files.list_artifacts(folder)}:
+                return None
+            local = files.download_artifacts(path, scratch)  # type: ignore[no-untyped-call]
+            return json.loads(Path(local).read_text(encoding="utf-8"))
 
     def store_folder(self, run_id: str, folder: Path, path: str) -> str:
         """Store a local folder among a run's artifacts and return its URI."""
@@ -297,16 +251,32 @@ class Tracker:
         return f"{self.ui}/#/experiments/{experiment}/runs/{run_id}"
 
     def _write_document(self, run_id: str, item: Json | Text | Figure | Table | File) -> None:
+        """Write a document; a figure is cleared afterwards."""
+        folder, _, name = item.path.rpartition("/")
         if isinstance(item, File):
-            self.client.log_artifact(run_id, item.source, item.path.rpartition("/")[0] or None)
-        elif isinstance(item, Table):
+            self.client.log_artifact(run_id, item.source, folder or None)
+            return
+        if isinstance(item, Table):
             self.client.log_table(run_id, item.columns, item.path)
-        else:
-            self._files(run_id).write(item)
+            return
+        with tempfile.TemporaryDirectory() as scratch:
+            local = Path(scratch) / name
+            if isinstance(item, Figure):
+                save_png(item.figure, local)
+                item.figure.clear()
+            else:
+                is_text = isinstance(item, Text)
+                text = item.content if is_text else json.dumps(item.content, indent=2, default=str)
+                local.write_text(text, encoding="utf-8")
+            self._files(run_id).log_artifact(str(local), folder or None)  # type: ignore[no-untyped-call]
 
-    def _files(self, run_id: str) -> RunFiles:
+    def _files(self, run_id: str) -> ArtifactRepository:
+        """Return a run's files straight from where they lie: MLflow's client looks the run up before each file."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
         if run_id not in self._runs:
-            self._runs[run_id] = RunFiles(self.client, run_id)
+            uri = self.client.get_run(run_id).info.artifact_uri
+            self._runs[run_id] = get_artifact_repository(uri, tracking_uri=self.client.tracking_uri)
         return self._runs[run_id]
 
     def _write_batches(

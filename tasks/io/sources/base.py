@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,6 +59,26 @@ class Files:
         return self.system.open(path, "rb", compression="infer")
 
 
+@dataclass(frozen=True, kw_only=True)
+class SourceRequest:
+    """What a source is opened by."""
+
+    address: str
+    """``data.source`` with its secrets."""
+    shown: str
+    """What may be shown of it."""
+    base: Path
+    """Folder that relative paths start at."""
+    clock: Clock = field(default_factory=lambda: Clock(None))
+    """Where rows stand on the clock."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """``data.options``."""
+    table: str | None = None
+    """``data.table``."""
+    query: str | None = None
+    """``data.query``."""
+
+
 def detect_format(address: str) -> str:
     """Return the kind of source an address means: a registered scheme, else ``sql``, ``python`` or ``files``."""
     scheme = _SCHEME.match(address)
@@ -69,8 +89,8 @@ def detect_format(address: str) -> str:
     return "python" if _FUNCTION.match(address) and not Path(address).exists() else "files"
 
 
-def list_files(address: str, *, base: Path, options: Mapping[str, Any], shown: str, kind: str) -> Files:
-    """Return the files an address names.
+def list_files(request: SourceRequest, *, kind: str) -> Files:
+    """Return the files that an address names.
 
     Raises
     ------
@@ -79,9 +99,8 @@ def list_files(address: str, *, base: Path, options: Mapping[str, Any], shown: s
     ConfigError
         When its file system or its ending is unknown.
     """
-    system, path = _file_system(address, base, options)
-    paths = _expand(system, path, shown, kind)
-    origin = f"'{shown}'"
+    system, path = _file_system(request)
+    paths, origin = _expand(system, path, request.shown, kind), f"'{request.shown}'"
     if kind not in _ENDINGS:
         name = paths[0].lower()
         kind = next((kind for kind, endings in _ENDINGS.items() if name.endswith(endings)), "")
@@ -111,11 +130,12 @@ def list_files(address: str, *, base: Path, options: Mapping[str, Any], shown: s
     return Files(system, tuple(paths), origin, kind)
 
 
-def _file_system(address: str, base: Path, options: Mapping[str, Any]) -> tuple[Any, str]:
+def _file_system(request: SourceRequest) -> tuple[Any, str]:
+    address = request.address
     if not _SCHEME.match(address):
-        address = str((base / Path(address).expanduser()).absolute())
+        address = str((request.base / Path(address).expanduser()).absolute())
     try:
-        system, path = fsspec.core.url_to_fs(address, **options)
+        system, path = fsspec.core.url_to_fs(address, **request.options)
     except (ImportError, ValueError) as error:
         message = f"data.source '{address}' cannot be opened: {error}. Install what it names."
         raise ConfigError(message) from None

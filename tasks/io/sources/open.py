@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -18,7 +18,13 @@ from evergreen.tasks.core.data.columns import require_columns, require_distinct,
 from evergreen.tasks.core.data.rows import Rows, normalise
 from evergreen.tasks.core.errors import ConfigError, DataError, Unreachable
 from evergreen.tasks.io.plugins import SOURCES
-from evergreen.tasks.io.sources.base import PythonLoader, detect_format, list_files, require_present
+from evergreen.tasks.io.sources.base import (
+    PythonLoader,
+    SourceRequest,
+    detect_format,
+    list_files,
+    require_present,
+)
 from evergreen.tasks.io.sources.files import CsvLoader, ParquetLoader
 from evergreen.tasks.io.sources.sql import SqlLoader
 
@@ -157,26 +163,6 @@ def open_source(config: ModelConfig, *, base: Path, secret: Callable[[str], str]
 # What is registered as a kind of source: it opens an address.
 
 
-@dataclass(frozen=True, kw_only=True)
-class SourceRequest:
-    """What a source is opened by."""
-
-    address: str
-    """``data.source`` with its secrets."""
-    shown: str
-    """What may be shown of it."""
-    base: Path
-    """Folder that relative paths start at."""
-    clock: Clock = field(default_factory=lambda: Clock(None))
-    """Where rows stand on the clock."""
-    options: dict[str, Any] = field(default_factory=dict)
-    """``data.options``."""
-    table: str | None = None
-    """``data.table``."""
-    query: str | None = None
-    """``data.query``."""
-
-
 @dataclass(frozen=True)
 class FrameLoader:
     """A frame that was read whole, as a source."""
@@ -232,12 +218,7 @@ def _as_source(name: str, thing: Any) -> SourceKind:
 
 def source(name: str) -> Callable[[Callable[[SourceRequest], Any]], SourceKind]:
     """Decorate a function that opens a kind of source: ``data.format: NAME``, or ``NAME://…`` as an address."""
-
-    def decorate(function: Callable[[SourceRequest], Any]) -> SourceKind:
-        own: SourceKind = SOURCES.register(name, origin=function)(SourceKind(name=name, function=function))
-        return own
-
-    return decorate
+    return SOURCES.register(name)
 
 
 def open_loader(request: SourceRequest, *, kind: str) -> Loader:
@@ -266,15 +247,7 @@ def _parquet(request: SourceRequest) -> Loader:
 
 @source("sql")
 def _sql(request: SourceRequest) -> Loader:
-    origin = request.shown if request.shown != request.address else None
-    return SqlLoader(
-        request.address,
-        table=request.table,
-        query=request.query,
-        clock=request.clock,
-        base=request.base,
-        shown=origin,
-    )
+    return SqlLoader(request)
 
 
 @source("python")
@@ -283,12 +256,9 @@ def _python(request: SourceRequest) -> Loader:
 
 
 def _open_files(request: SourceRequest, kind: str) -> Loader:
-    files = list_files(
-        request.address, base=request.base, options=request.options, shown=request.shown, kind=kind
-    )
-    if files.kind == "parquet":
-        return ParquetLoader(files, request.clock)
-    return CsvLoader(files, request.clock)
+    files = list_files(request, kind=kind)
+    loader = ParquetLoader if files.kind == "parquet" else CsvLoader
+    return loader(files, request.clock)
 
 
 def _resolve_address(source: str, secret: Callable[[str], str] | None) -> str:

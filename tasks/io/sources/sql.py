@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from evergreen.tasks.core.data.clock import Clock, Window, format_position
 from evergreen.tasks.core.errors import ConfigError, DataError, Unreachable, did_you_mean
-from evergreen.tasks.io.sources.base import first_line
+from evergreen.tasks.io.sources.base import SourceRequest, first_line
 
 _BATCH = 20_000
 _ISO_DAY = "____-__-__%"
@@ -29,42 +29,26 @@ class SqlLoader:
 
     Parameters
     ----------
-    address : str
-        SQLAlchemy URL; a relative SQLite file starts at ``base``.
-    table, query : str or None
-        Exactly one of them; ``schema.table`` works.
-    clock : Clock
-        Where rows stand on the clock.
-    base : Path
-        Folder that relative paths start at.
-    shown : str, optional
-        What messages call the database where the URL itself is secret.
+    request : SourceRequest
+        Its address is an SQLAlchemy URL (a relative SQLite file starts at ``base``); exactly one of ``table``
+        (``schema.table`` works) and ``query`` is set. Where ``shown`` differs from the address, the URL is secret.
     """
 
-    def __init__(
-        self,
-        address: str,
-        *,
-        table: str | None,
-        query: str | None,
-        clock: Clock,
-        base: Path,
-        shown: str | None = None,
-    ) -> None:
-        self.url = _parse_url(address, base)
-        self.clock = clock
-        self._place = shown or self.url.render_as_string(hide_password=True)
-        if (table is None) == (query is None):
-            has = "both data.table and data.query" if table else "neither data.table nor data.query"
+    def __init__(self, request: SourceRequest) -> None:
+        self.url, self.clock = _parse_url(request.address, request.base), request.clock
+        self.table, self.query = request.table, request.query
+        is_secret = request.shown != request.address
+        self._place = request.shown if is_secret else self.url.render_as_string(hide_password=True)
+        if (self.table is None) == (self.query is None):
+            has = "both data.table and data.query" if self.table else "neither data.table nor data.query"
             raise ConfigError(
                 f"data.source '{self._place}' is a database and the file names {has}. Write one of them."
             )
-        if clock.by_order:
+        if self.clock.by_order:
             raise ConfigError(
                 f"Rows of '{self._place}' have no order of their own, so data.clock: rows needs data.time. Name the "
                 "column that numbers them."
             )
-        self.table, self.query = table, query
 
     @property
     def origin(self) -> str:
