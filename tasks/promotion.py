@@ -43,7 +43,7 @@ def serving_smoke(stores: Stores) -> Smoke:
 
     def smoke(model: str, version: int) -> Verdict:
         return smoke_verdict(
-            model=model, version=version, registry=stores.registry, tracking_uri=stores.tracking_uri
+            model=model, version=version, registry=stores.registry, tracking_uri=stores.settings.tracking_uri
         )
 
     return smoke

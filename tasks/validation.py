@@ -76,7 +76,7 @@ def smoke_candidate(setup: Setup, candidate: LoadedModel, parts: Parts) -> Smoke
         model=setup.model,
         version=candidate.info.version,
         registry=setup.stores.registry,
-        tracking_uri=setup.stores.tracking_uri,
+        tracking_uri=setup.settings.tracking_uri,
         rows=rows.assign(**dict.fromkeys(set(setup.config.data.private) & set(rows.columns), np.nan)),
         batch_rows=setup.config.validation.latency.batch_rows,
     )

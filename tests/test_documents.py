@@ -25,7 +25,7 @@ from evergreen.tasks.core.verdict import Outcome, State
 from evergreen.tasks.io.config import custom_metrics
 from evergreen.tasks.io.mlflow_store.model_files import load_foreign
 from evergreen.tasks.io.mlflow_store.tracking import Tracker
-from evergreen.tasks.io.prediction_log.store import open_log
+from evergreen.tasks.io.prediction_log.store import Log
 from tests.support.servers import ROOT
 from tests.support.training_data import binary_context, model_config
 
@@ -289,7 +289,7 @@ def test_the_guides_foreign_model_can_be_brought_in(team, mlflow_uri, monkeypatc
 
 
 def test_the_guides_answers_reach_the_log(team):
-    log = open_log(f"sqlite:///{team / 'log.db'}")
+    log = Log(f"sqlite:///{team / 'log.db'}")
     served = import_path("serve.answers:log_answer", key="the guide")
     came_true = import_path("serve.answers:log_outcome", key="the guide")
     asked = {"model": "payments", "name": "p-1"}

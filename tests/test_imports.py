@@ -145,7 +145,7 @@ print(json.dumps(list(sys.modules)))
 
 def test_what_a_promotion_does_to_the_registry_needs_no_client_of_mlflow_and_no_numbers(monitored):
     setup = monitored.setup(make_rows())
-    names = json.loads(printed("-c", PROMOTING, setup.stores.tracking_uri, setup.model))
+    names = json.loads(printed("-c", PROMOTING, setup.settings.tracking_uri, setup.model))
     assert [] == sorted({"mlflow", "pandas", "scipy.stats", "sklearn"} & set(names))
     assert "true" == setup.stores.registry.version(setup.model, 1).tags["evergreen.archived"]
 

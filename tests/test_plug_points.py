@@ -381,7 +381,7 @@ def test_a_report_is_one_file_shown_in_prefect_and_kept_in_mlflow(door, stores):
     report_roles = flow(import_module("team_report").report_roles, persist_result=False)
     run = report_roles(str(setup.path))
     shown = f"# Who serves {setup.model}\nChampion: None. Next in line: None.\n"
-    client = MlflowClient(setup.stores.tracking_uri)
+    client = MlflowClient(setup.settings.tracking_uri)
     assert (len(own.files), "roles") == (1, client.get_run(run["run_id"]).data.tags["evergreen.stage"])
     assert ["roles.json", "roles.md"] == sorted(file.path for file in client.list_artifacts(run["run_id"]))
     with get_client(sync_client=True) as prefect:

@@ -225,14 +225,3 @@ def claim_next(
         )
         if entry is not None:
             return decided, entry
-
-
-def open_ledger(url: str) -> Ledger:
-    """Open the ledger at ``sqlite:///path`` or ``postgresql+psycopg://…``, migrating it when needed.
-
-    Raises
-    ------
-    ConfigError
-        For any other URL. ``Unreachable`` when the database does not answer.
-    """
-    return Ledger(url)

@@ -13,7 +13,7 @@ from evergreen.tasks.core.promotion.ledger import LedgerEntry
 from evergreen.tasks.core.verdict import Reason, StageResult
 from evergreen.tasks.io.config import find_model, reach_team_modules, read_config
 from evergreen.tasks.io.databases import check_places
-from evergreen.tasks.io.ledger import Ledger, open_ledger
+from evergreen.tasks.io.ledger import Ledger
 from evergreen.tasks.io.mlflow_store.registry import MlflowRegistry, Registry
 from evergreen.tasks.io.settings import Settings, read_settings, utc_now
 
@@ -27,34 +27,19 @@ class Stores:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
 
-    @property
-    def tracking_uri(self) -> str:
-        """Address of the MLflow store."""
-        return self.settings.tracking_uri
-
-    @property
-    def artifact_root(self) -> str | None:
-        """Where an embedded MLflow store keeps artifacts; None leaves it to the server."""
-        return self.settings.artifact_root
-
-    @property
-    def mlflow_ui(self) -> str | None:
-        """Where people open MLflow's pages; None where there are none."""
-        return self.settings.mlflow_ui
-
     @cached_property
     def ledger(self) -> Ledger:
         """The database of decisions."""
         self.settings.home.mkdir(parents=True, exist_ok=True)
-        return open_ledger(self.settings.ledger_url)
+        return Ledger(self.settings.ledger_url)
 
     @cached_property
     def log(self) -> Log:
         """The log of windows and predictions; what reads and writes rows is imported with it."""
-        from evergreen.tasks.io.prediction_log.store import open_log
+        from evergreen.tasks.io.prediction_log.store import Log
 
         self.settings.home.mkdir(parents=True, exist_ok=True)
-        return open_log(self.settings.log_url)
+        return Log(self.settings.log_url)
 
     @cached_property
     def registry(self) -> Registry:

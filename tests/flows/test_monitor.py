@@ -147,7 +147,7 @@ def logged_files(setup):
     """Return the files of the newest monitoring run."""
     from mlflow import MlflowClient
 
-    client = MlflowClient(setup.stores.tracking_uri)
+    client = MlflowClient(setup.settings.tracking_uri)
     experiment = client.get_experiment_by_name(f"{setup.model}/monitoring")
     (run_,) = client.search_runs([experiment.experiment_id])
     return [one.path for one in client.list_artifacts(run_.info.run_id)]

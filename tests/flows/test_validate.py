@@ -86,7 +86,7 @@ def test_a_sound_candidate_is_approved_tagged_admitted_and_reported(model):
 def reported(setup, run_id):
     from mlflow import MlflowClient
 
-    found = MlflowClient(setup.stores.tracking_uri).list_artifacts(run_id, "validation")
+    found = MlflowClient(setup.settings.tracking_uri).list_artifacts(run_id, "validation")
     return {item.path.removeprefix("validation/") for item in found}
 
 

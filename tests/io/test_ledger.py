@@ -10,7 +10,7 @@ from sqlalchemy.pool import NullPool
 from evergreen.tasks.core.errors import Blocked, ConfigError, InputError, UnknownName, Unreachable
 from evergreen.tasks.core.promotion.ledger import GENESIS, check_chain
 from evergreen.tasks.io.databases import LEDGER
-from evergreen.tasks.io.ledger import open_ledger
+from evergreen.tasks.io.ledger import Ledger
 from evergreen.tasks.io.locks import hold_advisory_lock
 from tests.support.memory_stores import MemoryLedger
 from tests.support.processes import CONTEXT, race
@@ -21,12 +21,12 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 def open_once(url, number):
     """Open (and at first migrate) a ledger and append one entry."""
     payload = {"number": number}
-    open_ledger(url).append(model="fraud", stream="decisions", kind="train", payload=payload, at=NOW)
+    Ledger(url).append(model="fraud", stream="decisions", kind="train", payload=payload, at=NOW)
 
 
 def claim_once(url):
     """Claim the one start that is to be had."""
-    ledger = open_ledger(url)
+    ledger = Ledger(url)
     entry = ledger.claim(
         model="fraud",
         stream="retraining",
@@ -38,7 +38,7 @@ def claim_once(url):
 
 def follow_all(url, count):
     """Number a stream up to ``count``, as one of many that each do the same; return how many were mine."""
-    ledger, mine = open_ledger(url), 0
+    ledger, mine = Ledger(url), 0
     while (length := _length(ledger)) < count:
         entry = ledger.follow(
             model="fraud",
@@ -59,7 +59,7 @@ def _length(ledger):
 
 def hold(url, ready, done):
     """Hold a model's lock until told, or killed."""
-    with open_ledger(url).lock("fraud"):
+    with Ledger(url).lock("fraud"):
         ready.set()
         done.wait(60)
 
@@ -76,8 +76,8 @@ def ledger(request, tmp_path):
     if request.param == "memory":
         return MemoryLedger()
     if request.param == "sqlite":
-        return open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
-    return open_ledger(request.getfixturevalue("postgres_url"))
+        return Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    return Ledger(request.getfixturevalue("postgres_url"))
 
 
 def append(ledger, *, model="fraud", stream="decisions", kind="train", payload=None, at=NOW):
@@ -105,7 +105,7 @@ def test_what_is_read_is_what_was_appended(ledger):
 
 
 def test_what_an_earlier_version_wrote_is_read_in_todays_words_and_its_chain_holds(ledger_url):
-    ledger = open_ledger(ledger_url)
+    ledger = Ledger(ledger_url)
     append(ledger, payload={"state": "Kept", "reasons": [{"code": "worse", "message": "Kept."}]})
     (entry,) = ledger.read()
     assert ("ChampionKept", "Kept.") == (entry.payload["state"], entry.payload["reasons"][0]["message"])
@@ -234,8 +234,8 @@ def test_a_lock_is_given_back_though_its_session_goes_on(postgres_url):
     engine = create_engine(postgres_url, isolation_level="AUTOCOMMIT")
     try:
         with hold_advisory_lock(engine, "fraud"):
-            assert open_ledger(postgres_url).lock_is_held("fraud")
-        assert not open_ledger(postgres_url).lock_is_held("fraud")
+            assert Ledger(postgres_url).lock_is_held("fraud")
+        assert not Ledger(postgres_url).lock_is_held("fraud")
     finally:
         engine.dispose()
 
@@ -269,7 +269,7 @@ def run(url, statement):
     ],
 )
 def test_the_database_itself_refuses_to_change_delete_or_fork(ledger_url, statement):
-    ledger = open_ledger(ledger_url)
+    ledger = Ledger(ledger_url)
     before = [append(ledger), append(ledger)]
     with pytest.raises(DatabaseError, match=r"append-only|hash-chained"):
         run(ledger_url, statement)
@@ -277,7 +277,7 @@ def test_the_database_itself_refuses_to_change_delete_or_fork(ledger_url, statem
 
 
 def test_sqlite_refuses_replacing_and_postgres_truncating(ledger_url):
-    ledger = open_ledger(ledger_url)
+    ledger = Ledger(ledger_url)
     before = [append(ledger)]
     statement = "TRUNCATE evergreen_ledger"
     if ledger_url.startswith("sqlite"):
@@ -288,7 +288,7 @@ def test_sqlite_refuses_replacing_and_postgres_truncating(ledger_url):
 
 
 def test_an_entry_changed_behind_the_triggers_is_found_by_the_chain(ledger_url):
-    ledger = open_ledger(ledger_url)
+    ledger = Ledger(ledger_url)
     for _ in range(3):
         append(ledger)
     run(
@@ -304,7 +304,7 @@ def test_an_entry_changed_behind_the_triggers_is_found_by_the_chain(ledger_url):
 
 
 def test_a_word_of_an_earlier_version_that_was_changed_to_todays_is_found_by_the_chain(ledger_url):
-    ledger = open_ledger(ledger_url)
+    ledger = Ledger(ledger_url)
     append(ledger, payload={"state": "Kept"})
     run(
         ledger_url,
@@ -329,47 +329,47 @@ def test_the_migrated_table_is_the_one_the_code_speaks_to(ledger_url):
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
-    open_ledger(ledger_url)
+    Ledger(ledger_url)
     with create_engine(ledger_url, poolclass=NullPool).connect() as connection:
         context = MigrationContext.configure(connection, opts={"version_table": LEDGER.version_table})
         assert compare_metadata(context, LEDGER.metadata) == []
 
 
 def test_a_ledger_of_a_newer_evergreen_is_refused(ledger_url):
-    open_ledger(ledger_url)
+    Ledger(ledger_url)
     run(ledger_url, "UPDATE evergreen_ledger_version SET version_num = '9999'")
     with pytest.raises(ConfigError, match="newer Evergreen"):
-        open_ledger(ledger_url)
+        Ledger(ledger_url)
 
 
 @pytest.mark.parametrize("url", ["mysql://host/db", "sqlite://", "sqlite:///:memory:", "ledger.db", ""])
 def test_a_url_that_cannot_hold_a_ledger_is_refused_with_what_is_allowed(url):
     with pytest.raises(ConfigError, match="postgresql\\+psycopg://"):
-        open_ledger(url)
+        Ledger(url)
 
 
 def test_a_database_that_does_not_answer_is_said_to_be_unreachable_without_its_password(tmp_path):
     with pytest.raises(Unreachable, match="does not answer") as error:
-        open_ledger(f"postgresql://me:secret@/ledger?host={tmp_path}")
+        Ledger(f"postgresql://me:secret@/ledger?host={tmp_path}")
     assert "secret" not in str(error.value)
 
 
 def test_twenty_processes_that_open_a_new_ledger_at_once_all_find_it_migrated(ledger_url):
     assert race(open_once, [(ledger_url, number) for number in range(20)]) == [None] * 20
-    ledger = open_ledger(ledger_url)
+    ledger = Ledger(ledger_url)
     assert sorted(entry.payload["number"] for entry in ledger.read()) == list(range(20))
     assert check_chain(ledger.read()) == ()
 
 
 def test_of_twenty_processes_that_race_for_a_claim_exactly_one_starts(ledger_url):
-    ledger = open_ledger(ledger_url)
+    ledger = Ledger(ledger_url)
     outcomes = race(claim_once, [(ledger_url,)] * 20)
     assert sorted(outcomes) == ["held"] * 19 + ["started"]
     assert [entry.kind for entry in ledger.read()] == ["started"]
 
 
 def test_of_six_processes_that_follow_each_other_every_number_is_written_once(ledger_url):
-    ledger = open_ledger(ledger_url)
+    ledger = Ledger(ledger_url)
     mine = race(follow_all, [(ledger_url, 40)] * 6)
     assert sum(mine) == 40
     assert [entry.payload["is"] for entry in ledger.read()] == list(range(40))
@@ -377,7 +377,7 @@ def test_of_six_processes_that_follow_each_other_every_number_is_written_once(le
 
 
 def test_a_lock_dies_with_a_holder_that_is_killed(ledger_url):
-    ledger = open_ledger(ledger_url)
+    ledger = Ledger(ledger_url)
     ready, done = CONTEXT.Event(), CONTEXT.Event()
     holder = CONTEXT.Process(target=hold, args=(ledger_url, ready, done))
     holder.start()

@@ -21,7 +21,7 @@ from evergreen.tasks.core.retraining.types import (
     RetrainPolicy,
 )
 from evergreen.tasks.core.verdict import State
-from evergreen.tasks.io.ledger import open_ledger
+from evergreen.tasks.io.ledger import Ledger
 from evergreen.tasks.io.retraining import await_claim, lock_name, read_history, take_claim
 from evergreen.tasks.io.settings import utc_now
 from tests.support.processes import finish, race, start
@@ -34,7 +34,7 @@ ASKED = RetrainingRequest(
 
 def ask_once(url, seconds):
     """Ask for a retraining that takes some seconds; return state, codes, and when the next may start."""
-    ledger, moment = open_ledger(url), Moment(at=utc_now())
+    ledger, moment = Ledger(url), Moment(at=utc_now())
     with ExitStack() as stack:
         desk = take_claim(stack, ledger, "fraud")
         if desk is None:
@@ -55,7 +55,7 @@ def answer(result):
 
 def die_after(url, stages):
     """Claim, note some stages, and be killed without a word."""
-    ledger = open_ledger(url)
+    ledger = Ledger(url)
     with ExitStack() as stack:
         desk = take_claim(stack, ledger, "fraud")
         attempt = desk.take_up(POLICY)
@@ -77,22 +77,22 @@ def url(request, tmp_path):
 
 @pytest.mark.parametrize("seconds", [0.0, 5.0])
 def test_of_twenty_that_ask_at_once_one_starts_and_nineteen_are_held_with_the_next_moment(url, seconds):
-    open_ledger(url)
+    Ledger(url)
     answers = race(ask_once, [(url, seconds)] * 20)
     states = sorted(state for state, _, _ in answers)
     assert ["Blocked"] * 19 + ["ChampionKept"] == states
-    (started,) = read_history(open_ledger(url), "fraud").attempts
+    (started,) = read_history(Ledger(url), "fraud").attempts
     held = [(codes, told) for state, codes, told in answers if state == "Blocked"]
     assert all(codes in (["in_progress"], ["cooldown"]) for codes, _ in held)
     free = {datetime.fromisoformat(told) - started.at for _, told in held}
     # while it runs: the cooldown; once it has ended without a new champion the wait is doubled
     assert free <= ({timedelta(hours=1), timedelta(hours=2)} if not seconds else {timedelta(hours=1)})
-    assert check_chain(open_ledger(url).read()) == ()
+    assert check_chain(Ledger(url).read()) == ()
 
 
 def kill(url, stages):
     assert finish(start(die_after, url, stages)) == -9
-    ledger, deadline = open_ledger(url), time.monotonic() + 60
+    ledger, deadline = Ledger(url), time.monotonic() + 60
     while ledger.lock_is_held(lock_name("fraud")):
         assert time.monotonic() < deadline, "the lock outlived its holder"
 
@@ -100,7 +100,7 @@ def kill(url, stages):
 @pytest.mark.parametrize("stages", [[], ["train"], ["train", "validate"]])
 def test_what_a_dead_owner_left_is_taken_up_with_the_stages_it_had_done(url, stages):
     kill(url, stages)
-    ledger = open_ledger(url)
+    ledger = Ledger(url)
     with ExitStack() as stack:
         desk = take_claim(stack, ledger, "fraud")
         attempt = desk.take_up(POLICY)
@@ -114,7 +114,7 @@ def test_what_a_dead_owner_left_is_taken_up_with_the_stages_it_had_done(url, sta
 def test_one_that_kills_its_owner_again_and_again_is_closed_as_failed_and_counts(url):
     for _ in range(1 + MOST_RESUMED):
         kill(url, [])
-    ledger = open_ledger(url)
+    ledger = Ledger(url)
     with ExitStack() as stack:
         desk = take_claim(stack, ledger, "fraud")
         assert desk.take_up(POLICY) is None
@@ -127,7 +127,7 @@ def test_one_that_kills_its_owner_again_and_again_is_closed_as_failed_and_counts
 
 
 def test_the_desk_is_not_the_lock_of_the_aliases(tmp_path):
-    ledger = open_ledger(f"sqlite:///{tmp_path}/ledger.db")
+    ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
     with ExitStack() as stack:
         assert take_claim(stack, ledger, "fraud") is not None
         with ledger.lock("fraud"):

@@ -12,7 +12,7 @@ from evergreen.tasks.core.promotion.ledger import check_chain
 from evergreen.tasks.core.promotion.plan import CHALLENGER
 from evergreen.tasks.core.traffic.counts import ArmFigures
 from evergreen.tasks.core.traffic.decide import Round, TrafficAction, decide_traffic
-from evergreen.tasks.io.ledger import open_ledger
+from evergreen.tasks.io.ledger import Ledger
 from evergreen.tasks.io.settings import utc_now
 from evergreen.tasks.io.traffic import (
     ramp_variant,
@@ -36,8 +36,8 @@ def ledger(request, tmp_path):
     if request.param == "memory":
         return MemoryLedger()
     if request.param == "sqlite":
-        return open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
-    return open_ledger(request.getfixturevalue("postgres_url"))
+        return Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    return Ledger(request.getfixturevalue("postgres_url"))
 
 
 @pytest.fixture
@@ -151,12 +151,12 @@ def test_of_services_that_decide_at_once_one_writes_and_all_follow(setup):
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
 def test_of_twelve_processes_that_see_a_bad_canary_one_writes_and_all_send_it_back(kind, request, tmp_path):
     url = f"sqlite:///{tmp_path}/race.db" if kind == "sqlite" else request.getfixturevalue("postgres_url")
-    setup = setup_on(open_ledger(url))
+    setup = setup_on(Ledger(url))
     ramp_variant(setup, canary="8")
     answers = race(stop_once, [(url,)] * 12)
     assert 1 == sum(mine for mine, _ in answers)
     assert [["champion"]] * 12 == [names for _, names in answers]
-    assert ["set", "stopped"] == [one.kind for one in open_ledger(url).read(model="fraud", stream="traffic")]
+    assert ["set", "stopped"] == [one.kind for one in Ledger(url).read(model="fraud", stream="traffic")]
 
 
 def test_a_service_steps_the_ramp_and_a_person_who_was_faster_is_not_overruled(ledger):

@@ -7,7 +7,7 @@ import pytest
 
 from evergreen.tasks.core.traffic.counts import ArmFigures
 from evergreen.tasks.core.traffic.decide import Round, TrafficAction, decide_traffic
-from evergreen.tasks.io.ledger import open_ledger
+from evergreen.tasks.io.ledger import Ledger
 from evergreen.tasks.io.settings import utc_now
 from evergreen.tasks.io.traffic import (
     ramp_variant,
@@ -27,9 +27,9 @@ def setup(request, tmp_path):
     if request.param == "memory":
         ledger = MemoryLedger()
     elif request.param == "sqlite":
-        ledger = open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+        ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
     else:
-        ledger = open_ledger(request.getfixturevalue("postgres_url"))
+        ledger = Ledger(request.getfixturevalue("postgres_url"))
     return setup_on(ledger, min_rows=1, min_time="1s")
 
 

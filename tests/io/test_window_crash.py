@@ -15,9 +15,9 @@ from evergreen.tasks.core.config.units import parse_span
 from evergreen.tasks.core.drift.types import Phase
 from evergreen.tasks.core.monitoring.windows import Windowing, due_windows
 from evergreen.tasks.core.promotion.ledger import check_chain
-from evergreen.tasks.io.ledger import open_ledger
+from evergreen.tasks.io.ledger import Ledger
 from evergreen.tasks.io.prediction_log.records import WindowRecord
-from evergreen.tasks.io.prediction_log.store import open_log
+from evergreen.tasks.io.prediction_log.store import Log
 from evergreen.tasks.io.windows import KIND, judged_since, last_window, stream_of
 from tests.support.processes import ask, crash_everywhere, finish, race, run_until, start
 from tests.support.stores import create_database
@@ -30,7 +30,7 @@ CUTTING = Windowing(clock="seconds", window=parse_span("10s"), label_delay=parse
 
 def monitor(ledger_url, log_url, count):
     """Look at all windows that are due: the bulky part to the log, then the entry that commits it."""
-    ledger, log = open_ledger(ledger_url), open_log(log_url)
+    ledger, log = Ledger(ledger_url), Log(log_url)
     for phase in Phase:
         while _look(ledger, log, phase, count):
             pass
@@ -62,7 +62,7 @@ def _look(ledger, log, phase, count):
 
 def found_in(ledger_url, log_url):
     """Return what both databases hold, by phase, and the faults of the chain."""
-    ledger, log = open_ledger(ledger_url), open_log(log_url)
+    ledger, log = Ledger(ledger_url), Log(log_url)
     return {
         "faults": len(check_chain(ledger.read())),
         **{

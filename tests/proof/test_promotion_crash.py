@@ -20,7 +20,7 @@ from sqlalchemy.pool import NullPool
 
 from evergreen.tasks.core.errors import Blocked
 from evergreen.tasks.core.promotion.registry_state import describe_status
-from evergreen.tasks.io.ledger import open_ledger
+from evergreen.tasks.io.ledger import Ledger
 from evergreen.tasks.io.mlflow_store.registry import MlflowRegistry
 from evergreen.tasks.promotion import Promoter
 from tests.support.processes import CONTEXT, ask, finish, run_until, start
@@ -64,7 +64,7 @@ JOBS = {
 
 
 def open_stores(folder, ledger_url):
-    return MlflowRegistry(f"sqlite:///{folder}/mlflow.db"), open_ledger(ledger_url)
+    return MlflowRegistry(f"sqlite:///{folder}/mlflow.db"), Ledger(ledger_url)
 
 
 def build(folder, ledger_url):

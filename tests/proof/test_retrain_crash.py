@@ -199,7 +199,7 @@ class Place:
         """Load what serving code loads and return how many rows it answers."""
         import mlflow
 
-        mlflow.set_tracking_uri(self.setup.stores.tracking_uri)
+        mlflow.set_tracking_uri(self.setup.settings.tracking_uri)
         served = mlflow.pyfunc.load_model(f"models:/{self.model}@champion")
         return len(np.asarray(served.predict(make_rows(hours=1, seed=3)[["x", "z", "colour"]])))
 

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from evergreen.deployments.cli import main
-from evergreen.tasks.io.prediction_log.store import open_log
+from evergreen.tasks.io.prediction_log.store import Log
 from evergreen.tasks.io.prediction_log.writer import LogWriter
 from tests.support.logs import MODEL, served
 from tests.support.servers import ROOT
@@ -187,7 +187,7 @@ class Careless(sqlite3.Connection):
 @pytest.fixture
 def made(tmp_path):
     """Return the path of an empty log, whose files are closed."""
-    open_log(f"sqlite:///{tmp_path}/log.db")
+    Log(f"sqlite:///{tmp_path}/log.db")
     return tmp_path / "log.db"
 
 

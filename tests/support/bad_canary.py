@@ -3,7 +3,7 @@
 from evergreen.tasks.core.config.serving import GuardrailLimits
 from evergreen.tasks.core.traffic.counts import ArmFigures
 from evergreen.tasks.core.traffic.decide import Round, decide_traffic
-from evergreen.tasks.io.ledger import open_ledger
+from evergreen.tasks.io.ledger import Ledger
 from evergreen.tasks.io.settings import utc_now
 from evergreen.tasks.io.traffic import traffic_in_force, write_decision
 
@@ -16,7 +16,7 @@ def bad_round(rows=400):
 
 def stop_once(url):
     """Judge, write, and follow what is there; return whether the entry is mine, and who answers now."""
-    ledger, now = open_ledger(url), utc_now()
+    ledger, now = Ledger(url), utc_now()
     state = traffic_in_force(ledger, "fraud", champion=7)
     entry = None
     if state.plan.challengers:

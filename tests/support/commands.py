@@ -100,7 +100,7 @@ def snapshot(stores):
     """Return all that a decision may change: aliases and versions with their tags, and every ledger entry."""
     from mlflow import MlflowClient
 
-    names = [found.name for found in MlflowClient(stores.tracking_uri).search_registered_models()]
+    names = [found.name for found in MlflowClient(stores.settings.tracking_uri).search_registered_models()]
     registered = {name: (stores.registry.aliases(name), stores.registry.versions(name)) for name in names}
     return registered, stores.ledger.read()
 

@@ -11,7 +11,7 @@ from evergreen.tasks.core.drift.types import Phase
 from evergreen.tasks.core.profiles.grid import make_grid
 from evergreen.tasks.core.profiles.profile import Profile, add_profiles
 from evergreen.tasks.io.prediction_log.records import Served, WindowRecord
-from evergreen.tasks.io.prediction_log.store import open_log
+from evergreen.tasks.io.prediction_log.store import Log
 from tests.support.memory_stores import MemoryLog, MemoryStore
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -36,7 +36,7 @@ class Place:
         self.url = f"sqlite:///{folder / 'log.db'}"
         if kind == "postgres":
             self.url = request.getfixturevalue("postgres_url")
-        self.log = open_log(self.url, **options)
+        self.log = Log(self.url, **options)
 
     def opened(self):
         return MemoryStore(self.log) if self.url is None else self.url

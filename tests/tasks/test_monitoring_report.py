@@ -36,7 +36,7 @@ def reported(setup, *, version=None, sample=None):
         report_monitoring(setup, MonitoredModel.after(result, config=setup.config), result, sample=sample)
 
     monitor()
-    client = MlflowClient(setup.stores.tracking_uri)
+    client = MlflowClient(setup.settings.tracking_uri)
     experiment = client.get_experiment_by_name(f"{setup.model}/monitoring")
     (run,) = client.search_runs([experiment.experiment_id])
     return {file.path for file in client.list_artifacts(run.info.run_id)}, run

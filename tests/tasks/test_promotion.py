@@ -12,7 +12,7 @@ from evergreen.tasks.core.promotion.history import champion_periods, open_plans
 from evergreen.tasks.core.promotion.ledger import check_chain
 from evergreen.tasks.core.promotion.registry_state import describe_status
 from evergreen.tasks.core.verdict import Outcome, Reason, State, Verdict
-from evergreen.tasks.io.ledger import open_ledger
+from evergreen.tasks.io.ledger import Ledger
 from evergreen.tasks.promotion import Promoter
 from tests.support.memory_stores import MemoryLedger, MemoryRegistry
 from tests.support.stores import execute
@@ -35,8 +35,8 @@ def ledger(request, tmp_path):
     if request.param == "memory":
         return MemoryLedger()
     if request.param == "sqlite":
-        return open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
-    return open_ledger(request.getfixturevalue("postgres_url"))
+        return Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    return Ledger(request.getfixturevalue("postgres_url"))
 
 
 @pytest.fixture

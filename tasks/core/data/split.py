@@ -162,19 +162,6 @@ def _plan_random(rows: Rows, draft: SplitPlan, config: ModelConfig, *, bare: boo
     return plan
 
 
-def forced_random_warning(rows: Rows, config: ModelConfig) -> tuple[Reason, ...]:
-    """Return the warning of a random split forced on timed rows; nothing where the split is as it should be.
-
-    Raises
-    ------
-    ConfigError
-        When targets overlap, so that a random split would give answers away.
-    """
-    if config.timed or rows.positions is None:
-        return ()
-    return (judge_forced_random(rows.frame, rows.positions, config),)
-
-
 def _masks_by_time(line: Timeline, plan: SplitPlan) -> tuple[np.ndarray, ...]:
     """Return the three masks; an earlier part's row must be ready when the next part begins."""
     empty = np.zeros(len(line.positions), dtype=bool)
@@ -256,37 +243,43 @@ def place_randomly(frame: pd.DataFrame, plan: SplitPlan) -> np.ndarray:
     return np.select([place < plan.evaluation_share, place < up_to_holdout], [2, 1], default=0)
 
 
-def judge_forced_random(frame: pd.DataFrame, positions: np.ndarray, config: ModelConfig) -> Reason:
-    """Warn about a random split of timed rows, or refuse it where neighbours' targets overlap.
-
-    Refused when the configuration itself says that targets reach over time (``split.purge`` or
-    ``data.label_delay`` above zero, or ``data.label_time``), or when neighbouring targets (of one entity, in clock
-    order) agree beyond 0.5: a copy of nearly every held-out answer would then be in training.
+def forced_random_warning(rows: Rows, config: ModelConfig) -> tuple[Reason, ...]:
+    """Return the warning of a random split forced on timed rows; nothing where the split is as it should be.
 
     Raises
     ------
     ConfigError
-        Naming what overlaps.
+        When targets overlap, so that a random split would give answers away: by the configuration, or because
+        neighbouring values of the target agree more than by chance.
     """
-    overlap = _overlap_by_config(config)
-    dependence = neighbour_dependence(frame, positions, target=config.data.target, entity=config.data.entity)
+    if config.timed or rows.positions is None:
+        return ()
+    data, purge = config.data, config.split.purge
+    overlaps = {
+        f"split.purge is {purge}": purge.amount > 0,
+        f"data.label_delay is {data.label_delay}": data.label_delay.amount > 0,
+        f"data.label_time is '{data.label_time}'": data.label_time,
+    }
+    overlap = next((why for why, is_so in overlaps.items() if is_so), "")
+    dependence = neighbour_dependence(rows.frame, rows.positions, target=data.target, entity=data.entity)
     if overlap or dependence > _STRONG_DEPENDENCE:
         why = overlap or (
-            f"neighbouring values of '{config.data.target}' agree to {dependence:.2f} (limit {_STRONG_DEPENDENCE}), "
+            f"neighbouring values of '{data.target}' agree to {dependence:.2f} (limit {_STRONG_DEPENDENCE}), "
             "so held-out rows have near copies in training"
         )
         raise ConfigError(
             f"split.method 'random' is refused on timed data with overlapping targets: {why}. "
             "Write split.method: time."
         )
-    return Reason(
+    warning = Reason(
         code="random_split_on_timed_data",
-        message=f"split.method 'random' is forced on data with the clock '{config.data.time or 'row order'}': later "
+        message=f"split.method 'random' is forced on data with the clock '{data.time or 'row order'}': later "
         "rows are learned from when earlier ones are judged. Write split.method: time unless rows are independent.",
         observed=round(dependence, 4),
         limit=_STRONG_DEPENDENCE,
-        n=len(frame),
+        n=len(rows),
     )
+    return (warning,)
 
 
 def neighbour_dependence(
@@ -315,11 +308,3 @@ def _kappa(before: np.ndarray, after: np.ndarray) -> float:
     first, second = np.bincount(before, minlength=size), np.bincount(after, minlength=size)
     chance = float((first * second).sum()) / len(before) ** 2
     return (float((before == after).mean()) - chance) / (1 - chance)
-
-
-def _overlap_by_config(config: ModelConfig) -> str:
-    if config.split.purge.amount > 0:
-        return f"split.purge is {config.split.purge}"
-    if config.data.label_delay.amount > 0:
-        return f"data.label_delay is {config.data.label_delay}"
-    return f"data.label_time is '{config.data.label_time}'" if config.data.label_time else ""

@@ -41,7 +41,7 @@ def read_optional(setup: Setup, info: VersionInfo, name: str) -> dict[str, Any] 
     if not run_id:
         return None
     path = f"{FOLDER}/{name}.json"
-    reader = open_reader(setup.stores.tracking_uri)
+    reader = open_reader(setup.settings.tracking_uri)
     folder = None if reader is None else local_folder(reader.run_folder(run_id))
     document: dict[str, Any] | None = None
     if folder is None:

@@ -98,7 +98,8 @@ LONGEST_TAG = 8000
 
 def open_tracker(stores: Stores) -> Tracker:
     """Return the writer for a machine's MLflow store; nothing is opened before it is used."""
-    return Tracker(stores.tracking_uri, artifact_root=stores.artifact_root, ui=stores.mlflow_ui)
+    settings = stores.settings
+    return Tracker(settings.tracking_uri, artifact_root=settings.artifact_root, ui=settings.mlflow_ui)
 
 
 class Tracker:

@@ -301,17 +301,6 @@ def same_content(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     )
 
 
-def open_log(url: str, *, chunk: int = 500) -> Log:
-    """Open the log at ``sqlite:///path`` or ``postgresql+psycopg://…``, migrating it when needed.
-
-    Raises
-    ------
-    ConfigError
-        For any other URL. ``Unreachable`` when the database does not answer.
-    """
-    return Log(url, chunk=chunk)
-
-
 def window_values(record: WindowRecord) -> dict[str, Any]:
     """Return a record as the log stores it.
 

@@ -142,8 +142,8 @@ def log_plain_python(signature):
 
 def log_elsewhere(stores, log):
     """Log a model as another team would, by MLflow alone; return its address."""
-    mlflow.set_tracking_uri(stores.tracking_uri)
-    place = f"{stores.artifact_root}/elsewhere"
+    mlflow.set_tracking_uri(stores.settings.tracking_uri)
+    place = f"{stores.settings.artifact_root}/elsewhere"
     known = mlflow.get_experiment_by_name("elsewhere")
     experiment = (
         known.experiment_id if known else mlflow.create_experiment("elsewhere", artifact_location=place)

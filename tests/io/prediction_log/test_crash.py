@@ -19,7 +19,7 @@ from sqlalchemy.exc import OperationalError
 
 from evergreen.tasks.core.data.clock import Window
 from evergreen.tasks.io.prediction_log.records import KnownOutcome, QueueFull, Served, ShadowScore
-from evergreen.tasks.io.prediction_log.store import open_log
+from evergreen.tasks.io.prediction_log.store import Log
 from evergreen.tasks.io.prediction_log.writer import LogWriter, open_store, to_loop
 from tests.support.processes import ask, crash_everywhere, race, start
 from tests.support.stores import create_database, execute
@@ -76,7 +76,7 @@ def served(name, position, attempt):
 
 def found_in(url):
     """Return what the log holds: score by id, outcome by id, ids with a shadow's score; each as a list of pairs."""
-    log = open_log(url)
+    log = Log(url)
     rows = log.read_predictions(MODEL, Window()).rows.frame
     shadows = log.read_shadows(MODEL, Window()).rows.frame
     if rows.empty:
@@ -251,7 +251,7 @@ def _sessions(url):
 
 def faults_in(url, rows, acknowledged):
     """Count acknowledged rows that are missing or have another score, and rows that are double or not asked for."""
-    frame = open_log(url).read_predictions(MODEL, Window()).rows.frame
+    frame = Log(url).read_predictions(MODEL, Window()).rows.frame
     stored = dict(zip(frame["@prediction_id"], frame["@score"], strict=True))
     return {
         "missing": sum(f"k{number}" not in stored for number, _ in acknowledged),
@@ -280,7 +280,7 @@ def _wait_until(reached, runners):
 def test_a_hundred_thousand_predictions_under_five_kills_are_all_there_once(store, tmp_path, request):
     url = f"sqlite:///{tmp_path}/log.db"
     url = request.getfixturevalue("postgres_url") if store == "postgres" else url
-    open_log(url)
+    Log(url)
     acknowledged = load_and_kill(url, ROWS, tmp_path)
     found = faults_in(url, ROWS, acknowledged)
     print(f"\n{store}: {len(acknowledged)} acknowledged, {found}")
@@ -290,7 +290,7 @@ def test_a_hundred_thousand_predictions_under_five_kills_are_all_there_once(stor
 @pytest.mark.proof
 @pytest.mark.timeout(3600)
 def test_a_writer_outlives_five_crashes_of_its_postgresql_server(postgres_url, tmp_path):
-    open_log(postgres_url)
+    Log(postgres_url)
     rows, kills = 6000, 5
     acknowledged = outlive(postgres_url, rows, tmp_path / "heard", kills=kills)
     found = faults_in(postgres_url, rows, acknowledged)

@@ -6,7 +6,7 @@ import pytest
 
 from evergreen.tasks.core.data.clock import Window
 from evergreen.tasks.io.databases import LOG
-from evergreen.tasks.io.prediction_log.store import open_log
+from evergreen.tasks.io.prediction_log.store import Log
 from evergreen.tasks.io.prediction_log.writer import LogWriter
 from tests.support.logs import MODEL, WAIT, record, served
 
@@ -35,7 +35,7 @@ def test_what_an_older_log_holds_is_still_there_and_new_rows_come_beside_it(url)
     writer.put(MODEL, [served("new", position=2.0)]).result(WAIT)
     again = writer.put(MODEL, [served("old", features={"x": 1.5})], keyed=True).result(WAIT)
     writer.stop()
-    frame = open_log(url).read_predictions(MODEL, Window()).rows.frame
+    frame = Log(url).read_predictions(MODEL, Window()).rows.frame
     assert frame["@prediction_id"].tolist() == ["old", "new"]
     assert frame["@variant"].tolist() == [None, "champion"]
     assert frame["@outcome"].tolist() == [True, None]
@@ -46,7 +46,7 @@ def test_the_tables_of_an_older_log_become_the_ones_the_code_speaks_to(url):
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
-    open_log(url).put_window(record(0, 1))
+    Log(url).put_window(record(0, 1))
     with LOG.make_engine(LOG.parse_url(url)).connect() as connection:
         context = MigrationContext.configure(connection, opts={"version_table": LOG.version_table})
         assert compare_metadata(context, LOG.metadata) == []

@@ -9,7 +9,7 @@ import pytest
 from evergreen.tasks.core.data.clock import Window
 from evergreen.tasks.core.errors import InputError
 from evergreen.tasks.io.prediction_log.records import KnownOutcome, Prediction, ShadowScore
-from evergreen.tasks.io.prediction_log.store import open_log
+from evergreen.tasks.io.prediction_log.store import Log
 from tests.support.logs import LOGS, MODEL, NOW, new_log
 from tests.support.processes import race
 
@@ -22,7 +22,7 @@ def append_all(url, count):
         Prediction(prediction_id=f"p{number}", position=float(number), features={"x": number})
         for number in range(count)
     ]
-    open_log(url).append_predictions("fraud", served, at=NOW)
+    Log(url).append_predictions("fraud", served, at=NOW)
 
 
 @pytest.fixture(params=LOGS)
@@ -259,7 +259,7 @@ def test_more_than_a_chunk_is_written_and_read(log):
 def test_of_processes_that_append_the_same_each_prediction_is_written_once(store, tmp_path, request):
     url = f"sqlite:///{tmp_path / 'log.db'}"
     url = request.getfixturevalue("postgres_url") if store == "postgres" else url
-    log = open_log(url)
+    log = Log(url)
     race(append_all, [(url, 1200)] * 4)
     assert log.positions(MODEL).tolist() == [float(n) for n in range(1200)]
 

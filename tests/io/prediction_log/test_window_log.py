@@ -11,8 +11,8 @@ from evergreen.tasks.core.drift.types import Phase
 from evergreen.tasks.core.errors import ConfigError, InputError, UnknownName, Unreachable
 from evergreen.tasks.core.profiles.profile import measure_profile
 from evergreen.tasks.io.databases import LOG
-from evergreen.tasks.io.ledger import open_ledger
-from evergreen.tasks.io.prediction_log.store import open_log
+from evergreen.tasks.io.ledger import Ledger
+from evergreen.tasks.io.prediction_log.store import Log
 from tests.support.logs import LOGS, MODEL, NOW, frame, grid, new_log, record, sum_profiles
 from tests.support.processes import race
 from tests.support.stores import execute
@@ -22,7 +22,7 @@ INPUTS, OUTCOMES = Phase.INPUTS, Phase.OUTCOMES
 
 def open_log_once(url, number):
     """Open (and at first migrate) a log and put one window."""
-    open_log(url).put_window(record(number, number + 1))
+    Log(url).put_window(record(number, number + 1))
 
 
 @pytest.fixture(params=LOGS)
@@ -149,15 +149,15 @@ def test_the_migrated_tables_are_the_ones_the_code_speaks_to(log_url):
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
-    open_log(log_url)
+    Log(log_url)
     with LOG.make_engine(LOG.parse_url(log_url)).connect() as connection:
         context = MigrationContext.configure(connection, opts={"version_table": LOG.version_table})
         assert compare_metadata(context, LOG.metadata) == []
 
 
 def test_ledger_and_log_share_a_postgresql_database_without_meeting(postgres_url):
-    open_ledger(postgres_url).append(model=MODEL, stream="plans", kind="made", payload={}, at=NOW)
-    open_log(postgres_url).put_window(record(0, 1))
+    Ledger(postgres_url).append(model=MODEL, stream="plans", kind="made", payload={}, at=NOW)
+    Log(postgres_url).put_window(record(0, 1))
     query = "SELECT schemaname, tablename FROM pg_tables WHERE schemaname IN ('public', 'evergreen_log')"
     assert sorted(tuple(row) for row in execute(postgres_url, query)) == [
         *(
@@ -168,7 +168,7 @@ def test_ledger_and_log_share_a_postgresql_database_without_meeting(postgres_url
         ("public", "evergreen_ledger"),
         ("public", "evergreen_ledger_version"),
     ]
-    assert [entry.kind for entry in open_ledger(postgres_url).read()] == ["made"]
+    assert [entry.kind for entry in Ledger(postgres_url).read()] == ["made"]
 
 
 def test_a_user_who_may_not_create_the_schema_is_told_what_to_ask_for(postgres_url):
@@ -179,26 +179,26 @@ def test_a_user_who_may_not_create_the_schema_is_told_what_to_ask_for(postgres_u
     )
     try:
         with pytest.raises(ConfigError, match=r"permission denied.*Grant its user CREATE"):
-            open_log(weak)
+            Log(weak)
     finally:
         execute(postgres_url, f"DROP ROLE reader_{name}")
 
 
 def test_a_log_of_a_newer_evergreen_is_refused(tmp_path):
     url = f"sqlite:///{tmp_path / 'log.db'}"
-    open_log(url)
+    Log(url)
     with create_engine(url, poolclass=NullPool).begin() as connection:
         connection.execute(text("UPDATE evergreen_log_version SET version_num = '9999'"))
     with pytest.raises(ConfigError, match="The log is at revision 9999"):
-        open_log(url)
+        Log(url)
 
 
 def test_a_log_that_does_not_answer_is_said_to_be_unreachable_without_its_password(tmp_path):
     with pytest.raises(Unreachable, match=r"The log .* does not answer .* EVERGREEN_LOG_URL") as error:
-        open_log(f"postgresql://me:secret@/log?host={tmp_path}")
+        Log(f"postgresql://me:secret@/log?host={tmp_path}")
     assert "secret" not in str(error.value)
 
 
 def test_eight_processes_that_open_a_new_log_at_once_all_find_it_migrated(log_url):
     assert race(open_log_once, [(log_url, number) for number in range(8)]) == [None] * 8
-    assert spans(open_log(log_url).windows(MODEL, INPUTS)) == [(number, number + 1) for number in range(8)]
+    assert spans(Log(log_url).windows(MODEL, INPUTS)) == [(number, number + 1) for number in range(8)]

@@ -13,7 +13,7 @@ from sqlalchemy.engine import make_url
 from evergreen.tasks.core.errors import Unreachable
 from evergreen.tasks.core.serving.idempotency import IdConflict
 from evergreen.tasks.io.prediction_log.batches import RetryingStore
-from evergreen.tasks.io.prediction_log.store import open_log
+from evergreen.tasks.io.prediction_log.store import Log
 from evergreen.tasks.io.prediction_log.writer import LogWriter, open_store
 from tests.support.logs import MODEL, WAIT, Failing, Place, served, sqlite_path
 from tests.support.stores import execute
@@ -228,7 +228,7 @@ def test_a_log_that_does_not_answer_is_said_to_be_unreachable_at_once(tmp_path):
 
 
 def test_the_writer_meets_a_purge_that_runs_at_the_same_time(place):
-    writer, log = LogWriter(place.url), open_log(place.url)
+    writer, log = LogWriter(place.url), Log(place.url)
     futures = []
     for number in range(0, 2000, 20):
         futures.append(put(writer, *(f"p{n:04}" for n in range(number, number + 20)), position=float(number)))

@@ -4,7 +4,7 @@ import pytest
 
 from evergreen.tasks.core.data.clock import Window
 from evergreen.tasks.io.prediction_log.records import KnownOutcome
-from evergreen.tasks.io.prediction_log.store import open_log
+from evergreen.tasks.io.prediction_log.store import Log
 from evergreen.tasks.io.prediction_log.writer import LogWriter
 from tests.support.logs import MODEL, WAIT, served
 from tests.support.processes import race
@@ -28,7 +28,7 @@ def answer_all(url, number):
 def test_services_that_meet_the_same_keys_at_once_give_the_same_answers(store, tmp_path, request):
     url = f"sqlite:///{tmp_path}/log.db"
     url = request.getfixturevalue("postgres_url") if store == "postgres" else url
-    log = open_log(url)
+    log = Log(url)
     answers = race(answer_all, [(url, number) for number in range(4)])
     frame = log.read_predictions(MODEL, Window()).rows.frame
     assert frame["@prediction_id"].tolist() == [f"k{key}" for key in range(KEYS)]
