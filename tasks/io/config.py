@@ -24,7 +24,6 @@ from evergreen.tasks.io.settings import Settings
 
 _RESERVED = {"base"}
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""Reads as ``yaml.safe_load`` does, in C where PyYAML has it: ten times as fast."""
 _BASE = Path(str(files("evergreen").joinpath("base.yaml")))
 """The defaults of every key, generated from the typed models."""
 
@@ -82,7 +81,7 @@ def read_config(path: Path) -> ModelConfig:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)
+        values = _parse(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise _not_yaml(shown_path(path), error) from None
     except FileNotFoundError:
@@ -99,6 +98,15 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 def _not_yaml(file: str, error: Exception) -> ConfigError:
     first = " ".join(str(error).split()).replace(' in "<unicode string>", line', " at line")
     return ConfigError(f"{file} is not readable as YAML: {first}. Correct the file.")
+
+
+def _parse(text: str) -> Any:
+    """Do what ``yaml.safe_load`` does, in C where PyYAML has it: ten times as fast."""
+    loader = _LOADER(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
 
 
 def shown_path(path: Path) -> str:
