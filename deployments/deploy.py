@@ -170,6 +170,8 @@ def _deploy(
 
     Runs work in the folder above the configurations, where paths of data and the team's modules are found.
     """
+    # any worker here finds the same configurations and state
+    places = {"EVERGREEN_HOME": str(settings.home), "EVERGREEN_CONFIG": str(settings.config_dir)}
     with redirect_stdout(sys.stderr):
         deployment: Any = RunnerDeployment.from_storage(
             storage=LocalStorage(str(settings.config_dir.parent)),
@@ -185,12 +187,7 @@ def _deploy(
                 limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE
             ),
             work_pool_name=POOL,
-            job_variables={"env": _places(settings)},
+            job_variables={"env": places},
         )
         deployment.apply()
     return f"{stage}/{model}"
-
-
-def _places(settings: Settings) -> dict[str, str]:
-    """Return where this machine keeps configurations and state, so that any worker here finds the same."""
-    return {"EVERGREEN_HOME": str(settings.home), "EVERGREEN_CONFIG": str(settings.config_dir)}

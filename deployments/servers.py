@@ -19,6 +19,7 @@ from typing import Any
 import psutil
 
 from evergreen.tasks.core.errors import EvergreenError
+from evergreen.tasks.io.files import folder_lock
 from evergreen.tasks.io.settings import Settings
 
 _FILE, _LOCKS = "servers.json", "servers"
@@ -61,8 +62,6 @@ def start_servers(
     EvergreenError
         When a server ended at once or did not answer in time; the message names its log.
     """
-    from evergreen.tasks.io.files import folder_lock
-
     (settings.home / "logs").mkdir(parents=True, exist_ok=True)
     with folder_lock(settings.home / _LOCKS):  # two commands at once start one set of servers
         running = {name: info for name, info in read_servers(settings.home).items() if _alive(info)}
@@ -110,8 +109,6 @@ def join_temporary_server(home: Path) -> str:
     EvergreenError
         When the server ended at once or did not answer in time; its log is named.
     """
-    from evergreen.tasks.io.files import folder_lock
-
     folder = home / _TEMPORARY
     with folder_lock(folder):
         info = read_servers(folder).get("prefect")
@@ -136,8 +133,6 @@ def _start_temporary(folder: Path) -> dict[str, Any]:
 
 
 def _leave_temporary(folder: Path, users: int) -> None:
-    from evergreen.tasks.io.files import folder_lock
-
     with folder_lock(folder):
         try:
             fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -242,9 +242,8 @@ class AliasWatcher:
         self._served.aliases, self._served.no_champion = aliases, champion is None
         if champion is None:  # a missing alias is no order to stop answering
             if self._served.live is not None:
-                self._alarm.update(
-                    "The alias @champion is gone; the last champion goes on serving", version=None
-                )
+                problem = "The alias @champion is gone; the last champion goes on serving"
+                self._alarm.update(problem, version=None)
             return
         self._serve(champion, self._ask_traffic(champion))
         self._served.from_cache = False
@@ -297,8 +296,7 @@ class AliasWatcher:
             stopped = self._kept_stop.applied_to(wanted)
             if stopped is None:
                 self._kept_stop.release()
-            wanted = stopped or wanted
-            if wanted != self._traffic:
+            if (wanted := stopped or wanted) != self._traffic:
                 self._traffic = wanted
         return self._traffic
 
@@ -367,13 +365,11 @@ class AliasWatcher:
 
     def _update_alarm(self, wanted: set[int]) -> None:
         """Show which wanted versions are refused; open or close the alarm."""
-        self._served.refused = self._versions.refusals(wanted)
-        live = self._served.live
+        live, refused = self._served.live, self._versions.refusals(wanted)
+        self._served.refused = refused
         serving = f"version {live.champion.number} goes on serving" if live else "nothing is served"
-        refused = [
-            f"version {one.version} was refused as {one.role}: {one.detail}" for one in self._served.refused
-        ]
-        problem = "; ".join([*refused, serving]) if refused else None
+        lines = [f"version {one.version} was refused as {one.role}: {one.detail}" for one in refused]
+        problem = "; ".join([*lines, serving]) if refused else None
         self._alarm.update(problem, version=live.champion.number if live else None)
 
     def _went_live(self, live: Live, *, complete: bool) -> None:

@@ -15,17 +15,8 @@ from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Res
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
-from evergreen.deployments.service import openapi
-from evergreen.deployments.service.errors import (
-    Receive,
-    RequestProblem,
-    Scope,
-    Send,
-    internal,
-    place_of,
-    problem_answer,
-    unknown_model,
-)
+from evergreen.deployments.service import errors, openapi
+from evergreen.deployments.service.errors import Receive, RequestProblem, Scope, Send
 from evergreen.deployments.service.live import Live, ServedModel
 from evergreen.deployments.service.request import MODEL_HEADER, read_head, read_secret
 from evergreen.deployments.service.service import Service
@@ -104,10 +95,7 @@ def _add_docs_page(app: FastAPI) -> None:
 def _add_health(app: FastAPI, service: Service) -> None:
     plain: dict[str, Any] = {"tags": ["health"], "response_class": PlainTextResponse}
     content = {"content": {"application/json": {"schema": {"type": "object"}}}}
-    ready_answers: dict[int | str, Any] = {
-        200: content,
-        503: {"description": "Not ready, and why.", **content},
-    }
+    answers: dict[int | str, Any] = {200: content, 503: {"description": "Not ready, and why.", **content}}
 
     @app.get("/health", summary="Whether the process lives", **plain)
     @app.get("/ping", summary="The same", **plain)
@@ -120,7 +108,7 @@ def _add_health(app: FastAPI, service: Service) -> None:
         """Say which MLflow the service loads models by, as MLflow's own server does."""
         return installed_version("mlflow")
 
-    @app.get("/ready", summary="Whether every model is ready", tags=["health"], responses=ready_answers)
+    @app.get("/ready", summary="Whether every model is ready", tags=["health"], responses=answers)
     async def ready() -> JSONResponse:
         """Say whether every model has a version to answer with, and the log can be written; 503 when not."""
         is_ready, state = readiness(service)
@@ -155,7 +143,7 @@ def _add_facts(app: FastAPI, service: Service) -> None:
     async def model_of(model: str) -> dict[str, Any]:
         """Return versions, roles and signature of a model."""
         if model not in service.models:
-            raise unknown_model(model, list(service.models))
+            raise errors.unknown_model(model, list(service.models))
         return model_facts(service.models[model])
 
 
@@ -164,7 +152,7 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
 
     async def unknown(model: str, request: Request) -> Response:
         service.authenticator.admit(read_head(request.scope["headers"]).secret, request.scope)
-        raise unknown_model(model, list(service.models))
+        raise errors.unknown_model(model, list(service.models))
 
     async def invocations(request: Request) -> Response:
         head = read_head(request.scope["headers"])
@@ -180,7 +168,7 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
         service.authenticator.admit(head.secret, request.scope)
         endpoint = service.routes.get(f"/models/{name}/invocations")
         if endpoint is None:
-            raise unknown_model(name, list(service.models))
+            raise errors.unknown_model(name, list(service.models))
         return Raw(endpoint)
 
     for path, operation in openapi.RAW_OPERATIONS.items():
@@ -202,7 +190,7 @@ class Raw(Response):
 
 
 def _answer(problem: RequestProblem) -> Response:
-    status, body, headers = problem_answer(problem)
+    status, body, headers = errors.problem_answer(problem)
     named = {name.decode(): value.decode() for name, value in headers}
     return Response(body, status_code=status, headers=named, media_type="application/json")
 
@@ -227,9 +215,9 @@ def _add_problems(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def of_bugs(request: Request, error: Exception) -> Response:
-        kind, place = type(error).__name__, place_of(error)
+        kind, place = type(error).__name__, errors.place_of(error)
         logger.error("%s %s: %s at %s", request.method, request.url.path, kind, place)
-        return _answer(internal())
+        return _answer(errors.internal())
 
 
 def readiness(service: Service) -> tuple[bool, dict[str, Any]]:
@@ -244,7 +232,7 @@ def readiness(service: Service) -> tuple[bool, dict[str, Any]]:
 
 def model_facts(served: ServedModel) -> dict[str, Any]:
     """Return what is served of a model, what was wanted and refused, and what requests must hold."""
-    live = served.live
+    live, serving = served.live, served.config.serving
     return {
         "model": served.name,
         "problem": served.config.problem.value,
@@ -253,11 +241,8 @@ def model_facts(served: ServedModel) -> dict[str, Any]:
         "aliases": served.aliases,
         "variants": _variants(live) if live else [],
         "signature": _signature(live) if live else None,
-        "limits": {
-            "max_rows": served.config.serving.max_rows,
-            "max_body_mb": served.config.serving.max_body_mb,
-        },
-        "log": served.config.serving.log,
+        "limits": {"max_rows": serving.max_rows, "max_body_mb": serving.max_body_mb},
+        "log": serving.log,
     }
 
 

@@ -10,14 +10,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from evergreen.deployments.service import errors
 from evergreen.deployments.service.canary import Canary, LatencyProbe
-from evergreen.deployments.service.errors import (
-    RequestProblem,
-    log_problem_of,
-    overloaded,
-    problem_of,
-    too_slow,
-)
+from evergreen.deployments.service.errors import RequestProblem
 from evergreen.deployments.service.live import Live
 from evergreen.deployments.service.metrics import ServiceMetrics
 from evergreen.deployments.service.scoring import FailedRow, Routed, Row, Scored, score_rows
@@ -142,7 +137,7 @@ class Batcher:
         shadow_pool: Executor,
         canary: Canary,
     ) -> None:
-        self._model, self._config, self._writer, self._conceal = model, config, writer, conceal
+        self._model, self._config, self._writer, self.conceal = model, config, writer, conceal
         self._loop = asyncio.get_running_loop()
         self._pool, self._canary, self._latency = pool, canary, LatencyProbe(canary, pool=pool)
         self._waiting: deque[PendingRequest] = deque()
@@ -170,7 +165,7 @@ class Batcher:
             503 when too many wait, or there was no answer in time; else as `problem_of` returns it.
         """
         if len(self._open) >= self._config.max_waiting:
-            raise overloaded(self._config.max_waiting)
+            raise errors.overloaded(self._config.max_waiting)
         self._open[pending] = None
         self._waiting.append(pending)
         self._schedule()
@@ -178,11 +173,6 @@ class Batcher:
             return await pending.future
         finally:
             self._open.pop(pending, None)
-
-    @property
-    def digest_key(self) -> bytes:
-        """What digests of requests are keyed with."""
-        return self._conceal.digest_key
 
     async def first_answers(self, claim: IdempotentRequest) -> Sequence[Served] | None:
         """Return what a request was answered when it came before; None where it never was.
@@ -198,7 +188,7 @@ class Batcher:
             digests = dict(zip(claim.ids, claim.digests, strict=True))
             return await self._writer.find(self._model, digests)  # type: ignore[no-any-return]
         except EvergreenError as error:
-            raise log_problem_of(error, self._model) from None
+            raise errors.log_problem_of(error, self._model) from None
 
     def close(self) -> None:
         """Stop the sweep; every request has been answered."""
@@ -249,7 +239,7 @@ class Batcher:
         """Log what was predicted; a request with a row that has no answer is refused."""
         if isinstance(done, Exception):
             for pending in group:
-                _settle(pending, problem_of(done, self._model))
+                _settle(pending, errors.problem_of(done, self._model))
             return
         scored, routed = done
         self._batch_rows.observe(len(scored))
@@ -263,14 +253,13 @@ class Batcher:
             if len(answers) < len(rows):
                 _settle(pending, self._problem(rows))
             else:
-                self._log(
-                    pending, served_rows(pending, answers, conceal=self._conceal if self._writer else None)
-                )
+                conceal = self.conceal if self._writer else None
+                self._log(pending, served_rows(pending, answers, conceal=conceal))
 
     def _problem(self, rows: Scored) -> RequestProblem:
         """Return why the first row without an answer has none, and which row it is."""
         at, failed = next((at, row) for at, row in enumerate(rows) if isinstance(row, FailedRow))
-        problem = problem_of(failed.error, self._model)
+        problem = errors.problem_of(failed.error, self._model)
         if failed.alone and len(rows) > 1 and problem.field is None:
             problem.field = f"records[{at}]"
         return problem
@@ -282,7 +271,7 @@ class Batcher:
         try:
             written = self._writer.put(self._model, rows, keyed=pending.digests is not None)
         except EvergreenError as error:  # the queue is full, or a row is nothing the log can hold
-            _settle(pending, log_problem_of(error, self._model))
+            _settle(pending, errors.log_problem_of(error, self._model))
         else:
             written.add_done_callback(lambda future: self._written(pending, rows, future))
 
@@ -291,7 +280,7 @@ class Batcher:
     ) -> None:
         error = future.exception()
         if error is not None:
-            _settle(pending, log_problem_of(error, self._model))
+            _settle(pending, errors.log_problem_of(error, self._model))
             return
         _settle(pending, future.result())
         if future.result() is rows:  # not one that was answered before
@@ -305,7 +294,7 @@ class Batcher:
         for pending in list(self._open):
             if pending.deadline > now:
                 break
-            _settle(pending, too_slow(self._config.timeout.amount))
+            _settle(pending, errors.too_slow(self._config.timeout.amount))
         self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
 
 

@@ -208,9 +208,8 @@ class LatencyProbe:
         first = self._compared[arms[index]] % 2 == 0
         self._compared[arms[index]] += 1
         self._running, self._began = True, self._clock()
-        task = self._loop.run_in_executor(
-            self._pool, compare_latency, arm, live.arms[CHAMPION], rows, first, self._clock
-        )
+        compared = (arm, live.arms[CHAMPION], rows, first, self._clock)
+        task = self._loop.run_in_executor(self._pool, compare_latency, *compared)
         task.add_done_callback(lambda done: self._record(live, index, done))
 
     def _record(self, live: Live, index: int, done: asyncio.Future[tuple[float, float] | None]) -> None:

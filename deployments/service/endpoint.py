@@ -12,23 +12,10 @@ from typing import Any
 
 import orjson
 
+from evergreen.deployments.service import errors
 from evergreen.deployments.service.access import Authenticator
 from evergreen.deployments.service.batching import Batcher, PendingRequest
-from evergreen.deployments.service.errors import (
-    ClientGone,
-    Headers,
-    Receive,
-    RequestProblem,
-    Scope,
-    Send,
-    internal,
-    loading,
-    log_problem_of,
-    place_of,
-    problem_answer,
-    problem_of,
-    send_answer,
-)
+from evergreen.deployments.service.errors import ClientGone, Headers, Receive, RequestProblem, Scope, Send
 from evergreen.deployments.service.live import ServedModel
 from evergreen.deployments.service.metrics import ServiceMetrics, Tally
 from evergreen.deployments.service.request import ReadDeadline, RequestHead, other_model, read_body, read_head
@@ -168,14 +155,14 @@ class Endpoint(ABC):
         try:
             status, body = 200, await self.respond(scope, receive)
         except RequestProblem as problem:
-            status, body, headers = problem_answer(problem)
+            status, body, headers = errors.problem_answer(problem)
         except ClientGone:
             return
         except Exception as error:  # a bug of ours: clients learn that alone, the log where; neither a row
-            kind, place = type(error).__name__, place_of(error)
+            kind, place = type(error).__name__, errors.place_of(error)
             logger.error("%s %s: %s at %s", self._model.served.name, self._name, kind, place)
-            status, body, headers = problem_answer(internal())
-        await send_answer(send, status, body, headers)
+            status, body, headers = errors.problem_answer(errors.internal())
+        await errors.send_answer(send, status, body, headers)
         self._tally.count(status, time.perf_counter() - started)
 
     @abstractmethod
@@ -249,7 +236,7 @@ class Predict(Endpoint):
         model = self._model
         live = model.served.live
         if live is None:
-            raise loading(model.served.name, model.served.waits_for or "")
+            raise errors.loading(model.served.name, model.served.waits_for or "")
         try:
             if len(body) > _LARGE:
                 batch = await asyncio.to_thread(decode, body, signature=live.signature, limits=model.limits)
@@ -257,7 +244,7 @@ class Predict(Endpoint):
                 batch = decode(body, signature=live.signature, limits=model.limits)
             claim = None if key is None and batch.ids is None else self._claim(body, key)
         except RequestRefused as refused:
-            raise problem_of(refused, model.served.name) from None
+            raise errors.problem_of(refused, model.served.name) from None
         return PendingRequest(
             batch=batch,
             live=live,
@@ -283,7 +270,7 @@ class Predict(Endpoint):
 
     def _claim(self, body: bytes, key: str | None) -> IdempotentRequest | None:
         document = read_document(body, limits=self._model.limits)
-        return idempotent_request(document, key=key, secret=self._model.batcher.digest_key)
+        return idempotent_request(document, key=key, secret=self._model.batcher.conceal.digest_key)
 
 
 class Outcomes(Endpoint):
@@ -317,7 +304,7 @@ class Outcomes(Endpoint):
             outcomes = self._read(body)
             receipt = await self._writer.put_outcomes(model.served.name, outcomes)
         except EvergreenError as error:
-            raise log_problem_of(error, model.served.name) from None
+            raise errors.log_problem_of(error, model.served.name) from None
         if receipt.refused:
             raise RequestProblem(
                 409,
@@ -367,6 +354,6 @@ class Outcomes(Endpoint):
         if given is None:
             return self._model.times.now(field=field)
         if served.live is None:
-            raise loading(served.name, served.waits_for or "")
+            raise errors.loading(served.name, served.waits_for or "")
         times = read_times([given], n=1, signature=served.live.signature, field=field)
         return float(times[0])  # type: ignore[index, arg-type]

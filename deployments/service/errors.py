@@ -130,11 +130,10 @@ def _expected(error: BaseException, model: str) -> RequestProblem | None:
         return RequestProblem(error.status, error.code, error.message, field=error.field)
     if isinstance(error, QueueFull | Unreachable):
         return _log_fails(error, model)
+    if isinstance(error, IdConflict):
+        return RequestProblem(409, error.code, without_places(str(error)), field="ids")
     if isinstance(error, InputError):
-        conflict, message = isinstance(error, IdConflict), without_places(str(error))
-        return RequestProblem(
-            409 if conflict else 422, error.code, message, field="ids" if conflict else None
-        )
+        return RequestProblem(422, error.code, without_places(str(error)))
     return None
 
 

@@ -20,31 +20,29 @@ class ServiceMetrics:
         counter = partial(Counter, registry=self.registry)
         histogram = partial(Histogram, registry=self.registry)
         gauge = partial(Gauge, registry=self.registry)
-        names = ["model", "endpoint", "code"]
-        self.requests = counter("evergreen_requests", "Requests by HTTP status.", names)
+        each = ["model"]
+        by_status = [*each, "endpoint", "code"]
+        self.requests = counter("evergreen_requests", "Requests by HTTP status.", by_status)
         self.seconds = histogram(
-            "evergreen_request_seconds",
-            "Time from a request's head to its answer.",
-            ["model"],
-            buckets=_SECONDS,
+            "evergreen_request_seconds", "Time from a request's head to its answer.", each, buckets=_SECONDS
         )
         self.batch_rows = histogram(
-            "evergreen_batch_rows", "Rows of one call of a model.", ["model"], buckets=_ROWS
+            "evergreen_batch_rows", "Rows of one call of a model.", each, buckets=_ROWS
         )
-        self.logged = counter("evergreen_rows_logged", "Rows in the log, durably.", ["model"])
-        self.waiting = gauge("evergreen_waiting_requests", "Requests that wait for an answer.", ["model"])
+        self.logged = counter("evergreen_rows_logged", "Rows in the log, durably.", each)
+        self.waiting = gauge("evergreen_waiting_requests", "Requests that wait for an answer.", each)
         self.queue = gauge("evergreen_log_queue_rows", "Rows that wait to be logged.")
         self.version = gauge(
             "evergreen_model_version_info", "Versions that are served, by role.", ["model", "role", "version"]
         )
         self._shown: dict[str, list[tuple[str, str, str]]] = {}
-        self.refused = counter("evergreen_refused_loads", "Versions that were refused.", ["model"])
+        self.refused = counter("evergreen_refused_loads", "Versions that were refused.", each)
         self.shadow_rows = counter(
             "evergreen_shadow_rows",
             "Rows that shadows scored, or failed to.",
             ["model", "version", "outcome"],
         )
-        self.registry_up = gauge("evergreen_registry_up", "1 while the registry answers.", ["model"])
+        self.registry_up = gauge("evergreen_registry_up", "1 while the registry answers.", each)
 
     def show_versions(self, model: str, roles: dict[str, int]) -> None:
         """Show which versions are served now, and no former ones."""

@@ -223,19 +223,15 @@ class VersionCache:
         """Return a version that may answer, loaded at first use; None when it is refused."""
         if number in self._loaded:
             return self._loaded[number]
-        former = self._refused.get(number)
-        if former is not None and (self._now() - former.at).total_seconds() < _pause_s(
-            former.times, self._again_s
-        ):
+        former, now = self._refused.get(number), self._now()
+        if former and (now - former.at).total_seconds() < _pause_s(former.times, self._again_s):
             return None
         when = _FETCHED
         try:
             facts = self._cache.fetch(number)
             when = "it was loaded"
             version = self._attempt(number, facts)
-        except (
-            Exception
-        ) as error:  # files, code and answers are the author's; none of them may stop the service
+        except Exception as error:  # files, code and answers are the author's; none may stop the service
             asked = "it was asked for its own example"
             self._refuse(number, role, error, when=asked if isinstance(error, SmokeFailed) else when)
             return None

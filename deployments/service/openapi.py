@@ -262,16 +262,22 @@ def row_examples(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def describe(document: dict[str, Any], service: Service) -> dict[str, Any]:
-    """Complete the document FastAPI made by what the service serves now: names, examples, and whether it needs keys."""
+    """Complete the document FastAPI made by what the service serves now: names, examples, and whether it needs keys.
+
+    The example of a row, and of an outcome, is that of the first model that is live (and has classes).
+    """
     document = deepcopy(document)  # FastAPI's has parts of the routes themselves
     document["components"]["schemas"] |= _DEFINED["$defs"]
-    models, row, outcome = list(service.models), _example_row(service), _example_outcome(service)
+    models = list(service.models)
+    live = [served.live for served in service.models.values() if served.live is not None]
+    row = example_row(live[0].signature) if live else {"amount": 12.5, "country": "DE"}
+    outcome = next((one.champion.classes[-1] for one in live if one.champion.classes), 1)
     outcomes = {"outcomes": [{"id": _ID, "outcome": outcome, "known_at": "2026-02-28T09:00:00Z"}]}
+    rows, reported = {"examples": row_examples(row)}, {"example": outcomes}
     for operation in (each for methods in document["paths"].values() for each in methods.values()):
         if operation["tags"] == ["facts"]:
-            operation["responses"].pop(
-                "422", None
-            )  # FastAPI's own word for wrong parameters; names are any text
+            # FastAPI's own word for wrong parameters; names are any text
+            operation["responses"].pop("422", None)
         if "security" in operation and not service.authenticator.keys.guarded:
             operation["security"] = [{}, *operation["security"]]
         for parameter in operation.get("parameters", ()):
@@ -285,23 +291,5 @@ def describe(document: dict[str, Any], service: Service) -> dict[str, Any]:
                 content["example"] = {"error": {"code": code, "message": message, "field": field}}
         if body := operation.get("requestBody"):
             content = body["content"]["application/json"]
-            content |= (
-                {"example": outcomes} if content["schema"] == OUTCOMES else {"examples": row_examples(row)}
-            )
+            content |= reported if content["schema"] == OUTCOMES else rows
     return document
-
-
-def _example_row(service: Service) -> dict[str, Any]:
-    """Return a row for the first model that is live; a made-up one while none is."""
-    for served in service.models.values():
-        if served.live is not None:
-            return example_row(served.live.signature)
-    return {"amount": 12.5, "country": "DE"}
-
-
-def _example_outcome(service: Service) -> Any:
-    """Return an outcome for the first model that is live and has classes; 1 while none is."""
-    for served in service.models.values():
-        if served.live is not None and served.live.champion.classes:
-            return served.live.champion.classes[-1]
-    return 1

@@ -90,9 +90,8 @@ def isolate_failures(arm: ServedArm, batch: Batch, units: Sequence[int]) -> list
 
 def answer_arm(arm: ServedArm, batch: Batch) -> list[Row]:
     """Return an arm's answers: its version's own, or the weighted mean of its members, decided as the champion does."""
-    answers = [
-        version.model.score(project_columns(batch, version.model.signature)) for version, _ in arm.members
-    ]
+    models = [version.model for version, _ in arm.members]
+    answers = [model.score(project_columns(batch, model.signature)) for model in models]
     if len(answers) == 1:
         return answered_rows(answers[0], arm.version, arm.variant.name)
     scores = blend_scores([one.scores for one in answers], [weight for _, weight in arm.members])
@@ -208,11 +207,10 @@ def row_keys(batches: Sequence[Batch], ids: Sequence[str]) -> list[str]:
     for batch in batches:
         entities = batch.entities if batch.entities is not None else [None] * batch.n
         group = batch.signature.group
-        keys += (
-            entities
-            if group is None
-            else [entity_key(g) or e for g, e in zip(batch.column(group), entities, strict=True)]
-        )
+        if group is None:
+            keys += entities
+        else:
+            keys += [entity_key(g) or e for g, e in zip(batch.column(group), entities, strict=True)]
     return [key or name for key, name in zip(keys, ids, strict=True)]
 
 

@@ -110,10 +110,9 @@ class Service:
         """Answer the requests that wait, write what was answered, and end."""
         for watcher in self._watchers:
             watcher.stop()
-        deadline = asyncio.get_running_loop().time() + self._drain_s
-        while (
-            any(batcher.busy for batcher in self._batchers) and asyncio.get_running_loop().time() < deadline
-        ):
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._drain_s
+        while any(batcher.busy for batcher in self._batchers) and loop.time() < deadline:
             await asyncio.sleep(0.01)
         await asyncio.gather(*(canary.finish(until=deadline) for canary in self._canaries))
         for alarm in self._alarms:
@@ -180,12 +179,11 @@ class Service:
 
     async def _watch_keys(self) -> None:
         """Read the file of keys again when it changes."""
+        keys = self.authenticator.keys
         while True:
             await asyncio.sleep(_KEYS_EVERY_S)
             try:
-                if await asyncio.to_thread(self.authenticator.keys.refresh):
-                    logger.info(
-                        "The file of keys was read again: %d keys", len(self.authenticator.keys.ring.keys)
-                    )
+                if await asyncio.to_thread(keys.refresh):
+                    logger.info("The file of keys was read again: %d keys", len(keys.ring.keys))
             except ConfigError as error:
                 logger.error("The keys stay as they were: %s", reason_of(error))
