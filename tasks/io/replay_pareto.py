@@ -249,7 +249,7 @@ def draw_replay_page(result: Mapping[str, Any], *, search: Mapping[str, Any] | N
     --------
     evergreen.tasks.core.reports.replay_page.replay_markdown : the same in words, for a terminal.
     """
-    replay = ReplayDocument.of(result)
+    replay = ReplayDocument.from_dict(result)
     parts = [f"<style>{STYLE}{CSS}</style>", plotly_script(), card(replay), table_section(replay)]
     parts += [
         section(f"{replay.metric} over time", metric_plot(replay), note=_over_time(replay)),

@@ -160,7 +160,10 @@ def test_an_empty_baseline_and_a_single_window_are_drawn():
 def test_a_baseline_far_away_is_hidden_at_first_and_the_page_says_so():
     far = usual_document(baseline=policy("same_as_last", [0.1] * 4, version=0))
     near = usual_document(baseline=policy("same_as_last", [0.75] * 4, version=0))
-    assert (True, False) == (value_range(ReplayDocument.of(far))[2], value_range(ReplayDocument.of(near))[2])
+    assert (True, False) == (
+        value_range(ReplayDocument.from_dict(far))[2],
+        value_range(ReplayDocument.from_dict(near))[2],
+    )
     assert "lies far off" in draw_replay_page(far)
     assert "lies far off" not in draw_replay_page(near)
 

@@ -152,8 +152,47 @@ class Distribution:
     """Length b + 1; what stands at the borders of ordered cells; empty: cells are names."""
 
     def draw(self, title: str) -> str:
-        """Return its chart."""
-        return distribution_svg(self.labels, self.reference, self.current, title=title, ticks=self.ticks)
+        """Return a chart of both sides.
+
+        With ticks the cells are ordered and drawn as columns from left to right; without, they are names and drawn as
+        pairs of bars. Classes ``past`` and ``current``, ``line``, ``grid``, ``tick`` and ``head`` are styled by the
+        page (`evergreen.tasks.core.reports.html.MARKS`). Every cell has a title with both shares.
+
+        Parameters
+        ----------
+        title : str
+            Name of the column; escaped here, as the labels are.
+
+        Raises
+        ------
+        InputError
+            When the lengths differ.
+        """
+        labels, reference, current, ticks = self.labels, self.reference, self.current, self.ticks
+        if not len(labels) == len(reference) == len(current) or len(ticks) not in (0, len(labels) + 1):
+            raise InputError(
+                f"A chart got {len(labels)} labels, {len(reference)} and {len(current)} shares and {len(ticks)} ticks. "
+                "Allowed: as many shares as labels on both sides, and one tick more or none."
+            )
+        greatest, cells = max([*reference, *current], default=0.0) or 1.0, len(labels)
+        pairs = list(zip(labels, reference, current, strict=True))
+        if ticks:
+            height = CHART_HEIGHT
+            parts = [
+                _columns(reference, greatest, css="past"),
+                _columns(current, greatest, css="current", opacity=0.35),
+                _outline(current, greatest),
+                *(_tick(place, text, cells) for place, text in enumerate(ticks) if text),
+                *(_hover(place, *pair, cells) for place, pair in enumerate(pairs)),
+            ]
+        else:
+            height = 26 + cells * BARS_ROW
+            parts = [_bars_row(place, *pair, greatest) for place, pair in enumerate(pairs)]
+        name = escape(title)
+        return (
+            f'<svg viewBox="0 0 {CHART_WIDTH} {height}" role="img" aria-label="Distribution of {name}">'
+            f'<text x="0" y="14" class="head">{name}</text>{"".join(parts)}</svg>'
+        )
 
 
 def histogram(grid: ColumnGrid, reference: ColumnProfile, current: ColumnProfile) -> Distribution:
@@ -279,62 +318,6 @@ def _share_title(label: str, before: float, now: float) -> str:
 
 CHART_WIDTH, CHART_HEIGHT, CHART_TOP, CHART_FOOT, CHART_SIDE = 420, 190, 28, 22, 10
 BARS_LEFT, BARS_ROW, BARS_HEIGHT = 130, 24, 8
-
-
-def distribution_svg(
-    labels: Sequence[str],
-    reference: Sequence[float],
-    current: Sequence[float],
-    *,
-    title: str,
-    ticks: Sequence[str] = (),
-) -> str:
-    """Return a chart of two distributions over the same cells.
-
-    With ``ticks`` the cells are ordered and drawn as columns from left to right; without, they are names and drawn as
-    pairs of bars. Classes ``past`` and ``current``, ``line``, ``grid``, ``tick`` and ``head`` are styled by the page
-    (`evergreen.tasks.core.reports.html.MARKS`). Every cell has a title with both shares.
-
-    Parameters
-    ----------
-    labels : sequence of str, length b
-        What each cell holds.
-    reference, current : sequence of float, length b
-        Shares of the rows.
-    title : str
-        Name of the column; escaped here, as the labels are.
-    ticks : sequence of str, length b + 1, optional
-        Texts at the borders of the cells.
-
-    Raises
-    ------
-    InputError
-        When the lengths differ.
-    """
-    if not len(labels) == len(reference) == len(current) or len(ticks) not in (0, len(labels) + 1):
-        raise InputError(
-            f"A chart got {len(labels)} labels, {len(reference)} and {len(current)} shares and {len(ticks)} ticks. "
-            "Allowed: as many shares as labels on both sides, and one tick more or none."
-        )
-    greatest, cells = max([*reference, *current], default=0.0) or 1.0, len(labels)
-    pairs = list(zip(labels, reference, current, strict=True))
-    if ticks:
-        height = CHART_HEIGHT
-        parts = [
-            _columns(reference, greatest, css="past"),
-            _columns(current, greatest, css="current", opacity=0.35),
-            _outline(current, greatest),
-            *(_tick(place, text, cells) for place, text in enumerate(ticks) if text),
-            *(_hover(place, *pair, cells) for place, pair in enumerate(pairs)),
-        ]
-    else:
-        height = 26 + cells * BARS_ROW
-        parts = [_bars_row(place, *pair, greatest) for place, pair in enumerate(pairs)]
-    name = escape(title)
-    return (
-        f'<svg viewBox="0 0 {CHART_WIDTH} {height}" role="img" aria-label="Distribution of {name}">'
-        f'<text x="0" y="14" class="head">{name}</text>{"".join(parts)}</svg>'
-    )
 
 
 def _x(place: int, cells: int) -> float:

@@ -33,11 +33,8 @@ def column_figure(monitored: MonitoredModel, column: str) -> str:
     """Return a column's chart with what it leaves out below; nothing where its profiles are not at hand."""
     for before, now in monitored.profiles:
         if column in before.columns and column in now.columns and before.grid.id == now.grid.id:
-            grid, reference, current = (
-                before.grid.columns[column],
-                before.columns[column],
-                now.columns[column],
-            )
+            grid = before.grid.columns[column]
+            reference, current = before.columns[column], now.columns[column]
             break
     else:
         return ""
@@ -64,9 +61,8 @@ def distribution(
 
 def group_words(monitored: MonitoredModel, column: str, group: str) -> str:
     """Return a group of a signal (``share:<group>``) for people: of numbers the interval, else the category itself."""
-    grid = next(
-        (one.grid.columns[column] for one, _ in monitored.profiles if column in one.grid.columns), None
-    )
+    grids = [reference.grid.columns for reference, _ in monitored.profiles]
+    grid = next((columns[column] for columns in grids if column in columns), None)
     if grid is None or grid.kind != "numeric":
         return group
     return _numeric_groups(grid)[int(group) - 1][0]
@@ -95,9 +91,8 @@ def side_shares(
 def _numeric_groups(grid: ColumnGrid) -> list[tuple[str, range]]:
     """Return the coarse groups: a label, and the fine bins in it."""
     ends = (*grid.cuts[1:], grid.bins)
-    return [
-        (_interval(grid, first, end), range(first, end)) for first, end in zip(grid.cuts, ends, strict=True)
-    ]
+    bins = [range(first, end) for first, end in zip(grid.cuts, ends, strict=True)]
+    return [(_interval(grid, one.start, one.stop), one) for one in bins]
 
 
 def _interval(grid: ColumnGrid, first: int, end: int) -> str:
@@ -118,14 +113,11 @@ def _category_groups(
 ) -> list[tuple[str, Sequence[int]]]:
     """Return the categories with the most rows on either side, then the rest, then the never seen."""
     own = len(grid.categories)
-    share = np.maximum(
-        np.asarray(reference.counts[:own]) / reference.n, np.asarray(current.counts[:own]) / current.n
-    )
+    share = np.maximum(*(np.asarray(side.counts[:own]) / side.n for side in (reference, current)))
     chosen = sorted(np.argsort(-share, kind="stable")[:MOST_CATEGORIES].tolist())
     rest = [place for place in range(own) if place not in chosen]
     groups: list[tuple[str, Sequence[int]]] = [(grid.categories[place], [place]) for place in chosen]
-    groups.append(("other", [*rest, own]))
-    groups.append(("never seen", [own + 1]))
+    groups += [("other", [*rest, own]), ("never seen", [own + 1])]
     return [
         (label, bins)
         for label, bins in groups
@@ -169,9 +161,8 @@ def heat_map(monitored: MonitoredModel) -> str:
 
 def map_columns(monitored: MonitoredModel) -> list[str]:
     """Return the columns of the map: what moves first, then what has moved, then by the greatest PSI."""
-    moved = list(
-        dict.fromkeys(move.column for move in monitored.moves if move.kind is not DriftKind.PERFORMANCE)
-    )
+    of_columns = (move for move in monitored.moves if move.kind is not DriftKind.PERFORMANCE)
+    moved = list(dict.fromkeys(move.column for move in of_columns))
     greatest: dict[str, float] = {}
     for window in monitored.windows:
         for one in window.get("columns", ()):
@@ -352,9 +343,8 @@ def round_values(low: float, high: float) -> list[float]:
     rough = (high - low) / 4
     power = 10.0 ** math.floor(math.log10(rough))
     step = max(size * power for size in (1, 2, 5) if size * power <= rough)
-    return [
-        float(f"{place * step:.10g}") for place in range(math.ceil(low / step), math.floor(high / step) + 1)
-    ]
+    places = range(math.ceil(low / step), math.floor(high / step) + 1)
+    return [float(f"{place * step:.10g}") for place in places]
 
 
 MetricPoints = list[tuple[int, Mapping[str, Any]]]

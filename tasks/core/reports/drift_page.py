@@ -58,10 +58,8 @@ def headline(monitored: MonitoredModel) -> str:
         return f"Nothing moved beyond chance in the newest of {counted(many, 'window')}."
     parts = [_findings(monitored, kind) for kind in DriftKind if _moves(monitored, kind)]
     if monitored.still_open:
-        names = [
-            f"{one['column']} ({one['kind']}, since {when(monitored, one['since'])})"
-            for one in monitored.still_open
-        ]
+        still_open = [(one, when(monitored, one["since"])) for one in monitored.still_open]
+        names = [f"{one['column']} ({one['kind']}, since {since})" for one, since in still_open]
         parts.append(f"not resolved yet: {listed(names)}")
     return f"{'; '.join(parts)}."
 
@@ -109,11 +107,8 @@ def signal_words(monitored: MonitoredModel, move: ColumnMove) -> str:
     private = move.column in monitored.private
     name, _, group = move.signal.partition(":")
     if name == "share":
-        return (
-            "share of one group"
-            if private or not group
-            else f"share of {group_words(monitored, move.column, group)}"
-        )
+        shown = "one group" if private or not group else group_words(monitored, move.column, group)
+        return f"share of {shown}"
     if name in (plain := {**_SIGNALS, **{one.name: one.title for one in DRIFT_MEASURES.standard().values()}}):
         return plain[name]
     return "one signal" if private else move.signal
@@ -134,9 +129,8 @@ def performance_words(one: Mapping[str, Any] | None) -> str:
     standard, drop = one.get("reference"), real(one.get("drop"))
     reference = "" if standard is None else f", reference {standard:.4g}"
     if standard is not None and not math.isnan(drop):
-        reference = (
-            f" ({abs(drop):.0%} {'worse' if drop > 0 else 'better'} than the reference {standard:.4g})"
-        )
+        way = "worse" if drop > 0 else "better"
+        reference = f" ({abs(drop):.0%} {way} than the reference {standard:.4g})"
     return f"{value}{between}{reference}{' (estimated without labels)' if one.get('estimated') else ''}"
 
 
@@ -246,16 +240,14 @@ def drift_page(monitored: MonitoredModel) -> str:
 
     Parameters
     ----------
-    watched : MonitoredModel
+    monitored : MonitoredModel
         The model, its windows, and profiles of the reference and the newest window.
     """
     parts = [_card(monitored)]
     if monitored.windows:
         parts += [_map(monitored), _performance(monitored), _moved(monitored), _distributions(monitored)]
-    parts += [
-        _insufficient(monitored),
-        section("How the limits were made", html.table(("", ""), limit_rows(monitored))),
-    ]
+    limits = html.table(("", ""), limit_rows(monitored))
+    parts += [_insufficient(monitored), section("How the limits were made", limits)]
     parts.append("<footer>Made by Evergreen from profiles alone; it holds no row of the data.</footer>")
     return document(f"Drift of {monitored.model}", [part for part in parts if part])
 

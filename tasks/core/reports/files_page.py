@@ -44,11 +44,8 @@ def files_page(drift: FilesDrift, reference: Profile, current: Profile) -> str:
     if any(figures):
         note = "Shares of rows in the current file (coloured) against the reference (grey), the most moved first."
         pair = '<div class="pair" style="margin-top:1rem">'
-        parts.append(
-            section(
-                "What moved most", *(f"{pair}{''.join(some)}</div>" for some in figures if some), note=note
-            )
-        )
+        pairs = [f"{pair}{''.join(some)}</div>" for some in figures if some]
+        parts.append(section("What moved most", *pairs, note=note))
     if drift.columns:
         measures = [one for one in DRIFT_MEASURES.standard().values() if one.in_table]
         note = _NOTE.format(measures="".join(f"{one.label}: {one.title}. " for one in measures))
@@ -81,15 +78,12 @@ def _figures(drift: FilesDrift, reference: Profile, current: Profile) -> tuple[l
     shown = [one for one in drift.by_move if one.drifted is not None]
     by_kind: dict[str, list[str]] = {"numeric": [], "categorical": []}
     for one in shown[: min(MOST_CHARTS, max(FEWEST_CHARTS, len(drift.drifted)))]:
-        caption = (
-            f"{'drifted, ' if one.drifted else ''}PSI {one.psi:.3g} (by chance up to {one.psi_chance:.2g})"
-        )
+        caption = "drifted, " if one.drifted else ""
+        caption += f"PSI {one.psi:.3g} (by chance up to {one.psi_chance:.2g})"
         if max(one.missing_before, one.missing_after) > 0:
             caption += f", missing {one.missing_before:.1%} → {one.missing_after:.1%}"
-        grid, sides = (
-            reference.grid.columns[one.column],
-            (reference.columns[one.column], current.columns[one.column]),
-        )
+        grid = reference.grid.columns[one.column]
+        sides = reference.columns[one.column], current.columns[one.column]
         chart = distribution(grid, *sides, private=grid.hashed).draw(one.column)
         by_kind[one.kind].append(f"<figure>{chart}<figcaption>{escape(caption)}</figcaption></figure>")
     return by_kind["numeric"], by_kind["categorical"]

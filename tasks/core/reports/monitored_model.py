@@ -103,12 +103,12 @@ class MonitoredModel:
     @cached_property
     def moves(self) -> tuple[ColumnMove, ...]:
         """Every move, the ones that go on first, alarms before warnings, then by effect in units of its limit."""
+
+        def rank(move: ColumnMove) -> tuple[bool, bool, float]:
+            return not self.goes_on(move), not move.alarm, -float(np.nan_to_num(move.times))
+
         moves = [move for kind in DriftKind for move in _moves(self.windows, kind)]
-        return tuple(
-            sorted(
-                moves, key=lambda move: (not self.goes_on(move), not move.alarm, -np.nan_to_num(move.times))
-            )
-        )
+        return tuple(sorted(moves, key=rank))
 
     @cached_property
     def current(self) -> tuple[ColumnMove, ...]:
@@ -163,6 +163,17 @@ def real(value: Any) -> float:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
 
 
+def rounded(value: Any, *, digits: int) -> Any:
+    """Return a number of so many significant digits, None for one that is not finite; what is no float as it is.
+
+    >>> rounded(0.123456789, digits=4), rounded(math.nan, digits=4), rounded("auc", digits=4)
+    (0.1235, None, 'auc')
+    """
+    if not isinstance(value, float):
+        return value
+    return float(f"{value:.{digits}g}") if math.isfinite(value) else None
+
+
 def _moves(windows: Sequence[Mapping[str, Any]], kind: DriftKind) -> list[ColumnMove]:
     """Join a column's consecutive windows into one move; windows that could not be judged are passed over."""
     done: list[ColumnMove] = []
@@ -170,18 +181,16 @@ def _moves(windows: Sequence[Mapping[str, Any]], kind: DriftKind) -> list[Column
     for place, window in enumerate(windows):
         if level_of(window, kind) not in JUDGED:
             continue
-        moved = {
-            str(one["column"]): one for one in reversed(window.get("moved", ())) if one["kind"] == kind.value
-        }
+        of_kind = [one for one in window.get("moved", ()) if one["kind"] == kind.value]
+        moved = {str(one["column"]): one for one in reversed(of_kind)}
         done += [move for column, move in running.items() if column not in moved]
         running = {column: _move(one, kind, place, running.get(column)) for column, one in moved.items()}
     return [*done, *running.values()]
 
 
 def _move(one: Mapping[str, Any], kind: DriftKind, place: int, before: ColumnMove | None) -> ColumnMove:
-    numbers = {
-        name: real(one.get(name)) for name in ("observed", "expected", "effect", "limit", "confidence")
-    }
+    named = ("observed", "expected", "effect", "limit", "confidence")
+    numbers = {name: real(one.get(name)) for name in named}
     return ColumnMove(
         column=str(one["column"]),
         signal=str(one.get("signal", "")),

@@ -27,7 +27,7 @@ from evergreen.tasks.core.reports.drift_page import (
     signal_words,
 )
 from evergreen.tasks.core.reports.html import markdown_table
-from evergreen.tasks.core.reports.monitored_model import MonitoredModel, performance_of, real
+from evergreen.tasks.core.reports.monitored_model import MonitoredModel, performance_of, real, rounded
 from evergreen.tasks.core.seeds import seed_for
 from evergreen.tasks.core.training.features import feature_frame
 from evergreen.tasks.core.verdict import Reason, StageResult
@@ -48,25 +48,16 @@ def monitoring_markdown(
     notes : sequence of Reason
         What else is to be said, e.g. why there is no Evidently page.
     """
-    lines = [
-        f"# {monitored.model}: {monitored.level.state.value}",
-        "",
-        headline(monitored),
-        "",
-        advice(monitored),
-        "",
-    ]
-    lines += markdown_table(("what", "value"), facts(monitored))
+    lines = [f"# {monitored.model}: {monitored.level.state.value}", "", headline(monitored), ""]
+    lines += [advice(monitored), "", *markdown_table(("what", "value"), facts(monitored))]
     if monitored.current:
         rows = moved_rows(monitored)
         lines += ["", "## Moved columns", "", *markdown_table(list(rows[0]), (row.values() for row in rows))]
     unjudged = insufficient_rows(monitored.windows)
     if unjudged:
         lines += ["", "## What could not be judged", ""]
-        lines += [
-            f"- {kind}: {why} ({counted(number, 'window')}, the newest {newest})"
-            for kind, why, newest, number in unjudged
-        ]
+    for kind, why, newest, number in unjudged:
+        lines.append(f"- {kind}: {why} ({counted(number, 'window')}, the newest {newest})")
     if notes:
         lines += ["", "## Notes", "", *(f"- {note.message}" for note in notes)]
     if run_url:
@@ -82,8 +73,8 @@ def moved_rows(monitored: MonitoredModel) -> list[dict[str, Any]]:
             "kind": move.kind.value,
             "level": "alarm" if move.alarm else "warning",
             "what moved": signal_words(monitored, move),
-            "effect": _rounded(move.effect),
-            "limit": _rounded(move.limit),
+            "effect": rounded(move.effect, digits=4),
+            "limit": rounded(move.limit, digits=4),
             "confidence": confidence_words(move.confidence),
             "since": short_time(monitored.windows[move.first]["from"]),
         }
@@ -98,7 +89,7 @@ def monitoring_items(
 
     Parameters
     ----------
-    watched : MonitoredModel
+    monitored : MonitoredModel
         What is reported; metrics are those of the run's own windows.
     result : StageResult
         Of the run; ``monitoring.json`` is its JSON.
@@ -127,14 +118,13 @@ def monitoring_items(
 def window_metrics(window: Mapping[str, Any]) -> dict[str, float]:
     """Return a window's numbers by MLflow name; what could not be measured is absent."""
     psi = [value for one in window["columns"] if not math.isnan(value := real(one.get("psi")))]
+    alarmed = {str(moved["column"]) for moved in window["moved"] if moved.get("alarm")}
     one = performance_of(window)
     values = {
         "rows": real(window.get("n")),
         "labelled_rows": real(window.get("labelled")),
         "moved_columns": float(len({str(moved["column"]) for moved in window["moved"]})),
-        "alarmed_columns": float(
-            len({str(moved["column"]) for moved in window["moved"] if moved.get("alarm")})
-        ),
+        "alarmed_columns": float(len(alarmed)),
         "psi_max": max(psi, default=math.nan),
         "psi_mean": sum(psi) / len(psi) if psi else math.nan,
     }
@@ -147,10 +137,6 @@ def window_metrics(window: Mapping[str, Any]) -> dict[str, float]:
 def window_step(window: Mapping[str, Any]) -> int:
     """Return where a window stands among MLflow's steps: its start on the clock, in whole seconds or rows."""
     return math.floor(float(window["start"]))
-
-
-def _rounded(value: float) -> float | None:
-    return None if math.isnan(value) else float(f"{value:.4g}")
 
 
 # A bounded sample of rows without private columns: for pages drawn from rows, never for a decision.

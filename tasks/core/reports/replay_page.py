@@ -14,7 +14,7 @@ from evergreen.tasks.core.errors import counted
 from evergreen.tasks.core.log_items import Json, LogItem, Metrics, Params, Text
 from evergreen.tasks.core.reports import html
 from evergreen.tasks.core.reports.html import markdown_table, scrolled, section
-from evergreen.tasks.core.reports.monitored_model import real
+from evergreen.tasks.core.reports.monitored_model import real, rounded
 from evergreen.tasks.core.reports.replay_summary import (
     COUNTS,
     NONE,
@@ -79,12 +79,9 @@ def policy_yaml(search: Search, *, sign: int) -> str:
 
 def describe_setting(one: Mapping[str, Any]) -> str:
     """Return how a chosen setting did on both parts."""
-    first, later = one["first_part"], one["unseen_part"]
-    sentence = (
-        f"{first['metric']} {number(first['mean'])} with {times(first['retrainings'])} where it was tried"
-    )
-    sentence = f"{one['policy']}: {sentence}"
-    return f"{sentence}, {_mean(one)} on the part not seen" if later else f"{sentence}, not confirmed"
+    first = one["first_part"]
+    tried = f"{one['policy']}: {first['metric']} {number(first['mean'])} with {times(first['retrainings'])}"
+    return f"{tried} where it was tried, {_mean(one)}{' on the part not seen' if one['unseen_part'] else ''}"
 
 
 def search_markdown(search: Search, *, sign: int) -> list[str]:
@@ -124,21 +121,14 @@ def replay_markdown(
     search : mapping, optional
         `evergreen.tasks.core.replay.search.SearchResult.to_dict`.
     """
-    document = ReplayDocument.of(result)
+    document = ReplayDocument.from_dict(result)
     head, lines = policy_table(document)
     parts = [f"# Replay of {document.model}", "", " ".join(headline(document)), ""]
     parts += [*markdown_table(head, [[cell.line for cell in line] for line in lines]), ""]
-    parts += [
-        _means(document),
-        "",
-        "## Quality against retrainings",
-        "",
-        *markdown_table(
-            ("policy", "retrainings", document.metric, "gap to the best", "front"), _front(document)
-        ),
-        "",
-        "Front: no other policy is better with as few retrainings.",
-    ]
+    parts += [_means(document), "", "## Quality against retrainings", ""]
+    columns = ("policy", "retrainings", document.metric, "gap to the best", "front")
+    parts += [*markdown_table(columns, _front(document)), ""]
+    parts += ["Front: no other policy is better with as few retrainings."]
     if search is not None:
         parts += search_markdown(search, sign=document.sign)
     if document.notes:
@@ -150,7 +140,7 @@ def replay_markdown(
 
 def replay_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return a flat row for each policy and the baseline, for a table artifact; numbers have six digits."""
-    document = ReplayDocument.of(result)
+    document = ReplayDocument.from_dict(result)
     front = {one["policy"] for one in document.pareto if one["front"]}
     rows = []
     for one in document.everyone:
@@ -173,7 +163,7 @@ def replay_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
             "regret": one["regret"],
             "front": one is not document.baseline and one["policy"] in front,
         }
-        rows.append({name: _rounded(value) for name, value in plain.items()})
+        rows.append({name: rounded(value, digits=6) for name, value in plain.items()})
     return rows
 
 
@@ -189,18 +179,12 @@ def replay_items(
     search : mapping, optional
         `evergreen.tasks.core.replay.search.SearchResult.to_dict`; then the lines to paste are logged, too.
     """
-    document = ReplayDocument.of(result)
-    names = [str(one["policy"]) for one in document.policies]
-    params = {
-        "policies": ",".join(names),
-        "start": document.start,
-        "windows": len(document.windows),
-        "metric": document.metric,
-    }
-    yield Params(params)
-    for one, plain in zip(
-        document.everyone, legal_names([str(one["policy"]) for one in document.everyone]), strict=True
-    ):
+    document = ReplayDocument.from_dict(result)
+    policies = ",".join(str(one["policy"]) for one in document.policies)
+    params = {"policies": policies, "start": document.start, "metric": document.metric}
+    yield Params({**params, "windows": len(document.windows)})
+    names = legal_names([str(one["policy"]) for one in document.everyone])
+    for one, plain in zip(document.everyone, names, strict=True):
         values = {f"{plain}_{name}": real(one[name]) for name in _NUMBERS}
         yield Metrics({name: value for name, value in values.items() if math.isfinite(value)})
         series = f"{plain}_{legal_names([document.metric])[0]}_by_window"
@@ -263,12 +247,6 @@ def _harmless(line: str) -> str:
     return re.sub(r"<(?=[A-Za-z/!?])", r"\\<", line)
 
 
-def _rounded(value: Any) -> Any:
-    if not isinstance(value, float):
-        return value
-    return float(f"{value:.6g}") if math.isfinite(value) else None
-
-
 # The parts of the replay page that are no plot: the card, the table, decisions, the search and notes, as HTML.
 
 
@@ -325,22 +303,17 @@ def card(document: ReplayDocument) -> str:
 def table_section(document: ReplayDocument) -> str:
     """Return the table of policies, sorted by a click."""
     head, lines = policy_table(document)
-    names = [
-        html.Html(f'<th scope="col"><button type="button">{escape(name)}</button></th>') for name in head
-    ]
+    buttons = (f'<button type="button">{escape(name)}</button>' for name in head)
+    names = [html.Html(f'<th scope="col">{button}</th>') for button in buttons]
     table = html.table(names, [[_cell(one) for one in line] for line in lines], css="sortable")
     return section("Policies", scrolled(table), note=TABLE_NOTE)
 
 
 def decision_section(document: ReplayDocument) -> str:
     """Return what each governed policy decided, folded up; an empty text when none decides."""
-    parts = [
-        _decisions(one)
-        for one in document.policies
-        if one["policy"] not in UNCONDITIONAL and one["decisions"]
-    ]
+    policies = [one for one in document.policies if one["policy"] not in UNCONDITIONAL and one["decisions"]]
     note = "One decision after each window; neighbours that are held for the same reason are told as one."
-    return section("Decisions", *parts, note=note) if parts else ""
+    return section("Decisions", *map(_decisions, policies), note=note) if policies else ""
 
 
 def search_section(search: Mapping[str, Any], *, sign: int, plot: str) -> str:

@@ -28,7 +28,10 @@ UNCONDITIONAL = ("never", "every")
 
 @dataclass(frozen=True, kw_only=True)
 class ReplayDocument(Struct):
-    """What a replay found, as its pages read it."""
+    """What a replay found, as its pages read it from ``replay.results.ReplayResult.to_dict``.
+
+    That has ``model``, ``start`` and ``clock`` beside it.
+    """
 
     model: str
     clock: str
@@ -43,11 +46,6 @@ class ReplayDocument(Struct):
     """Quality, retrainings, gap and front by policy."""
     notes: tuple[Mapping[str, Any], ...]
     """What a reader should know."""
-
-    @classmethod
-    def of(cls, result: Mapping[str, Any]) -> ReplayDocument:
-        """Read what ``replay.results.ReplayResult.to_dict`` gives, with ``model``, ``start`` and ``clock``."""
-        return cls.from_dict(result)
 
     @property
     def metric(self) -> str:

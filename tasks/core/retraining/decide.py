@@ -362,20 +362,16 @@ def _nothing_asks(
     request: RetrainingRequest, holds: list[Hold], due_at: datetime | None, *, due: list[str]
 ) -> RetrainDecision:
     """Return why nothing starts where nothing asks: it is not known, or nothing is due; what holds past that date."""
-    next_at = _last_end([due_at, *(hold.until for hold in holds)])
-    later = [
-        hold.reason for hold in holds if due_at is not None and (hold.until is None or hold.until > due_at)
-    ]
     if request.judged:
-        reason = Reason(code="not_due", message=" ".join(["Nothing asks for a retraining.", *due]))
-        return RetrainDecision(
-            outcome=RetrainingAction.HOLD, reasons=(reason, *later), next_allowed_at=next_at
-        )
-    message = "The newest windows could not be judged, so that it is not known whether anything drifts."
-    reason = Reason(code="not_judged", message=message)
-    return RetrainDecision(
-        outcome=RetrainingAction.INSUFFICIENT, reasons=(reason, *later), next_allowed_at=next_at
-    )
+        outcome, code = RetrainingAction.HOLD, "not_due"
+        message = " ".join(["Nothing asks for a retraining.", *due])
+    else:
+        outcome, code = RetrainingAction.INSUFFICIENT, "not_judged"
+        message = "The newest windows could not be judged, so that it is not known whether anything drifts."
+    past = [] if due_at is None else [one for one in holds if one.until is None or one.until > due_at]
+    reasons = (Reason(code=code, message=message), *(hold.reason for hold in past))
+    next_at = _last_end([due_at, *(hold.until for hold in holds)])
+    return RetrainDecision(outcome=outcome, reasons=reasons, next_allowed_at=next_at)
 
 
 def _no_new_labels(last: Attempt, causes: tuple[Cause, ...], change_at: float | None) -> RetrainDecision:
@@ -383,7 +379,6 @@ def _no_new_labels(last: Attempt, causes: tuple[Cause, ...], change_at: float | 
         f"No row was labelled since retraining {last.claim}; another one would learn the same. Wait for labels, or "
         "start it by hand."
     )
-    reason = Reason(code="no_new_labels", message=message, observed=0, limit=1, n=0)
-    return RetrainDecision(
-        outcome=RetrainingAction.INSUFFICIENT, reasons=(reason,), causes=causes, change_at=change_at
-    )
+    reasons = (Reason(code="no_new_labels", message=message, observed=0, limit=1, n=0),)
+    outcome = RetrainingAction.INSUFFICIENT
+    return RetrainDecision(outcome=outcome, reasons=reasons, causes=causes, change_at=change_at)

@@ -141,9 +141,8 @@ def foreign_signature(
         return typed_signature(types, config)
     if _answers(model, _without(row, names)):
         return model.signature
-    return typed_signature(
-        types, config, nullable=[name for name in names if _answers(model, _without(row, [name]))]
-    )
+    nullable = [name for name in names if _answers(model, _without(row, [name]))]
+    return typed_signature(types, config, nullable=nullable)
 
 
 def _row(signature: Signature, example: pd.DataFrame | None) -> Batch:
@@ -269,10 +268,8 @@ def probe_rows(
             numbers[rng.random(n) < 0.1, at] = np.nan
     texts = []
     for at, column in enumerate(signature.texts):
-        options = [
-            *_known_values(matrix, is_number=False, at=at),
-            *((True, False) if column.only == "boolean" else ("never seen",)),
-        ]
+        made_up = (True, False) if column.only == "boolean" else ("never seen",)
+        options = [*_known_values(matrix, is_number=False, at=at), *made_up]
         if column.nullable:
             options.append(None)
         texts.append([options[i] for i in rng.integers(len(options), size=n).tolist()])

@@ -172,9 +172,8 @@ def compile_predictor(model: Any, *, kind: str) -> Predictor:
         return BoostingPredictor(tables=make_masks(boosting_ensemble(model)), link=boosting_link(model, kind))
     if type(model).__module__.startswith("lightgbm.") and hasattr(model, "booster_"):
         dumped = model.booster_.dump_model()
-        return BoostingPredictor(
-            tables=make_masks(lightgbm_ensemble(dumped)), link=lightgbm_link(dumped, kind)
-        )
+        tables = make_masks(lightgbm_ensemble(dumped))
+        return BoostingPredictor(tables=tables, link=lightgbm_link(dumped, kind))
     if type(model) in _FORESTS:
         return _forest([one.tree_ for one in model.estimators_], model, kind)
     if type(model) in _TREES:
@@ -184,9 +183,8 @@ def compile_predictor(model: Any, *, kind: str) -> Predictor:
         offsets = np.atleast_1d(np.asarray(model.intercept_, dtype=np.float64))
         if (len(weights) == 1) is (kind == "classes"):
             raise NotCompiled("the linear model has another number of outputs than expected")
-        return LinearPredictor(
-            weights=weights, offsets=np.broadcast_to(offsets, len(weights)).copy(), kind=kind
-        )
+        offsets = np.broadcast_to(offsets, len(weights)).copy()
+        return LinearPredictor(weights=weights, offsets=offsets, kind=kind)
     raise NotCompiled(f"{type(model).__name__} has no faster form")
 
 
@@ -231,9 +229,7 @@ def boosting_ensemble(model: Any) -> Ensemble:
     if not predictors or base is None:
         raise NotCompiled("the boosting's trees are not where they were expected")
     order, categories = _boosting_columns(model)
-    trees = tuple(
-        _boosting_tree(predictor, order, categories) for iteration in predictors for predictor in iteration
-    )
+    trees = tuple(_boosting_tree(one, order, categories) for iteration in predictors for one in iteration)
     return Ensemble(
         trees=trees,
         base=np.asarray(base, dtype=np.float64).reshape(-1),

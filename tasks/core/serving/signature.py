@@ -22,6 +22,7 @@ Kind = Literal["number", "text", "any"]
 NUMBERS: frozenset[type] = frozenset((float, int))
 TEXT: frozenset[type] = frozenset((str,))
 ANY: frozenset[type] = frozenset((str, float, int, bool))
+_TYPES: Mapping[Kind, frozenset[type]] = {"number": NUMBERS, "text": TEXT, "any": ANY}
 BOOLEAN: frozenset[type] = frozenset((bool,))
 NULL: frozenset[type] = frozenset((type(None),))
 
@@ -42,9 +43,7 @@ class Column:
     @property
     def types(self) -> frozenset[type]:
         """Python types of its values."""
-        allowed = (
-            BOOLEAN if self.only == "boolean" else {"number": NUMBERS, "text": TEXT, "any": ANY}[self.kind]
-        )
+        allowed = BOOLEAN if self.only == "boolean" else _TYPES[self.kind]
         return allowed | NULL if self.nullable else allowed
 
 

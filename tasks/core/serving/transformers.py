@@ -128,17 +128,13 @@ def _function(one: FunctionTransformer, first: bool) -> list[MatrixStep]:
 
 
 def _standard(one: StandardScaler, _: bool) -> list[MatrixStep]:
-    return [
-        ScaleStep(center=one.mean_ if one.with_mean else None, scale=one.scale_ if one.with_std else None)
-    ]
+    center, scale = one.mean_ if one.with_mean else None, one.scale_ if one.with_std else None
+    return [ScaleStep(center=center, scale=scale)]
 
 
 def _robust(one: RobustScaler, _: bool) -> list[MatrixStep]:
-    return [
-        ScaleStep(
-            center=one.center_ if one.with_centering else None, scale=one.scale_ if one.with_scaling else None
-        )
-    ]
+    center, scale = one.center_ if one.with_centering else None, one.scale_ if one.with_scaling else None
+    return [ScaleStep(center=center, scale=scale)]
 
 
 def _greatest(one: MaxAbsScaler, _: bool) -> list[MatrixStep]:

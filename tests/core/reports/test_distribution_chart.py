@@ -11,7 +11,12 @@ from hypothesis import strategies as st
 from evergreen.tasks.core.errors import InputError
 from evergreen.tasks.core.profiles.grid import make_grid
 from evergreen.tasks.core.profiles.profile import measure_profile
-from evergreen.tasks.core.reports.charts import CELLS, distribution_svg, histogram
+from evergreen.tasks.core.reports.charts import CELLS, Distribution, histogram
+
+
+def chart(labels, reference, current, *, title, ticks=()):
+    """Return the chart of two distributions."""
+    return Distribution(labels=labels, reference=reference, current=current, ticks=ticks).draw(title)
 
 
 def drawn(reference, current):
@@ -75,29 +80,29 @@ def test_one_far_value_does_not_flatten_the_rest():
 
 @pytest.mark.parametrize("ticks", [(), ("0", "", "2", "3")])
 def test_every_cell_says_both_shares(ticks):
-    svg = distribution_svg(["a", "b", "c"], [0.5, 0.3, 0.2], [0.1, 0.2, 0.7], title="plan", ticks=ticks)
+    svg = chart(["a", "b", "c"], [0.5, 0.3, 0.2], [0.1, 0.2, 0.7], title="plan", ticks=ticks)
     assert "b: 30.0% in the reference, 20.0% now" in titles(svg)
     assert 3 == len(titles(svg))
 
 
 @pytest.mark.parametrize("ticks", [(), ("<i>", "")])
 def test_names_are_escaped(ticks):
-    svg = distribution_svg(["<script>"], [1.0], [1.0], title='"><script>alert(1)</script>', ticks=ticks)
+    svg = chart(["<script>"], [1.0], [1.0], title='"><script>alert(1)</script>', ticks=ticks)
     assert "<script>" not in svg
     ElementTree.fromstring(svg)
 
 
 def test_nothing_at_all_is_still_a_drawing():
-    ElementTree.fromstring(distribution_svg(["a"], [0.0], [0.0], title="x", ticks=("0", "1")))
-    ElementTree.fromstring(distribution_svg([], [], [], title="x"))
+    ElementTree.fromstring(chart(["a"], [0.0], [0.0], title="x", ticks=("0", "1")))
+    ElementTree.fromstring(chart([], [], [], title="x"))
 
 
 @pytest.mark.parametrize("sides", [([1.0], [0.5, 0.5]), ([0.5, 0.5], [1.0])])
 def test_lengths_must_agree(sides):
     with pytest.raises(InputError, match="as many shares"):
-        distribution_svg(["a", "b"], *sides, title="x")
+        chart(["a", "b"], *sides, title="x")
 
 
 def test_ticks_stand_at_the_borders():
     with pytest.raises(InputError, match="one tick more"):
-        distribution_svg(["a", "b"], [1, 0], [0, 1], title="x", ticks=["1", "2"])
+        chart(["a", "b"], [1, 0], [0, 1], title="x", ticks=["1", "2"])

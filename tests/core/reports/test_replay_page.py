@@ -33,7 +33,7 @@ MLFLOW = re.compile(r"[0-9A-Za-z_\-. /]+")
 
 
 def said(result):
-    return headline(ReplayDocument.of(result))
+    return headline(ReplayDocument.from_dict(result))
 
 
 def numbers(items):
