@@ -39,14 +39,9 @@ def schedules_of(stage: str, entrypoint: str, config: ModelConfig) -> list[Deplo
     declared: Schedule | None = flow_file.schedule(config) if hasattr(flow_file, "schedule") else None
     if declared is None:
         return []
-    return [
-        DeploymentScheduleCreate(
-            slug=stage,
-            schedule=IntervalSchedule(interval=declared.every, anchor_date=_ANCHOR, timezone="UTC"),
-            active=declared.active,
-            parameters=declared.parameters,
-        )
-    ]
+    schedule = IntervalSchedule(interval=declared.every, anchor_date=_ANCHOR, timezone="UTC")
+    options: dict[str, Any] = {"active": declared.active, "parameters": declared.parameters}
+    return [DeploymentScheduleCreate(slug=stage, schedule=schedule, **options)]
 
 
 def triggers_of(stage: str, config: ModelConfig) -> list[DeploymentEventTrigger]:

@@ -43,16 +43,9 @@ def run_checks(*, timeout_s: float = _TIMEOUT_S) -> list[dict[str, Any]]:
         Seconds that the stores have to answer.
     """
     settings = read_settings()
-    results = chain(
-        _python(),
-        _packages(),
-        _disk(settings),
-        _clock(),
-        _prefect(settings),
-        _stores(settings, timeout_s=timeout_s),
-        _configs(settings),
-    )
-    return [{"check": name, "ok": ok, "message": message} for name, ok, message in results]
+    checks = [_python(), _packages(), _disk(settings), _clock(), _prefect(settings)]
+    checks += [_stores(settings, timeout_s=timeout_s), _configs(settings)]
+    return [{"check": name, "ok": ok, "message": message} for name, ok, message in chain(*checks)]
 
 
 def _python() -> Iterator[Check]:

@@ -81,13 +81,9 @@ def _retrain(what: str, until: str) -> Chapter:
 
 def _monitor(what: str, until: str, *, pages: bool = False) -> Chapter:
     """Return a run of the monitor; Evidently's page costs seconds, so only the last one draws it."""
-    return Chapter(
-        title=f"Watch it: {what} (to {until})",
-        flow="monitor:monitor",
-        parameters={"until": until},
-        now=until,
-        changes={} if pages else {"monitoring": {"report_rows": 0}},
-    )
+    title, parameters = f"Watch it: {what} (to {until})", {"until": until}
+    changes = {} if pages else {"monitoring": {"report_rows": 0}}
+    return Chapter(title=title, flow="monitor:monitor", parameters=parameters, now=until, changes=changes)
 
 
 STORY = [

@@ -342,11 +342,8 @@ class Outcomes(Endpoint):
         served = self._model.served
         classes = served.live.champion.classes if served.live else ()
         check_outcome(outcome, problem=served.config.problem.value, classes=classes, field=f"{field}.outcome")
-        return KnownOutcome(
-            prediction_id=name,
-            outcome=outcome,
-            known_at=self._known_at(one.get("known_at"), field=f"{field}.known_at"),
-        )
+        known_at = self._known_at(one.get("known_at"), field=f"{field}.known_at")
+        return KnownOutcome(prediction_id=name, outcome=outcome, known_at=known_at)
 
     def _known_at(self, given: Any, *, field: str) -> float:
         """Return when an outcome became known, on the model's clock; now where the request does not say."""

@@ -166,11 +166,8 @@ def log_to_stderr() -> None:
     """Log the service's own lines, and the server's warnings, to stderr."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    levels = {
-        "evergreen.deployments.service": logging.INFO,
-        "uvicorn": logging.WARNING,
-        "evergreen.tasks": logging.INFO,
-    }
+    own = ("evergreen.deployments.service", "evergreen.tasks")
+    levels = {**dict.fromkeys(own, logging.INFO), "uvicorn": logging.WARNING}
     for name, level in levels.items():
         named = logging.getLogger(name)
         named.setLevel(level)

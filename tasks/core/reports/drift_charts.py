@@ -192,11 +192,8 @@ def _cell(monitored: MonitoredModel, window: Mapping[str, Any], column: str) -> 
     if math.isnan(psi):
         return HeatmapCell(shade="void" if measured or not judged else "none", psi=psi, mark=mark)
     explained = measured is not None and psi <= real(measured.get("psi_chance"))
-    return HeatmapCell(
-        shade=f"s{0 if explained else sum(psi >= level for level in _psi_levels(monitored))}",
-        psi=psi,
-        mark=mark,
-    )
+    shade = 0 if explained else sum(psi >= level for level in _psi_levels(monitored))
+    return HeatmapCell(shade=f"s{shade}", psi=psi, mark=mark)
 
 
 def _row(monitored: MonitoredModel, column: str, axis: Axis, top: float) -> str:

@@ -190,11 +190,8 @@ def _fixed_thresholds(config: ModelConfig) -> list[tuple[str, str]]:
 
 def _calibrations(monitored: MonitoredModel) -> list[tuple[str, str]]:
     """Return where the newest limits of each kind come from."""
-    newest = {
-        kind: one.get("calibration")
-        for window in monitored.windows
-        for kind, one in window.get("kinds", {}).items()
-    }
+    checked = (pair for window in monitored.windows for pair in window.get("kinds", {}).items())
+    newest = {kind: one.get("calibration") for kind, one in checked}
     kinds: dict[str, list[str]] = {}
     for kind, calibration in newest.items():
         kinds.setdefault(_CALIBRATIONS.get(str(calibration), ""), []).append(kind)

@@ -13,7 +13,6 @@ table{border-collapse:collapse;width:100%}th,td{border:1px solid #d0d7de;padding
 vertical-align:top}th{background:#f6f8fa}
 .PASS{color:#116329}.FAIL{color:#a40e26;font-weight:600}.INSUFFICIENT,.WARNING{color:#7d4e00;font-weight:600}
 """
-BAR, NEWLINE = "\\|", "\n"
 _WORDS = {"PASS", "FAIL", "INSUFFICIENT", "WARNING"}
 
 
@@ -78,10 +77,8 @@ def markdown_table(head: Sequence[Any], rows: Iterable[Iterable[Any]]) -> list[s
     ['| a | b |', '| --- | --- |', '| x\\|y | 1 |']
     """
     lines: list[Iterable[Any]] = [head, ["---"] * len(head), *rows]
-    return [
-        f"| {' | '.join(str(one).replace('|', BAR).replace(NEWLINE, ' ') for one in line)} |"
-        for line in lines
-    ]
+    texts = ([str(one).replace("|", "\\|").replace("\n", " ") for one in line] for line in lines)
+    return [f"| {' | '.join(line)} |" for line in texts]
 
 
 def number(value: Any) -> str:

@@ -129,9 +129,7 @@ class MonitoredModel:
     def _newest(self) -> dict[DriftKind, int]:
         """Place of the newest judged window of each kind."""
         places = enumerate(self.windows)
-        return {
-            kind: place for place, window in places for kind in DriftKind if level_of(window, kind) in JUDGED
-        }
+        return {kind: at for at, window in places for kind in DriftKind if level_of(window, kind) in JUDGED}
 
     @cached_property
     def performance(self) -> Mapping[str, Any] | None:

@@ -100,14 +100,9 @@ def monitoring_items(
         values = window_metrics(window)
         if values:
             yield Metrics(values, step=window_step(window))
-    yield Tags(
-        {
-            "evergreen.stage": "monitoring",
-            "evergreen.state": result.state.value,
-            "evergreen.version": str(result.version),
-            "evergreen.decision": str(result.decision_id),
-        }
-    )
+    tags = {"evergreen.stage": "monitoring", "evergreen.state": result.state.value}
+    tags |= {"evergreen.version": str(result.version), "evergreen.decision": str(result.decision_id)}
+    yield Tags(tags)
     yield Json(DOCUMENT, result.to_dict())
     yield Text(DRIFT_PAGE, drift_page(monitored))
     yield Text("monitoring.md", monitoring_markdown(monitored))

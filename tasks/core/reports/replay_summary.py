@@ -240,9 +240,8 @@ def _last_label(document: ReplayDocument) -> Iterator[str]:
         return
     for name, field, sign in (("accuracy", "accuracy", 1), (document.metric, "mean", document.sign)):
         mine = real(document.baseline[field])
-        others = {
-            one["policy"]: value for one in document.policies if math.isfinite(value := real(one[field]))
-        }
+        values = {one["policy"]: real(one[field]) for one in document.policies}
+        others = {policy: value for policy, value in values.items() if math.isfinite(value)}
         if not others or not math.isfinite(mine) or (field == "accuracy" and name == document.metric):
             continue
         best = max(others, key=lambda policy: sign * others[policy])

@@ -77,11 +77,8 @@ def of_version(entries: Iterable[Mapping[str, Any]], version: int | None) -> lis
 
 def could_judge(entries: Iterable[Mapping[str, Any]], *, version: int | None) -> bool:
     """Return whether any kind of the champion's drift could be judged in the newest windows; without one: False."""
-    return any(
-        verdict["level"] != Level.INSUFFICIENT.value
-        for entry in of_version(entries, version)
-        for verdict in entry["kinds"].values()
-    )
+    verdicts = (one for entry in of_version(entries, version) for one in entry["kinds"].values())
+    return any(verdict["level"] != Level.INSUFFICIENT.value for verdict in verdicts)
 
 
 def _cause(entry: Mapping[str, Any], alarm: Mapping[str, Any], policy: RetrainPolicy, clock: str) -> Cause:

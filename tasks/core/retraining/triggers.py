@@ -121,9 +121,8 @@ def trigger(
     """Decorate a function to be a trigger; see `RetrainTrigger`."""
 
     def decorate(function: Callable[..., DueTrigger]) -> RetrainTrigger:
-        own: RetrainTrigger = TRIGGERS.register(name, origin=function)(
-            RetrainTrigger(name=name, function=function, section=section)
-        )
+        made = RetrainTrigger(name=name, function=function, section=section)
+        own: RetrainTrigger = TRIGGERS.register(name, origin=function)(made)
         return own
 
     return decorate

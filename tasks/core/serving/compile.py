@@ -129,12 +129,8 @@ def foreign_signature(
     -----
     A model that does not answer the row itself says nothing about missing values, so that none are allowed.
     """
-    model = FrameModel(
-        signature=typed_signature(types, config, nullable=types),
-        estimator=estimator,
-        problem=config.problem.value,
-        decider=decider,
-    )
+    problem, signature = config.problem.value, typed_signature(types, config, nullable=types)
+    model = FrameModel(signature=signature, estimator=estimator, problem=problem, decider=decider)
     row = _row(model.signature, example)
     names = [column.name for column in model.signature.columns if column.nullable]
     if not _answers(model, row):
@@ -278,11 +274,8 @@ def probe_rows(
 
 def _probe_numbers(matrix: Matrix, predictor: Predictor, at: int, rng: np.random.Generator) -> list[float]:
     """Return values of a column of numbers at which the model changes its mind, and the floats just beside them."""
-    options = [
-        value
-        for category in _known_values(matrix, is_number=True, at=at)
-        for value in (category, category + 0.25)
-    ]
+    known = _known_values(matrix, is_number=True, at=at)
+    options = [value for category in known for value in (category, category + 0.25)]
     for column, back in matrix.sources(at):
         edges = predictor.edges(column)
         some = rng.choice(edges, size=min(len(edges), _EDGES), replace=False)
@@ -337,12 +330,8 @@ def compile_model(
     A form is taken only if it answers rows made to find a difference as the estimator does, to 1e-12.
     """
     decider = decider_of(scorer.recipe, config)
-    own = FrameModel(
-        signature=_signature(scorer, config, decider, example),
-        estimator=scorer.estimator,
-        problem=config.problem.value,
-        decider=decider,
-    )
+    problem, signature = config.problem.value, _signature(scorer, config, decider, example)
+    own = FrameModel(signature=signature, estimator=scorer.estimator, problem=problem, decider=decider)
     rng = np.random.default_rng(seed_for(config.model, scorer.recipe.config_digest, "compiled"))
     try:
         inner, names = _inner(scorer)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -240,36 +241,22 @@ def decode_generally(body: bytes, *, signature: Signature, limits: RequestLimits
     table = read_table(document, signature=signature, limits=limits)
     numbers = read_numbers(table, signature.numbers)
     texts = [read_values(table, column, limits=limits) for column in signature.texts]
-    context = {
-        name: read_values(table, Column(name, "any"), limits=limits)
-        for name in signature.context
-        if name in table.columns
-    }
+    brought = [name for name in signature.context if name in table.columns]
+    context = {name: read_values(table, Column(name, "any"), limits=limits) for name in brought}
     rows = FastRows(table.n, numbers, texts, context, document)
-    return _batch(
-        rows,
-        signature,
-        entities=table.columns.get(signature.entity or ""),
-        times=table.columns.get(signature.time or ""),
-    )
+    return _batch(rows, signature, table.columns.get)
 
 
 def _from_rows(rows: FastRows, signature: Signature) -> Batch:
     if not rows.beside and signature.entity is None and signature.time is None:
         return Batch(signature, rows.n, rows.numbers, tuple(rows.others), rows.context)
-    return _batch(
-        rows,
-        signature,
-        entities=_values(signature.entity, rows, signature),
-        times=_values(signature.time, rows, signature),
-    )
+    return _batch(rows, signature, partial(_values, rows, signature))
 
 
-def _batch(
-    rows: FastRows, signature: Signature, *, entities: list[Any] | None, times: list[Any] | None
-) -> Batch:
-    """Put a batch together; what stands beside the rows goes before what stands in a column of theirs."""
+def _batch(rows: FastRows, signature: Signature, values: Callable[[str], list[Any] | None]) -> Batch:
+    """Put a batch together; what stands beside the rows goes before the ``values`` of a column of theirs."""
     n, beside = rows.n, rows.beside
+    entities, times = values(signature.entity or ""), values(signature.time or "")
     who = read_entities(beside.get("entities"), n=n)
     when = read_times(beside.get("at"), n=n, signature=signature)
     if who is None and entities is not None:
@@ -293,10 +280,10 @@ def _keeps_rules(rows: FastRows, signature: Signature, limits: RequestLimits) ->
     )
 
 
-def _values(name: str | None, rows: FastRows, signature: Signature) -> list[Any] | None:
+def _values(rows: FastRows, signature: Signature, name: str) -> list[Any] | None:
     """Return a column's values by row, for rows of the fast path; None where there is no such column."""
-    if name is None or name in rows.context or name not in signature.names:
-        return rows.context.get(name or "")
+    if name in rows.context or name not in signature.names:
+        return rows.context.get(name)
     numbers = [column.name for column in signature.numbers]
     if name in numbers:
         return plain_numbers(rows.numbers[:, numbers.index(name)])

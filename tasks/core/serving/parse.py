@@ -101,11 +101,8 @@ def _records(key: str, rows: Any, signature: Signature, limits: RequestLimits) -
     if absent is not None:
         raise missing_column(absent[1], signature, field=f"{key}[{absent[0]}].{absent[1]}")
     columns = {name: [row[name] for row in rows] for name in signature.names}
-    columns |= {
-        name: [row.get(name) for row in rows]
-        for name in signature.context
-        if any(name in row for row in rows)
-    }
+    brought = [name for name in signature.context if any(name in row for row in rows)]
+    columns |= {name: [row.get(name) for row in rows] for name in brought}
     return RequestTable(n=len(rows), columns=columns, where=lambda name, i: f"{key}[{i}].{name}")
 
 

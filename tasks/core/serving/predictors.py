@@ -230,12 +230,8 @@ def boosting_ensemble(model: Any) -> Ensemble:
         raise NotCompiled("the boosting's trees are not where they were expected")
     order, categories = _boosting_columns(model)
     trees = tuple(_boosting_tree(one, order, categories) for iteration in predictors for one in iteration)
-    return Ensemble(
-        trees=trees,
-        base=np.asarray(base, dtype=np.float64).reshape(-1),
-        features=len(order),
-        categories=categories,
-    )
+    sums = np.asarray(base, dtype=np.float64).reshape(-1)
+    return Ensemble(trees=trees, base=sums, features=len(order), categories=categories)
 
 
 def _boosting_columns(model: Any) -> tuple[list[int], dict[int, FloatArray]]:
