@@ -20,29 +20,32 @@ class ServiceMetrics:
         counter = partial(Counter, registry=self.registry)
         histogram = partial(Histogram, registry=self.registry)
         gauge = partial(Gauge, registry=self.registry)
-        each = ["model"]
-        by_status = [*each, "endpoint", "code"]
+        by_model = ["model"]
+        by_status = [*by_model, "endpoint", "code"]
         self.requests = counter("evergreen_requests", "Requests by HTTP status.", by_status)
         self.seconds = histogram(
-            "evergreen_request_seconds", "Time from a request's head to its answer.", each, buckets=_SECONDS
+            "evergreen_request_seconds",
+            "Time from a request's head to its answer.",
+            by_model,
+            buckets=_SECONDS,
         )
         self.batch_rows = histogram(
-            "evergreen_batch_rows", "Rows of one call of a model.", each, buckets=_ROWS
+            "evergreen_batch_rows", "Rows of one call of a model.", by_model, buckets=_ROWS
         )
-        self.logged = counter("evergreen_rows_logged", "Rows in the log, durably.", each)
-        self.waiting = gauge("evergreen_waiting_requests", "Requests that wait for an answer.", each)
+        self.logged = counter("evergreen_rows_logged", "Rows in the log, durably.", by_model)
+        self.waiting = gauge("evergreen_waiting_requests", "Requests that wait for an answer.", by_model)
         self.queue = gauge("evergreen_log_queue_rows", "Rows that wait to be logged.")
         self.version = gauge(
             "evergreen_model_version_info", "Versions that are served, by role.", ["model", "role", "version"]
         )
         self._shown: dict[str, list[tuple[str, str, str]]] = {}
-        self.refused = counter("evergreen_refused_loads", "Versions that were refused.", each)
+        self.refused = counter("evergreen_refused_loads", "Versions that were refused.", by_model)
         self.shadow_rows = counter(
             "evergreen_shadow_rows",
             "Rows that shadows scored, or failed to.",
             ["model", "version", "outcome"],
         )
-        self.registry_up = gauge("evergreen_registry_up", "1 while the registry answers.", each)
+        self.registry_up = gauge("evergreen_registry_up", "1 while the registry answers.", by_model)
 
     def show_versions(self, model: str, roles: dict[str, int]) -> None:
         """Show which versions are served now, and no former ones."""
