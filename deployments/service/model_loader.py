@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Collection
 from concurrent.futures import Future, wait
@@ -10,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from evergreen.deployments.service.live import RefusedVersion, ServedArm, ServedVersion
@@ -155,11 +157,16 @@ def _foreign_cause(error: BaseException) -> BaseException | None:
 
 
 def _records(example: pd.DataFrame | None) -> list[dict[str, Any]]:
-    """Return rows as a client would send them: plain values, None where one is missing."""
+    """Return rows as a client would send them."""
     if example is None:
         return []
-    plain = example.rename(columns=str).astype(object)
-    return plain.where(plain.notna(), None).to_dict("records")  # type: ignore[no-any-return]
+    return [{str(name): _plain(value) for name, value in row.items()} for row in example.to_dict("records")]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 _FORMER = 2
