@@ -146,8 +146,13 @@ def _print_limits(result: dict[str, Any]) -> None:
 
     for sentence in result["sentences"]:
         print(sentence)
-    names = {"level": "limit", "jump": "jump", "sustained": "sustained"}
-    names |= {"null_sd": "sd", "sampling_sd": "of rows"}
+    names = {
+        "level": "limit",
+        "jump": "jump",
+        "sustained": "sustained",
+        "null_sd": "sd",
+        "sampling_sd": "of rows",
+    }
     table = Table(box=None, pad_edge=False)
     for title in ("kind", "column", "signal", "expected", *names.values(), "windows", "season", "from"):
         table.add_column(title, no_wrap=True)

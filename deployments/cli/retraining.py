@@ -55,8 +55,13 @@ def retrain(
     if force and not (reason or "").strip():
         raise InputError("--force needs a reason, which is recorded in the ledger: add --reason 'TEXT'.")
     setup = open_model(model)
-    options: dict[str, Any] = {"trigger": trigger, "force": force, "reason": reason}
-    options |= {"until": until, "dry_run": dry_run}
+    options: dict[str, Any] = {
+        "trigger": trigger,
+        "force": force,
+        "reason": reason,
+        "until": until,
+        "dry_run": dry_run,
+    }
     result = _answer_without_run(setup, **options)
     if result is None:
         result = run_stage("retrain", model, setup=setup, **options)

@@ -148,8 +148,12 @@ def create(
 
     if mode is not None and mode not in MODES:
         raise unknown_name("mode", mode, MODES, where="--mode")
-    live = {"metric": metric, "share": share}
-    live |= {"min_improvement": min_improvement, "max_duration": max_duration}
+    live = {
+        "metric": metric,
+        "share": share,
+        "min_improvement": min_improvement,
+        "max_duration": max_duration,
+    }
     result = create_test(
         open_model(model),
         challenger=challenger,

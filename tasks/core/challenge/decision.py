@@ -267,15 +267,13 @@ def _reason(
     (low, high), n, observed = difference.interval, difference.n, difference.difference
     least = limit = rule.min_improvement
     text = f"{difference.metric}: {observed:+.4f} [{low:+.4f}, {high:+.4f}]"
-    code, message = (
-        verdict,
-        {
-            "superior": f"{text}, better by at least {least:g}.",
-            "equivalent": f"{text}, no difference that matters (±{least:g}).",
-            "inferior": f"{text}, worse than the champion.",
-            "undecided": f"{text}, neither better by {least:g} nor ruled out.",
-        }[verdict],
-    )
+    code = verdict
+    message = {
+        "superior": f"{text}, better by at least {least:g}.",
+        "equivalent": f"{text}, no difference that matters (±{least:g}).",
+        "inferior": f"{text}, worse than the champion.",
+        "undecided": f"{text}, neither better by {least:g} nor ruled out.",
+    }[verdict]
     if outcome is Outcome.PASS and verdict != "superior":
         code, message = "non_inferior", f"{text}, not worse than the champion by {rule.margin:g}."
     if outcome is Outcome.INSUFFICIENT:

@@ -239,8 +239,18 @@ def challenge_markdown(result: StageResult) -> str:
 def challenge_items(result: StageResult, page: str) -> Iterator[LogItem]:
     """Describe what is logged of a decided challenge."""
     facts = result.details
-    names = ("difference", "p_value", "level", "n", "blocks", "champion", "challenger", "needed_n")
-    yield Metrics({name: float(facts[name]) for name in (*names, "alpha_left") if facts[name] is not None})
+    names = (
+        "difference",
+        "p_value",
+        "level",
+        "n",
+        "blocks",
+        "champion",
+        "challenger",
+        "alpha_left",
+        "needed_n",
+    )
+    yield Metrics({name: float(facts[name]) for name in names if facts[name] is not None})
     low, high = facts["interval"]
     if low is not None and high is not None:
         yield Metrics({"interval_low": low, "interval_high": high})
