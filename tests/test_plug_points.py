@@ -227,12 +227,12 @@ def test_a_trigger_is_one_file(door):
     config = model_config(**own.keys)
     started = asked(config, champion_since=NOW - timedelta(days=60))
     assert (len(own.files), started.starts) == (1, True)
-    assert [("team_triggers:season", "The season began on 2026-04-01.")] == [
+    assert [("team_triggers:season", "The season's first day is 2026-04-01.")] == [
         (reason.code, reason.message) for reason in started.reasons
     ]
     waits = asked(config, champion_since=NOW - timedelta(days=3))
     assert not waits.starts
-    assert "The season began" in waits.reasons[0].message
+    assert "The season's first day is 2027-04-01" in waits.reasons[0].message
 
 
 def test_a_trigger_that_is_not_known_is_said_when_the_configuration_is_read():

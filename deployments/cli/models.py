@@ -15,6 +15,7 @@ from evergreen.deployments.cli.output import (
     print_result,
     require_prefect,
     run_stage,
+    short_times,
     show,
 )
 
@@ -64,9 +65,9 @@ def _print_status(result: dict[str, Any]) -> None:
 def _print_retraining(retraining: dict[str, Any]) -> None:
     """Print a line for a pause and one for the newest retraining."""
     if paused := retraining["paused"]:
-        print(f"retraining paused since {paused['since']}: {paused['why']}")
+        print(short_times(f"retraining paused since {paused['since']}: {paused['why']}"))
     if last := retraining["last"]:
-        print(f"last retraining {last['at']} ({', '.join(last['causes'])}): {last['state']}")
+        print(short_times(f"last retraining {last['at']} ({', '.join(last['causes'])}): {last['state']}"))
 
 
 def _print_live_test(test: dict[str, Any] | None) -> None:

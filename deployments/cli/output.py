@@ -9,6 +9,7 @@ import logging
 import math
 import os
 import pkgutil
+import re
 import sys
 import tempfile
 import traceback
@@ -119,9 +120,19 @@ def clean(value: Any) -> Any:
     return value
 
 
+def short_times(text: str) -> str:
+    """Return a text whose times (ISO 8601, UTC) are shown to the second.
+
+    >>> short_times("since 2026-12-28T23:19:55.389435+00:00")
+    'since 2026-12-28 23:19:55 UTC'
+    """
+    return re.sub(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?\+00:00", r"\1 \2 UTC", text)
+
+
 def alarm_lines(alarms: list[dict[str, Any]]) -> list[str]:
     """Return a line for each open alarm: its level, what is wrong, since when."""
-    return [f"{a['level']:8} {a['name']} ({a['kind']}): {a['said']}, since {a['since']}" for a in alarms]
+    lines = (f"{a['level']:8} {a['name']} ({a['kind']}): {a['said']}, since {a['since']}" for a in alarms)
+    return [short_times(line) for line in lines]
 
 
 def _text(value: Any) -> str:

@@ -16,6 +16,7 @@ from evergreen.deployments.cli.output import (
     print_reasons,
     print_result,
     run_stage,
+    short_times,
     show,
 )
 from evergreen.tasks.core.errors import InputError, NotLearnable, Unreachable
@@ -76,7 +77,7 @@ def _print_next(result: dict[str, Any]) -> None:
         return
     forbidden = {reason["code"] for reason in result["reasons"]} - _NOTHING_ASKS
     words = "next allowed at" if forbidden else "allowed now by hand; by itself at"
-    print(f"  {words} {result['next_allowed_at']}")
+    print(short_times(f"  {words} {result['next_allowed_at']}"))
 
 
 _NOTHING_ASKS = {"not_due", "not_judged", "hysteresis", "dry_run"}
@@ -230,9 +231,9 @@ def _print_due(result: dict[str, Any]) -> None:
         print(f"{one['model']}: {one['state']}")
         print_reasons(one)
         for trigger in one["triggers"]:
-            when = f", due at {trigger['due_at']}" if trigger["due_at"] else ""
-            mark = "DUE " if trigger["due"] else "wait"
-            print(f"  {mark} {trigger['trigger']}: {trigger['said'].rstrip('.')}{when}.")
+            mark, word = ("DUE ", "since") if trigger["due"] else ("wait", "next on")
+            when = f", {word} {trigger['due_at']}" if trigger["due_at"] else ""
+            print(short_times(f"  {mark} {trigger['trigger']}: {trigger['said'].rstrip('.')}{when}."))
         _print_next(one)
 
 

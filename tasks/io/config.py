@@ -29,7 +29,11 @@ _BASE = Path(str(files("evergreen").joinpath("base.yaml")))
 
 
 def list_models(config_dir: Path) -> list[str]:
-    """Return the names of the models configured in a folder, sorted."""
+    """Return the names of the models configured in a folder, sorted; a file in its place is refused."""
+    if config_dir.is_file():
+        raise ConfigError(
+            f"EVERGREEN_CONFIG is '{shown_path(config_dir)}', a file. Give the folder that holds the models' files."
+        )
     return sorted(path.stem for path in config_dir.glob("*.yaml") if path.stem not in _RESERVED)
 
 
@@ -242,12 +246,23 @@ def _migrated(path: Path) -> tuple[str, tuple[ConfigEdit, ...]]:
         values = yaml.safe_load(before)
     except yaml.YAMLError as error:
         raise _not_yaml(str(path), error) from None
-    if not edits:
+    if not isinstance(values, dict):
         return after, edits
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RenamedWord)
         expected = in_todays_keys(values, origin=str(path))
-    if yaml.safe_load(after) != expected:
+    if _safely_loaded(after) != expected:
         changes = ", ".join(f"{edit.old} (line {edit.line}) is now {edit.new}" for edit in edits)
-        raise ConfigError(f"{path} cannot be rewritten by this command. Change it by hand: {changes}.")
+        raise ConfigError(
+            f"{path} cannot be rewritten by this command, as an anchor or a merge (&, *, <<) in it is used where it "
+            f"must stay as it is. Change it by hand: {changes}."
+        )
     return after, edits
+
+
+def _safely_loaded(text: str) -> Any:
+    """Return the values of a YAML text; None where it is none."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return None

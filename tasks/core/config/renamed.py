@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -103,28 +104,44 @@ def migrate_text(text: str) -> tuple[str, tuple[ConfigEdit, ...]]:
     >>> migrate_text("live:\n  longest: 5d  # a week's work\n")[0]
     "live:\n  max_duration: 5d  # a week's work\n"
     """
-    edits = tuple(sorted(_edits(yaml.compose(text, Loader=yaml.SafeLoader)), key=lambda edit: edit.start))
-    for edit in reversed(edits):
-        text = text[: edit.start] + edit.word + text[edit.end :]
+    edits = tuple(
+        sorted(_edits(yaml.compose(text, Loader=yaml.SafeLoader), text), key=lambda edit: edit.start)
+    )
+    replaced = {(edit.start, edit.end): edit.word for edit in edits}  # once, where aliases name a word again
+    for (start, end), word in reversed(replaced.items()):
+        text = text[:start] + word + text[end:]
     return text, edits
 
 
-def _edits(document: yaml.Node | None) -> Iterator[ConfigEdit]:
+def _edits(document: yaml.Node | None, text: str) -> Iterator[ConfigEdit]:
     if not isinstance(document, yaml.MappingNode):
         return
     for name, section in document.value:
-        for key, value in section.value if isinstance(section, yaml.MappingNode) else ():
+        for key, value in _pairs(section):
             old = f"{name.value}.{key.value}"
             today = RENAMED_KEYS.get(old, key.value)
             new = f"{name.value}.{today}"
             if today != key.value:
-                yield _edit(key, old, new, today)
+                yield _edit(key, text, old, new, today)
             words = RENAMED_VALUES.get(new, {}) if isinstance(value, yaml.ScalarNode) else {}
             word = words.get(str(value.value))
             if word is not None:
-                yield _edit(value, f"{old}: {value.value}", f"{new}: {word}", word)
+                yield _edit(value, text, f"{old}: {value.value}", f"{new}: {word}", word)
 
 
-def _edit(node: yaml.Node, old: str, new: str, word: str) -> ConfigEdit:
+def _pairs(section: yaml.Node) -> Iterator[tuple[yaml.Node, yaml.Node]]:
+    """Yield the keys and values of a section, those that ``<<`` brings into it among them."""
+    for key, value in section.value if isinstance(section, yaml.MappingNode) else ():
+        if key.tag == "tag:yaml.org,2002:merge":
+            for merged in value.value if isinstance(value, yaml.SequenceNode) else (value,):
+                yield from _pairs(merged)
+        else:
+            yield key, value
+
+
+def _edit(node: yaml.Node, text: str, old: str, new: str, word: str) -> ConfigEdit:
+    """Return the edit of a scalar; its anchor and tag (``&name``, ``!!str``) stay."""
     start, end = node.start_mark, node.end_mark
-    return ConfigEdit(line=start.line + 1, start=start.index, end=end.index, old=old, new=new, word=word)
+    properties = re.match(r"(?:[&!]\S*\s+)*", text[start.index : end.index])
+    begin = start.index + (properties.end() if properties else 0)
+    return ConfigEdit(line=start.line + 1, start=begin, end=end.index, old=old, new=new, word=word)

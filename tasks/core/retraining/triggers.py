@@ -70,7 +70,12 @@ class TriggerContext:
         size: float | None = None,
         limit: float | None = None,
     ) -> DueTrigger:
-        """Return whether it asks now: why or what is missing, when it will, and its size and limit in one unit."""
+        """Return whether it asks now: why or what is missing, when it will, and its size and limit in one unit.
+
+        A date that is past and does not ask is left out: nobody can wait for it.
+        """
+        if due_at is not None and not due and due_at <= self.now.at:
+            due_at = None
         return DueTrigger(trigger=self.name, due=due, message=why, due_at=due_at, size=size, limit=limit)
 
 

@@ -69,3 +69,24 @@ def test_what_holds_no_keys_is_left(text):
 def test_lines_that_end_as_on_windows_and_letters_of_many_bytes_are_kept():
     text, _ = migrate_text("description: Über – ☃\r\nlive:\r\n  longest: 5d\r\n")
     assert "description: Über – ☃\r\nlive:\r\n  max_duration: 5d\r\n" == text
+
+
+def test_words_that_anchors_share_are_replaced_once_and_the_anchors_stay():
+    text, edits = migrate_text("retraining: {preset: &p literal}\ndrift: {policy: *p}\n")
+    assert "retraining: {preset: &p fixed_thresholds}\ndrift: {policy: *p}\n" == text
+    assert ["retraining.preset: literal", "drift.policy: literal"] == [edit.old for edit in edits]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("live: {<<: {longest: 3d}}\n", "live: {<<: {max_duration: 3d}}\n"),
+        (
+            "live:\n  <<: [{longest: 3d}, {clip: .9}]\n",
+            "live:\n  <<: [{max_duration: 3d}, {winsorize: .9}]\n",
+        ),
+        ("drift: {policy: !!str literal}\n", "drift: {policy: !!str fixed_thresholds}\n"),
+    ],
+)
+def test_merged_keys_and_tagged_values_are_replaced(before, after):
+    assert after == migrate_text(before)[0]

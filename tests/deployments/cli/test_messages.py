@@ -87,11 +87,18 @@ def test_what_is_not_paused_cannot_be_resumed_and_is_said_to(folder):
 
 
 def test_a_trigger_ends_in_one_stop(capsys):
-    trigger = {"trigger": "periodic", "due": False, "said": "One is due every 42d.", "due_at": "2026-05-01"}
+    trigger = {
+        "trigger": "periodic",
+        "due": False,
+        "said": "One is due every 42d.",
+        "due_at": "2026-05-01T12:00:00.389435+00:00",
+    }
     _print_due(
         {"model": "m", "state": "Blocked", "reasons": [], "triggers": [trigger], "next_allowed_at": None}
     )
-    assert "  wait periodic: One is due every 42d, due at 2026-05-01.\n" in capsys.readouterr().out
+    assert (
+        "  wait periodic: One is due every 42d, next on 2026-05-01 12:00:00 UTC.\n" in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize(

@@ -126,3 +126,21 @@ def test_an_old_key_of_the_base_file_is_warned_of_with_its_path(folder, monkeypa
     with warnings.catch_warnings():
         warnings.simplefilter("error", RenamedWord)
         read_config(folder / "rides.yaml")
+
+
+def test_a_file_whose_anchors_forbid_the_rewrite_is_named_with_what_to_change(folder, capsys):
+    path = folder / "rides.yaml"
+    path.write_text(
+        path.read_text().replace("live:\n  longest: 5d\n", "live: &l {longest: 5d}\n") + "alerts: *l\n"
+    )
+    before = path.read_bytes()
+    code, told, _ = asked(capsys, "config", "migrate", "--all")
+    assert (2, "InputError", before) == (code, told["state"], path.read_bytes())
+    assert "live.longest (line" in told["reasons"][0]["message"]
+
+
+def test_a_file_named_as_the_folder_of_models_is_called_a_file(folder, capsys, monkeypatch):
+    monkeypatch.setenv("EVERGREEN_CONFIG", str(folder / "rides.yaml"))
+    code, told, _ = asked(capsys, "status", "rides")
+    assert (2, "InputError") == (code, told["state"])
+    assert "rides.yaml', a file. Give the folder" in told["reasons"][0]["message"]
