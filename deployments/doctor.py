@@ -21,7 +21,7 @@ from evergreen.tasks.core.config import ModelConfig
 from evergreen.tasks.core.errors import EvergreenError
 from evergreen.tasks.core.redact import redacted, without_credentials
 from evergreen.tasks.core.stored_words import STATES
-from evergreen.tasks.io.config import find_model, list_models, read_config, shown_path
+from evergreen.tasks.io.config import find_model, list_models, reach_team_modules, read_config, shown_path
 from evergreen.tasks.io.settings import FROZEN, Settings, read_settings
 from evergreen.tasks.io.setup import Stores
 
@@ -43,9 +43,24 @@ def run_checks(*, timeout_s: float = _TIMEOUT_S) -> list[dict[str, Any]]:
         Seconds that the stores have to answer.
     """
     settings = read_settings()
-    checks = [_python(), _packages(), _disk(settings), _clock(), _prefect(settings)]
-    checks += [_stores(settings, timeout_s=timeout_s), _configs(settings)]
-    return [{"check": name, "ok": ok, "message": message} for name, ok, message in chain(*checks)]
+    checks = {"python": _python(), "packages": _packages(), "disk": _disk(settings), "clock": _clock()}
+    checks |= {"prefect": _prefect(settings), "stores": _stores(settings, timeout_s=timeout_s)}
+    checks |= {"config": _configs(settings)}
+    answered = chain.from_iterable(_guarded(name, check) for name, check in checks.items())
+    return [{"check": name, "ok": ok, "message": message} for name, ok, message in answered]
+
+
+def _guarded(name: str, checks: Iterator[Check]) -> Iterator[Check]:
+    """Yield checks; one that fails itself is a finding, and ends no other."""
+    try:
+        yield from checks
+    except Exception as error:  # whatever it is, the reader must know it
+        yield name, False, _problem(error)
+
+
+def _problem(error: Exception) -> str:
+    said = without_credentials(str(error)).rstrip(".")
+    return said if isinstance(error, EvergreenError) else f"{type(error).__name__}: {said}"
 
 
 def _python() -> Iterator[Check]:
@@ -93,7 +108,15 @@ def _prefect(settings: Settings) -> Iterator[Check]:
     remedy = f"{shown} does not answer: run 'evergreen up', or unset PREFECT_API_URL"
     yield "prefect", ok, f"{shown} answers" if ok else remedy
     if ok:
-        old = find_old_names(url)
+        try:
+            old = find_old_names(url)
+        except ValueError as error:  # not JSON, or not what Prefect's client expects
+            yield (
+                "names",
+                False,
+                f"{shown} does not answer as Prefect does ({error}): correct PREFECT_API_URL",
+            )
+            return
         yield "names", not old, "; ".join(old) or "deployments and automations have current names"
 
 
@@ -166,7 +189,11 @@ def _stores(settings: Settings, *, timeout_s: float) -> Iterator[Check]:
         "mlflow": lambda: stores.registry.aliases("doctor"),
     }
     if settings.tracking_uri.startswith("sqlite") and not settings.home.exists():
-        yield "stores", True, f"embedded, created in {settings.home.name}/ at first use"
+        place = next(folder for folder in settings.home.parents if folder.exists())
+        wanted = f"created in {settings.home.name}/ at first use"
+        remedy = f"EVERGREEN_HOME cannot be made: {place} may not be written to. Name another folder."
+        ok = os.access(place, os.W_OK)
+        yield "stores", ok, f"embedded, {wanted}" if ok else remedy
         return
     for name, problem in ask_at_once(questions, timeout_s=timeout_s).items():
         remedy = "Check EVERGREEN_LEDGER_URL, EVERGREEN_LOG_URL and MLFLOW_TRACKING_URI."
@@ -189,7 +216,7 @@ def ask_at_once(questions: Mapping[str, Callable[[], object]], *, timeout_s: flo
         try:
             question()
         except Exception as error:  # whatever a store raises is what the reader must know
-            problems[name] = f"{type(error).__name__}: {without_credentials(str(error))}".rstrip(".")
+            problems[name] = _problem(error)
         else:
             problems[name] = None
 
@@ -205,6 +232,7 @@ def ask_at_once(questions: Mapping[str, Callable[[], object]], *, timeout_s: flo
 
 def _configs(settings: Settings) -> Iterator[Check]:
     names, folder = list_models(settings.config_dir), shown_path(settings.config_dir)
+    reach_team_modules(settings)
     if not names:
         yield "config", True, f"no model in {folder}/ yet: run 'evergreen init DATA --target COLUMN'"
     for name in names:

@@ -62,7 +62,7 @@ def start_servers(
     EvergreenError
         When a server ended at once or did not answer in time; the message names its log.
     """
-    (settings.home / "logs").mkdir(parents=True, exist_ok=True)
+    settings.make_home()
     with folder_lock(settings.home / _LOCKS):  # two commands at once start one set of servers
         running = {name: info for name, info in read_servers(settings.home).items() if _alive(info)}
         if "prefect" not in running:

@@ -30,7 +30,7 @@ from evergreen.tasks.core.errors import ConfigError, UnknownName
 from evergreen.tasks.core.metrics.registry import metrics_of
 from evergreen.tasks.core.profiles.grid import make_grid
 from evergreen.tasks.core.profiles.profile import measure_profile
-from evergreen.tasks.core.registry import DRIFT_MEASURES
+from evergreen.tasks.core.registry import DRIFT_MEASURES, GATES
 from evergreen.tasks.core.retraining.decide import decide_retrain
 from evergreen.tasks.core.retraining.history import RetrainHistory
 from evergreen.tasks.core.retraining.types import Labels, Moment, RetrainingRequest, retrain_policy
@@ -44,6 +44,7 @@ from evergreen.tasks.io.config import custom_metrics
 from evergreen.tasks.io.mlflow_store.model_files import load_skops, types_to_trust
 from evergreen.tasks.io.plugins import offer_plugins
 from evergreen.tasks.io.prediction_log.records import KnownOutcome, Prediction
+from evergreen.tasks.io.sources.base import detect_format
 from evergreen.tasks.io.sources.open import open_source
 from evergreen.tasks.io.windows import LogWindows
 from evergreen.tasks.runtime.publish import Artifact, log_team_artifacts, show
@@ -149,11 +150,10 @@ def test_a_metric_of_a_package_is_used_by_its_name(door, package, tmp_path):
 
 
 def test_a_gate_that_nobody_registered_is_named_with_what_is_known():
-    config = model_config(validation={"gates": ["leakge"]})
     with pytest.raises(
-        UnknownName, match=r"Unknown gate 'leakge' in validation.gates.*Did you mean 'leakage'"
+        ConfigError, match=r"'leakge' for 'validation.gates.*did you mean 'leakage'.*known are 'base"
     ):
-        configured_gates(config)
+        model_config(validation={"gates": ["leakge"]})
 
 
 def test_a_package_that_takes_the_name_of_a_built_in_gate_is_refused(door, package):
@@ -462,3 +462,26 @@ def test_a_command_is_found_by_its_file_alone(tmp_path, monkeypatch):
     names = [command.name or command.callback.__name__ for command in whole.registered_commands]
     assert ("train" in names, "audit") == (True, names[-1])
     del sys.modules["evergreen.deployments.cli.team_audit"], cli.team_audit
+
+
+def test_a_scheme_that_a_package_reads_is_its_own(package):
+    package("evergreen.sources", "made", "team_rows:MadeLoader")
+    assert "made" == detect_format("made://2025")
+
+
+def test_a_scheme_that_nothing_knows_is_called_so():
+    with pytest.raises(ConfigError, match="begins with 'maed://', which is no kind of source"):
+        detect_format("maed://2025")
+    assert ["sql", "sql"] == [detect_format(f"{one}://host/db") for one in ("postgresql+psycopg", "sqlite")]
+
+
+def test_a_package_whose_import_fails_is_named(package, tmp_path):
+    (tmp_path / "broken_gates.py").write_text("raise RuntimeError('no licence')")
+    package("evergreen.gates", "broken", "broken_gates:gate")
+    with pytest.raises(ConfigError, match=r"'broken' in evergreen.gates.*RuntimeError: no licence"):
+        GATES.get("broken")
+
+
+def test_a_drift_measure_that_nobody_registered_is_named_when_the_configuration_is_read():
+    with pytest.raises(ConfigError, match=r"'hellingr' for 'drift.measures.*did you mean 'hellinger'"):
+        model_config(drift={"measures": ["hellingr"]})

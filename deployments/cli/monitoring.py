@@ -249,16 +249,18 @@ def drift(
         )
     from evergreen.tasks.core.reports.files_page import files_page
     from evergreen.tasks.io.compare_files import compare_files, write_page
+    from evergreen.tasks.io.sources.open import named_as
 
-    comparison = compare_files(
-        reference,
-        current,
-        columns=split_names(columns),
-        exclude=split_names(exclude),
-        categorical=split_names(categorical),
-        significance=significance,
-        psi_warning=psi,
-    )
+    with named_as("the argument"):
+        comparison = compare_files(
+            reference,
+            current,
+            columns=split_names(columns),
+            exclude=split_names(exclude),
+            categorical=split_names(categorical),
+            significance=significance,
+            psi_warning=psi,
+        )
     if html is not None:
         write_page(html, files_page(comparison.drift, comparison.reference, comparison.current))
         note(f"Wrote {html}.")

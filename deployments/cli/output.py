@@ -216,11 +216,13 @@ def prepare_prefect(settings: Settings | None = None) -> bool:
     """
     if _find_named_prefect(settings):
         return True
+    settings = settings or read_settings()
+    settings.make_home()
     Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
     note(
         "No Prefect server is running: starting a temporary one (about 20 s).\n'evergreen up' makes commands faster."
     )
-    os.environ["PREFECT_API_URL"] = join_temporary_server((settings or read_settings()).home)
+    os.environ["PREFECT_API_URL"] = join_temporary_server(settings.home)
     return False
 
 

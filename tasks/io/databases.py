@@ -286,7 +286,8 @@ def reach_servers(settings: Settings) -> None:
 def mlflow_unreachable(tracking_uri: str, message: object) -> Unreachable:
     """Return the error for an MLflow server that does not answer, without credentials."""
     why = " ".join(without_credentials(str(message)).split()).rstrip(".")
-    return Unreachable(f"MLflow at {redacted(tracking_uri)} does not answer: {why}. Start that server.")
+    remedy = "Start that server, or correct MLFLOW_TRACKING_URI."
+    return Unreachable(f"MLflow at {redacted(tracking_uri)} does not answer: {why}. {remedy}")
 
 
 def is_unanswered(error: MlflowException) -> bool:

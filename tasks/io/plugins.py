@@ -56,9 +56,9 @@ def _load(point: EntryPoint, group: str) -> Any:
     """Return what an entry point names; ``ConfigError`` when it cannot be imported."""
     try:
         return point.load()
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # a package's import may raise anything
         package = point.dist.name if point.dist else "a package"
         raise ConfigError(
-            f"The entry point '{point.name}' in {group}, {point.value} of {package}, cannot be imported: {error}. "
-            "Correct or remove the package."
+            f"The entry point '{point.name}' in {group}, {point.value} of {package}, cannot be imported: "
+            f"{type(error).__name__}: {error}. Correct or remove the package."
         ) from error

@@ -30,6 +30,22 @@ class Settings:
     mlflow_ui: str | None = None
     """``EVERGREEN_MLFLOW_UI``: where people open MLflow's pages (default: the tracking server, if it is one)."""
 
+    def make_home(self) -> None:
+        """Make the folder of embedded state, and its ``logs``, where it is not there.
+
+        Raises
+        ------
+        InputError
+            When it cannot be made.
+        """
+        try:
+            (self.home / "logs").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"EVERGREEN_HOME is '{self.home}', a folder that cannot be made: {error.strerror}. Name a folder that "
+                "can be written to."
+            ) from error
+
     @property
     def artifact_root(self) -> str | None:
         """Where an embedded MLflow store keeps artifacts; None leaves it to the server."""

@@ -30,7 +30,7 @@ class Stores:
     @cached_property
     def ledger(self) -> Ledger:
         """The database of decisions."""
-        self.settings.home.mkdir(parents=True, exist_ok=True)
+        self.settings.make_home()
         return Ledger(self.settings.ledger_url)
 
     @cached_property
@@ -38,13 +38,13 @@ class Stores:
         """The log of windows and predictions; what reads and writes rows is imported with it."""
         from evergreen.tasks.io.prediction_log.store import Log
 
-        self.settings.home.mkdir(parents=True, exist_ok=True)
+        self.settings.make_home()
         return Log(self.settings.log_url)
 
     @cached_property
     def registry(self) -> Registry:
         """The MLflow model registry."""
-        self.settings.home.mkdir(parents=True, exist_ok=True)
+        self.settings.make_home()
         return MlflowRegistry(self.settings.tracking_uri)
 
 

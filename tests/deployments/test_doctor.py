@@ -1,11 +1,14 @@
 """`evergreen doctor` says of every store whether it answers, and is held up by none of them."""
 
+import http.server
 import threading
 
 import pytest
 import yaml
 
 from evergreen.deployments.doctor import ask_at_once, run_checks
+from evergreen.tasks.core.errors import InputError
+from evergreen.tasks.io.settings import read_settings
 from tests.support.commands import write_model
 
 STORES = ("ledger", "log", "mlflow")
@@ -85,3 +88,44 @@ def test_a_file_of_data_that_is_not_there_is_named(machine, tmp_path):
 def config_check():
     (found,) = [one for one in run_checks() if one["check"] == "config/rides.yaml"]
     return found["ok"], found["message"]
+
+
+class SignIn(http.server.BaseHTTPRequestHandler):
+    """A page in place of Prefect's API."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"<html>Sign in</html>")
+
+    do_POST = do_GET
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_page_in_place_of_prefects_api_is_a_finding_and_ends_no_other_check(machine):
+    with http.server.HTTPServer(("127.0.0.1", 0), SignIn) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        machine.setenv("PREFECT_API_URL", f"http://127.0.0.1:{server.server_port}/api")
+        found = {one["check"]: one for one in run_checks(timeout_s=60)}
+        server.shutdown()
+        thread.join()
+    assert {"python", "packages", "disk", "config", *STORES} <= set(found)
+    assert not found["names"]["ok"]
+    assert "correct PREFECT_API_URL" in found["names"]["message"]
+
+
+def test_a_file_in_the_place_of_the_models_folder_is_a_finding(machine, tmp_path):
+    (tmp_path / "one.yaml").write_text("")
+    machine.setenv("EVERGREEN_CONFIG", str(tmp_path / "one.yaml"))
+    found = {one["check"]: one for one in run_checks(timeout_s=60)}
+    assert (False, True) == (found["config"]["ok"], "a file. Give the folder" in found["config"]["message"])
+    assert set(STORES) <= set(found)
+
+
+def test_a_home_that_cannot_be_made_is_named(machine):
+    machine.setenv("EVERGREEN_HOME", "/proc/nope")
+    with pytest.raises(InputError, match=r"EVERGREEN_HOME is '/proc/nope', a folder that cannot be made"):
+        read_settings().make_home()

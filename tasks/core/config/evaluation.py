@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from functools import partial
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from evergreen.tasks.core.config.units import (
     AnySpan,
@@ -19,6 +20,9 @@ from evergreen.tasks.core.config.units import (
     Section,
     Span,
 )
+from evergreen.tasks.core.registry import GATES, require_registered
+
+_Gate = Annotated[Plugged, AfterValidator(partial(require_registered, GATES))]
 
 
 class LatencyLimits(Section):
@@ -68,7 +72,7 @@ class ValidationConfig(Section):
     1.0 switches the check off."""
     min_rows: Count = 50
     """Fewer holdout rows end INSUFFICIENT."""
-    gates: list[Plugged] = Field(default_factory=list)
+    gates: list[_Gate] = Field(default_factory=list)
     """Gates of the team's own, by dotted path, `package.module:function` (`function(context) -> Verdict`), or by the
     name an installed package gives; one that takes options is written `name: {option: value}` (docs/extending.md)."""
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from functools import partial
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, create_model, model_validator
+from pydantic import AfterValidator, Field, create_model, model_validator
 
 from evergreen.tasks.core.config.units import (
     AnySpan,
@@ -20,7 +21,9 @@ from evergreen.tasks.core.config.units import (
     Span,
     ToRate,
 )
-from evergreen.tasks.core.registry import DRIFT_MEASURES
+from evergreen.tasks.core.registry import DRIFT_MEASURES, require_registered
+
+_Measure = Annotated[Plugged, AfterValidator(partial(require_registered, DRIFT_MEASURES))]
 
 Kind = Literal["data", "prediction", "outcome", "concept", "performance"]
 
@@ -96,7 +99,7 @@ class DriftConfig(Section):
     """Smallest change of a feature's correlation with the outcome that is concept drift (Fisher's z)."""
     performance_threshold: OpenFraction = 0.05
     """Smallest relative loss of the metric that is performance drift."""
-    measures: list[Plugged] = Field(default_factory=list)
+    measures: list[_Measure] = Field(default_factory=list)
     """Distances of the team's own that are shown for each column, by dotted path or by the name an installed package
     gives; `name: {critical: 0.2}` decides as well (fixed thresholds; docs/extending.md)."""
 

@@ -21,7 +21,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchTableError
 from sqlalchemy.pool import NullPool
 
-from evergreen.tasks.core.errors import UnknownName
+from evergreen.tasks.core.errors import ConfigError, UnknownName
 from evergreen.tasks.io.databases import mlflow_unreachable
 
 if TYPE_CHECKING:
@@ -187,7 +187,12 @@ class RestReader:
         except requests.RequestException as error:
             raise mlflow_unreachable(self.tracking_uri, f"{type(error).__name__}: {error}") from error
         if reply.ok:
-            return dict(reply.json())
+            try:
+                return dict(reply.json())
+            except (ValueError, TypeError):
+                raise mlflow_unreachable(
+                    self.tracking_uri, f"{path} was answered by no JSON object"
+                ) from None
         answer = _refusal(reply)
         if answer.get("error_code") == ABSENT:
             return None
@@ -196,7 +201,14 @@ class RestReader:
 
     @property
     def _timeout(self) -> float:
-        return min(float(self._env.get("MLFLOW_HTTP_REQUEST_TIMEOUT") or _TIMEOUT_S), _TIMEOUT_S)
+        return min(self._number("MLFLOW_HTTP_REQUEST_TIMEOUT", _TIMEOUT_S), _TIMEOUT_S)
+
+    def _number(self, name: str, default: float) -> float:
+        text = self._env.get(name) or str(default)
+        try:
+            return float(text)
+        except ValueError:
+            raise ConfigError(f"{name} is '{text}'. Allowed: a number. Correct or unset it.") from None
 
     @cached_property
     def _session(self) -> requests.Session:
@@ -205,7 +217,7 @@ class RestReader:
 
         session, env = requests.Session(), self._env
         retries = Retry(
-            min(int(env.get("MLFLOW_HTTP_REQUEST_MAX_RETRIES") or 7), _MOST_RETRIES),
+            min(int(self._number("MLFLOW_HTTP_REQUEST_MAX_RETRIES", 7)), _MOST_RETRIES),
             backoff_factor=0.5,
             status_forcelist=_PASSING,
             allowed_methods=None,

@@ -17,7 +17,7 @@ from evergreen.tasks.core.data.clock import Clock, Window
 from evergreen.tasks.core.data.columns import require_distinct
 from evergreen.tasks.core.errors import ConfigError, DataError, Unreachable, did_you_mean
 from evergreen.tasks.core.registry import import_path
-from evergreen.tasks.io.plugins import SOURCES
+from evergreen.tasks.io.plugins import SOURCES, offer_plugins
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,12 +81,28 @@ class SourceRequest:
 
 def detect_format(address: str) -> str:
     """Return the kind of source an address means: a registered scheme, else ``sql``, ``python`` or ``files``."""
+    offer_plugins()
     scheme = _SCHEME.match(address)
     if scheme and scheme[1] in SOURCES.names():
         return scheme[1]
     if scheme and scheme[1] not in fsspec.available_protocols():
+        _require_dialect(scheme[1])
         return "sql"
     return "python" if _FUNCTION.match(address) and not Path(address).exists() else "files"
+
+
+def _require_dialect(scheme: str) -> None:
+    from sqlalchemy.dialects import registry
+    from sqlalchemy.exc import NoSuchModuleError
+
+    try:
+        registry.load(scheme.replace("+", "."))
+    except NoSuchModuleError:
+        raise ConfigError(
+            f"data.source begins with '{scheme}://', which is no kind of source that is known here "
+            f"({', '.join(SOURCES.names())}), no file system and no database. Correct it, or install the package "
+            "that offers it."
+        ) from None
 
 
 def list_files(request: SourceRequest, *, kind: str) -> Files:

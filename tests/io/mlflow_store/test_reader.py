@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import pytest
 
 from evergreen.deployments.servers import answers, free_port
-from evergreen.tasks.core.errors import UnknownName, Unreachable
+from evergreen.tasks.core.errors import ConfigError, UnknownName, Unreachable
 from evergreen.tasks.io.mlflow_store.reader import RestReader, SqlReader, open_reader
 from evergreen.tasks.io.mlflow_store.registry import MlflowRegistry, Registry, RestWriter, SqlWriter
 from tests.support.servers import running, wait_for
@@ -362,3 +362,19 @@ def test_all_pages_of_versions_are_read(scripted):
 )
 def test_what_only_mlflows_client_can_read_is_left_to_it(uri, environ):
     assert open_reader(uri, environ) is None
+
+
+@pytest.mark.parametrize("body", ["<html>Sign in</html>", "[1]", "3"])
+def test_what_is_no_registry_is_named_with_its_address(scripted, body):
+    kind, url = scripted
+    kind.script += [(200, body)]
+    with pytest.raises(
+        Unreachable, match=r"registered-models/get was answered by no JSON .* MLFLOW_TRACKING_URI"
+    ):
+        RestReader(url, {}).aliases(FRAUD)
+
+
+@pytest.mark.parametrize("name", ["MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"])
+def test_a_variable_that_is_no_number_is_named(name):
+    with pytest.raises(ConfigError, match=f"{name} is 'abc'. Allowed: a number"):
+        RestReader("http://127.0.0.1:9", {name: "abc"}).aliases(FRAUD)
