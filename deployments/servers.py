@@ -63,6 +63,7 @@ def start_servers(
         When a server ended at once or did not answer in time; the message names its log.
     """
     settings.make_home()
+    (settings.home / "logs").mkdir(exist_ok=True)
     with folder_lock(settings.home / _LOCKS):  # two commands at once start one set of servers
         running = {name: info for name, info in read_servers(settings.home).items() if _alive(info)}
         if "prefect" not in running:

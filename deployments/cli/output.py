@@ -156,7 +156,7 @@ def open_model(model: str, *, reads_only: bool = False) -> Setup:
     model : str
         A configured model's name, or the path of its YAML file.
     reads_only : bool
-        Where the home does not exist, read an empty one that is gone when the command ends.
+        Where the home or an embedded database does not exist, read an empty one that is gone when the command ends.
 
     Raises
     ------
@@ -169,13 +169,26 @@ def open_model(model: str, *, reads_only: bool = False) -> Setup:
     from evergreen.tasks.io.setup import Stores, open_setup
 
     setup = open_setup(model)
-    if reads_only and not setup.settings.home.exists():
+    absent = _absent_stores(setup.settings) if reads_only else []
+    if absent:
         empty = tempfile.TemporaryDirectory(prefix="evergreen-")
         atexit.register(empty.cleanup)
-        settings = read_settings({**os.environ, "EVERGREEN_HOME": empty.name})
+        stand_ins: dict[str, Any] = {name: f"sqlite:///{empty.name}/{name}.db" for name in absent}
+        if "home" in absent:
+            stand_ins["home"] = Path(empty.name)
+        settings = replace(setup.settings, **stand_ins)
         setup = replace(setup, settings=settings, stores=Stores(settings))
     reach_servers(setup.settings)
     return setup
+
+
+def _absent_stores(settings: Settings) -> list[str]:
+    """Return which of the home and the SQLite files of ledger and log do not exist yet."""
+    embedded = {name: getattr(settings, name) for name in ("ledger_url", "log_url")}
+    files = {
+        name: url.removeprefix("sqlite:///") for name, url in embedded.items() if url.startswith("sqlite")
+    }
+    return [name for name, path in {"home": settings.home, **files}.items() if not Path(path).exists()]
 
 
 # Where a command runs its flows: a running Prefect server when there is one, else a temporary one.

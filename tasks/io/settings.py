@@ -31,7 +31,7 @@ class Settings:
     """``EVERGREEN_MLFLOW_UI``: where people open MLflow's pages (default: the tracking server, if it is one)."""
 
     def make_home(self) -> None:
-        """Make the folder of embedded state, and its ``logs``, where it is not there.
+        """Make the folder of embedded state where it is not there.
 
         Raises
         ------
@@ -39,7 +39,7 @@ class Settings:
             When it cannot be made.
         """
         try:
-            (self.home / "logs").mkdir(parents=True, exist_ok=True)
+            self.home.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(
                 f"EVERGREEN_HOME is '{self.home}', a folder that cannot be made: {error.strerror}. Name a folder that "

@@ -142,11 +142,15 @@ def test_a_dry_run_says_what_alpha_a_real_one_would_spend():
         "drift-limits rides",
     ],
 )
-def test_what_only_reads_makes_no_folder(folder, words):
+@pytest.mark.parametrize("has_home", [False, True])
+def test_what_only_reads_makes_no_folder(folder, words, has_home, monkeypatch):
     write_model(folder, "rides")
+    monkeypatch.setenv("EVERGREEN_LEDGER_URL", f"sqlite:///{folder.parent / 'elsewhere' / 'ledger.db'}")
+    if has_home:
+        (folder.parent / "home").mkdir()
     before = sorted(folder.parent.rglob("*"))
     run(words.split())
-    assert not (folder.parent / "home").exists()
+    assert has_home == (folder.parent / "home").exists()
     assert before == sorted(folder.parent.rglob("*"))
 
 
