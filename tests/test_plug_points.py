@@ -470,7 +470,7 @@ def test_a_scheme_that_a_package_reads_is_its_own(package):
 
 
 def test_a_scheme_that_nothing_knows_is_called_so():
-    with pytest.raises(ConfigError, match="begins with 'maed://', which is no kind of source"):
+    with pytest.raises(ConfigError, match="'maed://…' is of no kind that is known here"):
         detect_format("maed://2025")
     assert ["sql", "sql"] == [detect_format(f"{one}://host/db") for one in ("postgresql+psycopg", "sqlite")]
 

@@ -170,7 +170,7 @@ WRONG_INPUT = {
     "unknown database": (
         {"data": {"source": "nosuchdb://x/y", "table": "t"}},
         ConfigError,
-        ["needs a driver"],
+        ["'nosuchdb://…' is of no kind", "no database whose driver is installed"],
     ),
     "unknown module": (
         {"data": {"source": "no_such_module:rows"}},

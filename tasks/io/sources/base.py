@@ -99,9 +99,8 @@ def _require_dialect(scheme: str) -> None:
         registry.load(scheme.replace("+", "."))
     except NoSuchModuleError:
         raise ConfigError(
-            f"data.source begins with '{scheme}://', which is no kind of source that is known here "
-            f"({', '.join(SOURCES.names())}), no file system and no database. Correct it, or install the package "
-            "that offers it."
+            f"'{scheme}://…' is of no kind that is known here ({', '.join(SOURCES.names())}), no file system and no "
+            "database whose driver is installed. Correct the address, or install the package that offers it."
         ) from None
 
 
