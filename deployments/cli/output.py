@@ -184,11 +184,11 @@ def open_model(model: str, *, reads_only: bool = False) -> Setup:
 
 def _absent_stores(settings: Settings) -> list[str]:
     """Return which of the home and the SQLite files of ledger and log do not exist yet."""
-    embedded = {name: getattr(settings, name) for name in ("ledger_url", "log_url")}
-    files = {
-        name: url.removeprefix("sqlite:///") for name, url in embedded.items() if url.startswith("sqlite")
-    }
-    return [name for name, path in {"home": settings.home, **files}.items() if not Path(path).exists()]
+    from evergreen.tasks.io.databases import sqlite_path
+
+    paths = {"home": settings.home, "ledger_url": sqlite_path(settings.ledger_url)}
+    paths["log_url"] = sqlite_path(settings.log_url)
+    return [name for name, path in paths.items() if path is not None and not path.exists()]
 
 
 # Where a command runs its flows: a running Prefect server when there is one, else a temporary one.

@@ -326,10 +326,18 @@ def _check_database(variable: str, url: str) -> None:
     _check_sqlite(variable, parsed)
 
 
+def sqlite_path(url: str | URL) -> Path | None:
+    """Return the file of a SQLite address, whatever its options; None for other databases and ``file:`` URIs."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database.startswith("file:"):
+        return None
+    return Path(parsed.database)
+
+
 def _check_sqlite(variable: str, url: URL) -> None:
-    if url.get_backend_name() != "sqlite" or not url.database or url.database.startswith("file:"):
+    path = sqlite_path(url)
+    if path is None:
         return
-    path = Path(url.database)
     _check_folder(variable, path.absolute().parent)
     if path.is_dir():
         raise ConfigError(f"{variable} names '{path}', which is a folder. Name a file of SQLite in it.")

@@ -154,6 +154,18 @@ def test_what_only_reads_makes_no_folder(folder, words, has_home, monkeypatch):
     assert before == sorted(folder.parent.rglob("*"))
 
 
+@pytest.mark.parametrize("options", ["", "?timeout=30"])
+def test_a_ledger_that_is_there_is_read_whatever_options_its_address_has(
+    folder, capsys, monkeypatch, options
+):
+    write_model(folder, "rides")
+    url = f"sqlite:///{folder.parent / 'ledger.db'}{options}"
+    monkeypatch.setenv("EVERGREEN_LEDGER_URL", url)
+    assert 0 == run(["pause", "rides", "--reason", "an audit"])
+    assert 0 == run(["status", "rides"])
+    assert "an audit" in capsys.readouterr().out
+
+
 def test_a_model_without_a_version_is_said_to_have_none(folder, capsys):
     write_model(folder, "rides")
     assert 0 == run(["status", "rides"])
