@@ -2,6 +2,7 @@
 
 import re
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
 
@@ -30,7 +31,7 @@ from evergreen.tasks.core.errors import ConfigError, UnknownName
 from evergreen.tasks.core.metrics.registry import metrics_of
 from evergreen.tasks.core.profiles.grid import make_grid
 from evergreen.tasks.core.profiles.profile import measure_profile
-from evergreen.tasks.core.registry import DRIFT_MEASURES, GATES
+from evergreen.tasks.core.registry import DRIFT_MEASURES, GATES, STRATEGIES, TRIGGERS
 from evergreen.tasks.core.retraining.decide import decide_retrain
 from evergreen.tasks.core.retraining.history import RetrainHistory
 from evergreen.tasks.core.retraining.types import Labels, Moment, RetrainingRequest, retrain_policy
@@ -42,7 +43,7 @@ from evergreen.tasks.core.verdict import StageResult, State
 from evergreen.tasks.io.compare_files import compare_files
 from evergreen.tasks.io.config import custom_metrics
 from evergreen.tasks.io.mlflow_store.model_files import load_skops, types_to_trust
-from evergreen.tasks.io.plugins import offer_plugins
+from evergreen.tasks.io.plugins import OUTCOME_SOURCES, offer_plugins
 from evergreen.tasks.io.prediction_log.records import KnownOutcome, Prediction
 from evergreen.tasks.io.sources.base import detect_format
 from evergreen.tasks.io.sources.open import open_source
@@ -485,3 +486,24 @@ def test_a_package_whose_import_fails_is_named(package, tmp_path):
 def test_a_drift_measure_that_nobody_registered_is_named_when_the_configuration_is_read():
     with pytest.raises(ConfigError, match=r"'hellingr' for 'drift.measures.*did you mean 'hellinger'"):
         model_config(drift={"measures": ["hellingr"]})
+
+
+def nothing(_):
+    """Stand for what a team plugs in without options."""
+
+
+@pytest.mark.parametrize(
+    ("where", "call"),
+    [
+        (
+            "validation.gates: mine",
+            lambda most: replace(GATES.read("mine", nothing), options=most)(binary_context()),
+        ),
+        ("retraining.triggers: mine", lambda most: TRIGGERS.read("mine", nothing)(None, most)),
+        ("retraining.window: full", lambda most: STRATEGIES.get("full").call("start", None, options=most)),
+        ("monitoring.outcomes: mine", lambda most: OUTCOME_SOURCES.read("mine", nothing).ask(None, most)),
+    ],
+)
+def test_options_of_what_takes_none_are_refused(where, call):
+    with pytest.raises(ConfigError, match=f"{where} takes no options. Write its name alone."):
+        call({"most": 1})

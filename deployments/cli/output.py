@@ -173,10 +173,9 @@ def open_model(model: str, *, reads_only: bool = False) -> Setup:
     if absent:
         empty = tempfile.TemporaryDirectory(prefix="evergreen-")
         atexit.register(empty.cleanup)
-        stand_ins: dict[str, Any] = {name: f"sqlite:///{empty.name}/{name}.db" for name in absent}
-        if "home" in absent:
-            stand_ins["home"] = Path(empty.name)
-        settings = replace(setup.settings, **stand_ins)
+        urls: dict[str, Any] = {name: f"sqlite:///{empty.name}/{name}.db" for name in absent}
+        home = Path(empty.name) if urls.pop("home", None) else setup.settings.home
+        settings = replace(setup.settings, home=home, **urls)
         setup = replace(setup, settings=settings, stores=Stores(settings))
     reach_servers(setup.settings)
     return setup

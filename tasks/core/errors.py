@@ -39,8 +39,8 @@ class UnknownName(InputError):
     code = "unknown_name"
 
 
-class NotLearnable(EvergreenError):
-    """The data were read but cannot be trained on or judged on; the stage ends INSUFFICIENT.
+class StageRefusal(EvergreenError):
+    """A stage ends without doing its work; that is no crash, so the exit code is 0.
 
     Attributes
     ----------
@@ -67,18 +67,16 @@ class NotLearnable(EvergreenError):
         self.n = n
 
 
-class Blocked(EvergreenError):
+class NotLearnable(StageRefusal):
+    """The data were read but cannot be trained on or judged on; the stage ends INSUFFICIENT."""
+
+
+class Blocked(StageRefusal):
     """An action is refused for now (lock held, cooldown, pause, the champion moved); not a crash.
 
     ``reason_code`` is one of ``lock_held``, ``lock_lost``, ``champion_moved``, ``already_champion``,
     ``window_taken``, ``test_over``, ``test_void``.
     """
-
-    exit_code = 0
-
-    def __init__(self, reason_code: str, message: str) -> None:
-        super().__init__(message)
-        self.reason_code = reason_code
 
 
 class Unreachable(EvergreenError):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from evergreen.tasks.core.errors import ConfigError, NotLearnable
+from evergreen.tasks.core.errors import ConfigError, NotLearnable, StageRefusal
 from evergreen.tasks.core.serial import Struct
 from evergreen.tasks.core.stored_words import STATES
 
@@ -82,8 +82,8 @@ class Reason(Struct):
     n: int | None = field(default=None, metadata={"sparse": True})
 
     @classmethod
-    def from_error(cls, error: NotLearnable) -> Reason:
-        """Return the reason a ``NotLearnable`` carries."""
+    def from_error(cls, error: StageRefusal) -> Reason:
+        """Return the reason that a refusal carries."""
         numbers: dict[str, Any] = {"observed": error.observed, "limit": error.limit, "n": error.n}
         return cls(code=error.reason_code, message=str(error), **numbers)
 

@@ -243,7 +243,7 @@ def _migrated(path: Path) -> tuple[str, tuple[ConfigEdit, ...]]:
     before = path.read_bytes().decode("utf-8")
     try:
         after, edits = migrate_text(before)
-        values = yaml.safe_load(before)
+        values, rewritten = yaml.safe_load(before), yaml.safe_load(after)
     except yaml.YAMLError as error:
         raise _not_yaml(str(path), error) from None
     if not isinstance(values, dict):
@@ -251,18 +251,10 @@ def _migrated(path: Path) -> tuple[str, tuple[ConfigEdit, ...]]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RenamedWord)
         expected = in_todays_keys(values, origin=str(path))
-    if _safely_loaded(after) != expected:
+    if rewritten != expected:
         changes = ", ".join(f"{edit.old} (line {edit.line}) is now {edit.new}" for edit in edits)
         raise ConfigError(
             f"{path} cannot be rewritten by this command, as an anchor or a merge (&, *, <<) in it is used where it "
             f"must stay as it is. Change it by hand: {changes}."
         )
     return after, edits
-
-
-def _safely_loaded(text: str) -> Any:
-    """Return the values of a YAML text; None where it is none."""
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        return None

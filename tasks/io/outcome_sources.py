@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
 from evergreen.tasks.core.config import ModelConfig
-from evergreen.tasks.core.config.explain import read_options
+from evergreen.tasks.core.config.explain import option_arguments
 from evergreen.tasks.core.config.units import Section
 from evergreen.tasks.core.data.clock import Window
 from evergreen.tasks.core.data.rows import Rows
-from evergreen.tasks.core.errors import ConfigError, DataError
+from evergreen.tasks.core.errors import DataError
 from evergreen.tasks.core.registry import plugged
 from evergreen.tasks.io.plugins import OUTCOME_SOURCES
 from evergreen.tasks.io.prediction_log.records import KNOWN_AT, PREDICTION_ID
@@ -55,10 +55,7 @@ class OutcomeSource:
         DataError
             When what it gives is no frame of these columns, or names a prediction twice.
         """
-        if self.section is None and options:
-            raise ConfigError(f"The outcome source '{self.name}' takes no options. Write its name alone.")
-        where = f"monitoring.outcomes: {self.name}"
-        typed = [] if self.section is None else [read_options(self.section, options, where=where)]
+        typed = option_arguments(self.section, options, where=f"monitoring.outcomes: {self.name}")
         frame = self.function(request, *typed)
         if frame is None:
             return None
@@ -87,8 +84,7 @@ def outcome_source(
 
     def decorate(function: Callable[..., pd.DataFrame | None]) -> OutcomeSource:
         made = OutcomeSource(name=name, function=function, section=section)
-        own: OutcomeSource = OUTCOME_SOURCES.register(name, origin=function)(made)
-        return own
+        return cast("OutcomeSource", OUTCOME_SOURCES.register(name, origin=function)(made))
 
     return decorate
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from evergreen.tasks.core.arrays import FloatArray, IntArray
-from evergreen.tasks.core.errors import DataError, did_you_mean
+from evergreen.tasks.core.errors import ConfigError, DataError, did_you_mean
 from evergreen.tasks.core.profiles.count import BLOCK, NULL, Scratch, numeric_codes
 from evergreen.tasks.core.profiles.grid import ColumnGrid, Grid, category_token
 from evergreen.tasks.core.profiles.profile import CategoryTally, NumericTally, Profile, measure_profile
@@ -99,6 +99,8 @@ def open_columns(source: str | Path | Files | ParquetColumns | Loader) -> Parque
     ------
     DataError
         When there is none, or it is neither Parquet nor CSV.
+    ConfigError
+        When it is a database, whose rows no address alone names.
     """
     if not isinstance(source, str | Path | Files):
         return source
@@ -108,6 +110,11 @@ def open_columns(source: str | Path | Files | ParquetColumns | Loader) -> Parque
         if (kind := detect_format(shown)) != "files":
             from evergreen.tasks.io.sources.open import open_loader
 
+            if kind == "sql":
+                raise ConfigError(
+                    f"'{request.shown}' is a database, and its address alone does not say which rows to compare. "
+                    "Write them to a Parquet or CSV file, and compare that."
+                )
             return open_loader(request, kind=kind)
         source = list_files(request, kind="files")
     if source.kind == "parquet":

@@ -16,7 +16,7 @@ from prefect.client.schemas.objects import State as PrefectState
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
-from evergreen.tasks.core.errors import Blocked, InputError, NotLearnable
+from evergreen.tasks.core.errors import Blocked, InputError, StageRefusal
 from evergreen.tasks.core.verdict import Reason, StageResult, State
 from evergreen.tasks.io.setup import open_setup, record_decision
 
@@ -91,11 +91,9 @@ def concluded(
 def _decide(function: Callable[..., StageResult], options: dict[str, Any]) -> StageResult:
     try:
         return function(**options)
-    except NotLearnable as error:
-        reason, state = Reason.from_error(error), State.INSUFFICIENT_DATA
-    except Blocked as error:
-        reason, state = Reason(code=error.reason_code, message=str(error)), State.BLOCKED
-    return StageResult(state=state, model=options["model"], reasons=(reason,))
+    except StageRefusal as error:
+        state = State.BLOCKED if isinstance(error, Blocked) else State.INSUFFICIENT_DATA
+        return StageResult(state=state, model=options["model"], reasons=(Reason.from_error(error),))
 
 
 def _recorded(stage: str, result: StageResult, options: dict[str, Any]) -> StageResult:

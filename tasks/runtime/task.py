@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
-from evergreen.tasks.core.errors import Blocked, NotLearnable, Unreachable
+from evergreen.tasks.core.errors import Blocked, StageRefusal, Unreachable
 from evergreen.tasks.core.verdict import State
 
 _NETWORK = (Unreachable, ConnectionError, TimeoutError)
@@ -43,7 +43,7 @@ R = TypeVar("R")
 class TaskRefusal:
     """What a task returns instead of raising, so that Prefect does not call it a failure."""
 
-    error: NotLearnable | Blocked
+    error: StageRefusal
 
 
 class StageTask(Protocol[P, R]):
@@ -97,7 +97,7 @@ def _prefect_task(function: Callable[..., Any], options: Mapping[str, Any]) -> A
     def run_or_refuse(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
-        except (NotLearnable, Blocked) as error:
+        except StageRefusal as error:
             state = State.BLOCKED if isinstance(error, Blocked) else State.INSUFFICIENT_DATA
             return Completed(name=state.value, message=str(error), data=TaskRefusal(error))
 

@@ -6,6 +6,7 @@ import threading
 import pytest
 import yaml
 
+from evergreen.deployments import doctor
 from evergreen.deployments.doctor import ask_at_once, run_checks
 from evergreen.tasks.core.errors import InputError
 from evergreen.tasks.io.settings import read_settings
@@ -114,7 +115,7 @@ def test_a_page_in_place_of_prefects_api_is_a_finding_and_ends_no_other_check(ma
         thread.join()
     assert {"python", "packages", "disk", "config", *STORES} <= set(found)
     assert not found["names"]["ok"]
-    assert "correct PREFECT_API_URL" in found["names"]["message"]
+    assert "unset PREFECT_API_URL" in found["names"]["message"]
 
 
 def test_a_file_in_the_place_of_the_models_folder_is_a_finding(machine, tmp_path):
@@ -129,3 +130,15 @@ def test_a_home_that_cannot_be_made_is_named(machine):
     machine.setenv("EVERGREEN_HOME", "/proc/nope")
     with pytest.raises(InputError, match=r"EVERGREEN_HOME is '/proc/nope', a folder that cannot be made"):
         read_settings().make_home()
+
+
+def test_a_server_that_answers_prefects_questions_with_an_error_is_a_finding_with_a_remedy(machine):
+    def refuse(_):
+        raise RuntimeError("HTTP 404")
+
+    machine.setattr(doctor, "find_old_names", refuse)
+    machine.setattr(doctor, "prefect_answers", lambda _: True)
+    machine.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    found = {one["check"]: one for one in run_checks(timeout_s=60)}
+    assert (False, True) == (found["names"]["ok"], "HTTP 404" in found["names"]["message"])
+    assert "correct or unset PREFECT_API_URL" in found["names"]["message"]

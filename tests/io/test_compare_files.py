@@ -286,3 +286,11 @@ def test_the_command_starts_without_servers_and_their_libraries(tmp_path):
     assert "NoDrift" == json.loads(done.stdout)["state"]
     loaded = {name.partition(".")[0] for name in ast.literal_eval(done.stderr.strip().splitlines()[-1])}
     assert set() == loaded & {"prefect", "mlflow", "evidently", "great_expectations", "matplotlib", "sklearn"}
+
+
+def test_a_database_is_refused_with_what_can_be_compared_instead(tmp_path, capsys):
+    pd.DataFrame({"x": [1.0, 2.0]}).to_csv(tmp_path / "rows.csv", index=False)
+    assert 2 == run(["drift", str(tmp_path / "rows.csv"), "postgresql://me:secret@host/db", "--json"])
+    (reason,) = json.loads(capsys.readouterr().out)["reasons"]
+    assert reason["message"].endswith("Write them to a Parquet or CSV file, and compare that.")
+    assert "secret" not in reason["message"]

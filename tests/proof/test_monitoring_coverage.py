@@ -61,6 +61,23 @@ def test_the_interval_holds_the_long_run_value(problem, name, trials, n, record_
     assert lower_bound(hits, trials) <= 0.985
 
 
+def test_blocks_hold_the_long_run_value_where_rows_do_not(record_property):
+    rng = np.random.default_rng(3)
+    metric, days = get_metric("mae", problem="regression"), np.repeat(np.arange(40), 25)
+    truth = np.sqrt(2.0) * np.sqrt(2 / np.pi)  # mean distance of a normal of variance 2
+    hits = {"rows": 0, "blocks": 0}
+    trials = 800
+    for _ in range(trials):
+        rows = Scored(y=rng.normal(size=1000) + rng.normal(size=40)[days], score=np.zeros(1000))
+        for name, blocks in (("rows", None), ("blocks", days)):
+            found = measure_performance(rows, metric, blocks=blocks)
+            hits[name] += found.low <= truth <= found.high
+    record_property("coverage", {name: count / trials for name, count in hits.items()})
+    print({name: count / trials for name, count in hits.items()})
+    assert upper_bound(hits["blocks"], trials) >= 0.93
+    assert hits["rows"] < 0.75 * trials
+
+
 @pytest.mark.parametrize("name", ["accuracy", "f1", "roc_auc", "log_loss"])
 def test_an_estimate_holds_what_the_labels_will_show(name, record_property):
     rng = np.random.default_rng(4)

@@ -52,6 +52,21 @@ def read_options(section: type[SectionT], options: Mapping[str, Any], *, where: 
         raise ConfigError(explain_errors(error, section, origin=where)) from None
 
 
+def option_arguments(
+    section: type[BaseModel] | None, options: Mapping[str, Any], *, where: str
+) -> tuple[Any, ...]:
+    """Return what a plug-in's function gets for its options: one argument of their type, none without a type.
+
+    Raises
+    ------
+    ConfigError
+        When they are wrong, or there is no type for any.
+    """
+    if section is None and options:
+        raise ConfigError(f"{where} takes no options. Write its name alone.")
+    return () if section is None else (read_options(section, options, where=where),)
+
+
 def allowed_keys(model: type[BaseModel], path: tuple[str | int, ...]) -> list[str]:
     """Return the keys allowed in the section at ``path``; empty where it is a free mapping."""
     section: type[BaseModel] | None = model

@@ -142,14 +142,13 @@ def _holdout_start(line: Timeline, config: ModelConfig, before: np.ndarray, chan
 def _keep_window(
     line: Timeline, learnable: np.ndarray, config: ModelConfig, change_at: float | None
 ) -> np.ndarray:
-    """Return which of the rows that may be trained on are: those of ``retraining.window``, up to ``max_rows``."""
+    """Return which of the rows that may be trained on are: those of ``retraining.window``, the newest ``max_rows``.
+
+    Groups, and rows at one position, stay whole.
+    """
     places, end = line.first[learnable], line.after(line.last[learnable])
     start = training_start(places, end=end, config=config, change_at=change_at)
-    return _keep_newest(line, learnable & (line.first >= start), config.split.max_rows)
-
-
-def _keep_newest(line: Timeline, learned: np.ndarray, most: int | None) -> np.ndarray:
-    """Return the newest rows up to ``most``; groups, and rows at one position, stay whole."""
+    learned, most = learnable & (line.first >= start), config.split.max_rows
     if most is None or int(learned.sum()) <= most:
         return learned
     newest = np.sort(line.first[learned])[::-1]

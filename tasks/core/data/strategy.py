@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 
 from evergreen.tasks.core.arrays import FloatArray
 from evergreen.tasks.core.config import ModelConfig
-from evergreen.tasks.core.config.explain import read_options
+from evergreen.tasks.core.config.explain import option_arguments
 from evergreen.tasks.core.config.units import Section, Span
 from evergreen.tasks.core.data.clock import format_position
 from evergreen.tasks.core.data.timeline import newest_from, newest_rows_from
@@ -69,10 +69,9 @@ class Strategy:
         function = getattr(self, part)
         if function is None:
             raise ConfigError(f"The strategy '{self.name}' says nothing for {key}. Choose another one there.")
-        if self.section is not None:
-            more["options"] = read_options(self.section, options, where=f"{key}: {self.name}")
-        elif options:
-            raise ConfigError(f"The strategy '{self.name}' takes no options. Write its name alone in {key}.")
+        own = option_arguments(self.section, options, where=f"{key}: {self.name}")
+        if own:
+            more["options"] = own[0]
         return function(*rows, **more)
 
 

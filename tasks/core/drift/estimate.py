@@ -288,8 +288,7 @@ class Reference:
     performance: Mapping[str, Performance] = field(default_factory=dict)
     """By metric, on the same rows as the answers."""
     loss: Performance | None = None
-    """The mean loss of a row there (`loss_metric`); None in documents of an older
-    format."""
+    """The mean loss of a row there (`loss_metric`); None in documents of an older format."""
     calibration: ScoreCalibration | None = None
     """Of the scores there; None where they are no probabilities."""
 

@@ -16,7 +16,13 @@ from evergreen.tasks.core.metrics.classification import class_parts, split_count
 from evergreen.tasks.core.metrics.scored import Scored
 from evergreen.tasks.core.serial import Struct
 from evergreen.tasks.core.stats.auc import influence_error
-from evergreen.tasks.core.stats.resampling import pseudo_values, wilson_interval
+from evergreen.tasks.core.stats.dependence import (
+    STRONG_CORRELATION,
+    join_neighbours,
+    measure_dependence,
+    variance_inflation,
+)
+from evergreen.tasks.core.stats.resampling import block_sums, pseudo_values, wilson_interval
 
 # How well rows know a metric: its standard error and an interval, by the kind of metric.
 #
@@ -51,10 +57,18 @@ class MetricInterval(NamedTuple):
     method: str
 
 
-def bound_metric(rows: Scored, metric: Metric, value: float) -> MetricInterval:
-    """Bound a metric whose value on the labelled rows is known and finite."""
+def bound_metric(rows: Scored, metric: Metric, value: float, blocks: IntArray | None) -> MetricInterval:
+    """Bound a metric whose value on the labelled rows is known and finite.
+
+    Parameters
+    ----------
+    blocks : array of int, shape (n,), or None
+        Block of each row, in time order; None: rows are independent.
+    """
     if metric.name == "max_error":
         return MetricInterval(math.nan, math.nan, math.nan, len(rows), "undefined")
+    if blocks is not None:
+        return _by_blocks(rows, metric, value, np.unique(blocks, return_inverse=True)[1])
     shares = _share(rows, metric)
     if shares is not None:
         low, high = wilson_interval(*shares, level=1 - LEVEL)
@@ -106,6 +120,26 @@ def _left_out(rows: Scored, metric: Metric, value: float, codes: IntArray) -> Fl
     groups = int(codes.max()) + 1
     without = np.array([metric(rows.take(codes != group)) for group in range(groups)])
     return groups * value - (groups - 1) * without
+
+
+def _by_blocks(rows: Scored, metric: Metric, value: float, codes: IntArray) -> MetricInterval:
+    """Jackknife over blocks; neighbours that depend on each other are joined, or the error is widened."""
+    if metric.components is not None and metric.combine is not None:
+        parts = metric.components(rows)
+        used = np.unique(codes[parts.rows], return_inverse=True)[1]
+        pseudo = pseudo_values(metric.combine, block_sums(parts.values, used))
+    else:
+        pseudo = _left_out(rows, metric, value, codes)
+    if len(pseudo) < 2 or not np.isfinite(pseudo).all():
+        return MetricInterval(math.nan, math.nan, math.nan, len(rows), "blocked_t")
+    dependence = measure_dependence(pseudo)
+    joined, inflation = join_neighbours(pseudo, dependence.join), dependence.inflation
+    if dependence.correlation > 0 and not dependence.sufficient:
+        strong = max(dependence.correlation, STRONG_CORRELATION)
+        joined, inflation = pseudo, variance_inflation(strong, 1)
+    error, df = _jackknife(joined)
+    se = error * math.sqrt(inflation)
+    return MetricInterval(se, *_interval(rows, metric, value, se=se, df=df), len(rows), "blocked_t")
 
 
 def _jackknife(pseudo: FloatArray) -> tuple[float, float]:
@@ -163,10 +197,11 @@ class Performance(Struct):
         return math.isfinite(self.value)
 
 
-def measure_performance(scored: Scored, metric: Metric) -> Performance:
+def measure_performance(scored: Scored, metric: Metric, *, blocks: IntArray | None = None) -> Performance:
     """Measure a metric on the rows whose outcome is known, with a 95 % interval for its long-run value.
 
-    Rows are taken as independent.
+    Rows are taken as independent unless ``blocks`` says which belong together; then the jackknife goes over
+    blocks, widened for the correlation of neighbouring ones.
 
     Parameters
     ----------
@@ -174,6 +209,8 @@ def measure_performance(scored: Scored, metric: Metric) -> Performance:
         Rows in time order; those without an outcome (NaN, None) are left out.
     metric : Metric
         What is measured.
+    blocks : array of int, shape (n,), optional
+        Block of each row.
 
     Returns
     -------
@@ -193,12 +230,15 @@ def measure_performance(scored: Scored, metric: Metric) -> Performance:
     >>> result.value, result.n, round(result.low, 3), round(result.high, 3)
     (0.75, 4, 0.301, 0.954)
     """
-    rows = scored.take(is_labelled(scored))
+    labelled = is_labelled(scored)
+    rows = scored.take(labelled)
     lacks = metric.needs == "value" and rows.value is None
     value = math.nan if lacks else metric(rows)
     if not math.isfinite(value):
         return Performance(metric=metric.name, value=math.nan, n=len(rows))
-    return Performance(metric=metric.name, value=value, **bound_metric(rows, metric, value)._asdict())
+    chosen = None if blocks is None else np.asarray(blocks)[labelled]
+    result = bound_metric(rows, metric, value, chosen)
+    return Performance(metric=metric.name, value=value, **result._asdict())
 
 
 def is_labelled(scored: Scored) -> BoolArray:

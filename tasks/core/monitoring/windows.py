@@ -311,7 +311,7 @@ def _future_note(late: FloatArray, now: float, clock: str) -> tuple[Reason, ...]
         return ()
     newest = float(late.max())
     message = (
-        f"{counted(len(late), 'row')} dated later than now ({format_position(now, clock=clock)}), the newest "
+        f"The clock is ahead of now ({format_position(now, clock=clock)}) in {counted(len(late), 'row')}, up to "
         f"{format_position(newest, clock=clock)}: no window is due by these. Correct their times."
     )
     return (Reason(code="future_rows", message=message, observed=newest, limit=now, n=len(late)),)

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from evergreen.tasks.core.config.explain import read_options
+from evergreen.tasks.core.config.explain import option_arguments
 from evergreen.tasks.core.config.units import Section
 from evergreen.tasks.core.drift.types import DriftKind
-from evergreen.tasks.core.errors import ConfigError
 from evergreen.tasks.core.registry import TRIGGERS, require_type
 from evergreen.tasks.core.retraining.history import RetrainHistory
 from evergreen.tasks.core.retraining.types import Cause, Moment, RetrainingRequest, RetrainPolicy
@@ -100,12 +99,9 @@ class RetrainTrigger:
         ConfigError
             When its options are wrong, or it answers with anything but a `DueTrigger`.
         """
-        if options and self.section is None:
-            raise ConfigError(f"The trigger '{self.name}' takes no options. Write its name alone.")
+        settings = option_arguments(self.section, options, where=f"retraining.triggers: {self.name}")
         if self.function is None:
             return None
-        where = f"retraining.triggers: {self.name}"
-        settings = () if self.section is None else (read_options(self.section, options, where=where),)
         return require_type(
             self.function(context, *settings),
             DueTrigger,

@@ -11,12 +11,11 @@ import numpy as np
 import pandas as pd
 
 from evergreen.tasks.core.config import ModelConfig
-from evergreen.tasks.core.config.explain import read_options
+from evergreen.tasks.core.config.explain import option_arguments
 from evergreen.tasks.core.config.units import Section
 from evergreen.tasks.core.contract.check import ContractResult
 from evergreen.tasks.core.data.rows import Rows
 from evergreen.tasks.core.data.schema import Schema
-from evergreen.tasks.core.errors import ConfigError
 from evergreen.tasks.core.metrics.base import Metric
 from evergreen.tasks.core.metrics.scored import Scored
 from evergreen.tasks.core.registry import GATES, plugged, require_type
@@ -156,19 +155,14 @@ class Gate:
         ConfigError
             When its options are wrong, or it answers with anything but verdicts.
         """
-        settings = self._settings(context.config)
-        answer = self.function(context) if settings is None else self.function(context, settings)
+        answer = self.function(context, *self._settings(context.config))
         several = answer if isinstance(answer, Iterable) else (answer,)
         return [self._result(one) for one in several]
 
-    def _settings(self, config: ModelConfig) -> Any:
+    def _settings(self, config: ModelConfig) -> tuple[Any, ...]:
         if isinstance(self.section, str):
-            return reduce(getattr, self.section.split("."), config)
-        if self.section is None and self.options:
-            alone = "Write its name alone in validation.gates."
-            raise ConfigError(f"The gate '{self.name}' takes no options. {alone}")
-        where = f"validation.gates: {self.name}"
-        return None if self.section is None else read_options(self.section, self.options, where=where)
+            return (reduce(getattr, self.section.split("."), config),)
+        return option_arguments(self.section, self.options, where=f"validation.gates: {self.name}")
 
     def _result(self, answer: Any) -> CheckResult:
         if isinstance(answer, CheckResult):

@@ -7,6 +7,7 @@ covers (MLflow's plugins, Databricks, other databases) is left to MLflow's clien
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -190,9 +191,8 @@ class RestReader:
             try:
                 return dict(reply.json())
             except (ValueError, TypeError):
-                raise mlflow_unreachable(
-                    self.tracking_uri, f"{path} was answered by no JSON object"
-                ) from None
+                what = f"{path} was answered by no JSON object"
+                raise mlflow_unreachable(self.tracking_uri, what) from None
         answer = _refusal(reply)
         if answer.get("error_code") == ABSENT:
             return None
@@ -201,14 +201,13 @@ class RestReader:
 
     @property
     def _timeout(self) -> float:
-        return min(self._number("MLFLOW_HTTP_REQUEST_TIMEOUT", _TIMEOUT_S), _TIMEOUT_S)
+        return min(self._number("MLFLOW_HTTP_REQUEST_TIMEOUT", _TIMEOUT_S) or _TIMEOUT_S, _TIMEOUT_S)
 
     def _number(self, name: str, default: float) -> float:
         text = self._env.get(name) or str(default)
-        try:
-            return float(text)
-        except ValueError:
-            raise ConfigError(f"{name} is '{text}'. Allowed: a number. Correct or unset it.") from None
+        if not re.fullmatch(r"\d+(\.\d*)?", text.strip()):
+            raise ConfigError(f"{name} is '{text}'. Allowed: a number, 0 or more. Correct or unset it.")
+        return float(text)
 
     @cached_property
     def _session(self) -> requests.Session:

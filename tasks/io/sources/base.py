@@ -134,14 +134,16 @@ def list_files(request: SourceRequest, *, kind: str) -> Files:
         )
     kind = kind or ("parquet" if start.startswith(b"PAR1") else "")
     if not kind:
-        raise ConfigError(f"{origin} ends like neither CSV nor Parquet. Write data.format: csv or parquet.")
+        raise ConfigError(
+            f"{origin} ends like neither CSV nor Parquet. Let its name end so, or write data.format."
+        )
     content = next((name for magic, name in _MAGIC.items() if start.startswith(magic)), "")
     if kind == "parquet" and content != "Parquet":
         raise DataError(
-            f"{origin} is not Parquet: it begins with {start[:4]!r}. Correct data.format or the file."
+            f"{origin} is not Parquet: it begins with {start[:4]!r}. Correct the file, its ending or data.format."
         )
     if kind == "csv" and content not in ("", "gzip"):
-        raise DataError(f"{origin} is {content}, not CSV. Correct data.format or data.source.")
+        raise DataError(f"{origin} is {content}, not CSV. Correct the file, its ending or data.format.")
     return Files(system, tuple(paths), origin, kind)
 
 

@@ -125,6 +125,17 @@ def test_a_perfect_ranking_of_few_positives_is_not_called_certain():
     assert wilson_interval(5, 5, level=0.05)[0] == pytest.approx(found.low)
 
 
+def test_blocks_that_hang_together_widen_the_interval():
+    rng = np.random.default_rng(1)
+    days = np.repeat(np.arange(40), 25)
+    rows = Scored(y=rng.normal(size=1000) + rng.normal(size=40)[days], score=np.zeros(1000))
+    alone = measure_performance(rows, metric("mae", "regression"))
+    blocked = measure_performance(rows, metric("mae", "regression"), blocks=days)
+    assert alone.value == blocked.value
+    assert "blocked_t" == blocked.method
+    assert blocked.se > 1.5 * alone.se
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     st.integers(3, 80),

@@ -374,7 +374,8 @@ def test_what_is_no_registry_is_named_with_its_address(scripted, body):
         RestReader(url, {}).aliases(FRAUD)
 
 
+@pytest.mark.parametrize("text", ["abc", "inf", "nan", "-1"])
 @pytest.mark.parametrize("name", ["MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"])
-def test_a_variable_that_is_no_number_is_named(name):
-    with pytest.raises(ConfigError, match=f"{name} is 'abc'. Allowed: a number"):
-        RestReader("http://127.0.0.1:9", {name: "abc"}).aliases(FRAUD)
+def test_a_variable_that_is_no_number_is_named(name, text):
+    with pytest.raises(ConfigError, match=f"{name} is '{text}'. Allowed: a number"):
+        RestReader("http://127.0.0.1:9", {name: text}).aliases(FRAUD)
